@@ -1,0 +1,1 @@
+"""DHIS2: its client, and reading what it answers."""

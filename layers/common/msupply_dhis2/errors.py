@@ -1,0 +1,60 @@
+"""The one exception tree.
+
+Every message is written for an integration officer, not a programmer: it says what is wrong, where (the
+setting, the secret, the store, the item) and what to do about it. No message ever holds a secret.
+"""
+
+from collections.abc import Sequence
+
+
+class MsupplyDhis2Error(Exception):
+    """Base of every fault that a user can be told about in one sentence.
+
+    ``str(error)`` is that sentence (or several, a line each).
+    """
+
+
+class ConfigurationError(MsupplyDhis2Error):
+    """A function's own environment lacks something: the stack is not deployed as the template says."""
+
+
+class SettingsError(MsupplyDhis2Error):
+    """The settings document is missing, unreadable or has faults.
+
+    Parameters
+    ----------
+    faults
+        Every fault found, each a sentence that names the row and the field.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class CredentialsError(MsupplyDhis2Error):
+    """A secret is missing, not filled in yet, or not of the form that it must have."""
+
+
+class EventError(MsupplyDhis2Error):
+    """The event that a function was invoked with is not one that it understands."""
+
+
+class SourceError(MsupplyDhis2Error):
+    """mSupply's database cannot be used as it is; trying again does not help."""
+
+
+class SourceUnreachableError(SourceError):
+    """mSupply's database did not answer; trying again later may help."""
+
+
+class Dhis2Error(MsupplyDhis2Error):
+    """DHIS2 did not take a request; trying the same again does not help."""
+
+
+class Dhis2AuthenticationError(Dhis2Error):
+    """DHIS2 refused the credentials. Never tried again by itself: it could lock the account."""
+
+
+class Dhis2TransientError(Dhis2Error):
+    """DHIS2 could not take the request just now; the same request may succeed later."""

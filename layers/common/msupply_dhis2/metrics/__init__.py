@@ -1,0 +1,1 @@
+"""Stock ledger and the twelve metrics: pure functions, no input or output."""

@@ -1,0 +1,1 @@
+"""Reading mSupply: one reader for each kind of database, one shape out."""

@@ -1,0 +1,137 @@
+"""The shape in which mSupply's stock leaves the database and enters the metrics.
+
+Quantities are whole numbers of *millionths of a unit* (``MICRO``), so that sums are exact: with floating
+point 0.1 + 0.2 - 0.3 is a little stock, and a clinic that is out of it looks stocked. Instants are naive
+``datetime`` values in UTC; days and months are those of the configured time zone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from fractions import Fraction
+from typing import NamedTuple
+
+MICRO = 1_000_000
+"""How many of our whole numbers make one unit."""
+
+
+class MovementKind(StrEnum):
+    """What moved the stock."""
+
+    INBOUND_SHIPMENT = "inbound_shipment"
+    OUTBOUND_SHIPMENT = "outbound_shipment"
+    PRESCRIPTION = "prescription"
+    CUSTOMER_RETURN = "customer_return"
+    SUPPLIER_RETURN = "supplier_return"
+    INVENTORY_ADDITION = "inventory_addition"
+    INVENTORY_REDUCTION = "inventory_reduction"
+    REPACK = "repack"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store of mSupply that is sent.
+
+    ``org_unit`` is the value of the store field (``Dhis2Code``), stripped; ``look_back_months`` the store's
+    own preference for average monthly consumption, ``None`` where it has none (absent, 0 or not above 0).
+    """
+
+    id: str
+    code: str
+    name: str
+    org_unit: str
+    look_back_months: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of mSupply that is sent, with the values of the fields that the settings ask for.
+
+    ``fields`` maps the field names that were asked for (``universal_code``, ``user_field_1``, a key of the
+    custom data) to their stripped values; a field that is absent or blank has no entry.
+    """
+
+    id: str
+    code: str
+    name: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StockLine:
+    """A batch of an item in a store as it is now: ``units`` in millionths."""
+
+    id: str
+    units: int
+    expiry_date: date | None
+
+
+class Movement(NamedTuple):
+    """A change of stock: ``units`` in millionths, signed (+ in, - out), at ``instant`` (naive UTC)."""
+
+    instant: datetime
+    kind: MovementKind
+    units: int
+    stock_line_id: str | None
+
+
+@dataclass(slots=True)
+class PairHistory:
+    """One item in one store.
+
+    Attributes
+    ----------
+    stock_lines
+        All of them, as they are now.
+    movements
+        Those at or after the floor that the reader was given, latest first.
+    first_in
+        The instant of the pair's first movement in of more than 0 units, whenever it was; ``None`` where
+        there never was one.
+    units_before_floor
+        The sum of all movements before the floor, in millionths, worked out by the database.
+    """
+
+    store: Store
+    item: Item
+    stock_lines: list[StockLine]
+    movements: list[Movement]
+    first_in: datetime | None
+    units_before_floor: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrgUnit:
+    """An org unit of DHIS2 and the stores that are mapped to it (usually one)."""
+
+    code: str
+    stores: tuple[Store, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemGroup:
+    """The items that share one item reference (usually one), or one item where there is no reference."""
+
+    reference: str | None
+    items: tuple[Item, ...]
+
+
+@dataclass(slots=True)
+class GroupHistory:
+    """What one set of values is about: one org unit, one item group, and their pairs.
+
+    Only pairs that are visible in the store, or that ever had a stock line or a movement there, are in it.
+    """
+
+    org_unit: OrgUnit
+    item_group: ItemGroup
+    pairs: list[PairHistory]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumptionPreferences:
+    """mSupply's global preferences for average monthly consumption."""
+
+    days_in_month: Fraction = Fraction(36525, 1200)
+    adjust_for_days_out_of_stock: bool = False
