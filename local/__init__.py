@@ -1,0 +1,1 @@
+"""What runs on one's own machine: stand-in, sample database, demo. Never deployed."""
