@@ -21,6 +21,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from local.postgres_tls import TlsFront
+
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
 
@@ -59,9 +61,12 @@ class TemporaryPostgres:
     ----------
     port
         The TCP port on 127.0.0.1; it stays the same over ``stop`` and ``start``.
+    tls
+        What stands in front of the server and takes encrypted connections, where that was asked for.
     """
 
     def __init__(self, directory: Path) -> None:
+        self.tls: TlsFront | None = None
         self._directory = directory
         self._identity = _identity()
         self._binaries = _binaries(directory, self._identity)
@@ -76,9 +81,21 @@ class TemporaryPostgres:
         return self.address("postgres")
 
     def address(self, database: str, *, user: str = SUPERUSER, password: str | None = None) -> str:
-        """Return the address of a database, for a user (see ``new_role``)."""
+        """Return the address of a database, for a user (see ``new_role``).
+
+        With TLS it is the encrypted port's, without an ``sslmode``: how strict to be is the client's choice.
+        """
         login = user if password is None else f"{user}:{password}"
+        if self.tls is not None:
+            return f"postgresql://{login}@{HOST}:{self.tls.port}/{database}"
         return f"postgresql://{login}@{HOST}:{self.port}/{database}?sslmode=disable"
+
+    @property
+    def ca_certificate(self) -> str:
+        """The certificate authority to trust, in PEM; only with TLS."""
+        if self.tls is None:
+            raise TemporaryPostgresError("This server was not started with tls=True")
+        return self.tls.ca_certificate
 
     def new_database(self, name: str) -> str:
         """Create an empty database and return its address for the superuser."""
@@ -188,7 +205,7 @@ class TemporaryPostgres:
 
 
 @contextlib.contextmanager
-def temporary_postgres(*, directory: Path | None = None) -> Iterator[TemporaryPostgres]:
+def temporary_postgres(*, tls: bool = False, directory: Path | None = None) -> Iterator[TemporaryPostgres]:
     """Run a new, empty PostgreSQL server on 127.0.0.1 and stop it at the end.
 
     It also stops when this process is killed. Nothing is safe from a power cut in it: it writes without
@@ -196,6 +213,9 @@ def temporary_postgres(*, directory: Path | None = None) -> Iterator[TemporaryPo
 
     Parameters
     ----------
+    tls
+        Whether the addresses are those of a port that takes encrypted connections only, with a certificate
+        signed by ``ca_certificate``.
     directory
         An existing folder to keep the server's files in, which stay there; a temporary folder, removed at
         the end, where it is ``None``. Running as root, the folder must be one that everybody may reach.
@@ -213,6 +233,11 @@ def temporary_postgres(*, directory: Path | None = None) -> Iterator[TemporaryPo
         server = TemporaryPostgres(directory)
         stack.callback(server.stop)
         server.start()
+        if tls:
+            certificates = tempfile.TemporaryDirectory(prefix="postgres-tls-")
+            server.tls = TlsFront(server.port, Path(stack.enter_context(certificates)))
+            server.tls.start()
+            stack.callback(server.tls.stop)
         yield server
 
 

@@ -76,6 +76,32 @@ def test_the_server_stops_with_open_connections() -> None:
     connection.close()
 
 
+def test_with_tls_it_takes_encrypted_connections_that_trust_its_authority(tmp_path: Path) -> None:
+    trusted = tmp_path / "ca.pem"
+    with temporary_postgres(tls=True) as server:
+        trusted.write_text(server.ca_certificate)
+        server.new_role("reader", "right")
+        url = server.address("postgres", user="reader", password="right")
+        verified = f"{url}?sslmode=verify-full&sslrootcert={trusted}"
+        with psycopg.connect(verified) as connection:
+            assert connection.pgconn.ssl_in_use
+            row = connection.execute("SELECT repeat('x', 1000000)").fetchone()
+            assert row == ("x" * 1_000_000,)
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(verified.replace("right", "wrong"))
+
+
+def test_with_tls_an_unknown_authority_and_an_unencrypted_connection_fail(tmp_path: Path) -> None:
+    with temporary_postgres(tls=True) as other:
+        trusted = tmp_path / "ca.pem"
+        trusted.write_text(other.ca_certificate)
+    with temporary_postgres(tls=True) as server:
+        with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+            psycopg.connect(f"{server.url}?sslmode=verify-full&sslrootcert={trusted}")
+        with pytest.raises(psycopg.OperationalError, match="no encryption"):
+            psycopg.connect(f"{server.url}?sslmode=disable")
+
+
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to look at processes")
 def test_the_server_ends_when_the_process_that_started_it_is_killed() -> None:
     script = (
