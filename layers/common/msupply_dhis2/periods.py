@@ -1,0 +1,438 @@
+"""Days and months of the configured time zone, DHIS2's period labels, and the window of time of a run.
+
+Instants are naive ``datetime`` values in UTC, days are dates in the configured time zone. Every span of time
+is half open, ``[start, end)``. Near the ends of what a date can say, everything clamps instead of failing.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msupply_dhis2.errors import ConfigurationError
+
+_RESOLUTION = timedelta(microseconds=1)
+_FIRST_INSTANT = datetime.combine(date.min, time.min)
+_LAST_INSTANT = datetime.combine(date.max, time.max)
+
+
+class Basis(StrEnum):
+    """What a value is about: the calendar month before the run, or the day of the run."""
+
+    PREVIOUS_MONTH = "previous_month"
+    CURRENT_DAY = "current_day"
+
+
+class Interval(StrEnum):
+    """When a metric is sent: the schedules of the stack."""
+
+    MONTHLY = "monthly"
+    WEEKLY = "weekly"
+    DAILY = "daily"
+    FIRST_DAY_OF_MONTH = "first_day_of_month"
+    LAST_DAY_OF_MONTH = "last_day_of_month"
+
+
+def parse_time_zone(name: str) -> ZoneInfo:
+    """Find a time zone by its name in the tz database.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such time zone.
+    """
+    try:
+        return ZoneInfo(name.strip())
+    # A name that is a folder (Pacific) or that leaves the database (../x) fails in ways of its own.
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"Timezone: {name!r} is not a time zone. Set the Timezone parameter of the stack to a name from "
+            "the tz database, for example Pacific/Auckland, Africa/Nairobi or UTC."
+        ) from error
+
+
+def add_days(day: date, days: int) -> date:
+    """Return the date so many days later (earlier where negative), or the first or last date there is."""
+    return _date_of(day.toordinal() + days)
+
+
+def _date_of(ordinal: int) -> date:
+    return date.fromordinal(min(max(ordinal, date.min.toordinal()), date.max.toordinal()))
+
+
+class Calendar:
+    """The days of one time zone.
+
+    A day begins at its midnight: the first one where the clock shows it twice, the first instant of the day
+    where it is skipped. A date that the time zone left out altogether (2011-12-30 in Pacific/Apia) begins
+    and ends at the same instant, and no instant belongs to it.
+    """
+
+    def __init__(self, time_zone: ZoneInfo) -> None:
+        self.time_zone = time_zone
+        self._starts: dict[date, datetime] = {}
+        self._midnights: dict[tuple[datetime, datetime], tuple[datetime, ...]] = {}
+
+    def start_of_day(self, day: date) -> datetime:
+        """Return the instant at which a day begins; each is worked out once."""
+        start = self._starts.get(day)
+        if start is None:
+            start = self._starts[day] = self._find_start(day)
+        return start
+
+    def day_of(self, instant: datetime) -> date:
+        """Return the day that an instant belongs to: ``start_of_day(day) <= instant`` and before the next."""
+        day = self._local(instant).date()
+        # Where a clock is turned back over midnight, it shows the day before for a second time.
+        while day < date.max and self.start_of_day(add_days(day, 1)) <= instant:
+            day = add_days(day, 1)
+        return day
+
+    def midnights(self, start: datetime, end: datetime) -> tuple[datetime, ...]:
+        """Return the midnights of ``[start, end]``, both ends included, earliest first.
+
+        Each pair of neighbours is one whole day. A date that the time zone left out has none.
+        """
+        midnights = self._midnights.get((start, end))
+        if midnights is None:
+            midnights = self._midnights[start, end] = self._find_midnights(start, end)
+        return midnights
+
+    def _find_midnights(self, start: datetime, end: datetime) -> tuple[datetime, ...]:
+        first, last = self.day_of(start).toordinal(), self.day_of(end).toordinal()
+        starts = (self.start_of_day(date.fromordinal(ordinal)) for ordinal in range(first, last + 1))
+        return tuple(dict.fromkeys(midnight for midnight in starts if start <= midnight <= end))
+
+    def _find_start(self, day: date) -> datetime:
+        midnight = datetime.combine(day, time.min)
+        start = self._utc(midnight, fold=0)
+        if self._local(start) == midnight or start == _FIRST_INSTANT:
+            return start
+        # The midnight is skipped. Read with the clock of before and of after the gap (PEP 495), it is an
+        # instant after and before it; between the two lies the first instant that belongs to the day.
+        early, late = self._utc(midnight, fold=1), start
+        while late - early > _RESOLUTION:
+            middle = early + (late - early) // 2
+            early, late = (early, middle) if self._local(middle) >= midnight else (middle, late)
+        return late
+
+    def _utc(self, local: datetime, fold: int) -> datetime:
+        try:
+            return local.replace(tzinfo=self.time_zone, fold=fold).astimezone(UTC).replace(tzinfo=None)
+        except OverflowError:
+            return _FIRST_INSTANT if local.year == date.min.year else _LAST_INSTANT
+
+    def _local(self, instant: datetime) -> datetime:
+        try:
+            return instant.replace(tzinfo=UTC).astimezone(self.time_zone).replace(tzinfo=None, fold=0)
+        except OverflowError:
+            return _FIRST_INSTANT if instant.year == date.min.year else _LAST_INSTANT
+
+
+class _PeriodType(Protocol):
+    """How time is cut into periods: of days, of weeks or of months."""
+
+    def first_day(self, day: date) -> date: ...
+    def day_after(self, day: date) -> date: ...
+    def label(self, day: date) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Days:
+    def first_day(self, day: date) -> date:
+        return day
+
+    def day_after(self, day: date) -> date:
+        return add_days(day, 1)
+
+    def label(self, day: date) -> str:
+        return f"{day.year:04d}{day.month:02d}{day.day:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Weeks:
+    """Weeks from any weekday (Monday is 0), numbered as ISO 8601 does: by the year of their fourth day."""
+
+    first_weekday: int
+    infix: str
+
+    def first_day(self, day: date) -> date:
+        return add_days(day, -((day.weekday() - self.first_weekday) % 7))
+
+    def day_after(self, day: date) -> date:
+        return add_days(day, 7 - (day.weekday() - self.first_weekday) % 7)
+
+    def label(self, day: date) -> str:
+        year, week = self.number(day)
+        return f"{year:04d}{self.infix}{week}"
+
+    def number(self, day: date) -> tuple[int, int]:
+        fourth_day = add_days(day, 3 - (day.weekday() - self.first_weekday) % 7)
+        return fourth_day.year, (fourth_day.timetuple().tm_yday - 1) // 7 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _BiWeeks:
+    """ISO weeks in pairs, 1 with 2 and so on; a week 53 has no partner and makes a 27th period alone."""
+
+    weeks: _Weeks
+
+    def first_day(self, day: date) -> date:
+        _, week = self.weeks.number(day)
+        return add_days(self.weeks.first_day(day), 0 if week % 2 else -7)
+
+    def day_after(self, day: date) -> date:
+        day_after = self.weeks.day_after(day)
+        _, week = self.weeks.number(day)
+        _, next_week = self.weeks.number(day_after)
+        return add_days(day_after, 7) if week % 2 and next_week != 1 else day_after
+
+    def label(self, day: date) -> str:
+        year, week = self.weeks.number(day)
+        return f"{year:04d}BiW{(week + 1) // 2}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Months:
+    """Periods of ``count`` months, counted from ``first_month`` of a year that may not be the calendar's.
+
+    DHIS2 names a year from November after the calendar year in which it ends (``year_shift`` 1), every
+    other one after that in which it begins.
+    """
+
+    count: int
+    template: str
+    first_month: int = 1
+    year_shift: int = 0
+
+    def _start(self, day: date) -> int:
+        """Months from the first ``first_month`` there is to the period's start."""
+        months = day.year * 12 + day.month - self.first_month
+        return months - months % self.count
+
+    def _first_of_month(self, months: int) -> date:
+        year, month = divmod(months + self.first_month - 1, 12)
+        if year < date.min.year:
+            return date.min
+        return date.max if year > date.max.year else date(year, month + 1, 1)
+
+    def first_day(self, day: date) -> date:
+        return self._first_of_month(self._start(day))
+
+    def day_after(self, day: date) -> date:
+        return self._first_of_month(self._start(day) + self.count)
+
+    def label(self, day: date) -> str:
+        year, months = divmod(self._start(day), 12)
+        return self.template.format(
+            year=year + self.year_shift, number=months // self.count + 1, month=day.month
+        )
+
+
+_MONTH = _Months(1, "{year:04d}{month:02d}")
+_YEAR = _Months(12, "{year:04d}")
+
+_PERIOD_TYPES = MappingProxyType[str, _PeriodType](
+    {
+        "Daily": _Days(),
+        "Weekly": _Weeks(0, "W"),
+        "WeeklyWednesday": _Weeks(2, "WedW"),
+        "WeeklyThursday": _Weeks(3, "ThuW"),
+        "WeeklySaturday": _Weeks(5, "SatW"),
+        "WeeklySunday": _Weeks(6, "SunW"),
+        "BiWeekly": _BiWeeks(_Weeks(0, "W")),
+        "Monthly": _MONTH,
+        "BiMonthly": _Months(2, "{year:04d}{number:02d}B"),
+        "Quarterly": _Months(3, "{year:04d}Q{number}"),
+        "SixMonthly": _Months(6, "{year:04d}S{number}"),
+        "SixMonthlyApril": _Months(6, "{year:04d}AprilS{number}", first_month=4),
+        "SixMonthlyNov": _Months(6, "{year:04d}NovS{number}", first_month=11, year_shift=1),
+        "Yearly": _YEAR,
+        "FinancialApril": _Months(12, "{year:04d}April", first_month=4),
+        "FinancialJuly": _Months(12, "{year:04d}July", first_month=7),
+        "FinancialOct": _Months(12, "{year:04d}Oct", first_month=10),
+        "FinancialNov": _Months(12, "{year:04d}Nov", first_month=11, year_shift=1),
+    }
+)
+
+_ALLOWED = (
+    "Write a pattern of YYYY (year), MM (month) and DD (day), in capitals, with only digits and punctuation "
+    "between them, for example YYYYMM, YYYY-MM or YYYYMMDD; or the name of a DHIS2 period type: "
+    f"{', '.join(_PERIOD_TYPES)}."
+)
+
+_PLACEHOLDER = re.compile("YYYY|MM|DD")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A label written by the user's own pattern, over the periods of the smallest part that it names."""
+
+    text: str
+    periods: _PeriodType
+
+    def first_day(self, day: date) -> date:
+        return self.periods.first_day(day)
+
+    def day_after(self, day: date) -> date:
+        return self.periods.day_after(day)
+
+    def label(self, day: date) -> str:
+        parts = {"YYYY": f"{day.year:04d}", "MM": f"{day.month:02d}", "DD": f"{day.day:02d}"}
+        return _PLACEHOLDER.sub(lambda match: parts[match.group()], self.text)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        placeholders = _PLACEHOLDER.findall(text)
+        rest = [letters for letters in re.findall(r"[^\W\d_]+", text) if not _made_of_placeholders(letters)]
+        if rest:
+            fault = f"{rest[0]!r} is not made of YYYY, MM and DD"
+        elif "YYYY" not in placeholders:
+            fault = "it has no year"
+        elif "DD" in placeholders and "MM" not in placeholders:
+            fault = "it has a day but no month"
+        elif len(placeholders) > len(set(placeholders)):
+            fault = "it has a part twice"
+        else:
+            smallest = _Days() if "DD" in placeholders else _MONTH if "MM" in placeholders else _YEAR
+            return cls(text, smallest)
+        raise ValueError(f"{text!r} is neither a period pattern nor a period type: {fault}. {_ALLOWED}")
+
+
+def _made_of_placeholders(letters: str) -> bool:
+    return re.fullmatch(f"({_PLACEHOLDER.pattern})+", letters) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodFormat:
+    """How the periods of a data set are cut and labelled (the setting "Period format").
+
+    Made by :meth:`parse`. The labels of period types are those of DHIS2, `2026W5` or `2026AprilS1`, in the
+    ISO calendar.
+    """
+
+    text: str
+    _type: _PeriodType
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a pattern (``YYYYMM``) or the name of a DHIS2 period type (``Monthly``, in any case).
+
+        Raises
+        ------
+        ValueError
+            It is neither; the message says why, and what is allowed.
+        """
+        text = text.strip()
+        for name, period_type in _PERIOD_TYPES.items():
+            if name.lower() == text.lower():
+                return cls(name, period_type)
+        return cls(text, _Pattern.parse(text))
+
+    def label(self, day: date) -> str:
+        """Return the label of the period that holds a day."""
+        return self._type.label(day)
+
+    def first_day(self, day: date) -> date:
+        """Return the first day of the period that holds a day."""
+        return self._type.first_day(day)
+
+    def day_after(self, day: date) -> date:
+        """Return the first day after the period that holds a day."""
+        return self._type.day_after(day)
+
+    @property
+    def shorter_than_month(self) -> bool:
+        """Whether a period is part of a month: a day, a week or two weeks."""
+        return self._months == 0
+
+    @property
+    def longer_than_month(self) -> bool:
+        """Whether a period has more than one month."""
+        return self._months > 1
+
+    @property
+    def _months(self) -> int:
+        periods = self._type.periods if isinstance(self._type, _Pattern) else self._type
+        return periods.count if isinstance(periods, _Months) else 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """One basis at one instant: all that the metrics need to know about time.
+
+    Attributes
+    ----------
+    as_of
+        The instant of the run.
+    snapshot
+        The instant at which stock is looked at: the end of the previous month, or the instant of the run.
+    snapshot_date
+        The last day of the previous month, or the day of the run.
+    month_start, month_end
+        The month of opening and closing stock; on a current day basis as far as it has passed.
+    flow_start, flow_end
+        What received, issued, adjustments and days out of stock are about.
+    period
+        The label of the period that holds the snapshot date.
+    calendar
+        The days of the configured time zone.
+    """
+
+    basis: Basis
+    as_of: datetime
+    snapshot: datetime
+    snapshot_date: date
+    month_start: datetime
+    month_end: datetime
+    flow_start: datetime
+    flow_end: datetime
+    period: str
+    calendar: Calendar
+
+
+def window(basis: Basis, as_of: datetime, calendar: Calendar, period_format: PeriodFormat) -> Window:
+    """Work out what a basis means at an instant.
+
+    Flows cover the period of the label up to the snapshot. On a previous month basis a label shorter than a
+    month cannot hold a month's flows: they cover the month, and the settings say that it does not fit.
+
+    Parameters
+    ----------
+    as_of
+        The instant of the run, with its time zone.
+    """
+    as_of = _to_naive_utc(as_of)
+    today = calendar.day_of(as_of)
+    if basis is Basis.CURRENT_DAY:
+        snapshot, snapshot_date = as_of, today
+        first_day = period_format.first_day(today)
+    else:
+        first_of_month = today.replace(day=1)
+        snapshot, snapshot_date = calendar.start_of_day(first_of_month), add_days(first_of_month, -1)
+        month = snapshot_date.replace(day=1)
+        first_day = month if period_format.shorter_than_month else period_format.first_day(snapshot_date)
+    return Window(
+        basis=basis,
+        as_of=as_of,
+        snapshot=snapshot,
+        snapshot_date=snapshot_date,
+        month_start=calendar.start_of_day(snapshot_date.replace(day=1)),
+        month_end=snapshot,
+        flow_start=calendar.start_of_day(first_day),
+        flow_end=snapshot,
+        period=period_format.label(snapshot_date),
+        calendar=calendar,
+    )
+
+
+def _to_naive_utc(instant: datetime) -> datetime:
+    if instant.tzinfo is None:
+        raise ValueError("The instant of a run must have a time zone.")
+    try:
+        return instant.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        return _FIRST_INSTANT if instant.year == date.min.year else _LAST_INSTANT
