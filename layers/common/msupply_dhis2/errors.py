@@ -58,3 +58,7 @@ class Dhis2AuthenticationError(Dhis2Error):
 
 class Dhis2TransientError(Dhis2Error):
     """DHIS2 could not take the request just now; the same request may succeed later."""
+
+
+class QueueError(MsupplyDhis2Error):
+    """The queue did not take a batch."""

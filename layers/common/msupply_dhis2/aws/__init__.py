@@ -1,0 +1,1 @@
+"""The three jobs on AWS: where settings, secrets, queue, table and log meet them."""

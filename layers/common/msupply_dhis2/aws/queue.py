@@ -1,0 +1,87 @@
+"""Batches onto the queue, and messages that cannot be delivered to the dead-letter queue."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch
+from msupply_dhis2.errors import QueueError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+ENTRIES_IN_ONE_CALL = 10
+ATTEMPTS = 3
+
+
+class BatchQueue:
+    """Sends batches, several messages in a call; what is still held is sent when the context ends well.
+
+    Where the context ends with an exception nothing more is sent: the same run computed again makes the same
+    batches, and DHIS2 keeps one value for each key.
+    """
+
+    def __init__(self, client: "SQSClient", queue_url: str) -> None:
+        self._client = client
+        self._queue_url = queue_url
+        self._held: list[SendMessageBatchRequestEntryTypeDef] = []
+        self._held_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.flush()
+
+    def send(self, batch: Batch) -> None:
+        """Take a batch; it leaves with the next call."""
+        body = batch.encoded()
+        # A call may hold ten messages, and no more bytes than one message may.
+        if len(self._held) == ENTRIES_IN_ONE_CALL or self._held_bytes + len(body) > MAXIMUM_MESSAGE_BYTES:
+            self.flush()
+        self._held.append({"Id": str(len(self._held)), "MessageBody": body})
+        self._held_bytes += len(body)
+
+    def flush(self) -> None:
+        """Send what is held.
+
+        Raises
+        ------
+        QueueError
+            The queue did not take a message, after three attempts.
+        """
+        held, self._held, self._held_bytes = self._held, [], 0
+        for _ in range(ATTEMPTS):
+            if not held:
+                return
+            answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=held)
+            failed = {failure["Id"]: failure.get("Message", failure["Code"]) for failure in answer.get("Failed", ())}
+            held = [entry for entry in held if entry["Id"] in failed]
+        raise QueueError(
+            f"The queue did not take {len(held)} batches: {_reasons(list(failed.values()))}. "
+            "Invoke compute again with the same event: values that arrived already are only confirmed."
+        )
+
+
+def _reasons(messages: Sequence[str]) -> str:
+    return "; ".join(dict.fromkeys(messages))
+
+
+class DeadLetters:
+    """Moves a message to the dead-letter queue with the reason why, which the queue's own redrive cannot add."""
+
+    def __init__(self, client: "SQSClient", queue_url: str) -> None:
+        self._client = client
+        self._queue_url = queue_url
+
+    def put(self, body: str, reason: str) -> None:
+        """Put a message there. ``reason`` holds no secret: it is one of our own error messages."""
+        self._client.send_message(
+            QueueUrl=self._queue_url,
+            MessageBody=body,
+            MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
+        )

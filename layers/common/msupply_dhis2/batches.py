@@ -1,0 +1,245 @@
+"""Data values to messages on the queue, and back.
+
+A message is a payload: it holds exactly one call to DHIS2. What costs a DHIS2 server is each distinct data
+element, and less so each distinct org unit, in a call: payloads are therefore cut as squarish blocks of the
+matrix org units x data elements, which real servers import twice as fast as rows of it. Blocks share no keys.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from math import isqrt
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.settings import Scheme, Settings
+
+MAXIMUM_MESSAGE_BYTES = 1_000_000
+"""Below the 1,048,576 bytes of SQS, and of the 1 MB that nginx lets through to DHIS2 by default."""
+
+
+class BatchError(MsupplyDhis2Error):
+    """A message on the queue is not a batch of ours."""
+
+
+class Row(NamedTuple):
+    """A value in a message. ``store`` and ``item`` are places in the message's lists of names."""
+
+    data_element: str
+    org_unit: str
+    period: str
+    category_option_combo: str | None
+    attribute_option_combo: str | None
+    value: str
+    store: int
+    item: int
+    metric: Metric
+
+
+class Batch(BaseModel):
+    """One message on the queue: one call to DHIS2, and the names for what is said about its values.
+
+    ``run_id`` and ``batch_id`` are the same for the same values of the same run, however often it is
+    computed; ``as_of`` is the run's instant.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    run_id: str
+    batch_id: str
+    as_of: datetime
+    data_set_id: str
+    data_set_id_scheme: Scheme
+    data_element_id_scheme: Scheme
+    org_unit_scheme: Scheme
+    option_combo_scheme: Scheme
+    stores: tuple[str, ...]
+    items: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def encoded(self) -> str:
+        """Give the message's body: ASCII JSON without white space."""
+        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
+
+    def values(self) -> tuple[DataValue, ...]:
+        """Give the values with their names, in the order of the rows."""
+        return tuple(
+            DataValue(
+                data_element=row.data_element,
+                period=row.period,
+                org_unit=row.org_unit,
+                category_option_combo=row.category_option_combo,
+                attribute_option_combo=row.attribute_option_combo,
+                option_combo_scheme=self.option_combo_scheme,
+                value=row.value,
+                store=self.stores[row.store],
+                item=self.items[row.item],
+                metric=row.metric,
+            )
+            for row in self.rows
+        )
+
+
+def decode(body: str) -> Batch:
+    """Read a message's body.
+
+    Raises
+    ------
+    BatchError
+        It is no batch of this version.
+    """
+    try:
+        batch = Batch.model_validate_json(body)
+        batch.values()
+    except (ValidationError, IndexError) as error:
+        raise BatchError(
+            "The message on the queue is not a batch that this version of msupply-dhis2 understands. Only compute "
+            'writes to this queue: invoke compute with {"manual": true} to compute and send the values again.'
+        ) from error
+    return batch
+
+
+def encode(values: Sequence[DataValue], *, run_id: str, as_of: datetime, settings: Settings) -> Batch:
+    """Make a batch of values that share one option combo scheme."""
+    stores = _places(value.store for value in values)
+    items = _places(value.item for value in values)
+    rows = tuple(
+        Row(
+            value.data_element,
+            value.org_unit,
+            value.period,
+            value.category_option_combo,
+            value.attribute_option_combo,
+            value.value,
+            stores[value.store],
+            items[value.item],
+            value.metric,
+        )
+        for value in values
+    )
+    batch = Batch(
+        run_id=run_id,
+        batch_id="",
+        as_of=as_of,
+        data_set_id=str(settings.data_set_id),
+        data_set_id_scheme=settings.data_set_id_scheme,
+        data_element_id_scheme=settings.data_element_id_scheme,
+        org_unit_scheme=settings.org_unit_scheme,
+        option_combo_scheme=values[0].option_combo_scheme,
+        stores=tuple(stores),
+        items=tuple(items),
+        rows=rows,
+    )
+    digest = hashlib.sha256(batch.encoded().encode()).hexdigest()[:16]
+    return batch.model_copy(update={"batch_id": f"{run_id}-{digest}"})
+
+
+def _places(names: Iterable[str]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
+
+
+def cut(
+    org_units: Iterable[Sequence[DataValue]],
+    *,
+    maximum_values: int,
+    maximum_bytes: int = MAXIMUM_MESSAGE_BYTES,
+    values_per_cell: int = 1,
+) -> Iterator[list[DataValue]]:
+    """Cut values into payloads: squarish blocks of org units x data elements.
+
+    Parameters
+    ----------
+    org_units
+        The values of one org unit after the other. Only a strip of them is held at a time.
+    maximum_values
+        "No. of items per payload".
+    maximum_bytes
+        An upper limit for the bytes of a payload's values and names.
+    values_per_cell
+        How many values an org unit has for one data element, at most: with option combos one for each
+        active metric.
+
+    Yields
+    ------
+    list of DataValue
+        At least one value, at most ``maximum_values``, of one option combo scheme. Together the payloads hold
+        each value exactly once.
+    """
+    side = max(1, isqrt(max(1, maximum_values // values_per_cell)))
+    strip: list[Sequence[DataValue]] = []
+    for values in org_units:
+        if values:
+            strip.append(values)
+        if len(strip) == side:
+            yield from _blocks(strip, maximum_values, maximum_bytes)
+            strip = []
+    yield from _blocks(strip, maximum_values, maximum_bytes)
+
+
+def _blocks(
+    strip: Sequence[Sequence[DataValue]], maximum_values: int, maximum_bytes: int
+) -> Iterator[list[DataValue]]:
+    by_scheme: dict[Scheme, list[DataValue]] = defaultdict(list)
+    for values in strip:
+        for value in values:
+            by_scheme[value.option_combo_scheme].append(value)
+    for same_scheme in by_scheme.values():
+        # A stable sort: within a data element the org units keep their order.
+        same_scheme.sort(key=lambda value: value.data_element)
+        block = _Block(maximum_values, maximum_bytes)
+        for _, values in groupby(same_scheme, key=lambda value: value.data_element):
+            column = list(values)
+            if not block.has_room_for(column):
+                if block.values:
+                    yield block.values
+                block = _Block(maximum_values, maximum_bytes)
+            for value in column:
+                # Only a column that is more than a payload by itself is cut within.
+                if block.values and not block.has_room_for([value]):
+                    yield block.values
+                    block = _Block(maximum_values, maximum_bytes)
+                block.add(value)
+        if block.values:
+            yield block.values
+
+
+class _Block:
+    """A payload in the making, and an upper bound of the bytes that its message will have."""
+
+    def __init__(self, maximum_values: int, maximum_bytes: int) -> None:
+        self.values: list[DataValue] = []
+        self._maximum_values = maximum_values
+        self._room = maximum_bytes
+        self._names: set[str] = set()
+
+    def has_room_for(self, values: Sequence[DataValue]) -> bool:
+        if len(self.values) + len(values) > self._maximum_values:
+            return False
+        names = {name for value in values for name in (value.store, value.item)} - self._names
+        return sum(map(_row_bytes, values)) + sum(map(_text_bytes, names)) <= self._room
+
+    def add(self, value: DataValue) -> None:
+        names = {value.store, value.item} - self._names
+        self._room -= _row_bytes(value) + sum(map(_text_bytes, names))
+        self._names |= names
+        self.values.append(value)
+
+
+def _row_bytes(value: DataValue) -> int:
+    places_and_punctuation = 24
+    texts = (*value.key, value.value, value.metric)
+    return places_and_punctuation + sum(_text_bytes(text) if text else len("null,") for text in texts)
+
+
+def _text_bytes(text: str) -> int:
+    """Bound the bytes of a text in JSON: quotes, a comma, and up to 12 bytes for a character that is escaped."""
+    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    return len(text) * (1 if plain else 12) + 3

@@ -1,0 +1,189 @@
+"""What compute can be asked to do, and the instant and the name of the run that follows from it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from msupply_dhis2.errors import EventError
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.periods import Basis, Calendar, Interval
+
+EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_run": true} or {"interval": "monthly"}'
+UNFILLED_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+
+
+class BasisChoice(StrEnum):
+    """The basis of a run: one for all its metrics, or that of each row of the settings."""
+
+    PREVIOUS_MONTH = Basis.PREVIOUS_MONTH.value
+    CURRENT_DAY = Basis.CURRENT_DAY.value
+    AS_IN_SETTINGS = "as_in_settings"
+
+    def of_row(self, basis_of_row: Basis) -> Basis:
+        """Give the basis of a row of the settings under this choice."""
+        return basis_of_row if self is BasisChoice.AS_IN_SETTINGS else Basis(self.value)
+
+
+def _tuple_of_text(value: object) -> object:
+    """Take ``"KAMO"`` for ``["KAMO"]``: a list of one is easily written without its brackets."""
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_text), Field(min_length=1)]
+
+
+class ComputeEvent(BaseModel):
+    """An event to compute: a schedule's, a manual push, or the connection test's question about the database.
+
+    Attributes
+    ----------
+    interval
+        Compute the active rows of this interval, each on its own basis.
+    scheduled_time
+        The instant for which the schedule was set, in UTC; it becomes ``as_of``.
+    manual
+        Compute all active rows, whatever their interval, on a current day basis.
+    check_database
+        Only open mSupply's database and say whether that works.
+    as_of
+        The instant of the run instead: a date (its first midnight) or a date and time, in the configured
+        time zone unless it names an offset.
+    basis
+        The basis instead: one for all rows, or ``as_in_settings``.
+    metrics, stores, items
+        Limit the run. A store is named by its code, name, id or org unit, an item by its code, name, id or
+        reference; the other stores of the same org unit and the other items of the same reference are taken
+        along, because their quantities are one number in DHIS2.
+    dry_run
+        Compute and count, send nothing. Works while "Use DHIS2" is off.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval: Interval | None = None
+    scheduled_time: datetime | None = None
+    manual: bool = False
+    check_database: bool = False
+    as_of: str | None = None
+    basis: BasisChoice | None = None
+    metrics: Annotated[tuple[Metric, ...] | None, BeforeValidator(_tuple_of_text)] = None
+    stores: Names | None = None
+    items: Names | None = None
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _ask_one_thing(self) -> Self:
+        if sum((self.interval is not None, self.manual, self.check_database)) != 1:
+            raise ValueError(
+                f"The event must hold exactly one of interval, manual and check_database, for example {EXAMPLES}"
+            )
+        return self
+
+    @property
+    def started_by(self) -> str:
+        """Say what started the run: the interval's name, or ``manual``."""
+        return self.interval.value if self.interval else "manual"
+
+    @property
+    def basis_choice(self) -> BasisChoice:
+        """The basis that holds where the event does not say: a manual push is on a current day basis."""
+        return self.basis or (BasisChoice.CURRENT_DAY if self.manual else BasisChoice.AS_IN_SETTINGS)
+
+
+def parse_compute_event(event: object) -> ComputeEvent:
+    """Read an event to compute.
+
+    Raises
+    ------
+    EventError
+        With a sentence for each field that is wrong, and examples of events that are understood.
+    """
+    if not isinstance(event, Mapping):
+        raise EventError(f"The event must be a JSON object, for example {EXAMPLES}.")
+    if event.get("scheduled_time") == UNFILLED_SCHEDULED_TIME:
+        raise EventError(
+            f"scheduled_time still reads {UNFILLED_SCHEDULED_TIME}: EventBridge Scheduler replaces this by the "
+            "time of the schedule. To invoke compute by hand, give a time such as 2026-02-01T01:00:00Z instead."
+        )
+    try:
+        return ComputeEvent.model_validate(dict(event))
+    except ValidationError as error:
+        faults = [_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
+    raise EventError("The event is not understood.\n" + "\n".join(faults))
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    if not location:
+        return message.removeprefix("Value error, ") + "."
+    field = ".".join(str(part) for part in location)
+    if message.startswith("Extra inputs"):
+        known = ", ".join(ComputeEvent.model_fields)
+        return f"{field}: there is no such field. The fields are {known}."
+    return f"{field}: {message}."
+
+
+def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
+    """Give ``as_of``: what the event says, else its scheduled time, else the instant it first arrived.
+
+    Parameters
+    ----------
+    first_arrival
+        An aware instant; the same for each retry of one invocation.
+
+    Returns
+    -------
+    datetime
+        Aware, in the calendar's time zone.
+
+    Raises
+    ------
+    EventError
+        ``as_of`` is no date or time, or lies in the future.
+    """
+    if event.as_of is not None:
+        as_of = _parse_as_of(event.as_of, calendar)
+    elif event.scheduled_time is not None:
+        scheduled = event.scheduled_time
+        # EventBridge Scheduler fills in UTC; a time without an offset is taken as that too.
+        as_of = scheduled if scheduled.tzinfo else scheduled.replace(tzinfo=UTC)
+    else:
+        as_of = first_arrival
+    if as_of > first_arrival + timedelta(days=1):
+        raise EventError(
+            f"as_of: {as_of.isoformat()} lies in the future, where the stock is not known yet. "
+            "Give a date or time up to now."
+        )
+    return as_of.astimezone(calendar.time_zone)
+
+
+def _parse_as_of(text: str, calendar: Calendar) -> datetime:
+    try:
+        if len(text.strip()) <= len("YYYY-MM-DD"):
+            return calendar.start_of_day(date.fromisoformat(text.strip())).replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise EventError(
+            f"as_of: '{text}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=calendar.time_zone)
+
+
+def run_id(event: ComputeEvent, as_of: datetime) -> str:
+    """Name the run: the same for the same event at the same instant, so that a retry makes the same run.
+
+    Returns
+    -------
+    str
+        The instant in UTC, what started it, and a hash of the rest: ``20260201T010000Z-monthly-1f0c2a9b``.
+    """
+    moment = as_of.astimezone(UTC)
+    content = json.dumps(
+        [moment.isoformat(), event.model_dump(mode="json", exclude={"scheduled_time", "as_of"})], sort_keys=True
+    )
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return f"{moment:%Y%m%dT%H%M%SZ}-{event.started_by}-{digest}"
