@@ -1,0 +1,63 @@
+"""Quantities: from packs in the database to exact millionths, and from there to text for DHIS2."""
+
+import math
+from fractions import Fraction
+from functools import lru_cache
+
+from msupply_dhis2.stock import MICRO
+
+type Quantity = int | Fraction
+"""An exact number of millionths of a unit, a month or a day, whatever the metric is in."""
+
+_DECIMALS = 6
+_EXACT = 2**53
+"""Up to here a float that is a whole number prints as that number."""
+
+
+@lru_cache(maxsize=65_536)
+def to_units(packs: float, pack_size: float | None) -> int:
+    """Multiply packs and pack size into millionths of a unit.
+
+    The numbers are taken as the decimals that they print as (0.1 is one tenth), multiplied exactly and
+    rounded to 6 decimals, halves away from zero.
+
+    Parameters
+    ----------
+    packs
+        Signed or not; the sign is kept.
+    pack_size
+        Units in a pack. ``None`` and 0 make 0 units, as does a number that is not finite: the reader counts
+        them as a warning.
+    """
+    if not pack_size or not math.isfinite(pack_size) or not math.isfinite(packs):
+        return 0
+    if packs == int(packs) and pack_size == int(pack_size) and max(abs(packs), abs(pack_size)) < _EXACT:
+        return int(packs) * int(pack_size) * MICRO
+    return _round(Fraction(str(packs)) * Fraction(str(pack_size)) * MICRO)
+
+
+def format_value(value: Quantity, *, round_off: bool) -> str:
+    """Write a quantity as a plain decimal number for DHIS2.
+
+    No exponent, no ``-0``, at most 6 decimals (halves away from zero), no trailing zeros.
+
+    Parameters
+    ----------
+    value
+        In millionths.
+    round_off
+        To the nearest whole number instead, halves away from zero: 2.5 becomes 3.
+    """
+    if round_off:
+        return str(_round(Fraction(value, MICRO)))
+    millionths = _round(value)
+    whole, decimals = divmod(abs(millionths), MICRO)
+    sign = "-" if millionths < 0 else ""
+    return f"{sign}{whole}.{decimals:0{_DECIMALS}d}".rstrip("0").rstrip(".")
+
+
+def _round(value: Quantity) -> int:
+    """Round to a whole number, halves away from zero."""
+    numerator, denominator = abs(value.numerator), value.denominator
+    rounded = (2 * numerator + denominator) // (2 * denominator)
+    return -rounded if value < 0 else rounded

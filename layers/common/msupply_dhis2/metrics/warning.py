@@ -1,0 +1,25 @@
+"""What the metrics noticed on the way and a run reports as counts."""
+
+from enum import StrEnum
+
+
+class StockWarning(StrEnum):
+    """Something that makes a value doubtful, though it is sent as it is."""
+
+    NEGATIVE_STOCK = "negative_stock"
+    MOVEMENT_WITHOUT_STOCK_LINE = "movement_without_stock_line"
+    MOVEMENT_OF_MISSING_STOCK_LINE = "movement_of_missing_stock_line"
+
+    @property
+    def meaning(self) -> str:
+        """What was counted, as the end of a sentence that begins with the count."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    StockWarning.NEGATIVE_STOCK: "stock values are below zero and are sent as they are",
+    StockWarning.MOVEMENT_WITHOUT_STOCK_LINE: "movements after the snapshot name no stock line, so expiring "
+    "and expired stock is an estimate",
+    StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE: "movements after the snapshot name a stock line that the "
+    "store no longer has, so expiring and expired stock is an estimate",
+}
