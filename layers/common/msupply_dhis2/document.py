@@ -1,0 +1,200 @@
+"""Reading a YAML or JSON document without altering what its author wrote.
+
+YAML turns the text ``0123`` into the number 83, ``1_000`` into 1000 and ``NO`` into "false". An identifier
+must not change on its way into DHIS2: here every scalar is the text that was written, but for the words of
+YAML 1.1 for true and false (a text field refuses those, with the cure) and for null.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import yaml
+
+from msupply_dhis2.errors import SettingsError
+
+type Place = tuple[str | int, ...]
+"""Where something stands in a document: names of fields and numbers of rows, from the outside in."""
+
+type Value = str | bool | list[Value] | dict[str, Value] | None
+
+_TAG = "tag:yaml.org,2002:"
+_TEXTS = {f"{_TAG}{name}" for name in ("str", "int", "float", "timestamp")}
+_TRUE = {"yes", "true", "on"}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that holds fields.
+
+    Attributes
+    ----------
+    values
+        The fields by name. A field that was written more than once is not among them: which one is meant
+        cannot be known.
+    repeated
+        Where the fields that were written more than once stand, each with the lines (none where unknown).
+    """
+
+    values: dict[str, Value]
+    repeated: Mapping[Place, tuple[int, ...]]
+
+
+def read_document(text: str) -> Document:
+    """Read a document.
+
+    Parameters
+    ----------
+    text
+        JSON where it begins with a brace and is JSON, YAML otherwise.
+
+    Raises
+    ------
+    SettingsError
+        It is empty, it is neither YAML nor JSON, or it does not hold fields.
+    """
+    text = text.removeprefix("\ufeff")
+    try:
+        fields = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
+    except RecursionError as error:
+        raise _unreadable("The settings document is nested too deeply to be read. " + _SAMPLE) from error
+    if fields is None:
+        raise _unreadable("The settings document is empty. " + _SAMPLE)
+    if not isinstance(fields, _Fields):
+        raise _unreadable(
+            "The settings document does not hold fields such as 'use_dhis2: true', a line each. " + _SAMPLE
+        )
+    repeated: dict[Place, tuple[int, ...]] = {}
+    return Document(_without_repetitions(fields, (), repeated), repeated)
+
+
+_SAMPLE = "Begin with a copy of the sample settings.yaml."
+
+
+def _unreadable(fault: str) -> SettingsError:
+    return SettingsError([fault])
+
+
+@dataclass(slots=True)
+class _Fields:
+    """A mapping as it was written: repetitions and all, with the line of each field where it is known."""
+
+    written: list[tuple[str, object, int | None]] = field(default_factory=list)
+
+
+def _without_repetitions(
+    fields: _Fields, place: Place, repeated: dict[Place, tuple[int, ...]]
+) -> dict[str, Value]:
+    lines: dict[str, list[int | None]] = {}
+    for name, _, line in fields.written:
+        lines.setdefault(name, []).append(line)
+    for name, of_name in lines.items():
+        if len(of_name) > 1:
+            repeated[*place, name] = tuple(line for line in of_name if line is not None)
+    return {
+        name: _plain(value, (*place, name), repeated)
+        for name, value, _ in fields.written
+        if len(lines[name]) == 1
+    }
+
+
+def _plain(value: object, place: Place, repeated: dict[Place, tuple[int, ...]]) -> Value:
+    if isinstance(value, _Fields):
+        return _without_repetitions(value, place, repeated)
+    if isinstance(value, list):
+        return [_plain(member, (*place, index), repeated) for index, member in enumerate(value)]
+    return value if isinstance(value, bool | None) else str(value)
+
+
+def _read_json(text: str) -> object:
+    try:
+        return json.loads(
+            text,
+            parse_int=str,
+            parse_float=str,
+            parse_constant=str,
+            object_pairs_hook=lambda pairs: _Fields([(name, value, None) for name, value in pairs]),
+        )
+    except json.JSONDecodeError as error:
+        # Braces are YAML too, and YAML is more lenient: {use_dhis2: off}.
+        try:
+            return _read_yaml(text)
+        except SettingsError:
+            raise _unreadable(
+                f"The settings document cannot be read as JSON: line {error.lineno}, column {error.colno} "
+                f"({error.msg}). Look at the quotes, commas and braces there and just before."
+            ) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose unquoted scalars are text, true, false or null."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML reads it from the class
+        first: [(tag, regexp) for tag, regexp in resolvers if tag in {f"{_TAG}bool", f"{_TAG}null"}]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # An alias can make a document contain itself; nothing in the settings needs one.
+        if self.check_event(yaml.AliasEvent):
+            line = self.line + 1
+            raise _unreadable(
+                f"Line {line}: a value that begins with '*' is an alias of YAML, which the settings do not "
+                "take. Put it in quotes if it is text; otherwise write the value out."
+            )
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(text: str) -> object:
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        if error.problem and "'\\t'" in error.problem:
+            fault = f"The settings document has a tab at {where}, where YAML takes only spaces. Indent with spaces."
+        else:
+            fault = (
+                f"The settings document cannot be read as YAML: {where} ({error.problem or error.context}). "
+                "Look at the indentation, the colons and the quotes there and on the line before."
+            )
+        raise _unreadable(fault) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _unreadable(
+            f"The settings document holds an unprintable character on line {line}. Type that line anew."
+        ) from error
+    # A number that is no character, as in "\UFFFFFFFF".
+    except (ValueError, OverflowError) as error:
+        raise _unreadable(
+            "The settings document has an escape (\\x, \\u or \\U) that is no character. Type the character."
+        ) from error
+    return None if node is None else _from_node(node)
+
+
+def _from_node(node: yaml.Node) -> object:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        return _Fields(
+            [(_name(key), _from_node(value), key.start_mark.line + 1) for key, value in node.value],
+        )
+    if isinstance(node, yaml.SequenceNode):
+        return [_from_node(member) for member in node.value]
+    text = str(node.value)
+    if node.tag in _TEXTS:
+        return text
+    if node.tag == f"{_TAG}bool":
+        return text.lower() in _TRUE
+    if node.tag == f"{_TAG}null":
+        return None
+    raise _unreadable(
+        f"Line {line}: a value that begins with '!' is a tag of YAML, which the settings do not take. Quote it."
+    )
+
+
+def _name(key: yaml.Node) -> str:
+    if isinstance(key, yaml.ScalarNode):
+        return str(key.value)
+    raise _unreadable(
+        f"Line {key.start_mark.line + 1}: a field's name must be a word, as in 'use_dhis2: true'."
+    )
