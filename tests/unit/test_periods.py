@@ -1,0 +1,378 @@
+"""Days and months of a time zone, period labels, and the window of a basis."""
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, add_days, parse_time_zone, window
+
+ZONES = [
+    "UTC",
+    "Pacific/Auckland",
+    "Pacific/Apia",
+    "America/Sao_Paulo",
+    "America/Havana",
+    "America/St_Johns",
+    "Africa/Cairo",
+    "Asia/Kathmandu",
+    "Asia/Beirut",
+]
+TYPES = [
+    "Daily",
+    "Weekly",
+    "WeeklyWednesday",
+    "WeeklyThursday",
+    "WeeklySaturday",
+    "WeeklySunday",
+    "BiWeekly",
+    "Monthly",
+    "BiMonthly",
+    "Quarterly",
+    "SixMonthly",
+    "SixMonthlyApril",
+    "SixMonthlyNov",
+    "Yearly",
+    "FinancialApril",
+    "FinancialJuly",
+    "FinancialOct",
+    "FinancialNov",
+]
+FORMATS = [*TYPES, "YYYYMM", "YYYY-MM-DD", "YYYY"]
+
+
+def naive(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+# Days
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "start"),
+    [
+        ("UTC", "2026-02-01", "2026-02-01 00:00"),
+        ("Pacific/Auckland", "2026-02-01", "2026-01-31 11:00"),
+        ("Pacific/Auckland", "2026-07-01", "2026-06-30 12:00"),
+        # Skipped: the clock goes from 23:59 to 01:00, the day's first instant.
+        ("America/Sao_Paulo", "2018-11-04", "2018-11-04 03:00"),
+        ("Africa/Cairo", "2026-04-24", "2026-04-23 22:00"),
+        ("America/Havana", "2026-03-08", "2026-03-08 05:00"),
+        # Skipped by a gap from 23:30 to 00:30: the day begins at 00:30.
+        ("America/Toronto", "1919-03-31", "1919-03-31 04:30"),
+        # Shown twice: at 01:00 the clock goes back to 00:00.
+        ("America/Havana", "2025-11-02", "2025-11-02 04:00"),
+        # Shown twice: at 00:01 the clock goes back to 23:01 of the day before.
+        ("America/St_Johns", "2009-11-01", "2009-11-01 02:30"),
+        # At 00:00 the clock goes back to 23:00: midnight is there once, an hour later.
+        ("America/Sao_Paulo", "2018-02-18", "2018-02-18 03:00"),
+    ],
+)
+def test_a_day_begins_at_its_first_midnight_or_first_instant(zone: str, day: str, start: str) -> None:
+    calendar = Calendar(ZoneInfo(zone))
+    begins = naive(start)
+
+    assert calendar.start_of_day(date.fromisoformat(day)) == begins
+    assert calendar.day_of(begins) == date.fromisoformat(day)
+    assert calendar.day_of(begins - timedelta(microseconds=1)) == add_days(date.fromisoformat(day), -1)
+
+
+def test_a_day_that_the_time_zone_left_out_is_empty() -> None:
+    apia = Calendar(ZoneInfo("Pacific/Apia"))
+    gone, after = date(2011, 12, 30), date(2011, 12, 31)
+
+    assert apia.start_of_day(gone) == apia.start_of_day(after) == naive("2011-12-30 10:00")
+    assert apia.day_of(naive("2011-12-30 10:00")) == after
+    assert apia.day_of(naive("2011-12-30 09:59:59")) == date(2011, 12, 29)
+    assert (
+        len(apia.midnights(apia.start_of_day(date(2011, 12, 1)), apia.start_of_day(date(2012, 1, 1)))) == 31
+    )
+
+
+def test_an_evening_that_the_clock_shows_again_after_midnight_belongs_to_the_new_day() -> None:
+    st_johns = Calendar(ZoneInfo("America/St_Johns"))
+
+    assert st_johns.day_of(naive("2009-11-01 02:45")) == date(2009, 11, 1)
+
+
+def test_midnights_are_the_bounds_of_the_whole_days_that_have_passed() -> None:
+    calendar = Calendar(ZoneInfo("Pacific/Auckland"))
+    midnight = calendar.start_of_day
+
+    assert calendar.midnights(midnight(date(2026, 4, 4)), naive("2026-04-06 20:00")) == tuple(
+        midnight(date(2026, 4, day)) for day in (4, 5, 6, 7)
+    )
+    assert calendar.midnights(midnight(date(2026, 4, 4)), midnight(date(2026, 4, 4))) == (
+        midnight(date(2026, 4, 4)),
+    )
+    assert calendar.midnights(midnight(date(2026, 4, 5)), midnight(date(2026, 4, 4))) == ()
+
+
+@given(st.sampled_from(ZONES), st.dates(date(1850, 1, 1), date(2100, 1, 1)))
+def test_days_follow_each_other_without_gap_or_overlap(zone: str, day: date) -> None:
+    calendar = Calendar(ZoneInfo(zone))
+    start, end = calendar.start_of_day(day), calendar.start_of_day(add_days(day, 1))
+
+    assert start <= end
+    if start < end:
+        assert calendar.day_of(start) == calendar.day_of(end - timedelta(microseconds=1)) == day
+
+
+@given(st.sampled_from(ZONES), st.datetimes(datetime(1850, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001 - instants are naive UTC
+def test_every_instant_belongs_to_the_day_that_began_last(zone: str, instant: datetime) -> None:
+    calendar = Calendar(ZoneInfo(zone))
+    day = calendar.day_of(instant)
+
+    assert calendar.start_of_day(day) <= instant < calendar.start_of_day(add_days(day, 1))
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("instant", [datetime.min, datetime.max])  # noqa: DTZ901 - the ends of time, on purpose
+@pytest.mark.parametrize("basis", Basis)
+@pytest.mark.parametrize("text", FORMATS)
+def test_the_ends_of_time_clamp_instead_of_failing(
+    zone: str, instant: datetime, basis: Basis, text: str
+) -> None:
+    calendar = Calendar(ZoneInfo(zone))
+
+    made = window(basis, instant.replace(tzinfo=calendar.time_zone), calendar, PeriodFormat.parse(text))
+
+    assert made.flow_start <= made.flow_end
+    assert made.month_start <= made.month_end
+
+
+def test_a_time_zone_is_found_by_its_name() -> None:
+    assert parse_time_zone(" Pacific/Auckland ") == ZoneInfo("Pacific/Auckland")
+
+
+@pytest.mark.parametrize("name", ["", "Pacific", "Mars/Phobos", "../etc/passwd", "UTC+13"])
+def test_an_unknown_time_zone_names_the_parameter_and_an_example(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"Timezone.*Pacific/Auckland"):
+        parse_time_zone(name)
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("text", "day", "label", "first_day", "day_after"),
+    [
+        ("YYYYMM", "2026-01-31", "202601", "2026-01-01", "2026-02-01"),
+        ("YYYY-MM", "2024-02-29", "2024-02", "2024-02-01", "2024-03-01"),
+        ("MM/YYYY", "2024-12-29", "12/2024", "2024-12-01", "2025-01-01"),
+        ("YYYYMMDD", "2026-01-05", "20260105", "2026-01-05", "2026-01-06"),
+        ("YYYY-MM-DD", "2026-01-05", "2026-01-05", "2026-01-05", "2026-01-06"),
+        ("YYYY", "2026-07-05", "2026", "2026-01-01", "2027-01-01"),
+        ("Daily", "2026-01-05", "20260105", "2026-01-05", "2026-01-06"),
+        ("Weekly", "2026-02-01", "2026W5", "2026-01-26", "2026-02-02"),
+        ("Weekly", "2021-01-03", "2020W53", "2020-12-28", "2021-01-04"),
+        ("Weekly", "2018-12-31", "2019W1", "2018-12-31", "2019-01-07"),
+        ("WeeklyWednesday", "2026-02-01", "2026WedW5", "2026-01-28", "2026-02-04"),
+        ("WeeklyThursday", "2026-02-01", "2026ThuW5", "2026-01-29", "2026-02-05"),
+        ("WeeklySaturday", "2026-02-01", "2026SatW5", "2026-01-31", "2026-02-07"),
+        ("WeeklySunday", "2026-02-01", "2026SunW5", "2026-02-01", "2026-02-08"),
+        ("WeeklySunday", "2026-01-01", "2025SunW53", "2025-12-28", "2026-01-04"),
+        ("BiWeekly", "2026-01-05", "2026BiW1", "2025-12-29", "2026-01-12"),
+        ("BiWeekly", "2026-01-12", "2026BiW2", "2026-01-12", "2026-01-26"),
+        ("BiWeekly", "2020-12-30", "2020BiW27", "2020-12-28", "2021-01-04"),
+        ("BiWeekly", "2021-01-04", "2021BiW1", "2021-01-04", "2021-01-18"),
+        ("Monthly", "2026-01-31", "202601", "2026-01-01", "2026-02-01"),
+        ("BiMonthly", "2026-02-28", "202601B", "2026-01-01", "2026-03-01"),
+        ("BiMonthly", "2026-12-31", "202606B", "2026-11-01", "2027-01-01"),
+        ("Quarterly", "2026-05-01", "2026Q2", "2026-04-01", "2026-07-01"),
+        ("SixMonthly", "2026-07-01", "2026S2", "2026-07-01", "2027-01-01"),
+        ("SixMonthlyApril", "2026-09-30", "2026AprilS1", "2026-04-01", "2026-10-01"),
+        ("SixMonthlyApril", "2026-03-31", "2025AprilS2", "2025-10-01", "2026-04-01"),
+        ("SixMonthlyNov", "2025-11-01", "2026NovS1", "2025-11-01", "2026-05-01"),
+        ("SixMonthlyNov", "2026-05-01", "2026NovS2", "2026-05-01", "2026-11-01"),
+        ("Yearly", "2026-05-01", "2026", "2026-01-01", "2027-01-01"),
+        ("FinancialApril", "2026-03-31", "2025April", "2025-04-01", "2026-04-01"),
+        ("FinancialJuly", "2026-07-01", "2026July", "2026-07-01", "2027-07-01"),
+        ("FinancialOct", "2026-09-30", "2025Oct", "2025-10-01", "2026-10-01"),
+        ("FinancialNov", "2025-11-01", "2026Nov", "2025-11-01", "2026-11-01"),
+        ("FinancialNov", "2026-10-31", "2026Nov", "2025-11-01", "2026-11-01"),
+    ],
+)
+def test_a_day_belongs_to_the_period_with_this_label(
+    text: str, day: str, label: str, first_day: str, day_after: str
+) -> None:
+    period_format = PeriodFormat.parse(text)
+    in_period = date.fromisoformat(day)
+
+    assert period_format.label(in_period) == label
+    assert period_format.first_day(in_period) == date.fromisoformat(first_day)
+    assert period_format.day_after(in_period) == date.fromisoformat(day_after)
+
+
+@given(st.sampled_from(FORMATS), st.dates(date(1990, 1, 1), date(2060, 1, 1)))
+def test_periods_follow_each_other_and_each_has_one_label(text: str, day: date) -> None:
+    period_format = PeriodFormat.parse(text)
+    first_day, day_after = period_format.first_day(day), period_format.day_after(day)
+
+    assert first_day <= day < day_after
+    assert period_format.first_day(day_after) == day_after
+    last_day = add_days(day_after, -1)
+    assert period_format.first_day(last_day) == first_day
+    assert period_format.label(first_day) == period_format.label(day) == period_format.label(last_day)
+    assert period_format.label(day_after) != period_format.label(day)
+
+
+@given(st.dates(date(1990, 1, 1), date(2060, 1, 1)))
+def test_weeks_from_monday_are_those_of_iso_8601(day: date) -> None:
+    year, week, _ = day.isocalendar()
+
+    assert PeriodFormat.parse("Weekly").label(day) == f"{year}W{week}"
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_name_of_a_period_type_is_known_whatever_its_case(name: str) -> None:
+    assert PeriodFormat.parse(f" {name.upper()} ") == PeriodFormat.parse(name.lower())
+    assert PeriodFormat.parse(name.lower()).text == name
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("YYYYmm", "'YYYYmm' is not made of"),
+        ("yyyyMM", "'yyyyMM' is not made of"),
+        ("YYY", "'YYY' is not made of"),
+        ("YYYY-M", "'M' is not made of"),
+        ("YYYYWww", "'YYYYWww' is not made of"),
+        # Half of 2026Oct would be another financial year: the name of the type is what is meant.
+        ("YYYYOct", "'YYYYOct' is not made of"),
+        ("Montly", "'Montly' is not made of"),
+        ("MM", "no year"),
+        ("202601", "no year"),
+        ("", "no year"),
+        ("YYYYDD", "a day but no month"),
+        ("YYYYMMMM", "a part twice"),
+    ],
+)
+def test_what_is_no_period_format_is_explained_with_what_is_allowed(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as fault:
+        PeriodFormat.parse(text)
+
+    assert "YYYYMM" in str(fault.value)
+    assert "Quarterly" in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("length", "texts"),
+    [
+        ("shorter", [*TYPES[:7], "YYYYMMDD", "YYYY-MM-DD"]),
+        ("month", ["Monthly", "YYYYMM"]),
+        ("longer", [*TYPES[8:], "YYYY"]),
+    ],
+)
+def test_a_period_is_shorter_or_longer_than_a_month_or_a_month(length: str, texts: list[str]) -> None:
+    for text in texts:
+        period_format = PeriodFormat.parse(text)
+        assert period_format.shorter_than_month is (length == "shorter"), text
+        assert period_format.longer_than_month is (length == "longer"), text
+
+
+# Windows
+
+
+def window_of(
+    basis: Basis, as_of: str, text: str = "YYYYMM", zone: str = "Pacific/Auckland"
+) -> tuple[Window, Calendar]:
+    calendar = Calendar(ZoneInfo(zone))
+    instant = naive(as_of).replace(tzinfo=calendar.time_zone)
+    return window(basis, instant, calendar, PeriodFormat.parse(text)), calendar
+
+
+def test_the_previous_month_is_the_month_before_the_run_in_the_configured_time_zone() -> None:
+    # 00:05 on the 1st in Auckland is still the month before in UTC.
+    made, calendar = window_of(Basis.PREVIOUS_MONTH, "2026-02-01 00:05")
+    start, end = calendar.start_of_day(date(2026, 1, 1)), calendar.start_of_day(date(2026, 2, 1))
+
+    assert made.as_of == naive("2026-01-31 11:05")
+    assert made.snapshot_date == date(2026, 1, 31)
+    assert (made.month_start, made.month_end) == (made.flow_start, made.flow_end) == (start, end)
+    assert made.snapshot == end
+    assert made.period == "202601"
+
+
+def test_the_last_instant_of_a_month_still_looks_at_the_month_before_it() -> None:
+    made, _ = window_of(Basis.PREVIOUS_MONTH, "2024-03-31 23:59:59.999999")
+
+    assert made.snapshot_date == date(2024, 2, 29)
+    assert made.period == "202402"
+
+
+def test_the_current_day_is_a_snapshot_at_the_instant_of_the_run() -> None:
+    made, calendar = window_of(Basis.CURRENT_DAY, "2026-02-10 15:30")
+
+    assert made.snapshot == made.flow_end == made.month_end == made.as_of == naive("2026-02-10 02:30")
+    assert made.snapshot_date == date(2026, 2, 10)
+    assert made.flow_start == made.month_start == calendar.start_of_day(date(2026, 2, 1))
+    assert made.period == "202602"
+
+
+@pytest.mark.parametrize(
+    ("text", "first_day", "period"),
+    [
+        ("YYYYMM", "2026-03-01", "202603"),
+        ("YYYYMMDD", "2026-03-01", "20260301"),
+        ("Weekly", "2026-02-23", "2026W9"),
+        ("Quarterly", "2026-01-01", "2026Q1"),
+        ("FinancialJuly", "2025-07-01", "2025July"),
+    ],
+)
+def test_current_day_flows_cover_the_period_of_the_label_so_far(
+    text: str, first_day: str, period: str
+) -> None:
+    made, calendar = window_of(Basis.CURRENT_DAY, "2026-03-01 09:00", text)
+
+    assert made.flow_start == calendar.start_of_day(date.fromisoformat(first_day))
+    assert made.flow_end == made.as_of
+    assert made.month_start == calendar.start_of_day(date(2026, 3, 1))
+    assert made.period == period
+
+
+@pytest.mark.parametrize(
+    ("text", "first_day", "period"),
+    [
+        ("Quarterly", "2026-01-01", "2026Q1"),
+        ("Yearly", "2026-01-01", "2026"),
+        ("FinancialOct", "2025-10-01", "2025Oct"),
+        # A week cannot hold a month: the flows stay the month's.
+        ("Weekly", "2026-02-01", "2026W9"),
+        ("YYYYMMDD", "2026-02-01", "20260228"),
+        # Two months that begin before the previous one.
+        ("BiMonthly", "2026-01-01", "202601B"),
+    ],
+)
+def test_previous_month_flows_cover_a_longer_label_up_to_the_snapshot(
+    text: str, first_day: str, period: str
+) -> None:
+    made, calendar = window_of(Basis.PREVIOUS_MONTH, "2026-03-15 09:00", text)
+
+    assert made.flow_start == calendar.start_of_day(date.fromisoformat(first_day))
+    assert made.flow_end == made.snapshot == calendar.start_of_day(date(2026, 3, 1))
+    assert made.month_start == calendar.start_of_day(date(2026, 2, 1))
+    assert made.period == period
+
+
+def test_an_instant_may_come_in_any_time_zone() -> None:
+    calendar = Calendar(ZoneInfo("Pacific/Auckland"))
+
+    made = window(
+        Basis.CURRENT_DAY, datetime(2026, 1, 31, 11, 5, tzinfo=UTC), calendar, PeriodFormat.parse("Daily")
+    )
+
+    assert made.snapshot_date == date(2026, 2, 1)
+
+
+def test_an_instant_without_time_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        window(
+            Basis.CURRENT_DAY,
+            naive("2026-02-10 00:00"),
+            Calendar(ZoneInfo("UTC")),
+            PeriodFormat.parse("Daily"),
+        )

@@ -1,0 +1,111 @@
+"""Quantities: exact from the database to DHIS2."""
+
+import re
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.metrics import format_value, to_units
+from msupply_dhis2.stock import MICRO
+
+
+@pytest.mark.parametrize(
+    ("packs", "pack_size", "units"),
+    [
+        (3.0, 10.0, 30_000_000),
+        (3, 10, 30_000_000),
+        (0.1, 1.0, 100_000),
+        (-2.5, 4.0, -10_000_000),
+        (1 / 3, 1.0, 333_333),
+        (0.0000005, 1.0, 1),
+        (-0.0000005, 1.0, -1),
+        (0.00000049, 1.0, 0),
+        (1e-7, 1e7, 1_000_000),
+        (1e20, 1.0, 10**26),
+        (0.0, 5.0, 0),
+        (5.0, 0.0, 0),
+        (5.0, None, 0),
+        (5.0, float("nan"), 0),
+        (float("inf"), 5.0, 0),
+    ],
+)
+def test_packs_and_pack_size_make_millionths_of_a_unit(
+    packs: float, pack_size: float | None, units: int
+) -> None:
+    assert to_units(packs, pack_size) == units
+
+
+def test_the_little_stock_that_floating_point_leaves_is_none() -> None:
+    assert to_units(0.1, 1.0) + to_units(0.2, 1.0) - to_units(0.3, 1.0) == 0
+
+
+@given(
+    st.floats(min_value=-1e9, max_value=1e9, allow_nan=False),
+    st.one_of(
+        st.floats(min_value=1e-3, max_value=1e6, allow_nan=False),
+        st.integers(1, 1000).map(float),
+    ),
+)
+def test_units_are_the_printed_decimals_multiplied_and_rounded_half_away_from_zero(
+    packs: float, pack_size: float
+) -> None:
+    with localcontext(Context(prec=800)):
+        exact = Decimal(repr(packs)) * Decimal(repr(pack_size))
+        expected = exact.quantize(Decimal("0.000001"), ROUND_HALF_UP)
+        assert Decimal(to_units(packs, pack_size)) / MICRO == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (40 * MICRO, "40"),
+        (1_500_000, "1.5"),
+        (Fraction(100 * MICRO, 3), "33.333333"),
+        (Fraction(200 * MICRO, 3), "66.666667"),
+        (Fraction(1, 2), "0.000001"),
+        (Fraction(-1, 2), "-0.000001"),
+        (Fraction(-1, 3), "0"),
+        (-250_000, "-0.25"),
+        (-7 * MICRO, "-7"),
+        (10**30 * MICRO, "1" + "0" * 30),
+        (100 * MICRO, "100"),
+    ],
+)
+def test_a_value_is_a_plain_decimal_number(value: int | Fraction, text: str) -> None:
+    assert format_value(value, round_off=False) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2_500_000, "3"),
+        (2_499_999, "2"),
+        (-2_500_000, "-3"),
+        (-400_000, "0"),
+        (Fraction(100 * MICRO, 3), "33"),
+        # 2.4999999…, which at six decimals would be 2.5: only the final value is rounded, and once.
+        (Fraction(2_500_000) - Fraction(1, 10), "2"),
+        (0, "0"),
+    ],
+)
+def test_round_off_is_to_the_nearest_whole_number_halves_away_from_zero(
+    value: int | Fraction, text: str
+) -> None:
+    assert format_value(value, round_off=True) == text
+
+
+@given(value=st.one_of(st.integers(), st.fractions()), round_off=st.booleans())
+def test_a_value_on_the_wire_is_never_off_by_more_than_half_of_its_last_decimal(
+    *, value: int | Fraction, round_off: bool
+) -> None:
+    text = format_value(value, round_off=round_off)
+
+    assert re.fullmatch(r"-?\d+(\.\d{1,6})?", text)
+    assert text != "-0"
+    assert not re.search(r"\.\d*0$", text)
+    unit = MICRO if round_off else 1
+    assert abs(Fraction(text) * MICRO - value) <= Fraction(unit, 2)
