@@ -1,0 +1,67 @@
+"""When DHIS2 last let us in, for each address and user, kept in the stack's DynamoDB table.
+
+The items hold an address, a user name and an instant, never a password. They have no expiry: the last
+successful connection is worth most where it lies long ago.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+
+def record_success(table: "Table", url: str, username: str, instant: datetime) -> None:
+    """Remember that DHIS2 answered this user; an older instant never replaces a newer one.
+
+    Parameters
+    ----------
+    table
+        A table whose partition key is ``id``.
+    url, username
+        The address of DHIS2 and the user who was let in.
+    instant
+        When it answered; aware.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+        The table refused.
+    """
+    try:
+        table.update_item(
+            Key={"id": _key(url, username)},
+            UpdateExpression="SET last_success = :instant",
+            ConditionExpression="attribute_not_exists(last_success) OR last_success < :instant",
+            ExpressionAttributeValues={":instant": _written(instant)},
+        )
+    except table.meta.client.exceptions.ConditionalCheckFailedException:
+        # Another function was faster with a newer one, which stands.
+        return
+
+
+def last_success(table: "Table", url: str, username: str) -> datetime | None:
+    """Give the instant of the last successful connection, aware and in UTC, or ``None``.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+        The table refused.
+    """
+    item = table.get_item(Key={"id": _key(url, username)}, ConsistentRead=True).get("Item")
+    return datetime.fromisoformat(str(item["last_success"])) if item else None
+
+
+def written_in(instant: datetime, time_zone: ZoneInfo) -> str:
+    """Write an instant for people: ``2026-02-05 14:03 (Pacific/Auckland)``."""
+    return f"{instant.astimezone(time_zone):%Y-%m-%d %H:%M} ({time_zone.key})"
+
+
+def _key(url: str, username: str) -> str:
+    return f"connection#{url}#{username}"
+
+
+def _written(instant: datetime) -> str:
+    """Write an instant so that text order is time order: always UTC, always microseconds."""
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,570 @@
+"""DHIS2's error codes and the faults of a connection, in the words of those who can mend them.
+
+The meaning of the codes is that of DHIS2's data value import: E76xx up to 2.42, E80xx and E81xx from 2.43.
+``docs/errors.md`` is generated from this module: ``python -m msupply_dhis2.dhis2.error_catalogue > docs/errors.md``.
+"""
+
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+
+HELD_BACK = "held_back"
+"""Our code for a value that was fine but not stored, because another one in the same call was refused."""
+
+NO_REASON = "no_reason"
+"""Our code for a value that DHIS2 refused without saying why."""
+
+
+class Who(StrEnum):
+    """Who can mend what a code stands for."""
+
+    MSUPPLY = "whoever sets up mSupply"
+    DHIS2 = "a DHIS2 administrator"
+    SETTINGS = "whoever keeps the settings of this integration"
+    WAIT = "nobody: it passes by itself, or a DHIS2 administrator can make it pass"
+    DEVELOPERS = "the developers of this integration"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a code means, who can mend it and how."""
+
+    meaning: str
+    who: Who
+    cure: str
+
+
+_DATA_SET_UNKNOWN = Explanation(
+    "DHIS2 has no such data set, or does not let the user see it.",
+    Who.SETTINGS,
+    "Compare Data set ID and Data set ID scheme (uid or code) with the data set in DHIS2's Maintenance app; a "
+    "data set that is there must be shared with the user.",
+)
+_DATA_SET_NOT_WRITABLE = Explanation(
+    "The user may not enter data into this data set.",
+    Who.DHIS2,
+    'Share the data set with the user or one of its user groups, with data access "can capture and view".',
+)
+_DATA_ELEMENT_UNKNOWN = Explanation(
+    "DHIS2 has no data element with this identifier, or does not let the user see it.",
+    Who.MSUPPLY,
+    "Compare the item's reference (with the prefix) with the data element's code in DHIS2; codes are case "
+    "sensitive. If they look right, check Data element ID scheme, and that the user may see the data element.",
+)
+_DATA_ELEMENT_NOT_UID = Explanation(
+    "Data elements are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+    Who.SETTINGS,
+    "Set Data element ID scheme to code, or put UIDs where Item field reference points in mSupply.",
+)
+_ORG_UNIT_UNKNOWN = Explanation(
+    "DHIS2 has no org unit with this identifier, or does not let the user see it.",
+    Who.MSUPPLY,
+    "Compare the store's Dhis2Code in mSupply (or what Store field reference names) with the org unit in DHIS2; "
+    "codes are case sensitive. If they look right, check Org unit scheme.",
+)
+_ORG_UNIT_NOT_UID = Explanation(
+    "Org units are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+    Who.SETTINGS,
+    "Set Org unit scheme to code, or put UIDs where Store field reference points in mSupply.",
+)
+_ORG_UNIT_OUT_OF_REACH = Explanation(
+    "The org unit is outside the part of the hierarchy in which the user may enter data.",
+    Who.DHIS2,
+    'Add the org unit, or one above it, to the user\'s "data capture and maintenance" org units.',
+)
+_COMBO_UNKNOWN = Explanation(
+    "DHIS2 has no such category option combo, or does not let the user enter data for it.",
+    Who.SETTINGS,
+    "Compare Category option ID of the row under Data elements to push with DHIS2. It must be the ID of the "
+    "category option combo; the ID of the category option is another one, easily taken for it.",
+)
+_COMBO_NOT_UID = Explanation(
+    "Option combos are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+    Who.SETTINGS,
+    "Set the row's category option combo ID scheme to code, or its Category option ID to the UID.",
+)
+_OPTION_OUT_OF_REACH = Explanation(
+    "The user may not enter data for a category option of this option combo.",
+    Who.DHIS2,
+    'Share the category option with the user, with data access "can capture and view".',
+)
+_COMBO_NOT_OF_DATA_ELEMENT = Explanation(
+    "The category option combo does not belong to the data element's category combination.",
+    Who.SETTINGS,
+    "If the option combos belong to the data set rather than to the data elements, set option_combo_field to "
+    "attribute. Otherwise use an option combo of the data element's category combination as Category option ID.",
+)
+_COMBO_NOT_OF_DATA_SET = Explanation(
+    "The attribute option combo does not belong to the data set's category combination, or is missing.",
+    Who.SETTINGS,
+    "If the option combos belong to the data elements rather than to the data set, set option_combo_field to "
+    "category. Otherwise use an option combo of the data set's category combination as Category option ID.",
+)
+_DATA_ELEMENT_NOT_IN_DATA_SET = Explanation(
+    "The data element is not in the data set.",
+    Who.DHIS2,
+    "Add the data element to the data set in DHIS2's Maintenance app, or correct Data set ID.",
+)
+_ORG_UNIT_NOT_IN_DATA_SET = Explanation(
+    "The data set is not assigned to the org unit.",
+    Who.DHIS2,
+    "Assign the org unit to the data set in DHIS2's Maintenance app, or correct the store's code in mSupply.",
+)
+_PERIOD_TYPE = Explanation(
+    "The period is of another type than the data set's (a day, say, for a monthly data set).",
+    Who.SETTINGS,
+    "Set Period format to the form of the data set's period type (202601 for monthly, 20260105 for daily, "
+    "2026W5 for weekly).",
+)
+_PERIOD_NOT_OPEN = Explanation(
+    "The data set is not open for this period now: it has not begun, its expiry days are over, or its data "
+    "input periods leave it out.",
+    Who.WAIT,
+    'For values of the current period raise the data set\'s "open future periods" to 1; for late values raise '
+    'its "expiry days" or unlock the period, then push again.',
+)
+_APPROVED = Explanation(
+    "The data of this period are approved already and closed to changes.",
+    Who.WAIT,
+    "Have the approval taken back in DHIS2's Data approval app if the new values must go in, then push again.",
+)
+_PERIOD_OUTSIDE_COMBO = Explanation(
+    "The period lies outside the dates for which the attribute option combo's options are valid.",
+    Who.WAIT,
+    "Extend the start or end date of the category option in DHIS2, then push again.",
+)
+_ORG_UNIT_NOT_OF_COMBO = Explanation(
+    "The attribute option combo is limited to other org units.",
+    Who.DHIS2,
+    "Add the org unit to the category option in DHIS2, or remove that limit.",
+)
+_VALUE_TYPE = Explanation(
+    "The value does not fit the data element's value type.",
+    Who.DHIS2,
+    "Use value type Number for the data element. For types of whole numbers switch Round off on; a negative "
+    "stock or adjustment fits no type of positive numbers.",
+)
+_OPTION_SET = Explanation(
+    "The data element takes only values of its option set.",
+    Who.DHIS2,
+    "Use a data element of value type Number without an option set.",
+)
+_COMMENT = Explanation(
+    "DHIS2 wants, or refuses, a comment with the value; none is ever sent.",
+    Who.DHIS2,
+    "Remove the comment option set from the data element.",
+)
+_EMPTY = Explanation(
+    "The value was empty, and an empty value is never meant to be sent.",
+    Who.DEVELOPERS,
+    "Report it with the log of the run.",
+)
+_NEVER_SENT = Explanation(
+    "The request held something that this integration never sends.",
+    Who.DEVELOPERS,
+    "Report it with the log of the run; check that no proxy changes what is sent.",
+)
+_MISSING_IN_REQUEST = Explanation(
+    "A value was sent without its period, data element or org unit, or with a period that is none.",
+    Who.DEVELOPERS,
+    "Report it with the log of the run, and check Period format.",
+)
+_PERIOD_INVALID = Explanation(
+    "DHIS2 does not take this for a period. Up to 2.42 it also says so when two calls use a new period for the "
+    "first time at once.",
+    Who.SETTINGS,
+    "If the period looks right, push again. Otherwise set Period format to the form of the data set's period "
+    "type (202601 for monthly).",
+)
+_DATA_SET_AMBIGUOUS = Explanation(
+    "DHIS2 could not tell which data set the values are for.",
+    Who.SETTINGS,
+    "Check Data set ID: every call names it, so this should not happen.",
+)
+
+EXPLANATIONS: dict[str, Explanation] = {
+    HELD_BACK: Explanation(
+        "The value is fine, but DHIS2 (2.43 and later) stored nothing because another value of the call is not.",
+        Who.WAIT,
+        "Mend the value that the message names; this one is stored with the next push.",
+    ),
+    NO_REASON: Explanation(
+        "DHIS2 refused the value and gave no code for it.",
+        Who.DHIS2,
+        "Read DHIS2's own words; its server log says more.",
+    ),
+    "E1005": Explanation(
+        "DHIS2 has no object with this ID, or does not let the user see it.",
+        Who.SETTINGS,
+        "Compare the ID with DHIS2's Maintenance app.",
+    ),
+    "E7600": _DATA_SET_UNKNOWN,
+    "E7601": _DATA_SET_NOT_WRITABLE,
+    "E7602": _DATA_SET_UNKNOWN,
+    "E7603": _ORG_UNIT_UNKNOWN,
+    "E7604": _COMBO_UNKNOWN,
+    "E7610": _DATA_ELEMENT_UNKNOWN,
+    "E7611": _PERIOD_INVALID,
+    "E7612": _ORG_UNIT_UNKNOWN,
+    "E7613": _COMBO_UNKNOWN,
+    "E7614": _OPTION_OUT_OF_REACH,
+    "E7615": _COMBO_UNKNOWN,
+    "E7616": _OPTION_OUT_OF_REACH,
+    "E7617": _ORG_UNIT_OUT_OF_REACH,
+    "E7618": _EMPTY,
+    "E7619": _VALUE_TYPE,
+    "E7620": _COMMENT,
+    "E7621": _OPTION_SET,
+    "E7630": _COMBO_NOT_OF_DATA_ELEMENT,
+    "E7631": _COMBO_NOT_OF_DATA_SET,
+    "E7632": _PERIOD_TYPE,
+    "E7633": _DATA_ELEMENT_NOT_IN_DATA_SET,
+    "E7634": _COMBO_NOT_OF_DATA_ELEMENT,
+    "E7635": _COMBO_NOT_OF_DATA_SET,
+    "E7636": _ORG_UNIT_NOT_IN_DATA_SET,
+    "E7637": _NEVER_SENT,
+    "E7638": _PERIOD_OUTSIDE_COMBO,
+    "E7639": _ORG_UNIT_NOT_OF_COMBO,
+    "E7640": _PERIOD_NOT_OPEN,
+    "E7641": _PERIOD_NOT_OPEN,
+    "E7642": _APPROVED,
+    "E7643": _PERIOD_NOT_OPEN,
+    "E7644": _PERIOD_NOT_OPEN,
+    "E7645": Explanation(
+        "The data element is meant for files or images.",
+        Who.DHIS2,
+        "Use a data element of value type Number.",
+    ),
+    "E8000": _NEVER_SENT,
+    "E8002": _DATA_SET_AMBIGUOUS,
+    "E8003": _DATA_SET_AMBIGUOUS,
+    "E8004": Explanation(
+        "Data sets are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+        Who.SETTINGS,
+        "Set Data set ID scheme to code, or Data set ID to the data set's UID.",
+    ),
+    "E8005": _DATA_SET_UNKNOWN,
+    "E8008": _NEVER_SENT,
+    "E8009": _NEVER_SENT,
+    "E8010": _DATA_SET_NOT_WRITABLE,
+    "E8011": _ORG_UNIT_OUT_OF_REACH,
+    "E8012": _OPTION_OUT_OF_REACH,
+    "E8020": Explanation(
+        "A data element is not in the data set, or the data set is not there at all.",
+        Who.DHIS2,
+        "Add the data element that the message names to the data set in DHIS2's Maintenance app, or correct "
+        "Data set ID.",
+    ),
+    "E8021": _PERIOD_TYPE,
+    "E8022": _ORG_UNIT_NOT_IN_DATA_SET,
+    "E8023": _COMBO_NOT_OF_DATA_SET,
+    "E8024": _COMBO_NOT_OF_DATA_ELEMENT,
+    "E8025": _ORG_UNIT_NOT_OF_COMBO,
+    "E8030": _PERIOD_NOT_OPEN,
+    "E8031": Explanation(
+        "The org unit was closed, or not open yet, in this period.",
+        Who.WAIT,
+        "Correct the org unit's opening or closed date in DHIS2, or empty the store's code in mSupply so that "
+        "it is no longer sent.",
+    ),
+    "E8032": _PERIOD_OUTSIDE_COMBO,
+    "E8033": _APPROVED,
+    "E8034": _NEVER_SENT,
+    "E8035": _NEVER_SENT,
+    "E8100": _MISSING_IN_REQUEST,
+    "E8101": _NEVER_SENT,
+    "E8102": _MISSING_IN_REQUEST,
+    "E8103": _DATA_ELEMENT_UNKNOWN,
+    "E8104": _DATA_ELEMENT_NOT_UID,
+    "E8105": _MISSING_IN_REQUEST,
+    "E8106": _ORG_UNIT_NOT_UID,
+    "E8107": _ORG_UNIT_UNKNOWN,
+    "E8108": _COMBO_UNKNOWN,
+    "E8109": _COMBO_NOT_UID,
+    "E8110": _COMBO_UNKNOWN,
+    "E8111": _COMBO_NOT_UID,
+    "E8120": _EMPTY,
+    "E8121": _EMPTY,
+    "E8122": _VALUE_TYPE,
+    "E8123": _OPTION_SET,
+    "E8124": _COMMENT,
+    "E8125": _COMMENT,
+    "E8126": _NEVER_SENT,
+    "E8127": _NEVER_SENT,
+    "E8128": Explanation(
+        "One call held two values for the same data element, org unit, period and option combos.",
+        Who.DEVELOPERS,
+        "Report it with the log of the run.",
+    ),
+}
+"""What each code means. The codes that are ours come first."""
+
+
+_CODE_BY_WORDS = {
+    "data set not found": "E7600",
+    "data element not found": "E7610",
+    "period not valid": "E7611",
+    "organisation unit not found": "E7612",
+    "category option combo not found": "E7613",
+    "attribute option combo not found": "E7615",
+    "not in hierarchy of current user": "E7617",
+    "value must match": "E7619",
+    "past expiry days": "E7640",
+    "after latest open future period": "E7641",
+}
+"""What servers before 2.37 say in words only."""
+
+
+def explain(code: str, text: str) -> Explanation:
+    """Explain an error code of DHIS2.
+
+    Parameters
+    ----------
+    code
+        The code (``E7612``), or one of the codes that are ours.
+    text
+        DHIS2's own words: servers before 2.37 give no code.
+
+    Returns
+    -------
+    Explanation
+        For an unknown code one that says so.
+    """
+    if code == NO_REASON:
+        words = text.lower()
+        code = next((known for phrase, known in _CODE_BY_WORDS.items() if phrase in words), NO_REASON)
+    if code in EXPLANATIONS:
+        return EXPLANATIONS[code]
+    return Explanation(
+        f"The code {code} is not in the catalogue of this integration.",
+        Who.DHIS2,
+        "Read DHIS2's own words; its server log says more.",
+    )
+
+
+class ConnectionFault(StrEnum):
+    """What can go wrong between here and DHIS2 before it says anything about a value."""
+
+    NAME_NOT_RESOLVED = "name not resolved"
+    REFUSED = "connection refused"
+    UNREACHABLE = "no way to the server"
+    CONNECT_TIMED_OUT = "no connection in time"
+    READ_TIMED_OUT = "no answer in time"
+    CUT = "connection cut"
+    PROXY = "proxy"
+    CERTIFICATE_EXPIRED = "certificate expired"
+    CERTIFICATE_SELF_SIGNED = "certificate self-signed"
+    CERTIFICATE_OTHER_NAME = "certificate of another name"
+    CERTIFICATE_NOT_TRUSTED = "certificate not trusted"
+    TLS = "no TLS"
+    BAD_ADDRESS = "not an address"
+    REDIRECT_TO_HTTPS = "redirect to https"
+    REDIRECT_TO_LOGIN = "redirect to a login page"
+    REDIRECT = "redirect"
+    NOT_DHIS2 = "not DHIS2"
+    NOT_FOUND = "not found"
+    NOT_JSON = "answer not JSON"
+    AUTHENTICATION = "authentication failed"
+    ACCOUNT_DISABLED = "account disabled"
+    ACCOUNT_LOCKED = "account locked"
+    FORBIDDEN = "forbidden"
+    TOO_LARGE = "request too large"
+    TOO_MANY = "too many requests"
+    SERVER_FAULT = "server fault"
+    NOT_AVAILABLE = "server not available"
+    GATEWAY_TIMED_OUT = "gateway timed out"
+    REFUSED_REQUEST = "request refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionWords:
+    """What is said about a fault of the connection.
+
+    ``problem`` holds ``{url}``, ``{username}`` and ``{seconds}`` where the address, the user and the time that
+    was waited belong. ``transient``: a push is sent again by itself.
+    """
+
+    problem: str
+    cure: str
+    transient: bool = False
+
+
+CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
+    ConnectionFault.NAME_NOT_RESOLVED: ConnectionWords(
+        "The server name of {url} is not known",
+        "Check URL for a typing error; in private subnets check the name service",
+        transient=True,
+    ),
+    ConnectionFault.REFUSED: ConnectionWords(
+        "The server of {url} refused the connection: nothing listens at that port",
+        "Check the port in URL, and that DHIS2 is running",
+        transient=True,
+    ),
+    ConnectionFault.UNREACHABLE: ConnectionWords(
+        "There is no way to the server of {url}",
+        "Check URL; in private subnets check that they have a way to the Internet or to DHIS2",
+        transient=True,
+    ),
+    ConnectionFault.CONNECT_TIMED_OUT: ConnectionWords(
+        "The server of {url} did not take the connection within {seconds} seconds",
+        "Check URL; if it is right, a firewall lets nothing through: let it admit the address from which the "
+        "function calls, or give the function subnets from which DHIS2 can be reached",
+        transient=True,
+    ),
+    ConnectionFault.READ_TIMED_OUT: ConnectionWords(
+        "DHIS2 at {url} did not answer within {seconds} seconds; what was sent may be stored all the same",
+        "If it happens often, lower No. of items per payload, or look why DHIS2 is slow",
+        transient=True,
+    ),
+    ConnectionFault.CUT: ConnectionWords(
+        "The connection to DHIS2 at {url} was cut before the whole answer was there; what was sent may be stored "
+        "all the same",
+        "If it happens often, look at the proxy or firewall before DHIS2",
+        transient=True,
+    ),
+    ConnectionFault.PROXY: ConnectionWords(
+        "The proxy on the way to {url} could not be used",
+        "Check the environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
+        transient=True,
+    ),
+    ConnectionFault.CERTIFICATE_EXPIRED: ConnectionWords(
+        "The certificate of {url} has expired",
+        "Have whoever runs the DHIS2 server renew it",
+        transient=True,
+    ),
+    ConnectionFault.CERTIFICATE_SELF_SIGNED: ConnectionWords(
+        "The certificate of {url} is self-signed, so nothing proves that this is your DHIS2",
+        "Have whoever runs the DHIS2 server install a certificate of a public certificate authority",
+        transient=True,
+    ),
+    ConnectionFault.CERTIFICATE_OTHER_NAME: ConnectionWords(
+        "The certificate of {url} is for another server name",
+        "Use the server name of the certificate in URL, or have the certificate replaced",
+        transient=True,
+    ),
+    ConnectionFault.CERTIFICATE_NOT_TRUSTED: ConnectionWords(
+        "The certificate of {url} is not valid, or comes from an authority that is not trusted",
+        "Have whoever runs the DHIS2 server install a valid certificate together with its intermediate "
+        "certificates",
+        transient=True,
+    ),
+    ConnectionFault.TLS: ConnectionWords(
+        "The server of {url} does not speak https there",
+        "Check URL: perhaps the port is wrong, or the address begins with http://",
+        transient=True,
+    ),
+    ConnectionFault.BAD_ADDRESS: ConnectionWords(
+        "{url} is no address that can be called",
+        "Correct URL: it looks like https://dhis2.example.org, with port and path if there are any",
+    ),
+    ConnectionFault.REDIRECT_TO_HTTPS: ConnectionWords(
+        "The server of {url} wants to be called with https",
+        "Use https:// in URL",
+    ),
+    ConnectionFault.REDIRECT_TO_LOGIN: ConnectionWords(
+        "{url} sends to a login page instead of answering",
+        "Check URL and its path: DHIS2 may be at another path of that server",
+    ),
+    ConnectionFault.REDIRECT: ConnectionWords(
+        "{url} sends elsewhere instead of answering, and redirects are never followed",
+        "Check URL and its path: DHIS2 may be at another path of that server, or have moved",
+    ),
+    ConnectionFault.NOT_DHIS2: ConnectionWords(
+        "There is no DHIS2 at {url}: what answers there is a web page",
+        "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
+    ),
+    ConnectionFault.NOT_FOUND: ConnectionWords(
+        "There is no DHIS2 at {url}, or not at this path",
+        "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
+    ),
+    ConnectionFault.NOT_JSON: ConnectionWords(
+        "The answer from {url} is not what DHIS2 answers, or was damaged on the way",
+        "Check URL, and the proxy before DHIS2",
+        transient=True,
+    ),
+    ConnectionFault.AUTHENTICATION: ConnectionWords(
+        "Authentication failed. DHIS2 at {url} refused the user name or the password of {username}",
+        "Correct the DHIS2 credentials (make credentials). It is not tried again by itself, because several failures can lock the "
+        "account",
+    ),
+    ConnectionFault.ACCOUNT_DISABLED: ConnectionWords(
+        "Authentication failed: the account is disabled. DHIS2 at {url} does not let {username} in",
+        "Have the user enabled in DHIS2's Users app",
+    ),
+    ConnectionFault.ACCOUNT_LOCKED: ConnectionWords(
+        "Authentication failed: the account is locked. DHIS2 at {url} does not let {username} in",
+        "Wait a quarter of an hour, correct the DHIS2 credentials (make credentials) and test the connection once",
+    ),
+    ConnectionFault.FORBIDDEN: ConnectionWords(
+        "DHIS2 at {url} does not let {username} do this",
+        'Give the user a role with the authority "Add/Update Data Value" (F_DATAVALUE_ADD) in DHIS2\'s Users app',
+    ),
+    ConnectionFault.TOO_LARGE: ConnectionWords(
+        "A proxy before DHIS2 at {url} refused the request because it is too large",
+        "Halve No. of items per payload, or have the proxy take larger requests (nginx: client_max_body_size)",
+    ),
+    ConnectionFault.TOO_MANY: ConnectionWords(
+        "A proxy before DHIS2 at {url} asks for fewer requests",
+        "It is tried again later by itself; if it happens often, raise the proxy's limit",
+        transient=True,
+    ),
+    ConnectionFault.SERVER_FAULT: ConnectionWords(
+        "DHIS2 at {url} failed",
+        "It is tried again by itself; if it goes on, read DHIS2's server log",
+        transient=True,
+    ),
+    ConnectionFault.NOT_AVAILABLE: ConnectionWords(
+        "DHIS2 at {url} is not available just now, perhaps because it is starting",
+        "It is tried again by itself; if it goes on, look whether DHIS2 is running",
+        transient=True,
+    ),
+    ConnectionFault.GATEWAY_TIMED_OUT: ConnectionWords(
+        "A proxy before DHIS2 at {url} gave up waiting; what was sent may be stored all the same",
+        "It is tried again by itself; if it goes on, lower No. of items per payload or raise the proxy's time-out",
+        transient=True,
+    ),
+    ConnectionFault.REFUSED_REQUEST: ConnectionWords(
+        "DHIS2 at {url} did not take the request",
+        "Check URL and its path, and that the DHIS2 version is one that is supported",
+    ),
+}
+
+
+def catalogue_as_markdown() -> str:
+    """Write ``docs/errors.md``."""
+    lines = [
+        "# What the messages mean",
+        "",
+        "Generated from `layers/common/msupply_dhis2/dhis2/error_catalogue.py`; edit that file.",
+        "",
+        "## When DHIS2 cannot be reached, or does not let us in",
+        "",
+        '"Tried again": whether a push goes back to the queue by itself. What is not is logged as failed.',
+        "",
+        "| fault | message | what to do | tried again |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {fault.value} | {words.problem.format(url='URL', username='the user', seconds='5')}. | {words.cure}. | "
+        f"{'yes' if words.transient else 'no'} |"
+        for fault, words in CONNECTION_WORDS.items()
+    ]
+    lines += [
+        "",
+        "## When DHIS2 refuses a value",
+        "",
+        "E76xx are the codes of DHIS2 up to 2.42, E80xx and E81xx those of 2.43 and later.",
+        "From 2.43 many codes refuse all values of a call although one is wrong; DHIS2's own words name it.",
+        "",
+        "| code | what it means | who can mend it | how |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {code} | {explanation.meaning} | {explanation.who.value} | {explanation.cure} |"
+        for code, explanation in EXPLANATIONS.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(catalogue_as_markdown())
