@@ -1,0 +1,16 @@
+"""Test connection: does DHIS2 let us in, and does what it needs fit."""
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from msupply_dhis2.aws import test_connection
+
+logger = Logger()
+metrics = Metrics()
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: object, context: LambdaContext) -> dict[str, object]:  # noqa: ARG001 there is nothing to ask but the one thing
+    """Test the connection and say what works and what does not."""
+    return test_connection.run(logger=logger, metrics=metrics)

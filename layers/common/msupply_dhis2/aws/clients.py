@@ -1,0 +1,50 @@
+"""boto3 clients, each made once for a warm function, with short time-outs.
+
+In a private subnet without an endpoint for a service, a call would otherwise hang until the function's own
+time-out, without a word about the cause.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+
+_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
+
+
+@cache
+def ssm() -> "SSMClient":
+    """Give the client that reads the settings."""
+    return boto3.client("ssm", config=_CONFIG)
+
+
+@cache
+def secretsmanager() -> "SecretsManagerClient":
+    """Give the client that reads the secrets."""
+    return boto3.client("secretsmanager", config=_CONFIG)
+
+
+@cache
+def sqs() -> "SQSClient":
+    """Give the client that writes to the queues."""
+    return boto3.client("sqs", config=_CONFIG)
+
+
+@cache
+def lambda_() -> "LambdaClient":
+    """Give the client by which the connection test asks compute about the database."""
+    return boto3.client("lambda", config=_CONFIG)
+
+
+@cache
+def table(name: str) -> "Table":
+    """Give the table of connections and invocations."""
+    return boto3.resource("dynamodb", config=_CONFIG).Table(name)

@@ -1,0 +1,75 @@
+"""Test connection on AWS."""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
+
+from msupply_dhis2.aws import clients
+from msupply_dhis2.configuration import (
+    TestConnectionEnvironment,
+    read_dhis2_credentials,
+    read_settings,
+)
+from msupply_dhis2.credentials import Dhis2Credentials
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.errors import SourceError
+from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.test_connection import test_connection
+
+
+def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Test the connection.
+
+    Returns
+    -------
+    dict
+        A ``ConnectionReport`` as JSON.
+    """
+    environment = TestConnectionEnvironment.read()
+
+    def read_credentials(settings: Settings) -> Dhis2Credentials:
+        return read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
+
+    report = test_connection(
+        settings_reader=lambda: read_settings(environment.settings_parameter, clients.ssm()),
+        credentials_reader=read_credentials,
+        client_factory=Dhis2Client,
+        database_check=lambda: _ask_compute(environment.compute_function),
+        table=clients.table(environment.table_name),
+        calendar=Calendar(parse_time_zone(environment.timezone)),
+        clock=lambda: datetime.now(UTC),
+    )
+    answer = report.model_dump(mode="json")
+    level = logging.INFO if report.connected and all(check.ok for check in report.checks) else logging.WARNING
+    logger.log(level, report.message, extra={"report": answer})
+    metrics.add_metric(name="ConnectionTestsSucceeded", unit=MetricUnit.Count, value=int(report.connected))
+    return answer
+
+
+def _ask_compute(function: str) -> str:
+    """Ask compute, which may sit in another network, whether mSupply's database answers.
+
+    Raises
+    ------
+    SourceError
+        It does not, or compute cannot be asked.
+    """
+    try:
+        answer = clients.lambda_().invoke(FunctionName=function, Payload=json.dumps({"check_database": True}))
+    except (BotoCoreError, ClientError) as error:
+        raise SourceError(
+            f"Compute could not be asked about mSupply's database: {error}. Test connection needs the right to "
+            "invoke compute, and in a private subnet an endpoint for Lambda (the template's parameters)."
+        ) from error
+    result = json.loads(answer["Payload"].read())
+    message = str(result.get("message") or result.get("errorMessage") or "no reason given")
+    if answer.get("FunctionError"):
+        raise SourceError(f"Compute failed when asked about mSupply's database: {message}")
+    if result.get("status") == "failed":
+        raise SourceError(message)
+    return message

@@ -1,0 +1,270 @@
+"""The three jobs in one process, without AWS: ``python -m local preview|push|test-connection``."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from getpass import getpass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from local.output import Format, write_rows
+from msupply_dhis2.batches import Batch
+from msupply_dhis2.compute import (
+    ComputeResult,
+    OrgUnitValues,
+    Status,
+    Tally,
+    check_database,
+    compute,
+    make_plan,
+    rows_asked_for,
+    values_of_org_units,
+)
+from msupply_dhis2.credentials import Dhis2Credentials, parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.errors import Dhis2TransientError, EventError, MsupplyDhis2Error, SettingsError
+from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
+from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.push import Counts, push
+from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.source import Source, open_source
+from msupply_dhis2.test_connection import as_text, test_connection
+
+PREVIEW_COLUMNS = (
+    "org_unit",
+    "store",
+    "item",
+    "metric",
+    "data_element",
+    "category_option_combo",
+    "attribute_option_combo",
+    "period",
+    "value",
+)
+ATTEMPTS = 5
+"""As often as the queue delivers a message before it goes to the dead-letter queue."""
+
+_messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Returns
+    -------
+    int
+        0 where everything went well: for push every value stored or unchanged, for test-connection connected.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(_Job(options))
+    except MsupplyDhis2Error as error:
+        _messages.print(str(error), style="red")
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="preview|push|test-connection")
+    for name, command, what in (
+        ("preview", _preview, "compute every value of all active rows and print it; nothing is sent"),
+        ("push", _push, "compute and send, and print what became of the values"),
+        ("test-connection", _test_connection, "log in to DHIS2, and look whether everything needed is there"),
+    ):
+        sub = commands.add_parser(name, help=what, description=what)
+        sub.set_defaults(command=command)
+        sub.add_argument("--settings", required=True, type=Path, metavar="FILE", help="the settings document")
+        sub.add_argument(
+            "--source",
+            required=True,
+            metavar="URL",
+            help="mSupply's database: sqlite:///FILE or postgresql://…",
+        )
+        sub.add_argument("--dhis2-url", metavar="URL", help="instead of the settings' URL")
+        sub.add_argument("--credentials", type=Path, metavar="FILE", help="JSON as in the secret; else it is asked")
+        sub.add_argument("--timezone", default="UTC", metavar="NAME", help="such as Pacific/Auckland; default UTC")
+        sub.add_argument("--as-of", metavar="TIME", help="a date or a date and time in that time zone; default now")
+        sub.add_argument("--basis", choices=[choice.value for choice in BasisChoice], help="for all rows")
+        sub.add_argument("--event", metavar="JSON", help='an event to compute, such as {"interval": "monthly"}')
+        sub.add_argument("--format", type=Format, choices=list(Format), default=Format.TABLE)
+    return parser
+
+
+class _Job:
+    """What the options of a command name, read when it is needed."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.form: Format = options.format
+        self.calendar = Calendar(parse_time_zone(options.timezone))
+
+    def settings(self) -> Settings:
+        file: Path = self._options.settings
+        try:
+            settings = parse_settings(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError([f"--settings: {file} cannot be read: {error}."]) from error
+        if self._options.dhis2_url is None:
+            return settings
+        return parse_settings(json.dumps({**json.loads(settings.compact()), "url": self._options.dhis2_url}))
+
+    def event(self, default_basis: BasisChoice) -> ComputeEvent:
+        try:
+            event = json.loads(self._options.event) if self._options.event else {"manual": True}
+        except json.JSONDecodeError as error:
+            raise EventError(f"--event is not JSON: {error}.") from error
+        if isinstance(event, dict):
+            if self._options.basis:
+                event["basis"] = self._options.basis
+            elif not self._options.event:
+                event["basis"] = default_basis.value
+            if self._options.as_of:
+                event["as_of"] = self._options.as_of
+        return parse_compute_event(event)
+
+    def as_of(self, event: ComputeEvent) -> datetime:
+        return instant_of_run(event, datetime.now(UTC), self.calendar)
+
+    def credentials(self, settings: Settings) -> Dhis2Credentials:
+        file: Path | None = self._options.credentials
+        if file is not None:
+            return parse_dhis2_credentials(file.read_text(encoding="utf-8"), settings)
+        _messages.print("DHIS2 user name: ", end="")
+        answers = {"username": input(), "password": getpass("DHIS2 password: ")}
+        return parse_dhis2_credentials(json.dumps(answers), settings)
+
+    def open_database(self, settings: Settings) -> AbstractContextManager[Source]:
+        return open_source(
+            parse_database_address(self._options.source),
+            calendar=self.calendar,
+            ca_certificate=settings.database_ca_certificate,
+        )
+
+
+def _progress(org_units: Iterable[OrgUnitValues], number: int) -> Iterable[OrgUnitValues]:
+    return track(org_units, "Org units", total=number, console=_messages, transient=True)
+
+
+def _preview(job: _Job) -> int:
+    settings = job.settings()
+    settings.require_complete()
+    event = job.event(default_basis=BasisChoice.AS_IN_SETTINGS)
+    rows = rows_asked_for(event, settings)
+    tally = Tally()
+    values = []
+    if rows:
+        with job.open_database(settings) as source:
+            plan = make_plan(event, rows, settings, job.as_of(event), job.calendar, source)
+            for org_unit in _progress(values_of_org_units(source, plan, tally), len(plan.scope.org_units)):
+                values.extend(org_unit.values)
+            notes = (*plan.left_out, *plan.warnings, *source.warnings())
+        _say(notes)
+    write_rows(PREVIEW_COLUMNS, ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in values), job.form)
+    _messages.print(f"{len(values):,} values. Nothing was sent.")
+    return 0
+
+
+def _push(job: _Job) -> int:
+    settings = job.settings()
+    event = job.event(default_basis=BasisChoice.CURRENT_DAY)
+    total = Counts(sent=0)
+    given_up = 0
+    with Dhis2Client(str(settings.url), job.credentials(settings)) as client:
+
+        def send(batch: Batch) -> None:
+            nonlocal total, given_up
+            counts = _push_with_patience(batch, client)
+            if counts is None:
+                given_up += len(batch.rows)
+            else:
+                total += counts
+
+        result = compute(
+            event,
+            settings=settings,
+            as_of=job.as_of(event),
+            calendar=job.calendar,
+            open_database=lambda: job.open_database(settings),
+            send=send,
+            track=_progress,
+        )
+    _say((*result.left_out, *result.warnings))
+    _write_counts(result, total, given_up, job.form)
+    well = result.status is not Status.SENT or result.values == total.stored + total.unchanged
+    return 0 if well else 1
+
+
+def _push_with_patience(batch: Batch, client: Dhis2Client) -> Counts | None:
+    """Push a batch as often as the queue would deliver it; ``None`` where that was in vain."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            result = push(batch, client)
+        except Dhis2TransientError as error:
+            _messages.print(f"Attempt {attempt} of {ATTEMPTS}: {error}", style="yellow")
+            if attempt < ATTEMPTS:
+                time.sleep(2**attempt)
+        else:
+            for line in result.lines:
+                _messages.print(line.message, style="yellow" if line.level > logging.INFO else "")
+            return result.counts
+    return None
+
+
+def _write_counts(result: ComputeResult, total: Counts, given_up: int, form: Format) -> None:
+    counts = {
+        "run_id": result.run_id,
+        "as_of": result.as_of.isoformat() if result.as_of else None,
+        "stores": result.stores,
+        "items": result.items,
+        "values": result.values,
+        "batches": result.batches,
+        "sent": total.sent,
+        "stored": total.stored,
+        "unchanged": total.unchanged,
+        "rejected": total.rejected,
+        "unaccounted": total.unaccounted,
+        "given_up": given_up,
+    }
+    _messages.print(result.message if result.status is not Status.SENT else f"{total.sentence()}.")
+    write_rows(tuple(counts), [tuple(counts.values())], form)
+
+
+def _test_connection(job: _Job) -> int:
+    def database() -> str:
+        settings = job.settings()
+        return check_database(lambda: job.open_database(settings), settings).message
+
+    report = test_connection(
+        settings_reader=job.settings,
+        credentials_reader=job.credentials,
+        client_factory=Dhis2Client,
+        database_check=database,
+        table=None,
+        calendar=job.calendar,
+        clock=lambda: datetime.now(UTC),
+    )
+    if job.form is Format.JSON:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+    elif job.form is Format.CSV:
+        columns = ("name", "ok", "message")
+        write_rows(columns, ((check.name, check.ok, check.message) for check in report.checks), job.form)
+    else:
+        sys.stdout.write(as_text(report, colour=sys.stdout.isatty()) + "\n")
+    return 0 if report.connected else 1
+
+
+def _say(notes: Iterable[str]) -> None:
+    for note in notes:
+        _messages.print(note, style="yellow")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Values to messages and back."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, BatchError, cut, decode, encode
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.settings import Scheme, Settings, parse_settings
+
+AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
+SETTINGS = """
+use_dhis2: true
+basic_authentication: true
+url: https://dhis2.example.org
+setup: data_element_per_item
+data_elements:
+  - {metric: stock_on_hand, active: true, custom_field_name: soh, interval: monthly, basis: previous_month}
+data_set_id: DS_STOCK
+data_set_id_scheme: code
+period_format: YYYYMM
+data_element_id_scheme: code
+org_unit_scheme: code
+"""
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return parse_settings(SETTINGS)
+
+
+def value(
+    org_unit: int, data_element: int, scheme: Scheme = Scheme.UID, combo: int | None = None, names: str = ""
+) -> DataValue:
+    return DataValue(
+        data_element=f"DE{data_element:04}",
+        period="202601",
+        org_unit=f"OU{org_unit:04}",
+        category_option_combo=None,
+        attribute_option_combo=None if combo is None else f"COMBO{combo}",
+        option_combo_scheme=scheme,
+        value="12.5",
+        store=f"Store {org_unit}{names}",
+        item=f"Item {data_element}{names}",
+        metric=Metric.STOCK_ON_HAND,
+    )
+
+
+def matrix(org_units: int, data_elements: int, combos: int | None = None) -> list[list[DataValue]]:
+    every_combo: Sequence[int | None] = [None] if combos is None else range(combos)
+    return [
+        [value(org_unit, data_element, combo=combo) for data_element in range(data_elements) for combo in every_combo]
+        for org_unit in range(org_units)
+    ]
+
+
+def shape(payload: Sequence[DataValue]) -> tuple[int, int]:
+    return len({value.org_unit for value in payload}), len({value.data_element for value in payload})
+
+
+@st.composite
+def sparse_matrices(draw: st.DrawFn) -> list[list[DataValue]]:
+    names = draw(st.sampled_from(["", ' "quoted" \\', " ክሊኒክ", " 🏥", "x" * 300]))
+    cells = draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, 12), st.integers(0, 12), st.sampled_from(list(Scheme)), st.none() | st.integers(0, 3)
+            ),
+            unique_by=lambda cell: (cell[0], cell[1], cell[3]),
+            max_size=80,
+        )
+    )
+    org_units: dict[int, list[DataValue]] = {}
+    for org_unit, data_element, scheme, combo in cells:
+        org_units.setdefault(org_unit, []).append(value(org_unit, data_element, scheme, combo, names))
+    return list(org_units.values())
+
+
+@given(values=sparse_matrices(), limit=st.integers(1, 30), per_cell=st.integers(1, 5), room=st.integers(2000, 9000))
+def test_every_value_is_in_exactly_one_payload_and_no_payload_is_too_large(
+    values: list[list[DataValue]], limit: int, per_cell: int, room: int
+) -> None:
+    settings = parse_settings(SETTINGS)
+    payloads = list(cut(values, maximum_values=limit, maximum_bytes=room, values_per_cell=per_cell))
+    everything = [value for org_unit in values for value in org_unit]
+    assert sorted((v for p in payloads for v in p), key=repr) == sorted(everything, key=repr)
+    assert all(1 <= len(payload) <= limit for payload in payloads)
+    assert all(len({value.option_combo_scheme for value in payload}) == 1 for payload in payloads)
+    envelope = 600
+    for payload in payloads:
+        message = encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded()
+        assert len(message) <= room + envelope or len(payload) == 1
+
+
+@given(values=sparse_matrices(), limit=st.integers(1, 30))
+def test_the_same_values_make_the_same_batches(values: list[list[DataValue]], limit: int) -> None:
+    settings = parse_settings(SETTINGS)
+
+    def batches() -> list[str]:
+        payloads = cut(values, maximum_values=limit)
+        return [encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded() for payload in payloads]
+
+    assert batches() == batches()
+
+
+@given(values=sparse_matrices())
+def test_a_message_gives_back_its_values(values: list[list[DataValue]]) -> None:
+    settings = parse_settings(SETTINGS)
+    for payload in cut(values, maximum_values=1000):
+        batch = decode(encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded())
+        assert list(batch.values()) == payload
+
+
+def test_a_full_matrix_is_cut_into_squarish_blocks() -> None:
+    payloads = list(cut(matrix(62, 64), maximum_values=1000))
+    assert {shape(payload) for payload in payloads} == {(31, 32)}
+    assert len(payloads) == 4
+
+
+def test_with_option_combos_the_values_of_a_cell_count_towards_the_block() -> None:
+    payloads = list(cut(matrix(18, 18, combos=12), maximum_values=1000, values_per_cell=12))
+    assert {shape(payload) for payload in payloads} == {(9, 9)}
+
+
+def test_a_setting_of_one_sends_values_one_by_one() -> None:
+    assert [len(payload) for payload in cut(matrix(2, 3), maximum_values=1)] == [1] * 6
+
+
+def test_another_run_or_another_value_is_another_batch(settings: Settings) -> None:
+    values = [value(1, 1), value(1, 2)]
+    batch = encode(values, run_id="run", as_of=AS_OF, settings=settings)
+    assert batch.batch_id.startswith("run-")
+    assert encode(values, run_id="other", as_of=AS_OF, settings=settings).batch_id != batch.batch_id
+    assert encode(values[:1], run_id="run", as_of=AS_OF, settings=settings).batch_id != batch.batch_id
+
+
+def test_a_message_of_the_largest_payload_setting_stays_below_the_queue_s_limit(settings: Settings) -> None:
+    payloads = list(cut(matrix(100, 200), maximum_values=20_000))
+    sizes = [len(encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded()) for payload in payloads]
+    assert max(sizes) <= MAXIMUM_MESSAGE_BYTES + 600
+    assert sum(map(len, payloads)) == 20_000
+
+
+@pytest.mark.parametrize("body", ["", "hello", "{}", '{"version": 2}', "[]"])
+def test_a_message_that_is_no_batch_says_what_to_do(body: str) -> None:
+    with pytest.raises(BatchError, match="invoke compute"):
+        decode(body)
+
+
+def test_a_message_whose_names_are_missing_is_no_batch(settings: Settings) -> None:
+    batch = encode([value(1, 1)], run_id="run", as_of=AS_OF, settings=settings)
+    with pytest.raises(BatchError):
+        decode(batch.model_copy(update={"stores": ()}).encoded())

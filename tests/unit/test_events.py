@@ -1,0 +1,103 @@
+"""What compute can be asked to do."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from msupply_dhis2.errors import EventError
+from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event, run_id
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.periods import Basis, Calendar, Interval
+
+AUCKLAND = Calendar(ZoneInfo("Pacific/Auckland"))
+NOW = datetime(2026, 2, 1, 1, 0, 5, 123456, tzinfo=UTC)
+
+
+def test_a_schedule_event_is_about_its_scheduled_time_in_the_configured_time_zone() -> None:
+    event = parse_compute_event({"interval": "monthly", "scheduled_time": "2026-01-31T11:05:00Z"})
+    as_of = instant_of_run(event, NOW, AUCKLAND)
+    assert event.interval is Interval.MONTHLY
+    assert as_of.isoformat() == "2026-02-01T00:05:00+13:00"
+
+
+def test_a_manual_push_is_on_a_current_day_basis_and_about_its_first_arrival() -> None:
+    event = parse_compute_event({"manual": True})
+    assert event.basis_choice.of_row(Basis.PREVIOUS_MONTH) is Basis.CURRENT_DAY
+    assert instant_of_run(event, NOW, AUCKLAND) == NOW
+
+
+def test_a_schedule_keeps_the_basis_of_each_row_unless_the_event_names_one() -> None:
+    plain = parse_compute_event({"interval": "daily"})
+    named = parse_compute_event({"interval": "daily", "basis": "current_day"})
+    assert plain.basis_choice is BasisChoice.AS_IN_SETTINGS
+    assert plain.basis_choice.of_row(Basis.PREVIOUS_MONTH) is Basis.PREVIOUS_MONTH
+    assert named.basis_choice.of_row(Basis.PREVIOUS_MONTH) is Basis.CURRENT_DAY
+
+
+@pytest.mark.parametrize(
+    ("as_of", "instant"),
+    [
+        ("2025-05-01", "2025-05-01T00:00:00+12:00"),
+        ("2025-05-01T00:30", "2025-05-01T00:30:00+12:00"),
+        ("2025-05-01T00:30:00Z", "2025-05-01T12:30:00+12:00"),
+    ],
+)
+def test_as_of_is_a_date_or_a_time_in_the_configured_time_zone_unless_it_names_an_offset(
+    as_of: str, instant: str
+) -> None:
+    event = parse_compute_event({"manual": True, "as_of": as_of})
+    assert instant_of_run(event, NOW, AUCKLAND).isoformat() == instant
+
+
+def test_a_date_where_midnight_is_skipped_begins_at_its_first_instant() -> None:
+    event = parse_compute_event({"manual": True, "as_of": "2018-11-04"})
+    as_of = instant_of_run(event, NOW, Calendar(ZoneInfo("America/Sao_Paulo")))
+    assert as_of.isoformat() == "2018-11-04T01:00:00-02:00"
+
+
+@pytest.mark.parametrize(
+    ("event", "names"),
+    [
+        ("monthly", "JSON object"),
+        ({}, "exactly one of interval, manual and check_database"),
+        ({"manual": True, "interval": "daily"}, "exactly one of"),
+        ({"interval": "hourly"}, "interval: "),
+        ({"manual": True, "metric": "issued"}, "metric: there is no such field"),
+        ({"manual": True, "metrics": ["stock"]}, "metrics.0: "),
+        ({"manual": True, "stores": []}, "stores: "),
+        ({"interval": "daily", "scheduled_time": "<aws.scheduler.scheduled-time>"}, "EventBridge Scheduler"),
+    ],
+)
+def test_an_event_that_is_not_understood_names_the_field(event: object, names: str) -> None:
+    with pytest.raises(EventError) as refused:
+        parse_compute_event(event)
+    assert names in str(refused.value)
+
+
+@pytest.mark.parametrize("as_of", ["yesterday", "2026-13-01", "2062-05-01"])
+def test_an_as_of_that_is_no_time_or_lies_ahead_is_refused(as_of: str) -> None:
+    event = parse_compute_event({"manual": True, "as_of": as_of})
+    with pytest.raises(EventError, match="as_of"):
+        instant_of_run(event, NOW, AUCKLAND)
+
+
+def test_one_name_may_stand_without_its_brackets() -> None:
+    event = parse_compute_event({"manual": True, "metrics": "issued", "stores": "Kamo"})
+    assert event.metrics == (Metric.ISSUED,)
+    assert event.stores == ("Kamo",)
+
+
+def test_the_same_event_at_the_same_instant_is_the_same_run_and_anything_else_is_another() -> None:
+    event = parse_compute_event({"interval": "monthly", "scheduled_time": "2026-02-01T01:00:00Z"})
+    again = parse_compute_event({"interval": "monthly", "scheduled_time": "2026-02-01T01:00:00+00:00"})
+    name = run_id(event, NOW)
+    assert name.startswith("20260201T010005Z-monthly-")
+    assert run_id(again, NOW.astimezone(ZoneInfo("Asia/Kabul"))) == name
+    others = [
+        run_id(event, NOW.replace(microsecond=0)),
+        run_id(event.model_copy(update={"dry_run": True}), NOW),
+        run_id(ComputeEvent(interval=Interval.MONTHLY, metrics=(Metric.ISSUED,)), NOW),
+        run_id(ComputeEvent(manual=True), NOW),
+    ]
+    assert len({name, *others}) == 5

@@ -1,0 +1,244 @@
+"""Groups to data values, for the three setups of the DHIS2 tab."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from msupply_dhis2.mapping import DataValue, Mapper, group_items, group_stores, without_conflicts
+from msupply_dhis2.metrics import GroupValues, Metric, Quantity
+from msupply_dhis2.periods import Basis, Calendar, window
+from msupply_dhis2.settings import Scheme, Settings, parse_settings
+from msupply_dhis2.stock import MICRO, GroupHistory, Item, ItemGroup, OrgUnit, PairHistory, Store
+
+KAMO = Store("s1", "KAM", "Kamo", "OU_KAMO")
+KAMO_PHARMACY = Store("s2", "KAP", "Kamo pharmacy", "OU_KAMO")
+OPUA = Store("s3", "OPU", "Opua", "OU_OPUA")
+
+
+def settings(setup: str, rows: str, more: str = "") -> Settings:
+    return parse_settings(f"""
+use_dhis2: true
+basic_authentication: true
+url: https://dhis2.example.org
+setup: {setup}
+data_elements: {rows}
+data_set_id: DS_STOCK
+data_set_id_scheme: code
+period_format: YYYYMM
+org_unit_scheme: code
+{more}
+""")
+
+
+def item(name: str, **fields: str) -> Item:
+    return Item(name.lower(), name[:3].upper(), name, fields)
+
+
+def combo_settings(more: str = "") -> Settings:
+    rows = """
+  - {metric: stock_on_hand, active: true, category_option_id: SOH, category_option_combo_id_scheme: code,
+     interval: monthly, basis: current_day}
+  - {metric: issued, active: true, category_option_id: abcdefghij1, interval: monthly, basis: previous_month}
+"""
+    return settings(
+        "category_option_combo",
+        rows,
+        f"item_field_reference: universal_code\ndata_element_id_scheme: code\n{more}",
+    )
+
+
+def per_item_settings(more: str = "data_element_id_scheme: code") -> Settings:
+    prefix = ", prefix: SOH_" if "code" in more else ""
+    rows = f"""
+  - {{metric: stock_on_hand, active: true, custom_field_name: user_field_1, interval: monthly, basis: current_day{prefix}}}
+  - {{metric: issued, active: true, custom_field_name: issued_id, interval: monthly, basis: current_day}}
+"""
+    return settings("data_element_per_item", rows, more)
+
+
+def mapped(
+    of: Settings, history: GroupHistory, values: Mapping[Basis, Mapping[Metric, Quantity]]
+) -> list[DataValue]:
+    calendar = Calendar(ZoneInfo("UTC"))
+    as_of = datetime(2026, 2, 10, tzinfo=ZoneInfo("UTC"))
+    windows = {basis: window(basis, as_of, calendar, of.period) for basis in values}
+    rows = tuple((row, row.basis) for row in of.active_rows)
+    groups = {basis: GroupValues(dict(numbers), Counter()) for basis, numbers in values.items()}
+    return list(Mapper(of, rows, windows).data_values(history, groups))
+
+
+def history(org_unit: OrgUnit, group: ItemGroup) -> GroupHistory:
+    pairs = [
+        PairHistory(store, its_item, [], [], None, 0) for store in org_unit.stores for its_item in group.items
+    ]
+    return GroupHistory(org_unit, group, pairs)
+
+
+def test_stores_with_the_same_field_value_are_one_org_unit() -> None:
+    org_units, unmapped = group_stores([OPUA, KAMO_PHARMACY, KAMO], combo_settings())
+    assert org_units == (OrgUnit("OU_KAMO", (KAMO, KAMO_PHARMACY)), OrgUnit("OU_OPUA", (OPUA,)))
+    assert unmapped == ()
+
+
+def test_a_store_whose_field_is_no_uid_is_named_when_the_scheme_is_uid() -> None:
+    of = combo_settings().model_copy(update={"org_unit_scheme": Scheme.UID})
+    good = Store("s4", "KOP", "Kopu", "a1234567890")
+    org_units, unmapped = group_stores([KAMO, good], of)
+    assert [org_unit.code for org_unit in org_units] == ["a1234567890"]
+    assert unmapped[0].subject == "Kamo"
+    assert "'OU_KAMO' in its field Dhis2Code is no DHIS2 UID" in unmapped[0].reason
+
+
+def test_items_with_the_same_reference_are_one_group_and_items_without_one_are_none() -> None:
+    brand, generic = item("Brand", universal_code="368c74bf"), item("Generic", universal_code="368c74bf")
+    groups, unmapped = group_items([generic, item("Other"), brand], [], combo_settings())
+    assert groups == (ItemGroup("368c74bf", (brand, generic)),)
+    assert unmapped == ()
+
+
+def test_with_category_option_combos_the_reference_is_the_data_element_and_the_combo_tells_the_metric() -> None:
+    group = ItemGroup("368c74bf", (item("Amoxicillin", universal_code="368c74bf"),))
+    values = mapped(
+        combo_settings(),
+        history(OrgUnit("OU_KAMO", (KAMO,)), group),
+        {
+            Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: 12 * MICRO},
+            Basis.PREVIOUS_MONTH: {Metric.ISSUED: Fraction(5 * MICRO, 2)},
+        },
+    )
+    first, second = values
+    assert first.key == ("368c74bf", "202602", "OU_KAMO", None, "SOH")
+    assert (first.value, first.option_combo_scheme) == ("12", Scheme.CODE)
+    assert (first.item, first.store, first.metric) == ("Amoxicillin", "Kamo", Metric.STOCK_ON_HAND)
+    assert second.key == ("368c74bf", "202601", "OU_KAMO", None, "abcdefghij1")
+    assert (second.value, second.option_combo_scheme) == ("2.5", Scheme.UID)
+
+
+def test_the_option_combo_goes_where_the_settings_say() -> None:
+    group = ItemGroup("368c74bf", (item("Amoxicillin"),))
+    values = mapped(
+        combo_settings("option_combo_field: category"),
+        history(OrgUnit("OU_KAMO", (KAMO,)), group),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: 0}, Basis.PREVIOUS_MONTH: {}},
+    )
+    assert [value.key for value in values] == [("368c74bf", "202602", "OU_KAMO", "SOH", None)]
+
+
+def test_a_metric_without_a_value_is_not_sent_and_a_zero_is() -> None:
+    group = ItemGroup("368c74bf", (item("Amoxicillin"),))
+    values = mapped(
+        combo_settings(),
+        history(OrgUnit("OU_KAMO", (KAMO,)), group),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: 0}, Basis.PREVIOUS_MONTH: {}},
+    )
+    assert [(value.metric, value.value) for value in values] == [(Metric.STOCK_ON_HAND, "0")]
+
+
+def test_round_off_is_applied_to_what_is_sent() -> None:
+    group = ItemGroup("368c74bf", (item("Amoxicillin"),))
+    values = mapped(
+        combo_settings("round_off: true"),
+        history(OrgUnit("OU_KAMO", (KAMO,)), group),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: 5 * MICRO // 2}, Basis.PREVIOUS_MONTH: {}},
+    )
+    assert values[0].value == "3"
+
+
+def test_several_stores_and_items_in_one_value_are_all_named() -> None:
+    group = ItemGroup("368c74bf", (item("Brand"), item("Generic")))
+    values = mapped(
+        combo_settings(),
+        history(OrgUnit("OU_KAMO", (KAMO, KAMO_PHARMACY)), group),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}, Basis.PREVIOUS_MONTH: {}},
+    )
+    assert (values[0].store, values[0].item) == ("Kamo; Kamo pharmacy", "Brand; Generic")
+
+
+def test_with_a_data_element_per_item_each_metric_reads_its_own_field() -> None:
+    of = per_item_settings()
+    amoxicillin = item("Amoxicillin", user_field_1="AMOX", issued_id="AMOX_ISSUED")
+    groups, unmapped = group_items([amoxicillin], of.active_rows, of)
+    values = mapped(
+        of,
+        history(OrgUnit("OU_KAMO", (KAMO,)), groups[0]),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO, Metric.ISSUED: 2 * MICRO}},
+    )
+    assert unmapped == ()
+    assert [value.key for value in values] == [
+        ("SOH_AMOX", "202602", "OU_KAMO", None, None),
+        ("AMOX_ISSUED", "202602", "OU_KAMO", None, None),
+    ]
+
+
+def test_an_empty_field_gives_no_value_and_names_the_item_once() -> None:
+    of = per_item_settings()
+    half = item("Amoxicillin", user_field_1="AMOX")
+    groups, unmapped = group_items([half, item("Bandage")], of.active_rows, of)
+    values = mapped(
+        of,
+        history(OrgUnit("OU_KAMO", (KAMO,)), groups[0]),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO, Metric.ISSUED: 2 * MICRO}},
+    )
+    assert [value.data_element for value in values] == ["SOH_AMOX"]
+    assert [(subject.subject, subject.reason) for subject in unmapped] == [
+        ("Amoxicillin", "No value in issued_id (issued): fill it in mSupply to send that metric.")
+    ]
+    assert len(groups) == 1
+
+
+def test_a_field_that_is_no_uid_is_named_and_not_sent_when_the_scheme_is_uid() -> None:
+    of = per_item_settings("data_element_id_scheme: uid")
+    wrong = item("Amoxicillin", user_field_1="AMOX", issued_id="a1234567890")
+    groups, unmapped = group_items([wrong], of.active_rows, of)
+    values = mapped(
+        of,
+        history(OrgUnit("OU_KAMO", (KAMO,)), groups[0]),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO, Metric.ISSUED: MICRO}},
+    )
+    assert [value.data_element for value in values] == ["a1234567890"]
+    assert "'AMOX' in user_field_1 is no DHIS2 UID" in unmapped[0].reason
+
+
+def test_a_single_data_element_carries_no_option_combo() -> None:
+    rows = "[{metric: stocked_out, active: true, interval: daily, basis: current_day, prefix: OUT_}]"
+    of = settings(
+        "single_data_element", rows, "item_field_reference: universal_code\ndata_element_id_scheme: code"
+    )
+    group = ItemGroup("368c74bf", (item("Amoxicillin"),))
+    values = mapped(
+        of, history(OrgUnit("OU_KAMO", (KAMO,)), group), {Basis.CURRENT_DAY: {Metric.STOCKED_OUT: MICRO}}
+    )
+    assert [(value.key, value.value) for value in values] == [
+        (("OUT_368c74bf", "202602", "OU_KAMO", None, None), "1")
+    ]
+
+
+def test_two_items_that_claim_one_data_element_are_both_left_out_and_named() -> None:
+    of = per_item_settings()
+    items = [item("Amoxicillin", user_field_1="AMOX"), item("Ampicillin", user_field_1="AMOX")]
+    groups, _ = group_items(items, of.active_rows, of)
+    values = [
+        value
+        for group in groups
+        for value in mapped(
+            of, history(OrgUnit("OU_KAMO", (KAMO,)), group), {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}}
+        )
+    ]
+    kept, conflicts = without_conflicts(values)
+    assert kept == []
+    (conflict,) = conflicts
+    sentence = conflict.sentence(org_units=1)
+    assert "Amoxicillin (stock on hand) and Ampicillin (stock on hand) claim the same data element" in sentence
+    assert "'SOH_AMOX' (in 1 org unit): neither was sent" in sentence
+
+
+def test_values_that_differ_in_period_or_combo_are_no_conflict() -> None:
+    group = ItemGroup("368c74bf", (item("Amoxicillin"),))
+    values = mapped(
+        combo_settings(),
+        history(OrgUnit("OU_KAMO", (KAMO,)), group),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}, Basis.PREVIOUS_MONTH: {Metric.ISSUED: MICRO}},
+    )
+    assert without_conflicts(values) == (values, [])
