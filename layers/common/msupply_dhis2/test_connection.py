@@ -108,7 +108,7 @@ class _Questions:
         return thing
 
 
-def test_connection(  # noqa: PLR0913 everything that it touches is handed in
+def test_connection(
     *,
     settings_reader: Callable[[], Settings],
     credentials_reader: Callable[[Settings], Dhis2Credentials],

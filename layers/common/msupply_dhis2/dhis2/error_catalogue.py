@@ -1,7 +1,8 @@
 """DHIS2's error codes and the faults of a connection, in the words of those who can mend them.
 
 The meaning of the codes is that of DHIS2's data value import: E76xx up to 2.42, E80xx and E81xx from 2.43.
-``docs/errors.md`` is generated from this module: ``python -m msupply_dhis2.dhis2.error_catalogue > docs/errors.md``.
+``docs/errors.md`` is generated from this module:
+``PYTHONPATH=layers/common uv run python -m msupply_dhis2.dhis2.error_catalogue > docs/errors.md``.
 """
 
 import sys
@@ -21,7 +22,7 @@ class Who(StrEnum):
     MSUPPLY = "whoever sets up mSupply"
     DHIS2 = "a DHIS2 administrator"
     SETTINGS = "whoever keeps the settings of this integration"
-    WAIT = "nobody: it passes by itself, or a DHIS2 administrator can make it pass"
+    WAIT = "it may pass by itself; if not, a DHIS2 administrator"
     DEVELOPERS = "the developers of this integration"
 
 
@@ -192,11 +193,6 @@ EXPLANATIONS: dict[str, Explanation] = {
         "DHIS2 refused the value and gave no code for it.",
         Who.DHIS2,
         "Read DHIS2's own words; its server log says more.",
-    ),
-    "E1005": Explanation(
-        "DHIS2 has no object with this ID, or does not let the user see it.",
-        Who.SETTINGS,
-        "Compare the ID with DHIS2's Maintenance app.",
     ),
     "E7600": _DATA_SET_UNKNOWN,
     "E7601": _DATA_SET_NOT_WRITABLE,
@@ -545,7 +541,7 @@ def catalogue_as_markdown() -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {fault.value} | {words.problem.format(url='URL', username='the user', seconds='5')}. | {words.cure}. | "
+        f"| {fault.value} | {words.problem.format(url='URL', username='the user', seconds='N')}. | {words.cure}. | "
         f"{'yes' if words.transient else 'no'} |"
         for fault, words in CONNECTION_WORDS.items()
     ]
