@@ -1,0 +1,421 @@
+"""The whole stack on a local emulator of AWS, for as long as a ``with`` block lasts.
+
+The emulator is MiniStack. It takes the real ``sam build``, ``sam deploy`` and ``sam delete``, runs the
+functions, the queue's event source mapping and the dead-letter queues, and enforces the IAM roles that the
+template makes. It is not faithful in everything: schedules do not fire in their time zone, memory limits do
+not hold, and functions run on this machine's own Python.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import boto3
+from botocore.config import Config
+from pydantic import BaseModel, ConfigDict
+
+from local.tools import INTERPRETER, PROJECT, ToolError, python_with_ministack, sam
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_sqs import SQSClient
+
+HOST = "127.0.0.1"
+REGION = "us-east-1"
+# The emulator takes these as those of the account's owner; every other login has the rights of its role.
+ACCESS_KEY = "test"
+SECRET_KEY = "test"  # noqa: S105 - the emulator's own
+
+STARTS_WITHIN = 60.0
+STOPS_WITHIN = 10.0
+LINES_OF_OUTPUT = 40
+
+# What a command may see of the host: enough to find programs, caches, package indexes and certificates, and
+# nothing that could lead to a real AWS account.
+_KEPT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "TERM",
+)
+_KEPT_PREFIXES = ("UV_", "PIP_", "XDG_")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+_ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+class FunctionFailedError(RuntimeError):
+    """A function raised an error.
+
+    Attributes
+    ----------
+    kind
+        The error's class, as Lambda reports it.
+    message
+        Its message.
+    """
+
+    def __init__(self, function: str, kind: str, message: str) -> None:
+        self.kind = kind
+        self.message = message
+        super().__init__(f"{function} failed with {kind}: {message}")
+
+
+class LogLine(BaseModel):
+    """A line that a function logged; what else it says beside the message is in ``model_extra``."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    level: str
+    message: str
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What the line says beside level and message."""
+        return self.model_extra or {}
+
+
+class QueueDepth(BaseModel):
+    """How many messages a queue holds: those that wait, and those that a consumer has in its hands."""
+
+    model_config = ConfigDict(frozen=True)
+
+    waiting: int
+    in_flight: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits and nothing is being worked on."""
+        return self.waiting == 0 and self.in_flight == 0
+
+
+class Emulator:
+    """A running emulator of AWS with at most one deployment of this project's stack.
+
+    Parameters
+    ----------
+    stack
+        The stack's name.
+    project
+        The folder that holds ``template.yaml`` and ``samconfig.toml``.
+
+    Raises
+    ------
+    ToolError
+        The emulator does not start, or sam fails; the message ends with what was said.
+    """
+
+    def __init__(self, *, stack: str = "msupply-dhis2", project: Path = PROJECT) -> None:
+        self.stack = stack
+        self.project = project
+        self._held = contextlib.ExitStack()
+        self._resources: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            folder = tempfile.TemporaryDirectory(prefix="emulator-", ignore_cleanup_errors=True)
+            self._folder = Path(stack.enter_context(folder))
+            self._port = _free_port()
+            stack.enter_context(self._process())
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: "TracebackType | None"
+    ) -> None:
+        self._held.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The address that stands in for every address of AWS."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment for a command that is to speak with the emulator and surely not with a real account."""
+        return {
+            **_kept_environment(),
+            "PATH": f"{INTERPRETER.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+
+    # ------------------------------------------------------------------------------- build, deploy, delete
+    def build(self) -> None:
+        """Build functions and layer with ``sam build``."""
+        self._sam(
+            "build",
+            *("--template-file", self.project / "template.yaml"),
+            *("--build-dir", self._folder / "build"),
+            *("--parameter-overrides", f"Architecture={_architecture()}"),
+        )
+
+    def deploy(self, **parameters: str) -> None:
+        """Deploy what was built with ``sam deploy``; the template's parameters by their names."""
+        overrides = {"Architecture": _architecture(), **parameters}
+        self._sam(
+            "deploy",
+            *("--template-file", self._folder / "build" / "template.yaml"),
+            *("--stack-name", self.stack),
+            *("--parameter-overrides", *(f'{name}="{value}"' for name, value in overrides.items())),
+        )
+        self._resources = {}
+
+    def delete(self) -> None:
+        """Delete the stack with ``sam delete``."""
+        self._sam("delete", "--stack-name", self.stack, "--no-prompts")
+
+    @property
+    def built_layer(self) -> Path:
+        """The folder of packages that every function finds on its path."""
+        return self._folder / "build" / "CommonLayer" / "python"
+
+    def built_function(self, function: str) -> Path:
+        """Give the folder of a function's own code, by its logical id."""
+        return self._folder / "build" / function
+
+    # --------------------------------------------------------------------------------------- using the stack
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 knows the type by the name
+        """Give a boto3 client of the emulator, with the rights of the account's owner."""
+        session = boto3.Session(
+            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
+        )
+        config = Config(read_timeout=960, retries={"total_max_attempts": 1})
+        # The stubs know each service's type by a literal name only.
+        return session.client(service, endpoint_url=self.endpoint, config=config)  # type: ignore[call-overload]
+
+    def resource(self, logical_id: str) -> str:
+        """Give the physical id (a function's name, a queue's URL) of one of the template's resources."""
+        if not self._resources:
+            answer = self.client("cloudformation").describe_stack_resources(StackName=self.stack)
+            self._resources = {
+                resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+                for resource in answer["StackResources"]
+            }
+        return self._resources[logical_id]
+
+    def outputs(self) -> dict[str, str]:
+        """Give the stack's outputs."""
+        (stack,) = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def invoke(self, function: str, event: object) -> dict[str, Any]:
+        """Invoke a function, by its logical id, and wait for its result.
+
+        Raises
+        ------
+        FunctionFailedError
+            It raised an error.
+        """
+        client: LambdaClient = self.client("lambda")
+        answer = client.invoke(FunctionName=self.resource(function), Payload=json.dumps(event))
+        payload: dict[str, Any] = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise FunctionFailedError(function, payload.get("errorType", ""), payload.get("errorMessage", ""))
+        return payload
+
+    def invoke_asynchronously(self, function: str, event: object) -> None:
+        """Invoke a function as a schedule does: nobody waits for its result."""
+        client: LambdaClient = self.client("lambda")
+        client.invoke(FunctionName=self.resource(function), InvocationType="Event", Payload=json.dumps(event))
+
+    def put_settings(self, document: str) -> None:
+        """Put the settings document where the functions look for it."""
+        name = f"/{self.stack}/settings"
+        self.client("ssm").put_parameter(Name=name, Value=document, Type="String", Overwrite=True)
+
+    def put_secret(self, logical_id: str, value: str) -> None:
+        """Fill in a secret of the template."""
+        secrets = self.client("secretsmanager")
+        secrets.put_secret_value(SecretId=self.resource(logical_id), SecretString=value)
+
+    def logs(self, function: str) -> list[LogLine]:
+        """Give all that a function logged, in order; what is not one of its own JSON lines is left out."""
+        client: CloudWatchLogsClient = self.client("logs")
+        group = self.resource(function.removesuffix("Function") + "LogGroup")
+        pages = client.get_paginator("filter_log_events").paginate(logGroupName=group)
+        events = [event for page in pages for event in page["events"]]
+        return [
+            line
+            for event in sorted(events, key=lambda event: event["timestamp"])
+            for line in _lines(event["message"])
+        ]
+
+    def depth(self, queue: str) -> QueueDepth:
+        """Give how many messages a queue holds, by its logical id."""
+        client: SQSClient = self.client("sqs")
+        attributes = client.get_queue_attributes(
+            QueueUrl=self.resource(queue),
+            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+        )["Attributes"]
+        return QueueDepth(
+            waiting=int(attributes["ApproximateNumberOfMessages"]),
+            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+        )
+
+    def emulator_log(self) -> str:
+        """Give the end of what the emulator itself said, for a fault that is its own."""
+        return _end_of((self._folder / "emulator.log").read_text(errors="replace"))
+
+    # ---------------------------------------------------------------------------------------------- processes
+    def _sam(self, *arguments: str | Path) -> None:
+        command, *rest = arguments
+        configuration = ("--config-file", self.project / "samconfig.toml", "--config-env", "local")
+        finished = subprocess.run(  # noqa: S603 - our own command
+            [*sam(), command, *configuration, *rest],
+            cwd=self.project,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if finished.returncode != 0:
+            raise ToolError(f"sam {command} failed. It said:\n{_end_of(finished.stdout)}")
+
+    @contextlib.contextmanager
+    def _process(self) -> Iterator[None]:
+        """Run the emulator, and stop it with everything that it started."""
+        python = _python_of_emulator()
+        log = self._folder / "emulator.log"
+        temporary = self._folder / "tmp"
+        temporary.mkdir()
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                [python, "-m", "ministack"],
+                cwd=temporary,
+                # Functions inherit this: nothing of the host may leak into them.
+                env={
+                    **{name: os.environ[name] for name in _PROXIES if name in os.environ},
+                    "NO_PROXY": f"{HOST},localhost",
+                    "PATH": os.defpath,
+                    "HOME": str(temporary),
+                    "TMPDIR": str(temporary),
+                    "BIND_HOST": HOST,
+                    "MINISTACK_HOST": HOST,
+                    "GATEWAY_PORT": str(self._port),
+                    "AUTH": "true",
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        # Reads until this process closes the pipe or is gone, however it went, and then ends the whole group.
+        watcher = subprocess.Popen(  # noqa: S603 - a fixed script
+            ["/bin/sh", "-c", 'read -r _; kill -KILL -- "-$0"', str(process.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            self._wait_until_it_answers(process)
+            yield
+        finally:
+            watcher.kill()
+            watcher.communicate()
+            _stop(process)
+
+    def _wait_until_it_answers(self, process: "subprocess.Popen[bytes]") -> None:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + STARTS_WITHIN
+        while True:
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError),
+                direct.open(f"{self.endpoint}/_localstack/health", timeout=2),
+            ):
+                return
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ToolError(f"The emulator of AWS did not start. It said:\n{self.emulator_log()}")
+            time.sleep(0.05)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and its whole group, which it leads."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOPS_WITHIN)
+    # Its workers too, whether or not it ended them.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _python_of_emulator() -> str:
+    """Install the emulator where it is missing, and give its interpreter.
+
+    Started directly rather than through uv, so that it does not inherit what uv needs of the host.
+    """
+    finished = subprocess.run(  # noqa: S603 - our own command
+        [*python_with_ministack(), "-c", "import sys; print(sys.executable)"],
+        env=_kept_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode != 0:
+        raise ToolError(f"The emulator of AWS cannot be installed. uv said:\n{_end_of(finished.stderr)}")
+    return finished.stdout.strip()
+
+
+def _kept_environment() -> dict[str, str]:
+    kept = {
+        name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    }
+    proxies = {name: os.environ[name] for name in _PROXIES if name in os.environ}
+    return {**kept, **proxies, "NO_PROXY": f"{HOST},localhost"}
+
+
+def _architecture() -> str:
+    """Give the template's name of this machine's processor, on which the emulator runs the functions."""
+    machine = os.uname().machine
+    try:
+        return _ARCHITECTURES[machine]
+    except KeyError:
+        raise ToolError(f"The functions run on x86_64 and arm64, and this machine is {machine}.") from None
+
+
+def _lines(message: str) -> Iterator[LogLine]:
+    if message.startswith("{"):
+        document = json.loads(message)
+        # Metrics are logged as JSON too, without a message.
+        if "message" in document:
+            yield LogLine.model_validate(document)
+
+
+def _end_of(output: str) -> str:
+    return "\n".join(output.splitlines()[-LINES_OF_OUTPUT:])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
