@@ -89,11 +89,19 @@ def _parser() -> argparse.ArgumentParser:
             help="mSupply's database: sqlite:///FILE or postgresql://…",
         )
         sub.add_argument("--dhis2-url", metavar="URL", help="instead of the settings' URL")
-        sub.add_argument("--credentials", type=Path, metavar="FILE", help="JSON as in the secret; else it is asked")
-        sub.add_argument("--timezone", default="UTC", metavar="NAME", help="such as Pacific/Auckland; default UTC")
-        sub.add_argument("--as-of", metavar="TIME", help="a date or a date and time in that time zone; default now")
+        sub.add_argument(
+            "--credentials", type=Path, metavar="FILE", help="JSON as in the secret; else it is asked"
+        )
+        sub.add_argument(
+            "--timezone", default="UTC", metavar="NAME", help="such as Pacific/Auckland; default UTC"
+        )
+        sub.add_argument(
+            "--as-of", metavar="TIME", help="a date or a date and time in that time zone; default now"
+        )
         sub.add_argument("--basis", choices=[choice.value for choice in BasisChoice], help="for all rows")
-        sub.add_argument("--event", metavar="JSON", help='an event to compute, such as {"interval": "monthly"}')
+        sub.add_argument(
+            "--event", metavar="JSON", help='an event to compute, such as {"interval": "monthly"}'
+        )
         sub.add_argument("--format", type=Format, choices=list(Format), default=Format.TABLE)
     return parser
 
@@ -162,12 +170,16 @@ def _preview(job: _Job) -> int:
     values = []
     if rows:
         with job.open_database(settings) as source:
-            plan = make_plan(event, rows, settings, job.as_of(event), job.calendar, source)
+            plan = make_plan(
+                event, rows, settings=settings, as_of=job.as_of(event), calendar=job.calendar, source=source
+            )
             for org_unit in _progress(values_of_org_units(source, plan, tally), len(plan.scope.org_units)):
                 values.extend(org_unit.values)
             notes = (*plan.left_out, *plan.warnings, *source.warnings())
         _say(notes)
-    write_rows(PREVIEW_COLUMNS, ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in values), job.form)
+    write_rows(
+        PREVIEW_COLUMNS, ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in values), job.form
+    )
     _messages.print(f"{len(values):,} values. Nothing was sent.")
     return 0
 

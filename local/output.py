@@ -33,7 +33,9 @@ def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], form: F
         writer.writerow(columns)
         writer.writerows(rows)
     elif form is Format.JSON:
-        json.dump([dict(zip(columns, row, strict=True)) for row in rows], sys.stdout, indent=2, ensure_ascii=False)
+        json.dump(
+            [dict(zip(columns, row, strict=True)) for row in rows], sys.stdout, indent=2, ensure_ascii=False
+        )
         sys.stdout.write("\n")
     else:
         table = Table(*columns)

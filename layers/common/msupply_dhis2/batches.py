@@ -195,8 +195,8 @@ def _blocks(
         # A stable sort: within a data element the org units keep their order.
         same_scheme.sort(key=lambda value: value.data_element)
         block = _Block(maximum_values, maximum_bytes)
-        for _, values in groupby(same_scheme, key=lambda value: value.data_element):
-            column = list(values)
+        for _, of_data_element in groupby(same_scheme, key=lambda value: value.data_element):
+            column = list(of_data_element)
             if not block.has_room_for(column):
                 if block.values:
                     yield block.values

@@ -160,7 +160,7 @@ def compute(
 
     tally = Tally()
     with open_database() as source:
-        plan = make_plan(event, rows, settings, as_of, calendar, source)
+        plan = make_plan(event, rows, settings=settings, as_of=as_of, calendar=calendar, source=source)
         org_units = track(values_of_org_units(source, plan, tally), len(plan.scope.org_units))
         values_per_cell = len(rows) if settings.setup is Setup.CATEGORY_OPTION_COMBO else 1
         for payload in cut(
@@ -219,6 +219,7 @@ def _summary(event: ComputeEvent, tally: Tally) -> str:
 def make_plan(
     event: ComputeEvent,
     rows: Sequence[tuple[DataElementRow, Basis]],
+    *,
     settings: Settings,
     as_of: datetime,
     calendar: Calendar,
@@ -244,7 +245,8 @@ def make_plan(
         org_units=limit_org_units(org_units, event.stores), item_groups=limit_items(item_groups, event.items)
     )
     windows = {
-        basis: window(basis, as_of, calendar, settings.period) for basis in dict.fromkeys(basis for _, basis in rows)
+        basis: window(basis, as_of, calendar, settings.period)
+        for basis in dict.fromkeys(basis for _, basis in rows)
     }
     rules = Rules(
         expiring_within_days=settings.expiring_within_days,
@@ -257,20 +259,27 @@ def make_plan(
         scope=scope,
         windows=windows,
         metrics={
-            basis: frozenset(row.metric for row, basis_of_row in rows if basis_of_row is basis) for basis in windows
+            basis: frozenset(row.metric for row, basis_of_row in rows if basis_of_row is basis)
+            for basis in windows
         },
         rules=rules,
         mapper=Mapper(settings, tuple(rows), windows),
         floor=floor(windows.values(), stores, rules),
         left_out=_left_out(catalogue, (*unmapped_stores, *unmapped_items)),
-        warnings=(*_include_field_notice(settings), *settings.warnings(), *catalogue.warnings),
+        warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
     )
 
 
-def _include_field_notice(settings: Settings) -> tuple[str, ...]:
-    if settings.include_field is not None:
-        return ()
-    return ("include_field is not set: every item with a reference is included.",)
+def _about_items(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
+    if settings.include_field is None:
+        yield "include_field is not set: every item with a reference is included."
+    elif catalogue.items_not_included:
+        yield f"{catalogue.items_not_included:,} items are not ticked in {settings.include_field} and are not sent."
+    if catalogue.items_without_reference:
+        yield (
+            f"{catalogue.items_without_reference:,} items have no value in {' or '.join(settings.item_fields)} "
+            "and are not sent."
+        )
 
 
 def _left_out(catalogue: Catalogue, unmapped: Iterable[Unmapped]) -> tuple[str, ...]:
@@ -314,7 +323,8 @@ def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | Non
     if unknown:
         raise EventError(
             "\n".join(
-                f"{what}: '{name}' is none of the {what} that are sent{_nearest(name, known)}." for name in unknown
+                f"{what}: '{name}' is none of the {what} that are sent{_nearest(name, known)}."
+                for name in unknown
             )
         )
     asked = {_folded(name) for name in wanted}

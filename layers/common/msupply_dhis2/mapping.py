@@ -81,7 +81,9 @@ class Conflict:
         )
 
 
-def group_stores(stores: Iterable[Store], settings: Settings) -> tuple[tuple[OrgUnit, ...], tuple[Unmapped, ...]]:
+def group_stores(
+    stores: Iterable[Store], settings: Settings
+) -> tuple[tuple[OrgUnit, ...], tuple[Unmapped, ...]]:
     """Gather the stores by org unit, in the order of the org units' codes.
 
     Stores whose field cannot be an identifier of the org unit scheme come back as unmapped.
@@ -143,7 +145,9 @@ def _items_by_themselves(
         missing = [f"{name} ({metric.label})" for name, metric in fields.items() if name not in present]
         if missing and present:
             unmapped.append(
-                Unmapped(item.name, f"No value in {', '.join(missing)}: fill it in mSupply to send that metric.")
+                Unmapped(
+                    item.name, f"No value in {', '.join(missing)}: fill it in mSupply to send that metric."
+                )
             )
         if settings.data_element_id_scheme is Scheme.UID:
             for name, value in present.items():
@@ -231,7 +235,7 @@ def without_conflicts(values: Iterable[DataValue]) -> tuple[list[DataValue], lis
     for value in values:
         by_key[value.key].append(value)
     kept = []
-    conflicts = {}
+    conflicts: dict[Conflict, None] = {}
     for same_key in by_key.values():
         if len(same_key) == 1:
             kept.append(same_key[0])

@@ -134,7 +134,9 @@ def push(batch: Batch, client: PostsDataValues) -> BatchResult:
         counts = Counts(sent=len(values), rejected=len(values))
         lines = (_batch_line(counts, str(error)), *(_refused_with_all(value, error) for value in values))
         return BatchResult(counts, lines, answered=False)
-    counts = Counts(len(values), outcome.stored, outcome.unchanged, len(outcome.rejected), outcome.unaccounted)
+    counts = Counts(
+        len(values), outcome.stored, outcome.unchanged, len(outcome.rejected), outcome.unaccounted
+    )
     return BatchResult(counts, (_batch_line(counts), *_lines(values, outcome)), answered=True)
 
 

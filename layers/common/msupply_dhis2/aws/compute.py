@@ -122,7 +122,10 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
 def _as_json(result: ComputeResult) -> dict[str, object]:
     """Give the result, short enough for an answer: the log names all that was left out."""
     shortened = {
-        name: (*sentences[:NAMED_IN_RESULT], f"and {len(sentences) - NAMED_IN_RESULT:,} more, see the log of compute")
+        name: (
+            *sentences[:NAMED_IN_RESULT],
+            f"and {len(sentences) - NAMED_IN_RESULT:,} more, see the log of compute",
+        )
         for name, sentences in (("left_out", result.left_out), ("warnings", result.warnings))
         if len(sentences) > NAMED_IN_RESULT
     }

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -12,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 
 from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.log import write
 from msupply_dhis2.aws.queue import DeadLetters
 from msupply_dhis2.batches import Batch, BatchError, decode
 from msupply_dhis2.configuration import PushEnvironment, read_dhis2_credentials, read_settings
@@ -53,12 +55,12 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     # the function, and hide the real ones.
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
     response = process_partial_response(
-        event=event, record_handler=push_messages.push, processor=processor, context=context
+        event=dict(event), record_handler=push_messages.push, processor=processor, context=context
     )
     return dict(response)
 
 
-def _is_from_the_queue(event: object) -> bool:
+def _is_from_the_queue(event: object) -> TypeGuard[Mapping[str, object]]:
     if not isinstance(event, Mapping):
         return False
     records = event.get("Records")
@@ -85,7 +87,11 @@ class _PushMessages:
         except BatchError as error:
             self._bury(record.body, str(error))
             return
-        keys = {"run_id": batch.run_id, "batch_id": batch.batch_id, "receive": record.attributes.approximate_receive_count}
+        keys = {
+            "run_id": batch.run_id,
+            "batch_id": batch.batch_id,
+            "receive": record.attributes.approximate_receive_count,
+        }
         self._logger.append_keys(**keys)
         try:
             self._push(batch, record.body)
@@ -115,14 +121,18 @@ class _PushMessages:
             self._count("ValuesNotSent", len(batch.rows))
             return
         settings.require_complete()
-        credentials = read_dhis2_credentials(self._environment.dhis2_secret, clients.secretsmanager(), settings)
+        credentials = read_dhis2_credentials(
+            self._environment.dhis2_secret, clients.secretsmanager(), settings
+        )
         login = _login(settings, credentials)
         try:
             _refused.forbid(login)
             result = push(batch, _client(login, settings, credentials))
         except Dhis2AuthenticationError as error:
             _refused.remember(login)
-            self._bury(body, f"{error} {len(batch.rows):,} values wait in the dead-letter queue. {_AFTER_REFUSAL}")
+            self._bury(
+                body, f"{error} {len(batch.rows):,} values wait in the dead-letter queue. {_AFTER_REFUSAL}"
+            )
             return
         self._report(result)
         if result.answered:
@@ -143,7 +153,7 @@ class _PushMessages:
 
     def _report(self, result: BatchResult) -> None:
         for line in result.lines:
-            self._logger.log(line.level, line.message, extra=dict(line.fields))
+            write(self._logger, line)
         self._count("ValuesStored", result.counts.stored)
         self._count("ValuesUnchanged", result.counts.unchanged)
         self._count("ValuesRejected", result.counts.rejected)

@@ -59,7 +59,9 @@ class BatchQueue:
             if not held:
                 return
             answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=held)
-            failed = {failure["Id"]: failure.get("Message", failure["Code"]) for failure in answer.get("Failed", ())}
+            failed = {
+                failure["Id"]: failure.get("Message", failure["Code"]) for failure in answer.get("Failed", ())
+            }
             held = [entry for entry in held if entry["Id"] in failed]
         raise QueueError(
             f"The queue did not take {len(held)} batches: {_reasons(list(failed.values()))}. "

@@ -9,6 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.log import write
 from msupply_dhis2.configuration import (
     TestConnectionEnvironment,
     read_dhis2_credentials,
@@ -18,6 +19,7 @@ from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.push import LogLine
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.test_connection import test_connection
 
@@ -45,8 +47,8 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         clock=lambda: datetime.now(UTC),
     )
     answer = report.model_dump(mode="json")
-    level = logging.INFO if report.connected and all(check.ok for check in report.checks) else logging.WARNING
-    logger.log(level, report.message, extra={"report": answer})
+    all_well = report.connected and all(check.ok for check in report.checks)
+    write(logger, LogLine(logging.INFO if all_well else logging.WARNING, report.message, {"report": answer}))
     metrics.add_metric(name="ConnectionTestsSucceeded", unit=MetricUnit.Count, value=int(report.connected))
     return answer
 
