@@ -1,0 +1,93 @@
+"""The ``fields`` and ``filter`` parameters of DHIS2's lists, and what they apply to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+type View = Mapping[str, Callable[[], Any]]
+"""The fields of one object, each worked out only when asked for."""
+
+type FieldTree = dict[str, FieldTree]
+"""The fields to show; each with those of the object behind it, none for its id alone."""
+
+
+def parse_fields(text: str) -> FieldTree:
+    """Read ``id,categoryCombo[id,categoryOptionCombos[id]]``."""
+    root: FieldTree = {}
+    open_trees = [root]
+    name = ""
+    for character in f"{text},":
+        if character in ",[]":
+            if name:
+                child: FieldTree = {}
+                open_trees[-1][name.strip()] = child
+            if character == "[":
+                open_trees.append(child)
+            elif character == "]" and len(open_trees) > 1:
+                open_trees.pop()
+            name = ""
+        else:
+            name += character
+    return root
+
+
+def render(view: View, tree: FieldTree) -> dict[str, Any]:
+    """Return the object with the wanted fields; unknown ones and those without a value are left out."""
+    everything: FieldTree = {name: {} for name in view}
+    wanted = everything if {"*", ":all"} & tree.keys() else tree
+    found: dict[str, Any] = {}
+    for name, subtree in wanted.items():
+        value = view[name]() if name in view else None
+        if value is not None:
+            found[name] = _render_value(value, subtree)
+    return found
+
+
+def _render_value(value: Any, tree: FieldTree) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, Mapping):
+        return render(value, tree or ({"id": {}} if "id" in value else {"*": {}}))
+    if isinstance(value, list):
+        return [_render_value(element, tree) for element in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One ``filter=property:operator:value``; the property may be a path, as ``categoryOptions.id``."""
+
+    path: tuple[str, ...]
+    operator: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Filter":
+        """Read a filter; without a value it matches nothing."""
+        path, operator, value = [*text.split(":", 2), "", ""][:3]
+        return cls(tuple(path.split(".")), operator, value)
+
+    def accepts(self, view: View) -> bool:
+        """Whether the object passes."""
+        return any(self._matches(value) for value in _values_at([view], self.path))
+
+    def _matches(self, value: str) -> bool:
+        match self.operator:
+            case "eq":
+                return value == self.value
+            case "in":
+                return value in self.value.strip("[]").split(",")
+            case "like":
+                return self.value in value
+            case "ilike":
+                return self.value.lower() in value.lower()
+        return False
+
+
+def _values_at(things: Sequence[Any], path: Sequence[str]) -> list[str]:
+    """Follow the path through objects and lists of objects to the texts at its end."""
+    for name in path:
+        following: list[Any] = []
+        for thing in things:
+            value = thing[name]() if isinstance(thing, Mapping) and name in thing else None
+            following.extend(value if isinstance(value, list) else [value])
+        things = following
+    return [value for value in things if isinstance(value, str)]

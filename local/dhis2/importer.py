@@ -1,0 +1,48 @@
+"""What both importers share: who pushes what, where and when, and the choice between the two."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from local.dhis2.metadata import MAY_EDIT_EXPIRED, DataSet, Metadata, User
+from local.dhis2.periods import Period, latest_open_period
+from local.dhis2.values import ValueStore
+from local.dhis2.versions import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The state that a push meets."""
+
+    version: Version
+    metadata: Metadata
+    store: ValueStore
+    now: datetime
+    user: User
+
+    @property
+    def today(self) -> date:
+        """The day on the server's clock."""
+        return self.now.date()
+
+    def latest_open_period(self, data_set: DataSet) -> Period:
+        """Return the last period that the data set may be filled in for today."""
+        return latest_open_period(data_set.period_type, data_set.open_future_periods, self.today)
+
+    def is_after_latest_open_period(self, data_set: DataSet, period: Period) -> bool:
+        """Whether the period is still to come, as far as the data set goes."""
+        return period.first > self.latest_open_period(data_set).last
+
+    def is_expired(self, data_set: DataSet, period: Period) -> bool:
+        """Whether the data set's days of grace after the period are over for this user."""
+        if data_set.expiry_days == 0 or self.user.may(MAY_EDIT_EXPIRED):
+            return False
+        return (self.today - period.last).days > data_set.expiry_days
+
+    def is_not_input_period(self, data_set: DataSet, period: Period) -> bool:
+        """Whether the data set has data input periods and this is none that is open today."""
+        if not data_set.data_input_periods or self.user.is_superuser:
+            return False
+        return not any(
+            input_period.period == period.iso and input_period.is_open_on(self.today)
+            for input_period in data_set.data_input_periods
+        )

@@ -1,0 +1,261 @@
+"""What is set up on the stand-in: org units, data elements, category combos, data sets and users."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import date
+from functools import cached_property
+from string import ascii_letters, digits
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+DEFAULT_CATEGORY_COMBO_ID = "bjDvmb4bfuf"
+DEFAULT_OPTION_COMBO_ID = "HllvX50cXC0"
+"""The UIDs of the category combo and option combo "default", the same on every DHIS2."""
+
+ALL_AUTHORITIES = "ALL"
+MAY_ADD_DATA_VALUES = "F_DATAVALUE_ADD"
+MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
+
+_UID = re.compile(r"[a-zA-Z][a-zA-Z0-9]{10}")
+
+
+def uid(kind: str, code: str) -> str:
+    """Make the UID of an object from its kind and code: always the same, 11 characters, a letter first."""
+    number = int.from_bytes(hashlib.sha256(f"{kind} {code}".encode()).digest())
+    number, letter = divmod(number, len(ascii_letters))
+    characters = [ascii_letters[letter]]
+    alphabet = ascii_letters + digits
+    for _ in range(10):
+        number, position = divmod(number, len(alphabet))
+        characters.append(alphabet[position])
+    return "".join(characters)
+
+
+def is_uid(text: str) -> bool:
+    """Whether the text has the shape of a UID."""
+    return _UID.fullmatch(text) is not None
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Identified(Protocol):
+    """What every kind of object has."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102 - the class says it
+
+    @property
+    def code(self) -> str | None: ...  # noqa: D102 - the class says it
+
+
+class OrgUnit(_Model):
+    """An org unit; ``path`` is the ids from the root down to itself, each after a slash."""
+
+    id: str
+    code: str | None
+    name: str
+    path: str
+    opening_date: date = date(2000, 1, 1)
+    closed_date: date | None = None
+
+    def is_within(self, org_unit_ids: Iterable[str]) -> bool:
+        """Whether it is one of these org units or below one of them."""
+        return not set(org_unit_ids).isdisjoint(self.path.split("/"))
+
+
+class CategoryOption(_Model):
+    """One category option, such as "Stock on hand"."""
+
+    id: str
+    code: str | None
+    name: str
+
+
+class CategoryOptionCombo(_Model):
+    """One combination of category options; what a data value can name."""
+
+    id: str
+    code: str | None
+    name: str
+    category_option_ids: tuple[str, ...] = ()
+
+
+class CategoryCombo(_Model):
+    """A category combo with its option combos."""
+
+    id: str
+    code: str | None
+    name: str
+    option_combos: tuple[CategoryOptionCombo, ...]
+
+    def has(self, option_combo_id: str) -> bool:
+        """Whether the option combo is one of its own."""
+        return any(combo.id == option_combo_id for combo in self.option_combos)
+
+
+DEFAULT_CATEGORY_COMBO = CategoryCombo(
+    id=DEFAULT_CATEGORY_COMBO_ID,
+    code="default",
+    name="default",
+    option_combos=(CategoryOptionCombo(id=DEFAULT_OPTION_COMBO_ID, code="default", name="default"),),
+)
+
+
+class DataElement(_Model):
+    """A data element; types as DHIS2 names them (``NUMBER``, ``LAST``)."""
+
+    id: str
+    code: str | None
+    name: str
+    value_type: str = "NUMBER"
+    aggregation_type: str = "LAST"
+    zero_is_significant: bool = True
+    category_combo_id: str = DEFAULT_CATEGORY_COMBO_ID
+
+
+class DataInputPeriod(_Model):
+    """A period that a data set may be filled in for, and the days on which."""
+
+    period: str
+    opening_date: date | None = None
+    closing_date: date | None = None
+
+    def is_open_on(self, day: date) -> bool:
+        """Whether values may be entered on that day."""
+        return (self.opening_date is None or self.opening_date <= day) and (
+            self.closing_date is None or day <= self.closing_date
+        )
+
+
+class DataSet(_Model):
+    """A data set; ``writers`` are the names of the users who may enter data, ``None`` everyone."""
+
+    id: str
+    code: str | None
+    name: str
+    period_type: str = "Monthly"
+    open_future_periods: int = 0
+    expiry_days: int = 0
+    data_input_periods: tuple[DataInputPeriod, ...] = ()
+    category_combo_id: str = DEFAULT_CATEGORY_COMBO_ID
+    data_element_ids: tuple[str, ...] = ()
+    org_unit_ids: tuple[str, ...] = ()
+    writers: tuple[str, ...] | None = None
+
+    def may_be_written_by(self, user: "User") -> bool:
+        """Whether the user has data write access to it."""
+        return self.writers is None or user.is_superuser or user.username in self.writers
+
+
+class User(_Model):
+    """Someone who can log in; without ``org_unit_ids`` the user reaches every org unit."""
+
+    username: str
+    password: SecretStr
+    authorities: tuple[str, ...] = (ALL_AUTHORITIES,)
+    org_unit_ids: tuple[str, ...] | None = None
+    id: str = ""
+    first_name: str = "Stand-in"
+    surname: str = "User"
+    disabled: bool = False
+
+    @property
+    def uid(self) -> str:
+        """The user's UID: the one given, or one made from the name."""
+        return self.id or uid("user", self.username)
+
+    @property
+    def is_superuser(self) -> bool:
+        """Whether the user may do everything."""
+        return ALL_AUTHORITIES in self.authorities
+
+    def may(self, authority: str) -> bool:
+        """Whether the user has the authority."""
+        return self.is_superuser or authority in self.authorities
+
+    def reaches(self, org_unit: OrgUnit) -> bool:
+        """Whether the org unit is in the user's hierarchy."""
+        return self.org_unit_ids is None or org_unit.is_within(self.org_unit_ids)
+
+
+class Index[T: Identified]:
+    """Objects of one kind, found by UID or by code (exact, case sensitive)."""
+
+    def __init__(self, objects: Iterable[T]) -> None:
+        self.all = tuple(objects)
+        self._by_id = {thing.id: thing for thing in self.all}
+        self._by_code = {thing.code: thing for thing in self.all if thing.code is not None}
+
+    def by_id(self, identifier: str | None) -> T | None:
+        """Return the object with this UID."""
+        return None if identifier is None else self._by_id.get(identifier)
+
+    def by_scheme(self, scheme: str, identifier: str | None) -> T | None:
+        """Return the object that the identifier means in the scheme ``UID`` or ``CODE``; other schemes know none."""
+        if identifier is None:
+            return None
+        return {"UID": self._by_id, "CODE": self._by_code}.get(scheme, {}).get(identifier)
+
+
+class Metadata(_Model):
+    """Everything that is set up, as one JSON document (``model_dump_json``, ``model_validate_json``)."""
+
+    org_units: tuple[OrgUnit, ...] = ()
+    category_options: tuple[CategoryOption, ...] = ()
+    category_combos: tuple[CategoryCombo, ...] = (DEFAULT_CATEGORY_COMBO,)
+    data_elements: tuple[DataElement, ...] = ()
+    data_sets: tuple[DataSet, ...] = ()
+
+    @cached_property
+    def org_unit(self) -> Index[OrgUnit]:
+        """The org units by identifier."""
+        return Index(self.org_units)
+
+    @cached_property
+    def category_option(self) -> Index[CategoryOption]:
+        """The category options by identifier."""
+        return Index(self.category_options)
+
+    @cached_property
+    def category_combo(self) -> Index[CategoryCombo]:
+        """The category combos by identifier."""
+        return Index(self.category_combos)
+
+    @cached_property
+    def option_combo(self) -> Index[CategoryOptionCombo]:
+        """The option combos of all category combos by identifier."""
+        return Index(option for combo in self.category_combos for option in combo.option_combos)
+
+    @cached_property
+    def data_element(self) -> Index[DataElement]:
+        """The data elements by identifier."""
+        return Index(self.data_elements)
+
+    @cached_property
+    def data_set(self) -> Index[DataSet]:
+        """The data sets by identifier."""
+        return Index(self.data_sets)
+
+    @cached_property
+    def _data_sets_of_element(self) -> dict[str, list[DataSet]]:
+        found: dict[str, list[DataSet]] = {}
+        for data_set in self.data_sets:
+            for data_element_id in data_set.data_element_ids:
+                found.setdefault(data_element_id, []).append(data_set)
+        return found
+
+    def data_sets_of(self, data_element: DataElement) -> list[DataSet]:
+        """Return the data sets that hold the data element."""
+        return self._data_sets_of_element.get(data_element.id, [])
+
+    def combo_of(self, thing: DataElement | DataSet) -> CategoryCombo:
+        """Return the category combo of a data element or data set."""
+        return self.category_combo.by_id(thing.category_combo_id) or DEFAULT_CATEGORY_COMBO
+
+    def combo_of_option_combo(self, option_combo_id: str) -> CategoryCombo:
+        """Return the category combo that the option combo belongs to."""
+        return next(combo for combo in self.category_combos if combo.has(option_combo_id))

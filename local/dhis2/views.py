@@ -1,0 +1,164 @@
+"""The objects of the metadata as DHIS2's web API shows them: their fields, by name."""
+
+from datetime import date
+
+from local.dhis2.fields import View
+from local.dhis2.metadata import (
+    CategoryCombo,
+    CategoryOption,
+    CategoryOptionCombo,
+    DataElement,
+    DataSet,
+    Metadata,
+    OrgUnit,
+    User,
+)
+from local.dhis2.versions import Version
+
+
+class Views:
+    """Makes the view of any object, as one user of one version sees it."""
+
+    def __init__(self, metadata: Metadata, user: User, version: Version) -> None:
+        self._metadata = metadata
+        self._user = user
+        self._version = version
+
+    def org_unit(self, org_unit: OrgUnit) -> View:
+        """Return the fields of an org unit."""
+        parents = org_unit.path.split("/")[1:-1]
+        return {
+            **_named(org_unit),
+            "path": lambda: org_unit.path,
+            "level": lambda: len(parents) + 1,
+            "parent": lambda: {"id": lambda: parents[-1]} if parents else None,
+            "openingDate": lambda: _instant(org_unit.opening_date),
+            "closedDate": lambda: _instant(org_unit.closed_date),
+        }
+
+    def category_option(self, option: CategoryOption) -> View:
+        """Return the fields of a category option."""
+        return {
+            **_named(option),
+            "categoryOptionCombos": lambda: [
+                self.option_combo(combo)
+                for combo in self._metadata.option_combo.all
+                if option.id in combo.category_option_ids
+            ],
+        }
+
+    def option_combo(self, combo: CategoryOptionCombo) -> View:
+        """Return the fields of a category option combo."""
+        return {
+            **_named(combo),
+            "categoryCombo": lambda: self.category_combo(self._metadata.combo_of_option_combo(combo.id)),
+            "categoryOptions": lambda: [
+                self.category_option(option)
+                for option_id in combo.category_option_ids
+                if (option := self._metadata.category_option.by_id(option_id)) is not None
+            ],
+        }
+
+    def category_combo(self, combo: CategoryCombo) -> View:
+        """Return the fields of a category combo."""
+        return {
+            **_named(combo),
+            "categoryOptionCombos": lambda: [self.option_combo(option) for option in combo.option_combos],
+        }
+
+    def data_element(self, element: DataElement) -> View:
+        """Return the fields of a data element."""
+        return {
+            **_named(element),
+            "valueType": lambda: element.value_type,
+            "aggregationType": lambda: element.aggregation_type,
+            "zeroIsSignificant": lambda: element.zero_is_significant,
+            "categoryCombo": lambda: self.category_combo(self._metadata.combo_of(element)),
+        }
+
+    def data_set(self, data_set: DataSet) -> View:
+        """Return the fields of a data set."""
+        metadata = self._metadata
+        return {
+            **_named(data_set),
+            "periodType": lambda: data_set.period_type,
+            "openFuturePeriods": lambda: data_set.open_future_periods,
+            "expiryDays": lambda: (
+                float(data_set.expiry_days)
+                if self._version.is_at_least(Version.V2_42)
+                else data_set.expiry_days
+            ),
+            "dataInputPeriods": lambda: [
+                {
+                    "period": lambda iso=period.period: self._period(iso),
+                    "openingDate": lambda day=period.opening_date: _instant(day),
+                    "closingDate": lambda day=period.closing_date: _instant(day),
+                }
+                for period in data_set.data_input_periods
+            ],
+            "categoryCombo": lambda: self.category_combo(metadata.combo_of(data_set)),
+            "access": lambda: {
+                "data": lambda: {
+                    "read": lambda: True,
+                    "write": lambda: data_set.may_be_written_by(self._user),
+                }
+            },
+            "dataSetElements": lambda: [
+                {"dataElement": lambda element=element: self.data_element(element)}
+                for element_id in data_set.data_element_ids
+                if (element := metadata.data_element.by_id(element_id)) is not None
+            ],
+            "organisationUnits": lambda: [
+                self.org_unit(org_unit)
+                for org_unit_id in data_set.org_unit_ids
+                if (org_unit := metadata.org_unit.by_id(org_unit_id)) is not None
+            ],
+        }
+
+    def _period(self, iso: str) -> View:
+        view: View = {"id": lambda: iso}
+        return view if self._version.is_at_least(Version.V2_43) else {**view, "name": lambda: iso}
+
+    def me(self) -> View:
+        """Return the fields of the user who asks."""
+        user, metadata = self._user, self._metadata
+        roots = [unit for unit in metadata.org_units if unit.path.count("/") == 1]
+        own = (
+            roots
+            if user.org_unit_ids is None
+            else [unit for unit in metadata.org_units if unit.id in user.org_unit_ids]
+        )
+        return {
+            "id": lambda: user.uid,
+            "username": lambda: user.username,
+            "firstName": lambda: user.first_name,
+            "surname": lambda: user.surname,
+            "name": lambda: f"{user.first_name} {user.surname}",
+            "displayName": lambda: f"{user.first_name} {user.surname}",
+            "authorities": lambda: list(user.authorities),
+            "organisationUnits": lambda: [self.org_unit(unit) for unit in own],
+            "dataViewOrganisationUnits": lambda: [self.org_unit(unit) for unit in own],
+            "dataSets": lambda: [
+                data_set.id for data_set in metadata.data_sets if data_set.may_be_written_by(user)
+            ],
+            "userGroups": list,
+            "programs": list,
+            "settings": lambda: {"keyUiLocale": lambda: "en", "keyDbLocale": lambda: "en"},
+        }
+
+
+type _Named = OrgUnit | CategoryOption | CategoryOptionCombo | CategoryCombo | DataElement | DataSet
+
+
+def _named(thing: _Named) -> View:
+    return {
+        "id": lambda: thing.id,
+        "code": lambda: thing.code,
+        "name": lambda: thing.name,
+        "shortName": lambda: thing.name[:50],
+        "displayName": lambda: thing.name,
+    }
+
+
+def _instant(day: date | None) -> str | None:
+    return None if day is None else f"{day.isoformat()}T00:00:00.000"

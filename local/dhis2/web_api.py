@@ -1,0 +1,241 @@
+"""DHIS2's web API: where a call goes, who may make it, and which resource answers."""
+
+import base64
+import binascii
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
+from http.cookies import SimpleCookie
+from threading import Lock
+
+from local.dhis2 import reading
+from local.dhis2.answers import (
+    Answer,
+    container_error,
+    json_answer,
+    message,
+    not_found,
+    page,
+    redirect,
+    summary_answer,
+    unauthorized,
+)
+from local.dhis2.importer import Server
+from local.dhis2.importer_groups import import_group
+from local.dhis2.importer_rows import import_rows
+from local.dhis2.metadata import MAY_ADD_DATA_VALUES, Metadata, User
+from local.dhis2.payload import UnreadableBodyError, read_push
+from local.dhis2.values import ValueStore
+from local.dhis2.versions import Version
+
+_LONGEST_ADDRESS = 8192
+_SESSION_COOKIE = "JSESSIONID"
+_OLDEST_API = 28
+_BARE_UP_TO_API = 37
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request, read; ``target`` is path and query as they were sent, header names are lower case."""
+
+    method: str
+    target: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is to be sent (``None``: nothing, the connection is cut), and what is to be noted of the call."""
+
+    answer: Answer | None
+    username: str | None = None
+    values: int = 0
+
+
+@dataclass(slots=True)
+class WebApi:
+    """The server behind the addresses; ``StandIn`` says what its parts are."""
+
+    version: Version
+    metadata: Metadata
+    users: Mapping[str, User]
+    now: date | None
+    base_path: str
+    url: str = ""
+    values: ValueStore = field(default_factory=ValueStore)
+    sessions: dict[str, str] = field(default_factory=dict)
+    _importing: Lock = field(default_factory=Lock)
+
+    def carry_out(self, call: Call) -> Outcome:  # noqa: PLR0911 - one for each thing that can end a call early
+        """Answer a call as DHIS2 does when nothing goes wrong on the way."""
+        if len(call.target) > _LONGEST_ADDRESS:
+            if self.version.runs_on_tomcat:
+                return Outcome(page(400, "HTTP Status 400 – Bad Request", "Request header is too large"))  # noqa: RUF001 - Tomcat's dash
+            return Outcome(page(414, "Bad Message 414", "reason: URI Too Long"))
+        misplaced = self._misplaced(call)
+        if misplaced is not None and not self.version.runs_on_tomcat:
+            return Outcome(misplaced)
+        user = self._user_of(call)
+        if user is None and self.version.runs_on_tomcat and call.path == f"{self.base_path}/api/ping":
+            return Outcome(Answer(200))
+        if not isinstance(user, User):
+            return Outcome(user or self._ask_to_log_in(call))
+        if misplaced is not None:
+            return Outcome(misplaced, user.username)
+        outcome = self._route(call, user)
+        return replace(outcome, answer=self._with_session(call, user, outcome.answer), username=user.username)
+
+    # Where: the address
+
+    def _misplaced(self, call: Call) -> Answer | None:
+        """Answer for an address outside the web API: a wrong context path, or the bare server."""
+        if call.path.rstrip("/") == self.base_path:
+            return redirect(f"{self.url}{self._landing_page()}")
+        if call.path.startswith(f"{self.base_path}/api/"):
+            return None
+        if self.version.runs_on_tomcat:
+            if call.path.endswith("/"):
+                return not_found(self.version, call.path, dispatched=False)
+            return redirect(f"{call.path}/{call.target.removeprefix(call.path)}", 301)
+        if call.method == "POST":
+            return container_error(
+                405, "HTTP method POST is not supported by this URL", call.path, dispatched=False
+            )
+        return not_found(self.version, call.path, dispatched=False)
+
+    def _landing_page(self) -> str:
+        if self.version.runs_on_tomcat:
+            return "/apps/"
+        return self.version.login_page if self.version.is_at_least(Version.V2_41) else "/index.html"
+
+    # Who: the login
+
+    def _user_of(self, call: Call) -> User | Answer | None:
+        """Return who calls; the answer where the credentials are wrong; ``None`` where there are none.
+
+        With a session the password is not looked at again, as long as the name is the session's.
+        """
+        session_user = self.sessions.get(_cookie(call.headers))
+        scheme, _, encoded = call.headers.get("authorization", "").partition(" ")
+        if not scheme:
+            return self.users.get(session_user) if session_user is not None else None
+        if scheme.lower() != "basic":
+            return unauthorized()
+        try:
+            username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return unauthorized()
+        user = self.users.get(username)
+        if user is None:
+            return unauthorized()
+        if username != session_user and not secrets.compare_digest(
+            password.encode(), user.password.get_secret_value().encode()
+        ):
+            return unauthorized()
+        return unauthorized("Account disabled") if user.disabled else user
+
+    def _ask_to_log_in(self, call: Call) -> Answer:
+        if call.headers.get("x-requested-with") == "XMLHttpRequest":
+            return unauthorized()
+        wants_html = "text/html" in call.headers.get("accept", "")
+        page_path = (
+            "/index.html"
+            if wants_html and not self.version.is_at_least(Version.V2_42)
+            else self.version.login_page
+        )
+        return redirect(f"{self.url}{page_path}")
+
+    def _with_session(self, call: Call, user: User, answer: Answer | None) -> Answer | None:
+        """Open a session with the first answer to a user, as the server does."""
+        if answer is None or self.sessions.get(_cookie(call.headers)) == user.username:
+            return answer
+        session = secrets.token_hex(16)
+        self.sessions[session] = user.username
+        cookie = f"{_SESSION_COOKIE}={session}; Path={self.base_path or '/'}; HttpOnly; SameSite=Lax"
+        return replace(answer, headers={**answer.headers, "Set-Cookie": cookie})
+
+    # What: the resources of the web API
+
+    def _route(self, call: Call, user: User) -> Outcome:
+        parts = call.path.removeprefix(f"{self.base_path}/api/").rstrip("/").removesuffix(".json").split("/")
+        api = int(parts.pop(0)) if parts[0].isdigit() else None
+        if api is not None and not _OLDEST_API <= api <= self.version.newest_api:
+            return Outcome(not_found(self.version, call.path, dispatched=True))
+        server = Server(self.version, self.metadata, self.values, self._clock(), user)
+        if parts == ["dataValueSets"] and call.method == "POST":
+            bare = self.version.sends_bare_summary or (
+                api is not None and api <= _BARE_UP_TO_API and not self.version.is_at_least(Version.V2_42)
+            )
+            return self._push(call, server, bare=bare)
+        answer = self._read(call, parts, server)
+        if answer is None:
+            return Outcome(not_found(self.version, call.path, dispatched=True))
+        if call.method == "OPTIONS":
+            return Outcome(Answer(200))
+        if call.method not in ("GET", "HEAD"):
+            verb = "is not supported" if self.version.is_at_least(Version.V2_42) else "not supported"
+            return Outcome(message(405, f"Request method '{call.method}' {verb}"))
+        return Outcome(answer())
+
+    def _read(  # noqa: PLR0911 - one for each resource
+        self, call: Call, parts: list[str], server: Server
+    ) -> Callable[[], Answer] | None:
+        """Find what answers this address; ``None`` where nothing does."""
+        query = call.query
+        match parts:
+            case ["ping"]:
+                return lambda: Answer(200)
+            case ["me"]:
+                return lambda: reading.me(server, query)
+            case ["me", "authorization", authority]:
+                return lambda: json_answer(server.user.may(authority))
+            case ["system", "info"]:
+                return lambda: reading.system_info(server, query, self.url)
+            case ["dataValueSets"]:
+                return lambda: reading.data_value_sets(server, query)
+            case [name] if name in reading.listing_names():
+                return lambda: reading.listing(server, name, query, self.url)
+            case [name, identifier] if name in reading.listing_names():
+                return lambda: reading.one(server, name, identifier, query)
+        return None
+
+    def _clock(self) -> datetime:
+        if self.now is None:
+            return datetime.now(UTC).replace(tzinfo=None)
+        return self.now if isinstance(self.now, datetime) else datetime.combine(self.now, time())
+
+    def _push(self, call: Call, server: Server, *, bare: bool) -> Outcome:
+        """Answer ``POST /api/dataValueSets``; one import at a time."""
+        if not server.user.may(MAY_ADD_DATA_VALUES):
+            wanted = (
+                f", requires one Authority from [{MAY_ADD_DATA_VALUES}]"
+                if self.version.is_at_least(Version.V2_42)
+                else ""
+            )
+            return Outcome(message(403, f"Access is denied{wanted}"))
+        content_type = call.headers.get("content-type", "")
+        if content_type.partition(";")[0].strip().lower() != "application/json":
+            return Outcome(message(415, self._unsupported(content_type)))
+        options = {name: values[-1] for name, values in call.query.items()}
+        try:
+            push = read_push(call.body, options, self.version, bare=bare)
+        except UnreadableBodyError as unreadable:
+            return Outcome(unreadable.answer)
+        with self._importing:
+            done = import_group(push, server) if self.version.imports_by_group else import_rows(push, server)
+        answer = done if isinstance(done, Answer) else summary_answer(done, self.version, bare=bare)
+        return Outcome(answer, values=len(push.rows))
+
+    def _unsupported(self, content_type: str) -> str:
+        if not self.version.is_at_least(Version.V2_42):
+            return f"Content type '{content_type}' not supported"
+        return f"Content-Type {f"'{content_type}' " if content_type else ''}is not supported"
+
+
+def _cookie(headers: Mapping[str, str]) -> str:
+    morsel = SimpleCookie(headers.get("cookie", "")).get(_SESSION_COOKIE)
+    return morsel.value if morsel is not None else ""
