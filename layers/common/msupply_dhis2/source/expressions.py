@@ -1,0 +1,168 @@
+"""The few expressions that SQLite and PostgreSQL write differently, so that each query is written once."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, override
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    String,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import CTE
+from sqlalchemy.types import Boolean, Numeric, TypeDecorator, TypeEngine
+
+from msupply_dhis2.metrics.quantity import to_units
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
+
+SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int]]] = {
+    # name: (number of arguments, function)
+    "exact_micro_units": (2, to_units),
+    "is_unreadable_instant": (1, lambda value: not is_readable(value)),
+}
+"""What SQLite lacks and must be told when it is opened: it does decimals and dates only roughly."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """A naive instant in UTC: a timestamp in PostgreSQL, text in SQLite.
+
+    As a parameter in SQLite it is the *day* of the instant, which compares rightly with every form that the
+    texts have (a date alone, a space or a T before the time, any number of decimals): what is earlier that
+    day passes the comparison and is for the caller to drop. Values come out as the database has them:
+    ``read_instant`` reads both.
+    """
+
+    impl = String
+    cache_ok = True
+
+    @override
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(DateTime() if dialect.name == "postgresql" else String())
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.date().isoformat()
+
+
+def read_instant(value: object) -> datetime:
+    """Read an instant as either database gives it; digits below a microsecond are dropped.
+
+    Raises
+    ------
+    ValueError
+        It is neither a timestamp without a zone nor text of the form ``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]]``.
+    """
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        return datetime.fromisoformat(value)
+    raise ValueError(value)
+
+
+def is_readable(value: object) -> bool:
+    """Tell whether ``read_instant`` can read it."""
+    try:
+        read_instant(value)
+    except ValueError:
+        return False
+    return True
+
+
+class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are written in small letters
+    """Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as."""
+
+    type = Numeric()
+    inherit_cache = True
+
+
+@compiles(exact_micro_units, "sqlite")
+def _exact_micro_units_sqlite(element: exact_micro_units, compiler: SQLCompiler, **options: object) -> str:
+    return f"exact_micro_units({compiler.process(element.clauses, **options)})"
+
+
+@compiles(exact_micro_units, "postgresql")
+def _exact_micro_units_postgresql(
+    element: exact_micro_units, compiler: SQLCompiler, **options: object
+) -> str:
+    # A float that is cast straight to numeric is cut to 15 digits; its text has them all.
+    numbers = [compiler.process(clause, **options) for clause in element.clauses]
+    product = " * ".join(f"CAST(CAST({number} AS TEXT) AS NUMERIC)" for number in numbers)
+    # NaN counts as greater than infinity.
+    finite = " AND ".join(f"abs({number}) < 'Infinity'" for number in numbers)
+    return f"CASE WHEN {finite} THEN round({product} * 1000000) ELSE 0 END"
+
+
+class is_unreadable_instant(FunctionElement[bool]):  # noqa: N801 - as above
+    """Whether an instant that is not NULL cannot be read."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(is_unreadable_instant, "sqlite")
+def _is_unreadable_instant_sqlite(
+    element: is_unreadable_instant, compiler: SQLCompiler, **options: object
+) -> str:
+    return f"is_unreadable_instant({compiler.process(element.clauses, **options)})"
+
+
+@compiles(is_unreadable_instant, "postgresql")
+def _is_unreadable_instant_postgresql(
+    element: is_unreadable_instant, compiler: SQLCompiler, **options: object
+) -> str:
+    return f"(NOT isfinite({compiler.process(element.clauses, **options)}))"
+
+
+class one_separator(FunctionElement[Any]):  # noqa: N801 - as above
+    """An instant in the one form in which texts order as instants do."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(one_separator, "sqlite")
+def _one_separator_sqlite(element: one_separator, compiler: SQLCompiler, **options: object) -> str:
+    return f"replace({compiler.process(element.clauses, **options)}, 'T', ' ')"
+
+
+@compiles(one_separator, "postgresql")
+def _one_separator_postgresql(element: one_separator, compiler: SQLCompiler, **options: object) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+def text_of(expression: ColumnElement[Any]) -> ColumnElement[str]:
+    """Give a column as text: types and statuses are enumerations in PostgreSQL, documents may be JSON."""
+    return cast(expression, Text)
+
+
+def numbered(name: str, numbers: Mapping[str, int]) -> CTE:
+    """Hand ids and their numbers to the database as one parameter, to be joined as a table ``(id, number)``.
+
+    One JSON document, because the number of parameters is limited (SQLite 32,766, PostgreSQL 65,535) and a
+    nation has more items than that allows for. Both databases have ``json_each``.
+    """
+    parameter = bindparam(name, dict(numbers), type_=JSON)
+    entries = func.json_each(parameter).table_valued(
+        column("key", Text), column("value", Text), name=f"{name}_entries"
+    )
+    return (
+        select(entries.c.key.label("id"), cast(cast(entries.c.value, Text), BigInteger).label("number"))
+        .cte(name)
+        .prefix_with("MATERIALIZED")
+    )

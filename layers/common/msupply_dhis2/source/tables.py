@@ -1,0 +1,113 @@
+"""The tables of Open mSupply that are read, and which instant of an invoice moves its stock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, TableClause, column, table
+
+from msupply_dhis2.source.expressions import Instant
+from msupply_dhis2.stock import MovementKind
+
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "item": ("id", "name", "code", "type", "legacy_record"),
+    "item_link": ("id", "item_id"),
+    "name": ("id", "name"),
+    "name_link": ("id", "name_id"),
+    "store": ("id", "name_link_id", "code"),
+    "stock_line": ("id", "store_id", "item_link_id", "pack_size", "total_number_of_packs", "expiry_date"),
+    "invoice": (
+        "id",
+        "store_id",
+        "invoice_number",
+        "type",
+        "status",
+        "picked_datetime",
+        "received_datetime",
+        "verified_datetime",
+    ),
+    "invoice_line": ("invoice_id", "item_link_id", "stock_line_id", "type", "number_of_packs", "pack_size"),
+    "master_list_line": ("item_link_id", "master_list_id"),
+    "master_list_name_join": ("master_list_id", "name_link_id"),
+}
+"""Without these nothing can be read. Every release up to 2.20 that has them will do."""
+
+OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    "item": ("is_active", "universal_code"),
+    "name": ("properties", "custom_data"),
+    "store": ("is_disabled",),
+    "sync_buffer": ("record_id", "table_name", "data"),
+    "store_preference": ("id", "monthly_consumption_look_back_period"),
+    "preference": ("id", "key", "value", "store_id"),
+}
+"""These came later or may go: each is read where the database has it, and counts as absent where not."""
+
+
+def _table(name: str) -> TableClause:
+    return table(
+        name,
+        *(
+            column(each, Instant() if each.endswith("_datetime") else None)
+            for each in (*REQUIRED.get(name, ()), *OPTIONAL.get(name, ()))
+        ),
+    )
+
+
+item = _table("item")
+item_link = _table("item_link")
+name = _table("name")
+name_link = _table("name_link")
+store = _table("store")
+stock_line = _table("stock_line")
+invoice = _table("invoice")
+invoice_line = _table("invoice_line")
+master_list_line = _table("master_list_line")
+master_list_name_join = _table("master_list_name_join")
+sync_buffer = _table("sync_buffer")
+store_preference = _table("store_preference")
+preference = _table("preference")
+
+
+@dataclass(frozen=True, slots=True)
+class MovedAt:
+    """The instant at which invoices of some types move their stock.
+
+    ``statuses`` are those that say that the stock has moved.
+    """
+
+    instant: ColumnElement[Any]
+    kinds: Mapping[str, MovementKind]
+    statuses: tuple[str, ...]
+
+
+MOVED_AT = (
+    MovedAt(
+        invoice.c.picked_datetime,
+        {
+            "OUTBOUND_SHIPMENT": MovementKind.OUTBOUND_SHIPMENT,
+            "PRESCRIPTION": MovementKind.PRESCRIPTION,
+            "SUPPLIER_RETURN": MovementKind.SUPPLIER_RETURN,
+        },
+        ("PICKED", "SHIPPED", "DELIVERED", "RECEIVED", "VERIFIED", "CANCELLED"),
+    ),
+    MovedAt(
+        invoice.c.received_datetime,
+        {
+            "INBOUND_SHIPMENT": MovementKind.INBOUND_SHIPMENT,
+            "CUSTOMER_RETURN": MovementKind.CUSTOMER_RETURN,
+        },
+        ("RECEIVED", "VERIFIED"),
+    ),
+    MovedAt(
+        invoice.c.verified_datetime,
+        {
+            "INVENTORY_ADDITION": MovementKind.INVENTORY_ADDITION,
+            "INVENTORY_REDUCTION": MovementKind.INVENTORY_REDUCTION,
+            "REPACK": MovementKind.REPACK,
+        },
+        ("VERIFIED",),
+    ),
+)
+"""Which instant counts by the type of the invoice (MSUPPLY.md section 1)."""
+
+KINDS = {kind: what for moved_at in MOVED_AT for kind, what in moved_at.kinds.items()}
