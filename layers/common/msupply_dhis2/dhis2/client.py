@@ -66,7 +66,7 @@ _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], .
     ((ConnectionRefusedError,), ConnectionFault.REFUSED),
     ((urllib3.exceptions.ReadTimeoutError,), ConnectionFault.READ_TIMED_OUT),
     ((urllib3.exceptions.ConnectTimeoutError,), ConnectionFault.CONNECT_TIMED_OUT),
-    ((ConnectionError, ssl.SSLEOFError, urllib3.exceptions.IncompleteRead), ConnectionFault.CUT),
+    ((ConnectionError, ssl.SSLEOFError, http.client.IncompleteRead), ConnectionFault.CUT),
     ((ssl.SSLError,), ConnectionFault.TLS),
     ((urllib3.exceptions.DecodeError, http.client.HTTPException), ConnectionFault.NOT_JSON),
     ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), ConnectionFault.BAD_ADDRESS),

@@ -1,0 +1,655 @@
+"""Calls to DHIS2: against the stand-in, against recordings of real servers and against everything that breaks."""
+
+import errno
+import ipaddress
+import json
+import logging
+import socket
+import ssl
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
+
+from local.dhis2 import ADMIN, FaultKind, StandIn, User, Version, stock_metadata
+from msupply_dhis2 import __version__
+from msupply_dhis2.credentials import Dhis2Credentials
+from msupply_dhis2.dhis2.answer import read_answer
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client
+from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+
+RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"
+PASSWORD = "correct-horse-battery"
+CREDENTIALS = Dhis2Credentials(username="pusher", password=SecretStr(PASSWORD))
+PUSHER = User(username="pusher", password=SecretStr(PASSWORD), authorities=("F_DATAVALUE_ADD",))
+METADATA = stock_metadata(
+    [("KAMO", "Kamo"), ("OPUA", "Opua")], [("368c74bf", "Amoxicillin")], ["stock_on_hand"]
+)
+SCHEMES = {
+    "dataSetIdScheme": "CODE",
+    "dataElementIdScheme": "CODE",
+    "orgUnitIdScheme": "CODE",
+    "categoryOptionComboIdScheme": "CODE",
+}
+NOW = date(2026, 3, 10)
+
+every_version = pytest.mark.parametrize("version", list(Version))
+
+
+@contextmanager
+def stand_in(version: Version = Version.V2_42, **options: Any) -> Iterator[StandIn]:  # noqa: ANN401 the stand-in's own
+    with StandIn(METADATA, version=version, users=(ADMIN, PUSHER), now=NOW, **options) as dhis2:
+        yield dhis2
+
+
+def client_of(url: str, *, connect_timeout: float = 5, read_timeout: float = 10) -> Dhis2Client:
+    return Dhis2Client(url, CREDENTIALS, connect_timeout=connect_timeout, read_timeout=read_timeout)
+
+
+def body_of(*org_units: str) -> dict[str, object]:
+    rows = [
+        {"dataElement": "368c74bf", "period": "202602", "orgUnit": unit, "value": "12"} for unit in org_units
+    ]
+    return {"dataSet": "STOCK_SINGLE", "dataValues": rows}
+
+
+def failure(call: Callable[[], object]) -> Dhis2Error:
+    """Make a call that fails, and make sure that its error holds no secret wherever one looks."""
+    with pytest.raises(Dhis2Error) as raised:
+        call()
+    error = raised.value
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    told = "".join(traceback.format_exception(error)) + repr(error)
+    assert PASSWORD not in told
+    assert "Authorization" not in told
+    return error
+
+
+# DHIS2 as it should be
+
+
+@every_version
+def test_values_that_were_posted_are_stored(version: Version) -> None:
+    with stand_in(version) as dhis2, client_of(dhis2.url) as client:
+        answer = client.post_data_values(body_of("KAMO", "OPUA"), SCHEMES)
+        outcome = read_answer(answer, 2)
+        assert (answer.status, outcome.stored, outcome.rejected) == (200, 2, ())
+        assert dhis2.value("368c74bf", "KAMO", "202602") == "12"
+
+
+@every_version
+def test_a_value_for_an_unknown_org_unit_is_rejected_and_named(version: Version) -> None:
+    with stand_in(version) as dhis2, client_of(dhis2.url) as client:
+        outcome = read_answer(client.post_data_values(body_of("KAMO", "NOWHERE"), SCHEMES), 2)
+        stored = dhis2.value("368c74bf", "KAMO", "202602")
+    assert "NOWHERE" in outcome.rejected[-1].text
+    assert outcome.rejected[-1].index == 1
+    assert outcome.stored == (1 if stored else 0)
+
+
+@every_version
+def test_a_refused_login_is_an_authentication_error(version: Version) -> None:
+    wrong = Dhis2Credentials(username="pusher", password=SecretStr(PASSWORD + "x"))
+    with stand_in(version) as dhis2, Dhis2Client(dhis2.url, wrong) as client:
+        error = failure(lambda: client.get("/api/me"))
+        assert len(dhis2.requests) == 1
+    assert isinstance(error, Dhis2AuthenticationError)
+    assert str(error).startswith("Authentication failed. ")
+    assert "pusher" in str(error)
+
+
+@every_version
+def test_a_disabled_account_is_told_from_a_wrong_password(version: Version) -> None:
+    disabled = PUSHER.model_copy(update={"disabled": True})
+    with StandIn(METADATA, version=version, users=(disabled,)) as dhis2, client_of(dhis2.url) as client:
+        error = failure(lambda: client.get("/api/me"))
+    assert isinstance(error, Dhis2AuthenticationError)
+    assert str(error).startswith("Authentication failed: the account is disabled. ")
+
+
+@every_version
+def test_a_user_without_the_authority_is_told_which_one_is_missing(version: Version) -> None:
+    reader = PUSHER.model_copy(update={"authorities": ()})
+    with StandIn(METADATA, version=version, users=(reader,)) as dhis2, client_of(dhis2.url) as client:
+        error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
+    assert "F_DATAVALUE_ADD" in str(error)
+
+
+@every_version
+def test_a_wrong_context_path_is_told_as_a_wrong_url(version: Version) -> None:
+    with stand_in(version, base_path="/hmis") as dhis2, client_of(dhis2.url + "/nope") as client:
+        for call in (
+            lambda: client.get("/api/me"),
+            lambda: client.post_data_values(body_of("KAMO"), SCHEMES),
+        ):
+            error = failure(call)
+            assert not isinstance(error, Dhis2TransientError)
+            assert "Check URL and its path" in str(error)
+
+
+@pytest.mark.parametrize("password", ["пароль", "ពាក្យសម្ងាត់", "pä:ss wörd"])
+def test_a_password_in_any_script_logs_in(password: str) -> None:
+    user = PUSHER.model_copy(update={"password": SecretStr(password)})
+    credentials = Dhis2Credentials(username="pusher", password=SecretStr(password))
+    with StandIn(METADATA, users=(user,)) as dhis2, Dhis2Client(dhis2.url, credentials) as client:
+        assert client.get("/api/me", {"fields": "username"}) == {"username": "pusher"}
+
+
+def test_a_session_that_the_server_lost_is_opened_anew() -> None:
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        client.get("/api/me")
+        dhis2.forget_sessions()
+        assert isinstance(client.get("/api/me"), dict)
+
+
+def test_an_object_that_dhis2_does_not_have_is_not_taken_for_a_wrong_address() -> None:
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        error = failure(lambda: client.get("/api/dataSets/abcdefghij1"))
+    assert "DataSet with id abcdefghij1 could not be found" in str(error)
+    assert "no DHIS2" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "transient"),
+    [
+        ({"kind": FaultKind.STATUS, "status": 500}, "failed (status 500)", True),
+        ({"kind": FaultKind.STATUS, "status": 502}, "not available just now", True),
+        ({"kind": FaultKind.STATUS, "status": 503}, "not available just now", True),
+        ({"kind": FaultKind.STATUS, "status": 504}, "gave up waiting", True),
+        ({"kind": FaultKind.TOO_MANY_REQUESTS, "seconds": 7}, "Retry-After: 7", True),
+        ({"kind": FaultKind.CUT}, "was cut", True),
+        ({"kind": FaultKind.TRANSIENT_CONFLICT}, "broke the import off", True),
+        ({"kind": FaultKind.TOO_LARGE, "size": 10}, "No. of items per payload", False),
+        ({"kind": FaultKind.LOGIN_PAGE}, "what answers there is a web page", False),
+        ({"kind": FaultKind.REDIRECT}, "Use https:// in URL", False),
+        ({"kind": FaultKind.REDIRECT, "location": "/dhis-web-login/"}, "login page", False),
+        ({"kind": FaultKind.REDIRECT, "location": "https://elsewhere.example/"}, "sends elsewhere", False),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else None,
+)
+def test_each_fault_of_a_push_has_its_words_and_says_whether_it_may_pass(
+    fault: dict[str, Any], words: str, *, transient: bool
+) -> None:
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        dhis2.faults.next(times=None, **fault)
+        error = failure(lambda: read_answer(client.post_data_values(body_of("KAMO"), SCHEMES), 1))
+        dhis2.faults.clear()
+        assert words in str(error)
+        assert isinstance(error, Dhis2TransientError) is transient
+        assert not isinstance(error, Dhis2AuthenticationError)
+        assert {request.method for request in dhis2.requests} == {"POST"}
+        assert read_answer(client.post_data_values(body_of("KAMO"), SCHEMES), 1).stored == 1
+
+
+def test_a_401_in_the_middle_is_an_authentication_error_and_is_asked_once() -> None:
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        client.get("/api/me")
+        dhis2.faults.next(FaultKind.UNAUTHORIZED, times=None)
+        error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
+        assert isinstance(error, Dhis2AuthenticationError)
+        assert len(dhis2.requests) == 2
+
+
+def test_an_answer_that_does_not_come_in_time_may_have_been_stored_and_may_pass() -> None:
+    with stand_in() as dhis2, client_of(dhis2.url, read_timeout=0.2) as client:
+        dhis2.faults.next(FaultKind.DELAY, seconds=30, after_import=True)
+        error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
+    assert isinstance(error, Dhis2TransientError)
+    assert "did not answer within 0.2 seconds" in str(error)
+
+
+def test_nothing_that_is_logged_or_shown_holds_the_password(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        client.get("/api/me")
+        assert repr(client) == f"Dhis2Client('{dhis2.url}')"
+        assert PASSWORD not in caplog.text
+        assert "Authorization" not in caplog.text
+
+
+def test_a_user_name_in_the_address_is_not_shown() -> None:
+    assert repr(client_of(f"https://me:{PASSWORD}@dhis2.example.org/hmis/")) == (
+        "Dhis2Client('https://dhis2.example.org/hmis')"
+    )
+
+
+# Servers made of a few bytes
+
+
+@dataclass
+class Script:
+    """A server that answers each request with the next of its answers (the last one again and again)."""
+
+    answers: Sequence[tuple[int, Mapping[str, str], bytes]]
+    requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+    url: str = ""
+
+
+@contextmanager
+def scripted(*answers: tuple[int, Mapping[str, str], bytes]) -> Iterator[Script]:
+    script = Script(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            request = (self.command, self.path, dict(self.headers), self.rfile.read(length))
+            status, headers, content = script.answers[min(len(script.requests), len(script.answers) - 1)]
+            script.requests.append(request)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = answer  # noqa: N815 http.server's names
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    script.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def listening(talk: Callable[[socket.socket], None], context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A server that does with each connection what it is told; gives host and port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Closing a socket does not wake up who waits in its accept.
+        listener.settimeout(0.05)
+        stopping = threading.Event()
+
+        def serve() -> None:
+            while not stopping.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                connection.settimeout(5)
+                with connection, suppress(OSError):
+                    if context is None:
+                        talk(connection)
+                    else:
+                        with context.wrap_socket(connection, server_side=True) as secured:
+                            talk(secured)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def saying(content: bytes) -> Callable[[socket.socket], None]:
+    """Read a request, send these bytes and hang up."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(content)
+
+    return talk
+
+
+JSON_TYPE = {"Content-Type": "application/json"}
+
+
+def test_a_call_says_who_it_is_and_asks_for_json() -> None:
+    with scripted((200, JSON_TYPE, b"{}")) as script, client_of(script.url + "/") as client:
+        client.get("/api/dataSets", {"filter": "code:eq:A B&C", "fields": "id,access[data[write]]"})
+        (method, path, headers, _) = script.requests[0]
+    assert method == "GET"
+    assert parse_qsl(path.partition("?")[2]) == [
+        ("filter", "code:eq:A B&C"),
+        ("fields", "id,access[data[write]]"),
+    ]
+    assert path.startswith("/api/dataSets?")
+    assert headers["Accept"] == "application/json"
+    assert headers["X-Requested-With"] == "XMLHttpRequest"
+    assert headers["User-Agent"] == f"msupply-dhis2/{__version__}"
+
+
+def test_a_push_is_sent_as_ascii_json() -> None:
+    with scripted((200, JSON_TYPE, b'{"a": 1}')) as script, client_of(script.url) as client:
+        answer = client.post_data_values({"dataSet": "Données ស្តុក"}, {"orgUnitIdScheme": "CODE"})
+        (method, path, headers, content) = script.requests[0]
+    assert (method, path) == ("POST", "/api/dataValueSets?orgUnitIdScheme=CODE")
+    assert headers["Content-Type"] == "application/json"
+    assert content.isascii()
+    assert json.loads(content) == {"dataSet": "Données ស្តុក"}
+    assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, {"a": 1}, "application/json")
+
+
+def test_the_cookie_is_sent_with_the_login_and_dropped_where_a_redirect_appears() -> None:
+    login = (302, {"Location": "/dhis-web-login/", "Set-Cookie": "JSESSIONID=other; Path=/"}, b"")
+    fine = (200, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=one; Path=/"}, b"{}")
+    with scripted(fine, fine, login, fine) as script, client_of(script.url) as client:
+        client.get("/api/me")
+        client.get("/api/me")
+        client.get("/api/me")
+        cookies = [headers.get("Cookie") for _, _, headers, _ in script.requests]
+        logins = [headers.get("Authorization", "")[:5] for _, _, headers, _ in script.requests]
+    assert cookies == [None, "JSESSIONID=one", "JSESSIONID=one", None]
+    assert logins == ["Basic"] * 4
+
+
+def test_a_redirect_is_never_followed() -> None:
+    with (
+        scripted((200, JSON_TYPE, b"{}")) as other,
+        scripted((307, {"Location": other.url + "/api/me"}, b"")) as script,
+        client_of(script.url) as client,
+    ):
+        error = failure(lambda: client.get("/api/me"))
+        assert not other.requests
+        assert len(script.requests) == 1
+    assert "status 307" in str(error)
+
+
+def test_a_secret_that_a_server_echoes_is_not_repeated() -> None:
+    content = json.dumps({"message": f"cannot read {PASSWORD}\n\x1b[31m of pusher"}).encode()
+    with scripted((500, JSON_TYPE, content)) as script, client_of(script.url) as client:
+        error = failure(lambda: client.get("/api/me"))
+    assert '"cannot read *** [31m of pusher"' in str(error)
+
+
+def test_a_locked_account_is_told_from_a_wrong_password() -> None:
+    content = b'{"httpStatus": "Unauthorized", "message": "Account temporarily locked"}'
+    with scripted((401, JSON_TYPE, content)) as script, client_of(script.url) as client:
+        error = failure(lambda: client.get("/api/me"))
+    assert isinstance(error, Dhis2AuthenticationError)
+    assert str(error).startswith("Authentication failed: the account is locked. ")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content", "words"),
+    [
+        ("text/html", b"<!doctype html><title>Welcome</title>", "what answers there is a web page"),
+        ("text/plain", b"  <html>", "what answers there is a web page"),
+        ("application/json", b'{"response": {"stat', "damaged on the way"),
+        ("application/json", b"", "damaged on the way"),
+        ("application/json", b"\xff\xfe\xfa", "damaged on the way"),
+        ("application/json", b"[" * 100_000, "damaged on the way"),
+    ],
+    ids=["page", "page by its looks", "half", "nothing", "no text", "too deep"],
+)
+def test_what_is_no_json_is_no_answer(content_type: str, content: bytes, words: str) -> None:
+    with scripted((200, {"Content-Type": content_type}, content)) as script, client_of(script.url) as client:
+        assert words in str(failure(lambda: client.get("/api/me")))
+        assert words in str(failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES)))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "was cut"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{", "was cut"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "was cut"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "not what DHIS2 answers"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "damaged on the way"),
+    ],
+    ids=["nothing", "half a body", "half a chunk", "another protocol", "broken gzip"],
+)
+def test_an_answer_that_breaks_off_may_pass(content: bytes, words: str) -> None:
+    with listening(saying(content)) as address, client_of(f"http://{address}") as client:
+        error = failure(lambda: client.get("/api/me"))
+    assert isinstance(error, Dhis2TransientError)
+    assert words in str(error)
+
+
+def test_a_server_that_takes_no_connection_in_time_is_told_as_a_firewall() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        waiting = []
+        for _ in range(8):
+            # The queue of an idle listener is soon full; from then on the kernel drops what comes, as a
+            # firewall does.
+            one = socket.socket()
+            one.settimeout(0)
+            one.connect_ex(address)
+            waiting.append(one)
+        try:
+            with client_of(f"http://127.0.0.1:{address[1]}", connect_timeout=0.3) as client:
+                error = failure(lambda: client.get("/api/me"))
+        finally:
+            for one in waiting:
+                one.close()
+    assert isinstance(error, Dhis2TransientError)
+    assert "within 0.3 seconds" in str(error)
+    assert "firewall" in str(error)
+
+
+def test_a_port_where_nothing_listens_is_told_as_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = failure(lambda: client_of(f"http://127.0.0.1:{port}").get("/api/me"))
+    assert isinstance(error, Dhis2TransientError)
+    assert "refused the connection" in str(error)
+
+
+def test_a_name_that_nobody_knows_is_told_as_a_wrong_url() -> None:
+    error = failure(lambda: client_of("https://dhis2.invalid/hmis").get("/api/me"))
+    assert "The server name of https://dhis2.invalid/hmis is not known" in str(error)
+    assert "Check URL" in str(error)
+
+
+def test_a_network_without_a_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_way(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", no_way)
+    error = failure(lambda: client_of("http://192.0.2.1").get("/api/me"))
+    assert isinstance(error, Dhis2TransientError)
+    assert "no way to the server" in str(error)
+
+
+def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    error = failure(lambda: client_of("http://dhis2.invalid").get("/api/me"))
+    assert "HTTP_PROXY" in str(error)
+
+
+@pytest.mark.parametrize("url", ["ftp://dhis2.example.org", "dhis2.example.org", "http://", "http://a b"])
+def test_what_is_no_address_is_told_as_one(url: str) -> None:
+    error = failure(lambda: client_of(url).get("/api/me"))
+    assert not isinstance(error, Dhis2TransientError)
+    assert "no address that can be called" in str(error)
+
+
+# Certificates
+
+
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
+class Authority:
+    """A certificate authority for the length of a test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name.from_rfc4514_string("CN=Test authority")
+        usage = {name: name == "key_cert_sign" for name in _USAGES}
+        certificate = (
+            self._build(self._name, self._name, self._key, self._key, ca=True)
+            .add_extension(x509.KeyUsage(**usage), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.file = folder / "authority.pem"
+        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    @staticmethod
+    def _build(
+        subject: x509.Name,
+        issuer: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        issuer_key: ec.EllipticCurvePrivateKey,
+        *,
+        ca: bool,
+        age: int = 1,
+    ) -> x509.CertificateBuilder:
+        start = datetime.now(UTC) - timedelta(days=age)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(start + timedelta(days=30))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
+            )
+        )
+
+    def server(
+        self, *, self_signed: bool = False, age: int = 1, address: str = "127.0.0.1"
+    ) -> ssl.SSLContext:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name.from_rfc4514_string("CN=dhis2")
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        issuer, issuer_key = (subject, key) if self_signed else (self._name, self._key)
+        certificate = (
+            self._build(subject, issuer, key, issuer_key, ca=False, age=age)
+            .add_extension(names, critical=False)
+            .sign(issuer_key, hashes.SHA256())
+        )
+        file = self._folder / "server.pem"
+        file.write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+
+
+FINE = saying(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "trusted", "words"),
+    [
+        ({"self_signed": True}, True, "is self-signed"),
+        ({"age": 400}, True, "has expired"),
+        ({"address": "192.0.2.1"}, True, "is for another server name"),
+        ({}, False, "an authority that is not trusted"),
+    ],
+    ids=["self-signed", "expired", "another name", "unknown authority"],
+)
+def test_a_certificate_that_proves_nothing_is_told_with_its_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], words: str, *, trusted: bool
+) -> None:
+    authority = Authority(tmp_path)
+    if trusted:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
+    with listening(FINE, authority.server(**certificate)) as address:
+        error = failure(lambda: client_of(f"https://{address}").get("/api/me"))
+    assert words in str(error)
+
+
+def test_a_certificate_that_is_in_order_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
+    with listening(FINE, authority.server()) as address, client_of(f"https://{address}") as client:
+        assert client.get("/api/me") == {}
+
+
+def test_https_where_only_http_is_spoken_is_told() -> None:
+    with scripted((200, JSON_TYPE, b"{}")) as script:
+        error = failure(lambda: client_of(script.url.replace("http:", "https:")).get("/api/me"))
+    assert "does not speak https" in str(error)
+
+
+# What real servers said
+
+
+def recorded() -> list[Any]:
+    if not RECORDINGS.is_dir():
+        return []
+    cases = []
+    for file in sorted(RECORDINGS.glob("*.jsonl")):
+        for line in file.read_text().splitlines():
+            case = json.loads(line)
+            if case["request"]["path"].endswith(("/api/me", "/dataValueSets")) and case["response"]["status"]:
+                cases.append(pytest.param(case, id=f"{file.stem}-{case['case']}"))
+    return cases
+
+
+@pytest.mark.skipif(
+    not RECORDINGS.is_dir(), reason="the recordings of real DHIS2 servers are not beside the repository"
+)
+def test_every_answer_of_a_real_server_is_an_answer_or_an_error_with_a_class() -> None:
+    cases = [case.values[0] for case in recorded()]
+    answers = []
+    for case in cases:
+        response = case["response"]
+        body = response["body"]
+        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        headers = {name: value for name, value in response["headers"].items() if name != "Content-Length"}
+        answers.append((response["status"], headers, content))
+    expected: dict[int, type[Dhis2Error]] = {
+        301: Dhis2Error,
+        302: Dhis2Error,
+        400: Dhis2Error,
+        401: Dhis2AuthenticationError,
+        403: Dhis2Error,
+        404: Dhis2Error,
+        405: Dhis2Error,
+        415: Dhis2Error,
+        500: Dhis2TransientError,
+    }
+    with scripted(*answers) as script:
+        for case, (status, _, content) in zip(cases, answers, strict=True):
+            with client_of(script.url) as client:
+                if status in {200, 409} and content.startswith((b"{", b"[")):
+                    answer = client.post_data_values(body_of("KAMO"), SCHEMES)
+                    assert answer == Answer(status, answer.headers, case["response"]["body"])
+                else:
+                    error = failure(partial(client.post_data_values, body_of("KAMO"), SCHEMES))
+                    assert type(error) is expected.get(status, Dhis2TransientError), case["case"]
+    assert len(script.requests) == len(cases) > 400
