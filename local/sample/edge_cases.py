@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from local.sample.book import (
+    CUSTOMER_RETURN,
     INBOUND_SHIPMENT,
     INVENTORY_ADDITION,
+    INVENTORY_REDUCTION,
     OUTBOUND_SHIPMENT,
     PRESCRIPTION,
     REPACK,
+    SUPPLIER_RETURN,
     Book,
 )
 from local.sample.history import cancelled_prescription
@@ -55,7 +58,7 @@ def unusual_items(after: int, seed: int) -> list[UnusualItem]:
     after
         How many medicines the sample has already.
     """
-    spare = medicines(after + 24, seed)[after:]
+    spare = medicines(after + 25, seed)[after:]
     items: list[UnusualItem] = []
 
     def add(
@@ -109,6 +112,7 @@ def unusual_items(after: int, seed: int) -> list[UnusualItem]:
     add(_expiries)
     add(_does_not_add_up, adds_up=False)
     add(_same_instants)
+    add(_every_kind)
     # Visible, and never handled.
     add(None)
     return items
@@ -238,12 +242,12 @@ def _does_not_add_up(book: Book, medicine: Medicine) -> None:
 
 
 def _same_instants(book: Book, medicine: Medicine) -> None:
-    """Out to the last unit and in again at one instant, at a midnight, and nanoseconds."""
+    """Out to the last unit and in again at one instant, at a midnight, and to the nanosecond."""
     arrived = book.timeline.last - _ARRIVED_DAYS_AGO
     boxes = book.batch(medicine, 100.0, arrived, 500)
     singles = book.batch(medicine, 1.0, arrived, 500)
     book.line(book.invoice(INBOUND_SHIPMENT, arrived, "00:00:00"), boxes, 200)
-    repack = book.invoice(REPACK, arrived + 70, "19:00:00.123456789")
+    repack = book.invoice(REPACK, arrived + 70, "19:00:00.123456400")
     book.line(repack, boxes, -200)
     book.line(repack, singles, 200)
     book.line(book.invoice(OUTBOUND_SHIPMENT, book.timeline.last - 31, "00:00:00"), singles, -200)
@@ -251,6 +255,19 @@ def _same_instants(book: Book, medicine: Medicine) -> None:
     singles.units = 12
     book.keep(boxes)
     book.keep(singles)
+
+
+def _every_kind(book: Book, medicine: Medicine) -> None:
+    arrived = book.timeline.last - _ARRIVED_DAYS_AGO
+    batch = book.batch(medicine, 10.0, arrived, 500)
+    book.move(INBOUND_SHIPMENT, arrived, batch, 500)
+    book.move(OUTBOUND_SHIPMENT, arrived + 80, batch, -120)
+    book.move(CUSTOMER_RETURN, arrived + 82, batch, 30)
+    book.move(SUPPLIER_RETURN, arrived + 84, batch, -70)
+    book.move(INVENTORY_REDUCTION, arrived + 86, batch, -15)
+    book.move(INVENTORY_ADDITION, arrived + 87, batch, 5)
+    book.move(PRESCRIPTION, arrived + 88, batch, -8)
+    book.keep(batch)
 
 
 def preferences(first_store_id: str, seed: int) -> Sequence[tuple[str, str, str, str | None]]:

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from local.sample.book import (
@@ -44,11 +45,28 @@ class _Event(NamedTuple):
     units: float
 
 
-class _Use(NamedTuple):
-    """How a medicine is used in a store: units a day, and the factor of each day of the history."""
+@dataclass(slots=True)
+class _Shelf:
+    """What a store has of a medicine, and how it is used there.
 
+    Attributes
+    ----------
+    pack_sizes
+        Those that the store receives. What leaves by shipments leaves in whole packs, so a pack must not be
+        more than what is usually issued; prescriptions open packs.
+    order_up_to
+        Units that a receipt fills the shelf up to.
+    season
+        The factor of use of each day of the history.
+    """
+
+    medicine: Medicine
+    pack_sizes: tuple[float, ...]
     daily_units: float
+    order_up_to: float
     season: list[float]
+    batches: list[Batch] = field(default_factory=list)
+    last_issue: int = 0
 
 
 def seasons(book: Book) -> dict[bool, list[float]]:
@@ -80,32 +98,32 @@ class StoreHistory:
 
     def add(self, medicine: Medicine, movements: int) -> None:
         """Live through the days of one medicine, in about ``movements`` movements (at least 1)."""
-        choose = self._choose
         receipts = max(1, min(HISTORY_DAYS // _DAYS_BETWEEN_RECEIPTS, round(movements * _RECEIPTS_SHARE)))
         interval = HISTORY_DAYS / receipts
-        use = _Use(
-            medicine.daily_units * self._book.clinic.size * choose.lognormvariate(0, 0.5),
-            self._seasons[medicine.rises_in_the_rains],
-        )
-        batches: list[Batch] = []
-        last_issue = 0
+        shelf = self._shelf(medicine, interval, HISTORY_DAYS / max(1, movements - receipts))
         for day, step in self._plan(movements, receipts, interval):
             if step == _RECEIVE:
-                if batches and choose.random() < _LATE_OR_MISSING:
-                    continue
-                if not batches:
-                    last_issue = day
-                self._receive(medicine, batches, day, use.daily_units * interval)
+                self._receive(shelf, day)
             elif step == _ISSUE:
-                wanted = (
-                    use.daily_units * (day - last_issue + 1) * use.season[day] * (0.6 + 0.8 * choose.random())
-                )
-                last_issue = day
-                self._use_up(batches, day, max(1, round(wanted)))
-            elif batches:
-                self._happen(step, day, batches[int(choose.random() * len(batches))])
-        for batch in batches:
+                self._use_up(shelf, day)
+            elif shelf.batches:
+                self._happen(step, day, shelf.batches[int(self._choose.random() * len(shelf.batches))])
+        for batch in shelf.batches:
             self._book.keep(batch)
+
+    def _shelf(self, medicine: Medicine, days_between_receipts: float, days_between_issues: float) -> _Shelf:
+        daily_units = medicine.daily_units * self._book.clinic.size * self._choose.lognormvariate(0, 0.5)
+        pack_sizes = medicine.pack_sizes
+        if self._issue == OUTBOUND_SHIPMENT:
+            usual = daily_units * days_between_issues
+            pack_sizes = tuple(size for size in pack_sizes if size <= usual) or (1.0,)
+        return _Shelf(
+            medicine,
+            pack_sizes,
+            daily_units,
+            daily_units * days_between_receipts * (1.1 + 0.7 * self._choose.random()),
+            self._seasons[medicine.rises_in_the_rains],
+        )
 
     def _plan(self, movements: int, receipts: int, interval: float) -> list[tuple[int, int]]:
         """Lay out what is to happen on which day."""
@@ -122,10 +140,18 @@ class StoreHistory:
         plan.sort()
         return plan
 
-    def _receive(self, medicine: Medicine, batches: list[Batch], day: int, units: float) -> None:
+    def _receive(self, shelf: _Shelf, day: int) -> None:
+        """Fill the shelf up, unless the shipment fails to come; the very first one comes."""
         choose = self._choose
-        size = medicine.pack_sizes[int(choose.random() ** 2 * len(medicine.pack_sizes))]
-        packs = max(1, round(units * (0.8 + 0.5 * choose.random()) / size))
+        if shelf.batches and choose.random() < _LATE_OR_MISSING:
+            return
+        if not shelf.batches:
+            shelf.last_issue = day
+        usable = sum(batch.units for batch in shelf.batches if batch.expires > day)
+        size = shelf.pack_sizes[int(choose.random() ** 2 * len(shelf.pack_sizes))]
+        packs = max(not shelf.batches, round((shelf.order_up_to - usable) / size))
+        if packs <= 0:
+            return
         chance = choose.random()
         if chance < _NEVER_EXPIRING:
             shelf_life: int | None = None
@@ -133,17 +159,22 @@ class StoreHistory:
             shelf_life = int(30 + 120 * choose.random())
         else:
             shelf_life = int(250 + 600 * choose.random())
-        batch = self._book.batch(medicine, size, day, shelf_life)
+        batch = self._book.batch(shelf.medicine, size, day, shelf_life)
         batch.units = packs * size
         batch.is_on_hold = chance > 1 - _ON_HOLD
-        batches.append(batch)
-        batches.sort(key=lambda batch: batch.expires)
+        shelf.batches.append(batch)
+        shelf.batches.sort(key=lambda batch: batch.expires)
         self._events[day, INBOUND_SHIPMENT].append(_Event(batch, batch.units))
 
-    def _use_up(self, batches: list[Batch], day: int, units: float) -> None:
+    def _use_up(self, shelf: _Shelf, day: int) -> None:
         """Issue what there is, of the batch that expires first; of expired ones nothing."""
-        for batch in batches:
+        use = shelf.daily_units * shelf.season[day] * (0.6 + 0.8 * self._choose.random())
+        units: float = max(1, round(use * (day - shelf.last_issue + 1)))
+        shelf.last_issue = day
+        for batch in shelf.batches:
             if batch.units and batch.expires > day:
+                if self._issue == OUTBOUND_SHIPMENT:
+                    units = math.ceil(units / batch.pack_size) * batch.pack_size
                 taken = min(units, batch.units)
                 batch.units -= taken
                 units -= taken
