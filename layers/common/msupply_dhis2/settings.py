@@ -107,19 +107,21 @@ def _shown(value: object) -> str:
 
 
 def _text(value: object) -> str:
+    return _written_text(value).strip()
+
+
+def _written_text(value: object) -> str:
     if isinstance(value, str):
-        return value.strip()
+        # JSON can name halves of characters, which can be neither sent nor shown.
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("has a character that is no text. Type it anew.")
+        return value
     if isinstance(value, bool):
         raise ValueError(  # noqa: TRY004 - pydantic tells of a ValueError only
             f"is read as {_shown(value)}, not as text: YAML takes yes, no, on, off, true and false so. "
             "Put it in quotes if it is text, or leave the field out."
         )
     raise ValueError(f"is {_shown(value)} where a text belongs. Write a single text in quotes.")
-
-
-def _prefix(value: object) -> str:
-    # Blanks are part of a prefix: "SOH " + code.
-    return value if isinstance(value, str) else _text(value)
 
 
 def _switch(value: object) -> bool:
@@ -236,7 +238,7 @@ def _ca_certificate(text: str) -> str:
         raise ValueError("holds a private key. Take it out, and renew it: only certificates belong here.")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:
         raise ValueError(
             "is no certificate. Paste the whole PEM text, from '-----BEGIN CERTIFICATE-----' to "
             "'-----END CERTIFICATE-----', a line each."
@@ -322,7 +324,8 @@ class DataElementRow(_Form):
         "Required for every active row.",
         examples=["previous_month"],
     )
-    prefix: Annotated[str, BeforeValidator(_prefix)] = Field(
+    # Blanks are part of a prefix: "SOH " + code.
+    prefix: Annotated[str, BeforeValidator(_written_text)] = Field(
         default="",
         title="Prefix",
         description="What is put before the item's identifier to make that of the data element. "
@@ -824,8 +827,6 @@ def _misreading(place: Place, details: ErrorDetails) -> str:
             return _unknown(str(place[-1]), Settings if len(place) == 1 else DataElementRow)
         case "tuple_type":
             return f"is {_shown(details['input'])} where a list belongs. Begin each row with '- metric: …'."
-        case "string_unicode":
-            return "has a character that is no text. Type it anew."
         case _:
             return (
                 f"is {_shown(details['input'])} where a row of fields belongs. Begin it with '- metric: …'."
