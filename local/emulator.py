@@ -7,7 +7,6 @@ not hold, and functions run on this machine's own Python.
 """
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -16,22 +15,18 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import boto3
-from botocore.config import Config
-from pydantic import BaseModel, ConfigDict
 
+from local.settings import STACK
+from local.stack import Stack
 from local.tools import INTERPRETER, PROJECT, ToolError, python_with_ministack, sam
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from mypy_boto3_lambda import LambdaClient
-    from mypy_boto3_logs import CloudWatchLogsClient
-    from mypy_boto3_sqs import SQSClient
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
@@ -61,57 +56,12 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-class FunctionFailedError(RuntimeError):
-    """A function raised an error.
-
-    Attributes
-    ----------
-    kind
-        The error's class, as Lambda reports it.
-    message
-        Its message.
-    """
-
-    def __init__(self, function: str, kind: str, message: str) -> None:
-        self.kind = kind
-        self.message = message
-        super().__init__(f"{function} failed with {kind}: {message}")
-
-
-class LogLine(BaseModel):
-    """A line that a function logged; what else it says beside the message is in ``model_extra``."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    level: str
-    message: str
-
-    @property
-    def fields(self) -> Mapping[str, Any]:
-        """What the line says beside level and message."""
-        return self.model_extra or {}
-
-
-class QueueDepth(BaseModel):
-    """How many messages a queue holds: those that wait, and those that a consumer has in its hands."""
-
-    model_config = ConfigDict(frozen=True)
-
-    waiting: int
-    in_flight: int
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits and nothing is being worked on."""
-        return self.waiting == 0 and self.in_flight == 0
-
-
 class Emulator:
     """A running emulator of AWS with at most one deployment of this project's stack.
 
     Parameters
     ----------
-    stack
+    name
         The stack's name.
     project
         The folder that holds ``template.yaml`` and ``samconfig.toml``.
@@ -122,17 +72,20 @@ class Emulator:
         The emulator does not start, or sam fails; the message ends with what was said.
     """
 
-    def __init__(self, *, stack: str = "msupply-dhis2", project: Path = PROJECT) -> None:
-        self.stack = stack
+    def __init__(self, *, name: str = STACK, project: Path = PROJECT) -> None:
+        self.name = name
         self.project = project
         self._held = contextlib.ExitStack()
-        self._resources: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             folder = tempfile.TemporaryDirectory(prefix="emulator-", ignore_cleanup_errors=True)
             self._folder = Path(stack.enter_context(folder))
             self._port = _free_port()
+            session = boto3.Session(
+                aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
+            )
+            self._stack = Stack(self.name, session, self.endpoint)
             stack.enter_context(self._process())
             self._held = stack.pop_all()
         return self
@@ -180,14 +133,13 @@ class Emulator:
         self._sam(
             "deploy",
             *("--template-file", self._folder / "build" / "template.yaml"),
-            *("--stack-name", self.stack),
+            *("--stack-name", self.name),
             *("--parameter-overrides", *(f'{name}="{value}"' for name, value in overrides.items())),
         )
-        self._resources = {}
 
     def delete(self) -> None:
         """Delete the stack with ``sam delete``."""
-        self._sam("delete", "--stack-name", self.stack, "--no-prompts")
+        self._sam("delete", "--stack-name", self.name, "--no-prompts")
 
     @property
     def built_layer(self) -> Path:
@@ -199,83 +151,20 @@ class Emulator:
         return self._folder / "build" / function
 
     # --------------------------------------------------------------------------------------- using the stack
-    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 knows the type by the name
-        """Give a boto3 client of the emulator, with the rights of the account's owner."""
-        session = boto3.Session(
-            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
-        )
-        config = Config(read_timeout=960, retries={"total_max_attempts": 1})
-        # The stubs know each service's type by a literal name only.
-        return session.client(service, endpoint_url=self.endpoint, config=config)  # type: ignore[call-overload]
-
-    def resource(self, logical_id: str) -> str:
-        """Give the physical id (a function's name, a queue's URL) of one of the template's resources."""
-        if not self._resources:
-            answer = self.client("cloudformation").describe_stack_resources(StackName=self.stack)
-            self._resources = {
-                resource["LogicalResourceId"]: resource["PhysicalResourceId"]
-                for resource in answer["StackResources"]
-            }
-        return self._resources[logical_id]
-
-    def outputs(self) -> dict[str, str]:
-        """Give the stack's outputs."""
-        (stack,) = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-
-    def invoke(self, function: str, event: object) -> dict[str, Any]:
-        """Invoke a function, by its logical id, and wait for its result.
-
-        Raises
-        ------
-        FunctionFailedError
-            It raised an error.
-        """
-        client: LambdaClient = self.client("lambda")
-        answer = client.invoke(FunctionName=self.resource(function), Payload=json.dumps(event))
-        payload: dict[str, Any] = json.loads(answer["Payload"].read())
-        if "FunctionError" in answer:
-            raise FunctionFailedError(function, payload.get("errorType", ""), payload.get("errorMessage", ""))
-        return payload
-
-    def invoke_asynchronously(self, function: str, event: object) -> None:
-        """Invoke a function as a schedule does: nobody waits for its result."""
-        client: LambdaClient = self.client("lambda")
-        client.invoke(FunctionName=self.resource(function), InvocationType="Event", Payload=json.dumps(event))
+    @property
+    def stack(self) -> Stack:
+        """The stack that was deployed, with the rights of the account's owner."""
+        return self._stack
 
     def put_settings(self, document: str) -> None:
         """Put the settings document where the functions look for it."""
-        name = f"/{self.stack}/settings"
-        self.client("ssm").put_parameter(Name=name, Value=document, Type="String", Overwrite=True)
+        name = f"/{self.name}/settings"
+        self.stack.client("ssm").put_parameter(Name=name, Value=document, Type="String", Overwrite=True)
 
     def put_secret(self, logical_id: str, value: str) -> None:
         """Fill in a secret of the template."""
-        secrets = self.client("secretsmanager")
-        secrets.put_secret_value(SecretId=self.resource(logical_id), SecretString=value)
-
-    def logs(self, function: str) -> list[LogLine]:
-        """Give all that a function logged, in order; what is not one of its own JSON lines is left out."""
-        client: CloudWatchLogsClient = self.client("logs")
-        group = self.resource(function.removesuffix("Function") + "LogGroup")
-        pages = client.get_paginator("filter_log_events").paginate(logGroupName=group)
-        events = [event for page in pages for event in page["events"]]
-        return [
-            line
-            for event in sorted(events, key=lambda event: event["timestamp"])
-            for line in _lines(event["message"])
-        ]
-
-    def depth(self, queue: str) -> QueueDepth:
-        """Give how many messages a queue holds, by its logical id."""
-        client: SQSClient = self.client("sqs")
-        attributes = client.get_queue_attributes(
-            QueueUrl=self.resource(queue),
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-        )["Attributes"]
-        return QueueDepth(
-            waiting=int(attributes["ApproximateNumberOfMessages"]),
-            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
-        )
+        secrets = self.stack.client("secretsmanager")
+        secrets.put_secret_value(SecretId=self.stack.resource(logical_id), SecretString=value)
 
     def emulator_log(self) -> str:
         """Give the end of what the emulator itself said, for a fault that is its own."""
@@ -400,14 +289,6 @@ def _architecture() -> str:
         return _ARCHITECTURES[machine]
     except KeyError:
         raise ToolError(f"The functions run on x86_64 and arm64, and this machine is {machine}.") from None
-
-
-def _lines(message: str) -> Iterator[LogLine]:
-    if message.startswith("{"):
-        document = json.loads(message)
-        # Metrics are logged as JSON too, without a message.
-        if "message" in document:
-            yield LogLine.model_validate(document)
 
 
 def _end_of(output: str) -> str:

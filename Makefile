@@ -1,0 +1,95 @@
+# Everything that is done with this project: make help
+
+STACK ?= msupply-dhis2
+SETTINGS ?= settings.yaml
+EVENT ?= {"manual": true}
+export STACK SETTINGS EVENT SOURCE DHIS2_URL CREDENTIALS TIMEZONE
+
+# uv installs Python's packages, and Python 3.13 itself where it is missing (.python-version). The one on the
+# PATH is taken if it works: a shim of that name may be there and fail. Otherwise it is brought into .tools/.
+UV_VERSION := 0.13.9
+UV_HERE := .tools/uv/bin/uv
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo $(UV_HERE))
+PYTHON ?= python3
+
+RUN := $(UV) run --locked
+SAM := $(RUN) python -m local.tools sam
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show what there is to make
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} \
+		/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo 'STACK=name chooses another stack than msupply-dhis2.'
+
+## On your own machine
+.PHONY: demo
+demo: $(UV) ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL=https://... on your own systems
+	@$(RUN) python -m local.demo
+
+.PHONY: test
+test: $(UV) ## Run all tests, the stack on the emulator and the demo included
+	$(RUN) pytest
+
+.PHONY: lint
+lint: $(UV) ## Check code (ruff, mypy) and template (cfn-lint)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) pytest -q tests/unit/test_template.py
+
+.PHONY: format
+format: $(UV) ## Format the code
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+.PHONY: setup
+setup: $(UV) ## Install everything (every other target does it by itself)
+	$(UV) sync --locked
+
+.PHONY: lock
+lock: $(UV) ## Take the newest allowed versions of all packages
+	$(UV) lock --upgrade
+	$(UV) export --quiet --no-dev --no-emit-project --no-header --no-annotate --output-file layers/common/requirements.txt
+
+## On AWS
+.PHONY: build
+build: $(UV) ## Build the functions and their layer
+	$(SAM) build
+
+.PHONY: deploy
+deploy: build ## Deploy; the first time it asks for region and time zone and writes them into samconfig.toml
+	@if sed -n '/^\[default.deploy/,/^\[/p' samconfig.toml | grep -q '^parameter_overrides'; \
+	then $(SAM) deploy --stack-name "$$STACK"; \
+	else $(SAM) deploy --stack-name "$$STACK" --guided; fi
+
+.PHONY: credentials
+credentials: $(UV) ## Enter the login of DHIS2 and the address of mSupply's database, at hidden prompts
+	@$(RUN) python -m local.credentials --stack "$$STACK"
+
+.PHONY: settings
+settings: $(UV) ## Check settings.yaml (or SETTINGS=file) and upload it
+	@$(RUN) python -m local.settings upload "$$SETTINGS" --stack "$$STACK"
+
+.PHONY: test-connection
+test-connection: $(UV) ## Test DHIS2 and the database from where the stack is
+	@$(RUN) python -m local.stack test-connection --stack "$$STACK"
+
+.PHONY: push
+push: $(UV) ## Push all active metrics now; EVENT='{"manual": true, "dry_run": true}' only computes
+	@$(RUN) python -m local.stack push --event "$$EVENT" --stack "$$STACK"
+
+.PHONY: logs
+logs: $(UV) ## Show what the functions logged in the last hour, and go on showing it
+	@$(RUN) python -m local.stack logs --follow --stack "$$STACK"
+
+.PHONY: delete
+delete: $(UV) ## Delete the stack with its secrets and logs; the settings stay
+	$(SAM) delete --stack-name "$$STACK"
+	@echo "The settings are still there. To delete them too: aws ssm delete-parameter --name /$$STACK/settings"
+
+$(UV_HERE):
+	$(PYTHON) -m venv .tools/uv
+	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

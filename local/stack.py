@@ -1,0 +1,296 @@
+"""A deployed stack, spoken with from one's own machine: ``python -m local.stack test-connection|push|logs``.
+
+It makes no difference whether the stack is on AWS or on the local emulator: that is said by the environment
+(``AWS_PROFILE``, ``AWS_REGION``; ``AWS_ENDPOINT_URL`` for the emulator).
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from local.settings import STACK
+from msupply_dhis2.compute import ComputeResult, Status
+from msupply_dhis2.test_connection import ConnectionReport, as_text
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_sqs import SQSClient
+
+# Compute may take 15 minutes. A client that asks again meanwhile would start the run a second time.
+_CONFIG = Config(connect_timeout=10, read_timeout=910, tcp_keepalive=True, retries={"total_max_attempts": 1})
+_LAMBDA_S_OWN = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START", "INIT_REPORT")
+_FOLLOW_EVERY = 2.0
+_LATE = timedelta(seconds=20)
+
+
+class StackError(RuntimeError):
+    """The stack, or one of its resources, is not there."""
+
+
+class FunctionFailedError(RuntimeError):
+    """A function raised an error.
+
+    Attributes
+    ----------
+    kind
+        The error's class, as Lambda reports it.
+    message
+        Its message.
+    """
+
+    def __init__(self, function: str, kind: str, message: str) -> None:
+        self.kind = kind
+        self.message = message
+        super().__init__(f"{function} failed with {kind}: {message}")
+
+
+class LogLine(BaseModel):
+    """A line that a function logged; what else it says beside the message is in ``fields``.
+
+    ``level`` is empty for a line that is not one of ours, such as that of a function which ran out of time.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    instant: datetime
+    level: str
+    message: str
+    fields: Mapping[str, Any]
+
+
+class QueueDepth(BaseModel):
+    """How many messages a queue holds: those that wait, and those that a consumer has in its hands."""
+
+    model_config = ConfigDict(frozen=True)
+
+    waiting: int
+    in_flight: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits and nothing is being worked on."""
+        return self.waiting == 0 and self.in_flight == 0
+
+
+class Stack:
+    """A deployed stack. Resources are named by their logical ids in ``template.yaml``.
+
+    Parameters
+    ----------
+    name
+        The stack's name.
+    session
+        Whose rights to use, and in which region.
+    endpoint
+        The address of an emulator; ``None`` is AWS, or what the environment says.
+    """
+
+    def __init__(self, name: str, session: boto3.Session, endpoint: str | None = None) -> None:
+        self.name = name
+        self._session = session
+        self._endpoint = endpoint
+        self._resources: dict[str, str] = {}
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 knows the type by the name
+        """Give a boto3 client of a service."""
+        # The stubs know each service's type by a literal name only.
+        return self._session.client(service, endpoint_url=self._endpoint, config=_CONFIG)  # type: ignore[call-overload]
+
+    def resource(self, logical_id: str) -> str:
+        """Give the physical id (a function's name, a queue's URL) of one of the template's resources.
+
+        Raises
+        ------
+        StackError
+            There is no such stack, or no such resource in it.
+        """
+        if not self._resources:
+            try:
+                answer = self.client("cloudformation").describe_stack_resources(StackName=self.name)
+            except ClientError as error:
+                raise StackError(
+                    f"The stack {self.name} cannot be looked at: {error}. Is it deployed (make deploy), and is this "
+                    "its AWS account and region? Another name is given with STACK=name."
+                ) from error
+            self._resources = {
+                resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+                for resource in answer["StackResources"]
+            }
+        if logical_id not in self._resources:
+            raise StackError(
+                f"The stack {self.name} has no {logical_id}. Was it deployed from this template?"
+            )
+        return self._resources[logical_id]
+
+    def outputs(self) -> dict[str, str]:
+        """Give the stack's outputs."""
+        (stack,) = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def invoke(self, function: str, event: object) -> dict[str, Any]:
+        """Invoke a function and wait for its result.
+
+        Raises
+        ------
+        FunctionFailedError
+            It raised an error, or Lambda ended it.
+        """
+        client: LambdaClient = self.client("lambda")
+        answer = client.invoke(FunctionName=self.resource(function), Payload=json.dumps(event))
+        payload: dict[str, Any] = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise FunctionFailedError(function, payload.get("errorType", ""), payload.get("errorMessage", ""))
+        return payload
+
+    def invoke_asynchronously(self, function: str, event: object) -> None:
+        """Invoke a function as a schedule does: nobody waits for its result."""
+        client: LambdaClient = self.client("lambda")
+        client.invoke(FunctionName=self.resource(function), InvocationType="Event", Payload=json.dumps(event))
+
+    def logs(self, function: str, since: datetime | None = None) -> list[LogLine]:
+        """Give what a function logged, the oldest line first."""
+        client: CloudWatchLogsClient = self.client("logs")
+        group = self.resource(function.removesuffix("Function") + "LogGroup")
+        start = 0 if since is None else int(since.timestamp() * 1000)
+        pages = client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=start)
+        events = sorted(
+            (event for page in pages for event in page["events"]), key=lambda event: event["timestamp"]
+        )
+        return [
+            line
+            for event in events
+            for line in _lines(event["eventId"], event["timestamp"], event["message"])
+        ]
+
+    def depth(self, queue: str) -> QueueDepth:
+        """Give how many messages a queue holds."""
+        client: SQSClient = self.client("sqs")
+        attributes = client.get_queue_attributes(
+            QueueUrl=self.resource(queue),
+            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+        )["Attributes"]
+        return QueueDepth(
+            waiting=int(attributes["ApproximateNumberOfMessages"]),
+            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+        )
+
+
+def _lines(identifier: str, timestamp: int, text: str) -> Iterator[LogLine]:
+    instant = datetime.fromtimestamp(timestamp / 1000, UTC)
+    if text.startswith(_LAMBDA_S_OWN):
+        return
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = {"level": "", "message": text.strip()}
+    # Metrics are logged as JSON too, without a message.
+    if isinstance(document, dict) and "message" in document:
+        level, message = document.pop("level", ""), document.pop("message")
+        yield LogLine(id=identifier, instant=instant, level=level, message=str(message), fields=document)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code: 0 where all went well."""
+    options = _parser().parse_args(arguments)
+    try:
+        stack = Stack(options.stack, boto3.Session())
+        match options.command:
+            case "test-connection":
+                return _test_connection(stack)
+            case "push":
+                return _push(stack, options.event)
+            case _:
+                return _logs(stack, timedelta(minutes=options.minutes), follow=options.follow)
+    except (StackError, FunctionFailedError, BotoCoreError, ClientError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local.stack", description="A deployed stack.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    test = commands.add_parser("test-connection", help="test DHIS2 and the database from where the stack is")
+    push = commands.add_parser("push", help="compute now and send")
+    push.add_argument("--event", default='{"manual": true}', metavar="JSON", help="what compute is asked for")
+    logs = commands.add_parser("logs", help="show what the functions logged")
+    logs.add_argument(
+        "--minutes", type=int, default=60, metavar="NUMBER", help="how far to go back (default: 60)"
+    )
+    logs.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
+    for command in (test, push, logs):
+        command.add_argument("--stack", default=STACK, help=f"the stack's name ({STACK})")
+    return parser
+
+
+def _test_connection(stack: Stack) -> int:
+    report = ConnectionReport.model_validate(stack.invoke("TestConnectionFunction", {}))
+    sys.stdout.write(as_text(report, colour=sys.stdout.isatty()) + "\n")
+    return 0 if report.connected and all(check.ok for check in report.checks) else 1
+
+
+def _push(stack: Stack, event: str) -> int:
+    try:
+        document = json.loads(event)
+    except ValueError as error:
+        raise StackError(
+            f"The event {event} is not JSON ({error}). For example EVENT='{{\"manual\": true}}'."
+        ) from error
+    result = ComputeResult.model_validate(stack.invoke("ComputeFunction", document))
+    sys.stdout.write(f"{result.message}\n")
+    facts = {
+        "Run": result.run_id,
+        "As of": result.as_of and result.as_of.isoformat(),
+        "See the log": result.see_the_log,
+    }
+    sys.stdout.writelines(f"{name}: {value}\n" for name, value in facts.items() if value)
+    for title, sentences in (("Left out", result.left_out), ("To note", result.warnings)):
+        if sentences:
+            sys.stdout.write(f"{title}:\n")
+            sys.stdout.writelines(f"  - {sentence}\n" for sentence in sentences)
+    return 1 if result.status is Status.FAILED else 0
+
+
+def _logs(stack: Stack, back: timedelta, *, follow: bool) -> int:
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    since = datetime.now(UTC) - back
+    seen: set[str] = set()
+    while True:
+        now = datetime.now(UTC)
+        lines = [
+            (line, function)
+            for function in ("ComputeFunction", "PushFunction", "TestConnectionFunction")
+            for line in stack.logs(function, since)
+            if line.id not in seen
+        ]
+        for line, function in sorted(lines, key=lambda pair: pair[0].instant):
+            seen.add(line.id)
+            style = {"ERROR": "red", "WARNING": "yellow"}.get(line.level, "")
+            text = (
+                f"{line.instant:%H:%M:%S}  {function.removesuffix('Function')}  {line.level}  {line.message}"
+            )
+            console.print(text, style=style)
+        if not follow:
+            if not seen:
+                sys.stderr.write(f"Nothing was logged in the last {back}.\n")
+            return 0
+        # Lines arrive late, and not in order.
+        since = max(since, now - _LATE)
+        time.sleep(_FOLLOW_EVERY)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,475 @@
+"""The stack as CloudFormation sees it: the SAM template transformed, linted, and held to what linters miss."""
+
+import copy
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+import boto3
+import pytest
+from cfnlint.api import lint  # type: ignore[import-untyped]
+from pydantic import BaseModel
+from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
+from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
+from msupply_dhis2.configuration import ComputeEnvironment, PushEnvironment, TestConnectionEnvironment
+from msupply_dhis2.events import instant_of_run, parse_compute_event
+from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
+
+PROJECT = Path(__file__).parents[2]
+REGIONS = ["us-east-1", "ap-southeast-2", "af-south-1"]
+
+type Resources = dict[str, dict[str, Any]]
+type Template = dict[str, Any]
+
+ENVIRONMENTS: dict[str, type[BaseModel]] = {
+    "ComputeFunction": ComputeEnvironment,
+    "PushFunction": PushEnvironment,
+    "TestConnectionFunction": TestConnectionEnvironment,
+}
+SCHEDULES = {
+    "MonthlySchedule": Interval.MONTHLY,
+    "WeeklySchedule": Interval.WEEKLY,
+    "DailySchedule": Interval.DAILY,
+    "FirstDayOfMonthSchedule": Interval.FIRST_DAY_OF_MONTH,
+    "LastDayOfMonthSchedule": Interval.LAST_DAY_OF_MONTH,
+}
+
+
+def source() -> Template:
+    template: Template = yaml_parse((PROJECT / "template.yaml").read_text())
+    return template
+
+
+def transformed(template: Template) -> Template:
+    """Do what AWS does with a SAM template, with the code where ``sam deploy`` would have put it."""
+    template = copy.deepcopy(template)
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+        if resource["Type"] == "AWS::Serverless::LayerVersion":
+            resource["Properties"]["ContentUri"] = "s3://bucket/key"
+    session = boto3.Session(region_name=REGIONS[0])
+    result: Template = Translator({}, Parser(), boto_session=session).translate(template, parameter_values={})
+    return result
+
+
+@cache
+def stack() -> Template:
+    return transformed(source())
+
+
+def resources(kind: str) -> Resources:
+    return {name: resource for name, resource in stack()["Resources"].items() if resource["Type"] == kind}
+
+
+def properties(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = stack()["Resources"][name]["Properties"]
+    return found
+
+
+def faults(template: Template, regions: list[str]) -> list[str]:
+    return [str(match) for match in lint(json.dumps(transformed(template), indent=1), regions=regions)]
+
+
+def statements(role: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for policy in role["Properties"]["Policies"]:
+        yield from policy["PolicyDocument"]["Statement"]
+
+
+def as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+# ------------------------------------------------------------------------------------------------- the linter
+
+
+def test_the_transformed_template_has_no_fault() -> None:
+    assert faults(source(), REGIONS) == []
+
+
+def set_unknown_runtime(template: Template) -> None:
+    template["Globals"]["Function"]["Runtime"] = "python3.99"
+
+
+def misspell_the_response_type(template: Template) -> None:
+    batch = template["Resources"]["PushFunction"]["Properties"]["Events"]["Batch"]["Properties"]
+    batch["FunctionResponseTypes"] = ["ReportBatchItemFailure"]
+
+
+def allow_one_at_a_time(template: Template) -> None:
+    batch = template["Resources"]["PushFunction"]["Properties"]["Events"]["Batch"]["Properties"]
+    batch["ScalingConfig"]["MaximumConcurrency"] = 1
+
+
+def refer_to_nothing(template: Template) -> None:
+    template["Resources"]["Table"]["Properties"]["BillingMode"] = {"Ref": "NoSuchParameter"}
+
+
+@pytest.mark.parametrize(
+    "spoil", [set_unknown_runtime, misspell_the_response_type, allow_one_at_a_time, refer_to_nothing]
+)
+def test_the_linter_finds_a_fault_that_sam_validate_lets_pass(spoil: Callable[[Template], None]) -> None:
+    template = source()
+    spoil(template)
+    assert faults(template, REGIONS[:1])
+
+
+# -------------------------------------------------------------------------------------------------- functions
+
+
+@pytest.mark.parametrize("function", ENVIRONMENTS)
+def test_a_function_is_given_exactly_the_environment_that_it_reads(function: str) -> None:
+    given = set(properties(function)["Environment"]["Variables"])
+    read = {name.upper() for name in ENVIRONMENTS[function].model_fields}
+    powertools = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
+    # The stack's name is for whoever looks at a function, whether or not the function itself does.
+    assert given == read | powertools | {"STACK_NAME"}
+
+
+def test_every_function_has_its_handler_where_the_template_says() -> None:
+    for name, resource in source()["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            code = PROJECT / resource["Properties"]["CodeUri"] / "app.py"
+            assert "\ndef handler(event" in code.read_text(), name
+
+
+def test_no_function_has_packages_of_its_own() -> None:
+    assert not list((PROJECT / "functions").rglob("requirements*.txt"))
+    assert not list((PROJECT / "functions").rglob("*/*/*.py")), "modules belong into the layer"
+
+
+def test_every_function_logs_into_a_group_of_its_own_with_a_retention() -> None:
+    groups = [
+        function["Properties"]["LoggingConfig"]["LogGroup"]
+        for function in resources("AWS::Lambda::Function").values()
+    ]
+    names = [group["Ref"] for group in groups]
+    assert sorted(names) == sorted(resources("AWS::Logs::LogGroup"))
+    for name in names:
+        assert properties(name)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_layer_and_functions_are_for_the_same_processor_and_python() -> None:
+    (layer,) = resources("AWS::Lambda::LayerVersion").values()
+    assert layer["Properties"]["CompatibleArchitectures"] == [{"Ref": "Architecture"}]
+    assert source()["Resources"]["CommonLayer"]["Metadata"] == {
+        "BuildMethod": "python3.13",
+        "BuildArchitecture": {"Ref": "Architecture"},
+    }
+    for function in resources("AWS::Lambda::Function").values():
+        assert function["Properties"]["Architectures"] == [{"Ref": "Architecture"}]
+        assert (
+            function["Properties"]["Runtime"] == layer["Properties"]["CompatibleRuntimes"][0] == "python3.13"
+        )
+    assert (PROJECT / ".python-version").read_text().strip() == "3.13"
+
+
+def test_the_connection_test_answers_before_the_command_line_stops_waiting() -> None:
+    assert properties("TestConnectionFunction")["Timeout"] < 60
+
+
+def test_a_failed_run_is_tried_twice_more_and_then_kept() -> None:
+    config = properties("ComputeFunctionEventInvokeConfig")
+    assert config["MaximumRetryAttempts"] == 2
+    assert config["DestinationConfig"]["OnFailure"]["Destination"] == {
+        "Fn::GetAtt": ["FailedRunQueue", "Arn"]
+    }
+
+
+# ----------------------------------------------------------------------------------------------------- queues
+
+
+def dead_letter_queues() -> set[str]:
+    """Give the queues that something else falls into."""
+    queues = set(resources("AWS::SQS::Queue"))
+    text = json.dumps(
+        [
+            *(queue["Properties"].get("RedrivePolicy") for queue in resources("AWS::SQS::Queue").values()),
+            *(
+                schedule["Properties"]["Target"]
+                for schedule in resources("AWS::Scheduler::Schedule").values()
+            ),
+            *(config["Properties"] for config in resources("AWS::Lambda::EventInvokeConfig").values()),
+        ]
+    )
+    return {queue for queue in queues if f'"{queue}"' in text}
+
+
+def test_every_queue_is_a_dead_letter_queue_or_has_one_that_keeps_longer() -> None:
+    for name in set(resources("AWS::SQS::Queue")) - dead_letter_queues():
+        redrive = properties(name)["RedrivePolicy"]
+        dead_letters = redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]
+        assert redrive["maxReceiveCount"] == 5
+        assert properties(dead_letters)["MessageRetentionPeriod"] > properties(name)["MessageRetentionPeriod"]
+
+
+def test_every_dead_letter_queue_keeps_for_as_long_as_there_is() -> None:
+    assert dead_letter_queues() == {"FailedBatchQueue", "FailedRunQueue"}
+    for name in dead_letter_queues():
+        assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_a_batch_stays_hidden_for_six_times_the_function_s_time_out() -> None:
+    for mapping in resources("AWS::Lambda::EventSourceMapping").values():
+        function = properties(mapping["Properties"]["FunctionName"]["Ref"])
+        queue = properties(mapping["Properties"]["EventSourceArn"]["Fn::GetAtt"][0])
+        assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+
+
+def test_push_takes_one_message_at_a_time_and_may_hand_it_back() -> None:
+    (mapping,) = resources("AWS::Lambda::EventSourceMapping").values()
+    assert mapping["Properties"]["BatchSize"] == 1
+    assert mapping["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["Properties"]["ScalingConfig"]["MaximumConcurrency"] == 2
+    assert "ReservedConcurrentExecutions" not in properties("PushFunction")
+
+
+def test_every_queue_is_encrypted_and_refuses_plain_http() -> None:
+    (policy,) = resources("AWS::SQS::QueuePolicy").values()
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "sqs:*")
+    assert statement["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
+    refused = {resource["Fn::GetAtt"][0] for resource in statement["Resource"]}
+    covered = {queue["Ref"] for queue in policy["Properties"]["Queues"]}
+    assert refused == covered == set(resources("AWS::SQS::Queue"))
+    for queue in resources("AWS::SQS::Queue").values():
+        assert queue["Properties"]["SqsManagedSseEnabled"] is True
+
+
+# -------------------------------------------------------------------------------------------------- schedules
+
+
+def test_there_is_one_schedule_for_each_interval_whose_name_holds_the_stack_s() -> None:
+    schedules = [resource["Properties"] for resource in resources("AWS::Scheduler::Schedule").values()]
+    inputs = [json.loads(schedule["Target"]["Input"]) for schedule in schedules]
+    assert sorted(document["interval"] for document in inputs) == sorted(Interval)
+    for schedule, document in zip(schedules, inputs, strict=True):
+        name = document["interval"].replace("_", "-")
+        assert schedule["Name"] == {"Fn::Sub": "${AWS::StackName}-" + name}
+        assert document["scheduled_time"] == "<aws.scheduler.scheduled-time>"
+
+
+def test_every_schedule_runs_in_the_configured_time_zone_and_keeps_what_it_cannot_deliver() -> None:
+    for schedule in resources("AWS::Scheduler::Schedule").values():
+        assert schedule["Properties"]["ScheduleExpressionTimezone"] == {"Ref": "Timezone"}
+        assert schedule["Properties"]["State"] == {"Ref": "SchedulesState"}
+        target = schedule["Properties"]["Target"]
+        assert target["Arn"] == {"Fn::GetAtt": ["ComputeFunction", "Arn"]}
+        assert target["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["FailedRunQueue", "Arn"]}
+        assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+
+
+def test_each_schedule_takes_the_expression_of_its_own_parameter() -> None:
+    for schedule in resources("AWS::Scheduler::Schedule").values():
+        interval = json.loads(schedule["Properties"]["Target"]["Input"])["interval"]
+        assert SCHEDULES[schedule["Properties"]["ScheduleExpression"]["Ref"]] == interval
+
+
+@pytest.mark.parametrize("parameter", SCHEDULES)
+def test_one_of_day_of_month_and_day_of_week_is_a_question_mark(parameter: str) -> None:
+    # Without it every linter is content and AWS refuses the schedule.
+    _, _, day_of_month, _, day_of_week, _ = fields_of_cron(parameter)
+    assert (day_of_month == "?") != (day_of_week == "?")
+
+
+@pytest.mark.parametrize("parameter", SCHEDULES)
+def test_no_schedule_lies_in_an_hour_that_clocks_may_skip(parameter: str) -> None:
+    assert int(fields_of_cron(parameter)[1]) >= 3
+
+
+def test_the_schedules_fall_on_the_days_that_they_are_named_after() -> None:
+    days = {
+        parameter: (fields_of_cron(parameter)[2], fields_of_cron(parameter)[4]) for parameter in SCHEDULES
+    }
+    assert days == {
+        "MonthlySchedule": ("5", "?"),
+        "WeeklySchedule": ("?", "MON"),
+        "DailySchedule": ("*", "?"),
+        "FirstDayOfMonthSchedule": ("1", "?"),
+        "LastDayOfMonthSchedule": ("L", "?"),
+    }
+
+
+def test_the_run_of_the_last_day_is_about_the_last_day_in_its_time_zone() -> None:
+    minute, hour, *_ = fields_of_cron("LastDayOfMonthSchedule")
+    calendar = Calendar(parse_time_zone("Pacific/Auckland"))
+    local = datetime(2026, 1, 31, int(hour), int(minute), tzinfo=calendar.time_zone)
+    scheduled = local.astimezone(UTC)
+    event = parse_compute_event({"interval": "last_day_of_month", "scheduled_time": scheduled.isoformat()})
+    assert instant_of_run(event, scheduled, calendar).date() == date(2026, 1, 31)
+
+
+def fields_of_cron(parameter: str) -> list[str]:
+    expression = source()["Parameters"][parameter]["Default"]
+    match = re.fullmatch(r"cron\((.+)\)", expression)
+    assert match
+    fields = match[1].split(" ")
+    assert len(fields) == 6
+    return fields
+
+
+# ------------------------------------------------------------------------------------------------------ rights
+
+
+def test_no_right_is_given_on_everything() -> None:
+    for name, role in resources("AWS::IAM::Role").items():
+        for statement in statements(role):
+            assert statement["Effect"] == "Allow"
+            for target in as_list(statement["Resource"]):
+                assert isinstance(target, dict), (name, statement["Sid"])
+                assert "*" not in json.dumps(target), (name, statement["Sid"])
+            for action in as_list(statement["Action"]):
+                assert "*" not in action, (name, statement["Sid"])
+
+
+def test_a_managed_policy_is_there_for_network_interfaces_only_and_only_in_a_vpc() -> None:
+    for name, role in resources("AWS::IAM::Role").items():
+        managed = role["Properties"].get("ManagedPolicyArns")
+        if name == "SchedulerRole":
+            assert managed is None
+            continue
+        condition, (policy,), otherwise = managed["Fn::If"]
+        assert condition == name.replace("Role", "InVpc")
+        assert policy["Fn::Sub"].endswith("/AWSLambdaENIManagementAccess")
+        assert otherwise == {"Ref": "AWS::NoValue"}
+
+
+@pytest.mark.parametrize(
+    ("role", "other_s_secret"),
+    [
+        ("ComputeRole", "Dhis2Secret"),
+        ("PushRole", "DatabaseSecret"),
+        ("TestConnectionRole", "DatabaseSecret"),
+    ],
+)
+def test_no_function_may_read_a_secret_that_is_not_its_own(role: str, other_s_secret: str) -> None:
+    assert other_s_secret not in json.dumps(properties(role))
+
+
+def test_each_function_may_write_to_its_own_log_only() -> None:
+    for function in ("Compute", "Push", "TestConnection"):
+        (log,) = [s for s in statements(stack()["Resources"][f"{function}Role"]) if s["Sid"] == "Log"]
+        assert log["Resource"] == {"Fn::GetAtt": [f"{function}LogGroup", "Arn"]}
+        assert log["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
+
+
+# -------------------------------------------------------------------------- settings, secrets, table, network
+
+
+def test_a_deployment_overwrites_neither_settings_nor_secrets() -> None:
+    assert not resources("AWS::SSM::Parameter")
+    secrets = resources("AWS::SecretsManager::Secret")
+    assert {secret["Properties"]["Name"]["Fn::Sub"] for secret in secrets.values()} == {
+        "${AWS::StackName}/dhis2",
+        "${AWS::StackName}/database",
+    }
+    for secret in secrets.values():
+        assert not {"SecretString", "GenerateSecretString"} & set(secret["Properties"])
+
+
+def test_the_table_forgets_by_itself_and_can_be_restored() -> None:
+    table = properties("Table")
+    assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_no_function_is_in_a_vpc_unless_it_is_given_subnets() -> None:
+    for name, function in resources("AWS::Lambda::Function").items():
+        condition, _, otherwise = function["Properties"]["VpcConfig"]["Fn::If"]
+        assert condition == name.replace("Function", "InVpc")
+        assert otherwise == {"Ref": "AWS::NoValue"}
+    for network in ("Compute", "Push", "TestConnection"):
+        assert source()["Parameters"][f"{network}Subnets"]["Default"] == ""
+
+
+def test_endpoints_exist_for_every_service_that_the_functions_call_and_only_where_asked_for() -> None:
+    endpoints = resources("AWS::EC2::VPCEndpoint")
+    assert all(endpoint["Condition"] == "MakeEndpoints" for endpoint in endpoints.values())
+    services = {
+        endpoint["Properties"]["ServiceName"]["Fn::Sub"].rpartition(".")[2] for endpoint in endpoints.values()
+    }
+    called = {
+        action.partition(":")[0]
+        for role in resources("AWS::IAM::Role").values()
+        for statement in statements(role)
+        for action in as_list(statement["Action"])
+    }
+    assert services == called
+
+
+# ------------------------------------------------------------------------------------------- what people see
+
+
+def test_every_parameter_is_described_labelled_and_in_one_group() -> None:
+    interface = source()["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(source()["Parameters"])
+    assert set(interface["ParameterLabels"]) == set(source()["Parameters"])
+    for name, parameter in source()["Parameters"].items():
+        assert parameter["Description"].endswith("."), name
+
+
+def test_only_the_time_zone_must_be_given() -> None:
+    assert [name for name, parameter in source()["Parameters"].items() if "Default" not in parameter] == [
+        "Timezone"
+    ]
+
+
+def test_every_time_zone_can_be_given() -> None:
+    pattern = re.compile(source()["Parameters"]["Timezone"]["AllowedPattern"])
+    assert [name for name in available_timezones() if not pattern.fullmatch(name)] == []
+    assert not pattern.fullmatch("UTC+12; DROP")
+
+
+@pytest.mark.parametrize(
+    ("output", "command"),
+    [
+        ("PutSettings", "aws ssm put-parameter"),
+        ("PutDhis2Credentials", "aws secretsmanager put-secret-value"),
+        ("PutDatabaseAddress", "aws secretsmanager put-secret-value"),
+        ("TestConnection", "aws lambda invoke"),
+        ("ManualPush", "aws lambda invoke"),
+        ("PushLog", "aws logs tail"),
+        ("ComputeLog", "aws logs tail"),
+    ],
+)
+def test_an_output_gives_the_command_to_use_next(output: str, command: str) -> None:
+    value = stack()["Outputs"][output]["Value"]["Fn::Sub"]
+    assert value.startswith(f"{command} ")
+    assert "--region ${AWS::Region}" in value
+    assert "\n" not in value
+
+
+def test_the_command_for_a_manual_push_holds_an_event_that_compute_understands() -> None:
+    command = stack()["Outputs"]["ManualPush"]["Value"]["Fn::Sub"]
+    match = re.search(r"--payload '(.+?)'", command)
+    assert match
+    assert parse_compute_event(json.loads(match[1])).manual
+
+
+def test_every_output_is_described() -> None:
+    for name, output in stack()["Outputs"].items():
+        assert output["Description"].endswith("."), name
+
+
+def test_the_template_is_plain_ascii() -> None:
+    # CloudFormation shows question marks for anything else in some descriptions.
+    assert (PROJECT / "template.yaml").read_bytes().isascii()
+
+
+def test_the_deploy_settings_name_no_region_and_no_time_zone_for_somebody_else() -> None:
+    text = (PROJECT / "samconfig.toml").read_text()
+    default = tomllib.loads(text)["default"]
+    assert "region" not in default["global"]["parameters"]
+    assert "parameter_overrides" not in default["deploy"]["parameters"]
+    assert default["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
