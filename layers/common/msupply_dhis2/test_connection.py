@@ -59,13 +59,14 @@ class ConnectionReport(BaseModel):
     connected
         Whether DHIS2 let the user in. What else may be wrong is said by the checks.
     message
-        "Connection successful", "Authentication failed", or why there is no connection.
+        "Connection successful", "Authentication failed" (or that the account is disabled or locked), or why
+        there is no connection.
     server
         The server's version and name, where it said so.
     user
         As whom DHIS2 let us in, or else the user of the credentials.
     last_successful_connection
-        When DHIS2 last let this user in, this test included, in the configured time zone; ``None`` if never.
+        When DHIS2 last let this user in, this test included, in the configured time zone; ``None`` where none is on record.
     checks
         What was asked, in this order: settings, credentials, login, server, authority, data set, database. A
         question that another one's failure leaves without sense is not asked.
@@ -151,8 +152,9 @@ def test_connection(
         else:
             client = client_factory(settings.url, credentials)
             findings = _ask_dhis2(questions, client, settings, credentials.username)
+            now = None if findings.failure else clock()
+            findings.last = now
             if table is not None:
-                now = None if findings.failure else clock()
                 findings.last = _remember(questions, table, settings.url, credentials.username, now)
     questions.ask("database", lambda: (None, database_check()))
     return ConnectionReport(
@@ -182,7 +184,7 @@ def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
         lines.append(f"Server: {report.server.name}, version {report.server.version}")
     if report.user:
         lines.append(f"User: {report.user}")
-    lines.append(f"Last successful connection: {report.last_successful_connection or 'never'}")
+    lines.append(f"Last successful connection: {report.last_successful_connection or 'none on record'}")
     lines += [
         f"{coloured('ok    ' if check.ok else 'not ok', good=check.ok)}  {check.name}: {check.message}"
         for check in report.checks
@@ -196,6 +198,8 @@ def _message(failure: MsupplyDhis2Error | None) -> str:
     if isinstance(failure, Dhis2AuthenticationError):
         # The first words of every such error; the check "login" has them all.
         return str(failure).partition(". ")[0]
+    if isinstance(failure, SettingsError):
+        return " ".join(("Settings invalid.", *failure.faults))
     return str(failure)
 
 

@@ -1,0 +1,50 @@
+"""The last successful connection, kept in DynamoDB."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from botocore.exceptions import ClientError
+
+from msupply_dhis2.connections import last_success, record_success, written_in
+from tests.conftest import Aws
+
+URL = "https://dhis2.example.org/hmis"
+EARLY = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
+LATE = EARLY + timedelta(microseconds=1)
+
+
+def test_what_never_succeeded_has_no_instant(aws: Aws) -> None:
+    assert last_success(aws.table, URL, "pusher") is None
+
+
+def test_the_instant_of_a_success_is_remembered_in_utc(aws: Aws) -> None:
+    there = timezone(timedelta(hours=13))
+    record_success(aws.table, URL, "pusher", EARLY.astimezone(there))
+    assert last_success(aws.table, URL, "pusher") == EARLY
+
+
+@pytest.mark.parametrize("instants", [(EARLY, LATE), (LATE, EARLY), (LATE, LATE, EARLY)])
+def test_the_newest_instant_wins_in_whatever_order_they_come(aws: Aws, instants: Sequence[datetime]) -> None:
+    for instant in instants:
+        record_success(aws.table, URL, "pusher", instant)
+    assert last_success(aws.table, URL, "pusher") == LATE
+
+
+def test_each_address_and_each_user_has_an_instant_of_its_own(aws: Aws) -> None:
+    record_success(aws.table, URL, "pusher", EARLY)
+    record_success(aws.table, URL, "other", LATE)
+    assert last_success(aws.table, URL, "pusher") == EARLY
+    assert last_success(aws.table, URL, "other") == LATE
+    assert last_success(aws.table, URL + "2", "pusher") is None
+
+
+def test_a_table_that_is_not_there_is_not_taken_for_a_newer_success(aws: Aws) -> None:
+    aws.table.delete()
+    with pytest.raises(ClientError):
+        record_success(aws.table, URL, "pusher", EARLY)
+
+
+def test_an_instant_is_written_in_the_configured_time_zone() -> None:
+    assert written_in(EARLY, ZoneInfo("Pacific/Auckland")) == "2026-02-05 14:03 (Pacific/Auckland)"

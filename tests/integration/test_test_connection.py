@@ -1,0 +1,340 @@
+"""The connection test, against the stand-in for DHIS2 and the table on moto."""
+
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import SecretStr
+
+from local.dhis2 import FaultKind, Metadata, StandIn, User, Version, stock_metadata
+from msupply_dhis2 import test_connection as job
+from msupply_dhis2.connections import record_success
+from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
+from msupply_dhis2.periods import Calendar
+from msupply_dhis2.settings import Settings, parse_settings
+from tests.conftest import Aws
+
+NOW = datetime(2026, 2, 5, 1, 3, tzinfo=UTC)
+TODAY = "2026-02-05 14:03 (Pacific/Auckland)"
+YESTERDAY = "2026-02-04 14:03 (Pacific/Auckland)"
+CALENDAR = Calendar(ZoneInfo("Pacific/Auckland"))
+PASSWORD = "correct-horse-battery"
+PUSHER = User(username="pusher", password=SecretStr(PASSWORD), authorities=("F_DATAVALUE_ADD",))
+METADATA = stock_metadata([("KAMO", "Kamo")], [("368c74bf", "Amoxicillin")], ["stock_on_hand"])
+DATA_SET = "STOCK_SINGLE"
+
+every_version = pytest.mark.parametrize("version", list(Version))
+
+
+@pytest.fixture
+def dhis2() -> Iterator[StandIn]:
+    with StandIn(METADATA, users=(PUSHER,)) as running:
+        yield running
+
+
+def document(url: str | None, **changes: object) -> str:
+    fields = {
+        "use_dhis2": True,
+        "url": url,
+        "setup": "single_data_element",
+        "data_elements": [
+            {"metric": "stock_on_hand", "active": True, "interval": "monthly", "basis": "previous_month"}
+        ],
+        "data_set_id": DATA_SET,
+        "data_set_id_scheme": "code",
+        "period_format": "YYYYMM",
+        "item_field_reference": "universal_code",
+        "data_element_id_scheme": "code",
+        "org_unit_scheme": "code",
+        **changes,
+    }
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def database_answers() -> str:
+    return "mSupply's database answers."
+
+
+def database_is_out_of_reach() -> str:
+    raise SourceUnreachableError("mSupply's database at db.example.org does not answer.")
+
+
+def report_of(
+    settings: str,
+    *,
+    password: str = PASSWORD,
+    aws: Aws | None = None,
+    database: Callable[[], str] = database_answers,
+    read_settings: Callable[[], Settings] | None = None,
+    read_credentials: Callable[[Settings], Dhis2Credentials] | None = None,
+) -> job.ConnectionReport:
+    secret = json.dumps({"username": "pusher", "password": password})
+    return job.test_connection(
+        settings_reader=read_settings or (lambda: parse_settings(settings)),
+        credentials_reader=read_credentials or (lambda parsed: parse_dhis2_credentials(secret, parsed)),
+        client_factory=lambda url, login: Dhis2Client(url, login, connect_timeout=1, read_timeout=5),
+        database_check=database,
+        table=aws.table if aws else None,
+        calendar=CALENDAR,
+        clock=lambda: NOW,
+    )
+
+
+def message_of(report: job.ConnectionReport, name: str) -> str:
+    """The message of a check that went wrong."""
+    (check,) = (check for check in report.checks if check.name == name)
+    assert not check.ok
+    return check.message
+
+
+def went_wrong(report: job.ConnectionReport) -> list[str]:
+    return [check.name for check in report.checks if not check.ok]
+
+
+@every_version
+def test_a_connection_with_everything_in_order_is_successful(version: Version, aws: Aws) -> None:
+    with StandIn(METADATA, version=version, users=(PUSHER,)) as dhis2:
+        report = report_of(document(dhis2.url), aws=aws)
+    assert report.connected
+    assert report.message == "Connection successful"
+    assert report.server is not None
+    assert report.server.version.startswith(version.value)
+    assert report.server.name == "DHIS 2"
+    assert report.user == "pusher"
+    assert report.last_successful_connection == TODAY
+    assert [check.name for check in report.checks] == [
+        "settings",
+        "credentials",
+        "login",
+        "server",
+        "authority",
+        "data set",
+        "database",
+    ]
+    assert went_wrong(report) == []
+
+
+def test_the_report_is_json_of_the_documented_shape(dhis2: StandIn) -> None:
+    shape = report_of(document(dhis2.url)).model_dump(mode="json")
+    assert list(shape) == ["connected", "message", "server", "user", "last_successful_connection", "checks"]
+    assert shape["server"] == {"version": dhis2.version.release, "name": "DHIS 2"}
+    assert list(shape["checks"][0]) == ["name", "ok", "message"]
+    assert json.loads(json.dumps(shape)) == shape
+
+
+@every_version
+def test_a_wrong_password_is_authentication_failed_and_asked_once(version: Version) -> None:
+    with StandIn(METADATA, version=version, users=(PUSHER,)) as dhis2:
+        report = report_of(document(dhis2.url), password=PASSWORD + "x")
+        assert len(dhis2.requests) == 1
+    assert not report.connected
+    assert report.message == "Authentication failed"
+    assert report.user == "pusher"
+    assert report.server is None
+    assert "make credentials" in message_of(report, "login")
+    assert "Last successful connection: none on record" in job.as_text(report)
+    assert PASSWORD not in report.model_dump_json()
+
+
+def test_a_disabled_account_is_told_as_one() -> None:
+    disabled = PUSHER.model_copy(update={"disabled": True})
+    with StandIn(METADATA, users=(disabled,)) as dhis2:
+        report = report_of(document(dhis2.url))
+    assert report.message == "Authentication failed: the account is disabled"
+
+
+@every_version
+def test_a_user_without_the_right_to_add_data_values_is_connected_all_the_same(version: Version) -> None:
+    reader = PUSHER.model_copy(update={"authorities": ()})
+    with StandIn(METADATA, version=version, users=(reader,)) as dhis2:
+        report = report_of(document(dhis2.url))
+    assert report.connected
+    assert went_wrong(report) == ["authority"]
+    assert "no right to add data values" in message_of(report, "authority")
+
+
+@every_version
+@pytest.mark.parametrize(
+    ("data_set_id", "scheme"), [("NOWHERE", "code"), ("abcdefghij1", "uid"), (DATA_SET.lower(), "code")]
+)
+def test_a_data_set_that_is_not_there_is_told(version: Version, data_set_id: str, scheme: str) -> None:
+    with StandIn(METADATA, version=version, users=(PUSHER,)) as dhis2:
+        report = report_of(document(dhis2.url, data_set_id=data_set_id, data_set_id_scheme=scheme))
+    assert report.connected
+    assert went_wrong(report) == ["data set"]
+    assert f"no data set whose {scheme} is {data_set_id}" in message_of(report, "data set")
+
+
+@every_version
+def test_a_data_set_is_found_by_uid_too(version: Version) -> None:
+    (uid,) = (data_set.id for data_set in METADATA.data_sets if data_set.code == DATA_SET)
+    with StandIn(METADATA, version=version, users=(PUSHER,)) as dhis2:
+        report = report_of(document(dhis2.url, data_set_id=uid, data_set_id_scheme="uid"))
+    assert went_wrong(report) == []
+
+
+def test_a_data_set_that_may_not_be_written_is_told() -> None:
+    closed = tuple(data_set.model_copy(update={"writers": ()}) for data_set in METADATA.data_sets)
+    metadata: Metadata = METADATA.model_copy(update={"data_sets": closed})
+    with StandIn(metadata, users=(PUSHER,)) as dhis2:
+        report = report_of(document(dhis2.url))
+    assert went_wrong(report) == ["data set"]
+    assert "may not enter data" in message_of(report, "data set")
+
+
+def test_settings_and_database_that_are_both_wrong_are_both_told() -> None:
+    report = report_of(document("ftp://nowhere", setup="none"), database=database_is_out_of_reach)
+    assert not report.connected
+    assert went_wrong(report) == ["settings", "database"]
+    assert report.message.startswith("Settings invalid. ")
+    assert "URL" in report.message
+    assert "Setup" in report.message
+    assert "db.example.org" in message_of(report, "database")
+    assert report.last_successful_connection is None
+
+
+def test_a_database_out_of_reach_does_not_hide_that_the_connection_works(dhis2: StandIn) -> None:
+    report = report_of(document(dhis2.url), database=database_is_out_of_reach)
+    assert report.connected
+    assert report.message == "Connection successful"
+    assert went_wrong(report) == ["database"]
+
+
+def test_credentials_that_are_not_filled_in_are_told_and_dhis2_is_not_asked(dhis2: StandIn) -> None:
+    def nothing_yet(_: Settings) -> Dhis2Credentials:
+        raise CredentialsError("The secret with DHIS2's credentials is not filled in yet.")
+
+    report = report_of(document(dhis2.url), read_credentials=nothing_yet)
+    assert report.message == "The secret with DHIS2's credentials is not filled in yet."
+    assert went_wrong(report) == ["credentials"]
+    assert dhis2.requests == []
+
+
+def test_missing_settings_are_told_in_the_words_of_who_looked_for_them() -> None:
+    def none_there() -> Settings:
+        raise SettingsError(["There are no settings yet: make settings."])
+
+    report = report_of("", read_settings=none_there)
+    assert report.message == "Settings invalid. There are no settings yet: make settings."
+
+
+def test_the_test_works_while_use_dhis2_is_off_and_says_so(dhis2: StandIn) -> None:
+    report = report_of(document(dhis2.url, use_dhis2=False))
+    assert report.connected
+    assert went_wrong(report) == []
+    assert "Use DHIS2 is off" in report.checks[0].message
+
+
+def test_an_address_is_tried_while_the_rest_of_the_settings_is_still_missing(dhis2: StandIn) -> None:
+    report = report_of(document(dhis2.url, use_dhis2=False, data_set_id=None, period_format=None))
+    assert report.connected
+    assert went_wrong(report) == ["settings"]
+    assert "Data set ID" in message_of(report, "settings")
+    assert "data set" not in [check.name for check in report.checks]
+
+
+def test_without_an_address_nothing_can_be_tried() -> None:
+    report = report_of(document(None, use_dhis2=False))
+    assert not report.connected
+    assert "URL" in report.message
+    assert [check.name for check in report.checks] == ["settings", "database"]
+
+
+def test_login_by_oauth2_is_told_as_not_supported_yet(dhis2: StandIn) -> None:
+    report = report_of(document(dhis2.url, basic_authentication=False))
+    assert "Basic authentication is off" in report.message
+    assert went_wrong(report) == ["credentials"]
+
+
+def test_an_address_where_nothing_listens_is_told_as_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    report = report_of(document(f"http://127.0.0.1:{port}"))
+    assert not report.connected
+    assert "refused the connection" in report.message
+    assert report.message == message_of(report, "login")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"kind": FaultKind.LOGIN_PAGE}, "no DHIS2 at"),
+        ({"kind": FaultKind.REDIRECT}, "Use https:// in URL"),
+        ({"kind": FaultKind.CUT}, "was cut"),
+        ({"kind": FaultKind.STATUS, "status": 503}, "not available just now"),
+    ],
+    ids=["page", "https", "cut", "starting"],
+)
+def test_every_other_cause_has_words_of_its_own(dhis2: StandIn, fault: dict[str, object], words: str) -> None:
+    dhis2.faults.next(times=None, **fault)  # type: ignore[arg-type] -- keywords of several types
+    report = report_of(document(dhis2.url))
+    assert not report.connected
+    assert words in report.message
+
+
+def test_a_fault_after_the_login_leaves_the_connection_and_the_other_checks(dhis2: StandIn) -> None:
+    dhis2.faults.next(FaultKind.STATUS, status=502, path="/api/system/info")
+    report = report_of(document(dhis2.url))
+    assert report.connected
+    assert report.server is None
+    assert went_wrong(report) == ["server"]
+
+
+def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn) -> None:
+    class Other:
+        def get(self, path: str, params: Mapping[str, str] | None = None) -> object:  # noqa: ARG002
+            return {"hello": "world"}
+
+    report = job.test_connection(
+        settings_reader=lambda: parse_settings(document(dhis2.url)),
+        credentials_reader=lambda _: Dhis2Credentials(username="pusher", password=SecretStr(PASSWORD)),
+        client_factory=lambda *_: Other(),
+        database_check=database_answers,
+        table=None,
+        calendar=CALENDAR,
+        clock=lambda: NOW,
+    )
+    assert not report.connected
+    assert "no DHIS2 at this address" in report.message
+
+
+def test_a_failed_test_shows_the_last_success_and_leaves_it(dhis2: StandIn, aws: Aws) -> None:
+    record_success(aws.table, dhis2.url, "pusher", NOW - timedelta(days=1))
+    report = report_of(document(dhis2.url), password="wrong", aws=aws)
+    assert report.last_successful_connection == YESTERDAY
+    assert report_of(document(dhis2.url), aws=aws).last_successful_connection == TODAY
+    assert report_of(document(dhis2.url), password="wrong", aws=aws).last_successful_connection == TODAY
+
+
+def test_a_table_that_cannot_be_used_is_a_check_of_its_own(dhis2: StandIn, aws: Aws) -> None:
+    aws.table.delete()
+    report = report_of(document(dhis2.url), aws=aws)
+    assert report.connected
+    assert report.last_successful_connection == TODAY
+    assert went_wrong(report) == ["last successful connection"]
+
+
+def test_the_text_for_a_terminal_tells_everything(dhis2: StandIn) -> None:
+    report = report_of(document(dhis2.url), database=database_is_out_of_reach)
+    lines = job.as_text(report).splitlines()
+    assert lines[0] == "Connection successful"
+    assert f"Server: DHIS 2, version {dhis2.version.release}" in lines
+    assert "User: pusher" in lines
+    assert f"Last successful connection: {TODAY}" in lines
+    assert "ok      login: DHIS2 lets pusher in." in lines
+    assert lines[-1] == "not ok  database: mSupply's database at db.example.org does not answer."
+
+
+def test_colours_are_shown_only_where_they_are_asked_for(dhis2: StandIn) -> None:
+    good = report_of(document(dhis2.url), database=database_is_out_of_reach)
+    bad = report_of(document(dhis2.url), password="wrong")
+    assert "\x1b" not in job.as_text(good) + bad.model_dump_json()
+    assert job.as_text(good, colour=True).startswith("\x1b[32mConnection successful\x1b[0m\n")
+    assert job.as_text(bad, colour=True).startswith("\x1b[31mAuthentication failed\x1b[0m\n")
+    assert re.sub(r"\x1b\[\d+m", "", job.as_text(good, colour=True)) == job.as_text(good)
