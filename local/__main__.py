@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from getpass import getpass
@@ -20,17 +20,15 @@ from msupply_dhis2.compute import (
     ComputeResult,
     OrgUnitValues,
     Status,
-    Tally,
+    Track,
     check_database,
     compute,
-    make_plan,
-    rows_asked_for,
-    values_of_org_units,
 )
 from msupply_dhis2.credentials import Dhis2Credentials, parse_database_address, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import Dhis2TransientError, EventError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
+from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.push import Counts, push
 from msupply_dhis2.settings import Settings, parse_settings
@@ -163,25 +161,41 @@ def _progress(org_units: Iterable[OrgUnitValues], number: int) -> Iterable[OrgUn
 
 def _preview(job: _Job) -> int:
     settings = job.settings()
-    settings.require_complete()
-    event = job.event(default_basis=BasisChoice.AS_IN_SETTINGS)
-    rows = rows_asked_for(event, settings)
-    tally = Tally()
-    values = []
-    if rows:
-        with job.open_database(settings) as source:
-            plan = make_plan(
-                event, rows, settings=settings, as_of=job.as_of(event), calendar=job.calendar, source=source
-            )
-            for org_unit in _progress(values_of_org_units(source, plan, tally), len(plan.scope.org_units)):
-                values.extend(org_unit.values)
-            notes = (*plan.left_out, *plan.warnings, *source.warnings())
-        _say(notes)
+    event = job.event(default_basis=BasisChoice.AS_IN_SETTINGS).model_copy(update={"dry_run": True})
+    values: list[DataValue] = []
+
+    def keep(org_units: Iterable[OrgUnitValues], number: int) -> Iterator[OrgUnitValues]:
+        for org_unit in _progress(org_units, number):
+            values.extend(org_unit.values)
+            yield org_unit
+
+    result = _computed(job, event, settings, send=_send_nothing, watch=keep)
     write_rows(
         PREVIEW_COLUMNS, ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in values), job.form
     )
-    _messages.print(f"{len(values):,} values. Nothing was sent.")
+    _messages.print(result.message)
     return 0
+
+
+def _send_nothing(batch: Batch) -> None:
+    raise AssertionError(f"a dry run was about to send {batch.batch_id}")
+
+
+def _computed(
+    job: _Job, event: ComputeEvent, settings: Settings, *, send: Callable[[Batch], None], watch: Track
+) -> ComputeResult:
+    result = compute(
+        event,
+        settings=settings,
+        as_of=job.as_of(event),
+        calendar=job.calendar,
+        open_database=lambda: job.open_database(settings),
+        send=send,
+        track=watch,
+    )
+    for note in (*result.left_out, *result.warnings):
+        _messages.print(note, style="yellow")
+    return result
 
 
 def _push(job: _Job) -> int:
@@ -199,16 +213,7 @@ def _push(job: _Job) -> int:
             else:
                 total += counts
 
-        result = compute(
-            event,
-            settings=settings,
-            as_of=job.as_of(event),
-            calendar=job.calendar,
-            open_database=lambda: job.open_database(settings),
-            send=send,
-            track=_progress,
-        )
-    _say((*result.left_out, *result.warnings))
+        result = _computed(job, event, settings, send=send, watch=_progress)
     _write_counts(result, total, given_up, job.form)
     well = result.status is not Status.SENT or result.values == total.stored + total.unchanged
     return 0 if well else 1
@@ -271,11 +276,6 @@ def _test_connection(job: _Job) -> int:
     else:
         sys.stdout.write(as_text(report, colour=sys.stdout.isatty()) + "\n")
     return 0 if report.connected else 1
-
-
-def _say(notes: Iterable[str]) -> None:
-    for note in notes:
-        _messages.print(note, style="yellow")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,11 @@ def value(
 def matrix(org_units: int, data_elements: int, combos: int | None = None) -> list[list[DataValue]]:
     every_combo: Sequence[int | None] = [None] if combos is None else range(combos)
     return [
-        [value(org_unit, data_element, combo=combo) for data_element in range(data_elements) for combo in every_combo]
+        [
+            value(org_unit, data_element, combo=combo)
+            for data_element in range(data_elements)
+            for combo in every_combo
+        ]
         for org_unit in range(org_units)
     ]
 
@@ -68,7 +72,10 @@ def sparse_matrices(draw: st.DrawFn) -> list[list[DataValue]]:
     cells = draw(
         st.lists(
             st.tuples(
-                st.integers(0, 12), st.integers(0, 12), st.sampled_from(list(Scheme)), st.none() | st.integers(0, 3)
+                st.integers(0, 12),
+                st.integers(0, 12),
+                st.sampled_from(list(Scheme)),
+                st.none() | st.integers(0, 3),
             ),
             unique_by=lambda cell: (cell[0], cell[1], cell[3]),
             max_size=80,
@@ -80,7 +87,12 @@ def sparse_matrices(draw: st.DrawFn) -> list[list[DataValue]]:
     return list(org_units.values())
 
 
-@given(values=sparse_matrices(), limit=st.integers(1, 30), per_cell=st.integers(1, 5), room=st.integers(2000, 9000))
+@given(
+    values=sparse_matrices(),
+    limit=st.integers(1, 30),
+    per_cell=st.integers(1, 5),
+    room=st.integers(2000, 9000),
+)
 def test_every_value_is_in_exactly_one_payload_and_no_payload_is_too_large(
     values: list[list[DataValue]], limit: int, per_cell: int, room: int
 ) -> None:
@@ -102,7 +114,9 @@ def test_the_same_values_make_the_same_batches(values: list[list[DataValue]], li
 
     def batches() -> list[str]:
         payloads = cut(values, maximum_values=limit)
-        return [encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded() for payload in payloads]
+        return [
+            encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded() for payload in payloads
+        ]
 
     assert batches() == batches()
 
@@ -140,7 +154,9 @@ def test_another_run_or_another_value_is_another_batch(settings: Settings) -> No
 
 def test_a_message_of_the_largest_payload_setting_stays_below_the_queue_s_limit(settings: Settings) -> None:
     payloads = list(cut(matrix(100, 200), maximum_values=20_000))
-    sizes = [len(encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded()) for payload in payloads]
+    sizes = [
+        len(encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded()) for payload in payloads
+    ]
     assert max(sizes) <= MAXIMUM_MESSAGE_BYTES + 600
     assert sum(map(len, payloads)) == 20_000
 

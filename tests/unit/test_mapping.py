@@ -98,7 +98,9 @@ def test_items_with_the_same_reference_are_one_group_and_items_without_one_are_n
     assert unmapped == ()
 
 
-def test_with_category_option_combos_the_reference_is_the_data_element_and_the_combo_tells_the_metric() -> None:
+def test_with_category_option_combos_the_reference_is_the_data_element_and_the_combo_tells_the_metric() -> (
+    None
+):
     group = ItemGroup("368c74bf", (item("Amoxicillin", universal_code="368c74bf"),))
     values = mapped(
         combo_settings(),
@@ -223,14 +225,18 @@ def test_two_items_that_claim_one_data_element_are_both_left_out_and_named() -> 
         value
         for group in groups
         for value in mapped(
-            of, history(OrgUnit("OU_KAMO", (KAMO,)), group), {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}}
+            of,
+            history(OrgUnit("OU_KAMO", (KAMO,)), group),
+            {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}},
         )
     ]
     kept, conflicts = without_conflicts(values)
     assert kept == []
     (conflict,) = conflicts
     sentence = conflict.sentence(org_units=1)
-    assert "Amoxicillin (stock on hand) and Ampicillin (stock on hand) claim the same data element" in sentence
+    assert (
+        "Amoxicillin (stock on hand) and Ampicillin (stock on hand) claim the same data element" in sentence
+    )
     assert "'SOH_AMOX' (in 1 org unit): neither was sent" in sentence
 
 

@@ -183,7 +183,8 @@ def run_id(event: ComputeEvent, as_of: datetime) -> str:
     """
     moment = as_of.astimezone(UTC)
     content = json.dumps(
-        [moment.isoformat(), event.model_dump(mode="json", exclude={"scheduled_time", "as_of"})], sort_keys=True
+        [moment.isoformat(), event.model_dump(mode="json", exclude={"scheduled_time", "as_of"})],
+        sort_keys=True,
     )
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return f"{moment:%Y%m%dT%H%M%SZ}-{event.started_by}-{digest}"

@@ -41,5 +41,7 @@ def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
     )["Attributes"]
     arrived = item["arrived"]
     if not isinstance(arrived, str):
-        raise ConfigurationError(f"The table's row invocation#{request_id} is damaged. Delete it and try again.")
+        raise ConfigurationError(
+            f"The table's row invocation#{request_id} is damaged. Delete it and try again."
+        )
     return datetime.fromisoformat(arrived)

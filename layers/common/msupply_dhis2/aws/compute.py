@@ -46,6 +46,7 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
         if isinstance(event, Mapping) and "interval" in event:
             raise
         return _as_json(ComputeResult(status=Status.FAILED, message=str(error)))
+    metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=0)
     _report(result, logger, metrics)
     return _as_json(result)
 

@@ -49,6 +49,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
             '{"manual": true}; to send dead letters again, redrive the dead-letter queue.'
         )
         logger.error(message)
+        metrics.add_metric(name="EventsNotUnderstood", unit=MetricUnit.Count, value=1)
         raise EventError(message)
     push_messages = _PushMessages(PushEnvironment.read(), logger, metrics)
     # A batch of one is the rule: failing as a whole would make each message that is tried again an error of
@@ -180,7 +181,7 @@ def _client(login: str, settings: Settings, credentials: Dhis2Credentials) -> Dh
     return _clients[login]
 
 
-class RefusedLogins:
+class _RefusedLogins:
     """What DHIS2 refused lately: the messages that wait must not try it again one by one.
 
     DHIS2 can lock an account for 15 minutes after four failures.
@@ -206,5 +207,15 @@ class RefusedLogins:
             )
         del self._until[login]
 
+    def clear(self) -> None:
+        """Forget every refusal."""
+        self._until.clear()
 
-_refused = RefusedLogins()
+
+_refused = _RefusedLogins()
+
+
+def forget_logins() -> None:
+    """Forget sessions and refusals, as a cold start does."""
+    _clients.clear()
+    _refused.clear()

@@ -1,0 +1,105 @@
+"""What several tests share: AWS on 127.0.0.1, and settings for each setup of the DHIS2 tab."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from msupply_dhis2.aws import clients
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+    from mypy_boto3_ssm import SSMClient
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The parts of a stack that the functions touch, on moto, with their environment variables set."""
+
+    ssm: "SSMClient"
+    secretsmanager: "SecretsManagerClient"
+    sqs: "SQSClient"
+    table: "Table"
+    queue_url: str
+    dead_letter_queue_url: str
+
+    def put_settings(self, document: str) -> None:
+        self.ssm.put_parameter(Name="/stack/settings", Type="String", Value=document, Overwrite=True)
+
+    def put_dhis2_credentials(self, username: str, password: str) -> None:
+        content = json.dumps({"username": username, "password": password})
+        self.secretsmanager.put_secret_value(SecretId="stack/dhis2", SecretString=content)
+
+    def put_database_address(self, address: str) -> None:
+        self.secretsmanager.put_secret_value(SecretId="stack/database", SecretString=address)
+
+    def messages(self, queue_url: str | None = None) -> list["MessageTypeDef"]:
+        """Take every message out of a queue (that of the batches unless another is named)."""
+        taken: list[MessageTypeDef] = []
+        while True:
+            answer = self.sqs.receive_message(
+                QueueUrl=queue_url or self.queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+            )
+            if not answer.get("Messages"):
+                return taken
+            taken += answer["Messages"]
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """AWS as a deployment leaves it: secrets without a value, no settings yet."""
+    environment = {
+        "AWS_ENDPOINT_URL": moto_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        # Powertools keeps a logger, with the standard output of its time, for each service name.
+        "POWERTOOLS_SERVICE_NAME": f"test-{uuid4()}",
+        "POWERTOOLS_METRICS_NAMESPACE": "msupply-dhis2",
+        "SETTINGS_PARAMETER": "/stack/settings",
+        "DHIS2_SECRET": "stack/dhis2",
+        "DATABASE_SECRET": "stack/database",
+        "TABLE_NAME": "stack",
+        "TIMEZONE": "Pacific/Auckland",
+        "PUSH_LOG_GROUP": "/stack/push",
+        "STACK_NAME": "stack",
+        "COMPUTE_FUNCTION": "stack-compute",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for client in (clients.ssm, clients.secretsmanager, clients.sqs, clients.lambda_, clients.table):
+        client.cache_clear()
+    secretsmanager = boto3.client("secretsmanager")
+    for secret in ("stack/dhis2", "stack/database"):
+        secretsmanager.create_secret(Name=secret)
+    sqs = boto3.client("sqs")
+    queue_url = sqs.create_queue(QueueName="stack-batches")["QueueUrl"]
+    dead_letter_queue_url = sqs.create_queue(QueueName="stack-failed-batches")["QueueUrl"]
+    monkeypatch.setenv("QUEUE_URL", queue_url)
+    monkeypatch.setenv("DEAD_LETTER_QUEUE_URL", dead_letter_queue_url)
+    table = boto3.resource("dynamodb").create_table(
+        TableName="stack",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    yield Aws(boto3.client("ssm"), secretsmanager, sqs, table, queue_url, dead_letter_queue_url)
+    requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
