@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from local.dhis2.answers import (
     Answer,
@@ -37,7 +37,7 @@ class FaultKind(StrEnum):
     TOO_LARGE = "too_large"
     """413 for a body of more than ``size`` bytes, as a proxy does; smaller ones pass and do not use it up."""
     TRANSIENT_CONFLICT = "transient_conflict"
-    """409 "The import process failed:" with zero counts and no conflicts (DHIS2.md, fact 3)."""
+    """409 "The import process failed:", zero counts, no conflicts (DHIS2.md, fact 3); from 2.43 a 500."""
     REDIRECT = "redirect"
     """``status`` (301 by default) to ``location``, or to the same address with https."""
 
@@ -59,7 +59,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: FaultKind
-    times: int | None = 1
+    times: PositiveInt | None = 1
     path: str | None = None
     method: str | None = None
     after_import: bool = False

@@ -1,11 +1,17 @@
 """The ``fields`` and ``filter`` parameters of DHIS2's lists, and what they apply to."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 type View = Mapping[str, Callable[[], Any]]
 """The fields of one object, each worked out only when asked for."""
+
+
+class Embedded(dict[str, Callable[[], Any]]):
+    """A view of an object that has no page of its own: shown whole where none of its fields are named."""
+
 
 type FieldTree = dict[str, FieldTree]
 """The fields to show; each with those of the object behind it, none for its id alone."""
@@ -45,7 +51,7 @@ def render(view: View, tree: FieldTree) -> dict[str, Any]:
 
 def _render_value(value: Any, tree: FieldTree) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, Mapping):
-        return render(value, tree or ({"id": {}} if "id" in value else {"*": {}}))
+        return render(value, tree or {"*" if isinstance(value, Embedded) else "id": {}})
     if isinstance(value, list):
         return [_render_value(element, tree) for element in value]
     return value
@@ -76,10 +82,17 @@ class Filter:
             case "in":
                 return value in self.value.strip("[]").split(",")
             case "like":
-                return self.value in value
+                return self._pattern.search(value) is not None
             case "ilike":
-                return self.value.lower() in value.lower()
+                return self._pattern.search(value.upper()) is not None
         return False
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        """Return the value as the database's LIKE takes it: ``_`` is any character, ``%`` any text."""
+        wildcards = {"_": ".", "%": ".*"}
+        text = self.value.upper() if self.operator == "ilike" else self.value
+        return re.compile("".join(wildcards.get(character) or re.escape(character) for character in text))
 
 
 def _values_at(things: Sequence[Any], path: Sequence[str]) -> list[str]:

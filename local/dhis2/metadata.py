@@ -8,7 +8,9 @@ from functools import cached_property
 from string import ascii_letters, digits
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+
+from local.dhis2.periods import PERIOD_TYPES
 
 DEFAULT_CATEGORY_COMBO_ID = "bjDvmb4bfuf"
 DEFAULT_OPTION_COMBO_ID = "HllvX50cXC0"
@@ -145,6 +147,13 @@ class DataSet(_Model):
     data_element_ids: tuple[str, ...] = ()
     org_unit_ids: tuple[str, ...] = ()
     writers: tuple[str, ...] | None = None
+
+    @field_validator("period_type")
+    @classmethod
+    def _known_period_type(cls, period_type: str) -> str:
+        if period_type not in PERIOD_TYPES:
+            raise ValueError(f"{period_type} is none of {', '.join(PERIOD_TYPES)}")
+        return period_type
 
     def may_be_written_by(self, user: "User") -> bool:
         """Whether the user has data write access to it."""

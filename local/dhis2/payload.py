@@ -90,7 +90,11 @@ def read_push(content: bytes, query: Mapping[str, str], version: Version, *, bar
     if not isinstance(body, dict):
         if not version.imports_by_group:
             raise UnreadableBodyError(
-                _failure(version, "Cannot deserialize value from Array value", bare=bare)
+                _failure(
+                    version,
+                    "com.fasterxml.jackson.databind.exc.MismatchedInputException: no object",
+                    bare=bare,
+                )
             )
         body = {}
     rows = body.get("dataValues") or []

@@ -175,3 +175,6 @@ _MAKERS: dict[str, Callable[[date], Period]] = {
     "FinancialOct": lambda day: _year_holding(day, "Oct"),
     "FinancialNov": lambda day: _year_holding(day, "Nov"),
 }
+
+PERIOD_TYPES = tuple(_MAKERS)
+"""The period types that a data set can have."""

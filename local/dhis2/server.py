@@ -222,7 +222,7 @@ class StandIn:
         faults = self.faults.take(call.method, call.path, len(call.body))
         carried_out: Outcome | None = None
         for fault in faults:
-            if fault.after_import:
+            if fault.after_import and carried_out is None:
                 carried_out = self._api.carry_out(call)
             if fault.kind is FaultKind.DELAY:
                 self._stopping.wait(fault.seconds)

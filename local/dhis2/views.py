@@ -2,12 +2,13 @@
 
 from datetime import date
 
-from local.dhis2.fields import View
+from local.dhis2.fields import Embedded, View
 from local.dhis2.metadata import (
     CategoryCombo,
     CategoryOption,
     CategoryOptionCombo,
     DataElement,
+    DataInputPeriod,
     DataSet,
     Metadata,
     OrgUnit,
@@ -89,20 +90,10 @@ class Views:
                 else data_set.expiry_days
             ),
             "dataInputPeriods": lambda: [
-                {
-                    "period": lambda iso=period.period: self._period(iso),
-                    "openingDate": lambda day=period.opening_date: _instant(day),
-                    "closingDate": lambda day=period.closing_date: _instant(day),
-                }
-                for period in data_set.data_input_periods
+                self._input_period(period) for period in data_set.data_input_periods
             ],
             "categoryCombo": lambda: self.category_combo(metadata.combo_of(data_set)),
-            "access": lambda: {
-                "data": lambda: {
-                    "read": lambda: True,
-                    "write": lambda: data_set.may_be_written_by(self._user),
-                }
-            },
+            "access": lambda: Embedded(data=lambda: self._data_access(data_set)),
             "dataSetElements": lambda: [
                 {"dataElement": lambda element=element: self.data_element(element)}
                 for element_id in data_set.data_element_ids
@@ -115,9 +106,19 @@ class Views:
             ],
         }
 
-    def _period(self, iso: str) -> View:
-        view: View = {"id": lambda: iso}
-        return view if self._version.is_at_least(Version.V2_43) else {**view, "name": lambda: iso}
+    def _input_period(self, period: DataInputPeriod) -> View:
+        """Return the fields of a data input period; from 2.43 its period has no name."""
+        named = Embedded(id=lambda: period.period)
+        if not self._version.is_at_least(Version.V2_43):
+            named["name"] = lambda: period.period
+        return Embedded(
+            period=lambda: named,
+            openingDate=lambda: _instant(period.opening_date),
+            closingDate=lambda: _instant(period.closing_date),
+        )
+
+    def _data_access(self, data_set: DataSet) -> View:
+        return Embedded(read=lambda: True, write=lambda: data_set.may_be_written_by(self._user))
 
     def me(self) -> View:
         """Return the fields of the user who asks."""
@@ -143,7 +144,7 @@ class Views:
             ],
             "userGroups": list,
             "programs": list,
-            "settings": lambda: {"keyUiLocale": lambda: "en", "keyDbLocale": lambda: "en"},
+            "settings": lambda: Embedded(keyUiLocale=lambda: "en", keyDbLocale=lambda: "en"),
         }
 
 

@@ -14,6 +14,7 @@ from local.dhis2.answers import (
     Answer,
     container_error,
     json_answer,
+    login_page,
     message,
     not_found,
     page,
@@ -76,6 +77,9 @@ class WebApi:
             if self.version.runs_on_tomcat:
                 return Outcome(page(400, "HTTP Status 400 – Bad Request", "Request header is too large"))  # noqa: RUF001 - Tomcat's dash
             return Outcome(page(414, "Bad Message 414", "reason: URI Too Long"))
+        page_to_log_in = self._login_page(call)
+        if page_to_log_in is not None:
+            return Outcome(page_to_log_in)
         misplaced = self._misplaced(call)
         if misplaced is not None and not self.version.runs_on_tomcat:
             return Outcome(misplaced)
@@ -113,6 +117,22 @@ class WebApi:
         return self.version.login_page if self.version.is_at_least(Version.V2_41) else "/index.html"
 
     # Who: the login
+
+    def _login_page(self, call: Call) -> Answer | None:
+        """Answer for the page that one is sent to without a login.
+
+        From 2.42 it is an app; the recorded servers had none installed, and a client must take what they say
+        for no page as well as a page for no data.
+        """
+        version = self.version
+        path = call.path.removeprefix(self.base_path)
+        if version is Version.V2_43 and path == Version.V2_42.login_page:
+            return redirect(f"{self.base_path}{version.login_page}", 301)
+        if path != version.login_page:
+            return None
+        if version is Version.V2_43:
+            return message(404, "App 'login' not found.")
+        return not_found(version, path, dispatched=False) if version.runs_on_tomcat else login_page()
 
     def _user_of(self, call: Call) -> User | Answer | None:
         """Return who calls; the answer where the credentials are wrong; ``None`` where there are none.
@@ -206,7 +226,9 @@ class WebApi:
     def _clock(self) -> datetime:
         if self.now is None:
             return datetime.now(UTC).replace(tzinfo=None)
-        return self.now if isinstance(self.now, datetime) else datetime.combine(self.now, time())
+        if not isinstance(self.now, datetime):
+            return datetime.combine(self.now, time())
+        return self.now.astimezone(UTC).replace(tzinfo=None) if self.now.tzinfo else self.now
 
     def _push(self, call: Call, server: Server, *, bare: bool) -> Outcome:
         """Answer ``POST /api/dataValueSets``; one import at a time."""
