@@ -345,6 +345,17 @@ def test_a_push_is_sent_as_ascii_json() -> None:
     assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, {"a": 1}, "application/json")
 
 
+def test_an_answer_does_not_hold_the_cookie_of_the_session() -> None:
+    fine = (200, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=one; Path=/"}, b"{}")
+    with scripted(fine) as script, client_of(script.url) as client:
+        assert "JSESSIONID" not in repr(client.post_data_values(body_of("KAMO"), SCHEMES))
+
+
+def test_a_redirect_to_what_is_no_address_is_no_answer() -> None:
+    with scripted((302, {"Location": "http://[nowhere"}, b"")) as script, client_of(script.url) as client:
+        assert "not what DHIS2 answers" in str(failure(lambda: client.get("/api/me")))
+
+
 def test_the_cookie_is_sent_with_the_login_and_dropped_where_a_redirect_appears() -> None:
     login = (302, {"Location": "/dhis-web-login/", "Set-Cookie": "JSESSIONID=other; Path=/"}, b"")
     fine = (200, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=one; Path=/"}, b"{}")

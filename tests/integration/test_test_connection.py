@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import FaultKind, Metadata, StandIn, User, Version, stock_metadata
+from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, Version, stock_metadata
 from msupply_dhis2 import test_connection as job
 from msupply_dhis2.connections import record_success
 from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
@@ -264,15 +264,15 @@ def test_an_address_where_nothing_listens_is_told_as_refused() -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"kind": FaultKind.LOGIN_PAGE}, "no DHIS2 at"),
-        ({"kind": FaultKind.REDIRECT}, "Use https:// in URL"),
-        ({"kind": FaultKind.CUT}, "was cut"),
-        ({"kind": FaultKind.STATUS, "status": 503}, "not available just now"),
+        (Fault(kind=FaultKind.LOGIN_PAGE, times=None), "no DHIS2 at"),
+        (Fault(kind=FaultKind.REDIRECT, times=None), "Use https:// in URL"),
+        (Fault(kind=FaultKind.CUT, times=None), "was cut"),
+        (Fault(kind=FaultKind.STATUS, status=503, times=None), "not available just now"),
     ],
     ids=["page", "https", "cut", "starting"],
 )
-def test_every_other_cause_has_words_of_its_own(dhis2: StandIn, fault: dict[str, object], words: str) -> None:
-    dhis2.faults.next(times=None, **fault)  # type: ignore[arg-type] -- keywords of several types
+def test_every_other_cause_has_words_of_its_own(dhis2: StandIn, fault: Fault, words: str) -> None:
+    dhis2.faults.plan(fault)
     report = report_of(document(dhis2.url))
     assert not report.connected
     assert words in report.message

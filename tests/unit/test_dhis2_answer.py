@@ -146,6 +146,15 @@ def test_an_abort_that_names_a_value_that_was_not_sent_refuses_every_value() -> 
     assert counts_of(outcome) == (0, 0, 2, 0)
 
 
+def test_a_reason_that_names_very_many_things_is_cut_short() -> None:
+    conflict = group_conflict("E8022", "not usable with org unit(s): " + "abcdefghij1, " * 1000, 0, 1)
+    outcome = read_answer(
+        in_message(summary("ERROR", (0, 0, 0, 0), [conflict], [0, 1], description=None), 409), 2
+    )
+    assert len(outcome.rejected[0].text) < 1100
+    assert outcome.rejected[0].text.endswith("…")
+
+
 def test_from_2_43_a_reason_for_a_whole_group_says_that_it_is_one() -> None:
     conflict = group_conflict("E8021", "Data set DS not usable with period(s): `[20260105]`", 0, 1, 2)
     outcome = read_answer(
@@ -222,7 +231,8 @@ anything: st.SearchStrategy[object] = st.sampled_from([None, "x", "", 1.5, -3, 1
 conflict_bodies = st.fixed_dictionaries(
     {},
     optional={
-        "value": st.sampled_from(["Value #1 wrong", "Value #99 wrong", "wrong"]) | anything,
+        "value": st.sampled_from(["Value #1 wrong", "Value #99 wrong", f"Value #{'9' * 5000} wrong", "wrong"])
+        | anything,
         "errorCode": st.sampled_from(["E7610", "E8103", "E8021"]) | anything,
         "indexes": st.lists(small, max_size=5) | anything,
         "property": st.just("orgUnit"),

@@ -25,8 +25,10 @@ from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK, NO_REASON
 from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
 
-_NUMBERED = re.compile(r"Value #(\d+)\b")
+_NUMBERED = re.compile(r"Value #(\d{1,9})\b")
 _DESCRIPTION_LIMIT = 300
+_TEXT_LIMIT = 1000
+"""Characters: from 2.43 one reason may name a thousand org units, and stands for a thousand values."""
 
 
 class Extent(StrEnum):
@@ -242,6 +244,8 @@ def _indexes(value: object, sent: int) -> frozenset[int]:
 
 def _conflict(conflict: Mapping[str, object], sent: int) -> _Conflict:
     text = str(conflict.get("value") or "DHIS2 gave no words for it")
+    if len(text) > _TEXT_LIMIT:
+        text = f"{text[:_TEXT_LIMIT]}…"
     code = str(conflict.get("errorCode") or NO_REASON)
     rows = _indexes(conflict.get("indexes"), sent)
     aborts = not rows and conflict.get("indexes") == [-1]

@@ -50,7 +50,6 @@ _FAULT_BY_STATUS = {
     504: ConnectionFault.GATEWAY_TIMED_OUT,
 }
 
-
 _AUTHENTICATION = {
     ConnectionFault.AUTHENTICATION,
     ConnectionFault.ACCOUNT_DISABLED,
@@ -71,6 +70,7 @@ _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], .
     ((urllib3.exceptions.DecodeError, http.client.HTTPException), ConnectionFault.NOT_JSON),
     ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), ConnectionFault.BAD_ADDRESS),
     ((requests.exceptions.MissingSchema,), ConnectionFault.BAD_ADDRESS),
+    ((ValueError,), ConnectionFault.NOT_JSON),
 )
 
 
@@ -83,7 +83,7 @@ class Answer:
     status
         The HTTP status: 409 may be partial success.
     headers
-        The headers of the answer.
+        The headers of the answer, but for the session's cookie.
     body
         The body, parsed from JSON.
     """
@@ -206,7 +206,9 @@ class Dhis2Client:
         response = self._call("POST", "/api/dataValueSets", params, content)
         if not response.ok and response.status_code != _CONFLICT:
             raise self._refusal(response)
-        return Answer(response.status_code, dict(response.headers), self._json(response))
+        # The session's cookie is as good as a password for a while, and an answer may be logged.
+        headers = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
+        return Answer(response.status_code, headers, self._json(response))
 
     @property
     def _shown_url(self) -> str:
@@ -242,7 +244,8 @@ class Dhis2Client:
                 timeout=(self._connect_timeout, self._read_timeout),
                 allow_redirects=False,
             )
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            # A ValueError: requests looks where a redirect leads even if it does not follow it.
             fault = _fault(error)
         # Outside the except clause, so that the error has no context: a request of requests holds the login.
         raise self._error(fault)
