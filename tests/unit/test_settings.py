@@ -692,6 +692,8 @@ def test_the_committed_schema_is_the_models() -> None:
 def test_the_sample_fits_model_and_schema_and_shows_all_twelve_metrics() -> None:
     text = (PROJECT / "settings.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=settings.schema.json\n")
+    # As it is, with its comments, `aws ssm put-parameter` takes it.
+    assert len(text.encode()) <= 4096
     settings = parse_settings(text)
     assert {only.metric for only in settings.active_rows} == set(Metric)
     assert settings.setup is Setup.CATEGORY_OPTION_COMBO
