@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date
 from functools import cached_property
 from string import ascii_letters, digits
-from typing import Protocol
+from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 
@@ -218,6 +218,13 @@ class Metadata(_Model):
     category_combos: tuple[CategoryCombo, ...] = (DEFAULT_CATEGORY_COMBO,)
     data_elements: tuple[DataElement, ...] = ()
     data_sets: tuple[DataSet, ...] = ()
+
+    def __copy__(self) -> Self:
+        # A changed copy (model_copy) must not inherit the indexes of what it was copied from.
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
     @cached_property
     def org_unit(self) -> Index[OrgUnit]:

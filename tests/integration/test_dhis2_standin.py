@@ -1,0 +1,631 @@
+"""How the stand-in behaves, version by version, over HTTP."""
+
+import gzip
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from pydantic import SecretStr
+
+from local.dhis2 import ADMIN, FaultKind, StandIn, User, Version, stock_metadata, uid
+from local.dhis2.metadata import DataInputPeriod, Metadata
+
+ROWS = [Version.V2_37, Version.V2_40, Version.V2_41, Version.V2_42]
+CODES = {"dataElementIdScheme": "CODE", "orgUnitIdScheme": "CODE", "dataSetIdScheme": "CODE"}
+COMBO_CODES = {**CODES, "categoryOptionComboIdScheme": "CODE"}
+STRICT = {
+    f"strict{what}": "true"
+    for what in (
+        "Periods",
+        "DataElements",
+        "CategoryOptionCombos",
+        "AttributeOptionCombos",
+        "OrganisationUnits",
+    )
+}
+METADATA = stock_metadata(
+    [("OPUA", "Opua"), ("KAMO", "Kamo")],
+    [("aspirin", "Aspirin"), ("ors", "ORS sachets")],
+    ["stock_on_hand", "stocked_out"],
+    zero_is_significant=False,
+)
+TODAY = date(2026, 3, 10)
+USERS = (
+    ADMIN,
+    User(username="pusher", password=SecretStr("right"), authorities=("F_DATAVALUE_ADD",)),
+    User(username="reader", password=SecretStr("right"), authorities=()),
+    User(username="elsewhere", password=SecretStr("right"), authorities=("F_DATAVALUE_ADD",)),
+    User(username="gone", password=SecretStr("right"), disabled=True),
+    User(
+        username="opua",
+        password=SecretStr("right"),
+        authorities=("F_DATAVALUE_ADD",),
+        org_unit_ids=(uid("organisationUnit", "OPUA"),),
+    ),
+)
+
+
+def restricted(metadata: Metadata) -> Metadata:
+    """Return the metadata with data sets that the user "elsewhere" may not write."""
+    writers = ("pusher", "opua", "reader")
+    return changed(metadata, writers=writers)
+
+
+def changed(metadata: Metadata, **changes: object) -> Metadata:
+    data_sets = tuple(data_set.model_copy(update=changes) for data_set in metadata.data_sets)
+    return metadata.model_copy(update={"data_sets": data_sets})
+
+
+def stand_in(version: Version, metadata: Metadata = METADATA) -> StandIn:
+    return StandIn(restricted(metadata), version=version, users=USERS, now=TODAY)
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as opened:
+        opened.auth = ("pusher", "right")
+        yield opened
+
+
+def row(
+    data_element: str, value: object, *, org_unit: str = "OPUA", period: str = "202602", **more: object
+) -> dict[str, object]:
+    return {"dataElement": data_element, "orgUnit": org_unit, "period": period, "value": value, **more}
+
+
+def push(
+    dhis2: StandIn,
+    session: requests.Session,
+    *rows: dict[str, object],
+    data_set: str | None = "STOCK_PER_ITEM",
+    query: dict[str, str] = CODES,
+) -> requests.Response:
+    body: dict[str, object] = {"dataValues": list(rows)}
+    if data_set is not None:
+        body["dataSet"] = data_set
+    return session.post(
+        f"{dhis2.url}/api/dataValueSets", params=query, json=body, allow_redirects=False, timeout=10
+    )
+
+
+def summary(response: requests.Response) -> dict[str, Any]:
+    body: dict[str, Any] = response.json()
+    found: dict[str, Any] = body.get("response", body)
+    return found
+
+
+def counts(response: requests.Response) -> tuple[int, int, int, int]:
+    found = summary(response)["importCount"]
+    return found["imported"], found["updated"], found["ignored"], found["deleted"]
+
+
+def errors(response: requests.Response) -> list[tuple[str, list[int] | None]]:
+    return [(conflict["errorCode"], conflict.get("indexes")) for conflict in summary(response)["conflicts"]]
+
+
+# Pushing
+
+
+@pytest.mark.parametrize("version", ROWS)
+def test_up_to_2_42_a_wrong_row_is_skipped_and_the_others_are_stored(
+    version: Version, session: requests.Session
+) -> None:
+    with stand_in(version) as dhis2:
+        answer = push(
+            dhis2,
+            session,
+            row("SOH_aspirin", "5"),
+            row("SOH_nothing", "1"),
+            row("SOH_ors", "many"),
+            row("SOH_ors", "2"),
+        )
+        assert errors(answer) == [("E7610", [1]), ("E7619", [2])]
+        assert counts(answer) == (2, 0, 2, 0)
+        assert dhis2.value("SOH_aspirin", "OPUA", "202602") == "5"
+        assert dhis2.value("SOH_ors", "OPUA", "202602") == "2"
+
+
+def test_on_2_43_one_unknown_identifier_stops_everything(session: requests.Session) -> None:
+    with stand_in(Version.V2_43) as dhis2:
+        answer = push(dhis2, session, row("SOH_aspirin", "5"), row("SOH_nothing", "1"))
+        assert answer.status_code == 409
+        assert errors(answer) == [("E8103", [-1])]
+        assert summary(answer)["conflicts"][0]["value"] == "Value #1 data element not found: `SOH_nothing`"
+        assert counts(answer) == (0, 0, 0, 0)
+        assert len(dhis2.values) == 0
+
+
+def test_on_2_43_one_wrong_org_unit_rejects_all_rows_but_a_wrong_value_only_its_own(
+    session: requests.Session,
+) -> None:
+    with stand_in(Version.V2_43) as dhis2:
+        rejected = push(dhis2, session, row("SOH_aspirin", "5"), row("SOH_aspirin", "5", org_unit="COUNTRY"))
+        assert rejected.status_code == 409
+        assert errors(rejected) == [("E8022", [0, 1])]
+        assert summary(rejected)["rejectedIndexes"] == [0, 1]
+        assert len(dhis2.values) == 0
+
+        partly = push(dhis2, session, row("SOH_aspirin", "5"), row("SOH_ors", "many"))
+        assert partly.status_code == 200
+        assert partly.json()["status"] == "WARNING"
+        assert errors(partly) == [("E8122", [1])]
+        assert counts(partly) == (0, 1, 1, 0)
+        assert dhis2.value("SOH_aspirin", "OPUA", "202602") == "5"
+
+
+def test_a_partial_import_is_200_on_2_37_and_409_until_2_42(session: requests.Session) -> None:
+    statuses = {}
+    for version in Version:
+        with stand_in(version) as dhis2:
+            answer = push(dhis2, session, row("SOH_aspirin", "5"), row("SOH_ors", "many"))
+            statuses[version] = answer.status_code
+    assert statuses == {"2.37": 200, "2.40": 409, "2.41": 409, "2.42": 409, "2.43": 200}
+
+
+def test_2_37_sends_the_bare_summary_without_rejected_indexes(session: requests.Session) -> None:
+    with stand_in(Version.V2_37) as dhis2:
+        body = push(dhis2, session, row("SOH_aspirin", "many")).json()
+        assert body["responseType"] == "ImportSummary"
+        assert body["status"] == "WARNING"
+        assert "rejectedIndexes" not in body
+        assert body["conflicts"][0]["indexes"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("version", "unchanged"),
+    [
+        (Version.V2_37, (0, 1, 0, 0)),
+        (Version.V2_40, (0, 0, 1, 0)),
+        (Version.V2_42, (0, 0, 1, 0)),
+        (Version.V2_43, (0, 1, 0, 0)),
+    ],
+)
+def test_an_unchanged_row_counts_as_each_version_counts_it(
+    version: Version, unchanged: tuple[int, int, int, int], session: requests.Session
+) -> None:
+    with stand_in(version) as dhis2:
+        push(dhis2, session, row("SOH_aspirin", "5"))
+        again = push(dhis2, session, row("SOH_aspirin", "5"))
+        assert counts(again) == unchanged
+        assert errors(again) == []
+
+
+@pytest.mark.parametrize("version", ROWS)
+def test_up_to_2_42_an_insignificant_zero_vanishes_then_deletes_and_then_flaps(
+    version: Version, session: requests.Session
+) -> None:
+    with stand_in(version) as dhis2:
+        seen = []
+        for value in ("0", "5", "0", "0", "0"):
+            answer = push(dhis2, session, row("SOH_aspirin", value))
+            seen.append((counts(answer), dhis2.value("SOH_aspirin", "OPUA", "202602")))
+        assert seen == [
+            ((0, 0, 0, 0), None),
+            ((1, 0, 0, 0), "5"),
+            ((0, 0, 0, 1), None),
+            ((1, 0, 0, 0), "0"),
+            ((0, 0, 0, 1), None),
+        ]
+
+
+def test_on_2_43_and_where_it_is_significant_a_zero_is_stored(session: requests.Session) -> None:
+    significant = stock_metadata([("OPUA", "Opua")], [("aspirin", "Aspirin")], ["stock_on_hand"])
+    for version, metadata in ((Version.V2_43, METADATA), (Version.V2_42, significant)):
+        with stand_in(version, metadata) as dhis2:
+            push(dhis2, session, row("SOH_aspirin", "0"))
+            assert dhis2.value("SOH_aspirin", "OPUA", "202602") == "0"
+
+
+def test_stocked_out_may_be_sent_as_1_and_is_stored_as_true(session: requests.Session) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            push(dhis2, session, row("OUT_aspirin", "1"), row("OUT_ors", "0"))
+            assert dhis2.value("OUT_aspirin", "OPUA", "202602") == "true"
+            assert dhis2.value("OUT_ors", "OPUA", "202602") == "false"
+
+
+@pytest.mark.parametrize(
+    ("changes", "period", "up_to_2_42"),
+    [
+        ({"open_future_periods": 0}, "202603", "E7641"),
+        ({"open_future_periods": 1}, "202604", "E7641"),
+        ({"expiry_days": 5}, "202602", "E7640"),
+        ({"data_input_periods": (DataInputPeriod(period="202601"),)}, "202602", "E7643"),
+    ],
+)
+def test_a_closed_period_is_refused(
+    changes: dict[str, object], period: str, up_to_2_42: str, session: requests.Session
+) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            dhis2.metadata = changed(dhis2.metadata, **changes)
+            answer = push(dhis2, session, row("SOH_aspirin", "5", period=period))
+            assert errors(answer) == [("E8030" if version is Version.V2_43 else up_to_2_42, [0])]
+            assert len(dhis2.values) == 0
+
+
+def test_the_servers_clock_decides_which_periods_are_open(session: requests.Session) -> None:
+    for now, stored in ((date(2026, 3, 31), 0), (datetime(2026, 4, 1, 0, 30, tzinfo=UTC), 1)):
+        with StandIn(METADATA, users=USERS, now=now) as dhis2:
+            push(dhis2, session, row("SOH_aspirin", "5", period="202604"))
+            assert len(dhis2.values) == stored
+
+
+@pytest.mark.parametrize(
+    ("wrong", "up_to_2_42", "from_2_43"),
+    [
+        (row("SOH_aspirin", "5", period="20260210"), "E7632", "E8021"),
+        (row("aspirin", "5"), "E7633", "E8020"),
+        (row("SOH_aspirin", "5", org_unit="COUNTRY"), "E7636", "E8022"),
+        (row("SOH_aspirin", "5", categoryOptionCombo="STOCK_ON_HAND"), "E7634", "E8024"),
+    ],
+)
+def test_with_the_strict_flags_a_row_that_does_not_fit_its_data_set_is_refused(
+    wrong: dict[str, object], up_to_2_42: str, from_2_43: str, session: requests.Session
+) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            answer = push(dhis2, session, wrong, query={**COMBO_CODES, **STRICT})
+            assert errors(answer) == [(from_2_43 if version is Version.V2_43 else up_to_2_42, [0])]
+            assert len(dhis2.values) == 0
+
+
+def test_without_the_strict_flags_2_42_stores_it_where_nobody_looks(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        answer = push(dhis2, session, row("SOH_aspirin", "5", period="20260210"))
+        assert answer.status_code == 200
+        assert dhis2.value("SOH_aspirin", "OPUA", "20260210") == "5"
+
+
+def test_the_same_key_twice_is_dropped_once_or_rejects_the_group(session: requests.Session) -> None:
+    twice = (row("SOH_aspirin", "5"), row("SOH_aspirin", "6"))
+    with stand_in(Version.V2_42) as dhis2:
+        answer = push(dhis2, session, *twice)
+        assert counts(answer) == (1, 0, 0, 0)
+        assert dhis2.value("SOH_aspirin", "OPUA", "202602") == "5"
+    with stand_in(Version.V2_43) as dhis2:
+        assert errors(push(dhis2, session, *twice)) == [("E8128", [0, 1])]
+
+
+def test_a_metric_can_be_a_category_or_an_attribute_option_combo(session: requests.Session) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            by_category = row("STOCK_aspirin", "5", categoryOptionCombo="STOCK_ON_HAND")
+            push(dhis2, session, by_category, data_set="STOCK_CATEGORY", query={**COMBO_CODES, **STRICT})
+            combo = uid("categoryOptionCombo", "STOCK_ON_HAND")
+            by_attribute = row("aspirin", "6", attributeOptionCombo=combo)
+            push(dhis2, session, by_attribute, data_set="STOCK_ATTRIBUTE", query={**CODES, **STRICT})
+            assert dhis2.value("STOCK_aspirin", "OPUA", "202602", "STOCK_ON_HAND") == "5"
+            assert dhis2.value("aspirin", "OPUA", "202602", attribute_option_combo="STOCK_ON_HAND") == "6"
+
+
+def test_without_a_data_set_2_43_cannot_tell_which_one_is_meant(session: requests.Session) -> None:
+    with stand_in(Version.V2_43) as dhis2:
+        assert errors(push(dhis2, session, row("aspirin", "5"), data_set=None)) == [("E8002", [0])]
+    with stand_in(Version.V2_42) as dhis2:
+        assert counts(push(dhis2, session, row("aspirin", "5"), data_set=None)) == (1, 0, 0, 0)
+
+
+def test_who_may_not_push_is_told_so(session: requests.Session) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            session.auth = ("reader", "right")
+            no_authority = push(dhis2, session, row("SOH_aspirin", "5"))
+            session.cookies.clear()
+            session.auth = ("elsewhere", "right")
+            no_access = push(dhis2, session, row("SOH_aspirin", "5"))
+            session.cookies.clear()
+            session.auth = ("opua", "right")
+            outside = push(dhis2, session, row("SOH_aspirin", "5"), row("SOH_aspirin", "5", org_unit="KAMO"))
+            session.cookies.clear()
+            assert no_authority.status_code == 403
+            if version is Version.V2_43:
+                assert errors(no_access) == [("E8010", [0])]
+                assert errors(outside) == [("E8011", [0, 1])]
+                assert len(dhis2.values) == 0
+            else:
+                assert errors(no_access) == [("E7601", None)]
+                assert errors(outside) == [("E7617", [1])]
+                assert len(dhis2.values) == 1
+
+
+def test_only_2_43_refuses_a_closed_org_unit(session: requests.Session) -> None:
+    units = tuple(unit.model_copy(update={"closed_date": date(2025, 12, 31)}) for unit in METADATA.org_units)
+    for version in (Version.V2_42, Version.V2_43):
+        with stand_in(version, METADATA.model_copy(update={"org_units": units})) as dhis2:
+            answer = push(dhis2, session, row("SOH_aspirin", "5"))
+            assert errors(answer) == ([("E8031", [0])] if version is Version.V2_43 else [])
+
+
+def test_a_gzip_body_is_known_by_its_bytes(session: requests.Session) -> None:
+    body = gzip.compress(
+        b'{"dataSet": "STOCK_PER_ITEM", "dataValues": '
+        b'[{"dataElement": "SOH_aspirin", "orgUnit": "OPUA", "period": "202602", "value": "5"}]}'
+    )
+    for version in Version:
+        with stand_in(version) as dhis2:
+            answer = session.post(
+                f"{dhis2.url}/api/dataValueSets",
+                params=CODES,
+                data=body,
+                headers={"Content-Type": "application/json"},
+                timeout=10,
+            )
+            assert answer.status_code == 200
+            assert dhis2.requests[-1].gzip
+            assert dhis2.requests[-1].values == 1
+            assert dhis2.value("SOH_aspirin", "OPUA", "202602") == "5"
+
+
+# Reading
+
+
+def test_what_was_pushed_can_be_read_back(session: requests.Session) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            push(dhis2, session, row("SOH_aspirin", "5"), row("SOH_aspirin", "6", org_unit="KAMO"))
+            answer = session.get(
+                f"{dhis2.url}/api/dataValueSets",
+                params={
+                    "dataSet": "STOCK_PER_ITEM",
+                    "orgUnit": "OPUA",
+                    "startDate": "2026-01-01",
+                    "endDate": "2026-12-31",
+                    "inputIdScheme": "CODE",
+                    "idScheme": "CODE",
+                },
+                timeout=10,
+            )
+            values = answer.json()["dataValues"]
+            assert [(value["dataElement"], value["period"], value["value"]) for value in values] == [
+                ("SOH_aspirin", "202602", "5")
+            ]
+
+
+def test_a_data_set_tells_whether_it_may_be_written_and_what_is_in_it(session: requests.Session) -> None:
+    fields = "code,access[data[write]],categoryCombo[categoryOptionCombos[code]],dataSetElements[dataElement[code]]"
+    with stand_in(Version.V2_42) as dhis2:
+        found = session.get(
+            f"{dhis2.url}/api/dataSets",
+            params={"filter": "code:eq:STOCK_ATTRIBUTE", "fields": fields, "paging": "false"},
+            timeout=10,
+        ).json()
+        assert found == {
+            "dataSets": [
+                {
+                    "code": "STOCK_ATTRIBUTE",
+                    "access": {"data": {"write": True}},
+                    "categoryCombo": {
+                        "categoryOptionCombos": [{"code": "STOCK_ON_HAND"}, {"code": "STOCKED_OUT"}]
+                    },
+                    "dataSetElements": [
+                        {"dataElement": {"code": "aspirin"}},
+                        {"dataElement": {"code": "ors"}},
+                    ],
+                }
+            ]
+        }
+
+
+def test_a_long_list_comes_in_pages(session: requests.Session) -> None:
+    many = stock_metadata([(f"UNIT_{n:03}", f"Unit {n:03}") for n in range(120)], [], [])
+    with StandIn(many, users=USERS) as dhis2:
+        address: str | None = f"{dhis2.url}/api/organisationUnits?fields=code&filter=code:like:UNIT"
+        pages = []
+        for number in (1, 2, 3):
+            body = session.get(f"{address}&page={number}", timeout=10).json()
+            pages.append([unit["code"] for unit in body["organisationUnits"]])
+        assert [len(page) for page in pages] == [50, 50, 20]
+        assert sum(pages, []) == [f"UNIT_{n:03}" for n in range(120)]  # noqa: RUF017 - three short lists
+
+
+# Logging in
+
+
+def test_without_a_login_one_is_sent_to_a_page_unless_the_caller_is_a_script() -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            address = f"{dhis2.url}/api/me"
+            page = requests.get(address, allow_redirects=False, timeout=10)
+            script = requests.get(address, headers={"X-Requested-With": "XMLHttpRequest"}, timeout=10)
+            assert (page.status_code, page.headers["Location"]) == (302, dhis2.url + version.login_page)
+            assert (script.status_code, script.json()["message"]) == (401, "Unauthorized")
+
+
+def test_a_wrong_password_and_a_disabled_account_are_401_in_json() -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            for login, text in (
+                (("pusher", "wrong"), "Unauthorized"),
+                (("gone", "right"), "Account disabled"),
+            ):
+                answer = requests.get(f"{dhis2.url}/api/me", auth=login, timeout=10)
+                assert (answer.status_code, answer.json()["message"]) == (401, text)
+
+
+def test_the_session_cookie_is_enough_until_the_server_restarts(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        first = session.get(f"{dhis2.url}/api/me", timeout=10)
+        assert "JSESSIONID" in first.cookies
+        session.auth = None
+        again = session.get(f"{dhis2.url}/api/me", timeout=10)
+        assert again.json()["username"] == "pusher"
+        assert "Set-Cookie" not in again.headers
+        dhis2.forget_sessions()
+        assert session.get(f"{dhis2.url}/api/me", allow_redirects=False, timeout=10).status_code == 302
+
+
+def test_a_wrong_context_path_is_404_or_405_and_from_2_42_a_redirect(session: requests.Session) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            read = session.get(f"{dhis2.url}/dhis/api/me", allow_redirects=False, timeout=10)
+            pushed = session.post(
+                f"{dhis2.url}/dhis/api/dataValueSets", json={}, allow_redirects=False, timeout=10
+            )
+            expected = (301, 301) if version.runs_on_tomcat else (404, 405)
+            assert (read.status_code, pushed.status_code) == expected
+
+
+def test_a_server_can_live_below_a_context_path(session: requests.Session) -> None:
+    with StandIn(METADATA, users=USERS, base_path="/dhis") as dhis2:
+        assert dhis2.url.endswith("/dhis")
+        info = session.get(f"{dhis2.url}/api/system/info", timeout=10).json()
+        assert info["contextPath"] == dhis2.url
+        outside = session.get(f"{dhis2.url.removesuffix('/dhis')}/api/me", allow_redirects=False, timeout=10)
+        assert outside.status_code == 301
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "status"),
+    [
+        (FaultKind.STATUS, {"status": 502}, 502),
+        (FaultKind.UNAUTHORIZED, {}, 401),
+        (FaultKind.LOGIN_PAGE, {}, 200),
+        (FaultKind.TOO_MANY_REQUESTS, {"seconds": 7}, 429),
+        (FaultKind.TOO_LARGE, {"size": 10}, 413),
+        (FaultKind.TRANSIENT_CONFLICT, {}, 409),
+        (FaultKind.REDIRECT, {}, 301),
+    ],
+)
+def test_a_fault_strikes_as_often_as_it_was_asked_to_and_no_value_is_stored(
+    kind: FaultKind, more: dict[str, Any], status: int, session: requests.Session
+) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(kind, times=2, **more)
+        struck = [push(dhis2, session, row("SOH_aspirin", "5")) for _ in range(2)]
+        assert [answer.status_code for answer in struck] == [status, status]
+        assert len(dhis2.values) == 0
+        assert push(dhis2, session, row("SOH_aspirin", "5")).status_code == 200
+        assert [request.status for request in dhis2.requests] == [status, status, 200]
+
+
+def test_faults_look_like_what_they_stand_for(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, seconds=7)
+        assert push(dhis2, session, row("SOH_aspirin", "5")).headers["Retry-After"] == "7"
+        dhis2.faults.next(FaultKind.REDIRECT)
+        location = push(dhis2, session, row("SOH_aspirin", "5")).headers["Location"]
+        assert location.startswith(f"https{dhis2.url.removeprefix('http')}/api/dataValueSets?")
+        dhis2.faults.next(FaultKind.LOGIN_PAGE)
+        assert push(dhis2, session, row("SOH_aspirin", "5")).headers["Content-Type"].startswith("text/html")
+        dhis2.faults.next(FaultKind.TRANSIENT_CONFLICT)
+        transient = push(dhis2, session, row("SOH_aspirin", "5"))
+        assert summary(transient)["description"].startswith("The import process failed:")
+        assert (counts(transient), errors(transient)) == ((0, 0, 0, 0), [])
+
+
+@pytest.mark.parametrize(("after_import", "stored"), [(False, 0), (True, 1)])
+def test_a_cut_connection_may_come_before_or_after_the_import(
+    after_import: bool,  # noqa: FBT001 - a column of the table
+    stored: int,
+    session: requests.Session,
+) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(FaultKind.CUT, after_import=after_import)
+        with pytest.raises(requests.ConnectionError):
+            push(dhis2, session, row("SOH_aspirin", "5"))
+        assert len(dhis2.values) == stored
+        assert dhis2.requests[-1].status is None
+
+
+def test_a_fault_can_be_meant_for_one_path_and_large_bodies_only(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(FaultKind.STATUS, status=503, path="/api/me", method="GET")
+        dhis2.faults.next(FaultKind.TOO_LARGE, size=400, times=None)
+        few = [row("SOH_aspirin", "5")]
+        many = [row("SOH_aspirin", "5", period=f"2025{month:02}") for month in range(1, 13)]
+        assert push(dhis2, session, *few).status_code == 200
+        assert push(dhis2, session, *many).status_code == 413
+        assert push(dhis2, session, *many).status_code == 413
+        assert session.get(f"{dhis2.url}/api/me", timeout=10).status_code == 503
+        assert session.get(f"{dhis2.url}/api/me", timeout=10).status_code == 200
+        dhis2.faults.clear()
+        assert push(dhis2, session, *many).status_code == 200
+
+
+def test_a_delay_outlasts_an_impatient_client(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(FaultKind.DELAY, seconds=60)
+        with pytest.raises(requests.ReadTimeout):
+            session.get(f"{dhis2.url}/api/me", timeout=0.2)
+
+
+def test_a_stopped_stand_in_answers_no_kept_connection(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        session.get(f"{dhis2.url}/api/me", timeout=10)
+    with pytest.raises(requests.ConnectionError):
+        session.get(f"{dhis2.url}/api/me", timeout=10)
+
+
+# In a process of its own
+
+
+def test_it_runs_as_a_process_and_ends_well_when_told_to(tmp_path: Path, session: requests.Session) -> None:
+    (tmp_path / "password").write_text("right\n")
+    (tmp_path / "metadata.json").write_text(METADATA.model_dump_json())
+    command = [
+        sys.executable,
+        "-m",
+        "local.dhis2",
+        "--version",
+        "2.43",
+        "--user",
+        "pusher",
+        "--now",
+        "2026-03-10",
+    ]
+    files = ["--password-file", str(tmp_path / "password"), "--metadata", str(tmp_path / "metadata.json")]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [*command, *files],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = re.fullmatch(
+                r"DHIS2 stand-in 2\.43 at (http://127\.0\.0\.1:\d+)\n", process.stdout.readline()
+            )
+            assert said is not None
+            address = said[1]
+            planned = requests.post(f"{address}/__faults", json={"kind": "status", "status": 503}, timeout=10)
+            wrong = requests.post(f"{address}/__faults", json={"kind": "earthquake"}, timeout=10)
+            body = {"dataSet": "STOCK_PER_ITEM", "dataValues": [row("SOH_aspirin", "5")]}
+            pushes = [
+                session.post(f"{address}/api/dataValueSets", params=CODES, json=body, timeout=10)
+                for _ in range(2)
+            ]
+            values = requests.get(f"{address}/__values", timeout=10).json()
+            calls = requests.get(f"{address}/__requests", timeout=10).json()
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    assert (planned.status_code, wrong.status_code) == (204, 400)
+    assert [answer.status_code for answer in pushes] == [503, 200]
+    assert values == [
+        {
+            "dataElement": "SOH_aspirin",
+            "period": "202602",
+            "orgUnit": "OPUA",
+            "categoryOptionCombo": "default",
+            "attributeOptionCombo": "default",
+            "value": "5",
+        }
+    ]
+    assert [(call["method"], call["status"], call["values"]) for call in calls] == [
+        ("POST", 503, 0),
+        ("POST", 200, 1),
+    ]

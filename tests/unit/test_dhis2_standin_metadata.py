@@ -1,0 +1,108 @@
+"""The stand-in's metadata: made from codes, and as one JSON document."""
+
+import pytest
+from pydantic import ValidationError
+
+from local.dhis2 import PREFIXES, Metadata, User, stock_metadata, uid
+from local.dhis2.fields import Filter, parse_fields, render
+from local.dhis2.metadata import DataSet, is_uid
+
+METADATA = stock_metadata(
+    [("OPUA", "Opua"), ("KAMO", "Kamo")],
+    [("368c74bf", "Amoxicillin"), ("14ef8a9c", "Paracetamol")],
+    list(PREFIXES),
+    zero_is_significant=False,
+)
+
+
+def test_a_uid_comes_from_kind_and_code_alone_and_has_dhis2s_shape() -> None:
+    assert uid("dataSet", "A") == uid("dataSet", "A")
+    assert len({uid(kind, code) for kind in ("dataSet", "dataElement") for code in ("A", "B", "a")}) == 6
+    assert all(is_uid(uid("dataElement", str(number))) for number in range(500))
+
+
+def test_there_is_a_data_set_for_each_setup() -> None:
+    assert [data_set.code for data_set in METADATA.data_sets] == [
+        "STOCK_CATEGORY",
+        "STOCK_ATTRIBUTE",
+        "STOCK_PER_ITEM",
+        "STOCK_SINGLE",
+    ]
+    for data_set in METADATA.data_sets:
+        assert len(data_set.org_unit_ids) == 2
+        assert all(METADATA.data_element.by_id(element) is not None for element in data_set.data_element_ids)
+
+
+def test_the_metrics_are_option_combos_of_the_data_set_or_of_its_data_elements() -> None:
+    combo = METADATA.option_combo.by_scheme("CODE", "STOCK_ON_HAND")
+    assert combo is not None
+    data_sets = {data_set.code: data_set for data_set in METADATA.data_sets}
+    assert METADATA.combo_of(data_sets["STOCK_ATTRIBUTE"]).has(combo.id)
+    assert not METADATA.combo_of(data_sets["STOCK_CATEGORY"]).has(combo.id)
+    by_category = METADATA.data_element.by_scheme("CODE", "STOCK_368c74bf")
+    plain = METADATA.data_element.by_scheme("CODE", "368c74bf")
+    assert by_category is not None
+    assert plain is not None
+    assert METADATA.combo_of(by_category).has(combo.id)
+    assert not METADATA.combo_of(plain).has(combo.id)
+
+
+def test_each_item_has_a_data_element_for_each_metric_and_stocked_out_is_a_boolean() -> None:
+    types = {
+        prefix: element.value_type
+        for prefix in PREFIXES.values()
+        if (element := METADATA.data_element.by_scheme("CODE", f"{prefix}_14ef8a9c")) is not None
+    }
+    assert types == {prefix: "BOOLEAN" if prefix == "OUT" else "NUMBER" for prefix in PREFIXES.values()}
+
+
+def test_metadata_survive_being_written_as_json() -> None:
+    assert Metadata.model_validate_json(METADATA.model_dump_json()) == METADATA
+
+
+def test_a_changed_copy_finds_what_is_in_it_and_not_what_was_in_the_original() -> None:
+    assert METADATA.data_set.by_scheme("CODE", "STOCK_SINGLE") is not None
+    without = METADATA.model_copy(update={"data_sets": METADATA.data_sets[:1]})
+    assert without.data_set.by_scheme("CODE", "STOCK_SINGLE") is None
+    assert without.data_elements == METADATA.data_elements
+
+
+def test_a_period_type_that_dhis2_lacks_is_refused() -> None:
+    with pytest.raises(ValidationError, match="Fortnightly is none of Daily"):
+        DataSet(id="abcdefghij1", code="A", name="A", period_type="Fortnightly")
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "secret-one" not in repr(User.model_validate({"username": "a", "password": "secret-one"}))
+
+
+def test_only_the_fields_asked_for_are_shown_and_unknown_ones_are_left_out() -> None:
+    inner = {"id": lambda: "b", "name": lambda: "Inner"}
+    view = {"id": lambda: "a", "code": lambda: None, "child": lambda: inner, "children": lambda: [inner]}
+    fields = parse_fields("id,code,nothing,child[name],children")
+    assert render(view, fields) == {"id": "a", "child": {"name": "Inner"}, "children": [{"id": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("code:eq:SOH_1", True),
+        ("code:eq:soh_1", False),
+        ("code:in:[A,SOH_1]", True),
+        ("code:in:[A,SOH_]", False),
+        ("code:like:OH_", True),
+        ("code:like:H__$", False),
+        ("code:like:O_H", False),
+        ("code:like:S_H", True),
+        ("code:ilike:soh", True),
+        ("options.id:eq:b", True),
+        ("options.id:eq:c", False),
+        ("code:frobs:SOH_1", False),
+    ],
+)
+def test_a_filter_passes_what_it_names(
+    text: str,
+    passes: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    view = {"code": lambda: "SOH_1", "options": lambda: [{"id": lambda: "a"}, {"id": lambda: "b"}]}
+    assert Filter.parse(text).accepts(view) is passes

@@ -1,0 +1,59 @@
+"""DHIS2's periods as the stand-in reads them."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.dhis2.periods import PERIOD_TYPES, latest_open_period, parse_period, period_of
+
+
+@pytest.mark.parametrize(
+    ("text", "period_type", "first", "last"),
+    [
+        ("20260105", "Daily", date(2026, 1, 5), date(2026, 1, 5)),
+        ("2026-01-05", "Daily", date(2026, 1, 5), date(2026, 1, 5)),
+        ("2026W1", "Weekly", date(2025, 12, 29), date(2026, 1, 4)),
+        ("2026W53", "Weekly", date(2026, 12, 28), date(2027, 1, 3)),
+        ("2026WedW5", "WeeklyWednesday", date(2026, 1, 28), date(2026, 2, 3)),
+        ("2026SunW1", "WeeklySunday", date(2026, 1, 4), date(2026, 1, 10)),
+        ("2026BiW1", "BiWeekly", date(2025, 12, 29), date(2026, 1, 11)),
+        ("202602", "Monthly", date(2026, 2, 1), date(2026, 2, 28)),
+        ("2026-02", "Monthly", date(2026, 2, 1), date(2026, 2, 28)),
+        ("202602B", "BiMonthly", date(2026, 3, 1), date(2026, 4, 30)),
+        ("2026Q4", "Quarterly", date(2026, 10, 1), date(2026, 12, 31)),
+        ("2026S2", "SixMonthly", date(2026, 7, 1), date(2026, 12, 31)),
+        ("2026AprilS2", "SixMonthlyApril", date(2026, 10, 1), date(2027, 3, 31)),
+        ("2026", "Yearly", date(2026, 1, 1), date(2026, 12, 31)),
+        ("2026April", "FinancialApril", date(2026, 4, 1), date(2027, 3, 31)),
+        ("2026July", "FinancialJuly", date(2026, 7, 1), date(2027, 6, 30)),
+        ("2026Oct", "FinancialOct", date(2026, 10, 1), date(2027, 9, 30)),
+    ],
+)
+def test_every_notation_names_its_days(text: str, period_type: str, first: date, last: date) -> None:
+    period = parse_period(text)
+    assert period is not None
+    assert (period.period_type, period.first, period.last) == (period_type, first, last)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-13", "202613", "2026W54", "2025W53", "20260230", "2026Q5", "202607B", "", "x"]
+)
+def test_what_no_calendar_has_is_no_period(text: str) -> None:
+    assert parse_period(text) is None
+
+
+@given(st.sampled_from(PERIOD_TYPES), st.dates(min_value=date(1990, 1, 1), max_value=date(2060, 12, 31)))
+def test_a_day_is_in_its_period_and_the_next_period_begins_where_it_ends(period_type: str, day: date) -> None:
+    period = period_of(period_type, day)
+    assert period.period_type == period_type
+    assert period.first <= day <= period.last
+    assert parse_period(period.iso) == period
+    assert period_of(period_type, period.last + timedelta(days=1)).first == period.last + timedelta(days=1)
+
+
+def test_without_open_future_periods_the_current_period_is_closed() -> None:
+    assert latest_open_period("Monthly", 0, date(2026, 1, 15)).iso == "202512"
+    assert latest_open_period("Monthly", 1, date(2026, 1, 15)).iso == "202601"
+    assert latest_open_period("Monthly", 3, date(2026, 1, 15)).iso == "202603"
