@@ -28,17 +28,13 @@ Its own addresses, without a login:
 def main() -> int:
     """Serve until SIGTERM or SIGINT; say where on standard output once listening."""
     options = _parser().parse_args()
-    password = options.password_file.read_text().strip() if options.password_file else None
+    password = options.password_file and options.password_file.strip()
     user = User(
         username=options.user,
         password=SecretStr(password) if password else ADMIN.password,
         surname=options.user,
     )
-    metadata = (
-        Metadata.model_validate_json(options.metadata.read_text())
-        if options.metadata
-        else _example_metadata()
-    )
+    metadata = Metadata.model_validate_json(options.metadata) if options.metadata else _example_metadata()
     stand_in = StandIn(
         metadata,
         version=options.version,
@@ -74,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"one of {', '.join(Version)} (default: 2.42)",
     )
     parser.add_argument("--user", default=ADMIN.username, help="who can log in (default: admin)")
-    parser.add_argument("--password-file", type=Path, help="file with the password (default: district)")
+    parser.add_argument("--password-file", type=_content, help="file with the password (default: district)")
     parser.add_argument(
-        "--metadata", type=Path, help="what is set up, as JSON (default: two clinics, two items)"
+        "--metadata", type=_content, help="what is set up, as JSON (default: two clinics, two items)"
     )
     parser.add_argument(
         "--now", type=date.fromisoformat, help="the day on the server's clock (default: the real one)"
@@ -84,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base-path", default="", help="context path, such as /dhis")
     parser.add_argument("--log", action="store_true", help="write each call to standard error")
     return parser
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _example_metadata() -> Metadata:
