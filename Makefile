@@ -3,7 +3,7 @@
 STACK ?= msupply-dhis2
 SETTINGS ?= settings.yaml
 EVENT ?= {"manual": true}
-export STACK SETTINGS EVENT SOURCE DHIS2_URL CREDENTIALS TIMEZONE
+export STACK SETTINGS EVENT SOURCE DHIS2_URL CREDENTIALS TIMEZONE YES
 
 # uv installs Python's packages, and Python 3.13 itself where it is missing (.python-version). The one on the
 # PATH is taken if it works: a shim of that name may be there and fail. Otherwise it is brought into .tools/.

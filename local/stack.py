@@ -171,7 +171,12 @@ class Stack:
         return [
             line
             for event in events
-            for line in _lines(event["eventId"], event["timestamp"], event["message"])
+            # Not the eventId: the emulator gives none.
+            for line in _lines(
+                f"{event['logStreamName']} {event['timestamp']} {event['message']}",
+                event["timestamp"],
+                event["message"],
+            )
         ]
 
     def depth(self, queue: str) -> QueueDepth:
