@@ -1,5 +1,6 @@
 import json
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_ssm import SSMClient
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 PARAMETER = "/msupply-dhis2/settings"
 OFF = Settings(use_dhis2=False)
 VARIABLES = {
@@ -64,6 +66,7 @@ def test_missing_settings_are_told_with_the_commands_that_put_them(ssm: "SSMClie
     assert fault.startswith("There are no settings yet")
     assert "make settings" in fault
     assert f"aws ssm put-parameter --name {PARAMETER} --type String --overwrite" in fault
+    assert f"{fault}\n" in DOCUMENT
 
 
 def test_faulty_settings_are_told_with_all_their_faults(ssm: "SSMClient") -> None:
@@ -103,6 +106,18 @@ def test_a_secret_without_a_text_is_not_filled_in_yet(
         assert "is not filled in yet" in str(caught.value)
         assert "make credentials" in str(caught.value)
         assert "aws secretsmanager put-secret-value --secret-id s/any" in str(caught.value)
+
+
+def test_the_document_shows_what_a_secret_that_is_not_filled_in_is_told(
+    secretsmanager: "SecretsManagerClient",
+) -> None:
+    for name in ("dhis2", "database"):
+        secretsmanager.create_secret(Name=f"msupply-dhis2/{name}")
+    with pytest.raises(CredentialsError) as dhis2:
+        read_dhis2_credentials("msupply-dhis2/dhis2", secretsmanager, OFF)
+    with pytest.raises(CredentialsError) as database:
+        read_database_address("msupply-dhis2/database", secretsmanager)
+    assert f"{dhis2.value}\n{database.value}\n" in DOCUMENT
 
 
 def test_a_secret_that_is_not_there_is_another_matter(secretsmanager: "SecretsManagerClient") -> None:
