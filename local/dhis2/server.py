@@ -160,9 +160,10 @@ class StandIn:
         """
         return self._api.values
 
-    def forget_sessions(self) -> None:
-        """Lose all sessions, as a restart does."""
-        self._api.sessions.clear()
+    @property
+    def sessions(self) -> dict[str, str]:
+        """The user of each session, by its cookie; cleared, the sessions are lost as by a restart."""
+        return self._api.sessions
 
     def value(
         self,
