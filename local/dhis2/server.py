@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from types import TracebackType
@@ -161,9 +161,13 @@ class StandIn:
         return self._api.values
 
     @property
-    def sessions(self) -> dict[str, str]:
-        """The user of each session, by its cookie; cleared, the sessions are lost as by a restart."""
+    def sessions(self) -> Mapping[str, str]:
+        """The user of each open session, by its cookie."""
         return self._api.sessions
+
+    def forget_sessions(self) -> None:
+        """Lose all sessions, as a restart does."""
+        self._api.sessions.clear()
 
     def value(
         self,

@@ -459,7 +459,7 @@ def test_the_session_cookie_is_enough_until_the_server_restarts(session: request
         again = session.get(f"{dhis2.url}/api/me", timeout=10)
         assert again.json()["username"] == "pusher"
         assert "Set-Cookie" not in again.headers
-        dhis2.sessions.clear()
+        dhis2.forget_sessions()
         assert session.get(f"{dhis2.url}/api/me", allow_redirects=False, timeout=10).status_code == 302
 
 
