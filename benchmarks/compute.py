@@ -1,0 +1,256 @@
+"""How long compute takes, as a ratio to merely fetching the rows that it reads.
+
+    uv run python benchmarks/compute.py [--stores 200] [--items 500] [--movements 1000000]
+
+Each measurement runs in a process of its own, of which the peak memory is taken:
+
+- *fetch*: the very statements that the reader sends, through the same driver, the rows thrown away;
+- *metrics*: the source's histories and from them all twelve metrics of the previous month;
+- *whole job*: compute as it runs, with the mapping and the batches, which are thrown away too.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "layers" / "common")]
+
+from local.postgres import temporary_postgres  # noqa: E402 - after the path is set
+from local.sample import SampleSummary, generate  # noqa: E402 - as above
+from msupply_dhis2 import compute as job  # noqa: E402 - as above
+from msupply_dhis2.credentials import parse_database_address  # noqa: E402 - as above
+from msupply_dhis2.events import ComputeEvent  # noqa: E402 - as above
+from msupply_dhis2.metrics import Metric, calculate  # noqa: E402 - as above
+from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
+from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
+from msupply_dhis2.source import Source, open_source  # noqa: E402 - as above
+from msupply_dhis2.source.database import open_database  # noqa: E402 - as above
+
+LAST_DAY = date(2026, 10, 31)
+AS_OF = datetime(2026, 11, 1, 1, tzinfo=UTC)
+CALENDAR = Calendar(ZoneInfo("UTC"))
+EVENT = ComputeEvent.model_validate({"manual": True, "basis": "previous_month"})
+ROWS_AT_A_TIME = 5_000
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as the reader sent it, with its parameters in the driver's own form."""
+
+    text: str
+    parameters: Any
+    is_streamed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one process measured of itself: seconds, bytes at the peak, and how much it did, in words."""
+
+    seconds: float
+    peak_memory: int
+    done: str
+    statements: tuple[Statement, ...] = ()
+
+
+def settings() -> Settings:
+    """Give settings with all twelve metrics, of the previous month."""
+    rows = [
+        {
+            "metric": metric.value,
+            "active": True,
+            "interval": "monthly",
+            "basis": "previous_month",
+            "category_option_id": metric.value.upper(),
+            "category_option_combo_id_scheme": "code",
+        }
+        for metric in Metric
+    ]
+    document = {
+        "use_dhis2": True,
+        "basic_authentication": True,
+        "url": "https://dhis2.example.org",
+        "setup": "category_option_combo",
+        "data_elements": rows,
+        "data_set_id": "STOCK",
+        "data_set_id_scheme": "code",
+        "period_format": "YYYYMM",
+        "item_field_reference": "universal_code",
+        "data_element_id_scheme": "code",
+        "org_unit_scheme": "code",
+    }
+    return parse_settings(json.dumps(document))
+
+
+def measure(work: Callable[[], str]) -> Measurement:
+    """Do the work once, and say how long it took and what this process has needed at its peak."""
+    start = time.perf_counter()
+    done = work()
+    seconds = time.perf_counter() - start
+    # Linux gives kibibytes, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Measurement(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, done)
+
+
+def record(url: str) -> Measurement:
+    """Compute the metrics once, and note the statements on the way."""
+    statements: list[Statement] = []
+    with open_source(parse_database_address(url), calendar=CALENDAR) as source:
+
+        @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+        def note(*arguments: Any) -> None:  # noqa: ANN401 - what the event hands over
+            _, _, text, parameters, context, _ = arguments
+            streamed = bool(context.execution_options.get("stream_results"))
+            statements.append(Statement(text, parameters, streamed))
+
+        measured = measure(lambda: _metrics(source))
+    return Measurement(measured.seconds, measured.peak_memory, measured.done, tuple(statements))
+
+
+def metrics(url: str) -> Measurement:
+    """Measure the source's histories and the metrics."""
+
+    def work() -> str:
+        with open_source(parse_database_address(url), calendar=CALENDAR) as source:
+            return _metrics(source)
+
+    return measure(work)
+
+
+def _metrics(source: Source) -> str:
+    rows = job.rows_asked_for(EVENT, settings())
+    plan = job.make_plan(EVENT, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR, source=source)
+    every_metric = frozenset(Metric)
+    window = plan.windows[Basis.PREVIOUS_MONTH]
+    groups = values = 0
+    for history in source.histories(plan.scope, plan.floor):
+        groups += 1
+        values += len(calculate(history, window, plan.rules, every_metric).values)
+    return f"{groups:,} groups, {values:,} values"
+
+
+def whole_job(url: str) -> Measurement:
+    """Measure compute as it runs, but for the queue."""
+
+    def work() -> str:
+        result = job.compute(
+            EVENT,
+            settings=settings(),
+            as_of=AS_OF,
+            calendar=CALENDAR,
+            open_database=lambda: open_source(parse_database_address(url), calendar=CALENDAR),
+            send=lambda _: None,
+        )
+        return f"{result.values:,} values in {result.batches:,} batches"
+
+    return measure(work)
+
+
+def fetch(url: str, statements: tuple[Statement, ...]) -> Measurement:
+    """Measure the driver alone: send the statements and throw the rows away."""
+
+    def work() -> str:
+        rows = 0
+        with open_database(parse_database_address(url)) as connection:
+            if not connection.in_transaction():
+                connection.begin()
+            for statement in statements:
+                # A streamed result of PostgreSQL comes through a cursor on the server, which has a name.
+                named = statement.is_streamed and connection.dialect.name == "postgresql"
+                raw: Any = connection.connection.driver_connection
+                cursor = raw.cursor("fetch") if named else raw.cursor()
+                cursor.execute(statement.text, statement.parameters)
+                while fetched := cursor.fetchmany(ROWS_AT_A_TIME):
+                    rows += len(fetched)
+                cursor.close()
+        return f"{rows:,} rows"
+
+    return measure(work)
+
+
+def in_a_process[**P](work: Callable[P, Measurement], *arguments: P.args, **options: P.kwargs) -> Measurement:
+    """Run a measurement in a new process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(work, *arguments, **options).result()
+
+
+def best(repeat: int, work: Callable[..., Measurement], *arguments: object) -> Measurement:
+    """Run a measurement several times; the quickest had the fewest disturbances."""
+    runs = [in_a_process(work, *arguments) for _ in range(repeat)]
+    return min(runs, key=lambda run: run.seconds)
+
+
+@contextmanager
+def sample(engine: str, arguments: argparse.Namespace) -> Iterator[tuple[str, SampleSummary]]:
+    """Make the database, for as long as the block lasts."""
+    with ExitStack() as stack:
+        if engine == "sqlite":
+            directory = stack.enter_context(tempfile.TemporaryDirectory())
+            url = f"sqlite:///{directory}/sample.sqlite"
+        else:
+            url = stack.enter_context(temporary_postgres()).new_database("sample")
+        yield (
+            url,
+            generate(
+                url,
+                stores=arguments.stores,
+                items=arguments.items,
+                movements=arguments.movements,
+                as_of=LAST_DAY,
+                edge_cases=False,
+            ),
+        )
+
+
+def main() -> None:
+    """Measure, and print a table in Markdown."""
+    parser = argparse.ArgumentParser(description="Compute, as a ratio to fetching the same rows.")
+    parser.add_argument("--stores", type=int, default=200)
+    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--movements", type=int, default=1_000_000)
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="the quickest of so many runs counts (default: 3)"
+    )
+    parser.add_argument("--engine", choices=("sqlite", "postgresql"), action="append", help="default: both")
+    arguments = parser.parse_args()
+
+    print("| database | step | seconds | ratio | peak MiB | what |")
+    print("|---|---|---:|---:|---:|---|")
+    for engine in arguments.engine or ("sqlite", "postgresql"):
+        with sample(engine, arguments) as (url, summary):
+            recorded = in_a_process(record, url)
+            fetched = best(arguments.repeat, fetch, url, recorded.statements)
+            steps = {
+                "fetch": fetched,
+                "metrics": best(arguments.repeat, metrics, url),
+                "whole job": best(arguments.repeat, whole_job, url),
+            }
+            for step, run in steps.items():
+                print(
+                    f"| {engine} | {step} | {run.seconds:.1f} | {run.seconds / fetched.seconds:.2f} "
+                    f"| {run.peak_memory / MEBIBYTE:.0f} | {run.done} |",
+                    flush=True,
+                )
+    print(
+        f"\n{summary.stores:,} stores, {summary.items:,} items, {summary.stock_lines:,} stock lines, "
+        f"{summary.movements:,} movements"
+    )
+
+
+if __name__ == "__main__":
+    main()
