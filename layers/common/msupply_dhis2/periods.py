@@ -56,11 +56,10 @@ def parse_time_zone(name: str) -> ZoneInfo:
 
 def add_days(day: date, days: int) -> date:
     """Return the date so many days later (earlier where negative), or the first or last date there is."""
-    return _date_of(day.toordinal() + days)
-
-
-def _date_of(ordinal: int) -> date:
-    return date.fromordinal(min(max(ordinal, date.min.toordinal()), date.max.toordinal()))
+    try:
+        return day + timedelta(days)
+    except OverflowError:
+        return date.min if days < 0 else date.max
 
 
 class Calendar:

@@ -49,7 +49,7 @@ def calculate(
     result = GroupValues()
     if not history.pairs:
         return result
-    group = _Group(history.pairs, window, rules)
+    group = _Group(history.pairs, window, rules, result.warnings)
     for metric in metrics:
         value = _VALUE[metric](group)
         if value is None:
@@ -57,19 +57,20 @@ def calculate(
         result.values[metric] = value
         if metric in _STOCK_METRICS and value < 0:
             result.warnings[StockWarning.NEGATIVE_STOCK] += 1
-    result.warnings.update(group.warnings)
     return result
 
 
 class _Group:
     """What the metrics of one group are made of, each part worked out once and only when it is needed."""
 
-    def __init__(self, pairs: list[PairHistory], window: Window, rules: Rules) -> None:
+    def __init__(
+        self, pairs: list[PairHistory], window: Window, rules: Rules, warnings: Counter[StockWarning]
+    ) -> None:
         self._pairs = pairs
         self._window = window
         self._rules = rules
         self._ledger = Ledger(pairs)
-        self.warnings: Counter[StockWarning] = Counter()
+        self._warnings = warnings
 
     @cached_property
     def stock_on_hand(self) -> int:
@@ -132,17 +133,20 @@ class _Group:
 
     def _store_consumption(self, store: Store, ledger: Ledger) -> Fraction:
         """Average monthly consumption of one store, by its own look-back and its own days out of stock."""
-        preferences, snapshot = self._rules.consumption, self._window.snapshot
+        start, snapshot = look_back_start(self._window, store, self._rules), self._window.snapshot
+        consumed = issued(ledger.moved(start, snapshot))
+        if consumed == 0:
+            return Fraction(0)
         months = look_back_months(store)
-        start = look_back_start(self._window, store, self._rules)
-        average = issued(ledger.moved(start, snapshot)) / months
+        preferences = self._rules.consumption
         if preferences.adjust_for_days_out_of_stock:
             days = months * preferences.days_in_month
             midnights = self._window.calendar.midnights(start, snapshot)
             days_in_stock = days - (ledger.days_out_of_stock(midnights, snapshot) or 0)
             if days_in_stock > 0:
-                average *= days / days_in_stock
-        return average
+                # What was not there could not be consumed: only the part of the months in stock counts.
+                months *= days_in_stock / days
+        return consumed / months
 
     @property
     def months_of_stock(self) -> Fraction | None:
@@ -152,9 +156,7 @@ class _Group:
 
     @cached_property
     def _stock_by_expiry_date(self) -> dict[date | None, int]:
-        units, warnings = stock_by_expiry_date(self._pairs, self._window.snapshot)
-        self.warnings.update(warnings)
-        return units
+        return stock_by_expiry_date(self._pairs, self._window.snapshot, self._warnings)
 
     @property
     def expiring(self) -> int:

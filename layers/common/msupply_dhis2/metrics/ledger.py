@@ -15,6 +15,7 @@ from msupply_dhis2.metrics.warning import StockWarning
 from msupply_dhis2.stock import Movement, MovementKind, PairHistory
 
 _instant_of = attrgetter("instant")
+_NOTHING_MOVED = dict.fromkeys(MovementKind, 0)
 
 
 class Ledger:
@@ -47,7 +48,7 @@ class Ledger:
 
     def moved(self, start: datetime, end: datetime) -> dict[MovementKind, int]:
         """Return the signed sums of what moved in ``[start, end)``, by kind."""
-        sums = dict.fromkeys(MovementKind, 0)
+        sums = _NOTHING_MOVED.copy()
         for instant, kind, units, _ in self.movements:
             if instant < start:
                 break
@@ -127,15 +128,14 @@ def issued(moved: Mapping[MovementKind, int]) -> int:
 
 
 def stock_by_expiry_date(
-    pairs: Sequence[PairHistory], instant: datetime
-) -> tuple[dict[date | None, int], Counter[StockWarning]]:
+    pairs: Sequence[PairHistory], instant: datetime, warnings: Counter[StockWarning]
+) -> dict[date | None, int]:
     """Return the stock at an instant by the expiry date of its stock lines.
 
     Each line is run back with the movements of its own pair that name it. Those that name none, or one that
-    is no longer there, change no line; they are counted.
+    is no longer there, change no line; they are added to the warnings.
     """
     units: defaultdict[date | None, int] = defaultdict(int)
-    warnings: Counter[StockWarning] = Counter()
     for pair in pairs:
         for line in pair.stock_lines:
             units[line.expiry_date] += line.units
@@ -149,7 +149,7 @@ def stock_by_expiry_date(
                 warnings[StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE] += 1
             else:
                 units[expiry_dates[movement.stock_line_id]] -= movement.units
-    return units, warnings
+    return units
 
 
 def _merge(pairs: Sequence[PairHistory]) -> list[Movement]:
