@@ -144,13 +144,9 @@ class StandIn:
         self._api.metadata = metadata
 
     @property
-    def users(self) -> tuple[User, ...]:
-        """Who can log in; a new value counts from the next call on."""
-        return tuple(self._api.users.values())
-
-    @users.setter
-    def users(self, users: Iterable[User]) -> None:
-        self._api.users = {user.username: user for user in users}
+    def users(self) -> dict[str, User]:
+        """Who can log in, by name; what is changed in it counts from the next call on."""
+        return self._api.users
 
     @property
     def values(self) -> ValueStore:

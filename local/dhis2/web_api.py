@@ -63,7 +63,7 @@ class WebApi:
 
     version: Version
     metadata: Metadata
-    users: Mapping[str, User]
+    users: dict[str, User]
     now: date | None
     base_path: str
     url: str = ""

@@ -216,10 +216,8 @@ def set_up(dhis2: StandIn, everything: Metadata, case: Case) -> None:
         dhis2.metadata = early
     elif case.name == "push_w_aoc_by_uid":
         dhis2.metadata = everything
-    dhis2.users = [
-        user.model_copy(update={"disabled": case.name == "user_disabled_basic" and user.username == "narrow"})
-        for user in recorded_users()
-    ]
+    narrow = dhis2.users["narrow"]
+    dhis2.users["narrow"] = narrow.model_copy(update={"disabled": case.name == "user_disabled_basic"})
 
 
 # One case: sending it, and the rows that stand in the database afterwards
