@@ -63,7 +63,7 @@ class Question:
 @cache
 def start_of(day: date, zone: ZoneInfo) -> datetime:
     """Walk towards the day in quarters of an hour until the clock shows it."""
-    instant = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=30)
+    instant = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=15)
     while instant.astimezone(zone).date() < day:
         instant += timedelta(minutes=15)
     return instant.replace(tzinfo=None)

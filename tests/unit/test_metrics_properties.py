@@ -196,7 +196,7 @@ def expiry_dates(draw: st.DrawFn, today: date) -> date | None:
     return None if days is None else today + timedelta(days=days)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(cases())
 def test_all_twelve_metrics_are_what_a_day_by_day_walk_through_the_whole_ledger_finds(case: Case) -> None:
     values = case.values().values
