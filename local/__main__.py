@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from getpass import getpass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import track
@@ -28,12 +29,14 @@ from msupply_dhis2.credentials import Dhis2Credentials, parse_database_address, 
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import Dhis2TransientError, EventError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.push import Counts, push
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.source import Source, open_source
 from msupply_dhis2.test_connection import as_text, test_connection
+
+if TYPE_CHECKING:
+    from msupply_dhis2.mapping import DataValue
 
 PREVIEW_COLUMNS = (
     "org_unit",

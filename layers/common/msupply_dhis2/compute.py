@@ -208,12 +208,16 @@ def _why_no_row(event: ComputeEvent) -> str:
 
 def _summary(event: ComputeEvent, tally: Tally) -> str:
     counts = (
-        f"{tally.values:,} values of {len(tally.stores):,} stores and {len(tally.items):,} items "
-        f"in {tally.batches:,} batches"
+        f"{_count(tally.values, 'value')} of {_count(len(tally.stores), 'store')} and "
+        f"{_count(len(tally.items), 'item')} in {_count(tally.batches, 'batch', 'batches')}"
     )
     if event.dry_run:
-        return f"Dry run: {counts} would have been sent. Nothing was sent."
-    return f"{counts} are on their way to DHIS2."
+        return f"Dry run: {counts}. Nothing was sent."
+    return f"{counts}, on the way to DHIS2."
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def make_plan(
@@ -398,8 +402,8 @@ def check_database(open_database: OpenDatabase, settings: Settings | None) -> Co
         )
     return ComputeResult(
         status=Status.DATABASE_REACHED,
-        message=f"mSupply's database answers: {len(catalogue.stores):,} stores and {len(catalogue.items):,} items "
-        "are mapped.",
+        message=f"mSupply's database answers; mapped there: {_count(len(catalogue.stores), 'store')} and "
+        f"{_count(len(catalogue.items), 'item')}.",
         stores=len(catalogue.stores),
         items=len(catalogue.items),
     )

@@ -79,9 +79,7 @@ class ComputeEvent(BaseModel):
     @model_validator(mode="after")
     def _ask_one_thing(self) -> Self:
         if sum((self.interval is not None, self.manual, self.check_database)) != 1:
-            raise ValueError(
-                f"The event must hold exactly one of interval, manual and check_database, for example {EXAMPLES}"
-            )
+            raise ValueError("The event must hold exactly one of interval, manual and check_database")
         return self
 
     @property
@@ -114,7 +112,9 @@ def parse_compute_event(event: object) -> ComputeEvent:
         return ComputeEvent.model_validate(dict(event))
     except ValidationError as error:
         faults = [_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
-    raise EventError("The event is not understood.\n" + "\n".join(faults))
+    raise EventError(
+        "\n".join((f"The event is not understood. Events are, for example, {EXAMPLES}.", *faults))
+    )
 
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:

@@ -1,0 +1,341 @@
+"""Compute on a sample mSupply database, and the way of its values through queue and push into DHIS2."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.__main__ import main as local_main
+from local.dhis2 import StandIn, User, stock_metadata
+from local.dhis2.stock import PREFIXES
+from local.sample.generate import generate
+from msupply_dhis2.aws import push as push_on_aws
+from msupply_dhis2.batches import decode
+from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.errors import SettingsError, SourceError
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.source import open_source
+from tests.conftest import Aws
+from tests.support.functions import Invocation, delivery, invoke
+
+AS_OF = "2026-10-31T22:30"
+SCHEDULED = {"interval": "monthly", "scheduled_time": "2026-10-31T09:30:00Z"}
+NOW = date(2026, 11, 1)
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small mSupply database with every edge case, as a URL."""
+    path = tmp_path_factory.mktemp("sample") / "omsupply.sqlite"
+    url = f"sqlite:///{path}"
+    generate(url, stores=4, items=8, seed=7, as_of=date(2026, 10, 31), edge_cases=True)
+    return url
+
+
+@pytest.fixture
+def dhis2(sample: str) -> Any:  # noqa: ANN401 a generator of a stand-in
+    with open_source(parse_database_address(sample), calendar=Calendar(parse_time_zone("UTC"))) as source:
+        catalogue = source.catalogue(
+            store_field="Dhis2Code", item_fields=["universal_code"], include_field=None
+        )
+    org_units = sorted({(store.org_unit, store.org_unit) for store in catalogue.stores})
+    references = sorted({(item.fields["universal_code"],) * 2 for item in catalogue.items})
+    metadata = stock_metadata(org_units, references, [metric.value for metric in Metric])
+    with StandIn(
+        metadata, version="2.42", users=[User(username="pusher", password="mark3d")], now=NOW
+    ) as server:
+        yield server
+
+
+def rows(setup: str) -> list[dict[str, object]]:
+    common: dict[str, object] = {"active": True, "interval": "monthly"}
+    bases = {metric: "previous_month" if metric is Metric.ISSUED else "current_day" for metric in Metric}
+    if setup == "category_option_combo":
+        combo = {"category_option_combo_id_scheme": "code"}
+        return [
+            {
+                "metric": metric.value,
+                "basis": bases[metric],
+                "category_option_id": metric.value.upper(),
+                **combo,
+                **common,
+            }
+            for metric in Metric
+        ]
+    if setup == "data_element_per_item":
+        return [
+            {
+                "metric": metric.value,
+                "basis": bases[metric],
+                "prefix": f"{PREFIXES[metric.value]}_",
+                "custom_field_name": "universal_code",
+                **common,
+            }
+            for metric in Metric
+        ]
+    return [{"metric": "stock_on_hand", "basis": "current_day", **common}]
+
+
+DATA_SETS = {
+    "category_option_combo": "STOCK_ATTRIBUTE",
+    "data_element_per_item": "STOCK_PER_ITEM",
+    "single_data_element": "STOCK_SINGLE",
+}
+
+
+def document(
+    setup: str = "category_option_combo", url: str = "https://dhis2.example.org", **changes: object
+) -> str:
+    settings: dict[str, object] = {
+        "use_dhis2": True,
+        "basic_authentication": True,
+        "url": url,
+        "setup": setup,
+        "data_elements": rows(setup),
+        "data_set_id": DATA_SETS[setup],
+        "data_set_id_scheme": "code",
+        "period_format": "YYYYMM",
+        "item_field_reference": "universal_code",
+        "data_element_id_scheme": "code",
+        "org_unit_scheme": "code",
+        "items_per_payload": 50,
+    }
+    return json.dumps({**settings, **changes})
+
+
+@pytest.fixture
+def compute(aws: Aws, sample: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Invocation]:
+    aws.put_database_address(sample)
+    aws.put_settings(document())
+
+    def run(event: object, request_id: str = "request-1") -> Invocation:
+        return invoke("compute", event, capsys, request_id)
+
+    return run
+
+
+def preview(
+    settings: str, sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *options: str
+) -> list[dict[str, str]]:
+    file = tmp_path / "settings.json"
+    file.write_text(settings, encoding="utf-8")
+    arguments = ["preview", "--settings", str(file), "--source", sample, "--timezone", "Pacific/Auckland"]
+    capsys.readouterr()
+    assert local_main([*arguments, "--as-of", AS_OF, "--format", "csv", *options]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+@pytest.mark.parametrize("setup", sorted(DATA_SETS))
+def test_what_a_schedule_computes_is_what_dhis2_stores_and_what_preview_shows(
+    setup: str,
+    aws: Aws,
+    sample: str,
+    dhis2: StandIn,
+    compute: Callable[..., Invocation],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    push_on_aws.forget_logins()
+    settings = document(setup, dhis2.url)
+    aws.put_settings(settings)
+    aws.put_dhis2_credentials("pusher", "mark3d")
+    computed = compute(SCHEDULED)
+    messages = aws.messages()
+    assert computed.answer["status"] == "sent"
+    assert computed.answer["batches"] == len(messages)
+    stored = 0
+    for message in messages:
+        pushed = invoke("push", delivery(str(message["Body"])), capsys)
+        (line,) = pushed.said("Batch: ")
+        assert (line["rejected"], line["unaccounted"]) == (0, 0)
+        stored += line["stored"]
+    assert stored == computed.answer["values"] == len(dhis2.values) > 0
+
+    previewed = preview(settings, sample, tmp_path, capsys)
+    assert len(previewed) == stored
+    for row in previewed:
+        in_dhis2 = dhis2.value(
+            row["data_element"],
+            row["org_unit"],
+            row["period"],
+            row["category_option_combo"] or None,
+            row["attribute_option_combo"] or None,
+        )
+        sent = {"true": "1", "false": "0"}.get(str(in_dhis2), in_dhis2)
+        assert sent == row["value"], row
+
+
+def test_a_scheduled_run_says_what_it_did_and_how_to_see_the_rest(compute: Callable[..., Invocation]) -> None:
+    run = compute(SCHEDULED)
+    answer = run.answer
+    assert answer["as_of"] == "2026-10-31T22:30:00+13:00"
+    assert answer["run_id"].startswith("20261031T093000Z-monthly-")
+    assert answer["stores"] > 1
+    assert answer["items"] > 1
+    assert answer["run_id"] in answer["see_the_log"]
+    assert answer["see_the_log"].startswith("aws logs tail /stack/push ")
+    assert run.metric("ValuesComputed") == answer["values"]
+    assert any("isabled" in sentence for sentence in answer["left_out"])
+    assert run.said("left out")
+
+
+def test_the_same_event_makes_the_same_run_and_the_same_batches(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    first = compute(SCHEDULED, "request-1").answer
+    bodies = sorted(str(message["Body"]) for message in aws.messages())
+    again = compute(SCHEDULED, "request-2").answer
+    assert again == first
+    assert sorted(str(message["Body"]) for message in aws.messages()) == bodies
+
+
+def test_a_retried_manual_push_asks_for_the_same_instant_and_another_one_for_its_own(
+    compute: Callable[..., Invocation],
+) -> None:
+    manual = {"manual": True, "dry_run": True}
+    first = compute(manual, "request-1").answer
+    retried = compute(manual, "request-1").answer
+    other = compute(manual, "request-2").answer
+    assert (retried["run_id"], retried["as_of"]) == (first["run_id"], first["as_of"])
+    assert other["run_id"] != first["run_id"]
+
+
+def test_batches_hold_no_more_values_than_the_setting_and_together_all_of_them(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    answer = compute(SCHEDULED).answer
+    batches = [decode(str(message["Body"])) for message in aws.messages()]
+    assert max(len(batch.rows) for batch in batches) <= 50
+    keys = [value.key for batch in batches for value in batch.values()]
+    assert len(keys) == len(set(keys)) == answer["values"]
+    assert {batch.run_id for batch in batches} == {answer["run_id"]}
+
+
+def test_off_computes_nothing_and_says_so(aws: Aws, compute: Callable[..., Invocation]) -> None:
+    aws.put_settings("use_dhis2: false")
+    aws.put_database_address("postgresql://nobody:x@127.0.0.1:1/none")
+    run = compute(SCHEDULED)
+    assert run.answer["status"] == "off"
+    assert "Use DHIS2 is off" in run.answer["message"]
+    assert aws.messages() == []
+
+
+def test_a_dry_run_works_while_the_switch_is_off_and_sends_nothing(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    aws.put_settings(document(use_dhis2=False))
+    answer = compute({"manual": True, "dry_run": True}).answer
+    assert answer["status"] == "dry run"
+    assert answer["values"] > 0
+    assert aws.messages() == []
+
+
+def test_an_interval_without_an_active_row_says_so_and_ends_well(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    answer = compute({"interval": "weekly", "scheduled_time": "2026-10-26T00:00:00Z"}).answer
+    assert answer["status"] == "nothing to do"
+    assert "No active row of 'Data elements to push' with the interval 'weekly'" in answer["message"]
+    assert aws.messages() == []
+
+
+def test_a_manual_push_takes_all_active_rows_on_a_current_day_basis(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    compute({"manual": True, "as_of": AS_OF})
+    values = [value for message in aws.messages() for value in decode(str(message["Body"])).values()]
+    assert {value.metric for value in values} >= {Metric.ISSUED, Metric.STOCK_ON_HAND}
+    assert {value.period for value in values} == {"202610"}
+
+
+def test_a_run_can_be_limited_to_metrics_stores_and_items(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    compute({"manual": True, "as_of": AS_OF})
+    (first, *_) = decode(str(aws.messages()[0]["Body"])).values()
+    store = first.store.split("; ")[0]
+    item = first.item.split("; ")[0]
+    event = {"manual": True, "as_of": AS_OF, "metrics": ["stock_on_hand"], "stores": [store], "items": [item]}
+    answer = compute(event).answer
+    values = [value for message in aws.messages() for value in decode(str(message["Body"])).values()]
+    assert answer["values"] == len(values) == 1
+    assert (values[0].store, values[0].item, values[0].metric) == (
+        first.store,
+        first.item,
+        Metric.STOCK_ON_HAND,
+    )
+
+
+def test_a_store_that_is_not_sent_is_refused_with_the_nearest_name(
+    compute: Callable[..., Invocation],
+) -> None:
+    answer = compute({"manual": True, "stores": ["No such clinic"]}).answer
+    assert answer["status"] == "failed"
+    assert "stores: 'No such clinic' is none of the stores that are sent" in answer["message"]
+
+
+def test_every_fault_of_the_settings_is_told_at_once_without_a_traceback(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    faulty = json.loads(document())
+    del faulty["data_elements"][1]["category_option_id"]
+    faulty["items_per_payload"] = 0
+    aws.put_settings(json.dumps(faulty))
+    run = compute({"manual": True})
+    assert run.answer["status"] == "failed"
+    assert "months of stock: Category option ID is missing" in run.answer["message"]
+    assert "No. of items per payload" in run.answer["message"]
+    assert "Traceback" not in json.dumps(run.lines)
+    assert run.metric("RunsFailed") == 1
+
+
+def test_a_scheduled_run_that_fails_raises_so_that_aws_tries_it_again(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    aws.ssm.delete_parameter(Name="/stack/settings")
+    with pytest.raises(SettingsError, match="make settings"):
+        compute(SCHEDULED)
+
+
+def test_a_database_address_that_is_not_filled_in_yet_says_how(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    aws.secretsmanager.delete_secret(SecretId="stack/database", ForceDeleteWithoutRecovery=True)
+    aws.secretsmanager.create_secret(Name="stack/database")
+    answer = compute({"manual": True}).answer
+    assert "not filled in yet" in answer["message"]
+    assert "make credentials" in answer["message"]
+
+
+def test_a_database_that_is_not_there_is_told_and_its_password_is_not(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    aws.put_database_address("postgresql://reader:mark3d-secret@127.0.0.1:1/omsupply")
+    run = compute({"check_database": True})
+    assert run.answer["status"] == "failed"
+    assert "127.0.0.1" in run.answer["message"]
+    assert "mark3d-secret" not in json.dumps(run.lines) + json.dumps(run.answer)
+    with pytest.raises(SourceError):
+        compute(SCHEDULED)
+
+
+def test_the_database_check_answers_even_while_there_are_no_settings(
+    aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    assert "mapped there" in compute({"check_database": True}).answer["message"]
+    aws.ssm.delete_parameter(Name="/stack/settings")
+    assert compute({"check_database": True}).answer["status"] == "database reached"
+
+
+def test_an_event_that_is_not_understood_is_answered_with_examples(
+    compute: Callable[..., Invocation],
+) -> None:
+    answer = compute({"manul": True}).answer
+    assert answer["status"] == "failed"
+    assert '{"manual": true}' in answer["message"]

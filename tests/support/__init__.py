@@ -1,0 +1,1 @@
+"""What the tests use to invoke the functions as Lambda does."""
