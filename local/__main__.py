@@ -27,7 +27,7 @@ from msupply_dhis2.compute import (
 )
 from msupply_dhis2.credentials import Dhis2Credentials, parse_database_address, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.errors import Dhis2TransientError, EventError, MsupplyDhis2Error, SettingsError
+from msupply_dhis2.errors import Dhis2TransientError, MsupplyDhis2Error
 from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.push import Counts, push
@@ -51,6 +51,11 @@ PREVIEW_COLUMNS = (
 )
 ATTEMPTS = 5
 """As often as the queue delivers a message before it goes to the dead-letter queue."""
+
+
+class OptionError(MsupplyDhis2Error):
+    """An option of the command cannot be used."""
+
 
 _messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
@@ -116,11 +121,7 @@ class _Job:
         self.calendar = Calendar(parse_time_zone(options.timezone))
 
     def settings(self) -> Settings:
-        file: Path = self._options.settings
-        try:
-            settings = parse_settings(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError([f"--settings: {file} cannot be read: {error}."]) from error
+        settings = parse_settings(_text_of(self._options.settings, "--settings"))
         if self._options.dhis2_url is None:
             return settings
         return parse_settings(json.dumps({**json.loads(settings.compact()), "url": self._options.dhis2_url}))
@@ -129,7 +130,7 @@ class _Job:
         try:
             event = json.loads(self._options.event) if self._options.event else {"manual": True}
         except json.JSONDecodeError as error:
-            raise EventError(f"--event is not JSON: {error}.") from error
+            raise OptionError(f"--event is not JSON: {error}.") from error
         if isinstance(event, dict):
             if self._options.basis:
                 event["basis"] = self._options.basis
@@ -145,7 +146,7 @@ class _Job:
     def credentials(self, settings: Settings) -> Dhis2Credentials:
         file: Path | None = self._options.credentials
         if file is not None:
-            return parse_dhis2_credentials(file.read_text(encoding="utf-8"), settings)
+            return parse_dhis2_credentials(_text_of(file, "--credentials"), settings)
         _messages.print("DHIS2 user name: ", end="")
         answers = {"username": input(), "password": getpass("DHIS2 password: ")}
         return parse_dhis2_credentials(json.dumps(answers), settings)
@@ -156,6 +157,15 @@ class _Job:
             calendar=self.calendar,
             ca_certificate=settings.database_ca_certificate,
         )
+
+
+def _text_of(file: Path, option: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OptionError(f"{option}: {file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{option}: {file} is not a text file in UTF-8.") from error
 
 
 def _progress(org_units: Iterable[OrgUnitValues], number: int) -> Iterable[OrgUnitValues]:

@@ -1,0 +1,154 @@
+"""Test connection as the function does it: settings and secrets from AWS, the database asked of compute."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+import pytest
+
+from local.dhis2 import StandIn, User, stock_metadata
+from msupply_dhis2.aws import clients
+from tests.conftest import Aws
+from tests.support.functions import Invocation, invoke
+
+PASSWORD = "mark3d-secret"
+
+
+class ComputeAnswers:
+    """Stands in for Lambda, which moto runs in Docker only: the invocation of compute and its answer."""
+
+    def __init__(self, answer: object, *, function_error: bool = False) -> None:
+        self._answer = answer
+        self._function_error = function_error
+        self.invoked: list[tuple[str, object]] = []
+
+    def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:  # noqa: N803 boto3's names
+        self.invoked.append((FunctionName, json.loads(Payload)))
+        answer: dict[str, Any] = {"Payload": io.BytesIO(json.dumps(self._answer).encode())}
+        return {**answer, "FunctionError": "Unhandled"} if self._function_error else answer
+
+
+@pytest.fixture
+def dhis2() -> Iterator[StandIn]:
+    metadata = stock_metadata([("OU_KAMO", "Kamo")], [("368c74bf", "Amoxicillin")], ["stock_on_hand"])
+    user = User(username="pusher", password=PASSWORD)
+    with StandIn(metadata, version="2.42", users=[user], now=date(2026, 2, 10)) as server:
+        yield server
+
+
+@pytest.fixture
+def run(
+    aws: Aws, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Invocation]:
+    aws.put_settings(document(dhis2.url))
+    aws.put_dhis2_credentials("pusher", PASSWORD)
+    reached = {"status": "database reached", "message": "mSupply's database answers."}
+
+    def test(compute: ComputeAnswers | None = None) -> Invocation:
+        answers = compute or ComputeAnswers(reached)
+        monkeypatch.setattr(clients, "lambda_", lambda: answers)
+        return invoke("test_connection", {}, capsys)
+
+    return test
+
+
+def document(url: str, *, use_dhis2: bool = True) -> str:
+    return json.dumps(
+        {
+            "use_dhis2": use_dhis2,
+            "basic_authentication": True,
+            "url": url,
+            "setup": "single_data_element",
+            "data_elements": [
+                {"metric": "stock_on_hand", "active": True, "interval": "daily", "basis": "current_day"}
+            ],
+            "data_set_id": "STOCK_SINGLE",
+            "data_set_id_scheme": "code",
+            "period_format": "YYYYMM",
+            "item_field_reference": "universal_code",
+            "data_element_id_scheme": "code",
+            "org_unit_scheme": "code",
+        }
+    )
+
+
+def test_all_is_well(run: Callable[..., Invocation], dhis2: StandIn) -> None:
+    tested = run()
+    assert tested.answer["connected"] is True
+    assert tested.answer["message"] == "Connection successful"
+    assert tested.answer["server"]["version"].startswith("2.42")
+    assert tested.answer["user"] == "pusher"
+    assert all(check["ok"] for check in tested.answer["checks"])
+    assert tested.said("Connection successful")
+    assert tested.metric("ConnectionTestsSucceeded") == 1
+    assert all(request.method == "GET" for request in dhis2.requests)
+
+
+def test_the_last_successful_connection_is_shown_by_a_failed_test_too_in_the_configured_time_zone(
+    aws: Aws, run: Callable[..., Invocation]
+) -> None:
+    first = run().answer["last_successful_connection"]
+    aws.put_dhis2_credentials("pusher", "wrong")
+    failed = run()
+    assert failed.answer["connected"] is False
+    assert failed.answer["message"] == "Authentication failed"
+    assert failed.answer["last_successful_connection"] == first
+    assert first.endswith("(Pacific/Auckland)")
+    assert failed.metric("ConnectionTestsSucceeded") == 0
+
+
+def test_it_works_while_the_switch_is_off_and_says_so(
+    aws: Aws, run: Callable[..., Invocation], dhis2: StandIn
+) -> None:
+    aws.put_settings(document(dhis2.url, use_dhis2=False))
+    answer = run().answer
+    assert answer["connected"] is True
+    assert any("Use DHIS2 is off" in check["message"] for check in answer["checks"])
+
+
+def test_compute_is_asked_about_the_database_and_its_fault_is_told_beside_the_connection(
+    run: Callable[..., Invocation],
+) -> None:
+    compute = ComputeAnswers({"status": "failed", "message": "mSupply's database refused the login."})
+    answer = run(compute).answer
+    assert compute.invoked == [("stack-compute", {"check_database": True})]
+    assert answer["connected"] is True
+    assert [check["message"] for check in answer["checks"] if not check["ok"]] == [
+        "mSupply's database refused the login."
+    ]
+
+
+def test_a_compute_that_fails_is_told_as_a_fault_of_compute(run: Callable[..., Invocation]) -> None:
+    compute = ComputeAnswers({"errorMessage": "Task timed out after 900.00 seconds"}, function_error=True)
+    faults = [check["message"] for check in run(compute).answer["checks"] if not check["ok"]]
+    assert faults == [
+        "Compute failed when asked about mSupply's database: Task timed out after 900.00 seconds"
+    ]
+
+
+def test_missing_settings_and_a_database_out_of_reach_are_both_told(
+    aws: Aws, run: Callable[..., Invocation]
+) -> None:
+    aws.ssm.delete_parameter(Name="/stack/settings")
+    compute = ComputeAnswers({"status": "failed", "message": "mSupply's database did not answer."})
+    faults = [check["message"] for check in run(compute).answer["checks"] if not check["ok"]]
+    assert any("make settings" in fault for fault in faults)
+    assert "mSupply's database did not answer." in faults
+
+
+def test_credentials_that_are_not_filled_in_yet_say_how(aws: Aws, run: Callable[..., Invocation]) -> None:
+    aws.secretsmanager.delete_secret(SecretId="stack/dhis2", ForceDeleteWithoutRecovery=True)
+    aws.secretsmanager.create_secret(Name="stack/dhis2")
+    answer = run().answer
+    assert answer["connected"] is False
+    assert "make credentials" in answer["message"]
+
+
+def test_no_secret_is_in_answer_log_or_table(aws: Aws, run: Callable[..., Invocation]) -> None:
+    runs = [run()]
+    aws.put_dhis2_credentials("pusher", "wr0ng-mark3d")
+    runs.append(run())
+    written = json.dumps([[tested.answer, tested.lines] for tested in runs]) + str(aws.table.scan()["Items"])
+    assert "mark3d" not in written

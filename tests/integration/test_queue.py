@@ -1,0 +1,93 @@
+"""Batches onto the queue."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from msupply_dhis2.aws.queue import BatchQueue
+from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch, Row, decode
+from msupply_dhis2.errors import QueueError
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.settings import Scheme
+from tests.conftest import Aws
+
+
+def batch(number: int, rows: int = 1) -> Batch:
+    row = Row(f"DE{number}", "OU_KAMO", "202601", None, None, "12", 0, 0, Metric.STOCK_ON_HAND)
+    return Batch(
+        run_id="run",
+        batch_id=f"run-{number}",
+        as_of=datetime(2026, 2, 1, tzinfo=UTC),
+        data_set_id="DS",
+        data_set_id_scheme=Scheme.CODE,
+        data_element_id_scheme=Scheme.CODE,
+        org_unit_scheme=Scheme.CODE,
+        option_combo_scheme=Scheme.UID,
+        stores=("Kamo",),
+        items=("Amoxicillin",),
+        rows=(row,) * rows,
+    )
+
+
+class FailingQueue:
+    """A queue that refuses one message a number of times, which moto cannot do."""
+
+    def __init__(self, refusals: int) -> None:
+        self._refusals = refusals
+        self.taken: list[str] = []
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[dict[str, str]]) -> dict[str, Any]:  # noqa: ARG002, N803 boto3's names
+        refused = Entries[0]["Id"] if self._refusals else None
+        self._refusals -= bool(refused)
+        self.taken += [entry["MessageBody"] for entry in Entries if entry["Id"] != refused]
+        failure = {"Id": refused, "Code": "InternalError", "Message": "try again", "SenderFault": False}
+        return {"Failed": [failure] if refused else []}
+
+
+def test_every_batch_arrives_once(aws: Aws) -> None:
+    with BatchQueue(aws.sqs, aws.queue_url) as queue:
+        for number in range(23):
+            queue.send(batch(number))
+    arrived = sorted(decode(str(message["Body"])).batch_id for message in aws.messages())
+    assert arrived == sorted(f"run-{number}" for number in range(23))
+
+
+def test_large_batches_leave_in_calls_that_the_queue_takes(aws: Aws) -> None:
+    large = [batch(number, rows=6000) for number in range(4)]
+    sizes = [len(one.encoded()) for one in large]
+    assert sum(sizes) > MAXIMUM_MESSAGE_BYTES > max(sizes)
+    with BatchQueue(aws.sqs, aws.queue_url) as queue:
+        for one in large:
+            queue.send(one)
+    assert len(aws.messages()) == 4
+
+
+def test_nothing_more_is_sent_after_a_fault(aws: Aws) -> None:
+    class FaultError(Exception):
+        pass
+
+    def fail() -> None:
+        with BatchQueue(aws.sqs, aws.queue_url) as queue:
+            queue.send(batch(1))
+            raise FaultError
+
+    with pytest.raises(FaultError):
+        fail()
+    assert aws.messages() == []
+
+
+def test_a_message_that_the_queue_refuses_is_sent_again_and_the_others_are_not() -> None:
+    failing = FailingQueue(refusals=2)
+    with BatchQueue(failing, "url") as queue:  # type: ignore[arg-type]
+        for number in range(3):
+            queue.send(batch(number))
+    assert sorted(decode(body).batch_id for body in failing.taken) == ["run-0", "run-1", "run-2"]
+
+
+def test_a_message_that_the_queue_goes_on_refusing_is_an_error_that_says_what_to_do() -> None:
+    queue = BatchQueue(FailingQueue(refusals=99), "url")  # type: ignore[arg-type]
+    queue.send(batch(1))
+    with pytest.raises(QueueError, match=r"1 batches: try again\. Invoke compute again"):
+        queue.flush()
