@@ -4,13 +4,14 @@ The scope goes to the database as numbers: every store and every item has one, a
 place in the order of the scope. So one number a row is enough to tell rows apart, to order them and to merge
 the four streams, and nothing that is not mapped leaves the database.
 
-What makes it fast, and what does not (EXPLAIN on both databases): ``invoice_line`` has no useful index and is
-read once for each of its two streams, with a hash (PostgreSQL) or automatic index (SQLite) of the invoices
-that count; those at or after the floor are found by the indexes of ``invoice`` on ``picked_datetime``,
-``received_datetime`` and ``verified_datetime``.
+Looked at with EXPLAIN on both databases: ``invoice_line`` is by far the largest table, has no useful index in
+SQLite, and is read through once for each of its two streams; the invoices that count are looked up in a hash
+(PostgreSQL) or an index made for the query (SQLite). Those at or after the floor are few, and PostgreSQL finds
+them by ``invoice``'s indexes on ``picked_datetime``, ``received_datetime`` and ``verified_datetime``; SQLite goes
+by ``invoice.store_id``. Stock lines are found by ``stock_line.store_id``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -30,6 +31,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    literal_column,
     or_,
     select,
 )
@@ -39,6 +41,7 @@ from msupply_dhis2.metrics.quantity import to_units
 from msupply_dhis2.source.catalogue import Scope
 from msupply_dhis2.source.expressions import (
     Instant,
+    JoinInOrder,
     exact_micro_units,
     is_unreadable_instant,
     numbered,
@@ -64,6 +67,11 @@ from msupply_dhis2.stock import MICRO, GroupHistory, Movement, PairHistory, Stoc
 
 ROWS_AT_A_TIME = 5_000
 """How many rows of each stream are in memory."""
+
+# Not parameters, which are text and do not compare with the enumerated types of PostgreSQL; and not casts, which
+# its planner can say nothing about.
+_STOCK_IN: ColumnElement[str] = literal_column("'STOCK_IN'")
+_STOCK_OUT: ColumnElement[str] = literal_column("'STOCK_OUT'")
 
 _PLAIN_PACKS = 1e9
 _PLAIN_PACK_SIZE = 1e6
@@ -205,16 +213,16 @@ def read_histories(
     """
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
-    items = numbered("scope_item", numbers.items)
+    links = _links(numbers.items)
     oddities.moved_without_instant = _check_instants(connection, scope, stores)
 
     streams: list[Stream] = []
     try:
         for query in (
-            _visible_pairs(stores, items),
-            _stock_lines(stores, items),
-            _movements(stores, items, floor),
-            _totals(stores, items),
+            _visible_pairs(stores, links),
+            _stock_lines(stores, links),
+            _movements(stores, links, floor),
+            _totals(stores, links),
         ):
             streams.append(Stream(connection, query))  # noqa: PERF401 - those that are open must be closed
         yield from _merged(numbers, streams, floor, oddities)
@@ -347,14 +355,25 @@ def _name_of_instant() -> ColumnElement[Any]:
     return _by_type(lambda moved_at: moved_at.instant.name)
 
 
-def _pair(stores: CTE, items: CTE) -> ColumnElement[int]:
-    return (stores.c.number + items.c.number).label("pair")
+def _links(items: Mapping[str, int]) -> CTE:
+    """Select the links of the items, each with the number of the item that it points to."""
+    scope_item = numbered("scope_item", items)
+    return (
+        select(item_link.c.id, scope_item.c.number)
+        .join(scope_item, scope_item.c.id == item_link.c.item_id)
+        .cte("scope_link")
+        .prefix_with("MATERIALIZED")
+    )
 
 
-def _visible_pairs(stores: CTE, items: CTE) -> Select[Any]:
+def _pair(stores: CTE, links: CTE) -> ColumnElement[int]:
+    return (stores.c.number + links.c.number).label("pair")
+
+
+def _visible_pairs(stores: CTE, links: CTE) -> Select[Any]:
     """Select what is on a master list of the store's name, whether or not the list is active."""
     own_name, listed_name = name_link.alias("own_name"), name_link.alias("listed_name")
-    pair = _pair(stores, items)
+    pair = _pair(stores, links)
     return (
         select(pair)
         .select_from(stores)
@@ -363,15 +382,14 @@ def _visible_pairs(stores: CTE, items: CTE) -> Select[Any]:
         .join(listed_name, listed_name.c.name_id == own_name.c.name_id)
         .join(master_list_name_join, master_list_name_join.c.name_link_id == listed_name.c.id)
         .join(master_list_line, master_list_line.c.master_list_id == master_list_name_join.c.master_list_id)
-        .join(item_link, item_link.c.id == master_list_line.c.item_link_id)
-        .join(items, items.c.id == item_link.c.item_id)
+        .join(links, links.c.id == master_list_line.c.item_link_id)
         .distinct()
         .order_by(pair)
     )
 
 
-def _stock_lines(stores: CTE, items: CTE) -> Select[Any]:
-    pair = _pair(stores, items)
+def _stock_lines(stores: CTE, links: CTE) -> Select[Any]:
+    pair = _pair(stores, links)
     return (
         select(
             pair,
@@ -381,72 +399,69 @@ def _stock_lines(stores: CTE, items: CTE) -> Select[Any]:
             stock_line.c.expiry_date,
         )
         .join(stores, stores.c.id == stock_line.c.store_id)
-        .join(item_link, item_link.c.id == stock_line.c.item_link_id)
-        .join(items, items.c.id == item_link.c.item_id)
+        .join(links, links.c.id == stock_line.c.item_link_id)
         .order_by(pair, stock_line.c.id)
     )
 
 
 def _moved_invoices(stores: CTE, floor: datetime | None) -> CTE:
     """Select the invoices that have moved stock, or those that have at or after the floor."""
-    happened = (
-        moved_at.instant.is_not(None)
-        if floor is None
-        else moved_at.instant >= bindparam("floor", floor, Instant())
-        for moved_at in MOVED_AT
-    )
-    return (
-        select(
-            invoice.c.id,
-            stores.c.number,
-            text_of(invoice.c.type).label("type"),
-            _by_type(lambda moved_at: one_separator(moved_at.instant)).label("instant"),
+    instant = _by_type(lambda moved_at: moved_at.instant)
+    invoices = select(
+        invoice.c.id,
+        stores.c.number,
+        text_of(invoice.c.type).label("type"),
+        one_separator(instant).label("instant"),
+    ).join(stores, stores.c.id == invoice.c.store_id)
+    if floor is None:
+        invoices = invoices.where(instant.is_not(None))
+    else:
+        at_least = bindparam("floor", floor, Instant())
+        # Each instant by itself, which has an index, and then the one that counts.
+        invoices = invoices.where(
+            or_(*(moved_at.instant >= at_least for moved_at in MOVED_AT)), instant >= at_least
         )
-        .join(stores, stores.c.id == invoice.c.store_id)
-        .where(
-            or_(
-                *(
-                    and_(condition, text_of(invoice.c.type).in_(moved_at.kinds))
-                    for condition, moved_at in zip(happened, MOVED_AT, strict=True)
-                )
-            )
-        )
-        .cte("moved_invoice")
-        .prefix_with("MATERIALIZED")
-    )
+    return invoices.cte("moved_invoice").prefix_with("MATERIALIZED")
 
 
-def _moved_lines(invoices: CTE, items: CTE, *columns: ColumnElement[Any]) -> Select[Any]:
-    """Select lines that move stock. UNALLOCATED_STOCK and SERVICE lines move none."""
+def _moved_lines(invoices: CTE, links: CTE, *columns: ColumnElement[Any]) -> CTE:
+    """Select the lines of invoices that move stock. UNALLOCATED_STOCK and SERVICE lines move none.
+
+    Not to be ordered or grouped in the same breath: with that to do as well, SQLite forgoes its indexes of the
+    other two and reads them through for every line.
+    """
     return (
         select(*columns)
-        .select_from(invoice_line)
-        .join(invoices, invoices.c.id == invoice_line.c.invoice_id)
-        .join(item_link, item_link.c.id == invoice_line.c.item_link_id)
-        .join(items, items.c.id == item_link.c.item_id)
-        .where(
-            text_of(invoice_line.c.type).in_(("STOCK_IN", "STOCK_OUT")), invoice_line.c.number_of_packs > 0
+        .select_from(
+            JoinInOrder(
+                JoinInOrder(invoice_line, invoices, invoices.c.id == invoice_line.c.invoice_id),
+                links,
+                links.c.id == invoice_line.c.item_link_id,
+            )
         )
+        .where(invoice_line.c.type.in_((_STOCK_IN, _STOCK_OUT)), invoice_line.c.number_of_packs > 0)
+        .cte("line")
+        .prefix_with("MATERIALIZED", dialect="sqlite")
     )
 
 
-def _movements(stores: CTE, items: CTE, floor: datetime) -> Select[Any]:
+def _movements(stores: CTE, links: CTE, floor: datetime) -> Select[Any]:
     invoices = _moved_invoices(stores, floor)
-    pair = _pair(invoices, items)
     packs = invoice_line.c.number_of_packs
-    return _moved_lines(
+    lines = _moved_lines(
         invoices,
-        items,
-        pair,
+        links,
+        _pair(invoices, links),
         invoices.c.instant,
         invoices.c.type,
-        case((text_of(invoice_line.c.type) == "STOCK_IN", packs), else_=-packs).label("packs"),
+        case((invoice_line.c.type == _STOCK_IN, packs), else_=-packs).label("packs"),
         invoice_line.c.pack_size,
         invoice_line.c.stock_line_id,
-    ).order_by(pair)
+    )
+    return select(*lines.c).order_by(lines.c.pair)
 
 
-def _totals(stores: CTE, items: CTE) -> Select[Any]:
+def _totals(stores: CTE, links: CTE) -> Select[Any]:
     """Sum all that ever moved, exactly, and find the first movement in of more than 0 units.
 
     Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of
@@ -462,13 +477,13 @@ def _totals(stores: CTE, items: CTE) -> Select[Any]:
     )
     lines = _moved_lines(
         invoices,
-        items,
-        _pair(invoices, items),
+        links,
+        _pair(invoices, links),
         invoices.c.instant,
-        case((text_of(invoice_line.c.type) == "STOCK_IN", 1), else_=-1).label("sign"),
+        case((invoice_line.c.type == _STOCK_IN, 1), else_=-1).label("sign"),
         case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
         case((plain, None), else_=exact_micro_units(packs, pack_size)).label("parts"),
-    ).subquery("line")
+    )
     is_in = and_(lines.c.sign == 1, or_(lines.c.whole > 0, lines.c.parts > 0))
     return (
         select(
