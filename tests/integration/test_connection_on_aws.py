@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
+import boto3
 import pytest
 
 from local.dhis2 import StandIn, User, stock_metadata
@@ -20,6 +21,7 @@ class ComputeAnswers:
     """Stands in for Lambda, which moto runs in Docker only: the invocation of compute and its answer."""
 
     def __init__(self, answer: object, *, function_error: bool = False) -> None:
+        self.meta = boto3.client("lambda").meta
         self._answer = answer
         self._function_error = function_error
         self.invoked: list[tuple[str, object]] = []

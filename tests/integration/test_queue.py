@@ -34,7 +34,8 @@ def batch(number: int, rows: int = 1) -> Batch:
 class FailingQueue:
     """A queue that refuses one message a number of times, which moto cannot do."""
 
-    def __init__(self, refusals: int) -> None:
+    def __init__(self, aws: Aws, refusals: int) -> None:
+        self.meta = aws.sqs.meta
         self._refusals = refusals
         self.taken: list[str] = []
 
@@ -78,16 +79,16 @@ def test_nothing_more_is_sent_after_a_fault(aws: Aws) -> None:
     assert aws.messages() == []
 
 
-def test_a_message_that_the_queue_refuses_is_sent_again_and_the_others_are_not() -> None:
-    failing = FailingQueue(refusals=2)
+def test_a_message_that_the_queue_refuses_is_sent_again_and_the_others_are_not(aws: Aws) -> None:
+    failing = FailingQueue(aws, refusals=2)
     with BatchQueue(failing, "url") as queue:  # type: ignore[arg-type]
         for number in range(3):
             queue.send(batch(number))
     assert sorted(decode(body).batch_id for body in failing.taken) == ["run-0", "run-1", "run-2"]
 
 
-def test_a_message_that_the_queue_goes_on_refusing_is_an_error_that_says_what_to_do() -> None:
-    queue = BatchQueue(FailingQueue(refusals=99), "url")  # type: ignore[arg-type]
+def test_a_message_that_the_queue_goes_on_refusing_is_an_error_that_says_what_to_do(aws: Aws) -> None:
+    queue = BatchQueue(FailingQueue(aws, refusals=99), "url")  # type: ignore[arg-type]
     queue.send(batch(1))
     with pytest.raises(QueueError, match=r"1 batches: try again\. Invoke compute again"):
         queue.flush()

@@ -29,6 +29,7 @@ from msupply_dhis2.errors import ConfigurationError, CredentialsError, SettingsE
 from msupply_dhis2.settings import Settings, parse_settings
 
 if TYPE_CHECKING:
+    from botocore.client import BaseClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_ssm import SSMClient
 
@@ -168,7 +169,7 @@ def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -
 
 
 @contextmanager
-def aws_faults(doing: str, client: "SSMClient | SecretsManagerClient") -> Iterator[None]:
+def aws_faults(doing: str, client: "BaseClient") -> Iterator[None]:
     """Say in words for people why AWS did not do something.
 
     Parameters

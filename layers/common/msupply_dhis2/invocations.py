@@ -8,6 +8,7 @@ kept for the few days in which a retry can come.
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,12 +34,15 @@ def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
     datetime
         ``now`` the first time, and that same instant ever after.
     """
-    item = table.update_item(
-        Key={"id": f"invocation#{request_id}"},
-        UpdateExpression="SET arrived = if_not_exists(arrived, :now), expires_at = if_not_exists(expires_at, :end)",
-        ExpressionAttributeValues={":now": now.isoformat(), ":end": int((now + KEPT_FOR).timestamp())},
-        ReturnValues="ALL_NEW",
-    )["Attributes"]
+    with aws_faults("noting when the invocation arrived", table.meta.client):
+        item = table.update_item(
+            Key={"id": f"invocation#{request_id}"},
+            UpdateExpression=(
+                "SET arrived = if_not_exists(arrived, :now), expires_at = if_not_exists(expires_at, :end)"
+            ),
+            ExpressionAttributeValues={":now": now.isoformat(), ":end": int((now + KEPT_FOR).timestamp())},
+            ReturnValues="ALL_NEW",
+        )["Attributes"]
     arrived = item["arrived"]
     if not isinstance(arrived, str):
         raise ConfigurationError(

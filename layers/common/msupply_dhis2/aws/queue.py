@@ -1,10 +1,10 @@
 """Batches onto the queue, and messages that cannot be delivered to the dead-letter queue."""
 
-from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch
+from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.errors import QueueError
 
 if TYPE_CHECKING:
@@ -55,22 +55,22 @@ class BatchQueue:
             The queue did not take a message, after three attempts.
         """
         held, self._held, self._held_bytes = self._held, [], 0
+        failed: dict[str, str] = {}
         for _ in range(ATTEMPTS):
             if not held:
                 return
-            answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=held)
+            with aws_faults("putting batches on the queue", self._client):
+                answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=held)
             failed = {
                 failure["Id"]: failure.get("Message", failure["Code"]) for failure in answer.get("Failed", ())
             }
             held = [entry for entry in held if entry["Id"] in failed]
-        raise QueueError(
-            f"The queue did not take {len(held)} batches: {_reasons(list(failed.values()))}. "
-            "Invoke compute again with the same event: values that arrived already are only confirmed."
-        )
-
-
-def _reasons(messages: Sequence[str]) -> str:
-    return "; ".join(dict.fromkeys(messages))
+        if held:
+            reasons = "; ".join(dict.fromkeys(failed.values()))
+            raise QueueError(
+                f"The queue did not take {len(held)} batches: {reasons}. Invoke compute again with the same "
+                "event: values that arrived already are only confirmed."
+            )
 
 
 class DeadLetters:
@@ -82,8 +82,9 @@ class DeadLetters:
 
     def put(self, body: str, reason: str) -> None:
         """Put a message there. ``reason`` holds no secret: it is one of our own error messages."""
-        self._client.send_message(
-            QueueUrl=self._queue_url,
-            MessageBody=body,
-            MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
-        )
+        with aws_faults("putting a message into the dead-letter queue", self._client):
+            self._client.send_message(
+                QueueUrl=self._queue_url,
+                MessageBody=body,
+                MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
+            )

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from botocore.exceptions import BotoCoreError, ClientError
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.log import write
 from msupply_dhis2.configuration import (
     TestConnectionEnvironment,
+    aws_faults,
     read_dhis2_credentials,
     read_settings,
 )
@@ -59,15 +59,12 @@ def _ask_compute(function: str) -> str:
     Raises
     ------
     SourceError
-        It does not, or compute cannot be asked.
+        It does not.
+    ConfigurationError
+        Compute cannot be asked.
     """
-    try:
+    with aws_faults("asking compute about mSupply's database", clients.lambda_()):
         answer = clients.lambda_().invoke(FunctionName=function, Payload=json.dumps({"check_database": True}))
-    except (BotoCoreError, ClientError) as error:
-        raise SourceError(
-            f"Compute could not be asked about mSupply's database: {error}. Test connection needs the right to "
-            "invoke compute, and in a private subnet an endpoint for Lambda (the template's parameters)."
-        ) from error
     result = json.loads(answer["Payload"].read())
     message = str(result.get("message") or result.get("errorMessage") or "no reason given")
     if answer.get("FunctionError"):
