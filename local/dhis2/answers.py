@@ -179,5 +179,5 @@ _OUTCOMES = {
 
 
 def failed_import(reason: str) -> ImportSummary:
-    """Return the summary of an import that broke off: zero counts, no conflicts (DHIS2.md, fact 3)."""
+    """Return the summary of an import that broke off: zero counts, no conflicts (docs/dhis2.md, 3)."""
     return ImportSummary("ERROR", f"The import process failed: {reason}")

@@ -37,7 +37,7 @@ class FaultKind(StrEnum):
     TOO_LARGE = "too_large"
     """413 for a body of more than ``size`` bytes, as a proxy does; smaller ones pass and do not use it up."""
     TRANSIENT_CONFLICT = "transient_conflict"
-    """409 "The import process failed:", zero counts, no conflicts (DHIS2.md, fact 3); from 2.43 a 500."""
+    """409 "The import process failed:", zero counts, no conflicts (docs/dhis2.md, 3); from 2.43 a 500."""
     REDIRECT = "redirect"
     """``status`` (301 by default) to ``location``, or to the same address with https."""
 

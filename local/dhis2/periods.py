@@ -40,7 +40,7 @@ def period_of(period_type: str, day: date) -> Period:
 def latest_open_period(period_type: str, open_future_periods: int, day: date) -> Period:
     """Return the last period for which values may be entered on that day.
 
-    With no open future periods it is the one before the current one (DHIS2.md, fact 7).
+    With no open future periods it is the one before the current one (docs/dhis2.md, 7).
     """
     period = period_of(period_type, day)
     if open_future_periods == 0:

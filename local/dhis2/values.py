@@ -121,7 +121,7 @@ def fault_of(data_element: DataElement) -> str:
 
 
 def is_vanishing_zero(value: str, data_element: DataElement) -> bool:
-    """Whether servers up to 2.42 do not store the value, or delete what stands there (DHIS2.md, fact 6)."""
+    """Whether servers up to 2.42 do not store the value, or delete what stands there (docs/dhis2.md, 6)."""
     return (
         not data_element.zero_is_significant
         and data_element.value_type in _NUMERIC_TYPES

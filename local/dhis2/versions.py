@@ -6,7 +6,7 @@ from enum import StrEnum
 class Version(StrEnum):
     """The versions that the stand-in can be.
 
-    2.40 to 2.43 answer as the recorded servers do; 2.37 is 2.40 with the differences that DHIS2.md names.
+    2.40 to 2.43 answer as the recorded servers do; 2.37 is 2.40 with the differences that docs/dhis2.md names.
     """
 
     V2_37 = "2.37"

@@ -75,7 +75,7 @@ def field_text(value: object) -> str | None:
 
 
 def is_ticked(value: object) -> bool:
-    """Tell whether a checkbox field is on: true, 1, "true" or "True" (MSUPPLY.md, the include checkbox)."""
+    """Tell whether a checkbox field is on: true, 1, "true" or "True" (docs/msupply.md)."""
     return field_value(value) in (True, "true", "True")
 
 

@@ -1,4 +1,4 @@
-"""Reading Open mSupply's own database, by the rules of MSUPPLY.md section 1.
+"""Reading Open mSupply's own database, by the rules of docs/msupply.md.
 
 Which stores and items are sent is read here, their histories in ``histories.py``. Every reference to an item
 or a name goes through ``item_link`` or ``name_link``: a merged item's links point to the item that was kept.

@@ -108,6 +108,6 @@ MOVED_AT = (
         ("VERIFIED",),
     ),
 )
-"""Which instant counts by the type of the invoice (MSUPPLY.md section 1)."""
+"""Which instant counts by the type of the invoice (docs/msupply.md)."""
 
 KINDS = {kind: what for moved_at in MOVED_AT for kind, what in moved_at.kinds.items()}
