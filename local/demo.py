@@ -348,7 +348,7 @@ def _test_with_wrong_password(story: Story, emulator: Emulator, dhis2: StandIn) 
     story.step("Test connection, with a mistyped password and with the right one")
     test = ("make test-connection", "local.stack", "test-connection")
     must(command(emulator, *test) == 1, "A mistyped password was not noticed.")
-    (user,) = dhis2.users
+    user = dhis2.users[DHIS2_USER]
     _enter(emulator, "make credentials", user.username, user.password.get_secret_value())
     must(command(emulator, *test) == 0, "The connection test failed; it says why above.")
 

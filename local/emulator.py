@@ -114,6 +114,8 @@ class Emulator:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
             "SAM_CLI_TELEMETRY": "0",
+            # sam leaves folders behind in it.
+            "TMPDIR": str(self._folder),
         }
 
     # ------------------------------------------------------------------------------- build, deploy, delete
@@ -213,7 +215,6 @@ class Emulator:
                     "MINISTACK_HOST": HOST,
                     "GATEWAY_PORT": str(self._port),
                     "AUTH": "true",
-                    "PYTHONDONTWRITEBYTECODE": "1",
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=output,

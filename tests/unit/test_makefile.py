@@ -18,7 +18,7 @@ def make(*arguments: str, **environment: str) -> str:
     inherited = {
         name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "STACK"}
     }
-    finished = subprocess.run(  # noqa: S603 - our own Makefile
+    finished = subprocess.run(
         ["make", "--no-print-directory", *arguments],  # noqa: S607 - whichever make there is
         cwd=PROJECT,
         env={**inherited, **environment},
@@ -81,7 +81,7 @@ def test_a_uv_that_runs_is_taken(tmp_path: Path) -> None:
 
 
 def test_the_layer_s_requirements_are_those_of_the_lock_file() -> None:
-    exported = subprocess.run(  # noqa: S603 - our own command
+    exported = subprocess.run(
         [
             uv(),
             "export",

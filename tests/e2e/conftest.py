@@ -1,0 +1,72 @@
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from pydantic import SecretStr
+
+from local.dhis2 import StandIn
+from local.emulator import Emulator
+from local.sample_world import (
+    DHIS2_USER,
+    TIME_ZONE,
+    SampleDatabase,
+    catalogue_of,
+    dhis2_for,
+    metadata_for,
+    sample_database,
+    settings_for,
+)
+from msupply_dhis2.settings import parse_settings
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.e2e)
+
+
+@dataclass(frozen=True)
+class World:
+    database: SampleDatabase
+    dhis2: StandIn
+    emulator: Emulator
+    settings: str
+
+    @property
+    def login(self) -> str:
+        return self.login_with(self.password)
+
+    @property
+    def password(self) -> SecretStr:
+        return self.dhis2.users[DHIS2_USER].password
+
+    def login_with(self, password: SecretStr) -> str:
+        return json.dumps({"username": DHIS2_USER, "password": password.get_secret_value()})
+
+    def set_up(self) -> None:
+        """Put settings, credentials and DHIS2 in order, whatever the test before left."""
+        self.emulator.put_settings(self.settings)
+        self.emulator.put_secret("Dhis2Secret", self.login)
+        self.emulator.put_secret("DatabaseSecret", self.database.address)
+        self.dhis2.faults.clear()
+        self.dhis2.requests.clear()
+        sqs = self.emulator.stack.client("sqs")
+        for queue in ("BatchQueue", "FailedBatchQueue", "FailedRunQueue"):
+            sqs.purge_queue(QueueUrl=self.emulator.stack.resource(queue))
+
+
+@pytest.fixture(scope="session")
+def deployed() -> Iterator[World]:
+    with sample_database(stores=3, items=8) as database:
+        settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))
+        with dhis2_for(metadata_for(catalogue_of(database, settings))) as dhis2, Emulator() as emulator:
+            emulator.build()
+            emulator.deploy(Timezone=TIME_ZONE)
+            yield World(database, dhis2, emulator, settings_for(dhis2.url, database.server.ca_certificate))
+
+
+@pytest.fixture
+def world(deployed: World) -> World:
+    deployed.set_up()
+    return deployed

@@ -1,0 +1,176 @@
+"""``make demo``, as the README promises it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from local.sample_world import (
+    DHIS2_USER,
+    TIME_ZONE,
+    catalogue_of,
+    dhis2_for,
+    metadata_for,
+    sample_database,
+    settings_for,
+)
+from local.tools import PROJECT
+from msupply_dhis2.settings import parse_settings
+
+STOPS_WITHIN = 60.0
+
+
+def environment(temporary: Path) -> dict[str, str]:
+    """Give an environment in which everything temporary lies in one folder, so that it can be looked for."""
+    # PostgreSQL runs as another user where we are root, who must reach its folder.
+    for folder in (temporary, *temporary.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}}
+    return {**inherited, "TMPDIR": str(temporary)}
+
+
+def processes_about(temporary: Path) -> list[str]:
+    """Give the command lines of the processes that have to do with a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            working_folder = str((process / "cwd").readlink())
+        except OSError:
+            continue
+        if int(process.name) != os.getpid() and (
+            str(temporary).encode() in text or str(temporary) in working_folder
+        ):
+            found.append(text.partition(b"\0\0")[0].decode(errors="replace")[:200])
+    return found
+
+
+def assert_nothing_is_left(temporary: Path) -> None:
+    deadline = time.monotonic() + STOPS_WITHIN
+    while processes_about(temporary):
+        assert time.monotonic() < deadline, processes_about(temporary)
+        time.sleep(0.1)
+    # uv's lock file is make's, not the demo's.
+    assert [path.name for path in temporary.iterdir() if not path.name.startswith("uv-")] == []
+
+
+def test_the_demo_brings_every_value_to_dhis2_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        ["make", "--no-print-directory", "demo"],  # noqa: S607 - whichever make there is
+        cwd=PROJECT,
+        env=environment(tmp_path),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    said = finished.stdout
+    assert finished.returncode == 0, said
+    in_order = [
+        "sam build",
+        "sam deploy",
+        "$ make settings",
+        "$ make credentials",
+        "Authentication failed",
+        "Connection successful",
+        "$ make push",
+        "on the way to DHIS2",
+        "rejected. ",
+        "Do the numbers add up?",
+        "sam delete",
+        "Done in",
+    ]
+    places = [said.index(text) for text in in_order]
+    assert places == sorted(places), said
+    sums = re.search(
+        r"stored ([\d,]+) \+ unchanged ([\d,]+) \+ rejected ([\d,]+) \+ unaccounted ([\d,]+) = ([\d,]+)", said
+    )
+    assert sums, said
+    *fates, sent = (int(number.replace(",", "")) for number in sums.groups())
+    assert sum(fates) == sent > 0
+    assert fates[2] > 0, "the slip in DHIS2's metadata rejects some values"
+    assert_nothing_is_left(tmp_path)
+
+
+def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local.demo"],
+        cwd=PROJECT,
+        env=environment(tmp_path),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout
+        for line in process.stdout:
+            if "ok sam build" in line:
+                break
+        else:
+            raise AssertionError("the demo ended before it could be interrupted")
+        # As Ctrl-C does it: to everything that runs in the foreground.
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(STOPS_WITHIN) == 130, rest
+    finally:
+        process.kill()
+        process.communicate()
+    assert "Interrupted" in rest
+    assert "Traceback" not in rest
+    assert_nothing_is_left(tmp_path)
+
+
+def test_the_demo_runs_on_one_s_own_systems_and_sends_what_it_announced(tmp_path: Path) -> None:
+    with sample_database(stores=3, items=8) as database:
+        settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))
+        with dhis2_for(metadata_for(catalogue_of(database, settings))) as dhis2:
+            login = {"username": DHIS2_USER, "password": dhis2.users[DHIS2_USER].password.get_secret_value()}
+            (tmp_path / "credentials.json").write_text(json.dumps(login))
+            (tmp_path / "settings.yaml").write_text(settings.compact())
+            finished = subprocess.run(
+                ["make", "--no-print-directory", "demo"],  # noqa: S607 - whichever make there is
+                cwd=PROJECT,
+                env={
+                    **os.environ,
+                    "SOURCE": database.address,
+                    "DHIS2_URL": dhis2.url,
+                    "SETTINGS": str(tmp_path / "settings.yaml"),
+                    "CREDENTIALS": str(tmp_path / "credentials.json"),
+                    "TIMEZONE": TIME_ZONE,
+                    "YES": "1",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+    said = finished.stdout
+    assert finished.returncode == 0, said
+    assert said.index("Dry run: ") < said.index("on the way to DHIS2")
+    announced = re.search(r"Dry run: ([\d,]+) values", said)
+    assert announced
+    assert len(dhis2.values) == int(announced[1].replace(",", ""))
+    assert login["password"] not in said
+    assert database.password.get_secret_value() not in said
+
+
+def test_the_demo_on_one_s_own_systems_needs_both_addresses() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "local.demo", "--source", "sqlite:///nowhere.sqlite"],
+        cwd=PROJECT,
+        env={name: value for name, value in os.environ.items() if name not in {"SOURCE", "DHIS2_URL"}},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "SOURCE=… and DHIS2_URL=…" in finished.stdout

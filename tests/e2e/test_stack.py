@@ -1,0 +1,288 @@
+"""The stack as it is deployed: built with sam, on the emulator of AWS, with the template's roles enforced."""
+
+import importlib.util
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import SecretStr
+
+from local.demo import Run, fates_of, prove, wait_for_all
+from local.dhis2 import FaultKind
+from local.sample_world import TIME_ZONE
+from local.stack import FunctionFailedError
+from local.tools import INTERPRETER
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import World
+else:
+    World = Any
+
+WITHIN = 60.0
+FUNCTIONS = ("ComputeFunction", "PushFunction", "TestConnectionFunction")
+# What Lambda has installed for every Python function; their own dependencies are in our layer.
+RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "dateutil", "six")
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def push_by_hand(world: World, **event: object) -> Run:
+    result = world.emulator.stack.invoke("ComputeFunction", {"manual": True, **event})
+    assert result["status"] in {"sent", "dry run"}, result["message"]
+    return Run(result["run_id"], result["values"], result["batches"])
+
+
+# ------------------------------------------------------------------------------------------------- what was built
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_finds_everything_it_imports_in_its_layer(
+    deployed: World, function: str, tmp_path: Path
+) -> None:
+    # The emulator's own packages would hide one that is missing.
+    for package in RUNTIME_PACKAGES:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        origin = origin.parent if origin.name == "__init__.py" else origin
+        (tmp_path / origin.name).symlink_to(origin)
+    paths = [
+        str(deployed.emulator.built_function(function)),
+        str(deployed.emulator.built_layer),
+        str(tmp_path),
+    ]
+    finished = subprocess.run(
+        [INTERPRETER, "-I", "-S", "-c", f"import sys; sys.path[:0] = {paths!r}; import app"],
+        env={"POWERTOOLS_METRICS_NAMESPACE": "test", "AWS_REGION": "us-east-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_there_are_five_schedules_whose_names_hold_the_stack_s(deployed: World) -> None:
+    schedules = deployed.emulator.stack.client("scheduler").list_schedules()["Schedules"]
+    assert sorted(schedule["Name"] for schedule in schedules) == [
+        "msupply-dhis2-daily",
+        "msupply-dhis2-first-day-of-month",
+        "msupply-dhis2-last-day-of-month",
+        "msupply-dhis2-monthly",
+        "msupply-dhis2-weekly",
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- test connection
+
+
+def test_the_connection_test_says_that_the_connection_is_successful(world: World) -> None:
+    report = world.emulator.stack.invoke("TestConnectionFunction", {})
+    assert report["connected"] is True
+    assert report["message"] == "Connection successful"
+    assert [check["name"] for check in report["checks"] if not check["ok"]] == []
+    assert "database" in {check["name"] for check in report["checks"]}
+    assert TIME_ZONE in report["last_successful_connection"]
+
+
+def test_a_wrong_password_is_told_and_the_last_success_is_still_shown(world: World) -> None:
+    before = world.emulator.stack.invoke("TestConnectionFunction", {})["last_successful_connection"]
+    world.emulator.put_secret("Dhis2Secret", world.login_with(SecretStr("mistyped")))
+    report = world.emulator.stack.invoke("TestConnectionFunction", {})
+    assert report["connected"] is False
+    assert report["message"] == "Authentication failed"
+    assert report["last_successful_connection"] == before
+
+
+def test_settings_that_are_not_there_are_told_with_the_command_that_puts_them(world: World) -> None:
+    ssm = world.emulator.stack.client("ssm")
+    ssm.delete_parameter(Name=f"/{world.emulator.name}/settings")
+    result = world.emulator.stack.invoke("ComputeFunction", {"manual": True})
+    assert result["status"] == "failed"
+    assert "make settings" in result["message"]
+    assert f"/{world.emulator.name}/settings" in result["message"]
+
+
+def test_no_password_gets_into_any_log(world: World) -> None:
+    world.emulator.stack.invoke("TestConnectionFunction", {})
+    secrets = (world.password.get_secret_value(), world.database.password.get_secret_value())
+    for function in FUNCTIONS:
+        logged = " ".join(f"{line.message} {line.fields}" for line in world.emulator.stack.logs(function))
+        assert not any(secret in logged for secret in secrets), function
+
+
+# -------------------------------------------------------------------------------------------------- manual push
+
+
+def test_a_manual_push_brings_every_value_to_dhis2_and_says_so(world: World) -> None:
+    run = push_by_hand(world)
+    fates = wait_for_all(world.emulator, run)
+    prove(run, fates)
+    assert fates.counts.rejected == 0
+    assert fates.counts.stored + fates.counts.unchanged == run.values == len(world.dhis2.values)
+
+
+def test_the_same_run_again_changes_nothing_in_dhis2(world: World) -> None:
+    as_of = (datetime.now(ZoneInfo(TIME_ZONE)) - timedelta(hours=1)).isoformat()
+    first = push_by_hand(world, as_of=as_of)
+    wait_for_all(world.emulator, first)
+    held = dict(world.dhis2.values)
+    second = push_by_hand(world, as_of=as_of)
+    assert second.id == first.id
+    until(
+        lambda: fates_of(world.emulator, second).counts.sent == 2 * second.values,
+        "the second push did not come to its end",
+    )
+    assert dict(world.dhis2.values) == held
+
+
+def test_a_dry_run_counts_and_sends_nothing(world: World) -> None:
+    run = push_by_hand(world, dry_run=True)
+    assert run.values > 0
+    assert world.emulator.stack.depth("BatchQueue").is_empty
+    assert [request for request in world.dhis2.requests if request.method == "POST"] == []
+
+
+def test_push_invoked_by_hand_says_what_to_invoke_instead(world: World) -> None:
+    with pytest.raises(FunctionFailedError) as failure:
+        world.emulator.stack.invoke("PushFunction", {"manual": True})
+    assert 'invoke compute with {"manual": true}' in failure.value.message
+
+
+# ------------------------------------------------------------------------------------------------------ schedules
+
+
+def test_a_schedule_s_event_sends_last_month_s_values(world: World) -> None:
+    now = datetime.now(ZoneInfo(TIME_ZONE))
+    last_month = now.replace(day=1) - timedelta(days=1)
+    scheduled = now.astimezone(ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
+    world.emulator.stack.invoke_asynchronously(
+        "ComputeFunction", {"interval": "monthly", "scheduled_time": scheduled}
+    )
+    runs: list[Run] = []
+
+    def has_run() -> bool:
+        runs[:] = [
+            Run(line.fields["run_id"], line.fields["values"], line.fields["batches"])
+            for line in world.emulator.stack.logs("ComputeFunction")
+            if line.fields.get("started_by") == "monthly"
+        ]
+        return bool(runs)
+
+    until(has_run, "compute did not run")
+    prove(runs[0], wait_for_all(world.emulator, runs[0]))
+    assert f"{last_month:%Y%m}" in {key.period for key in world.dhis2.values}
+
+
+def test_an_interval_without_an_active_row_ends_well_and_says_so(world: World) -> None:
+    result = world.emulator.stack.invoke("ComputeFunction", {"interval": "weekly"})
+    assert result["status"] == "nothing to do"
+    assert "weekly" in result["message"]
+
+
+def test_a_scheduled_run_that_fails_is_tried_again_and_then_kept(world: World) -> None:
+    world.emulator.put_settings("setup: nonsense")
+    before = len(world.emulator.stack.logs("ComputeFunction"))
+    world.emulator.stack.invoke_asynchronously("ComputeFunction", {"interval": "daily"})
+    until(lambda: world.emulator.stack.depth("FailedRunQueue").waiting == 1, "the failed run was not kept")
+    errors = [line for line in world.emulator.stack.logs("ComputeFunction")[before:] if line.level == "ERROR"]
+    assert len([line for line in errors if "etup" in line.message]) >= 3
+
+
+# ----------------------------------------------------------------------------------- when DHIS2 does not take it
+
+
+def test_refused_credentials_put_the_batches_into_the_dead_letter_queue_with_the_reason(world: World) -> None:
+    world.emulator.put_secret("Dhis2Secret", world.login_with(SecretStr("expired")))
+    run = push_by_hand(world)
+    until(
+        lambda: world.emulator.stack.depth("FailedBatchQueue").waiting == run.batches,
+        "the batches did not arrive in the dead-letter queue",
+    )
+    assert world.emulator.stack.depth("BatchQueue").is_empty
+    assert fates_of(world.emulator, run).batches == (), "a refused batch must not be called finished"
+    # Never more logins than there are workers: four failures can lock the account.
+    assert 1 <= sum(request.status == 401 for request in world.dhis2.requests) <= 2
+
+    sqs = world.emulator.stack.client("sqs")
+    dead_letters = world.emulator.stack.resource("FailedBatchQueue")
+    messages = sqs.receive_message(
+        QueueUrl=dead_letters, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    )["Messages"]
+    for message in messages:
+        assert "Authentication failed" in message["MessageAttributes"]["reason"]["StringValue"]
+
+    # Corrected and redriven, they arrive after all.
+    world.emulator.put_secret("Dhis2Secret", world.login)
+    for message in messages:
+        sqs.send_message(QueueUrl=world.emulator.stack.resource("BatchQueue"), MessageBody=message["Body"])
+        sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"])
+    prove(run, wait_for_all(world.emulator, run))
+
+
+def test_a_batch_that_dhis2_could_not_take_just_now_is_delivered_again(world: World) -> None:
+    sqs = world.emulator.stack.client("sqs")
+    queue = world.emulator.stack.resource("BatchQueue")
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "1"})
+    try:
+        world.dhis2.faults.next(FaultKind.TRANSIENT_CONFLICT, path="dataValueSets", times=1)
+        run = push_by_hand(world)
+        prove(run, wait_for_all(world.emulator, run))
+    finally:
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "720"})
+    posts = [request for request in world.dhis2.requests if request.method == "POST"]
+    assert len(posts) == run.batches + 1
+
+
+# --------------------------------------------------------------------------------------------------------- rights
+
+
+@pytest.mark.parametrize("right", ["ReadDatabaseAddress", "SendBatches"])
+def test_a_function_can_do_only_what_its_role_allows(world: World, right: str) -> None:
+    iam = world.emulator.stack.client("iam")
+    name, policy = world.emulator.stack.resource("ComputeRole"), "compute"
+    document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+    rights = [statement for statement in document["Statement"] if statement["Sid"] != right]
+    assert len(rights) == len(document["Statement"]) - 1
+    put = {"RoleName": name, "PolicyName": policy}
+    iam.put_role_policy(**put, PolicyDocument=json.dumps({**document, "Statement": rights}))
+    try:
+        answer = ask_for_a_push(world)
+    finally:
+        iam.put_role_policy(**put, PolicyDocument=json.dumps(document))
+    assert "AccessDenied" in answer
+    push_by_hand(world, dry_run=True)
+
+
+def ask_for_a_push(world: World) -> str:
+    try:
+        result = world.emulator.stack.invoke("ComputeFunction", {"manual": True})
+    except FunctionFailedError as error:
+        return error.message
+    assert result["status"] == "failed", result
+    return str(result["message"])
+
+
+# ------------------------------------------------------------------------------------------------ deploying again
+
+
+def test_a_deployment_leaves_settings_and_secrets_as_they_are(world: World) -> None:
+    world.emulator.deploy(Timezone=TIME_ZONE, LogRetentionDays="30")
+    ssm, secrets = world.emulator.stack.client("ssm"), world.emulator.stack.client("secretsmanager")
+    settings = ssm.get_parameter(Name=f"/{world.emulator.name}/settings")["Parameter"]["Value"]
+    login = secrets.get_secret_value(SecretId=world.emulator.stack.resource("Dhis2Secret"))["SecretString"]
+    assert (settings, login) == (world.settings, world.login)
+    groups = world.emulator.stack.client("logs").describe_log_groups()["logGroups"]
+    assert {group["retentionInDays"] for group in groups} == {30}
+    assert world.emulator.stack.invoke("TestConnectionFunction", {})["connected"] is True
