@@ -1,0 +1,209 @@
+"""Every value of whole databases against a plain reading and a slow, day-by-day computation.
+
+Who is who (stores, items, references) is read by the product; stock lines and ledger are read here, by plain
+SQL and in full, and the metrics are those of the slow reference.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from local.sample.generate import generate
+from msupply_dhis2.compute import OrgUnitValues, compute
+from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.events import instant_of_run, parse_compute_event
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.metrics import Metric, format_value
+from msupply_dhis2.periods import Basis, Calendar
+from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.source import Catalogue, open_source
+from msupply_dhis2.stock import Item, MovementKind, Store
+from tests.unit.slow_reference import Entry, Line, Question, reference_values
+
+REAL = Path(__file__).parents[2].parent / "shared" / "real" / "open_msupply.sqlite"
+MOVED_AT = {
+    "OUTBOUND_SHIPMENT": "picked_datetime",
+    "PRESCRIPTION": "picked_datetime",
+    "SUPPLIER_RETURN": "picked_datetime",
+    "INBOUND_SHIPMENT": "received_datetime",
+    "CUSTOMER_RETURN": "received_datetime",
+    "INVENTORY_ADDITION": "verified_datetime",
+    "INVENTORY_REDUCTION": "verified_datetime",
+    "REPACK": "verified_datetime",
+}
+
+
+def settings() -> Settings:
+    rows = "\n".join(
+        f"  - {{metric: {metric.value}, active: true, category_option_id: {metric.value.upper()}, "
+        "category_option_combo_id_scheme: code, interval: monthly, basis: previous_month}"
+        for metric in Metric
+    )
+    return parse_settings(f"""
+use_dhis2: true
+basic_authentication: true
+url: https://dhis2.example.org
+setup: category_option_combo
+item_field_reference: universal_code
+data_set_id: STOCK_ATTRIBUTE
+data_set_id_scheme: code
+data_element_id_scheme: code
+org_unit_scheme: code
+period_format: YYYYMM
+data_elements:
+{rows}
+""")
+
+
+@dataclass
+class Plain:
+    """A database read in the plainest way: every line and the whole ledger, by store and item."""
+
+    lines: dict[tuple[str, str], list[tuple[str, int, date | None]]]
+    ledger: dict[tuple[str, str], list[tuple[datetime, MovementKind, int, str | None]]]
+
+
+def micro(packs: float, pack_size: float | None) -> int:
+    units = Decimal(str(packs)) * Decimal(str(pack_size or 0)) * 1_000_000
+    return int(units.quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def read_plainly(file: Path) -> Plain:
+    plain = Plain(defaultdict(list), defaultdict(list))
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        item_of = dict(database.execute("SELECT id, item_id FROM item_link"))
+        for identifier, store, link, packs, size, expiry in database.execute(
+            "SELECT id, store_id, item_link_id, total_number_of_packs, pack_size, expiry_date FROM stock_line"
+        ):
+            expires = date.fromisoformat(expiry[:10]) if expiry else None
+            plain.lines[store, item_of[link]].append((identifier, micro(packs, size), expires))
+        invoices = {
+            row[0]: row[1:]
+            for row in database.execute(
+                "SELECT id, store_id, type, picked_datetime, received_datetime, verified_datetime FROM invoice"
+            )
+        }
+        for invoice, link, line, kind, packs, size in database.execute(
+            "SELECT invoice_id, item_link_id, stock_line_id, type, number_of_packs, pack_size FROM invoice_line"
+        ):
+            store, invoice_type, picked, received, verified = invoices[invoice]
+            instants = {
+                "picked_datetime": picked,
+                "received_datetime": received,
+                "verified_datetime": verified,
+            }
+            instant = instants.get(MOVED_AT.get(invoice_type, ""))
+            sign = {"STOCK_IN": 1, "STOCK_OUT": -1}.get(kind)
+            if instant and sign and packs > 0:
+                plain.ledger[store, item_of[link]].append(
+                    (
+                        datetime.fromisoformat(instant),
+                        MovementKind(invoice_type.lower()),
+                        sign * micro(packs, size),
+                        line,
+                    )
+                )
+    return plain
+
+
+def computed(file: Path, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[list[DataValue], Catalogue]:
+    values: list[DataValue] = []
+
+    def keep(org_units: Iterator[OrgUnitValues], _: int) -> Iterator[OrgUnitValues]:
+        for org_unit in org_units:
+            values.extend(org_unit.values)
+            yield org_unit
+
+    calendar = Calendar(zone)
+    event = parse_compute_event({"manual": True, "dry_run": True, "basis": basis.value, "as_of": as_of})
+    address = parse_database_address(f"sqlite:///{file}")
+    compute(
+        event,
+        settings=settings(),
+        as_of=instant_of_run(event, datetime.now(zone), calendar),
+        calendar=calendar,
+        open_database=lambda: open_source(address, calendar=calendar),
+        send=lambda _: pytest.fail("a dry run sends nothing"),
+        track=keep,  # type: ignore[arg-type]  # an iterator is an iterable
+    )
+    with open_source(address, calendar=calendar) as source:
+        catalogue = source.catalogue(
+            store_field="Dhis2Code", item_fields=["universal_code"], include_field=None
+        )
+    return values, catalogue
+
+
+def expected(
+    plain: Plain, catalogue: Catalogue, question: Question, org_unit: str, reference: str
+) -> dict[Metric, str]:
+    stores: Sequence[Store] = [store for store in catalogue.stores if store.org_unit == org_unit]
+    items: Sequence[Item] = [item for item in catalogue.items if item.fields["universal_code"] == reference]
+    pairs = [(store, item) for store in stores for item in items]
+    lines = [Line(store, item, *line) for store, item in pairs for line in plain.lines[store.id, item.id]]
+    entries = [
+        Entry(store, item, *entry) for store, item in pairs for entry in plain.ledger[store.id, item.id]
+    ]
+    values = reference_values(question, lines, entries, stores)
+    return {metric: format_value(value, round_off=False) for metric, value in values.items()}
+
+
+def differences(file: Path, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[int, list[object]]:
+    values, catalogue = computed(file, basis, as_of, zone)
+    question = Question(
+        basis=basis,
+        as_of=datetime.fromisoformat(as_of).replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None),
+        zone=zone,
+        period_format="YYYYMM",
+        expiring_within_days=90,
+        include_returns=False,
+        days_in_month=catalogue.preferences.days_in_month,
+        adjust=catalogue.preferences.adjust_for_days_out_of_stock,
+    )
+    plain = read_plainly(file)
+    ours: dict[tuple[str, str], dict[Metric, str]] = defaultdict(dict)
+    for value in values:
+        ours[value.org_unit, value.data_element][value.metric] = value.value
+    wrong: list[object] = []
+    for (org_unit, reference), by_metric in ours.items():
+        right = expected(plain, catalogue, question, org_unit, reference)
+        if by_metric != right:
+            wrong.append((org_unit, reference, by_metric, right))
+    return len(values), wrong
+
+
+@pytest.mark.skipif(
+    not REAL.exists(), reason="there is no ../shared/real/open_msupply.sqlite beside the project"
+)
+@pytest.mark.parametrize("basis", list(Basis))
+@pytest.mark.parametrize(
+    "as_of", ["2022-05-01T00:30", "2022-06-15T12:00", "2021-10-05T04:30", "2020-08-01", "2020-07-20T23:59"]
+)
+def test_every_value_of_a_real_database_is_that_of_a_slow_reading(basis: Basis, as_of: str) -> None:
+    count, wrong = differences(REAL, basis, as_of, ZoneInfo("Pacific/Auckland"))
+    assert count > 150
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sample") / "omsupply.sqlite"
+    generate(f"sqlite:///{file}", stores=4, items=6, seed=11, as_of=date(2026, 10, 31), edge_cases=True)
+    return file
+
+
+@pytest.mark.parametrize("basis", list(Basis))
+@pytest.mark.parametrize("as_of", ["2026-10-05T04:30", "2026-10-31T22:30", "2026-04-06"])
+def test_every_value_of_a_sample_with_all_edge_cases_is_that_of_a_slow_reading(
+    sample: Path, basis: Basis, as_of: str
+) -> None:
+    count, wrong = differences(sample, basis, as_of, ZoneInfo("Pacific/Auckland"))
+    assert count > 200
+    assert wrong == []
