@@ -23,7 +23,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import CTE, Join
-from sqlalchemy.types import Boolean, Numeric, TypeDecorator, TypeEngine
+from sqlalchemy.types import Boolean, TypeDecorator, TypeEngine
 
 from msupply_dhis2.metrics.quantity import to_units
 
@@ -87,7 +87,7 @@ def is_readable(value: object) -> bool:
 class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are written in small letters
     """Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as."""
 
-    type = Numeric()
+    type = BigInteger()
     inherit_cache = True
 
 

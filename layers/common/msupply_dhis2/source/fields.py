@@ -123,7 +123,7 @@ def flag(preference: str) -> bool:
     """
     value = _loads(preference)
     if not isinstance(value, bool):
-        raise ValueError(preference)  # noqa: TRY004 - the text is wrong, not the type of an argument
+        raise ValueError("neither true nor false")  # noqa: TRY004 - the text is wrong, not the type of an argument
     return value
 
 
@@ -131,8 +131,8 @@ def _above_zero(text: str, *, most: int) -> Fraction | None:
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise ValueError(text) from None
+        raise ValueError("not a number") from None
     # Compared before it becomes a fraction: 1e999999 as one would fill the memory.
     if not number.is_finite() or number > most:
-        raise ValueError(text)
+        raise ValueError("not a believable number")
     return Fraction(number) if number > 0 and number.adjusted() > -_DECIMALS else None

@@ -1,0 +1,964 @@
+"""The rules of MSUPPLY.md section 1, each on both kinds of database."""
+
+import collections
+import itertools
+import json
+import tracemalloc
+from collections.abc import Iterator
+from datetime import date, datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from local.postgres import TemporaryPostgres, temporary_postgres
+from msupply_dhis2.errors import SourceError
+from msupply_dhis2.metrics.quantity import to_units
+from msupply_dhis2.source import Kind, LeftOut, Scope, histories
+from msupply_dhis2.source.database import open_database
+from msupply_dhis2.source.open_msupply import OpenMsupply
+from msupply_dhis2.stock import MICRO, ConsumptionPreferences, ItemGroup, MovementKind, OrgUnit, StockLine
+from tests.open_msupply_database import (
+    INSTANTS,
+    OpenMsupplyDatabase,
+    pairs_by_code,
+    read_catalogue,
+    scope_of,
+)
+
+FLOOR = datetime(2022, 3, 31, 11)  # noqa: DTZ001 - instants of a source are naive, in UTC
+EARLY = "2021-05-06 07:08:09"
+LATE = "2022-04-05 06:07:08"
+FAR_BACK = datetime(2000, 1, 1)  # noqa: DTZ001 - as above
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[TemporaryPostgres]:
+    with temporary_postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> OpenMsupplyDatabase:
+    if request.param == "sqlite":
+        return OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    server: TemporaryPostgres = request.getfixturevalue("postgres")
+    return OpenMsupplyDatabase(server.url)
+
+
+@pytest.fixture
+def kamo(database: OpenMsupplyDatabase) -> str:
+    return database.add_store("KAMO")
+
+
+@pytest.fixture
+def amoxicillin(database: OpenMsupplyDatabase) -> str:
+    return database.add_item("amoxicillin")
+
+
+# Which stores are sent
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_a_store_is_sent_with_its_name_and_org_unit(database: OpenMsupplyDatabase) -> None:
+    database.add_store("KAMO")
+    with database.open() as source:
+        (store,) = read_catalogue(source).stores
+    assert (store.id, store.code, store.name, store.org_unit) == (
+        "store-KAMO",
+        "KAMO",
+        "KAMO clinic",
+        "OU_KAMO",
+    )
+    assert store.look_back_months is None
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_the_first_place_that_is_not_empty_decides_on_the_org_unit(database: OpenMsupplyDatabase) -> None:
+    places = {
+        "A": ({"Dhis2Code": " first "}, {"Dhis2Code": "second"}, {"Dhis2Code": "third"}),
+        "B": ({"Dhis2Code": {"data": " "}}, {"Dhis2Code": {"data": "second"}}, {"Dhis2Code": "third"}),
+        "C": ({}, {"Dhis2Code": None}, {"Dhis2Code": 303}),
+        "D": ({}, {}, {"Dhis2Code": ""}),
+        "E": ({}, {}, {"dhis2code": "spelt otherwise"}),
+    }
+    for code, (record, properties, custom_data) in places.items():
+        database.add_store(code, record)
+        database.execute(
+            f"UPDATE name SET properties = '{json.dumps(properties)}', custom_data = '{json.dumps(custom_data)}' "  # noqa: S608
+            f"WHERE id = 'name-of-{code}'"
+        )
+    with database.open() as source:
+        stores = read_catalogue(source).stores
+    assert {store.code: store.org_unit for store in stores} == {"A": "first", "B": "second", "C": "303"}
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_custom_data_may_be_text_within_the_record(database: OpenMsupplyDatabase) -> None:
+    database.add_store("KAMO", json.dumps({"Dhis2Code": {"data": "OU_1"}}))
+    with database.open() as source:
+        assert [store.org_unit for store in read_catalogue(source).stores] == ["OU_1"]
+
+
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_only_the_record_of_the_store_itself_is_looked_at(database: OpenMsupplyDatabase) -> None:
+    database.execute("UPDATE sync_buffer SET table_name = 'item'")
+    database.add_store("OPUA")
+    with database.open() as source:
+        assert [store.code for store in read_catalogue(source).stores] == ["OPUA"]
+
+
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_a_store_whose_record_is_broken_is_looked_up_elsewhere_and_named(
+    database: OpenMsupplyDatabase,
+) -> None:
+    database.execute("UPDATE sync_buffer SET data = '{'")
+    database.execute("""UPDATE name SET properties = '{"Dhis2Code": "elsewhere"}'""")
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert [store.org_unit for store in catalogue.stores] == ["elsewhere"]
+    assert [warning for warning in catalogue.warnings if "KAMO" in warning]
+
+
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_a_disabled_store_is_left_out_and_named(database: OpenMsupplyDatabase) -> None:
+    database.add_store("OPUA", is_disabled=True)
+    database.add_store("nowhere", {}, is_disabled=True)
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert [store.code for store in catalogue.stores] == ["KAMO"]
+    assert catalogue.left_out == (LeftOut(Kind.STORE, "OPUA", "OPUA clinic", "it is disabled in mSupply"),)
+
+
+@pytest.mark.parametrize(
+    ("preferred", "custom", "months"),
+    [
+        (2.5, "6", Fraction(5, 2)),
+        (0, {"data": "6"}, Fraction(6)),
+        (None, 6, Fraction(6)),
+        (-1, "6", Fraction(6)),
+        (0, "0", None),
+        (0, "-3", None),
+        (0, "", None),
+    ],
+)
+@pytest.mark.usefixtures("amoxicillin")
+def test_the_look_back_is_the_stores_preference_or_else_its_custom_field(
+    database: OpenMsupplyDatabase,
+    preferred: float | None,
+    custom: object,
+    months: Fraction | None,
+) -> None:
+    store = database.add_store("KAMO", {"Dhis2Code": "x", "monthlyConsumptionLookBackPeriod": custom})
+    database.add("store_preference", id=store, monthly_consumption_look_back_period=preferred)
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert [store.look_back_months for store in catalogue.stores] == [months]
+    assert catalogue.warnings == ()
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_an_unreadable_look_back_counts_as_absent_with_a_warning(database: OpenMsupplyDatabase) -> None:
+    database.add_store("KAMO", {"Dhis2Code": "x", "monthlyConsumptionLookBackPeriod": "three"})
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert [store.look_back_months for store in catalogue.stores] == [None]
+    assert "KAMO" in "".join(catalogue.warnings)
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_without_a_mapped_store_the_error_names_the_field_to_fill_in(database: OpenMsupplyDatabase) -> None:
+    database.add_store("KAMO", {})
+    with database.open() as source, pytest.raises(SourceError, match=r"No store .* 'Dhis2Code' .* fill in"):
+        read_catalogue(source)
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_the_error_says_so_when_all_mapped_stores_are_disabled(database: OpenMsupplyDatabase) -> None:
+    database.add_store("KAMO", is_disabled=True)
+    with database.open() as source, pytest.raises(SourceError, match="disabled"):
+        read_catalogue(source)
+
+
+# Which items are sent
+
+RECORD = {
+    "universalcodes_code": "of the record",
+    "user_field_1": " one ",
+    "user_field_5": 0,
+    "custom_data": {"dhis2": {"data": "custom"}},
+}
+
+
+@pytest.mark.usefixtures("kamo")
+def test_an_item_has_those_of_the_fields_that_are_not_blank(database: OpenMsupplyDatabase) -> None:
+    database.add_item("a", record=RECORD, universal_code=" of the column ")
+    fields = ("universal_code", "user_field_1", "user_field_2", "user_field_5", "dhis2", "other")
+    with database.open() as source:
+        (item,) = read_catalogue(source, fields=fields).items
+    assert (item.id, item.code, item.name) == ("item-a", "a", "a tabs")
+    assert item.fields == {"universal_code": "of the column", "user_field_1": "one", "dhis2": "custom"}
+
+
+@pytest.mark.parametrize("blank", [None, "", "  "])
+@pytest.mark.usefixtures("kamo")
+def test_a_blank_universal_code_falls_back_to_the_record(
+    database: OpenMsupplyDatabase, blank: str | None
+) -> None:
+    database.add_item("a", record=RECORD, universal_code=blank)
+    with database.open() as source:
+        (item,) = read_catalogue(source).items
+    assert item.fields == {"universal_code": "of the record"}
+
+
+@pytest.mark.usefixtures("kamo")
+def test_before_release_2_16_the_universal_code_is_in_the_record(database: OpenMsupplyDatabase) -> None:
+    database.add_item("a", record=RECORD)
+    database.execute("ALTER TABLE item DROP COLUMN universal_code")
+    with database.open() as source:
+        (item,) = read_catalogue(source).items
+    assert item.fields == {"universal_code": "of the record"}
+
+
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_older_databases_may_lack_all_that_is_optional(database: OpenMsupplyDatabase) -> None:
+    for column in (
+        "name DROP COLUMN properties",
+        "name DROP COLUMN custom_data",
+        "store DROP COLUMN is_disabled",
+    ):
+        database.execute(f"ALTER TABLE {column}")
+    for table in ("preference", "store_preference"):
+        database.execute(f"DROP TABLE {table}")
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert len(catalogue.stores) == 1
+    assert catalogue.preferences == ConsumptionPreferences()
+
+
+@pytest.mark.usefixtures("kamo")
+def test_a_broken_or_empty_record_has_no_user_fields_and_a_broken_one_is_named(
+    database: OpenMsupplyDatabase,
+) -> None:
+    database.add_item("broken", record="{", universal_code="1")
+    database.add_item("empty", record="", universal_code="2")
+    database.add_item("nested", record={"custom_data": "{"}, universal_code="3")
+    with database.open() as source:
+        catalogue = read_catalogue(source, fields=("universal_code", "user_field_1", "key"))
+    assert [item.fields for item in catalogue.items] == [
+        {"universal_code": "1"},
+        {"universal_code": "2"},
+        {"universal_code": "3"},
+    ]
+    (warning,) = catalogue.warnings
+    assert "broken, nested." in warning
+
+
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_inactive_items_and_items_that_are_not_stock_are_left_out_and_named(
+    database: OpenMsupplyDatabase,
+) -> None:
+    database.add_item("inactive", is_active=False)
+    database.add_item("transport", type="SERVICE")
+    database.add_item("chair", type="NON_STOCK")
+    database.add_item("inactive and not mapped", is_active=False, universal_code="")
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert [item.code for item in catalogue.items] == ["amoxicillin"]
+    assert {(each.code, each.reason) for each in catalogue.left_out} == {
+        ("inactive", "it is inactive in mSupply"),
+        ("transport", "its type is service, not stock"),
+        ("chair", "its type is non-stock, not stock"),
+    }
+
+
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_items_without_a_reference_are_counted(database: OpenMsupplyDatabase) -> None:
+    database.add_item("unmapped", universal_code=None)
+    database.add_item("unmapped service", universal_code=None, type="SERVICE")
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert catalogue.items_without_reference == 1
+    assert catalogue.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("include_field", "ticked", "other"),
+    [
+        ("user_field_4", {"user_field_4": True}, {"user_field_4": False}),
+        ("user_field_7", {"user_field_7": 1}, {"custom_data": {"user_field_7": True}}),
+        ("push", {"custom_data": {"push": "True"}}, {"push": "True"}),
+        ("push", {"custom_data": json.dumps({"push": "true"})}, {"custom_data": {"push": "yes"}}),
+    ],
+)
+@pytest.mark.usefixtures("kamo")
+def test_with_an_include_field_only_ticked_items_are_sent(
+    database: OpenMsupplyDatabase, include_field: str, ticked: object, other: object
+) -> None:
+    database.add_item("ticked", record=ticked)
+    database.add_item("other", record=other)
+    database.add_item("other and inactive", record=other, is_active=False)
+    with database.open() as source:
+        catalogue = read_catalogue(source, include=include_field)
+    assert [item.code for item in catalogue.items] == ["ticked"]
+    assert catalogue.items_not_included == 2
+    assert catalogue.left_out == ()
+
+
+@pytest.mark.usefixtures("kamo")
+def test_an_item_that_was_merged_into_another_is_not_sent(
+    database: OpenMsupplyDatabase, amoxicillin: str
+) -> None:
+    merged = database.add_item("old amoxicillin")
+    database.execute(f"UPDATE item_link SET item_id = '{amoxicillin}' WHERE id = '{merged}'")  # noqa: S608
+    with database.open() as source:
+        assert [item.code for item in read_catalogue(source).items] == ["amoxicillin"]
+
+
+@pytest.mark.usefixtures("kamo")
+def test_without_an_item_with_a_reference_the_error_names_the_field_to_fill_in(
+    database: OpenMsupplyDatabase,
+) -> None:
+    database.add_item("a", universal_code="", record={"user_field_2": " "})
+    with (
+        database.open() as source,
+        pytest.raises(SourceError, match=r"No item .* universal code or user field 2"),
+    ):
+        read_catalogue(source, fields=("universal_code", "user_field_2"))
+
+
+@pytest.mark.usefixtures("kamo")
+def test_the_error_says_why_items_with_a_reference_cannot_be_sent(database: OpenMsupplyDatabase) -> None:
+    database.add_item("a", record={"user_field_4": True}, is_active=False)
+    database.add_item("b")
+    with (
+        database.open() as source,
+        pytest.raises(SourceError, match="1 lack the tick of user_field_4; 1 are inactive"),
+    ):
+        read_catalogue(source, include="user_field_4")
+
+
+# Global preferences
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_global_preferences_are_read_and_those_of_a_store_are_not(
+    database: OpenMsupplyDatabase, kamo: str
+) -> None:
+    database.add("preference", key="days_in_month", value="30", store_id=None)
+    database.add("preference", key="adjust_for_number_of_days_out_of_stock", value="true", store_id=None)
+    database.add("preference", key="days_in_month", value="31", store_id=kamo)
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert catalogue.preferences == ConsumptionPreferences(Fraction(30), adjust_for_days_out_of_stock=True)
+    assert catalogue.warnings == ()
+
+
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_unreadable_preferences_count_as_absent_with_a_warning(database: OpenMsupplyDatabase) -> None:
+    database.add("preference", key="days_in_month", value="thirty", store_id=None)
+    database.add("preference", key="adjust_for_number_of_days_out_of_stock", value="{", store_id=None)
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert catalogue.preferences == ConsumptionPreferences()
+    assert len(catalogue.warnings) == 2
+
+
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_a_month_of_no_days_counts_as_absent(database: OpenMsupplyDatabase) -> None:
+    database.add("preference", key="days_in_month", value="0", store_id=None)
+    with database.open() as source:
+        assert read_catalogue(source).preferences == ConsumptionPreferences()
+
+
+# Stock lines
+
+
+def test_stock_lines_are_counted_by_all_their_packs(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    line = database.add_stock(
+        kamo,
+        amoxicillin,
+        2.5,
+        pack_size=100,
+        expiry_date="2024-02-29",
+        on_hold=True,
+        available_number_of_packs=0,
+    )
+    other = database.add_stock(kamo, amoxicillin, -3)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+        assert source.warnings() == ()
+    assert pair.stock_lines == [
+        StockLine(line, 250 * MICRO, date(2024, 2, 29)),
+        StockLine(other, -3 * MICRO, None),
+    ]
+    assert (pair.movements, pair.first_in, pair.units_before_floor) == ([], None, 0)
+
+
+def test_stock_lines_without_a_pack_size_are_no_units_and_counted(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    database.add_stock(kamo, amoxicillin, 5, pack_size=0)
+    database.add_stock(kamo, amoxicillin, 0, pack_size=0)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+        (warning,) = source.warnings()
+    assert [line.units for line in pair.stock_lines] == [0, 0]
+    assert warning.startswith("2 stock lines have no pack size")
+    assert "1 of them hold packs" in warning
+
+
+def test_odd_expiry_dates_of_sqlite_are_read_as_far_as_they_can_be(tmp_path: Path) -> None:
+    database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    for expiry in ("2024-02-29 00:00:00", "", "0000-00-00"):
+        database.add_stock(kamo, amoxicillin, 1, expiry_date=expiry)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+        (warning,) = source.warnings()
+    assert [line.expiry_date for line in pair.stock_lines] == [date(2024, 2, 29), None, None]
+    assert warning.startswith("1 stock lines have an expiry date that cannot be read")
+
+
+# Movements
+
+
+@pytest.mark.parametrize("kind", INSTANTS)
+def test_each_kind_of_invoice_moves_stock_at_its_own_instant(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, kind: str
+) -> None:
+    others = dict.fromkeys(set(INSTANTS.values()) - {INSTANTS[kind]}, "2022-04-01 00:00:00")
+    line = database.add_stock(kamo, amoxicillin, 0)
+    invoice = database.add_invoice(kamo, kind, LATE, **others)
+    database.add_line(invoice, amoxicillin, 2, pack_size=10, stock_line_id=line)
+    database.add_line(invoice, amoxicillin, -0.5, pack_size=10)
+    with database.open() as source:
+        movements = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements
+        assert source.warnings() == ()
+    at = datetime.fromisoformat(LATE)
+    assert sorted(movements, key=lambda movement: movement.units) == [
+        (at, MovementKind(kind.lower()), -5 * MICRO, None),
+        (at, MovementKind(kind.lower()), 20 * MICRO, line),
+    ]
+
+
+@pytest.mark.parametrize("kind", INSTANTS)
+def test_without_its_instant_nothing_has_moved_and_a_status_that_says_so_is_warned_of(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, kind: str
+) -> None:
+    others = dict.fromkeys(set(INSTANTS.values()) - {INSTANTS[kind]}, LATE)
+    moved = database.add_invoice(kamo, kind, **others, status="VERIFIED", invoice_number=4711)
+    new = database.add_invoice(kamo, kind, **others, status="NEW", invoice_number=4712)
+    for invoice in (moved, new):
+        database.add_line(invoice, amoxicillin, 1)
+    database.add_stock(kamo, amoxicillin, 1)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+        (warning,) = source.warnings()
+    assert (pair.movements, pair.first_in, pair.units_before_floor) == ([], None, 0)
+    assert warning.endswith(f": KAMO {kind.lower().replace('_', ' ')} 4711.")
+
+
+def test_a_delivered_shipment_is_not_yet_stock(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    for status in ("SHIPPED", "DELIVERED"):
+        invoice = database.add_invoice(kamo, "INBOUND_SHIPMENT", status=status, delivered_datetime=LATE)
+        database.add_line(invoice, amoxicillin, 1)
+    with database.open() as source:
+        assert pairs_by_code(source, FLOOR) == {}
+        assert source.warnings() == ()
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_only_some_of_many_invoices_are_named(database: OpenMsupplyDatabase, kamo: str) -> None:
+    for number in range(1, 24):
+        database.add_invoice(kamo, "REPACK", invoice_number=number)
+    with database.open() as source:
+        pairs_by_code(source, FLOOR)
+        (warning,) = source.warnings()
+    assert warning.startswith("23 invoices")
+    assert warning.endswith("KAMO repack 20 and 3 more.")
+
+
+def test_neither_the_status_nor_a_hold_keeps_a_movement_out(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    invoice = database.add_invoice(kamo, "PRESCRIPTION", LATE, status="NEW", on_hold=True)
+    database.add_line(invoice, amoxicillin, -1)
+    with database.open() as source:
+        assert len(pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements) == 1
+
+
+def test_only_stock_in_and_stock_out_lines_with_packs_move_stock(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    invoice = database.add_invoice(kamo, "OUTBOUND_SHIPMENT", LATE)
+    database.add_line(invoice, amoxicillin, 1, line="UNALLOCATED_STOCK")
+    database.add_line(invoice, amoxicillin, 1, line="SERVICE")
+    database.add_line(invoice, amoxicillin, 0, line="STOCK_IN")
+    database.add(
+        "invoice_line", invoice_id=invoice, item_link_id=amoxicillin, type="STOCK_OUT", number_of_packs=-1
+    )
+    with database.open() as source:
+        assert pairs_by_code(source, FLOOR) == {}
+
+
+def test_a_cancelled_prescription_is_a_movement_and_its_reverse(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    original = database.add_invoice(kamo, "PRESCRIPTION", LATE, status="CANCELLED")
+    database.add_line(original, amoxicillin, -7)
+    reverse = database.add_invoice(kamo, "PRESCRIPTION", "2022-04-06 00:00:00", is_cancellation=True)
+    database.add_line(reverse, amoxicillin, 7)
+    with database.open() as source:
+        movements = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements
+    assert [(movement.kind, movement.units) for movement in movements] == [
+        (MovementKind.PRESCRIPTION, 7 * MICRO),
+        (MovementKind.PRESCRIPTION, -7 * MICRO),
+    ]
+
+
+def test_movements_come_latest_first_and_only_from_the_floor_on(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    instants = {
+        "2022-03-31 11:00:00": 1,
+        "2022-03-31 10:59:59": 2,
+        "2022-03-31 10:59:59.999999": 4,
+        "2022-03-31 11:00:00.000001": 8,
+        "2022-04-05 06:07:08.5": 16,
+        "2021-01-01 00:00:00": 32,
+    }
+    for instant, units in instants.items():
+        database.move(kamo, amoxicillin, units, "INBOUND_SHIPMENT", instant)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+    assert [movement.units // MICRO for movement in pair.movements] == [16, 8, 1]
+    assert pair.units_before_floor == (2 + 4 + 32) * MICRO
+    assert pair.first_in == datetime(2021, 1, 1)  # noqa: DTZ001 - naive, in UTC
+
+
+def test_the_first_movement_in_is_found_before_the_floor_and_is_of_more_than_nothing(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    for packs, pack_size, instant in (
+        (-9, 1, "2019-01-01 00:00:00"),
+        (5, 0, "2019-02-01 00:00:00"),
+        (0.0000004, 1, "2019-03-01 00:00:00"),
+        (0.0000005, 1, "2019-04-01 00:00:00.25"),
+        (1, 1, "2019-05-01 00:00:00"),
+    ):
+        database.move(kamo, amoxicillin, packs, "INVENTORY_ADDITION", instant, pack_size=pack_size)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+        assert source.warnings() == ()
+    assert pair.first_in == datetime(2019, 4, 1, 0, 0, 0, 250_000)  # noqa: DTZ001 - naive, in UTC
+    assert pair.units_before_floor == -8 * MICRO + 1
+
+
+def test_movements_without_a_pack_size_are_no_units_and_counted(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    database.move(kamo, amoxicillin, 5, "REPACK", LATE, pack_size=0)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+        (warning,) = source.warnings()
+    assert [movement.units for movement in pair.movements] == [0]
+    assert pair.first_in is None
+    assert warning.startswith("1 lines of invoices have no pack size")
+
+
+def test_a_merged_item_keeps_its_history_under_the_item_that_was_kept(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    database.add("item_link", id="old", item_id=amoxicillin)
+    database.add_stock(kamo, "old", 3)
+    database.add_stock(kamo, amoxicillin, 4)
+    database.move(kamo, "old", 3, "INBOUND_SHIPMENT", LATE)
+    database.move(kamo, amoxicillin, 5, "INBOUND_SHIPMENT", EARLY)
+    with database.open() as source:
+        (pair,) = pairs_by_code(source, FLOOR).values()
+    assert sorted(line.units for line in pair.stock_lines) == [3 * MICRO, 4 * MICRO]
+    assert [movement.units for movement in pair.movements] == [3 * MICRO]
+    assert pair.units_before_floor == 5 * MICRO
+
+
+def test_the_same_instant_may_be_written_in_several_ways_in_sqlite(tmp_path: Path) -> None:
+    database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    instants = {
+        "2022-03-31T12:00:00": 1,
+        "2022-03-31T10:00:00.123456789": 2,
+        "2022-03-31": 4,
+        "2022-04-01": 8,
+        "2022-03-31 11:00:00.000000999": 16,
+        "2022-03-31 11:00": 32,
+        "2022-03-31 10:00:00": 64,
+    }
+    for instant, units in instants.items():
+        database.move(kamo, amoxicillin, units, "INBOUND_SHIPMENT", instant)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+    assert sum(movement.units for movement in pair.movements) == (1 + 8 + 16 + 32) * MICRO
+    assert pair.units_before_floor == (2 + 4 + 64) * MICRO
+    assert pair.first_in == datetime(2022, 3, 31)  # noqa: DTZ001 - naive, in UTC
+
+
+def test_the_first_of_two_spellings_is_found_by_its_time_in_sqlite(tmp_path: Path) -> None:
+    database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    for instant in ("2022-03-31T08:00:00", "2022-03-31 09:00:00"):
+        database.move(kamo, amoxicillin, 1, "INBOUND_SHIPMENT", instant)
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+    assert pair.first_in == datetime(2022, 3, 31, 8)  # noqa: DTZ001 - naive, in UTC
+
+
+@pytest.mark.parametrize(
+    "instant", ["0000-00-00", "", "yesterday", "2022-02-30 10:00:00", "2022-04-01 10:00:00+12:00"]
+)
+def test_an_unreadable_instant_of_sqlite_is_an_error_that_names_the_invoice(
+    tmp_path: Path, instant: str
+) -> None:
+    database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    invoice = database.add_invoice(kamo, "CUSTOMER_RETURN", instant, invoice_number=4711)
+    database.add_line(invoice, amoxicillin, 1)
+    with (
+        database.open() as source,
+        pytest.raises(
+            SourceError, match=r"received_datetime of an invoice cannot be read .* KAMO customer return 4711"
+        ),
+    ):
+        pairs_by_code(source, FLOOR)
+
+
+def test_an_infinite_instant_of_postgresql_is_an_error_that_names_the_invoice(
+    postgres: TemporaryPostgres,
+) -> None:
+    database = OpenMsupplyDatabase(postgres.url)
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    invoice = database.add_invoice(kamo, "REPACK", "infinity", invoice_number=4711)
+    database.add_line(invoice, amoxicillin, 1)
+    with (
+        database.open() as source,
+        pytest.raises(SourceError, match=r"verified_datetime .* KAMO repack 4711"),
+    ):
+        pairs_by_code(source, FLOOR)
+
+
+# Which pairs there are, and in which order
+
+
+def test_a_pair_is_visible_or_has_had_stock_or_movements(database: OpenMsupplyDatabase, kamo: str) -> None:
+    visible, stocked, moved, moved_later, _ = (database.add_item(code) for code in "abcde")
+    database.make_visible(visible, "name-of-KAMO", is_active=False)
+    database.add_stock(kamo, stocked, 0)
+    database.move(kamo, moved, -1, "PRESCRIPTION", EARLY)
+    database.move(kamo, moved_later, -1, "PRESCRIPTION", LATE)
+    database.add_store("OPUA")
+    with database.open() as source:
+        pairs = pairs_by_code(source, FLOOR)
+    assert list(pairs) == [("KAMO", "a"), ("KAMO", "b"), ("KAMO", "c"), ("KAMO", "d")]
+    assert pairs["KAMO", "a"].stock_lines == []
+    assert pairs["KAMO", "c"].units_before_floor == -MICRO
+
+
+@pytest.mark.usefixtures("kamo")
+def test_master_lists_reach_a_store_through_links_of_merged_names_and_items(
+    database: OpenMsupplyDatabase, amoxicillin: str
+) -> None:
+    database.add("name_link", id="old name", name_id="name-of-KAMO")
+    database.add("item_link", id="old item", item_id=amoxicillin)
+    database.make_visible("old item", "old name")
+    database.make_visible(amoxicillin, "name-of-KAMO")
+    with database.open() as source:
+        assert list(pairs_by_code(source, FLOOR)) == [("KAMO", "amoxicillin")]
+
+
+@pytest.mark.usefixtures("kamo")
+def test_a_store_whose_own_name_was_merged_has_the_name_that_was_kept(
+    database: OpenMsupplyDatabase, amoxicillin: str
+) -> None:
+    database.add("name", id="kept", name="Kept clinic")
+    database.add("name_link", id="kept", name_id="kept")
+    database.execute("UPDATE name_link SET name_id = 'kept' WHERE id = 'name-of-KAMO'")
+    database.make_visible(amoxicillin, "kept")
+    with database.open() as source:
+        assert [store.name for store in read_catalogue(source).stores] == ["Kept clinic"]
+        assert list(pairs_by_code(source, FLOOR)) == [("KAMO", "amoxicillin")]
+
+
+def test_groups_come_in_the_order_of_the_scope_and_hold_their_pairs_in_its_order(
+    database: OpenMsupplyDatabase,
+) -> None:
+    stores = [database.add_store(code) for code in "ABC"]
+    items = [database.add_item(code) for code in "vwxyz"]
+    for store in stores:
+        for item in items:
+            database.add_stock(store, item, 1)
+            database.move(store, item, 1, "INBOUND_SHIPMENT", LATE)
+            database.move(store, item, 1, "INBOUND_SHIPMENT", EARLY)
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+        a, b, c = catalogue.stores
+        v, w, x, y, z = catalogue.items
+        scope = Scope(
+            (OrgUnit("second", (c, a)), OrgUnit("first", (b,))),
+            (ItemGroup("one", (z,)), ItemGroup("three", (w, v, y)), ItemGroup("two", (x,))),
+        )
+        groups = list(source.histories(scope, FLOOR))
+    assert [
+        (
+            group.org_unit.code,
+            group.item_group.reference,
+            [(pair.store.code, pair.item.code) for pair in group.pairs],
+        )
+        for group in groups
+    ] == [
+        ("second", "one", [("C", "z"), ("A", "z")]),
+        ("second", "three", [("C", "w"), ("C", "v"), ("C", "y"), ("A", "w"), ("A", "v"), ("A", "y")]),
+        ("second", "two", [("C", "x"), ("A", "x")]),
+        ("first", "one", [("B", "z")]),
+        ("first", "three", [("B", "w"), ("B", "v"), ("B", "y")]),
+        ("first", "two", [("B", "x")]),
+    ]
+    for group in groups:
+        for pair in group.pairs:
+            assert (len(pair.stock_lines), len(pair.movements), pair.units_before_floor) == (1, 1, MICRO)
+
+
+def test_an_empty_scope_has_no_groups(database: OpenMsupplyDatabase) -> None:
+    with database.open() as source:
+        assert list(source.histories(Scope((), ()), FLOOR)) == []
+
+
+def test_more_stores_and_items_fit_than_a_statement_takes_parameters(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    database.add_stock(kamo, amoxicillin, 1)
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+        (store,), (item,) = catalogue.stores, catalogue.items
+        stores = [type(store)(f"s{number}", "", "", "") for number in range(10_000)]
+        items = [type(item)(f"i{number}", "", "") for number in range(70_000)]
+        scope = Scope(
+            tuple(OrgUnit(each.id, (each,)) for each in (*stores, store)),
+            tuple(ItemGroup(each.id, (each,)) for each in (*items, item)),
+        )
+        (group,) = source.histories(scope, FLOOR)
+    assert (group.org_unit.stores, group.item_group.items) == ((store,), (item,))
+
+
+# Numbers
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def arithmetic(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> OpenMsupplyDatabase:
+    if request.param == "sqlite":
+        return OpenMsupplyDatabase(f"sqlite:///{tmp_path_factory.mktemp('arithmetic')}/msupply.sqlite")
+    server: TemporaryPostgres = request.getfixturevalue("postgres")
+    return OpenMsupplyDatabase(server.new_database("arithmetic"))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lines=st.lists(
+        st.tuples(
+            st.one_of(
+                st.integers(1, 10**9).map(float),
+                st.floats(1e-9, 1e7),
+                st.decimals("0.0000005", 1000, places=7).map(float),
+            ),
+            st.one_of(
+                st.integers(0, 10**6).map(float),
+                st.floats(1e-6, 1e4),
+                st.decimals(0, 10, places=1).map(float),
+            ),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_the_database_sums_exactly_what_is_read_one_by_one(
+    arithmetic: OpenMsupplyDatabase, lines: list[tuple[float, float, bool]]
+) -> None:
+    with arithmetic.engine.begin() as connection:
+        for table in (
+            "invoice_line",
+            "invoice",
+            "sync_buffer",
+            "store",
+            "name_link",
+            "name",
+            "item_link",
+            "item",
+        ):
+            connection.execute(sa.text(f"DELETE FROM {table}"))  # noqa: S608 - names from above
+    kamo, amoxicillin = arithmetic.add_store("KAMO"), arithmetic.add_item("amoxicillin")
+    for packs, pack_size, is_in in lines:
+        arithmetic.move(kamo, amoxicillin, packs if is_in else -packs, "REPACK", EARLY, pack_size=pack_size)
+    expected = sum(to_units(packs if is_in else -packs, pack_size) for packs, pack_size, is_in in lines)
+    comes_in = any(to_units(packs, pack_size) > 0 for packs, pack_size, is_in in lines if is_in)
+    with arithmetic.open() as source:
+        summed = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+        listed = pairs_by_code(source, FAR_BACK)["KAMO", "amoxicillin"]
+    assert summed.units_before_floor == expected
+    assert (sum(movement.units for movement in listed.movements), listed.units_before_floor) == (expected, 0)
+    assert (summed.first_in is not None, listed.first_in is not None) == (comes_in, comes_in)
+
+
+def test_a_number_that_is_not_finite_is_no_units(postgres: TemporaryPostgres) -> None:
+    database = OpenMsupplyDatabase(postgres.url)
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    for packs in (float("inf"), float("nan"), 2.0):
+        invoice = database.add_invoice(kamo, "REPACK", EARLY)
+        database.add_line(invoice, amoxicillin, packs, line="STOCK_IN")
+    with database.open() as source:
+        assert pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].units_before_floor == 2 * MICRO
+        assert pairs_by_code(source, FAR_BACK)["KAMO", "amoxicillin"].units_before_floor == 0
+
+
+# One state, a bounded part of it at a time
+
+
+def test_all_is_read_from_one_state_while_another_program_writes(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    if database.is_sqlite:
+        database.execute("PRAGMA journal_mode = WAL")
+    database.add_stock(kamo, amoxicillin, 1)
+    with database.open() as source:
+        database.add_store("OPUA")
+        catalogue = read_catalogue(source)
+        database.execute("UPDATE stock_line SET total_number_of_packs = 5")
+        database.move(kamo, amoxicillin, 4, "INBOUND_SHIPMENT", LATE)
+        (group,) = source.histories(scope_of(catalogue), FLOOR)
+    assert [store.code for store in catalogue.stores] == ["KAMO"]
+    assert ([line.units for line in group.pairs[0].stock_lines], group.pairs[0].movements) == ([MICRO], [])
+    with database.open() as source:
+        assert len(pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements) == 1
+
+
+@pytest.mark.usefixtures("kamo")
+def test_nothing_can_be_written(database: OpenMsupplyDatabase) -> None:
+    with pytest.raises(SourceError), open_database(database.address) as connection:
+        connection.execute(sa.text("DELETE FROM store"))
+    with database.engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM store")).scalar() == 1
+
+
+def test_the_memory_that_histories_need_does_not_grow_with_them(
+    database: OpenMsupplyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 100)
+    kamo = database.add_store("KAMO")
+    items = [database.add_item(f"item {number:02}") for number in range(50)]
+    invoice = database.add_invoice(kamo, "INBOUND_SHIPMENT", LATE)
+    database.add_many(
+        "stock_line",
+        (
+            {"store_id": kamo, "item_link_id": item, "total_number_of_packs": 1}
+            for item in items
+            for _ in range(300)
+        ),
+    )
+    database.add_many(
+        "invoice_line",
+        (
+            {"invoice_id": invoice, "item_link_id": item, "type": "STOCK_IN", "number_of_packs": 1}
+            for item in items
+            for _ in range(300)
+        ),
+    )
+    with database.open() as source:
+        scope = scope_of(read_catalogue(source))
+        # What is only needed once does not count.
+        collections.deque(source.histories(scope, FLOOR), maxlen=0)
+        tracemalloc.start()
+        try:
+            collections.deque(source.histories(scope, FLOOR), maxlen=0)
+            _, streamed = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            assert len(list(source.histories(scope, FLOOR))) == 50
+            _, listed = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert streamed * 5 < listed
+
+
+def test_postgresql_keeps_the_rows_until_they_are_asked_for(
+    postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
+    database = OpenMsupplyDatabase(postgres.url)
+    kamo = database.add_store("KAMO")
+    for code in "abc":
+        item = database.add_item(code)
+        database.make_visible(item, "name-of-KAMO")
+        database.add_stock(kamo, item, 1)
+        database.move(kamo, item, 1, "INBOUND_SHIPMENT", LATE)
+    cursors = sa.text("SELECT count(*) FROM pg_cursors WHERE name <> ''")
+    with open_database(database.address) as connection:
+        source = OpenMsupply(connection, database.address)
+        groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
+        next(groups)
+        assert connection.execute(cursors).scalar() == 4
+        assert len(list(groups)) == 2
+        assert connection.execute(cursors).scalar() == 0
+
+
+def test_sqlite_looks_invoices_up_instead_of_reading_them_all_for_each_line(tmp_path: Path) -> None:
+    database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    invoices = database.add_many(
+        "invoice",
+        (
+            {
+                "store_id": kamo,
+                "type": "INBOUND_SHIPMENT",
+                "received_datetime": LATE,
+                "invoice_number": number,
+                "status": "VERIFIED",
+            }
+            for number in range(2_000)
+        ),
+    )
+    database.add_many(
+        "invoice_line",
+        (
+            {"invoice_id": invoice, "item_link_id": amoxicillin, "type": "STOCK_IN", "number_of_packs": 1}
+            for invoice in invoices
+        ),
+    )
+    thousands = itertools.count()
+    with open_database(database.address) as connection:
+        source = OpenMsupply(connection, database.address)
+        driver_connection: Any = connection.connection.driver_connection
+        driver_connection.set_progress_handler(lambda: next(thousands) and 0, 1_000)
+        assert len(pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements) == 2_000
+    # Steps of SQLite's machine: 2,000 lines x 2,000 invoices x the few steps that reading one takes are millions.
+    assert next(thousands) * 1_000 < 2_000 * 2_000
+
+
+def test_a_scope_that_is_given_up_halfway_leaves_the_source_usable(
+    database: OpenMsupplyDatabase, kamo: str
+) -> None:
+    for code in "abc":
+        database.add_stock(kamo, database.add_item(code), 1)
+    with database.open() as source:
+        scope = scope_of(read_catalogue(source))
+        groups = source.histories(scope, FLOOR)
+        next(groups)
+        del groups
+        assert len(list(source.histories(scope, FLOOR))) == 3

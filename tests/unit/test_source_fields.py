@@ -1,0 +1,127 @@
+import json
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from msupply_dhis2.source.fields import (
+    days_in_month,
+    field_text,
+    flag,
+    is_ticked,
+    item_text,
+    look_back_months,
+    read_object,
+)
+
+
+@pytest.mark.parametrize("blank", [None, "", "  ", "null", '""'])
+def test_a_blank_document_is_an_object_without_keys(blank: str | None) -> None:
+    assert read_object(blank) == {}
+
+
+@pytest.mark.parametrize("broken", ["{", "[1]", "12", '"text"', "{'a': 1}", "[" * 100_000])
+def test_a_broken_document_is_told_from_an_empty_one(broken: str) -> None:
+    assert read_object(broken) is None
+
+
+def test_a_document_may_be_text_within_a_document() -> None:
+    assert read_object(json.dumps(json.dumps({"a": "b"}))) == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (" OU_KAMO ", "OU_KAMO"),
+        ({"data": " OU_KAMO "}, "OU_KAMO"),
+        (12, "12"),
+        ({"data": 12}, "12"),
+        (Decimal("12.50"), "12.50"),
+        ("", None),
+        ("  ", None),
+        ({"data": ""}, None),
+        ({"data": None}, None),
+        ({"other": "x"}, None),
+        (None, None),
+        (True, None),
+        (["x"], None),
+    ],
+)
+def test_a_custom_field_is_plain_or_wrapped_and_blank_is_absent(value: object, text: str | None) -> None:
+    assert field_text(value) == text
+
+
+def test_a_code_that_was_typed_as_a_number_stays_as_it_was_typed() -> None:
+    document = read_object('{"Dhis2Code": 12.50, "other": 12345678901234567890}')
+    assert document is not None
+    assert field_text(document["Dhis2Code"]) == "12.50"
+    assert field_text(document["other"]) == "12345678901234567890"
+
+
+@pytest.mark.parametrize("value", [True, 1, Decimal("1.0"), "true", "True", {"data": "True"}])
+def test_a_checkbox_is_ticked(value: object) -> None:
+    assert is_ticked(value)
+
+
+@pytest.mark.parametrize(
+    "value", [False, 0, 2, "", "1", "TRUE", "yes", None, [True], {"data": "no"}, {"a": True}]
+)
+def test_anything_else_is_not_a_tick(value: object) -> None:
+    assert not is_ticked(value)
+
+
+def test_user_fields_come_from_the_record_and_other_names_from_the_custom_data() -> None:
+    record = {"user_field_1": " a ", "user_field_4": True, "user_field_5": 7, "key": "of the record"}
+    custom_data = {"key": {"data": "b"}, "user_field_2": "of the custom data"}
+    assert item_text("user_field_1", record, custom_data) == "a"
+    assert item_text("user_field_2", record, custom_data) is None
+    assert item_text("user_field_4", record, custom_data) is None
+    assert item_text("user_field_5", record, custom_data) == "7"
+    assert item_text("key", record, custom_data) == "b"
+
+
+@pytest.mark.parametrize("zero", [0, Decimal("0.0")])
+def test_the_zero_that_stands_in_every_number_field_is_no_value(zero: object) -> None:
+    assert item_text("user_field_5", {"user_field_5": zero}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "months"),
+    [
+        (3.0, Fraction(3)),
+        ("3", Fraction(3)),
+        (" 1.5 ", Fraction(3, 2)),
+        (0.1, Fraction(1, 10)),
+        (0, None),
+        ("0", None),
+        ("-2", None),
+        ("", None),
+        (None, None),
+        ("1e-999999", None),
+    ],
+)
+def test_a_look_back_is_a_number_of_months_above_zero(value: object, months: Fraction | None) -> None:
+    assert look_back_months(value) == months
+
+
+@pytest.mark.parametrize("value", ["three", "NaN", "Infinity", "1e999999", "1201", float("nan")])
+def test_a_look_back_that_is_no_believable_number_is_unreadable(value: object) -> None:
+    with pytest.raises(ValueError, match="number"):
+        look_back_months(value)
+
+
+def test_the_days_in_a_month_are_a_number_above_zero() -> None:
+    assert days_in_month("30.4375") == Fraction(487, 16)
+    assert days_in_month("0") is None
+    assert days_in_month("-1") is None
+    for unreadable in ("", "{", "true", '"thirty"', "1e9"):
+        with pytest.raises(ValueError, match="number"):
+            days_in_month(unreadable)
+
+
+def test_a_flag_is_true_or_false() -> None:
+    assert flag("true") is True
+    assert flag("false") is False
+    for unreadable in ("", "1", '"true"', "{"):
+        with pytest.raises(ValueError, match="neither"):
+            flag(unreadable)
