@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ _LOCKED_WITHIN = 30
 
 _SECRET = "the secret with the address of mSupply's database"  # noqa: S105 - a name, not a secret
 
-_SESSION: Mapping[str, str] = {
+SESSION = {
     "statement_timeout": f"{ANSWER_WITHIN}s",
     # A cursor is planned for its first rows unless told that all will be read.
     "cursor_tuple_fraction": "1",
@@ -81,7 +81,7 @@ def open_database(address: DatabaseAddress, *, ca_certificate: str | None = None
         stack.callback(engine.dispose)
         connection = stack.enter_context(engine.connect())
         if address.drivername != "sqlite":
-            for name, value in _SESSION.items():
+            for name, value in SESSION.items():
                 connection.execute(
                     text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value}
                 )

@@ -1,0 +1,311 @@
+"""What is said when mSupply's database cannot be opened or read, and what is never said."""
+
+import os
+import socket
+import sqlite3
+import traceback
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from local.postgres import TemporaryPostgres, temporary_postgres
+from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.errors import SourceError, SourceUnreachableError
+from msupply_dhis2.source import database as database_module
+from msupply_dhis2.source import histories, open_source
+from msupply_dhis2.source.database import open_database
+from tests.open_msupply_database import CALENDAR, OpenMsupplyDatabase, read_catalogue, scope_of
+
+PASSWORD = "m%40rked+pass w/word"
+ENCODED = "m%2540rked+pass%20w%2Fword"
+FLOOR = datetime(2022, 1, 1)  # noqa: DTZ001 - instants of a source are naive, in UTC
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[TemporaryPostgres]:
+    with temporary_postgres() as server:
+        server.new_role("reader", PASSWORD)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def encrypted() -> Iterator[TemporaryPostgres]:
+    with temporary_postgres(tls=True) as server:
+        server.new_role("reader", PASSWORD)
+        yield server
+
+
+def fault_at(address: str, ca_certificate: str | None = None) -> SourceError:
+    """Open a source that cannot be opened, and make sure that the error gives no secret away."""
+    with (
+        pytest.raises(SourceError) as raised,
+        open_source(parse_database_address(address), calendar=CALENDAR, ca_certificate=ca_certificate),
+    ):
+        pass
+    assert_nothing_is_given_away(raised.value)
+    return raised.value
+
+
+def assert_nothing_is_given_away(error: SourceError) -> None:
+    said = "".join(traceback.format_exception(error)) + repr(error)
+    for secret in (PASSWORD, ENCODED, "m%40rked", "m@rked", "rked"):
+        assert secret not in said
+
+
+def is_transient(error: SourceError) -> bool:
+    return isinstance(error, SourceUnreachableError)
+
+
+# SQLite
+
+
+def test_a_missing_file_is_told_from_one_that_cannot_be_there_on_aws(tmp_path: Path) -> None:
+    error = fault_at(f"sqlite:///{tmp_path}/nowhere.sqlite")
+    assert "nowhere.sqlite does not exist" in str(error)
+    assert "on AWS the file is not there" in str(error)
+    assert not is_transient(error)
+
+
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    assert "is a folder" in str(fault_at(f"sqlite:///{tmp_path}"))
+
+
+def test_another_kind_of_file_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "export.csv").write_text("no database at all" * 100)
+    assert "is not an SQLite database" in str(fault_at(f"sqlite:///{tmp_path}/export.csv"))
+
+
+def test_a_file_that_another_program_writes_to_for_too_long_may_be_free_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_LOCKED_WITHIN", 0)
+    writer = sqlite3.connect(tmp_path / "msupply.sqlite")
+    writer.execute("CREATE TABLE item (id)")
+    writer.commit()
+    writer.execute("BEGIN EXCLUSIVE")
+    try:
+        error = fault_at(f"sqlite:///{tmp_path}/msupply.sqlite")
+    finally:
+        writer.close()
+    assert "is being written to by another program" in str(error)
+    assert is_transient(error)
+
+
+def test_a_relative_path_with_odd_characters_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "what? 100% of #1.sqlite"
+    sqlite3.connect(name).close()
+    os.truncate(name, 0)
+    assert "is not Open mSupply's" in str(fault_at(f"sqlite:///{name}"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# Whose database it is
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> OpenMsupplyDatabase:
+    if request.param == "sqlite":
+        return OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    server: TemporaryPostgres = request.getfixturevalue("postgres")
+    return OpenMsupplyDatabase(server.url)
+
+
+def drop_all_tables(database: OpenMsupplyDatabase) -> None:
+    for table in sa.inspect(database.engine).get_table_names():
+        database.execute(f'DROP TABLE "{table}"')
+
+
+def test_another_programs_database_is_told_by_its_tables(database: OpenMsupplyDatabase) -> None:
+    drop_all_tables(database)
+    database.execute("CREATE TABLE item (id INTEGER)")
+    assert "is not Open mSupply's: it has none of the tables invoice, " in str(fault_at(database.url))
+
+
+def test_the_mirror_of_the_older_msupply_is_recognised(database: OpenMsupplyDatabase) -> None:
+    drop_all_tables(database)
+    database.execute("CREATE TABLE transact (id TEXT)")
+    database.execute("CREATE TABLE trans_line (id TEXT)")
+    assert "mirror of the older mSupply" in str(fault_at(database.url))
+
+
+def test_a_release_that_is_too_old_is_told_by_what_it_lacks(database: OpenMsupplyDatabase) -> None:
+    database.execute("DROP INDEX index_invoice_received_datetime")
+    database.execute("ALTER TABLE invoice DROP COLUMN received_datetime")
+    database.execute("DROP TABLE master_list_name_join")
+    said = str(fault_at(database.url))
+    assert "too old: it lacks invoice.received_datetime, master_list_name_join.master_list_id, " in said
+
+
+# Reaching PostgreSQL
+
+
+def test_a_server_whose_name_is_unknown_cannot_be_reached() -> None:
+    error = fault_at(f"postgresql://reader:{ENCODED}@database.invalid/msupply")
+    assert "could not be reached" in str(error)
+    assert "name" in str(error)
+    assert "database.invalid" in str(error)
+
+
+def test_a_port_that_nobody_listens_on_refuses() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        error = fault_at(f"postgresql://reader:{ENCODED}@127.0.0.1:{unused.getsockname()[1]}/msupply")
+    assert "nothing takes connections there" in str(error)
+    assert is_transient(error)
+
+
+def test_a_server_that_stays_silent_times_out_and_the_firewall_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database_module, "CONNECT_WITHIN", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        error = fault_at(f"postgresql://reader:{ENCODED}@127.0.0.1:{silent.getsockname()[1]}/msupply")
+    assert "firewall or security group" in str(error)
+    assert "subnets" in str(error)
+    assert is_transient(error)
+
+
+# Logging in to PostgreSQL
+
+
+def as_reader(server: TemporaryPostgres, password: str = ENCODED, database: str = "postgres") -> str:
+    return server.address(database, user="reader", password=password)
+
+
+def test_a_reader_with_the_right_password_gets_in(postgres: TemporaryPostgres) -> None:
+    OpenMsupplyDatabase(postgres.url)
+    with open_database(parse_database_address(as_reader(postgres))) as connection:
+        assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
+
+
+def test_a_wrong_password_is_refused(postgres: TemporaryPostgres) -> None:
+    error = fault_at(as_reader(postgres, "m%2540rkedwrong"))
+    assert "refused the login" in str(error)
+    assert not is_transient(error)
+
+
+def test_a_missing_password_is_refused(postgres: TemporaryPostgres) -> None:
+    assert "refused the login" in str(fault_at(postgres.address("postgres", user="reader")))
+
+
+def test_a_database_that_does_not_exist_is_named(postgres: TemporaryPostgres) -> None:
+    said = str(fault_at(as_reader(postgres, database="nowhere")))
+    assert "PostgreSQL database nowhere on 127.0.0.1" in said
+    assert "does not exist on that server" in said
+
+
+def test_a_server_with_no_connection_left_may_have_one_later(postgres: TemporaryPostgres) -> None:
+    database = OpenMsupplyDatabase(postgres.url)
+    database.execute("CREATE ROLE crowded LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+    error = fault_at(postgres.address("postgres", user="crowded", password="x"))
+    assert "takes no connections just now" in str(error)
+    assert is_transient(error)
+
+
+def test_a_reader_without_rights_is_told_what_to_grant(postgres: TemporaryPostgres) -> None:
+    database = OpenMsupplyDatabase(postgres.url)
+    database.execute("CREATE ROLE bare LOGIN PASSWORD 'x'")
+    database.execute("GRANT USAGE ON SCHEMA public TO bare")
+    address = parse_database_address(postgres.address("postgres", user="bare", password="x"))
+    with open_source(address, calendar=CALENDAR) as source, pytest.raises(SourceError, match="GRANT SELECT"):
+        read_catalogue(source)
+
+
+# PostgreSQL with encryption
+
+
+def test_encryption_is_required_by_default(postgres: TemporaryPostgres) -> None:
+    error = fault_at(as_reader(postgres).replace("?sslmode=disable", ""))
+    assert "does not offer TLS" in str(error)
+    assert "add ?sslmode=disable" in str(error)
+
+
+def test_an_encrypted_connection_needs_no_certificate(encrypted: TemporaryPostgres) -> None:
+    with open_database(parse_database_address(as_reader(encrypted))) as connection:
+        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+
+
+def test_with_a_ca_certificate_the_server_is_verified(
+    encrypted: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    address = parse_database_address(as_reader(encrypted))
+    with open_database(address, ca_certificate=encrypted.ca_certificate) as connection:
+        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_the_ca_does_not_vouch_for_is_refused(encrypted: TemporaryPostgres) -> None:
+    with temporary_postgres(tls=True) as other:
+        error = fault_at(as_reader(encrypted), other.ca_certificate)
+    assert "does not vouch for" in str(error)
+
+
+def test_a_ca_certificate_that_is_none_is_told(encrypted: TemporaryPostgres) -> None:
+    assert "no readable CA certificate" in str(fault_at(as_reader(encrypted), "no certificate"))
+
+
+def test_an_sslmode_in_the_address_goes_before_the_ca_certificate(
+    postgres: TemporaryPostgres, encrypted: TemporaryPostgres
+) -> None:
+    address = parse_database_address(as_reader(postgres))
+    with open_database(address, ca_certificate=encrypted.ca_certificate) as connection:
+        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+    error = fault_at(as_reader(encrypted) + "?sslmode=verify-full")
+    assert "no readable CA certificate" in str(error)
+
+
+# Reading PostgreSQL
+
+
+def test_a_connection_that_is_lost_midway_may_be_had_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
+    with temporary_postgres() as server:
+        server.new_role("reader", PASSWORD)
+        database = OpenMsupplyDatabase(server.url)
+        kamo = database.add_store("KAMO")
+        for code in "abc":
+            database.add_stock(kamo, database.add_item(code), 1)
+        address = parse_database_address(as_reader(server))
+        with open_source(address, calendar=CALENDAR) as source:
+            groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
+            next(groups)
+            server.stop()
+            with pytest.raises(SourceUnreachableError, match="connection to it was lost") as raised:
+                list(groups)
+    assert_nothing_is_given_away(raised.value)
+
+
+def test_a_question_that_takes_too_long_may_be_answered_later(
+    postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(database_module.SESSION, "statement_timeout", "10ms")
+    with (
+        pytest.raises(SourceUnreachableError, match="took longer"),
+        open_database(parse_database_address(as_reader(postgres))) as connection,
+    ):
+        connection.execute(sa.text("SELECT pg_sleep(60)"))
+
+
+def test_the_server_sees_who_reads_and_that_it_only_reads(postgres: TemporaryPostgres) -> None:
+    settings = "application_name", "transaction_read_only", "transaction_isolation", "statement_timeout"
+    with open_database(parse_database_address(as_reader(postgres))) as connection:
+        seen = [connection.execute(sa.text(f"SHOW {name}")).scalar() for name in settings]
+    assert seen == ["msupply-dhis2", "on", "repeatable read", "14min"]
+
+
+def test_the_drivers_own_words_are_quoted_without_the_password(postgres: TemporaryPostgres) -> None:
+    address = parse_database_address(as_reader(postgres))
+    with (
+        pytest.raises(SourceError, match=r"It says: .*integer") as raised,
+        open_database(address) as connection,
+    ):
+        connection.exec_driver_sql(f"SELECT CAST('{PASSWORD.replace('%', '%%')}' AS integer)")
+    assert "***" in str(raised.value)
+    assert_nothing_is_given_away(raised.value)

@@ -1,0 +1,119 @@
+"""The genuine Open mSupply database that lies beside the project, against a naive reading of it."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.source import Source, open_source
+from msupply_dhis2.stock import MICRO
+from tests.open_msupply_database import CALENDAR, INSTANTS, pairs_by_code, read_catalogue
+
+DATABASE = Path(__file__).parents[2].parent / "shared" / "real" / "open_msupply.sqlite"
+
+pytestmark = pytest.mark.skipif(
+    not DATABASE.exists(), reason=f"there is no {DATABASE.name} beside the project"
+)
+
+FLOOR = datetime(2022, 3, 31, 11)  # noqa: DTZ001 - instants of a source are naive, in UTC
+MAPPED_STORES = ("Kopu", "Kawakawa", "KamoRW", "Tamaki", "Opua")
+
+
+@pytest.fixture
+def source() -> Iterator[Source]:
+    with open_source(parse_database_address(f"sqlite:///{DATABASE}"), calendar=CALENDAR) as source:
+        yield source
+
+
+def query(statement: str) -> list[Any]:
+    with closing(sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_the_mapped_stores_and_items_are_found(source: Source) -> None:
+    catalogue = read_catalogue(source)
+    assert {store.org_unit: store.look_back_months for store in catalogue.stores} == {
+        "OU_KOPU": None,
+        "OU_KAWAKAWA": Fraction(3),
+        "OU_KAMO": Fraction(3),
+        "OU_TAMAKI": None,
+        "OU_OPUA": None,
+    }
+    assert {item.fields["universal_code"] for item in catalogue.items} == {
+        "45bfa4bf",
+        "559794bf",
+        "368c74bf",
+        "367c44bf",
+        "36df14bf",
+    }
+    assert catalogue.left_out == ()
+    assert catalogue.warnings == ()
+
+
+def test_stock_is_what_a_plain_sum_gives(source: Source) -> None:
+    rows = query(
+        "SELECT store.code, item.code, SUM(total_number_of_packs * pack_size) FROM stock_line "
+        "JOIN store ON store.id = store_id JOIN item_link ON item_link.id = item_link_id "
+        "JOIN item ON item.id = item_id WHERE item.universal_code IS NOT NULL GROUP BY 1, 2"
+    )
+    expected = {(store, item): round(units * MICRO) for store, item, units in rows if store in MAPPED_STORES}
+    pairs = pairs_by_code(source, FLOOR)
+    read = {pair: sum(line.units for line in history.stock_lines) for pair, history in pairs.items()}
+    assert without_zeros(read) == without_zeros(expected) != {}
+
+
+def test_movements_are_what_a_naive_reading_gives(source: Source) -> None:
+    rows = query(
+        "SELECT store.code, item.code, line.type, number_of_packs * pack_size, invoice.type, "
+        "picked_datetime, received_datetime, verified_datetime FROM invoice_line AS line "
+        "JOIN invoice ON invoice.id = invoice_id JOIN store ON store.id = store_id "
+        "JOIN item_link ON item_link.id = item_link_id JOIN item ON item.id = item_id "
+        "WHERE item.universal_code IS NOT NULL"
+    )
+    before: Counter[tuple[str, str]] = Counter()
+    after: Counter[tuple[str, str]] = Counter()
+    first_in: dict[tuple[str, str], datetime] = {}
+    for store, item, line, units, kind, picked, received, verified in rows:
+        instants = {"picked_datetime": picked, "received_datetime": received, "verified_datetime": verified}
+        text = instants[INSTANTS[kind]]
+        if store not in MAPPED_STORES or text is None or line not in ("STOCK_IN", "STOCK_OUT"):
+            continue
+        instant = datetime.fromisoformat(text)
+        signed = round(units * MICRO) * (1 if line == "STOCK_IN" else -1)
+        (before if instant < FLOOR else after)[store, item] += signed
+        if signed > 0:
+            first_in[store, item] = min(first_in.get((store, item), instant), instant)
+
+    pairs = pairs_by_code(source, FLOOR)
+    sums = {pair: sum(movement.units for movement in history.movements) for pair, history in pairs.items()}
+    assert without_zeros(sums) == without_zeros(after) != {}
+    assert without_zeros(
+        {pair: history.units_before_floor for pair, history in pairs.items()}
+    ) == without_zeros(before)
+    assert without_zeros(before) != {}
+    assert {pair: history.first_in for pair, history in pairs.items() if history.first_in} == first_in
+
+
+def without_zeros(sums: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    return {pair: units for pair, units in sums.items() if units}
+
+
+def test_the_invoices_that_moved_without_an_instant_are_named(source: Source) -> None:
+    rows = query(
+        "SELECT store.code FROM invoice JOIN store ON store.id = store_id WHERE status = 'VERIFIED' AND CASE type "
+        "WHEN 'INBOUND_SHIPMENT' THEN received_datetime WHEN 'INVENTORY_ADDITION' THEN verified_datetime "
+        "ELSE picked_datetime END IS NULL OR status = 'RECEIVED' AND received_datetime IS NULL "
+        "OR status IN ('SHIPPED', 'DELIVERED') AND type = 'OUTBOUND_SHIPMENT' AND picked_datetime IS NULL"
+    )
+    expected = sum(store in MAPPED_STORES for (store,) in rows)
+    pairs_by_code(source, FLOOR)
+    (warning,) = [warning for warning in source.warnings() if "invoices" in warning]
+    assert warning.startswith(f"{expected} invoices")
+    assert "Opua inbound shipment 8" in warning
