@@ -78,7 +78,7 @@ def test_movements_are_what_a_naive_reading_gives(source: Source) -> None:
         "WHERE item.universal_code IS NOT NULL"
     )
     before: Counter[tuple[str, str]] = Counter()
-    after: Counter[tuple[str, str]] = Counter()
+    after: Counter[tuple[str, str, datetime, int]] = Counter()
     first_in: dict[tuple[str, str], datetime] = {}
     for store, item, line, units, kind, picked, received, verified in rows:
         instants = {"picked_datetime": picked, "received_datetime": received, "verified_datetime": verified}
@@ -87,13 +87,20 @@ def test_movements_are_what_a_naive_reading_gives(source: Source) -> None:
             continue
         instant = datetime.fromisoformat(text)
         signed = round(units * MICRO) * (1 if line == "STOCK_IN" else -1)
-        (before if instant < FLOOR else after)[store, item] += signed
+        if instant < FLOOR:
+            before[store, item] += signed
+        else:
+            after[store, item, instant, signed] += 1
         if signed > 0:
             first_in[store, item] = min(first_in.get((store, item), instant), instant)
 
     pairs = pairs_by_code(source, FLOOR)
-    sums = {pair: sum(movement.units for movement in history.movements) for pair, history in pairs.items()}
-    assert without_zeros(sums) == without_zeros(after) != {}
+    assert after == Counter(
+        (*pair, movement.instant, movement.units)
+        for pair, history in pairs.items()
+        for movement in history.movements
+    )
+    assert after
     assert without_zeros(
         {pair: history.units_before_floor for pair, history in pairs.items()}
     ) == without_zeros(before)
