@@ -293,6 +293,15 @@ def test_a_question_that_takes_too_long_may_be_answered_later(
         connection.execute(sa.text("SELECT pg_sleep(60)"))
 
 
+def test_what_the_driver_cannot_take_is_not_worth_another_try(postgres: TemporaryPostgres) -> None:
+    with (
+        pytest.raises(SourceError, match="could not be read") as raised,
+        open_database(parse_database_address(as_reader(postgres))) as connection,
+    ):
+        connection.execute(sa.text("SELECT CAST('infinity' AS date)")).scalar()
+    assert not is_transient(raised.value)
+
+
 def test_the_server_sees_who_reads_and_that_it_only_reads(postgres: TemporaryPostgres) -> None:
     settings = "application_name", "transaction_read_only", "transaction_isolation", "statement_timeout"
     with open_database(parse_database_address(as_reader(postgres))) as connection:

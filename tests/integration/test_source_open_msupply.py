@@ -1,4 +1,4 @@
-"""The rules of MSUPPLY.md section 1, each on both kinds of database."""
+"""The rules of docs/msupply.md, each on both kinds of database."""
 
 import collections
 import itertools
@@ -414,6 +414,17 @@ def test_stock_lines_without_a_pack_size_are_no_units_and_counted(
     assert "1 of them hold packs" in warning
 
 
+def test_an_expiry_date_far_beyond_all_calendars_is_none_with_a_warning(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    database.add_stock(kamo, amoxicillin, 1, expiry_date="20224-03-01")
+    with database.open() as source:
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+        (warning,) = source.warnings()
+    assert [line.expiry_date for line in pair.stock_lines] == [None]
+    assert warning.startswith("1 stock lines have an expiry date that cannot be read")
+
+
 def test_odd_expiry_dates_of_sqlite_are_read_as_far_as_they_can_be(tmp_path: Path) -> None:
     database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
     kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
@@ -640,12 +651,13 @@ def test_an_unreadable_instant_of_sqlite_is_an_error_that_names_the_invoice(
         pairs_by_code(source, FLOOR)
 
 
-def test_an_infinite_instant_of_postgresql_is_an_error_that_names_the_invoice(
-    postgres: TemporaryPostgres,
+@pytest.mark.parametrize("instant", ["infinity", "20222-01-01 00:00:00"])
+def test_an_unreadable_instant_of_postgresql_is_an_error_that_names_the_invoice(
+    postgres: TemporaryPostgres, instant: str
 ) -> None:
     database = OpenMsupplyDatabase(postgres.url)
     kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
-    invoice = database.add_invoice(kamo, "REPACK", "infinity", invoice_number=4711)
+    invoice = database.add_invoice(kamo, "REPACK", instant, invoice_number=4711)
     database.add_line(invoice, amoxicillin, 1)
     with (
         database.open() as source,

@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from msupply_dhis2.credentials import DatabaseAddress
 from msupply_dhis2.errors import SourceError, SourceUnreachableError
@@ -34,6 +34,7 @@ SESSION = {
     # Floats as they are, on every version.
     "extra_float_digits": "3",
     "TimeZone": "UTC",
+    "DateStyle": "ISO",
 }
 
 _COLUMNS = {
@@ -190,9 +191,7 @@ def faults_as_sentences(address: DatabaseAddress) -> Iterator[None]:
         yield
     except DBAPIError as error:
         fault = (
-            _sqlite_fault(error.orig)
-            if isinstance(error.orig, sqlite3.Error)
-            else _postgresql_fault(error.orig)
+            _sqlite_fault(error.orig) if isinstance(error.orig, sqlite3.Error) else _postgresql_fault(error)
         )
         said = _said(error.orig, address) if fault.quote else ""
     except SQLAlchemyError:
@@ -341,14 +340,16 @@ def _sqlite_fault(error: sqlite3.Error) -> _Fault:
     return _SQLITE_FAULTS.get(name, _Fault("could not be read.", quote=True))
 
 
-def _postgresql_fault(error: BaseException | None) -> _Fault:
-    code = getattr(error, "sqlstate", None)
+def _postgresql_fault(error: DBAPIError) -> _Fault:
+    code = getattr(error.orig, "sqlstate", None)
     if code is not None:
         return next(
             (fault for start, fault in _SQLSTATE_FAULTS if code.startswith(start)),
             _Fault("could not be read.", quote=True),
         )
-    words = str(error)
+    if not isinstance(error, OperationalError | InterfaceError):
+        return _Fault("could not be read.", quote=True)
+    words = str(error.orig)
     return next((fault for pattern, fault in _CONNECTION_FAULTS if re.search(pattern, words)), _LOST)
 
 

@@ -126,7 +126,9 @@ def _is_unreadable_instant_sqlite(
 def _is_unreadable_instant_postgresql(
     element: is_unreadable_instant, compiler: SQLCompiler, **options: object
 ) -> str:
-    return f"(NOT isfinite({compiler.process(element.clauses, **options)}))"
+    # What Python has no instant for: infinity, and years of five digits.
+    instant = compiler.process(element.clauses, **options)
+    return f"({instant} NOT BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999')"
 
 
 class one_separator(FunctionElement[Any]):  # noqa: N801 - as above
