@@ -3,7 +3,17 @@
 STACK ?= msupply-dhis2
 SETTINGS ?= settings.yaml
 EVENT ?= {"manual": true}
+# As they are: a password in an address may hold a dollar sign.
+override EVENT := $(value EVENT)
+override SOURCE := $(value SOURCE)
+override DHIS2_URL := $(value DHIS2_URL)
 export STACK SETTINGS EVENT SOURCE DHIS2_URL CREDENTIALS TIMEZONE YES
+
+# The region that the stack was deployed to (sam deploy --guided writes it down) is that of every command.
+REGION := $(shell sed -n '/^\[default/,/^\[local/s/^region *= *"\(.*\)"/\1/p' samconfig.toml | head -n 1)
+ifneq ($(REGION),)
+export AWS_REGION ?= $(REGION)
+endif
 
 # uv installs Python's packages, and Python 3.13 itself where it is missing (.python-version). The one on the
 # PATH is taken if it works: a shim of that name may be there and fail. Otherwise it is brought into .tools/.

@@ -223,7 +223,7 @@ class Emulator:
             )
         # Reads until this process closes the pipe or is gone, however it went, and then ends the whole group.
         watcher = subprocess.Popen(  # noqa: S603 - a fixed script
-            ["/bin/sh", "-c", 'read -r _; kill -KILL -- "-$0"', str(process.pid)],
+            ["/bin/sh", "-c", 'read -r _; kill -9 "-$0"', str(process.pid)],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )

@@ -51,6 +51,7 @@ class World:
         self.emulator.put_secret("DatabaseSecret", self.database.address)
         self.dhis2.faults.clear()
         self.dhis2.requests.clear()
+        self.dhis2.values.rows.clear()
         sqs = self.emulator.stack.client("sqs")
         for queue in ("BatchQueue", "FailedBatchQueue", "FailedRunQueue"):
             sqs.purge_queue(QueueUrl=self.emulator.stack.resource(queue))

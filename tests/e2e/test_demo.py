@@ -127,6 +127,31 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> Non
     assert_nothing_is_left(tmp_path)
 
 
+def test_the_emulator_ends_with_the_process_that_started_it_however_that_ends(tmp_path: Path) -> None:
+    script = (
+        "import time\nfrom local.emulator import Emulator\n"
+        "with Emulator():\n print('ready', flush=True)\n time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        assert len(processes_about(tmp_path)) > 1
+    finally:
+        process.kill()
+        process.communicate()
+    deadline = time.monotonic() + STOPS_WITHIN
+    while processes_about(tmp_path):
+        assert time.monotonic() < deadline, processes_about(tmp_path)
+        time.sleep(0.1)
+
+
 def test_the_demo_runs_on_one_s_own_systems_and_sends_what_it_announced(tmp_path: Path) -> None:
     with sample_database(stores=3, items=8) as database:
         settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))

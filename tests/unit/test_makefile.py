@@ -10,14 +10,13 @@ import pytest
 from local.tools import uv
 
 PROJECT = Path(__file__).parents[2]
+# What the make that runs these tests was told, and what this machine says.
+NOT_OURS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "STACK", "EVENT", "SOURCE", "DHIS2_URL", "AWS_REGION"}
 TARGETS = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
 def make(*arguments: str, **environment: str) -> str:
-    # Not what the make that runs these tests was told.
-    inherited = {
-        name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "STACK"}
-    }
+    inherited = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
     finished = subprocess.run(
         ["make", "--no-print-directory", *arguments],  # noqa: S607 - whichever make there is
         cwd=PROJECT,
@@ -62,6 +61,32 @@ def test_an_event_reaches_the_command_unharmed_by_the_shell() -> None:
     commands = make("--dry-run", "push", EVENT=event)
     assert '--event "$EVENT"' in commands
     assert "clinic" not in commands
+
+
+def variable(name: str, *arguments: str, folder: Path = PROJECT, **environment: str) -> str:
+    """Give what a command that make runs finds in its environment."""
+    show = f'show: ; @printf %s "$${{{name}-}}"'
+    return make(f"--directory={folder}", "--eval", show, "show", *arguments, **environment)
+
+
+def test_a_dollar_sign_in_an_address_is_not_make_s() -> None:
+    address = "postgresql://reader:pa$word@db.example.org/omsupply"
+    assert variable("SOURCE", f"SOURCE={address}") == address
+    assert variable("SOURCE", SOURCE=address) == address
+
+
+def test_every_command_speaks_with_the_region_that_the_stack_was_deployed_to(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
+    settings = (PROJECT / "samconfig.toml").read_text()
+    (tmp_path / "samconfig.toml").write_text(settings)
+    assert variable("AWS_REGION", folder=tmp_path) == ""
+    # Where sam deploy --guided writes it.
+    deployed = settings.replace(
+        "[default.deploy.parameters]", '[default.deploy.parameters]\nregion = "af-south-1"'
+    )
+    (tmp_path / "samconfig.toml").write_text(deployed)
+    assert variable("AWS_REGION", folder=tmp_path) == "af-south-1"
+    assert variable("AWS_REGION", folder=tmp_path, AWS_REGION="eu-west-1") == "eu-west-1"
 
 
 def test_a_uv_that_does_not_run_is_not_taken(tmp_path: Path) -> None:
