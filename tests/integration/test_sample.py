@@ -404,7 +404,7 @@ def test_a_place_that_cannot_be_written_is_named_without_the_password(tmp_path: 
 
 def test_the_command_line_says_what_it_made_and_nothing_else(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - this very Python with arguments of our own
+        return subprocess.run(
             [sys.executable, "-m", "local.sample", f"sqlite:///{tmp_path}/sample.sqlite", *arguments],
             cwd=ROOT,
             capture_output=True,
