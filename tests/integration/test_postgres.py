@@ -114,7 +114,7 @@ def test_the_server_ends_when_the_process_that_started_it_is_killed() -> None:
     )
     with (
         tempfile.TemporaryDirectory() as directory,
-        subprocess.Popen(  # noqa: S603 - this very Python with the script above
+        subprocess.Popen(
             [sys.executable, "-c", script, directory], cwd=ROOT, stdout=subprocess.PIPE
         ) as process,
     ):
