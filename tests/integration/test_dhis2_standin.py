@@ -587,7 +587,7 @@ def test_it_runs_as_a_process_and_ends_well_when_told_to(tmp_path: Path, session
     ]
     files = ["--password-file", str(tmp_path / "password"), "--metadata", str(tmp_path / "metadata.json")]
     root = Path(__file__).parents[2]
-    with subprocess.Popen(  # noqa: S603 - our own command
+    with subprocess.Popen(
         [*command, *files],
         stdout=subprocess.PIPE,
         text=True,

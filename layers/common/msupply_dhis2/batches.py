@@ -9,7 +9,9 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import groupby
 from math import isqrt
 from typing import Literal, NamedTuple
@@ -67,7 +69,8 @@ class Batch(BaseModel):
 
     def encoded(self) -> str:
         """Give the message's body: ASCII JSON without white space."""
-        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
+        # The rows are most of it, and JSON already.
+        return _json({**self.model_dump(mode="json", exclude={"rows"}), "rows": self.rows})
 
     def values(self) -> tuple[DataValue, ...]:
         """Give the values with their names, in the order of the rows."""
@@ -138,8 +141,13 @@ def encode(values: Sequence[DataValue], *, run_id: str, as_of: datetime, setting
         items=tuple(items),
         rows=rows,
     )
-    digest = hashlib.sha256(batch.encoded().encode()).hexdigest()[:16]
+    content = _json([batch.data_set_id, batch.stores, batch.items, batch.rows])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return batch.model_copy(update={"batch_id": f"{run_id}-{digest}"})
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _places(names: Iterable[str]) -> dict[str, int]:
@@ -196,19 +204,38 @@ def _blocks(
         same_scheme.sort(key=lambda value: value.data_element)
         block = _Block(maximum_values, maximum_bytes)
         for _, of_data_element in groupby(same_scheme, key=lambda value: value.data_element):
-            column = list(of_data_element)
+            column = _Column.of(of_data_element)
             if not block.has_room_for(column):
                 if block.values:
                     yield block.values
                 block = _Block(maximum_values, maximum_bytes)
-            for value in column:
-                # Only a column that is more than a payload by itself is cut within.
-                if block.values and not block.has_room_for([value]):
+            # Only a column that is more than a payload by itself is cut within.
+            pieces = [column] if block.has_room_for(column) else column.split()
+            for piece in pieces:
+                if not block.has_room_for(piece) and block.values:
                     yield block.values
                     block = _Block(maximum_values, maximum_bytes)
-                block.add(value)
+                block.add(piece)
         if block.values:
             yield block.values
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Values of one data element that stay together, the names in them, and the bytes of their rows."""
+
+    values: list[DataValue]
+    names: frozenset[str]
+    bytes: int
+
+    @classmethod
+    def of(cls, values: Iterable[DataValue]) -> "_Column":
+        held = list(values)
+        names = frozenset(name for value in held for name in (value.store, value.item))
+        return cls(held, names, sum(map(_row_bytes, held)))
+
+    def split(self) -> list["_Column"]:
+        return [_Column.of([value]) for value in self.values]
 
 
 class _Block:
@@ -220,17 +247,19 @@ class _Block:
         self._room = maximum_bytes
         self._names: set[str] = set()
 
-    def has_room_for(self, values: Sequence[DataValue]) -> bool:
-        if len(self.values) + len(values) > self._maximum_values:
-            return False
-        names = {name for value in values for name in (value.store, value.item)} - self._names
-        return sum(map(_row_bytes, values)) + sum(map(_text_bytes, names)) <= self._room
+    def has_room_for(self, column: _Column) -> bool:
+        return (
+            len(self.values) + len(column.values) <= self._maximum_values
+            and self._bytes(column) <= self._room
+        )
 
-    def add(self, value: DataValue) -> None:
-        names = {value.store, value.item} - self._names
-        self._room -= _row_bytes(value) + sum(map(_text_bytes, names))
-        self._names |= names
-        self.values.append(value)
+    def add(self, column: _Column) -> None:
+        self._room -= self._bytes(column)
+        self._names |= column.names
+        self.values += column.values
+
+    def _bytes(self, column: _Column) -> int:
+        return column.bytes + sum(map(_text_bytes, column.names - self._names))
 
 
 def _row_bytes(value: DataValue) -> int:
@@ -239,6 +268,8 @@ def _row_bytes(value: DataValue) -> int:
     return places_and_punctuation + sum(_text_bytes(text) if text else len("null,") for text in texts)
 
 
+# The same identifiers and names come again and again.
+@lru_cache(maxsize=65_536)
 def _text_bytes(text: str) -> int:
     """Bound the bytes of a text in JSON: quotes, a comma, and up to 12 bytes for a character that is escaped."""
     plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text

@@ -1,6 +1,7 @@
 """Quantities: from packs in the database to exact millionths, and from there to text for DHIS2."""
 
 import math
+from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
 
@@ -10,6 +11,9 @@ type Quantity = int | Fraction
 """An exact number of millionths of a unit, a month or a day, whatever the metric is in."""
 
 _DECIMALS = 6
+_EXACTLY = Context(prec=60)
+"""Room for the product of two floats, which print as 17 digits at most."""
+
 _EXACT = 2**53
 """Up to here a float that is a whole number prints as that number."""
 
@@ -33,7 +37,8 @@ def to_units(packs: float, pack_size: float | None) -> int:
         return 0
     if packs == int(packs) and pack_size == int(pack_size) and max(abs(packs), abs(pack_size)) < _EXACT:
         return int(packs) * int(pack_size) * MICRO
-    return _round(Fraction(str(packs)) * Fraction(str(pack_size)) * MICRO)
+    product = _EXACTLY.multiply(Decimal(str(packs)), Decimal(str(pack_size)))
+    return int(_EXACTLY.scaleb(product, _DECIMALS).to_integral_value(ROUND_HALF_UP))
 
 
 def format_value(value: Quantity, *, round_off: bool) -> str:
@@ -50,7 +55,7 @@ def format_value(value: Quantity, *, round_off: bool) -> str:
     """
     if round_off:
         return str(_round(Fraction(value, MICRO)))
-    millionths = _round(value)
+    millionths = value if isinstance(value, int) else _round(value)
     whole, decimals = divmod(abs(millionths), MICRO)
     sign = "-" if millionths < 0 else ""
     return f"{sign}{whole}.{decimals:0{_DECIMALS}d}".rstrip("0").rstrip(".")
