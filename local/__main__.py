@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track
 
-from local.output import Format, write_rows
+from local.output import Format, write_record, write_rows
 from msupply_dhis2.batches import Batch
 from msupply_dhis2.compute import (
     ComputeResult,
@@ -27,7 +27,12 @@ from msupply_dhis2.compute import (
 )
 from msupply_dhis2.credentials import Dhis2Credentials, parse_database_address, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.errors import Dhis2TransientError, MsupplyDhis2Error
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2TransientError,
+    MsupplyDhis2Error,
+    SettingsError,
+)
 from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.push import Counts, push
@@ -66,7 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0 where everything went well: for push every value stored or unchanged, for test-connection connected.
+        0 where everything went well: for push every value stored or unchanged, for
+        test-connection every check.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -121,10 +127,7 @@ class _Job:
         self.calendar = Calendar(parse_time_zone(options.timezone))
 
     def settings(self) -> Settings:
-        settings = parse_settings(_text_of(self._options.settings, "--settings"))
-        if self._options.dhis2_url is None:
-            return settings
-        return parse_settings(json.dumps({**json.loads(settings.compact()), "url": self._options.dhis2_url}))
+        return parse_settings(_text_of(self._options.settings, "--settings"), url=self._options.dhis2_url)
 
     def event(self, default_basis: BasisChoice) -> ComputeEvent:
         try:
@@ -151,11 +154,11 @@ class _Job:
         answers = {"username": input(), "password": getpass("DHIS2 password: ")}
         return parse_dhis2_credentials(json.dumps(answers), settings)
 
-    def open_database(self, settings: Settings) -> AbstractContextManager[Source]:
+    def open_database(self, settings: Settings | None) -> AbstractContextManager[Source]:
         return open_source(
             parse_database_address(self._options.source),
             calendar=self.calendar,
-            ca_certificate=settings.database_ca_certificate,
+            ca_certificate=settings.database_ca_certificate if settings else None,
         )
 
 
@@ -216,17 +219,29 @@ def _push(job: _Job) -> int:
     event = job.event(default_basis=BasisChoice.CURRENT_DAY)
     total = Counts(sent=0)
     given_up = 0
+    refused = False
     with Dhis2Client(str(settings.url), job.credentials(settings)) as client:
 
         def send(batch: Batch) -> None:
-            nonlocal total, given_up
-            counts = _push_with_patience(batch, client)
+            nonlocal total, given_up, refused
+            counts = None
+            if not refused:
+                try:
+                    counts = _push_with_patience(batch, client)
+                except Dhis2AuthenticationError as error:
+                    # Once: to try the same login for each batch could lock the account.
+                    refused = True
+                    _messages.print(str(error), style="red")
             if counts is None:
                 given_up += len(batch.rows)
             else:
                 total += counts
 
-        result = _computed(job, event, settings, send=send, watch=_progress)
+        try:
+            result = _computed(job, event, settings, send=send, watch=_progress)
+        except MsupplyDhis2Error:
+            _messages.print(f"Up to here: {total.sentence()}, {given_up:,} given up.", style="yellow")
+            raise
     _write_counts(result, total, given_up, job.form)
     well = result.status is not Status.SENT or result.values == total.stored + total.unchanged
     return 0 if well else 1
@@ -264,12 +279,16 @@ def _write_counts(result: ComputeResult, total: Counts, given_up: int, form: For
         "given_up": given_up,
     }
     _messages.print(result.message if result.status is not Status.SENT else f"{total.sentence()}.")
-    write_rows(tuple(counts), [tuple(counts.values())], form)
+    write_record(counts, form)
 
 
 def _test_connection(job: _Job) -> int:
     def database() -> str:
-        settings = job.settings()
+        try:
+            settings = job.settings()
+        except SettingsError:
+            # Told by the test itself; here they must not hide the database's own fault.
+            settings = None
         return check_database(lambda: job.open_database(settings), settings).message
 
     report = test_connection(
@@ -288,7 +307,7 @@ def _test_connection(job: _Job) -> int:
         write_rows(columns, ((check.name, check.ok, check.message) for check in report.checks), job.form)
     else:
         sys.stdout.write(as_text(report, colour=sys.stdout.isatty()) + "\n")
-    return 0 if report.connected else 1
+    return 0 if report.connected and all(check.ok for check in report.checks) else 1
 
 
 if __name__ == "__main__":

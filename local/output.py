@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from rich.console import Console
@@ -42,3 +42,12 @@ def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], form: F
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         Console().print(table)
+
+
+def write_record(record: Mapping[str, object], form: Format) -> None:
+    """Write one record to standard output: in JSON an object, else a table of one row."""
+    if form is Format.JSON:
+        json.dump(record, sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        write_rows(tuple(record), [tuple(record.values())], form)

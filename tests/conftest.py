@@ -80,7 +80,6 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         "TABLE_NAME": "stack",
         "TIMEZONE": "Pacific/Auckland",
         "PUSH_LOG_GROUP": "/stack/push",
-        "STACK_NAME": "stack",
         "COMPUTE_FUNCTION": "stack-compute",
     }
     for name, value in environment.items():

@@ -38,7 +38,6 @@ VARIABLES = {
     "TIMEZONE": "Pacific/Auckland",
     "PUSH_LOG_GROUP": "/push",
     "COMPUTE_FUNCTION": "compute",
-    "STACK_NAME": "msupply-dhis2",
 }
 
 
@@ -65,7 +64,10 @@ def test_missing_settings_are_told_with_the_commands_that_put_them(ssm: "SSMClie
     (fault,) = caught.value.faults
     assert fault.startswith("There are no settings yet")
     assert "make settings" in fault
-    assert f"aws ssm put-parameter --name {PARAMETER} --type String --overwrite" in fault
+    assert (
+        f"aws ssm put-parameter --name {PARAMETER} --type String --tier Intelligent-Tiering --overwrite"
+        in fault
+    )
     assert f"{fault}\n" in DOCUMENT
 
 
@@ -184,7 +186,7 @@ def test_each_function_reads_its_own_environment(monkeypatch: pytest.MonkeyPatch
         "table",
         "Pacific/Auckland",
     )
-    assert (compute.push_log_group, compute.stack_name) == ("/push", "msupply-dhis2")
+    assert compute.push_log_group == "/push"
     assert (push.dhis2_secret, push.dead_letter_queue_url) == ("arn:dhis2", "https://sqs/dead")
     assert (test.dhis2_secret, test.compute_function) == ("arn:dhis2", "compute")
 

@@ -145,7 +145,7 @@ def test_json_holds_what_csv_holds(run: Run) -> None:
 
 def test_push_ends_with_the_counts_and_dhis2_has_the_values(run: Run, dhis2: StandIn) -> None:
     ran = run("push", format="json", basis="as_in_settings")
-    (counts,) = json.loads(ran.out)
+    counts = json.loads(ran.out)
     previewed = run("preview", format="csv").rows()
     assert ran.code == 0
     assert counts["stored"] == counts["sent"] == counts["values"] == len(previewed) == len(dhis2.values)
@@ -166,7 +166,7 @@ def test_a_value_that_dhis2_refuses_is_named_and_the_exit_code_says_so(run: Run,
     )
     dhis2.metadata = metadata.model_copy(update={"data_sets": data_sets})
     ran = run("push", format="json")
-    (counts,) = json.loads(ran.out)
+    counts = json.loads(ran.out)
     assert ran.code == 1
     assert counts["rejected"] > 0
     assert counts["sent"] == counts["stored"] + counts["rejected"]
@@ -190,17 +190,21 @@ def test_what_does_not_pass_is_counted_as_given_up(
     monkeypatch.setattr("local.__main__.time.sleep", lambda _: None)
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
     ran = run("push", format="json")
-    (counts,) = json.loads(ran.out)
+    counts = json.loads(ran.out)
     assert ran.code == 1
     assert counts["given_up"] == counts["values"] > 0
     assert counts["sent"] == 0
 
 
-def test_a_wrong_password_ends_the_push_at_once(run: Run, dhis2: StandIn, tmp_path: Path) -> None:
+def test_a_wrong_password_is_tried_once_and_every_value_counted_as_given_up(
+    run: Run, dhis2: StandIn, tmp_path: Path
+) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"username": "pusher", "password": "wr0ng-mark3d"}))
-    ran = run("push", credentials=str(wrong))
+    ran = run("push", credentials=str(wrong), format="json")
+    counts = json.loads(ran.out)
     assert ran.code == 1
+    assert counts["given_up"] == counts["values"] > 0
     assert "Authentication failed" in ran.err
     assert "wr0ng-mark3d" not in ran.err
     assert len(dhis2.requests) == 1
@@ -224,6 +228,14 @@ def test_the_connection_test_with_a_wrong_password_fails_with_the_words_of_msupp
     ran = run("test-connection", credentials=str(wrong))
     assert ran.code == 1
     assert ran.out.startswith("Authentication failed\n")
+
+
+def test_another_address_of_dhis2_hides_no_fault_of_the_settings(run: Run, tmp_path: Path) -> None:
+    faulty = tmp_path / "faulty.yaml"
+    faulty.write_text("use_dhis2: false\nround_of: true\n")
+    ran = run("preview", settings=str(faulty))
+    assert "round_of" in ran.err
+    assert "URL is missing" not in ran.err
 
 
 @pytest.mark.parametrize(

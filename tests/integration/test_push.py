@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from local.dhis2 import FaultKind, StandIn, User, stock_metadata
+from msupply_dhis2.aws import clients
 from msupply_dhis2.aws import push as push_on_aws
 from msupply_dhis2.batches import Batch, encode
+from msupply_dhis2.connections import record_success
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
@@ -252,6 +254,29 @@ def test_a_corrected_password_is_used_at_once(aws: Aws, dhis2: StandIn, push: Ca
     push(dhis2, body, password="wr0ng-mark3d")
     (dead,) = aws.messages(aws.dead_letter_queue_url)
     assert push(dhis2, str(dead["Body"])).counts() == (1, 1, 0, 0, 0)
+
+
+def test_a_refused_login_is_asked_again_once_a_connection_test_has_succeeded(
+    aws: Aws, dhis2: StandIn, push: Callable[..., Pushed]
+) -> None:
+    body = batch_of([value("SOH_368c74bf")], dhis2).encoded()
+    dhis2.faults.next(FaultKind.UNAUTHORIZED, times=1)
+    assert push(dhis2, body).metric("BatchesDead") == 1
+    (line,) = push(dhis2, body).said("DHIS2 is not asked again before")
+    assert "unless a connection test succeeds" in line["message"]
+    record_success(aws.table, dhis2.url, "pusher", datetime.now(UTC))
+    assert push(dhis2, body).counts() == (1, 1, 0, 0, 0)
+
+
+def test_a_table_out_of_reach_does_not_send_stored_values_again(
+    dhis2: StandIn, push: Callable[..., Pushed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
+    clients.table.cache_clear()
+    pushed = push(dhis2, batch_of([value("SOH_368c74bf")], dhis2).encoded())
+    assert pushed.again == []
+    assert pushed.counts() == (1, 1, 0, 0, 0)
+    assert pushed.said("could not be noted")
 
 
 def test_while_the_switch_is_off_waiting_batches_are_finished_as_not_sent(

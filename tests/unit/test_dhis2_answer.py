@@ -218,6 +218,9 @@ def test_an_answer_that_is_no_import_summary_is_an_error_with_the_servers_words(
     with pytest.raises(Dhis2Error, match="no import summary") as raised:
         read_answer(Answer(409, {}, body), 5)
     assert not isinstance(raised.value, Dhis2TransientError)
+    # After a success the values may be stored: they are not called rejected, but sent again.
+    with pytest.raises(Dhis2TransientError, match="no import summary"):
+        read_answer(Answer(200, {}, body), 5)
     assert not isinstance(body, dict) or body["message"] in str(raised.value)
 
 

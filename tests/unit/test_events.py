@@ -75,7 +75,9 @@ def test_an_event_that_is_not_understood_names_the_field(event: object, names: s
     assert names in str(refused.value)
 
 
-@pytest.mark.parametrize("as_of", ["yesterday", "2026-13-01", "2062-05-01"])
+@pytest.mark.parametrize(
+    "as_of", ["yesterday", "2026-13-01", "2062-05-01", "2026-02-02", "0001-01-01T00:00+14:00", "1970-01-01"]
+)
 def test_an_as_of_that_is_no_time_or_lies_ahead_is_refused(as_of: str) -> None:
     event = parse_compute_event({"manual": True, "as_of": as_of})
     with pytest.raises(EventError, match="as_of"):

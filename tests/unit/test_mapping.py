@@ -6,7 +6,14 @@ from datetime import datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from msupply_dhis2.mapping import DataValue, Mapper, group_items, group_stores, without_conflicts
+from msupply_dhis2.mapping import (
+    DataValue,
+    Mapper,
+    contested,
+    group_items,
+    group_stores,
+    without_conflicts,
+)
 from msupply_dhis2.metrics import GroupValues, Metric, Quantity
 from msupply_dhis2.periods import Basis, Calendar, window
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
@@ -185,7 +192,10 @@ def test_an_empty_field_gives_no_value_and_names_the_item_once() -> None:
     )
     assert [value.data_element for value in values] == ["SOH_AMOX"]
     assert [(subject.subject, subject.reason) for subject in unmapped] == [
-        ("Amoxicillin", "No value in issued_id (issued): fill it in mSupply to send that metric.")
+        (
+            "Amoxicillin",
+            "No value in issued_id (issued): fill it in mSupply to send what is named in brackets.",
+        )
     ]
     assert len(groups) == 1
 
@@ -230,7 +240,7 @@ def test_two_items_that_claim_one_data_element_are_both_left_out_and_named() -> 
             {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}},
         )
     ]
-    kept, conflicts = without_conflicts(values)
+    kept, conflicts = without_conflicts(values, groups, contested(groups, of))
     assert kept == []
     (conflict,) = conflicts
     sentence = conflict.sentence(org_units=1)
@@ -247,4 +257,36 @@ def test_values_that_differ_in_period_or_combo_are_no_conflict() -> None:
         history(OrgUnit("OU_KAMO", (KAMO,)), group),
         {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}, Basis.PREVIOUS_MONTH: {Metric.ISSUED: MICRO}},
     )
-    assert without_conflicts(values) == (values, [])
+    assert contested([group], combo_settings()) == {}
+    assert without_conflicts(values, [group], {}) == (values, [])
+
+
+def test_one_item_that_would_send_two_metrics_by_one_data_element_sends_neither() -> None:
+    of = per_item_settings()
+    items = [item("Amoxicillin", user_field_1="X", issued_id="SOH_X")]
+    groups, _ = group_items(items, of.active_rows, of)
+    ((_, claims),) = contested(groups, of).items()
+    assert sorted(map(str, claims)) == ["Amoxicillin (issued)", "Amoxicillin (stock on hand)"]
+
+
+def test_items_that_are_never_in_one_org_unit_may_share_a_data_element() -> None:
+    of = per_item_settings()
+    items = [item("Amoxicillin", user_field_1="AMOX"), item("Ampicillin", user_field_1="AMOX")]
+    groups, _ = group_items(items, of.active_rows, of)
+    values = mapped(
+        of,
+        history(OrgUnit("OU_KAMO", (KAMO,)), groups[0]),
+        {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}},
+    )
+    assert without_conflicts(values, groups[:1], contested(groups, of)) == (values, [])
+
+
+def test_every_metric_of_a_field_that_is_missing_is_named() -> None:
+    rows = """
+  - {metric: stock_on_hand, active: true, custom_field_name: user_field_1, interval: daily, basis: current_day, prefix: SOH_}
+  - {metric: issued, active: true, custom_field_name: user_field_1, interval: daily, basis: current_day, prefix: ISS_}
+  - {metric: received, active: true, custom_field_name: user_field_2, interval: daily, basis: current_day}
+"""
+    of = settings("data_element_per_item", rows, "data_element_id_scheme: code")
+    _, unmapped = group_items([item("Amoxicillin", user_field_2="X")], of.active_rows, of)
+    assert "user_field_1 (stock on hand, issued)" in unmapped[0].reason

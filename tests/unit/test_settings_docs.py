@@ -95,8 +95,8 @@ def test_the_faulty_document_is_told_what_is_printed() -> None:
 def test_the_aws_lines_are_there() -> None:
     lines = "".join(blocks(section("Putting the settings there"), "console"))
     assert (
-        "aws ssm put-parameter --name /msupply-dhis2/settings --type String --overwrite "
-        "--value file://settings.json\n"
+        "aws ssm put-parameter --name /msupply-dhis2/settings --type String --tier Intelligent-Tiering "
+        "--overwrite --value file://settings.yaml\n"
     ) in lines
     for secret in ("dhis2", "database"):
         assert f"aws secretsmanager put-secret-value --secret-id msupply-dhis2/{secret} " in lines

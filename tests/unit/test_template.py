@@ -19,7 +19,10 @@ from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
+from msupply_dhis2.aws.clients import ASK_COMPUTE_SECONDS
+from msupply_dhis2.aws.test_connection import ANSWER_SECONDS
 from msupply_dhis2.configuration import ComputeEnvironment, PushEnvironment, TestConnectionEnvironment
+from msupply_dhis2.dhis2.client import CONNECT_TIMEOUT
 from msupply_dhis2.events import instant_of_run, parse_compute_event
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 
@@ -130,8 +133,7 @@ def test_a_function_is_given_exactly_the_environment_that_it_reads(function: str
     given = set(properties(function)["Environment"]["Variables"])
     read = {name.upper() for name in ENVIRONMENTS[function].model_fields}
     powertools = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
-    # The stack's name is for whoever looks at a function, whether or not the function itself does.
-    assert given == read | powertools | {"STACK_NAME"}
+    assert given == read | powertools
 
 
 def test_every_function_has_its_handler_where_the_template_says() -> None:
@@ -174,6 +176,12 @@ def test_layer_and_functions_are_for_the_same_processor_and_python() -> None:
 
 def test_the_connection_test_answers_before_the_command_line_stops_waiting() -> None:
     assert properties("TestConnectionFunction")["Timeout"] < 60
+
+
+def test_the_connection_test_has_time_for_every_question() -> None:
+    # Four small questions to DHIS2 on one connection, then compute is asked about the database.
+    needed = CONNECT_TIMEOUT + 4 * ANSWER_SECONDS + ASK_COMPUTE_SECONDS
+    assert properties("TestConnectionFunction")["Timeout"] > needed
 
 
 def test_a_failed_run_is_tried_twice_more_and_then_kept() -> None:

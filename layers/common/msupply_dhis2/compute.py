@@ -5,7 +5,7 @@ The job, in the order in which it happens: which rows of the settings are asked 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,28 +16,31 @@ from itertools import groupby
 from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.batches import Batch, cut, encode
-from msupply_dhis2.errors import EventError
+from msupply_dhis2.errors import EventError, SettingsError, SourceError
 from msupply_dhis2.events import ComputeEvent, run_id
 from msupply_dhis2.mapping import (
+    Claim,
     Conflict,
     DataValue,
+    Identifier,
     Mapper,
     Unmapped,
+    contested,
     group_items,
     group_stores,
     without_conflicts,
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, Window, window
-from msupply_dhis2.settings import DataElementRow, Settings, Setup
+from msupply_dhis2.settings import OAUTH2_COMES_LATER, DataElementRow, Settings, Setup
 from msupply_dhis2.source import Catalogue, Scope, Source
 from msupply_dhis2.stock import GroupHistory, ItemGroup, OrgUnit
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 type Track = Callable[[Iterable[OrgUnitValues], int], Iterable[OrgUnitValues]]
 
-NAMED_IN_RESULT = 100
-"""How many left-out subjects the result names; the log names them all."""
+EXAMPLES = 3
+"""How many of what cannot be sent an error names."""
 
 
 class Status(StrEnum):
@@ -90,7 +93,6 @@ class Tally:
     items: set[str] = field(default_factory=set)
     values: int = 0
     batches: int = 0
-    by_metric: Counter[Metric] = field(default_factory=Counter)
     warnings: Counter[StockWarning] = field(default_factory=Counter)
     conflicts: Counter[Conflict] = field(default_factory=Counter)
 
@@ -105,6 +107,7 @@ class Plan:
     metrics: dict[Basis, frozenset[Metric]]
     rules: Rules
     mapper: Mapper
+    contested: Mapping[Identifier, tuple[Claim, ...]]
     floor: datetime
     left_out: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -154,6 +157,9 @@ def compute(
             event, as_of, name, Status.OFF, "Use DHIS2 is off in the settings: nothing was computed or sent."
         )
     settings.require_complete()
+    if not settings.basic_authentication and not event.dry_run:
+        # Nothing is put on the queue that push could only put into the dead letters.
+        raise SettingsError([f"Basic authentication is off: {OAUTH2_COMES_LATER}"])
     rows = rows_asked_for(event, settings)
     if not rows:
         return _nothing(event, as_of, name, Status.NOTHING_TO_DO, _why_no_row(event))
@@ -244,9 +250,15 @@ def make_plan(
         include_field=settings.include_field,
     )
     org_units, unmapped_stores = group_stores(catalogue.stores, settings)
-    item_groups, unmapped_items = group_items(catalogue.items, [row for row, _ in rows], settings)
+    groups_asked_for, unmapped_items = group_items(catalogue.items, [row for row, _ in rows], settings)
+    _require_any("store", org_units, unmapped_stores)
+    _require_any("item", groups_asked_for, unmapped_items)
+    # All of them: an item that only another run sends may claim what this one is about to send.
+    item_groups, _ = group_items(catalogue.items, settings.active_rows, settings)
+    contested_identifiers = contested(item_groups, settings)
     scope = Scope(
-        org_units=limit_org_units(org_units, event.stores), item_groups=limit_items(item_groups, event.items)
+        org_units=limit_org_units(org_units, event.stores),
+        item_groups=limit_items(item_groups, event.items, contested_identifiers),
     )
     windows = {
         basis: window(basis, as_of, calendar, settings.period)
@@ -268,9 +280,22 @@ def make_plan(
         },
         rules=rules,
         mapper=Mapper(settings, tuple(rows), windows),
+        contested=contested_identifiers,
         floor=floor(windows.values(), stores, rules),
         left_out=_left_out(catalogue, (*unmapped_stores, *unmapped_items)),
         warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
+    )
+
+
+def _require_any(what: str, mapped: Sequence[object], unmapped: Sequence[Unmapped]) -> None:
+    if mapped:
+        return
+    examples = " ".join(f"{subject.subject}: {subject.reason}" for subject in unmapped[:EXAMPLES])
+    raise SourceError(
+        f"No {what} of mSupply has an identifier that can be sent. {examples}".strip()
+        if examples
+        else f"No {what} of mSupply has a value in the fields that the active rows of this run ask for. Fill them "
+        "in in mSupply, or correct 'Data elements to push'."
     )
 
 
@@ -278,11 +303,11 @@ def _about_items(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
     if settings.include_field is None:
         yield "include_field is not set: every item with a reference is included."
     elif catalogue.items_not_included:
-        yield f"{catalogue.items_not_included:,} items are not ticked in {settings.include_field} and are not sent."
+        yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."
     if catalogue.items_without_reference:
         yield (
-            f"{catalogue.items_without_reference:,} items have no value in {' or '.join(settings.item_fields)} "
-            "and are not sent."
+            f"Items without a value in {' or '.join(settings.item_fields)}, which are not sent: "
+            f"{catalogue.items_without_reference:,}."
         )
 
 
@@ -306,8 +331,16 @@ def limit_org_units(org_units: tuple[OrgUnit, ...], wanted: Sequence[str] | None
     return _limited("stores", names, wanted)
 
 
-def limit_items(groups: tuple[ItemGroup, ...], wanted: Sequence[str] | None) -> tuple[ItemGroup, ...]:
-    """Keep the item groups that hold a wanted item (by code, name, id or reference)."""
+def limit_items(
+    groups: tuple[ItemGroup, ...],
+    wanted: Sequence[str] | None,
+    contested_identifiers: Mapping[Identifier, tuple[Claim, ...]],
+) -> tuple[ItemGroup, ...]:
+    """Keep the item groups that hold a wanted item (by code, name, id or reference).
+
+    Those that claim the same data element as one of them come along: whether both are in one org unit is
+    seen only there.
+    """
     names = {
         place: {
             _folded(name)
@@ -316,7 +349,11 @@ def limit_items(groups: tuple[ItemGroup, ...], wanted: Sequence[str] | None) -> 
         }
         for place, group in enumerate(groups)
     }
-    return tuple(groups[place] for place in _limited("items", names, wanted))
+    kept = {id(groups[place]) for place in _limited("items", names, wanted)}
+    for claims in contested_identifiers.values():
+        if any(id(claim.group) in kept for claim in claims):
+            kept |= {id(claim.group) for claim in claims}
+    return tuple(group for group in groups if id(group) in kept)
 
 
 def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | None) -> tuple[T, ...]:
@@ -349,16 +386,27 @@ def values_of_org_units(source: Source, plan: Plan, tally: Tally) -> Iterator[Or
     histories = source.histories(plan.scope, plan.floor)
     for org_unit, groups in groupby(histories, key=lambda history: history.org_unit):
         computed: list[DataValue] = []
+        about: list[tuple[set[str], set[str], set[Identifier]]] = []
+        present: list[ItemGroup] = []
         for history in groups:
             values = list(_values_of_group(history, plan, tally))
             computed.extend(values)
-            if values:
-                tally.stores.update(pair.store.id for pair in history.pairs)
-                tally.items.update(pair.item.id for pair in history.pairs)
-        kept, conflicts = without_conflicts(computed)
-        tally.conflicts.update(conflicts)
+            present.append(history.item_group)
+            about.append(
+                (
+                    {pair.store.id for pair in history.pairs},
+                    {pair.item.id for pair in history.pairs},
+                    {value.identifier for value in values},
+                )
+            )
+        kept, conflicts = without_conflicts(computed, present, plan.contested)
+        refused = {conflict.identifier for conflict in conflicts}
+        for stores, items, identifiers in about:
+            if identifiers - refused:
+                tally.stores |= stores
+                tally.items |= items
         tally.values += len(kept)
-        tally.by_metric.update(value.metric for value in kept)
+        tally.conflicts.update(conflicts)
         yield OrgUnitValues(org_unit, kept)
 
 
@@ -372,7 +420,7 @@ def _values_of_group(history: GroupHistory, plan: Plan, tally: Tally) -> Iterato
 
 def _sentences(warnings: Counter[StockWarning]) -> Iterator[str]:
     for warning, count in sorted(warnings.items()):
-        yield f"{count:,} {warning.meaning}."
+        yield f"{warning.meaning}: {count:,}."
 
 
 def check_database(open_database: OpenDatabase, settings: Settings | None) -> ComputeResult:
@@ -400,10 +448,15 @@ def check_database(open_database: OpenDatabase, settings: Settings | None) -> Co
             item_fields=settings.item_fields,
             include_field=settings.include_field,
         )
+    org_units, unmapped_stores = group_stores(catalogue.stores, settings)
+    item_groups, unmapped_items = group_items(catalogue.items, settings.active_rows, settings)
+    _require_any("store", org_units, unmapped_stores)
+    _require_any("item", item_groups, unmapped_items)
+    stores = sum(len(org_unit.stores) for org_unit in org_units)
+    items = sum(len(group.items) for group in item_groups)
     return ComputeResult(
         status=Status.DATABASE_REACHED,
-        message=f"mSupply's database answers; mapped there: {_count(len(catalogue.stores), 'store')} and "
-        f"{_count(len(catalogue.items), 'item')}.",
-        stores=len(catalogue.stores),
-        items=len(catalogue.items),
+        message=f"mSupply's database answers; mapped there: {_count(stores, 'store')} and {_count(items, 'item')}.",
+        stores=stores,
+        items=items,
     )

@@ -47,7 +47,6 @@ class _Environment(BaseModel):
     settings_parameter: str
     table_name: str
     timezone: str
-    stack_name: str
 
     @classmethod
     def read(cls) -> Self:
@@ -110,7 +109,7 @@ def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
                     (
                         f"There are no settings yet: the parameter {parameter_name} does not exist. Fill in "
                         "settings.yaml and run `make settings`, or run `aws ssm put-parameter --name "
-                        f"{parameter_name} --type String --overwrite --value file://settings.json`."
+                        f"{parameter_name} --type String --tier Intelligent-Tiering --overwrite --value file://settings.yaml`."
                     )
                 ]
             ) from error

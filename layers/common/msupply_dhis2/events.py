@@ -13,6 +13,8 @@ from msupply_dhis2.errors import EventError
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Calendar, Interval
 
+CLOCK_SKEW = timedelta(minutes=5)
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_run": true} or {"interval": "monthly"}'
 UNFILLED_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
@@ -153,10 +155,14 @@ def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calen
         as_of = scheduled if scheduled.tzinfo else scheduled.replace(tzinfo=UTC)
     else:
         as_of = first_arrival
-    if as_of > first_arrival + timedelta(days=1):
+    if as_of > first_arrival + CLOCK_SKEW:
         raise EventError(
             f"as_of: {as_of.isoformat()} lies in the future, where the stock is not known yet. "
             "Give a date or time up to now."
+        )
+    if as_of < EARLIEST:
+        raise EventError(
+            f"as_of: {as_of.isoformat()} lies before the year {EARLIEST.year}: is the date right?"
         )
     return as_of.astimezone(calendar.time_zone)
 

@@ -25,6 +25,10 @@ _UID = re.compile(r"[A-Za-z][A-Za-z0-9]{10}")
 JOINED_BY = "; "
 
 
+type Identifier = tuple[str, str | None, str | None]
+"""Data element, category option combo and attribute option combo: what an org unit has one value of a period for."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataValue:
     """One value on its way to DHIS2, with the store, item and metric that it is about.
@@ -43,6 +47,11 @@ class DataValue:
     store: str
     item: str
     metric: Metric
+
+    @property
+    def identifier(self) -> Identifier:
+        """What the value is known by within its org unit and period."""
+        return self.data_element, self.category_option_combo, self.attribute_option_combo
 
     @property
     def key(self) -> tuple[str, str, str, str | None, str | None]:
@@ -64,17 +73,29 @@ class Unmapped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """An item group that would send a metric by an identifier."""
+
+    group: ItemGroup
+    metric: Metric
+
+    def __str__(self) -> str:
+        """Name the items and the metric."""
+        return f"{JOINED_BY.join(item.name for item in self.group.items)} ({self.metric.label})"
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two items that claim one data element in an org unit without being the same item."""
+    """Claims to one identifier in an org unit, of which at most one could be right."""
 
-    data_element: str
-    items: tuple[str, ...]
+    identifier: Identifier
+    claims: tuple[str, ...]
 
     def sentence(self, org_units: int) -> str:
-        """Say which items collide, in how many org units, and what to do."""
+        """Say what collides, in how many org units, and what to do."""
         return (
-            f"{' and '.join(self.items)} claim the same data element '{self.data_element}' "
+            f"{' and '.join(self.claims)} claim the same data element '{self.identifier[0]}' "
             f"(in {org_units} org unit{'' if org_units == 1 else 's'}): neither was sent. "
             "Give each item a data element of its own in mSupply, or correct the prefixes in "
             "'Data elements to push'."
@@ -139,20 +160,22 @@ def _items_by_themselves(
 ) -> tuple[tuple[ItemGroup, ...], tuple[Unmapped, ...]]:
     groups = []
     unmapped = []
-    fields = {str(row.custom_field_name): row.metric for row in rows}
+    metrics: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        metrics[str(row.custom_field_name)].append(row.metric.label)
     for item in sorted(items, key=lambda item: (item.name, item.id)):
-        present = {name: item.fields[name] for name in fields if name in item.fields}
-        missing = [f"{name} ({metric.label})" for name, metric in fields.items() if name not in present]
+        present = {name: item.fields[name] for name in metrics if name in item.fields}
+        missing = [f"{name} ({', '.join(labels)})" for name, labels in metrics.items() if name not in present]
         if missing and present:
             unmapped.append(
                 Unmapped(
-                    item.name, f"No value in {', '.join(missing)}: fill it in mSupply to send that metric."
+                    item.name,
+                    f"No value in {', '.join(missing)}: fill it in mSupply to send what is named in brackets.",
                 )
             )
         if settings.data_element_id_scheme is Scheme.UID:
-            for name, value in present.items():
-                if not _UID.fullmatch(value):
-                    unmapped.append(Unmapped(item.name, _no_uid(value, name)))
+            wrong = [name for name, value in present.items() if not _UID.fullmatch(value)]
+            unmapped += [Unmapped(item.name, _no_uid(present.pop(name), name)) for name in wrong]
         if present:
             groups.append(ItemGroup(None, (item,)))
     return tuple(groups), tuple(unmapped)
@@ -187,10 +210,10 @@ class Mapper:
         item = JOINED_BY.join(dict.fromkeys(pair.item.name for pair in history.pairs))
         for row, basis in self.rows:
             quantity = values[basis].values.get(row.metric)
-            data_element = self._data_element(row, history.item_group)
-            if quantity is None or data_element is None:
+            identifier = _identifier(self.settings, row, history.item_group)
+            if quantity is None or identifier is None:
                 continue
-            category, attribute = self._option_combos(row)
+            data_element, category, attribute = identifier
             yield DataValue(
                 data_element=data_element,
                 period=self.windows[basis].period,
@@ -204,46 +227,65 @@ class Mapper:
                 metric=row.metric,
             )
 
-    def _data_element(self, row: DataElementRow, group: ItemGroup) -> str | None:
-        if self.settings.setup is not Setup.DATA_ELEMENT_PER_ITEM:
-            return f"{row.prefix}{group.reference}"
-        identifier = group.items[0].fields.get(str(row.custom_field_name))
-        if identifier is None:
-            return None
-        if self.settings.data_element_id_scheme is Scheme.UID and not _UID.fullmatch(identifier):
-            return None
-        return f"{row.prefix}{identifier}"
 
-    def _option_combos(self, row: DataElementRow) -> tuple[str | None, str | None]:
-        if self.settings.setup is not Setup.CATEGORY_OPTION_COMBO:
-            return None, None
-        if self.settings.option_combo_field is OptionComboField.CATEGORY:
-            return row.category_option_id, None
-        # "auto" means what the tab describes until the server's metadata are read: an attribute option combo.
-        return None, row.category_option_id
+def contested(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifier, tuple[Claim, ...]]:
+    """Find the identifiers that more than one item group, or more than one metric of an item, would send.
+
+    All active rows of the settings count, whatever their interval: what one run sends another must not
+    overwrite with something else.
+    """
+    claims: dict[Identifier, list[Claim]] = defaultdict(list)
+    for group in groups:
+        for row in settings.active_rows:
+            identifier = _identifier(settings, row, group)
+            if identifier is not None:
+                claims[identifier].append(Claim(group, row.metric))
+    return {identifier: tuple(several) for identifier, several in claims.items() if len(several) > 1}
 
 
-def without_conflicts(values: Iterable[DataValue]) -> tuple[list[DataValue], list[Conflict]]:
-    """Take out the values that share a key, all of them: which one is right cannot be known.
+def without_conflicts(
+    values: Iterable[DataValue],
+    groups: Iterable[ItemGroup],
+    contested_identifiers: Mapping[Identifier, tuple[Claim, ...]],
+) -> tuple[list[DataValue], list[Conflict]]:
+    """Take out the values that something else in their org unit claims too: which one is right cannot be known.
 
     Parameters
     ----------
     values
         All values of one org unit.
+    groups
+        The item groups that the org unit has, whether or not they have values.
     """
-    by_key: dict[tuple[str, str, str, str | None, str | None], list[DataValue]] = defaultdict(list)
-    for value in values:
-        by_key[value.key].append(value)
-    kept = []
-    conflicts: dict[Conflict, None] = {}
-    for same_key in by_key.values():
-        if len(same_key) == 1:
-            kept.append(same_key[0])
-        else:
-            items = tuple(sorted({_described(value) for value in same_key}))
-            conflicts[Conflict(same_key[0].data_element, items)] = None
-    return kept, list(conflicts)
+    present = set(map(id, groups))
+    conflicts = [
+        Conflict(identifier, tuple(sorted(here)))
+        for identifier, claims in contested_identifiers.items()
+        if len(here := [str(claim) for claim in claims if id(claim.group) in present]) > 1
+    ]
+    refused = {conflict.identifier for conflict in conflicts}
+    if not refused:
+        return list(values), []
+    return [value for value in values if value.identifier not in refused], conflicts
 
 
-def _described(value: DataValue) -> str:
-    return f"{value.item} ({value.metric.label})"
+def _identifier(settings: Settings, row: DataElementRow, group: ItemGroup) -> Identifier | None:
+    """Give what a metric of a group is sent by; ``None`` where the item has no identifier for it."""
+    if settings.setup is not Setup.DATA_ELEMENT_PER_ITEM:
+        data_element = group.reference
+    else:
+        data_element = group.items[0].fields.get(str(row.custom_field_name))
+        if settings.data_element_id_scheme is Scheme.UID and not _UID.fullmatch(data_element or ""):
+            data_element = None
+    if data_element is None:
+        return None
+    return (f"{row.prefix}{data_element}", *_option_combos(settings, row))
+
+
+def _option_combos(settings: Settings, row: DataElementRow) -> tuple[str | None, str | None]:
+    if settings.setup is not Setup.CATEGORY_OPTION_COMBO:
+        return None, None
+    if settings.option_combo_field is OptionComboField.CATEGORY:
+        return row.category_option_id, None
+    # "auto" means what the tab describes until the server's metadata are read: an attribute option combo.
+    return None, row.category_option_id

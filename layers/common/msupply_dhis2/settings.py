@@ -750,13 +750,15 @@ _COLLECTING = object()
 """The context in which a document is read to collect its faults: the rules are looked at afterwards."""
 
 
-def parse_settings(document: str) -> Settings:
+def parse_settings(document: str, *, url: str | None = None) -> Settings:
     """Read the settings document.
 
     Parameters
     ----------
     document
         YAML or JSON.
+    url
+        An address of DHIS2 instead of the document's.
 
     Returns
     -------
@@ -775,7 +777,7 @@ def parse_settings(document: str) -> Settings:
         for place, lines in read.repeated.items()
         if len(place) == 1 or _is_field_of_row(place)
     }
-    values: Any = read.values
+    values: Any = read.values if url is None else {**read.values, "url": url}
     while True:
         try:
             settings = Settings.model_validate(values, context=_COLLECTING)

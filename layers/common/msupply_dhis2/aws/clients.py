@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
+ASK_COMPUTE_SECONDS = 20
+"""Enough for a cold start of compute and its time-out for the database."""
+
+_CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 @cache
@@ -40,8 +43,14 @@ def sqs() -> "SQSClient":
 
 @cache
 def lambda_() -> "LambdaClient":
-    """Give the client by which the connection test asks compute about the database."""
-    return boto3.client("lambda", config=_CONFIG)
+    """Give the client by which the connection test asks compute about the database.
+
+    One attempt, and shorter than the test's own time-out, so that a compute that hangs is told as one.
+    """
+    return boto3.client(
+        "lambda",
+        config=Config(connect_timeout=5, read_timeout=ASK_COMPUTE_SECONDS, retries={"total_max_attempts": 1}),
+    )
 
 
 @cache

@@ -10,7 +10,6 @@ from aws_lambda_powertools.metrics import MetricUnit
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.queue import BatchQueue
 from msupply_dhis2.compute import (
-    NAMED_IN_RESULT,
     ComputeResult,
     OpenDatabase,
     Status,
@@ -18,15 +17,28 @@ from msupply_dhis2.compute import (
     compute,
 )
 from msupply_dhis2.configuration import ComputeEnvironment, read_database_address, read_settings
-from msupply_dhis2.errors import MsupplyDhis2Error, SettingsError
+from msupply_dhis2.errors import (
+    ConfigurationError,
+    MsupplyDhis2Error,
+    QueueError,
+    SettingsError,
+    SourceUnreachableError,
+)
 from msupply_dhis2.events import ComputeEvent, instant_of_run, parse_compute_event
 from msupply_dhis2.invocations import first_arrival
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source, open_source
 
+NAMED_IN_RESULT = 100
+"""How many left-out subjects an answer names; the log names them all."""
+
 LINES_IN_ONE_ENTRY = 200
 """A log entry may have 256 KB."""
+
+
+MAY_PASS = (SourceUnreachableError, QueueError, ConfigurationError)
+"""Faults that may be gone at the next attempt."""
 
 
 def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
@@ -35,15 +47,18 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
     Returns
     -------
     dict
-        A ``ComputeResult`` as JSON. A fault of an invocation by hand is a result too, with the status
-        ``failed``; a scheduled one raises it, so that AWS retries, counts and keeps what failed.
+        A ``ComputeResult`` as JSON. A fault that somebody has to mend is the answer to an invocation by hand,
+        with the status ``failed``. On schedule, and where trying again may help, it is raised, so that AWS
+        tries again, counts and keeps what failed.
     """
     try:
         result = _work(event, request_id)
     except MsupplyDhis2Error as error:
-        metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=1)
+        checking = isinstance(event, Mapping) and "check_database" in event
+        metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=int(not checking))
         logger.error(str(error), error=type(error).__name__)  # noqa: TRY400 the message is for people; it needs no traceback
-        if isinstance(event, Mapping) and "interval" in event:
+        scheduled = isinstance(event, Mapping) and "interval" in event
+        if scheduled or (isinstance(error, MAY_PASS) and not checking):
             raise
         return _as_json(ComputeResult(status=Status.FAILED, message=str(error)))
     metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=0)

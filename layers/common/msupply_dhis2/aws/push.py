@@ -10,23 +10,26 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.log import write
 from msupply_dhis2.aws.queue import DeadLetters
 from msupply_dhis2.batches import Batch, BatchError, decode
-from msupply_dhis2.configuration import PushEnvironment, read_dhis2_credentials, read_settings
-from msupply_dhis2.connections import record_success
+from msupply_dhis2.configuration import PushEnvironment, aws_faults, read_dhis2_credentials, read_settings
+from msupply_dhis2.connections import last_success, record_success
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import Dhis2AuthenticationError, EventError, MsupplyDhis2Error
 from msupply_dhis2.push import BatchResult, not_sent, push
 from msupply_dhis2.settings import Settings
 
+REFUSED_FOR = timedelta(minutes=15)
+"""As long as DHIS2 locks an account after four failures."""
+
 _AFTER_REFUSAL = (
     "They are not tried again by themselves, because that could lock the account: correct the credentials "
-    "(make credentials), test the connection, then redrive the dead-letter queue."
+    "(make credentials), test the connection, then send the dead letters again (docs/operating.md)."
 )
 
 
@@ -83,19 +86,12 @@ class _PushMessages:
 
     def push(self, record: SQSRecord) -> None:
         """Work one message; it is finished when this returns and delivered again when it raises."""
+        self._logger.append_keys(receive=record.attributes.approximate_receive_count)
+        batch = None
         try:
-            batch = decode(record.body)
-        except BatchError as error:
-            self._bury(record.body, str(error))
-            return
-        keys = {
-            "run_id": batch.run_id,
-            "batch_id": batch.batch_id,
-            "receive": record.attributes.approximate_receive_count,
-        }
-        self._logger.append_keys(**keys)
-        try:
-            self._push(batch, record.body)
+            batch = self._batch(record.body)
+            if batch is not None:
+                self._push(batch, record.body)
         except MsupplyDhis2Error as error:
             self._put_back(batch, str(error), error)
             raise
@@ -105,14 +101,26 @@ class _PushMessages:
             self._put_back(batch, "push met a fault of its own, see the line before.", error)
             raise
         finally:
-            self._logger.remove_keys(list(keys))
+            self._logger.remove_keys(["receive", "run_id", "batch_id"])
 
-    def _put_back(self, batch: Batch, reason: str, error: Exception) -> None:
+    def _batch(self, body: str) -> Batch | None:
+        """Read a message; one that is no batch goes to the dead letters."""
+        try:
+            batch = decode(body)
+        except BatchError as error:
+            self._bury(body, str(error))
+            return None
+        self._logger.append_keys(run_id=batch.run_id, batch_id=batch.batch_id)
+        return batch
+
+    def _put_back(self, batch: Batch | None, reason: str, error: Exception) -> None:
         self._count("BatchesToTryAgain", 1)
+        waiting = len(batch.rows) if batch else 0
+        what = f"{waiting:,} values go" if batch else "A message goes"
         self._logger.warning(
-            f"{len(batch.rows):,} values go back to the queue and are tried again later: {reason}",
+            f"{what} back to the queue, to be tried again later: {reason}",
             error=type(error).__name__,
-            waiting=len(batch.rows),
+            waiting=waiting,
         )
 
     def _push(self, batch: Batch, body: str) -> None:
@@ -121,16 +129,15 @@ class _PushMessages:
             self._report(not_sent(batch))
             self._count("ValuesNotSent", len(batch.rows))
             return
-        settings.require_complete()
         credentials = read_dhis2_credentials(
             self._environment.dhis2_secret, clients.secretsmanager(), settings
         )
         login = _login(settings, credentials)
         try:
-            _refused.forbid(login)
+            self._forbid_what_was_refused(login, settings, credentials)
             result = push(batch, _client(login, settings, credentials))
         except Dhis2AuthenticationError as error:
-            _refused.remember(login)
+            _refused.setdefault(login, datetime.now(UTC))
             self._bury(
                 body, f"{error} {len(batch.rows):,} values wait in the dead-letter queue. {_AFTER_REFUSAL}"
             )
@@ -139,11 +146,28 @@ class _PushMessages:
         if result.answered:
             self._remember_connection(settings, credentials)
 
+    def _forbid_what_was_refused(self, login: str, settings: Settings, credentials: Dhis2Credentials) -> None:
+        """Raise Dhis2AuthenticationError where DHIS2 refused this login lately and has not taken it since."""
+        refused = _refused.get(login)
+        if refused is None:
+            return
+        table = clients.table(self._environment.table_name)
+        with aws_faults("reading the last successful connection", table.meta.client):
+            taken = last_success(table, str(settings.url), credentials.username)
+        until = refused + REFUSED_FOR
+        if until <= datetime.now(UTC) or (taken is not None and taken > refused):
+            del _refused[login]
+            return
+        raise Dhis2AuthenticationError(
+            f"Authentication failed at {refused:%H:%M} UTC with the same credentials. DHIS2 is not asked again "
+            f"before {until:%H:%M} UTC, unless a connection test succeeds."
+        )
+
     def _remember_connection(self, settings: Settings, credentials: Dhis2Credentials) -> None:
         table = clients.table(self._environment.table_name)
         try:
             record_success(table, str(settings.url), credentials.username, datetime.now(UTC))
-        except ClientError as error:
+        except (BotoCoreError, ClientError) as error:
             # The values are in DHIS2: sending them again because this could not be noted would be worse.
             self._logger.warning(f"The last successful connection could not be noted: {error}")
 
@@ -181,38 +205,8 @@ def _client(login: str, settings: Settings, credentials: Dhis2Credentials) -> Dh
     return _clients[login]
 
 
-class _RefusedLogins:
-    """What DHIS2 refused lately: the messages that wait must not try it again one by one.
-
-    DHIS2 can lock an account for 15 minutes after four failures.
-    """
-
-    FOR = timedelta(minutes=15)
-
-    def __init__(self) -> None:
-        self._until: dict[str, datetime] = {}
-
-    def remember(self, login: str) -> None:
-        """Refuse this login from now on, for as long as a lock lasts; the first refusal counts."""
-        self._until.setdefault(login, datetime.now(UTC) + self.FOR)
-
-    def forbid(self, login: str) -> None:
-        """Raise Dhis2AuthenticationError where this login was refused lately."""
-        until = self._until.get(login)
-        if until is None:
-            return
-        if until > datetime.now(UTC):
-            raise Dhis2AuthenticationError(
-                "Authentication failed a moment ago with the same credentials; DHIS2 was not asked again."
-            )
-        del self._until[login]
-
-    def clear(self) -> None:
-        """Forget every refusal."""
-        self._until.clear()
-
-
-_refused = _RefusedLogins()
+_refused: dict[str, datetime] = {}
+"""When DHIS2 refused a login: the messages that wait must not all try it."""
 
 
 def forget_logins() -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -23,6 +24,9 @@ from msupply_dhis2.push import LogLine
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.test_connection import test_connection
 
+ANSWER_SECONDS = 6
+"""How long DHIS2 may take for each of the test's four small questions."""
+
 
 def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Test the connection.
@@ -40,7 +44,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     report = test_connection(
         settings_reader=lambda: read_settings(environment.settings_parameter, clients.ssm()),
         credentials_reader=read_credentials,
-        client_factory=Dhis2Client,
+        client_factory=partial(Dhis2Client, read_timeout=ANSWER_SECONDS),
         database_check=lambda: _ask_compute(environment.compute_function),
         table=clients.table(environment.table_name),
         calendar=Calendar(parse_time_zone(environment.timezone)),

@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from http import HTTPStatus
 from typing import cast
 
 from msupply_dhis2.dhis2.client import Answer
@@ -218,7 +219,9 @@ def _summary(answer: Answer) -> Mapping[str, object]:
     else:
         message = None
     said = f" It said: {str(message)[:_DESCRIPTION_LIMIT]}." if message else ""
-    raise Dhis2Error(
+    # After a 409 nothing was stored. After a success nobody knows; sending the values again does no harm.
+    error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2Error
+    raise error(
         f"DHIS2 took the call (status {answer.status}) but did not say what became of the values: its answer is "
         f"no import summary.{said} Check URL, and that no proxy changes what DHIS2 answers."
     )

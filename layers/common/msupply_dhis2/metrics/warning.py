@@ -12,14 +12,14 @@ class StockWarning(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What was counted, as the end of a sentence that begins with the count."""
+        """What was counted, in words that the count follows."""
         return _MEANINGS[self]
 
 
 _MEANINGS = {
-    StockWarning.NEGATIVE_STOCK: "stock values are below zero and are sent as they are",
-    StockWarning.MOVEMENT_WITHOUT_STOCK_LINE: "movements after the snapshot name no stock line, so expiring "
-    "and expired stock is an estimate",
-    StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE: "movements after the snapshot name a stock line that the "
-    "store no longer has, so expiring and expired stock is an estimate",
+    StockWarning.NEGATIVE_STOCK: "Stock values below zero, sent as they are",
+    StockWarning.MOVEMENT_WITHOUT_STOCK_LINE: "Movements after the snapshot that name no stock line, so that "
+    "expiring and expired stock is an estimate",
+    StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE: "Movements after the snapshot that name a stock line which "
+    "the store no longer has, so that expiring and expired stock is an estimate",
 }

@@ -181,22 +181,22 @@ class Oddities:
                 else "all are empty"
             )
             yield (
-                f"{self.stock_lines_without_pack_size:,} stock lines have no pack size and count as 0 units ({packs})."
+                f"Stock lines without a pack size, which count as 0 units: {self.stock_lines_without_pack_size:,} ({packs})."
             )
         if self.movements_without_pack_size:
             yield (
-                f"{self.movements_without_pack_size:,} lines of invoices have no pack size: they count as "
-                "movements of 0 units."
+                "Lines of invoices without a pack size, which count as movements of 0 units: "
+                f"{self.movements_without_pack_size:,}."
             )
         if self.unreadable_expiry_dates:
             yield (
-                f"{self.unreadable_expiry_dates:,} stock lines have an expiry date that cannot be read: they "
-                "count as never expiring."
+                "Stock lines with an expiry date that cannot be read, which count as never expiring: "
+                f"{self.unreadable_expiry_dates:,}."
             )
         if count := len(self.moved_without_instant):
             yield (
-                f"{count:,} invoices have a status that says that their stock has moved, but not the instant at "
-                f"which it did; mSupply's own ledger leaves them out, and so do the metrics: "
+                "Invoices whose status says that their stock has moved, but that lack the instant at which it did "
+                f"(mSupply's own ledger leaves them out, and so do the metrics): {count:,}, namely "
                 f"{some_of(self.moved_without_instant)}."
             )
 
