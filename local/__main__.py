@@ -6,8 +6,9 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
+from functools import cache
 from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MsupplyDhis2Error as error:
         _messages.print(str(error), style="red")
         return 1
+    except KeyboardInterrupt:
+        _messages.print("Interrupted.", style="red")
+        return 130
     return code
 
 
@@ -141,7 +145,12 @@ class _Job:
                 event["basis"] = default_basis.value
             if self._options.as_of:
                 event["as_of"] = self._options.as_of
-        return parse_compute_event(event)
+        asked = parse_compute_event(event)
+        if asked.check_database:
+            raise OptionError(
+                "--event: check_database is for the stack; here test-connection asks the database."
+            )
+        return asked
 
     def as_of(self, event: ComputeEvent) -> datetime:
         return instant_of_run(event, datetime.now(UTC), self.calendar)
@@ -150,6 +159,8 @@ class _Job:
         file: Path | None = self._options.credentials
         if file is not None:
             return parse_dhis2_credentials(_text_of(file, "--credentials"), settings)
+        if not sys.stdin.isatty():
+            raise OptionError("--credentials FILE is needed where nobody can be asked for them.")
         _messages.print("DHIS2 user name: ", end="")
         answers = {"username": input(), "password": getpass("DHIS2 password: ")}
         return parse_dhis2_credentials(json.dumps(answers), settings)
@@ -220,14 +231,19 @@ def _push(job: _Job) -> int:
     total = Counts(sent=0)
     given_up = 0
     refused = False
-    with Dhis2Client(str(settings.url), job.credentials(settings)) as client:
+    with ExitStack() as opened:
+
+        @cache
+        def client() -> Dhis2Client:
+            # Asked for only when there is something to send.
+            return opened.enter_context(Dhis2Client(str(settings.url), job.credentials(settings)))
 
         def send(batch: Batch) -> None:
             nonlocal total, given_up, refused
             counts = None
             if not refused:
                 try:
-                    counts = _push_with_patience(batch, client)
+                    counts = _push_with_patience(batch, client())
                 except Dhis2AuthenticationError as error:
                     # Once: to try the same login for each batch could lock the account.
                     refused = True
@@ -239,7 +255,7 @@ def _push(job: _Job) -> int:
 
         try:
             result = _computed(job, event, settings, send=send, watch=_progress)
-        except MsupplyDhis2Error:
+        except (MsupplyDhis2Error, KeyboardInterrupt):
             _messages.print(f"Up to here: {total.sentence()}, {given_up:,} given up.", style="yellow")
             raise
     _write_counts(result, total, given_up, job.form)

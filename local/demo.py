@@ -44,6 +44,7 @@ from local.tools import PROJECT, ToolError
 from msupply_dhis2.credentials import parse_database_address, parse_dhis2_credentials
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.periods import parse_time_zone
 from msupply_dhis2.push import Counts
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.source import Catalogue
@@ -293,7 +294,7 @@ def on_sample(story: Story) -> None:
             f"{summary.as_of}; encrypted connections only, and a login of our own that may read and nothing more"
         )
         text = settings_for("http://127.0.0.1", database.server.ca_certificate)
-        catalogue = catalogue_of(database, parse_settings(text))
+        catalogue = catalogue_of(database.address, parse_settings(text), database.server.ca_certificate)
         metadata, slip = _with_a_slip(catalogue)
         dhis2 = held.enter_context(dhis2_for(metadata))
         story.say(f"a stand-in for DHIS2 {dhis2.version} at {dhis2.url}, with the data set of settings.yaml")
@@ -393,6 +394,7 @@ def on_own_systems(story: Story, options: argparse.Namespace) -> None:
     """Run the whole path, deployed onto the emulator, on a database and a DHIS2 of one's own."""
     settings = _own_settings(options)
     address = parse_database_address(options.source)
+    parse_time_zone(options.timezone)
     login = _own_login(options, settings)
     story.say(f"From {address.described} to {settings.url}, in the time zone {options.timezone}.")
     with ExitStack() as held:

@@ -9,6 +9,8 @@ from enum import StrEnum
 from rich.console import Console
 from rich.table import Table
 
+FILE_WIDTH = 400
+
 
 class Format(StrEnum):
     """How a result is written."""
@@ -38,16 +40,25 @@ def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], form: F
         )
         sys.stdout.write("\n")
     else:
-        table = Table(*columns)
+        table = Table()
+        for column in columns:
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
-        Console().print(table)
+        _console().print(table)
+
+
+def _console() -> Console:
+    """Give a console that cuts nothing off where there is no terminal to fit into."""
+    return Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
 
 
 def write_record(record: Mapping[str, object], form: Format) -> None:
-    """Write one record to standard output: in JSON an object, else a table of one row."""
+    """Write one record to standard output: an object in JSON, one row in CSV, a line for each field in a table."""
     if form is Format.JSON:
         json.dump(record, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
-    else:
+    elif form is Format.CSV:
         write_rows(tuple(record), [tuple(record.values())], form)
+    else:
+        write_rows(("", ""), record.items(), form)

@@ -1,11 +1,17 @@
-"""A small world to show and test the whole path in: an mSupply database, and a DHIS2 that expects its values."""
+"""A small world to show and test the whole path in: an mSupply database, and a DHIS2 that expects its values.
+
+``python -m local.sample_world DATABASE [SETTINGS]`` writes the metadata of a DHIS2 that expects a database's values,
+for ``python -m local.dhis2 --metadata``.
+"""
 
 import json
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -14,6 +20,7 @@ from local.postgres import TemporaryPostgres, temporary_postgres
 from local.sample import SampleSummary, generate
 from local.tools import PROJECT
 from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings, parse_settings
@@ -53,15 +60,16 @@ def sample_database(*, stores: int = 4, items: int = 15) -> Iterator[SampleDatab
 def settings_for(dhis2_url: str, ca_certificate: str) -> str:
     """Give the project's sample settings with this DHIS2's address and the database's certificate authority."""
     document = json.loads(parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8")).compact())
-    return json.dumps({**document, "url": dhis2_url, "database_ca_certificate": ca_certificate}, indent=2)
+    changed = {"use_dhis2": True, "url": dhis2_url, "database_ca_certificate": ca_certificate}
+    return json.dumps({**document, **changed}, indent=2)
 
 
-def catalogue_of(database: SampleDatabase, settings: Settings) -> Catalogue:
-    """Read which stores and items of the database are mapped to DHIS2, as compute does."""
+def catalogue_of(address: str, settings: Settings, ca_certificate: str | None = None) -> Catalogue:
+    """Read which stores and items of a database are mapped to DHIS2, as compute does."""
     with open_source(
-        parse_database_address(database.address),
+        parse_database_address(address),
         calendar=Calendar(parse_time_zone(TIME_ZONE)),
-        ca_certificate=database.server.ca_certificate,
+        ca_certificate=ca_certificate,
     ) as source:
         return source.catalogue(
             store_field=settings.store_field_reference,
@@ -97,3 +105,20 @@ def dhis2_for(metadata: Metadata, version: str = "2.42") -> StandIn:
         surname="Integration",
     )
     return StandIn(metadata, version=version, users=[user])
+
+
+def main(arguments: list[str]) -> int:
+    """Write the metadata for a database to standard output."""
+    address, *settings = arguments
+    file = Path(settings[0]) if settings else PROJECT / "settings.yaml"
+    try:
+        catalogue = catalogue_of(address, parse_settings(file.read_text(encoding="utf-8")))
+    except MsupplyDhis2Error as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(metadata_for(catalogue).model_dump_json(indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

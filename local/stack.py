@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
@@ -218,6 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _push(stack, options.event)
             case _:
                 return _logs(stack, timedelta(minutes=options.minutes), follow=options.follow)
+    except NoRegionError:
+        sys.stderr.write("No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if need be.\n")
+        return 1
     except (StackError, FunctionFailedError, BotoCoreError, ClientError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -63,7 +63,12 @@ def empty_database(url: str) -> Iterator[Writer]:
     SampleError
         When the database cannot be opened, or has such tables already.
     """
-    address = sa.make_url(url)
+    try:
+        address = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise SampleError(
+            f"{url} is no address of a database: give sqlite:///FILE or postgresql://…."
+        ) from error
     if address.get_backend_name() == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
     engine = sa.create_engine(address, poolclass=sa.NullPool)

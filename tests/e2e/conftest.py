@@ -61,7 +61,12 @@ class World:
 def deployed() -> Iterator[World]:
     with sample_database(stores=3, items=8) as database:
         settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))
-        with dhis2_for(metadata_for(catalogue_of(database, settings))) as dhis2, Emulator() as emulator:
+        with (
+            dhis2_for(
+                metadata_for(catalogue_of(database.address, settings, database.server.ca_certificate))
+            ) as dhis2,
+            Emulator() as emulator,
+        ):
             emulator.build()
             emulator.deploy(Timezone=TIME_ZONE)
             yield World(database, dhis2, emulator, settings_for(dhis2.url, database.server.ca_certificate))

@@ -351,7 +351,7 @@ def test_without_basic_authentication_nothing_is_put_on_the_queue(
     [
         ({"org_unit_scheme": "uid"}, "Org unit scheme"),
         ({"data_element_id_scheme": "uid"}, "Data element ID scheme"),
-        ({"item_field_reference": "user_field_2"}, "user_field_2"),
+        ({"item_field_reference": "user_field_1", "include_field": "nobody"}, "nobody"),
         ({"store_field_reference": "OrgUnit"}, "OrgUnit"),
     ],
 )

@@ -14,7 +14,9 @@ SAMPLE = PROJECT / "settings.yaml"
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
     file = tmp_path / "settings.yaml"
-    file.write_text(SAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+    # As an officer leaves it in the end: switched on.
+    switched_on = SAMPLE.read_text(encoding="utf-8").replace("use_dhis2: false", "use_dhis2: true")
+    file.write_text(switched_on, encoding="utf-8")
     return file
 
 

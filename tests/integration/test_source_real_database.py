@@ -121,6 +121,6 @@ def test_the_invoices_that_moved_without_an_instant_are_named(source: Source) ->
     )
     expected = sum(store in MAPPED_STORES for (store,) in rows)
     pairs_by_code(source, FLOOR)
-    (warning,) = [warning for warning in source.warnings() if "invoices" in warning]
-    assert warning.startswith(f"{expected} invoices")
+    (warning,) = [warning for warning in source.warnings() if "Invoices" in warning]
+    assert f": {expected}, namely " in warning
     assert "Opua inbound shipment 8" in warning

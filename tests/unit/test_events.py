@@ -64,7 +64,10 @@ def test_a_date_where_midnight_is_skipped_begins_at_its_first_instant() -> None:
         ({"manual": True, "interval": "daily"}, "exactly one of"),
         ({"interval": "hourly"}, "interval: "),
         ({"manual": True, "metric": "issued"}, "metric: there is no such field"),
-        ({"manual": True, "metrics": ["stock"]}, "metrics.0: "),
+        (
+            {"manual": True, "metrics": ["issued", "stock"]},
+            "metrics: stock is no metric. The metrics are stock_on",
+        ),
         ({"manual": True, "stores": []}, "stores: "),
         ({"interval": "daily", "scheduled_time": "<aws.scheduler.scheduled-time>"}, "EventBridge Scheduler"),
     ],
@@ -87,6 +90,9 @@ def test_an_as_of_that_is_no_time_or_lies_ahead_is_refused(as_of: str) -> None:
 def test_one_name_may_stand_without_its_brackets() -> None:
     event = parse_compute_event({"manual": True, "metrics": "issued", "stores": "Kamo"})
     assert event.metrics == (Metric.ISSUED,)
+    assert parse_compute_event({"manual": True, "metrics": ["Stock on hand"]}).metrics == (
+        Metric.STOCK_ON_HAND,
+    )
     assert event.stores == ("Kamo",)
 
 

@@ -322,9 +322,7 @@ def limit_org_units(org_units: tuple[OrgUnit, ...], wanted: Sequence[str] | None
     """Keep the org units that hold a wanted store (by code, name, id or org unit)."""
     names = {
         org_unit: {
-            _folded(name)
-            for store in org_unit.stores
-            for name in (store.code, store.name, store.id, store.org_unit)
+            name for store in org_unit.stores for name in (store.code, store.name, store.id, store.org_unit)
         }
         for org_unit in org_units
     }
@@ -343,9 +341,7 @@ def limit_items(
     """
     names = {
         place: {
-            _folded(name)
-            for item in group.items
-            for name in (item.code, item.name, item.id, *item.fields.values())
+            name for item in group.items for name in (item.code, item.name, item.id, *item.fields.values())
         }
         for place, group in enumerate(groups)
     }
@@ -359,22 +355,24 @@ def limit_items(
 def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | None) -> tuple[T, ...]:
     if wanted is None:
         return tuple(names)
-    known = set().union(*names.values()) if names else set()
+    known = {_folded(name): name for its_names in names.values() for name in its_names}
     unknown = [name for name in wanted if _folded(name) not in known]
     if unknown:
         raise EventError(
             "\n".join(
-                f"{what}: '{name}' is none of the {what} that are sent{_nearest(name, known)}."
+                f"{what}: '{name}' is none of the {what} that are sent.{_nearest(name, known)}"
                 for name in unknown
             )
         )
     asked = {_folded(name) for name in wanted}
-    return tuple(thing for thing, its_names in names.items() if its_names & asked)
+    return tuple(thing for thing, its_names in names.items() if asked & set(map(_folded, its_names)))
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(_folded(name), sorted(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+def _nearest(name: str, known: Mapping[str, str]) -> str:
+    near = get_close_matches(_folded(name), sorted(known), n=1) or [
+        whole for whole in sorted(known) if _folded(name) in whole
+    ]
+    return f" Did you mean '{known[near[0]]}'?" if near else ""
 
 
 def _folded(name: str) -> str:

@@ -36,6 +36,18 @@ def _tuple_of_text(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _metrics(value: object) -> object:
+    """Take a metric by its name as well as by its code."""
+    listed = _tuple_of_text(value)
+    if not isinstance(listed, list):
+        return listed
+    codes = [str(name).strip().casefold().replace(" ", "_") for name in listed]
+    unknown = [str(name) for name, code in zip(listed, codes, strict=True) if code not in set(Metric)]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is no metric. The metrics are {', '.join(Metric)}")
+    return codes
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_text), Field(min_length=1)]
 
 
@@ -73,7 +85,7 @@ class ComputeEvent(BaseModel):
     check_database: bool = False
     as_of: str | None = None
     basis: BasisChoice | None = None
-    metrics: Annotated[tuple[Metric, ...] | None, BeforeValidator(_tuple_of_text)] = None
+    metrics: Annotated[tuple[Metric, ...] | None, BeforeValidator(_metrics)] = None
     stores: Names | None = None
     items: Names | None = None
     dry_run: bool = False
@@ -126,7 +138,7 @@ def _sentence(location: tuple[int | str, ...], message: str) -> str:
     if message.startswith("Extra inputs"):
         known = ", ".join(ComputeEvent.model_fields)
         return f"{field}: there is no such field. The fields are {known}."
-    return f"{field}: {message}."
+    return f"{field}: {message.removeprefix('Value error, ')}."
 
 
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from msupply_dhis2.batches import Batch
-from msupply_dhis2.dhis2.answer import PushOutcome, Reason, Rejection, read_answer
+from msupply_dhis2.dhis2.answer import Extent, PushOutcome, Reason, Rejection, read_answer
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import explain
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
@@ -191,7 +191,13 @@ def _rejected(value: DataValue, rejection: Rejection) -> LogLine:
 
 def _explained(reason: Reason) -> str:
     explanation = explain(reason.code, reason.text)
-    return f"{explanation.meaning} {explanation.cure}"
+    # From 2.43 one wrong identifier takes all values of its data set, or of the call, with it.
+    together = (
+        ""
+        if reason.extent is Extent.VALUE
+        else " DHIS2 refused every value of this call for this reason, which may be about another value than this one: mend what it names, then push again."
+    )
+    return f"{explanation.meaning} {explanation.cure}{together}"
 
 
 def _refused_with_all(value: DataValue, error: Dhis2Error) -> LogLine:

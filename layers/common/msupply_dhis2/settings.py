@@ -691,7 +691,7 @@ class Settings(_Form):
             if not row.active or row.basis is not Basis.PREVIOUS_MONTH:
                 continue
             where = f"{_title(Settings, 'data_elements')}, {self._row_label(index)}"
-            if without_month:
+            if without_month and row.metric not in _OF_A_WHOLE_PERIOD:
                 yield (
                     f"{where}: Basis is 'previous_month', but Period format '{self.period_format}' has no month (MM): "
                     "each month replaces the one before it in DHIS2."
