@@ -248,6 +248,7 @@ def test_another_address_of_dhis2_hides_no_fault_of_the_settings(run: Run, tmp_p
         ({"timezone": "Auckland"}, "Pacific/Auckland"),
         ({"as-of": "yesterday"}, "as_of"),
         ({"event": "{"}, "--event"),
+        ({"event": '{"check_database": true}'}, "test-connection asks the database"),
         ({"dhis2-url": "dhis2.example.org"}, "URL"),
     ],
 )
@@ -259,6 +260,20 @@ def test_a_wrong_option_is_one_sentence_and_no_traceback(
     assert ran.out == ""
     assert says in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_table_in_a_file_cuts_no_identifier_off(run: Run) -> None:
+    in_csv = run("preview", format="csv").rows()
+    table = run("preview").out
+    assert all(row["data_element"] in table and row["org_unit"] in table for row in in_csv)
+    assert "…" not in table
+
+
+def test_an_empty_credentials_option_is_told(run: Run, dhis2: StandIn) -> None:
+    ran = run("push", credentials="")
+    assert ran.code == 1
+    assert "--credentials" in ran.err
+    assert dhis2.requests == []
 
 
 def test_it_runs_as_a_command_of_its_own_and_says_nothing_else_on_standard_output(

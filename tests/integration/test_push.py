@@ -170,6 +170,25 @@ def test_from_2_43_an_unknown_identifier_is_told_apart_from_the_values_it_holds_
         assert by_item["SOH_368c74bf"] == by_item["SOH_45bfa4bf"] == "held_back"
 
 
+def test_from_2_43_a_refusal_of_all_does_not_blame_each_value(push: Callable[..., Pushed]) -> None:
+    for dhis2 in stand_in("2.43"):
+        dhis2.metadata = dhis2.metadata.model_copy(
+            update={
+                "data_sets": tuple(
+                    data_set.model_copy(update={"org_unit_ids": data_set.org_unit_ids[:1]})
+                    for data_set in dhis2.metadata.data_sets
+                )
+            }
+        )
+        values = [value("SOH_368c74bf"), value("SOH_368c74bf", org_unit="OU_OPUA")]
+        pushed = push(dhis2, batch_of(values, dhis2).encoded())
+        assert pushed.counts() == (2, 0, 0, 2, 0)
+        assert {line["code"] for line in pushed.rejected()} == {"E8022"}
+        assert all(
+            "may be about another value than this one" in line["message"] for line in pushed.rejected()
+        )
+
+
 def test_a_zero_that_dhis2_drops_is_unaccounted_and_named(push: Callable[..., Pushed]) -> None:
     for dhis2 in stand_in("2.42", zero_is_significant=False):
         pushed = push(dhis2, batch_of([value("SOH_368c74bf", "0"), value("SOH_45bfa4bf")], dhis2).encoded())
