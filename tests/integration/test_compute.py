@@ -14,16 +14,15 @@ from typing import Any
 import pytest
 
 from local.__main__ import main as local_main
-from local.dhis2 import StandIn, User, stock_metadata
+from local.dhis2 import StandIn, User
 from local.dhis2.stock import PREFIXES
 from local.sample.generate import generate
+from local.sample_world import catalogue_of, metadata_for
 from msupply_dhis2.aws import push as push_on_aws
 from msupply_dhis2.batches import decode
-from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.errors import SettingsError, SourceUnreachableError
 from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.periods import Calendar, parse_time_zone
-from msupply_dhis2.source import open_source
+from msupply_dhis2.settings import parse_settings
 from tests.conftest import Aws
 from tests.support.functions import Invocation, delivery, invoke
 
@@ -43,13 +42,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def dhis2(sample: str) -> Any:  # noqa: ANN401 a generator of a stand-in
-    with open_source(parse_database_address(sample), calendar=Calendar(parse_time_zone("UTC"))) as source:
-        catalogue = source.catalogue(
-            store_field="Dhis2Code", item_fields=["universal_code"], include_field=None
-        )
-    org_units = sorted({(store.org_unit, store.org_unit) for store in catalogue.stores})
-    references = sorted({(item.fields["universal_code"],) * 2 for item in catalogue.items})
-    metadata = stock_metadata(org_units, references, [metric.value for metric in Metric])
+    metadata = metadata_for(catalogue_of(sample, parse_settings(document())))
     with StandIn(
         metadata, version="2.42", users=[User(username="pusher", password="mark3d")], now=NOW
     ) as server:

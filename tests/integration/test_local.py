@@ -14,15 +14,32 @@ from typing import Any
 import pytest
 
 from local import __main__ as local
-from local.dhis2 import FaultKind, StandIn, User, stock_metadata
+from local.dhis2 import FaultKind, StandIn, User
 from local.sample.generate import generate
-from msupply_dhis2.credentials import parse_database_address
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.periods import Calendar, parse_time_zone
-from msupply_dhis2.source import open_source
+from local.sample_world import catalogue_of, metadata_for
+from msupply_dhis2.settings import parse_settings
 
 COLUMNS = "org_unit,store,item,metric,data_element,category_option_combo,attribute_option_combo,period,value"
 PASSWORD = "mark3d-secret"
+SETTINGS = """
+use_dhis2: true
+basic_authentication: true
+url: https://replaced.example.org
+setup: category_option_combo
+item_field_reference: universal_code
+data_set_id: STOCK_ATTRIBUTE
+data_set_id_scheme: code
+data_element_id_scheme: code
+org_unit_scheme: code
+period_format: YYYYMM
+data_elements:
+  - {metric: stock_on_hand, active: true, category_option_id: STOCK_ON_HAND,
+     category_option_combo_id_scheme: code, interval: daily, basis: current_day}
+  - {metric: received, active: true, category_option_id: RECEIVED,
+     category_option_combo_id_scheme: code, interval: monthly, basis: previous_month}
+  - {metric: issued, active: false, category_option_id: ISSUED,
+     category_option_combo_id_scheme: code, interval: monthly, basis: previous_month}
+"""
 type Run = Callable[..., "Ran"]
 
 
@@ -45,15 +62,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def dhis2(sample: str) -> Iterator[StandIn]:
-    with open_source(parse_database_address(sample), calendar=Calendar(parse_time_zone("UTC"))) as source:
-        catalogue = source.catalogue(
-            store_field="Dhis2Code", item_fields=["universal_code"], include_field=None
-        )
-    metadata = stock_metadata(
-        sorted({(store.org_unit, store.name) for store in catalogue.stores}),
-        sorted({(item.fields["universal_code"], item.name) for item in catalogue.items}),
-        [metric.value for metric in Metric],
-    )
+    metadata = metadata_for(catalogue_of(sample, parse_settings(SETTINGS)))
     user = User(username="pusher", password=PASSWORD)
     with StandIn(metadata, version="2.41", users=[user], now=date(2026, 11, 1)) as server:
         yield server
@@ -62,27 +71,7 @@ def dhis2(sample: str) -> Iterator[StandIn]:
 @pytest.fixture
 def run(sample: str, dhis2: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     settings = tmp_path / "settings.yaml"
-    settings.write_text(
-        """
-use_dhis2: true
-basic_authentication: true
-url: https://replaced.example.org
-setup: category_option_combo
-item_field_reference: universal_code
-data_set_id: STOCK_ATTRIBUTE
-data_set_id_scheme: code
-data_element_id_scheme: code
-org_unit_scheme: code
-period_format: YYYYMM
-data_elements:
-  - {metric: stock_on_hand, active: true, category_option_id: STOCK_ON_HAND,
-     category_option_combo_id_scheme: code, interval: daily, basis: current_day}
-  - {metric: received, active: true, category_option_id: RECEIVED,
-     category_option_combo_id_scheme: code, interval: monthly, basis: previous_month}
-  - {metric: issued, active: false, category_option_id: ISSUED,
-     category_option_combo_id_scheme: code, interval: monthly, basis: previous_month}
-"""
-    )
+    settings.write_text(SETTINGS)
     credentials = tmp_path / "credentials.json"
     credentials.write_text(json.dumps({"username": "pusher", "password": PASSWORD}))
 

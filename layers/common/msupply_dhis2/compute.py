@@ -226,6 +226,36 @@ def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Which stores and items of mSupply have identifiers for DHIS2, and which have none that can be sent."""
+
+    catalogue: Catalogue
+    org_units: tuple[OrgUnit, ...]
+    item_groups: tuple[ItemGroup, ...]
+    unmapped: tuple[Unmapped, ...]
+
+
+def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRow]) -> Mapped:
+    """Read which stores and items are mapped, for these rows of the settings.
+
+    Raises
+    ------
+    SourceError
+        No store or no item is.
+    """
+    catalogue = source.catalogue(
+        store_field=settings.store_field_reference,
+        item_fields=settings.item_fields,
+        include_field=settings.include_field,
+    )
+    org_units, unmapped_stores = group_stores(catalogue.stores, settings)
+    item_groups, unmapped_items = group_items(catalogue.items, rows, settings)
+    _require_any("store", org_units, unmapped_stores)
+    _require_any("item", item_groups, unmapped_items)
+    return Mapped(catalogue, org_units, item_groups, (*unmapped_stores, *unmapped_items))
+
+
 def make_plan(
     event: ComputeEvent,
     rows: Sequence[tuple[DataElementRow, Basis]],
@@ -244,15 +274,8 @@ def make_plan(
     EventError
         The event limits the run to a store or item that is not sent.
     """
-    catalogue = source.catalogue(
-        store_field=settings.store_field_reference,
-        item_fields=settings.item_fields,
-        include_field=settings.include_field,
-    )
-    org_units, unmapped_stores = group_stores(catalogue.stores, settings)
-    groups_asked_for, unmapped_items = group_items(catalogue.items, [row for row, _ in rows], settings)
-    _require_any("store", org_units, unmapped_stores)
-    _require_any("item", groups_asked_for, unmapped_items)
+    mapped = read_mapped(source, settings, [row for row, _ in rows])
+    catalogue, org_units = mapped.catalogue, mapped.org_units
     # All of them: an item that only another run sends may claim what this one is about to send.
     item_groups, _ = group_items(catalogue.items, settings.active_rows, settings)
     contested_identifiers = contested(item_groups, settings)
@@ -282,7 +305,7 @@ def make_plan(
         mapper=Mapper(settings, tuple(rows), windows),
         contested=contested_identifiers,
         floor=floor(windows.values(), stores, rules),
-        left_out=_left_out(catalogue, (*unmapped_stores, *unmapped_items)),
+        left_out=_left_out(catalogue, mapped.unmapped),
         warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
     )
 
@@ -441,17 +464,9 @@ def check_database(open_database: OpenDatabase, settings: Settings | None) -> Co
                 message="mSupply's database answers. Which stores and items are mapped will be seen when the "
                 "settings are complete.",
             )
-        catalogue = source.catalogue(
-            store_field=settings.store_field_reference,
-            item_fields=settings.item_fields,
-            include_field=settings.include_field,
-        )
-    org_units, unmapped_stores = group_stores(catalogue.stores, settings)
-    item_groups, unmapped_items = group_items(catalogue.items, settings.active_rows, settings)
-    _require_any("store", org_units, unmapped_stores)
-    _require_any("item", item_groups, unmapped_items)
-    stores = sum(len(org_unit.stores) for org_unit in org_units)
-    items = sum(len(group.items) for group in item_groups)
+        mapped = read_mapped(source, settings, settings.active_rows)
+    stores = sum(len(org_unit.stores) for org_unit in mapped.org_units)
+    items = sum(len(group.items) for group in mapped.item_groups)
     return ComputeResult(
         status=Status.DATABASE_REACHED,
         message=f"mSupply's database answers; mapped there: {_count(stores, 'store')} and {_count(items, 'item')}.",
