@@ -1,0 +1,69 @@
+"""What README and docs say can be done, done; what they point at, there."""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def console_block(holding: str) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    (block,) = [block for block in blocks if holding in block]
+    return [line.removeprefix("$ ") for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = {
+        target
+        for page in PAGES
+        for target in re.findall(r"(?:`|\$ )make ([a-z-]+)", page.read_text(encoding="utf-8"))
+    }
+    assert {"demo", "test", "deploy", "credentials", "settings", "test-connection", "push"} <= named
+    assert named - targets == set()
+
+
+def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> None:
+    port = str(free_port())
+    shutil.copy(ROOT / "settings.yaml", tmp_path)
+    script = ["set -euo pipefail", "trap 'kill $(jobs -p)' EXIT"]
+    for line in console_block(holding="python -m local.sample "):
+        command = line.replace("uv run python", sys.executable).replace("8080", port)
+        script.append(command)
+        if command.endswith("&"):
+            script.append(f"until (echo > /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.1; done")
+    ran = subprocess.run(
+        ["/bin/bash", "-c", "\n".join(script)],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "Connection successful" in ran.stdout
+    counts = dict(re.findall(r"│ (\w+) +│ (\S+) +│", ran.stdout))
+    assert int(counts["stored"]) == int(counts["values"]) > 1000
