@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "layers" / "common")]
+sys.path.insert(0, str(ROOT))
 
 from local.postgres import temporary_postgres  # noqa: E402 - after the path is set
 from local.sample import SampleSummary, generate  # noqa: E402 - as above

@@ -101,7 +101,6 @@ class Tally:
 class Plan:
     """What a run will compute, worked out before the first movement is read."""
 
-    settings: Settings
     scope: Scope
     windows: dict[Basis, Window]
     metrics: dict[Basis, frozenset[Metric]]
@@ -294,7 +293,6 @@ def make_plan(
     )
     stores = [store for org_unit in scope.org_units for store in org_unit.stores]
     return Plan(
-        settings=settings,
         scope=scope,
         windows=windows,
         metrics={
@@ -407,7 +405,7 @@ def values_of_org_units(source: Source, plan: Plan, tally: Tally) -> Iterator[Or
     histories = source.histories(plan.scope, plan.floor)
     for org_unit, groups in groupby(histories, key=lambda history: history.org_unit):
         computed: list[DataValue] = []
-        about: list[tuple[set[str], set[str], set[Identifier]]] = []
+        about: list[tuple[set[str], set[str], list[DataValue]]] = []
         present: list[ItemGroup] = []
         for history in groups:
             values = list(_values_of_group(history, plan, tally))
@@ -417,13 +415,13 @@ def values_of_org_units(source: Source, plan: Plan, tally: Tally) -> Iterator[Or
                 (
                     {pair.store.id for pair in history.pairs},
                     {pair.item.id for pair in history.pairs},
-                    {value.identifier for value in values},
+                    values,
                 )
             )
         kept, conflicts = without_conflicts(computed, present, plan.contested)
         refused = {conflict.identifier for conflict in conflicts}
-        for stores, items, identifiers in about:
-            if identifiers - refused:
+        for stores, items, values in about:
+            if any(value.identifier not in refused for value in values):
                 tally.stores |= stores
                 tally.items |= items
         tally.values += len(kept)
