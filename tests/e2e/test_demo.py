@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from local.sample_world import (
@@ -58,17 +59,22 @@ def assert_nothing_is_left(temporary: Path) -> None:
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("uv-")] == []
 
 
-def test_the_demo_brings_every_value_to_dhis2_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    finished = subprocess.run(
+def make_demo(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``make demo`` where nobody can be asked; its output and its messages come as one text."""
+    return subprocess.run(
         ["make", "--no-print-directory", "demo"],  # noqa: S607 - whichever make there is
         cwd=PROJECT,
-        env=environment(tmp_path),
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
+
+
+def test_the_demo_brings_every_value_to_dhis2_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    finished = make_demo(environment(tmp_path))
     said = finished.stdout
     assert finished.returncode == 0, said
     in_order = [
@@ -161,10 +167,8 @@ def test_the_demo_runs_on_one_s_own_systems_and_sends_what_it_announced(tmp_path
             login = {"username": DHIS2_USER, "password": dhis2.users[DHIS2_USER].password.get_secret_value()}
             (tmp_path / "credentials.json").write_text(json.dumps(login))
             (tmp_path / "settings.yaml").write_text(settings.compact())
-            finished = subprocess.run(
-                ["make", "--no-print-directory", "demo"],  # noqa: S607 - whichever make there is
-                cwd=PROJECT,
-                env={
+            finished = make_demo(
+                {
                     **os.environ,
                     "SOURCE": database.address,
                     "DHIS2_URL": dhis2.url,
@@ -172,12 +176,7 @@ def test_the_demo_runs_on_one_s_own_systems_and_sends_what_it_announced(tmp_path
                     "CREDENTIALS": str(tmp_path / "credentials.json"),
                     "TIMEZONE": TIME_ZONE,
                     "YES": "1",
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
+                }
             )
     said = finished.stdout
     assert finished.returncode == 0, said
