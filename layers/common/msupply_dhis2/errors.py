@@ -56,8 +56,32 @@ class Dhis2AuthenticationError(Dhis2Error):
     """DHIS2 refused the credentials. Never tried again by itself: it could lock the account."""
 
 
+class Dhis2TooLargeError(Dhis2Error):
+    """The call was too large for what stands before DHIS2; a smaller one may get through."""
+
+
 class Dhis2TransientError(Dhis2Error):
-    """DHIS2 could not take the request just now; the same request may succeed later."""
+    """DHIS2 could not take the request just now; the same request may succeed later.
+
+    Parameters
+    ----------
+    message
+        The sentence.
+    retry_after
+        Seconds that the server asks to wait; ``None`` where it does not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Dhis2SlowError(Dhis2TransientError):
+    """No answer in time. What was sent may be stored, or still be imported; fewer values may be faster."""
+
+
+class Dhis2FaultError(Dhis2TransientError):
+    """DHIS2 failed (status 500). If the same call fails again, one of its values may be the cause."""
 
 
 class QueueError(MsupplyDhis2Error):
