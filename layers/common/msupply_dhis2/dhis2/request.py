@@ -1,0 +1,71 @@
+"""The request by which data values are posted: ``POST /api/dataValueSets``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from msupply_dhis2.settings import Scheme
+
+_STRICT = ("Periods", "DataElements", "CategoryOptionCombos", "AttributeOptionCombos", "OrganisationUnits")
+
+
+class DataValueRow(NamedTuple):
+    """A data value as it is sent: identifiers of the request's schemes, and the value as text."""
+
+    data_element: str
+    period: str
+    org_unit: str
+    category_option_combo: str | None
+    attribute_option_combo: str | None
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schemes:
+    """What the identifiers of a request are: UIDs or codes."""
+
+    data_set: Scheme = Scheme.UID
+    data_element: Scheme = Scheme.UID
+    org_unit: Scheme = Scheme.UID
+    option_combo: Scheme = Scheme.UID
+
+
+UIDS = Schemes()
+
+
+def request_body(data_set_id: str, rows: Sequence[DataValueRow], schemes: Schemes) -> dict[str, object]:
+    """Give the body of the call: identifiers of period, org unit and option combos stand in the rows only."""
+    body: dict[str, object] = {"dataSet": data_set_id, "dataValues": [_data_value(row) for row in rows]}
+    if any(row.attribute_option_combo for row in rows):
+        # From 2.43 the scheme of attribute option combos is taken from here only; older servers ignore it.
+        body["attributeOptionComboIdScheme"] = schemes.option_combo.value.upper()
+    return body
+
+
+def _data_value(row: DataValueRow) -> dict[str, str]:
+    value = {
+        "dataElement": row.data_element,
+        "period": row.period,
+        "orgUnit": row.org_unit,
+        "value": row.value,
+    }
+    if row.category_option_combo is not None:
+        value["categoryOptionCombo"] = row.category_option_combo
+    if row.attribute_option_combo is not None:
+        value["attributeOptionCombo"] = row.attribute_option_combo
+    return value
+
+
+def request_parameters(schemes: Schemes) -> dict[str, str]:
+    """Give the query of the call: the schemes, and everything strict.
+
+    Without the strict flags DHIS2 2.42 and older store a value under a period type or in an org unit that the
+    data set does not have, where nobody sees it.
+    """
+    return {
+        "dataSetIdScheme": schemes.data_set.value.upper(),
+        "dataElementIdScheme": schemes.data_element.value.upper(),
+        "orgUnitIdScheme": schemes.org_unit.value.upper(),
+        "categoryOptionComboIdScheme": schemes.option_combo.value.upper(),
+        **{f"strict{what}": "true" for what in _STRICT},
+    }
