@@ -3,56 +3,177 @@
 No message, log or representation ever holds any part of a secret's content.
 """
 
+import hashlib
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
-from msupply_dhis2.errors import CredentialsError, SettingsError
-from msupply_dhis2.settings import OAUTH2_COMES_LATER, Settings
+from msupply_dhis2.errors import CredentialsError
+from msupply_dhis2.settings import Settings
 
-_FIELDS = ("username", "password", "client", "secret")
+_FIELDS = ("username", "password", "client", "secret", "token")
 _POSTGRESQL = re.compile(r"(postgres|postgresql|postgresql\+psycopg)://", re.IGNORECASE)
 _POSTGRESQL_PORT = 5432
 _HIGHEST_PORT = 65_535
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
+class LoginKind(StrEnum):
+    """How DHIS2 is told who asks."""
+
+    BASIC = "basic"
+    OAUTH2 = "oauth2"
+    TOKEN = "token"  # noqa: S105 - the name of a kind of login
+
+
 class Dhis2Credentials(BaseModel):
-    """A user of DHIS2. Client and secret are for OAuth2, and ignored with basic authentication."""
+    """A login to DHIS2.
+
+    Attributes
+    ----------
+    kind
+        How it logs in: it decides which of the other fields are there.
+    username, password
+        The user. ``None`` with a personal access token, which belongs to a user itself.
+    client, secret
+        The OAuth2 client, and its secret where it has one. ``None`` but with OAuth2.
+    token
+        A personal access token. ``None`` with the other two.
+    version
+        Which version of the secret in Secrets Manager it is from; empty on one's own machine. No secret.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    username: str
-    password: SecretStr
+    kind: LoginKind = LoginKind.BASIC
+    username: str | None = None
+    password: SecretStr | None = None
     client: str | None = None
     secret: SecretStr | None = None
+    token: SecretStr | None = None
+    version: str = ""
+
+    @model_validator(mode="after")
+    def _have_what_the_kind_needs(self) -> Self:
+        match self.kind:
+            case LoginKind.TOKEN:
+                needed: tuple[object, ...] = (self.token,)
+            case LoginKind.OAUTH2:
+                needed = (self.username, self.password, self.client)
+            case LoginKind.BASIC:
+                needed = (self.username, self.password)
+        if None in needed:
+            raise ValueError(f"fields are missing for a login of the kind {self.kind}")
+        return self
+
+    @property
+    def user(self) -> str:
+        """Who logs in, for messages and as a key: the user name, or ``the personal access token``."""
+        return self.username if self.username is not None else "the personal access token"
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that change when any of the fields but ``version`` does.
+
+        Made so slowly (PBKDF2 with SHA-256) that a password cannot be found again by trying many.
+        """
+        secrets = (self.password, self.secret, self.token)
+        return _fingerprint(
+            self.kind,
+            self.username,
+            self.client,
+            *(secret and secret.get_secret_value() for secret in secrets),
+        )
 
 
-def parse_dhis2_credentials(text: str, settings: Settings) -> Dhis2Credentials:
+@lru_cache(maxsize=2)
+def _fingerprint(*parts: str | None) -> str:
+    return hashlib.pbkdf2_hmac("sha256", json.dumps(parts).encode(), b"msupply-dhis2", 100_000).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenForm:
+    """A form of DHIS2's personal access tokens: prefix, random letters and digits, and their checksum.
+
+    Attributes
+    ----------
+    zeros
+        How many zero bytes may be counted along with the random part. DHIS2's routine counts a whole buffer,
+        which in later releases is a tenth longer than what it holds.
+    """
+
+    prefix: str
+    random: int
+    checksum: int
+    base: int
+    zeros: tuple[int, ...]
+
+    def fault(self, token: str) -> str | None:
+        rest = token.removeprefix(self.prefix)
+        length = self.random + self.checksum
+        if len(rest) != length:
+            return (
+                f"holds {len(rest)} characters after {self.prefix} where a personal access token has {length}"
+            )
+        if not (rest.isascii() and rest.isalnum()):
+            return "holds something other than letters and digits"
+        code, checksum = rest[: self.random].encode(), rest[self.random :]
+        sums = (zlib.crc32(code + bytes(zeros)) for zeros in self.zeros)
+        if checksum not in {_in_base(total, self.base, self.checksum) for total in sums}:
+            return "does not match its own checksum, so at least one character is wrong"
+        return None
+
+
+_TOKEN_FORMS = (
+    # 2.38 to 2.40, and the first form of later releases.
+    _TokenForm("d2pat_", random=32, checksum=10, base=10, zeros=(0, 3)),
+    # The second form, the default from 2.41.
+    _TokenForm("d2p_", random=44, checksum=6, base=62, zeros=(0, 4)),
+)
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def is_token(text: str) -> bool:
+    """Tell whether something begins as a personal access token of DHIS2 does."""
+    return text.startswith(tuple(form.prefix for form in _TOKEN_FORMS))
+
+
+def _in_base(number: int, base: int, length: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, base)
+        digits = _DIGITS[digit] + digits
+    return digits.rjust(length, "0")
+
+
+def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "") -> Dhis2Credentials:
     """Read the secret with DHIS2's credentials.
 
     Parameters
     ----------
     text
-        JSON: ``{"username": "…", "password": "…", "client": "…", "secret": "…"}``, the last two optional.
+        JSON: ``{"username": "…", "password": "…"}``; without basic authentication the same with ``"client"``,
+        and ``"secret"`` where the client has one; or, either way, ``{"token": "…"}``, a personal access token.
     settings
-        What says how DHIS2 is logged in to.
+        What says whether DHIS2 is logged in to with basic authentication.
+    version
+        Which version of the secret it is, where it comes from Secrets Manager.
 
     Raises
     ------
-    SettingsError
-        Basic authentication is off.
     CredentialsError
-        It is empty, not of that form, or lacks the user name or the password.
+        It is empty, not of that form, lacks a field that the login needs, has two logins at once, or holds a
+        token with a typing error: a checksum in it tells without asking DHIS2.
     """
-    if not settings.basic_authentication:
-        raise SettingsError([f"Basic authentication is off: {OAUTH2_COMES_LATER}"])
     if not text.strip():
         raise _no_dhis2_credentials("is not filled in yet")
     given = _read_object(text)
@@ -60,17 +181,52 @@ def parse_dhis2_credentials(text: str, settings: Settings) -> Dhis2Credentials:
         raise _no_dhis2_credentials("is not JSON with username and password")
     if unknown := len(given.keys() - set(_FIELDS)):
         raise _no_dhis2_credentials(f"has {unknown} field(s) other than {', '.join(_FIELDS)}")
+    if given.get("token") not in (None, ""):
+        return _with_token(given, version)
     for name in ("username", "password"):
-        value = given.get(name)
-        if not isinstance(value, str) or not value.strip():
+        if not _text_or_none(given.get(name)):
             raise _no_dhis2_credentials(f"has no text in its field {name}")
-    client, secret = (_text_or_none(given.get(name)) for name in ("client", "secret"))
+    username, password = given["username"], SecretStr(given["password"])
+    if settings.basic_authentication:
+        # Client and secret may stay there, for the day on which basic authentication is switched off.
+        return Dhis2Credentials(kind=LoginKind.BASIC, username=username, password=password, version=version)
+    client, secret = given.get("client"), given.get("secret")
+    if not _text_or_none(client):
+        raise _no_dhis2_credentials(
+            "has no text in its field client, which OAuth2 needs: Basic authentication is off in the settings. Set "
+            "basic_authentication: true, or put the client (and its secret, if it has one) of DHIS2's OAuth2 clients "
+            "there as well"
+        )
+    if not isinstance(secret, str | None):
+        raise _no_dhis2_credentials("has something other than text in its field secret")
     return Dhis2Credentials(
-        username=given["username"],
-        password=SecretStr(given["password"]),
+        kind=LoginKind.OAUTH2,
+        username=username,
+        password=password,
         client=client,
-        secret=None if secret is None else SecretStr(secret),
+        secret=SecretStr(secret) if secret else None,
+        version=version,
     )
+
+
+def _with_token(given: Mapping[str, Any], version: str) -> Dhis2Credentials:
+    token = _text_or_none(given["token"])
+    if token is None:
+        raise _no_dhis2_credentials("has no text in its field token")
+    if others := [name for name in _FIELDS if name != "token" and given.get(name) not in (None, "")]:
+        raise _no_dhis2_credentials(
+            f"has a token and also {', '.join(others)}: two logins at once. A personal access token stands alone; "
+            "leave either it or the others out"
+        )
+    token = token.strip()
+    form = next((form for form in _TOKEN_FORMS if token.startswith(form.prefix)), None)
+    fault = form.fault(token) if form else "begins neither with d2pat_ nor with d2p_"
+    if fault:
+        raise _no_dhis2_credentials(
+            f"has a field token that is no personal access token: it {fault}. Copy it anew, whole, from where DHIS2 "
+            "showed it; DHIS2 shows it only once, so if it was not kept make another one"
+        )
+    return Dhis2Credentials(kind=LoginKind.TOKEN, token=SecretStr(token), version=version)
 
 
 def _text_or_none(value: object) -> str | None:
@@ -79,8 +235,9 @@ def _text_or_none(value: object) -> str | None:
 
 def _no_dhis2_credentials(fault: str) -> CredentialsError:
     return CredentialsError(
-        f"The secret with DHIS2's credentials {fault}. Run `make credentials`, which asks for them, or put "
-        '{"username": "…", "password": "…"} into it with `aws secretsmanager put-secret-value`.'
+        f"The secret with DHIS2's credentials {fault}. Run `make credentials` (`make credentials OAUTH2=yes` where "
+        "a client is needed), which asks for them, or put "
+        '{"username": "…", "password": "…"} or {"token": "…"} into it with `aws secretsmanager put-secret-value`.'
     )
 
 

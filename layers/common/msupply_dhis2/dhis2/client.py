@@ -11,6 +11,7 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -18,6 +19,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
+from pydantic import SecretStr
 from requests.auth import HTTPBasicAuth
 
 from msupply_dhis2 import __version__
@@ -86,11 +88,17 @@ class Answer:
         The headers of the answer, but for the session's cookie.
     body
         The body, parsed from JSON.
+    seconds
+        How long the call took.
+    bytes_sent
+        How long what was sent was, compressed where it was.
     """
 
     status: int
     headers: Mapping[str, str]
     body: object
+    seconds: float = 0.0
+    bytes_sent: int = 0
 
 
 class Dhis2Client:
@@ -125,7 +133,7 @@ class Dhis2Client:
         self._session = requests.Session()
         # As bytes: requests would write text as Latin-1, which has no Khmer, and DHIS2 reads UTF-8.
         self._session.auth = HTTPBasicAuth(
-            credentials.username.encode(), credentials.password.get_secret_value().encode()
+            credentials.user.encode(), _revealed(credentials.password).encode()
         )
         self._session.headers.update(
             {
@@ -178,7 +186,13 @@ class Dhis2Client:
             raise self._refusal(response)
         return self._json(response)
 
-    def post_data_values(self, body: Mapping[str, object], params: Mapping[str, str] | None = None) -> Answer:
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
         """Post data values.
 
         Parameters
@@ -187,6 +201,8 @@ class Dhis2Client:
             ``{"dataSet": …, "dataValues": […]}``.
         params
             The query: the ID schemes and the strict flags.
+        read_timeout
+            Seconds, where it is another than the client's own.
 
         Returns
         -------
@@ -203,12 +219,14 @@ class Dhis2Client:
             Nothing was stored, and nothing will be until somebody changes something.
         """
         content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
-        response = self._call("POST", "/api/dataValueSets", params, content)
+        started = time.perf_counter()
+        response = self._call("POST", "/api/dataValueSets", params, content, read_timeout)
+        seconds = time.perf_counter() - started
         if not response.ok and response.status_code != _CONFLICT:
             raise self._refusal(response)
         # The session's cookie is as good as a password for a while, and an answer may be logged.
         headers = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
-        return Answer(response.status_code, headers, self._json(response))
+        return Answer(response.status_code, headers, self._json(response), seconds, len(content))
 
     @property
     def _shown_url(self) -> str:
@@ -218,20 +236,30 @@ class Dhis2Client:
         return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
     def _call(
-        self, method: str, path: str, params: Mapping[str, str] | None, content: bytes | None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        content: bytes | None,
+        read_timeout: float | None = None,
     ) -> requests.Response:
         with_cookie = bool(self._session.cookies)
-        response = self._call_once(method, path, params, content)
+        response = self._call_once(method, path, params, content, read_timeout)
         if response.is_redirect:
             self._session.cookies.clear()
             if with_cookie:
-                response = self._call_once(method, path, params, content)
+                response = self._call_once(method, path, params, content, read_timeout)
         if response.is_redirect:
             raise self._redirection(response)
         return response
 
     def _call_once(
-        self, method: str, path: str, params: Mapping[str, str] | None, content: bytes | None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        content: bytes | None,
+        read_timeout: float | None = None,
     ) -> requests.Response:
         headers = {"Content-Type": "application/json"} if content is not None else None
         try:
@@ -241,7 +269,7 @@ class Dhis2Client:
                 params=params,
                 data=content,
                 headers=headers,
-                timeout=(self._connect_timeout, self._read_timeout),
+                timeout=(self._connect_timeout, read_timeout or self._read_timeout),
                 allow_redirects=False,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
@@ -313,7 +341,7 @@ class Dhis2Client:
         words = CONNECTION_WORDS[fault]
         seconds = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else self._read_timeout
         problem = words.problem.format(
-            url=self._shown_url, username=self._credentials.username, seconds=f"{seconds:g}"
+            url=self._shown_url, username=self._credentials.user, seconds=f"{seconds:g}"
         )
         message = f"{problem}{f' ({detail})' if detail else ''}. {words.cure}."
         if fault in _AUTHENTICATION:
@@ -325,12 +353,16 @@ class Dhis2Client:
         message = _fields(response).get("message")
         if not isinstance(message, str):
             return ""
-        password = self._credentials.password.get_secret_value()
-        login = base64.b64encode(f"{self._credentials.username}:{password}".encode()).decode()
+        password = _revealed(self._credentials.password)
+        login = base64.b64encode(f"{self._credentials.user}:{password}".encode()).decode()
         for secret in filter(None, (password, login)):
             message = message.replace(secret, "***")
         line = " ".join(message.split())
         return "".join(character for character in line if character.isprintable())[:_MESSAGE_LIMIT]
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def _fields(response: requests.Response) -> Mapping[str, object]:
