@@ -15,6 +15,30 @@ HELD_BACK = "held_back"
 NO_REASON = "no_reason"
 """Our code for a value that DHIS2 refused without saying why."""
 
+FRACTION = "fraction"
+"""Our code for a fraction where the data element takes whole numbers only."""
+
+ZERO_NOT_KEPT = "zero_not_kept"
+"""Our code for a 0 that DHIS2 does not store, because the data element's zero is not significant."""
+
+TRUE_ONLY = "true_only"
+"""Our code for a "no" to a data element that knows only "yes"."""
+
+VANISHED = "vanished"
+"""Our code for a value that was sent and neither refused nor found in DHIS2 afterwards."""
+
+STORED_DIFFERENTLY = "stored_differently"
+"""Our code for a value in whose place DHIS2 holds another one."""
+
+NOT_FOUND_WHICH = "not_found_which"
+"""Our code for values of a refused call of which the guilty one was not found."""
+
+FAILS_ALONE = "too_large_alone"
+"""Our code for a value with which a call fails, or is too large, although it is the only one in it."""
+
+CALL_REFUSED = "call_refused"
+"""Our code for a value whose call DHIS2, or what stands before it, did not take at all."""
+
 
 class Who(StrEnum):
     """Who can mend what a code stands for."""
