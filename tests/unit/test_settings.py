@@ -18,6 +18,7 @@ from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings import (
     OptionComboField,
+    ReadBack,
     Scheme,
     Settings,
     Setup,
@@ -122,7 +123,8 @@ def test_what_is_left_out_or_blank_has_the_documented_default() -> None:
     assert (settings.items_per_payload, settings.expiring_within_days) == (1000, 90)
     assert settings.include_field is None
     assert settings.option_combo_field is OptionComboField.AUTO
-    assert settings.database_ca_certificate is None
+    assert (settings.database_ca_certificate, settings.dhis2_ca_certificate) == (None, None)
+    assert settings.read_back is ReadBack.NONE
     assert settings.data_elements[0].category_option_combo_id_scheme is Scheme.UID
     assert settings.data_elements[0].prefix == ""
 
@@ -614,11 +616,6 @@ def test_a_pattern_without_month_is_a_warning_but_a_period_type_is_not() -> None
         assert parse_settings(document(period_format=period_format)).warnings() == ()
 
 
-def test_login_without_basic_authentication_is_a_warning_until_it_is_used() -> None:
-    (warning,) = parse_settings(document(basic_authentication=False)).warnings()
-    assert "not supported yet" in warning
-
-
 def test_an_unencrypted_address_is_a_warning_except_on_ones_own_machine() -> None:
     (warning,) = parse_settings(document(url="http://dhis2.example.org")).warnings()
     assert "unencrypted" in warning
@@ -661,18 +658,25 @@ def certificate() -> str:
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def test_a_certificate_is_kept_as_it_is(certificate: str) -> None:
-    settings = parse_settings(yaml.safe_dump(COMPLETE | {"database_ca_certificate": certificate}))
-    assert settings.database_ca_certificate == certificate.strip()
-    both = parse_settings(document(database_ca_certificate=certificate + certificate))
-    assert both.database_ca_certificate is not None
+CERTIFICATES = {
+    "database_ca_certificate": "Database CA certificate",
+    "dhis2_ca_certificate": "DHIS2 CA certificate",
+}
 
 
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_a_certificate_is_kept_as_it_is(certificate: str, name: str) -> None:
+    settings = parse_settings(yaml.safe_dump(COMPLETE | {name: certificate}))
+    assert getattr(settings, name) == certificate.strip()
+    both = parse_settings(yaml.safe_dump(COMPLETE | {name: certificate + certificate}))
+    assert getattr(both, name) is not None
+
+
+@pytest.mark.parametrize(("name", "title"), CERTIFICATES.items())
 @pytest.mark.parametrize("text", ["x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
-def test_a_text_that_is_no_certificate_is_a_fault(text: str) -> None:
-    assert fault_of(document(database_ca_certificate=text)).startswith(
-        "Database CA certificate is no certificate."
-    )
+def test_a_text_that_is_no_certificate_is_a_fault(text: str, name: str, title: str) -> None:
+    fault = fault_of(yaml.safe_dump(COMPLETE | {name: text}))
+    assert fault.startswith(f"{title} is no certificate.")
 
 
 def test_a_private_key_is_refused_and_not_repeated() -> None:

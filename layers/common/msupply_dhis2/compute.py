@@ -16,8 +16,9 @@ from itertools import groupby
 from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.batches import Batch, cut, encode
-from msupply_dhis2.errors import EventError, SettingsError, SourceError
+from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.events import ComputeEvent, run_id
+from msupply_dhis2.mapped import MappedNames
 from msupply_dhis2.mapping import (
     Claim,
     Conflict,
@@ -32,7 +33,7 @@ from msupply_dhis2.mapping import (
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, Window, window
-from msupply_dhis2.settings import OAUTH2_COMES_LATER, DataElementRow, Settings, Setup
+from msupply_dhis2.settings import DataElementRow, Settings, Setup
 from msupply_dhis2.source import Catalogue, Scope, Source
 from msupply_dhis2.stock import GroupHistory, ItemGroup, OrgUnit
 
@@ -58,7 +59,8 @@ class ComputeResult(BaseModel):
     """What compute returns to whoever invoked it, and logs.
 
     ``values`` and ``batches`` count what was put on the queue (in a dry run: what would have been); ``stores``
-    and ``items`` those with at least one value. ``left_out`` holds sentences.
+    and ``items`` those with at least one value. ``left_out`` holds sentences; ``mapped`` answers the connection
+    test's question about the database.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +77,7 @@ class ComputeResult(BaseModel):
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     see_the_log: str | None = None
+    mapped: MappedNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +159,6 @@ def compute(
             event, as_of, name, Status.OFF, "Use DHIS2 is off in the settings: nothing was computed or sent."
         )
     settings.require_complete()
-    if not settings.basic_authentication and not event.dry_run:
-        # Nothing is put on the queue that push could only put into the dead letters.
-        raise SettingsError([f"Basic authentication is off: {OAUTH2_COMES_LATER}"])
     rows = rows_asked_for(event, settings)
     if not rows:
         return _nothing(event, as_of, name, Status.NOTHING_TO_DO, _why_no_row(event))
@@ -470,4 +470,7 @@ def check_database(open_database: OpenDatabase, settings: Settings | None) -> Co
         message=f"mSupply's database answers; mapped there: {_count(stores, 'store')} and {_count(items, 'item')}.",
         stores=stores,
         items=items,
+        mapped=MappedNames.of(
+            mapped.org_units, mapped.item_groups, _left_out(mapped.catalogue, mapped.unmapped), settings
+        ),
     )

@@ -68,6 +68,14 @@ class OptionComboField(StrEnum):
     CATEGORY = "category"
 
 
+class ReadBack(StrEnum):
+    """How much of what was stored is read again and compared."""
+
+    NONE = "none"
+    SAMPLE = "sample"
+    ALL = "all"
+
+
 _ABSENT: Any = None
 """What a field holds that has no default and was not given: only ever where Use DHIS2 is off, and never
 after :meth:`Settings.require_complete`."""
@@ -87,7 +95,19 @@ _OF_A_WHOLE_PERIOD = frozenset(
 )
 _SLOW_PAYLOAD = 5_000
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
-_CREDENTIALS = frozenset({"username", "user", "password", "client", "client_id", "secret", "client_secret"})
+_CREDENTIALS = frozenset(
+    {
+        "username",
+        "user",
+        "password",
+        "client",
+        "client_id",
+        "secret",
+        "client_secret",
+        "token",
+        "access_token",
+    }
+)
 
 
 def _shown(value: object) -> str:
@@ -351,7 +371,8 @@ class Settings(_Form):
         default=True,
         title="Basic authentication",
         description="On: DHIS2 is asked with a user name and password. "
-        "Off (OAuth2 with client and secret) is not supported yet.",
+        "Off: with OAuth2 (user name, password, client and secret), which DHIS2 has up to 2.41. "
+        "With a personal access token it makes no difference.",
     )
     url: Annotated[str, BeforeValidator(_text), AfterValidator(_base_url)] = Field(
         default=_ABSENT,
@@ -466,6 +487,20 @@ class Settings(_Form):
         title="Database CA certificate",
         description="The certificate, as PEM text, of the authority that signed that of mSupply's database. "
         "Only where it is not a publicly known one.",
+    )
+
+    read_back: Annotated[ReadBack, BeforeValidator(_one_of(ReadBack)), _choices(*ReadBack)] = Field(
+        default=ReadBack.NONE,
+        title="Read back",
+        description="Whether stored values are read from DHIS2 again and compared: none, a sample, or all.",
+    )
+    dhis2_ca_certificate: Annotated[str, BeforeValidator(_text), AfterValidator(_ca_certificate)] | None = (
+        Field(
+            default=None,
+            title="DHIS2 CA certificate",
+            description="The certificate, as PEM text, of the authority that signed that of DHIS2. "
+            "Only where it is not a publicly known one.",
+        )
     )
 
     _misread: dict[Place, str] = PrivateAttr(default_factory=dict)
@@ -667,8 +702,6 @@ class Settings(_Form):
                 return None
 
     def _doubts(self) -> Iterator[str]:
-        if not self.basic_authentication:
-            yield f"{_title(Settings, 'basic_authentication')} is off: {OAUTH2_COMES_LATER}"
         if (
             self.url
             and urlsplit(self.url).scheme == "http"
@@ -740,11 +773,6 @@ class Settings(_Form):
             case _:
                 return f"{_title(Settings, str(place[0]))} {fault}"
 
-
-OAUTH2_COMES_LATER = (
-    "login with client and secret (OAuth2) is not supported yet and comes with a later release. "
-    "Set basic_authentication: true until then, with a user name and password of DHIS2."
-)
 
 _COLLECTING = object()
 """The context in which a document is read to collect its faults: the rules are looked at afterwards."""
