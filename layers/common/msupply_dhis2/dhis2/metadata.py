@@ -1,12 +1,37 @@
 """What DHIS2 has set up for the values: the data set, its data elements, org units and option combos, the user.
 
-Only what decides whether a value fits is kept, in the words of DHIS2's own metadata.
+Only what decides whether a value fits is kept, in the words of DHIS2's own metadata. Objects are asked for by
+``filter``, never by address: an identifier of a wrong shape in an address is 404 or 405, in a filter it is
+nothing found.
 """
 
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Annotated, Protocol
+from urllib.parse import urlencode
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.settings import Scheme
+
+MAXIMUM_QUERY = 6_500
+"""Characters of a query: with the server's own part of the address it stays below 7,000 (8,192 are too many)."""
+
+_IDENTIFIERS_A_CALL = 100
+_NEWEST = (2, 43)
+_VERSION = re.compile(r"(?:2\.)?(\d\d)(?!\d)")
+_BREAKS_A_LIST = re.compile(r"[,\[\]]")
+
+
+class ReadsDhis2(Protocol):
+    """The one thing that reading needs of a DHIS2 client."""
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        """Read something below the address of DHIS2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +67,8 @@ class DataElement(Identified):
     zero_is_significant: bool
     has_option_set: bool
     option_combos: tuple[OptionCombo, ...]
+    in_other_data_sets: bool = False
+    """Whether other data sets have it too. Up to 2.42 their open periods may count for it as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +128,23 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server. ``version`` is ``(2, 42)``; ``calendar`` ``iso8601`` nearly everywhere."""
+    """The server.
+
+    ``version`` is ``(2, 42)``, and that of the newest known where ``version_text`` cannot be understood: what it
+    alone does (refuse many values for one) is then expected, and nothing is held back for what only older ones
+    do (drop zeros). ``calendar`` is ``iso8601`` nearly everywhere; ``server_date`` is in the server's time zone.
+    """
 
     name: str
     version_text: str
     version: tuple[int, int]
     calendar: str
     server_date: datetime
+
+    @property
+    def is_known_version(self) -> bool:
+        """Whether the version was understood, rather than taken for the newest."""
+        return _parse_version(self.version_text) is not None
 
     @property
     def imports_by_group(self) -> bool:
@@ -118,3 +155,402 @@ class Server:
     def drops_zeros(self) -> bool:
         """Whether zeros of data elements whose zero is not significant vanish (up to 2.42)."""
         return self.version < (2, 43)
+
+
+def read_server(client: ReadsDhis2) -> Server:
+    """Read what the server is, and its date.
+
+    Raises
+    ------
+    Dhis2Error
+        It cannot be read, or is not what DHIS2 answers.
+    """
+    path = "/api/system/info"
+    info = _parsed(_SystemInfo, client.get(path), path)
+    return Server(
+        name=info.system_name or "DHIS2",
+        version_text=info.version,
+        version=_parse_version(info.version) or _NEWEST,
+        calendar=info.calendar,
+        server_date=info.server_date.replace(tzinfo=None),
+    )
+
+
+def read_user(client: ReadsDhis2) -> User:
+    """Read who is logged in.
+
+    Raises
+    ------
+    Dhis2Error
+        It cannot be read, or is not what DHIS2 answers.
+    """
+    path = "/api/me"
+    # The name stands in userCredentials up to 2.37.
+    fields = "id,username,userCredentials[username],authorities,organisationUnits[id,code,path]"
+    me = _parsed(_Me, client.get(path, {"fields": fields}), path)
+    return User(
+        id=me.id,
+        username=me.username or me.user_credentials.username or me.id,
+        authorities=frozenset(me.authorities),
+        org_units=tuple(org_unit.id for org_unit in me.organisation_units),
+    )
+
+
+def read_data_set(client: ReadsDhis2, identifier: str, scheme: Scheme) -> DataSet | None:
+    """Read a data set with all that belongs to it; ``None`` where there is none, or the user may not see it.
+
+    Raises
+    ------
+    Dhis2Error
+        It cannot be read, or is not what DHIS2 answers.
+    """
+    path = "/api/dataSets"
+    query = {
+        "filter": f"{_property(scheme)}:eq:{identifier}",
+        "fields": _DATA_SET_FIELDS,
+        "paging": "false",
+    }
+    found = (_data_set(answer) for answer in _parsed(_DataSetList, client.get(path, query), path).data_sets)
+    return next((data_set for data_set in found if data_set.is_called(identifier, scheme)), None)
+
+
+def find_org_units(client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme) -> tuple[OrgUnit, ...]:
+    """Find org units, in or out of data sets; those that there are not are left out.
+
+    Raises
+    ------
+    Dhis2Error
+        They cannot be read, or are not what DHIS2 answers.
+    """
+    path = "/api/organisationUnits"
+    return tuple(
+        org_unit
+        for query in _queries(identifiers, scheme, _ORG_UNIT_FIELDS)
+        for answer in _parsed(_OrgUnitList, client.get(path, query), path).organisation_units
+        for org_unit in [_org_unit(answer)]
+    )
+
+
+def find_data_elements(
+    client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
+) -> tuple[DataElement, ...]:
+    """Find data elements, in or out of data sets; those that there are not are left out.
+
+    Raises
+    ------
+    Dhis2Error
+        They cannot be read, or are not what DHIS2 answers.
+    """
+    path = "/api/dataElements"
+    combos = _Combos()
+    return tuple(
+        _data_element(answer, combos.of(answer.category_combo))
+        for query in _queries(identifiers, scheme, _DATA_ELEMENT_FIELDS)
+        for answer in _parsed(_DataElementList, client.get(path, query), path).data_elements
+    )
+
+
+def find_option_combos(
+    client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
+) -> tuple[OptionCombo, ...]:
+    """Find category option combos, whatever they are used for; those that there are not are left out.
+
+    Raises
+    ------
+    Dhis2Error
+        They cannot be read, or are not what DHIS2 answers.
+    """
+    path = "/api/categoryOptionCombos"
+    return tuple(
+        _option_combo(answer)
+        for query in _queries(identifiers, scheme, _OPTION_COMBO_FIELDS)
+        for answer in _parsed(_OptionComboList, client.get(path, query), path).category_option_combos
+    )
+
+
+def find_category_option(client: ReadsDhis2, identifier: str, scheme: Scheme) -> tuple[OptionCombo, ...]:
+    """Find the option combos of a category option, whose identifier is easily taken for theirs.
+
+    Returns
+    -------
+    tuple of OptionCombo
+        None where there is no such category option.
+
+    Raises
+    ------
+    Dhis2Error
+        They cannot be read, or are not what DHIS2 answers.
+    """
+    path = "/api/categoryOptions"
+    query = {
+        "filter": f"{_property(scheme)}:eq:{identifier}",
+        "fields": f"id,code,name,categoryOptionCombos[{_OPTION_COMBO_FIELDS}]",
+        "paging": "false",
+    }
+    found = _parsed(_CategoryOptionList, client.get(path, query), path).category_options
+    return tuple(_option_combo(combo) for option in found for combo in option.category_option_combos)
+
+
+def _parse_version(text: str) -> tuple[int, int] | None:
+    """Read ``2.42.5.2``, ``2.43-SNAPSHOT`` or ``43.1``; all are 2.something."""
+    match = _VERSION.match(text.strip())
+    return (2, int(match[1])) if match else None
+
+
+# Addresses
+
+_ORG_UNIT_FIELDS = "id,code,name,path,openingDate,closedDate"
+_OPTION_COMBO_FIELDS = "id,code,name,categoryCombo[id]"
+_CATEGORY_COMBO_FIELDS = "categoryCombo[id,categoryOptionCombos[id,code,name]]"
+_DATA_ELEMENT_FIELDS = (
+    "id,code,name,valueType,aggregationType,zeroIsSignificant,optionSet[id],dataSetElements[dataSet[id]],"
+    f"{_CATEGORY_COMBO_FIELDS}"
+)
+_DATA_SET_FIELDS = (
+    "id,code,name,periodType,expiryDays,openFuturePeriods,"
+    "dataInputPeriods[period[id],openingDate,closingDate],workflow[id],access[data[write]],"
+    f"{_CATEGORY_COMBO_FIELDS},dataSetElements[{_CATEGORY_COMBO_FIELDS},dataElement[{_DATA_ELEMENT_FIELDS}]],"
+    f"organisationUnits[{_ORG_UNIT_FIELDS}]"
+)
+
+
+def _property(scheme: Scheme) -> str:
+    return "id" if scheme is Scheme.UID else "code"
+
+
+def _queries(identifiers: Collection[str], scheme: Scheme, fields: str) -> Iterator[dict[str, str]]:
+    """Give the queries that together ask for all identifiers, each short enough for an address."""
+
+    def query(condition: str) -> dict[str, str]:
+        return {"filter": f"{_property(scheme)}:{condition}", "fields": fields, "paging": "false"}
+
+    listed: list[str] = []
+    for identifier in dict.fromkeys(identifiers):
+        # A list cannot say a comma or a bracket.
+        if _BREAKS_A_LIST.search(identifier):
+            yield query(f"eq:{identifier}")
+            continue
+        longer = query(f"in:[{','.join([*listed, identifier])}]")
+        if listed and (len(listed) == _IDENTIFIERS_A_CALL or len(urlencode(longer)) > MAXIMUM_QUERY):
+            yield query(f"in:[{','.join(listed)}]")
+            listed = []
+        listed.append(identifier)
+    if listed:
+        yield query(f"in:[{','.join(listed)}]")
+
+
+# Answers
+
+
+def _day(value: object) -> object:
+    """Take the day of an instant, and nothing for a text that is none: then no date limits anything."""
+    try:
+        return date.fromisoformat(str(value)[:10]) if value is not None else None
+    except ValueError:
+        return None
+
+
+type _Day = Annotated[date | None, BeforeValidator(_day)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
+
+
+class _SystemInfo(_Answer):
+    version: str = "unknown"
+    system_name: str | None = None
+    calendar: str = "iso8601"
+    server_date: datetime
+
+
+class _Reference(_Answer):
+    id: str
+
+
+class _Credentials(_Answer):
+    username: str | None = None
+
+
+class _Me(_Answer):
+    id: str
+    username: str | None = None
+    user_credentials: _Credentials = _Credentials()
+    authorities: tuple[str, ...] = ()
+    organisation_units: tuple[_Reference, ...] = ()
+
+
+class _Named(_Answer):
+    id: str
+    code: str | None = None
+    name: str = ""
+
+
+class _OptionCombo(_Named):
+    category_combo: _Reference | None = None
+
+
+class _CategoryCombo(_Answer):
+    id: str
+    category_option_combos: tuple[_Named, ...] = ()
+
+
+class _CategoryOption(_Named):
+    category_option_combos: tuple[_OptionCombo, ...] = ()
+
+
+class _Membership(_Answer):
+    data_set: _Reference | None = None
+
+
+class _DataElement(_Named):
+    value_type: str
+    aggregation_type: str = "NONE"
+    zero_is_significant: bool = False
+    option_set: _Reference | None = None
+    category_combo: _CategoryCombo | None = None
+    data_set_elements: tuple[_Membership, ...] = ()
+
+
+class _DataSetElement(_Answer):
+    category_combo: _CategoryCombo | None = None
+    data_element: _DataElement
+
+
+class _OrgUnit(_Named):
+    path: str = ""
+    opening_date: _Day = None
+    closed_date: _Day = None
+
+
+class _InputPeriod(_Answer):
+    period: _Reference
+    opening_date: _Day = None
+    closing_date: _Day = None
+
+
+class _DataAccess(_Answer):
+    write: bool | None = None
+
+
+class _Access(_Answer):
+    data: _DataAccess = _DataAccess()
+
+
+class _DataSet(_Named):
+    period_type: str
+    open_future_periods: int = 0
+    expiry_days: float = 0
+    data_input_periods: tuple[_InputPeriod, ...] = ()
+    workflow: _Reference | None = None
+    access: _Access = _Access()
+    category_combo: _CategoryCombo | None = None
+    data_set_elements: tuple[_DataSetElement, ...] = ()
+    organisation_units: tuple[_OrgUnit, ...] = ()
+
+
+# The lists are insisted upon: what answers without them is not DHIS2's list.
+
+
+class _DataSetList(_Answer):
+    data_sets: tuple[_DataSet, ...]
+
+
+class _OrgUnitList(_Answer):
+    organisation_units: tuple[_OrgUnit, ...]
+
+
+class _DataElementList(_Answer):
+    data_elements: tuple[_DataElement, ...]
+
+
+class _OptionComboList(_Answer):
+    category_option_combos: tuple[_OptionCombo, ...]
+
+
+class _CategoryOptionList(_Answer):
+    category_options: tuple[_CategoryOption, ...]
+
+
+def _parsed[Model: _Answer](model: type[Model], answer: object, path: str) -> Model:
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "the answer"
+    # Outside the except clause: what pydantic says shows the whole answer.
+    raise Dhis2Error(
+        f"DHIS2 answered {path} in a way that is not understood: {place} is not what it should be "
+        f"({fault['msg']}). Check URL, and that no proxy changes what DHIS2 answers."
+    )
+
+
+class _Combos:
+    """The option combos of each category combo, kept once however many data elements have it."""
+
+    def __init__(self) -> None:
+        self._by_category_combo: dict[str, tuple[OptionCombo, ...]] = {}
+
+    def of(self, combo: _CategoryCombo | None) -> tuple[OptionCombo, ...]:
+        if combo is None:
+            return ()
+        if combo.id not in self._by_category_combo:
+            self._by_category_combo[combo.id] = tuple(
+                OptionCombo(option.id, option.code, option.name, combo.id)
+                for option in combo.category_option_combos
+            )
+        return self._by_category_combo[combo.id]
+
+
+def _option_combo(answer: _OptionCombo) -> OptionCombo:
+    category_combo = answer.category_combo.id if answer.category_combo else ""
+    return OptionCombo(answer.id, answer.code, answer.name, category_combo)
+
+
+def _org_unit(answer: _OrgUnit) -> OrgUnit:
+    return OrgUnit(answer.id, answer.code, answer.name, answer.path, answer.opening_date, answer.closed_date)
+
+
+def _data_element(
+    answer: _DataElement, option_combos: tuple[OptionCombo, ...], data_set_id: str = ""
+) -> DataElement:
+    data_sets = {membership.data_set.id for membership in answer.data_set_elements if membership.data_set}
+    return DataElement(
+        id=answer.id,
+        code=answer.code,
+        name=answer.name,
+        value_type=answer.value_type,
+        aggregation_type=answer.aggregation_type,
+        zero_is_significant=answer.zero_is_significant,
+        has_option_set=answer.option_set is not None,
+        option_combos=option_combos,
+        in_other_data_sets=bool(data_sets - {data_set_id}),
+    )
+
+
+def _data_set(answer: _DataSet) -> DataSet:
+    combos = _Combos()
+    return DataSet(
+        id=answer.id,
+        code=answer.code,
+        name=answer.name,
+        period_type=answer.period_type,
+        open_future_periods=answer.open_future_periods,
+        expiry_days=answer.expiry_days,
+        input_periods=tuple(
+            InputPeriod(period.period.id, period.opening_date, period.closing_date)
+            for period in answer.data_input_periods
+        ),
+        has_approval=answer.workflow is not None,
+        may_write=answer.access.data.write,
+        option_combos=combos.of(answer.category_combo),
+        data_elements=tuple(
+            _data_element(
+                entry.data_element,
+                combos.of(entry.category_combo or entry.data_element.category_combo),
+                answer.id,
+            )
+            for entry in answer.data_set_elements
+        ),
+        org_units=tuple(map(_org_unit, answer.organisation_units)),
+    )
