@@ -210,7 +210,7 @@ class Mapper:
         item = JOINED_BY.join(dict.fromkeys(pair.item.name for pair in history.pairs))
         for row, basis in self.rows:
             quantity = values[basis].values.get(row.metric)
-            identifier = _identifier(self.settings, row, history.item_group)
+            identifier = identifier_of(self.settings, row, history.item_group)
             if quantity is None or identifier is None:
                 continue
             data_element, category, attribute = identifier
@@ -237,7 +237,7 @@ def contested(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifie
     claims: dict[Identifier, list[Claim]] = defaultdict(list)
     for group in groups:
         for row in settings.active_rows:
-            identifier = _identifier(settings, row, group)
+            identifier = identifier_of(settings, row, group)
             if identifier is not None:
                 claims[identifier].append(Claim(group, row.metric))
     return {identifier: tuple(several) for identifier, several in claims.items() if len(several) > 1}
@@ -269,7 +269,7 @@ def without_conflicts(
     return [value for value in values if value.identifier not in refused], conflicts
 
 
-def _identifier(settings: Settings, row: DataElementRow, group: ItemGroup) -> Identifier | None:
+def identifier_of(settings: Settings, row: DataElementRow, group: ItemGroup) -> Identifier | None:
     """Give what a metric of a group is sent by; ``None`` where the item has no identifier for it."""
     if settings.setup is not Setup.DATA_ELEMENT_PER_ITEM:
         data_element = group.reference

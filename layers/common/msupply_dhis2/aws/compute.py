@@ -124,7 +124,7 @@ def _log_command(environment: ComputeEnvironment, result: ComputeResult) -> str 
 
 
 def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
-    fields = result.model_dump(mode="json", exclude={"message", "left_out", "warnings"})
+    fields = result.model_dump(mode="json", exclude={"message", "left_out", "warnings", "mapped"})
     logger.info(result.message, **fields)
     for what, sentences in (("left out", result.left_out), ("to note", result.warnings)):
         for start in range(0, len(sentences), LINES_IN_ONE_ENTRY):
