@@ -1,0 +1,500 @@
+"""Sending values so that all that can get in do, and finding those that cannot.
+
+Up to 2.42 DHIS2 refuses rows one by one. From 2.43 one wrong value refuses every value of the call: the guilty
+ones are found from what the answer names, else by halving, and the others are sent again. Where a call is too
+large or fails, it is halved too. All of it is bounded; what is left when time or patience is over waits.
+"""
+
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from msupply_dhis2.dhis2.answer import Extent, PushOutcome, Reason, read_answer
+from msupply_dhis2.dhis2.client import Answer
+from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE, HELD_BACK, NOT_FOUND_WHICH
+from msupply_dhis2.dhis2.pace import Pace
+from msupply_dhis2.dhis2.request import UIDS, DataValueRow, Schemes, request_body, request_parameters
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    Dhis2FaultError,
+    Dhis2SlowError,
+    Dhis2TooLargeError,
+    Dhis2TransientError,
+)
+
+LONGEST_CALL = 240.0
+"""Seconds that an answer is waited for: servers of 5 values a second exist."""
+
+_LEAST_SECONDS = 10.0
+"""With less time left no call is begun: it would be cut off, and nobody would learn what became of it."""
+
+_SEARCH_CALLS = 100
+"""How many more calls a batch may cost because of refused values."""
+
+_FAULTS_IN_A_ROW = 8
+"""After so many failures of the server (500) without a success in between the fault is not in the values."""
+
+_FOR_ALL = frozenset(
+    {
+        "E7600",
+        "E7601",
+        "E7602",
+        "E8002",
+        "E8003",
+        "E8004",
+        "E8005",
+        "E8008",
+        "E8009",
+        "E8010",
+        "E8126",
+        "E8127",
+    }
+)
+"""Codes about the data set or the call as a whole: no part of it would fare better."""
+
+_PERIOD_INVALID = "E7611"
+"""Up to 2.42 also what one of two calls gets that use a new period for the first time at the same moment."""
+
+_FIELD_OF_UNKNOWN = {
+    "E8103": "data_element",
+    "E8104": "data_element",
+    "E8106": "org_unit",
+    "E8107": "org_unit",
+    "E8108": "category_option_combo",
+    "E8109": "category_option_combo",
+    "E8110": "attribute_option_combo",
+    "E8111": "attribute_option_combo",
+}
+_FIELD_OF_GROUP = {
+    "E8011": "org_unit",
+    "E8020": "data_element",
+    "E8021": "period",
+    "E8022": "org_unit",
+    "E8023": "attribute_option_combo",
+    "E8024": "category_option_combo",
+    "E8030": "period",
+    "E8031": "org_unit",
+}
+"""What a whole group is refused for, from 2.43; the others may be about any field."""
+
+_FIELDS = ("data_element", "org_unit", "period", "category_option_combo", "attribute_option_combo")
+_MAY_BE_LEFT_OUT = {"E8023": "attribute_option_combo", "E8024": "category_option_combo"}
+"""What is missing in a row where the answer names only the default combo, which nobody sent."""
+
+_WORD = re.compile(r"\w+")
+
+
+class PostsDataValues(Protocol):
+    """The one thing that sending needs of a DHIS2 client."""
+
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        """Post a data value set and give the server's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """A call of which DHIS2 does not account for all values.
+
+    Attributes
+    ----------
+    places
+        The values that were not refused.
+    unchanged, unaccounted, deleted
+        The call's counts, as in ``PushOutcome``.
+    unplaced
+        Reasons that the server gave without saying for which value.
+    """
+
+    places: tuple[int, ...]
+    unchanged: int
+    unaccounted: int
+    deleted: int
+    unplaced: tuple[Reason, ...]
+
+
+@dataclass(slots=True)
+class Sent:
+    """What became of the values, by their places.
+
+    Attributes
+    ----------
+    landed
+        The places of the values that are in DHIS2 now.
+    unchanged
+        How many of these DHIS2 says were there before.
+    rejected
+        The reasons, by place.
+    unclear
+        Calls of which DHIS2 does not account for all values.
+    waiting, failure
+        The places that have no fate yet, and why.
+    refused_all
+        Why DHIS2 does not take calls like these at all; the values that it was about are among the rejected.
+    answered
+        Whether DHIS2 judged any value.
+    """
+
+    landed: list[int] = field(default_factory=list)
+    unchanged: int = 0
+    rejected: dict[int, tuple[Reason, ...]] = field(default_factory=dict)
+    unclear: list[Unclear] = field(default_factory=list)
+    waiting: frozenset[int] = frozenset()
+    failure: Dhis2AuthenticationError | Dhis2TransientError | None = None
+    refused_all: Dhis2Error | None = None
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How calls are made for one batch.
+
+    Attributes
+    ----------
+    data_set_id, schemes
+        What every call names.
+    maximum_values
+        "No. of items per payload".
+    seconds_left
+        How much time there is.
+    pause
+        Waits for so many seconds.
+    """
+
+    client: PostsDataValues
+    pace: Pace
+    data_set_id: str
+    schemes: Schemes
+    maximum_values: int
+    seconds_left: Callable[[], float]
+    pause: Callable[[float], None] = time.sleep
+
+    @property
+    def values(self) -> int:
+        """How many values a call may hold now."""
+        return self.pace.values(self.maximum_values)
+
+    def with_uids(self, data_set_id: str) -> "Calls":
+        """Give the same calls for rows whose identifiers are UIDs."""
+        return replace(self, data_set_id=data_set_id, schemes=UIDS)
+
+    def is_time_left(self) -> bool:
+        """Whether a call can be begun."""
+        return self.seconds_left() > _LEAST_SECONDS
+
+    def post(self, rows: Sequence[DataValueRow]) -> Answer:
+        """Make one call.
+
+        Raises
+        ------
+        Dhis2Error
+            As the client does.
+        """
+        answer = self.client.post_data_values(
+            request_body(self.data_set_id, rows, self.schemes),
+            request_parameters(self.schemes),
+            read_timeout=max(min(LONGEST_CALL, self.seconds_left() - _LEAST_SECONDS / 2), 1.0),
+        )
+        self.pace.took(len(rows), answer.seconds)
+        return answer
+
+
+def send(
+    rows: Mapping[int, DataValueRow],
+    calls: Calls,
+    *,
+    opened_periods: set[str] | None = None,
+    try_again: bool = True,
+) -> Sent:
+    """Send rows, given by their places in the batch.
+
+    Parameters
+    ----------
+    opened_periods
+        The periods that were used already; those that are used now are added. A period that is not among them
+        begins with a call of one value, because two calls that use a new period at the same moment get in
+        each other's way (up to 2.42). ``None`` where the server has no such fault.
+    try_again
+        Whether a call may be repeated at once. A zero that removes what stands in its cell may not be: sent
+        twice, DHIS2 would store it after all.
+    """
+    return _Sending(rows, calls, opened_periods, try_again=try_again).run()
+
+
+type _Places = tuple[int, ...]
+
+
+class _Sending:
+    """The work of :func:`send`: calls that wait to be made, and what became of those that were."""
+
+    def __init__(
+        self,
+        rows: Mapping[int, DataValueRow],
+        calls: Calls,
+        opened_periods: set[str] | None,
+        *,
+        try_again: bool,
+    ) -> None:
+        self._rows = rows
+        self._calls = calls
+        self._opened_periods = opened_periods
+        self._try_again = try_again
+        self._sent = Sent()
+        self._pending: deque[_Places] = deque(self._first_calls())
+        self._repeated: set[_Places] = set()
+        self._retried: set[int] = set()
+        self._searches = 0
+        self._faults_in_a_row = 0
+        self._suspects: list[int] = []
+        """Values with which a call fails although they are alone in it."""
+
+    def run(self) -> Sent:
+        """Make the calls until every value has a fate, or what is left has to wait."""
+        while self._pending and self._sent.failure is None:
+            places = self._pending.popleft()
+            if len(places) > self._calls.values:
+                self._pending.extendleft(reversed(_pieces(places, self._calls.values)))
+                continue
+            if not self._calls.is_time_left():
+                self._wait(places, Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
+                continue
+            self._make_call(places)
+        self._judge_suspects()
+        self._sent.waiting |= {place for places in self._pending for place in places}
+        return self._sent
+
+    def _first_calls(self) -> list[_Places]:
+        places = list(self._rows)
+        openers = []
+        if self._opened_periods is not None:
+            for place in places:
+                period = self._rows[place].period
+                if period not in self._opened_periods:
+                    self._opened_periods.add(period)
+                    openers.append(place)
+        rest = tuple(place for place in places if place not in set(openers))
+        return [*((place,) for place in openers), *([rest] if rest else [])]
+
+    def _make_call(self, places: _Places) -> None:
+        try:
+            answer = self._calls.post([self._rows[place] for place in places])
+        except Dhis2TooLargeError:
+            self._calls.pace.too_large(len(places))
+            if len(places) > 1:
+                self._pending.extendleft(reversed(_halves(places)))
+            else:
+                self._reject(places, Reason(FAILS_ALONE, "this value alone is too large for a call"))
+        except Dhis2SlowError as error:
+            # The import may still be running: the same values at once would get in its way.
+            self._calls.pace.too_slow(len(places))
+            self._wait(places, error)
+        except Dhis2FaultError as error:
+            self._meet_fault(places, error)
+        except (Dhis2AuthenticationError, Dhis2TransientError) as error:
+            self._wait(places, error)
+        except Dhis2Error as error:
+            self._refuse_all(places, error)
+        else:
+            self._faults_in_a_row = 0
+            self._read(places, answer)
+
+    def _read(self, places: _Places, answer: Answer) -> None:
+        try:
+            outcome = read_answer(answer, len(places))
+        except Dhis2TransientError as error:
+            # The import broke off, as it does when two of them get in each other's way.
+            if self._may_repeat(places):
+                self._repeat(places)
+            else:
+                self._wait(places, error)
+        except Dhis2Error as error:
+            self._refuse_all(places, error)
+        else:
+            self._sent.answered = True
+            self._judge(places, outcome)
+
+    # Failures of the server
+
+    def _may_repeat(self, places: _Places) -> bool:
+        return self._try_again and places not in self._repeated
+
+    def _repeat(self, places: _Places) -> None:
+        self._repeated.add(places)
+        # Not at once, and not when the other one does: 0.2 to 1 second.
+        self._calls.pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret
+        self._pending.appendleft(places)
+
+    def _meet_fault(self, places: _Places, error: Dhis2FaultError) -> None:
+        """Try again, then look for the value at fault by halving; unless the server fails at everything."""
+        self._faults_in_a_row += 1
+        if self._faults_in_a_row >= _FAULTS_IN_A_ROW or not self._try_again:
+            self._wait(places, error)
+        elif self._may_repeat(places):
+            self._repeat(places)
+        elif len(places) > 1:
+            self._pending.extendleft(reversed(_halves(places)))
+        else:
+            self._suspects.extend(places)
+
+    def _judge_suspects(self) -> None:
+        """Reject what fails alone, if the server works otherwise; if not, it is the server that fails."""
+        if self._suspects and self._sent.answered and self._sent.failure is None:
+            text = "DHIS2 fails (status 500) whenever this value is sent, and does not when it is not"
+            self._reject(self._suspects, Reason(FAILS_ALONE, text))
+        elif self._suspects:
+            self._wait(tuple(self._suspects), self._sent.failure or Dhis2FaultError(_FAILS_AT_ALL))
+
+    def _wait(self, places: Iterable[int], error: Dhis2AuthenticationError | Dhis2TransientError) -> None:
+        self._sent.waiting |= frozenset(places)
+        self._sent.failure = error
+
+    def _refuse_all(self, places: _Places, error: Dhis2Error) -> None:
+        """Reject what was not sent yet, too: the same address and login would be refused again."""
+        reason = Reason(CALL_REFUSED, str(error), Extent.REQUEST)
+        self._reject([*places, *(place for waiting in self._pending for place in waiting)], reason)
+        self._pending.clear()
+        self._sent.refused_all = error
+
+    # Refused values
+
+    def _judge(self, places: _Places, outcome: PushOutcome) -> None:
+        """Take what the answer says of each value, and send again what was refused on account of others."""
+        certain: dict[int, tuple[Reason, ...]] = {}
+        doubtful: dict[int, tuple[Reason, ...]] = {}
+        again = []
+        for rejection in outcome.rejected:
+            place, reasons = places[rejection.index], rejection.reasons
+            if any(reason.extent is not Extent.VALUE for reason in reasons):
+                doubtful[place] = reasons
+            elif self._may_be_a_race(place, reasons):
+                again.append(place)
+            else:
+                certain[place] = reasons
+        if doubtful:
+            self._search(certain, doubtful)
+        else:
+            self._sent.rejected |= certain
+        if again:
+            self._retried.update(again)
+            self._pending.appendleft(tuple(again))
+        refused = certain.keys() | doubtful.keys() | set(again)
+        self._keep_counts(tuple(place for place in places if place not in refused), outcome)
+
+    def _may_be_a_race(self, place: int, reasons: Sequence[Reason]) -> bool:
+        return (
+            self._try_again
+            and place not in self._retried
+            and all(reason.code == _PERIOD_INVALID for reason in reasons)
+        )
+
+    def _keep_counts(self, accepted: _Places, outcome: PushOutcome) -> None:
+        if outcome.unaccounted or outcome.deleted:
+            unclear = Unclear(
+                accepted, outcome.unchanged, outcome.unaccounted, outcome.deleted, outcome.unplaced
+            )
+            self._sent.unclear.append(unclear)
+        else:
+            self._sent.landed += accepted
+            self._sent.unchanged += outcome.unchanged
+
+    def _search(
+        self, certain: dict[int, tuple[Reason, ...]], doubtful: dict[int, tuple[Reason, ...]]
+    ) -> None:
+        """Find who is guilty of what refused them all, and send the others again."""
+        everybody = certain | doubtful
+        reasons = next(iter(doubtful.values()))
+        guilty = self._guilty(certain, doubtful)
+        if any(reason.code in _FOR_ALL for reason in reasons) or len(everybody) == 1:
+            self._sent.rejected |= everybody
+            return
+        self._searches += 1
+        if self._searches > _SEARCH_CALLS:
+            said = "; ".join(dict.fromkeys(reason.text for reason in reasons))
+            text = f"it was not found out in {_SEARCH_CALLS} calls which value DHIS2 refuses: {said}"
+            self._reject(everybody, Reason(NOT_FOUND_WHICH, text))
+            return
+        self._sent.rejected |= guilty
+        others = tuple(place for place in everybody if place not in guilty)
+        if guilty:
+            if others:
+                self._pending.appendleft(others)
+        else:
+            self._pending.extendleft(reversed(self._parts(others, reasons)))
+
+    def _guilty(
+        self, certain: Mapping[int, tuple[Reason, ...]], doubtful: Mapping[int, tuple[Reason, ...]]
+    ) -> dict[int, tuple[Reason, ...]]:
+        """Give the values that the answer names, and those that share with them what is wrong."""
+        guilty = dict(certain)
+        for place, reasons in certain.items():
+            for reason in reasons:
+                name = _FIELD_OF_UNKNOWN.get(reason.code)
+                for other in doubtful if name else ():
+                    if getattr(self._rows[other], str(name)) == getattr(self._rows[place], str(name)):
+                        guilty[other] = (reason,)
+        for reason in dict.fromkeys(reason for reasons in doubtful.values() for reason in reasons):
+            if reason.code == HELD_BACK or reason.extent is not Extent.GROUP:
+                continue
+            for place in self._named(reason, [place for place, why in doubtful.items() if reason in why]):
+                guilty[place] = (*guilty.get(place, ()), replace(reason, extent=Extent.VALUE))
+        return guilty
+
+    def _named(self, reason: Reason, places: Sequence[int]) -> Sequence[int]:
+        """Give those values of which the reason names every field that it names a value of."""
+        words = set(_WORD.findall(reason.text))
+        at_fault = _FIELD_OF_GROUP.get(reason.code)
+        named = [
+            name for name in _FIELDS if any(getattr(self._rows[place], name) in words for place in places)
+        ]
+        left_out = _MAY_BE_LEFT_OUT.get(reason.code)
+        if left_out is not None and left_out not in named:
+            # It names the default combo, which nobody sent: the rows that have none.
+            places = [place for place in places if getattr(self._rows[place], left_out) is None]
+        elif at_fault is not None and at_fault not in named:
+            return []
+        found = [
+            place for place in places if all(getattr(self._rows[place], name) in words for name in named)
+        ]
+        # What all have in common, the period say, tells nothing where it is not known what is at fault.
+        return found if at_fault is not None or len(found) < len(places) else []
+
+    def _parts(self, places: _Places, reasons: Sequence[Reason]) -> list[_Places]:
+        """Halve along the field that is at fault, where the code says which: the guilty ones share its value."""
+        at_fault = [name for reason in reasons if (name := _FIELD_OF_GROUP.get(reason.code))]
+        for name in (*at_fault, *_FIELDS):
+            values = list(dict.fromkeys(getattr(self._rows[place], name) for place in places))
+            if len(values) > 1:
+                first = set(values[: len(values) // 2])
+                return [
+                    tuple(place for place in places if getattr(self._rows[place], name) in first),
+                    tuple(place for place in places if getattr(self._rows[place], name) not in first),
+                ]
+        return _halves(places)
+
+    def _reject(self, places: Iterable[int], reason: Reason) -> None:
+        self._sent.rejected |= dict.fromkeys(places, (reason,))
+
+
+def _pieces(places: _Places, size: int) -> list[_Places]:
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def _halves(places: _Places) -> list[_Places]:
+    middle = len(places) // 2
+    return [places[:middle], places[middle:]]
+
+
+_TIME_IS_UP = (
+    "DHIS2 is too slow for all values of the batch in one invocation: the others follow with the next one."
+)
+_FAILS_AT_ALL = "DHIS2 fails (status 500) whatever is sent. If it goes on, read DHIS2's server log."

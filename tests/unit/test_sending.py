@@ -1,0 +1,338 @@
+"""Sending: whatever is wrong in a batch, all that can get in does, and the rest is named."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from local.dhis2 import stock_metadata
+from msupply_dhis2.dhis2.client import Answer
+from msupply_dhis2.dhis2.pace import Pace
+from msupply_dhis2.dhis2.request import DataValueRow, Schemes
+from msupply_dhis2.dhis2.sending import Calls, Sent, send
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    Dhis2FaultError,
+    Dhis2SlowError,
+    Dhis2TooLargeError,
+    Dhis2TransientError,
+)
+from msupply_dhis2.settings import Scheme
+from tests.support.direct import DirectClient
+
+NOW = date(2026, 2, 10)
+ORG_UNITS = [(f"OU_{number}", f"Clinic {number}") for number in range(12)]
+ITEMS = [(f"item{number}", f"Item {number}") for number in range(10)]
+VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
+CODES = Schemes(Scheme.CODE, Scheme.CODE, Scheme.CODE, Scheme.CODE)
+
+
+def client_of(version: str) -> DirectClient:
+    metadata = stock_metadata(ORG_UNITS, ITEMS, ["stock_on_hand"])
+    unassigned = metadata.org_unit.by_scheme("CODE", "OU_11")
+    assert unassigned is not None
+    data_sets = tuple(
+        data_set.model_copy(
+            update={"org_unit_ids": tuple(uid for uid in data_set.org_unit_ids if uid != unassigned.id)}
+        )
+        for data_set in metadata.data_sets
+    )
+    return DirectClient(metadata.model_copy(update={"data_sets": data_sets}), version, NOW)
+
+
+def row(item: str, org_unit: str, value: str = "12", period: str = "202601") -> DataValueRow:
+    return DataValueRow(f"SOH_{item}", period, org_unit, None, None, value)
+
+
+def sent(  # noqa: PLR0913 - each has its default
+    client: object,
+    rows: Mapping[int, DataValueRow],
+    *,
+    schemes: Schemes = CODES,
+    data_set: str = "STOCK_PER_ITEM",
+    pace: Pace | None = None,
+    values: int = 1000,
+    seconds: float = 300,
+    try_again: bool = True,
+    opened: set[str] | None = None,
+) -> Sent:
+    calls = Calls(
+        client,  # type: ignore[arg-type]  # scripted clients have no more than the one method
+        pace or Pace(),
+        data_set,
+        schemes,
+        values,
+        lambda: seconds,
+        pause=lambda _: None,
+    )
+    return send(rows, calls, try_again=try_again, opened_periods=opened)
+
+
+def whole_batch(**wrong: DataValueRow) -> dict[int, DataValueRow]:
+    """Give 100 good rows; ``wrong`` replaces those at its places (``at_7``)."""
+    good = [row(item, org_unit) for item, _ in ITEMS for org_unit, _ in ORG_UNITS[:10]]
+    # The keys of the wrong ones are none of the good ones': DHIS2 takes one value for each.
+    return dict(enumerate(good)) | {int(place[3:]): bad for place, bad in wrong.items()}
+
+
+def places_with_fate(result: Sent) -> list[int]:
+    unclear = [place for call in result.unclear for place in call.places]
+    return sorted([*result.landed, *result.rejected, *unclear, *result.waiting])
+
+
+WRONG = {
+    "an unknown data element": row("nothing", "OU_1"),
+    "an unknown org unit": row("item1", "OU_nowhere"),
+    "an org unit without the data set": row("item1", "OU_11"),
+    "a period of another type": row("item1", "OU_1", period="20260105"),
+    "a period to come": row("item1", "OU_1", period="202612"),
+    "no number": row("item1", "OU_10", value="many"),
+    "an option combo that there is not": row("item1", "OU_1")._replace(category_option_combo="NOPE"),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("what", WRONG)
+def test_one_wrong_value_costs_one_value(version: str, what: str) -> None:
+    client = client_of(version)
+    result = sent(client, whole_batch(at_57=WRONG[what]))
+    assert list(result.rejected) == [57]
+    assert sorted(result.landed) == [place for place in range(100) if place != 57]
+    assert len(client.dhis2.values) == 99
+    assert len(client.pushes) <= (12 if version == "2.43" else 1)
+
+
+@pytest.mark.parametrize("what", ["an org unit without the data set", "a period to come"])
+def test_what_the_answer_names_is_found_at_once_where_uids_are_sent(what: str) -> None:
+    client = client_of("2.43")
+    rows = {place: with_uids(client, value) for place, value in whole_batch(at_57=WRONG[what]).items()}
+    data_set = client.dhis2.metadata.data_set.by_scheme("CODE", "STOCK_PER_ITEM")
+    assert data_set is not None
+    result = sent(client, rows, schemes=Schemes(), data_set=data_set.id)
+    assert list(result.rejected) == [57]
+    assert client.pushes == [100, 99]
+
+
+def with_uids(client: DirectClient, value: DataValueRow) -> DataValueRow:
+    metadata = client.dhis2.metadata
+    element = metadata.data_element.by_scheme("CODE", value.data_element)
+    org_unit = metadata.org_unit.by_scheme("CODE", value.org_unit)
+    assert element is not None
+    assert org_unit is not None
+    return value._replace(data_element=element.id, org_unit=org_unit.id)
+
+
+rows_of_any_kind = st.dictionaries(st.integers(0, 119), st.sampled_from(sorted(WRONG)), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(wrong=rows_of_any_kind, version=st.sampled_from(VERSIONS), per_call=st.integers(7, 200))
+def test_all_that_can_get_in_does_and_every_other_value_is_rejected(
+    wrong: dict[int, str], version: str, per_call: int
+) -> None:
+    good = [row(item, org_unit) for item, _ in ITEMS for org_unit, _ in ORG_UNITS[:11]]
+    rows = dict(enumerate(good)) | {
+        # A key of its own for each, or one of the two would be a duplicate.
+        place: WRONG[what]._replace(data_element=f"SOH_item{place % 10}")
+        if "data element" not in what
+        else WRONG[what]
+        for place, what in wrong.items()
+        if place < len(good)
+    }
+    # Wrong rows that share a key are one row to DHIS2: keep one of them.
+    unique = {value[:5]: place for place, value in rows.items()}
+    rows = {place: rows[place] for place in sorted(unique.values())}
+    client = client_of(version)
+    result = sent(client, rows, values=per_call)
+    expected = {place for place in rows if rows[place] not in good}
+    assert set(result.rejected) == expected
+    assert places_with_fate(result) == sorted(rows)
+    assert len(client.dhis2.values) == len(rows) - len(expected)
+    assert all(size <= per_call for size in client.pushes)
+
+
+class Scripted:
+    """Answers as told, call by call; the rest of its calls succeed."""
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.script = list(answers)
+        self.calls: list[tuple[int, ...]] = []
+
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        del params
+        assert read_timeout is not None
+        rows = body["dataValues"]
+        assert isinstance(rows, list)
+        values = tuple(int(value["value"]) for value in rows)
+        self.calls.append(values)
+        if self.script and (error := self.script.pop(0)) is not None:
+            raise error
+        self.fail_at(values)
+        return success(len(values))
+
+    def fail_at(self, values: Sequence[int]) -> None:
+        """Raise for certain values."""
+
+
+def success(values: int) -> Answer:
+    counts = {"imported": values, "updated": 0, "ignored": 0, "deleted": 0}
+    body = {"status": "SUCCESS", "description": "done", "importCount": counts, "conflicts": []}
+    return Answer(200, {}, body, seconds=0.1, bytes_sent=0)
+
+
+def numbered(count: int) -> dict[int, DataValueRow]:
+    return {place: row(f"item{place}", "OU_1", str(place)) for place in range(count)}
+
+
+class Poisoned(Scripted):
+    """Fails at every call that holds the value 13."""
+
+    def fail_at(self, values: Sequence[int]) -> None:
+        if 13 in values:
+            raise Dhis2FaultError("status 500")
+
+
+def test_a_value_at_which_the_server_fails_is_found_and_the_others_are_stored() -> None:
+    client = Poisoned()
+    result = sent(client, numbered(40))
+    assert list(result.rejected) == [13]
+    assert result.rejected[13][0].code == "too_large_alone"
+    assert sorted(result.landed) == [place for place in range(40) if place != 13]
+    assert result.failure is None
+
+
+def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_rejected() -> None:
+    client = Scripted(*(Dhis2FaultError("status 500") for _ in range(100)))
+    result = sent(client, numbered(40))
+    assert result.rejected == {}
+    assert len(result.waiting) == 40
+    assert isinstance(result.failure, Dhis2FaultError)
+    assert len(client.calls) <= 8
+
+
+def test_a_failure_that_passes_costs_one_more_call() -> None:
+    client = Scripted(Dhis2FaultError("status 500"))
+    result = sent(client, numbered(40))
+    assert len(result.landed) == 40
+    assert len(client.calls) == 2
+
+
+def test_a_call_that_is_too_large_is_halved_until_it_fits_and_the_limit_is_remembered() -> None:
+    class Narrow(Scripted):
+        def fail_at(self, values: Sequence[int]) -> None:
+            if len(values) > 15:
+                raise Dhis2TooLargeError("status 413")
+
+    client, pace = Narrow(), Pace()
+    result = sent(client, numbered(40), pace=pace)
+    assert len(result.landed) == 40
+    assert [len(call) for call in client.calls] == [40, 20, 10, 10, 10, 10]
+    assert pace.limit == 10
+
+
+def test_after_a_time_out_all_wait_and_the_next_calls_hold_half() -> None:
+    client, pace = Scripted(None, Dhis2SlowError("no answer in time")), Pace(limit=20)
+    result = sent(client, numbered(40), pace=pace)
+    assert len(result.landed) == 20
+    assert len(result.waiting) == 20
+    assert isinstance(result.failure, Dhis2SlowError)
+    assert pace.limit == 10
+
+
+@pytest.mark.parametrize(
+    "error", [Dhis2TransientError("503", retry_after=7), Dhis2AuthenticationError("Authentication failed")]
+)
+def test_what_does_not_pass_by_trying_again_at_once_leaves_the_rest_waiting(
+    error: Dhis2TransientError | Dhis2AuthenticationError,
+) -> None:
+    client = Scripted(None, error)
+    result = sent(client, numbered(40), values=20)
+    assert sorted(result.landed) == list(range(20))
+    assert result.waiting == frozenset(range(20, 40))
+    assert result.failure is error
+    assert len(client.calls) == 2
+
+
+def test_a_call_that_is_refused_for_good_rejects_all_that_were_not_sent_yet() -> None:
+    error = Dhis2Error("There is no DHIS2 at this address")
+    client = Scripted(None, error)
+    result = sent(client, numbered(40), values=10)
+    assert len(result.landed) == 10
+    assert sorted(result.rejected) == list(range(10, 40))
+    assert result.refused_all is error
+    assert len(client.calls) == 2
+
+
+def test_no_call_is_begun_when_the_time_is_nearly_up() -> None:
+    client = Scripted()
+    result = sent(client, numbered(40), seconds=5)
+    assert client.calls == []
+    assert len(result.waiting) == 40
+    assert isinstance(result.failure, Dhis2TransientError)
+
+
+def test_a_new_period_begins_with_a_call_of_one_value() -> None:
+    client, opened = Scripted(), set[str]()
+    sent(client, numbered(40), opened=opened)
+    sent(client, numbered(40), opened=opened)
+    assert [len(call) for call in client.calls] == [1, 39, 40]
+    assert opened == {"202601"}
+
+
+BROKEN_OFF = Answer(
+    409,
+    {},
+    {
+        "response": {
+            "status": "ERROR",
+            "description": "The import process failed: Failed to flush BatchHandler",
+            "importCount": {"imported": 0, "updated": 0, "ignored": 0, "deleted": 0},
+            "conflicts": [],
+        }
+    },
+    seconds=0.1,
+    bytes_sent=0,
+)
+
+
+class BreaksOff(Scripted):
+    """Answers that the import broke off, so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        answer = super().post_data_values(body, params, read_timeout=read_timeout)
+        self.times -= 1
+        return BROKEN_OFF if self.times >= 0 else answer
+
+
+def test_an_import_that_broke_off_is_tried_once_more_at_once_and_then_waits() -> None:
+    passing, lasting = BreaksOff(1), BreaksOff(99)
+    assert len(sent(passing, numbered(40)).landed) == 40
+    result = sent(lasting, numbered(40))
+    assert len(result.waiting) == 40
+    assert len(lasting.calls) == 2
+
+
+def test_a_zero_that_removes_something_is_sent_only_once() -> None:
+    client = BreaksOff(1)
+    result = sent(client, numbered(1), try_again=False)
+    assert result.waiting == {0}
+    assert len(client.calls) == 1
