@@ -10,6 +10,7 @@ True
 """
 
 from local.dhis2.faults import Fault, FaultKind, Faults
+from local.dhis2.logins import OAuth2Client, PersonalAccessToken, new_token
 from local.dhis2.metadata import Metadata, User, uid
 from local.dhis2.server import ADMIN, Request, StandIn
 from local.dhis2.stock import PREFIXES, stock_metadata
@@ -23,11 +24,14 @@ __all__ = [
     "FaultKind",
     "Faults",
     "Metadata",
+    "OAuth2Client",
+    "PersonalAccessToken",
     "Request",
     "StandIn",
     "User",
     "ValueKey",
     "Version",
+    "new_token",
     "stock_metadata",
     "uid",
 ]

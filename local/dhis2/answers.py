@@ -3,9 +3,9 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 from local.dhis2.versions import Version
 
@@ -21,6 +21,10 @@ class Answer:
     content: bytes = b""
     content_type: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """Return the same answer with more headers."""
+        return replace(self, headers={**self.headers, **headers})
 
 
 def json_answer(body: object, status: int = 200) -> Answer:
@@ -78,12 +82,17 @@ def not_found(version: Version, path: str, *, dispatched: bool) -> Answer:
     return container_error(404, "Not Found", path, dispatched=dispatched)
 
 
-def container_error(status: int, text: str, path: str, *, dispatched: bool) -> Answer:
+def container_error(
+    status: int, text: str, path: str, *, dispatched: bool, cause: str | None = None
+) -> Answer:
     """Answer with an error of Jetty, the container of the recorded 2.40 and 2.41."""
     servlet = (
         "dispatcher" if dispatched else "org.eclipse.jetty.servlet.ServletHandler$Default404Servlet-2dcd168a"
     )
-    return json_answer({"servlet": servlet, "message": text, "url": path, "status": str(status)}, status)
+    body = {"servlet": servlet, "message": text, "url": path, "status": str(status)}
+    if cause is not None:
+        body["cause0"] = cause
+    return json_answer(body, status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from local.dhis2.answers import Answer
-from local.dhis2.web_api import Call
+from local.dhis2.call import Call
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -68,6 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
             query=parse_qs(split.query, keep_blank_values=True),
             headers={name.lower(): value for name, value in self.headers.items()},
             body=body,
+            address=self.client_address[0],
         )
         answer = self.server.respond(call)
         if answer is None:

@@ -40,7 +40,9 @@ def is_uid(text: str) -> bool:
     return _UID.fullmatch(text) is not None
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """What is set up: fixed once made, with no fields but its own."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -54,7 +56,7 @@ class Identified(Protocol):
     def code(self) -> str | None: ...  # noqa: D102 - the class says it
 
 
-class OrgUnit(_Model):
+class OrgUnit(Model):
     """An org unit; ``path`` is the ids from the root down to itself, each after a slash."""
 
     id: str
@@ -69,7 +71,7 @@ class OrgUnit(_Model):
         return not set(org_unit_ids).isdisjoint(self.path.split("/"))
 
 
-class CategoryOption(_Model):
+class CategoryOption(Model):
     """One category option, such as "Stock on hand"."""
 
     id: str
@@ -77,7 +79,7 @@ class CategoryOption(_Model):
     name: str
 
 
-class CategoryOptionCombo(_Model):
+class CategoryOptionCombo(Model):
     """One combination of category options; what a data value can name."""
 
     id: str
@@ -86,7 +88,7 @@ class CategoryOptionCombo(_Model):
     category_option_ids: tuple[str, ...] = ()
 
 
-class CategoryCombo(_Model):
+class CategoryCombo(Model):
     """A category combo with its option combos."""
 
     id: str
@@ -107,7 +109,7 @@ DEFAULT_CATEGORY_COMBO = CategoryCombo(
 )
 
 
-class DataElement(_Model):
+class DataElement(Model):
     """A data element; types as DHIS2 names them (``NUMBER``, ``LAST``)."""
 
     id: str
@@ -119,7 +121,7 @@ class DataElement(_Model):
     category_combo_id: str = DEFAULT_CATEGORY_COMBO_ID
 
 
-class DataInputPeriod(_Model):
+class DataInputPeriod(Model):
     """A period that a data set may be filled in for, and the days on which."""
 
     period: str
@@ -133,7 +135,7 @@ class DataInputPeriod(_Model):
         )
 
 
-class DataSet(_Model):
+class DataSet(Model):
     """A data set; ``writers`` are the names of the users who may enter data, ``None`` everyone."""
 
     id: str
@@ -160,8 +162,11 @@ class DataSet(_Model):
         return self.writers is None or user.is_superuser or user.username in self.writers
 
 
-class User(_Model):
-    """Someone who can log in; without ``org_unit_ids`` the user reaches every org unit."""
+class User(Model):
+    """Someone who can log in; without ``org_unit_ids`` the user reaches every org unit.
+
+    ``account_expires`` is the first day on which the account no longer works.
+    """
 
     username: str
     password: SecretStr
@@ -171,6 +176,7 @@ class User(_Model):
     first_name: str = "Stand-in"
     surname: str = "User"
     disabled: bool = False
+    account_expires: date | None = None
 
     @property
     def uid(self) -> str:
@@ -210,7 +216,7 @@ class Index[T: Identified]:
         return {"UID": self._by_id, "CODE": self._by_code}.get(scheme, {}).get(identifier)
 
 
-class Metadata(_Model):
+class Metadata(Model):
     """Everything that is set up, as one JSON document (``model_dump_json``, ``model_validate_json``)."""
 
     org_units: tuple[OrgUnit, ...] = ()

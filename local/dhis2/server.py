@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, time
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -12,14 +12,16 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, ValidationError
 
 from local.dhis2.answers import Answer, json_answer
+from local.dhis2.call import Call
 from local.dhis2.faults import Fault, FaultKind, Faults
 from local.dhis2.http_server import HttpServer
+from local.dhis2.logins import Logins, OAuth2Client, PersonalAccessToken, by_token
 from local.dhis2.metadata import DEFAULT_OPTION_COMBO_ID, Identified, Index, Metadata, User
 from local.dhis2.payload import is_gzip
 from local.dhis2.periods import parse_period
 from local.dhis2.values import ValueKey, ValueStore
 from local.dhis2.versions import Version
-from local.dhis2.web_api import Call, Outcome, WebApi
+from local.dhis2.web_api import Outcome, WebApi
 
 ADMIN = User(username="admin", password=SecretStr("district"), first_name="admin", surname="admin")
 """Who can log in where no users are given: DHIS2's own first user, who may do everything."""
@@ -55,6 +57,13 @@ class StandIn:
         The version whose behaviour it has: ``2.37``, ``2.40``, ``2.41``, ``2.42`` or ``2.43``.
     users
         Who can log in; ``admin`` with the password ``district`` unless given.
+    tokens
+        Their personal access tokens (from 2.40).
+    oauth2_clients
+        The OAuth2 clients, whose access tokens can be had for a password (up to 2.41).
+    lock_after_failures
+        After how many wrong passwords in a row an account is locked for 15 minutes; DHIS2 has 4 where that is
+        switched on, and by default it is off.
     now
         The server's clock, which decides the periods that are open: a day (its midnight) or an instant, at
         which it then stands still; the real time by default. In UTC.
@@ -71,14 +80,19 @@ class StandIn:
         The calls so far.
     faults
         What is to go wrong next.
+    now
+        The server's clock, as it was given; another one counts from the next call on.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first have defaults
         self,
         metadata: Metadata,
         *,
         version: Version | str = Version.V2_42,
         users: Iterable[User] = (ADMIN,),
+        tokens: Iterable[PersonalAccessToken] = (),
+        oauth2_clients: Iterable[OAuth2Client] = (),
+        lock_after_failures: int | None = None,
         now: date | None = None,
         port: int = 0,
         base_path: str = "",
@@ -86,11 +100,20 @@ class StandIn:
     ) -> None:
         self.requests: list[Request] = []
         self.faults = Faults()
+        self.now = now
+        self._logins = Logins(
+            version=Version(version),
+            users={user.username: user for user in users},
+            tokens=by_token(tokens),
+            clients={client.client: client for client in oauth2_clients},
+            lock_after_failures=lock_after_failures,
+            clock=self._clock,
+        )
         self._api = WebApi(
             version=Version(version),
             metadata=metadata,
-            users={user.username: user for user in users},
-            now=now,
+            logins=self._logins,
+            clock=self._clock,
             base_path=base_path.rstrip("/"),
         )
         self._port = port
@@ -146,7 +169,30 @@ class StandIn:
     @property
     def users(self) -> dict[str, User]:
         """Who can log in, by name; what is changed in it counts from the next call on."""
-        return self._api.users
+        return self._logins.users
+
+    @property
+    def tokens(self) -> dict[str, PersonalAccessToken]:
+        """The personal access tokens, by what is sent; one that is taken out is deleted."""
+        return self._logins.tokens
+
+    @property
+    def oauth2_clients(self) -> dict[str, OAuth2Client]:
+        """The OAuth2 clients, by name."""
+        return self._logins.clients
+
+    def expire_access_tokens(self) -> None:
+        """Let every OAuth2 access token end now; refresh tokens go on working."""
+        self._logins.expire_access_tokens()
+
+    @property
+    def failed_logins(self) -> Mapping[str, int]:
+        """How often each name came with a wrong password."""
+        return self._logins.failed
+
+    def is_locked(self, username: str) -> bool:
+        """Whether the account is locked just now because of wrong passwords."""
+        return self._logins.is_locked(username)
 
     @property
     def values(self) -> ValueStore:
@@ -159,11 +205,11 @@ class StandIn:
     @property
     def sessions(self) -> Mapping[str, str]:
         """The user of each open session, by its cookie."""
-        return self._api.sessions
+        return self._logins.sessions
 
     def forget_sessions(self) -> None:
         """Lose all sessions, as a restart does."""
-        self._api.sessions.clear()
+        self._logins.restart()
 
     def value(
         self,
@@ -193,6 +239,13 @@ class StandIn:
                 _uid_of(metadata.option_combo, attribute_option_combo or DEFAULT_OPTION_COMBO_ID),
             )
         )
+
+    def _clock(self) -> datetime:
+        if self.now is None:
+            return datetime.now(UTC).replace(tzinfo=None)
+        if not isinstance(self.now, datetime):
+            return datetime.combine(self.now, time())
+        return self.now.astimezone(UTC).replace(tzinfo=None) if self.now.tzinfo else self.now
 
     # One call, from its bytes to what is sent back
 

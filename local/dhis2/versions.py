@@ -45,6 +45,16 @@ class Version(StrEnum):
         return self.sends_bare_summary or self.is_at_least(Version.V2_43)
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether there are personal access tokens (from 2.38)."""
+        return self.is_at_least(Version.V2_40)
+
+    @property
+    def has_password_grant(self) -> bool:
+        """Whether OAuth2 hands out access tokens for a password (up to 2.41)."""
+        return not self.is_at_least(Version.V2_42)
+
+    @property
     def runs_on_tomcat(self) -> bool:
         """Whether the container's own pages are Tomcat's HTML (2.42) or Jetty's JSON (before)."""
         return self.is_at_least(Version.V2_42)

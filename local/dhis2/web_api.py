@@ -1,12 +1,8 @@
 """DHIS2's web API: where a call goes, who may make it, and which resource answers."""
 
-import base64
-import binascii
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time
-from http.cookies import SimpleCookie
+from datetime import datetime
 from threading import Lock
 
 from local.dhis2 import reading
@@ -22,30 +18,19 @@ from local.dhis2.answers import (
     summary_answer,
     unauthorized,
 )
+from local.dhis2.call import Call
 from local.dhis2.importer import Server
 from local.dhis2.importer_groups import import_group
 from local.dhis2.importer_rows import import_rows
+from local.dhis2.logins import OAUTH2_ADDRESS, SESSION_COOKIE, Logins
 from local.dhis2.metadata import MAY_ADD_DATA_VALUES, Metadata, User
 from local.dhis2.payload import UnreadableBodyError, read_push
 from local.dhis2.values import ValueStore
 from local.dhis2.versions import Version
 
 _LONGEST_ADDRESS = 8192
-_SESSION_COOKIE = "JSESSIONID"
 _OLDEST_API = 28
 _BARE_UP_TO_API = 37
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One HTTP request, read; ``target`` is path and query as they were sent, header names are lower case."""
-
-    method: str
-    target: str
-    path: str
-    query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +48,11 @@ class WebApi:
 
     version: Version
     metadata: Metadata
-    users: dict[str, User]
-    now: date | None
+    logins: Logins
+    clock: Callable[[], datetime]
     base_path: str
     url: str = ""
     values: ValueStore = field(default_factory=ValueStore)
-    sessions: dict[str, str] = field(default_factory=dict)
     _importing: Lock = field(default_factory=Lock)
 
     def carry_out(self, call: Call) -> Outcome:  # noqa: PLR0911 - one for each thing that can end a call early
@@ -80,10 +64,12 @@ class WebApi:
         page_to_log_in = self._login_page(call)
         if page_to_log_in is not None:
             return Outcome(page_to_log_in)
+        if self.version.has_password_grant and call.path == f"{self.base_path}{OAUTH2_ADDRESS}":
+            return Outcome(self.logins.hand_out_access_token(call))
         misplaced = self._misplaced(call)
         if misplaced is not None and not self.version.runs_on_tomcat:
             return Outcome(misplaced)
-        user = self._user_of(call)
+        user = self.logins.user_of(call)
         if user is None and self.version.runs_on_tomcat and call.path == f"{self.base_path}/api/ping":
             return Outcome(Answer(200))
         if not isinstance(user, User):
@@ -134,30 +120,6 @@ class WebApi:
             return message(404, "App 'login' not found.")
         return not_found(version, path, dispatched=False) if version.runs_on_tomcat else login_page()
 
-    def _user_of(self, call: Call) -> User | Answer | None:
-        """Return who calls; the answer where the credentials are wrong; ``None`` where there are none.
-
-        With a session the password is not looked at again, as long as the name is the session's.
-        """
-        session_user = self.sessions.get(_cookie(call.headers))
-        scheme, _, encoded = call.headers.get("authorization", "").partition(" ")
-        if not scheme:
-            return self.users.get(session_user) if session_user is not None else None
-        if scheme.lower() != "basic":
-            return unauthorized()
-        try:
-            username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return unauthorized()
-        user = self.users.get(username)
-        if user is None:
-            return unauthorized()
-        if username != session_user and not secrets.compare_digest(
-            password.encode(), user.password.get_secret_value().encode()
-        ):
-            return unauthorized()
-        return unauthorized("Account disabled") if user.disabled else user
-
     def _ask_to_log_in(self, call: Call) -> Answer:
         if call.headers.get("x-requested-with") == "XMLHttpRequest":
             return unauthorized()
@@ -171,12 +133,11 @@ class WebApi:
 
     def _with_session(self, call: Call, user: User, answer: Answer | None) -> Answer | None:
         """Open a session with the first answer to a user, as the server does."""
-        if answer is None or self.sessions.get(_cookie(call.headers)) == user.username:
+        session = self.logins.with_session(call, user) if answer is not None else None
+        if answer is None or session is None:
             return answer
-        session = secrets.token_hex(16)
-        self.sessions[session] = user.username
-        cookie = f"{_SESSION_COOKIE}={session}; Path={self.base_path or '/'}; HttpOnly; SameSite=Lax"
-        return replace(answer, headers={**answer.headers, "Set-Cookie": cookie})
+        cookie = f"{SESSION_COOKIE}={session}; Path={self.base_path or '/'}; HttpOnly; SameSite=Lax"
+        return answer.with_headers({"Set-Cookie": cookie})
 
     # What: the resources of the web API
 
@@ -185,7 +146,7 @@ class WebApi:
         api = int(parts.pop(0)) if parts[0].isdigit() else None
         if api is not None and not _OLDEST_API <= api <= self.version.newest_api:
             return Outcome(not_found(self.version, call.path, dispatched=True))
-        server = Server(self.version, self.metadata, self.values, self._clock(), user)
+        server = Server(self.version, self.metadata, self.values, self.clock(), user)
         if parts == ["dataValueSets"] and call.method == "POST":
             bare = self.version.sends_bare_summary or (
                 api is not None and api <= _BARE_UP_TO_API and not self.version.is_at_least(Version.V2_42)
@@ -215,6 +176,8 @@ class WebApi:
                 return lambda: json_answer(server.user.may(authority))
             case ["system", "info"]:
                 return lambda: reading.system_info(server, query, self.url)
+            case ["systemSettings", "keyLockMultipleFailedLogins" as name]:
+                return lambda: json_answer({name: self.logins.lock_after_failures is not None})
             case ["dataValueSets"]:
                 return lambda: reading.data_value_sets(server, query)
             case [name] if name in reading.listing_names():
@@ -222,13 +185,6 @@ class WebApi:
             case [name, identifier] if name in reading.listing_names():
                 return lambda: reading.one(server, name, identifier, query)
         return None
-
-    def _clock(self) -> datetime:
-        if self.now is None:
-            return datetime.now(UTC).replace(tzinfo=None)
-        if not isinstance(self.now, datetime):
-            return datetime.combine(self.now, time())
-        return self.now.astimezone(UTC).replace(tzinfo=None) if self.now.tzinfo else self.now
 
     def _push(self, call: Call, server: Server, *, bare: bool) -> Outcome:
         """Answer ``POST /api/dataValueSets``; one import at a time."""
@@ -256,8 +212,3 @@ class WebApi:
         if not self.version.is_at_least(Version.V2_42):
             return f"Content type '{content_type}' not supported"
         return f"Content-Type {f"'{content_type}' " if content_type else ''}is not supported"
-
-
-def _cookie(headers: Mapping[str, str]) -> str:
-    morsel = SimpleCookie(headers.get("cookie", "")).get(_SESSION_COOKIE)
-    return morsel.value if morsel is not None else ""

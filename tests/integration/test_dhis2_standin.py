@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,18 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from local.dhis2 import ADMIN, FaultKind, StandIn, User, Version, stock_metadata, uid
+from local.dhis2 import (
+    ADMIN,
+    FaultKind,
+    OAuth2Client,
+    PersonalAccessToken,
+    StandIn,
+    User,
+    Version,
+    new_token,
+    stock_metadata,
+    uid,
+)
 from local.dhis2.metadata import DataInputPeriod, Metadata
 
 ROWS = [Version.V2_37, Version.V2_40, Version.V2_41, Version.V2_42]
@@ -461,6 +472,165 @@ def test_the_session_cookie_is_enough_until_the_server_restarts(session: request
         assert "Set-Cookie" not in again.headers
         dhis2.forget_sessions()
         assert session.get(f"{dhis2.url}/api/me", allow_redirects=False, timeout=10).status_code == 302
+
+
+TOKEN = new_token("pusher's")
+
+
+def with_token(version: Version, **of_token: object) -> StandIn:
+    token = PersonalAccessToken.model_validate({"username": "pusher", "token": TOKEN, **of_token})
+    return StandIn(METADATA, version=version, users=USERS, tokens=[token], now=TODAY)
+
+
+def by_token(dhis2: StandIn, token: str = TOKEN, path: str = "/api/me") -> requests.Response:
+    return requests.get(
+        f"{dhis2.url}{path}",
+        headers={"Authorization": f"ApiToken {token}"},
+        allow_redirects=False,
+        timeout=10,
+    )
+
+
+def test_a_personal_access_token_logs_its_user_in_without_a_session() -> None:
+    for version in (version for version in Version if version.has_tokens):
+        with with_token(version) as dhis2:
+            answer = by_token(dhis2)
+            assert answer.json()["username"] == "pusher"
+            assert "Set-Cookie" not in answer.headers
+            assert dhis2.requests[-1].username == "pusher"
+
+
+def test_2_37_knows_no_personal_access_tokens() -> None:
+    with with_token(Version.V2_37) as dhis2:
+        assert by_token(dhis2).status_code == 302
+
+
+def test_a_mistyped_token_is_told_by_its_checksum_from_2_41() -> None:
+    mistyped = TOKEN[:-1] + str(9 - int(TOKEN[-1]))
+    for version, of_mistyped in ((Version.V2_40, 401), (Version.V2_41, 400), (Version.V2_43, 400)):
+        with with_token(version) as dhis2:
+            assert by_token(dhis2, mistyped).status_code == of_mistyped
+            assert by_token(dhis2, new_token("another")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("of_token", "says"),
+    [
+        ({"expires": datetime(2026, 3, 10)}, "token has expired"),  # noqa: DTZ001 - the server's clock is in UTC
+        ({"methods": ("POST",)}, "method is not allowed"),
+        ({"addresses": ("10.0.0.1",)}, "ip address is not allowed"),
+    ],
+)
+def test_a_token_may_be_restricted(of_token: dict[str, Any], says: str) -> None:
+    for version in (version for version in Version if version.has_tokens):
+        with with_token(version, **of_token) as dhis2:
+            answer = by_token(dhis2)
+            assert answer.status_code == 401
+            assert says in answer.json()["message"]
+
+
+def test_a_deleted_token_works_on_2_40_until_the_server_restarts() -> None:
+    for version, afterwards in ((Version.V2_40, 200), (Version.V2_41, 401)):
+        with with_token(version) as dhis2:
+            by_token(dhis2)
+            del dhis2.tokens[TOKEN]
+            assert by_token(dhis2).status_code == afterwards
+            dhis2.forget_sessions()
+            assert by_token(dhis2).status_code == 401
+
+
+def test_the_first_use_of_a_token_can_fail() -> None:
+    with with_token(Version.V2_43, first_use_fails=True) as dhis2:
+        assert [by_token(dhis2).status_code for _ in range(3)] == [500, 200, 200]
+
+
+CLIENT = OAuth2Client(client="msupply", secret=SecretStr("hush"))
+
+
+def with_client(version: Version, client: OAuth2Client = CLIENT) -> StandIn:
+    return StandIn(METADATA, version=version, users=USERS, oauth2_clients=[client], now=TODAY)
+
+
+def ask_for_access(dhis2: StandIn, **form: str) -> requests.Response:
+    return requests.post(
+        f"{dhis2.url}/uaa/oauth/token",
+        auth=("msupply", "hush"),
+        data=form or {"grant_type": "password", "username": "pusher", "password": "right"},
+        allow_redirects=False,
+        timeout=10,
+    )
+
+
+def by_access_token(dhis2: StandIn, token: str) -> requests.Response:
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.get(f"{dhis2.url}/api/me", headers=headers, allow_redirects=False, timeout=10)
+
+
+def test_up_to_2_41_a_password_buys_an_access_token_and_the_same_one_until_it_ends() -> None:
+    for version in (Version.V2_37, Version.V2_40, Version.V2_41):
+        with with_client(version) as dhis2:
+            first, second = ask_for_access(dhis2).json(), ask_for_access(dhis2).json()
+            assert first["access_token"] == second["access_token"]
+            assert by_access_token(dhis2, first["access_token"]).json()["username"] == "pusher"
+            dhis2.expire_access_tokens()
+            ended = by_access_token(dhis2, first["access_token"])
+            assert (ended.status_code, ended.json()["error"]) == (401, "invalid_token")
+            third = ask_for_access(dhis2).json()["access_token"]
+            assert by_access_token(dhis2, third).status_code == 200
+
+
+def test_refreshing_ends_the_access_token_before_it() -> None:
+    with with_client(Version.V2_41) as dhis2:
+        first = ask_for_access(dhis2).json()
+        refreshed = ask_for_access(
+            dhis2, grant_type="refresh_token", refresh_token=first["refresh_token"]
+        ).json()
+        assert by_access_token(dhis2, first["access_token"]).status_code == 401
+        assert by_access_token(dhis2, refreshed["access_token"]).status_code == 200
+
+
+def test_from_2_42_there_is_no_access_token_for_a_password() -> None:
+    for version in (Version.V2_42, Version.V2_43):
+        with with_client(version) as dhis2:
+            asked = ask_for_access(dhis2)
+            assert (asked.status_code, asked.json()["httpStatus"]) == (401, "Unauthorized")
+            assert by_access_token(dhis2, "anything").status_code == 302
+
+
+def test_an_account_is_locked_for_a_quarter_of_an_hour_after_too_many_wrong_passwords() -> None:
+    for version in Version:
+        with StandIn(METADATA, version=version, users=USERS, now=TODAY, lock_after_failures=4) as dhis2:
+
+            def log_in(password: str, dhis2: StandIn = dhis2) -> requests.Response:
+                return requests.get(f"{dhis2.url}/api/me", auth=("pusher", password), timeout=10)
+
+            assert [log_in("wrong").status_code for _ in range(3)] == [401, 401, 401]
+            assert log_in("right").status_code == 200
+            assert [log_in("wrong").status_code for _ in range(4)] == [401] * 4
+            assert dhis2.is_locked("pusher")
+            assert log_in("right").json()["message"] == "Account locked"
+            assert dhis2.failed_logins == {"pusher": 7}
+            dhis2.now = datetime.combine(TODAY, time(0, 15))
+            assert not dhis2.is_locked("pusher")
+            assert log_in("right").status_code == 200
+
+
+def test_wrong_passwords_for_access_tokens_lock_the_account_too() -> None:
+    with StandIn(
+        METADATA, version="2.41", users=USERS, oauth2_clients=[CLIENT], lock_after_failures=2
+    ) as dhis2:
+        for _ in range(2):
+            ask_for_access(dhis2, grant_type="password", username="pusher", password="wrong")
+        assert dhis2.is_locked("pusher")
+        assert ask_for_access(dhis2).json()["error"] == "invalid_grant"
+
+
+def test_an_account_ends_on_its_day() -> None:
+    ending = USERS[1].model_copy(update={"account_expires": TODAY})
+    with StandIn(METADATA, users=[ending], now=TODAY) as dhis2:
+        assert requests.get(f"{dhis2.url}/api/me", auth=("pusher", "right"), timeout=10).status_code == 401
+        dhis2.now = TODAY - timedelta(days=1)
+        assert requests.get(f"{dhis2.url}/api/me", auth=("pusher", "right"), timeout=10).status_code == 200
 
 
 def test_a_wrong_context_path_is_404_or_405_and_from_2_42_a_redirect(session: requests.Session) -> None:
