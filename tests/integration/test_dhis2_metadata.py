@@ -277,7 +277,7 @@ def test_what_real_servers_answered_is_read(version: str) -> None:
     assert server.server_date.date() == date(2026, 11, 23)
     assert (server.calendar, server.name) == ("iso8601", "DHIS 2")
     user = read_user(Says(answers["me_ok"]))
-    assert (user.username, user.authorities) == ("pusher", {"F_DATAVALUE_ADD", "F_EXPORT_DATA"})
+    assert (user.username, user.authorities) == ("pusher", frozenset({"F_DATAVALUE_ADD", "F_EXPORT_DATA"}))
     assert user.org_units == ("kpzj5PlYrPM",)
 
     def data_set(case: str) -> metadata.DataSet:

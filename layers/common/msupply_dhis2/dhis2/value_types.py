@@ -1,0 +1,113 @@
+"""A value in the shape that its data element's value type takes.
+
+Servers differ in what they let pass (2.43 takes 5.0 for a whole number, older ones do not), but what leaves here
+is taken by all of them, and is the same number: nothing is rounded.
+"""
+
+import math
+import re
+from decimal import Decimal
+
+from msupply_dhis2.dhis2.answer import Reason
+from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
+
+_PLAIN = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_LARGEST_INTEGER = 2**31 - 1
+
+_WHOLE_NUMBERS = {
+    "INTEGER": (-_LARGEST_INTEGER - 1, _LARGEST_INTEGER),
+    "INTEGER_POSITIVE": (1, _LARGEST_INTEGER),
+    "INTEGER_ZERO_OR_POSITIVE": (0, _LARGEST_INTEGER),
+    "INTEGER_NEGATIVE": (-_LARGEST_INTEGER - 1, -1),
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "NUMBER": (-math.inf, math.inf),
+    "PERCENTAGE": (0, 100),
+    "UNIT_INTERVAL": (0, 1),
+    **_WHOLE_NUMBERS,
+}
+NUMERIC_TYPES = frozenset(_RANGES)
+"""The value types whose zeros older servers drop."""
+
+_FAULTS = {
+    "NUMBER": "Data value is not numeric",
+    "INTEGER": "value_not_integer",
+    "INTEGER_POSITIVE": "value_not_positive_integer",
+    "INTEGER_ZERO_OR_POSITIVE": "value_not_zero_or_positive_integer",
+    "INTEGER_NEGATIVE": "value_not_negative_integer",
+    "PERCENTAGE": "value_not_percentage",
+    "UNIT_INTERVAL": "value_not_unit_interval",
+    "BOOLEAN": "Data value is not a boolean",
+    "TRUE_ONLY": "value_not_true_only",
+}
+"""What servers up to 2.42 say is wrong with a value of each type."""
+
+VALUE_TYPE_FAULT = "E7619"
+
+
+def shape(text: str, value_type: str, data_element: str = "") -> str | Reason:
+    """Write a value as its value type takes it.
+
+    Parameters
+    ----------
+    text
+        A plain decimal number: ``156.666667``, ``0``, ``-3``.
+    value_type
+        As DHIS2 names it: ``INTEGER_ZERO_OR_POSITIVE``.
+    data_element
+        Its identifier, for the words of a refusal.
+
+    Returns
+    -------
+    str or Reason
+        The same number; 5.0 is 5, and 1 and 0 are ``true`` and ``false`` of a boolean. For types that are no
+        numbers the text as it is: the server decides. A reason where the type cannot hold the value:
+        ``fraction``, ``true_only`` (a 0, which is told by having no value), or ``E7619`` as a server would.
+    """
+    if value_type not in _FAULTS:
+        return text
+    number = Decimal(text) if _PLAIN.fullmatch(text) else None
+    if number is not None and value_type in _RANGES:
+        lowest, highest = _RANGES[value_type]
+        if lowest <= number <= highest:
+            whole = value_type not in _WHOLE_NUMBERS or number == number.to_integral_value()
+            return _written(text) if whole else _fraction(text, value_type, data_element)
+    elif number == 1:
+        return "true"
+    elif number == 0:
+        return "false" if value_type == "BOOLEAN" else _no_true(data_element)
+    return Reason(
+        VALUE_TYPE_FAULT,
+        f"Value must match value type of data element `{data_element}`: `{_FAULTS[value_type]}` (the value is "
+        f"{text}, the value type {value_type})",
+        property="value",
+        object=data_element or None,
+    )
+
+
+def _fraction(text: str, value_type: str, data_element: str) -> Reason:
+    return Reason(
+        FRACTION,
+        f"{text} is no whole number, and data element `{data_element}` takes only those ({value_type}): tick "
+        "Round off in the DHIS2 tab, or give the data element the value type Number",
+        property="value",
+        object=data_element or None,
+    )
+
+
+def _no_true(data_element: str) -> Reason:
+    return Reason(
+        TRUE_ONLY,
+        f"Data element `{data_element}` takes only `true` (Yes only): a 0 is told by having no value",
+        property="value",
+        object=data_element or None,
+    )
+
+
+def _written(text: str) -> str:
+    """Leave out zeros that say nothing: before the number, after the decimals, and the minus of a zero."""
+    sign, digits = ("-", text[1:]) if text.startswith("-") else ("", text)
+    whole, _, decimals = digits.partition(".")
+    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
+    number = f"{whole}.{decimals}" if decimals else whole
+    return number if number == "0" else sign + number
