@@ -7,7 +7,7 @@ from datetime import date
 from urllib.parse import parse_qs, urlencode
 
 from local.dhis2 import ADMIN, Metadata, StandIn
-from local.dhis2.web_api import Call
+from local.dhis2.call import Call
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.errors import Dhis2Error, Dhis2FaultError
 
