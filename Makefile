@@ -76,8 +76,8 @@ deploy: build ## Deploy; the first time it asks for region and time zone and wri
 	else $(SAM) deploy --stack-name "$$STACK" --guided; fi
 
 .PHONY: credentials
-credentials: $(UV) ## Enter the login of DHIS2 and the address of mSupply's database, at hidden prompts
-	@$(RUN) python -m local.credentials --stack "$$STACK"
+credentials: $(UV) ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and mSupply's database, at hidden prompts
+	@$(RUN) python -m local.credentials --stack "$$STACK" $(if $(OAUTH2),--oauth2)
 
 .PHONY: settings
 settings: $(UV) ## Check settings.yaml (or SETTINGS=file) and upload it

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from local.settings import STACK, aws_client
 from msupply_dhis2.aws import clients
 from msupply_dhis2.configuration import aws_faults
-from msupply_dhis2.credentials import parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.credentials import is_token, parse_database_address, parse_dhis2_credentials
 from msupply_dhis2.errors import ConfigurationError, CredentialsError, MsupplyDhis2Error
 from msupply_dhis2.settings import Settings
 
@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m local.credentials",
         description="Fill in the stack's secrets. Asks for all where nothing is chosen.",
     )
-    parser.add_argument("--dhis2", action="store_true", help="ask for DHIS2's user name and password")
+    parser.add_argument(
+        "--dhis2", action="store_true", help="ask for DHIS2's user name and password, or a token"
+    )
     parser.add_argument(
         "--oauth2", action="store_true", help="ask for client and secret too (without basic authentication)"
     )
@@ -65,17 +67,20 @@ def _read_line(question: str) -> str:
 
 
 def _ask_dhis2_credentials(ask: _Ask, *, oauth2: bool) -> str | None:
-    username = ask("DHIS2 user name (hidden; nothing: leave as it is): ")
-    if not username:
+    first = ask("DHIS2 user name, or a personal access token (hidden; nothing: leave as it is): ")
+    if not first:
         return None
-    answers = {"username": username, "password": ask("DHIS2 password (hidden): ")}
-    if oauth2:
-        answers |= {
-            "client": ask("DHIS2 OAuth2 client (hidden): "),
-            "secret": ask("DHIS2 OAuth2 secret (hidden; may be nothing): "),
-        }
+    if is_token(first.strip()):
+        answers = {"token": first}
+    else:
+        answers = {"username": first, "password": ask("DHIS2 password (hidden): ")}
+        if oauth2:
+            answers |= {
+                "client": ask("DHIS2 OAuth2 client (hidden): "),
+                "secret": ask("DHIS2 OAuth2 secret (hidden; may be nothing): "),
+            }
     secret = json.dumps({name: answer for name, answer in answers.items() if answer})
-    parse_dhis2_credentials(secret, Settings(use_dhis2=False))
+    parse_dhis2_credentials(secret, Settings(use_dhis2=False, basic_authentication=not oauth2))
     return secret
 
 

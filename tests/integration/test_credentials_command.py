@@ -5,13 +5,16 @@ import pty
 import select
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from local.credentials import main
 from msupply_dhis2.configuration import read_database_address, read_dhis2_credentials
+from msupply_dhis2.credentials import Dhis2Credentials, LoginKind
 from msupply_dhis2.settings import Settings
 from tests.conftest import Aws
 
@@ -36,7 +39,12 @@ def test_both_secrets_are_asked_for_and_written(
     answer(monkeypatch, "admin", " hunter2 ", ADDRESS)
     assert main(["--stack", "stack"]) == 0
     credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, Settings(use_dhis2=False))
-    assert (credentials.username, credentials.password.get_secret_value()) == ("admin", " hunter2 ")
+    assert credentials == Dhis2Credentials(
+        kind=LoginKind.BASIC,
+        username="admin",
+        password=SecretStr(" hunter2 "),
+        version=credentials.version,
+    )
     assert read_database_address("stack/database", aws.secretsmanager).host == "db.example.org"
     said = capsys.readouterr()
     assert said.out.splitlines() == [
@@ -78,10 +86,32 @@ def test_client_and_secret_are_asked_for_oauth2_only(aws: Aws, monkeypatch: pyte
     assert stored(aws, "stack/database") is None
 
 
+def test_a_personal_access_token_takes_the_place_of_the_user_name(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = f"d2pat_{'a' * 32}{zlib.crc32(b'a' * 32):010}"
+    answer(monkeypatch, f" {token}", ADDRESS)
+    assert main(["--stack", "stack"]) == 0
+    credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, Settings(use_dhis2=False))
+    assert credentials.kind is LoginKind.TOKEN
+    assert credentials.token == SecretStr(token)
+    assert stored(aws, "stack/database") == ADDRESS
+
+
+def test_a_client_is_insisted_on_where_oauth2_is_asked_for(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, "admin", "hunter2", "", "")
+    assert main(["--stack", "stack", "--oauth2"]) == 1
+    assert "has no text in its field client" in capsys.readouterr().err
+    assert stored(aws, "stack/dhis2") is None
+
+
 @pytest.mark.parametrize(
     ("lines", "part"),
     [
         (("admin", "", ADDRESS), "has no text in its field password"),
+        (("d2pat_hunter2", ADDRESS), "no personal access token: it holds 7 characters"),
         (("admin", "hunter2", "mysql://hunter3@db"), "begins with neither sqlite:///"),
         (("admin", "hunter2"), "No line was left for 'Address of mSupply's database"),
     ],
@@ -140,7 +170,7 @@ def test_on_a_terminal_no_answer_is_shown(aws: Aws, terminal: tuple[int, int]) -
     )
     os.close(theirs)
     try:
-        shown = read_until(ours, b"user name (hidden; nothing: leave as it is): ")
+        shown = read_until(ours, b"access token (hidden; nothing: leave as it is): ")
         os.write(ours, b"hunter1\n")
         shown += read_until(ours, b"password (hidden): ")
         os.write(ours, b"hunter2\n")

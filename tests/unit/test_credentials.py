@@ -1,18 +1,24 @@
 import json
+import re
+import string
 import traceback
+import zlib
+from functools import partial
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
 
 from msupply_dhis2.credentials import (
     DatabaseAddress,
     Dhis2Credentials,
+    LoginKind,
     parse_database_address,
     parse_dhis2_credentials,
 )
-from msupply_dhis2.errors import CredentialsError, SettingsError
+from msupply_dhis2.errors import CredentialsError
 from msupply_dhis2.settings import Settings
 
 SECRET = "hunter2"
@@ -33,9 +39,22 @@ def secret_of(credentials: Dhis2Credentials | DatabaseAddress) -> str | None:
     return None if credentials.password is None else credentials.password.get_secret_value()
 
 
-def refused_credentials(text: str) -> str:
+def checked(code: str, *, zeros: int = 0) -> str:
+    """Give a personal access token with its checksum, worked out anew from its random part."""
+    total = zlib.crc32(code.encode() + bytes(zeros))
+    if len(code) == 32:
+        return f"d2pat_{code}{total:010}"
+    digits = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    return f"d2p_{code}{''.join(digits[total // 62**place % 62] for place in range(5, -1, -1))}"
+
+
+TOKEN = checked(SECRET + "x" * 25)
+SECOND_FORM = checked(SECRET + "x" * 37, zeros=4)
+
+
+def refused_credentials(text: str, settings: Settings = BASIC) -> str:
     with pytest.raises(CredentialsError) as caught:
-        parse_dhis2_credentials(text, BASIC)
+        parse_dhis2_credentials(text, settings)
     assert_nothing_is_shown(caught.value)
     return str(caught.value)
 
@@ -68,15 +87,123 @@ def test_client_and_secret_do_not_matter_with_basic_authentication(extra: dict[s
     assert (credentials.client, credentials.secret) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("secret", "kept"), [({"secret": f" {SECRET}"}, f" {SECRET}"), ({"secret": ""}, None), ({}, None)]
+)
+def test_without_basic_authentication_client_and_secret_are_read_too(
+    secret: dict[str, str], kept: str | None
+) -> None:
+    given = {"username": "admin", "password": SECRET, "client": "msupply"} | secret
+    credentials = parse_dhis2_credentials(json.dumps(given), OAUTH2, version="7")
+    assert (credentials.kind, credentials.user, credentials.client) == (LoginKind.OAUTH2, "admin", "msupply")
+    assert (credentials.secret.get_secret_value() if credentials.secret else None) == kept
+    assert credentials.version == "7"
+
+
+@pytest.mark.parametrize("settings", [BASIC, OAUTH2])
+@pytest.mark.parametrize(
+    "token", [TOKEN, SECOND_FORM, checked(SECRET + "y" * 25, zeros=3), checked("z" * 44)]
+)
+def test_a_personal_access_token_stands_alone_whatever_basic_authentication_is(
+    settings: Settings, token: str
+) -> None:
+    credentials = parse_dhis2_credentials(json.dumps({"token": f" {token}\n", "username": ""}), settings)
+    assert (credentials.kind, credentials.user) == (LoginKind.TOKEN, "the personal access token")
+    assert credentials.token is not None
+    assert credentials.token.get_secret_value() == token
+
+
+@given(
+    st.integers(0, len(TOKEN) - 1) | st.integers(0, len(SECOND_FORM) - 1),
+    st.sampled_from(string.ascii_letters + string.digits),
+)
+def test_a_typing_error_in_a_token_is_found_without_asking_dhis2(place: int, typed: str) -> None:
+    for token in (TOKEN, SECOND_FORM):
+        wrong = token[:place] + typed + token[place + 1 :]
+        if wrong != token:
+            assert "no personal access token" in refused_credentials(json.dumps({"token": wrong}))
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"token": 5}, "has no text in its field token"),
+        ({"token": " "}, "has no text in its field token"),
+        ({"token": SECRET}, "begins neither with d2pat_ nor with d2p_"),
+        ({"token": TOKEN[:-3]}, "holds 39 characters after d2pat_ where a personal access token has 42"),
+        ({"token": SECOND_FORM + "x"}, "holds 51 characters after d2p_ where a personal access token has 50"),
+        ({"token": "d2pat_" + "-" * 42}, "holds something other than letters and digits"),
+        ({"token": TOKEN[:-1] + ("0" if TOKEN[-1] != "0" else "1")}, "does not match its own checksum"),
+        ({"token": TOKEN, "username": "admin"}, "has a token and also username: two logins at once"),
+        (
+            {"token": TOKEN, "client": "c", "secret": SECRET},
+            "has a token and also client, secret: two logins",
+        ),
+    ],
+)
+def test_a_token_that_cannot_be_used_is_told_without_showing_it(given: dict[str, object], part: str) -> None:
+    assert part in refused_credentials(json.dumps(given))
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({}, "has no text in its field client, which OAuth2 needs: Basic authentication is off"),
+        ({"client": " "}, "Set basic_authentication: true, or put the client"),
+        ({"client": "c", "secret": 5}, "has something other than text in its field secret"),
+    ],
+)
+def test_what_oauth2_lacks_is_named_with_the_cure(given: dict[str, object], part: str) -> None:
+    assert part in refused_credentials(json.dumps({"username": "a", "password": SECRET} | given), OAUTH2)
+
+
+def test_a_fingerprint_changes_with_whatever_logs_in_and_with_nothing_else() -> None:
+    basic = {"username": "a", "password": SECRET}
+    client = basic | {"client": "c", "secret": "s"}
+    given = [
+        (basic, BASIC),
+        (basic | {"username": "b"}, BASIC),
+        (basic | {"password": "x"}, BASIC),
+        (client, OAUTH2),
+        (client | {"client": "d"}, OAUTH2),
+        (client | {"secret": "t"}, OAUTH2),
+        (client | {"secret": ""}, OAUTH2),
+        ({"token": TOKEN}, BASIC),
+        ({"token": SECOND_FORM}, BASIC),
+    ]
+    prints = [parse_dhis2_credentials(json.dumps(one), settings).fingerprint for one, settings in given]
+    assert len(set(prints)) == len(given)
+    assert all(re.fullmatch("[0-9a-f]{64}", one) for one in prints)
+    again = parse_dhis2_credentials(json.dumps(basic), BASIC, version="9")
+    assert again.fingerprint == prints[0]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": LoginKind.BASIC, "username": "a"},
+        {"kind": LoginKind.OAUTH2, "username": "a", "password": SECRET},
+        {"kind": LoginKind.TOKEN, "username": "a", "password": SECRET},
+    ],
+)
+def test_a_login_without_what_its_kind_needs_cannot_be_made(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="fields are missing") as caught:
+        Dhis2Credentials.model_validate(fields)
+    assert SECRET not in str(caught.value)
+
+
 def test_no_representation_shows_a_secret() -> None:
     credentials = parse_dhis2_credentials(
-        json.dumps({"username": "admin", "password": SECRET, "client": "c", "secret": SECRET}), BASIC
+        json.dumps({"username": "admin", "password": SECRET, "client": "c", "secret": SECRET}), OAUTH2
     )
+    with_token = parse_dhis2_credentials(json.dumps({"token": TOKEN}), BASIC)
     address = parse_database_address(f"postgresql://reader:{SECRET}@db.example.org/omsupply")
     for shown in (
         repr(credentials),
         str(credentials),
         credentials.model_dump_json(),
+        repr(with_token),
+        with_token.model_dump_json(),
         repr(address),
         str(address),
     ):
@@ -112,11 +239,6 @@ def test_credentials_of_another_form_are_refused_without_showing_them(text: str,
     assert "make credentials" in message
 
 
-def test_login_without_basic_authentication_is_refused_with_what_to_set() -> None:
-    with pytest.raises(SettingsError, match="Set basic_authentication: true"):
-        parse_dhis2_credentials(json.dumps({"username": "a", "password": SECRET}), OAUTH2)
-
-
 @pytest.mark.parametrize(
     ("text", "database"),
     [
@@ -139,7 +261,7 @@ def test_the_names_that_postgresql_goes_by_are_one(scheme: str) -> None:
     ) == DatabaseAddress(
         drivername="postgresql+psycopg",
         username="reader",
-        password=Dhis2Credentials(username="x", password=SECRET).password,
+        password=SecretStr(SECRET),
         host="db.example.org",
         port=5433,
         database="omsupply",
@@ -241,7 +363,9 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*RDS, "client", "x"]), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from([*RDS, "client", "secret", "token", "x"]), inner)
+    ),
     max_leaves=8,
 )
 
@@ -249,9 +373,12 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_credentials_and_an_address_or_refused(value: object) -> None:
     text = json.dumps(value)
-    for parse in (parse_database_address, lambda text: parse_dhis2_credentials(text, BASIC)):
+    for parse in (
+        parse_database_address,
+        *(partial(parse_dhis2_credentials, settings=settings) for settings in (BASIC, OAUTH2)),
+    ):
         try:
-            parse(text)
+            parse(text)  # type: ignore[operator] # mypy has no type for what the two have in common
         except CredentialsError as error:
             message = str(error)
             assert message.startswith("The secret with ")

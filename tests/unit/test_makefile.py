@@ -56,6 +56,11 @@ def test_the_stack_s_name_reaches_every_command_that_needs_it() -> None:
         assert '--stack-name "$STACK"' in make("--dry-run", target)
 
 
+def test_a_client_is_asked_for_where_oauth2_is_wanted() -> None:
+    assert "--oauth2" not in make("--dry-run", "credentials")
+    assert "--oauth2" in make("--dry-run", "credentials", "OAUTH2=yes")
+
+
 def test_an_event_reaches_the_command_unharmed_by_the_shell() -> None:
     event = '{"manual": true, "stores": ["O\'Brien\'s; echo clinic"]}'
     commands = make("--dry-run", "push", EVENT=event)

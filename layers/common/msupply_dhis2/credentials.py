@@ -52,7 +52,7 @@ class Dhis2Credentials(BaseModel):
         Which version of the secret in Secrets Manager it is from; empty on one's own machine. No secret.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     kind: LoginKind = LoginKind.BASIC
     username: str | None = None
