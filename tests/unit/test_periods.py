@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.dhis2.periods import parse_period
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, add_days, parse_time_zone, window
+from msupply_dhis2.periods import (
+    Basis,
+    Calendar,
+    PeriodFormat,
+    Window,
+    add_days,
+    find_period,
+    parse_time_zone,
+    window,
+)
 
 ZONES = [
     "UTC",
@@ -376,3 +386,62 @@ def test_an_instant_without_time_zone_is_refused() -> None:
             Calendar(ZoneInfo("UTC")),
             PeriodFormat.parse("Daily"),
         )
+
+
+# From a label to its period
+
+
+@given(st.sampled_from(TYPES), st.dates(min_value=date(1990, 1, 1), max_value=date(2090, 12, 31)))
+def test_the_period_found_for_the_label_of_a_day_holds_the_day(period_type: str, day: date) -> None:
+    period_format = PeriodFormat.parse(period_type)
+    period = find_period(period_format.label(day))
+    assert period is not None
+    assert (period.type_name, period.label) == (period_type, period_format.label(day))
+    assert period.first_day <= day < period.day_after
+    assert (period.first_day, period.day_after) == (
+        period_format.first_day(day),
+        period_format.day_after(day),
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [
+        ("2026-01", "202601"),
+        ("2026-01-05", "20260105"),
+        ("2026W05", "2026W5"),
+        ("2026SunW05", "2026SunW5"),
+        ("2026BiW05", "2026BiW5"),
+        ("202601", "202601"),
+        ("2026AprilS1", "2026AprilS1"),
+    ],
+)
+def test_a_label_is_found_in_the_notations_that_dhis2_takes(label: str, found: str) -> None:
+    period = find_period(label)
+    assert period is not None
+    assert period.label == found
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", "x", "2026-13", "202613", "202600", "20260230", "2026W54", "2025W53", "2026Q5", "202607B", "2026/01", "2026W005",
+     "0000", "9999", "2026-1", " 202601", "202601 ", "٢٠٢٦", "2026w5", "2026April "],
+)  # fmt: skip
+def test_a_label_that_no_period_has_is_none(label: str) -> None:
+    assert find_period(label) is None
+
+
+@given(
+    # DHIS2's documentation is not clear about November's halves: the stand-in takes 2026NovS1 for November 2026.
+    st.sampled_from([name for name in TYPES if name != "SixMonthlyNov"]),
+    st.dates(min_value=date(1990, 1, 1), max_value=date(2090, 12, 31)),
+)
+def test_the_stand_in_reads_the_same_days_from_a_label(period_type: str, day: date) -> None:
+    period = find_period(PeriodFormat.parse(period_type).label(day))
+    assert period is not None
+    read = parse_period(period.label)
+    assert read is not None
+    assert (read.period_type, read.iso, read.first) == (period.type_name, period.label, period.first_day)
+    # A 53rd week has no partner: to the stand-in its two weeks overlap those of the next year.
+    overlap = 7 if period.label.endswith("BiW27") else 0
+    assert add_days(read.last, 1) == add_days(period.day_after, overlap)

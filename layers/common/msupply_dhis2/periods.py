@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -357,6 +358,51 @@ class PeriodFormat:
     def _months(self) -> int:
         periods = self._type.periods if isinstance(self._type, _Pattern) else self._type
         return periods.count if isinstance(periods, _Months) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A period of a DHIS2 period type: its label as DHIS2 writes it, its first day and the first day after it."""
+
+    type_name: str
+    label: str
+    first_day: date
+    day_after: date
+
+
+_DASHED = re.compile(r"(\d{4})-(\d\d)(?:-(\d\d))?", re.ASCII)
+_PADDED_WEEK = re.compile(r"(\d{4}(?:Wed|Thu|Sat|Sun|Bi)?W)0(\d)", re.ASCII)
+_YEARS = range(date.min.year + 2, date.max.year - 1)
+
+
+@lru_cache(maxsize=1024)
+def find_period(label: str) -> Period | None:
+    """Find the period that a label means to DHIS2; ``None`` where it means none.
+
+    DHIS2 also takes ``2026-01`` for ``202601``, ``2026-01-05`` for ``20260105`` and ``2026W05`` for ``2026W5``.
+    """
+    dashed = _DASHED.fullmatch(label)
+    if dashed:
+        label = "".join(part for part in dashed.groups() if part)
+    label = _PADDED_WEEK.sub(r"\1\2", label)
+    year = label[:4]
+    if not (year.isascii() and year.isdecimal()) or int(year) not in _YEARS:
+        return None
+    return _periods_named_after(int(year)).get(label)
+
+
+@lru_cache(maxsize=16)
+def _periods_named_after(year: int) -> dict[str, Period]:
+    """Give the periods of all types by label, as far as they are named after a year; some lie in its neighbours."""
+    periods = {}
+    for name, period_type in _PERIOD_TYPES.items():
+        day = period_type.first_day(date(year - 1, 1, 1))
+        while day.year <= year + 1:
+            label, day_after = period_type.label(day), period_type.day_after(day)
+            if label.startswith(f"{year:04d}"):
+                periods[label] = Period(name, label, day, day_after)
+            day = day_after
+    return periods
 
 
 @dataclass(frozen=True)
