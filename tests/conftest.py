@@ -1,6 +1,8 @@
 """What several tests share: AWS on 127.0.0.1, and settings for each setup of the DHIS2 tab."""
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from msupply_dhis2.aws import clients
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -31,6 +34,9 @@ class Aws:
     table: "Table"
     queue_url: str
     dead_letter_queue_url: str
+    queue_arn: str
+    lambda_: "LambdaClient"
+    mapping: str
 
     def put_settings(self, document: str) -> None:
         self.ssm.put_parameter(Name="/stack/settings", Type="String", Value=document, Overwrite=True)
@@ -41,6 +47,10 @@ class Aws:
 
     def put_database_address(self, address: str) -> None:
         self.secretsmanager.put_secret_value(SecretId="stack/database", SecretString=address)
+
+    def is_paused(self) -> bool:
+        """Whether push is given no messages from the queue."""
+        return self.lambda_.get_event_source_mapping(UUID=self.mapping)["State"] == "Disabled"
 
     def messages(self, queue_url: str | None = None) -> list["MessageTypeDef"]:
         """Take every message out of a queue (that of the batches unless another is named)."""
@@ -84,7 +94,14 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for client in (clients.ssm, clients.secretsmanager, clients.sqs, clients.lambda_, clients.table):
+    for client in (
+        clients.ssm,
+        clients.secretsmanager,
+        clients.sqs,
+        clients.lambda_,
+        clients.event_sources,
+        clients.table,
+    ):
         client.cache_clear()
     secretsmanager = boto3.client("secretsmanager")
     for secret in ("stack/dhis2", "stack/database"):
@@ -100,5 +117,40 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    yield Aws(boto3.client("ssm"), secretsmanager, sqs, table, queue_url, dead_letter_queue_url)
+    queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
+    lambda_ = boto3.client("lambda")
+    mapping = push_fed_by(queue_arn, lambda_)
+    monkeypatch.setenv("QUEUE_MAPPING", mapping)
+    yield Aws(
+        boto3.client("ssm"),
+        secretsmanager,
+        sqs,
+        table,
+        queue_url,
+        dead_letter_queue_url,
+        queue_arn,
+        lambda_,
+        mapping,
+    )
     requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
+
+
+def push_fed_by(queue_arn: str, lambda_: "LambdaClient") -> str:
+    """Make the function push, which moto never runs, and the mapping that would give it the queue's messages."""
+    role = boto3.client("iam").create_role(RoleName="push", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", "")
+    lambda_.create_function(
+        FunctionName="stack-push",
+        Runtime="python3.13",
+        Handler="app.handler",
+        Role=role,
+        Code={"ZipFile": code.getvalue()},
+    )
+    mapping = lambda_.create_event_source_mapping(
+        FunctionName="stack-push", EventSourceArn=queue_arn, BatchSize=1
+    )
+    return mapping["UUID"]

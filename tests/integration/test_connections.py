@@ -1,4 +1,4 @@
-"""The last successful connection, kept in DynamoDB."""
+"""What is remembered of each DHIS2, kept in DynamoDB."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -7,7 +7,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from botocore.exceptions import ClientError
 
-from msupply_dhis2.connections import last_success, record_success, written_in
+from msupply_dhis2.connections import (
+    last_success,
+    read_call_limit,
+    record_success,
+    remember_call_limit,
+    written_in,
+)
 from tests.conftest import Aws
 
 URL = "https://dhis2.example.org/hmis"
@@ -44,6 +50,18 @@ def test_a_table_that_is_not_there_is_not_taken_for_a_newer_success(aws: Aws) ->
     aws.table.delete()
     with pytest.raises(ClientError):
         record_success(aws.table, URL, "pusher", EARLY)
+
+
+def test_how_many_values_a_call_may_hold_is_remembered_for_each_address_until_it_is_forgotten(
+    aws: Aws,
+) -> None:
+    assert read_call_limit(aws.table, URL) is None
+    remember_call_limit(aws.table, URL, 125)
+    remember_call_limit(aws.table, URL + "2", 60)
+    assert read_call_limit(aws.table, URL) == 125
+    remember_call_limit(aws.table, URL, None)
+    assert read_call_limit(aws.table, URL) is None
+    assert read_call_limit(aws.table, URL + "2") == 60
 
 
 def test_an_instant_is_written_in_the_configured_time_zone() -> None:

@@ -20,6 +20,11 @@ class Context:
     memory_limit_in_mb: int = 256
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:stack-function"
     aws_request_id: str = field(default="request-1")
+    seconds_left: float = 300.0
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Give the time that the function has left."""
+        return int(1000 * self.seconds_left)
 
 
 def handler_of(function: str) -> Handler:

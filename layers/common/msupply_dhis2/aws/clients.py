@@ -54,6 +54,12 @@ def lambda_() -> "LambdaClient":
 
 
 @cache
+def event_sources() -> "LambdaClient":
+    """Give the client that pauses and resumes the queue."""
+    return boto3.client("lambda", config=_CONFIG)
+
+
+@cache
 def table(name: str) -> "Table":
-    """Give the table of connections and invocations."""
+    """Give the table of all that is remembered from one invocation to the next."""
     return boto3.resource("dynamodb", config=_CONFIG).Table(name)

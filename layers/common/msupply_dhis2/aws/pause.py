@@ -1,0 +1,102 @@
+"""Pausing the queue while DHIS2 refuses the login, and resuming it once it lets one in.
+
+Paused means that Lambda no longer takes messages from the queue: they wait, use up none of their deliveries, and
+try no login. What pauses is the event source mapping between the queue and push.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.logins import forget_refusal
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_lambda import LambdaClient
+
+_TRIES = 3
+_BUSY_SECONDS = 2.0
+
+
+def mapping_of(client: "LambdaClient", function: str, queue_arn: str) -> str:
+    """Give the id of the event source mapping that delivers a queue's messages to a function.
+
+    Push asks for it, because its own environment cannot name it: the mapping is made after the function.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none, or Lambda cannot be asked.
+    """
+    with aws_faults("looking for the mapping between queue and push", client):
+        found = client.list_event_source_mappings(FunctionName=function, EventSourceArn=queue_arn)
+    for mapping in found["EventSourceMappings"]:
+        return mapping["UUID"]
+    raise ConfigurationError(
+        f"No event source mapping delivers the messages of {queue_arn} to {function}. Deploy the stack again "
+        "(make deploy)."
+    )
+
+
+class QueuePause:
+    """The pause of the queue, with the refused login as its reason.
+
+    Parameters
+    ----------
+    table
+        Where the refused login is kept.
+    client
+        Lambda.
+    mapping
+        Gives the id of the event source mapping.
+    sleep
+        How to wait for some seconds.
+    """
+
+    def __init__(
+        self,
+        table: "Table",
+        client: "LambdaClient",
+        mapping: Callable[[], str],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._table = table
+        self._client = client
+        self._mapping = mapping
+        self._sleep = sleep
+
+    def begin(self) -> None:
+        """Pause the queue; once more does no harm.
+
+        Raises
+        ------
+        ConfigurationError
+            Lambda refused.
+        """
+        self._switch("pausing the queue", enabled=False)
+
+    def end(self) -> None:
+        """Resume the queue, and only then forget the reason: while there is one, somebody looks after it.
+
+        Raises
+        ------
+        ConfigurationError
+            Lambda or the table refused.
+        """
+        self._switch("resuming the queue", enabled=True)
+        forget_refusal(self._table)
+
+    def _switch(self, doing: str, *, enabled: bool) -> None:
+        mapping = self._mapping()
+        with aws_faults(doing, self._client):
+            for _ in range(_TRIES - 1):
+                try:
+                    self._client.update_event_source_mapping(UUID=mapping, Enabled=enabled)
+                except self._client.exceptions.ResourceInUseException:
+                    # Lambda is still at the last change, for some seconds.
+                    self._sleep(_BUSY_SECONDS)
+                else:
+                    return
+            self._client.update_event_source_mapping(UUID=mapping, Enabled=enabled)

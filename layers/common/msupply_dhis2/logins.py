@@ -1,0 +1,210 @@
+"""What is remembered of logins at DHIS2, so that refused credentials are tried once and no account is locked.
+
+Two rows of the stack's DynamoDB table, neither of which holds a password:
+
+* the refused login, for as long as the queue is paused on its account;
+* the attempt that is under way: functions that start at the same moment log in one after the other, so that the
+  second learns of the first one's refusal.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.credentials import Dhis2Credentials
+from msupply_dhis2.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+ATTEMPT_SECONDS = 60
+"""After so long an attempt counts as given up: its function has crashed. Longer than any login takes."""
+
+_LOOK_AGAIN_SECONDS = 0.5
+
+_REFUSED = {"id": "refused-login"}
+_ATTEMPT = {"id": "login-attempt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Which login, at which DHIS2.
+
+    Attributes
+    ----------
+    url
+        The address of DHIS2.
+    user
+        Whose login it is, for messages.
+    fingerprint
+        Digest of kind and content of the credentials.
+    version
+        The version of the secret that they were read from. The same credentials entered anew are a new login: an
+        account that was unlocked in DHIS2 is tried again by entering its password again.
+    """
+
+    url: str
+    user: str
+    fingerprint: str
+    version: str
+
+    @classmethod
+    def of(cls, url: str, credentials: Dhis2Credentials) -> Self:
+        """Give the login with these credentials."""
+        return cls(url, credentials.user, credentials.fingerprint, credentials.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A login that DHIS2 refused.
+
+    Attributes
+    ----------
+    login
+        The login.
+    since
+        Since when values wait on that account: the first refusal after the last success; aware, UTC.
+    said
+        The sentence that tells of it.
+    """
+
+    login: Login
+    since: datetime
+    said: str
+
+
+def read_refusal(table: "Table") -> Refusal | None:
+    """Give the login that DHIS2 refused and has not taken since, or ``None``. One consistent read.
+
+    Raises
+    ------
+    ConfigurationError
+        The table cannot be read.
+    """
+    with aws_faults("reading whether DHIS2 refused the login", table.meta.client):
+        item = table.get_item(Key=_REFUSED, ConsistentRead=True).get("Item")
+    if item is None:
+        return None
+    try:
+        names = ("url", "user", "fingerprint", "version")
+        login = Login(*(str(item[name]) for name in names))
+        return Refusal(login, datetime.fromisoformat(str(item["since"])), str(item["said"]))
+    except (KeyError, ValueError) as error:
+        raise ConfigurationError(
+            f"The table's row {_REFUSED['id']} is damaged. Delete it and test the connection."
+        ) from error
+
+
+def remember_refusal(table: "Table", login: Login, said: str, now: datetime) -> Refusal:
+    """Note that DHIS2 refused a login, and give what is noted.
+
+    Values that wait already on account of another login have waited since that one was refused.
+
+    Parameters
+    ----------
+    said
+        The sentence that tells of it; without any secret.
+    now
+        The clock, aware.
+
+    Raises
+    ------
+    ConfigurationError
+        The table refused.
+    """
+    with aws_faults("noting that DHIS2 refused the login", table.meta.client):
+        item = table.update_item(
+            Key=_REFUSED,
+            UpdateExpression=(
+                "SET since = if_not_exists(since, :now), said = :said, #url = :url, #user = :user, "
+                "fingerprint = :fingerprint, version = :version"
+            ),
+            ExpressionAttributeNames={"#url": "url", "#user": "user"},
+            ExpressionAttributeValues={
+                ":now": now.astimezone(UTC).isoformat(),
+                ":said": said,
+                ":url": login.url,
+                ":user": login.user,
+                ":fingerprint": login.fingerprint,
+                ":version": login.version,
+            },
+            ReturnValues="ALL_NEW",
+        )["Attributes"]
+    return Refusal(login, datetime.fromisoformat(str(item["since"])), said)
+
+
+def forget_refusal(table: "Table") -> None:
+    """Forget the refused login: DHIS2 has let one in.
+
+    Raises
+    ------
+    ConfigurationError
+        The table refused.
+    """
+    with aws_faults("forgetting that DHIS2 refused the login", table.meta.client):
+        table.delete_item(Key=_REFUSED)
+
+
+@contextmanager
+def one_attempt_at_a_time(
+    table: "Table",
+    holder: str,
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """Let this function log in while no other does; wait for the other first.
+
+    Parameters
+    ----------
+    holder
+        A name for this attempt that no other has.
+    clock, sleep
+        Seconds since 1970, and how to wait for some.
+
+    Raises
+    ------
+    ConfigurationError
+        The table refused.
+    """
+    with aws_faults("taking turns at logging in", table.meta.client):
+        while not _began(table, holder, clock()):
+            sleep(_LOOK_AGAIN_SECONDS)
+    try:
+        yield
+    finally:
+        with aws_faults("ending a turn at logging in", table.meta.client):
+            _end(table, holder)
+
+
+def _began(table: "Table", holder: str, now: float) -> bool:
+    try:
+        table.update_item(
+            Key=_ATTEMPT,
+            UpdateExpression="SET holder = :holder, given_up_at = :end, expires_at = :end",
+            ConditionExpression="attribute_not_exists(id) OR given_up_at <= :now",
+            ExpressionAttributeValues={
+                ":holder": holder,
+                ":end": int(now) + ATTEMPT_SECONDS,
+                ":now": int(now),
+            },
+        )
+    except table.meta.client.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
+
+
+def _end(table: "Table", holder: str) -> None:
+    try:
+        table.delete_item(
+            Key=_ATTEMPT,
+            ConditionExpression="holder = :holder",
+            ExpressionAttributeValues={":holder": holder},
+        )
+    except table.meta.client.exceptions.ConditionalCheckFailedException:
+        # It took longer than an attempt may, and another function has begun one of its own.
+        return
