@@ -210,6 +210,31 @@ def test_a_value_at_which_the_server_fails_is_found_and_the_others_are_stored() 
     assert result.failure is None
 
 
+@pytest.mark.parametrize("of", ["item1", "OU_1"])
+def test_a_data_element_or_org_unit_at_which_the_server_fails_is_found_in_a_whole_block(of: str) -> None:
+    class FailsAt(DirectClient):
+        def post_data_values(
+            self,
+            body: Mapping[str, object],
+            params: Mapping[str, str] | None = None,
+            *,
+            read_timeout: float | None = None,
+        ) -> Answer:
+            rows = body["dataValues"]
+            assert isinstance(rows, list)
+            answer = super().post_data_values(body, params, read_timeout=read_timeout)
+            if any(of in (value["dataElement"].partition("_")[2], value["orgUnit"]) for value in rows):
+                raise Dhis2FaultError("status 500")
+            return answer
+
+    client = FailsAt(stock_metadata(ORG_UNITS, ITEMS, ["stock_on_hand"]), "2.42", NOW)
+    rows = whole_batch()
+    result = sent(client, rows)
+    guilty = [place for place, value in rows.items() if of in (value.data_element[4:], value.org_unit)]
+    assert sorted(result.rejected) == guilty
+    assert sorted(result.landed) == [place for place in rows if place not in guilty]
+
+
 def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_rejected() -> None:
     client = Scripted(*(Dhis2FaultError("status 500") for _ in range(100)))
     result = sent(client, numbered(40))

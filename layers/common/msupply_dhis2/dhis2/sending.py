@@ -36,8 +36,8 @@ _LEAST_SECONDS = 10.0
 _SEARCH_CALLS = 100
 """How many more calls a batch may cost because of refused values."""
 
-_FAULTS_IN_A_ROW = 8
-"""After so many failures of the server (500) without a success in between the fault is not in the values."""
+_FAULTS_WITHOUT_SUCCESS = 8
+"""After so many failures of the server (500) without any success the fault is not in the values."""
 
 _FOR_ALL = frozenset(
     {
@@ -254,7 +254,9 @@ class _Sending:
         self._repeated: set[_Places] = set()
         self._retried: set[int] = set()
         self._searches = 0
-        self._faults_in_a_row = 0
+        self._faults = 0
+        self._depth: dict[_Places, int] = {}
+        """How often what a call holds was halved because the server failed at it."""
         self._suspects: list[int] = []
         """Values with which a call fails although they are alone in it."""
 
@@ -305,7 +307,6 @@ class _Sending:
         except Dhis2Error as error:
             self._refuse_all(places, error)
         else:
-            self._faults_in_a_row = 0
             self._read(places, answer)
 
     def _read(self, places: _Places, answer: Answer) -> None:
@@ -336,23 +337,36 @@ class _Sending:
 
     def _meet_fault(self, places: _Places, error: Dhis2FaultError) -> None:
         """Try again, then look for the value at fault by halving; unless the server fails at everything."""
-        self._faults_in_a_row += 1
-        if self._faults_in_a_row >= _FAULTS_IN_A_ROW or not self._try_again:
+        self._faults += 1
+        depth = self._depth.get(places, 0)
+        if (
+            not self._try_again
+            or self._faults > _SEARCH_CALLS
+            or (self._faults >= _FAULTS_WITHOUT_SUCCESS and not self._sent.answered)
+        ):
             self._wait(places, error)
-        elif self._may_repeat(places):
+        elif depth == 0 and self._may_repeat(places):
             self._repeat(places)
         elif len(places) > 1:
-            self._pending.extendleft(reversed(_halves(places)))
+            # Now along data elements, now along org units, and each half in its turn: whichever it is that
+            # the server fails at, soon something succeeds and shows that the server works otherwise.
+            first, second = ("data_element", "org_unit")[:: 1 if depth % 2 == 0 else -1]
+            for part in self._parts(places, (first, second)):
+                self._depth[part] = depth + 1
+                self._pending.append(part)
         else:
             self._suspects.extend(places)
 
     def _judge_suspects(self) -> None:
         """Reject what fails alone, if the server works otherwise; if not, it is the server that fails."""
-        if self._suspects and self._sent.answered and self._sent.failure is None:
+        failure = self._sent.failure
+        if not self._suspects:
+            return
+        if self._sent.answered and (failure is None or isinstance(failure, Dhis2FaultError)):
             text = "DHIS2 fails (status 500) whenever this value is sent, and does not when it is not"
             self._reject(self._suspects, Reason(FAILS_ALONE, text))
-        elif self._suspects:
-            self._wait(tuple(self._suspects), self._sent.failure or Dhis2FaultError(_FAILS_AT_ALL))
+        else:
+            self._wait(self._suspects, failure or Dhis2FaultError(_FAILS_AT_ALL))
 
     def _wait(self, places: Iterable[int], error: Dhis2AuthenticationError | Dhis2TransientError) -> None:
         self._sent.waiting |= frozenset(places)
@@ -429,7 +443,8 @@ class _Sending:
             if others:
                 self._pending.appendleft(others)
         else:
-            self._pending.extendleft(reversed(self._parts(others, reasons)))
+            at_fault = [name for reason in reasons if (name := _FIELD_OF_GROUP.get(reason.code))]
+            self._pending.extendleft(reversed(self._parts(others, at_fault)))
 
     def _guilty(
         self, certain: Mapping[int, tuple[Reason, ...]], doubtful: Mapping[int, tuple[Reason, ...]]
@@ -468,16 +483,15 @@ class _Sending:
         # What all have in common, the period say, tells nothing where it is not known what is at fault.
         return found if at_fault is not None or len(found) < len(places) else []
 
-    def _parts(self, places: _Places, reasons: Sequence[Reason]) -> list[_Places]:
-        """Halve along the field that is at fault, where the code says which: the guilty ones share its value."""
-        at_fault = [name for reason in reasons if (name := _FIELD_OF_GROUP.get(reason.code))]
-        for name in (*at_fault, *_FIELDS):
+    def _parts(self, places: _Places, first: Iterable[str]) -> list[_Places]:
+        """Halve along a field, ``first`` of all along those that are named: the guilty ones share its value."""
+        for name in (*first, *_FIELDS):
             values = list(dict.fromkeys(getattr(self._rows[place], name) for place in places))
             if len(values) > 1:
-                first = set(values[: len(values) // 2])
+                left = set(values[: len(values) // 2])
                 return [
-                    tuple(place for place in places if getattr(self._rows[place], name) in first),
-                    tuple(place for place in places if getattr(self._rows[place], name) not in first),
+                    tuple(place for place in places if getattr(self._rows[place], name) in left),
+                    tuple(place for place in places if getattr(self._rows[place], name) not in left),
                 ]
         return _halves(places)
 
