@@ -3,22 +3,26 @@
 import argparse
 import signal
 import sys
+import textwrap
 import threading
 from datetime import date
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from local.dhis2.faults import FaultKind
 from local.dhis2.metadata import Metadata, User
 from local.dhis2.server import ADMIN, StandIn
 from local.dhis2.stock import PREFIXES, stock_metadata
 from local.dhis2.versions import Version
 
-_EPILOG = """\
+_KINDS = textwrap.fill(", ".join(FaultKind), 78, initial_indent=" " * 29, subsequent_indent=" " * 22)
+
+_EPILOG = f"""\
 Its own addresses, without a login:
-  POST   /__faults    plan a fault: {"kind": "status", "status": 503, "times": 2, "path": "dataValueSets"}
-                      kinds: status, delay, cut, login_page, unauthorized, too_many_requests, too_large,
-                      transient_conflict, redirect; "after_import": true loses only the answer
+  POST   /__faults    plan a fault: {{"kind": "status", "status": 503, "times": 2, "path": "dataValueSets"}}
+                      kinds: {_KINDS.strip()};
+                      "after_import": true loses only the answer, "after": 3 lets three calls pass first
   DELETE /__faults    forget all planned faults
   GET    /__values    the stored values, by codes
   GET    /__requests  the calls so far

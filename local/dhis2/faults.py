@@ -1,10 +1,12 @@
 """Faults on request: what networks, proxies and restarting servers do to a client."""
 
 import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
 from local.dhis2.answers import (
     Answer,
@@ -16,6 +18,8 @@ from local.dhis2.answers import (
     summary_answer,
     unauthorized,
 )
+from local.dhis2.call import Call
+from local.dhis2.payload import count_values, is_gzip, is_push, names_any
 from local.dhis2.versions import Version
 
 
@@ -25,7 +29,7 @@ class FaultKind(StrEnum):
     STATUS = "status"
     """An answer with ``status`` and a proxy's HTML page."""
     DELAY = "delay"
-    """``seconds`` pass, then all goes on as usual."""
+    """``seconds``, and ``seconds_per_value``, pass on the way; then all goes on as usual."""
     CUT = "cut"
     """The connection is closed without an answer."""
     LOGIN_PAGE = "login_page"
@@ -40,6 +44,49 @@ class FaultKind(StrEnum):
     """409 "The import process failed:", zero counts, no conflicts (docs/dhis2.md, 3); from 2.43 a 500."""
     REDIRECT = "redirect"
     """``status`` (301 by default) to ``location``, or to the same address with https."""
+    GZIP_REFUSED = "gzip_refused"
+    """``status`` (415 by default) of a proxy for a gzip body; plain ones pass."""
+    GZIP_DAMAGED = "gzip_damaged"
+    """A gzip body arrives cut in half, and is answered as the version does; plain ones pass."""
+    DEADLOCK = "deadlock"
+    """Up to 2.42 the first half of the rows is stored and the answer that of ``TRANSIENT_CONFLICT``; from 2.43
+    a 500 and nothing is stored. Strikes pushes only."""
+    PERIOD_RACE = "period_race"
+    """Up to 2.42 the rows of periods that were never used before are refused with E7611, as happens where two
+    calls open a period at once; afterwards the periods are there. Strikes pushes only."""
+    RESTART = "restart"
+    """The server restarts: sessions are lost, and a proxy answers ``status`` (503 by default)."""
+    CREDENTIALS_CHANGED = "credentials_changed"
+    """From this request on all passwords and client secrets are others, and tokens and sessions gone."""
+    POISON = "poison"
+    """A 500 for a push that holds a data element or an org unit: ``holds``, its code or UID."""
+    SLOW_IMPORT = "slow_import"
+    """The import itself takes ``seconds`` and ``seconds_per_value``. On 2.41 and 2.42 another push that shares
+    a key with it meanwhile is answered as for ``TRANSIENT_CONFLICT``. Strikes pushes only."""
+
+
+_GO_ON = {
+    FaultKind.DELAY,
+    FaultKind.GZIP_DAMAGED,
+    FaultKind.PERIOD_RACE,
+    FaultKind.CREDENTIALS_CHANGED,
+    FaultKind.SLOW_IMPORT,
+}
+"""After these the request goes on its way, to the next fault or to DHIS2."""
+
+_PAGES = {
+    FaultKind.STATUS: 503,
+    FaultKind.TOO_LARGE: 413,
+    FaultKind.GZIP_REFUSED: 415,
+    FaultKind.RESTART: 503,
+}
+"""What a proxy answers with a page of its own, and its status unless the fault says another."""
+
+_ON_PUSHES = {FaultKind.DEADLOCK, FaultKind.PERIOD_RACE, FaultKind.POISON, FaultKind.SLOW_IMPORT}
+_ON_GZIP = {FaultKind.GZIP_REFUSED, FaultKind.GZIP_DAMAGED}
+
+type NamesOf = Callable[[str], Collection[str]]
+"""Gives all the identifiers of the data element or org unit that has this one."""
 
 
 class Fault(BaseModel):
@@ -49,51 +96,72 @@ class Fault(BaseModel):
     ----------
     times
         How many requests it strikes; ``None`` is all of them until ``Faults.clear``.
+    after
+        How many requests that it is meant for pass before it strikes.
     path, method
         It strikes only requests whose path ends so, and that have this method; ``None`` is any.
+    more_than_values
+        It strikes only pushes of more values than this; ``None`` is any request.
     after_import
         Whether the request is carried out first, and only its answer is lost: the client knows nothing, but
         the values are stored.
+    seconds, seconds_per_value
+        How long it takes: a fixed time, and one for each value of a push.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: FaultKind
     times: PositiveInt | None = 1
+    after: NonNegativeInt = 0
     path: str | None = None
     method: str | None = None
+    more_than_values: NonNegativeInt | None = None
     after_import: bool = False
     status: int | None = None
     seconds: float = 0
+    seconds_per_value: float = 0
     size: int = 0
     location: str | None = None
+    holds: str | None = None
 
-    def strikes(self, method: str, path: str, body_size: int) -> bool:
+    @model_validator(mode="after")
+    def _says_what_is_poison(self) -> Self:
+        if (self.kind is FaultKind.POISON) != (self.holds is not None):
+            raise ValueError("holds is for poison, and poison needs it")
+        return self
+
+    def strikes(self, call: Call, names_of: NamesOf) -> bool:
         """Whether the request is one that it is meant for."""
         return (
-            (self.path is None or path.endswith(self.path))
-            and (self.method is None or method == self.method)
-            and (self.kind is not FaultKind.TOO_LARGE or body_size > self.size)
+            (self.path is None or call.path.endswith(self.path))
+            and (self.method is None or call.method == self.method)
+            and (self.kind is not FaultKind.TOO_LARGE or len(call.body) > self.size)
+            and (self.kind not in _ON_GZIP or is_gzip(call.body))
+            and (self.kind not in _ON_PUSHES or is_push(call))
+            and (self.more_than_values is None or count_values(call) > self.more_than_values)
+            and (self.holds is None or names_any(call, names_of(self.holds)))
         )
+
+    def seconds_for(self, call: Call) -> float:
+        """How long it takes for this request."""
+        return self.seconds + (self.seconds_per_value and self.seconds_per_value * count_values(call))
 
     def answer(self, version: Version, https_address: str) -> Answer | None:  # noqa: PLR0911 - one for each kind
         """Return what it answers instead; ``None`` where it gives no answer of its own."""
+        if self.kind in _PAGES:
+            status = self.status or _PAGES[self.kind]
+            return page(status, f"{status} from a proxy")
         match self.kind:
-            case FaultKind.STATUS:
-                status = self.status or 503
-                return page(status, f"{status} from a proxy")
             case FaultKind.LOGIN_PAGE:
                 return login_page()
             case FaultKind.UNAUTHORIZED:
                 return unauthorized()
             case FaultKind.TOO_MANY_REQUESTS:
-                limited = page(429, "429 Too Many Requests")
-                return Answer(
-                    429, limited.content, limited.content_type, {"Retry-After": f"{self.seconds:g}"}
-                )
-            case FaultKind.TOO_LARGE:
-                return page(413, "413 Request Entity Too Large")
-            case FaultKind.TRANSIENT_CONFLICT:
+                return page(429, "429 Too Many Requests").with_headers({"Retry-After": f"{self.seconds:g}"})
+            case FaultKind.POISON:
+                return message(500, "An unexpected error occurred")
+            case FaultKind.TRANSIENT_CONFLICT | FaultKind.DEADLOCK:
                 if version.imports_by_group:
                     return message(500, "Failed to flush BatchHandler")
                 return summary_answer(
@@ -107,6 +175,7 @@ class Fault(BaseModel):
 @dataclass(slots=True)
 class _Planned:
     fault: Fault
+    to_pass: int
     left: int | None
 
 
@@ -117,38 +186,14 @@ class Faults:
         self._planned: list[_Planned] = []
         self._lock = threading.Lock()
 
-    def next(  # noqa: PLR0913 - a fault's own fields
-        self,
-        kind: FaultKind,
-        *,
-        times: int | None = 1,
-        path: str | None = None,
-        method: str | None = None,
-        after_import: bool = False,
-        status: int | None = None,
-        seconds: float = 0,
-        size: int = 0,
-        location: str | None = None,
-    ) -> None:
+    def next(self, kind: FaultKind, **of_fault: object) -> None:
         """Plan a fault for the next requests; see ``Fault`` for the parameters."""
-        self.plan(
-            Fault(
-                kind=kind,
-                times=times,
-                path=path,
-                method=method,
-                after_import=after_import,
-                status=status,
-                seconds=seconds,
-                size=size,
-                location=location,
-            )
-        )
+        self.plan(Fault.model_validate({"kind": kind, **of_fault}))
 
     def plan(self, fault: Fault) -> None:
         """Plan a fault for the next requests that it is meant for."""
         with self._lock:
-            self._planned.append(_Planned(fault, fault.times))
+            self._planned.append(_Planned(fault, fault.after, fault.times))
 
     def clear(self) -> None:
         """Forget all that are still to come."""
@@ -161,18 +206,21 @@ class Faults:
         with self._lock:
             return tuple(planned.fault for planned in self._planned)
 
-    def take(self, method: str, path: str, body_size: int) -> tuple[Fault, ...]:
-        """Use up what strikes this request: any delays planned before it, and the first fault that answers."""
+    def take(self, call: Call, names_of: NamesOf) -> tuple[Fault, ...]:
+        """Use up what strikes this request: those that let it go on, and the first one that answers it."""
         taken: list[Fault] = []
         with self._lock:
             for planned in list(self._planned):
-                if not planned.fault.strikes(method, path, body_size):
+                if not planned.fault.strikes(call, names_of):
+                    continue
+                if planned.to_pass > 0:
+                    planned.to_pass -= 1
                     continue
                 taken.append(planned.fault)
                 if planned.left is not None:
                     planned.left -= 1
                     if planned.left <= 0:
                         self._planned.remove(planned)
-                if planned.fault.kind is not FaultKind.DELAY:
+                if planned.fault.kind not in _GO_ON:
                     break
         return tuple(taken)

@@ -18,6 +18,8 @@ class Server:
     store: ValueStore
     now: datetime
     user: User
+    period_race: bool = False
+    """Whether periods that were never used before are being opened by another call just now."""
 
     @property
     def today(self) -> date:

@@ -3,11 +3,12 @@
 import gzip
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from local.dhis2.answers import Answer, failed_import, message, summary_answer
+from local.dhis2.call import Call
 from local.dhis2.versions import Version
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -42,6 +43,9 @@ class Row:
     deleted: bool
 
 
+type RowKey = tuple[str | None, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Schemes:
     """How the identifiers are to be read: ``UID``, ``CODE`` or another scheme, in capitals."""
@@ -63,6 +67,20 @@ class Push:
     complete_date: str | None
     options: Mapping[str, str]
 
+    @property
+    def keys(self) -> frozenset[RowKey]:
+        """What the rows are known by, in the words of the push."""
+        return frozenset(
+            (
+                row.data_element,
+                row.period,
+                row.org_unit,
+                row.category_option_combo,
+                row.attribute_option_combo,
+            )
+            for row in self.rows
+        )
+
     def flag(self, name: str) -> bool:
         """Whether the query has this option set to true."""
         return self.options.get(name, "").lower() == "true"
@@ -76,6 +94,39 @@ class Push:
 def is_gzip(content: bytes) -> bool:
     """Whether the bytes are gzip: DHIS2 looks at them, not at the header."""
     return content.startswith(_GZIP_MAGIC)
+
+
+def is_push(call: Call) -> bool:
+    """Whether the call brings data values."""
+    return call.method == "POST" and call.path.removesuffix(".json").endswith("/dataValueSets")
+
+
+def count_values(call: Call) -> int:
+    """Count the data values that a call brings, as well as can be told; 0 where it is no push."""
+    return _plain(call.body).count(b'"dataElement"') if is_push(call) else 0
+
+
+def names_any(call: Call, identifiers: Collection[str]) -> bool:
+    """Whether one of these identifiers stands in the body of a call."""
+    plain = _plain(call.body)
+    return any(json.dumps(identifier).encode() in plain for identifier in identifiers)
+
+
+def first_half(content: bytes) -> bytes:
+    """Return the body of a push with the first half of its rows only."""
+    body = json.loads(_plain(content))
+    rows = body["dataValues"]
+    return json.dumps({**body, "dataValues": rows[: len(rows) // 2]}).encode()
+
+
+def _plain(content: bytes) -> bytes:
+    """Return the bytes unpacked; as they are where they are no gzip, or damaged."""
+    if not is_gzip(content):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error):
+        return content
 
 
 def read_push(content: bytes, query: Mapping[str, str], version: Version, *, bare: bool) -> Push:

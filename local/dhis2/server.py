@@ -17,11 +17,11 @@ from local.dhis2.faults import Fault, FaultKind, Faults
 from local.dhis2.http_server import HttpServer
 from local.dhis2.logins import Logins, OAuth2Client, PersonalAccessToken, by_token
 from local.dhis2.metadata import DEFAULT_OPTION_COMBO_ID, Identified, Index, Metadata, User
-from local.dhis2.payload import is_gzip
+from local.dhis2.payload import count_values, first_half, is_gzip
 from local.dhis2.periods import parse_period
 from local.dhis2.values import ValueKey, ValueStore
 from local.dhis2.versions import Version
-from local.dhis2.web_api import Outcome, WebApi
+from local.dhis2.web_api import Circumstances, Outcome, WebApi
 
 ADMIN = User(username="admin", password=SecretStr("district"), first_name="admin", surname="admin")
 """Who can log in where no users are given: DHIS2's own first user, who may do everything."""
@@ -273,18 +273,46 @@ class StandIn:
 
     def _with_faults(self, call: Call) -> Outcome:
         """Carry out the call, but for the faults that are planned for it."""
-        faults = self.faults.take(call.method, call.path, len(call.body))
+        circumstances = Circumstances(pause=self._stopping.wait)
         carried_out: Outcome | None = None
-        for fault in faults:
+        for fault in self.faults.take(call, self._names_of):
             if fault.after_import and carried_out is None:
-                carried_out = self._api.carry_out(call)
-            if fault.kind is FaultKind.DELAY:
-                self._stopping.wait(fault.seconds)
-            else:
-                noted = carried_out or Outcome(None)
-                https = f"https://127.0.0.1:{self._port}{call.target}"
-                return replace(noted, answer=fault.answer(self.version, https))
-        return carried_out or self._api.carry_out(call)
+                carried_out = self._api.carry_out(call, circumstances)
+            match fault.kind:
+                case FaultKind.DELAY:
+                    self._stopping.wait(fault.seconds_for(call))
+                case FaultKind.SLOW_IMPORT:
+                    circumstances = replace(circumstances, import_seconds=fault.seconds_for(call))
+                case FaultKind.PERIOD_RACE:
+                    circumstances = replace(circumstances, period_race=True)
+                case FaultKind.GZIP_DAMAGED:
+                    call = replace(call, body=call.body[: len(call.body) // 2])
+                case FaultKind.CREDENTIALS_CHANGED:
+                    self._logins.change_all()
+                case _:
+                    return self._struck(call, fault, carried_out)
+        return carried_out or self._api.carry_out(call, circumstances)
+
+    def _struck(self, call: Call, fault: Fault, carried_out: Outcome | None) -> Outcome:
+        """Answer with a fault."""
+        if fault.kind is FaultKind.RESTART:
+            self.forget_sessions()
+        if fault.kind is FaultKind.DEADLOCK and carried_out is None and not self.version.imports_by_group:
+            carried_out = self._api.carry_out(replace(call, body=first_half(call.body)))
+            if carried_out.answer is None or carried_out.answer.status not in (200, 409):
+                return carried_out  # whoever may not push gets no further than to be told so
+            carried_out = replace(carried_out, values=count_values(call))
+        https = f"https://127.0.0.1:{self._port}{call.target}"
+        return replace(carried_out or Outcome(None), answer=fault.answer(self.version, https))
+
+    def _names_of(self, identifier: str) -> set[str]:
+        """Return UID and code of the data element or org unit that has this identifier."""
+        names = {identifier}
+        for index in (self.metadata.data_element, self.metadata.org_unit):
+            thing = index.by_id(identifier) or index.by_scheme("CODE", identifier)
+            if thing is not None:
+                names |= {thing.id, thing.code or thing.id}
+        return names
 
     # For whoever runs the stand-in in a process of its own
 

@@ -37,6 +37,11 @@ class ValueStore(Mapping[ValueKey, str]):
 
     def __init__(self) -> None:
         self.rows: dict[ValueKey, StoredValue] = {}
+        self.opened: set[str] = set()
+
+    def has_period(self, period: str) -> bool:
+        """Whether the period, by its ISO name, was used before; without a value only where it was ``opened``."""
+        return period in self.opened or any(key.period == period for key in list(self.rows))
 
     def __getitem__(self, key: ValueKey) -> str:
         row = self.rows[key]

@@ -45,6 +45,11 @@ class Version(StrEnum):
         return self.sends_bare_summary or self.is_at_least(Version.V2_43)
 
     @property
+    def has_colliding_imports(self) -> bool:
+        """Whether of two imports in flight that share a key one fails (2.41 and 2.42)."""
+        return self in (Version.V2_41, Version.V2_42)
+
+    @property
     def has_tokens(self) -> bool:
         """Whether there are personal access tokens (from 2.38)."""
         return self.is_at_least(Version.V2_40)

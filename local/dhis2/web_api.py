@@ -4,11 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Lock
+from time import sleep
 
 from local.dhis2 import reading
 from local.dhis2.answers import (
     Answer,
+    ImportSummary,
     container_error,
+    failed_import,
     json_answer,
     login_page,
     message,
@@ -24,7 +27,7 @@ from local.dhis2.importer_groups import import_group
 from local.dhis2.importer_rows import import_rows
 from local.dhis2.logins import OAUTH2_ADDRESS, SESSION_COOKIE, Logins
 from local.dhis2.metadata import MAY_ADD_DATA_VALUES, Metadata, User
-from local.dhis2.payload import UnreadableBodyError, read_push
+from local.dhis2.payload import Push, RowKey, UnreadableBodyError, read_push
 from local.dhis2.values import ValueStore
 from local.dhis2.versions import Version
 
@@ -42,6 +45,28 @@ class Outcome:
     values: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else goes on while the server carries out a call.
+
+    Attributes
+    ----------
+    period_race
+        Whether another call is opening the periods of this push.
+    import_seconds
+        How long the import takes.
+    pause
+        What waits, for so many seconds or until the stand-in stops.
+    """
+
+    period_race: bool = False
+    import_seconds: float = 0
+    pause: Callable[[float], object] = sleep
+
+
+_CALM = Circumstances()
+
+
 @dataclass(slots=True)
 class WebApi:
     """The server behind the addresses; ``StandIn`` says what its parts are."""
@@ -54,8 +79,10 @@ class WebApi:
     url: str = ""
     values: ValueStore = field(default_factory=ValueStore)
     _importing: Lock = field(default_factory=Lock)
+    _in_flight: list[frozenset[RowKey]] = field(default_factory=list)
+    """The keys of each slow import that is under way."""
 
-    def carry_out(self, call: Call) -> Outcome:  # noqa: PLR0911 - one for each thing that can end a call early
+    def carry_out(self, call: Call, circumstances: Circumstances = _CALM) -> Outcome:  # noqa: PLR0911 - one for each thing that can end a call early
         """Answer a call as DHIS2 does when nothing goes wrong on the way."""
         if len(call.target) > _LONGEST_ADDRESS:
             if self.version.runs_on_tomcat:
@@ -76,7 +103,7 @@ class WebApi:
             return Outcome(user or self._ask_to_log_in(call))
         if misplaced is not None:
             return Outcome(misplaced, user.username)
-        outcome = self._route(call, user)
+        outcome = self._route(call, user, circumstances)
         return replace(outcome, answer=self._with_session(call, user, outcome.answer), username=user.username)
 
     # Where: the address
@@ -141,17 +168,19 @@ class WebApi:
 
     # What: the resources of the web API
 
-    def _route(self, call: Call, user: User) -> Outcome:
+    def _route(self, call: Call, user: User, circumstances: Circumstances) -> Outcome:
         parts = call.path.removeprefix(f"{self.base_path}/api/").rstrip("/").removesuffix(".json").split("/")
         api = int(parts.pop(0)) if parts[0].isdigit() else None
         if api is not None and not _OLDEST_API <= api <= self.version.newest_api:
             return Outcome(not_found(self.version, call.path, dispatched=True))
-        server = Server(self.version, self.metadata, self.values, self.clock(), user)
+        server = Server(
+            self.version, self.metadata, self.values, self.clock(), user, circumstances.period_race
+        )
         if parts == ["dataValueSets"] and call.method == "POST":
             bare = self.version.sends_bare_summary or (
                 api is not None and api <= _BARE_UP_TO_API and not self.version.is_at_least(Version.V2_42)
             )
-            return self._push(call, server, bare=bare)
+            return self._push(call, server, circumstances, bare=bare)
         answer = self._read(call, parts, server)
         if answer is None:
             return Outcome(not_found(self.version, call.path, dispatched=True))
@@ -186,7 +215,7 @@ class WebApi:
                 return lambda: reading.one(server, name, identifier, query)
         return None
 
-    def _push(self, call: Call, server: Server, *, bare: bool) -> Outcome:
+    def _push(self, call: Call, server: Server, circumstances: Circumstances, *, bare: bool) -> Outcome:
         """Answer ``POST /api/dataValueSets``; one import at a time."""
         if not server.user.may(MAY_ADD_DATA_VALUES):
             wanted = (
@@ -203,10 +232,23 @@ class WebApi:
             push = read_push(call.body, options, self.version, bare=bare)
         except UnreadableBodyError as unreadable:
             return Outcome(unreadable.answer)
-        with self._importing:
-            done = import_group(push, server) if self.version.imports_by_group else import_rows(push, server)
+        done = self._import(push, server, circumstances)
         answer = done if isinstance(done, Answer) else summary_answer(done, self.version, bare=bare)
         return Outcome(answer, values=len(push.rows))
+
+    def _import(self, push: Push, server: Server, circumstances: Circumstances) -> ImportSummary | Answer:
+        """Import, unless a slow import of the same keys is under way; see ``FaultKind.SLOW_IMPORT``."""
+        with self._importing:
+            if self.version.has_colliding_imports and any(push.keys & keys for keys in self._in_flight):
+                return failed_import("Failed to flush BatchHandler")
+            if circumstances.import_seconds:
+                self._in_flight.append(push.keys)
+        if circumstances.import_seconds:
+            circumstances.pause(circumstances.import_seconds)
+        with self._importing:
+            if circumstances.import_seconds:
+                self._in_flight.remove(push.keys)
+            return import_group(push, server) if self.version.imports_by_group else import_rows(push, server)
 
     def _unsupported(self, content_type: str) -> str:
         if not self.version.is_at_least(Version.V2_42):

@@ -1,6 +1,7 @@
 """How the stand-in behaves, version by version, over HTTP."""
 
 import gzip
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -729,6 +731,134 @@ def test_a_delay_outlasts_an_impatient_client(session: requests.Session) -> None
         dhis2.faults.next(FaultKind.DELAY, seconds=60)
         with pytest.raises(requests.ReadTimeout):
             session.get(f"{dhis2.url}/api/me", timeout=0.2)
+
+
+def push_packed(dhis2: StandIn, session: requests.Session, *rows: dict[str, object]) -> requests.Response:
+    body = json.dumps({"dataSet": "STOCK_PER_ITEM", "dataValues": rows}).encode()
+    return session.post(
+        f"{dhis2.url}/api/dataValueSets",
+        params=CODES,
+        data=gzip.compress(body),
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        timeout=10,
+    )
+
+
+def test_a_proxy_may_refuse_gzip_and_let_plain_bodies_pass(session: requests.Session) -> None:
+    for status in (415, 400):
+        with stand_in(Version.V2_42) as dhis2:
+            dhis2.faults.next(FaultKind.GZIP_REFUSED, times=None, status=status)
+            assert push_packed(dhis2, session, row("SOH_aspirin", "5")).status_code == status
+            assert push(dhis2, session, row("SOH_aspirin", "5")).status_code == 200
+
+
+def test_damaged_gzip_is_answered_as_the_version_does(session: requests.Session) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            dhis2.faults.next(FaultKind.GZIP_DAMAGED)
+            damaged = push_packed(dhis2, session, row("SOH_aspirin", "5"))
+            if version is Version.V2_43:
+                assert damaged.status_code == 500
+            else:
+                assert summary(damaged)["description"].startswith("The import process failed")
+            assert push_packed(dhis2, session, row("SOH_aspirin", "5")).status_code == 200
+
+
+def test_a_deadlock_leaves_some_rows_behind_up_to_2_42_and_none_from_2_43(session: requests.Session) -> None:
+    rows = [row("SOH_aspirin", "5", period=f"20250{month}") for month in range(1, 9)]
+    for version in Version:
+        with stand_in(version) as dhis2:
+            dhis2.faults.next(FaultKind.DEADLOCK)
+            answer = push(dhis2, session, *rows)
+            if version is Version.V2_43:
+                assert (answer.status_code, len(dhis2.values)) == (500, 0)
+            else:
+                assert "Failed to flush BatchHandler" in summary(answer)["description"]
+                assert (counts(answer), len(dhis2.values)) == ((0, 0, 0, 0), 4)
+            assert push(dhis2, session, *rows).status_code == 200
+            assert len(dhis2.values) == 8
+
+
+def test_rows_of_a_new_period_lose_a_race_once_up_to_2_42(session: requests.Session) -> None:
+    old, new = row("SOH_aspirin", "5", period="202501"), row("SOH_aspirin", "6", period="202502")
+    for version in Version:
+        with stand_in(version) as dhis2:
+            push(dhis2, session, old)
+            dhis2.faults.next(FaultKind.PERIOD_RACE, times=None)
+            raced = push(dhis2, session, old, new)
+            assert errors(raced) == ([] if version is Version.V2_43 else [("E7611", [1])])
+            assert errors(push(dhis2, session, old, new)) == []
+            assert len(dhis2.values) == 2
+
+
+def test_a_restart_loses_the_sessions(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        session.get(f"{dhis2.url}/api/me", timeout=10)
+        dhis2.faults.next(FaultKind.RESTART, times=2, status=502)
+        struck = [push(dhis2, session, row("SOH_aspirin", "5")).status_code for _ in range(3)]
+        assert struck == [502, 502, 200]
+        assert "JSESSIONID" in session.cookies
+        assert len(dhis2.sessions) == 1
+
+
+def test_the_password_can_change_halfway(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(FaultKind.CREDENTIALS_CHANGED, after=2, path="/api/dataValueSets")
+        pushed = [push(dhis2, session, row("SOH_aspirin", "5")).status_code for _ in range(4)]
+        assert pushed == [200, 200, 401, 401]
+        assert dhis2.failed_logins == {"pusher": 2}
+
+
+def test_a_call_that_holds_a_poisonous_data_element_or_org_unit_fails(session: requests.Session) -> None:
+    for poison in ("SOH_ors", uid("dataElement", "SOH_ors"), "KAMO"):
+        with stand_in(Version.V2_43) as dhis2:
+            dhis2.faults.next(FaultKind.POISON, times=None, holds=poison)
+            good, bad = row("SOH_aspirin", "5"), row("SOH_ors", "5", org_unit="KAMO")
+            assert push(dhis2, session, good, bad).status_code == 500
+            assert push(dhis2, session, good).status_code == 200
+            assert push_packed(dhis2, session, bad).status_code == 500
+
+
+def test_faults_can_be_meant_for_large_pushes_only(session: requests.Session) -> None:
+    rows = [row("SOH_aspirin", "5", period=f"20250{month}") for month in range(1, 6)]
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(FaultKind.STATUS, times=None, status=504, more_than_values=4, after_import=True)
+        assert push(dhis2, session, *rows[:4]).status_code == 200
+        assert push(dhis2, session, *rows).status_code == 504
+        assert len(dhis2.values) == 5
+
+
+def test_a_slow_server_takes_its_time_for_each_value(session: requests.Session) -> None:
+    rows = [row("SOH_aspirin", "5", period=f"20250{month}") for month in range(1, 6)]
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(FaultKind.SLOW_IMPORT, times=None, seconds_per_value=0.05)
+        for sent in (1, 5):
+            began = monotonic()
+            push(dhis2, session, *rows[:sent])
+            assert monotonic() - began >= 0.05 * sent
+
+
+def test_of_two_imports_that_share_a_key_one_fails_on_2_41_and_2_42(session: requests.Session) -> None:
+    for version in Version:
+        with stand_in(version) as dhis2:
+            dhis2.faults.next(FaultKind.SLOW_IMPORT, seconds=1.5)
+            with pytest.raises(requests.ReadTimeout):
+                session.post(
+                    f"{dhis2.url}/api/dataValueSets",
+                    params=CODES,
+                    json={"dataSet": "STOCK_PER_ITEM", "dataValues": [row("SOH_aspirin", "5")]},
+                    timeout=0.5,
+                )
+            again = push(dhis2, session, row("SOH_aspirin", "5"))
+            other = push(dhis2, session, row("SOH_ors", "5"))
+            collides = version in (Version.V2_41, Version.V2_42)
+            assert again.status_code == (409 if collides else 200)
+            assert other.status_code == 200
+
+
+def test_poison_must_be_named() -> None:
+    with stand_in(Version.V2_42) as dhis2, pytest.raises(ValueError, match="poison needs it"):
+        dhis2.faults.next(FaultKind.POISON)
 
 
 def test_a_stopped_stand_in_answers_no_kept_connection(session: requests.Session) -> None:
