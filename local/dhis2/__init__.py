@@ -11,7 +11,7 @@ True
 
 from local.dhis2.faults import Fault, FaultKind, Faults
 from local.dhis2.logins import OAuth2Client, PersonalAccessToken, new_token
-from local.dhis2.metadata import Metadata, User, uid
+from local.dhis2.metadata import Metadata, MetadataAccess, User, uid
 from local.dhis2.server import ADMIN, Request, StandIn
 from local.dhis2.stock import PREFIXES, stock_metadata
 from local.dhis2.values import ValueKey
@@ -24,6 +24,7 @@ __all__ = [
     "FaultKind",
     "Faults",
     "Metadata",
+    "MetadataAccess",
     "OAuth2Client",
     "PersonalAccessToken",
     "Request",

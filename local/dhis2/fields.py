@@ -62,37 +62,36 @@ class Filter:
     """One ``filter=property:operator:value``; the property may be a path, as ``categoryOptions.id``."""
 
     path: tuple[str, ...]
-    operator: str
-    value: str
+    matches: Callable[[str], bool]
 
     @classmethod
     def parse(cls, text: str) -> "Filter":
-        """Read a filter; without a value it matches nothing."""
+        """Read a filter; without a value, or with another operator than these, it matches nothing."""
         path, operator, value = [*text.split(":", 2), "", ""][:3]
-        return cls(tuple(path.split(".")), operator, value)
+        return cls(tuple(path.split(".")), _condition(operator, value))
 
     def accepts(self, view: View) -> bool:
         """Whether the object passes."""
-        return any(self._matches(value) for value in _values_at([view], self.path))
+        return any(self.matches(value) for value in _values_at([view], self.path))
 
-    def _matches(self, value: str) -> bool:
-        match self.operator:
-            case "eq":
-                return value == self.value
-            case "in":
-                return value in self.value.strip("[]").split(",")
-            case "like":
-                return self._pattern.search(value) is not None
-            case "ilike":
-                return self._pattern.search(value.upper()) is not None
-        return False
 
-    @property
-    def _pattern(self) -> re.Pattern[str]:
-        """Return the value as the database's LIKE takes it: ``_`` is any character, ``%`` any text."""
-        wildcards = {"_": ".", "%": ".*"}
-        text = self.value.upper() if self.operator == "ilike" else self.value
-        return re.compile("".join(wildcards.get(character) or re.escape(character) for character in text))
+def _condition(operator: str, value: str) -> Callable[[str], bool]:
+    match operator:
+        case "eq":
+            return lambda found: found == value
+        case "in":
+            wanted = frozenset(value.strip("[]").split(","))
+            return lambda found: found in wanted
+        case "like" | "ilike":
+            pattern = _like(value, re.IGNORECASE if operator == "ilike" else re.NOFLAG)
+            return lambda found: pattern.search(found) is not None
+    return lambda _: False
+
+
+def _like(text: str, flags: re.RegexFlag) -> re.Pattern[str]:
+    """Return the text as the database's LIKE takes it: ``_`` is any character, ``%`` any text."""
+    wildcards = {"_": ".", "%": ".*"}
+    return re.compile("".join(wildcards.get(character) or re.escape(character) for character in text), flags)
 
 
 def _values_at(things: Sequence[Any], path: Sequence[str]) -> list[str]:

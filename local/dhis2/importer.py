@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from local.dhis2.metadata import MAY_EDIT_EXPIRED, DataSet, Metadata, User
+from local.dhis2.metadata import MAY_EDIT_EXPIRED, DataSet, LockException, Metadata, User
 from local.dhis2.periods import Period, latest_open_period
 from local.dhis2.values import ValueStore
 from local.dhis2.versions import Version
@@ -34,9 +34,12 @@ class Server:
         """Whether the period is still to come, as far as the data set goes."""
         return period.first > self.latest_open_period(data_set).last
 
-    def is_expired(self, data_set: DataSet, period: Period) -> bool:
-        """Whether the data set's days of grace after the period are over for this user."""
+    def is_expired(self, data_set: DataSet, period: Period, org_unit_id: str) -> bool:
+        """Whether the data set's days of grace after the period are over for this user and org unit."""
         if data_set.expiry_days == 0 or self.user.may(MAY_EDIT_EXPIRED):
+            return False
+        exception = LockException(data_set_id=data_set.id, org_unit_id=org_unit_id, period=period.iso)
+        if exception in self.metadata.lock_exceptions:
             return False
         return (self.today - period.last).days > data_set.expiry_days
 

@@ -272,16 +272,16 @@ class _GroupImport:
             lambda e: attribute_combo.has(e.key.attribute_option_combo),
         )
         for data_element_id in dict.fromkeys(entry.data_element for entry in entries):
-            self._check_category_option_combos(data_set_id, data_element_id, entries)
+            self._check_category_option_combos(data_set, data_element_id, entries)
 
     def _check_category_option_combos(
-        self, data_set_id: str, data_element_id: str, entries: Sequence[_Entry]
+        self, data_set: DataSet, data_element_id: str, entries: Sequence[_Entry]
     ) -> None:
         """Check the option combos of one data element; one that is left out is not checked."""
         data_element = self._metadata.data_element.by_id(data_element_id)
         if data_element is None:
             return
-        combo = self._metadata.combo_of(data_element)
+        combo = self._metadata.combo_within(data_set, data_element)
         unusable = _listed(
             entry.category_option_combo
             for entry in entries
@@ -291,10 +291,10 @@ class _GroupImport:
         )
         if unusable:
             text = (
-                f"Data set {data_set_id} + data element {data_element_id} not usable with "
+                f"Data set {data_set.id} + data element {data_element_id} not usable with "
                 f"category option combo(s): `{unusable}`"
             )
-            raise _RejectedError("E8024", text, data_set_id, data_element_id, unusable)
+            raise _RejectedError("E8024", text, data_set.id, data_element_id, unusable)
 
     def _check_timeliness(self, data_set: DataSet, entries: Sequence[_Entry]) -> None:
         server = self._server
@@ -302,7 +302,7 @@ class _GroupImport:
             entry.period.iso
             for entry in entries
             if server.is_after_latest_open_period(data_set, entry.period)
-            or server.is_expired(data_set, entry.period)
+            or server.is_expired(data_set, entry.period, entry.org_unit)
             or server.is_not_input_period(data_set, entry.period)
         )
         if untimely:
@@ -332,7 +332,7 @@ class _GroupImport:
                 "E8120", f"Value #{number} value is required", {"args": str(number)}, indexes=(number,)
             )
         if normalise(value, data_element, self._server.version) is not None:
-            return None
+            return self._option_fault(number, value, data_element)
         value_type, fault = data_element.value_type, fault_of(data_element)
         return Conflict(
             "E8122",
@@ -340,6 +340,13 @@ class _GroupImport:
             {"args": f"{number}-{value}-{value_type}-{fault}"},
             indexes=(number,),
         )
+
+    def _option_fault(self, number: int, value: str, data_element: DataElement) -> Conflict | None:
+        options = self._metadata.option_set.by_id(data_element.option_set_id)
+        if options is None or value in options.options:
+            return None
+        text = f"Value #{number} value `{value}` is not a valid option of option set: `{options.id}`"
+        return Conflict("E8123", text, {"args": f"{number}-{value}-{options.id}"}, indexes=(number,))
 
     def _element(self, entry: _Entry) -> DataElement:
         data_element = self._metadata.data_element.by_id(entry.data_element)

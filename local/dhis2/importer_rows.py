@@ -172,6 +172,7 @@ class _RowImport:
         yield self._reached
         yield self._not_empty
         yield self._of_value_type
+        yield self._of_option_set
         if push.flag("requireCategoryOptionCombo"):
             yield self._names_category_option_combo
         if push.flag("requireAttributeOptionCombo"):
@@ -213,6 +214,14 @@ class _RowImport:
         text = f"Value must match value type of data element `{name}`: `{_FAULT_TEXTS.get(fault, fault)}`"
         return Conflict("E7619", text, {"dataElement": name, "value": fault}, "value")
 
+    def _of_option_set(self, found: _Found) -> Conflict | None:
+        options = self._metadata.option_set.by_id(found.data_element.option_set_id)
+        if options is None or not found.row.value or found.row.value in options.options:
+            return None
+        name = found.row.data_element
+        text = f"Data value is not a valid option of the data element option set: `{name}`"
+        return Conflict("E7621", text, {"dataElement": name}, "value")
+
     def _names_category_option_combo(self, found: _Found) -> Conflict | None:
         if found.row.category_option_combo is not None:
             return None
@@ -241,7 +250,8 @@ class _RowImport:
         return Conflict("E7633", text, {"dataElement": name, "dataSet": data_set}, "dataElement")
 
     def _has_category_option_combo(self, found: _Found) -> Conflict | None:
-        if self._metadata.combo_of(found.data_element).has(found.category_option_combo.id):
+        combos = self._metadata.combos_of(found.data_element)
+        if any(combo.has(found.category_option_combo.id) for combo in combos):
             return None
         name, combo = found.row.data_element, found.row.category_option_combo
         text = f"Category option combo: `{_shown(combo)}` must be part of category combo of data element: `{name}`"
@@ -278,7 +288,7 @@ class _RowImport:
 
     def _not_expired(self, found: _Found) -> Conflict | None:
         data_set = self._governing_data_set(found)
-        if data_set is None or not self._server.is_expired(data_set, found.period):
+        if data_set is None or not self._server.is_expired(data_set, found.period, found.org_unit.id):
             return None
         period = found.row.period
         text = f"Current date is past expiry days for period: `{period}`  and data set: `{data_set.id}`"

@@ -4,11 +4,12 @@ import hashlib
 import re
 from collections.abc import Iterable
 from datetime import date
+from enum import StrEnum
 from functools import cached_property
 from string import ascii_letters, digits
 from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from local.dhis2.periods import PERIOD_TYPES
 
@@ -109,6 +110,15 @@ DEFAULT_CATEGORY_COMBO = CategoryCombo(
 )
 
 
+class OptionSet(Model):
+    """An option set; ``options`` are the codes that a value may be."""
+
+    id: str
+    code: str | None
+    name: str
+    options: tuple[str, ...]
+
+
 class DataElement(Model):
     """A data element; types as DHIS2 names them (``NUMBER``, ``LAST``)."""
 
@@ -119,6 +129,7 @@ class DataElement(Model):
     aggregation_type: str = "LAST"
     zero_is_significant: bool = True
     category_combo_id: str = DEFAULT_CATEGORY_COMBO_ID
+    option_set_id: str | None = None
 
 
 class DataInputPeriod(Model):
@@ -135,8 +146,26 @@ class DataInputPeriod(Model):
         )
 
 
+class LockException(Model):
+    """An org unit that may fill in a data set for a period although the days of grace are over."""
+
+    data_set_id: str
+    org_unit_id: str
+    period: str
+
+
 class DataSet(Model):
-    """A data set; ``writers`` are the names of the users who may enter data, ``None`` everyone."""
+    """A data set.
+
+    Attributes
+    ----------
+    writers
+        The names of the users who may enter data; ``None`` is everyone.
+    workflow_id
+        The approval workflow, where it has one.
+    category_combo_overrides
+        Category combos that data elements have in this data set instead of their own, by the data elements' UIDs.
+    """
 
     id: str
     code: str | None
@@ -149,6 +178,8 @@ class DataSet(Model):
     data_element_ids: tuple[str, ...] = ()
     org_unit_ids: tuple[str, ...] = ()
     writers: tuple[str, ...] | None = None
+    workflow_id: str | None = None
+    category_combo_overrides: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("period_type")
     @classmethod
@@ -160,6 +191,16 @@ class DataSet(Model):
     def may_be_written_by(self, user: "User") -> bool:
         """Whether the user has data write access to it."""
         return self.writers is None or user.is_superuser or user.username in self.writers
+
+
+class MetadataAccess(StrEnum):
+    """Whether a user may read what is set up. Pushing needs no such right."""
+
+    READABLE = "readable"
+    HIDDEN = "hidden"
+    """Lists are empty, and what is asked for by its id is not found."""
+    FORBIDDEN = "forbidden"
+    """Everything is answered with a 403."""
 
 
 class User(Model):
@@ -177,6 +218,7 @@ class User(Model):
     surname: str = "User"
     disabled: bool = False
     account_expires: date | None = None
+    metadata_access: MetadataAccess = MetadataAccess.READABLE
 
     @property
     def uid(self) -> str:
@@ -194,7 +236,11 @@ class User(Model):
 
     def reaches(self, org_unit: OrgUnit) -> bool:
         """Whether the org unit is in the user's hierarchy."""
-        return self.org_unit_ids is None or org_unit.is_within(self.org_unit_ids)
+        return self.reaches_path(org_unit.path)
+
+    def reaches_path(self, path: str) -> bool:
+        """Whether the org unit with this path is in the user's hierarchy."""
+        return self.org_unit_ids is None or not set(self.org_unit_ids).isdisjoint(path.split("/"))
 
 
 class Index[T: Identified]:
@@ -224,6 +270,8 @@ class Metadata(Model):
     category_combos: tuple[CategoryCombo, ...] = (DEFAULT_CATEGORY_COMBO,)
     data_elements: tuple[DataElement, ...] = ()
     data_sets: tuple[DataSet, ...] = ()
+    option_sets: tuple[OptionSet, ...] = ()
+    lock_exceptions: tuple[LockException, ...] = ()
 
     def __copy__(self) -> Self:
         # A changed copy (model_copy) must not inherit the indexes of what it was copied from.
@@ -258,6 +306,11 @@ class Metadata(Model):
         return Index(self.data_elements)
 
     @cached_property
+    def option_set(self) -> Index[OptionSet]:
+        """The option sets by identifier."""
+        return Index(self.option_sets)
+
+    @cached_property
     def data_set(self) -> Index[DataSet]:
         """The data sets by identifier."""
         return Index(self.data_sets)
@@ -277,6 +330,19 @@ class Metadata(Model):
     def combo_of(self, thing: DataElement | DataSet) -> CategoryCombo:
         """Return the category combo of a data element or data set."""
         return self.category_combo.by_id(thing.category_combo_id) or DEFAULT_CATEGORY_COMBO
+
+    def combo_within(self, data_set: DataSet, data_element: DataElement) -> CategoryCombo:
+        """Return the category combo that the data element has in this data set."""
+        override = self.category_combo.by_id(data_set.category_combo_overrides.get(data_element.id))
+        return override or self.combo_of(data_element)
+
+    def combos_of(self, data_element: DataElement) -> list[CategoryCombo]:
+        """Return the category combos that the data element has, by itself and in its data sets."""
+        data_sets = self.data_sets_of(data_element)
+        return [
+            self.combo_of(data_element),
+            *(self.combo_within(data_set, data_element) for data_set in data_sets),
+        ]
 
     def combo_of_option_combo(self, option_combo_id: str) -> CategoryCombo:
         """Return the category combo that the option combo belongs to."""

@@ -1,6 +1,6 @@
 """Everything that is asked with GET: who am I, what is set up, which values are stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 from local.dhis2.answers import JSON, Answer, json_answer, message
 from local.dhis2.fields import Filter, View, parse_fields, render
 from local.dhis2.importer import Server
-from local.dhis2.metadata import Identified, Index, OrgUnit, is_uid
+from local.dhis2.metadata import Identified, Index, Metadata, MetadataAccess, is_uid
 from local.dhis2.periods import Period, parse_period
 from local.dhis2.values import StoredValue, ValueKey
 from local.dhis2.versions import Version
@@ -49,46 +49,72 @@ def system_info(server: Server, query: Query, address: str) -> Answer:
     return json_answer(render({**view, "revision": lambda: "stand-in"}, parse_fields(fields)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of object: its name in messages, all there are, and one by its UID, each as a view."""
+
+    name: str
+    all: Callable[[Metadata, Views], Iterable[View]]
+    one: Callable[[Metadata, Views, str], View | None]
+
+
+def _kind[T: Identified](
+    name: str, index: Callable[[Metadata], Index[T]], view: Callable[[Views, T], View]
+) -> _Kind:
+    def one(metadata: Metadata, views: Views, identifier: str) -> View | None:
+        thing = index(metadata).by_id(identifier)
+        return None if thing is None else view(views, thing)
+
+    return _Kind(name, lambda metadata, views: (view(views, thing) for thing in index(metadata).all), one)
+
+
+_LISTS = {
+    "dataSets": _kind("DataSet", lambda metadata: metadata.data_set, Views.data_set),
+    "dataElements": _kind("DataElement", lambda metadata: metadata.data_element, Views.data_element),
+    "organisationUnits": _kind("OrganisationUnit", lambda metadata: metadata.org_unit, Views.org_unit),
+    "categoryOptionCombos": _kind(
+        "CategoryOptionCombo", lambda metadata: metadata.option_combo, Views.option_combo
+    ),
+    "categoryOptions": _kind(
+        "CategoryOption", lambda metadata: metadata.category_option, Views.category_option
+    ),
+    "categoryCombos": _kind("CategoryCombo", lambda metadata: metadata.category_combo, Views.category_combo),
+    "optionSets": _kind("OptionSet", lambda metadata: metadata.option_set, Views.option_set),
+    "lockExceptions": _Kind(
+        "LockException",
+        lambda metadata, views: (views.lock_exception(exception) for exception in metadata.lock_exceptions),
+        lambda *_: None,
+    ),
+}
+
+
 def listing_names() -> frozenset[str]:
     """Return the names of the lists that can be asked for: ``dataSets`` and so on."""
     return frozenset(_LISTS)
 
 
-_LISTS = {
-    "dataSets": "DataSet",
-    "dataElements": "DataElement",
-    "organisationUnits": "OrganisationUnit",
-    "categoryOptionCombos": "CategoryOptionCombo",
-    "categoryOptions": "CategoryOption",
-    "categoryCombos": "CategoryCombo",
-}
-
-
-def _views_of(server: Server, name: str, org_units: Sequence[OrgUnit]) -> list[View]:
-    """Return all objects of one list, in the order of their names."""
-    metadata, views = server.metadata, Views(server.metadata, server.user, server.version)
-    listed: list[View] = {
-        "dataSets": lambda: [views.data_set(thing) for thing in metadata.data_sets],
-        "dataElements": lambda: [views.data_element(thing) for thing in metadata.data_elements],
-        "organisationUnits": lambda: [views.org_unit(thing) for thing in org_units],
-        "categoryOptionCombos": lambda: [views.option_combo(thing) for thing in metadata.option_combo.all],
-        "categoryOptions": lambda: [views.category_option(thing) for thing in metadata.category_options],
-        "categoryCombos": lambda: [views.category_combo(thing) for thing in metadata.category_combos],
-    }[name]()
-    return sorted(listed, key=lambda view: (view["name"](), view["id"]()))
+def _forbidden(server: Server) -> Answer | None:
+    if server.user.metadata_access is not MetadataAccess.FORBIDDEN:
+        return None
+    return message(403, "You don't have the proper permissions to read objects of this type.")
 
 
 def listing(server: Server, name: str, query: Query, address: str) -> Answer:
     """Answer a list such as ``GET /api/dataElements``, filtered and in pages of 50 unless asked otherwise."""
-    org_units = server.metadata.org_units
-    if _first(query, "withinUserHierarchy") == "true":
-        org_units = tuple(unit for unit in org_units if server.user.reaches(unit))
+    refused = _forbidden(server)
+    if refused is not None:
+        return refused
     filters = [Filter.parse(text) for text in query.get("filter", ())]
+    only_own = name == "organisationUnits" and _first(query, "withinUserHierarchy") == "true"
+    views = Views(server.metadata, server.user, server.version)
+    readable = server.user.metadata_access is MetadataAccess.READABLE
     found = [
         view
-        for view in _views_of(server, name, org_units)
-        if all(condition.accepts(view) for condition in filters)
+        for view in (_LISTS[name].all(server.metadata, views) if readable else ())
+        if (not only_own or server.user.reaches_path(view["path"]()))
+        and all(condition.accepts(view) for condition in filters)
     ]
+    found.sort(key=lambda view: (view["name"](), view["id"]()))
     fields = _first(query, "fields", "id,displayName")
     if _first(query, "paging") == "false":
         return json_answer({name: [render(view, parse_fields(fields)) for view in found]})
@@ -117,10 +143,15 @@ def one(server: Server, name: str, identifier: str, query: Query) -> Answer:
     """Answer for one object, such as ``GET /api/dataSets/{id}``; an id of wrong shape is 404, from 2.42 405."""
     if not is_uid(identifier) and server.version.is_at_least(Version.V2_42):
         return message(405, "Request method 'GET' is not supported")
-    for view in _views_of(server, name, server.metadata.org_units):
-        if view["id"]() == identifier:
+    refused = _forbidden(server)
+    if refused is not None:
+        return refused
+    if server.user.metadata_access is MetadataAccess.READABLE:
+        views = Views(server.metadata, server.user, server.version)
+        view = _LISTS[name].one(server.metadata, views, identifier)
+        if view is not None:
             return json_answer(render(view, parse_fields(_first(query, "fields", ":all"))))
-    return message(404, f"{_LISTS[name]} with id {identifier} could not be found.", "E1005")
+    return message(404, f"{_LISTS[name].name} with id {identifier} could not be found.", "E1005")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,12 @@ from local.dhis2.metadata import (
     DataElement,
     DataInputPeriod,
     DataSet,
+    LockException,
     Metadata,
+    OptionSet,
     OrgUnit,
     User,
+    uid,
 )
 from local.dhis2.versions import Version
 
@@ -75,6 +78,7 @@ class Views:
             "aggregationType": lambda: element.aggregation_type,
             "zeroIsSignificant": lambda: element.zero_is_significant,
             "categoryCombo": lambda: self.category_combo(self._metadata.combo_of(element)),
+            "optionSet": lambda: self._option_set(element.option_set_id),
         }
 
     def data_set(self, data_set: DataSet) -> View:
@@ -93,9 +97,10 @@ class Views:
                 self._input_period(period) for period in data_set.data_input_periods
             ],
             "categoryCombo": lambda: self.category_combo(metadata.combo_of(data_set)),
+            "workflow": lambda: {"id": lambda: data_set.workflow_id} if data_set.workflow_id else None,
             "access": lambda: Embedded(data=lambda: self._data_access(data_set)),
             "dataSetElements": lambda: [
-                {"dataElement": lambda element=element: self.data_element(element)}
+                self._data_set_element(data_set, element)
                 for element_id in data_set.data_element_ids
                 if (element := metadata.data_element.by_id(element_id)) is not None
             ],
@@ -104,6 +109,41 @@ class Views:
                 for org_unit_id in data_set.org_unit_ids
                 if (org_unit := metadata.org_unit.by_id(org_unit_id)) is not None
             ],
+        }
+
+    def option_set(self, options: OptionSet) -> View:
+        """Return the fields of an option set."""
+        return {
+            **_named(options),
+            "options": lambda: [
+                {"id": lambda code=code: uid("option", code), "code": lambda code=code: code}
+                for code in options.options
+            ],
+        }
+
+    def lock_exception(self, exception: LockException) -> View:
+        """Return the fields of a lock exception."""
+        data_set = self._metadata.data_set.by_id(exception.data_set_id)
+        org_unit = self._metadata.org_unit.by_id(exception.org_unit_id)
+        name = f"{org_unit.name if org_unit else exception.org_unit_id} ({exception.period})"
+        return {
+            "id": lambda: uid("lockException", f"{exception.data_set_id} {name}"),
+            "name": lambda: name,
+            "dataSet": lambda: data_set and self.data_set(data_set),
+            "organisationUnit": lambda: org_unit and self.org_unit(org_unit),
+            "period": lambda: Embedded(id=lambda: exception.period, name=lambda: exception.period),
+        }
+
+    def _option_set(self, identifier: str | None) -> View | None:
+        options = self._metadata.option_set.by_id(identifier)
+        return None if options is None else self.option_set(options)
+
+    def _data_set_element(self, data_set: DataSet, element: DataElement) -> View:
+        """Return the fields of a data element in a data set; it has a category combo only where that is another."""
+        override = self._metadata.category_combo.by_id(data_set.category_combo_overrides.get(element.id))
+        return {
+            "dataElement": lambda: self.data_element(element),
+            "categoryCombo": lambda: override and self.category_combo(override),
         }
 
     def _input_period(self, period: DataInputPeriod) -> View:
@@ -148,7 +188,9 @@ class Views:
         }
 
 
-type _Named = OrgUnit | CategoryOption | CategoryOptionCombo | CategoryCombo | DataElement | DataSet
+type _Named = (
+    OrgUnit | CategoryOption | CategoryOptionCombo | CategoryCombo | DataElement | DataSet | OptionSet
+)
 
 
 def _named(thing: _Named) -> View:

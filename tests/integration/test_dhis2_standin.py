@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from local.dhis2 import (
     ADMIN,
     FaultKind,
+    MetadataAccess,
     OAuth2Client,
     PersonalAccessToken,
     StandIn,
@@ -29,7 +30,7 @@ from local.dhis2 import (
     stock_metadata,
     uid,
 )
-from local.dhis2.metadata import DataInputPeriod, Metadata
+from local.dhis2.metadata import DataInputPeriod, LockException, Metadata, OptionSet
 
 ROWS = [Version.V2_37, Version.V2_40, Version.V2_41, Version.V2_42]
 CODES = {"dataElementIdScheme": "CODE", "orgUnitIdScheme": "CODE", "dataSetIdScheme": "CODE"}
@@ -426,6 +427,147 @@ def test_a_data_set_tells_whether_it_may_be_written_and_what_is_in_it(session: r
                 }
             ]
         }
+
+
+def with_access(version: Version, access: MetadataAccess) -> StandIn:
+    users = [user.model_copy(update={"metadata_access": access}) for user in USERS]
+    return StandIn(METADATA, version=version, users=users, now=TODAY)
+
+
+@pytest.mark.parametrize("version", Version)
+def test_what_is_set_up_may_be_hidden_or_forbidden_from_who_may_push(
+    version: Version, session: requests.Session
+) -> None:
+    data_set = uid("dataSet", "STOCK_PER_ITEM")
+    with with_access(version, MetadataAccess.HIDDEN) as dhis2:
+        for name in ("dataSets", "dataElements", "organisationUnits", "categoryOptionCombos"):
+            answer = session.get(f"{dhis2.url}/api/{name}?paging=false", timeout=10)
+            assert (answer.status_code, answer.json()) == (200, {name: []})
+        assert session.get(f"{dhis2.url}/api/dataSets/{data_set}", timeout=10).status_code == 404
+        assert push(dhis2, session, row("SOH_aspirin", "5")).status_code == 200
+    session.cookies.clear()
+    with with_access(version, MetadataAccess.FORBIDDEN) as dhis2:
+        assert session.get(f"{dhis2.url}/api/dataSets?paging=false", timeout=10).status_code == 403
+        assert session.get(f"{dhis2.url}/api/dataSets/{data_set}", timeout=10).status_code == 403
+        assert push(dhis2, session, row("SOH_aspirin", "5")).status_code == 200
+
+
+def with_options(metadata: Metadata) -> Metadata:
+    options = OptionSet(id=uid("optionSet", "LEVEL"), code="LEVEL", name="Level", options=("1", "2"))
+    elements = tuple(
+        element.model_copy(update={"option_set_id": options.id}) if element.code == "SOH_ors" else element
+        for element in metadata.data_elements
+    )
+    return metadata.model_copy(update={"data_elements": elements, "option_sets": (options,)})
+
+
+def test_a_value_must_be_an_option_of_the_option_set(session: requests.Session) -> None:
+    for version in Version:
+        with stand_in(version, with_options(METADATA)) as dhis2:
+            answer = push(
+                dhis2,
+                session,
+                row("SOH_ors", "2"),
+                row("SOH_ors", "3", period="202601"),
+                row("SOH_aspirin", "3"),
+            )
+            assert errors(answer) == [("E8123" if version is Version.V2_43 else "E7621", [1])]
+            assert len(dhis2.values) == 2
+            found = session.get(
+                f"{dhis2.url}/api/dataElements",
+                params={"filter": "code:eq:SOH_ors", "fields": "optionSet[id]", "paging": "false"},
+                timeout=10,
+            ).json()
+            assert found == {"dataElements": [{"optionSet": {"id": uid("optionSet", "LEVEL")}}]}
+            session.cookies.clear()
+
+
+def test_a_lock_exception_opens_an_expired_period_for_its_org_unit(session: requests.Session) -> None:
+    data_set = uid("dataSet", "STOCK_PER_ITEM")
+    exception = LockException(
+        data_set_id=data_set, org_unit_id=uid("organisationUnit", "OPUA"), period="202512"
+    )
+    expiring = changed(METADATA, expiry_days=5).model_copy(update={"lock_exceptions": (exception,)})
+    for version in Version:
+        with stand_in(version, expiring) as dhis2:
+            excepted = row("SOH_aspirin", "5", period="202512")
+            expired = row("SOH_aspirin", "5", period="202512", org_unit="KAMO")
+            assert errors(push(dhis2, session, excepted)) == []
+            refused = "E8030" if version is Version.V2_43 else "E7640"
+            assert errors(push(dhis2, session, expired)) == [(refused, [0])]
+            found = session.get(
+                f"{dhis2.url}/api/lockExceptions",
+                params={"fields": "dataSet[id],organisationUnit[code],period[id]", "paging": "false"},
+                timeout=10,
+            ).json()
+            assert found["lockExceptions"] == [
+                {
+                    "dataSet": {"id": data_set},
+                    "organisationUnit": {"code": "OPUA"},
+                    "period": {"id": "202512"},
+                }
+            ]
+            session.cookies.clear()
+
+
+def test_a_data_set_can_give_a_data_element_another_category_combo(session: requests.Session) -> None:
+    element, combo = uid("dataElement", "SOH_aspirin"), uid("categoryCombo", "STOCK_METRIC")
+    overriding = changed(METADATA, category_combo_overrides={element: combo}, workflow_id="w1234567890")
+    by_metric = row("SOH_aspirin", "5", categoryOptionCombo="STOCK_ON_HAND")
+    for version in Version:
+        with stand_in(version, overriding) as dhis2:
+            answer = push(dhis2, session, by_metric, query={**COMBO_CODES, **STRICT})
+            assert errors(answer) == []
+            found = session.get(
+                f"{dhis2.url}/api/dataSets/{uid('dataSet', 'STOCK_PER_ITEM')}",
+                params={"fields": "workflow[id],dataSetElements[categoryCombo[id],dataElement[code]]"},
+                timeout=10,
+            ).json()
+            assert found["workflow"] == {"id": "w1234567890"}
+            assert {"dataElement": {"code": "SOH_aspirin"}, "categoryCombo": {"id": combo}} in found[
+                "dataSetElements"
+            ]
+            assert {"dataElement": {"code": "SOH_ors"}} in found["dataSetElements"]
+            session.cookies.clear()
+
+
+def test_values_of_several_org_units_and_periods_are_read_at_once(session: requests.Session) -> None:
+    combo = uid("categoryOptionCombo", "STOCK_ON_HAND")
+    wanted = [
+        row("aspirin", "1", period="202601", attributeOptionCombo=combo),
+        row("aspirin", "2", period="202601", org_unit="KAMO", attributeOptionCombo=combo),
+        row("aspirin", "3", attributeOptionCombo=combo),
+        row("ors", "4", org_unit="KAMO", attributeOptionCombo=combo),
+    ]
+    unwanted = row("aspirin", "5", period="202512", attributeOptionCombo=combo)
+    for version in Version:
+        with stand_in(version) as dhis2:
+            push(dhis2, session, *wanted, unwanted, data_set="STOCK_ATTRIBUTE", query={**CODES, **STRICT})
+            read = session.get(
+                f"{dhis2.url}/api/dataValueSets",
+                params={
+                    "dataSet": uid("dataSet", "STOCK_ATTRIBUTE"),
+                    "period": ["202601", "202602"],
+                    "orgUnit": [uid("organisationUnit", code) for code in ("OPUA", "KAMO")],
+                },
+                timeout=10,
+            ).json()
+            assert "period" not in read
+            assert "orgUnit" not in read
+            assert {
+                (value["dataElement"], value["period"], value["orgUnit"], value["value"])
+                for value in read["dataValues"]
+            } == {
+                (
+                    uid("dataElement", str(sent["dataElement"])),
+                    sent["period"],
+                    uid("organisationUnit", str(sent["orgUnit"])),
+                    sent["value"],
+                )
+                for sent in wanted
+            }
+            assert {value["attributeOptionCombo"] for value in read["dataValues"]} == {combo}
+            session.cookies.clear()
 
 
 def test_a_long_list_comes_in_pages(session: requests.Session) -> None:
