@@ -5,6 +5,8 @@ The meaning of the codes is that of DHIS2's data value import: E76xx up to 2.42,
 ``PYTHONPATH=layers/common uv run python -m msupply_dhis2.dhis2.error_catalogue > docs/errors.md``.
 """
 
+# ruff: noqa: S105 - the names of faults are no passwords
+
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -387,6 +389,19 @@ class ConnectionFault(StrEnum):
     AUTHENTICATION = "authentication failed"
     ACCOUNT_DISABLED = "account disabled"
     ACCOUNT_LOCKED = "account locked"
+    TOKEN_MISTYPED = "token mistyped"
+    TOKEN_EXPIRED = "token expired"
+    TOKEN_METHOD = "token not for this method"
+    TOKEN_ADDRESS = "token not for this address"
+    TOKEN_UNKNOWN = "token unknown"
+    TOKEN_USER = "user of the token"
+    TOKEN_REFUSED = "token refused"
+    OAUTH2_USER = "OAuth2: user"
+    OAUTH2_SECRET = "OAuth2: secret"
+    OAUTH2_CLIENT = "OAuth2: client"
+    OAUTH2_GRANT_TYPE = "OAuth2: grant type"
+    OAUTH2_GONE = "OAuth2: no longer there"
+    OAUTH2_REFUSED = "OAuth2: refused"
     FORBIDDEN = "forbidden"
     TOO_LARGE = "request too large"
     TOO_MANY = "too many requests"
@@ -401,12 +416,21 @@ class ConnectionWords:
     """What is said about a fault of the connection.
 
     ``problem`` holds ``{url}``, ``{username}`` and ``{seconds}`` where the address, the user and the time that
-    was waited belong. ``transient``: a push is sent again by itself.
+    was waited belong. ``transient``: a push is sent again by itself. ``login``: the login was refused, which is
+    never tried again by itself.
     """
 
     problem: str
     cure: str
     transient: bool = False
+    login: bool = False
+
+
+_ENTER = "enter it with `make credentials`"
+_MAKE_A_TOKEN = (
+    "make a personal access token in DHIS2 (log in as that user → profile → Personal access tokens → Server/script "
+    "context; allow the methods GET and POST and choose an expiry date) and " + _ENTER
+)
 
 
 CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
@@ -454,7 +478,8 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ),
     ConnectionFault.CERTIFICATE_SELF_SIGNED: ConnectionWords(
         "The certificate of {url} is self-signed, so nothing proves that this is your DHIS2",
-        "Have whoever runs the DHIS2 server install a certificate of a public certificate authority",
+        "Put that certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the settings, or have whoever runs "
+        "the DHIS2 server install one of a public certificate authority",
         transient=True,
     ),
     ConnectionFault.CERTIFICATE_OTHER_NAME: ConnectionWords(
@@ -464,8 +489,9 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ),
     ConnectionFault.CERTIFICATE_NOT_TRUSTED: ConnectionWords(
         "The certificate of {url} is not valid, or comes from an authority that is not trusted",
-        "Have whoever runs the DHIS2 server install a valid certificate together with its intermediate "
-        "certificates",
+        "If the authority is your own, put its certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the "
+        "settings; otherwise have whoever runs the DHIS2 server install a valid certificate together with its "
+        "intermediate certificates",
         transient=True,
     ),
     ConnectionFault.TLS: ConnectionWords(
@@ -504,16 +530,101 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ),
     ConnectionFault.AUTHENTICATION: ConnectionWords(
         "Authentication failed. DHIS2 at {url} refused the user name or the password of {username}",
-        "Correct the DHIS2 credentials (make credentials). It is not tried again by itself, because several failures can lock the "
-        "account",
+        "Correct the DHIS2 credentials (make credentials). It is not tried again by itself, because several failures "
+        "can lock the account",
+        login=True,
     ),
     ConnectionFault.ACCOUNT_DISABLED: ConnectionWords(
         "Authentication failed: the account is disabled. DHIS2 at {url} does not let {username} in",
         "Have the user enabled in DHIS2's Users app",
+        login=True,
     ),
     ConnectionFault.ACCOUNT_LOCKED: ConnectionWords(
         "Authentication failed: the account is locked. DHIS2 at {url} does not let {username} in",
         "Wait a quarter of an hour, correct the DHIS2 credentials (make credentials) and test the connection once",
+        login=True,
+    ),
+    ConnectionFault.TOKEN_MISTYPED: ConnectionWords(
+        "Authentication failed: the personal access token has a typing error. DHIS2 at {url} found its checksum wrong",
+        "Copy the token anew, whole, and " + _ENTER,
+        login=True,
+    ),
+    ConnectionFault.TOKEN_EXPIRED: ConnectionWords(
+        "Authentication failed: the personal access token has expired. DHIS2 at {url} gives it 30 days unless another "
+        "date is chosen",
+        "Renew it: " + _MAKE_A_TOKEN,
+        login=True,
+    ),
+    ConnectionFault.TOKEN_METHOD: ConnectionWords(
+        "Authentication failed: the personal access token is not allowed for this kind of call. DHIS2 at {url} lets it "
+        "be used with some HTTP methods only",
+        "Both GET and POST are needed: " + _MAKE_A_TOKEN,
+        login=True,
+    ),
+    ConnectionFault.TOKEN_ADDRESS: ConnectionWords(
+        "Authentication failed: the personal access token is not allowed from this IP address. DHIS2 at {url} lets it "
+        "be used from some addresses only",
+        "Add the address from which the function calls to Allowed IP addresses of the token in DHIS2 (behind a proxy "
+        "DHIS2 may see the proxy's), or leave that list empty: " + _MAKE_A_TOKEN,
+        login=True,
+    ),
+    ConnectionFault.TOKEN_UNKNOWN: ConnectionWords(
+        "Authentication failed: the personal access token is unknown. DHIS2 at {url} has no such token; it was deleted, "
+        "or is of another server",
+        "Check that URL is the server on which the token was made; otherwise " + _MAKE_A_TOKEN,
+        login=True,
+    ),
+    ConnectionFault.TOKEN_USER: ConnectionWords(
+        "Authentication failed: the user of the personal access token may not log in. DHIS2 at {url} has the account "
+        "disabled, locked or expired, or asks it for a second factor",
+        "Have the user looked at in DHIS2's Users app",
+        login=True,
+    ),
+    ConnectionFault.TOKEN_REFUSED: ConnectionWords(
+        "Authentication failed: the personal access token was refused. DHIS2 at {url} does not take it; there are "
+        "tokens from 2.38.1 on",
+        "With an older DHIS2 use user name and password (make credentials); otherwise " + _MAKE_A_TOKEN,
+        login=True,
+    ),
+    ConnectionFault.OAUTH2_USER: ConnectionWords(
+        "Authentication failed. DHIS2 at {url} took the OAuth2 client, but refused the user name or the password of "
+        "{username}",
+        "Correct user name and password (make credentials OAUTH2=yes). It is not tried again by itself, because "
+        "several failures can lock the account",
+        login=True,
+    ),
+    ConnectionFault.OAUTH2_SECRET: ConnectionWords(
+        "Authentication failed: the secret of the OAuth2 client was refused. DHIS2 at {url} knows the client, but not "
+        "with this secret, or a proxy before it keeps the header Authorization to itself",
+        "Correct client and secret (make credentials OAUTH2=yes), as the OAuth2 client in DHIS2's Settings app has them",
+        login=True,
+    ),
+    ConnectionFault.OAUTH2_CLIENT: ConnectionWords(
+        "Authentication failed: the OAuth2 client is unknown. DHIS2 at {url} has no client of that name",
+        "Compare the client (not its display name, but its Client ID) with OAuth2 clients in DHIS2's Settings app, and "
+        "correct it (make credentials OAUTH2=yes); the user's name does not belong there",
+        login=True,
+    ),
+    ConnectionFault.OAUTH2_GRANT_TYPE: ConnectionWords(
+        "Authentication failed: the OAuth2 client may not log in with a password. DHIS2 at {url} does not allow it "
+        "this grant type",
+        "Tick Password and Refresh token as grant types of the OAuth2 client in DHIS2's Settings app",
+        login=True,
+    ),
+    ConnectionFault.OAUTH2_GONE: ConnectionWords(
+        "Authentication failed: this way to log in no longer exists. DHIS2 at {url} is of version 2.42 or newer, which "
+        "has no OAuth2 login with user name and password",
+        "Use a personal access token instead: "
+        + _MAKE_A_TOKEN
+        + ". Or tick Basic authentication in the settings "
+        "(basic_authentication: true), which takes the same user name and password",
+        login=True,
+    ),
+    ConnectionFault.OAUTH2_REFUSED: ConnectionWords(
+        "Authentication failed. DHIS2 at {url} refused the OAuth2 login of {username}",
+        "Check user name, password, client and secret (make credentials OAUTH2=yes), and that a proxy passes the header "
+        "Authorization and the path /uaa on to DHIS2",
+        login=True,
     ),
     ConnectionFault.FORBIDDEN: ConnectionWords(
         "DHIS2 at {url} does not let {username} do this",

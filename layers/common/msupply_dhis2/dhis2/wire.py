@@ -1,0 +1,410 @@
+"""One session with one server: what goes over the wire, and every failure of it in words.
+
+No redirect is ever followed (without a login DHIS2 redirects to a page with status 200, and http to https
+turns a POST into a GET), only JSON is taken for an answer, and every call has its time-outs. Nothing is tried
+again here.
+"""
+
+import errno
+import http.client
+import json
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from urllib3.util.ssl_ import create_urllib3_context
+
+from msupply_dhis2 import __version__
+from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFault
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    Dhis2FaultError,
+    Dhis2SlowError,
+    Dhis2TooLargeError,
+    Dhis2TransientError,
+)
+
+_MESSAGE_LIMIT = 300
+_EXPIRED = 10
+_SELF_SIGNED = {18, 19}
+_OTHER_NAME = {62, 64}
+"""OpenSSL's verification results X509_V_ERR_…: HOSTNAME_MISMATCH and IP_ADDRESS_MISMATCH."""
+
+_FAULT_BY_STATUS = {
+    403: ConnectionFault.FORBIDDEN,
+    404: ConnectionFault.NOT_FOUND,
+    405: ConnectionFault.NOT_FOUND,
+    408: ConnectionFault.GATEWAY_TIMED_OUT,
+    413: ConnectionFault.TOO_LARGE,
+    429: ConnectionFault.TOO_MANY,
+    502: ConnectionFault.NOT_AVAILABLE,
+    503: ConnectionFault.NOT_AVAILABLE,
+    504: ConnectionFault.GATEWAY_TIMED_OUT,
+    # Cloudflare's own: the server behind it is down, cannot be reached, or did not answer in time.
+    521: ConnectionFault.NOT_AVAILABLE,
+    522: ConnectionFault.NOT_AVAILABLE,
+    523: ConnectionFault.NOT_AVAILABLE,
+    524: ConnectionFault.GATEWAY_TIMED_OUT,
+}
+
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
+
+_FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], ...] = (
+    # In this order: what is said of a cause deep inside is truer than what is said of its wrapping.
+    ((urllib3.exceptions.ProxyError,), ConnectionFault.PROXY),
+    ((socket.gaierror,), ConnectionFault.NAME_NOT_RESOLVED),
+    ((ConnectionRefusedError,), ConnectionFault.REFUSED),
+    ((urllib3.exceptions.ReadTimeoutError,), ConnectionFault.READ_TIMED_OUT),
+    ((urllib3.exceptions.ConnectTimeoutError,), ConnectionFault.CONNECT_TIMED_OUT),
+    ((ConnectionError, ssl.SSLEOFError, http.client.IncompleteRead), ConnectionFault.CUT),
+    ((ssl.SSLError,), ConnectionFault.TLS),
+    ((urllib3.exceptions.DecodeError, http.client.HTTPException), ConnectionFault.NOT_JSON),
+    ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), ConnectionFault.BAD_ADDRESS),
+    ((requests.exceptions.MissingSchema,), ConnectionFault.BAD_ADDRESS),
+    ((ValueError,), ConnectionFault.NOT_JSON),
+)
+
+
+class _Authorization(requests.auth.AuthBase):
+    """The header ``Authorization`` of a call: empty for none, whatever a ``.netrc`` holds."""
+
+    def __init__(self, header: str) -> None:
+        self.header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the header into a request."""
+        if self.header:
+            request.headers["Authorization"] = self.header
+        return request
+
+
+class Wire:
+    """A session with a server: its connections and its cookie.
+
+    Parameters
+    ----------
+    base_url
+        The address of DHIS2, up to, without, ``/api``.
+    user
+        Who logs in, for messages.
+    secrets
+        Gives whatever a server may echo and no message may show.
+    connect_timeout, read_timeout
+        Seconds.
+    ca_certificate
+        PEM text: authorities that are trusted besides the public ones.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user: str,
+        secrets: Callable[[], Iterable[str]],
+        connect_timeout: float,
+        read_timeout: float,
+        ca_certificate: str | None,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._user = user
+        self._secrets = secrets
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._session = requests.Session()
+        if ca_certificate is not None:
+            self._session.mount("https://", _TrustingAdapter(ca_certificate))
+        self._session.headers.update(
+            {
+                "Accept": "application/json",
+                # With this header a refused login is a 401 in JSON rather than a redirect to a login page.
+                "X-Requested-With": "XMLHttpRequest",
+                "User-Agent": f"msupply-dhis2/{__version__}",
+            }
+        )
+
+    def close(self) -> None:
+        """Close the session's connections."""
+        self._session.close()
+
+    @property
+    def shown_url(self) -> str:
+        """The address without a user name and password, should somebody have put them there."""
+        scheme, separator, rest = self._base_url.partition("://")
+        authority, slash, path = rest.partition("/")
+        return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+    @property
+    def has_cookie(self) -> bool:
+        """Whether the server knows us by a cookie."""
+        return bool(self._session.cookies)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        authorization: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        read_timeout: float | None = None,
+    ) -> requests.Response:
+        """Make one call and give its answer, whatever its status.
+
+        The session's cookie is dropped where the answer is a redirect or a 401: it has come to its end.
+
+        Parameters
+        ----------
+        path
+            Below the address of DHIS2.
+        authorization
+            The header ``Authorization``; empty for none.
+        content
+            The body, or the fields of a form.
+        read_timeout
+            Seconds, where it is another than the session's.
+
+        Raises
+        ------
+        Dhis2Error
+            There is no answer.
+        """
+        seconds = self._read_timeout if read_timeout is None else read_timeout
+        try:
+            response = self._session.request(
+                method,
+                self._base_url + path,
+                params=params,
+                data=content,
+                headers=headers,
+                auth=_Authorization(authorization),
+                timeout=(self._connect_timeout, seconds),
+                allow_redirects=False,
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            # A ValueError: requests looks where a redirect leads even if it does not follow it.
+            fault = _fault(error)
+        else:
+            if response.is_redirect or response.status_code == requests.codes.unauthorized:
+                self._session.cookies.clear()
+            return response
+        # Outside the except clause, so that the error has no context: a request of requests holds the login.
+        raise self.error(fault, seconds=seconds)
+
+    def json(self, response: requests.Response) -> object:
+        """Parse an answer.
+
+        Raises
+        ------
+        Dhis2Error
+            It is a web page, or no JSON.
+        """
+        try:
+            parsed: object = json.loads(response.content)
+        except (ValueError, RecursionError):
+            fault = ConnectionFault.NOT_DHIS2 if is_page(response) else ConnectionFault.NOT_JSON
+        else:
+            return parsed
+        raise self.error(fault)
+
+    def refusal(self, response: requests.Response, fault: ConnectionFault | None = None) -> Dhis2Error:
+        """Turn an answer that is no success into the error that it stands for.
+
+        Parameters
+        ----------
+        fault
+            What it stands for, where the caller knows better than the status tells.
+        """
+        fault = fault or _fault_of_status(response)
+        said = self._said(response)
+        retry_after = response.headers.get("Retry-After")
+        detail = f"status {response.status_code}"
+        if said:
+            detail += f', "{said}"'
+        if retry_after and CONNECTION_WORDS[fault].transient:
+            detail += f", Retry-After: {retry_after[:_MESSAGE_LIMIT]}"
+        return self.error(fault, detail, retry_after=_seconds_to_wait(response))
+
+    def redirection(self, response: requests.Response) -> Dhis2Error:
+        """Say where a redirect leads, and what that means."""
+        here = urlsplit(self._base_url)
+        there = urlsplit(urljoin(response.url, response.headers["Location"]))
+        same_server = here.hostname == there.hostname
+        if here.scheme == "http" and there.scheme == "https" and same_server:
+            fault = ConnectionFault.REDIRECT_TO_HTTPS
+        elif "login" in there.path:
+            fault = ConnectionFault.REDIRECT_TO_LOGIN
+        else:
+            fault = ConnectionFault.REDIRECT
+        return self.error(fault, f"status {response.status_code}, to {_shown(there)}")
+
+    def error(
+        self,
+        fault: ConnectionFault,
+        detail: str = "",
+        *,
+        seconds: float | None = None,
+        retry_after: float | None = None,
+    ) -> Dhis2Error:
+        """Put a fault into the words of the catalogue, and into the class that says what to do about it.
+
+        Parameters
+        ----------
+        detail
+            The server's own words, or whatever else explains the fault.
+        seconds
+            How long an answer was waited for.
+        retry_after
+            Seconds that the server asks to wait.
+        """
+        words = CONNECTION_WORDS[fault]
+        waited = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
+        problem = words.problem.format(url=self.shown_url, username=self._user, seconds=f"{waited or 0:g}")
+        message = f"{problem}{f' ({detail})' if detail else ''}. {words.cure}."
+        if words.login:
+            return Dhis2AuthenticationError(message)
+        match fault:
+            case ConnectionFault.TOO_LARGE:
+                return Dhis2TooLargeError(message)
+            case ConnectionFault.READ_TIMED_OUT | ConnectionFault.GATEWAY_TIMED_OUT:
+                return Dhis2SlowError(message, retry_after=retry_after)
+            case ConnectionFault.SERVER_FAULT:
+                return Dhis2FaultError(message, retry_after=retry_after)
+        return (
+            Dhis2TransientError(message, retry_after=retry_after) if words.transient else Dhis2Error(message)
+        )
+
+    def _said(self, response: requests.Response) -> str:
+        """Give the server's own message on one line, without anything secret that a proxy may echo."""
+        answer = fields(response)
+        message = answer.get("message") or answer.get("error_description")
+        if not isinstance(message, str):
+            return ""
+        # The longest first: one may be part of another.
+        for secret in sorted(filter(None, self._secrets()), key=len, reverse=True):
+            message = message.replace(secret, "***")
+        line = " ".join(message.split())
+        return "".join(character for character in line if character.isprintable())[:_MESSAGE_LIMIT]
+
+
+class _TrustingAdapter(HTTPAdapter):
+    """Trusts an authority besides the public ones, which requests adds by itself."""
+
+    def __init__(self, ca_certificate: str) -> None:
+        self._ca_certificate = ca_certificate
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them
+        super().init_poolmanager(*arguments, **options, ssl_context=self._context())
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401 - as the base class has them
+        return super().proxy_manager_for(proxy, **options, ssl_context=self._context())
+
+    def _context(self) -> ssl.SSLContext:
+        context = create_urllib3_context()
+        context.load_verify_locations(cadata=self._ca_certificate)
+        # The server's own certificate, or one in the middle, may be given; and what a ministry's authority
+        # signs seldom has all the extensions that the strict reading of the standard asks for.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return context
+
+
+def fields(response: requests.Response) -> Mapping[str, object]:
+    """Give the fields of a JSON object, or none where the answer is something else."""
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def is_page(response: requests.Response) -> bool:
+    """Tell whether an answer is a web page."""
+    return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
+
+
+def _fault_of_status(response: requests.Response) -> ConnectionFault:
+    status = response.status_code
+    if status == requests.codes.unauthorized:
+        return ConnectionFault.AUTHENTICATION
+    if status in {404, 405} and "httpStatus" in fields(response):
+        # DHIS2's own "not found": it is there, but not what was asked for.
+        return ConnectionFault.REFUSED_REQUEST
+    if status in _FAULT_BY_STATUS:
+        return _FAULT_BY_STATUS[status]
+    if status >= requests.codes.internal_server_error:
+        return ConnectionFault.SERVER_FAULT
+    return ConnectionFault.NOT_DHIS2 if is_page(response) else ConnectionFault.REFUSED_REQUEST
+
+
+def _seconds_to_wait(response: requests.Response) -> float | None:
+    """Read ``Retry-After``, which holds seconds or an instant (RFC 9110, 10.2.3)."""
+    text = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        return float(text)
+    then = _instant(text)
+    if then is None:
+        return None
+    # By the server's own clock, where it tells it: that is the one its instant is of.
+    now = _instant(response.headers.get("Date", "")) or datetime.now(UTC)
+    return max((then - now).total_seconds(), 0.0)
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        instant = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _shown(address: SplitResult) -> str:
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk what is wrapped in an error, wherever requests and urllib3 put it, outermost first."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        inner = (*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__)
+        waiting += [candidate for candidate in inner if isinstance(candidate, BaseException)]
+
+
+def _fault(error: BaseException) -> ConnectionFault:
+    """Say what an error of requests is about."""
+    causes = tuple(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _certificate_fault(cause.verify_code)
+        if isinstance(cause, OSError) and cause.errno in _UNREACHABLE:
+            return ConnectionFault.UNREACHABLE
+    for kinds, fault in _FAULT_BY_KIND:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return fault
+    return ConnectionFault.CUT
+
+
+def _certificate_fault(verify_code: int) -> ConnectionFault:
+    if verify_code == _EXPIRED:
+        return ConnectionFault.CERTIFICATE_EXPIRED
+    if verify_code in _SELF_SIGNED:
+        return ConnectionFault.CERTIFICATE_SELF_SIGNED
+    if verify_code in _OTHER_NAME:
+        return ConnectionFault.CERTIFICATE_OTHER_NAME
+    return ConnectionFault.CERTIFICATE_NOT_TRUSTED
