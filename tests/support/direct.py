@@ -6,27 +6,28 @@ from collections.abc import Mapping
 from datetime import date
 from urllib.parse import parse_qs, urlencode
 
-from local.dhis2 import ADMIN, Metadata, StandIn
+from local.dhis2 import ADMIN, Metadata, StandIn, User
 from local.dhis2.call import Call
 from msupply_dhis2.dhis2.client import Answer
+from msupply_dhis2.dhis2.wire import Query
 from msupply_dhis2.errors import Dhis2Error, Dhis2FaultError
 
 
 class DirectClient:
     """Calls the stand-in's web API in the same thread; what it says of faults is what the real client says."""
 
-    def __init__(self, metadata: Metadata, version: str, now: date) -> None:
-        self.dhis2 = StandIn(metadata, version=version, now=now)
+    def __init__(self, metadata: Metadata, version: str, now: date, user: User = ADMIN) -> None:
+        self.dhis2 = StandIn(metadata, version=version, users=(user,), now=now)
         self.pushes: list[int] = []
         """How many values each push held."""
-        login = f"{ADMIN.username}:{ADMIN.password.get_secret_value()}"
+        login = f"{user.username}:{user.password.get_secret_value()}"
         self._headers = {
             "authorization": f"Basic {base64.b64encode(login.encode()).decode()}",
             "content-type": "application/json",
             "accept": "application/json",
         }
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+    def get(self, path: str, params: Query | None = None) -> object:
         """Read something."""
         status, body = self._carry_out("GET", path, params or {}, b"")
         if status != 200:
@@ -52,10 +53,8 @@ class DirectClient:
             raise Dhis2Error(f"status {status}")
         return Answer(status, {}, said, seconds=0.01, bytes_sent=0)
 
-    def _carry_out(
-        self, method: str, path: str, params: Mapping[str, str], content: bytes
-    ) -> tuple[int, object]:
-        query = urlencode(params)
+    def _carry_out(self, method: str, path: str, params: Query, content: bytes) -> tuple[int, object]:
+        query = urlencode(params, doseq=True)
         call = Call(
             method=method,
             target=f"{path}?{query}",

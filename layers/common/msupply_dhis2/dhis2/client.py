@@ -16,7 +16,7 @@ import requests
 
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.authentication import login_of
-from msupply_dhis2.dhis2.wire import Wire
+from msupply_dhis2.dhis2.wire import Query, Wire
 from msupply_dhis2.errors import Dhis2Error
 
 CONNECT_TIMEOUT = 5.0
@@ -122,7 +122,7 @@ class Dhis2Client:
         """Close the session's connections."""
         self._wire.close()
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+    def get(self, path: str, params: Query | None = None) -> object:
         """Read something.
 
         Parameters
@@ -237,7 +237,7 @@ class Dhis2Client:
         self,
         method: str,
         path: str,
-        params: Mapping[str, str] | None,
+        params: Query | None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         read_timeout: float | None = None,

@@ -12,10 +12,9 @@ from datetime import date, datetime
 from typing import Annotated, Protocol
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator
 
-from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.dhis2.parsing import Answered, parse
 from msupply_dhis2.settings import Scheme
 
 MAXIMUM_QUERY = 6_500
@@ -166,7 +165,7 @@ def read_server(client: ReadsDhis2) -> Server:
         It cannot be read, or is not what DHIS2 answers.
     """
     path = "/api/system/info"
-    info = _parsed(_SystemInfo, client.get(path), path)
+    info = parse(_SystemInfo, client.get(path), path)
     return Server(
         name=info.system_name or "DHIS2",
         version_text=info.version,
@@ -187,7 +186,7 @@ def read_user(client: ReadsDhis2) -> User:
     path = "/api/me"
     # The name stands in userCredentials up to 2.37.
     fields = "id,username,userCredentials[username],authorities,organisationUnits[id,code,path]"
-    me = _parsed(_Me, client.get(path, {"fields": fields}), path)
+    me = parse(_Me, client.get(path, {"fields": fields}), path)
     return User(
         id=me.id,
         username=me.username or me.user_credentials.username or me.id,
@@ -210,7 +209,7 @@ def read_data_set(client: ReadsDhis2, identifier: str, scheme: Scheme) -> DataSe
         "fields": _DATA_SET_FIELDS,
         "paging": "false",
     }
-    found = (_data_set(answer) for answer in _parsed(_DataSetList, client.get(path, query), path).data_sets)
+    found = (_data_set(answer) for answer in parse(_DataSetList, client.get(path, query), path).data_sets)
     return next((data_set for data_set in found if data_set.is_called(identifier, scheme)), None)
 
 
@@ -226,7 +225,7 @@ def find_org_units(client: ReadsDhis2, identifiers: Collection[str], scheme: Sch
     return tuple(
         org_unit
         for query in _queries(identifiers, scheme, _ORG_UNIT_FIELDS)
-        for answer in _parsed(_OrgUnitList, client.get(path, query), path).organisation_units
+        for answer in parse(_OrgUnitList, client.get(path, query), path).organisation_units
         for org_unit in [_org_unit(answer)]
     )
 
@@ -246,7 +245,7 @@ def find_data_elements(
     return tuple(
         _data_element(answer, combos.of(answer.category_combo))
         for query in _queries(identifiers, scheme, _DATA_ELEMENT_FIELDS)
-        for answer in _parsed(_DataElementList, client.get(path, query), path).data_elements
+        for answer in parse(_DataElementList, client.get(path, query), path).data_elements
     )
 
 
@@ -264,7 +263,7 @@ def find_option_combos(
     return tuple(
         _option_combo(answer)
         for query in _queries(identifiers, scheme, _OPTION_COMBO_FIELDS)
-        for answer in _parsed(_OptionComboList, client.get(path, query), path).category_option_combos
+        for answer in parse(_OptionComboList, client.get(path, query), path).category_option_combos
     )
 
 
@@ -287,8 +286,35 @@ def find_category_option(client: ReadsDhis2, identifier: str, scheme: Scheme) ->
         "fields": f"id,code,name,categoryOptionCombos[{_OPTION_COMBO_FIELDS}]",
         "paging": "false",
     }
-    found = _parsed(_CategoryOptionList, client.get(path, query), path).category_options
+    found = parse(_CategoryOptionList, client.get(path, query), path).category_options
     return tuple(_option_combo(combo) for option in found for combo in option.category_option_combos)
+
+
+def find_lock_exceptions(client: ReadsDhis2, data_set_id: str) -> frozenset[tuple[str, str]]:
+    """Find for what the data set's expiry days do not count.
+
+    Returns
+    -------
+    frozenset of tuple
+        UID of the org unit and the period; ``""`` for the org unit where it stands for all of them.
+
+    Raises
+    ------
+    Dhis2Error
+        They cannot be read, or are not what DHIS2 answers.
+    """
+    path = "/api/lockExceptions"
+    query = {
+        "filter": f"dataSet.id:eq:{data_set_id}",
+        "fields": "dataSet[id],organisationUnit[id],period[id]",
+        "paging": "false",
+    }
+    found = parse(_LockExceptionList, client.get(path, query), path).lock_exceptions
+    return frozenset(
+        (exception.organisation_unit.id if exception.organisation_unit else "", exception.period.id)
+        for exception in found
+        if exception.data_set is None or exception.data_set.id == data_set_id
+    )
 
 
 def _parse_version(text: str) -> tuple[int, int] | None:
@@ -353,26 +379,22 @@ def _day(value: object) -> object:
 type _Day = Annotated[date | None, BeforeValidator(_day)]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
-
-
-class _SystemInfo(_Answer):
+class _SystemInfo(Answered):
     version: str = "unknown"
     system_name: str | None = None
     calendar: str = "iso8601"
     server_date: datetime
 
 
-class _Reference(_Answer):
+class _Reference(Answered):
     id: str
 
 
-class _Credentials(_Answer):
+class _Credentials(Answered):
     username: str | None = None
 
 
-class _Me(_Answer):
+class _Me(Answered):
     id: str
     username: str | None = None
     user_credentials: _Credentials = _Credentials()
@@ -380,7 +402,7 @@ class _Me(_Answer):
     organisation_units: tuple[_Reference, ...] = ()
 
 
-class _Named(_Answer):
+class _Named(Answered):
     id: str
     code: str | None = None
     name: str = ""
@@ -390,7 +412,7 @@ class _OptionCombo(_Named):
     category_combo: _Reference | None = None
 
 
-class _CategoryCombo(_Answer):
+class _CategoryCombo(Answered):
     id: str
     category_option_combos: tuple[_Named, ...] = ()
 
@@ -399,7 +421,7 @@ class _CategoryOption(_Named):
     category_option_combos: tuple[_OptionCombo, ...] = ()
 
 
-class _Membership(_Answer):
+class _Membership(Answered):
     data_set: _Reference | None = None
 
 
@@ -412,7 +434,7 @@ class _DataElement(_Named):
     data_set_elements: tuple[_Membership, ...] = ()
 
 
-class _DataSetElement(_Answer):
+class _DataSetElement(Answered):
     category_combo: _CategoryCombo | None = None
     data_element: _DataElement
 
@@ -423,17 +445,17 @@ class _OrgUnit(_Named):
     closed_date: _Day = None
 
 
-class _InputPeriod(_Answer):
+class _InputPeriod(Answered):
     period: _Reference
     opening_date: _Day = None
     closing_date: _Day = None
 
 
-class _DataAccess(_Answer):
+class _DataAccess(Answered):
     write: bool | None = None
 
 
-class _Access(_Answer):
+class _Access(Answered):
     data: _DataAccess = _DataAccess()
 
 
@@ -452,37 +474,34 @@ class _DataSet(_Named):
 # The lists are insisted upon: what answers without them is not DHIS2's list.
 
 
-class _DataSetList(_Answer):
+class _DataSetList(Answered):
     data_sets: tuple[_DataSet, ...]
 
 
-class _OrgUnitList(_Answer):
+class _OrgUnitList(Answered):
     organisation_units: tuple[_OrgUnit, ...]
 
 
-class _DataElementList(_Answer):
+class _DataElementList(Answered):
     data_elements: tuple[_DataElement, ...]
 
 
-class _OptionComboList(_Answer):
+class _OptionComboList(Answered):
     category_option_combos: tuple[_OptionCombo, ...]
 
 
-class _CategoryOptionList(_Answer):
+class _LockException(Answered):
+    data_set: _Reference | None = None
+    organisation_unit: _Reference | None = None
+    period: _Reference
+
+
+class _LockExceptionList(Answered):
+    lock_exceptions: tuple[_LockException, ...]
+
+
+class _CategoryOptionList(Answered):
     category_options: tuple[_CategoryOption, ...]
-
-
-def _parsed[Model: _Answer](model: type[Model], answer: object, path: str) -> Model:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(str(part) for part in fault["loc"]) or "the answer"
-    # Outside the except clause: what pydantic says shows the whole answer.
-    raise Dhis2Error(
-        f"DHIS2 answered {path} in a way that is not understood: {place} is not what it should be "
-        f"({fault['msg']}). Check URL, and that no proxy changes what DHIS2 answers."
-    )
 
 
 class _Combos:

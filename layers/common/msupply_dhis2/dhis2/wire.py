@@ -11,7 +11,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -32,6 +32,9 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
+
+type Query = Mapping[str, str | Sequence[str]]
+"""The parameters of an address; a list stands for a parameter that is there several times."""
 
 _MESSAGE_LIMIT = 300
 _EXPIRED = 10
@@ -153,7 +156,7 @@ class Wire:
         path: str,
         authorization: str,
         *,
-        params: Mapping[str, str] | None = None,
+        params: Query | None = None,
         content: bytes | Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         read_timeout: float | None = None,

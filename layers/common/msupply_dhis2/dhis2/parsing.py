@@ -1,0 +1,32 @@
+"""What DHIS2 answers to a GET, as models; what is of another shape is told in words."""
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from msupply_dhis2.errors import Dhis2Error
+
+
+class Answered(BaseModel):
+    """An object in an answer, its fields named as in Python; fields that are not of interest are left out."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
+
+
+def parse[Model: Answered](model: type[Model], answer: object, path: str) -> Model:
+    """Read an answer.
+
+    Raises
+    ------
+    Dhis2Error
+        It has not the shape that it should have.
+    """
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "the answer"
+    # Outside the except clause: what pydantic says shows the whole answer.
+    raise Dhis2Error(
+        f"DHIS2 answered {path} in a way that is not understood: {place} is not what it should be "
+        f"({fault['msg']}). Check URL, and that no proxy changes what DHIS2 answers."
+    )
