@@ -8,12 +8,10 @@ import socket
 import ssl
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -35,6 +33,7 @@ from msupply_dhis2.errors import (
     Dhis2FaultError,
     Dhis2TransientError,
 )
+from tests.support.scripted import JSON_TYPE, scripted
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"
 PASSWORD = "correct-horse-battery"
@@ -235,51 +234,6 @@ def test_a_user_name_in_the_address_is_not_shown() -> None:
 # Servers made of a few bytes
 
 
-@dataclass
-class Script:
-    """A server that answers each request with the next of its answers (the last one again and again)."""
-
-    answers: Sequence[tuple[int, Mapping[str, str], bytes]]
-    requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-    url: str = ""
-
-
-@contextmanager
-def scripted(*answers: tuple[int, Mapping[str, str], bytes]) -> Iterator[Script]:
-    script = Script(answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            request = (self.command, self.path, dict(self.headers), self.rfile.read(length))
-            status, headers, content = script.answers[min(len(script.requests), len(script.answers) - 1)]
-            script.requests.append(request)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = answer  # noqa: N815 http.server's names
-
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    script.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield script
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @contextmanager
 def listening(talk: Callable[[socket.socket], None], context: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server that does with each connection what it is told; gives host and port."""
@@ -319,9 +273,6 @@ def saying(content: bytes) -> Callable[[socket.socket], None]:
         connection.sendall(content)
 
     return talk
-
-
-JSON_TYPE = {"Content-Type": "application/json"}
 
 
 def test_a_call_says_who_it_is_and_asks_for_json() -> None:

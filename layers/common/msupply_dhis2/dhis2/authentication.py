@@ -8,7 +8,7 @@ import base64
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -157,7 +157,8 @@ class _Grants:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     grant: _Grant | None = None
-    attempts: int = 0
+    finished: int = 0
+    """How many attempts have come to their end."""
     refusal: str | None = None
     """Why the last attempt was refused: who waited for it must not try the same again."""
 
@@ -200,20 +201,23 @@ class _OAuth2Login:
     def _access_token(self, wire: Wire, refused: str) -> str:
         """Give an access token other than the refused one, asking for it where need be."""
         grants = self._grants
-        attempts = grants.attempts
+        finished = grants.finished
         with grants.lock:
             if grants.grant and grants.grant.access != refused and time.time() < grants.grant.ends:
                 return grants.grant.access
-            if grants.refusal and grants.attempts != attempts:
+            if grants.refusal and grants.finished != finished:
                 raise Dhis2AuthenticationError(grants.refusal)
-            grants.attempts += 1
             grants.refusal = None
             try:
                 grants.grant = self._ask(wire, grants.grant)
             except Dhis2AuthenticationError as error:
-                grants.grant = None
+                if grants.grant:
+                    # It is kept, so that no message shows it.
+                    grants.grant = replace(grants.grant, ends=0.0)
                 grants.refusal = str(error)
                 raise
+            finally:
+                grants.finished += 1
             return grants.grant.access
 
     def _ask(self, wire: Wire, before: _Grant | None) -> _Grant:

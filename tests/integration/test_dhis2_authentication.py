@@ -1,0 +1,454 @@
+"""The three ways to log in to DHIS2, against the stand-in, and what each version says where one is refused."""
+
+import base64
+import json
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from local.dhis2 import (
+    FaultKind,
+    OAuth2Client,
+    PersonalAccessToken,
+    StandIn,
+    User,
+    Version,
+    new_token,
+    stock_metadata,
+)
+from msupply_dhis2.credentials import Dhis2Credentials, LoginKind
+from msupply_dhis2.dhis2.answer import read_answer
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    Dhis2FaultError,
+    Dhis2TransientError,
+)
+from tests.support.scripted import JSON_TYPE, scripted
+
+PASSWORD = "mark3d-passw0rd"
+SECRET = "mark3d-s3cret"
+TOKEN = new_token("mark3d-t0ken")
+MARKED = (PASSWORD, SECRET, TOKEN)
+PUSHER = User(username="pusher", password=SecretStr(PASSWORD), authorities=("F_DATAVALUE_ADD",))
+CLIENT = OAuth2Client(client="msupply", secret=SecretStr(SECRET))
+BASIC = Dhis2Credentials(username="pusher", password=SecretStr(PASSWORD))
+WITH_TOKEN = Dhis2Credentials(kind=LoginKind.TOKEN, token=SecretStr(TOKEN))
+OAUTH2 = Dhis2Credentials(
+    kind=LoginKind.OAUTH2,
+    username="pusher",
+    password=SecretStr(PASSWORD),
+    client="msupply",
+    secret=SecretStr(SECRET),
+)
+METADATA = stock_metadata([("KAMO", "Kamo")], [("368c74bf", "Amoxicillin")], ["stock_on_hand"])
+SCHEMES = {
+    "dataSetIdScheme": "CODE",
+    "dataElementIdScheme": "CODE",
+    "orgUnitIdScheme": "CODE",
+    "categoryOptionComboIdScheme": "CODE",
+}
+BODY = {
+    "dataSet": "STOCK_SINGLE",
+    "dataValues": [{"dataElement": "368c74bf", "period": "202602", "orgUnit": "KAMO", "value": "12"}],
+}
+WITH_PASSWORD_GRANT = (Version.V2_37, Version.V2_40, Version.V2_41)
+WITH_TOKENS = tuple(version for version in Version if version is not Version.V2_37)
+NOW = datetime(2026, 3, 10, 12)  # noqa: DTZ001 - the stand-in's clock
+
+
+def stand_in(
+    version: Version = Version.V2_41,
+    *,
+    token: dict[str, Any] | None = None,
+    **options: Any,  # noqa: ANN401 the stand-in's own
+) -> StandIn:
+    tokens = [PersonalAccessToken.model_validate({"username": "pusher", "token": TOKEN} | (token or {}))]
+    usual: dict[str, Any] = {"users": (PUSHER,), "tokens": tokens, "oauth2_clients": [CLIENT], "now": NOW}
+    return StandIn(METADATA, version=version, **(usual | options))
+
+
+def changed(credentials: Dhis2Credentials, **fields: object) -> Dhis2Credentials:
+    return credentials.model_copy(update=fields)
+
+
+def refused(call: Callable[[], object]) -> Dhis2AuthenticationError:
+    error = failure(call)
+    assert isinstance(error, Dhis2AuthenticationError)
+    assert str(error).startswith("Authentication failed")
+    return error
+
+
+def failure(call: Callable[[], object]) -> Dhis2Error:
+    """Make a call that fails, and make sure that its error holds no secret wherever one looks."""
+    with pytest.raises(Dhis2Error) as raised:
+        call()
+    error = raised.value
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    told = "".join(traceback.format_exception(error)) + repr(error)
+    assert not any(secret in told for secret in MARKED)
+    return error
+
+
+def push(client: Dhis2Client) -> int:
+    """Push one value, perhaps once more; give how many DHIS2 has now."""
+    outcome = read_answer(client.post_data_values(BODY, SCHEMES), 1)
+    return outcome.stored + outcome.unchanged
+
+
+def calls(dhis2: StandIn) -> list[str]:
+    return [f"{request.method} {request.path}" for request in dhis2.requests]
+
+
+# Personal access tokens
+
+
+@pytest.mark.parametrize("version", WITH_TOKENS)
+def test_a_personal_access_token_logs_in(version: Version) -> None:
+    with stand_in(version) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
+        assert client.get("/api/me", {"fields": "username"}) == {"username": "pusher"}
+        assert push(client) == 1
+
+
+def test_with_a_token_the_first_call_of_a_session_is_a_question() -> None:
+    with stand_in(Version.V2_43) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
+        push(client)
+        push(client)
+        assert calls(dhis2) == ["GET /api/me", "POST /api/dataValueSets", "POST /api/dataValueSets"]
+
+
+def test_a_token_that_fails_with_its_first_use_has_lost_no_value() -> None:
+    with (
+        stand_in(Version.V2_43, token={"first_use_fails": True}) as dhis2,
+        Dhis2Client(dhis2.url, WITH_TOKEN) as client,
+    ):
+        assert isinstance(failure(lambda: push(client)), Dhis2FaultError)
+        assert calls(dhis2) == ["GET /api/me"]
+        assert push(client) == 1
+
+
+@pytest.mark.parametrize("version", WITH_TOKENS)
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ({"expires": NOW}, ("token has expired", "30 days", "GET and POST")),
+        ({"methods": ["GET"]}, ("not allowed for this kind of call", "Both GET and POST")),
+        ({"addresses": ["10.0.0.1"]}, ("not allowed from this IP address", "Allowed IP addresses")),
+        ({"token": new_token("another")}, ("token is unknown", "deleted")),
+    ],
+    ids=["expired", "method", "address", "unknown"],
+)
+def test_a_token_that_is_refused_is_told_with_what_to_do(
+    version: Version, token: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    with stand_in(version, token=token) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
+        error = refused(lambda: push(client))
+        asked = len(dhis2.requests)
+    assert all(part in str(error) for part in words)
+    assert asked == (2 if "methods" in token else 1)
+
+
+def test_a_token_whose_checksum_the_server_finds_wrong_is_told_as_a_typing_error() -> None:
+    mistyped = changed(WITH_TOKEN, token=SecretStr(TOKEN[:-1] + ("0" if TOKEN[-1] != "0" else "1")))
+    for version in WITH_TOKENS:
+        with stand_in(version) as dhis2, Dhis2Client(dhis2.url, mistyped) as client:
+            error = refused(partial(client.get, "/api/me"))
+        expected = "is unknown" if version is Version.V2_40 else "has a typing error"
+        assert expected in str(error)
+
+
+def test_a_token_at_a_server_that_has_none_is_told_with_what_to_use_instead() -> None:
+    with stand_in(Version.V2_37) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
+        error = refused(lambda: client.get("/api/me"))
+    assert "there are tokens from 2.38.1 on" in str(error)
+    assert "use user name and password" in str(error)
+
+
+def test_the_token_of_a_disabled_user_is_told() -> None:
+    disabled = PUSHER.model_copy(update={"disabled": True})
+    with stand_in(Version.V2_42, users=(disabled,)) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
+        error = refused(lambda: client.get("/api/me"))
+    assert "the user of the personal access token may not log in" in str(error)
+
+
+# OAuth2, up to 2.41
+
+
+@pytest.mark.parametrize("version", WITH_PASSWORD_GRANT)
+def test_oauth2_logs_in_with_client_and_secret(version: Version) -> None:
+    with stand_in(version) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        assert client.get("/api/me", {"fields": "username"}) == {"username": "pusher"}
+        assert push(client) == 1
+        assert calls(dhis2) == ["POST /uaa/oauth/token", "GET /api/me", "POST /api/dataValueSets"]
+
+
+def test_a_client_without_a_secret_has_an_empty_one() -> None:
+    with (
+        stand_in(oauth2_clients=[OAuth2Client(client="msupply")]) as dhis2,
+        Dhis2Client(dhis2.url, changed(OAUTH2, secret=None)) as client,
+    ):
+        assert push(client) == 1
+
+
+@pytest.mark.parametrize("version", WITH_PASSWORD_GRANT)
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"username": "nobody"}, "refused the user name or the password of nobody"),
+        ({"password": SecretStr(PASSWORD + "x")}, "refused the user name or the password of pusher"),
+        ({"secret": SecretStr(SECRET + "x")}, "the secret of the OAuth2 client was refused"),
+        ({"secret": None}, "the secret of the OAuth2 client was refused"),
+        ({"client": "pusher"}, "the OAuth2 client is unknown"),
+    ],
+    ids=["user", "password", "secret", "no secret", "client"],
+)
+def test_what_is_wrong_with_an_oauth2_login_is_told_apart(
+    version: Version, fields: dict[str, object], words: str
+) -> None:
+    with stand_in(version) as dhis2, Dhis2Client(dhis2.url, changed(OAUTH2, **fields)) as client:
+        error = refused(lambda: push(client))
+        assert words in str(error)
+        assert calls(dhis2) == ["POST /uaa/oauth/token"]
+
+
+def test_a_client_that_may_not_use_the_password_is_told_which_grant_type_to_tick() -> None:
+    other = OAuth2Client(client="msupply", secret=SecretStr(SECRET), grant_types=("authorization_code",))
+    with stand_in(oauth2_clients=[other]) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        error = refused(lambda: client.get("/api/me"))
+    assert "Tick Password and Refresh token" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("user", "words"), [({"disabled": True}, "the account is disabled"), ({}, "the account is locked")]
+)
+def test_an_account_that_is_closed_is_told_with_oauth2_too(user: dict[str, object], words: str) -> None:
+    with stand_in(users=(PUSHER.model_copy(update=user),), lock_after_failures=1) as dhis2:
+        if not user:
+            with Dhis2Client(dhis2.url, changed(BASIC, password=SecretStr("x"))) as another:
+                refused(lambda: another.get("/api/me"))
+        with Dhis2Client(dhis2.url, OAUTH2) as client:
+            error = refused(lambda: client.get("/api/me"))
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("version", [Version.V2_42, Version.V2_43])
+def test_a_server_without_oauth2_s_password_login_is_told_with_what_to_use_instead(version: Version) -> None:
+    with stand_in(version) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        error = refused(lambda: push(client))
+        assert calls(dhis2) == ["POST /uaa/oauth/token", "GET /api/ping"]
+        assert dhis2.failed_logins.get("pusher", 0) == 0
+    for words in (
+        "no longer exists",
+        "2.42 or newer",
+        "personal access token",
+        "GET and POST",
+        "expiry date",
+        "tick Basic authentication",
+    ):
+        assert words in str(error)
+
+
+def test_the_tomcat_page_for_a_refused_client_is_the_same_as_jetty_s_json() -> None:
+    page = (401, {"Content-Type": "text/html"}, b"<!doctype html><title>HTTP Status 401</title>")
+    with scripted(page) as script, Dhis2Client(script.url, OAUTH2) as client:
+        assert "the secret of the OAuth2 client was refused" in str(refused(lambda: client.get("/api/me")))
+
+
+def test_a_login_that_the_server_itself_refuses_is_only_gone_where_the_server_is_that_new() -> None:
+    unauthorized = (401, JSON_TYPE, b'{"httpStatus": "Unauthorized", "message": "Unauthorized"}')
+    with scripted(unauthorized) as script, Dhis2Client(script.url, OAUTH2) as client:
+        error = refused(lambda: client.get("/api/me"))
+        assert [path for _, path, _, _ in script.requests] == ["/uaa/oauth/token", "/api/ping"]
+        assert "Authorization" not in script.requests[1][2]
+    assert "no longer exists" not in str(error)
+    assert "passes the header Authorization" in str(error)
+
+
+def test_a_token_request_that_is_sent_elsewhere_is_a_wrong_address() -> None:
+    with stand_in(base_path="/hmis") as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        dhis2.faults.next(FaultKind.REDIRECT, times=None, location="https://elsewhere.example/")
+        assert "sends elsewhere" in str(failure(lambda: client.get("/api/me")))
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"access_token": ""}', b"[]", b'{"access_token": 5}'])
+def test_an_answer_without_an_access_token_is_none(content: bytes) -> None:
+    with scripted((200, JSON_TYPE, content)) as script, Dhis2Client(script.url, OAUTH2) as client:
+        error = failure(lambda: client.get("/api/me"))
+    assert "no access token in it" in str(error)
+
+
+def test_a_server_that_is_away_is_no_refused_login() -> None:
+    with stand_in() as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        dhis2.faults.next(FaultKind.STATUS, status=503)
+        error = failure(lambda: push(client))
+        assert isinstance(error, Dhis2TransientError)
+        assert push(client) == 1
+
+
+def test_an_access_token_that_ended_early_is_renewed_once_without_the_password() -> None:
+    with stand_in() as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        push(client)
+        dhis2.expire_access_tokens()
+        assert push(client) == 1
+        assert calls(dhis2)[2:] == [
+            "POST /api/dataValueSets",
+            "POST /uaa/oauth/token",
+            "POST /api/dataValueSets",
+        ]
+        dhis2.oauth2_clients["msupply"] = CLIENT.model_copy(update={"grant_types": ("password",)})
+        dhis2.expire_access_tokens()
+        assert push(client) == 1
+        # The refresh token was refused; the password was not.
+        assert calls(dhis2)[5:] == [
+            "POST /api/dataValueSets",
+            "POST /uaa/oauth/token",
+            "POST /uaa/oauth/token",
+            "POST /api/dataValueSets",
+        ]
+
+
+def test_an_access_token_is_renewed_before_it_ends() -> None:
+    short = CLIENT.model_copy(update={"seconds": 1})
+    with stand_in(oauth2_clients=[short]) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        client.get("/api/me")
+        client.get("/api/me")
+        asked = calls(dhis2)
+    # It lasts less than a second, of which 0 are told: each call asks anew, and none is refused.
+    assert asked == ["POST /uaa/oauth/token", "GET /api/me"] * 2
+
+
+def test_a_second_refusal_is_final() -> None:
+    with stand_in() as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        push(client)
+        dhis2.faults.next(FaultKind.UNAUTHORIZED, times=None, path="/api/dataValueSets")
+        error = refused(lambda: push(client))
+        assert calls(dhis2)[2:].count("POST /api/dataValueSets") == 2
+    assert "refused the OAuth2 login of pusher" in str(error)
+
+
+def test_a_password_that_was_changed_halfway_is_tried_once() -> None:
+    with stand_in() as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        push(client)
+        dhis2.users["pusher"] = PUSHER.model_copy(update={"password": SecretStr("another")})
+        dhis2.oauth2_clients["msupply"] = CLIENT.model_copy(update={"grant_types": ("password",)})
+        dhis2.expire_access_tokens()
+        error = refused(lambda: push(client))
+        assert dhis2.failed_logins["pusher"] == 1
+    assert "refused the user name or the password of pusher" in str(error)
+
+
+def many_at_once(url: str, credentials: Dhis2Credentials) -> list[str]:
+    """Let eight clients call at the same moment; give what each was told."""
+    ready = threading.Barrier(8)
+
+    def call(client: Dhis2Client) -> str:
+        ready.wait()
+        try:
+            client.get("/api/me")
+        except Dhis2Error as error:
+            return str(error)
+        return "well"
+
+    with ExitStack() as opened, ThreadPoolExecutor(8) as pool:
+        clients = [opened.enter_context(Dhis2Client(url, credentials)) for _ in range(8)]
+        return list(pool.map(call, clients))
+
+
+def test_an_access_token_is_never_fetched_by_many_at_once() -> None:
+    with stand_in() as dhis2:
+        dhis2.faults.next(FaultKind.DELAY, seconds=0.3, path="/uaa/oauth/token")
+        assert many_at_once(dhis2.url, OAUTH2) == ["well"] * 8
+        assert calls(dhis2).count("POST /uaa/oauth/token") == 1
+
+
+def test_a_password_that_many_would_try_at_once_is_tried_once() -> None:
+    with stand_in() as dhis2:
+        dhis2.faults.next(FaultKind.DELAY, seconds=0.3, path="/uaa/oauth/token")
+        said = many_at_once(dhis2.url, changed(OAUTH2, password=SecretStr("wrong")))
+        assert dhis2.failed_logins == {"pusher": 1}
+    assert len(set(said)) == 1
+    assert said[0].startswith("Authentication failed")
+
+
+def test_other_credentials_have_another_access_token() -> None:
+    with stand_in() as dhis2:
+        with Dhis2Client(dhis2.url, OAUTH2) as one, Dhis2Client(dhis2.url, OAUTH2) as same:
+            one.get("/api/me")
+            same.get("/api/me")
+            with Dhis2Client(dhis2.url, changed(OAUTH2, password=SecretStr("wrong"))) as other:
+                refused(lambda: other.get("/api/me"))
+        assert calls(dhis2).count("POST /uaa/oauth/token") == 2
+
+
+# Secrets
+
+
+ECHOES = [
+    (401, JSON_TYPE),
+    (400, JSON_TYPE | {"WWW-Authenticate": "ApiToken"}),
+    (403, JSON_TYPE),
+    (500, JSON_TYPE),
+    (503, JSON_TYPE | {"Retry-After": "5"}),
+    (404, JSON_TYPE),
+]
+
+
+@pytest.mark.parametrize("credentials", [BASIC, WITH_TOKEN, OAUTH2], ids=lambda one: one.kind)
+@pytest.mark.parametrize(("status", "headers"), ECHOES, ids=lambda one: one if isinstance(one, int) else "")
+@pytest.mark.parametrize("field", ["message", "error_description"])
+def test_nothing_secret_that_a_server_echoes_is_repeated(
+    credentials: Dhis2Credentials,
+    status: int,
+    headers: dict[str, str],
+    field: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    encoded = [
+        base64.b64encode(f"{user}:{secret}".encode()).decode()
+        for user, secret in (("pusher", PASSWORD), ("msupply", SECRET))
+    ]
+    own = {
+        LoginKind.BASIC: [PASSWORD, encoded[0]],
+        LoginKind.TOKEN: [TOKEN],
+        LoginKind.OAUTH2: [PASSWORD, SECRET, encoded[1]],
+    }[credentials.kind]
+    granted = {"access_token": "mark3d-acc3ss", "refresh_token": "mark3d-r3fresh", "expires_in": 100}
+    fine = (200, JSON_TYPE, json.dumps(granted).encode())
+    later = [*own, "mark3d-acc3ss", "mark3d-r3fresh"] if credentials.kind is LoginKind.OAUTH2 else own
+    for answers_before, known in ([], own), ([fine], later):
+        echo = (status, headers, json.dumps({field: " and ".join(known)}).encode())
+        with scripted(*answers_before, echo) as script, Dhis2Client(script.url, credentials) as client:
+            errors: list[Dhis2Error] = []
+            for call in (partial(client.post_data_values, BODY), partial(client.get, "/api/me")):
+                try:
+                    call()
+                except Dhis2Error as error:
+                    errors.append(error)
+        assert errors
+        for failed in errors:
+            told = "".join(traceback.format_exception(failed)) + repr(failed) + caplog.text
+            assert "***" in told
+            assert "mark3d" not in told
+            assert not [secret for secret in known if secret in told]
+
+
+def test_a_password_in_any_script_logs_in_with_oauth2() -> None:
+    password = SecretStr("ពាក្យ &=+% пароль")
+    user = PUSHER.model_copy(update={"password": password})
+    with (
+        stand_in(users=(user,)) as dhis2,
+        Dhis2Client(dhis2.url, changed(OAUTH2, password=password)) as client,
+    ):
+        assert push(client) == 1
