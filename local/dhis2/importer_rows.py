@@ -243,7 +243,7 @@ class _RowImport:
         return Conflict("E7632", text, {"period": period, "dataElement": name})
 
     def _in_data_set(self, found: _Found) -> Conflict | None:
-        if self._data_set is None or found.data_element.id in self._data_set.data_element_ids:
+        if self._data_set is None or found.data_element.id in self._data_set.holds:
             return None
         name, data_set = found.row.data_element, self._data_set.id
         text = f"Data element: `{name}` is not part of dataset(s): `{data_set}`"
@@ -276,7 +276,7 @@ class _RowImport:
 
     def _assigned(self, found: _Found) -> Conflict | None:
         data_sets = self._metadata.data_sets_of(found.data_element)
-        if any(found.org_unit.id in data_set.org_unit_ids for data_set in data_sets):
+        if any(found.org_unit.id in data_set.holds for data_set in data_sets):
             return None
         name, org_unit = found.row.data_element, found.row.org_unit
         text = f"Data element: `{name}` must be assigned through data sets to organisation unit: `{org_unit}`"

@@ -46,6 +46,13 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __copy__(self) -> Self:
+        # A changed copy (model_copy) must not inherit the indexes of what it was copied from.
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
 
 class Identified(Protocol):
     """What every kind of object has."""
@@ -188,6 +195,11 @@ class DataSet(Model):
             raise ValueError(f"{period_type} is none of {', '.join(PERIOD_TYPES)}")
         return period_type
 
+    @cached_property
+    def holds(self) -> frozenset[str]:
+        """The UIDs of its data elements and of the org units that it is assigned to."""
+        return frozenset((*self.data_element_ids, *self.org_unit_ids))
+
     def may_be_written_by(self, user: "User") -> bool:
         """Whether the user has data write access to it."""
         return self.writers is None or user.is_superuser or user.username in self.writers
@@ -272,13 +284,6 @@ class Metadata(Model):
     data_sets: tuple[DataSet, ...] = ()
     option_sets: tuple[OptionSet, ...] = ()
     lock_exceptions: tuple[LockException, ...] = ()
-
-    def __copy__(self) -> Self:
-        # A changed copy (model_copy) must not inherit the indexes of what it was copied from.
-        copied = super().__copy__()
-        for name in copied.__dict__.keys() - type(self).model_fields.keys():
-            del copied.__dict__[name]
-        return copied
 
     @cached_property
     def org_unit(self) -> Index[OrgUnit]:
