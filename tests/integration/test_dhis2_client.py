@@ -1,6 +1,7 @@
 """Calls to DHIS2: against the stand-in, against recordings of real servers and against everything that breaks."""
 
 import errno
+import gzip
 import ipaddress
 import json
 import logging
@@ -8,9 +9,10 @@ import socket
 import ssl
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
     Dhis2FaultError,
+    Dhis2SlowError,
+    Dhis2TooLargeError,
     Dhis2TransientError,
 )
 from tests.support.scripted import JSON_TYPE, scripted
@@ -451,6 +455,180 @@ def test_what_is_no_address_is_told_as_one(url: str) -> None:
     assert "no address that can be called" in str(error)
 
 
+# Compression
+
+
+LONG = {
+    "dataSet": "STOCK_SINGLE",
+    "dataValues": [
+        {"dataElement": "368c74bf", "period": f"2025{month:02}", "orgUnit": unit, "value": "12"}
+        for month in range(1, 13)
+        for unit in ("KAMO", "OPUA")
+    ],
+}
+
+
+def plain_length(body: Mapping[str, object]) -> int:
+    return len(json.dumps(body, separators=(",", ":")))
+
+
+def pushed(client: Dhis2Client, body: Mapping[str, object] = LONG) -> int:
+    outcome = read_answer(client.post_data_values(body, SCHEMES), 24)
+    return outcome.stored + outcome.unchanged
+
+
+@every_version
+def test_a_long_body_is_sent_compressed_and_understood(version: Version) -> None:
+    with stand_in(version) as dhis2, client_of(dhis2.url) as client:
+        answer = client.post_data_values(LONG, SCHEMES)
+        assert read_answer(answer, 24).stored == 24
+        assert dhis2.value("368c74bf", "OPUA", "202512") == "12"
+        assert answer.bytes_sent < plain_length(LONG) / 5
+        assert client.compresses
+    with scripted((200, JSON_TYPE, b"{}")) as script, client_of(script.url) as client:
+        answer = client.post_data_values(LONG)
+        (_, _, headers, content) = script.requests[0]
+    assert headers["Content-Encoding"] == "gzip"
+    assert json.loads(gzip.decompress(content)) == LONG
+    assert answer.bytes_sent == len(content) == int(headers["Content-Length"])
+
+
+def test_a_short_body_is_sent_as_it_is() -> None:
+    with scripted((200, JSON_TYPE, b"{}")) as script, client_of(script.url) as client:
+        answer = client.post_data_values(body_of("KAMO"))
+        (_, _, headers, content) = script.requests[0]
+    assert "Content-Encoding" not in headers
+    assert answer.bytes_sent == len(content) == plain_length(body_of("KAMO"))
+
+
+@every_version
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": FaultKind.GZIP_REFUSED},
+        {"kind": FaultKind.GZIP_REFUSED, "status": 400},
+        {"kind": FaultKind.GZIP_DAMAGED},
+    ],
+    ids=["415", "400", "damaged"],
+)
+def test_where_compression_is_not_understood_the_same_goes_plain_from_then_on(
+    version: Version, fault: dict[str, Any]
+) -> None:
+    with stand_in(version) as dhis2, client_of(dhis2.url) as client:
+        dhis2.faults.next(times=None, **fault)
+        assert pushed(client) == 24
+        assert pushed(client) == 24
+        assert len(dhis2.requests) == 3
+        assert not client.compresses
+        assert client.post_data_values(LONG, SCHEMES).bytes_sent == plain_length(LONG)
+
+
+def test_what_goes_wrong_plain_too_is_not_put_down_to_compression() -> None:
+    with stand_in(Version.V2_43) as dhis2, client_of(dhis2.url) as client:
+        dhis2.faults.next(FaultKind.POISON, times=None, holds="OPUA")
+        assert isinstance(failure(lambda: client.post_data_values(LONG, SCHEMES)), Dhis2FaultError)
+        assert client.compresses
+        dhis2.faults.clear()
+        assert client.post_data_values(LONG, SCHEMES).bytes_sent < plain_length(LONG)
+
+
+@pytest.mark.parametrize("version", [Version.V2_42, Version.V2_43])
+def test_once_a_compressed_body_was_understood_a_fault_is_the_server_s(version: Version) -> None:
+    with stand_in(version) as dhis2, client_of(dhis2.url) as client:
+        assert pushed(client) == 24
+        dhis2.faults.next(FaultKind.TRANSIENT_CONFLICT)
+        assert isinstance(failure(lambda: pushed(client)), Dhis2TransientError)
+        assert len(dhis2.requests) == 2
+        assert client.compresses
+
+
+def test_a_refused_login_is_not_put_down_to_compression() -> None:
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        dhis2.faults.next(FaultKind.UNAUTHORIZED, times=None)
+        assert isinstance(failure(lambda: pushed(client)), Dhis2AuthenticationError)
+        assert len(dhis2.requests) == 1
+
+
+# What a smaller call, or waiting, may mend
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"kind": FaultKind.TOO_LARGE, "size": 10}, Dhis2TooLargeError),
+        ({"kind": FaultKind.STATUS, "status": 504}, Dhis2SlowError),
+        ({"kind": FaultKind.STATUS, "status": 524}, Dhis2SlowError),
+        ({"kind": FaultKind.STATUS, "status": 408}, Dhis2SlowError),
+        ({"kind": FaultKind.DELAY, "seconds": 5}, Dhis2SlowError),
+        ({"kind": FaultKind.STATUS, "status": 500}, Dhis2FaultError),
+        ({"kind": FaultKind.STATUS, "status": 502}, Dhis2TransientError),
+        ({"kind": FaultKind.STATUS, "status": 522}, Dhis2TransientError),
+        ({"kind": FaultKind.CUT}, Dhis2TransientError),
+    ],
+    ids=lambda value: f"{value['kind']} {value.get('status', '')}" if isinstance(value, dict) else "",
+)
+def test_each_fault_has_the_class_that_says_what_may_mend_it(
+    fault: dict[str, Any], kind: type[Dhis2Error]
+) -> None:
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        dhis2.faults.next(**fault)
+        error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=0.3))
+    assert type(error) is kind
+
+
+def test_a_call_may_have_a_time_out_of_its_own() -> None:
+    with stand_in() as dhis2, client_of(dhis2.url, read_timeout=0.1) as client:
+        dhis2.faults.next(FaultKind.DELAY, seconds=0.4)
+        answer = client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=10)
+        assert read_answer(answer, 1).stored == 1
+        assert 0.4 < answer.seconds < 5
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "120"}, 120),
+        ({"Retry-After": " 0 "}, 0),
+        ({"Retry-After": "Tue, 10 Mar 2026 12:02:00 GMT", "Date": "Tue, 10 Mar 2026 12:00:00 GMT"}, 120),
+        ({"Retry-After": "Tue, 10 Mar 2026 11:00:00 GMT", "Date": "Tue, 10 Mar 2026 12:00:00 GMT"}, 0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "Tue, 99 Mar 2026"}, None),
+        ({}, None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_how_long_the_server_asks_to_wait_is_told(
+    status: int, headers: dict[str, str], seconds: float | None
+) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    content = f"HTTP/1.1 {status} Busy\r\n{lines}Content-Length: 0\r\n\r\n".encode()
+    with listening(saying(content)) as address, client_of(f"http://{address}") as client:
+        error = failure(lambda: client.post_data_values(body_of("KAMO")))
+    assert isinstance(error, Dhis2TransientError)
+    assert error.retry_after == seconds
+
+
+def test_an_instant_to_wait_for_is_measured_by_our_clock_where_the_server_tells_no_other() -> None:
+    then = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    content = f"HTTP/1.1 503 Busy\r\nRetry-After: {then}\r\nContent-Length: 0\r\n\r\n".encode()
+    with listening(saying(content)) as address, client_of(f"http://{address}") as client:
+        error = failure(lambda: client.get("/api/me"))
+    assert isinstance(error, Dhis2TransientError)
+    assert error.retry_after == pytest.approx(90, abs=15)
+
+
+def test_the_cookie_is_dropped_where_the_login_is_refused() -> None:
+    fine = (200, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=one; Path=/"}, b"{}")
+    refused = (401, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=other; Path=/"}, b"{}")
+    with scripted(fine, refused, fine) as script, client_of(script.url) as client:
+        client.get("/api/me")
+        failure(lambda: client.get("/api/me"))
+        client.get("/api/me")
+        cookies = [headers.get("Cookie") for _, _, headers, _ in script.requests]
+    assert cookies == [None, "JSESSIONID=one", None]
+
+
 # Certificates
 
 
@@ -563,6 +741,58 @@ def test_a_certificate_that_is_in_order_is_taken(tmp_path: Path, monkeypatch: py
     authority = Authority(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
     with listening(FINE, authority.server()) as address, client_of(f"https://{address}") as client:
+        assert client.get("/api/me") == {}
+
+
+def test_an_authority_of_the_settings_is_trusted_besides_the_public_ones(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own = authority.file.read_text()
+    with listening(FINE, authority.server()) as address:
+        with Dhis2Client(f"https://{address}", CREDENTIALS, ca_certificate=own) as client:
+            assert client.get("/api/me") == {}
+        with Dhis2Client(f"https://{address}", CREDENTIALS) as without:
+            assert "dhis2_ca_certificate" in str(failure(lambda: without.get("/api/me")))
+
+
+def test_an_authority_of_the_settings_takes_nothing_from_the_public_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "public", tmp_path / "own"]
+    for folder in folders:
+        folder.mkdir()
+    public, own = map(Authority, folders)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(public.file))
+    for authority in (public, own):
+        with (
+            listening(FINE, authority.server()) as address,
+            Dhis2Client(f"https://{address}", CREDENTIALS, ca_certificate=own.file.read_text()) as client,
+        ):
+            assert client.get("/api/me") == {}
+
+
+@pytest.mark.parametrize(
+    ("certificate", "words"),
+    [({"age": 400}, "has expired"), ({"address": "192.0.2.1"}, "is for another server name")],
+)
+def test_an_authority_of_the_settings_does_not_make_up_for_other_faults(
+    tmp_path: Path, certificate: dict[str, Any], words: str
+) -> None:
+    authority = Authority(tmp_path)
+    own = authority.file.read_text()
+    with (
+        listening(FINE, authority.server(**certificate)) as address,
+        Dhis2Client(f"https://{address}", CREDENTIALS, ca_certificate=own) as client,
+    ):
+        assert words in str(failure(lambda: client.get("/api/me")))
+
+
+def test_a_self_signed_certificate_may_be_trusted_by_itself(tmp_path: Path) -> None:
+    context = Authority(tmp_path).server(self_signed=True)
+    own = (tmp_path / "server.pem").read_text().partition("-----BEGIN PRIVATE KEY")[0]
+    with (
+        listening(FINE, context) as address,
+        Dhis2Client(f"https://{address}", CREDENTIALS, ca_certificate=own) as client,
+    ):
         assert client.get("/api/me") == {}
 
 

@@ -230,7 +230,7 @@ class Dhis2Client:
             return False
         # Damaged on the way: up to 2.42 the import breaks off, from 2.43 DHIS2 fails.
         return response.status_code == requests.codes.internal_server_error or (
-            response.status_code == requests.codes.conflict and _BROKE_OFF in response.content
+            _has_outcome(response) and _BROKE_OFF in response.content
         )
 
     def _call(
