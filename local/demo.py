@@ -45,7 +45,7 @@ from msupply_dhis2.credentials import parse_database_address, parse_dhis2_creden
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import parse_time_zone
-from msupply_dhis2.push import Counts
+from msupply_dhis2.fates import Counts
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.source import Catalogue
 

@@ -12,12 +12,13 @@ import pytest
 from pydantic import BaseModel
 
 from msupply_dhis2.batches import encode
+from msupply_dhis2.dhis2.request import DataValueRow, request_body
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.mapping import Mapper, group_items
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Calendar, window
-from msupply_dhis2.push import request_body
+from msupply_dhis2.push import schemes_of
 from msupply_dhis2.settings import DataElementRow, Settings, Setup, parse_settings
 from msupply_dhis2.stock import MICRO, GroupHistory, Item, OrgUnit, PairHistory, Store
 
@@ -81,7 +82,10 @@ def test_each_setup_sends_what_its_example_shows(setup: Setup) -> None:
         {time.basis: GroupValues({Metric.STOCK_ON_HAND: 12 * MICRO, Metric.RECEIVED: 50 * MICRO})},
     )
     batch = encode(list(values), run_id="run", as_of=as_of, settings=settings)
-    assert request_body(batch)["dataValues"] == [json.loads(line) for line in sent.splitlines()]
+    rows = [DataValueRow(*value.key, value.value) for value in batch.values()]
+    assert request_body(batch.data_set_id, rows, schemes_of(batch))["dataValues"] == [
+        json.loads(line) for line in sent.splitlines()
+    ]
 
 
 def test_the_faulty_document_is_told_what_is_printed() -> None:

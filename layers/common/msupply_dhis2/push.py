@@ -1,246 +1,380 @@
-"""Push: one batch from the queue is one call to DHIS2, and each of its values has a fate.
+"""Push: a batch from the queue goes to DHIS2, and each of its values gets a fate.
 
-What is said about it are log lines: one for the batch with its counts, one for each rejected value.
+In this order: what cannot fit is recognised by DHIS2's metadata; the rest is sent, and what refuses a whole
+call is found; zeros that the server would drop are sent only where they remove something stale; what DHIS2 does
+not account for is read back. Where the metadata may not be read, sending goes on without.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
 from msupply_dhis2.batches import Batch
-from msupply_dhis2.dhis2.answer import Extent, PushOutcome, Reason, Rejection, read_answer
-from msupply_dhis2.dhis2.client import Answer
-from msupply_dhis2.dhis2.error_catalogue import explain
+from msupply_dhis2.dhis2.answer import Reason
+from msupply_dhis2.dhis2.error_catalogue import STORED_DIFFERENTLY, TRUE_ONLY, VANISHED, ZERO_NOT_KEPT
+from msupply_dhis2.dhis2.fitting import Cell, Fits, Fitter, Misfit, NoTrue, VanishingZero
+from msupply_dhis2.dhis2.pace import Pace
+from msupply_dhis2.dhis2.request import DataValueRow, Schemes
+from msupply_dhis2.dhis2.sending import Calls, PostsDataValues, Sent, Unclear, send
+from msupply_dhis2.dhis2.stored_values import ReadsStoredValues, read_cells
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+from msupply_dhis2.fates import BatchResult, Fates, LogLine, lines_of
 from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.settings import OptionComboField, ReadBack, Settings
 
-STRICT = ("Periods", "DataElements", "CategoryOptionCombos", "AttributeOptionCombos", "OrganisationUnits")
-NAMED_SUSPECTS = 20
-
-
-class PostsDataValues(Protocol):
-    """The one thing that push needs of a DHIS2 client."""
-
-    def post_data_values(self, body: Mapping[str, object], params: Mapping[str, str]) -> Answer:
-        """Post a data value set and give the server's answer."""
+type Failure = Dhis2AuthenticationError | Dhis2TransientError
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line for the log: a sentence for people, fields for queries."""
-
-    level: int
-    message: str
-    fields: Mapping[str, object] = field(default_factory=dict)
+class TalksToDhis2(PostsDataValues, ReadsStoredValues, Protocol):
+    """What push needs of a DHIS2 client."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What became of the values of a batch. They add up: ``sent`` is the sum of the others."""
+@dataclass(slots=True)
+class Dhis2Session:
+    """What is kept of one server between batches: the client's session, metadata, pace and periods in use."""
 
-    sent: int
-    stored: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    unaccounted: int = 0
+    client: TalksToDhis2
+    pace: Pace = field(default_factory=Pace)
+    opened_periods: set[str] = field(default_factory=set)
+    _fitters: dict[object, Fitter] = field(default_factory=dict)
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.sent + other.sent,
-            self.stored + other.stored,
-            self.unchanged + other.unchanged,
-            self.rejected + other.rejected,
-            self.unaccounted + other.unaccounted,
-        )
-
-    def sentence(self) -> str:
-        """Say the counts: ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``."""
-        return (
-            f"{self.sent:,} sent: {self.stored:,} stored, {self.unchanged:,} unchanged, "
-            f"{self.rejected:,} rejected, {self.unaccounted:,} unaccounted"
-        )
+    def fitter(self, batch: Batch, option_combo_field: OptionComboField) -> Fitter:
+        """Give what knows the metadata of the batch's data set."""
+        kind = (batch.data_set_id, schemes_of(batch), option_combo_field)
+        if kind not in self._fitters:
+            self._fitters[kind] = Fitter(
+                self.client,
+                data_set_id=batch.data_set_id,
+                schemes=schemes_of(batch),
+                option_combo_field=option_combo_field,
+            )
+        return self._fitters[kind]
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """What became of a batch, the lines that say it, and whether DHIS2 judged it at all."""
-
-    counts: Counts
-    lines: tuple[LogLine, ...]
-    answered: bool
-
-
-def request_body(batch: Batch) -> dict[str, object]:
-    """Give the body of the call: identifiers of period, org unit and option combos stand in the rows only."""
-    body: dict[str, object] = {
-        "dataSet": batch.data_set_id,
-        "dataValues": [_data_value(value) for value in batch.values()],
-    }
-    if any(row.attribute_option_combo for row in batch.rows):
-        # From 2.43 the scheme of attribute option combos is taken from here only; older servers ignore it.
-        body["attributeOptionComboIdScheme"] = batch.option_combo_scheme.value.upper()
-    return body
+def schemes_of(batch: Batch) -> Schemes:
+    """Give what the identifiers of a batch are."""
+    return Schemes(
+        data_set=batch.data_set_id_scheme,
+        data_element=batch.data_element_id_scheme,
+        org_unit=batch.org_unit_scheme,
+        option_combo=batch.option_combo_scheme,
+    )
 
 
-def _data_value(value: DataValue) -> dict[str, str]:
-    row = {
-        "dataElement": value.data_element,
-        "period": value.period,
-        "orgUnit": value.org_unit,
-        "value": value.value,
-    }
-    if value.category_option_combo is not None:
-        row["categoryOptionCombo"] = value.category_option_combo
-    if value.attribute_option_combo is not None:
-        row["attributeOptionCombo"] = value.attribute_option_combo
-    return row
+def push(
+    batch: Batch,
+    session: Dhis2Session,
+    *,
+    settings: Settings,
+    done: frozenset[int] = frozenset(),
+    seconds_left: Callable[[], float] = lambda: float("inf"),
+) -> BatchResult:
+    """Send a batch and say what became of each value.
 
+    A permanent failure of a call rejects every value that it would meet too. Any other failure leaves values
+    waiting: ``BatchResult.failure`` says why, and they are sent when the same batch is pushed again.
 
-def request_parameters(batch: Batch) -> dict[str, str]:
-    """Give the query of the call: the schemes, and everything strict.
-
-    Without the strict flags DHIS2 2.42 and older store a value under a period type or in an org unit that the
-    data set does not have, where nobody sees it.
-    """
-    return {
-        "dataSetIdScheme": batch.data_set_id_scheme.value.upper(),
-        "dataElementIdScheme": batch.data_element_id_scheme.value.upper(),
-        "orgUnitIdScheme": batch.org_unit_scheme.value.upper(),
-        "categoryOptionComboIdScheme": batch.option_combo_scheme.value.upper(),
-        **{f"strict{what}": "true" for what in STRICT},
-    }
-
-
-def push(batch: Batch, client: PostsDataValues) -> BatchResult:
-    """Post a batch and say what became of each value.
-
-    A permanent failure of the whole call rejects every value with its reason.
-
-    Raises
-    ------
-    Dhis2AuthenticationError
-        The credentials were refused; no value was looked at.
-    Dhis2TransientError
-        The outcome is unknown, or DHIS2 could not take the call: the same batch is to be posted again.
+    Parameters
+    ----------
+    settings
+        For "No. of items per payload", "Option combo field" and "Read back"; the identifiers are the batch's.
+    done
+        The places of the values that got their fate earlier.
+    seconds_left
+        How much time there is.
     """
     values = batch.values()
-    try:
-        answer = client.post_data_values(request_body(batch), request_parameters(batch))
-        outcome = read_answer(answer, len(values))
-    except (Dhis2AuthenticationError, Dhis2TransientError):
-        raise
-    except Dhis2Error as error:
-        counts = Counts(sent=len(values), rejected=len(values))
-        lines = (_batch_line(counts, str(error)), *(_refused_with_all(value, error) for value in values))
-        return BatchResult(counts, lines, answered=False)
-    counts = Counts(
-        len(values), outcome.stored, outcome.unchanged, len(outcome.rejected), outcome.unaccounted
+    places = [place for place in range(len(values)) if place not in done]
+    job = _Push(batch, session, settings, {place: values[place] for place in places}, seconds_left)
+    job.run()
+    settled = job.fates.settled
+    waiting = len(places) - len(settled)
+    return BatchResult(
+        counts=job.fates.counts,
+        lines=tuple(lines_of(values, job.fates, waiting, job.failure) if settled else job.fates.remarks),
+        answered=job.answered,
+        settled=done | settled,
+        failure=job.failure,
     )
-    return BatchResult(counts, (_batch_line(counts), *_lines(values, outcome)), answered=True)
 
 
-def not_sent(batch: Batch) -> BatchResult:
-    """Finish a batch that waited while "Use DHIS2" was switched off."""
-    counts = Counts(sent=0)
-    line = LogLine(
-        logging.WARNING,
-        f"{len(batch.rows):,} values were not sent: Use DHIS2 is off in the settings. To send them, switch it on "
-        'and invoke compute with {"manual": true}.',
-        {"not_sent": len(batch.rows)},
-    )
-    return BatchResult(counts, (line,), answered=False)
+class _Push:
+    """The work of :func:`push`."""
 
-
-def _batch_line(counts: Counts, error: str | None = None) -> LogLine:
-    fields = {
-        "sent": counts.sent,
-        "stored": counts.stored,
-        "unchanged": counts.unchanged,
-        "rejected": counts.rejected,
-        "unaccounted": counts.unaccounted,
-    }
-    if error is not None:
-        return LogLine(logging.ERROR, f"Batch: {counts.sentence()}. {error}", fields)
-    level = logging.WARNING if counts.rejected or counts.unaccounted else logging.INFO
-    return LogLine(level, f"Batch: {counts.sentence()}.", fields)
-
-
-def _lines(values: tuple[DataValue, ...], outcome: PushOutcome) -> Iterator[LogLine]:
-    for rejection in outcome.rejected:
-        yield _rejected(values[rejection.index], rejection)
-    for reason in outcome.unplaced:
-        yield LogLine(
-            logging.WARNING,
-            f"DHIS2 does not say which value this is about: {reason.text} ({reason.code}). "
-            f"{_explained(reason)}",
-            {"code": reason.code},
+    def __init__(
+        self,
+        batch: Batch,
+        session: Dhis2Session,
+        settings: Settings,
+        values: Mapping[int, DataValue],
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self.fates = Fates()
+        self.failure: Failure | None = None
+        self.answered = False
+        self._batch = batch
+        self._session = session
+        self._settings = settings
+        self._values = values
+        self._fitter = session.fitter(batch, settings.option_combo_field)
+        self._rows: dict[int, DataValueRow] = {}
+        self._cells: dict[int, Cell] = {}
+        self._calls = Calls(
+            client=session.client,
+            pace=session.pace,
+            data_set_id=batch.data_set_id,
+            schemes=schemes_of(batch),
+            maximum_values=settings.items_per_payload,
+            seconds_left=seconds_left,
         )
-    if outcome.unaccounted:
-        yield _unaccounted(values, outcome)
+
+    def run(self) -> None:
+        limit_before = self._session.pace.limit
+        try:
+            zeros, no_trues = self._prepare()
+            self._send()
+            if self.failure is None:
+                self._send_zeros(zeros, no_trues)
+            if self.failure is None:
+                self._read_back()
+        except (Dhis2AuthenticationError, Dhis2TransientError) as error:
+            self.failure = error
+        self._session.pace.forget_limit(self._settings.items_per_payload)
+        self._tell_pace(limit_before)
+
+    # Before anything is sent
+
+    def _prepare(self) -> tuple[dict[int, DataValueRow], set[int]]:
+        """Tell what fits from what does not.
+
+        Returns
+        -------
+        tuple
+            The zeros that this server would drop, and the places of those zeros that are told by no row.
+        """
+        fits = self._fitter.fit(list(self._values.values()))
+        if fits is None:
+            self._rows = {
+                place: DataValueRow(*value.key, value.value) for place, value in self._values.items()
+            }
+            return {}, set()
+        self._calls = self._calls.with_uids(self._fitter.data_set_id)
+        zeros: dict[int, DataValueRow] = {}
+        no_trues: set[int] = set()
+        for place, fit in zip(self._values, fits, strict=True):
+            match fit:
+                case Fits():
+                    self._rows[place] = fit.row
+                    self._cells[place] = fit.cell
+                case VanishingZero():
+                    zeros[place] = fit.row
+                    self._cells[place] = fit.cell
+                case NoTrue():
+                    no_trues.add(place)
+                    self._cells[place] = fit.cell
+                case Misfit():
+                    self.fates.rejected[place] = fit.reasons
+                    self.fates.refused_beforehand.add(place)
+        return zeros, no_trues
+
+    # Sending
+
+    def _send(self) -> None:
+        self._take(send(self._rows, self._calls, opened_periods=self._periods_to_open()))
+
+    def _periods_to_open(self) -> set[str] | None:
+        server = self._fitter.server
+        return None if server is not None and server.imports_by_group else self._session.opened_periods
+
+    def _take(self, sent: Sent) -> None:
+        """Keep the fates of what was sent; what is unclear is read back."""
+        self.fates.landed.update(sent.landed)
+        self.fates.unchanged += sent.unchanged
+        self._take_failures(sent)
+        for unclear in sent.unclear:
+            self._clear_up(unclear)
+
+    def _take_failures(self, sent: Sent) -> None:
+        self.answered = self.answered or sent.answered
+        self.fates.rejected |= sent.rejected
+        self.fates.refused_all = sent.refused_all or self.fates.refused_all
+        self.failure = sent.failure or self.failure
+
+    def _clear_up(self, unclear: Unclear) -> None:
+        """Find out by reading which values of a call are not there."""
+        stored = self._stored(unclear.places)
+        if stored is None:
+            self.fates.suspects.append(unclear)
+            self.fates.unchanged += unclear.unchanged
+            return
+        landed = 0
+        for place in unclear.places:
+            found = stored.get(place)
+            if found is not None and _is_same(found, self._rows[place].value):
+                self.fates.landed.add(place)
+                landed += 1
+            elif found is None and _is_zero(self._rows[place].value):
+                self.fates.rejected[place] = (_zero_not_kept(removed=None),)
+            else:
+                self.fates.missing[place] = _not_as_sent(found, self._rows[place].value, unclear.unplaced)
+        self.fates.unchanged += min(unclear.unchanged, landed)
+
+    # Zeros that the server would drop
+
+    def _send_zeros(self, zeros: Mapping[int, DataValueRow], no_trues: Collection[int]) -> None:
+        """Send a zero that will not be kept only where another value stands: nothing is better than a stale one."""
+        if not zeros and not no_trues:
+            return
+        stored = self._stored([*zeros, *no_trues])
+        if stored is None:
+            # Which cells hold something is not known: the server shall decide.
+            self._rows |= zeros
+            self._take(send(zeros, self._calls, opened_periods=self._periods_to_open(), try_again=False))
+            self.fates.rejected |= {place: (_no_true(None),) for place in no_trues}
+            return
+        for place in no_trues:
+            if place in stored:
+                self.fates.rejected[place] = (_no_true(stored[place]),)
+            else:
+                self.fates.landed.add(place)
+                self.fates.unchanged += 1
+        stale = {}
+        for place, row in zeros.items():
+            held = stored.get(place)
+            if held is None:
+                self.fates.rejected[place] = (_zero_not_kept(removed=None),)
+                self.fates.refused_beforehand.add(place)
+            elif _is_zero(held):
+                self.fates.landed.add(place)
+                self.fates.unchanged += 1
+            else:
+                stale[place] = row
+        if stale:
+            self._remove(stale, stored)
+
+    def _remove(self, stale: Mapping[int, DataValueRow], stored: Mapping[int, str]) -> None:
+        self._rows |= stale
+        sent = send(stale, self._calls, try_again=False)
+        self._take_failures(sent)
+        taken = [*sent.landed, *(place for unclear in sent.unclear for place in unclear.places)]
+        left = self._stored(taken) if taken else {}
+        for place in taken:
+            if left is None or place not in left:
+                self.fates.rejected[place] = (_zero_not_kept(removed=stored[place]),)
+            elif _is_zero(left[place]):
+                self.fates.landed.add(place)
+            else:
+                self.fates.missing[place] = _not_as_sent(left[place], stale[place].value, ())
+
+    # Reading
+
+    def _stored(self, places: Collection[int]) -> dict[int, str] | None:
+        """Read what stands in DHIS2 for these values; ``None`` where it may not be read.
+
+        Raises
+        ------
+        Dhis2AuthenticationError, Dhis2TransientError
+            It cannot be read just now.
+        """
+        if any(place not in self._cells for place in places):
+            return None
+        try:
+            found = read_cells(
+                self._session.client, self._fitter.data_set_id, {self._cells[place] for place in places}
+            )
+        except (Dhis2AuthenticationError, Dhis2TransientError):
+            raise
+        except Dhis2Error as error:
+            self.fates.remarks.append(
+                LogLine(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
+            )
+            return None
+        return {place: found[self._cells[place]] for place in places if self._cells[place] in found}
+
+    def _read_back(self) -> None:
+        """Compare what is stored with what was sent, where the settings ask for it."""
+        places = sorted(place for place in self.fates.landed if place in self._rows)
+        if self._settings.read_back is ReadBack.NONE or not places:
+            return
+        if self._settings.read_back is ReadBack.SAMPLE:
+            places = self._sample(places)
+        try:
+            stored = self._stored(places)
+        except Dhis2Error as error:
+            self.fates.remarks.append(LogLine(logging.WARNING, f"Nothing could be read back. {error}"))
+            return
+        if stored is None:
+            return
+        for place in places:
+            found = stored.get(place)
+            if found is None or not _is_same(found, self._rows[place].value):
+                self.fates.landed.remove(place)
+                self.fates.missing[place] = _not_as_sent(found, self._rows[place].value, ())
+        differing = len(self.fates.missing.keys() & set(places))
+        self.fates.remarks.append(
+            LogLine(
+                logging.WARNING if differing else logging.INFO,
+                f"Read back {len(places):,} values: {len(places) - differing:,} are in DHIS2 as they were sent.",
+                {"read_back": len(places), "read_back_differing": differing},
+            )
+        )
+
+    def _sample(self, places: Sequence[int]) -> list[int]:
+        """Choose the values of one org unit; over many batches all have their turn."""
+        org_units = sorted({self._rows[place].org_unit for place in places})
+        chosen = org_units[int(self._batch.batch_id[-8:], 16) % len(org_units)]
+        return [place for place in places if self._rows[place].org_unit == chosen]
+
+    def _tell_pace(self, limit_before: int | None) -> None:
+        limit = self._session.pace.limit
+        setting = self._settings.items_per_payload
+        if limit is not None and limit < setting and (limit_before is None or limit < limit_before):
+            self.fates.remarks.append(
+                LogLine(
+                    logging.WARNING,
+                    f"Calls of up to {setting:,} values are too much for this DHIS2 or the proxy before it: they now "
+                    f"hold at most {limit:,}. If this goes on, set No. of items per payload to {limit:,}.",
+                    {"values_per_call": limit},
+                )
+            )
 
 
-def _rejected(value: DataValue, rejection: Rejection) -> LogLine:
-    said = "; ".join(f"{reason.text} ({reason.code}). {_explained(reason)}" for reason in rejection.reasons)
-    return LogLine(
-        logging.WARNING,
-        f"{value.item}, {value.store}, {value.metric.label}: rejected. {said}",
-        _fields(value, rejection.code),
+def _is_zero(text: str) -> bool:
+    return _is_same(text, "0")
+
+
+def _is_same(found: str, sent: str) -> bool:
+    if found == sent:
+        return True
+    try:
+        return Decimal(found) == Decimal(sent)
+    except InvalidOperation:
+        return False
+
+
+def _zero_not_kept(removed: str | None) -> Reason:
+    text = "The 0 is not kept by DHIS2"
+    if removed is not None:
+        text += f"; it was sent to remove {removed}, which stood there before"
+    return Reason(ZERO_NOT_KEPT, text)
+
+
+def _no_true(found: str | None) -> Reason:
+    if found is None:
+        return Reason(
+            TRUE_ONLY,
+            "A 'no' cannot be told to a data element that knows only 'yes', and what stands there could not be read",
+        )
+    return Reason(
+        TRUE_ONLY,
+        f"A 'no' cannot be told to a data element that knows only 'yes', and '{found}' stands there",
     )
 
 
-def _explained(reason: Reason) -> str:
-    explanation = explain(reason.code, reason.text)
-    # From 2.43 one wrong identifier takes all values of its data set, or of the call, with it.
-    together = (
-        ""
-        if reason.extent is Extent.VALUE
-        else " DHIS2 refused every value of this call for this reason, which may be about another value than this one: mend what it names, then push again."
-    )
-    return f"{explanation.meaning} {explanation.cure}{together}"
-
-
-def _refused_with_all(value: DataValue, error: Dhis2Error) -> LogLine:
-    return LogLine(
-        logging.WARNING,
-        f"{value.item}, {value.store}, {value.metric.label}: rejected. {error}",
-        _fields(value, type(error).__name__),
-    )
-
-
-def _fields(value: DataValue, code: str) -> dict[str, object]:
-    return {
-        "code": code,
-        "store": value.store,
-        "item": value.item,
-        "metric": value.metric.value,
-        "data_element": value.data_element,
-        "org_unit": value.org_unit,
-        "period": value.period,
-        "category_option_combo": value.category_option_combo,
-        "attribute_option_combo": value.attribute_option_combo,
-        "value": value.value,
-    }
-
-
-def _unaccounted(values: tuple[DataValue, ...], outcome: PushOutcome) -> LogLine:
-    rejected = {rejection.index for rejection in outcome.rejected}
-    zeros = [
-        f"{value.item}, {value.store}, {value.metric.label}"
-        for index, value in enumerate(values)
-        if value.value == "0" and index not in rejected
-    ]
-    named = "; ".join(zeros[:NAMED_SUSPECTS]) + (
-        f"; and {len(zeros) - NAMED_SUSPECTS:,} more" if len(zeros) > NAMED_SUSPECTS else ""
-    )
-    suspects = f" The zeros in this batch are: {named}." if zeros else ""
-    removed = (
-        f" {outcome.deleted:,} older values were removed by DHIS2 on that account." if outcome.deleted else ""
-    )
-    return LogLine(
-        logging.WARNING,
-        f"{outcome.unaccounted:,} values were neither stored nor rejected by DHIS2. Up to 2.42 it drops a 0 where "
-        f"the data element does not have 'Store zero data values' ticked: tick it in DHIS2, Maintenance, Data "
-        f"element.{removed}{suspects}",
-        {"unaccounted": outcome.unaccounted, "deleted": outcome.deleted},
-    )
+def _not_as_sent(found: str | None, sent: str, unplaced: Sequence[Reason]) -> Reason:
+    said = "".join(f"; it said: {reason.text} ({reason.code})" for reason in unplaced)
+    if found is None:
+        return Reason(VANISHED, f"DHIS2 has no value, although {sent} was sent{said}")
+    return Reason(STORED_DIFFERENTLY, f"DHIS2 has {found}, although {sent} was sent{said}")

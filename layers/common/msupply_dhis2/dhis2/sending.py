@@ -295,7 +295,7 @@ class _Sending:
             if len(places) > 1:
                 self._pending.extendleft(reversed(_halves(places)))
             else:
-                self._reject(places, Reason(FAILS_ALONE, "this value alone is too large for a call"))
+                self._reject(places, Reason(FAILS_ALONE, "This value alone is too large for a call"))
         except Dhis2SlowError as error:
             # The import may still be running: the same values at once would get in its way.
             self._calls.pace.too_slow(len(places))
@@ -434,7 +434,7 @@ class _Sending:
         self._searches += 1
         if self._searches > _SEARCH_CALLS:
             said = "; ".join(dict.fromkeys(reason.text for reason in reasons))
-            text = f"it was not found out in {_SEARCH_CALLS} calls which value DHIS2 refuses: {said}"
+            text = f"It was not found out in {_SEARCH_CALLS} calls which value DHIS2 refuses: {said}"
             self._reject(everybody, Reason(NOT_FOUND_WHICH, text))
             return
         self._sent.rejected |= guilty

@@ -1,0 +1,258 @@
+"""What became of the values of a batch, and the log lines that say it.
+
+One line is for the batch with its counts, one for each value that is not in DHIS2 now.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from msupply_dhis2.dhis2.answer import Extent, Reason
+from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
+from msupply_dhis2.dhis2.sending import Unclear
+from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+from msupply_dhis2.mapping import DataValue
+
+NAMED_SUSPECTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line for the log: a sentence for people, fields for queries."""
+
+    level: int
+    message: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of values. They add up: ``sent`` is the sum of the others.
+
+    A value that was refused before it was sent, because DHIS2 would refuse it, counts as sent and rejected.
+    """
+
+    sent: int = 0
+    stored: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    unaccounted: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sent != self.stored + self.unchanged + self.rejected + self.unaccounted:
+            raise ValueError(f"the counts do not add up: {self}")
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.sent + other.sent,
+            self.stored + other.stored,
+            self.unchanged + other.unchanged,
+            self.rejected + other.rejected,
+            self.unaccounted + other.unaccounted,
+        )
+
+    def sentence(self) -> str:
+        """Say the counts: ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``."""
+        return (
+            f"{self.sent:,} sent: {self.stored:,} stored, {self.unchanged:,} unchanged, "
+            f"{self.rejected:,} rejected, {self.unaccounted:,} unaccounted"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of a batch.
+
+    Attributes
+    ----------
+    counts, lines
+        Of the values that got their fate just now.
+    answered
+        Whether DHIS2 judged any of them.
+    settled
+        The places in the batch whose fate is known, those from earlier deliveries included.
+    failure
+        Why the other values wait: the message must come back for them.
+    """
+
+    counts: Counts
+    lines: tuple[LogLine, ...]
+    answered: bool
+    settled: frozenset[int]
+    failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
+
+
+@dataclass(slots=True)
+class Fates:
+    """The fates of a batch's values, by their places, as far as they are known.
+
+    Attributes
+    ----------
+    landed
+        Values that are in DHIS2 now; ``unchanged`` says of how many DHIS2 told that they were before.
+    rejected
+        The reasons of those that DHIS2 refused.
+    refused_beforehand
+        Those among the rejected that were not even sent, because DHIS2 would refuse them.
+    missing
+        What was found in place of values that DHIS2 neither stored nor refused.
+    suspects
+        Calls of which it cannot be told which values are missing.
+    refused_all
+        Why DHIS2 does not take calls like these at all.
+    """
+
+    landed: set[int] = field(default_factory=set)
+    unchanged: int = 0
+    rejected: dict[int, tuple[Reason, ...]] = field(default_factory=dict)
+    refused_beforehand: set[int] = field(default_factory=set)
+    missing: dict[int, Reason] = field(default_factory=dict)
+    suspects: list[Unclear] = field(default_factory=list)
+    refused_all: Dhis2Error | None = None
+    remarks: list[LogLine] = field(default_factory=list)
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """The places that have a fate."""
+        return frozenset(self.landed | self.rejected.keys() | self.missing.keys()).union(
+            *(unclear.places for unclear in self.suspects)
+        )
+
+    @property
+    def counts(self) -> Counts:
+        """How many values have which fate."""
+        unknown = sum(unclear.unaccounted for unclear in self.suspects)
+        landed = len(self.landed) + sum(len(unclear.places) for unclear in self.suspects) - unknown
+        unchanged = min(self.unchanged, landed)
+        return Counts(
+            sent=len(self.settled),
+            stored=landed - unchanged,
+            unchanged=unchanged,
+            rejected=len(self.rejected),
+            unaccounted=len(self.missing) + unknown,
+        )
+
+
+def lines_of(
+    values: Sequence[DataValue], fates: Fates, waiting: int, failure: Exception | None
+) -> Iterator[LogLine]:
+    """Give the lines of a batch: its counts, remarks, and what is not in DHIS2, value by value.
+
+    Parameters
+    ----------
+    values
+        All values of the batch.
+    waiting, failure
+        How many values wait, and why.
+    """
+    yield _batch_line(fates, waiting, failure)
+    yield from fates.remarks
+    for place in sorted(fates.rejected):
+        yield _rejected(values[place], fates.rejected[place], beforehand=place in fates.refused_beforehand)
+    for place in sorted(fates.missing):
+        yield _missing(values[place], fates.missing[place])
+    for unclear in fates.suspects:
+        yield from _unaccounted([values[place] for place in unclear.places], unclear)
+
+
+def not_sent(values: int) -> LogLine:
+    """Say of a batch that it waited while "Use DHIS2" was switched off."""
+    return LogLine(
+        logging.WARNING,
+        f"{values:,} values were not sent: Use DHIS2 is off in the settings. To send them, switch it on "
+        'and invoke compute with {"manual": true}.',
+        {"not_sent": values},
+    )
+
+
+def _batch_line(fates: Fates, waiting: int, failure: Exception | None) -> LogLine:
+    counts = fates.counts
+    fields: dict[str, object] = {
+        "sent": counts.sent,
+        "stored": counts.stored,
+        "unchanged": counts.unchanged,
+        "rejected": counts.rejected,
+        "unaccounted": counts.unaccounted,
+    }
+    sentences = [f"Batch: {counts.sentence()}."]
+    if waiting:
+        fields["waiting"] = waiting
+        sentences.append(f"{waiting:,} wait: {failure}")
+    if fates.refused_all is not None:
+        sentences.append(str(fates.refused_all))
+    level = logging.INFO
+    if counts.rejected or counts.unaccounted or waiting:
+        level = logging.ERROR if fates.refused_all is not None else logging.WARNING
+    return LogLine(level, " ".join(sentences), fields)
+
+
+def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool) -> LogLine:
+    said = " ".join(_explained(reason) for reason in reasons)
+    return LogLine(
+        logging.WARNING,
+        f"{_about(value)}: rejected. {said}",
+        {**_fields(value, reasons[0].code), "sent_to_dhis2": not beforehand},
+    )
+
+
+def _explained(reason: Reason) -> str:
+    if reason.code == CALL_REFUSED:
+        return "DHIS2 did not take the call at all; the line of the batch says why."
+    explanation = explain(reason.code, reason.text)
+    # From 2.43 one wrong identifier takes all values of its data set, or of the call, with it.
+    together = (
+        "" if reason.extent is Extent.VALUE else " DHIS2 refused every value of this call for this reason."
+    )
+    return f"{reason.text} ({reason.code}). {explanation.meaning} {explanation.cure}{together}"
+
+
+def _missing(value: DataValue, reason: Reason) -> LogLine:
+    return LogLine(
+        logging.WARNING,
+        f"{_about(value)}: unaccounted for. {_explained(reason)}",
+        _fields(value, reason.code),
+    )
+
+
+def _unaccounted(values: Iterable[DataValue], unclear: Unclear) -> Iterator[LogLine]:
+    zeros = [_about(value) for value in values if value.value == "0"]
+    named = "; ".join(zeros[:NAMED_SUSPECTS]) + (
+        f"; and {len(zeros) - NAMED_SUSPECTS:,} more" if len(zeros) > NAMED_SUSPECTS else ""
+    )
+    suspects = f" The zeros in this call are: {named}." if zeros else ""
+    removed = (
+        f" {unclear.deleted:,} older values were removed by DHIS2 on that account." if unclear.deleted else ""
+    )
+    yield LogLine(
+        logging.WARNING,
+        f"{unclear.unaccounted:,} values were neither stored nor rejected by DHIS2, and which ones could not be "
+        "read from it. Up to 2.42 it drops a 0 where the data element does not have 'Store zero data values' "
+        "ticked: tick it in DHIS2, Maintenance, Data element; and let the user view the data of the data set."
+        f"{removed}{suspects}",
+        {"unaccounted": unclear.unaccounted, "deleted": unclear.deleted},
+    )
+    for reason in unclear.unplaced:
+        yield LogLine(
+            logging.WARNING,
+            f"DHIS2 does not say which value this is about: {_explained(reason)}",
+            {"code": reason.code},
+        )
+
+
+def _about(value: DataValue) -> str:
+    return f"{value.item}, {value.store}, {value.metric.label}"
+
+
+def _fields(value: DataValue, code: str) -> dict[str, object]:
+    return {
+        "code": code,
+        "store": value.store,
+        "item": value.item,
+        "metric": value.metric.value,
+        "data_element": value.data_element,
+        "org_unit": value.org_unit,
+        "period": value.period,
+        "category_option_combo": value.category_option_combo,
+        "attribute_option_combo": value.attribute_option_combo,
+        "value": value.value,
+    }

@@ -1,0 +1,282 @@
+"""Whatever goes wrong on the way: every value ends stored or named, none twice in the counts, none lost."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import pytest
+from pydantic import SecretStr
+
+from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, stock_metadata
+from msupply_dhis2.batches import Batch
+from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client
+from msupply_dhis2.errors import Dhis2AuthenticationError
+from msupply_dhis2.fates import Counts
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.push import Dhis2Session, push
+from msupply_dhis2.settings import Scheme, Settings
+from tests.support.batches import batch_of, settings_of, value_of
+
+VERSIONS = ("2.40", "2.42", "2.43")
+NOW = date(2026, 2, 10)
+ORG_UNITS = [(f"OU_{number}", f"Clinic {number}") for number in range(6)]
+ITEMS = [(f"item{number}", f"Item {number}") for number in range(4)]
+METRICS = (Metric.STOCK_ON_HAND, Metric.RECEIVED)
+DELIVERIES = 12
+PATIENCE = 0.4
+"""Seconds that the client waits for an answer to a push."""
+
+USER = "pusher"
+OLD, NEW = "old-password", "new-password"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One of the ways in which metrics and items are told apart."""
+
+    data_set: str
+    prefix: str = ""
+    option_combos: bool = False
+    option_combo_field: str = "auto"
+
+    def values(self, period: str) -> list[DataValue]:
+        """Give a value of each item, org unit and metric; one has no org unit in DHIS2, one no data element."""
+        metrics = METRICS if self.option_combos else METRICS[:1]
+        good = [
+            self.value(item, org_unit, metric, str(1 + place), period)
+            for item, _ in ITEMS
+            for place, (org_unit, _) in enumerate(ORG_UNITS)
+            for metric in metrics
+        ]
+        bad = [
+            self.value(ITEMS[0][0], "OU_nowhere", METRICS[0], "7", period),
+            self.value("nothing", ORG_UNITS[0][0], METRICS[0], "8", period),
+        ]
+        return [*good[:5], bad[0], *good[5:9], bad[1], *good[9:]]
+
+    def value(self, item: str, org_unit: str, metric: Metric, number: str, period: str) -> DataValue:
+        option_combo = metric.value.upper() if self.option_combos else None
+        return value_of(
+            f"{self.prefix}{item}",
+            number,
+            org_unit=org_unit,
+            period=period,
+            metric=metric,
+            attribute_option_combo=option_combo if self.option_combo_field == "auto" else None,
+            category_option_combo=option_combo if self.option_combo_field == "category" else None,
+            scheme=Scheme.CODE,
+        )
+
+    def settings(self, url: str) -> Settings:
+        return settings_of(url, data_set_id=self.data_set, option_combo_field=self.option_combo_field)
+
+
+SETUPS = {
+    "attribute option combo": Setup("STOCK_ATTRIBUTE", option_combos=True),
+    "category option combo": Setup(
+        "STOCK_CATEGORY", "STOCK_", option_combos=True, option_combo_field="category"
+    ),
+    "data element per item": Setup("STOCK_PER_ITEM", "SOH_"),
+    "single data element": Setup("STOCK_SINGLE"),
+}
+
+
+def on_push(kind: FaultKind, **fields: object) -> Fault:
+    return Fault.model_validate({"kind": kind, "path": "dataValueSets", "method": "POST", **fields})
+
+
+PASSING = {
+    "500": on_push(FaultKind.STATUS, status=500),
+    "500 twice": on_push(FaultKind.STATUS, status=500, times=2),
+    "502": on_push(FaultKind.STATUS, status=502),
+    "503 three times": on_push(FaultKind.STATUS, status=503, times=3),
+    "504": on_push(FaultKind.STATUS, status=504),
+    "504 after the import": on_push(FaultKind.STATUS, status=504, after_import=True),
+    "429": on_push(FaultKind.TOO_MANY_REQUESTS, seconds=1),
+    "413 above 900 bytes": on_push(FaultKind.TOO_LARGE, size=900, times=None),
+    "no answer, before the import": on_push(FaultKind.DELAY, seconds=2 * PATIENCE),
+    "no answer, after the import": on_push(FaultKind.DELAY, seconds=2 * PATIENCE, after_import=True),
+    "cut": on_push(FaultKind.CUT),
+    "cut after the import": on_push(FaultKind.CUT, after_import=True),
+    "import broken off": on_push(FaultKind.TRANSIENT_CONFLICT),
+    "deadlock with half of it stored": on_push(FaultKind.DEADLOCK),
+    "race for a new period": on_push(FaultKind.PERIOD_RACE),
+    "gzip refused": on_push(FaultKind.GZIP_REFUSED, times=None),
+    "gzip damaged": on_push(FaultKind.GZIP_DAMAGED, times=None),
+    "restart": on_push(FaultKind.RESTART, times=3),
+    "password refused once": on_push(FaultKind.UNAUTHORIZED),
+    "the metadata cannot be read just now": Fault(kind=FaultKind.STATUS, status=503, method="GET", times=2),
+    "the metadata are slow to come": Fault(kind=FaultKind.DELAY, seconds=0.2, method="GET", times=2),
+}
+"""After these all good values are in DHIS2 in the end."""
+
+REFUSING = {
+    "login page": on_push(FaultKind.LOGIN_PAGE, times=3),
+    "redirect": on_push(FaultKind.REDIRECT, times=3),
+    "403": on_push(FaultKind.STATUS, status=403),
+    "404": on_push(FaultKind.STATUS, status=404),
+}
+"""These do not pass by trying again: what was in the call is named."""
+
+
+class Impatient(Dhis2Client):
+    """Waits less long for an answer to a push, so that a test need not either."""
+
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        del read_timeout
+        return super().post_data_values(body, params, read_timeout=PATIENCE)
+
+
+@dataclass
+class Delivered:
+    """What was told of the batches, delivery after delivery."""
+
+    counts: Counts = field(default_factory=Counts)
+    named: Counter[tuple[object, ...]] = field(default_factory=Counter)
+    """How often a log line was about a value."""
+
+
+def credentials_of(settings: Settings, password: str) -> Dhis2Credentials:
+    return parse_dhis2_credentials(f'{{"username": "{USER}", "password": "{password}"}}', settings)
+
+
+def deliver(dhis2: StandIn, batches: list[Batch], settings: Settings) -> Delivered:
+    """Push each batch as often as the queue would deliver it; a new password is entered once it is needed."""
+    delivered = Delivered()
+    password = OLD
+    client = Impatient(dhis2.url, credentials_of(settings, password))
+    session = Dhis2Session(client)
+    for batch in batches:
+        done: frozenset[int] = frozenset()
+        for _ in range(DELIVERIES):
+            result = push(batch, session, settings=settings, done=done)
+            assert done <= result.settled
+            assert result.counts.sent == len(result.settled) - len(done)
+            done = result.settled
+            delivered.counts += result.counts
+            for line in result.lines:
+                if "data_element" in line.fields:
+                    names = ("data_element", "org_unit", "metric", "period")
+                    delivered.named[tuple(line.fields[name] for name in names)] += 1
+            if isinstance(result.failure, Dhis2AuthenticationError):
+                client.close()
+                password = NEW if dhis2.users[USER].password.get_secret_value() == NEW else password
+                client = Impatient(dhis2.url, credentials_of(settings, password))
+                session = Dhis2Session(client, session.pace, session.opened_periods)
+            if result.failure is None:
+                break
+        assert len(done) == len(batch.rows)
+    client.close()
+    return delivered
+
+
+def set_up() -> Metadata:
+    return stock_metadata(ORG_UNITS, ITEMS, [metric.value for metric in METRICS])
+
+
+def name_of(value: DataValue) -> tuple[object, ...]:
+    return value.data_element, value.org_unit, value.metric.value, value.period
+
+
+def is_bad(value: DataValue) -> bool:
+    return value.org_unit == "OU_nowhere" or value.data_element.endswith("nothing")
+
+
+def stored_in(dhis2: StandIn, value: DataValue) -> str | None:
+    return dhis2.value(
+        value.data_element,
+        value.org_unit,
+        value.period,
+        value.category_option_combo,
+        value.attribute_option_combo,
+    )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("when", [0, 1])
+def test_after_a_fault_that_passes_every_good_value_is_stored_and_every_other_named_once(
+    version: str, setup: Setup, fault: Fault, when: int
+) -> None:
+    with StandIn(
+        set_up(), version=version, users=[User(username=USER, password=SecretStr(OLD))], now=NOW
+    ) as dhis2:
+        settings = setup.settings(dhis2.url)
+        values = [setup.values("202512"), setup.values("202601")]
+        dhis2.faults.plan(fault.model_copy(update={"after": when}))
+        delivered = deliver(dhis2, [batch_of(of_batch, settings) for of_batch in values], settings)
+        everything = [value for of_batch in values for value in of_batch]
+        good = [value for value in everything if not is_bad(value)]
+        assert [stored_in(dhis2, value) for value in good] == [value.value for value in good]
+        assert len(dhis2.values) == len(good)
+    counts = delivered.counts
+    assert counts.sent == len(everything)
+    assert (counts.stored + counts.unchanged, counts.rejected, counts.unaccounted) == (len(good), 4, 0)
+    assert delivered.named == Counter(name_of(value) for value in everything if is_bad(value))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
+@pytest.mark.parametrize("fault", REFUSING.values(), ids=REFUSING)
+def test_a_call_that_is_refused_for_good_costs_its_batch_and_every_value_of_it_is_named_once(
+    version: str, setup: Setup, fault: Fault
+) -> None:
+    with StandIn(
+        set_up(), version=version, users=[User(username=USER, password=SecretStr(OLD))], now=NOW
+    ) as dhis2:
+        settings = setup.settings(dhis2.url)
+        values = [setup.values("202512"), setup.values("202601")]
+        dhis2.faults.plan(fault)
+        delivered = deliver(dhis2, [batch_of(of_batch, settings) for of_batch in values], settings)
+        everything = [value for of_batch in values for value in of_batch]
+        stored = [value for value in everything if not is_bad(value) and stored_in(dhis2, value) is not None]
+        assert len(stored) == len(dhis2.values)
+    assert delivered.counts.sent == len(everything)
+    assert delivered.counts.stored == len(stored)
+    assert delivered.counts.rejected == len(everything) - len(stored)
+    not_stored = Counter(name_of(value) for value in everything) - Counter(map(name_of, stored))
+    assert delivered.named == not_stored
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
+def test_a_password_changed_halfway_costs_one_failed_login_and_no_value(version: str, setup: Setup) -> None:
+    user = User(username=USER, password=SecretStr(OLD))
+    with StandIn(set_up(), version=version, users=[user], now=NOW) as dhis2:
+        settings = setup.settings(dhis2.url)
+        first, second = setup.values("202512"), setup.values("202601")
+        before = deliver(dhis2, [batch_of(first, settings)], settings)
+        dhis2.users[USER] = user.model_copy(update={"password": SecretStr(NEW)})
+        dhis2.forget_sessions()
+        after = deliver(dhis2, [batch_of(second, settings)], settings)
+        good = [value for value in (*first, *second) if not is_bad(value)]
+        assert [stored_in(dhis2, value) for value in good] == [value.value for value in good]
+        assert [request.status for request in dhis2.requests].count(401) == 1
+    assert (before.counts + after.counts).sent == len(first) + len(second)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
+def test_a_value_at_which_the_server_fails_costs_that_value(version: str, setup: Setup) -> None:
+    with StandIn(
+        set_up(), version=version, users=[User(username=USER, password=SecretStr(OLD))], now=NOW
+    ) as dhis2:
+        settings = setup.settings(dhis2.url)
+        poisoned = f"{setup.prefix}{ITEMS[2][0]}"
+        dhis2.faults.plan(Fault(kind=FaultKind.POISON, holds=poisoned, times=None))
+        values = setup.values("202601")
+        delivered = deliver(dhis2, [batch_of(values, settings)], settings)
+        bad = [value for value in values if is_bad(value) or value.data_element == poisoned]
+        assert len(dhis2.values) == len(values) - len(bad)
+    assert delivered.counts.stored == len(values) - len(bad)
+    assert delivered.named == Counter(map(name_of, bad))

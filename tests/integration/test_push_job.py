@@ -1,0 +1,339 @@
+"""The push of a batch over HTTP to the stand-in: every value ends stored, or named with its reason."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from local.dhis2 import ADMIN, Metadata, StandIn, stock_metadata
+from local.dhis2.metadata import MetadataAccess
+from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client
+from msupply_dhis2.errors import Dhis2TransientError
+from msupply_dhis2.fates import BatchResult
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.push import Dhis2Session, push
+from msupply_dhis2.settings import Settings
+from tests.support.batches import batch_of, settings_of, value_of
+
+VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
+BY_ROW = VERSIONS[:-1]
+NOW = date(2026, 2, 10)
+ORG_UNITS = [(f"OU_{number}", f"Clinic {number}") for number in range(51)]
+ITEMS = [(f"item{number}", f"Item {number}") for number in range(200)]
+WITHOUT_DATA_SET = "OU_50"
+
+
+def metadata_of(items: int = 5, **of_elements: object) -> Metadata:
+    """Set up the items; the last org unit is in no data set."""
+    metadata = stock_metadata(ORG_UNITS, ITEMS[:items], ["stock_on_hand", "stocked_out"])
+    unassigned = metadata.org_unit.by_scheme("CODE", WITHOUT_DATA_SET)
+    assert unassigned is not None
+    return metadata.model_copy(
+        update={
+            "data_elements": tuple(
+                element.model_copy(update=of_elements) for element in metadata.data_elements
+            ),
+            "data_sets": tuple(
+                data_set.model_copy(
+                    update={
+                        "org_unit_ids": tuple(uid for uid in data_set.org_unit_ids if uid != unassigned.id)
+                    }
+                )
+                for data_set in metadata.data_sets
+            ),
+        }
+    )
+
+
+def credentials_of(settings: Settings) -> Dhis2Credentials:
+    return parse_dhis2_credentials(
+        f'{{"username": "{ADMIN.username}", "password": "{ADMIN.password.get_secret_value()}"}}', settings
+    )
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[StandIn], Dhis2Session]]:
+    clients = []
+
+    def connect_to(dhis2: StandIn) -> Dhis2Session:
+        client = Dhis2Client(dhis2.url, credentials_of(settings_of(dhis2.url)))
+        clients.append(client)
+        return Dhis2Session(client)
+
+    yield connect_to
+    for client in clients:
+        client.close()
+
+
+def codes(result: BatchResult) -> list[object]:
+    return [line.fields["code"] for line in result.lines if "code" in line.fields]
+
+
+def said(result: BatchResult, code: str) -> str:
+    (line,) = (line for line in result.lines if line.fields.get("code") == code)
+    return line.message
+
+
+def pushes(dhis2: StandIn) -> list[int]:
+    return [request.values for request in dhis2.requests if request.method == "POST"]
+
+
+type Connect = Callable[[StandIn], Dhis2Session]
+
+
+@pytest.mark.parametrize("version", ["2.42", "2.43"])
+def test_of_10_000_values_with_10_bad_ones_9_990_are_stored_and_10_are_named(
+    version: str, connect: Connect
+) -> None:
+    places = [org_unit for org_unit, _ in ORG_UNITS[:50]]
+    values = [
+        value_of(f"SOH_{item}", str(number), org_unit=org_unit)
+        for number, (item, _) in enumerate(ITEMS)
+        for org_unit in places
+    ]
+    for number in range(10):
+        values[1000 * number] = value_of(f"SOH_item{number}", "7", org_unit=WITHOUT_DATA_SET)
+    with StandIn(metadata_of(200), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        results = [
+            push(batch_of(values[start : start + 1000], settings), session, settings=settings)
+            for start in range(0, 10_000, 1000)
+        ]
+        assert len(dhis2.values) == 9_990
+        assert len(dhis2.requests) <= 10 + 12
+    assert sum(result.counts.stored for result in results) == 9_990
+    assert sum(result.counts.rejected for result in results) == 10
+    for number, result in enumerate(results):
+        message = said(result, "E7636")
+        assert f"item SOH_item{number}, store OU_50, stock on hand: rejected. " in message
+        assert "Assign the org unit to the data set" in message
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_cannot_fit_is_told_in_the_same_words_on_every_version(version: str, connect: Connect) -> None:
+    values = [
+        value_of("SOH_item0"),
+        value_of("SOH_nothing"),
+        value_of("SOH_item1", org_unit="OU_nowhere"),
+        value_of("SOH_item2", org_unit=WITHOUT_DATA_SET),
+        value_of("SOH_item3", period="202612"),
+        value_of("SOH_item4", period="20260105"),
+    ]
+    with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        result = push(batch_of(values, settings), session, settings=settings)
+        assert len(dhis2.values) == 1
+        assert pushes(dhis2) == [1]
+    assert codes(result) == ["E7610", "E7612", "E7636", "E7641", "E7632"]
+    assert (result.counts.sent, result.counts.stored, result.counts.rejected) == (6, 1, 5)
+    assert result.settled == frozenset(range(6))
+    assert all(line.fields["sent_to_dhis2"] is False for line in result.lines if "code" in line.fields)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("access", [MetadataAccess.HIDDEN, MetadataAccess.FORBIDDEN])
+def test_where_the_metadata_may_not_be_read_the_server_judges_and_the_good_values_still_get_in(
+    version: str, access: MetadataAccess, connect: Connect
+) -> None:
+    values = [value_of(f"SOH_item{number}") for number in range(5)]
+    values[2] = value_of("SOH_nothing")
+    user = ADMIN.model_copy(update={"metadata_access": access})
+    with StandIn(metadata_of(), version=version, users=[user], now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        result = push(batch_of(values, settings), session, settings=settings)
+        assert len(dhis2.values) == 4
+    assert (result.counts.stored, result.counts.rejected) == (4, 1)
+    assert "item SOH_nothing" in said(result, "E8103" if version == "2.43" else "E7610")
+
+
+# Zeros
+
+
+@pytest.mark.parametrize("version", BY_ROW)
+def test_a_zero_that_dhis2_would_drop_is_not_sent_and_named(version: str, connect: Connect) -> None:
+    with StandIn(metadata_of(zero_is_significant=False), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        batch = batch_of([value_of("SOH_item0", "0"), value_of("SOH_item1", "5")], settings)
+        result = push(batch, session, settings=settings)
+        assert list(dhis2.values.values()) == ["5"]
+        assert pushes(dhis2) == [1]
+    assert (result.counts.stored, result.counts.rejected, result.counts.unaccounted) == (1, 1, 0)
+    assert "Store zero data values" in said(result, "zero_not_kept")
+
+
+@pytest.mark.parametrize("version", BY_ROW)
+def test_such_a_zero_removes_a_stale_value_once_and_does_not_flap(version: str, connect: Connect) -> None:
+    with StandIn(metadata_of(zero_is_significant=False), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        push(batch_of([value_of("SOH_item0", "3")], settings), session, settings=settings)
+        zero = batch_of([value_of("SOH_item0", "0")], settings)
+        first = push(zero, session, settings=settings)
+        calls = len(pushes(dhis2))
+        second = push(zero, session, settings=settings)
+        assert len(dhis2.values) == 0
+        assert len(pushes(dhis2)) == calls
+    assert "to remove 3" in said(first, "zero_not_kept")
+    assert codes(second) == ["zero_not_kept"]
+
+
+def test_from_2_43_such_a_zero_is_stored(connect: Connect) -> None:
+    with StandIn(metadata_of(zero_is_significant=False), version="2.43", now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        result = push(batch_of([value_of("SOH_item0", "0")], settings), session, settings=settings)
+        assert list(dhis2.values.values()) == ["0"]
+    assert result.counts.stored == 1
+
+
+@pytest.mark.parametrize("version", BY_ROW)
+def test_a_zero_that_vanishes_unforeseen_is_found_by_reading_back(version: str, connect: Connect) -> None:
+    with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        push(batch_of([value_of("SOH_item0", "3")], settings), session, settings=settings)
+        # Changed behind the back of the metadata that were read a moment ago.
+        dhis2.metadata = metadata_of(zero_is_significant=False)
+        values = [value_of(f"SOH_item{number}", "0" if number < 2 else "4") for number in range(5)]
+        result = push(batch_of(values, settings), session, settings=settings)
+        assert sorted(dhis2.values.values()) == ["4", "4", "4"]
+    assert (result.counts.stored, result.counts.rejected, result.counts.unaccounted) == (3, 2, 0)
+    assert codes(result) == ["zero_not_kept", "zero_not_kept"]
+
+
+# Value types
+
+
+def of_type(value_type: str) -> Metadata:
+    return metadata_of(value_type=value_type)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("value_type", "number", "stored"),
+    [
+        ("NUMBER", "156.666667", "156.666667"),
+        ("INTEGER", "5.0", "5"),
+        ("INTEGER_ZERO_OR_POSITIVE", "0", "0"),
+        ("BOOLEAN", "1", "true"),
+        ("BOOLEAN", "0", "false"),
+        ("TRUE_ONLY", "1", "true"),
+        ("PERCENTAGE", "99.5", "99.5"),
+        ("TEXT", "12", "12"),
+    ],
+)
+def test_a_value_takes_the_shape_of_its_value_type(
+    version: str, value_type: str, number: str, stored: str, connect: Connect
+) -> None:
+    with StandIn(of_type(value_type), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        batch = batch_of([value_of("SOH_item0", number)], settings)
+        result = push(batch, session, settings=settings)
+        assert list(dhis2.values.values()) == [stored]
+    assert result.counts.stored == 1
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("value_type", "number", "code", "cure"),
+    [
+        ("INTEGER", "2.5", "fraction", "Round off"),
+        ("INTEGER_POSITIVE", "-3", "E7619", "negative"),
+        ("PERCENTAGE", "101", "E7619", "value type"),
+        ("BOOLEAN", "12", "E7619", "value type"),
+    ],
+)
+def test_a_value_that_its_value_type_does_not_take_is_named_and_never_changed(
+    version: str, value_type: str, number: str, code: str, cure: str, connect: Connect
+) -> None:
+    with StandIn(of_type(value_type), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        result = push(batch_of([value_of("SOH_item0", number)], settings), session, settings=settings)
+        assert len(dhis2.values) == 0
+    assert result.counts.rejected == 1
+    assert cure in said(result, code)
+
+
+def test_a_no_for_a_data_element_that_knows_only_yes_is_no_row_and_a_stale_yes_is_told(
+    connect: Connect,
+) -> None:
+    with StandIn(of_type("TRUE_ONLY"), version="2.42", now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        no = value_of("OUT_item0", "0", metric=Metric.STOCKED_OUT)
+        without = push(batch_of([no], settings), session, settings=settings)
+        push(batch_of([value_of("OUT_item0", "1")], settings), session, settings=settings)
+        stale = push(batch_of([no], settings), session, settings=settings)
+        assert list(dhis2.values.values()) == ["true"]
+    assert (without.counts.unchanged, without.counts.rejected) == (1, 0)
+    assert "'true' stands there" in said(stale, "true_only")
+
+
+# Time, pace and failures
+
+
+def test_when_time_is_up_what_was_stored_is_settled_and_the_rest_follows_later(connect: Connect) -> None:
+    with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
+        settings = settings_of(dhis2.url, items_per_payload=2)
+        session = connect(dhis2)
+        batch = batch_of([value_of(f"SOH_item{number}") for number in range(5)], settings)
+        left = iter([300.0] * 4 + [3.0] * 99)
+        first = push(batch, session, settings=settings, seconds_left=lambda: next(left))
+        second = push(batch, session, settings=settings, done=first.settled)
+        assert len(dhis2.values) == 5
+        assert sum(pushes(dhis2)) == 5
+    assert isinstance(first.failure, Dhis2TransientError)
+    assert 0 < first.counts.stored < 5
+    assert second.failure is None
+    assert first.counts.stored + second.counts.stored == 5
+    assert second.settled == frozenset(range(5))
+
+
+class Forgetful(Dhis2Client):
+    """Posts, and then something else happens to what was stored."""
+
+    then: Callable[[], None]
+
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        answer = super().post_data_values(body, params, read_timeout=read_timeout)
+        self.then()
+        return answer
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("read_back", ["sample", "all"])
+def test_what_is_read_back_differently_is_named(version: str, read_back: str) -> None:
+    with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
+        settings = settings_of(dhis2.url, read_back=read_back)
+        client = Forgetful(dhis2.url, credentials_of(settings))
+
+        def change_and_lose() -> None:
+            keys = sorted(dhis2.values)
+            for key in keys[:1]:
+                dhis2.values.rows[key] = replace(dhis2.values.rows[key], value="99")
+            for key in keys[1:2]:
+                del dhis2.values.rows[key]
+
+        client.then = change_and_lose
+        with closing(client):
+            values = [value_of(f"SOH_item{number}") for number in range(5)]
+            result = push(
+                batch_of(values, settings), Dhis2Session(client, opened_periods={"202601"}), settings=settings
+            )
+    assert (result.counts.stored, result.counts.unaccounted) == (3, 2)
+    assert sorted(map(str, codes(result))) == ["stored_differently", "vanished"]
+    assert any(
+        "Read back 5 values: 3 are in DHIS2 as they were sent." in line.message for line in result.lines
+    )
+
+
+def test_by_default_nothing_is_read_back(connect: Connect) -> None:
+    with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        push(batch_of([value_of("SOH_item0")], settings), session, settings=settings)
+        assert not [r for r in dhis2.requests if r.method == "GET" and r.path.endswith("dataValueSets")]

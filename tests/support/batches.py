@@ -1,0 +1,71 @@
+"""Batches and settings for pushes to the stand-in."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from msupply_dhis2.batches import Batch, encode
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.settings import Scheme, Settings, parse_settings
+
+AS_OF = datetime(2026, 2, 10, tzinfo=UTC)
+
+
+def settings_of(url: str = "https://dhis2.example.org", **changes: object) -> Settings:
+    """Give settings for the data set with a data element for each item and metric."""
+    return parse_settings(
+        json.dumps(
+            {
+                "use_dhis2": True,
+                "url": url,
+                "setup": "data_element_per_item",
+                "data_elements": [
+                    {
+                        "metric": "stock_on_hand",
+                        "active": True,
+                        "custom_field_name": "user_field_1",
+                        "interval": "monthly",
+                        "basis": "previous_month",
+                    }
+                ],
+                "data_set_id": "STOCK_PER_ITEM",
+                "data_set_id_scheme": "code",
+                "period_format": "YYYYMM",
+                "data_element_id_scheme": "code",
+                "org_unit_scheme": "code",
+            }
+            | changes
+        )
+    )
+
+
+def value_of(  # noqa: PLR0913 - each has its default
+    data_element: str,
+    number: str = "12",
+    *,
+    org_unit: str = "OU_0",
+    period: str = "202601",
+    metric: Metric = Metric.STOCK_ON_HAND,
+    category_option_combo: str | None = None,
+    attribute_option_combo: str | None = None,
+    scheme: Scheme = Scheme.UID,
+) -> DataValue:
+    """Give a value; its item and store are called after its identifiers."""
+    return DataValue(
+        data_element=data_element,
+        period=period,
+        org_unit=org_unit,
+        category_option_combo=category_option_combo,
+        attribute_option_combo=attribute_option_combo,
+        option_combo_scheme=scheme,
+        value=number,
+        store=f"store {org_unit}",
+        item=f"item {data_element}",
+        metric=metric,
+    )
+
+
+def batch_of(values: Sequence[DataValue], settings: Settings) -> Batch:
+    """Give the batch that compute would make of the values."""
+    return encode(values, run_id="run-1", as_of=AS_OF, settings=settings)
