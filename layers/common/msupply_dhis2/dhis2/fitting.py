@@ -230,7 +230,7 @@ class _Fault(NamedTuple):
 
     code: str
     property: str | None
-    object: str
+    object: str | None
     words: Callable[[DataValue], str]
 
     def reason(self, value: DataValue) -> Reason:
@@ -264,7 +264,7 @@ class _Judge:
     def __init__(self, known: KnownMetadata, option_combo_field: OptionComboField, now: datetime) -> None:
         self._known = known
         self._option_combo_field = option_combo_field
-        self._times = _Times(known, now)
+        self._times = Times(known, now)
         self._data_set = known.data_set
         self._whats: dict[tuple[str, str | None, str | None, Scheme], _What] = {}
         self._wheres: dict[tuple[str, str], _Where] = {}
@@ -311,7 +311,7 @@ class _Judge:
         if isinstance(shaped, Reason):
             return NoTrue(cell)
         row = DataValueRow(cell.data_element, where.period, where.org_unit, *what.sent, shaped)
-        if shaped == "0" and element is not None and self._is_dropped_zero(element):
+        if shaped == "0" and element is not None and drops_zeros_of(self._known.server, element):
             return VanishingZero(row, cell)
         return Fits(row, cell)
 
@@ -328,14 +328,6 @@ class _Judge:
         if isinstance(shaped, Reason) and shaped.code != TRUE_ONLY:
             reasons.append(shaped)
         return min(reasons, key=_turn, default=None)
-
-    def _is_dropped_zero(self, element: DataElement) -> bool:
-        return (
-            self._known.server.drops_zeros
-            and not element.zero_is_significant
-            and element.value_type in NUMERIC_TYPES
-            and element.aggregation_type not in _AVERAGES
-        )
 
     # What: the data element and its option combos
 
@@ -393,12 +385,15 @@ class _Judge:
         if strange is not None and strange.combo is None:
             hint = self._hint(identifier, strange)
             words = f"Category option combo not found or not accessible for writing data: `{shown}`{hint}"
-            return _Fault("E7613", "categoryOptionCombo", shown, lambda _: words)
+            return _Fault("E7613", "categoryOptionCombo", identifier, lambda _: words)
         of_data_set = identifier in self._known.combos(self._data_set.option_combos, scheme)
         hint = ". It is an attribute option combo, of the data set" if of_data_set else ""
         before = f"Category option combo: `{shown}` must be part of category combo of data element"
         return _Fault(
-            "E7634", "categoryOptionCombo", shown, lambda value: f"{before}: `{value.data_element}`{hint}"
+            "E7634",
+            "categoryOptionCombo",
+            identifier,
+            lambda value: f"{before}: `{value.data_element}`{hint}",
         )
 
     def _no_attribute_option_combo(
@@ -409,14 +404,17 @@ class _Judge:
         if strange is not None and strange.combo is None:
             hint = self._hint(identifier, strange)
             words = f"Attribute option combo not found or not accessible for writing data: `{shown}`{hint}"
-            return _Fault("E7615", "attributeOptionCombo", shown, lambda _: words)
+            return _Fault("E7615", "attributeOptionCombo", identifier, lambda _: words)
         of_element = identifier in self._known.combos(element.option_combos, scheme)
         hint = ". It is a category option combo, of the data element" if of_element else ""
         before = (
             f"Attribute option combo: `{shown}` must be part of category combo of data sets of data element"
         )
         return _Fault(
-            "E7635", "attributeOptionCombo", shown, lambda value: f"{before}: `{value.data_element}`{hint}"
+            "E7635",
+            "attributeOptionCombo",
+            identifier,
+            lambda value: f"{before}: `{value.data_element}`{hint}",
         )
 
     def _strange_combo(self, identifier: str | None, scheme: Scheme) -> StrangeCombo | None:
@@ -477,7 +475,17 @@ class _Judge:
         return _Fault("E7617", "orgUnit", identifier, lambda _: words)
 
 
-class _Times:
+def drops_zeros_of(server: Server, element: DataElement) -> bool:
+    """Whether this server does not keep the zeros of this data element."""
+    return (
+        server.drops_zeros
+        and not element.zero_is_significant
+        and element.value_type in NUMERIC_TYPES
+        and element.aggregation_type not in _AVERAGES
+    )
+
+
+class Times:
     """Which periods the data set and its org units are open for, at one moment, as far as that is certain."""
 
     def __init__(self, known: KnownMetadata, now: datetime) -> None:
@@ -493,12 +501,14 @@ class _Times:
         return find_period(label) if self._format is not None else None
 
     def no_period(self, label: str, period: Period | None) -> _Fault | None:
+        """Find the label to mean no period."""
         if period is not None or self._format is None:
             return None
         words = f"Period not valid: `{label}`"
         return _Fault("E7611", "period", label, lambda _: words)
 
     def other_period_type(self, label: str, period: Period) -> _Fault | None:
+        """Find the period of another type than the data set's."""
         if self._is_of_type(period):
             return None
         before = f"Period type of period: `{label}` not valid for data element"
@@ -506,6 +516,7 @@ class _Times:
         return _Fault("E7632", None, label, lambda value: f"{before}: `{value.data_element}`{needed}")
 
     def expired(self, org_unit: OrgUnit, label: str, period: Period) -> _Fault | None:
+        """Find the expiry days over, and no exception for the org unit."""
         locks = self._known.lock_exceptions
         if locks is None or not self.is_expired(period):
             return None
@@ -523,6 +534,7 @@ class _Times:
         return self._now > last + timedelta(days=days) + _A_DAY
 
     def too_early(self, label: str, period: Period) -> _Fault | None:
+        """Find the period after the latest open one."""
         before = self._open_before
         if (
             before is None

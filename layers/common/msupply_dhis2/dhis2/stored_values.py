@@ -59,8 +59,8 @@ def _queries(data_set_id: str, cells: Collection[Cell]) -> Iterator[dict[str, st
     org_units_with: dict[frozenset[str], list[str]] = {}
     for org_unit, periods in sorted(periods_of.items()):
         org_units_with.setdefault(frozenset(periods), []).append(org_unit)
-    for periods, org_units in org_units_with.items():
-        for some_periods in batched(sorted(periods), _PERIODS_A_CALL, strict=False):
+    for same_periods, org_units in org_units_with.items():
+        for some_periods in batched(sorted(same_periods), _PERIODS_A_CALL, strict=False):
             for some_org_units in batched(org_units, _ORG_UNITS_A_CALL, strict=False):
                 yield {"dataSet": data_set_id, "period": some_periods, "orgUnit": some_org_units}
 

@@ -31,14 +31,14 @@ NUMERIC_TYPES = frozenset(_RANGES)
 
 _FAULTS = {
     "NUMBER": "Data value is not numeric",
-    "INTEGER": "value_not_integer",
-    "INTEGER_POSITIVE": "value_not_positive_integer",
+    "INTEGER": "Data value is not an integer",
+    "INTEGER_POSITIVE": "Data value is not a positive integer",
     "INTEGER_ZERO_OR_POSITIVE": "value_not_zero_or_positive_integer",
-    "INTEGER_NEGATIVE": "value_not_negative_integer",
-    "PERCENTAGE": "value_not_percentage",
-    "UNIT_INTERVAL": "value_not_unit_interval",
+    "INTEGER_NEGATIVE": "Data value is not a negative integer",
+    "PERCENTAGE": "Data value is not a percentage",
+    "UNIT_INTERVAL": "Data value is not a unit interval",
     "BOOLEAN": "Data value is not a boolean",
-    "TRUE_ONLY": "value_not_true_only",
+    "TRUE_ONLY": "Data value is not true",
 }
 """What servers up to 2.42 say is wrong with a value of each type."""
 
