@@ -30,13 +30,14 @@ from msupply_dhis2.credentials import Dhis2Credentials, parse_database_address, 
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
-    Dhis2TransientError,
     MsupplyDhis2Error,
     SettingsError,
 )
 from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
+from msupply_dhis2.fates import Counts
+from msupply_dhis2.mapped import DatabaseAnswer
 from msupply_dhis2.periods import Calendar, parse_time_zone
-from msupply_dhis2.push import Counts, push
+from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.source import Source, open_source
 from msupply_dhis2.test_connection import as_text, test_connection
@@ -228,30 +229,30 @@ def _computed(
 def _push(job: _Job) -> int:
     settings = job.settings()
     event = job.event(default_basis=BasisChoice.CURRENT_DAY)
-    total = Counts(sent=0)
+    total = Counts()
     given_up = 0
     refused = False
     with ExitStack() as opened:
 
         @cache
-        def client() -> Dhis2Client:
+        def session() -> Dhis2Session:
             # Asked for only when there is something to send.
-            return opened.enter_context(Dhis2Client(str(settings.url), job.credentials(settings)))
+            client = Dhis2Client(
+                str(settings.url),
+                job.credentials(settings),
+                ca_certificate=settings.dhis2_ca_certificate,
+            )
+            return Dhis2Session(opened.enter_context(client))
 
         def send(batch: Batch) -> None:
             nonlocal total, given_up, refused
-            counts = None
+            counts = Counts()
             if not refused:
-                try:
-                    counts = _push_with_patience(batch, client())
-                except Dhis2AuthenticationError as error:
-                    # Once: to try the same login for each batch could lock the account.
-                    refused = True
-                    _messages.print(str(error), style="red")
-            if counts is None:
-                given_up += len(batch.rows)
-            else:
-                total += counts
+                counts, failure = _push_with_patience(batch, session(), settings)
+                # Once: to try the same login for each batch could lock the account.
+                refused = isinstance(failure, Dhis2AuthenticationError)
+            total += counts
+            given_up += len(batch.rows) - counts.sent
 
         try:
             result = _computed(job, event, settings, send=send, watch=_progress)
@@ -263,20 +264,25 @@ def _push(job: _Job) -> int:
     return 0 if well else 1
 
 
-def _push_with_patience(batch: Batch, client: Dhis2Client) -> Counts | None:
-    """Push a batch as often as the queue would deliver it; ``None`` where that was in vain."""
+def _push_with_patience(
+    batch: Batch, session: Dhis2Session, settings: Settings
+) -> tuple[Counts, MsupplyDhis2Error | None]:
+    """Push a batch as often as it helps; what is not among the counts was given up, and why comes with them."""
+    counts, done = Counts(), frozenset[int]()
     for attempt in range(1, ATTEMPTS + 1):
-        try:
-            result = push(batch, client)
-        except Dhis2TransientError as error:
-            _messages.print(f"Attempt {attempt} of {ATTEMPTS}: {error}", style="yellow")
-            if attempt < ATTEMPTS:
-                time.sleep(2**attempt)
-        else:
-            for line in result.lines:
-                _messages.print(line.message, style="yellow" if line.level > logging.INFO else "")
-            return result.counts
-    return None
+        result = push(batch, session, settings=settings, done=done)
+        counts, done = counts + result.counts, result.settled
+        for line in result.lines:
+            _messages.print(line.message, style="yellow" if line.level > logging.INFO else "")
+        if result.failure is None:
+            break
+        if isinstance(result.failure, Dhis2AuthenticationError):
+            _messages.print(str(result.failure), style="red")
+            break
+        _messages.print(f"Attempt {attempt} of {ATTEMPTS}: {result.failure}", style="yellow")
+        if attempt < ATTEMPTS:
+            time.sleep(result.failure.retry_after or 2**attempt)
+    return counts, result.failure
 
 
 def _write_counts(result: ComputeResult, total: Counts, given_up: int, form: Format) -> None:
@@ -299,31 +305,36 @@ def _write_counts(result: ComputeResult, total: Counts, given_up: int, form: For
 
 
 def _test_connection(job: _Job) -> int:
-    def database() -> str:
+    def database() -> DatabaseAnswer:
         try:
             settings = job.settings()
         except SettingsError:
             # Told by the test itself; here they must not hide the database's own fault.
             settings = None
-        return check_database(lambda: job.open_database(settings), settings).message
+        result = check_database(lambda: job.open_database(settings), settings)
+        return DatabaseAnswer(message=result.message, mapped=result.mapped)
 
     report = test_connection(
         settings_reader=job.settings,
         credentials_reader=job.credentials,
-        client_factory=Dhis2Client,
+        client_factory=lambda settings, credentials: Dhis2Client(
+            settings.url, credentials, ca_certificate=settings.dhis2_ca_certificate
+        ),
         database_check=database,
         table=None,
         calendar=job.calendar,
         clock=lambda: datetime.now(UTC),
+        time_limit=None,
     )
     if job.form is Format.JSON:
         sys.stdout.write(report.model_dump_json(indent=2) + "\n")
     elif job.form is Format.CSV:
-        columns = ("name", "ok", "message")
-        write_rows(columns, ((check.name, check.ok, check.message) for check in report.checks), job.form)
+        columns = ("name", "ok", "message", "details")
+        rows = ((check.name, check.ok, check.message, "\n".join(check.details)) for check in report.checks)
+        write_rows(columns, rows, job.form)
     else:
         sys.stdout.write(as_text(report, colour=sys.stdout.isatty()) + "\n")
-    return 0 if report.connected and all(check.ok for check in report.checks) else 1
+    return 0 if report.all_well else 1
 
 
 if __name__ == "__main__":

@@ -247,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
 def _test_connection(stack: Stack) -> int:
     report = ConnectionReport.model_validate(stack.invoke("TestConnectionFunction", {}))
     sys.stdout.write(as_text(report, colour=sys.stdout.isatty()) + "\n")
-    return 0 if report.connected and all(check.ok for check in report.checks) else 1
+    return 0 if report.all_well else 1
 
 
 def _push(stack: Stack, event: str) -> int:

@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Callable, Iterator
-from datetime import date
 from typing import Any
 
 import boto3
@@ -36,7 +35,7 @@ class ComputeAnswers:
 def dhis2() -> Iterator[StandIn]:
     metadata = stock_metadata([("OU_KAMO", "Kamo")], [("368c74bf", "Amoxicillin")], ["stock_on_hand"])
     user = User(username="pusher", password=PASSWORD)
-    with StandIn(metadata, version="2.42", users=[user], now=date(2026, 2, 10)) as server:
+    with StandIn(metadata, version="2.42", users=[user]) as server:
         yield server
 
 
@@ -46,7 +45,8 @@ def run(
 ) -> Callable[..., Invocation]:
     aws.put_settings(document(dhis2.url))
     aws.put_dhis2_credentials("pusher", PASSWORD)
-    reached = {"status": "database reached", "message": "mSupply's database answers."}
+    mapped = {"stores": [["Kamo", "KAM", "OU_KAMO"]], "items": [["Amoxicillin", "AMX", ["368c74bf"]]]}
+    reached = {"status": "database reached", "message": "mSupply's database answers.", "mapped": mapped}
 
     def test(compute: ComputeAnswers | None = None) -> Invocation:
         answers = compute or ComputeAnswers(reached)

@@ -16,6 +16,7 @@ from msupply_dhis2.connections import record_success
 from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
+from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import Settings, parse_settings
 from tests.conftest import Aws
@@ -57,11 +58,17 @@ def document(url: str | None, **changes: object) -> str:
     return json.dumps({name: value for name, value in fields.items() if value is not None})
 
 
-def database_answers() -> str:
-    return "mSupply's database answers."
+MAPPED = MappedNames(
+    stores=(MappedStore("Kamo Clinic", "KAM", "KAMO"),),
+    items=(MappedItem("Amoxicillin 250mg tabs", "AMX250", ("368c74bf",)),),
+)
 
 
-def database_is_out_of_reach() -> str:
+def database_answers() -> DatabaseAnswer:
+    return DatabaseAnswer(message="mSupply's database answers.", mapped=MAPPED)
+
+
+def database_is_out_of_reach() -> DatabaseAnswer:
     raise SourceUnreachableError("mSupply's database at db.example.org does not answer.")
 
 
@@ -70,7 +77,9 @@ def report_of(
     *,
     password: str = PASSWORD,
     aws: Aws | None = None,
-    database: Callable[[], str] = database_answers,
+    database: Callable[[], DatabaseAnswer] = database_answers,
+    now: datetime = NOW,
+    time_limit: float | None = None,
     read_settings: Callable[[], Settings] | None = None,
     read_credentials: Callable[[Settings], Dhis2Credentials] | None = None,
 ) -> job.ConnectionReport:
@@ -78,11 +87,14 @@ def report_of(
     return job.test_connection(
         settings_reader=read_settings or (lambda: parse_settings(settings)),
         credentials_reader=read_credentials or (lambda parsed: parse_dhis2_credentials(secret, parsed)),
-        client_factory=lambda url, login: Dhis2Client(url, login, connect_timeout=1, read_timeout=5),
+        client_factory=lambda parsed, login: Dhis2Client(
+            parsed.url, login, connect_timeout=1, read_timeout=5
+        ),
         database_check=database,
         table=aws.table if aws else None,
         calendar=CALENDAR,
-        clock=lambda: NOW,
+        clock=lambda: now,
+        time_limit=time_limit,
     )
 
 
@@ -115,16 +127,37 @@ def test_a_connection_with_everything_in_order_is_successful(version: Version, a
         "server",
         "authority",
         "data set",
+        "write access",
+        "period format",
+        "open period, previous month",
         "database",
+        "stores",
+        "org unit reach",
+        "org units without a store",
+        "items",
+        "data elements without an item",
+        "option combos",
+        "value types",
+        "zeros",
+        "aggregation",
     ]
     assert went_wrong(report) == []
 
 
 def test_the_report_is_json_of_the_documented_shape(dhis2: StandIn) -> None:
     shape = report_of(document(dhis2.url)).model_dump(mode="json")
-    assert list(shape) == ["connected", "message", "server", "user", "last_successful_connection", "checks"]
+    assert list(shape) == [
+        "connected",
+        "message",
+        "summary",
+        "server",
+        "user",
+        "last_successful_connection",
+        "checks",
+        "not_asked",
+    ]
     assert shape["server"] == {"version": dhis2.version.release, "name": "DHIS 2"}
-    assert list(shape["checks"][0]) == ["name", "ok", "message"]
+    assert list(shape["checks"][0]) == ["name", "ok", "to_note", "message", "details", "more_details"]
     assert json.loads(json.dumps(shape)) == shape
 
 
@@ -184,8 +217,8 @@ def test_a_data_set_that_may_not_be_written_is_told() -> None:
     metadata: Metadata = METADATA.model_copy(update={"data_sets": closed})
     with StandIn(metadata, users=(PUSHER,)) as dhis2:
         report = report_of(document(dhis2.url))
-    assert went_wrong(report) == ["data set"]
-    assert "may not enter data" in message_of(report, "data set")
+    assert went_wrong(report) == ["write access"]
+    assert "may not enter data" in message_of(report, "write access")
 
 
 def test_settings_and_database_that_are_both_wrong_are_both_told() -> None:
@@ -246,7 +279,7 @@ def test_without_an_address_nothing_can_be_tried() -> None:
     assert [check.name for check in report.checks] == ["settings", "database"]
 
 
-def test_login_by_oauth2_is_told_as_not_supported_yet(dhis2: StandIn) -> None:
+def test_oauth2_without_a_client_is_told_and_dhis2_is_not_asked(dhis2: StandIn) -> None:
     report = report_of(document(dhis2.url, basic_authentication=False))
     assert "Basic authentication is off" in report.message
     assert went_wrong(report) == ["credentials"]
@@ -299,6 +332,7 @@ def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn)
         table=None,
         calendar=CALENDAR,
         clock=lambda: NOW,
+        time_limit=None,
     )
     assert not report.connected
     assert "no DHIS2 at this address" in report.message
@@ -328,7 +362,7 @@ def test_the_text_for_a_terminal_tells_everything(dhis2: StandIn) -> None:
     assert "User: pusher" in lines
     assert f"Last successful connection: {TODAY}" in lines
     assert "ok      login: DHIS2 lets pusher in." in lines
-    assert lines[-1] == "not ok  database: mSupply's database at db.example.org does not answer."
+    assert "not ok  database: mSupply's database at db.example.org does not answer." in lines
 
 
 def test_colours_are_shown_only_where_they_are_asked_for(dhis2: StandIn) -> None:

@@ -1,35 +1,43 @@
-"""Test connection: does DHIS2 let us in, may we send, and does the database answer too.
+"""Test connection: does DHIS2 let us in, and would a push go well.
 
 Each question is asked on its own, so that one cause does not hide another: wrong settings and a database that
-is out of reach are both told in one go.
+is out of reach are both told in one go. What a push needs beside the connection is looked at by the preflight.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.connections import last_success, record_success, written_in
 from msupply_dhis2.credentials import Dhis2Credentials
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, MsupplyDhis2Error, SettingsError
-from msupply_dhis2.periods import Calendar
-from msupply_dhis2.settings import Scheme, Settings
+from msupply_dhis2.dhis2.metadata import ReadsDhis2, User, read_user
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    MsupplyDhis2Error,
+    SettingsError,
+    SourceError,
+)
+from msupply_dhis2.mapped import DatabaseAnswer, MappedNames
+from msupply_dhis2.patience import Later, Patience
+from msupply_dhis2.periods import Basis, Calendar, Window, window
+from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.run import Preflight
+from msupply_dhis2.preflight.summary import summarize
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.words import count
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
-_AUTHORITY = "F_DATAVALUE_ADD"
-_GREEN, _RED, _PLAIN = "\033[32m", "\033[31m", "\033[0m"
+DETAILS_SHOWN = 10
+"""How many details of a check the text shows; the report in JSON has more."""
 
-
-class ReadsDhis2(Protocol):
-    """The one thing that the test needs of a DHIS2 client."""
-
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
-        """Read something below the address of DHIS2."""
+_GREEN, _YELLOW, _RED, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
 
 
 class Server(BaseModel):
@@ -39,16 +47,6 @@ class Server(BaseModel):
 
     version: str
     name: str
-
-
-class Check(BaseModel):
-    """The answer to one question."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    ok: bool
-    message: str
 
 
 class ConnectionReport(BaseModel):
@@ -61,6 +59,8 @@ class ConnectionReport(BaseModel):
     message
         "Connection successful", "Authentication failed" (or that the account is disabled or locked), or why
         there is no connection.
+    summary
+        A few lines: what needs attention, the most important first, and what is well.
     server
         The server's version and name, where it said so.
     user
@@ -68,28 +68,45 @@ class ConnectionReport(BaseModel):
     last_successful_connection
         When DHIS2 last let this user in, this test included, in the configured time zone; ``None`` where none is on record.
     checks
-        What was asked, in this order: settings, credentials, login, server, authority, data set, database. A
-        question that another one's failure leaves without sense is not asked.
+        What was asked, in this order: settings, credentials, login, server, authority, data set, write access,
+        period format, open periods, database, stores, org units, items, option combos, value types, zeros,
+        aggregation.
+    not_asked
+        The names of the checks that a failure has left without sense.
     """
 
     model_config = ConfigDict(frozen=True)
 
     connected: bool
     message: str
+    summary: tuple[str, ...] = ()
     server: Server | None
     user: str | None
     last_successful_connection: str | None
     checks: tuple[Check, ...]
+    not_asked: tuple[str, ...] = ()
+
+    @property
+    def all_well(self) -> bool:
+        """Whether there is a connection and nothing else needs attention."""
+        return self.connected and all(check.ok for check in self.checks)
+
+    def with_check(self, check: Check) -> "ConnectionReport":
+        """Give the report with one more check, summed up anew."""
+        checks = (*self.checks, check)
+        summary = summarize(self.message, connected=self.connected, checks=checks, not_asked=self.not_asked)
+        return self.model_copy(update={"checks": checks, "summary": summary})
 
 
 @dataclass(slots=True)
 class _Findings:
-    """What DHIS2 said, as far as it was asked."""
+    """What was found, as far as it was asked."""
 
     failure: MsupplyDhis2Error | None = None
     user: str | None = None
     server: Server | None = None
     last: datetime | None = None
+    not_asked: list[str] = field(default_factory=list)
 
 
 class _Questions:
@@ -103,21 +120,57 @@ class _Questions:
         try:
             thing, message = question()
         except MsupplyDhis2Error as error:
-            self.checks.append(Check(name=name, ok=False, message=str(error)))
+            self.checks.append(make_check(name, ok=False, message=str(error)))
             return error
-        self.checks.append(Check(name=name, ok=True, message=message))
+        self.checks.append(make_check(name, ok=True, message=message))
         return thing
 
 
-def test_connection(
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """The question about mSupply's database, which is asked from the beginning, beside the others."""
+
+    answer: Later[DatabaseAnswer]
+    patience: Patience
+
+    def ask(self, questions: _Questions) -> MappedNames | None:
+        """Wait for the answer and keep it as a check; give what is mapped."""
+        try:
+            answer = self.answer.result(self.patience.left())
+        except TimeoutError:
+            error: MsupplyDhis2Error = SourceError(
+                "mSupply's database, or compute, which asks it, did not answer in time. Test again; if it stays so, "
+                "look into the log of compute."
+            )
+        except MsupplyDhis2Error as raised:
+            error = raised
+        else:
+            questions.checks.append(_about_database(answer))
+            return answer.mapped
+        questions.checks.append(make_check("database", ok=False, message=str(error)))
+        return None
+
+
+def _about_database(answer: DatabaseAnswer) -> Check:
+    left_out = answer.mapped.left_out if answer.mapped else ()
+    if answer.mapped is None or not left_out:
+        return make_check("database", ok=True, message=answer.message)
+    number = len(left_out) + answer.mapped.more_left_out
+    message = f"{answer.message} Left out of pushes: {count(number, 'store or item', 'stores and items')}."
+    check = make_check("database", ok=True, to_note=True, message=message, details=left_out)
+    return check.model_copy(update={"more_details": check.more_details + answer.mapped.more_left_out})
+
+
+def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by name
     *,
     settings_reader: Callable[[], Settings],
     credentials_reader: Callable[[Settings], Dhis2Credentials],
-    client_factory: Callable[[str, Dhis2Credentials], ReadsDhis2],
-    database_check: Callable[[], str],
+    client_factory: Callable[[Settings, Dhis2Credentials], ReadsDhis2],
+    database_check: Callable[[], DatabaseAnswer],
     table: "Table | None",
     calendar: Calendar,
     clock: Callable[[], datetime],
+    time_limit: float | None,
 ) -> ConnectionReport:
     """Test the connection to DHIS2, and what a push needs besides.
 
@@ -128,16 +181,20 @@ def test_connection(
     settings_reader, credentials_reader
         Give the settings, and the credentials that go with them, or raise with a sentence.
     client_factory
-        Makes a client from the address and the credentials.
+        Makes a client for the address in the settings and the credentials.
     database_check
-        Asks whether mSupply's database answers: says what it found, or raises with a sentence.
+        Asks mSupply's database what is mapped, or raises with a sentence. It is asked beside DHIS2, in a thread.
     table
         Where the last successful connection is kept; ``None`` where there is no such place.
     calendar
-        For the time zone in which instants are written.
+        For the time zone in which instants are written and days begin.
     clock
         Gives the present instant, aware.
+    time_limit
+        Seconds after which no answer of DHIS2 or the database is waited for any longer; ``None``: any.
     """
+    patience = Patience(time_limit)
+    database = _Database(Later(database_check), patience)
     questions = _Questions()
     findings = _Findings()
     settings = questions.ask("settings", lambda: _read_settings(settings_reader))
@@ -150,45 +207,58 @@ def test_connection(
         if isinstance(credentials, MsupplyDhis2Error):
             findings.failure = credentials
         else:
-            client = client_factory(settings.url, credentials)
-            findings = _ask_dhis2(questions, client, settings, credentials.username)
+            client = client_factory(settings, credentials)
+            findings = _ask_dhis2(questions, client, settings, database, _Moment(clock(), calendar))
+            findings.user = findings.user or credentials.user
             now = None if findings.failure else clock()
             findings.last = now
             if table is not None:
-                findings.last = _remember(questions, table, settings.url, credentials.username, now)
-    questions.ask("database", lambda: (None, database_check()))
+                findings.last = _remember(questions, table, settings.url, credentials.user, now)
+    if findings.failure:
+        database.ask(questions)
+    message, connected = _message(findings.failure), findings.failure is None
     return ConnectionReport(
-        connected=findings.failure is None,
-        message=_message(findings.failure),
+        connected=connected,
+        message=message,
+        summary=summarize(
+            message, connected=connected, checks=questions.checks, not_asked=findings.not_asked
+        ),
         server=findings.server,
         user=findings.user,
         last_successful_connection=written_in(findings.last, calendar.time_zone) if findings.last else None,
         checks=tuple(questions.checks),
+        not_asked=tuple(findings.not_asked),
     )
 
 
 def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
-    """Write a report for a terminal: the message, what is known, and a line for each check.
+    """Write a report for people: the message, what is known, the summary, and each check with its details.
 
     Parameters
     ----------
     colour
-        Whether the terminal shows colours: green for what is well, red for what is not.
+        Whether the terminal shows colours: green for what is well, red for what is not, yellow for what is to note.
     """
 
-    def coloured(text: str, *, good: bool) -> str:
-        return f"{_GREEN if good else _RED}{text}{_PLAIN}" if colour else text
+    def coloured(text: str, check: Check) -> str:
+        shade = _RED if not check.ok else _YELLOW if check.to_note else _GREEN
+        return f"{shade}{text}{_PLAIN}" if colour else text
 
-    lines = [coloured(report.message, good=report.connected)]
+    shade = _GREEN if report.connected else _RED
+    lines = [f"{shade}{report.message}{_PLAIN}" if colour else report.message]
     if report.server:
         lines.append(f"Server: {report.server.name}, version {report.server.version}")
     if report.user:
         lines.append(f"User: {report.user}")
     lines.append(f"Last successful connection: {report.last_successful_connection or 'none on record'}")
-    lines += [
-        f"{coloured('ok    ' if check.ok else 'not ok', good=check.ok)}  {check.name}: {check.message}"
-        for check in report.checks
-    ]
+    lines += ["", *report.summary, ""]
+    for check in report.checks:
+        fate = "not ok" if not check.ok else "note  " if check.to_note else "ok    "
+        lines.append(f"{coloured(fate, check)}  {check.name}: {check.message}")
+        lines += [f"          - {detail}" for detail in check.details[:DETAILS_SHOWN]]
+        more = len(check.details[DETAILS_SHOWN:]) + check.more_details
+        if more:
+            lines.append(f"          - and {more:,} more")
     return "\n".join(lines)
 
 
@@ -205,19 +275,22 @@ def _message(failure: MsupplyDhis2Error | None) -> str:
 
 def _read_settings(settings_reader: Callable[[], Settings]) -> tuple[Settings, str]:
     settings = settings_reader()
-    said = ["The settings can be read."]
-    if not settings.use_dhis2:
-        said.append("Use DHIS2 is off: nothing is computed or sent until it is switched on.")
-    return settings, " ".join((*said, *settings.warnings()))
+    return settings, "The settings can be read."
 
 
 def _insist_on_completeness(questions: _Questions, settings: Settings) -> SettingsError | None:
-    """Tell what is missing; the address, if it is there, is tried all the same."""
+    """Tell what is missing, or what to note; the address, if it is there, is tried all the same."""
     try:
         settings.require_complete()
     except SettingsError as error:
-        questions.checks[-1] = Check(name="settings", ok=False, message=str(error))
+        questions.checks[-1] = make_check("settings", ok=False, message=str(error))
         return error
+    notes = list(settings.warnings())
+    if not settings.use_dhis2:
+        notes.insert(0, "Use DHIS2 is off: nothing is computed or sent until it is switched on.")
+    if notes:
+        message = " ".join(("The settings can be read.", *notes))
+        questions.checks[-1] = make_check("settings", ok=True, to_note=True, message=message)
     return None
 
 
@@ -225,81 +298,60 @@ def _read_credentials(
     credentials_reader: Callable[[Settings], Dhis2Credentials], settings: Settings
 ) -> tuple[Dhis2Credentials, str]:
     credentials = credentials_reader(settings)
-    return credentials, f"The credentials can be read; the user is {credentials.username}."
+    return credentials, f"The credentials can be read; the user is {credentials.user}."
 
 
-def _ask_dhis2(questions: _Questions, client: ReadsDhis2, settings: Settings, username: str) -> _Findings:
-    """Log in, and if that works ask what a push needs."""
-    user = questions.ask("login", lambda: _log_in(client))
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """The instant of the test, as a run at this moment would take it."""
+
+    now: datetime
+    calendar: Calendar
+
+    @property
+    def today(self) -> date:
+        return self.now.astimezone(self.calendar.time_zone).date()
+
+    def windows(self, settings: Settings) -> dict[Basis, Window]:
+        """Give the window of each basis that an active row uses; none where the settings are not complete."""
+        if settings.complete_faults():
+            return {}
+        bases = dict.fromkeys(row.basis for row in settings.active_rows)
+        return {basis: window(basis, self.now, self.calendar, settings.period) for basis in bases}
+
+
+def _ask_dhis2(
+    questions: _Questions, client: ReadsDhis2, settings: Settings, database: _Database, moment: _Moment
+) -> _Findings:
+    """Log in, and if that works look whether a push would go well."""
+    user = questions.ask("login", lambda: _log_in(client, database.patience))
     if isinstance(user, MsupplyDhis2Error):
-        return _Findings(failure=user, user=username)
-    server = questions.ask("server", lambda: _know_server(client))
-    questions.ask("authority", lambda: _have_authority(client, user))
-    if settings.data_set_id:
-        questions.ask("data set", lambda: _find_data_set(client, settings, user))
-    return _Findings(user=user, server=server if isinstance(server, Server) else None)
+        return _Findings(failure=user)
+    preflight = Preflight(
+        client, settings, user, moment.windows(settings), database.patience, today=moment.today
+    )
+    preflight.ask_dhis2()
+    questions.checks += preflight.checks
+    preflight.checks.clear()
+    preflight.compare(database.ask(questions))
+    questions.checks += preflight.checks
+    server = preflight.server
+    return _Findings(
+        user=user.username,
+        server=Server(version=server.version_text, name=server.name) if server else None,
+        not_asked=preflight.not_asked,
+    )
 
 
-def _log_in(client: ReadsDhis2) -> tuple[str, str]:
-    answer = _fields(client.get("/api/me", {"fields": "id,username"}), "/api/me")
-    if "id" not in answer:
+def _log_in(client: ReadsDhis2, patience: Patience) -> tuple[User, str]:
+    answer = patience.ask(lambda: client.get("/api/me", {"fields": "id"}))
+    if not isinstance(answer, Mapping) or "id" not in answer:
         raise Dhis2Error(
             "There is no DHIS2 at this address: something answers, but does not know who the user is. Check URL "
             "and its path."
         )
-    user = str(answer.get("username") or answer["id"])
-    return user, f"DHIS2 lets {user} in."
-
-
-def _know_server(client: ReadsDhis2) -> tuple[Server, str]:
-    answer = _fields(client.get("/api/system/info"), "/api/system/info")
-    server = Server(
-        version=str(answer.get("version") or "unknown"), name=str(answer.get("systemName") or "DHIS2")
-    )
-    return server, f"{server.name}, version {server.version}."
-
-
-def _have_authority(client: ReadsDhis2, user: str) -> tuple[None, str]:
-    if client.get(f"/api/me/authorization/{_AUTHORITY}") is not True:
-        raise Dhis2Error(
-            f"{user} has no right to add data values. Give the user a role with the authority "
-            f'"Add/Update Data Value" ({_AUTHORITY}) in DHIS2\'s Users app.'
-        )
-    return None, f"{user} may add data values."
-
-
-def _find_data_set(client: ReadsDhis2, settings: Settings, user: str) -> tuple[None, str]:
-    # A filter for both schemes: an ID of a wrong shape in the address is 404 or 405, in a filter nothing found.
-    by = "code" if settings.data_set_id_scheme is Scheme.CODE else "id"
-    query = {
-        "filter": f"{by}:eq:{settings.data_set_id}",
-        "fields": "id,code,name,access[data[write]]",
-        "paging": "false",
-    }
-    found = _fields(client.get("/api/dataSets", query), "/api/dataSets").get("dataSets")
-    if not isinstance(found, list) or not found:
-        raise Dhis2Error(
-            f"DHIS2 has no data set whose {settings.data_set_id_scheme.value} is {settings.data_set_id}, or does "
-            f"not let {user} see it. Check Data set ID and Data set ID scheme, and that the data set is shared "
-            "with the user."
-        )
-    data_set = _fields(found[0], "/api/dataSets")
-    name = str(data_set.get("name") or settings.data_set_id)
-    match data_set.get("access"):
-        case {"data": {"write": True}}:
-            return None, f"{user} may enter data into the data set {name}."
-    raise Dhis2Error(
-        f"{user} may not enter data into the data set {name}. Share the data set with the user, with data access "
-        '"can capture and view".'
-    )
-
-
-def _fields(answer: object, path: str) -> Mapping[str, object]:
-    if isinstance(answer, Mapping):
-        return answer
-    raise Dhis2Error(
-        f"There is no DHIS2 at this address: {path} answers something else. Check URL and its path."
-    )
+    user = patience.ask(lambda: read_user(client))
+    return user, f"DHIS2 lets {user.username} in."
 
 
 def _remember(
@@ -312,5 +364,5 @@ def _remember(
         return last_success(table, url, username)
     except (BotoCoreError, ClientError) as error:
         message = f"The table that keeps the last successful connection cannot be used: {error}"
-        questions.checks.append(Check(name="last successful connection", ok=False, message=message))
+        questions.checks.append(make_check("last successful connection", ok=False, message=message))
         return now

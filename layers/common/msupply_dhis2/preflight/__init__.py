@@ -1,0 +1,1 @@
+"""The preflight: what a push needs beside the connection, one check for each question."""

@@ -1,0 +1,124 @@
+"""What the user and the server allow: version, authority, data set, write access, org units."""
+
+from collections.abc import Sequence
+
+from msupply_dhis2.dhis2.metadata import DataSet, OrgUnit, Server, User
+from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.facts import called, title_of
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.words import count
+
+OLDEST = (2, 36)
+NEWEST = (2, 43)
+ADD_DATA_VALUES = "F_DATAVALUE_ADD"
+
+
+def check_server(server: Server) -> Check:
+    """Whether the server's version is one whose behaviour is known."""
+    said = f"{server.name}, version {server.version_text}."
+    supported = f"{_version(OLDEST)} to {_version(NEWEST)} are supported"
+    if not server.is_known_version:
+        said += f" This version is not understood; {supported}. It is taken for {_version(NEWEST)}."
+    elif server.version < OLDEST:
+        said += (
+            f" This is older than what is supported: {supported}. Values may be stored, but rejections may not be "
+            "told with their reasons. Upgrade DHIS2."
+        )
+    elif server.version > NEWEST:
+        said += (
+            f" This is newer than what is supported: {supported}. It is taken for {_version(NEWEST)}: look whether "
+            "there is a newer release of msupply-dhis2, and compare what DHIS2 shows after the first push."
+        )
+    else:
+        return make_check("server", ok=True, message=said)
+    return make_check("server", ok=False, message=said)
+
+
+def _version(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def check_authority(user: User) -> Check:
+    """Whether the user may add data values at all."""
+    if user.may(ADD_DATA_VALUES):
+        return make_check("authority", ok=True, message=f"{user.username} may add data values.")
+    return make_check(
+        "authority",
+        ok=False,
+        message=f"{user.username} has no right to add data values. Give the user a role with the authority "
+        f'"Add/Update Data Value" ({ADD_DATA_VALUES}) in DHIS2\'s Users app.',
+    )
+
+
+def check_data_set(data_set: DataSet | None, settings: Settings, user: User) -> Check:
+    """Whether there is such a data set, as far as the user may see."""
+    if data_set is not None:
+        return make_check(
+            "data set",
+            ok=True,
+            message=f"{called(data_set)}: {data_set.period_type}, {count(len(data_set.data_elements), 'data element')}, "
+            f"{count(len(data_set.org_units), 'org unit')}.",
+        )
+    return make_check(
+        "data set",
+        ok=False,
+        message=f"DHIS2 has no data set whose {settings.data_set_id_scheme.value} is {settings.data_set_id}, or does "
+        f"not let {user.username} see it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and "
+        "that the data set is shared with the user.",
+    )
+
+
+def check_write_access(data_set: DataSet, user: User) -> Check:
+    """Whether the user may enter data into the data set."""
+    name = "write access"
+    match data_set.may_write:
+        case True:
+            return make_check(
+                name, ok=True, message=f"{user.username} may enter data into the data set {data_set.name}."
+            )
+        case False:
+            return make_check(
+                name,
+                ok=False,
+                message=f"{user.username} may not enter data into the data set {data_set.name}. Share the data set "
+                'with the user, with data access "can capture and view".',
+            )
+        case None:
+            return make_check(
+                name,
+                ok=False,
+                message=f"DHIS2 does not say whether {user.username} may enter data into the data set "
+                f'{data_set.name}. Make sure in DHIS2 that it is shared with the user, with data access "can capture '
+                'and view".',
+            )
+
+
+def check_reach(user: User, org_units: Sequence[OrgUnit]) -> Check:
+    """Whether the org units to which values are sent are the user's.
+
+    Parameters
+    ----------
+    org_units
+        Those that stores are mapped to, or else those of the data set.
+    """
+    name = "org unit reach"
+    cure = 'Add them, or an org unit above them, to the user\'s "data capture and maintenance" org units.'
+    outside = [called(org_unit) for org_unit in org_units if not user.reaches(org_unit)]
+    if not user.org_units:
+        return make_check(
+            name,
+            ok=False,
+            message=f'{user.username} has no "data capture and maintenance" org units, so that every value is '
+            "refused. Give the user the org units, or one above them, in DHIS2's Users app.",
+        )
+    if outside:
+        return make_check(
+            name,
+            ok=False,
+            message=f"{len(outside):,} of {count(len(org_units), 'org unit')} lie outside the part of the hierarchy "
+            f"in which {user.username} may enter data; values for them are refused. {cure}",
+            details=outside,
+        )
+    return make_check(
+        name, ok=True, message=f"{user.username} may enter data in all {count(len(org_units), 'org unit')}."
+    )

@@ -1,0 +1,244 @@
+"""Whether the data elements take what is sent to them, keep its zeros, and add it up as it is meant."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from msupply_dhis2.dhis2.answer import Reason
+from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
+from msupply_dhis2.dhis2.fitting import drops_zeros_of
+from msupply_dhis2.dhis2.metadata import DataElement, Server
+from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, shape
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.facts import Use, called
+from msupply_dhis2.words import count, joined, listed
+
+VALUE_TYPES = "value types"
+ZEROS = "zeros"
+AGGREGATION = "aggregation"
+
+_LEVELS = frozenset(
+    {
+        Metric.STOCK_ON_HAND,
+        Metric.MONTHS_OF_STOCK,
+        Metric.EXPIRING,
+        Metric.EXPIRED,
+        Metric.AVERAGE_MONTHLY_CONSUMPTION,
+        Metric.OPENING_STOCK,
+        Metric.CLOSING_STOCK,
+    }
+)
+"""What is there at an instant (docs/metrics.md): two months of it are not twice as much."""
+
+_FLOWS = frozenset({Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK})
+"""What happened in a period: a quarter has that of its three months."""
+
+_SUMMED = frozenset({"SUM", "COUNT"})
+"""The aggregation types that add up over time."""
+
+_FRACTIONAL = frozenset({Metric.MONTHS_OF_STOCK, Metric.AVERAGE_MONTHLY_CONSUMPTION})
+"""Quotients: nearly always fractions. Quantities are only where packs are opened."""
+
+_WHOLE = frozenset({Metric.DAYS_OUT_OF_STOCK, Metric.STOCKED_OUT})
+
+_NAMED = 3
+
+_YES_OR_NO = frozenset({"BOOLEAN", "TRUE_ONLY"})
+
+_TEXTS = frozenset({"TEXT", "LONG_TEXT"})
+
+
+def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
+    """Whether the value types of the data elements can hold the metrics that are sent to them."""
+    causes_of: Counter[str] = Counter()
+    details: list[str] = []
+    remarks = _Remarks()
+    faulty = 0
+    for use in uses:
+        faults = list(_misfits(use, round_off=round_off))
+        faulty += bool(faults)
+        # A data element that several metrics share counts once for a cause.
+        causes_of.update({cause for cause, _ in faults})
+        details += [f"{called(use.data_element)}: {sentence}" for _, sentence in faults]
+        for remark in _remarks(use, round_off=round_off):
+            remarks.add(remark, use.data_element)
+    if not faulty:
+        return make_check(
+            VALUE_TYPES,
+            ok=True,
+            message=f"{count(len(uses), 'data element')} can hold what is sent to them.",
+            details=remarks.sentences(),
+        )
+    causes = " ".join(
+        f"{cause} ({count(number, 'data element')})." for cause, number in causes_of.most_common()
+    )
+    return make_check(
+        VALUE_TYPES,
+        ok=False,
+        message=f"{faulty:,} of {count(len(uses), 'data element')} cannot hold what is sent to them; such values are "
+        f"refused. {causes}",
+        details=[*details, *remarks.sentences()],
+    )
+
+
+def _misfits(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
+    """Give what a data element cannot hold: the cause and its cure, and a sentence about this one."""
+    element = use.data_element
+    if element.has_option_set:
+        yield (
+            "An option set takes its own codes only: take it off the data element",
+            "it has an option set, and takes its codes only.",
+        )
+        return
+    if element.value_type in _TEXTS:
+        yield (
+            "Text is stored but never added up: give the data element the value type Number",
+            f"value type {element.value_type}.",
+        )
+        return
+    told = set()
+    for row in use.rows:
+        for value in _samples(row.metric, round_off=round_off):
+            cause = _refused(element, row.metric, value)
+            if cause is not None and (cause, row.metric) not in told:
+                told.add((cause, row.metric))
+                yield cause, f"{row.metric.label} can be {value}, and the value type is {element.value_type}."
+
+
+def _samples(metric: Metric, *, round_off: bool) -> tuple[str, ...]:
+    """Give values as the metric has them every day."""
+    match metric:
+        case Metric.STOCKED_OUT:
+            return ("1", "0")
+        case Metric.DAYS_OUT_OF_STOCK:
+            return ("31", "0")
+        case Metric.ADJUSTMENTS:
+            return ("1200", "0", "-20")
+        case Metric.MONTHS_OF_STOCK | Metric.AVERAGE_MONTHLY_CONSUMPTION if not round_off:
+            return ("120", "0", "1.5")
+        case _:
+            return ("1200", "0")
+
+
+def _refused(element: DataElement, metric: Metric, value: str) -> str | None:
+    """Say why a data element cannot hold a value and what to do, or ``None``."""
+    value_type = element.value_type
+    if value_type not in NUMERIC_TYPES | _YES_OR_NO:
+        return f"{value_type} holds no numbers: give the data element the value type Number"
+    refusal = shape(value, value_type)
+    # A 0 of the type "Yes only" is told by sending nothing.
+    if not isinstance(refusal, Reason) or (refusal.code == TRUE_ONLY and metric is Metric.STOCKED_OUT):
+        return None
+    match value:
+        case _ if value_type in _YES_OR_NO:
+            cure = "holds 'stocked out' only: give the data element the value type Number"
+        case _ if refusal.code == FRACTION:
+            cure = f"takes no fractions such as {value}: tick Round off, or give it the value type Number"
+        case _ if value.startswith("-"):
+            cure = "takes nothing below zero, as adjustments can be: give it the value type Number or Integer"
+        case "0":
+            cure = "takes no zeros: give it the value type Number, or Zero or Positive Integer"
+        case _:
+            cure = f"takes no number such as {value}: give it the value type Number"
+    return f"{value_type} {cure}"
+
+
+def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:
+    element = use.data_element
+    metrics = {row.metric for row in use.rows}
+    if element.value_type == "TRUE_ONLY" and metrics == {Metric.STOCKED_OUT}:
+        yield (
+            "TRUE_ONLY: an item that is in stock again is told by no value, which leaves a 'true' of the same period as "
+            "it is; with the value type Yes/No it would be corrected"
+        )
+    quantities = [row.metric for row in use.rows if row.metric not in _FRACTIONAL | _WHOLE]
+    if element.value_type.startswith("INTEGER") and quantities and not round_off:
+        yield (
+            f"{element.value_type}: where parts of a unit are counted, {_labels(quantities)} would be refused; tick "
+            "Round off if that happens"
+        )
+
+
+def check_zeros(uses: Sequence[Use], server: Server) -> Check:
+    """Whether zeros are kept: up to 2.42 DHIS2 drops those of data elements without "Store zero data values"."""
+    if not server.drops_zeros:
+        return make_check(ZEROS, ok=True, message="This version of DHIS2 keeps every zero.")
+    losing = [called(use.data_element) for use in uses if drops_zeros_of(server, use.data_element)]
+    if not losing:
+        return make_check(
+            ZEROS, ok=True, message=f"The zeros of {count(len(uses), 'data element')} are kept."
+        )
+    return make_check(
+        ZEROS,
+        ok=False,
+        message=f"{len(losing):,} of {count(len(uses), 'data element')} lose their zeros: a 0, such as no stock on hand, "
+        "is not stored, and what was stored before is deleted. Tick 'Store zero data values' in DHIS2, Maintenance, "
+        "Data element.",
+        details=losing,
+    )
+
+
+def check_aggregation(uses: Sequence[Use]) -> Check:
+    """Whether stock levels are not added up over time, as SUM, DHIS2's default, does."""
+    details, remarks = [], _Remarks()
+    wrong: set[Metric] = set()
+    for use in uses:
+        aggregation = use.data_element.aggregation_type
+        if use.data_element.value_type not in NUMERIC_TYPES:
+            continue
+        levels = [row.metric for row in use.rows if row.metric in _LEVELS]
+        flows = [row.metric for row in use.rows if row.metric in _FLOWS]
+        if levels and aggregation in _SUMMED:
+            wrong.update(levels)
+            details.append(
+                f"{called(use.data_element)}: {aggregation}, but {_labels(levels)} should be {_right_type(levels)}."
+            )
+        elif flows and aggregation not in _SUMMED:
+            remarks.add(
+                f"{aggregation}: {_labels(flows)} of a quarter or a year will be that of one of its months, not the sum",
+                use.data_element,
+            )
+    if not wrong:
+        return make_check(
+            AGGREGATION,
+            ok=True,
+            message="No stock level is added up over time.",
+            details=remarks.sentences(),
+        )
+    return make_check(
+        AGGREGATION,
+        ok=False,
+        message=f"{len(details):,} of {count(len(uses), 'data element')} add up stock levels over time: three months "
+        f"with 100 in stock would be shown as 300 for the quarter ({_labels(sorted(wrong, key=list(Metric).index))}). "
+        f"Set their aggregation type to {_right_type(list(wrong))} in DHIS2, Maintenance, Data element.",
+        details=[*details, *remarks.sentences()],
+    )
+
+
+class _Remarks:
+    """What need not be mended, but be known: a sentence for all data elements that it is about."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, list[DataElement]] = {}
+
+    def add(self, remark: str, data_element: DataElement) -> None:
+        self._of.setdefault(remark, []).append(data_element)
+
+    def sentences(self) -> list[str]:
+        return [
+            f"{remark} ({listed([called(element) for element in elements], _NAMED)})."
+            for remark, elements in self._of.items()
+        ]
+
+
+def _right_type(levels: Sequence[Metric]) -> str:
+    # Months of several clinics can be added up no more than those of several months.
+    if set(levels) == {Metric.MONTHS_OF_STOCK}:
+        return "'Last value (average in org unit hierarchy)'"
+    if set(levels) == {Metric.OPENING_STOCK}:
+        return "'First value (sum in org unit hierarchy)' or 'Last value (sum in org unit hierarchy)'"
+    return "'Last value (sum in org unit hierarchy)'"
+
+
+def _labels(metrics: Sequence[Metric]) -> str:
+    return joined(metric.label for metric in dict.fromkeys(metrics))

@@ -1,0 +1,136 @@
+"""Whether the periods that values are sent for are of the data set's type, and open today."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from msupply_dhis2.dhis2.fitting import Times
+from msupply_dhis2.dhis2.metadata import DataSet, Server
+from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
+from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.facts import title_of
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.words import count
+
+FORMAT = "period format"
+MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
+_CALENDARS = frozenset({"iso8601", "gregorian"})
+
+
+def check_period_format(
+    settings: Settings, data_set: DataSet, windows: Mapping[Basis, Window], server: Server | None
+) -> Check:
+    """Whether the labels of the periods mean periods of the data set's type to this server."""
+    if server and server.calendar not in _CALENDARS:
+        return make_check(
+            FORMAT,
+            ok=False,
+            message=f"DHIS2 keeps its periods in the calendar '{server.calendar}', and the labels that are sent are "
+            "those of the ISO calendar: values would go to other months, or be refused. Calendars other than "
+            "iso8601 are not supported.",
+        )
+    written = f"{title_of('period_format')} '{settings.period_format}'"
+    wanted = data_set.period_type
+    labels = [window.period for window in windows.values()]
+    wrong = [
+        label for label in labels if (period := find_period(label)) is None or period.type_name != wanted
+    ]
+    if not wrong:
+        return make_check(
+            FORMAT, ok=True, message=f"{written} suits the data set, which is {wanted}: {', '.join(labels)}."
+        )
+    found = find_period(wrong[0])
+    what = f"a period of the type {found.type_name}" if found else "no period to DHIS2"
+    return make_check(
+        FORMAT,
+        ok=False,
+        message=f"{written} makes {wrong[0]}, which is {what}, but the data set's period type is {wanted}; every value "
+        f"is refused. {_cure(wanted)}",
+    )
+
+
+def _cure(period_type: str) -> str:
+    try:
+        PeriodFormat.parse(period_type)
+    except ValueError:
+        return (
+            f"{period_type} is none of the period types that can be written here: use a data set of another one, such "
+            "as Monthly."
+        )
+    return f"Set period_format: {period_type}."
+
+
+def open_name(basis: Basis) -> str:
+    """Give the name of the check for a basis."""
+    return f"open period, {basis.value.replace('_', ' ')}"
+
+
+def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> Check:
+    """Whether a value of today's run could be entered today.
+
+    Parameters
+    ----------
+    times
+        Judges periods as push does: where it is in doubt, the server decides.
+    window
+        Of the basis; its period is one of the data set's period type.
+    today
+        The server's date.
+    """
+    name = open_name(window.basis)
+    period = times.find(window.period)
+    approval = (
+        " The data set has an approval workflow: periods that are approved take no more values."
+        if data_set.has_approval
+        else ""
+    )
+    if period is None:
+        return make_check(
+            name, ok=True, message=f"Whether {window.period} is open is left to DHIS2.{approval}"
+        )
+    closed = []
+    if times.too_early(window.period, period):
+        closed.append(_not_open_yet(data_set, period, today))
+    if times.is_expired(period):
+        closed.append(_expired(data_set, period))
+    if times.no_input_period(window.period, period):
+        closed.append(_no_input_period(data_set, period))
+    if closed:
+        return make_check(name, ok=False, message=f"{' '.join(closed)}{approval}")
+    return make_check(name, ok=True, message=f"{window.period} is open.{approval}")
+
+
+def _not_open_yet(data_set: DataSet, period: Period, today: date) -> str:
+    """Say that the period comes after the latest open one: with no open future periods the one before today's."""
+    period_type = PeriodFormat.parse(data_set.period_type)
+    needed, day = 0, today
+    while day < period.day_after:
+        needed, day = needed + 1, period_type.day_after(day)
+    return (
+        f"{period.label} is not open yet: the data set's open future periods are "
+        f"{data_set.open_future_periods}. Set 'Open future periods' of the data set to {needed} in DHIS2, Maintenance, "
+        "Data set, or the rows' Basis to previous_month."
+    )
+
+
+def _expired(data_set: DataSet, period: Period) -> str:
+    last = period.day_after - timedelta(1) + timedelta(data_set.expiry_days)
+    return (
+        f"{period.label} has been closed since {last.isoformat()}: the data set's expiry days are "
+        f"{data_set.expiry_days:g}. Runs up to then were stored, those of today are refused where DHIS2 knows no lock "
+        "exception. Raise 'Expiry days' of the data set in DHIS2, Maintenance, Data set (0: never), let the schedule "
+        f'run earlier in the month, or give the user the authority "Edit expired" ({MAY_EDIT_EXPIRED}).'
+    )
+
+
+def _no_input_period(data_set: DataSet, period: Period) -> str:
+    named = [given for given in data_set.input_periods if given.period == period.label]
+    where = "in DHIS2, Maintenance, Data set, Data input periods"
+    if not named:
+        return (
+            f"{period.label} is none of the data set's {count(len(data_set.input_periods), 'data input period')}. Add "
+            f"it {where}, or remove them all."
+        )
+    return (
+        f"{period.label} is a data input period of the data set, but open from {named[0].opening_date or 'ever'} to "
+        f"{named[0].closing_date or 'ever'} only. Change its dates {where}."
+    )
