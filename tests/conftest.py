@@ -5,7 +5,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 import boto3
@@ -53,15 +53,24 @@ class Aws:
         return self.lambda_.get_event_source_mapping(UUID=self.mapping)["State"] == "Disabled"
 
     def messages(self, queue_url: str | None = None) -> list["MessageTypeDef"]:
-        """Take every message out of a queue (that of the batches unless another is named)."""
+        """Take every message that can be seen in a queue (that of the batches unless another is named)."""
         taken: list[MessageTypeDef] = []
         while True:
             answer = self.sqs.receive_message(
-                QueueUrl=queue_url or self.queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+                QueueUrl=queue_url or self.queue_url,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
             )
             if not answer.get("Messages"):
                 return taken
             taken += answer["Messages"]
+
+    def hidden(self) -> int:
+        """Give how many messages of the queue are not to be seen for a while."""
+        name: Literal["ApproximateNumberOfMessagesNotVisible"] = "ApproximateNumberOfMessagesNotVisible"
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=[name])
+        return int(answer["Attributes"][name])
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +126,11 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"][
-        "QueueArn"
-    ]
+    # moto would take the messages off a queue with a mapping by itself, and run push in Docker: so the mapping is
+    # that of a queue which never holds any, and push is told that its messages come from there.
+    mapped_queue = sqs.create_queue(QueueName="stack-mapped")["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=mapped_queue, AttributeNames=["QueueArn"])["Attributes"]
+    queue_arn = attributes["QueueArn"]
     lambda_ = boto3.client("lambda")
     mapping = push_fed_by(queue_arn, lambda_)
     monkeypatch.setenv("QUEUE_MAPPING", mapping)

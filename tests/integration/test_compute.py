@@ -24,7 +24,7 @@ from msupply_dhis2.errors import SettingsError, SourceUnreachableError
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import parse_settings
 from tests.conftest import Aws
-from tests.support.functions import Invocation, delivery, invoke
+from tests.support.functions import Invocation, deliver, invoke
 
 AS_OF = "2026-10-31T22:30"
 SCHEDULED = {"interval": "monthly", "scheduled_time": "2026-10-31T09:30:00Z"}
@@ -137,20 +137,16 @@ def test_what_a_schedule_computes_is_what_dhis2_stores_and_what_preview_shows(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    push_on_aws.forget_logins()
+    push_on_aws.forget_sessions()
     settings = document(setup, dhis2.url)
     aws.put_settings(settings)
     aws.put_dhis2_credentials("pusher", "mark3d")
     computed = compute(SCHEDULED)
-    messages = aws.messages()
     assert computed.answer["status"] == "sent"
-    assert computed.answer["batches"] == len(messages)
-    stored = 0
-    for message in messages:
-        pushed = invoke("push", delivery(str(message["Body"])), capsys)
-        (line,) = pushed.said("Batch: ")
-        assert (line["rejected"], line["unaccounted"]) == (0, 0)
-        stored += line["stored"]
+    lines = deliver(aws, capsys).said("Batch: ")
+    assert computed.answer["batches"] == len(lines)
+    assert {(line["rejected"], line["unaccounted"]) for line in lines} == {(0, 0)}
+    stored = sum(line["stored"] for line in lines)
     assert stored == computed.answer["values"] == len(dhis2.values) > 0
 
     previewed = preview(settings, sample, tmp_path, capsys)

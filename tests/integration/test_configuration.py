@@ -7,6 +7,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from pydantic import SecretStr
 
 from msupply_dhis2.configuration import (
     ComputeEnvironment,
@@ -38,6 +39,7 @@ VARIABLES = {
     "TIMEZONE": "Pacific/Auckland",
     "PUSH_LOG_GROUP": "/push",
     "COMPUTE_FUNCTION": "compute",
+    "QUEUE_MAPPING": "mapping",
 }
 
 
@@ -80,11 +82,15 @@ def test_faulty_settings_are_told_with_all_their_faults(ssm: "SSMClient") -> Non
 
 def test_the_credentials_are_read_anew_each_time(secretsmanager: "SecretsManagerClient") -> None:
     secretsmanager.create_secret(Name="s/dhis2")
-    for password in ("one", "two"):
+    versions = set()
+    for password in ("one", "two", "two"):
         secret = json.dumps({"username": "admin", "password": password})
-        secretsmanager.put_secret_value(SecretId="s/dhis2", SecretString=secret)
+        put = secretsmanager.put_secret_value(SecretId="s/dhis2", SecretString=secret)
         credentials = read_dhis2_credentials("s/dhis2", secretsmanager, OFF)
-        assert credentials.password.get_secret_value() == password
+        assert credentials.password == SecretStr(password)
+        assert credentials.version == put["VersionId"]
+        versions.add(credentials.version)
+    assert len(versions) == 3
 
 
 def test_a_secret_is_found_by_its_arn(secretsmanager: "SecretsManagerClient") -> None:
@@ -187,8 +193,16 @@ def test_each_function_reads_its_own_environment(monkeypatch: pytest.MonkeyPatch
         "Pacific/Auckland",
     )
     assert compute.push_log_group == "/push"
-    assert (push.dhis2_secret, push.dead_letter_queue_url) == ("arn:dhis2", "https://sqs/dead")
-    assert (test.dhis2_secret, test.compute_function) == ("arn:dhis2", "compute")
+    assert (push.dhis2_secret, push.queue_url, push.dead_letter_queue_url) == (
+        "arn:dhis2",
+        "https://sqs/queue",
+        "https://sqs/dead",
+    )
+    assert (test.dhis2_secret, test.compute_function, test.queue_mapping) == (
+        "arn:dhis2",
+        "compute",
+        "mapping",
+    )
 
 
 def test_what_an_environment_lacks_is_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,27 @@
 """Refused logins and the attempt under way, kept in DynamoDB."""
 
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from msupply_dhis2.credentials import Dhis2Credentials
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import (
+    ConfigurationError,
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    Dhis2TransientError,
+)
 from msupply_dhis2.logins import (
     ATTEMPT_SECONDS,
     Login,
     Refusal,
+    RefusedBeforeError,
     forget_refusal,
+    log_in,
     one_attempt_at_a_time,
     read_refusal,
     remember_refusal,
@@ -112,3 +121,57 @@ def test_the_attempt_of_a_function_that_crashed_is_given_up_after_a_minute(aws: 
         crashed.__exit__(None, None, None)
         assert aws.table.get_item(Key={"id": "login-attempt"})["Item"]["holder"] == "next"
     assert "Item" not in aws.table.get_item(Key={"id": "login-attempt"})
+
+
+class Dhis2:
+    """Answers a login, after a while, as it is told to."""
+
+    def __init__(self, error: Dhis2Error | None = None) -> None:
+        self.error = error
+        self.asked = 0
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        assert (path, params) == ("/api/me", {"fields": "id"})
+        self.asked += 1
+        time.sleep(0.1)
+        if self.error:
+            raise self.error
+        return {"id": "M5zQapPyTZI"}
+
+
+def test_of_functions_that_start_together_one_learns_that_dhis2_refuses_and_the_others_do_not_ask(
+    aws: Aws,
+) -> None:
+    dhis2 = Dhis2(Dhis2AuthenticationError("Authentication failed."))
+    errors: list[Exception] = []
+
+    def start() -> None:
+        try:
+            log_in(aws.table, LOGIN, dhis2, lambda: EARLY)
+        except Dhis2AuthenticationError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert dhis2.asked == 1
+    assert sorted(isinstance(error, RefusedBeforeError) for error in errors) == [False, True, True]
+    assert read_refusal(aws.table) == Refusal(LOGIN, EARLY, "Authentication failed.")
+
+
+def test_a_new_version_of_the_secret_is_tried(aws: Aws) -> None:
+    remember_refusal(aws.table, LOGIN, "Authentication failed.", EARLY)
+    log_in(aws.table, replace(LOGIN, version="v2"), Dhis2(), lambda: EARLY)
+    with pytest.raises(RefusedBeforeError, match=r"since 2026-02-05 01:03 UTC\. Authentication failed\."):
+        log_in(aws.table, LOGIN, Dhis2(), lambda: EARLY)
+
+
+@pytest.mark.parametrize(
+    "fault", [Dhis2TransientError("DHIS2 is away."), Dhis2Error("There is no DHIS2 at this address.")]
+)
+def test_any_other_fault_of_dhis2_is_no_refusal(aws: Aws, fault: Dhis2Error) -> None:
+    with pytest.raises(type(fault), match=str(fault)):
+        log_in(aws.table, LOGIN, Dhis2(fault), lambda: EARLY)
+    assert aws.table.scan()["Items"] == []

@@ -1,7 +1,9 @@
-"""Push against the stand-in for DHIS2, as the function does it: messages in, fates out."""
+"""Push as the function does it: messages of a queue in, fates in the log, and what is to be tried again."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -10,318 +12,102 @@ import pytest
 from local.dhis2 import FaultKind, StandIn, User, stock_metadata
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws import push as push_on_aws
-from msupply_dhis2.batches import Batch, encode
-from msupply_dhis2.connections import record_success
+from msupply_dhis2.aws.queue import BatchQueue
+from msupply_dhis2.batches import decode
+from msupply_dhis2.connections import read_call_limit
 from msupply_dhis2.errors import EventError
-from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.logins import Login, read_refusal, remember_refusal
 from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.settings import Scheme, parse_settings
 from tests.conftest import Aws
-from tests.support.functions import Context, Invocation, delivery, handler_of
-from tests.support.functions import invoke as invoke_function
+from tests.support.batches import batch_of, settings_of, value_of
+from tests.support.functions import Context, Pushed, deliver, delivery, handler_of, show_again
 
-VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
-ORG_UNITS = [("OU_KAMO", "Kamo"), ("OU_OPUA", "Opua")]
+ORG_UNITS = [(f"OU_{number}", f"Clinic {number}") for number in range(6)]
 REFERENCES = [("368c74bf", "Amoxicillin 250mg tabs"), ("45bfa4bf", "Ibuprofen 200mg tabs")]
 NOW = date(2026, 2, 10)
 PASSWORD = "mark3d-secret"
+WRONG = "wr0ng-mark3d"
 
-
-@pytest.fixture(params=VERSIONS)
-def any_dhis2(request: pytest.FixtureRequest) -> Iterator[StandIn]:
-    yield from stand_in(request.param)
+type Push = Callable[..., Pushed]
 
 
 @pytest.fixture
 def dhis2() -> Iterator[StandIn]:
-    yield from stand_in("2.42")
-
-
-def stand_in(version: str, **of_metadata: Any) -> Iterator[StandIn]:  # noqa: ANN401 handed on
-    metadata = stock_metadata(ORG_UNITS, REFERENCES, [metric.value for metric in Metric], **of_metadata)
+    metadata = stock_metadata(ORG_UNITS, REFERENCES, [metric.value for metric in Metric])
     user = User(username="pusher", password=PASSWORD)
-    with StandIn(metadata, version=version, users=[user], now=NOW) as server:
+    with StandIn(metadata, version="2.42", users=[user], now=NOW) as server:
         yield server
 
 
-def document(dhis2: StandIn, *, use_dhis2: bool = True) -> str:
-    return json.dumps(
-        {
-            "use_dhis2": use_dhis2,
-            "basic_authentication": True,
-            "url": dhis2.url,
-            "setup": "data_element_per_item",
-            "data_elements": [
-                {
-                    "metric": "stock_on_hand",
-                    "active": True,
-                    "custom_field_name": "user_field_1",
-                    "interval": "monthly",
-                    "basis": "previous_month",
-                }
-            ],
-            "data_set_id": "STOCK_PER_ITEM",
-            "data_set_id_scheme": "code",
-            "period_format": "YYYYMM",
-            "data_element_id_scheme": "code",
-            "org_unit_scheme": "code",
-        }
-    )
+def body_of(dhis2: StandIn, *numbers: str) -> str:
+    """Give a message with a value for each number, in one org unit after the other."""
+    values = [
+        value_of("SOH_368c74bf", number, org_unit=f"OU_{place}") for place, number in enumerate(numbers)
+    ]
+    return batch_of(values, settings_of(dhis2.url)).encoded()
 
 
-def value(
-    data_element: str, number: str = "12", org_unit: str = "OU_KAMO", period: str = "202601"
-) -> DataValue:
-    names = dict(REFERENCES)
-    return DataValue(
-        data_element=data_element,
-        period=period,
-        org_unit=org_unit,
-        category_option_combo=None,
-        attribute_option_combo=None,
-        option_combo_scheme=Scheme.UID,
-        value=number,
-        store=dict(ORG_UNITS).get(org_unit, "Nowhere"),
-        item=names.get(data_element.partition("_")[2], "Bandage"),
-        metric=Metric.STOCK_ON_HAND,
-    )
+def stored(dhis2: StandIn, org_unit: str = "OU_0") -> str | None:
+    return dhis2.value("SOH_368c74bf", org_unit, "202601")
 
 
-def batch_of(values: Sequence[DataValue], dhis2: StandIn) -> Batch:
-    settings = parse_settings(document(dhis2))
-    return encode(values, run_id="run-1", as_of=datetime(2026, 2, 10, tzinfo=UTC), settings=settings)
+def failed_logins(dhis2: StandIn) -> int:
+    return sum(request.status == 401 for request in dhis2.requests)
 
 
-class Pushed(Invocation):
-    """An invocation of push, and the fates it tells."""
-
-    @property
-    def again(self) -> list[str]:
-        return [failure["itemIdentifier"] for failure in self.answer["batchItemFailures"]]
-
-    def counts(self) -> tuple[int, int, int, int, int]:
-        (line,) = self.said("Batch: ")
-        return line["sent"], line["stored"], line["unchanged"], line["rejected"], line["unaccounted"]
-
-    def rejected(self) -> list[dict[str, Any]]:
-        return self.said(": rejected. ")
+def cold_start() -> None:
+    push_on_aws.forget_sessions()
 
 
 @pytest.fixture
-def push(aws: Aws, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Pushed]]:
-    push_on_aws.forget_logins()
+def push(aws: Aws, dhis2: StandIn, capsys: pytest.CaptureFixture[str]) -> Iterator[Push]:
+    """Put messages on the queue and hand all that can be seen to push."""
+    cold_start()
+    aws.put_settings(settings_of(dhis2.url).compact())
+    aws.put_dhis2_credentials("pusher", PASSWORD)
 
-    def invoke(dhis2: StandIn, *bodies: str, use_dhis2: bool = True, password: str = PASSWORD) -> Pushed:
-        aws.put_settings(document(dhis2, use_dhis2=use_dhis2))
-        aws.put_dhis2_credentials("pusher", password)
-        pushed = invoke_function("push", delivery(*bodies), capsys)
-        return Pushed(pushed.answer, pushed.lines)
+    def put_and_deliver(*bodies: str) -> Pushed:
+        for body in bodies:
+            aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=body)
+        return deliver(aws, capsys)
 
-    yield invoke
-    push_on_aws.forget_logins()
-
-
-def test_a_batch_is_stored_and_sent_again_it_is_not_counted_as_lost(
-    any_dhis2: StandIn, push: Callable[..., Pushed]
-) -> None:
-    body = batch_of([value("SOH_368c74bf"), value("SOH_45bfa4bf", "0.5")], any_dhis2).encoded()
-    first = push(any_dhis2, body)
-    second = push(any_dhis2, body)
-    assert first.counts() == (2, 2, 0, 0, 0)
-    assert first.again == []
-    sent, stored, unchanged, rejected, unaccounted = second.counts()
-    assert (sent, stored + unchanged, rejected, unaccounted) == (2, 2, 0, 0)
-    assert any_dhis2.value("SOH_368c74bf", "OU_KAMO", "202601") == "12"
-    assert any_dhis2.value("SOH_45bfa4bf", "OU_KAMO", "202601") == "0.5"
-    assert first.metric("ValuesStored") == 2
+    yield put_and_deliver
+    cold_start()
 
 
-def test_one_call_is_made_for_one_message(dhis2: StandIn, push: Callable[..., Pushed]) -> None:
-    bodies = [batch_of([value("SOH_368c74bf", str(number))], dhis2).encoded() for number in range(1, 4)]
-    push(dhis2, *bodies)
-    posts = [request for request in dhis2.requests if request.method == "POST"]
-    assert [(request.path, request.values) for request in posts] == [("/api/dataValueSets", 1)] * 3
+# ------------------------------------------------------------------------------------------- what is finished
 
 
-@pytest.mark.parametrize("version", ["2.37", "2.40", "2.41", "2.42"])
-def test_a_refused_value_is_named_with_its_reason_and_cure_and_the_others_are_stored(
-    version: str, push: Callable[..., Pushed]
-) -> None:
-    for dhis2 in stand_in(version):
-        values = [value("SOH_368c74bf"), value("SOH_unknown"), value("SOH_45bfa4bf")]
-        pushed = push(dhis2, batch_of(values, dhis2).encoded())
-        assert pushed.counts() == (3, 2, 0, 1, 0)
-        assert pushed.again == []
-        (line,) = pushed.rejected()
-        assert line["message"].startswith("Bandage, Kamo, stock on hand: rejected. ")
-        assert (line["code"], line["data_element"], line["org_unit"]) == ("E7610", "SOH_unknown", "OU_KAMO")
-        assert line["run_id"] == "run-1"
+def test_a_batch_is_stored_and_counted_and_its_message_is_finished(dhis2: StandIn, push: Push) -> None:
+    pushed = push(body_of(dhis2, "12", "0.5"))
+    assert pushed.counts() == (2, 2, 0, 0, 0)
+    assert (stored(dhis2), stored(dhis2, "OU_1")) == ("12", "0.5")
+    assert pushed.metric("ValuesStored") == 2
+    assert pushed.again == []
+    (line,) = pushed.said("Batch: ")
+    assert (line["run_id"], line["receive"]) == ("run-1", "1")
 
 
-def test_from_2_43_an_unknown_identifier_is_told_apart_from_the_values_it_holds_back(
-    push: Callable[..., Pushed],
-) -> None:
-    for dhis2 in stand_in("2.43"):
-        values = [value("SOH_368c74bf"), value("SOH_unknown"), value("SOH_45bfa4bf")]
-        pushed = push(dhis2, batch_of(values, dhis2).encoded())
-        assert pushed.counts() == (3, 0, 0, 3, 0)
-        by_item = {line["data_element"]: line["code"] for line in pushed.rejected()}
-        assert by_item["SOH_unknown"].startswith("E8")
-        assert by_item["SOH_368c74bf"] == by_item["SOH_45bfa4bf"] == "held_back"
-
-
-def test_from_2_43_a_refusal_of_all_does_not_blame_each_value(push: Callable[..., Pushed]) -> None:
-    for dhis2 in stand_in("2.43"):
-        dhis2.metadata = dhis2.metadata.model_copy(
-            update={
-                "data_sets": tuple(
-                    data_set.model_copy(update={"org_unit_ids": data_set.org_unit_ids[:1]})
-                    for data_set in dhis2.metadata.data_sets
-                )
-            }
-        )
-        values = [value("SOH_368c74bf"), value("SOH_368c74bf", org_unit="OU_OPUA")]
-        pushed = push(dhis2, batch_of(values, dhis2).encoded())
-        assert pushed.counts() == (2, 0, 0, 2, 0)
-        assert {line["code"] for line in pushed.rejected()} == {"E8022"}
-        assert all(
-            "may be about another value than this one" in line["message"] for line in pushed.rejected()
-        )
-
-
-def test_a_zero_that_dhis2_drops_is_unaccounted_and_named(push: Callable[..., Pushed]) -> None:
-    for dhis2 in stand_in("2.42", zero_is_significant=False):
-        pushed = push(dhis2, batch_of([value("SOH_368c74bf", "0"), value("SOH_45bfa4bf")], dhis2).encoded())
-        assert pushed.counts() == (2, 1, 0, 0, 1)
-        (line,) = pushed.said("Store zero data values")
-        assert "Amoxicillin 250mg tabs, Kamo, stock on hand" in line["message"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "of_fault"),
-    [
-        (FaultKind.STATUS, {"status": 502}),
-        (FaultKind.STATUS, {"status": 503}),
-        (FaultKind.STATUS, {"status": 500}),
-        (FaultKind.CUT, {}),
-        (FaultKind.CUT, {"after_import": True}),
-        (FaultKind.TOO_MANY_REQUESTS, {"seconds": 1}),
-        (FaultKind.TRANSIENT_CONFLICT, {}),
-    ],
-)
-def test_what_may_pass_goes_back_to_the_queue_and_succeeds_later(
-    dhis2: StandIn, push: Callable[..., Pushed], kind: FaultKind, of_fault: dict[str, Any]
-) -> None:
-    body = batch_of([value("SOH_368c74bf")], dhis2).encoded()
-    dhis2.faults.next(kind, times=1, method="POST", **of_fault)
-    failed = push(dhis2, body)
-    assert failed.again == ["message-0"]
-    assert failed.said("go back to the queue")
-    assert failed.metric("BatchesToTryAgain") == 1
-    again = push(dhis2, body)
-    assert again.again == []
-    assert dhis2.value("SOH_368c74bf", "OU_KAMO", "202601") == "12"
-
-
-def test_one_failing_message_leaves_the_others_of_its_delivery_alone(
-    dhis2: StandIn, push: Callable[..., Pushed]
-) -> None:
-    bodies = [batch_of([value("SOH_368c74bf", str(number))], dhis2).encoded() for number in (1, 2)]
+def test_one_failing_message_leaves_the_others_of_its_delivery_alone(dhis2: StandIn, push: Push) -> None:
     dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=503)
-    pushed = push(dhis2, *bodies)
-    assert pushed.again == ["message-0"]
-    assert dhis2.value("SOH_368c74bf", "OU_KAMO", "202601") == "2"
-
-
-@pytest.mark.parametrize(
-    ("kind", "of_fault", "says"),
-    [
-        (FaultKind.STATUS, {"status": 404}, "URL"),
-        (FaultKind.STATUS, {"status": 403}, "F_DATAVALUE_ADD"),
-        (FaultKind.STATUS, {"status": 413}, "No. of items per payload"),
-        (FaultKind.LOGIN_PAGE, {}, "URL"),
-        (FaultKind.REDIRECT, {}, "https"),
-    ],
-)
-def test_a_permanent_failure_is_finished_and_every_value_is_named(
-    dhis2: StandIn, push: Callable[..., Pushed], kind: FaultKind, of_fault: dict[str, Any], says: str
-) -> None:
-    dhis2.faults.next(kind, times=None, method="POST", **of_fault)
-    pushed = push(dhis2, batch_of([value("SOH_368c74bf"), value("SOH_45bfa4bf")], dhis2).encoded())
-    assert pushed.again == []
-    assert pushed.counts() == (2, 0, 0, 2, 0)
-    assert [line["item"] for line in pushed.rejected()] == [name for _, name in REFERENCES]
-    assert all(says in line["message"] for line in pushed.rejected())
-
-
-def test_refused_credentials_are_never_tried_again_and_the_message_waits_with_its_reason(
-    aws: Aws, dhis2: StandIn, push: Callable[..., Pushed]
-) -> None:
-    bodies = [batch_of([value("SOH_368c74bf", str(number))], dhis2).encoded() for number in (1, 2, 3)]
-    pushed = push(dhis2, *bodies, password="wr0ng-mark3d")
-    assert pushed.again == []
-    assert pushed.metric("BatchesDead") == 3
-    dead = aws.messages(aws.dead_letter_queue_url)
-    assert sorted(str(message["Body"]) for message in dead) == sorted(bodies)
-    assert all("Authentication failed" in str(m["MessageAttributes"]["reason"]) for m in dead)
-    assert len([request for request in dhis2.requests if request.status == 401]) == 1
-    assert not dhis2.values
-
-
-def test_a_corrected_password_is_used_at_once(aws: Aws, dhis2: StandIn, push: Callable[..., Pushed]) -> None:
-    body = batch_of([value("SOH_368c74bf")], dhis2).encoded()
-    push(dhis2, body, password="wr0ng-mark3d")
-    (dead,) = aws.messages(aws.dead_letter_queue_url)
-    assert push(dhis2, str(dead["Body"])).counts() == (1, 1, 0, 0, 0)
-
-
-def test_a_refused_login_is_asked_again_once_a_connection_test_has_succeeded(
-    aws: Aws, dhis2: StandIn, push: Callable[..., Pushed]
-) -> None:
-    body = batch_of([value("SOH_368c74bf")], dhis2).encoded()
-    dhis2.faults.next(FaultKind.UNAUTHORIZED, times=1)
-    assert push(dhis2, body).metric("BatchesDead") == 1
-    (line,) = push(dhis2, body).said("DHIS2 is not asked again before")
-    assert "unless a connection test succeeds" in line["message"]
-    record_success(aws.table, dhis2.url, "pusher", datetime.now(UTC))
-    assert push(dhis2, body).counts() == (1, 1, 0, 0, 0)
-
-
-def test_a_table_out_of_reach_does_not_send_stored_values_again(
-    dhis2: StandIn, push: Callable[..., Pushed], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
-    clients.table.cache_clear()
-    pushed = push(dhis2, batch_of([value("SOH_368c74bf")], dhis2).encoded())
-    assert pushed.again == []
-    assert pushed.counts() == (1, 1, 0, 0, 0)
-    assert pushed.said("could not be noted")
+    pushed = push(body_of(dhis2, "1"), body_of(dhis2, "2"))
+    assert pushed.again == [pushed.messages[0]["MessageId"]]
+    assert stored(dhis2) == "2"
 
 
 def test_while_the_switch_is_off_waiting_batches_are_finished_as_not_sent(
-    dhis2: StandIn, push: Callable[..., Pushed]
+    aws: Aws, dhis2: StandIn, push: Push
 ) -> None:
-    pushed = push(dhis2, batch_of([value("SOH_368c74bf")], dhis2).encoded(), use_dhis2=False)
+    aws.put_settings(settings_of(dhis2.url, use_dhis2=False).compact())
+    pushed = push(body_of(dhis2, "12"))
     assert pushed.again == []
     assert pushed.metric("ValuesNotSent") == 1
     assert pushed.said("Use DHIS2 is off")
     assert dhis2.requests == []
 
 
-def test_settings_that_are_missing_put_the_batch_back(
-    aws: Aws, dhis2: StandIn, push: Callable[..., Pushed]
-) -> None:
-    body = batch_of([value("SOH_368c74bf")], dhis2).encoded()
-    assert push(dhis2, body).again == []
-    aws.ssm.delete_parameter(Name="/stack/settings")
-    response = handler_of("push")(delivery(body), Context())
-    assert response["batchItemFailures"] == [{"itemIdentifier": "message-0"}]
-
-
-def test_a_message_that_is_no_batch_goes_to_the_dead_letters_with_its_reason(
-    aws: Aws, dhis2: StandIn, push: Callable[..., Pushed]
-) -> None:
-    assert push(dhis2, "hello").again == []
+def test_a_message_that_is_no_batch_goes_to_the_dead_letters_with_its_reason(aws: Aws, push: Push) -> None:
+    assert push("hello").again == []
     (dead,) = aws.messages(aws.dead_letter_queue_url)
     assert dead["Body"] == "hello"
     assert "invoke compute" in str(dead["MessageAttributes"]["reason"])
@@ -335,35 +121,341 @@ def test_invoked_by_hand_it_says_what_to_invoke_instead(aws: Aws, event: object)
         handler_of("push")(event, Context())
 
 
-def test_an_answered_push_is_a_successful_connection(
-    aws: Aws, dhis2: StandIn, push: Callable[..., Pushed]
-) -> None:
-    push(dhis2, batch_of([value("SOH_368c74bf")], dhis2).encoded())
-    rows = aws.table.scan()["Items"]
-    assert [row["id"] for row in rows] == [f"connection#{dhis2.url}#pusher"]
+def test_an_answered_push_is_a_successful_connection(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    push(body_of(dhis2, "12"))
+    assert [row["id"] for row in aws.table.scan()["Items"]] == [f"connection#{dhis2.url}#pusher"]
 
 
-def test_the_session_is_kept_from_one_message_to_the_next(
-    dhis2: StandIn, push: Callable[..., Pushed]
-) -> None:
-    body = batch_of([value("SOH_368c74bf")], dhis2).encoded()
-    push(dhis2, body)
+def test_the_session_is_kept_from_one_message_to_the_next(dhis2: StandIn, push: Push) -> None:
+    push(body_of(dhis2, "1"))
     # DHIS2 looks at the password at login only: who still gets in has kept the session.
     dhis2.users["pusher"] = User(username="pusher", password="changed")
-    kept = push(dhis2, body)
+    assert push(body_of(dhis2, "2")).counts()[0] == 1
+
+
+# -------------------------------------------------------------------------------------------- what is tried again
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_fault"),
+    [
+        (FaultKind.STATUS, {"status": 502}),
+        (FaultKind.STATUS, {"status": 503}),
+        (FaultKind.TOO_MANY_REQUESTS, {"seconds": 1}),
+        (FaultKind.TRANSIENT_CONFLICT, {}),
+    ],
+)
+def test_what_may_pass_goes_back_to_the_queue_and_succeeds_later(
+    aws: Aws, dhis2: StandIn, push: Push, kind: FaultKind, of_fault: dict[str, Any]
+) -> None:
+    dhis2.faults.next(kind, times=None, method="POST", **of_fault)
+    failed = push(body_of(dhis2, "12"))
+    assert len(failed.again) == 1
+    assert failed.said("back to the queue")
+    assert failed.metric("BatchesToTryAgain") == 1
+    dhis2.faults.clear()
+    show_again(aws, failed)
+    assert push().again == []
+    assert stored(dhis2) == "12"
+
+
+def test_a_message_waits_as_long_as_the_server_asks_for(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, method="POST", seconds=2)
+    failed = push(body_of(dhis2, "12"))
+    (line,) = failed.said("back to the queue, to be tried again in 2 seconds")
+    assert line["wait"] == 2
+    dhis2.faults.clear()
+    assert aws.hidden() == 1
+    assert aws.messages() == []
+    time.sleep(2.1)
+    assert push().counts() == (1, 1, 0, 0, 0)
+
+
+def test_a_message_waits_longer_each_time_where_the_server_does_not_say(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
+    failed = push(body_of(dhis2, "12"))
+    waits = []
+    for _ in range(3):
+        (line,) = failed.said("back to the queue")
+        waits.append(line["wait"])
+        show_again(aws, failed)
+        failed = push()
+    for wait, shortest in zip(waits, (30, 60, 120), strict=True):
+        assert shortest <= wait <= 1.1 * shortest
+
+
+def test_a_wait_that_cannot_be_set_is_told_and_the_message_comes_back_all_the_same(
+    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUE_URL", f"{aws.queue_url}-that-is-not-there")
+    dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
+    failed = push(body_of(dhis2, "12"))
+    assert len(failed.again) == 1
+    assert failed.said("How long a message waits on the queue could not be set")
+    assert failed.said("after the queue's own visibility time-out")
+
+
+def test_settings_that_are_missing_put_the_batch_back(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    aws.ssm.delete_parameter(Name="/stack/settings")
+    failed = push(body_of(dhis2, "12"))
+    assert len(failed.again) == 1
+    assert failed.said("make settings")
+
+
+def test_without_the_table_nothing_is_sent_because_the_login_may_be_refused(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    aws.table.delete()
+    assert len(push(body_of(dhis2, "12")).again) == 1
+    assert dhis2.requests == []
+
+
+def test_values_that_are_stored_are_not_sent_again_because_the_success_could_not_be_noted(
+    dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(body_of(dhis2, "11"))
+    monkeypatch.setattr(clients.table("stack"), "update_item", clients.table("no-such-table").update_item)
+    pushed = push(body_of(dhis2, "12"))
+    assert pushed.again == []
+    assert pushed.counts() == (1, 1, 0, 0, 0)
+    assert pushed.said("could not be noted")
+
+
+# ----------------------------------------------------------------------- batches that take more than one delivery
+
+
+def in_pieces(aws: Aws, dhis2: StandIn, push: Push) -> Pushed:
+    """Push a batch of two values of which the first delivery settles one."""
+    aws.put_settings(settings_of(dhis2.url, items_per_payload=1).compact())
+    dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", after=1, status=503)
+    body = body_of(dhis2, "12", "13")
+    aws.sqs.send_message(
+        QueueUrl=aws.queue_url,
+        MessageBody=body,
+        MessageAttributes={"sending": {"DataType": "String", "StringValue": "first"}},
+    )
+    pushed = push()
+    dhis2.faults.clear()
+    return pushed
+
+
+def posted(dhis2: StandIn) -> int:
+    return sum(request.values for request in dhis2.requests if request.method == "POST")
+
+
+def test_what_is_settled_is_neither_sent_nor_counted_at_the_next_delivery(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    first = in_pieces(aws, dhis2, push)
+    assert first.counts() == (1, 1, 0, 0, 0)
+    assert len(first.again) == 1
+    dhis2.requests.clear()
+    show_again(aws, first)
+    second = push()
+    assert second.counts() == (1, 1, 0, 0, 0)
+    assert second.again == []
+    assert posted(dhis2) == 1
+    assert {stored(dhis2), stored(dhis2, "OU_1")} == {"12", "13"}
+
+
+def test_a_batch_that_came_to_its_end_is_not_sent_when_its_message_comes_once_more(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    first = in_pieces(aws, dhis2, push)
+    show_again(aws, first)
+    push()
+    dhis2.requests.clear()
+    (message,) = first.messages
+    aws.sqs.send_message(
+        QueueUrl=aws.queue_url,
+        MessageBody=message["Body"],
+        MessageAttributes={"sending": {"DataType": "String", "StringValue": "first"}},
+    )
+    once_more = push()
+    assert once_more.again == []
+    assert once_more.said("got its fate at an earlier delivery")
+    assert once_more.metric("BatchesFinishedBefore") == 1
+    assert posted(dhis2) == 0
+
+
+def test_the_same_batch_put_on_the_queue_anew_is_sent_anew(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    first = in_pieces(aws, dhis2, push)
+    show_again(aws, first)
+    push()
+    batch = decode(str(first.messages[0]["Body"]))
+    dhis2.requests.clear()
+    with BatchQueue(aws.sqs, aws.queue_url) as queue:
+        queue.send(batch)
+    assert sum(line["sent"] for line in push().said("Batch: ")) == 2
+    assert posted(dhis2) == 2
+
+
+def test_a_batch_of_one_delivery_leaves_no_row_behind(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    push(body_of(dhis2, "12"))
+    assert not [row for row in aws.table.scan()["Items"] if str(row["id"]).startswith("batch#")]
+
+
+def test_progress_that_cannot_be_noted_is_neither_told_nor_counted_so_that_nothing_counts_twice(
+    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(body_of(dhis2, "11"))
+    table = clients.table("stack")
+    monkeypatch.setattr(table, "update_item", clients.table("no-such-table").update_item)
+    first = in_pieces(aws, dhis2, push)
+    assert first.said("Batch: ") == []
+    assert len(first.again) == 1
+    monkeypatch.undo()
+
+
+# ----------------------------------------------------------------------------------------------------------- pace
+
+
+def test_a_server_s_pace_is_remembered_for_the_next_cold_start(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    dhis2.faults.next(FaultKind.TOO_LARGE, times=None, method="POST", more_than_values=1)
+    assert push(body_of(dhis2, "1", "2", "3")).counts() == (3, 3, 0, 0, 0)
+    assert read_call_limit(aws.table, dhis2.url) == 1
+    cold_start()
+    dhis2.requests.clear()
+    dhis2.faults.clear()
+    push(body_of(dhis2, *"456789"))
+    posts = [request.values for request in dhis2.requests if request.method == "POST"]
+    # Calls grow again, but step by step.
+    assert posts == [1, 2, 2, 1]
+
+
+# ------------------------------------------------------------------------------------------- refused credentials
+
+
+def test_a_refused_login_is_tried_once_for_all_messages_and_none_becomes_a_dead_letter(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    aws.put_dhis2_credentials("pusher", WRONG)
+    refused = push(*(body_of(dhis2, str(number)) for number in (1, 2, 3)))
+    assert len(refused.again) == 3
+    assert failed_logins(dhis2) == 1
+    assert aws.messages(aws.dead_letter_queue_url) == []
+    assert aws.is_paused()
+    (line,) = [line for line in refused.lines if line.get("level") == "ERROR"]
+    assert line["message"].startswith("Authentication failed")
+    assert "make credentials" in line["message"]
+    assert "make test-connection" in line["message"]
+    assert refused.metric("CredentialsRefused") == 1
+    assert len(refused.said("to be tried again when the queue is resumed")) == 3
+
+
+def test_a_cold_function_does_not_try_a_refused_login(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    aws.put_dhis2_credentials("pusher", WRONG)
+    show_again(aws, push(body_of(dhis2, "12")))
+    cold_start()
+    dhis2.requests.clear()
+    again = push()
+    assert len(again.again) == 1
+    assert dhis2.requests == []
+    assert again.metric("CredentialsRefused") == 0
+    assert again.said("DHIS2 was not asked")
+
+
+def test_functions_that_start_together_try_a_refused_login_once(aws: Aws, dhis2: StandIn) -> None:
+    cold_start()
+    aws.put_settings(settings_of(dhis2.url).compact())
+    aws.put_dhis2_credentials("pusher", WRONG)
+    dhis2.faults.next(FaultKind.DELAY, times=None, seconds=0.5)
+    for number in ("1", "2"):
+        aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=body_of(dhis2, number))
+    events = [delivery([message], aws.queue_arn) for message in aws.messages()]
+    with ThreadPoolExecutor() as both:
+        answers = list(both.map(lambda event: handler_of("push")(event, Context("stack-push")), events))
+    assert [len(answer["batchItemFailures"]) for answer in answers] == [1, 1]
+    assert failed_logins(dhis2) == 1
+
+
+def test_a_queue_that_a_deployment_resumed_is_paused_again_without_a_login(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    aws.put_dhis2_credentials("pusher", WRONG)
+    show_again(aws, push(body_of(dhis2, "12")))
+    aws.lambda_.update_event_source_mapping(UUID=aws.mapping, Enabled=True)
+    push()
+    assert aws.is_paused()
+    assert failed_logins(dhis2) == 1
+
+
+def test_a_warm_function_stops_when_another_one_s_login_was_refused(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    push(body_of(dhis2, "11"))
+    (login,) = push_on_aws.sessions()
+    remember_refusal(aws.table, login, "Authentication failed.", datetime.now(UTC))
+    dhis2.requests.clear()
+    assert len(push(body_of(dhis2, "12")).again) == 1
+    assert dhis2.requests == []
+
+
+def test_a_password_changed_halfway_is_a_refused_login(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    push(body_of(dhis2, "11"))
+    dhis2.users["pusher"] = User(username="pusher", password="changed")
     dhis2.forget_sessions()
-    lost = push(dhis2, body)
-    assert kept.counts()[0] == 1
-    assert lost.metric("BatchesDead") == 1
+    refused = push(body_of(dhis2, "12"), body_of(dhis2, "13"))
+    assert len(refused.again) == 2
+    assert failed_logins(dhis2) == 1
+    assert aws.is_paused()
+    assert refused.metric("CredentialsRefused") == 1
+
+
+def test_a_new_version_of_the_secret_is_used_at_once_and_resumes_the_queue(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    aws.put_dhis2_credentials("pusher", WRONG)
+    show_again(aws, push(body_of(dhis2, "12")))
+    aws.put_dhis2_credentials("pusher", PASSWORD)
+    pushed = push()
+    assert pushed.counts() == (1, 1, 0, 0, 0)
+    assert pushed.said("The queue is resumed")
+    assert not aws.is_paused()
+    assert read_refusal(aws.table) is None
+
+
+def test_the_same_password_entered_anew_is_tried_once_more(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    # As after the account was unlocked in DHIS2.
+    aws.put_dhis2_credentials("pusher", WRONG)
+    show_again(aws, push(body_of(dhis2, "12")))
+    aws.put_dhis2_credentials("pusher", WRONG)
+    show_again(aws, push())
+    push()
+    assert failed_logins(dhis2) == 2
+
+
+def test_a_queue_that_cannot_be_paused_is_told_and_its_messages_wait_longer_each_time(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    aws.lambda_.delete_event_source_mapping(UUID=aws.mapping)
+    aws.put_dhis2_credentials("pusher", WRONG)
+    first = push(body_of(dhis2, "12"))
+    show_again(aws, first)
+    second = push()
+    waits = [pushed.said("back to the queue")[0]["wait"] for pushed in (first, second)]
+    assert first.said("The queue could not be paused")
+    assert 30 <= waits[0] < 60 <= waits[1]
+    assert failed_logins(dhis2) == 1
+
+
+def test_another_server_is_not_held_responsible(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    elsewhere = Login("https://other.example.org", "pusher", "f1", "v1")
+    remember_refusal(aws.table, elsewhere, "Authentication failed.", datetime.now(UTC))
+    assert push(body_of(dhis2, "12")).counts() == (1, 1, 0, 0, 0)
 
 
 def test_no_secret_reaches_log_queue_or_table(
-    aws: Aws, dhis2: StandIn, push: Callable[..., Pushed], capsys: pytest.CaptureFixture[str]
+    aws: Aws, dhis2: StandIn, push: Push, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    body = batch_of([value("SOH_368c74bf")], dhis2).encoded()
-    said = [push(dhis2, body), push(dhis2, body, password="wr0ng-mark3d")]
+    said = [push(body_of(dhis2, "12"))]
     dhis2.faults.next(FaultKind.CUT, times=1)
-    said.append(push(dhis2, body))
+    said.append(push(body_of(dhis2, "12")))
+    aws.put_dhis2_credentials("pusher", WRONG)
+    said.append(push(body_of(dhis2, "12")))
+    assert said[-1].metric("CredentialsRefused") == 1
     written = json.dumps([pushed.lines for pushed in said]) + str(aws.table.scan()["Items"])
     written += str(aws.messages(aws.dead_letter_queue_url)) + capsys.readouterr().err
     assert "mark3d" not in written

@@ -2,12 +2,17 @@
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+    from tests.conftest import Aws
 
 type Handler = Callable[[object, Any], dict[str, Any]]
 
@@ -39,22 +44,25 @@ def handler_of(function: str) -> Handler:
     return handler
 
 
-def delivery(*bodies: str) -> dict[str, object]:
-    """Give the event by which SQS delivers messages."""
+def delivery(messages: "Sequence[MessageTypeDef]", queue_arn: str) -> dict[str, object]:
+    """Give the event by which Lambda hands messages of a queue to a function."""
     return {
         "Records": [
             {
-                "messageId": f"message-{number}",
-                "receiptHandle": "handle",
-                "body": body,
-                "attributes": {"ApproximateReceiveCount": "1"},
-                "messageAttributes": {},
-                "md5OfBody": "",
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "messageAttributes": {
+                    name: {"stringValue": attribute["StringValue"], "dataType": attribute["DataType"]}
+                    for name, attribute in message.get("MessageAttributes", {}).items()
+                },
+                "md5OfBody": message["MD5OfBody"],
                 "eventSource": "aws:sqs",
-                "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:stack-batches",
+                "eventSourceARN": queue_arn,
                 "awsRegion": "us-east-1",
             }
-            for number, body in enumerate(bodies)
+            for message in messages
         ]
     }
 
@@ -80,6 +88,48 @@ def invoke(
 ) -> Invocation:
     """Invoke a function; what it writes to standard output is its log."""
     capsys.readouterr()
-    answer = handler_of(function)(event, Context(aws_request_id=request_id))
+    context = Context(function_name=f"stack-{function.replace('_', '-')}", aws_request_id=request_id)
+    answer = handler_of(function)(event, context)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return Invocation(answer, lines)
+
+
+@dataclass
+class Pushed(Invocation):
+    """An invocation of push with messages of the queue, and the fates it tells."""
+
+    messages: "Sequence[MessageTypeDef]"
+
+    @property
+    def again(self) -> list[str]:
+        """The messages that are to be delivered again."""
+        return [failure["itemIdentifier"] for failure in self.answer["batchItemFailures"]]
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Give what the one line about a batch says: sent, stored, unchanged, rejected, unaccounted."""
+        (line,) = self.said("Batch: ")
+        return line["sent"], line["stored"], line["unchanged"], line["rejected"], line["unaccounted"]
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """Give the lines about single values that were rejected."""
+        return self.said(": rejected. ")
+
+
+def deliver(aws: "Aws", capsys: pytest.CaptureFixture[str]) -> Pushed:
+    """Hand all messages that can be seen on the queue to push, and take those it finishes off the queue."""
+    messages = aws.messages()
+    invocation = invoke("push", delivery(messages, aws.queue_arn), capsys)
+    pushed = Pushed(invocation.answer, invocation.lines, messages)
+    for message in messages:
+        if message["MessageId"] not in pushed.again:
+            aws.sqs.delete_message(QueueUrl=aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+    return pushed
+
+
+def show_again(aws: "Aws", pushed: Pushed) -> None:
+    """Let the messages that push gave back be seen at once, as if their wait were over."""
+    for message in pushed.messages:
+        if message["MessageId"] in pushed.again:
+            aws.sqs.change_message_visibility(
+                QueueUrl=aws.queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )

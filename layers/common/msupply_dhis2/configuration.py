@@ -78,6 +78,7 @@ class PushEnvironment(_Environment):
     """What push is told by the template."""
 
     dhis2_secret: str
+    queue_url: str
     dead_letter_queue_url: str
 
 
@@ -88,6 +89,7 @@ class TestConnectionEnvironment(_Environment):
 
     dhis2_secret: str
     compute_function: str
+    queue_mapping: str
 
 
 def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
@@ -130,7 +132,8 @@ def read_dhis2_credentials(
     ConfigurationError
         The secret cannot be read.
     """
-    return parse_dhis2_credentials(_read_secret(secret_id, client, "DHIS2's credentials"), settings)
+    value, version = _read_secret(secret_id, client, "DHIS2's credentials")
+    return parse_dhis2_credentials(value, settings, version=version)
 
 
 def read_database_address(secret_id: str, client: "SecretsManagerClient") -> DatabaseAddress:
@@ -143,13 +146,17 @@ def read_database_address(secret_id: str, client: "SecretsManagerClient") -> Dat
     ConfigurationError
         The secret cannot be read.
     """
-    return parse_database_address(_read_secret(secret_id, client, "the address of mSupply's database"))
+    value, _ = _read_secret(secret_id, client, "the address of mSupply's database")
+    return parse_database_address(value)
 
 
-def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -> str:
+def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -> tuple[str, str]:
+    """Give the secret's text, and the id of its version."""
+    version = ""
     with aws_faults(f"reading the secret {secret_id}", client):
         try:
-            value = client.get_secret_value(SecretId=secret_id).get("SecretString", "")
+            secret = client.get_secret_value(SecretId=secret_id)
+            value, version = secret.get("SecretString", ""), secret["VersionId"]
         except client.exceptions.ResourceNotFoundException as error:
             # The same code for a secret without a value; AWS names the label of the value that is missing.
             if "AWSCURRENT" not in str(error):
@@ -164,7 +171,7 @@ def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -
             f"it, or run `aws secretsmanager put-secret-value --secret-id {secret_id} --secret-string "
             "file:///dev/stdin` and type it."
         )
-    return value
+    return value, version
 
 
 @contextmanager

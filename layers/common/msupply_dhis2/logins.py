@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
+from uuid import uuid4
 
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.credentials import Dhis2Credentials
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.dhis2.metadata import ReadsDhis2
+from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -75,6 +77,48 @@ class Refusal:
     login: Login
     since: datetime
     said: str
+
+
+class RefusedBeforeError(Dhis2AuthenticationError):
+    """DHIS2 refused this login earlier; it was not asked again."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        super().__init__(
+            f"DHIS2 was not asked: it has refused this login since {refusal.since:%Y-%m-%d %H:%M} UTC. {refusal.said}"
+        )
+
+
+def log_in(table: "Table", login: Login, client: ReadsDhis2, clock: Callable[[], datetime]) -> None:
+    """Log in with the smallest of all requests, unless DHIS2 refused this login before; never two at a time.
+
+    Parameters
+    ----------
+    client
+        Logs in with that login.
+    clock
+        Gives the present instant, aware.
+
+    Raises
+    ------
+    RefusedBeforeError
+        DHIS2 refused this login before; it was not asked.
+    Dhis2AuthenticationError
+        DHIS2 refuses the login, which is remembered.
+    Dhis2Error
+        Something else is wrong, for now (Dhis2TransientError) or until it is mended.
+    ConfigurationError
+        The table refused: without it nobody knows whether the login may be tried.
+    """
+    with one_attempt_at_a_time(table, uuid4().hex):
+        refusal = read_refusal(table)
+        if refusal is not None and refusal.login == login:
+            raise RefusedBeforeError(refusal)
+        try:
+            client.get("/api/me", {"fields": "id"})
+        except Dhis2AuthenticationError as error:
+            remember_refusal(table, login, str(error), clock())
+            raise
 
 
 def read_refusal(table: "Table") -> Refusal | None:

@@ -7,10 +7,12 @@ try no login. What pauses is the event source mapping between the queue and push
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.connections import written_in
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.logins import forget_refusal
+from msupply_dhis2.logins import Refusal, forget_refusal
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -37,6 +39,14 @@ def mapping_of(client: "LambdaClient", function: str, queue_arn: str) -> str:
     raise ConfigurationError(
         f"No event source mapping delivers the messages of {queue_arn} to {function}. Deploy the stack again "
         "(make deploy)."
+    )
+
+
+def why_paused(refusal: Refusal, time_zone: ZoneInfo) -> str:
+    """Say since when the queue is paused, and why."""
+    return (
+        f"The queue is paused since {written_in(refusal.since, time_zone)}, because DHIS2 refuses the login of "
+        f"{refusal.login.user}: {refusal.said}"
     )
 
 

@@ -1,9 +1,8 @@
 """Push on AWS: messages from the queue in, the ones to try again out."""
 
-import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import TypeGuard
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeGuard
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -13,23 +12,44 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
 from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.back_off import FIRST_SECONDS, wait_seconds
 from msupply_dhis2.aws.log import write
-from msupply_dhis2.aws.queue import DeadLetters
+from msupply_dhis2.aws.pause import QueuePause, mapping_of
+from msupply_dhis2.aws.queue import SENDING, DeadLetters
 from msupply_dhis2.batches import Batch, BatchError, decode
-from msupply_dhis2.configuration import PushEnvironment, aws_faults, read_dhis2_credentials, read_settings
-from msupply_dhis2.connections import last_success, record_success
+from msupply_dhis2.configuration import PushEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.connections import read_call_limit, record_success, remember_call_limit
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.errors import Dhis2AuthenticationError, EventError, MsupplyDhis2Error
-from msupply_dhis2.push import BatchResult, not_sent, push
+from msupply_dhis2.dhis2.pace import Pace
+from msupply_dhis2.errors import (
+    ConfigurationError,
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    Dhis2TransientError,
+    EventError,
+    MsupplyDhis2Error,
+)
+from msupply_dhis2.fates import BatchResult, not_sent
+from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
+from msupply_dhis2.progress import note_settled, read_settled
+from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.settings import Settings
 
-REFUSED_FOR = timedelta(minutes=15)
-"""As long as DHIS2 locks an account after four failures."""
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+UNTIL_PAUSED_SECONDS = FIRST_SECONDS
+"""A message of a paused queue is hidden so long: Lambda goes on taking messages for up to a minute, and each time
+costs one of its deliveries; yet it shall be there when the queue is resumed."""
+
+FOR_NOTES_SECONDS = 10.0
+"""Kept of the function's time, to note and tell what became of the values and to put the message back."""
 
 _AFTER_REFUSAL = (
-    "They are not tried again by themselves, because that could lock the account: correct the credentials "
-    "(make credentials), test the connection, then send the dead letters again (docs/operating.md)."
+    "This login is not tried again, because that could lock the account: the queue is paused and the values wait. "
+    "Correct the credentials (make credentials) or mend the account in DHIS2, and test the connection (make "
+    "test-connection), which resumes the queue. A new version of the secret is noticed within 15 minutes too."
 )
 
 
@@ -54,7 +74,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
         logger.error(message)
         metrics.add_metric(name="EventsNotUnderstood", unit=MetricUnit.Count, value=1)
         raise EventError(message)
-    push_messages = _PushMessages(PushEnvironment.read(), logger, metrics)
+    push_messages = _PushMessages(PushEnvironment.read(), context, logger, metrics)
     # A batch of one is the rule: failing as a whole would make each message that is tried again an error of
     # the function, and hide the real ones.
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
@@ -78,8 +98,11 @@ def _is_from_the_queue(event: object) -> TypeGuard[Mapping[str, object]]:
 class _PushMessages:
     """Works the messages of one invocation."""
 
-    def __init__(self, environment: PushEnvironment, logger: Logger, metrics: Metrics) -> None:
+    def __init__(
+        self, environment: PushEnvironment, context: LambdaContext, logger: Logger, metrics: Metrics
+    ) -> None:
         self._environment = environment
+        self._context = context
         self._logger = logger
         self._metrics = metrics
         self._dead_letters = DeadLetters(clients.sqs(), environment.dead_letter_queue_url)
@@ -91,14 +114,17 @@ class _PushMessages:
         try:
             batch = self._batch(record.body)
             if batch is not None:
-                self._push(batch, record.body)
+                self._push(batch, record)
+        except Dhis2AuthenticationError as error:
+            self._put_back(record, batch, error, paused=self._pause(record))
+            raise
         except MsupplyDhis2Error as error:
-            self._put_back(batch, str(error), error)
+            self._put_back(record, batch, error)
             raise
         except Exception as error:
             # Powertools keeps what a record raises to itself: without this line nobody would hear of it.
             self._logger.exception("Push met a fault of its own.")
-            self._put_back(batch, "push met a fault of its own, see the line before.", error)
+            self._put_back(record, batch, error)
             raise
         finally:
             self._logger.remove_keys(["receive", "run_id", "batch_id"])
@@ -113,60 +139,166 @@ class _PushMessages:
         self._logger.append_keys(run_id=batch.run_id, batch_id=batch.batch_id)
         return batch
 
-    def _put_back(self, batch: Batch | None, reason: str, error: Exception) -> None:
+    def _put_back(
+        self, record: SQSRecord, batch: Batch | None, error: Exception, *, paused: bool = False
+    ) -> None:
+        """Have a message delivered again after a while, and say so."""
+        asked_for = error.retry_after if isinstance(error, Dhis2TransientError) else None
+        wait = wait_seconds(
+            _delivery_number(record),
+            UNTIL_PAUSED_SECONDS if paused else asked_for,
+        )
+        when = "when the queue is resumed" if paused else f"in {wait:,} seconds"
+        try:
+            clients.sqs().change_message_visibility(
+                QueueUrl=self._environment.queue_url,
+                ReceiptHandle=record.receipt_handle,
+                VisibilityTimeout=wait,
+            )
+        except (BotoCoreError, ClientError) as fault:
+            self._logger.warning(f"How long a message waits on the queue could not be set: {fault}")
+            when = "after the queue's own visibility time-out"
         self._count("BatchesToTryAgain", 1)
         waiting = len(batch.rows) if batch else 0
         what = f"{waiting:,} values go" if batch else "A message goes"
+        known = isinstance(error, MsupplyDhis2Error)
         self._logger.warning(
-            f"{what} back to the queue, to be tried again later: {reason}",
+            f"{what} back to the queue, to be tried again {when}: "
+            f"{error if known else 'push met a fault of its own, see the line before.'}",
             error=type(error).__name__,
             waiting=waiting,
+            wait=wait,
         )
 
-    def _push(self, batch: Batch, body: str) -> None:
+    def _push(self, batch: Batch, record: SQSRecord) -> None:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
         if not settings.use_dhis2:
-            self._report(not_sent(batch))
+            write(self._logger, not_sent(len(batch.rows)))
             self._count("ValuesNotSent", len(batch.rows))
             return
         credentials = read_dhis2_credentials(
             self._environment.dhis2_secret, clients.secretsmanager(), settings
         )
-        login = _login(settings, credentials)
-        try:
-            self._forbid_what_was_refused(login, settings, credentials)
-            result = push(batch, _client(login, settings, credentials))
-        except Dhis2AuthenticationError as error:
-            _refused.setdefault(login, datetime.now(UTC))
-            self._bury(
-                body, f"{error} {len(batch.rows):,} values wait in the dead-letter queue. {_AFTER_REFUSAL}"
+        login = Login.of(str(settings.url), credentials)
+        # Read for each message: it is one small request beside a call of seconds, and so a warm function, whose
+        # session DHIS2 may still know, stops as soon as another one's login was refused.
+        refusal = read_refusal(self._table)
+        if refusal is not None and refusal.login == login:
+            raise RefusedBeforeError(refusal)
+        # Read for each message too: the count of its deliveries begins anew when a dead letter is sent again.
+        sending = _sending(record)
+        done = read_settled(self._table, batch.batch_id, sending)
+        if len(done) == len(batch.rows):
+            self._logger.info(
+                "Each value of this batch got its fate at an earlier delivery: nothing is sent."
             )
+            self._count("BatchesFinishedBefore", 1)
             return
+        result = self._send(batch, done, settings, login, credentials)
+        if result.settled != done and (result.failure or done or _delivery_number(record) > 1):
+            # Before anything is said about the values: what could not be noted is sent and counted again.
+            note_settled(self._table, batch.batch_id, sending, result.settled, datetime.now(UTC))
         self._report(result)
         if result.answered:
-            self._remember_connection(settings, credentials)
+            self._remember_connection(login)
+        if isinstance(result.failure, Dhis2AuthenticationError):
+            self._refused(login, result.failure)
+        elif result.answered and refusal is not None:
+            self._resume(record)
+        if result.failure:
+            raise result.failure
 
-    def _forbid_what_was_refused(self, login: str, settings: Settings, credentials: Dhis2Credentials) -> None:
-        """Raise Dhis2AuthenticationError where DHIS2 refused this login lately and has not taken it since."""
-        refused = _refused.get(login)
-        if refused is None:
-            return
-        table = clients.table(self._environment.table_name)
-        with aws_faults("reading the last successful connection", table.meta.client):
-            taken = last_success(table, str(settings.url), credentials.username)
-        until = refused + REFUSED_FOR
-        if until <= datetime.now(UTC) or (taken is not None and taken > refused):
-            del _refused[login]
-            return
-        raise Dhis2AuthenticationError(
-            f"Authentication failed at {refused:%H:%M} UTC with the same credentials. DHIS2 is not asked again "
-            f"before {until:%H:%M} UTC, unless a connection test succeeds."
+    def _send(
+        self,
+        batch: Batch,
+        done: frozenset[int],
+        settings: Settings,
+        login: Login,
+        credentials: Dhis2Credentials,
+    ) -> BatchResult:
+        """Push what is not done yet, and remember what was learnt of the server's pace."""
+        try:
+            session = self._session(login, settings, credentials)
+        except RefusedBeforeError:
+            raise
+        except Dhis2AuthenticationError as error:
+            self._refused(login, error)
+            raise
+        limit = session.pace.limit
+        result = push(batch, session, settings=settings, done=done, seconds_left=self._seconds_left)
+        if session.pace.limit != limit:
+            try:
+                remember_call_limit(self._table, login.url, session.pace.limit)
+            except (BotoCoreError, ClientError) as error:
+                self._logger.warning(f"How many values DHIS2 takes in a call could not be noted: {error}")
+        return result
+
+    def _seconds_left(self) -> float:
+        return self._context.get_remaining_time_in_millis() / 1000 - FOR_NOTES_SECONDS
+
+    @property
+    def _table(self) -> "Table":
+        return clients.table(self._environment.table_name)
+
+    def _session(self, login: Login, settings: Settings, credentials: Dhis2Credentials) -> Dhis2Session:
+        """Give the session of a warm function, for as long as the login stays the same."""
+        key = (login, settings.dhis2_ca_certificate)
+        if key not in _sessions:
+            _sessions.clear()
+            client = Dhis2Client(login.url, credentials, ca_certificate=settings.dhis2_ca_certificate)
+            try:
+                log_in(self._table, login, client, lambda: datetime.now(UTC))
+            except (Dhis2AuthenticationError, Dhis2TransientError):
+                raise
+            except Dhis2Error as error:
+                # What it means for the values is told by the push itself.
+                self._logger.debug(f"The login could not be tried: {error}")
+            _sessions[key] = Dhis2Session(client, Pace(self._call_limit(login)))
+        return _sessions[key]
+
+    def _call_limit(self, login: Login) -> int | None:
+        try:
+            return read_call_limit(self._table, login.url)
+        except (BotoCoreError, ClientError) as error:
+            self._logger.warning(f"How many values DHIS2 takes in a call could not be read: {error}")
+            return None
+
+    def _refused(self, login: Login, error: Dhis2AuthenticationError) -> None:
+        """Remember and tell that DHIS2 refused a login."""
+        _sessions.clear()
+        remember_refusal(self._table, login, str(error), datetime.now(UTC))
+        self._count("CredentialsRefused", 1)
+        self._logger.error(f"{error} {_AFTER_REFUSAL}", user=login.user, secret_version=login.version)
+
+    def _queue_pause(self, record: SQSRecord) -> QueuePause:
+        client = clients.event_sources()
+        return QueuePause(
+            self._table,
+            client,
+            lambda: mapping_of(client, self._context.function_name, record.event_source_arn),
         )
 
-    def _remember_connection(self, settings: Settings, credentials: Dhis2Credentials) -> None:
-        table = clients.table(self._environment.table_name)
+    def _pause(self, record: SQSRecord) -> bool:
+        """Pause the queue; also where it should be paused already, but a deployment has resumed it."""
         try:
-            record_success(table, str(settings.url), credentials.username, datetime.now(UTC))
+            self._queue_pause(record).begin()
+        except ConfigurationError as error:
+            self._logger.error(f"The queue could not be paused. {error}")  # noqa: TRY400 the message is for people
+            return False
+        return True
+
+    def _resume(self, record: SQSRecord) -> None:
+        """Resume the queue, which was paused on account of another login."""
+        try:
+            self._queue_pause(record).end()
+        except ConfigurationError as error:
+            self._logger.warning(f"The queue could not be resumed: test the connection. {error}")
+        else:
+            self._logger.info("The queue is resumed: DHIS2 lets the user in again.")
+
+    def _remember_connection(self, login: Login) -> None:
+        try:
+            record_success(self._table, login.url, login.user, datetime.now(UTC))
         except (BotoCoreError, ClientError) as error:
             # The values are in DHIS2: sending them again because this could not be noted would be worse.
             self._logger.warning(f"The last successful connection could not be noted: {error}")
@@ -188,28 +320,25 @@ class _PushMessages:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 
-def _login(settings: Settings, credentials: Dhis2Credentials) -> str:
-    """Give a digest of address and login, to tell whether they are still the same."""
-    login = f"{settings.url}\n{credentials.username}\n{credentials.password.get_secret_value()}"
-    return hashlib.sha256(login.encode()).hexdigest()
+def _delivery_number(record: SQSRecord) -> int:
+    return int(record.attributes.approximate_receive_count or 1)
 
 
-_clients: dict[str, Dhis2Client] = {}
+def _sending(record: SQSRecord) -> str:
+    """Give which time it is that the batch was put on the queue; empty for a message that was copied by hand."""
+    attribute = record.message_attributes[SENDING]
+    return str(attribute.string_value or "") if attribute else ""
 
 
-def _client(login: str, settings: Settings, credentials: Dhis2Credentials) -> Dhis2Client:
-    """Give the client of a warm function, with its session, for as long as address and login stay the same."""
-    if login not in _clients:
-        _clients.clear()
-        _clients[login] = Dhis2Client(str(settings.url), credentials)
-    return _clients[login]
+_sessions: dict[tuple[Login, str | None], Dhis2Session] = {}
+"""One at most: by its login and what DHIS2's certificate is verified with."""
 
 
-_refused: dict[str, datetime] = {}
-"""When DHIS2 refused a login: the messages that wait must not all try it."""
+def sessions() -> tuple[Login, ...]:
+    """Give the logins whose sessions a warm function keeps."""
+    return tuple(login for login, _ in _sessions)
 
 
-def forget_logins() -> None:
-    """Forget sessions and refusals, as a cold start does."""
-    _clients.clear()
-    _refused.clear()
+def forget_sessions() -> None:
+    """Forget the sessions with DHIS2, as a cold start does."""
+    _sessions.clear()

@@ -2,6 +2,7 @@
 
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from uuid import uuid4
 
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch
 from msupply_dhis2.configuration import aws_faults
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
 
 ENTRIES_IN_ONE_CALL = 10
 ATTEMPTS = 3
+
+SENDING = "sending"
+"""The attribute of a message that tells it from the same batch put on the queue another time.
+
+A redelivery must not count again what was settled before, while the same run, computed again, is to be sent anew.
+The queue's own message id does not do: it changes when a dead letter is sent again.
+"""
 
 
 class BatchQueue:
@@ -43,7 +51,14 @@ class BatchQueue:
         # A call may hold ten messages, and no more bytes than one message may.
         if len(self._held) == ENTRIES_IN_ONE_CALL or self._held_bytes + len(body) > MAXIMUM_MESSAGE_BYTES:
             self.flush()
-        self._held.append({"Id": str(len(self._held)), "MessageBody": body})
+        self._held.append(
+            {
+                "Id": str(len(self._held)),
+                "MessageBody": body,
+                "MessageAttributes": {SENDING: {"DataType": "String", "StringValue": uuid4().hex}},
+            }
+        )
+        # The attribute counts too, but its 45 bytes are well within what MAXIMUM_MESSAGE_BYTES leaves.
         self._held_bytes += len(body)
 
     def flush(self) -> None:
