@@ -244,6 +244,13 @@ def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_
     assert len(client.calls) <= 8
 
 
+def test_a_value_that_failed_alone_is_tried_once_more_before_it_is_condemned() -> None:
+    client = Scripted(Dhis2FaultError("status 500"), Dhis2FaultError("status 500"))
+    result = sent(client, numbered(40), opened=set())
+    assert sorted(result.landed) == list(range(40))
+    assert result.rejected == {}
+
+
 def test_a_failure_that_passes_costs_one_more_call() -> None:
     client = Scripted(Dhis2FaultError("status 500"))
     result = sent(client, numbered(40))

@@ -6,6 +6,7 @@ not account for is read back. Where the metadata may not be read, sending goes o
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -33,11 +34,15 @@ class TalksToDhis2(PostsDataValues, ReadsStoredValues, Protocol):
 
 @dataclass(slots=True)
 class Dhis2Session:
-    """What is kept of one server between batches: the client's session, metadata, pace and periods in use."""
+    """What is kept of one server between batches: the client's session, metadata, pace and periods in use.
+
+    ``pause`` waits for so many seconds.
+    """
 
     client: TalksToDhis2
     pace: Pace = field(default_factory=Pace)
     opened_periods: set[str] = field(default_factory=set)
+    pause: Callable[[float], None] = time.sleep
     _fitters: dict[object, Fitter] = field(default_factory=dict)
 
     def fitter(self, batch: Batch, option_combo_field: OptionComboField) -> Fitter:
@@ -128,6 +133,7 @@ class _Push:
             schemes=schemes_of(batch),
             maximum_values=settings.items_per_payload,
             seconds_left=seconds_left,
+            pause=session.pause,
         )
 
     def run(self) -> None:

@@ -271,7 +271,7 @@ class _Sending:
                 self._wait(places, Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
                 continue
             self._make_call(places)
-        self._judge_suspects()
+        self._try_suspects()
         self._sent.waiting |= {place for places in self._pending for place in places}
         return self._sent
 
@@ -357,16 +357,27 @@ class _Sending:
         else:
             self._suspects.extend(places)
 
-    def _judge_suspects(self) -> None:
-        """Reject what fails alone, if the server works otherwise; if not, it is the server that fails."""
+    def _try_suspects(self) -> None:
+        """Try once more, now that others got in, what failed alone; if nothing did, it is the server that fails."""
         failure = self._sent.failure
         if not self._suspects:
             return
-        if self._sent.answered and (failure is None or isinstance(failure, Dhis2FaultError)):
-            text = "DHIS2 fails (status 500) whenever this value is sent, and does not when it is not"
-            self._reject(self._suspects, Reason(FAILS_ALONE, text))
-        else:
+        if not self._sent.answered or not (failure is None or isinstance(failure, Dhis2FaultError)):
             self._wait(self._suspects, failure or Dhis2FaultError(_FAILS_AT_ALL))
+            return
+        suspects, self._suspects = self._suspects, []
+        for place in suspects:
+            try:
+                answer = self._calls.post([self._rows[place]])
+            except Dhis2FaultError:
+                text = "DHIS2 fails (status 500) whenever this value is sent, and does not when it is not"
+                self._reject([place], Reason(FAILS_ALONE, text))
+            except (Dhis2AuthenticationError, Dhis2TransientError) as error:
+                self._wait([place], error)
+            except Dhis2Error as error:
+                self._refuse_all((place,), error)
+            else:
+                self._read((place,), answer)
 
     def _wait(self, places: Iterable[int], error: Dhis2AuthenticationError | Dhis2TransientError) -> None:
         self._sent.waiting |= frozenset(places)
