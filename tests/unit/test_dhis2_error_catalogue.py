@@ -1,5 +1,6 @@
 """The catalogue of DHIS2's error codes and of the faults of a connection."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from msupply_dhis2.dhis2.error_catalogue import (
     CONNECTION_WORDS,
     EXPLANATIONS,
-    HELD_BACK,
     NO_REASON,
+    OWN_EXPLANATIONS,
     ConnectionFault,
     Who,
     catalogue_as_markdown,
@@ -31,7 +32,22 @@ BY_GROUP = [
 ]
 
 
-@pytest.mark.parametrize("code", [*ROW_BY_ROW, *BY_GROUP, HELD_BACK, NO_REASON])
+OURS = [
+    "held_back",
+    "no_reason",
+    "fraction",
+    "zero_not_kept",
+    "true_only",
+    "stored_differently",
+    "vanished",
+    "not_found_which",
+    "too_large_alone",
+    "call_refused",
+]
+MAY_PASS = {*(f"E{number}" for number in (*range(7640, 7645), *range(8030, 8034))), "held_back", "vanished"}
+
+
+@pytest.mark.parametrize("code", [*ROW_BY_ROW, *BY_GROUP, *OURS])
 def test_every_code_of_the_data_value_import_is_explained_in_sentences(code: str) -> None:
     explanation = explain(code, "text")
     assert explanation is EXPLANATIONS[code]
@@ -39,11 +55,31 @@ def test_every_code_of_the_data_value_import_is_explained_in_sentences(code: str
     assert explanation.cure.endswith(".")
 
 
+def test_what_may_pass_although_nobody_mends_it_says_so() -> None:
+    assert {code for code, explanation in EXPLANATIONS.items() if explanation.may_pass} == MAY_PASS
+
+
+def test_the_codes_that_are_ours_are_those_that_do_not_come_from_dhis2() -> None:
+    assert set(OWN_EXPLANATIONS) == set(OURS)
+    assert not [code for code in OURS if code.startswith("E")]
+
+
 @pytest.mark.parametrize(
-    "code", ["E7640", "E7641", "E7642", "E7643", "E7644", "E8030", "E8031", "E8032", "E8033"]
+    ("code", "cure"),
+    [
+        ("fraction", "Tick Round off"),
+        ("fraction", "value type Number"),
+        ("zero_not_kept", "'Store zero data values'"),
+        ("true_only", "Yes/No"),
+        ("E7641", '"open future periods" to 1'),
+        ("E8030", '"expiry days"'),
+        ("E7634", "option_combo_field to attribute"),
+        ("E8023", "option_combo_field to category"),
+        ("E7613", "the ID of the category option is another one"),
+    ],
 )
-def test_codes_that_may_pass_by_themselves_say_so(code: str) -> None:
-    assert EXPLANATIONS[code].who is Who.WAIT
+def test_the_cure_is_in_the_words_of_the_screens(code: str, cure: str) -> None:
+    assert cure in EXPLANATIONS[code].cure
 
 
 def test_an_unknown_code_is_explained_by_saying_that_it_is_unknown() -> None:
@@ -67,6 +103,15 @@ def test_every_fault_of_a_connection_has_its_words() -> None:
     assert len(set(problems)) == len(problems)
 
 
+def test_a_refused_login_is_never_tried_again_by_itself_and_says_so_first() -> None:
+    refused = [words for words in CONNECTION_WORDS.values() if words.login]
+    assert len(refused) == 16
+    assert not [words for words in refused if words.transient]
+    # The connection test shows what comes before the first full stop.
+    assert {words.problem.partition(". ")[0][:21] for words in refused} == {"Authentication failed"}
+    assert not [words for words in refused if "{" in words.problem.partition(". ")[0]]
+
+
 def test_the_document_is_the_one_that_is_generated() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == catalogue_as_markdown(), (
         "run: PYTHONPATH=layers/common uv run python -m msupply_dhis2.dhis2.error_catalogue > docs/errors.md"
@@ -75,5 +120,7 @@ def test_the_document_is_the_one_that_is_generated() -> None:
 
 def test_every_line_of_the_tables_has_its_cells() -> None:
     rows = [line for line in catalogue_as_markdown().splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in rows} == {5}
-    assert len(rows) == len(EXPLANATIONS) + len(CONNECTION_WORDS) + 4
+    heads = [row for row, below in itertools.pairwise(rows) if below.startswith("|---")]
+    assert [head.count("|") for head in heads] == [5, 6, 6]
+    assert {row.count("|") for row in rows} == {5, 6}
+    assert len(rows) == len(EXPLANATIONS) + len(CONNECTION_WORDS) + 6

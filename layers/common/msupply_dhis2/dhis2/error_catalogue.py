@@ -8,7 +8,8 @@ The meaning of the codes is that of DHIS2's data value import: E76xx up to 2.42,
 # ruff: noqa: S105 - the names of faults are no passwords
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 HELD_BACK = "held_back"
@@ -48,17 +49,24 @@ class Who(StrEnum):
     MSUPPLY = "whoever sets up mSupply"
     DHIS2 = "a DHIS2 administrator"
     SETTINGS = "whoever keeps the settings of this integration"
-    WAIT = "it may pass by itself; if not, a DHIS2 administrator"
+    WHO_MENDS_THE_OTHER = "whoever mends the value that the message names"
     DEVELOPERS = "the developers of this integration"
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a code means, who can mend it and how."""
+    """What a code means, who can mend it and how.
+
+    Attributes
+    ----------
+    may_pass
+        Whether a later push of the same value may succeed although nobody mended anything.
+    """
 
     meaning: str
     who: Who
     cure: str
+    may_pass: bool = False
 
 
 _DATA_SET_UNKNOWN = Explanation(
@@ -146,18 +154,20 @@ _PERIOD_TYPE = Explanation(
 _PERIOD_NOT_OPEN = Explanation(
     "The data set is not open for this period now: it has not begun, its expiry days are over, or its data "
     "input periods leave it out.",
-    Who.WAIT,
+    Who.DHIS2,
     'For values of the current period raise the data set\'s "open future periods" to 1; for late values raise '
     'its "expiry days" or unlock the period, then push again.',
+    may_pass=True,
 )
 _APPROVED = Explanation(
     "The data of this period are approved already and closed to changes.",
-    Who.WAIT,
+    Who.DHIS2,
     "Have the approval taken back in DHIS2's Data approval app if the new values must go in, then push again.",
+    may_pass=True,
 )
 _PERIOD_OUTSIDE_COMBO = Explanation(
     "The period lies outside the dates for which the attribute option combo's options are valid.",
-    Who.WAIT,
+    Who.DHIS2,
     "Extend the start or end date of the category option in DHIS2, then push again.",
 )
 _ORG_UNIT_NOT_OF_COMBO = Explanation(
@@ -209,17 +219,72 @@ _DATA_SET_AMBIGUOUS = Explanation(
     "Check Data set ID: every call names it, so this should not happen.",
 )
 
-EXPLANATIONS: dict[str, Explanation] = {
+OWN_EXPLANATIONS: dict[str, Explanation] = {
     HELD_BACK: Explanation(
         "The value is fine, but DHIS2 (2.43 and later) stored nothing because another value of the call is not.",
-        Who.WAIT,
+        Who.WHO_MENDS_THE_OTHER,
         "Mend the value that the message names; this one is stored with the next push.",
+        may_pass=True,
     ),
     NO_REASON: Explanation(
         "DHIS2 refused the value and gave no code for it.",
         Who.DHIS2,
         "Read DHIS2's own words; its server log says more.",
     ),
+    FRACTION: Explanation(
+        "The data element takes whole numbers only, and the value is a fraction; it is never rounded silently.",
+        Who.SETTINGS,
+        "Tick Round off in the DHIS2 tab, or give the data element the value type Number in DHIS2.",
+    ),
+    ZERO_NOT_KEPT: Explanation(
+        "DHIS2 (up to 2.42) keeps no 0 for this data element. It is sent only to remove an older value, because no "
+        "stock level is better than a wrong one.",
+        Who.DHIS2,
+        "Tick 'Store zero data values' of the data element in DHIS2's Maintenance app; the next push stores the 0.",
+    ),
+    TRUE_ONLY: Explanation(
+        "A 0 cannot be told to a data element of the value type Yes only, nor can it take back a 'yes' of the same "
+        "period.",
+        Who.DHIS2,
+        "Give the data element the value type Yes/No. Delete a 'yes' that is wrong in DHIS2's Data entry app.",
+    ),
+    STORED_DIFFERENTLY: Explanation(
+        "DHIS2 holds another value than was sent, found when reading it back. Somebody else may have written it in "
+        "between, or another value went to the same place.",
+        Who.DHIS2,
+        "Look in DHIS2's Data entry app at who stored it (audit history), and whether people or another system enter "
+        "the same data element; then push again.",
+    ),
+    VANISHED: Explanation(
+        "The value was sent and DHIS2 neither stored nor refused it, found when reading it back.",
+        Who.DHIS2,
+        "Push again. If it is missing again, read DHIS2's server log, and check that nobody deletes the value.",
+        may_pass=True,
+    ),
+    NOT_FOUND_WHICH: Explanation(
+        "DHIS2 (2.43 and later) refused values together, and with the calls that one batch may cost it could not be "
+        "found out which of them is guilty.",
+        Who.DHIS2,
+        "Read DHIS2's own words, mend what they name, then push again; a smaller No. of items per payload also helps "
+        "to find it.",
+    ),
+    FAILS_ALONE: Explanation(
+        "A call with this one value and no other is too large for what stands before DHIS2, or makes DHIS2 fail "
+        "(status 500) again and again.",
+        Who.DHIS2,
+        "Read DHIS2's server log of that time; if the call is too large, have the proxy take larger requests "
+        "(nginx: client_max_body_size).",
+    ),
+    CALL_REFUSED: Explanation(
+        "DHIS2, or what stands before it, did not take the call at all, whatever values were in it.",
+        Who.SETTINGS,
+        "Do what the line of the batch says, test the connection, then push again.",
+    ),
+}
+"""What each code means that is ours."""
+
+EXPLANATIONS: dict[str, Explanation] = {
+    **OWN_EXPLANATIONS,
     "E7600": _DATA_SET_UNKNOWN,
     "E7601": _DATA_SET_NOT_WRITABLE,
     "E7602": _DATA_SET_UNKNOWN,
@@ -237,8 +302,18 @@ EXPLANATIONS: dict[str, Explanation] = {
     "E7619": _VALUE_TYPE,
     "E7620": _COMMENT,
     "E7621": _OPTION_SET,
-    "E7630": _COMBO_NOT_OF_DATA_ELEMENT,
-    "E7631": _COMBO_NOT_OF_DATA_SET,
+    "E7630": Explanation(
+        "This DHIS2 insists on a category option combo with every value, and none was sent.",
+        Who.SETTINGS,
+        "If the option combos belong to the data elements, set option_combo_field to category; otherwise have "
+        '"Require category option combos" switched off in DHIS2\'s Settings app.',
+    ),
+    "E7631": Explanation(
+        "This DHIS2 insists on an attribute option combo with every value, and none was sent.",
+        Who.SETTINGS,
+        "If the option combos belong to the data set, set option_combo_field to attribute; otherwise have "
+        '"Require attribute option combos" switched off in DHIS2\'s Settings app.',
+    ),
     "E7632": _PERIOD_TYPE,
     "E7633": _DATA_ELEMENT_NOT_IN_DATA_SET,
     "E7634": _COMBO_NOT_OF_DATA_ELEMENT,
@@ -285,11 +360,12 @@ EXPLANATIONS: dict[str, Explanation] = {
     "E8030": _PERIOD_NOT_OPEN,
     "E8031": Explanation(
         "The org unit was closed, or not open yet, in this period.",
-        Who.WAIT,
+        Who.DHIS2,
         "Correct the org unit's opening or closed date in DHIS2, or empty the store's code in mSupply so that "
         "it is no longer sent.",
+        may_pass=True,
     ),
-    "E8032": _PERIOD_OUTSIDE_COMBO,
+    "E8032": replace(_PERIOD_OUTSIDE_COMBO, may_pass=True),
     "E8033": _APPROVED,
     "E8034": _NEVER_SENT,
     "E8035": _NEVER_SENT,
@@ -319,7 +395,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Report it with the log of the run.",
     ),
 }
-"""What each code means. The codes that are ours come first."""
+"""What each code means, ours and DHIS2's."""
 
 
 _CODE_BY_WORDS = {
@@ -661,6 +737,18 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
 }
 
 
+def _table(explanations: Mapping[str, Explanation]) -> list[str]:
+    return [
+        "| code | what it means | who can mend it | how | may pass |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {code} | {explanation.meaning} | {explanation.who.value} | {explanation.cure} | "
+            f"{'yes' if explanation.may_pass else 'no'} |"
+            for code, explanation in explanations.items()
+        ),
+    ]
+
+
 def catalogue_as_markdown() -> str:
     """Write ``docs/errors.md``."""
     lines = [
@@ -682,17 +770,21 @@ def catalogue_as_markdown() -> str:
     ]
     lines += [
         "",
-        "## When DHIS2 refuses a value",
+        "## When a value is not stored",
+        "",
+        '"May pass": whether a later push of the same value may succeed although nobody mended anything.',
+        "",
+        "### What this integration finds out itself",
+        "",
+        *_table(OWN_EXPLANATIONS),
+        "",
+        "### What DHIS2 says",
         "",
         "E76xx are the codes of DHIS2 up to 2.42, E80xx and E81xx those of 2.43 and later.",
-        "From 2.43 many codes refuse all values of a call although one is wrong; DHIS2's own words name it.",
+        "From 2.43 many codes refuse all values of a call although one is wrong: the guilty one is found, and the",
+        "others are sent again.",
         "",
-        "| code | what it means | who can mend it | how |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {code} | {explanation.meaning} | {explanation.who.value} | {explanation.cure} |"
-        for code, explanation in EXPLANATIONS.items()
+        *_table({code: EXPLANATIONS[code] for code in EXPLANATIONS if code not in OWN_EXPLANATIONS}),
     ]
     return "\n".join(lines) + "\n"
 
