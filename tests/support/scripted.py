@@ -22,6 +22,7 @@ def scripted(*answers: tuple[int, Mapping[str, str], bytes]) -> Iterator[Script]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body leave together, not as two packets with a pause between
 
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
