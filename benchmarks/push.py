@@ -2,6 +2,9 @@
 
     uv run python benchmarks/push.py [--items 200] [--org-units 50] [--versions 2.42 2.43] [--repeat 5]
 
+It is measured twice: with the stand-in as fast as it can, which is ten times faster than any real DHIS2, and with
+imports that take as long as on real servers (``--call-seconds`` for a call, ``--rate`` values a second in it).
+
 Both talk to the same kind of server, the stand-in in a process of its own, fresh for each measurement, one after
 the other in turns. The bare loop keeps its session; it posts the bodies that push would post, and looks at
 nothing but the status. Push recognises what cannot fit, posts, and reads each answer row by row.
@@ -13,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -55,25 +58,42 @@ def main() -> None:
     parser.add_argument("--payload", type=int, default=1000, help="values in a call")
     parser.add_argument("--versions", nargs="+", default=["2.42", "2.43"])
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--rate", type=float, default=3000, help="values a second of a real server's import")
+    parser.add_argument("--call-seconds", type=float, default=0.1, help="what each call costs a real server")
     options = parser.parse_args()
     org_units = [(f"OU_{number:04}", f"Clinic {number}") for number in range(options.org_units)]
     items = [(f"{number:08x}", f"Item {number}") for number in range(options.items)]
-    print("| version | what | values a second | ratio | bytes a value |")
-    print("|---|---|---:|---:|---:|")
+    print("| version | imports | what | values a second | ratio | bytes a value |")
+    print("|---|---|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         metadata = Path(folder) / "metadata.json"
         metadata.write_text(stock_metadata(org_units, items, ["stock_on_hand"]).model_dump_json())
         for version in options.versions:
-            report(version, metadata, make_batches(org_units, items, options.payload), options.repeat)
+            batches = make_batches(org_units, items, options.payload)
+            report(version, "as fast as it can", metadata, batches, options.repeat, None)
+            real = {
+                "kind": "slow_import",
+                "times": None,
+                "seconds": options.call_seconds,
+                "seconds_per_value": 1 / options.rate,
+            }
+            report(version, "as a real server", metadata, batches, options.repeat, real)
 
 
-def report(version: str, metadata: Path, batches: Sequence[Batch], repeat: int) -> None:
+def report(
+    version: str,
+    imports: str,
+    metadata: Path,
+    batches: Sequence[Batch],
+    repeat: int,
+    slowness: Mapping[str, object] | None,
+) -> None:
     """Measure both in turns, and print the medians."""
     bare, pushed = [], []
     for _ in range(repeat):
-        with stand_in(version, metadata) as url:
+        with stand_in(version, metadata, slowness) as url:
             bare.append(bare_loop(url, batches))
-        with stand_in(version, metadata) as url:
+        with stand_in(version, metadata, slowness) as url:
             pushed.append(push_loop(url, batches))
     values = sum(len(batch.rows) for batch in batches)
     if {measured.stored for measured in (*bare, *pushed)} != {values}:
@@ -82,7 +102,7 @@ def report(version: str, metadata: Path, batches: Sequence[Batch], repeat: int) 
     for what, measured in (("bare loop", bare), ("push", pushed)):
         seconds = statistics.median(one.seconds for one in measured)
         print(
-            f"| {version} | {what} | {values / seconds:,.0f} | {reference / seconds:.2f} "
+            f"| {version} | {imports} | {what} | {values / seconds:,.0f} | {reference / seconds:.2f} "
             f"| {measured[0].bytes_sent / values:.1f} |"
         )
 
@@ -128,7 +148,7 @@ def settings_of(url: str, payload: int) -> Settings:
 
 
 @contextmanager
-def stand_in(version: str, metadata: Path) -> Iterator[str]:
+def stand_in(version: str, metadata: Path, slowness: Mapping[str, object] | None) -> Iterator[str]:
     """Run a fresh stand-in in a process of its own."""
     command = [
         sys.executable,
@@ -143,7 +163,10 @@ def stand_in(version: str, metadata: Path) -> Iterator[str]:
     ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
         if process.stdout is not None:
-            yield process.stdout.readline().split()[-1]
+            url = process.stdout.readline().split()[-1]
+            if slowness is not None:
+                requests.post(f"{url}/__faults", json=slowness, timeout=10).raise_for_status()
+            yield url
         process.terminate()
 
 
