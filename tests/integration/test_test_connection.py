@@ -72,7 +72,7 @@ def database_is_out_of_reach() -> DatabaseAnswer:
     raise SourceUnreachableError("mSupply's database at db.example.org does not answer.")
 
 
-def report_of(
+def report_of(  # noqa: PLR0913 - all but the first have defaults
     settings: str,
     *,
     password: str = PASSWORD,

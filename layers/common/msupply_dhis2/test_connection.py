@@ -232,7 +232,9 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
 
 
 def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
-    """Write a report for people: the message, what is known, the summary, and each check with its details.
+    """Write a report for people: the message, what is known, the summary, and each check.
+
+    Of what is not well, or to note, the first details are shown too.
 
     Parameters
     ----------
@@ -255,6 +257,8 @@ def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
     for check in report.checks:
         fate = "not ok" if not check.ok else "note  " if check.to_note else "ok    "
         lines.append(f"{coloured(fate, check)}  {check.name}: {check.message}")
+        if check.ok and not check.to_note:
+            continue
         lines += [f"          - {detail}" for detail in check.details[:DETAILS_SHOWN]]
         more = len(check.details[DETAILS_SHOWN:]) + check.more_details
         if more:

@@ -11,6 +11,8 @@ from msupply_dhis2.words import count
 OLDEST = (2, 36)
 NEWEST = (2, 43)
 ADD_DATA_VALUES = "F_DATAVALUE_ADD"
+ALL = "ALL"
+REACH = "org unit reach"
 
 
 def check_server(server: Server) -> Check:
@@ -101,24 +103,25 @@ def check_reach(user: User, org_units: Sequence[OrgUnit]) -> Check:
     org_units
         Those that stores are mapped to, or else those of the data set.
     """
-    name = "org unit reach"
     cure = 'Add them, or an org unit above them, to the user\'s "data capture and maintenance" org units.'
-    outside = [called(org_unit) for org_unit in org_units if not user.reaches(org_unit)]
+    if ALL in user.authorities:
+        return make_check(REACH, ok=True, message=f"{user.username} has all authorities.")
     if not user.org_units:
         return make_check(
-            name,
+            REACH,
             ok=False,
-            message=f'{user.username} has no "data capture and maintenance" org units, so that every value is '
-            "refused. Give the user the org units, or one above them, in DHIS2's Users app.",
+            message=f'{user.username} has no "data capture and maintenance" org units, so that values may be refused. '
+            "Give the user the org units, or one above them, in DHIS2's Users app.",
         )
+    outside = [called(org_unit) for org_unit in org_units if not user.reaches(org_unit)]
     if outside:
         return make_check(
-            name,
+            REACH,
             ok=False,
             message=f"{len(outside):,} of {count(len(org_units), 'org unit')} lie outside the part of the hierarchy "
             f"in which {user.username} may enter data; values for them are refused. {cure}",
             details=outside,
         )
     return make_check(
-        name, ok=True, message=f"{user.username} may enter data in all {count(len(org_units), 'org unit')}."
+        REACH, ok=True, message=f"{user.username} may enter data in all {count(len(org_units), 'org unit')}."
     )

@@ -68,6 +68,7 @@ def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
             ok=True,
             message=f"{count(len(uses), 'data element')} can hold what is sent to them.",
             details=remarks.sentences(),
+            to_note=bool(remarks.sentences()),
         )
     causes = " ".join(
         f"{cause} ({count(number, 'data element')})." for cause, number in causes_of.most_common()
@@ -195,15 +196,14 @@ def check_aggregation(uses: Sequence[Use]) -> Check:
             )
         elif flows and aggregation not in _SUMMED:
             remarks.add(
-                f"{aggregation}: {_labels(flows)} of a quarter or a year will be that of one of its months, not the sum",
+                f"Neither are {_labels(flows)}, by {aggregation}: a quarter shows those of one of its months",
                 use.data_element,
             )
     if not wrong:
         return make_check(
             AGGREGATION,
             ok=True,
-            message="No stock level is added up over time.",
-            details=remarks.sentences(),
+            message=" ".join(("No stock level is added up over time.", *remarks.sentences())),
         )
     return make_check(
         AGGREGATION,

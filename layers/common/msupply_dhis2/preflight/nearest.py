@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from msupply_dhis2.dhis2.metadata import Identified
 
-COMPARISONS = 60_000
+COMPARISONS = 150_000
 """How many texts are compared letter by letter for one list: about a second on a small function."""
 
 _ALIKE = 0.75

@@ -1,7 +1,8 @@
 """Whether each metric's option combo is there, and which of the two places for an option combo it belongs to."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from msupply_dhis2.dhis2.metadata import DataElement, DataSet, OptionCombo
@@ -10,9 +11,11 @@ from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import Use, called, row_labels, title_of
 from msupply_dhis2.preflight.nearest import Nearest
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
-from msupply_dhis2.words import count, listed
+from msupply_dhis2.words import count, joined, listed
 
 NAME = "option combos"
+_ATTRIBUTE = "attribute option combo (of the data set)"
+_CATEGORY = "category option combo (of the data elements)"
 _NAMED = 3
 _DEFAULT = "default"
 _SCHEME_TITLE = str(DataElementRow.model_fields["category_option_combo_id_scheme"].title)
@@ -34,6 +37,8 @@ class _Verdict:
 
     ok: bool
     sentence: str
+    place: str = ""
+    """Where the option combo is sent."""
 
 
 def check_option_combos(
@@ -63,13 +68,18 @@ def check_option_combos(
     for label, row in zip(labels, settings.active_rows, strict=True):
         of_row = [use.data_element for use in uses if row in use.rows] or elements
         verdicts += [
-            _Verdict(verdict.ok, f"{label}: {verdict.sentence}") for verdict in combos.judge(row, of_row)
+            replace(verdict, sentence=f"{label}: {verdict.sentence}") for verdict in combos.judge(row, of_row)
         ]
     wrong = [verdict.sentence for verdict in verdicts if not verdict.ok]
     right = [verdict.sentence for verdict in verdicts if verdict.ok]
     if not wrong:
+        places = Counter(verdict.place for verdict in verdicts)
+        said = joined(f"{number:,} as {place}" for place, number in places.items())
         return make_check(
-            NAME, ok=True, message=f"The option combos of {count(len(labels), 'metric')} fit.", details=right
+            NAME,
+            ok=True,
+            message=f"The option combos of {count(len(labels), 'metric')} fit; they are sent as DHIS2 has them: {said}.",
+            details=right,
         )
     faulty = len({sentence.partition(": ")[0] for sentence in wrong})
     return make_check(
@@ -172,8 +182,8 @@ class _Combos:
             return _Verdict(ok=False, sentence=fault)
         return _Verdict(
             ok=True,
-            sentence=f"{called(combo)} belongs to the data set's category combination and is sent as attribute option "
-            "combo.",
+            sentence=f"{called(combo)} is sent as {_ATTRIBUTE}.",
+            place=_ATTRIBUTE,
         )
 
     def _as_category(self, combo: OptionCombo | None, lacking: Sequence[DataElement]) -> Iterator[_Verdict]:
@@ -195,8 +205,8 @@ class _Combos:
         else:
             yield _Verdict(
                 ok=True,
-                sentence=f"{name} belongs to the data elements' category combination and is sent as category option "
-                "combo.",
+                sentence=f"{name} is sent as {_CATEGORY}.",
+                place=_CATEGORY,
             )
 
     def _what_it_is_instead(

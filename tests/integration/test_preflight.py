@@ -1,0 +1,778 @@
+"""The preflight of the connection test: one fault after the other in what is set up, and the sentence that it gives."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import SecretStr
+
+from local.dhis2 import FaultKind, Metadata, StandIn, User, Version, stock_metadata, uid
+from local.dhis2.metadata import (
+    CategoryCombo,
+    CategoryOptionCombo,
+    DataElement,
+    DataInputPeriod,
+    DataSet,
+    MetadataAccess,
+    OptionSet,
+    OrgUnit,
+)
+from msupply_dhis2 import test_connection as job
+from msupply_dhis2.credentials import parse_dhis2_credentials
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.errors import SourceUnreachableError
+from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.periods import Calendar
+from msupply_dhis2.preflight.check import DETAILS, Check
+from msupply_dhis2.settings import parse_settings
+
+NOW = datetime(2026, 2, 5, 1, 3, tzinfo=UTC)
+"""Noon of 5 February in Auckland."""
+
+TODAY = date(2026, 2, 5)
+PUSHER = User(username="pusher", password=SecretStr("x"), authorities=("F_DATAVALUE_ADD",))
+ORG_UNITS = [("KAMO", "Kamo Clinic"), ("OPUA", "Opua Health Centre"), ("PAIHIA", "Paihia Hospital")]
+REFERENCES = [("368c74bf", "Amoxicillin 250mg tabs"), ("7a8e5b10", "Paracetamol 500mg tabs")]
+STORES = (
+    MappedStore("Kamo Clinic", "KAM", "KAMO"),
+    MappedStore("Opua Health Centre", "OPU", "OPUA"),
+    MappedStore("Paihia Hospital", "PAI", "PAIHIA"),
+)
+METRICS = ("stock_on_hand", "issued", "stocked_out")
+ATTRIBUTE, CATEGORY, SINGLE, PER_ITEM = "STOCK_ATTRIBUTE", "STOCK_CATEGORY", "STOCK_SINGLE", "STOCK_PER_ITEM"
+
+type Change = Callable[[Metadata], Metadata]
+every_version = pytest.mark.parametrize("version", ["2.37", "2.40", "2.42", "2.43"])
+
+
+def world(**changes: Any) -> Metadata:  # noqa: ANN401 - whatever stock_metadata takes
+    return stock_metadata(ORG_UNITS, REFERENCES, METRICS, **changes)
+
+
+def row(metric: str, **fields: object) -> dict[str, object]:
+    return {
+        "metric": metric,
+        "active": True,
+        "interval": "monthly",
+        "basis": "previous_month",
+        **fields,
+    }
+
+
+def row_with_combo(metric: str, **fields: object) -> dict[str, object]:
+    combo = {"category_option_id": metric.upper(), "category_option_combo_id_scheme": "code"}
+    return row(metric, **{**combo, **fields})
+
+
+def items(*identifiers: tuple[str | None, ...]) -> tuple[MappedItem, ...]:
+    named = zip(identifiers, REFERENCES, strict=True)
+    return tuple(
+        MappedItem(name, reference[:4].upper(), data_elements) for data_elements, (reference, name) in named
+    )
+
+
+def mapped(rows: int = 1, prefix: str = "", **changes: Any) -> MappedNames:  # noqa: ANN401 - any field
+    names = MappedNames(
+        stores=STORES, items=items(*((f"{prefix}{reference}",) * rows for reference, _ in REFERENCES))
+    )
+    return names.model_copy(update=changes)
+
+
+def report_of(  # noqa: PLR0913 - all but the first have defaults
+    metadata: Metadata,
+    version: str = "2.42",
+    *,
+    user: User = PUSHER,
+    names: MappedNames | None = None,
+    database: Callable[[], DatabaseAnswer] | None = None,
+    now: datetime = NOW,
+    prepare: Callable[[StandIn], object] = lambda _: None,
+    time_limit: float | None = None,
+    **changes: object,
+) -> job.ConnectionReport:
+    """Test the connection; by default stock on hand of last month in the data set of the single data element."""
+    rows = changes.get("data_elements", [row("stock_on_hand")])
+    assert isinstance(rows, list)
+
+    def database_answers() -> DatabaseAnswer:
+        answer = names or mapped(sum(bool(each["active"]) for each in rows))
+        return DatabaseAnswer(message="mSupply's database answers.", mapped=answer)
+
+    with StandIn(metadata, version=Version(version), users=[user], now=now.date()) as dhis2:
+        prepare(dhis2)
+        document = {
+            "use_dhis2": True,
+            "url": dhis2.url,
+            "setup": "single_data_element",
+            "data_elements": rows,
+            "data_set_id": SINGLE,
+            "data_set_id_scheme": "code",
+            "period_format": "YYYYMM",
+            "item_field_reference": "universal_code",
+            "data_element_id_scheme": "code",
+            "org_unit_scheme": "code",
+            **changes,
+        }
+        settings = json.dumps({name: value for name, value in document.items() if value is not None})
+        login = json.dumps({"username": user.username, "password": "x"})
+        return job.test_connection(
+            settings_reader=lambda: parse_settings(settings),
+            credentials_reader=lambda parsed: parse_dhis2_credentials(login, parsed),
+            client_factory=lambda parsed, given: Dhis2Client(parsed.url, given, read_timeout=5),
+            database_check=database or database_answers,
+            table=None,
+            calendar=Calendar(ZoneInfo("Pacific/Auckland")),
+            clock=lambda: now,
+            time_limit=time_limit,
+        )
+
+
+WITH_COMBOS: dict[str, Any] = {
+    "setup": "category_option_combo",
+    "data_set_id": ATTRIBUTE,
+    "data_elements": [row_with_combo(metric) for metric in METRICS],
+}
+WITH_CATEGORIES: dict[str, Any] = {
+    **WITH_COMBOS,
+    "data_set_id": CATEGORY,
+    "data_elements": [row_with_combo(metric, prefix="STOCK_") for metric in METRICS],
+    "names": mapped(3, "STOCK_"),
+}
+
+
+def check_of(report: job.ConnectionReport, name: str) -> Check:
+    (check,) = (check for check in report.checks if check.name == name)
+    return check
+
+
+def only_fault(report: job.ConnectionReport, name: str) -> Check:
+    """The check of this name, which is the only one that is not well."""
+    assert report.connected
+    assert report.message == "Connection successful"
+    assert [check.name for check in report.checks if not check.ok] == [name], report.summary
+    assert not report.all_well
+    return check_of(report, name)
+
+
+def with_data_set(code: str, **changes: object) -> Change:
+    def change(metadata: Metadata) -> Metadata:
+        data_sets = tuple(
+            DataSet.model_validate({**data_set.model_dump(), **changes})
+            if data_set.code == code
+            else data_set
+            for data_set in metadata.data_sets
+        )
+        return metadata.model_copy(update={"data_sets": data_sets})
+
+    return change
+
+
+def with_data_elements(*codes: str, **changes: object) -> Change:
+    def change(metadata: Metadata) -> Metadata:
+        elements = tuple(
+            DataElement.model_validate({**element.model_dump(), **changes})
+            if element.code in codes
+            else element
+            for element in metadata.data_elements
+        )
+        return metadata.model_copy(update={"data_elements": elements})
+
+    return change
+
+
+def with_org_unit(code: str, **changes: object) -> Change:
+    def change(metadata: Metadata) -> Metadata:
+        units = tuple(
+            OrgUnit.model_validate({**unit.model_dump(), **changes}) if unit.code == code else unit
+            for unit in metadata.org_units
+        )
+        return metadata.model_copy(update={"org_units": units})
+
+    return change
+
+
+ELEMENTS = tuple(reference for reference, _ in REFERENCES)
+
+
+# All is well
+
+
+@every_version
+@pytest.mark.parametrize("setup", [{}, WITH_COMBOS, WITH_CATEGORIES], ids=["single", "attribute", "category"])
+def test_what_is_set_up_well_has_no_fault(version: str, setup: dict[str, Any]) -> None:
+    report = report_of(world(), version, **setup)
+    assert [check.message for check in report.checks if not check.ok] == []
+    assert report.all_well
+    assert report.not_asked == ()
+    assert report.summary == (f"All {len(report.checks)} checks are well.",)
+
+
+@every_version
+def test_different_data_elements_per_item_are_matched_metric_by_metric(version: str) -> None:
+    names = mapped(items=items(("SOH_368c74bf", "OUT_368c74bf"), ("SOH_7a8e5b10", "OUT_7a8e5b10")))
+    rows = [row("stock_on_hand", custom_field_name="a"), row("stocked_out", custom_field_name="b")]
+    report = report_of(
+        world(),
+        version,
+        names=names,
+        setup="data_element_per_item",
+        data_set_id=PER_ITEM,
+        data_elements=rows,
+        item_field_reference=None,
+    )
+    assert [check.message for check in report.checks if not check.ok] == []
+    without = check_of(report, "data elements without an item")
+    assert without.to_note
+    assert without.message.startswith("2 of 6 data elements")
+    assert "Issued, Amoxicillin 250mg tabs (ISS_368c74bf)" in without.details[0]
+
+
+# Who and where
+
+
+@every_version
+def test_a_user_without_the_authority_is_told_and_the_rest_is_looked_at(version: str) -> None:
+    report = report_of(world(), version, user=PUSHER.model_copy(update={"authorities": ()}))
+    assert "F_DATAVALUE_ADD" in only_fault(report, "authority").message
+    assert check_of(report, "zeros").ok
+
+
+@pytest.mark.parametrize(
+    ("release", "words"),
+    [
+        ("2.35.14", "older than what is supported"),
+        ("2.44.0", "newer than what is supported"),
+        ("?", "not understood"),
+    ],
+)
+def test_a_version_that_is_not_supported_is_said(
+    release: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Version, "release", property(lambda _: release))
+    message = only_fault(report_of(world()), "server").message
+    assert words in message
+    assert "2.36 to 2.43 are supported" in message
+
+
+@every_version
+def test_org_units_outside_the_user_s_hierarchy_are_named(version: str) -> None:
+    reach = tuple(uid("organisationUnit", code) for code in ("KAMO", "OPUA"))
+    report = report_of(world(), version, user=PUSHER.model_copy(update={"org_unit_ids": reach}))
+    check = only_fault(report, "org unit reach")
+    assert check.message.startswith("1 of 3 org units lie outside")
+    assert check.details == ("Paihia Hospital (PAIHIA)",)
+
+
+def test_a_user_without_any_org_unit_is_told() -> None:
+    report = report_of(world(), user=PUSHER.model_copy(update={"org_unit_ids": ()}))
+    assert 'no "data capture and maintenance" org units' in only_fault(report, "org unit reach").message
+
+
+@every_version
+def test_a_data_set_that_is_not_there_leaves_what_does_not_need_it(version: str) -> None:
+    report = report_of(world(), version, data_set_id="NOWHERE")
+    assert "no data set whose code is NOWHERE" in only_fault(report, "data set").message
+    assert report.not_asked == (
+        "write access",
+        "period format",
+        "open period, previous month",
+        "option combos",
+    )
+    for name in ("stores", "items", "org unit reach", "value types", "zeros", "aggregation"):
+        assert check_of(report, name).ok
+    assert any(line.startswith("Not looked at on that account: write access, ") for line in report.summary)
+
+
+@every_version
+def test_a_data_set_that_may_not_be_written_is_told(version: str) -> None:
+    report = report_of(with_data_set(SINGLE, writers=())(world()), version)
+    assert "pusher may not enter data" in only_fault(report, "write access").message
+
+
+@every_version
+@pytest.mark.parametrize("access", list(MetadataAccess)[1:])
+def test_metadata_that_may_not_be_read_are_said_and_the_connection_stands(
+    version: str, access: MetadataAccess
+) -> None:
+    report = report_of(world(), version, user=PUSHER.model_copy(update={"metadata_access": access}))
+    assert report.connected
+    assert not check_of(report, "data set").ok
+    assert "option combos" in report.not_asked
+    assert check_of(report, "authority").ok
+    assert check_of(report, "database").ok
+
+
+# Periods
+
+
+@every_version
+def test_a_period_format_of_another_type_than_the_data_set_s_is_told_with_the_right_one(version: str) -> None:
+    report = report_of(with_data_set(SINGLE, period_type="Weekly")(world()), version)
+    message = only_fault(report, "period format").message
+    assert "makes 202601, which is a period of the type Monthly" in message
+    assert message.endswith("Set period_format: Weekly.")
+    assert report.not_asked == ("open period, previous month",)
+
+
+def test_a_period_format_that_means_no_period_is_told() -> None:
+    report = report_of(world(), period_format="YYYY/MM")
+    assert "makes 2026/01, which is no period to DHIS2" in only_fault(report, "period format").message
+
+
+@every_version
+def test_a_current_day_needs_an_open_future_period(version: str) -> None:
+    rows = [row("stock_on_hand", basis="current_day")]
+    report = report_of(world(open_future_periods=0), version, data_elements=rows)
+    message = only_fault(report, "open period, current day").message
+    assert "202602 is not open yet" in message
+    assert "Set 'Open future periods' of the data set to 1" in message
+
+
+def test_each_basis_that_is_used_is_looked_at() -> None:
+    rows = [
+        row_with_combo("stock_on_hand"),
+        row_with_combo("issued", basis="current_day"),
+        row_with_combo("stocked_out", basis="current_day"),
+    ]
+    report = report_of(world(open_future_periods=0), **{**WITH_COMBOS, "data_elements": rows})
+    assert not only_fault(report, "open period, current day").ok
+    assert check_of(report, "open period, previous month").message == "202601 is open."
+
+
+@every_version
+def test_expiry_days_that_are_over_are_told_with_the_day(version: str) -> None:
+    report = report_of(with_data_set(SINGLE, expiry_days=2)(world()), version)
+    message = only_fault(report, "open period, previous month").message
+    assert "202601 has been closed since 2026-02-02: the data set's expiry days are 2." in message
+    may = PUSHER.model_copy(update={"authorities": ("F_DATAVALUE_ADD", "F_EDIT_EXPIRED")})
+    assert report_of(with_data_set(SINGLE, expiry_days=2)(world()), version, user=may).all_well
+    assert report_of(with_data_set(SINGLE, expiry_days=10)(world()), version).all_well
+
+
+@every_version
+def test_data_input_periods_that_leave_the_period_out_are_told(version: str) -> None:
+    other = DataInputPeriod(period="202512")
+    report = report_of(with_data_set(SINGLE, data_input_periods=[other.model_dump()])(world()), version)
+    assert (
+        "none of the data set's 1 data input period."
+        in only_fault(report, "open period, previous month").message
+    )
+    closed = DataInputPeriod(period="202601", closing_date=date(2026, 2, 1))
+    report = report_of(with_data_set(SINGLE, data_input_periods=[closed.model_dump()])(world()), version)
+    assert "open from ever to 2026-02-01 only" in only_fault(report, "open period, previous month").message
+
+
+# Option combos
+
+
+@every_version
+def test_where_an_option_combo_belongs_is_found_out_and_told(version: str) -> None:
+    attribute = check_of(report_of(world(), version, **WITH_COMBOS), "option combos")
+    assert (
+        "stock on hand: Stock on hand (STOCK_ON_HAND) is sent as attribute option combo (of the data set)."
+        in (attribute.details)
+    )
+    category = check_of(report_of(world(), version, **WITH_CATEGORIES), "option combos")
+    assert category.message.endswith("3 as category option combo (of the data elements).")
+
+
+@every_version
+@pytest.mark.parametrize("scheme", ["code", "uid"])
+def test_a_category_option_in_place_of_the_combo_is_told_with_the_combo_that_is_meant(
+    version: str, scheme: str
+) -> None:
+    code = scheme == "code"
+    given = "OPTION_ISSUED" if code else uid("categoryOption", "ISSUED")
+    meant = "ISSUED" if code else uid("categoryOptionCombo", "ISSUED")
+    rows = [
+        row_with_combo("stock_on_hand"),
+        row_with_combo("issued", category_option_id=given, category_option_combo_id_scheme=scheme),
+    ]
+    report = report_of(world(), version, **{**WITH_COMBOS, "data_elements": rows})
+    check = only_fault(report, "option combos")
+    assert check.message.startswith("The option combos of 1 of 2 metrics do not fit")
+    assert f"issued: '{given}' is the {scheme} of a category option" in check.details[0]
+    assert check.details[0].endswith(f"write category_option_id: {meant}.")
+
+
+@every_version
+@pytest.mark.parametrize(
+    ("setup", "field", "right"),
+    [(WITH_COMBOS, "category", "attribute"), (WITH_CATEGORIES, "attribute", "category")],
+)
+def test_an_option_combo_field_that_is_set_wrong_is_told(
+    version: str, setup: dict[str, Any], field: str, right: str
+) -> None:
+    check = only_fault(report_of(world(), version, **setup, option_combo_field=field), "option combos")
+    assert f"Option combo field is '{field}', but STOCK_ON_HAND belongs to the" in check.message
+    assert f"Set option_combo_field: auto, or {right}." in check.details[0]
+    assert report_of(world(), version, **setup, option_combo_field=right).all_well
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("STOCK_ONHAND", "has no category option combo whose code is 'STOCK_ONHAND'"),
+        ("STOCK_ONHAND", "did you mean Stock on hand (uid"),
+        (uid("categoryOptionCombo", "STOCK_ON_HAND"), "is the uid of the option combo Stock on hand"),
+        ("MALE", "belongs neither to the category combination of the data set"),
+    ],
+)
+def test_an_option_combo_that_does_not_fit_is_told_with_what_it_is(given: str, words: str) -> None:
+    male = CategoryOptionCombo(id=uid("categoryOptionCombo", "MALE"), code="MALE", name="Male")
+    sex = CategoryCombo(id=uid("categoryCombo", "SEX"), code="SEX", name="Sex", option_combos=(male,))
+    metadata = world()
+    metadata = metadata.model_copy(update={"category_combos": (*metadata.category_combos, sex)})
+    rows = [row_with_combo("stock_on_hand", category_option_id=given)]
+    report = report_of(metadata, **{**WITH_COMBOS, "data_elements": rows})
+    assert words in only_fault(report, "option combos").details[0]
+
+
+def test_a_data_set_whose_option_combos_are_not_named_is_told() -> None:
+    report = report_of(world(), data_set_id=ATTRIBUTE)
+    assert "has a category combination of its own" in only_fault(report, "option combos").message
+
+
+def test_data_elements_whose_option_combos_are_not_named_are_told() -> None:
+    names = mapped(prefix="STOCK_")
+    report = report_of(
+        world(), names=names, data_set_id=CATEGORY, data_elements=[row("stock_on_hand", prefix="STOCK_")]
+    )
+    check = only_fault(report, "option combos")
+    assert "2 data elements" in check.message
+    assert (
+        "Amoxicillin 250mg tabs, by metric (STOCK_368c74bf): has a category combination of its own."
+        in check.details
+    )
+
+
+# Data elements
+
+
+@every_version
+@pytest.mark.parametrize(
+    ("metric", "value_type", "words"),
+    [
+        ("months_of_stock", "INTEGER", "takes no fractions such as 1.5: tick Round off"),
+        ("adjustments", "INTEGER_ZERO_OR_POSITIVE", "takes nothing below zero, as adjustments can be"),
+        ("stock_on_hand", "INTEGER_POSITIVE", "takes no zeros"),
+        ("stock_on_hand", "PERCENTAGE", "takes no number such as 1200"),
+        ("stock_on_hand", "BOOLEAN", "holds 'stocked out' only"),
+        ("stock_on_hand", "TRUE_ONLY", "holds 'stocked out' only"),
+        ("stock_on_hand", "TEXT", "never added up"),
+        ("stock_on_hand", "DATE", "holds no numbers"),
+    ],
+)
+def test_a_value_type_that_cannot_hold_the_metric_is_told(
+    version: str, metric: str, value_type: str, words: str
+) -> None:
+    metadata = with_data_elements("368c74bf", value_type=value_type)(world())
+    check = only_fault(report_of(metadata, version, data_elements=[row(metric)]), "value types")
+    assert check.message.startswith("1 of 2 data elements cannot hold what is sent to them")
+    assert words in check.message
+    assert check.details[0].startswith("Amoxicillin 250mg tabs (368c74bf): ")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value_type", "round_off"),
+    [
+        ("months_of_stock", "INTEGER", True),
+        ("months_of_stock", "NUMBER", False),
+        ("adjustments", "INTEGER", True),
+        ("days_out_of_stock", "INTEGER_ZERO_OR_POSITIVE", False),
+        ("stocked_out", "BOOLEAN", False),
+        ("stocked_out", "INTEGER_ZERO_OR_POSITIVE", False),
+    ],
+)
+def test_a_value_type_that_holds_the_metric_is_well(metric: str, value_type: str, *, round_off: bool) -> None:
+    metadata = with_data_elements(*ELEMENTS, value_type=value_type)(world())
+    report = report_of(metadata, data_elements=[row(metric)], round_off=round_off)
+    assert report.all_well
+    assert not check_of(report, "value types").to_note
+
+
+@pytest.mark.parametrize(
+    ("metric", "value_type", "words"),
+    [
+        ("stocked_out", "TRUE_ONLY", "leaves a 'true' of the same period as it is"),
+        ("stock_on_hand", "INTEGER", "where parts of a unit are counted, stock on hand would be refused"),
+    ],
+)
+def test_a_value_type_that_holds_the_metric_with_a_catch_is_to_note(
+    metric: str, value_type: str, words: str
+) -> None:
+    metadata = with_data_elements(*ELEMENTS, value_type=value_type)(world())
+    report = report_of(metadata, data_elements=[row(metric)])
+    check = check_of(report, "value types")
+    assert check.ok
+    assert check.to_note
+    assert words in check.details[0]
+
+
+def test_an_option_set_on_a_data_element_is_told() -> None:
+    option_set = OptionSet(id=uid("optionSet", "YES"), code="YES", name="Yes", options=())
+    metadata = with_data_elements("368c74bf", option_set_id=option_set.id)(world())
+    metadata = metadata.model_copy(update={"option_sets": (option_set,)})
+    assert "option set" in only_fault(report_of(metadata), "value types").details[0]
+
+
+@pytest.mark.parametrize("version", ["2.37", "2.40", "2.42"])
+def test_data_elements_that_lose_zeros_are_named_up_to_2_42(version: str) -> None:
+    metadata = with_data_elements("368c74bf", zero_is_significant=False)(world())
+    check = only_fault(report_of(metadata, version), "zeros")
+    assert check.message.startswith("1 of 2 data elements lose their zeros")
+    assert "Tick 'Store zero data values'" in check.message
+    assert check.details == ("Amoxicillin 250mg tabs (368c74bf)",)
+
+
+def test_2_43_keeps_every_zero() -> None:
+    report = report_of(with_data_elements(*ELEMENTS, zero_is_significant=False)(world()), "2.43")
+    assert report.all_well
+
+
+@every_version
+@pytest.mark.parametrize("metric", list(Metric))
+def test_stock_levels_that_would_be_added_up_over_time_are_told_and_flows_are_not(
+    version: str, metric: Metric
+) -> None:
+    metadata = with_data_elements(*ELEMENTS, aggregation_type="SUM")(world())
+    report = report_of(metadata, version, data_elements=[row(metric.value)])
+    flows = {Metric.RECEIVED, Metric.ISSUED, Metric.ADJUSTMENTS, Metric.DAYS_OUT_OF_STOCK, Metric.STOCKED_OUT}
+    if metric in flows:
+        assert report.all_well
+        return
+    check = only_fault(report, "aggregation")
+    assert check.message.startswith("2 of 2 data elements add up stock levels over time")
+    assert metric.label in check.message
+    right = (
+        "average in org unit"
+        if metric is Metric.MONTHS_OF_STOCK
+        else "Last value (sum in org unit hierarchy)"
+    )
+    assert right in check.details[0]
+
+
+@pytest.mark.parametrize("aggregation", ["LAST", "LAST_AVERAGE_ORG_UNIT", "AVERAGE", "AVERAGE_SUM_ORG_UNIT"])
+def test_stock_levels_by_their_last_value_or_average_are_well(aggregation: str) -> None:
+    metadata = with_data_elements(*ELEMENTS, aggregation_type=aggregation)(world())
+    assert report_of(metadata).all_well
+
+
+def test_flows_that_are_not_added_up_over_time_are_said_and_are_no_fault() -> None:
+    report = report_of(world(), **WITH_COMBOS)
+    assert report.all_well
+    assert (
+        "issued, by LAST: a quarter shows those of one of its months"
+        in check_of(report, "aggregation").message
+    )
+
+
+# What mSupply has mapped
+
+
+@every_version
+def test_a_store_whose_org_unit_is_unknown_is_told_with_the_nearest(version: str) -> None:
+    stores = (MappedStore("Kamo Clinic", "KAM", "Kamo "), MappedStore("Opua H.C.", "OPU", "OPUAA"), STORES[2])
+    report = report_of(world(), version, names=mapped(stores=stores))
+    check = only_fault(report, "stores")
+    assert check.message == (
+        "2 of 3 stores of mSupply cannot be sent: the org units are wrong (2 unknown to DHIS2). "
+        "Correct Dhis2Code of the stores in mSupply."
+    )
+    assert check.details == (
+        (
+            "Kamo Clinic (KAM): no org unit has the code 'Kamo ', or the user may not see it. "
+            "Did you mean 'KAMO' (Kamo Clinic)?"
+        ),
+        (
+            "Opua H.C. (OPU): no org unit has the code 'OPUAA', or the user may not see it. "
+            "Did you mean 'OPUA' (Opua Health Centre)?"
+        ),
+    )
+    without = check_of(report, "org units without a store")
+    assert without.ok
+    assert without.to_note
+    assert "Kamo Clinic (KAMO): is it Kamo Clinic, which has 'Kamo ' in mSupply?" in without.details
+
+
+def test_a_store_is_told_by_its_name_where_its_code_is_nothing_like() -> None:
+    stores = (MappedStore("Kamo clinic", "KAM", "10045"), *STORES[1:])
+    check = only_fault(report_of(world(), names=mapped(stores=stores)), "stores")
+    assert check.details[0].endswith("Did you mean 'KAMO' (Kamo Clinic)?")
+
+
+@every_version
+def test_a_store_whose_org_unit_lacks_the_data_set_is_told_as_that(version: str) -> None:
+    kept = [uid("organisationUnit", code) for code in ("KAMO", "OPUA")]
+    report = report_of(with_data_set(SINGLE, org_unit_ids=kept)(world()), version)
+    check = only_fault(report, "stores")
+    assert "1 not assigned to the data set" in check.message
+    assert "Assign the data set to the org units" in check.message
+    assert check.details == (
+        "Paihia Hospital (PAI): the data set is not assigned to the org unit Paihia Hospital (PAIHIA).",
+    )
+
+
+@every_version
+def test_a_store_whose_org_unit_is_closed_is_told(version: str) -> None:
+    report = report_of(with_org_unit("OPUA", closed_date=date(2020, 12, 31))(world()), version)
+    assert check_of(report, "stores").details == (
+        "Opua Health Centre (OPU): the org unit Opua Health Centre (OPUA) has been closed since 2020-12-31.",
+    )
+    assert not check_of(report, "stores").ok
+
+
+def test_org_units_that_are_uids_where_codes_are_looked_for_are_told_as_a_wrong_scheme() -> None:
+    stores = tuple(store._replace(org_unit=uid("organisationUnit", store.org_unit)) for store in STORES)
+    check = only_fault(report_of(world(), names=mapped(stores=stores)), "stores")
+    assert check.message.endswith("Most of them are the uids of what is meant: set Org unit scheme to 'uid'.")
+    assert "It is the uid of Kamo Clinic (KAMO)." in check.details[0]
+
+
+@every_version
+def test_an_item_whose_data_element_is_unknown_is_told_with_the_nearest(version: str) -> None:
+    names = mapped(items=items(("368c74bF",), ("7a8e5b10",)))
+    report = report_of(world(), version, names=names)
+    check = only_fault(report, "items")
+    assert check.message.startswith(
+        "1 of 2 items of mSupply cannot be sent: the data elements are wrong (1 unknown"
+    )
+    assert check.details == (
+        (
+            "Amoxicillin 250mg tabs (368C): no data element has the code '368c74bF', or the user may not see it. "
+            "Did you mean '368c74bf' (Amoxicillin 250mg tabs)?"
+        ),
+    )
+    without = check_of(report, "data elements without an item")
+    assert without.message.startswith("1 of 2 data elements of the data set have no item")
+
+
+@every_version
+def test_an_item_whose_data_element_is_not_in_the_data_set_is_told_as_that(version: str) -> None:
+    kept = [uid("dataElement", "368c74bf")]
+    report = report_of(with_data_set(SINGLE, data_element_ids=kept)(world()), version)
+    check = only_fault(report, "items")
+    assert "1 not in the data set" in check.message
+    assert check.details == (
+        "Paracetamol 500mg tabs (7A8E): the data element Paracetamol 500mg tabs (7a8e5b10) is not in the data set.",
+    )
+
+
+def test_an_item_names_the_metrics_whose_data_element_is_wrong() -> None:
+    names = mapped(items=items(("SOH_368c74bf", "OUT_368c"), (None, "OUT_7a8e5b10")))
+    rows = [row("stock_on_hand", custom_field_name="a"), row("stocked_out", custom_field_name="b")]
+    report = report_of(
+        world(),
+        names=names,
+        setup="data_element_per_item",
+        data_set_id=PER_ITEM,
+        data_elements=rows,
+        item_field_reference=None,
+    )
+    (detail,) = only_fault(report, "items").details
+    assert detail.startswith(
+        "Amoxicillin 250mg tabs (368C), stocked out: no data element has the code 'OUT_368c'"
+    )
+    assert "Did you mean 'OUT_368c74bf'" in detail
+
+
+def test_a_long_list_is_shortened_in_text_and_bounded_in_json() -> None:
+    stores = tuple(
+        MappedStore(f"Clinic {number}", f"C{number}", f"nowhere-{number}") for number in range(200)
+    )
+    report = report_of(world(), names=mapped(stores=stores))
+    check = check_of(report, "stores")
+    assert len(check.details) == DETAILS
+    assert len(check.details) + check.more_details == 200
+    assert "          - and 190 more" in job.as_text(report).splitlines()
+
+
+def test_what_the_database_leaves_out_is_to_note() -> None:
+    names = mapped(left_out=("store Old: it is disabled in mSupply",), more_left_out=2)
+    report = report_of(world(), names=names)
+    assert report.all_well
+    check = check_of(report, "database")
+    assert check.to_note
+    assert check.message.endswith("Left out of pushes: 3 stores and items.")
+    assert check.more_details == 2
+
+
+def test_stores_beyond_the_list_are_said_and_not_taken_for_missing() -> None:
+    report = report_of(world(), names=mapped(stores=STORES[:1], more_stores=2))
+    assert check_of(report, "stores").message.endswith(
+        "2 more were not looked at: their list is too long for one answer."
+    )
+    assert "org units without a store" not in [check.name for check in report.checks]
+
+
+def test_a_database_that_is_out_of_reach_hides_nothing_that_dhis2_tells() -> None:
+    metadata = with_data_elements("368c74bf", zero_is_significant=False, aggregation_type="SUM")(world())
+
+    def database() -> DatabaseAnswer:
+        raise SourceUnreachableError("mSupply's database does not answer.")
+
+    report = report_of(metadata, database=database)
+    assert [check.name for check in report.checks if not check.ok] == ["database", "zeros", "aggregation"]
+    assert report.not_asked == ("stores", "items")
+
+
+# The summary and the time
+
+
+def test_the_summary_names_the_most_important_first_and_what_is_well() -> None:
+    metadata = with_data_elements("368c74bf", aggregation_type="SUM", zero_is_significant=False)(world())
+    user = PUSHER.model_copy(update={"authorities": ()})
+    stores = (MappedStore("Kamo Clinic", "KAM", "nowhere"), *STORES[1:])
+    summary = report_of(metadata, user=user, names=mapped(stores=stores)).summary
+    assert summary[0].endswith("checks need attention:")
+    assert [line.partition(":")[0] for line in summary[1:6]] == [
+        "authority",
+        "stores",
+        "zeros",
+        "aggregation",
+        "To note",
+    ]
+    assert summary[-1].startswith("Well: settings, credentials, login, server, data set")
+
+
+def test_a_server_that_is_too_slow_is_told_within_the_time_and_what_was_found_stands() -> None:
+    def slow(dhis2: StandIn) -> None:
+        dhis2.faults.next(FaultKind.DELAY, seconds=3.0, path="/api/dataSets")
+
+    before = datetime.now(UTC)
+    report = report_of(world(), prepare=slow, time_limit=1.0)
+    assert (datetime.now(UTC) - before).total_seconds() < 3
+    assert report.connected
+    assert "within 1 seconds" in check_of(report, "data set").message
+    assert check_of(report, "authority").ok
+    assert not check_of(report, "stores").ok
+
+
+def test_a_fault_of_the_server_at_one_question_leaves_the_others() -> None:
+    def fail(dhis2: StandIn) -> None:
+        dhis2.faults.next(FaultKind.STATUS, status=502, path="/api/system/info")
+
+    report = report_of(world(), prepare=fail)
+    assert not only_fault(report, "server").ok
+    assert report.server is None
+    assert report.not_asked == ("zeros",)
+    assert check_of(report, "open period, previous month").ok
+
+
+def test_the_largest_country_is_compared_quickly() -> None:
+    units = [(f"OU{number:05}", f"Clinic {number}") for number in range(3_000)]
+    references = [(f"{number:08x}", f"Medicine {number}") for number in range(1_000)]
+    metadata = stock_metadata(units, references, ["stock_on_hand"])
+    names = MappedNames(
+        stores=tuple(MappedStore(name, code, f"{code[:2]}-{code[2:]}x") for code, name in units),
+        items=tuple(MappedItem(name, code, (f"{code}x",)) for code, name in references),
+    )
+    before = datetime.now(UTC)
+    report = report_of(metadata, names=names)
+    assert not check_of(report, "stores").ok
+    assert not check_of(report, "items").ok
+    assert (datetime.now(UTC) - before).total_seconds() < 30
