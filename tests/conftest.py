@@ -90,7 +90,6 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
-        # Powertools keeps a logger, with the standard output of its time, for each service name.
         "POWERTOOLS_SERVICE_NAME": f"test-{uuid4()}",
         "POWERTOOLS_METRICS_NAMESPACE": "msupply-dhis2",
         "SETTINGS_PARAMETER": "/stack/settings",

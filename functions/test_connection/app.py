@@ -3,7 +3,7 @@
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from msupply_dhis2.aws import test_connection
+from msupply_dhis2.aws import probe, test_connection
 
 logger = Logger()
 metrics = Metrics()
@@ -11,6 +11,8 @@ metrics = Metrics()
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: object, context: LambdaContext) -> dict[str, object]:  # noqa: ARG001 there is nothing to ask but the one thing
-    """Test the connection and say what works and what does not."""
+def handler(event: object, context: LambdaContext) -> dict[str, object]:  # noqa: ARG001 the decorator needs it
+    """Test the connection and say what works and what does not; on schedule only look after a paused queue."""
+    if event == {"probe": True}:
+        return probe.run(logger=logger, metrics=metrics)
     return test_connection.run(logger=logger, metrics=metrics)

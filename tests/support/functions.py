@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
@@ -89,7 +90,10 @@ def invoke(
     """Invoke a function; what it writes to standard output is its log."""
     capsys.readouterr()
     context = Context(function_name=f"stack-{function.replace('_', '-')}", aws_request_id=request_id)
-    answer = handler_of(function)(event, context)
+    with pytest.MonkeyPatch.context() as environment:
+        # Powertools keeps a logger, with the standard output of its time, for each service name.
+        environment.setenv("POWERTOOLS_SERVICE_NAME", f"{function}-{uuid4()}")
+        answer = handler_of(function)(event, context)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return Invocation(answer, lines)
 

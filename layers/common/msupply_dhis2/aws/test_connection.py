@@ -2,14 +2,16 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.log import write
+from msupply_dhis2.aws.pause import QueuePause, why_paused
 from msupply_dhis2.configuration import (
     TestConnectionEnvironment,
     aws_faults,
@@ -18,18 +20,29 @@ from msupply_dhis2.configuration import (
 )
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.errors import SourceError
+from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, SourceError
+from msupply_dhis2.fates import LogLine
+from msupply_dhis2.logins import Login, Refusal, read_refusal, remember_refusal
+from msupply_dhis2.mapped import DatabaseAnswer
 from msupply_dhis2.periods import Calendar, parse_time_zone
-from msupply_dhis2.push import LogLine
+from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.test_connection import test_connection
+from msupply_dhis2.test_connection import ConnectionReport, test_connection
 
-ANSWER_SECONDS = 6
-"""How long DHIS2 may take for each of the test's four small questions."""
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+ANSWER_SECONDS = 30
+"""How long DHIS2 may be silent over one question: the metadata of a whole country may take so long."""
+
+TIME_LIMIT = 45
+"""Seconds for all questions together, less than the function's time-out of 55: what is known by then is told."""
 
 
 def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
-    """Test the connection.
+    """Test the connection; resume the queue where it is paused and DHIS2 lets us in.
+
+    Somebody asks for it, so it logs in even where DHIS2 refused the same login before.
 
     Returns
     -------
@@ -37,6 +50,9 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         A ``ConnectionReport`` as JSON.
     """
     environment = TestConnectionEnvironment.read()
+    table = clients.table(environment.table_name)
+    calendar = Calendar(parse_time_zone(environment.timezone))
+    witness = _Witness()
 
     def read_credentials(settings: Settings) -> Dhis2Credentials:
         return read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
@@ -44,20 +60,95 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     report = test_connection(
         settings_reader=lambda: read_settings(environment.settings_parameter, clients.ssm()),
         credentials_reader=read_credentials,
-        client_factory=partial(Dhis2Client, read_timeout=ANSWER_SECONDS),
+        client_factory=witness.client,
         database_check=lambda: _ask_compute(environment.compute_function),
-        table=clients.table(environment.table_name),
-        calendar=Calendar(parse_time_zone(environment.timezone)),
+        table=table,
+        calendar=calendar,
         clock=lambda: datetime.now(UTC),
+        time_limit=TIME_LIMIT,
     )
+    pause = QueuePause(table, clients.event_sources(), lambda: environment.queue_mapping)
+    if check := _check_queue(report, witness, table, pause, calendar):
+        report = report.with_check(check)
     answer = report.model_dump(mode="json")
-    all_well = report.connected and all(check.ok for check in report.checks)
-    write(logger, LogLine(logging.INFO if all_well else logging.WARNING, report.message, {"report": answer}))
+    write(
+        logger,
+        LogLine(logging.INFO if report.all_well else logging.WARNING, report.message, {"report": answer}),
+    )
     metrics.add_metric(name="ConnectionTestsSucceeded", unit=MetricUnit.Count, value=int(report.connected))
     return answer
 
 
-def _ask_compute(function: str) -> str:
+class _Witness:
+    """Makes the test's client, and keeps in mind whether DHIS2 refused its login."""
+
+    def __init__(self) -> None:
+        self.refused: tuple[Login, Dhis2AuthenticationError] | None = None
+
+    def client(self, settings: Settings, credentials: Dhis2Credentials) -> "_WitnessedClient":
+        return _WitnessedClient(settings, credentials, self)
+
+
+class _WitnessedClient:
+    """The test's client of DHIS2."""
+
+    def __init__(self, settings: Settings, credentials: Dhis2Credentials, witness: _Witness) -> None:
+        self._client = Dhis2Client(
+            settings.url,
+            credentials,
+            read_timeout=ANSWER_SECONDS,
+            ca_certificate=settings.dhis2_ca_certificate,
+        )
+        self._login = Login.of(settings.url, credentials)
+        self._witness = witness
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        """Read something below the address of DHIS2."""
+        try:
+            return self._client.get(path, params)
+        except Dhis2AuthenticationError as error:
+            self._witness.refused = (self._login, error)
+            raise
+
+
+def _check_queue(
+    report: ConnectionReport, witness: _Witness, table: "Table", pause: QueuePause, calendar: Calendar
+) -> Check | None:
+    """Resume or pause the queue as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
+    try:
+        before = read_refusal(table)
+        if report.connected:
+            return None if before is None else _resume(before, pause, calendar)
+        if witness.refused is not None:
+            login, error = witness.refused
+            refusal = remember_refusal(table, login, str(error), datetime.now(UTC))
+            pause.begin()
+            return _paused(refusal, calendar)
+        return None if before is None else _paused(before, calendar)
+    except ConfigurationError as error:
+        return Check(name="queue", ok=False, message=str(error))
+
+
+def _resume(refusal: Refusal, pause: QueuePause, calendar: Calendar) -> Check:
+    why = why_paused(refusal, calendar.time_zone).replace("is paused", "was paused", 1)
+    try:
+        pause.end()
+    except ConfigurationError as error:
+        message = f"{why} It could not be resumed: {error} Test the connection again."
+        return Check(name="queue", ok=False, message=message)
+    return Check(name="queue", ok=True, message=f"{why} It is resumed: waiting values are sent now.")
+
+
+def _paused(refusal: Refusal, calendar: Calendar) -> Check:
+    message = (
+        f"{why_paused(refusal, calendar.time_zone)} Values wait and no function tries this login. The queue is "
+        "resumed by the next connection test that succeeds, or within 15 minutes after a new version of the "
+        "secret with which DHIS2 lets us in."
+    )
+    return Check(name="queue", ok=False, message=message)
+
+
+def _ask_compute(function: str) -> DatabaseAnswer:
     """Ask compute, which may sit in another network, whether mSupply's database answers.
 
     Raises
@@ -75,4 +166,4 @@ def _ask_compute(function: str) -> str:
         raise SourceError(f"Compute failed when asked about mSupply's database: {message}")
     if result.get("status") == "failed":
         raise SourceError(message)
-    return message
+    return DatabaseAnswer.model_validate({**result, "message": message})

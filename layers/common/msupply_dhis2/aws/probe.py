@@ -1,0 +1,72 @@
+"""The probe: on schedule, is the queue still paused, and may it be resumed.
+
+A new password must not wait for somebody to test the connection, and a refused one must not be tried again: the
+probe logs in only with a login that DHIS2 has not refused yet.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.pause import QueuePause, why_paused
+from msupply_dhis2.configuration import TestConnectionEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.logins import Login, Refusal, RefusedBeforeError, log_in, read_refusal
+from msupply_dhis2.periods import Calendar, parse_time_zone
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+ANSWER_SECONDS = 20
+"""How long DHIS2 may take to let us in."""
+
+
+def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Look whether the queue is paused; where the login has changed since, try it once.
+
+    Returns
+    -------
+    dict
+        ``paused``: whether the queue is, now; ``message``: a sentence.
+    """
+    environment = TestConnectionEnvironment.read()
+    table = clients.table(environment.table_name)
+    refusal = read_refusal(table)
+    paused, message = False, "The queue is not paused."
+    if refusal is not None:
+        paused, message = _look_after(refusal, environment, table)
+        log = logger.warning if paused else logger.info
+        log(message)
+    metrics.add_metric(name="QueuePaused", unit=MetricUnit.Count, value=int(paused))
+    return {"paused": paused, "message": message}
+
+
+def _look_after(refusal: Refusal, environment: TestConnectionEnvironment, table: "Table") -> tuple[bool, str]:
+    why = why_paused(refusal, Calendar(parse_time_zone(environment.timezone)).time_zone)
+    try:
+        settings = read_settings(environment.settings_parameter, clients.ssm())
+        credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
+        login = Login.of(str(settings.url), credentials)
+        client = Dhis2Client(
+            login.url,
+            credentials,
+            read_timeout=ANSWER_SECONDS,
+            ca_certificate=settings.dhis2_ca_certificate,
+        )
+        log_in(table, login, client, lambda: datetime.now(UTC))
+        QueuePause(table, clients.event_sources(), lambda: environment.queue_mapping).end()
+    except RefusedBeforeError:
+        return True, (
+            f"{why} The login is still the same, and is not tried again. Correct the credentials (make "
+            "credentials), or mend the account in DHIS2 and test the connection (make test-connection)."
+        )
+    except MsupplyDhis2Error as error:
+        return True, f"{why} It could not be resumed: {error}"
+    return (
+        False,
+        f"The queue is resumed: DHIS2 lets {login.user} in. It was paused for this reason: {refusal.said}",
+    )
