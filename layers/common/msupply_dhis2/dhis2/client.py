@@ -35,6 +35,7 @@ _PLAIN = {"Content-Type": "application/json"}
 _GZIP = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 _NOT_UNDERSTOOD = {400, 415}
 _BROKE_OFF = b"The import process failed"
+_ENOUGH_TO_GIVE_UP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,9 @@ class Dhis2Client:
             ca_certificate=ca_certificate,
         )
         self._has_asked = False
-        self._knows_that_gzip_works = False
         self.compresses = True
+        self._next_plain = False
+        self._fared_better_plain = 0
 
     def __repr__(self) -> str:
         return f"Dhis2Client({self._wire.shown_url!r})"
@@ -190,16 +192,18 @@ class Dhis2Client:
             self.get("/api/me", {"fields": "id"})
         content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
         post = partial(self._post, params, read_timeout)
-        if self.compresses and len(content) >= _COMPRESSED_FROM:
+        if self.compresses and not self._next_plain and len(content) >= _COMPRESSED_FROM:
             posted = post(gzip.compress(content, _COMPRESSION, mtime=0), _GZIP)
-            if self._compression_may_be_why(posted.response):
+            if posted.response.status_code in _NOT_UNDERSTOOD:
                 posted = post(content, _PLAIN)
                 # Where the same goes wrong plain too, compression was not to blame.
-                self.compresses = self._compression_may_be_why(posted.response)
-            elif _has_outcome(posted.response):
-                self._knows_that_gzip_works = True
+                self.compresses = posted.response.status_code in _NOT_UNDERSTOOD
+            self._next_plain = _may_be_damaged(posted.response)
+            if not self._next_plain:
+                self._fared_better_plain = 0
         else:
             posted = post(content, _PLAIN)
+            self._learn_from_plain(posted.response)
         response = posted.response
         if not _has_outcome(response):
             raise self._refusal(response)
@@ -220,18 +224,16 @@ class Dhis2Client:
         response = self._call("POST", "/api/dataValueSets", params, content, headers, read_timeout)
         return _Posted(response, time.perf_counter() - started, len(content))
 
-    def _compression_may_be_why(self, response: requests.Response) -> bool:
-        """Tell an answer that a compressed body may have got because it was compressed."""
-        if self._login.refusal(response) is not None:
-            return False
-        if response.status_code in _NOT_UNDERSTOOD:
-            return True
-        if self._knows_that_gzip_works:
-            return False
-        # Damaged on the way: up to 2.42 the import breaks off, from 2.43 DHIS2 fails.
-        return response.status_code == requests.codes.internal_server_error or (
-            _has_outcome(response) and _BROKE_OFF in response.content
-        )
+    def _learn_from_plain(self, response: requests.Response) -> None:
+        """Give compression up where it failed twice in a row and the same sent again plain did not.
+
+        It is not this client that sends it again: some of it may be stored, and whoever sent it knows whether
+        it may be sent twice.
+        """
+        if self._next_plain and not _may_be_damaged(response):
+            self._fared_better_plain += 1
+            self.compresses = self._fared_better_plain < _ENOUGH_TO_GIVE_UP
+        self._next_plain = False
 
     def _call(
         self,
@@ -272,6 +274,16 @@ class _Posted:
     response: requests.Response
     seconds: float
     bytes_sent: int
+
+
+def _may_be_damaged(response: requests.Response) -> bool:
+    """Tell an answer to a body that was damaged on the way, or that anything else may have gone wrong with.
+
+    Up to 2.42 the import breaks off, from 2.43 DHIS2 fails.
+    """
+    return response.status_code == requests.codes.internal_server_error or (
+        _has_outcome(response) and _BROKE_OFF in response.content
+    )
 
 
 def _has_outcome(response: requests.Response) -> bool:
