@@ -116,8 +116,10 @@ def _quarterly(year: int, number: int) -> Period:
 
 def _six_monthly(year: int, start: str, number: int) -> Period:
     first = _MONTHS[start] + 6 * (number - 1)
+    # November's half years are named after the year in which the second of them lies.
+    begins = year - 1 if start == "Nov" else year
     years, month = divmod(first - 1, 12)
-    return _months(f"SixMonthly{start}", f"{year}{start}S{number}", year + years, month + 1, 6)
+    return _months(f"SixMonthly{start}", f"{year}{start}S{number}", begins + years, month + 1, 6)
 
 
 def _yearly(year: int, start: str) -> Period:
@@ -137,7 +139,7 @@ def _year_holding(day: date, start: str) -> Period:
 def _half_holding(day: date, start: str) -> Period:
     return next(
         period
-        for year in (day.year, day.year - 1)
+        for year in (day.year + 1, day.year, day.year - 1)
         for number in (1, 2)
         if (period := _six_monthly(year, start, number)).first <= day <= period.last
     )

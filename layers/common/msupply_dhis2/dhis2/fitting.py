@@ -54,7 +54,7 @@ _SHOWN = 3
 
 _UNSURE_TYPE = "SixMonthlyNov"
 _UNSURE_LABEL = "BiW27"
-"""Periods of whose days DHIS2's documentation is not clear; the server decides about them."""
+"""Periods of whose days the releases of DHIS2 do not agree; the server decides about them."""
 
 
 @dataclass(frozen=True, slots=True)
