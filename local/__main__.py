@@ -120,6 +120,13 @@ def _parser() -> argparse.ArgumentParser:
             "--event", metavar="JSON", help='an event to compute, such as {"interval": "monthly"}'
         )
         sub.add_argument("--format", type=Format, choices=list(Format), default=Format.TABLE)
+        sub.add_argument(
+            "--json",
+            dest="format",
+            action="store_const",
+            const=Format.JSON,
+            help="the same as --format json",
+        )
     return parser
 
 
@@ -324,6 +331,7 @@ def _test_connection(job: _Job) -> int:
         table=None,
         calendar=job.calendar,
         clock=lambda: datetime.now(UTC),
+        as_of=job.as_of(job.event(default_basis=BasisChoice.AS_IN_SETTINGS)),
         time_limit=None,
     )
     if job.form is Format.JSON:

@@ -21,6 +21,7 @@ from local.sample_world import catalogue_of, metadata_for
 from msupply_dhis2.aws import push as push_on_aws
 from msupply_dhis2.batches import decode
 from msupply_dhis2.errors import SettingsError, SourceUnreachableError
+from msupply_dhis2.mapped import MappedNames
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import parse_settings
 from tests.conftest import Aws
@@ -382,6 +383,27 @@ def test_the_database_check_answers_even_while_there_are_no_settings(
     assert "mapped there" in compute({"check_database": True}).answer["message"]
     aws.ssm.delete_parameter(Name="/stack/settings")
     assert compute({"check_database": True}).answer["status"] == "database reached"
+
+
+@pytest.mark.parametrize("setup", sorted(DATA_SETS))
+def test_the_database_check_tells_what_is_mapped_and_the_log_does_not(
+    setup: str, sample: str, aws: Aws, compute: Callable[..., Invocation]
+) -> None:
+    aws.put_settings(document(setup))
+    run = compute({"check_database": True})
+    mapped = MappedNames.model_validate(run.answer["mapped"])
+    catalogue = catalogue_of(sample, parse_settings(document(setup)))
+    assert {(store.code, store.org_unit) for store in mapped.stores} == {
+        (store.code, store.org_unit) for store in catalogue.stores
+    }
+    assert {item.code for item in mapped.items} == {item.code for item in catalogue.items}
+    active = parse_settings(document(setup)).active_rows
+    for item in mapped.items:
+        assert len(item.data_elements) == len(active)
+        for row, data_element in zip(active, item.data_elements, strict=True):
+            assert str(data_element).startswith(row.prefix)
+    assert mapped.left_out
+    assert mapped.stores[0].name not in json.dumps(run.lines)
 
 
 def test_an_event_that_is_not_understood_is_answered_with_examples(

@@ -1,8 +1,9 @@
 """The preflight of the connection test: one fault after the other in what is set up, and the sentence that it gives."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from threading import Event
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ from local.dhis2.metadata import (
 from msupply_dhis2 import test_connection as job
 from msupply_dhis2.credentials import parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.metadata import ReadsDhis2
 from msupply_dhis2.errors import SourceUnreachableError
 from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.metrics.metric import Metric
@@ -92,6 +94,7 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
     now: datetime = NOW,
     prepare: Callable[[StandIn], object] = lambda _: None,
     time_limit: float | None = None,
+    wrap: Callable[[Dhis2Client], ReadsDhis2] = lambda client: client,
     **changes: object,
 ) -> job.ConnectionReport:
     """Test the connection; by default stock on hand of last month in the data set of the single data element."""
@@ -122,11 +125,12 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
         return job.test_connection(
             settings_reader=lambda: parse_settings(settings),
             credentials_reader=lambda parsed: parse_dhis2_credentials(login, parsed),
-            client_factory=lambda parsed, given: Dhis2Client(parsed.url, given, read_timeout=5),
+            client_factory=lambda parsed, given: wrap(Dhis2Client(parsed.url, given, read_timeout=5)),
             database_check=database or database_answers,
             table=None,
             calendar=Calendar(ZoneInfo("Pacific/Auckland")),
             clock=lambda: now,
+            as_of=None,
             time_limit=time_limit,
         )
 
@@ -366,6 +370,23 @@ def test_data_input_periods_that_leave_the_period_out_are_told(version: str) -> 
     assert "open from ever to 2026-02-01 only" in only_fault(report, "open period, previous month").message
 
 
+def test_a_calendar_of_another_kind_is_told() -> None:
+    class Ethiopian:
+        def __init__(self, client: Dhis2Client) -> None:
+            self._client = client
+
+        def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+            answer = self._client.get(path, params)
+            return (
+                {**answer, "calendar": "ethiopian"}
+                if isinstance(answer, dict) and "calendar" in answer
+                else answer
+            )
+
+    check = only_fault(report_of(world(), wrap=Ethiopian), "period format")
+    assert "calendar 'ethiopian'" in check.message
+
+
 # Option combos
 
 
@@ -448,6 +469,14 @@ def test_data_elements_whose_option_combos_are_not_named_are_told() -> None:
         "Amoxicillin 250mg tabs, by metric (STOCK_368c74bf): has a category combination of its own."
         in check.details
     )
+
+
+def test_option_combos_that_the_user_may_not_see_are_said() -> None:
+    hidden = CategoryCombo(id=uid("categoryCombo", "HIDDEN"), code="HIDDEN", name="Hidden", option_combos=())
+    metadata = with_data_set(SINGLE, category_combo_id=hidden.id)(world())
+    metadata = metadata.model_copy(update={"category_combos": (*metadata.category_combos, hidden)})
+    message = only_fault(report_of(metadata), "option combos").message
+    assert message.startswith("DHIS2 does not let the user see the option combos")
 
 
 # Data elements
@@ -776,3 +805,16 @@ def test_the_largest_country_is_compared_quickly() -> None:
     assert not check_of(report, "stores").ok
     assert not check_of(report, "items").ok
     assert (datetime.now(UTC) - before).total_seconds() < 30
+
+
+def test_a_database_that_does_not_answer_in_time_is_told_and_the_rest_stands() -> None:
+    given_up = Event()
+
+    def database() -> DatabaseAnswer:
+        given_up.wait(10)
+        return DatabaseAnswer(message="too late")
+
+    report = report_of(world(), database=database, time_limit=1.0)
+    given_up.set()
+    assert "did not answer in time" in only_fault(report, "database").message
+    assert report.not_asked == ("stores", "items")

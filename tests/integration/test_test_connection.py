@@ -94,6 +94,7 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
         table=aws.table if aws else None,
         calendar=CALENDAR,
         clock=lambda: now,
+        as_of=None,
         time_limit=time_limit,
     )
 
@@ -332,6 +333,7 @@ def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn)
         table=None,
         calendar=CALENDAR,
         clock=lambda: NOW,
+        as_of=None,
         time_limit=None,
     )
     assert not report.connected

@@ -36,6 +36,7 @@ from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings, Setup
 from msupply_dhis2.source import Catalogue, Scope, Source
 from msupply_dhis2.stock import GroupHistory, ItemGroup, OrgUnit
+from msupply_dhis2.words import count
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 type Track = Callable[[Iterable[OrgUnitValues], int], Iterable[OrgUnitValues]]
@@ -177,7 +178,7 @@ def compute(
             if not event.dry_run:
                 send(encode(payload, run_id=name, as_of=as_of, settings=settings))
         warnings = (*plan.warnings, *source.warnings(), *_sentences(tally.warnings))
-    conflicts = tuple(conflict.sentence(count) for conflict, count in tally.conflicts.items())
+    conflicts = tuple(conflict.sentence(number) for conflict, number in tally.conflicts.items())
     return ComputeResult(
         status=Status.DRY_RUN if event.dry_run else Status.SENT,
         message=_summary(event, tally),
@@ -213,16 +214,12 @@ def _why_no_row(event: ComputeEvent) -> str:
 
 def _summary(event: ComputeEvent, tally: Tally) -> str:
     counts = (
-        f"{_count(tally.values, 'value')} of {_count(len(tally.stores), 'store')} and "
-        f"{_count(len(tally.items), 'item')} in {_count(tally.batches, 'batch', 'batches')}"
+        f"{count(tally.values, 'value')} of {count(len(tally.stores), 'store')} and "
+        f"{count(len(tally.items), 'item')} in {count(tally.batches, 'batch', 'batches')}"
     )
     if event.dry_run:
         return f"Dry run: {counts}. Nothing was sent."
     return f"{counts}, on the way to DHIS2."
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,8 +435,8 @@ def _values_of_group(history: GroupHistory, plan: Plan, tally: Tally) -> Iterato
 
 
 def _sentences(warnings: Counter[StockWarning]) -> Iterator[str]:
-    for warning, count in sorted(warnings.items()):
-        yield f"{warning.meaning}: {count:,}."
+    for warning, number in sorted(warnings.items()):
+        yield f"{warning.meaning}: {number:,}."
 
 
 def check_database(open_database: OpenDatabase, settings: Settings | None) -> ComputeResult:
@@ -467,7 +464,7 @@ def check_database(open_database: OpenDatabase, settings: Settings | None) -> Co
     items = sum(len(group.items) for group in mapped.item_groups)
     return ComputeResult(
         status=Status.DATABASE_REACHED,
-        message=f"mSupply's database answers; mapped there: {_count(stores, 'store')} and {_count(items, 'item')}.",
+        message=f"mSupply's database answers; mapped there: {count(stores, 'store')} and {count(items, 'item')}.",
         stores=stores,
         items=items,
         mapped=MappedNames.of(

@@ -170,6 +170,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     table: "Table | None",
     calendar: Calendar,
     clock: Callable[[], datetime],
+    as_of: datetime | None,
     time_limit: float | None,
 ) -> ConnectionReport:
     """Test the connection to DHIS2, and what a push needs besides.
@@ -190,6 +191,8 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         For the time zone in which instants are written and days begin.
     clock
         Gives the present instant, aware.
+    as_of
+        The instant, aware, of the run whose periods are looked at; ``None``: now.
     time_limit
         Seconds after which no answer of DHIS2 or the database is waited for any longer; ``None``: any.
     """
@@ -208,7 +211,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
             findings.failure = credentials
         else:
             client = client_factory(settings, credentials)
-            findings = _ask_dhis2(questions, client, settings, database, _Moment(clock(), calendar))
+            findings = _ask_dhis2(questions, client, settings, database, _Moment(as_of or clock(), calendar))
             findings.user = findings.user or credentials.user
             now = None if findings.failure else clock()
             findings.last = now
@@ -307,21 +310,21 @@ def _read_credentials(
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """The instant of the test, as a run at this moment would take it."""
+    """The instant of the run whose periods are looked at."""
 
-    now: datetime
+    as_of: datetime
     calendar: Calendar
 
     @property
     def today(self) -> date:
-        return self.now.astimezone(self.calendar.time_zone).date()
+        return self.as_of.astimezone(self.calendar.time_zone).date()
 
     def windows(self, settings: Settings) -> dict[Basis, Window]:
         """Give the window of each basis that an active row uses; none where the settings are not complete."""
         if settings.complete_faults():
             return {}
         bases = dict.fromkeys(row.basis for row in settings.active_rows)
-        return {basis: window(basis, self.now, self.calendar, settings.period) for basis in bases}
+        return {basis: window(basis, self.as_of, self.calendar, settings.period) for basis in bases}
 
 
 def _ask_dhis2(
