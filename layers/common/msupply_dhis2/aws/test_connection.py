@@ -65,6 +65,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         table=table,
         calendar=calendar,
         clock=lambda: datetime.now(UTC),
+        as_of=None,
         time_limit=TIME_LIMIT,
     )
     pause = QueuePause(table, clients.event_sources(), lambda: environment.queue_mapping)
