@@ -429,7 +429,7 @@ def test_an_option_combo_field_that_is_set_wrong_is_told(
     version: str, setup: dict[str, Any], field: str, right: str
 ) -> None:
     check = only_fault(report_of(world(), version, **setup, option_combo_field=field), "option combos")
-    assert f"Option combo field is '{field}', but STOCK_ON_HAND belongs to the" in check.message
+    assert f"Option combo field is '{field}', but STOCK_ON_HAND belongs to the" in check.details[0]
     assert f"Set option_combo_field: auto, or {right}." in check.details[0]
     assert report_of(world(), version, **setup, option_combo_field=right).all_well
 
@@ -438,7 +438,7 @@ def test_an_option_combo_field_that_is_set_wrong_is_told(
     ("given", "words"),
     [
         ("STOCK_ONHAND", "has no category option combo whose code is 'STOCK_ONHAND'"),
-        ("STOCK_ONHAND", "did you mean Stock on hand (uid"),
+        ("STOCK_ONHAND", "Correct Category option ID; did you mean Stock on hand (uid"),
         (uid("categoryOptionCombo", "STOCK_ON_HAND"), "is the uid of the option combo Stock on hand"),
         ("MALE", "belongs neither to the category combination of the data set"),
     ],
@@ -595,7 +595,7 @@ def test_flows_that_are_not_added_up_over_time_are_said_and_are_no_fault() -> No
     report = report_of(world(), **WITH_COMBOS)
     assert report.all_well
     assert (
-        "issued, by LAST: a quarter shows those of one of its months"
+        "By LAST a quarter shows issued of one of its months, not the sum"
         in check_of(report, "aggregation").message
     )
 

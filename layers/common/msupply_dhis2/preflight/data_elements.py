@@ -97,13 +97,13 @@ def _misfits(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
             f"value type {element.value_type}.",
         )
         return
-    told = set()
+    metrics: dict[tuple[str, str], list[Metric]] = {}
     for row in use.rows:
         for value in _samples(row.metric, round_off=round_off):
-            cause = _refused(element, row.metric, value)
-            if cause is not None and (cause, row.metric) not in told:
-                told.add((cause, row.metric))
-                yield cause, f"{row.metric.label} can be {value}, and the value type is {element.value_type}."
+            if cause := _refused(element, row.metric, value):
+                metrics.setdefault((cause, value), []).append(row.metric)
+    for (cause, value), of_cause in metrics.items():
+        yield cause, f"{_labels(of_cause)} can be {value}, and the value type is {element.value_type}."
 
 
 def _samples(metric: Metric, *, round_off: bool) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ def check_aggregation(uses: Sequence[Use]) -> Check:
             )
         elif flows and aggregation not in _SUMMED:
             remarks.add(
-                f"Neither are {_labels(flows)}, by {aggregation}: a quarter shows those of one of its months",
+                f"By {aggregation} a quarter shows {_labels(flows)} of one of its months, not the sum",
                 use.data_element,
             )
     if not wrong:

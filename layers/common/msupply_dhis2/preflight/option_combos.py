@@ -85,9 +85,8 @@ def check_option_combos(
     return make_check(
         NAME,
         ok=False,
-        message=f"The option combos of {faulty} of {count(len(labels), 'metric')} do not fit; values for them are "
-        f"refused. {wrong[0]}",
-        details=[*wrong, *right],
+        message=f"The option combos of {faulty} of {count(len(labels), 'metric')} do not fit; values for them are refused.",
+        details=wrong,
     )
 
 
@@ -235,11 +234,11 @@ class _Combos:
             return (
                 f"{called(known[0])} is an option combo, but belongs neither to the category combination of the data "
                 f"set {called(self._data_set)} nor to that of its data elements. Use one of theirs"
-                f"{_or_nearest(identifier, row, named)}."
+                f"{_or_nearest(identifier, row, named)}"
             )
         return (
             f"DHIS2 has no category option combo whose {scheme.value} is '{identifier}', or does not let the user see "
-            f"it. Correct Category option ID{_or_nearest(identifier, row, named)}."
+            f"it. Correct Category option ID{_or_nearest(identifier, row, named)}"
         )
 
     def _category_option(
@@ -275,4 +274,4 @@ def _called(identifier: str, scheme: Scheme, combos: Sequence[OptionCombo]) -> O
 
 def _or_nearest(identifier: str, row: DataElementRow, combos: Sequence[OptionCombo]) -> str:
     near = Nearest(combos).to(identifier, row.metric.label)
-    return f"; did you mean {_in_full(near)}?" if near else ""
+    return f"; did you mean {_in_full(near)}?" if near else "."
