@@ -191,7 +191,11 @@ def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool) 
     return LogLine(
         logging.WARNING,
         f"{_about(value)}: rejected. {said}",
-        {**_fields(value, reasons[0].code), "sent_to_dhis2": not beforehand},
+        {
+            **_fields(value, reasons[0].code),
+            "sent_to_dhis2": not beforehand,
+            "may_pass": explain(reasons[0].code, reasons[0].text).may_pass,
+        },
     )
 
 

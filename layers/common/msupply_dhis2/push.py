@@ -126,6 +126,8 @@ class _Push:
         self._fitter = session.fitter(batch, settings.option_combo_field)
         self._rows: dict[int, DataValueRow] = {}
         self._cells: dict[int, Cell] = {}
+        self._removed: dict[int, str] = {}
+        """What a 0 that is not kept is sent to remove."""
         self._calls = Calls(
             client=session.client,
             pace=session.pace,
@@ -198,15 +200,12 @@ class _Push:
         """Keep the fates of what was sent; what is unclear is read back."""
         self.fates.landed.update(sent.landed)
         self.fates.unchanged += sent.unchanged
-        self._take_failures(sent)
-        for unclear in sent.unclear:
-            self._clear_up(unclear)
-
-    def _take_failures(self, sent: Sent) -> None:
         self.answered = self.answered or sent.answered
         self.fates.rejected |= sent.rejected
         self.fates.refused_all = sent.refused_all or self.fates.refused_all
         self.failure = sent.failure or self.failure
+        for unclear in sent.unclear:
+            self._clear_up(unclear)
 
     def _clear_up(self, unclear: Unclear) -> None:
         """Find out by reading which values of a call are not there."""
@@ -222,7 +221,7 @@ class _Push:
                 self.fates.landed.add(place)
                 landed += 1
             elif found is None and _is_zero(self._rows[place].value):
-                self.fates.rejected[place] = (_zero_not_kept(removed=None),)
+                self.fates.rejected[place] = (_zero_not_kept(self._removed.get(place)),)
             else:
                 self.fates.missing[place] = _not_as_sent(found, self._rows[place].value, unclear.unplaced)
         self.fates.unchanged += min(unclear.unchanged, landed)
@@ -246,33 +245,20 @@ class _Push:
             else:
                 self.fates.landed.add(place)
                 self.fates.unchanged += 1
-        stale = {}
+        stale: dict[int, DataValueRow] = {}
         for place, row in zeros.items():
             held = stored.get(place)
             if held is None:
-                self.fates.rejected[place] = (_zero_not_kept(removed=None),)
+                self.fates.rejected[place] = (_zero_not_kept(None),)
                 self.fates.refused_beforehand.add(place)
             elif _is_zero(held):
                 self.fates.landed.add(place)
                 self.fates.unchanged += 1
             else:
                 stale[place] = row
-        if stale:
-            self._remove(stale, stored)
-
-    def _remove(self, stale: Mapping[int, DataValueRow], stored: Mapping[int, str]) -> None:
+                self._removed[place] = held
         self._rows |= stale
-        sent = send(stale, self._calls, try_again=False)
-        self._take_failures(sent)
-        taken = [*sent.landed, *(place for unclear in sent.unclear for place in unclear.places)]
-        left = self._stored(taken) if taken else {}
-        for place in taken:
-            if left is None or place not in left:
-                self.fates.rejected[place] = (_zero_not_kept(removed=stored[place]),)
-            elif _is_zero(left[place]):
-                self.fates.landed.add(place)
-            else:
-                self.fates.missing[place] = _not_as_sent(left[place], stale[place].value, ())
+        self._take(send(stale, self._calls, try_again=False))
 
     # Reading
 

@@ -1,0 +1,133 @@
+"""Laws of a push, over random batches, servers and what is wrong with them, with the stand-in as judge."""
+
+from collections import Counter
+from datetime import date
+from itertools import chain, repeat
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from local.dhis2 import Metadata, stock_metadata
+from local.dhis2.metadata import MetadataAccess
+from local.dhis2.server import ADMIN
+from msupply_dhis2.errors import Dhis2TransientError
+from msupply_dhis2.fates import Counts
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.push import Dhis2Session, push
+from tests.support.batches import batch_of, settings_of, value_of
+from tests.support.direct import DirectClient
+
+NOW = date(2026, 2, 10)
+VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
+ORG_UNITS = [(f"OU_{number}", f"Clinic {number}") for number in range(5)]
+ITEMS = [(f"item{number}", f"Item {number}") for number in range(5)]
+ELEMENTS = [*(f"SOH_{item}" for item, _ in ITEMS), "SOH_nothing"]
+PLACES = [*(org_unit for org_unit, _ in ORG_UNITS), "OU_nowhere", "COUNTRY"]
+PERIODS = ["202512", "202601", "202602", "202612", "20260105", "2026W5"]
+NUMBERS = ["0", "1", "12", "-3", "2.5", "156.666667", "0.5", "100.5"]
+TYPES = ["NUMBER", "INTEGER", "INTEGER_POSITIVE", "PERCENTAGE", "BOOLEAN", "TRUE_ONLY", "TEXT"]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Metadata:
+    """Give data elements of any type, whose zeros may not be significant."""
+    metadata = stock_metadata(ORG_UNITS, ITEMS, ["stock_on_hand"])
+    elements = tuple(
+        element.model_copy(
+            update={
+                "value_type": draw(st.sampled_from(TYPES)),
+                "zero_is_significant": draw(st.booleans()),
+                "aggregation_type": draw(st.sampled_from(["SUM", "LAST", "AVERAGE_SUM_ORG_UNIT"])),
+            }
+        )
+        if (element.code or "").startswith("SOH_")
+        else element
+        for element in metadata.data_elements
+    )
+    return metadata.model_copy(update={"data_elements": elements})
+
+
+batches = st.lists(
+    st.builds(
+        value_of,
+        st.sampled_from(ELEMENTS),
+        st.sampled_from(NUMBERS),
+        org_unit=st.sampled_from(PLACES),
+        period=st.sampled_from(PERIODS),
+    ),
+    min_size=1,
+    max_size=40,
+    unique_by=lambda value: value.key,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    world=worlds(),
+    version=st.sampled_from(VERSIONS),
+    access=st.sampled_from(MetadataAccess),
+    earlier=batches,
+    values=batches,
+    per_call=st.integers(1, 50),
+    # Enough to find one refused value by halving: a delivery that gets less far begins the search anew.
+    calls_in_time=st.integers(15, 60),
+)
+def test_every_value_gets_one_fate_and_the_counts_are_what_dhis2_holds(
+    world: Metadata,
+    version: str,
+    access: MetadataAccess,
+    earlier: list[DataValue],
+    values: list[DataValue],
+    per_call: int,
+    calls_in_time: int,
+) -> None:
+    user = ADMIN.model_copy(update={"metadata_access": access})
+    client = DirectClient(world, version, NOW, user)
+    session = Dhis2Session(client, pause=lambda _: None)
+    of_tab = settings_of(items_per_payload=per_call)
+    push(batch_of(earlier, of_tab), session, settings=of_tab)
+    before = dict(client.dhis2.values)
+
+    batch = batch_of(values, of_tab)
+    counts, done, named = Counts(), frozenset[int](), Counter[tuple[object, ...]]()
+    for _ in range(200):
+        left = chain(repeat(300.0, 2 * calls_in_time), repeat(0.0))
+        result = push(batch, session, settings=of_tab, done=done, seconds_left=left.__next__)
+        assert done <= result.settled
+        assert result.counts.sent == len(result.settled - done)
+        counts, done = counts + result.counts, result.settled
+        named.update(
+            (line.fields["data_element"], line.fields["org_unit"], line.fields["period"])
+            for line in result.lines
+            if "data_element" in line.fields
+        )
+        if result.failure is None:
+            break
+        assert isinstance(result.failure, Dhis2TransientError)
+
+    # One fate for each, and each that is not in DHIS2 named once where DHIS2 lets it be told.
+    assert done == frozenset(range(len(values)))
+    assert counts.sent == len(values)
+    assert all(times == 1 for times in named.values())
+    if access is MetadataAccess.READABLE:
+        assert counts.rejected + counts.unaccounted == len(named)
+        assert counts.unaccounted == 0
+    # What is counted as landed is there, and nothing else has come.
+    after = client.dhis2.values
+    assert len(set(after) - set(before)) <= counts.stored + counts.unchanged
+    landed = [
+        value
+        for value in values
+        if (value.data_element, value.org_unit, value.period) not in named
+        and not (value.value == "0" and is_true_only(world, value))
+    ]
+    if access is MetadataAccess.READABLE:
+        for value in landed:
+            stored = client.dhis2.value(value.data_element, value.org_unit, value.period)
+            assert stored is not None
+            assert stored in {value.value, {"0": "false", "1": "true"}.get(value.value)}
+
+
+def is_true_only(world: Metadata, value: DataValue) -> bool:
+    element = world.data_element.by_scheme("CODE", value.data_element)
+    return element is not None and element.value_type == "TRUE_ONLY"
