@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
@@ -31,6 +32,7 @@ from msupply_dhis2.test_connection import ConnectionReport, test_connection
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_lambda import LambdaClient
 
 ANSWER_SECONDS = 30
 """How long DHIS2 may be silent over one question: the metadata of a whole country may take so long."""
@@ -61,7 +63,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         settings_reader=lambda: read_settings(environment.settings_parameter, clients.ssm()),
         credentials_reader=read_credentials,
         client_factory=witness.client,
-        database_check=lambda: _ask_compute(environment.compute_function),
+        database_check=partial(_ask_compute, clients.lambda_(), environment.compute_function),
         table=table,
         calendar=calendar,
         clock=lambda: datetime.now(UTC),
@@ -149,8 +151,10 @@ def _paused(refusal: Refusal, calendar: Calendar) -> Check:
     return Check(name="queue", ok=False, message=message)
 
 
-def _ask_compute(function: str) -> DatabaseAnswer:
-    """Ask compute, which may sit in another network, whether mSupply's database answers.
+def _ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
+    """Ask compute, which may sit in another network, whether mSupply's database answers, and what is mapped there.
+
+    It is asked in a thread of its own, and boto3 cannot make clients in two threads at once: it is made before.
 
     Raises
     ------
@@ -159,8 +163,8 @@ def _ask_compute(function: str) -> DatabaseAnswer:
     ConfigurationError
         Compute cannot be asked.
     """
-    with aws_faults("asking compute about mSupply's database", clients.lambda_()):
-        answer = clients.lambda_().invoke(FunctionName=function, Payload=json.dumps({"check_database": True}))
+    with aws_faults("asking compute about mSupply's database", client):
+        answer = client.invoke(FunctionName=function, Payload=json.dumps({"check_database": True}))
     result = json.loads(answer["Payload"].read())
     message = str(result.get("message") or result.get("errorMessage") or "no reason given")
     if answer.get("FunctionError"):
