@@ -207,6 +207,8 @@ def test_the_connection_test_says_connection_successful(run: Run) -> None:
     assert report["connected"] is True
     assert report["server"]["version"].startswith("2.41")
     assert all(check["ok"] for check in report["checks"]), report["checks"]
+    assert json.loads(run("test-connection", "--json").out)["summary"] == report["summary"]
+    assert report["summary"][0] == f"All {len(report['checks'])} checks are well."
 
 
 def test_the_connection_test_with_a_wrong_password_fails_with_the_words_of_msupply(
