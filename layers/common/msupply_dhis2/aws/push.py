@@ -46,6 +46,10 @@ costs one of its deliveries; yet it shall be there when the queue is resumed."""
 FOR_NOTES_SECONDS = 10.0
 """Kept of the function's time, to note and tell what became of the values and to put the message back."""
 
+READ_SECONDS = 45.0
+"""How long an answer to a question about metadata or stored values is waited for: several fit into the function's
+time. Calls that push values have a longer time of their own."""
+
 _AFTER_REFUSAL = (
     "This login is not tried again, because that could lock the account: the queue is paused and the values wait. "
     "Correct the credentials (make credentials) or mend the account in DHIS2, and test the connection (make "
@@ -245,7 +249,12 @@ class _PushMessages:
         key = (login, settings.dhis2_ca_certificate)
         if key not in _sessions:
             _sessions.clear()
-            client = Dhis2Client(login.url, credentials, ca_certificate=settings.dhis2_ca_certificate)
+            client = Dhis2Client(
+                login.url,
+                credentials,
+                read_timeout=READ_SECONDS,
+                ca_certificate=settings.dhis2_ca_certificate,
+            )
             try:
                 log_in(self._table, login, client, lambda: datetime.now(UTC))
             except (Dhis2AuthenticationError, Dhis2TransientError):
