@@ -44,6 +44,14 @@ class World:
     def login_with(self, password: SecretStr) -> str:
         return json.dumps({"username": DHIS2_USER, "password": password.get_secret_value()})
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether push is given no messages from the queue."""
+        mapping = self.emulator.stack.client("lambda").get_event_source_mapping(
+            UUID=self.emulator.stack.resource("PushFunctionBatch")
+        )
+        return bool(mapping["State"] == "Disabled")
+
     def set_up(self) -> None:
         """Put settings, credentials and DHIS2 in order, whatever the test before left."""
         self.emulator.put_settings(self.settings)
@@ -52,6 +60,12 @@ class World:
         self.dhis2.faults.clear()
         self.dhis2.requests.clear()
         self.dhis2.values.rows.clear()
+        self.emulator.stack.client("dynamodb").delete_item(
+            TableName=self.emulator.stack.resource("Table"), Key={"id": {"S": "refused-login"}}
+        )
+        self.emulator.stack.client("lambda").update_event_source_mapping(
+            UUID=self.emulator.stack.resource("PushFunctionBatch"), Enabled=True
+        )
         sqs = self.emulator.stack.client("sqs")
         for queue in ("BatchQueue", "FailedBatchQueue", "FailedRunQueue"):
             sqs.purge_queue(QueueUrl=self.emulator.stack.resource(queue))

@@ -15,9 +15,10 @@ from pydantic import SecretStr
 
 from local.demo import Run, fates_of, prove, wait_for_all
 from local.dhis2 import FaultKind
-from local.sample_world import TIME_ZONE
-from local.stack import FunctionFailedError
+from local.sample_world import DHIS2_USER, TIME_ZONE
+from local.stack import FunctionFailedError, LogLine
 from local.tools import INTERPRETER
+from msupply_dhis2.settings import parse_settings
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import World
@@ -25,6 +26,8 @@ else:
     World = Any
 
 WITHIN = 60.0
+STILL_SECONDS = 2.0
+"""So long no message may be delivered before the queue is taken for paused."""
 FUNCTIONS = ("ComputeFunction", "PushFunction", "TestConnectionFunction")
 # What Lambda has installed for every Python function; their own dependencies are in our layer.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "dateutil", "six")
@@ -73,13 +76,14 @@ def test_a_function_finds_everything_it_imports_in_its_layer(
     assert finished.returncode == 0, finished.stderr
 
 
-def test_there_are_five_schedules_whose_names_hold_the_stack_s(deployed: World) -> None:
+def test_there_are_five_schedules_and_the_probe_s_whose_names_hold_the_stack_s(deployed: World) -> None:
     schedules = deployed.emulator.stack.client("scheduler").list_schedules()["Schedules"]
     assert sorted(schedule["Name"] for schedule in schedules) == [
         "msupply-dhis2-daily",
         "msupply-dhis2-first-day-of-month",
         "msupply-dhis2-last-day-of-month",
         "msupply-dhis2-monthly",
+        "msupply-dhis2-probe",
         "msupply-dhis2-weekly",
     ]
 
@@ -203,46 +207,104 @@ def test_a_scheduled_run_that_fails_is_tried_again_and_then_kept(world: World) -
 # ----------------------------------------------------------------------------------- when DHIS2 does not take it
 
 
-def test_refused_credentials_put_the_batches_into_the_dead_letter_queue_with_the_reason(world: World) -> None:
+def refused(world: World) -> Run:
+    """Push with a wrong password and wait until nothing moves any more."""
+    settings = parse_settings(world.settings)
+    small = settings.model_copy(update={"items_per_payload": settings.items_per_payload // 100})
+    world.emulator.put_settings(small.compact())
     world.emulator.put_secret("Dhis2Secret", world.login_with(SecretStr("expired")))
     run = push_by_hand(world)
-    until(
-        lambda: world.emulator.stack.depth("FailedBatchQueue").waiting == run.batches,
-        "the batches did not arrive in the dead-letter queue",
-    )
-    assert world.emulator.stack.depth("BatchQueue").is_empty
+    assert run.batches > 4, "there must be more messages than functions that work at once"
+    until(lambda: world.is_paused, "the queue was not paused")
+    until(lambda: len(put_back(world, run)) >= 1, "no message was put back")
+    time.sleep(STILL_SECONDS)
+    return run
+
+
+def put_back(world: World, run: Run) -> list[LogLine]:
+    return [
+        line
+        for line in world.emulator.stack.logs("PushFunction")
+        if line.fields.get("run_id") == run.id and "back to the queue" in line.message
+    ]
+
+
+def failed_logins(world: World) -> int:
+    return sum(request.status == 401 for request in world.dhis2.requests)
+
+
+def waiting(world: World) -> int:
+    depth = world.emulator.stack.depth("BatchQueue")
+    return depth.waiting + depth.in_flight
+
+
+def test_refused_credentials_are_tried_once_pause_the_queue_and_no_message_becomes_a_dead_letter(
+    world: World,
+) -> None:
+    run = refused(world)
+    assert failed_logins(world) == 1
+    assert waiting(world) == run.batches
+    assert world.emulator.stack.depth("FailedBatchQueue").is_empty
     assert fates_of(world.emulator, run).batches == (), "a refused batch must not be called finished"
-    # Never more logins than there are workers: four failures can lock the account.
-    assert 1 <= sum(request.status == 401 for request in world.dhis2.requests) <= 2
+    assert {line.fields["receive"] for line in put_back(world, run)} == {"1"}, "deliveries were burned"
 
-    sqs = world.emulator.stack.client("sqs")
-    dead_letters = world.emulator.stack.resource("FailedBatchQueue")
-    messages = sqs.receive_message(
-        QueueUrl=dead_letters, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
-    )["Messages"]
-    for message in messages:
-        assert "Authentication failed" in message["MessageAttributes"]["reason"]["StringValue"]
+    # The probe knows the login, and does not try it.
+    probed = world.emulator.stack.invoke("TestConnectionFunction", {"probe": True})
+    assert probed["paused"] is True
+    assert failed_logins(world) == 1
+    assert world.is_paused
 
-    # Corrected and redriven, they arrive after all.
+    # With the right password it resumes the queue, and every value arrives.
     world.emulator.put_secret("Dhis2Secret", world.login)
-    for message in messages:
-        sqs.send_message(QueueUrl=world.emulator.stack.resource("BatchQueue"), MessageBody=message["Body"])
-        sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"])
+    probed = world.emulator.stack.invoke("TestConnectionFunction", {"probe": True})
+    assert probed["paused"] is False
+    assert not world.is_paused
     prove(run, wait_for_all(world.emulator, run))
+    assert failed_logins(world) == 1
 
 
-def test_a_batch_that_dhis2_could_not_take_just_now_is_delivered_again(world: World) -> None:
-    sqs = world.emulator.stack.client("sqs")
-    queue = world.emulator.stack.resource("BatchQueue")
-    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "1"})
+def test_a_connection_test_resumes_the_queue_and_a_deployment_in_between_does_no_harm(world: World) -> None:
+    run = refused(world)
+    # As a deployment that changes the mapping does.
+    world.emulator.stack.client("lambda").update_event_source_mapping(
+        UUID=world.emulator.stack.resource("PushFunctionBatch"), Enabled=True
+    )
+    until(lambda: world.is_paused, "the queue was not paused again")
+    assert failed_logins(world) == 1
+
+    # The account is mended in DHIS2, the secret stays as it is.
+    before = world.dhis2.users[DHIS2_USER]
+    world.dhis2.users[DHIS2_USER] = before.model_copy(update={"password": SecretStr("expired")})
     try:
-        world.dhis2.faults.next(FaultKind.TRANSIENT_CONFLICT, path="dataValueSets", times=1)
-        run = push_by_hand(world)
+        report = world.emulator.stack.invoke("TestConnectionFunction", {})
+        (check,) = [check for check in report["checks"] if check["name"] == "queue"]
+        assert (report["connected"], check["ok"]) == (True, True)
+        assert "It is resumed" in check["message"]
+        assert not world.is_paused
         prove(run, wait_for_all(world.emulator, run))
     finally:
-        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "720"})
-    posts = [request for request in world.dhis2.requests if request.method == "POST"]
-    assert len(posts) == run.batches + 1
+        world.dhis2.users[DHIS2_USER] = before
+        world.dhis2.forget_sessions()
+
+
+def test_a_batch_that_dhis2_could_not_take_just_now_is_delivered_again_when_dhis2_asks_for_it(
+    world: World,
+) -> None:
+    world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, path="dataValueSets", times=1, seconds=1)
+    run = push_by_hand(world)
+    prove(run, wait_for_all(world.emulator, run))
+    (line,) = put_back(world, run)
+    assert line.fields["wait"] == 1
+
+
+def test_what_a_first_delivery_settled_is_not_counted_again_by_the_next(world: World) -> None:
+    # A batch's first call opens the period with one value; the second is the one that fails.
+    world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, method="POST", times=1, after=1, seconds=1)
+    run = push_by_hand(world)
+    fates = wait_for_all(world.emulator, run)
+    assert len(fates.batches) == run.batches + 1
+    prove(run, fates)
+    assert fates.counts.stored == run.values == len(world.dhis2.values)
 
 
 # --------------------------------------------------------------------------------------------------------- rights

@@ -43,10 +43,11 @@ def mapping_of(client: "LambdaClient", function: str, queue_arn: str) -> str:
 
 
 def why_paused(refusal: Refusal, time_zone: ZoneInfo) -> str:
-    """Say since when the queue is paused, and why."""
+    """Say since when the queue is paused, and why; the whole of what was said of the login is in push's log."""
+    fault, _, _ = refusal.said.partition(". ")
     return (
         f"The queue is paused since {written_in(refusal.since, time_zone)}, because DHIS2 refuses the login of "
-        f"{refusal.login.user}: {refusal.said}"
+        f"{refusal.login.user}: {fault.removesuffix('.')}."
     )
 
 
