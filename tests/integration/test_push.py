@@ -14,6 +14,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws import push as push_on_aws
 from msupply_dhis2.aws.queue import BatchQueue
 from msupply_dhis2.batches import decode
+from msupply_dhis2.configuration import read_dhis2_credentials
 from msupply_dhis2.connections import read_call_limit
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.logins import Login, read_refusal, remember_refusal
@@ -386,7 +387,9 @@ def test_a_warm_function_stops_when_another_one_s_login_was_refused(
     aws: Aws, dhis2: StandIn, push: Push
 ) -> None:
     push(body_of(dhis2, "11"))
-    (login,) = push_on_aws.sessions()
+    settings = settings_of(dhis2.url)
+    credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, settings)
+    login = Login.of(str(settings.url), credentials)
     remember_refusal(aws.table, login, "Authentication failed.", datetime.now(UTC))
     dhis2.requests.clear()
     assert len(push(body_of(dhis2, "12")).again) == 1

@@ -343,11 +343,6 @@ _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}
 """One at most: by its login and what DHIS2's certificate is verified with."""
 
 
-def sessions() -> tuple[Login, ...]:
-    """Give the logins whose sessions a warm function keeps."""
-    return tuple(login for login, _ in _sessions)
-
-
 def forget_sessions() -> None:
     """Forget the sessions with DHIS2, as a cold start does."""
     _sessions.clear()
