@@ -21,6 +21,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -30,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from local.dhis2 import ADMIN, stock_metadata  # noqa: E402 - after the path is set
 from msupply_dhis2.batches import Batch, cut, encode  # noqa: E402 - as above
 from msupply_dhis2.credentials import parse_dhis2_credentials  # noqa: E402 - as above
-from msupply_dhis2.dhis2.client import Dhis2Client  # noqa: E402 - as above
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client  # noqa: E402 - as above
 from msupply_dhis2.dhis2.request import DataValueRow, request_body, request_parameters  # noqa: E402 - as above
 from msupply_dhis2.mapping import DataValue  # noqa: E402 - as above
 from msupply_dhis2.metrics.metric import Metric  # noqa: E402 - as above
@@ -203,8 +204,9 @@ class CountingClient(Dhis2Client):
 
     sent = 0
 
-    def post_data_values(self, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN201, D102 - handed on
-        answer = super().post_data_values(*args, **kwargs)
+    def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+        """Post data values."""
+        answer = super().post_data_values(*arguments, **options)
         self.sent += answer.bytes_sent
         return answer
 

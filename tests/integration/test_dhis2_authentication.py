@@ -34,6 +34,7 @@ from msupply_dhis2.errors import (
     Dhis2FaultError,
     Dhis2TransientError,
 )
+from tests.support.failures import failure_of
 from tests.support.scripted import JSON_TYPE, scripted
 
 PASSWORD = "mark3d-passw0rd"
@@ -89,16 +90,7 @@ def refused(call: Callable[[], object]) -> Dhis2AuthenticationError:
     return error
 
 
-def failure(call: Callable[[], object]) -> Dhis2Error:
-    """Make a call that fails, and make sure that its error holds no secret wherever one looks."""
-    with pytest.raises(Dhis2Error) as raised:
-        call()
-    error = raised.value
-    assert error.__cause__ is None
-    assert error.__context__ is None
-    told = "".join(traceback.format_exception(error)) + repr(error)
-    assert not any(secret in told for secret in MARKED)
-    return error
+failure = partial(failure_of, secrets=MARKED)
 
 
 def push(client: Dhis2Client) -> int:

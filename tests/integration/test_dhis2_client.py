@@ -8,7 +8,6 @@ import logging
 import socket
 import ssl
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
@@ -37,6 +36,7 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
+from tests.support.failures import failure_of
 from tests.support.scripted import JSON_TYPE, scripted
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"
@@ -74,17 +74,7 @@ def body_of(*org_units: str) -> dict[str, object]:
     return {"dataSet": "STOCK_SINGLE", "dataValues": rows}
 
 
-def failure(call: Callable[[], object]) -> Dhis2Error:
-    """Make a call that fails, and make sure that its error holds no secret wherever one looks."""
-    with pytest.raises(Dhis2Error) as raised:
-        call()
-    error = raised.value
-    assert error.__cause__ is None
-    assert error.__context__ is None
-    told = "".join(traceback.format_exception(error)) + repr(error)
-    assert PASSWORD not in told
-    assert "Authorization" not in told
-    return error
+failure = partial(failure_of, secrets=(PASSWORD, "Authorization"))
 
 
 # DHIS2 as it should be

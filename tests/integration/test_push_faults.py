@@ -1,9 +1,9 @@
 """Whatever goes wrong on the way: every value ends stored or named, none twice in the counts, none lost."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -125,15 +125,8 @@ REFUSING = {
 class Impatient(Dhis2Client):
     """Waits less long for an answer to a push, so that a test need not either."""
 
-    def post_data_values(
-        self,
-        body: Mapping[str, object],
-        params: Mapping[str, str] | None = None,
-        *,
-        read_timeout: float | None = None,
-    ) -> Answer:
-        del read_timeout
-        return super().post_data_values(body, params, read_timeout=PATIENCE)
+    def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+        return super().post_data_values(*arguments, **{**options, "read_timeout": PATIENCE})
 
 
 @dataclass

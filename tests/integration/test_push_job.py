@@ -1,9 +1,10 @@
 """The push of a batch over HTTP to the stand-in: every value ends stored, or named with its reason."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -293,14 +294,8 @@ class Forgetful(Dhis2Client):
 
     then: Callable[[], None]
 
-    def post_data_values(
-        self,
-        body: Mapping[str, object],
-        params: Mapping[str, str] | None = None,
-        *,
-        read_timeout: float | None = None,
-    ) -> Answer:
-        answer = super().post_data_values(body, params, read_timeout=read_timeout)
+    def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+        answer = super().post_data_values(*arguments, **options)
         self.then()
         return answer
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -213,16 +214,9 @@ def test_a_value_at_which_the_server_fails_is_found_and_the_others_are_stored() 
 @pytest.mark.parametrize("of", ["item1", "OU_1"])
 def test_a_data_element_or_org_unit_at_which_the_server_fails_is_found_in_a_whole_block(of: str) -> None:
     class FailsAt(DirectClient):
-        def post_data_values(
-            self,
-            body: Mapping[str, object],
-            params: Mapping[str, str] | None = None,
-            *,
-            read_timeout: float | None = None,
-        ) -> Answer:
-            rows = body["dataValues"]
-            assert isinstance(rows, list)
-            answer = super().post_data_values(body, params, read_timeout=read_timeout)
+        def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+            answer = super().post_data_values(*arguments, **options)
+            rows = arguments[0]["dataValues"]
             if any(of in (value["dataElement"].partition("_")[2], value["orgUnit"]) for value in rows):
                 raise Dhis2FaultError("status 500")
             return answer
@@ -343,14 +337,8 @@ class BreaksOff(Scripted):
         super().__init__()
         self.times = times
 
-    def post_data_values(
-        self,
-        body: Mapping[str, object],
-        params: Mapping[str, str] | None = None,
-        *,
-        read_timeout: float | None = None,
-    ) -> Answer:
-        answer = super().post_data_values(body, params, read_timeout=read_timeout)
+    def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+        answer = super().post_data_values(*arguments, **options)
         self.times -= 1
         return BROKEN_OFF if self.times >= 0 else answer
 
