@@ -77,23 +77,25 @@ def test_a_table_that_is_not_there_is_not_taken_for_a_login_that_is_let_in(aws: 
 
 
 def test_attempts_are_made_one_after_the_other(aws: Aws) -> None:
-    under_way = 0
-    most = 0
+    order: list[str] = []
+    waits = threading.Event()
 
-    def attempt(holder: str) -> None:
-        nonlocal under_way, most
-        with one_attempt_at_a_time(aws.table, holder, sleep=lambda _: None):
-            under_way += 1
-            most = max(most, under_way)
-            read_refusal(aws.table)
-            under_way -= 1
+    def wait(_: float) -> None:
+        waits.set()
+        time.sleep(0.01)
 
-    threads = [threading.Thread(target=attempt, args=(str(number),)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
+    def second_attempt() -> None:
+        with one_attempt_at_a_time(aws.table, "second", sleep=wait):
+            order.append("the second began")
+
+    # They do not begin at the same moment: the table's stand-in does not keep conditional writes apart as AWS does.
+    second = threading.Thread(target=second_attempt)
+    with one_attempt_at_a_time(aws.table, "first"):
+        second.start()
+        assert waits.wait(10)
+        order.append("the first ended")
+    second.join()
+    assert order == ["the first ended", "the second began"]
     assert "Item" not in aws.table.get_item(Key={"id": "login-attempt"})
 
 
