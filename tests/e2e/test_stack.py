@@ -4,7 +4,6 @@ import importlib.util
 import json
 import subprocess
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,25 +18,18 @@ from local.sample_world import DHIS2_USER, TIME_ZONE
 from local.stack import FunctionFailedError, LogLine
 from local.tools import INTERPRETER
 from msupply_dhis2.settings import parse_settings
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import World
 else:
     World = Any
 
-WITHIN = 60.0
 STILL_SECONDS = 2.0
 """So long no message may be delivered before the queue is taken for paused."""
 FUNCTIONS = ("ComputeFunction", "PushFunction", "TestConnectionFunction")
 # What Lambda has installed for every Python function; their own dependencies are in our layer.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "dateutil", "six")
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WITHIN
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 def push_by_hand(world: World, **event: object) -> Run:

@@ -131,10 +131,12 @@ class Dhis2:
     def __init__(self, error: Dhis2Error | None = None) -> None:
         self.error = error
         self.asked = 0
+        self.is_asked = threading.Event()
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
         assert (path, params) == ("/api/me", {"fields": "id"})
         self.asked += 1
+        self.is_asked.set()
         time.sleep(0.1)
         if self.error:
             raise self.error
@@ -153,10 +155,12 @@ def test_of_functions_that_start_together_one_learns_that_dhis2_refuses_and_the_
         except Dhis2AuthenticationError as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=start) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    first, *others = [threading.Thread(target=start) for _ in range(3)]
+    first.start()
+    assert dhis2.is_asked.wait(10)
+    for other in others:
+        other.start()
+    for thread in (first, *others):
         thread.join()
     assert dhis2.asked == 1
     assert sorted(isinstance(error, RefusedBeforeError) for error in errors) == [False, True, True]
