@@ -52,7 +52,7 @@ from msupply_dhis2.source import Catalogue
 DRAINED_WITHIN = 300.0
 # So long nothing may move in queue and log before an incomplete count is final.
 SETTLED_AFTER = 10.0
-NAMED_REJECTIONS = 12
+NAMED_REJECTIONS = 3
 FATES = ("stored", "unchanged", "rejected", "unaccounted")
 
 console = Console(soft_wrap=True, highlight=False)

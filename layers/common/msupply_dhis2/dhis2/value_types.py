@@ -88,8 +88,7 @@ def shape(text: str, value_type: str, data_element: str = "") -> str | Reason:
 def _fraction(text: str, value_type: str, data_element: str) -> Reason:
     return Reason(
         FRACTION,
-        f"{text} is no whole number, and data element `{data_element}` takes only those ({value_type}): tick "
-        "Round off in the DHIS2 tab, or give the data element the value type Number",
+        f"The value is {text}, and the value type of data element `{data_element}` is {value_type}",
         property="value",
         object=data_element or None,
     )
