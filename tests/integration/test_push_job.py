@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from local.dhis2 import ADMIN, Metadata, StandIn, stock_metadata
+from local.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata
 from local.dhis2.metadata import MetadataAccess
 from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.errors import Dhis2TransientError
+from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2TransientError
 from msupply_dhis2.fates import BatchResult
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.push import Dhis2Session, push
@@ -326,6 +326,51 @@ def test_what_is_read_back_differently_is_named(version: str, read_back: str) ->
     assert any(
         "Read back 5 values: 3 are in DHIS2 as they were sent." in line.message for line in result.lines
     )
+
+
+@pytest.mark.parametrize("version", BY_ROW)
+def test_zeros_are_left_to_the_server_where_reading_fails_again_and_again(
+    version: str, connect: Connect
+) -> None:
+    with StandIn(metadata_of(zero_is_significant=False), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        dhis2.faults.next(FaultKind.STATUS, status=500, method="GET", path="dataValueSets", times=None)
+        batch = batch_of([value_of("SOH_item0", "0"), value_of("SOH_item1", "5")], settings)
+        results, done = [], frozenset[int]()
+        for _ in range(4):
+            results.append(push(batch, session, settings=settings, done=done))
+            done = results[-1].settled
+            if results[-1].failure is None:
+                break
+        assert len(results) > 1
+        assert done == {0, 1}
+        assert list(dhis2.values.values()) == ["5"]
+    assert sum(result.counts.stored for result in results) == 1
+    assert sum(result.counts.unaccounted for result in results) == 1
+
+
+def test_nothing_is_read_when_the_time_is_nearly_up(connect: Connect) -> None:
+    with StandIn(metadata_of(zero_is_significant=False), version="2.42", now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        batch = batch_of([value_of("SOH_item0", "0"), value_of("SOH_item1", "5")], settings)
+        result = push(batch, session, settings=settings, seconds_left=lambda: 30.0)
+        assert not [r for r in dhis2.requests if r.method == "GET" and r.path.endswith("dataValueSets")]
+    assert result.settled == {1}
+    assert isinstance(result.failure, Dhis2TransientError)
+
+
+def test_a_refused_login_is_not_used_to_read_what_an_earlier_call_left_unclear(connect: Connect) -> None:
+    with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url, items_per_payload=2), connect(dhis2)
+        push(batch_of([value_of("SOH_item4", "1")], settings), session, settings=settings)
+        # Zeros vanish unforeseen, and the login is refused from the second call on.
+        dhis2.metadata = metadata_of(zero_is_significant=False)
+        dhis2.faults.next(FaultKind.UNAUTHORIZED, method="POST", after=1)
+        values = [value_of(f"SOH_item{number}", "0" if number == 0 else "4") for number in range(4)]
+        dhis2.requests.clear()
+        result = push(batch_of(values, settings), session, settings=settings)
+        assert [(r.method, r.status) for r in dhis2.requests] == [("POST", 200), ("POST", 401)]
+    assert isinstance(result.failure, Dhis2AuthenticationError)
 
 
 def test_by_default_nothing_is_read_back(connect: Connect) -> None:

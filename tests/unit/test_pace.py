@@ -46,6 +46,14 @@ def test_a_call_of_few_values_does_not_pass_for_a_slow_server() -> None:
     assert pace.limit is None
 
 
+def test_a_time_out_of_a_call_of_few_values_tells_nothing_about_how_many_are_too_many() -> None:
+    pace = Pace()
+    pace.too_slow(1)
+    assert pace.limit is None
+    pace.too_slow(1000)
+    assert pace.limit == 500
+
+
 def test_what_was_refused_for_its_size_is_not_tried_again() -> None:
     pace = Pace()
     pace.too_large(1000)

@@ -245,6 +245,41 @@ def test_a_value_that_failed_alone_is_tried_once_more_before_it_is_condemned() -
     assert result.rejected == {}
 
 
+def test_a_value_that_failed_alone_and_whose_import_then_breaks_off_waits_and_is_not_forgotten() -> None:
+    class FailsThenBreaksOff(Scripted):
+        def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+            answer = super().post_data_values(*arguments, **options)
+            if self.calls[-1] == (1,) and self.calls.count((1,)) > 1:
+                return BROKEN_OFF
+            if 1 in self.calls[-1]:
+                raise Dhis2FaultError("status 500")
+            return answer
+
+    result = sent(FailsThenBreaksOff(), numbered(4))
+    assert places_with_fate(result) == [0, 1, 2, 3]
+    assert result.waiting == {1}
+    assert isinstance(result.failure, Dhis2TransientError)
+
+
+def test_values_that_failed_alone_are_not_each_tried_with_a_refused_login() -> None:
+    class RefusesInTheEnd(Scripted):
+        refusals = 0
+
+        def fail_at(self, values: Sequence[int]) -> None:
+            if self.calls.count(tuple(values)) > 1 and len(values) == 1:
+                self.refusals += 1
+                raise Dhis2AuthenticationError("Authentication failed")
+            if {2, 3, 4} & set(values):
+                raise Dhis2FaultError("status 500")
+
+    client = RefusesInTheEnd()
+    result = sent(client, numbered(8))
+    assert client.refusals == 1
+    assert isinstance(result.failure, Dhis2AuthenticationError)
+    assert result.waiting == {2, 3, 4}
+    assert places_with_fate(result) == list(range(8))
+
+
 def test_a_failure_that_passes_costs_one_more_call() -> None:
     client = Scripted(Dhis2FaultError("status 500"))
     result = sent(client, numbered(40))

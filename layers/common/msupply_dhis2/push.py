@@ -20,10 +20,23 @@ from msupply_dhis2.dhis2.pace import Pace
 from msupply_dhis2.dhis2.request import DataValueRow, Schemes
 from msupply_dhis2.dhis2.sending import Calls, PostsDataValues, Sent, Unclear, send
 from msupply_dhis2.dhis2.stored_values import ReadsStoredValues, read_cells
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    Dhis2FaultError,
+    Dhis2SlowError,
+    Dhis2TransientError,
+)
 from msupply_dhis2.fates import BatchResult, Fates, LogLine, lines_of
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import OptionComboField, ReadBack, Settings
+
+_ENOUGH_FAILED_READS = 3
+
+_READING_SECONDS = 60.0
+"""With less time left nothing is read: it might be cut off together with all that was not told yet."""
+
+_NO_TIME_TO_READ = "There is no time left to read what DHIS2 holds: the values that this is about follow with the next delivery."
 
 type Failure = Dhis2AuthenticationError | Dhis2TransientError
 
@@ -43,6 +56,8 @@ class Dhis2Session:
     pace: Pace = field(default_factory=Pace)
     opened_periods: set[str] = field(default_factory=set)
     pause: Callable[[float], None] = time.sleep
+    failed_reads: int = 0
+    """How often in a row the stored values could not be read because DHIS2 failed or gave no answer."""
     _fitters: dict[object, Fitter] = field(default_factory=dict)
 
     def fitter(self, batch: Batch, option_combo_field: OptionComboField) -> Fitter:
@@ -96,6 +111,9 @@ def push(
     job.run()
     settled = job.fates.settled
     waiting = len(places) - len(settled)
+    if waiting and job.failure is None:
+        # Whoever gave the batch would take it for finished. Raised, it comes back whole.
+        raise RuntimeError(f"{waiting} values of batch {batch.batch_id} have no fate, and nothing says why")
     return BatchResult(
         counts=job.fates.counts,
         lines=tuple(lines_of(values, job.fates, waiting, job.failure) if settled else job.fates.remarks),
@@ -125,6 +143,7 @@ class _Push:
         self._values = values
         self._fitter = session.fitter(batch, settings.option_combo_field)
         self._rows: dict[int, DataValueRow] = {}
+        self._seconds_left = seconds_left
         self._cells: dict[int, Cell] = {}
         self._removed: dict[int, str] = {}
         """What a 0 that is not kept is sent to remove."""
@@ -272,10 +291,23 @@ class _Push:
         """
         if any(place not in self._cells for place in places):
             return None
+        if isinstance(self.failure, Dhis2AuthenticationError):
+            raise self.failure
+        if self._seconds_left() < _READING_SECONDS:
+            raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         try:
             found = read_cells(
                 self._session.client, self._fitter.data_set_id, {self._cells[place] for place in places}
             )
+        except (Dhis2FaultError, Dhis2SlowError) as error:
+            self._session.failed_reads += 1
+            if self._session.failed_reads < _ENOUGH_FAILED_READS:
+                raise
+            # It does not pass: then it is as though it were not allowed.
+            self.fates.remarks.append(
+                LogLine(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
+            )
+            return None
         except (Dhis2AuthenticationError, Dhis2TransientError):
             raise
         except Dhis2Error as error:
@@ -283,6 +315,7 @@ class _Push:
                 LogLine(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
             )
             return None
+        self._session.failed_reads = 0
         return {place: found[self._cells[place]] for place in places if self._cells[place] in found}
 
     def _read_back(self) -> None:

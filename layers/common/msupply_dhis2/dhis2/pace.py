@@ -41,7 +41,8 @@ class Pace:
 
     def too_slow(self, values: int) -> None:
         """Learn that no answer came in time."""
-        self._restrict(values // 2)
+        if values >= 2 * _SMALLEST:
+            self._restrict(values // 2)
 
     def too_large(self, values: int) -> None:
         """Learn that a call was refused for its size."""

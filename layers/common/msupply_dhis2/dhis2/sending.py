@@ -262,6 +262,14 @@ class _Sending:
 
     def run(self) -> Sent:
         """Make the calls until every value has a fate, or what is left has to wait."""
+        self._make_calls()
+        self._try_suspects()
+        # What a suspect's call ended with may ask for another one.
+        self._make_calls()
+        self._sent.waiting |= {place for places in self._pending for place in places}
+        return self._sent
+
+    def _make_calls(self) -> None:
         while self._pending and self._sent.failure is None:
             places = self._pending.popleft()
             if len(places) > self._calls.values:
@@ -271,9 +279,6 @@ class _Sending:
                 self._wait(places, Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
                 continue
             self._make_call(places)
-        self._try_suspects()
-        self._sent.waiting |= {place for places in self._pending for place in places}
-        return self._sent
 
     def _first_calls(self) -> list[_Places]:
         places = list(self._rows)
@@ -365,17 +370,24 @@ class _Sending:
         if not self._sent.answered or not (failure is None or isinstance(failure, Dhis2FaultError)):
             self._wait(self._suspects, failure or Dhis2FaultError(_FAILS_AT_ALL))
             return
-        suspects, self._suspects = self._suspects, []
-        for place in suspects:
+        suspects, self._suspects = deque(self._suspects), []
+        while suspects:
+            place = suspects.popleft()
+            if not self._calls.is_time_left():
+                self._wait([place, *suspects], Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
+                return
             try:
                 answer = self._calls.post([self._rows[place]])
             except Dhis2FaultError:
                 text = "DHIS2 fails (status 500) whenever this value is sent, and does not when it is not"
                 self._reject([place], Reason(FAILS_ALONE, text))
             except (Dhis2AuthenticationError, Dhis2TransientError) as error:
-                self._wait([place], error)
+                # Above all a refused login: each of them with it again would lock the account.
+                self._wait([place, *suspects], error)
+                return
             except Dhis2Error as error:
-                self._refuse_all((place,), error)
+                self._refuse_all((place, *suspects), error)
+                return
             else:
                 self._read((place,), answer)
 
