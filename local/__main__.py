@@ -20,7 +20,6 @@ from local.output import Format, write_record, write_rows
 from msupply_dhis2.batches import Batch
 from msupply_dhis2.compute import (
     ComputeResult,
-    OrgUnitValues,
     Status,
     Track,
     check_database,
@@ -36,6 +35,7 @@ from msupply_dhis2.errors import (
 from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
 from msupply_dhis2.fates import Counts
 from msupply_dhis2.mapped import DatabaseAnswer
+from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.settings import Settings, parse_settings

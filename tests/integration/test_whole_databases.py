@@ -17,11 +17,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from local.sample.generate import generate
-from msupply_dhis2.compute import OrgUnitValues, compute
+from msupply_dhis2.compute import compute
 from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.events import instant_of_run, parse_compute_event
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics import Metric, format_value
+from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.source import Catalogue, open_source

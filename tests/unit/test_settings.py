@@ -809,3 +809,11 @@ def test_the_switch_does_not_change_what_is_missing(name: str, on: bool) -> None
     text = document(**{"use_dhis2": on, name: ...})
     faults = faults_of(text) if on else parse_settings(text).complete_faults()
     assert len(faults) == 1
+
+
+def test_deleting_needs_what_is_acknowledged_to_be_remembered() -> None:
+    with pytest.raises(SettingsError, match=r"Delete vanished values is on, but Only changes .* is off"):
+        parse_settings(document(row(), delete_vanished=True))
+
+    settings = parse_settings(document(row(), delete_vanished=True, only_changes=True))
+    assert settings.delete_vanished

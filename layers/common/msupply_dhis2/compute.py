@@ -15,7 +15,7 @@ from itertools import groupby
 
 from pydantic import BaseModel, ConfigDict
 
-from msupply_dhis2.batches import Batch, cut, encode
+from msupply_dhis2.batches import Batch
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.events import ComputeEvent, run_id
 from msupply_dhis2.mapped import MappedNames
@@ -32,8 +32,9 @@ from msupply_dhis2.mapping import (
     without_conflicts,
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
+from msupply_dhis2.outgoing import OrgUnitValues, send_values
 from msupply_dhis2.periods import Basis, Calendar, Window, window
-from msupply_dhis2.settings import DataElementRow, Settings, Setup
+from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Scope, Source
 from msupply_dhis2.stock import GroupHistory, ItemGroup, OrgUnit
 from msupply_dhis2.words import count
@@ -81,14 +82,6 @@ class ComputeResult(BaseModel):
     mapped: MappedNames | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OrgUnitValues:
-    """All data values of one org unit, none of them twice."""
-
-    org_unit: OrgUnit
-    values: list[DataValue]
-
-
 @dataclass(slots=True)
 class Tally:
     """What a run meets on its way."""
@@ -96,7 +89,6 @@ class Tally:
     stores: set[str] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
     values: int = 0
-    batches: int = 0
     warnings: Counter[StockWarning] = field(default_factory=Counter)
     conflicts: Counter[Conflict] = field(default_factory=Counter)
 
@@ -168,27 +160,26 @@ def compute(
     with open_database() as source:
         plan = make_plan(event, rows, settings=settings, as_of=as_of, calendar=calendar, source=source)
         org_units = track(values_of_org_units(source, plan, tally), len(plan.scope.org_units))
-        values_per_cell = len(rows) if settings.setup is Setup.CATEGORY_OPTION_COMBO else 1
-        for payload in cut(
-            (org_unit.values for org_unit in org_units),
-            maximum_values=settings.items_per_payload,
-            values_per_cell=values_per_cell,
-        ):
-            tally.batches += 1
-            if not event.dry_run:
-                send(encode(payload, run_id=name, as_of=as_of, settings=settings))
+        outgoing = send_values(
+            org_units,
+            run_id=name,
+            as_of=as_of,
+            settings=settings,
+            metrics=len(rows),
+            send=None if event.dry_run else send,
+        )
         warnings = (*plan.warnings, *source.warnings(), *_sentences(tally.warnings))
     conflicts = tuple(conflict.sentence(number) for conflict, number in tally.conflicts.items())
     return ComputeResult(
         status=Status.DRY_RUN if event.dry_run else Status.SENT,
-        message=_summary(event, tally),
+        message=_summary(event, tally, outgoing.batches),
         run_id=name,
         as_of=as_of,
         started_by=event.started_by,
         stores=len(tally.stores),
         items=len(tally.items),
         values=tally.values,
-        batches=tally.batches,
+        batches=outgoing.batches,
         left_out=(*plan.left_out, *conflicts),
         warnings=warnings,
     )
@@ -212,10 +203,10 @@ def _why_no_row(event: ComputeEvent) -> str:
     )
 
 
-def _summary(event: ComputeEvent, tally: Tally) -> str:
+def _summary(event: ComputeEvent, tally: Tally, batches: int) -> str:
     counts = (
         f"{count(tally.values, 'value')} of {count(len(tally.stores), 'store')} and "
-        f"{count(len(tally.items), 'item')} in {count(tally.batches, 'batch', 'batches')}"
+        f"{count(len(tally.items), 'item')} in {count(batches, 'batch', 'batches')}"
     )
     if event.dry_run:
         return f"Dry run: {counts}. Nothing was sent."

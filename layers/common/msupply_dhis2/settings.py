@@ -503,6 +503,35 @@ class Settings(_Form):
         )
     )
 
+    restate_months: Annotated[
+        int,
+        BeforeValidator(_whole_number(0, 24)),
+        WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 24}),
+    ] = Field(
+        default=0,
+        title="Restate months",
+        description="How many earlier months each monthly run computes again, since stores synchronise late.",
+    )
+    only_changes: _Switch = Field(
+        default=False,
+        title="Only changes",
+        description="Leave out values that DHIS2 has acknowledged as they are now.",
+    )
+    full_send_every_days: Annotated[
+        int,
+        BeforeValidator(_whole_number(1, 366)),
+        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 366}),
+    ] = Field(
+        default=30,
+        title="Full send every days",
+        description="After how many days all values of a period are sent again, changed or not.",
+    )
+    delete_vanished: _Switch = Field(
+        default=False,
+        title="Delete vanished values",
+        description="Delete in DHIS2 what it has acknowledged and what is no longer computed.",
+    )
+
     _misread: dict[Place, str] = PrivateAttr(default_factory=dict)
     """What was given but could not be used, by its place."""
 
@@ -593,6 +622,14 @@ class Settings(_Form):
             and not _UID.fullmatch(self.data_set_id)
         ):
             yield ("data_set_id",), _no_uid(self.data_set_id, "Data set ID scheme", "data_set_id_scheme")
+        if self.delete_vanished and not self.only_changes:
+            yield (
+                ("delete_vanished",),
+                (
+                    "is on, but Only changes (only_changes) is off: what DHIS2 has acknowledged is not remembered "
+                    "then. Switch Only changes on as well, or Delete vanished values off."
+                ),
+            )
         yield from self._broken_rules_of_rows()
         yield from self._broken_rules_of_all_rows()
 

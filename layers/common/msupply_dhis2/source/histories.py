@@ -1,14 +1,8 @@
-"""Streaming the stock histories of an Open mSupply database.
+"""Streaming the stock histories of an mSupply database, whichever kind it is.
 
 The scope goes to the database as numbers: every store and every item has one, and their sum says the pair's
 place in the order of the scope. So one number a row is enough to tell rows apart, to order them and to merge
 the four streams, and nothing that is not mapped leaves the database.
-
-Looked at with EXPLAIN on both databases: ``invoice_line`` is by far the largest table, has no useful index in
-SQLite, and is read through once for each of its two streams; the invoices that count are looked up in a hash
-(PostgreSQL) or an index made for the query (SQLite). Those at or after the floor are few, and PostgreSQL finds
-them by ``invoice``'s indexes on ``picked_datetime``, ``received_datetime`` and ``verified_datetime``; SQLite goes
-by ``invoice.store_id``. Stock lines are found by ``stock_line.store_id``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,63 +13,15 @@ from math import inf
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Result,
-    Select,
-    and_,
-    bindparam,
-    case,
-    cast,
-    func,
-    literal_column,
-    or_,
-    select,
-)
+from sqlalchemy import Connection, Result, Select
 
-from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import to_units
 from msupply_dhis2.source.catalogue import Scope
-from msupply_dhis2.source.expressions import (
-    Instant,
-    JoinInOrder,
-    exact_micro_units,
-    is_unreadable_instant,
-    numbered,
-    one_separator,
-    read_instant,
-    text_of,
-)
 from msupply_dhis2.source.sentences import some_of
-from msupply_dhis2.source.tables import (
-    KINDS,
-    MOVED_AT,
-    MovedAt,
-    invoice,
-    invoice_line,
-    item_link,
-    master_list_line,
-    master_list_name_join,
-    name_link,
-    stock_line,
-    store,
-)
-from msupply_dhis2.stock import MICRO, GroupHistory, Movement, PairHistory, StockLine
+from msupply_dhis2.stock import MICRO, GroupHistory, Movement, MovementKind, PairHistory, StockLine
 
 ROWS_AT_A_TIME = 5_000
 """How many rows of each stream are in memory."""
-
-# Not parameters, which are text and do not compare with the enumerated types of PostgreSQL; and not casts, which
-# its planner can say nothing about.
-_STOCK_IN: ColumnElement[str] = literal_column("'STOCK_IN'")
-_STOCK_OUT: ColumnElement[str] = literal_column("'STOCK_OUT'")
-
-_PLAIN_PACKS = 1e9
-_PLAIN_PACK_SIZE = 1e6
-"""Whole numbers below these multiply exactly, as integers and as floats, and leave room for the sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,38 +147,57 @@ class Oddities:
             )
 
 
-def read_histories(
-    connection: Connection, scope: Scope, floor: datetime, oddities: Oddities
-) -> Iterator[GroupHistory]:
-    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way.
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What is asked of a database: four streams of rows that begin with a pair's number, in the order of these.
 
-    Raises
-    ------
-    SourceError
-        An invoice's instant cannot be read.
+    Attributes
+    ----------
+    visible_pairs
+        ``(pair)``: the pairs that are visible in the store.
+    stock_lines
+        ``(pair, id, packs, pack_size, expiry date as text)``, as they are now.
+    movements
+        ``(pair, instant, type, packs, pack_size, stock_line_id)``: those at or after the floor, or a little
+        earlier; packs are signed, + in.
+    totals
+        ``(pair, whole, parts, first_in)``: all that ever moved, in whole units and in millionths besides, and the
+        instant of the first movement in of more than 0 units.
+    read_instant
+        Turns an instant of the database into naive UTC.
+    kinds
+        What the movements' types mean.
     """
-    numbers = Numbers.of(scope)
-    stores = numbered("scope_store", numbers.stores)
-    links = _links(numbers.items)
-    oddities.moved_without_instant = _check_instants(connection, scope, stores)
 
+    visible_pairs: Select[Any]
+    stock_lines: Select[Any]
+    movements: Select[Any]
+    totals: Select[Any]
+    read_instant: Callable[[Any], datetime]
+    kinds: Mapping[str, MovementKind]
+
+
+def read_histories(
+    connection: Connection, numbers: Numbers, floor: datetime, statements: Statements, oddities: Oddities
+) -> Iterator[GroupHistory]:
+    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
     streams: list[Stream] = []
     try:
         for query in (
-            _visible_pairs(stores, links),
-            _stock_lines(stores, links),
-            _movements(stores, links, floor),
-            _totals(stores, links),
+            statements.visible_pairs,
+            statements.stock_lines,
+            statements.movements,
+            statements.totals,
         ):
             streams.append(Stream(connection, query))  # noqa: PERF401 - those that are open must be closed
-        yield from _merged(numbers, streams, floor, oddities)
+        yield from _merged(numbers, streams, floor, statements, oddities)
     finally:
         for stream in streams:
             stream.close()
 
 
 def _merged(
-    numbers: Numbers, streams: list[Stream], floor: datetime, oddities: Oddities
+    numbers: Numbers, streams: list[Stream], floor: datetime, statements: Statements, oddities: Oddities
 ) -> Iterator[GroupHistory]:
     visible, stock_lines, movements, totals = streams
     group, history = -1, None
@@ -248,12 +213,12 @@ def _merged(
         for _ in visible.take(pair):
             pass
         _read_stock_lines(pair_history, stock_lines.take(pair), oddities)
-        _read_movements(pair_history, movements.take(pair), floor, oddities)
+        _read_movements(pair_history, movements.take(pair), floor, statements, oddities)
         for _, whole, parts, first_in in totals.take(pair):
             # What lies before the floor is what is left of all there ever was, so that no instant on the
             # edge is counted twice or lost however it is written.
             pair_history.units_before_floor += int(whole or 0) * MICRO + int(parts or 0)
-            pair_history.first_in = None if first_in is None else _instant(first_in)
+            pair_history.first_in = None if first_in is None else statements.read_instant(first_in)
         pair_history.units_before_floor -= sum(movement.units for movement in pair_history.movements)
         history.pairs.append(pair_history)
     if history is not None:
@@ -273,222 +238,22 @@ def _read_stock_lines(pair: PairHistory, rows: Iterator[Any], oddities: Oddities
         pair.stock_lines.append(StockLine(stock_line_id, to_units(packs or 0.0, pack_size), expiry_date))
 
 
-def _read_movements(pair: PairHistory, rows: Iterator[Any], floor: datetime, oddities: Oddities) -> None:
+def _read_movements(
+    pair: PairHistory, rows: Iterator[Any], floor: datetime, statements: Statements, oddities: Oddities
+) -> None:
     for _, instant_as_stored, kind, packs, pack_size, stock_line_id in rows:
-        instant = _instant(instant_as_stored)
+        instant = statements.read_instant(instant_as_stored)
         if instant < floor:
             continue
         if not pack_size:
             oddities.movements_without_pack_size += 1
-        pair.movements.append(Movement(instant, KINDS[kind], to_units(packs, pack_size), stock_line_id))
+        pair.movements.append(
+            Movement(instant, statements.kinds[kind], to_units(packs, pack_size), stock_line_id)
+        )
     pair.movements.sort(key=itemgetter(0), reverse=True)
-
-
-@lru_cache(maxsize=65_536)
-def _instant(value: object) -> datetime:
-    return read_instant(value)
 
 
 @lru_cache(maxsize=65_536)
 def _expiry_date(text: str | None) -> date | None:
     """Read an expiry date; blank is none. Some rows hold a time of day behind it."""
     return date.fromisoformat(text.strip()[:10]) if text and text.strip() else None
-
-
-def _check_instants(connection: Connection, scope: Scope, stores: CTE) -> tuple[str, ...]:
-    """Make sure that every instant can be read, and name the invoices that have moved without one."""
-    lacks_it = or_(
-        *(
-            and_(
-                text_of(invoice.c.type).in_(moved_at.kinds),
-                moved_at.instant.is_(None),
-                text_of(invoice.c.status).in_(moved_at.statuses),
-            )
-            for moved_at in MOVED_AT
-        )
-    )
-    unreadable = or_(
-        *(
-            and_(
-                text_of(invoice.c.type).in_(moved_at.kinds),
-                moved_at.instant.is_not(None),
-                is_unreadable_instant(moved_at.instant),
-            )
-            for moved_at in MOVED_AT
-        )
-    )
-    invoices = (
-        select(
-            invoice.c.store_id,
-            invoice.c.invoice_number,
-            text_of(invoice.c.type).label("type"),
-            case((unreadable, _name_of_instant()), else_=None).label("unreadable"),
-        )
-        .join(stores, stores.c.id == invoice.c.store_id)
-        .where(or_(lacks_it, unreadable))
-        .order_by(stores.c.number, invoice.c.invoice_number)
-    )
-    codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
-    lacking = []
-    for store_id, number, kind, column in connection.execute(invoices):
-        named = f"{codes[store_id]} {KINDS[kind].replace('_', ' ')} {number}"
-        if column is not None:
-            raise SourceError(
-                f"mSupply's database: {column} of an invoice cannot be read as a date and time: {named} "
-                "(store, type and number of the invoice). Ask whoever looks after mSupply to correct it."
-            )
-        lacking.append(named)
-    return tuple(lacking)
-
-
-def _by_type(of_moved_at: Callable[[MovedAt], ColumnElement[Any] | str]) -> ColumnElement[Any]:
-    return case(
-        *((text_of(invoice.c.type).in_(moved_at.kinds), of_moved_at(moved_at)) for moved_at in MOVED_AT)
-    )
-
-
-def _name_of_instant() -> ColumnElement[Any]:
-    return _by_type(lambda moved_at: moved_at.instant.name)
-
-
-def _links(items: Mapping[str, int]) -> CTE:
-    """Select the links of the items, each with the number of the item that it points to."""
-    scope_item = numbered("scope_item", items)
-    return (
-        select(item_link.c.id, scope_item.c.number)
-        .join(scope_item, scope_item.c.id == item_link.c.item_id)
-        .cte("scope_link")
-        .prefix_with("MATERIALIZED")
-    )
-
-
-def _pair(stores: CTE, links: CTE) -> ColumnElement[int]:
-    return (stores.c.number + links.c.number).label("pair")
-
-
-def _visible_pairs(stores: CTE, links: CTE) -> Select[Any]:
-    """Select what is on a master list of the store's name, whether or not the list is active."""
-    own_name, listed_name = name_link.alias("own_name"), name_link.alias("listed_name")
-    pair = _pair(stores, links)
-    return (
-        select(pair)
-        .select_from(stores)
-        .join(store, store.c.id == stores.c.id)
-        .join(own_name, own_name.c.id == store.c.name_link_id)
-        .join(listed_name, listed_name.c.name_id == own_name.c.name_id)
-        .join(master_list_name_join, master_list_name_join.c.name_link_id == listed_name.c.id)
-        .join(master_list_line, master_list_line.c.master_list_id == master_list_name_join.c.master_list_id)
-        .join(links, links.c.id == master_list_line.c.item_link_id)
-        .distinct()
-        .order_by(pair)
-    )
-
-
-def _stock_lines(stores: CTE, links: CTE) -> Select[Any]:
-    pair = _pair(stores, links)
-    return (
-        select(
-            pair,
-            stock_line.c.id,
-            stock_line.c.total_number_of_packs,
-            stock_line.c.pack_size,
-            # As text: PostgreSQL has dates beyond those of Python, and a slip of the keyboard makes one.
-            text_of(stock_line.c.expiry_date).label("expiry_date"),
-        )
-        .join(stores, stores.c.id == stock_line.c.store_id)
-        .join(links, links.c.id == stock_line.c.item_link_id)
-        .order_by(pair, stock_line.c.id)
-    )
-
-
-def _moved_invoices(stores: CTE, floor: datetime | None) -> CTE:
-    """Select the invoices that have moved stock, or those that have at or after the floor."""
-    instant = _by_type(lambda moved_at: moved_at.instant)
-    invoices = select(
-        invoice.c.id,
-        stores.c.number,
-        text_of(invoice.c.type).label("type"),
-        one_separator(instant).label("instant"),
-    ).join(stores, stores.c.id == invoice.c.store_id)
-    if floor is None:
-        invoices = invoices.where(instant.is_not(None))
-    else:
-        at_least = bindparam("floor", floor, Instant())
-        # Each instant by itself, which has an index, and then the one that counts.
-        invoices = invoices.where(
-            or_(*(moved_at.instant >= at_least for moved_at in MOVED_AT)), instant >= at_least
-        )
-    return invoices.cte("moved_invoice").prefix_with("MATERIALIZED")
-
-
-def _moved_lines(invoices: CTE, links: CTE, *columns: ColumnElement[Any]) -> CTE:
-    """Select the lines of invoices that move stock. UNALLOCATED_STOCK and SERVICE lines move none.
-
-    Not to be ordered or grouped in the same breath: with that to do as well, SQLite forgoes its indexes of the
-    other two and reads them through for every line.
-    """
-    return (
-        select(*columns)
-        .select_from(
-            JoinInOrder(
-                JoinInOrder(invoice_line, invoices, invoices.c.id == invoice_line.c.invoice_id),
-                links,
-                links.c.id == invoice_line.c.item_link_id,
-            )
-        )
-        .where(invoice_line.c.type.in_((_STOCK_IN, _STOCK_OUT)), invoice_line.c.number_of_packs > 0)
-        .cte("line")
-        .prefix_with("MATERIALIZED", dialect="sqlite")
-    )
-
-
-def _movements(stores: CTE, links: CTE, floor: datetime) -> Select[Any]:
-    invoices = _moved_invoices(stores, floor)
-    packs = invoice_line.c.number_of_packs
-    lines = _moved_lines(
-        invoices,
-        links,
-        _pair(invoices, links),
-        invoices.c.instant,
-        invoices.c.type,
-        case((invoice_line.c.type == _STOCK_IN, packs), else_=-packs).label("packs"),
-        invoice_line.c.pack_size,
-        invoice_line.c.stock_line_id,
-    )
-    return select(*lines.c).order_by(lines.c.pair)
-
-
-def _totals(stores: CTE, links: CTE) -> Select[Any]:
-    """Sum all that ever moved, exactly, and find the first movement in of more than 0 units.
-
-    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of
-    their decimals, which costs more.
-    """
-    invoices = _moved_invoices(stores, None)
-    packs, pack_size = invoice_line.c.number_of_packs, func.coalesce(invoice_line.c.pack_size, 0)
-    plain = and_(
-        packs < _PLAIN_PACKS,
-        func.abs(pack_size) < _PLAIN_PACK_SIZE,
-        packs == func.round(packs),
-        pack_size == func.round(pack_size),
-    )
-    lines = _moved_lines(
-        invoices,
-        links,
-        _pair(invoices, links),
-        invoices.c.instant,
-        case((invoice_line.c.type == _STOCK_IN, 1), else_=-1).label("sign"),
-        case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
-        case((plain, None), else_=exact_micro_units(packs, pack_size)).label("parts"),
-    )
-    is_in = and_(lines.c.sign == 1, or_(lines.c.whole > 0, lines.c.parts > 0))
-    return (
-        select(
-            lines.c.pair,
-            func.sum(lines.c.sign * lines.c.whole),
-            func.sum(lines.c.sign * lines.c.parts),
-            func.min(lines.c.instant).filter(is_in),
-        )
-        .group_by(lines.c.pair)
-        .order_by(lines.c.pair)
-    )

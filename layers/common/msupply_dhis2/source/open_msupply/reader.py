@@ -29,9 +29,9 @@ from msupply_dhis2.source.fields import (
     look_back_months,
     read_object,
 )
-from msupply_dhis2.source.histories import Oddities, read_histories
-from msupply_dhis2.source.sentences import some_of
-from msupply_dhis2.source.tables import (
+from msupply_dhis2.source.histories import Oddities
+from msupply_dhis2.source.open_msupply.histories import histories
+from msupply_dhis2.source.open_msupply.tables import (
     OPTIONAL,
     REQUIRED,
     item,
@@ -43,6 +43,7 @@ from msupply_dhis2.source.tables import (
     store_preference,
     sync_buffer,
 )
+from msupply_dhis2.source.sentences import some_of
 from msupply_dhis2.stock import ConsumptionPreferences, GroupHistory, Item, Store
 
 _ROWS_AT_A_TIME = 500
@@ -107,7 +108,7 @@ class OpenMsupply:
         """Stream the groups (see ``Source``)."""
         self._oddities = Oddities()
         with faults_as_sentences(self._address):
-            yield from read_histories(self._database.connection, scope, floor, self._oddities)
+            yield from histories(self._database.connection, scope, floor, self._oddities)
 
     def warnings(self) -> tuple[str, ...]:
         """Give sentences about what was odd in the histories (see ``Source``)."""

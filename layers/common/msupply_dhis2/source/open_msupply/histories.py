@@ -1,0 +1,290 @@
+"""What is asked of an Open mSupply database for the histories of its stock.
+
+Looked at with EXPLAIN on both databases: ``invoice_line`` is by far the largest table, has no useful index in
+SQLite, and is read through once for each of its two streams; the invoices that count are looked up in a hash
+(PostgreSQL) or an index made for the query (SQLite). Those at or after the floor are few, and PostgreSQL finds
+them by ``invoice``'s indexes on ``picked_datetime``, ``received_datetime`` and ``verified_datetime``; SQLite goes
+by ``invoice.store_id``. Stock lines are found by ``stock_line.store_id``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from msupply_dhis2.errors import SourceError
+from msupply_dhis2.source.catalogue import Scope
+from msupply_dhis2.source.expressions import (
+    Instant,
+    JoinInOrder,
+    exact_micro_units,
+    is_unreadable_instant,
+    numbered,
+    one_separator,
+    read_instant,
+    text_of,
+)
+from msupply_dhis2.source.histories import Numbers, Oddities, Statements, read_histories
+from msupply_dhis2.source.open_msupply.tables import (
+    KINDS,
+    MOVED_AT,
+    MovedAt,
+    invoice,
+    invoice_line,
+    item_link,
+    master_list_line,
+    master_list_name_join,
+    name_link,
+    stock_line,
+    store,
+)
+from msupply_dhis2.stock import GroupHistory
+
+# Not parameters, which are text and do not compare with the enumerated types of PostgreSQL; and not casts, which
+# its planner can say nothing about.
+_STOCK_IN: ColumnElement[str] = literal_column("'STOCK_IN'")
+_STOCK_OUT: ColumnElement[str] = literal_column("'STOCK_OUT'")
+
+_PLAIN_PACKS = 1e9
+_PLAIN_PACK_SIZE = 1e6
+"""Whole numbers below these multiply exactly, as integers and as floats, and leave room for the sum."""
+
+
+def histories(
+    connection: Connection, scope: Scope, floor: datetime, oddities: Oddities
+) -> Iterator[GroupHistory]:
+    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way.
+
+    Raises
+    ------
+    SourceError
+        An invoice's instant cannot be read.
+    """
+    numbers = Numbers.of(scope)
+    stores = numbered("scope_store", numbers.stores)
+    links = _links(numbers.items)
+    oddities.moved_without_instant = _check_instants(connection, scope, stores)
+    statements = Statements(
+        visible_pairs=_visible_pairs(stores, links),
+        stock_lines=_stock_lines(stores, links),
+        movements=_movements(stores, links, floor),
+        totals=_totals(stores, links),
+        read_instant=lru_cache(maxsize=65_536)(read_instant),
+        kinds=KINDS,
+    )
+    yield from read_histories(connection, numbers, floor, statements, oddities)
+
+
+def _check_instants(connection: Connection, scope: Scope, stores: CTE) -> tuple[str, ...]:
+    """Make sure that every instant can be read, and name the invoices that have moved without one."""
+    lacks_it = or_(
+        *(
+            and_(
+                text_of(invoice.c.type).in_(moved_at.kinds),
+                moved_at.instant.is_(None),
+                text_of(invoice.c.status).in_(moved_at.statuses),
+            )
+            for moved_at in MOVED_AT
+        )
+    )
+    unreadable = or_(
+        *(
+            and_(
+                text_of(invoice.c.type).in_(moved_at.kinds),
+                moved_at.instant.is_not(None),
+                is_unreadable_instant(moved_at.instant),
+            )
+            for moved_at in MOVED_AT
+        )
+    )
+    invoices = (
+        select(
+            invoice.c.store_id,
+            invoice.c.invoice_number,
+            text_of(invoice.c.type).label("type"),
+            case((unreadable, _name_of_instant()), else_=None).label("unreadable"),
+        )
+        .join(stores, stores.c.id == invoice.c.store_id)
+        .where(or_(lacks_it, unreadable))
+        .order_by(stores.c.number, invoice.c.invoice_number)
+    )
+    codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
+    lacking = []
+    for store_id, number, kind, column in connection.execute(invoices):
+        named = f"{codes[store_id]} {KINDS[kind].replace('_', ' ')} {number}"
+        if column is not None:
+            raise SourceError(
+                f"mSupply's database: {column} of an invoice cannot be read as a date and time: {named} "
+                "(store, type and number of the invoice). Ask whoever looks after mSupply to correct it."
+            )
+        lacking.append(named)
+    return tuple(lacking)
+
+
+def _by_type(of_moved_at: Callable[[MovedAt], ColumnElement[Any] | str]) -> ColumnElement[Any]:
+    return case(
+        *((text_of(invoice.c.type).in_(moved_at.kinds), of_moved_at(moved_at)) for moved_at in MOVED_AT)
+    )
+
+
+def _name_of_instant() -> ColumnElement[Any]:
+    return _by_type(lambda moved_at: moved_at.instant.name)
+
+
+def _links(items: Mapping[str, int]) -> CTE:
+    """Select the links of the items, each with the number of the item that it points to."""
+    scope_item = numbered("scope_item", items)
+    return (
+        select(item_link.c.id, scope_item.c.number)
+        .join(scope_item, scope_item.c.id == item_link.c.item_id)
+        .cte("scope_link")
+        .prefix_with("MATERIALIZED")
+    )
+
+
+def _pair(stores: CTE, links: CTE) -> ColumnElement[int]:
+    return (stores.c.number + links.c.number).label("pair")
+
+
+def _visible_pairs(stores: CTE, links: CTE) -> Select[Any]:
+    """Select what is on a master list of the store's name, whether or not the list is active."""
+    own_name, listed_name = name_link.alias("own_name"), name_link.alias("listed_name")
+    pair = _pair(stores, links)
+    return (
+        select(pair)
+        .select_from(stores)
+        .join(store, store.c.id == stores.c.id)
+        .join(own_name, own_name.c.id == store.c.name_link_id)
+        .join(listed_name, listed_name.c.name_id == own_name.c.name_id)
+        .join(master_list_name_join, master_list_name_join.c.name_link_id == listed_name.c.id)
+        .join(master_list_line, master_list_line.c.master_list_id == master_list_name_join.c.master_list_id)
+        .join(links, links.c.id == master_list_line.c.item_link_id)
+        .distinct()
+        .order_by(pair)
+    )
+
+
+def _stock_lines(stores: CTE, links: CTE) -> Select[Any]:
+    pair = _pair(stores, links)
+    return (
+        select(
+            pair,
+            stock_line.c.id,
+            stock_line.c.total_number_of_packs,
+            stock_line.c.pack_size,
+            # As text: PostgreSQL has dates beyond those of Python, and a slip of the keyboard makes one.
+            text_of(stock_line.c.expiry_date).label("expiry_date"),
+        )
+        .join(stores, stores.c.id == stock_line.c.store_id)
+        .join(links, links.c.id == stock_line.c.item_link_id)
+        .order_by(pair, stock_line.c.id)
+    )
+
+
+def _moved_invoices(stores: CTE, floor: datetime | None) -> CTE:
+    """Select the invoices that have moved stock, or those that have at or after the floor."""
+    instant = _by_type(lambda moved_at: moved_at.instant)
+    invoices = select(
+        invoice.c.id,
+        stores.c.number,
+        text_of(invoice.c.type).label("type"),
+        one_separator(instant).label("instant"),
+    ).join(stores, stores.c.id == invoice.c.store_id)
+    if floor is None:
+        invoices = invoices.where(instant.is_not(None))
+    else:
+        at_least = bindparam("floor", floor, Instant())
+        # Each instant by itself, which has an index, and then the one that counts.
+        invoices = invoices.where(
+            or_(*(moved_at.instant >= at_least for moved_at in MOVED_AT)), instant >= at_least
+        )
+    return invoices.cte("moved_invoice").prefix_with("MATERIALIZED")
+
+
+def _moved_lines(invoices: CTE, links: CTE, *columns: ColumnElement[Any]) -> CTE:
+    """Select the lines of invoices that move stock. UNALLOCATED_STOCK and SERVICE lines move none.
+
+    Not to be ordered or grouped in the same breath: with that to do as well, SQLite forgoes its indexes of the
+    other two and reads them through for every line.
+    """
+    return (
+        select(*columns)
+        .select_from(
+            JoinInOrder(
+                JoinInOrder(invoice_line, invoices, invoices.c.id == invoice_line.c.invoice_id),
+                links,
+                links.c.id == invoice_line.c.item_link_id,
+            )
+        )
+        .where(invoice_line.c.type.in_((_STOCK_IN, _STOCK_OUT)), invoice_line.c.number_of_packs > 0)
+        .cte("line")
+        .prefix_with("MATERIALIZED", dialect="sqlite")
+    )
+
+
+def _movements(stores: CTE, links: CTE, floor: datetime) -> Select[Any]:
+    invoices = _moved_invoices(stores, floor)
+    packs = invoice_line.c.number_of_packs
+    lines = _moved_lines(
+        invoices,
+        links,
+        _pair(invoices, links),
+        invoices.c.instant,
+        invoices.c.type,
+        case((invoice_line.c.type == _STOCK_IN, packs), else_=-packs).label("packs"),
+        invoice_line.c.pack_size,
+        invoice_line.c.stock_line_id,
+    )
+    return select(*lines.c).order_by(lines.c.pair)
+
+
+def _totals(stores: CTE, links: CTE) -> Select[Any]:
+    """Sum all that ever moved, exactly, and find the first movement in of more than 0 units.
+
+    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of
+    their decimals, which costs more.
+    """
+    invoices = _moved_invoices(stores, None)
+    packs, pack_size = invoice_line.c.number_of_packs, func.coalesce(invoice_line.c.pack_size, 0)
+    plain = and_(
+        packs < _PLAIN_PACKS,
+        func.abs(pack_size) < _PLAIN_PACK_SIZE,
+        packs == func.round(packs),
+        pack_size == func.round(pack_size),
+    )
+    lines = _moved_lines(
+        invoices,
+        links,
+        _pair(invoices, links),
+        invoices.c.instant,
+        case((invoice_line.c.type == _STOCK_IN, 1), else_=-1).label("sign"),
+        case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
+        case((plain, None), else_=exact_micro_units(packs, pack_size)).label("parts"),
+    )
+    is_in = and_(lines.c.sign == 1, or_(lines.c.whole > 0, lines.c.parts > 0))
+    return (
+        select(
+            lines.c.pair,
+            func.sum(lines.c.sign * lines.c.whole),
+            func.sum(lines.c.sign * lines.c.parts),
+            func.min(lines.c.instant).filter(is_in),
+        )
+        .group_by(lines.c.pair)
+        .order_by(lines.c.pair)
+    )
