@@ -974,3 +974,19 @@ def test_a_scope_that_is_given_up_halfway_leaves_the_source_usable(
         next(groups)
         del groups
         assert len(list(source.histories(scope, FLOOR))) == 3
+
+
+# How the work is divided
+
+
+def test_a_store_has_as_many_lines_as_stock_lines_and_lines_of_invoices(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    empty, other = database.add_store("EMPTY"), database.add_store("OTHER")
+    database.add_stock(kamo, amoxicillin, 1)
+    database.move(kamo, amoxicillin, 5, "INBOUND_SHIPMENT", EARLY)
+    database.move(kamo, amoxicillin, -2, "PRESCRIPTION", LATE)
+    database.move(other, amoxicillin, 5, "INBOUND_SHIPMENT", LATE)
+    with database.open() as source:
+        stores = [store for store in read_catalogue(source).stores if store.id != other]
+        assert source.lines(stores) == {kamo: 3, empty: 0}

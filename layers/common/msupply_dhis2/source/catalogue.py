@@ -1,6 +1,6 @@
 """What a source of mSupply data gives: which stores and items are sent, and their histories."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -85,6 +85,18 @@ class Source(Protocol):
         ------
         SourceError
             No store or no item is mapped, or the database cannot be read.
+        """
+        ...
+
+    def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
+        """Count how many lines each store has, by its id: lines of invoices and stock lines, whatever their item.
+
+        About as many: it says how long a store takes, so that work can be divided evenly.
+
+        Raises
+        ------
+        SourceError
+            The database cannot be read.
         """
         ...
 

@@ -7,7 +7,7 @@ them by ``invoice``'s indexes on ``picked_datetime``, ``received_datetime`` and 
 by ``invoice.store_id``. Stock lines are found by ``stock_line.store_id``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -54,7 +54,7 @@ from msupply_dhis2.source.open_msupply.tables import (
     stock_line,
     store,
 )
-from msupply_dhis2.stock import GroupHistory
+from msupply_dhis2.stock import GroupHistory, Store
 
 # Not parameters, which are text and do not compare with the enumerated types of PostgreSQL; and not casts, which
 # its planner can say nothing about.
@@ -89,6 +89,29 @@ def histories(
         kinds=KINDS,
     )
     yield from read_histories(connection, numbers, floor, statements, oddities)
+
+
+def count_lines(connection: Connection, stores: Sequence[Store]) -> dict[str, int]:
+    """Count the lines of each store, by its id (see ``Source.lines``)."""
+    wanted = numbered("counted_store", {each.id: place for place, each in enumerate(stores)})
+    lines = dict.fromkeys((each.id for each in stores), 0)
+    for query in (
+        select(stock_line.c.store_id, func.count().label("lines"))
+        .join(wanted, wanted.c.id == stock_line.c.store_id)
+        .group_by(stock_line.c.store_id),
+        select(invoice.c.store_id, func.count().label("lines"))
+        .select_from(
+            JoinInOrder(
+                JoinInOrder(invoice_line, invoice, invoice.c.id == invoice_line.c.invoice_id),
+                wanted,
+                wanted.c.id == invoice.c.store_id,
+            )
+        )
+        .group_by(invoice.c.store_id),
+    ):
+        for store_id, number in connection.execute(query):
+            lines[store_id] += number
+    return lines
 
 
 def _check_instants(connection: Connection, scope: Scope, stores: CTE) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from msupply_dhis2.source.fields import (
     read_object,
 )
 from msupply_dhis2.source.histories import Oddities
-from msupply_dhis2.source.open_msupply.histories import histories
+from msupply_dhis2.source.open_msupply.histories import count_lines, histories
 from msupply_dhis2.source.open_msupply.tables import (
     OPTIONAL,
     REQUIRED,
@@ -103,6 +103,11 @@ class OpenMsupply:
             left_out=(*stores.left_out, *items.left_out),
             warnings=(*stores.warnings(), *items.warnings(), *unreadable),
         )
+
+    def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
+        """Count how many lines each store has (see ``Source``)."""
+        with faults_as_sentences(self._address):
+            return count_lines(self._database.connection, stores)
 
     def histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
         """Stream the groups (see ``Source``)."""
