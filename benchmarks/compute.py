@@ -11,13 +11,9 @@ Each measurement runs in a process of its own, of which the peak memory is taken
 
 import argparse
 import json
-import multiprocessing
-import resource
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -30,7 +26,15 @@ import sqlalchemy as sa
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from local.postgres import temporary_postgres  # noqa: E402 - after the path is set
+from benchmarks.measure import (  # noqa: E402 - after the path is set
+    MEBIBYTE,
+    Measurement,
+    Table,
+    best,
+    in_a_process,
+    measure,
+)
+from local.postgres import temporary_postgres  # noqa: E402 - as above
 from local.sample import SampleSummary, generate  # noqa: E402 - as above
 from msupply_dhis2 import compute as job  # noqa: E402 - as above
 from msupply_dhis2.credentials import parse_database_address  # noqa: E402 - as above
@@ -46,7 +50,6 @@ AS_OF = datetime(2026, 11, 1, 1, tzinfo=UTC)
 CALENDAR = Calendar(ZoneInfo("UTC"))
 EVENT = ComputeEvent.model_validate({"manual": True, "basis": "previous_month"})
 ROWS_AT_A_TIME = 5_000
-MEBIBYTE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +59,6 @@ class Statement:
     text: str
     parameters: Any
     is_streamed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What one process measured of itself: seconds, bytes at the peak, and how much it did, in words."""
-
-    seconds: float
-    peak_memory: int
-    done: str
-    statements: tuple[Statement, ...] = ()
 
 
 def settings() -> Settings:
@@ -97,17 +90,7 @@ def settings() -> Settings:
     return parse_settings(json.dumps(document))
 
 
-def measure(work: Callable[[], str]) -> Measurement:
-    """Do the work once, and say how long it took and what this process has needed at its peak."""
-    start = time.perf_counter()
-    done = work()
-    seconds = time.perf_counter() - start
-    # Linux gives kibibytes, macOS bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Measurement(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, done)
-
-
-def record(url: str) -> Measurement:
+def record(url: str) -> tuple[Statement, ...]:
     """Compute the metrics once, and note the statements on the way."""
     statements: list[Statement] = []
     with open_source(parse_database_address(url), calendar=CALENDAR) as source:
@@ -118,8 +101,8 @@ def record(url: str) -> Measurement:
             streamed = bool(context.execution_options.get("stream_results"))
             statements.append(Statement(text, parameters, streamed))
 
-        measured = measure(lambda: _metrics(source))
-    return Measurement(measured.seconds, measured.peak_memory, measured.done, tuple(statements))
+        _metrics(source)
+    return tuple(statements)
 
 
 def metrics(url: str) -> Measurement:
@@ -134,7 +117,8 @@ def metrics(url: str) -> Measurement:
 
 def _metrics(source: Source) -> str:
     rows = job.rows_asked_for(EVENT, settings())
-    plan = job.make_plan(EVENT, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR, source=source)
+    survey = job.make_survey(EVENT, rows, settings=settings(), source=source)
+    plan = job.make_plan(survey, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
     every_metric = frozenset(Metric)
     window = plan.windows[Basis.PREVIOUS_MONTH]
     groups = values = 0
@@ -183,18 +167,6 @@ def fetch(url: str, statements: tuple[Statement, ...]) -> Measurement:
     return measure(work)
 
 
-def in_a_process[**P](work: Callable[P, Measurement], *arguments: P.args, **options: P.kwargs) -> Measurement:
-    """Run a measurement in a new process."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(work, *arguments, **options).result()
-
-
-def best(repeat: int, work: Callable[..., Measurement], *arguments: object) -> Measurement:
-    """Run a measurement several times; the quickest had the fewest disturbances."""
-    runs = [in_a_process(work, *arguments) for _ in range(repeat)]
-    return min(runs, key=lambda run: run.seconds)
-
-
 @contextmanager
 def sample(engine: str, arguments: argparse.Namespace) -> Iterator[tuple[str, SampleSummary]]:
     """Make the database, for as long as the block lasts."""
@@ -229,22 +201,24 @@ def main() -> None:
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), action="append", help="default: both")
     arguments = parser.parse_args()
 
-    print("| database | step | seconds | ratio | peak MiB | what |")
-    print("|---|---|---:|---:|---:|---|")
+    table = Table("database", "step", "seconds:", "ratio:", "peak MiB:", "what")
     for engine in arguments.engine or ("sqlite", "postgresql"):
         with sample(engine, arguments) as (url, summary):
-            recorded = in_a_process(record, url)
-            fetched = best(arguments.repeat, fetch, url, recorded.statements)
+            statements = in_a_process(record, url)
+            fetched = best(arguments.repeat, fetch, url, statements)
             steps = {
                 "fetch": fetched,
                 "metrics": best(arguments.repeat, metrics, url),
                 "whole job": best(arguments.repeat, whole_job, url),
             }
             for step, run in steps.items():
-                print(
-                    f"| {engine} | {step} | {run.seconds:.1f} | {run.seconds / fetched.seconds:.2f} "
-                    f"| {run.peak_memory / MEBIBYTE:.0f} | {run.done} |",
-                    flush=True,
+                table.row(
+                    engine,
+                    step,
+                    f"{run.seconds:.1f}",
+                    f"{run.seconds / fetched.seconds:.2f}",
+                    f"{run.peak_memory / MEBIBYTE:.0f}",
+                    run.done,
                 )
     print(
         f"\n{summary.stores:,} stores, {summary.items:,} items, {summary.stock_lines:,} stock lines, "

@@ -28,7 +28,8 @@ import requests
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from local.dhis2 import ADMIN, stock_metadata  # noqa: E402 - after the path is set
+from benchmarks.measure import Table  # noqa: E402 - after the path is set
+from local.dhis2 import ADMIN, stock_metadata  # noqa: E402 - as above
 from msupply_dhis2.batches import Batch, cut, encode  # noqa: E402 - as above
 from msupply_dhis2.credentials import parse_dhis2_credentials  # noqa: E402 - as above
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client  # noqa: E402 - as above
@@ -64,24 +65,24 @@ def main() -> None:
     options = parser.parse_args()
     org_units = [(f"OU_{number:04}", f"Clinic {number}") for number in range(options.org_units)]
     items = [(f"{number:08x}", f"Item {number}") for number in range(options.items)]
-    print("| version | imports | what | values a second | ratio | bytes a value |")
-    print("|---|---|---|---:|---:|---:|")
+    table = Table("version", "imports", "what", "values a second:", "ratio:", "bytes a value:")
     with tempfile.TemporaryDirectory() as folder:
         metadata = Path(folder) / "metadata.json"
         metadata.write_text(stock_metadata(org_units, items, ["stock_on_hand"]).model_dump_json())
         for version in options.versions:
             batches = make_batches(org_units, items, options.payload)
-            report(version, "as fast as it can", metadata, batches, options.repeat, None)
+            report(table, version, "as fast as it can", metadata, batches, options.repeat, None)
             real = {
                 "kind": "slow_import",
                 "times": None,
                 "seconds": options.call_seconds,
                 "seconds_per_value": 1 / options.rate,
             }
-            report(version, "as a real server", metadata, batches, options.repeat, real)
+            report(table, version, "as a real server", metadata, batches, options.repeat, real)
 
 
 def report(
+    table: Table,
     version: str,
     imports: str,
     metadata: Path,
@@ -102,9 +103,13 @@ def report(
     reference = statistics.median(measured.seconds for measured in bare)
     for what, measured in (("bare loop", bare), ("push", pushed)):
         seconds = statistics.median(one.seconds for one in measured)
-        print(
-            f"| {version} | {imports} | {what} | {values / seconds:,.0f} | {reference / seconds:.2f} "
-            f"| {measured[0].bytes_sent / values:.1f} |"
+        table.row(
+            version,
+            imports,
+            what,
+            f"{values / seconds:,.0f}",
+            f"{reference / seconds:.2f}",
+            f"{measured[0].bytes_sent / values:.1f}",
         )
 
 
