@@ -1,7 +1,8 @@
 """Compute: from mSupply's database to batches of data values on the queue.
 
-The job, in the order in which it happens: which rows of the settings are asked for → what time means for them
-→ which org units and items are mapped → each group's history → its metrics → data values → batches.
+The job, in the order in which it happens: which rows of the settings are asked for → which steps there are (the
+run's own values, earlier months) → which org units and items are mapped → into how many shards they are divided →
+what time means for a step → each group's history → its metrics → data values → batches.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from itertools import groupby
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from msupply_dhis2.batches import Batch
 from msupply_dhis2.errors import EventError, SourceError
@@ -33,9 +34,11 @@ from msupply_dhis2.mapping import (
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
 from msupply_dhis2.outgoing import OrgUnitValues, send_values
-from msupply_dhis2.periods import Basis, Calendar, Window, window
+from msupply_dhis2.periods import Basis, Calendar, Interval, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings
+from msupply_dhis2.shards import Shard, divide, lines_of
 from msupply_dhis2.source import Catalogue, Scope, Source
+from msupply_dhis2.steps import Step, restated_steps, rows_of_past, steps_of_range
 from msupply_dhis2.stock import GroupHistory, ItemGroup, OrgUnit
 from msupply_dhis2.words import count
 
@@ -50,6 +53,7 @@ class Status(StrEnum):
     """How an invocation of compute ended."""
 
     SENT = "sent"
+    PLANNED = "planned"
     DRY_RUN = "dry run"
     OFF = "off"
     NOTHING_TO_DO = "nothing to do"
@@ -62,7 +66,8 @@ class ComputeResult(BaseModel):
 
     ``values`` and ``batches`` count what was put on the queue (in a dry run: what would have been); ``stores``
     and ``items`` those with at least one value. ``left_out`` holds sentences; ``mapped`` answers the connection
-    test's question about the database.
+    test's question about the database. ``to_follow`` is work for other invocations, which may begin once the batches
+    of this one are on the queue.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,6 +77,8 @@ class ComputeResult(BaseModel):
     run_id: str | None = None
     as_of: datetime | None = None
     started_by: str | None = None
+    shard: str | None = None
+    month: str | None = None
     stores: int = 0
     items: int = 0
     values: int = 0
@@ -80,6 +87,23 @@ class ComputeResult(BaseModel):
     warnings: tuple[str, ...] = ()
     see_the_log: str | None = None
     mapped: MappedNames | None = None
+    to_follow: tuple[Shard, ...] = Field(default=(), exclude=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How a run may be divided among several invocations.
+
+    Attributes
+    ----------
+    lines
+        About so many lines of mSupply are worked by one; 1 at least.
+    planned_by
+        The request id of the invocation that plans.
+    """
+
+    lines: int
+    planned_by: str
 
 
 @dataclass(slots=True)
@@ -94,8 +118,19 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """What a run is about, read before the first movement; the same for all its steps."""
+
+    scope: Scope
+    rules: Rules
+    contested: Mapping[Identifier, tuple[Claim, ...]]
+    left_out: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will compute, worked out before the first movement is read."""
+    """What a step of a run will compute."""
 
     scope: Scope
     windows: dict[Basis, Window]
@@ -104,8 +139,6 @@ class Plan:
     mapper: Mapper
     contested: Mapping[Identifier, tuple[Claim, ...]]
     floor: datetime
-    left_out: tuple[str, ...]
-    warnings: tuple[str, ...]
 
 
 def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataElementRow, Basis], ...]:
@@ -118,7 +151,32 @@ def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataE
     )
 
 
-def compute(
+def steps_of_run(
+    event: ComputeEvent,
+    rows: Sequence[tuple[DataElementRow, Basis]],
+    *,
+    settings: Settings,
+    as_of: datetime,
+    calendar: Calendar,
+) -> tuple[Step, ...]:
+    """Give the steps of a run, in the order in which they are done; there is at least one.
+
+    A monthly run does its own first, so that a fault in an earlier month does not keep it from being sent.
+
+    Raises
+    ------
+    EventError
+        The event asks for a month that is not over.
+    """
+    if event.months is not None:
+        return steps_of_range(event.months, as_of, calendar, settings.period)
+    own = Step(as_of=as_of)
+    if event.interval is not Interval.MONTHLY or not rows_of_past(rows):
+        return (own,)
+    return (own, *restated_steps(settings.restate_months, as_of, calendar, settings.period))
+
+
+def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
     event: ComputeEvent,
     *,
     settings: Settings,
@@ -127,6 +185,7 @@ def compute(
     open_database: OpenDatabase,
     send: Callable[[Batch], None],
     track: Track = lambda org_units, _: org_units,
+    division: Division | None = None,
 ) -> ComputeResult:
     """Do what an event asks for.
 
@@ -139,7 +198,10 @@ def compute(
     send
         Takes each batch as soon as it is made.
     track
-        Wraps the stream of org units, with their number, to show progress.
+        Wraps the stream of org units of each step, with their number, to show progress.
+    division
+        Where it is given, this invocation does no more than the first step, and that only where the org units are
+        one shard; all else is in the result's ``to_follow``. Where not, it does everything.
 
     Raises
     ------
@@ -147,47 +209,228 @@ def compute(
         Nothing that a user can be told about leaves as anything else.
     """
     name = run_id(event, as_of)
+    about = ComputeResult(
+        status=Status.SENT, message="", run_id=name, as_of=as_of, started_by=event.started_by
+    )
     if not settings.use_dhis2 and not event.dry_run:
-        return _nothing(
-            event, as_of, name, Status.OFF, "Use DHIS2 is off in the settings: nothing was computed or sent."
-        )
+        return _off(about)
     settings.require_complete()
-    rows = rows_asked_for(event, settings)
+    asked = rows_asked_for(event, settings)
+    rows = rows_of_past(asked) if event.months else asked
     if not rows:
-        return _nothing(event, as_of, name, Status.NOTHING_TO_DO, _why_no_row(event))
+        return _nothing_to_do(about, event, asked)
+    steps = steps_of_run(event, rows, settings=settings, as_of=as_of, calendar=calendar)
 
-    tally = Tally()
     with open_database() as source:
-        plan = make_plan(event, rows, settings=settings, as_of=as_of, calendar=calendar, source=source)
-        org_units = track(values_of_org_units(source, plan, tally), len(plan.scope.org_units))
-        outgoing = send_values(
-            org_units,
-            run_id=name,
-            as_of=as_of,
-            settings=settings,
-            metrics=len(rows),
-            send=None if event.dry_run else send,
+        survey = make_survey(event, rows, settings=settings, source=source)
+        about = about.model_copy(
+            update={
+                "left_out": survey.left_out,
+                "warnings": (*survey.warnings, *_rows_without_months(asked, rows)),
+            }
         )
-        warnings = (*plan.warnings, *source.warnings(), *_sentences(tally.warnings))
-    conflicts = tuple(conflict.sentence(number) for conflict, number in tally.conflicts.items())
-    return ComputeResult(
-        status=Status.DRY_RUN if event.dry_run else Status.SENT,
-        message=_summary(event, tally, outgoing.batches),
-        run_id=name,
-        as_of=as_of,
+        rest: Shard | None = None
+        if division is not None:
+            shards = _shards(event, survey.scope, steps, division, run_id=name, source=source)
+            if len(shards) > 1:
+                return _planned(about, shards, steps)
+            rest, steps = shards[0].rest, steps[:1]
+        work = _Work(event, name, rows, settings, calendar, send, track)
+        done = [work.do(step, survey, source) for step in steps]
+    result = _all_of(about, event, done)
+    if rest is None:
+        return result
+    return result.model_copy(update={"to_follow": (rest,), "message": f"{result.message} {_follows(rest)}"})
+
+
+def compute_shard(
+    shard: Shard,
+    *,
+    settings: Settings,
+    calendar: Calendar,
+    open_database: OpenDatabase,
+    send: Callable[[Batch], None],
+) -> ComputeResult:
+    """Do the next step of a shard; with the parameters of ``compute``.
+
+    What is left out, and what there is to note about stores, items and settings, has been told by the invocation that
+    planned. Org units that are mapped no longer are told here.
+
+    Raises
+    ------
+    SettingsError, SourceError
+        As ``compute`` does.
+    """
+    event, step = shard.event, shard.step
+    about = ComputeResult(
+        status=Status.SENT,
+        message="",
+        run_id=shard.run_id,
+        as_of=step.as_of,
         started_by=event.started_by,
-        stores=len(tally.stores),
-        items=len(tally.items),
-        values=tally.values,
-        batches=outgoing.batches,
-        left_out=(*plan.left_out, *conflicts),
-        warnings=warnings,
+        shard=f"{shard.number} of {shard.of}",
+        month=step.month,
+    )
+    if not settings.use_dhis2 and not event.dry_run:
+        return _off(about)
+    settings.require_complete()
+    asked = rows_asked_for(event, settings)
+    rows = rows_of_past(asked) if step.month else asked
+    if not rows:
+        # The settings were changed since.
+        return _nothing_to_do(about, event, asked)
+    with open_database() as source:
+        survey = make_survey(event, rows, settings=settings, source=source, only=shard.org_units)
+        mapped = {org_unit.code for org_unit in survey.scope.org_units}
+        gone = [code for code in shard.org_units if code not in mapped]
+        work = _Work(
+            event, shard.run_id, rows, settings, calendar, send, track=lambda org_units, _: org_units
+        )
+        done = work.do(step, survey, source)
+    if gone:
+        about = about.model_copy(
+            update={"warnings": (f"No longer mapped in mSupply, and not sent: org units {', '.join(gone)}.",)}
+        )
+    result = _all_of(about, event, [done])
+    if shard.rest is None:
+        return result
+    return result.model_copy(
+        update={"to_follow": (shard.rest,), "message": f"{result.message} {_follows(shard.rest)}"}
     )
 
 
-def _nothing(event: ComputeEvent, as_of: datetime, name: str, status: Status, message: str) -> ComputeResult:
-    return ComputeResult(
-        status=status, message=message, run_id=name, as_of=as_of, started_by=event.started_by
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a step came to."""
+
+    step: Step
+    tally: Tally
+    batches: int
+    oddities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the steps of a run have in common."""
+
+    event: ComputeEvent
+    run_id: str
+    rows: tuple[tuple[DataElementRow, Basis], ...]
+    settings: Settings
+    calendar: Calendar
+    send: Callable[[Batch], None]
+    track: Track
+
+    def do(self, step: Step, survey: Survey, source: Source) -> _Done:
+        """Put the values of a step on the queue."""
+        rows = rows_of_past(self.rows) if step.month else self.rows
+        tally = Tally()
+        plan = make_plan(survey, rows, settings=self.settings, as_of=step.as_of, calendar=self.calendar)
+        org_units = self.track(values_of_org_units(source, plan, tally), len(plan.scope.org_units))
+        outgoing = send_values(
+            org_units,
+            run_id=self.run_id,
+            as_of=step.as_of,
+            settings=self.settings,
+            metrics=len(rows),
+            send=None if self.event.dry_run else self.send,
+        )
+        return _Done(step, tally, outgoing.batches, source.warnings())
+
+
+def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) -> ComputeResult:
+    """Tell what the steps came to, all together."""
+    stores = set[str]().union(*(each.tally.stores for each in done))
+    items = set[str]().union(*(each.tally.items for each in done))
+    values = sum(each.tally.values for each in done)
+    batches = sum(each.batches for each in done)
+    conflicts, oddities = list[str](), list[str]()
+    for each in done:
+        # Two months may be odd in different ways.
+        prefix = f"{each.step.month}: " if len(done) > 1 and each.step.month else ""
+        conflicts += (
+            f"{prefix}{conflict.sentence(number)}" for conflict, number in each.tally.conflicts.items()
+        )
+        oddities += (f"{prefix}{sentence}" for sentence in (*each.oddities, *_sentences(each.tally.warnings)))
+    return about.model_copy(
+        update={
+            "status": Status.DRY_RUN if event.dry_run else Status.SENT,
+            "message": _summary(event, stores=len(stores), items=len(items), values=values, done=done),
+            "month": done[0].step.month if len(done) == 1 else None,
+            "stores": len(stores),
+            "items": len(items),
+            "values": values,
+            "batches": batches,
+            "left_out": (*about.left_out, *conflicts),
+            "warnings": (*about.warnings, *oddities),
+        }
+    )
+
+
+def _shards(
+    event: ComputeEvent,
+    scope: Scope,
+    steps: tuple[Step, ...],
+    division: Division,
+    *,
+    run_id: str,
+    source: Source,
+) -> tuple[Shard, ...]:
+    """Divide the org units of a run, of which there is at least one."""
+    lines = source.lines([store for org_unit in scope.org_units for store in org_unit.stores])
+    divided = divide(scope.org_units, lines, division.lines)
+    return tuple(
+        Shard(
+            run_id=run_id,
+            planned_by=division.planned_by,
+            event=event,
+            number=number,
+            of=len(divided),
+            lines=lines_of(org_units, lines),
+            org_units=tuple(org_unit.code for org_unit in org_units),
+            steps=steps,
+        )
+        for number, org_units in enumerate(divided, start=1)
+    )
+
+
+def _planned(about: ComputeResult, shards: tuple[Shard, ...], steps: Sequence[Step]) -> ComputeResult:
+    lines = [shard.lines for shard in shards]
+    org_units = sum(len(shard.org_units) for shard in shards)
+    message = (
+        f"Planned {count(len(shards), 'shard')} of {min(lines):,} to {max(lines):,} lines each, for "
+        f"{count(org_units, 'org unit')} with {count(sum(lines), 'line')}: each is computed by an invocation of its own."
+    )
+    if len(steps) > 1:
+        message += f" Each does {count(len(steps), 'step')}, one after the other: {_named(steps)}."
+    return about.model_copy(update={"status": Status.PLANNED, "message": message, "to_follow": shards})
+
+
+def _follows(rest: Shard) -> str:
+    return f"To follow, by way of the queue: {_named(rest.steps)}."
+
+
+def _named(steps: Sequence[Step]) -> str:
+    return ", ".join(step.month or "the run's own" for step in steps)
+
+
+def _off(about: ComputeResult) -> ComputeResult:
+    return about.model_copy(
+        update={
+            "status": Status.OFF,
+            "message": "Use DHIS2 is off in the settings: nothing was computed or sent.",
+        }
+    )
+
+
+def _nothing_to_do(
+    about: ComputeResult, event: ComputeEvent, asked: Sequence[tuple[DataElementRow, Basis]]
+) -> ComputeResult:
+    return about.model_copy(
+        update={
+            "status": Status.NOTHING_TO_DO,
+            "message": " ".join(_rows_without_months(asked, ())) if asked else _why_no_row(event),
+        }
     )
 
 
@@ -203,11 +446,25 @@ def _why_no_row(event: ComputeEvent) -> str:
     )
 
 
-def _summary(event: ComputeEvent, tally: Tally, batches: int) -> str:
+def _rows_without_months(
+    asked: Sequence[tuple[DataElementRow, Basis]], rows: Sequence[tuple[DataElementRow, Basis]]
+) -> Iterator[str]:
+    """Say which rows a range of months leaves out."""
+    if left_out := [row.metric.label for row, basis in asked if (row, basis) not in rows]:
+        yield (
+            f"Not sent for months that are over, because of their basis 'current day': {', '.join(left_out)}. To "
+            'send them too, with the values of each month\'s end, add "basis": "previous_month" to the event.'
+        )
+
+
+def _summary(event: ComputeEvent, *, stores: int, items: int, values: int, done: Sequence[_Done]) -> str:
+    batches = sum(each.batches for each in done)
     counts = (
-        f"{count(tally.values, 'value')} of {count(len(tally.stores), 'store')} and "
-        f"{count(len(tally.items), 'item')} in {count(batches, 'batch', 'batches')}"
+        f"{count(values, 'value')} of {count(stores, 'store')} and "
+        f"{count(items, 'item')} in {count(batches, 'batch', 'batches')}"
     )
+    if any(each.step.month for each in done):
+        counts = f"{_named([each.step for each in done])}: {counts}"
     if event.dry_run:
         return f"Dry run: {counts}. Nothing was sent."
     return f"{counts}, on the way to DHIS2."
@@ -243,16 +500,20 @@ def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRo
     return Mapped(catalogue, org_units, item_groups, (*unmapped_stores, *unmapped_items))
 
 
-def make_plan(
+def make_survey(
     event: ComputeEvent,
     rows: Sequence[tuple[DataElementRow, Basis]],
     *,
     settings: Settings,
-    as_of: datetime,
-    calendar: Calendar,
     source: Source,
-) -> Plan:
-    """Read which stores and items are mapped, and work out what will be computed for them.
+    only: Sequence[str] | None = None,
+) -> Survey:
+    """Read which stores and items are mapped, and which of them a run is about.
+
+    Parameters
+    ----------
+    only
+        The codes of the org units of a shard; ``None``: those that the event names, or all.
 
     Raises
     ------
@@ -266,33 +527,49 @@ def make_plan(
     # All of them: an item that only another run sends may claim what this one is about to send.
     item_groups, _ = group_items(catalogue.items, settings.active_rows, settings)
     contested_identifiers = contested(item_groups, settings)
-    scope = Scope(
-        org_units=limit_org_units(org_units, event.stores),
-        item_groups=limit_items(item_groups, event.items, contested_identifiers),
+    if only is None:
+        org_units = limit_org_units(org_units, event.stores)
+    else:
+        codes = frozenset(only)
+        org_units = tuple(org_unit for org_unit in org_units if org_unit.code in codes)
+    return Survey(
+        scope=Scope(org_units, limit_items(item_groups, event.items, contested_identifiers)),
+        rules=Rules(
+            expiring_within_days=settings.expiring_within_days,
+            include_returns=settings.include_returns,
+            consumption=catalogue.preferences,
+        ),
+        contested=contested_identifiers,
+        left_out=_left_out(catalogue, mapped.unmapped),
+        warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
     )
+
+
+def make_plan(
+    survey: Survey,
+    rows: Sequence[tuple[DataElementRow, Basis]],
+    *,
+    settings: Settings,
+    as_of: datetime,
+    calendar: Calendar,
+) -> Plan:
+    """Work out what time means for a step, and what will be computed for it."""
     windows = {
         basis: window(basis, as_of, calendar, settings.period)
         for basis in dict.fromkeys(basis for _, basis in rows)
     }
-    rules = Rules(
-        expiring_within_days=settings.expiring_within_days,
-        include_returns=settings.include_returns,
-        consumption=catalogue.preferences,
-    )
-    stores = [store for org_unit in scope.org_units for store in org_unit.stores]
+    stores = [store for org_unit in survey.scope.org_units for store in org_unit.stores]
     return Plan(
-        scope=scope,
+        scope=survey.scope,
         windows=windows,
         metrics={
             basis: frozenset(row.metric for row, basis_of_row in rows if basis_of_row is basis)
             for basis in windows
         },
-        rules=rules,
+        rules=survey.rules,
         mapper=Mapper(settings, tuple(rows), windows),
-        contested=contested_identifiers,
-        floor=floor(windows.values(), stores, rules),
-        left_out=_left_out(catalogue, mapped.unmapped),
-        warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
+        contested=survey.contested,
+        floor=floor(windows.values(), stores, survey.rules),
     )
 
 

@@ -7,14 +7,23 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Calendar, Interval
+from msupply_dhis2.steps import FIRST_YEAR, MonthRange
 
 CLOCK_SKEW = timedelta(minutes=5)
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_run": true} or {"interval": "monthly"}'
 UNFILLED_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
@@ -48,6 +57,15 @@ def _metrics(value: object) -> object:
     return codes
 
 
+def _months(value: object) -> object:
+    """Take a range of months as it is written."""
+    if value is None or isinstance(value, MonthRange):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("Write a month, 2025-01, or a range of months, 2025-01..2025-12")  # noqa: TRY004 pydantic's
+    return MonthRange.parse(value)
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_text), Field(min_length=1)]
 
 
@@ -69,6 +87,9 @@ class ComputeEvent(BaseModel):
         time zone unless it names an offset.
     basis
         The basis instead: one for all rows, or ``as_in_settings``.
+    months
+        Compute these months instead, the oldest first: of each the values of its end and about its whole. Only the
+        rows on a previous month basis, or with that ``basis`` all rows.
     metrics, stores, items
         Limit the run. A store is named by its code, name, id or org unit, an item by its code, name, id or
         reference; the other stores of the same org unit and the other items of the same reference are taken
@@ -85,6 +106,9 @@ class ComputeEvent(BaseModel):
     check_database: bool = False
     as_of: str | None = None
     basis: BasisChoice | None = None
+    months: Annotated[
+        MonthRange | None, BeforeValidator(_months), PlainSerializer(lambda months: months and str(months))
+    ] = None
     metrics: Annotated[tuple[Metric, ...] | None, BeforeValidator(_metrics)] = None
     stores: Names | None = None
     items: Names | None = None
@@ -96,6 +120,23 @@ class ComputeEvent(BaseModel):
             raise ValueError("The event must hold exactly one of interval, manual and check_database")
         return self
 
+    @model_validator(mode="after")
+    def _months_stand_alone(self) -> Self:
+        if self.months is None:
+            return self
+        if not self.manual:
+            raise ValueError(
+                'months: only a manual event has them: {"manual": true, "months": "2025-01..2025-12"}'
+            )
+        if self.basis is BasisChoice.CURRENT_DAY:
+            raise ValueError(
+                "basis: a month that is over has no current day. Leave basis out, or write previous_month to send "
+                "the rows on a current day basis too, with the values of each month's end"
+            )
+        if self.as_of is not None:
+            raise ValueError("as_of: each month has its own instant. Leave as_of out, or leave months out")
+        return self
+
     @property
     def started_by(self) -> str:
         """Say what started the run: the interval's name, or ``manual``."""
@@ -103,8 +144,9 @@ class ComputeEvent(BaseModel):
 
     @property
     def basis_choice(self) -> BasisChoice:
-        """The basis that holds where the event does not say: a manual push is on a current day basis."""
-        return self.basis or (BasisChoice.CURRENT_DAY if self.manual else BasisChoice.AS_IN_SETTINGS)
+        """The basis of the run: where the event does not say, a manual push without months is about today."""
+        about_today = self.manual and self.months is None
+        return self.basis or (BasisChoice.CURRENT_DAY if about_today else BasisChoice.AS_IN_SETTINGS)
 
 
 def parse_compute_event(event: object) -> ComputeEvent:
