@@ -34,6 +34,8 @@ class Aws:
     table: "Table"
     queue_url: str
     dead_letter_queue_url: str
+    shard_queue_url: str
+    failed_shard_queue_url: str
     queue_arn: str
     lambda_: "LambdaClient"
     mapping: str
@@ -98,6 +100,7 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         "TABLE_NAME": "stack",
         "TIMEZONE": "Pacific/Auckland",
         "PUSH_LOG_GROUP": "/stack/push",
+        "LINES_PER_INVOCATION": "1000000",
         "COMPUTE_FUNCTION": "stack-compute",
     }
     for name, value in environment.items():
@@ -117,6 +120,10 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     sqs = boto3.client("sqs")
     queue_url = sqs.create_queue(QueueName="stack-batches")["QueueUrl"]
     dead_letter_queue_url = sqs.create_queue(QueueName="stack-failed-batches")["QueueUrl"]
+    shard_queue_url = sqs.create_queue(QueueName="stack-shards")["QueueUrl"]
+    failed_shard_queue_url = sqs.create_queue(QueueName="stack-failed-shards")["QueueUrl"]
+    monkeypatch.setenv("SHARD_QUEUE_URL", shard_queue_url)
+    monkeypatch.setenv("FAILED_SHARD_QUEUE_URL", failed_shard_queue_url)
     monkeypatch.setenv("QUEUE_URL", queue_url)
     monkeypatch.setenv("DEAD_LETTER_QUEUE_URL", dead_letter_queue_url)
     table = boto3.resource("dynamodb").create_table(
@@ -140,6 +147,8 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         table,
         queue_url,
         dead_letter_queue_url,
+        shard_queue_url,
+        failed_shard_queue_url,
         queue_arn,
         lambda_,
         mapping,

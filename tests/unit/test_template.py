@@ -20,12 +20,15 @@ from samtranslator.translator.translator import Translator  # type: ignore[impor
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from msupply_dhis2.aws.back_off import wait_seconds
+from msupply_dhis2.aws.compute import DELIVERIES
 from msupply_dhis2.aws.push import FOR_NOTES_SECONDS
 from msupply_dhis2.aws.test_connection import TIME_LIMIT
 from msupply_dhis2.configuration import ComputeEnvironment, PushEnvironment, TestConnectionEnvironment
 from msupply_dhis2.dhis2.sending import LONGEST_CALL
 from msupply_dhis2.events import instant_of_run, parse_compute_event
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
+from msupply_dhis2.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
+from msupply_dhis2.shard_progress import WORKED_FOR
 
 PROJECT = Path(__file__).parents[2]
 REGIONS = ["us-east-1", "ap-southeast-2", "af-south-1"]
@@ -228,24 +231,52 @@ def test_every_queue_is_a_dead_letter_queue_or_has_one_that_keeps_longer() -> No
 
 
 def test_every_dead_letter_queue_keeps_for_as_long_as_there_is() -> None:
-    assert dead_letter_queues() == {"FailedBatchQueue", "FailedRunQueue"}
+    assert dead_letter_queues() == {"FailedBatchQueue", "FailedShardQueue", "FailedRunQueue"}
     for name in dead_letter_queues():
         assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_a_batch_stays_hidden_for_six_times_the_function_s_time_out() -> None:
+def test_a_message_stays_hidden_for_six_times_the_function_s_time_out() -> None:
     for mapping in resources("AWS::Lambda::EventSourceMapping").values():
         function = properties(mapping["Properties"]["FunctionName"]["Ref"])
         queue = properties(mapping["Properties"]["EventSourceArn"]["Fn::GetAtt"][0])
         assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
 
 
-def test_push_takes_one_message_at_a_time_and_may_hand_it_back() -> None:
-    (mapping,) = resources("AWS::Lambda::EventSourceMapping").values()
-    assert mapping["Properties"]["BatchSize"] == 1
-    assert mapping["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["Properties"]["ScalingConfig"]["MaximumConcurrency"] == 2
-    assert "ReservedConcurrentExecutions" not in properties("PushFunction")
+@pytest.mark.parametrize(
+    ("mapping", "at_once"),
+    [("PushFunctionBatch", 2), ("ComputeFunctionShard", {"Ref": "ComputeConcurrency"})],
+)
+def test_a_function_takes_one_message_at_a_time_and_may_hand_it_back(mapping: str, at_once: object) -> None:
+    fed = properties(mapping)
+    assert fed["BatchSize"] == 1
+    assert fed["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert fed["ScalingConfig"]["MaximumConcurrency"] == at_once
+    assert "ReservedConcurrentExecutions" not in properties(fed["FunctionName"]["Ref"])
+
+
+def test_the_connections_to_the_database_are_bounded_by_a_number_that_lambda_takes() -> None:
+    parameter = source()["Parameters"]["ComputeConcurrency"]
+    # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html: from 2 to 1,000.
+    assert 2 <= parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"] <= 1_000
+
+
+def test_a_shard_is_said_to_be_at_its_last_attempt_when_it_is() -> None:
+    assert properties("ShardQueue")["RedrivePolicy"] == {
+        "deadLetterTargetArn": {"Fn::GetAtt": ["FailedShardQueue", "Arn"]},
+        "maxReceiveCount": DELIVERIES,
+    }
+
+
+def test_a_shard_that_was_taken_is_free_again_after_compute_s_time_but_before_the_queue_delivers_it_again() -> (
+    None
+):
+    assert properties("ComputeFunction")["Timeout"] < WORKED_FOR.total_seconds()
+    assert WORKED_FOR.total_seconds() < properties("ShardQueue")["VisibilityTimeout"]
+
+
+def test_it_is_remembered_that_a_shard_is_finished_for_as_long_as_its_message_can_live() -> None:
+    assert properties("FailedShardQueue")["MessageRetentionPeriod"] < SHARD_KEPT_FOR.total_seconds()
 
 
 def test_every_queue_is_encrypted_and_refuses_plain_http() -> None:
@@ -389,6 +420,25 @@ def test_a_managed_policy_is_there_for_network_interfaces_only_and_only_in_a_vpc
         assert otherwise == {"Ref": "AWS::NoValue"}
 
 
+def test_only_compute_may_use_the_queue_of_shards_and_it_may_take_nothing_else() -> None:
+    takers = {
+        (role, json.dumps(statement["Resource"]))
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "sqs:ReceiveMessage" in as_list(statement["Action"])
+    }
+    shards = json.dumps({"Fn::GetAtt": ["ShardQueue", "Arn"]})
+    batches = json.dumps({"Fn::GetAtt": ["BatchQueue", "Arn"]})
+    assert takers == {("ComputeRole", shards), ("PushRole", batches)}
+    users = {
+        role
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if json.dumps(statement["Resource"]) == shards
+    }
+    assert users == {"ComputeRole"}
+
+
 @pytest.mark.parametrize(
     ("role", "other_s_secret"),
     [
@@ -402,7 +452,7 @@ def test_no_function_may_read_a_secret_that_is_not_its_own(role: str, other_s_se
 
 
 def test_only_push_and_the_connection_test_may_pause_the_queue_and_no_other_mapping() -> None:
-    (mapping,) = resources("AWS::Lambda::EventSourceMapping")
+    mapping = "PushFunctionBatch"
     for role in resources("AWS::IAM::Role"):
         named = [s["Resource"] for s in statements(role) if s["Action"] == "lambda:UpdateEventSourceMapping"]
         if role in {"PushRole", "TestConnectionRole"}:

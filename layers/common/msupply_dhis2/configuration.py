@@ -17,7 +17,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     TokenRetrievalError,
 )
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from msupply_dhis2.credentials import (
     DatabaseAddress,
@@ -63,7 +63,14 @@ class _Environment(BaseModel):
                 f"The function's environment lacks {', '.join(missing)}. Deploy the stack again with its "
                 "template (make deploy), which sets it."
             )
-        return cls(**values)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = ", ".join(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+            raise ConfigurationError(
+                f"The function's environment is not as its template says ({faults}). Deploy the stack again with its "
+                "template (make deploy)."
+            ) from error
 
 
 class ComputeEnvironment(_Environment):
@@ -71,6 +78,9 @@ class ComputeEnvironment(_Environment):
 
     database_secret: str
     queue_url: str
+    shard_queue_url: str
+    failed_shard_queue_url: str
+    lines_per_invocation: PositiveInt
     push_log_group: str
 
 

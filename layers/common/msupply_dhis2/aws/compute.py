@@ -1,4 +1,7 @@
-"""Compute on AWS: an invocation in, a result out, everything that was said in the log."""
+"""Compute on AWS: an invocation in, a result out, everything that was said in the log.
+
+It is invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself.
+"""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -6,15 +9,19 @@ from datetime import UTC, datetime
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent, SQSRecord
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.queue import BatchQueue
+from msupply_dhis2.aws.back_off import wait_seconds
+from msupply_dhis2.aws.queue import BatchQueue, DeadLetters, ShardQueue, is_from_a_queue, put_back
 from msupply_dhis2.compute import (
     ComputeResult,
+    Division,
     OpenDatabase,
     Status,
     check_database,
     compute,
+    compute_shard,
 )
 from msupply_dhis2.configuration import ComputeEnvironment, read_database_address, read_settings
 from msupply_dhis2.errors import (
@@ -28,6 +35,8 @@ from msupply_dhis2.events import ComputeEvent, instant_of_run, parse_compute_eve
 from msupply_dhis2.invocations import first_arrival
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.shard_progress import let_go, note_finished, take
+from msupply_dhis2.shards import Shard, ShardError, parse_shard
 from msupply_dhis2.source import Source, open_source
 
 NAMED_IN_RESULT = 100
@@ -41,16 +50,22 @@ MAY_PASS = (SourceUnreachableError, QueueError, ConfigurationError)
 """Faults that may be gone at the next attempt."""
 
 
+DELIVERIES = 9
+"""How often the queue delivers a shard, as the template says: with growing waits that takes an hour."""
+
+
 def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Work one invocation.
 
     Returns
     -------
     dict
-        A ``ComputeResult`` as JSON. A fault that somebody has to mend is the answer to an invocation by hand,
+        A ``ComputeResult`` as JSON; for messages of the queue SQS's partial batch response. A fault that somebody has to mend is the answer to an invocation by hand,
         with the status ``failed``. On schedule, and where trying again may help, it is raised, so that AWS
         tries again, counts and keeps what failed.
     """
+    if is_from_a_queue(event):
+        return _Shards(logger, metrics).work(SQSEvent(dict(event)))
     try:
         result = _work(event, request_id)
     except MsupplyDhis2Error as error:
@@ -68,8 +83,12 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
 
 def _work(event: object, request_id: str) -> ComputeResult:
     environment = ComputeEnvironment.read()
-    asked = parse_compute_event(event)
     calendar = Calendar(parse_time_zone(environment.timezone))
+    if isinstance(event, Mapping) and "shard" in event:
+        # By hand, and so to be sent whatever is noted; also what follows it.
+        shard = parse_shard(event).model_copy(update={"planned_by": request_id})
+        return _compute_shard(shard, environment, calendar)
+    asked = parse_compute_event(event)
     if asked.check_database:
         return _check_database(environment, calendar)
     settings = read_settings(environment.settings_parameter, clients.ssm())
@@ -107,14 +126,137 @@ def _compute(
 ) -> ComputeResult:
     arrived = first_arrival(clients.table(environment.table_name), request_id, datetime.now(UTC))
     with BatchQueue(clients.sqs(), environment.queue_url) as queue:
-        return compute(
+        result = compute(
             event,
             settings=settings,
             as_of=instant_of_run(event, arrived, calendar),
             calendar=calendar,
             open_database=_open_database(environment, settings, calendar),
             send=queue.send,
+            division=Division(environment.lines_per_invocation, planned_by=request_id),
         )
+    _queue_what_follows(result, environment)
+    return result
+
+
+def _compute_shard(shard: Shard, environment: ComputeEnvironment, calendar: Calendar) -> ComputeResult:
+    settings = read_settings(environment.settings_parameter, clients.ssm())
+    with BatchQueue(clients.sqs(), environment.queue_url) as queue:
+        result = compute_shard(
+            shard,
+            settings=settings,
+            calendar=calendar,
+            open_database=_open_database(environment, settings, calendar),
+            send=queue.send,
+        )
+    _queue_what_follows(result, environment)
+    return result
+
+
+def _queue_what_follows(result: ComputeResult, environment: ComputeEnvironment) -> None:
+    """Queue the shards that a result leaves to other invocations; all its batches are on their queue."""
+    queue = ShardQueue(clients.sqs(), environment.shard_queue_url)
+    for shard in result.to_follow:
+        queue.send(shard)
+
+
+class _Shards:
+    """Works messages of the queue of shards."""
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        self._logger = logger
+        self._metrics = metrics
+        self._environment = ComputeEnvironment.read()
+        self._calendar = Calendar(parse_time_zone(self._environment.timezone))
+        self._table = clients.table(self._environment.table_name)
+
+    def work(self, event: SQSEvent) -> dict[str, object]:
+        """Work the messages, each by itself, and give back those to deliver again."""
+        again = [record.message_id for record in event.records if not self._is_done(record)]
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+
+    def _is_done(self, record: SQSRecord) -> bool:
+        try:
+            shard = parse_shard(record.body)
+        except ShardError as error:
+            DeadLetters(clients.sqs(), self._environment.failed_shard_queue_url).put(record.body, str(error))
+            self._count("ShardsFailed", 1)
+            self._logger.error(f"A message went to the dead-letter queue. {error}")  # noqa: TRY400 as above
+            return True
+        self._logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
+        try:
+            return self._is_finished(shard, record)
+        except MsupplyDhis2Error as error:
+            self._failed(shard, record, str(error), type(error).__name__)
+        except Exception as error:
+            # Nobody else would hear of it: the message is only given back.
+            self._logger.exception("Compute met a fault of its own.")
+            self._failed(
+                shard, record, "Compute met a fault of its own, see the line before.", type(error).__name__
+            )
+        finally:
+            self._logger.remove_keys(["run_id", "shard"])
+        return False
+
+    def _is_finished(self, shard: Shard, record: SQSRecord) -> bool:
+        taken = take(self._table, shard, datetime.now(UTC))
+        if taken.finished:
+            self._logger.info(f"{_capital(shard.name)} was finished at an earlier delivery: nothing is sent.")
+            return True
+        if taken.free_at is not None:
+            # The other may break off, and then nobody else has the message: so it stays.
+            wait = 1 + max(0, round((taken.free_at - datetime.now(UTC)).total_seconds()))
+            self._logger.info(
+                f"{_capital(shard.name)} is worked by another invocation: looked at again in {wait:,} seconds."
+            )
+            self._put_back(record, wait)
+            return False
+        try:
+            result = _compute_shard(shard, self._environment, self._calendar)
+            note_finished(self._table, shard, datetime.now(UTC))
+        except BaseException:
+            self._let_go(shard)
+            raise
+        _report(result, self._logger, self._metrics)
+        self._count("ShardsFinished", 1)
+        return True
+
+    def _let_go(self, shard: Shard) -> None:
+        try:
+            let_go(self._table, shard)
+        except MsupplyDhis2Error as error:
+            self._logger.warning(
+                f"{_capital(shard.name)} is free again in a quarter of an hour only. {error}"
+            )
+
+    def _failed(self, shard: Shard, record: SQSRecord, reason: str, error: str) -> None:
+        delivery = int(record.attributes.approximate_receive_count or 1)
+        wait = wait_seconds(delivery)
+        if is_last := delivery >= DELIVERIES:
+            then = (
+                f"It was the last of {DELIVERIES} attempts: it goes to the dead-letter queue. When the cause is "
+                "mended, redrive that queue"
+            )
+        else:
+            then = f"Attempt {delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
+        self._count("ShardsFailed", int(is_last))
+        self._logger.error(
+            f"{_capital(shard.name)} of the run {shard.run_id} failed: {reason} {then}.", error=error
+        )
+        self._put_back(record, 0 if is_last else wait)
+
+    def _put_back(self, record: SQSRecord, seconds: int) -> None:
+        try:
+            put_back(clients.sqs(), self._environment.shard_queue_url, record.receipt_handle, seconds)
+        except MsupplyDhis2Error as error:
+            self._logger.warning(f"It is tried again after the queue's own visibility time-out. {error}")
+
+    def _count(self, name: str, value: int) -> None:
+        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _log_command(environment: ComputeEnvironment, result: ComputeResult) -> str | None:
@@ -130,6 +272,10 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
         for start in range(0, len(sentences), LINES_IN_ONE_ENTRY):
             part = sentences[start : start + LINES_IN_ONE_ENTRY]
             logger.warning(f"{len(sentences)} {what}: {part[0]}", run_id=result.run_id, all=part)
+    if result.shard is None:
+        # What a shard leaves to follow was planned with it.
+        planned = sum(len(shard.steps) for shard in result.to_follow)
+        metrics.add_metric(name="ShardsPlanned", unit=MetricUnit.Count, value=planned)
     if result.status is Status.SENT:
         metrics.add_metric(name="ValuesComputed", unit=MetricUnit.Count, value=result.values)
         metrics.add_metric(name="BatchesComputed", unit=MetricUnit.Count, value=result.batches)

@@ -1,8 +1,7 @@
 """Push on AWS: messages from the queue in, the ones to try again out."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -15,7 +14,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.back_off import FIRST_SECONDS, wait_seconds
 from msupply_dhis2.aws.log import write
 from msupply_dhis2.aws.pause import QueuePause, mapping_of
-from msupply_dhis2.aws.queue import SENDING, DeadLetters
+from msupply_dhis2.aws.queue import SENDING, DeadLetters, is_from_a_queue, put_back
 from msupply_dhis2.batches import Batch, BatchError, decode
 from msupply_dhis2.configuration import PushEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.connections import read_call_limit, record_success, remember_call_limit
@@ -70,7 +69,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     EventError
         Invoked with anything but messages of the queue.
     """
-    if not _is_from_the_queue(event):
+    if not is_from_a_queue(event):
         message = (
             "Push is invoked by the queue only. To push by hand, invoke compute with "
             '{"manual": true}; to send dead letters again, redrive the dead-letter queue.'
@@ -86,17 +85,6 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
         event=dict(event), record_handler=push_messages.push, processor=processor, context=context
     )
     return dict(response)
-
-
-def _is_from_the_queue(event: object) -> TypeGuard[Mapping[str, object]]:
-    if not isinstance(event, Mapping):
-        return False
-    records = event.get("Records")
-    return (
-        isinstance(records, list)
-        and bool(records)
-        and all(isinstance(record, Mapping) and record.get("eventSource") == "aws:sqs" for record in records)
-    )
 
 
 class _PushMessages:
@@ -154,12 +142,8 @@ class _PushMessages:
         )
         when = "when the queue is resumed" if paused else f"in {wait:,} seconds"
         try:
-            clients.sqs().change_message_visibility(
-                QueueUrl=self._environment.queue_url,
-                ReceiptHandle=record.receipt_handle,
-                VisibilityTimeout=wait,
-            )
-        except (BotoCoreError, ClientError) as fault:
+            put_back(clients.sqs(), self._environment.queue_url, record.receipt_handle, wait)
+        except ConfigurationError as fault:
             self._logger.warning(f"How long a message waits on the queue could not be set: {fault}")
             when = "after the queue's own visibility time-out"
         self._count("BatchesToTryAgain", 1)

@@ -1,12 +1,14 @@
-"""Batches onto the queue, and messages that cannot be delivered to the dead-letter queue."""
+"""Batches and shards onto their queues, and messages that cannot be delivered to the dead-letter queues."""
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeGuard
 from uuid import uuid4
 
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.errors import QueueError
+from msupply_dhis2.shards import Shard
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -21,6 +23,53 @@ SENDING = "sending"
 A redelivery must not count again what was settled before, while the same run, computed again, is to be sent anew.
 The queue's own message id does not do: it changes when a dead letter is sent again.
 """
+
+
+def is_from_a_queue(event: object) -> TypeGuard[Mapping[str, object]]:
+    """Tell whether an event is a delivery of messages."""
+    if not isinstance(event, Mapping):
+        return False
+    records = event.get("Records")
+    return (
+        isinstance(records, list)
+        and bool(records)
+        and all(isinstance(record, Mapping) and record.get("eventSource") == "aws:sqs" for record in records)
+    )
+
+
+def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: int) -> None:
+    """Have a message that was not finished delivered again after so many seconds.
+
+    Without this it would wait for the queue's own visibility time-out, which is there for invocations that break off.
+
+    Raises
+    ------
+    ConfigurationError
+        The queue refused.
+    """
+    with aws_faults("putting a message back", client):
+        client.change_message_visibility(
+            QueueUrl=queue_url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
+        )
+
+
+class ShardQueue:
+    """Sends shards, each a message."""
+
+    def __init__(self, client: "SQSClient", queue_url: str) -> None:
+        self._client = client
+        self._queue_url = queue_url
+
+    def send(self, shard: Shard) -> None:
+        """Put a shard on the queue.
+
+        Raises
+        ------
+        ConfigurationError
+            The queue did not take it.
+        """
+        with aws_faults("putting a shard on the queue", self._client):
+            self._client.send_message(QueueUrl=self._queue_url, MessageBody=shard.encoded())
 
 
 class BatchQueue:
