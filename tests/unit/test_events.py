@@ -109,3 +109,48 @@ def test_the_same_event_at_the_same_instant_is_the_same_run_and_anything_else_is
         run_id(ComputeEvent(manual=True), NOW),
     ]
     assert len({name, *others}) == 5
+
+
+# Months
+
+
+def test_a_range_of_months_is_worked_on_the_basis_of_a_month_that_is_over() -> None:
+    event = parse_compute_event({"manual": True, "months": "2025-01..2025-12"})
+    assert str(event.months) == "2025-01..2025-12"
+    assert event.basis_choice is BasisChoice.AS_IN_SETTINGS
+    named = parse_compute_event({"manual": True, "months": "2025-01", "basis": "previous_month"})
+    assert named.basis_choice.of_row(Basis.CURRENT_DAY) is Basis.PREVIOUS_MONTH
+
+
+def test_an_event_with_months_can_be_written_down_and_read_again() -> None:
+    event = parse_compute_event({"manual": True, "months": "2025-01..2025-12"})
+    assert ComputeEvent.model_validate_json(event.model_dump_json()) == event
+
+
+def test_other_months_are_another_run() -> None:
+    events = [
+        parse_compute_event({"manual": True, **months})
+        for months in ({}, {"months": "2025-01"}, {"months": "2025-01..2025-02"})
+    ]
+    assert len({run_id(event, NOW) for event in events}) == 3
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({"interval": "monthly", "months": "2025-01"}, "months: only a manual event has them"),
+        ({"manual": True, "months": "2025-01", "basis": "current_day"}, "basis: a month that is over has no"),
+        (
+            {"manual": True, "months": "2025-01", "as_of": "2025-02-01"},
+            "as_of: each month has its own instant",
+        ),
+        ({"manual": True, "months": ["2025-01"]}, "months: Write a month, 2025-01, or a range"),
+        ({"manual": True, "months": "2025-02..2025-01"}, "months: '2025-02..2025-01' ends before it begins"),
+    ],
+)
+def test_months_that_cannot_be_meant_are_refused_with_the_field_and_the_cure(
+    event: dict[str, object], says: str
+) -> None:
+    with pytest.raises(EventError) as refused:
+        parse_compute_event(event)
+    assert says in str(refused.value)

@@ -66,7 +66,7 @@ class ComputeResult(BaseModel):
 
     ``values`` and ``batches`` count what was put on the queue (in a dry run: what would have been); ``stores``
     and ``items`` those with at least one value. ``left_out`` holds sentences; ``mapped`` answers the connection
-    test's question about the database. ``to_follow`` is work for other invocations, which may begin once the batches
+    test's question about the database. ``shards`` says into how many a run was divided. ``to_follow`` is work for other invocations, which may begin once the batches
     of this one are on the queue.
     """
 
@@ -77,6 +77,7 @@ class ComputeResult(BaseModel):
     run_id: str | None = None
     as_of: datetime | None = None
     started_by: str | None = None
+    shards: int = 0
     shard: str | None = None
     month: str | None = None
     stores: int = 0
@@ -403,7 +404,9 @@ def _planned(about: ComputeResult, shards: tuple[Shard, ...], steps: Sequence[St
     )
     if len(steps) > 1:
         message += f" Each does {count(len(steps), 'step')}, one after the other: {_named(steps)}."
-    return about.model_copy(update={"status": Status.PLANNED, "message": message, "to_follow": shards})
+    return about.model_copy(
+        update={"status": Status.PLANNED, "message": message, "shards": len(shards), "to_follow": shards}
+    )
 
 
 def _follows(rest: Shard) -> str:

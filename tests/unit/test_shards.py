@@ -1,0 +1,137 @@
+"""Dividing a run: every org unit in exactly one shard, evenly, and always alike."""
+
+from datetime import UTC, datetime
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.events import parse_compute_event
+from msupply_dhis2.shards import MOST_ORG_UNITS, Shard, ShardError, divide, lines_of, parse_shard
+from msupply_dhis2.steps import Step
+from msupply_dhis2.stock import OrgUnit, Store
+
+STEPS = (
+    Step(as_of=datetime(2026, 1, 1, tzinfo=UTC), month="2025-12"),
+    Step(as_of=datetime(2026, 2, 1, tzinfo=UTC)),
+)
+
+
+def country(lines: list[list[int]]) -> tuple[list[OrgUnit], dict[str, int]]:
+    """Make org units whose stores have so many lines."""
+    org_units = []
+    by_store = {}
+    for place, of_stores in enumerate(lines):
+        code = f"OU{place:05d}"
+        stores = tuple(
+            Store(f"{code}-{each}", code, code, code, Fraction(1)) for each in range(len(of_stores))
+        )
+        org_units.append(OrgUnit(code, stores))
+        by_store |= {store.id: number for store, number in zip(stores, of_stores, strict=True)}
+    return org_units, by_store
+
+
+COUNTRIES = st.lists(st.lists(st.integers(0, 5_000), min_size=1, max_size=3), max_size=60).map(country)
+LIMITS = st.integers(1, 20_000)
+
+
+@given(country=COUNTRIES, limit=LIMITS)
+def test_every_org_unit_is_in_exactly_one_shard_and_no_shard_is_empty(
+    country: tuple[list[OrgUnit], dict[str, int]], limit: int
+) -> None:
+    org_units, lines = country
+    shards = divide(org_units, lines, limit)
+    assert all(shards)
+    assert sorted(each.code for shard in shards for each in shard) == [each.code for each in org_units]
+    # In their order, which is that of the database's rows.
+    assert all(one.code < other.code for shard in shards for one, other in pairwise(shard))
+
+
+@given(country=COUNTRIES, limit=LIMITS)
+def test_two_shards_differ_by_no_more_than_the_lines_of_one_org_unit(
+    country: tuple[list[OrgUnit], dict[str, int]], limit: int
+) -> None:
+    org_units, lines = country
+    shards = divide(org_units, lines, limit)
+    if shards:
+        sizes = [lines_of(shard, lines) + len(shard) for shard in shards]
+        assert max(sizes) - min(sizes) <= 1 + max(lines_of([each], lines) for each in org_units)
+
+
+@given(country=COUNTRIES, limit=LIMITS)
+def test_there_are_as_many_shards_as_the_limit_asks_for(
+    country: tuple[list[OrgUnit], dict[str, int]], limit: int
+) -> None:
+    org_units, lines = country
+    total = lines_of(org_units, lines)
+    assert len(divide(org_units, lines, limit)) == min(len(org_units), max(1, -(-total // limit)))
+
+
+@given(country=COUNTRIES, limit=LIMITS)
+def test_the_same_country_is_always_divided_alike(
+    country: tuple[list[OrgUnit], dict[str, int]], limit: int
+) -> None:
+    org_units, lines = country
+    turned = dict(reversed(lines.items()))
+    assert divide(org_units, lines, limit) == divide(org_units, turned, limit)
+
+
+def test_what_is_within_the_limit_is_one_shard() -> None:
+    org_units, lines = country([[400], [300, 300]])
+    assert divide(org_units, lines, 1_000) == (tuple(org_units),)
+
+
+def test_org_units_without_lines_are_spread_too() -> None:
+    org_units, lines = country([[1_000], [1_000], *([0] for _ in range(100))])
+    one, other = divide(org_units, lines, 1_000)
+    assert abs(len(one) - len(other)) <= 1
+
+
+def test_no_message_is_too_long_however_many_org_units_there_are() -> None:
+    org_units, lines = country([[10_000_000], *([0] for _ in range(2 * MOST_ORG_UNITS - 1))])
+    one, other = (
+        shard(tuple(each.code.ljust(50, "x") for each in part))
+        for part in divide(org_units, lines, 10_000_000)
+    )
+    assert max(len(one.encoded()), len(other.encoded())) < 1_000_000
+
+
+def shard(org_units: tuple[str, ...] = ("OU_KAMO", "OU_KOHU"), **changes: object) -> Shard:
+    made = Shard(
+        run_id="20260201T010000Z-manual-1f0c2a9b",
+        planned_by="request-1",
+        event=parse_compute_event({"manual": True, "months": "2025-11..2025-12", "items": ["Amoxicillin"]}),
+        number=3,
+        of=12,
+        lines=1_950_000,
+        org_units=org_units,
+        steps=STEPS,
+    )
+    return made.model_copy(update=changes)
+
+
+def test_a_shard_comes_off_the_queue_as_it_went_on_it() -> None:
+    assert parse_shard(shard().encoded()) == shard()
+
+
+def test_the_rest_of_a_shard_is_the_same_without_its_first_step() -> None:
+    rest = shard().rest
+    assert rest == shard(steps=STEPS[1:])
+    assert rest is not None
+    assert rest.rest is None
+    assert (shard().name, rest.name) == ("shard 3 of 12, 2025-12", "shard 3 of 12")
+
+
+def test_a_shard_is_noted_by_its_content_and_not_by_its_number() -> None:
+    # Planned again, when other stores have grown, number 3 may be other org units.
+    assert shard(number=4).key == shard().key
+    others = [shard(org_units=("OU_KAMO",)), shard(planned_by="request-2"), shard().rest]
+    assert len({shard().key, *(other.key for other in others if other)}) == 4
+
+
+@pytest.mark.parametrize("body", ["", "{}", '{"manual": true}', '{"shard": {"version": 2}}'])
+def test_what_is_no_shard_is_refused_with_what_to_do(body: str) -> None:
+    with pytest.raises(ShardError, match="invoke it with the run's event again"):
+        parse_shard(body)

@@ -1,0 +1,100 @@
+"""Which months are computed again, at which instants, and in which order."""
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.errors import EventError
+from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, window
+from msupply_dhis2.steps import MonthRange, Step, restated_steps, steps_of_range
+
+AUCKLAND = Calendar(ZoneInfo("Pacific/Auckland"))
+MONTHLY = PeriodFormat.parse("YYYYMM")
+QUARTERLY = PeriodFormat.parse("Quarterly")
+NOW = datetime(2026, 2, 1, 1, tzinfo=UTC)
+MONTHS = st.dates(date(2000, 1, 1), date(2025, 12, 31)).map(lambda day: day.replace(day=1))
+
+
+def months_of(steps: tuple[Step, ...]) -> list[str | None]:
+    return [step.month for step in steps]
+
+
+def test_a_range_holds_both_its_ends_and_the_oldest_month_comes_first() -> None:
+    steps = steps_of_range(MonthRange.parse("2025-11..2026-01"), NOW, AUCKLAND, MONTHLY)
+    assert months_of(steps) == ["2025-11", "2025-12", "2026-01"]
+
+
+def test_a_month_is_a_range_by_itself() -> None:
+    assert months_of(steps_of_range(MonthRange.parse("2025-11"), NOW, AUCKLAND, MONTHLY)) == ["2025-11"]
+
+
+@given(first=MONTHS, number=st.integers(0, 119))
+def test_a_range_is_written_as_it_is_read(first: date, number: int) -> None:
+    last = first
+    for _ in range(number):
+        last = (last + timedelta(31)).replace(day=1)
+    months = MonthRange(first, last)
+    assert MonthRange.parse(str(months)) == months
+    assert len(months.months()) == number + 1
+    assert sorted(set(months.months())) == list(months.months())
+
+
+@given(month=MONTHS)
+def test_a_month_s_step_has_the_window_of_a_run_on_the_first_of_the_next_month(month: date) -> None:
+    (step,) = steps_of_range(MonthRange(month, month), NOW, AUCKLAND, MONTHLY)
+    following = (month + timedelta(31)).replace(day=1)
+    first_instant = AUCKLAND.start_of_day(following).replace(tzinfo=UTC)
+    assert step.as_of == first_instant
+    assert window(Basis.PREVIOUS_MONTH, step.as_of, AUCKLAND, MONTHLY).period == f"{month:%Y%m}"
+
+
+def test_the_current_month_cannot_be_asked_for_and_the_last_one_is_named() -> None:
+    # In Auckland it is February already, in UTC still January.
+    now = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert months_of(steps_of_range(MonthRange.parse("2026-01"), now, AUCKLAND, MONTHLY)) == ["2026-01"]
+    with pytest.raises(EventError, match=r"months: 2026-02 is not over yet\. .* that is: 2026-01\."):
+        steps_of_range(MonthRange.parse("2025-12..2026-02"), now, AUCKLAND, MONTHLY)
+
+
+@pytest.mark.parametrize(
+    ("months", "says"),
+    [
+        ("2025", "write 2025-01, or 2025-01..2025-12"),
+        ("2025-01..", "write 2025-01, or 2025-01..2025-12"),
+        ("2025-13", "there is no month 2025-13"),
+        ("2025-00..2025-03", "there is no month 2025-00"),
+        ("2025-03..2025-01", "write the earlier month first, 2025-01..2025-03"),
+        ("1999-12..2000-02", "lies before the year 2000"),
+        ("2010-01..2025-12", "holds 192 months, and one event may hold 120"),
+    ],
+)
+def test_a_range_that_cannot_be_meant_is_refused_with_what_to_write(months: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says.replace(".", r"\.")):
+        MonthRange.parse(months)
+
+
+def test_of_a_period_of_several_months_only_the_last_month_is_worked() -> None:
+    # The second quarter's values of April would replace those of May, and June's replace them.
+    steps = steps_of_range(MonthRange.parse("2025-02..2025-07"), NOW, AUCKLAND, QUARTERLY)
+    assert months_of(steps) == ["2025-03", "2025-06", "2025-09"]
+
+
+def test_of_a_period_that_is_not_over_the_last_month_that_is_over_is_worked() -> None:
+    now = datetime(2026, 6, 10, tzinfo=UTC)
+    steps = steps_of_range(MonthRange.parse("2026-03..2026-04"), now, AUCKLAND, QUARTERLY)
+    assert months_of(steps) == ["2026-03", "2026-05"]
+
+
+def test_the_months_before_a_run_s_own_are_restated_the_oldest_first() -> None:
+    as_of = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)
+    assert months_of(restated_steps(3, as_of, AUCKLAND, MONTHLY)) == ["2025-11", "2025-12", "2026-01"]
+    assert restated_steps(0, as_of, AUCKLAND, MONTHLY) == ()
+
+
+def test_a_month_whose_period_is_the_run_s_own_is_not_restated() -> None:
+    # March is the run's own month, and the whole first quarter its period.
+    as_of = datetime(2026, 4, 4, 15, 30, tzinfo=UTC)
+    assert months_of(restated_steps(4, as_of, AUCKLAND, QUARTERLY)) == ["2025-12"]
