@@ -117,6 +117,11 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--basis", choices=[choice.value for choice in BasisChoice], help="for all rows")
         sub.add_argument(
+            "--months",
+            metavar="MONTHS",
+            help="months that are over, such as 2025-01..2025-12, instead of today",
+        )
+        sub.add_argument(
             "--event", metavar="JSON", help='an event to compute, such as {"interval": "monthly"}'
         )
         sub.add_argument("--format", type=Format, choices=list(Format), default=Format.TABLE)
@@ -149,10 +154,12 @@ class _Job:
         if isinstance(event, dict):
             if self._options.basis:
                 event["basis"] = self._options.basis
-            elif not self._options.event:
+            elif not self._options.event and not self._options.months:
                 event["basis"] = default_basis.value
             if self._options.as_of:
                 event["as_of"] = self._options.as_of
+            if self._options.months:
+                event["months"] = self._options.months
         asked = parse_compute_event(event)
         if asked.check_database:
             raise OptionError(

@@ -22,7 +22,7 @@ STEPS = (
 def country(lines: list[list[int]]) -> tuple[list[OrgUnit], dict[str, int]]:
     """Make org units whose stores have so many lines."""
     org_units = []
-    by_store = {}
+    by_store: dict[str, int] = {}
     for place, of_stores in enumerate(lines):
         code = f"OU{place:05d}"
         stores = tuple(

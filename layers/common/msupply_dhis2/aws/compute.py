@@ -202,6 +202,7 @@ class _Shards:
         taken = take(self._table, shard, datetime.now(UTC))
         if taken.finished:
             self._logger.info(f"{_capital(shard.name)} was finished at an earlier delivery: nothing is sent.")
+            self._count("ShardsFinishedBefore", 1)
             return True
         if taken.free_at is not None:
             # The other may break off, and then nobody else has the message: so it stays.
@@ -209,6 +210,7 @@ class _Shards:
             self._logger.info(
                 f"{_capital(shard.name)} is worked by another invocation: looked at again in {wait:,} seconds."
             )
+            self._count("ShardsToTryAgain", 1)
             self._put_back(record, wait)
             return False
         try:
@@ -239,7 +241,7 @@ class _Shards:
             )
         else:
             then = f"Attempt {delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
-        self._count("ShardsFailed", int(is_last))
+        self._count("ShardsFailed" if is_last else "ShardsToTryAgain", 1)
         self._logger.error(
             f"{_capital(shard.name)} of the run {shard.run_id} failed: {reason} {then}.", error=error
         )

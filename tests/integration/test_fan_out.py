@@ -1,0 +1,514 @@
+"""Large runs in shards, and months one after the other, by way of the queue of shards."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.__main__ import main as local_main
+from local.sample.generate import generate
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.compute import DELIVERIES
+from msupply_dhis2.batches import decode
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.shard_progress import WORKED_FOR, Taken, take
+from msupply_dhis2.shards import parse_shard
+from tests.conftest import Aws
+from tests.support.functions import Invocation, delivery, invoke
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+STORES = 6
+FULL = {"manual": True, "basis": "previous_month", "as_of": "2026-11-05"}
+MONTHS = {"manual": True, "basis": "previous_month", "months": "2026-07..2026-10"}
+SHARD_QUEUE_ARN = "arn:aws:sqs:us-east-1:123456789012:stack-shards"
+
+type Value = tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small mSupply database with every edge case, as a URL."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('sample')}/omsupply.sqlite"
+    generate(url, stores=STORES, items=8, seed=7, as_of=date(2026, 10, 31), edge_cases=True)
+    return url
+
+
+def document(**changes: object) -> str:
+    rows = [
+        {
+            "active": True,
+            "metric": metric.value,
+            "interval": "monthly",
+            "basis": "previous_month",
+            "category_option_id": metric.value.upper(),
+            "category_option_combo_id_scheme": "code",
+        }
+        for metric in Metric
+    ]
+    settings: dict[str, object] = {
+        "use_dhis2": True,
+        "basic_authentication": True,
+        "url": "https://dhis2.example.org",
+        "setup": "category_option_combo",
+        "data_elements": rows,
+        "data_set_id": "STOCK",
+        "data_set_id_scheme": "code",
+        "period_format": "YYYYMM",
+        "item_field_reference": "universal_code",
+        "data_element_id_scheme": "code",
+        "org_unit_scheme": "code",
+        "items_per_payload": 50,
+    }
+    return json.dumps({**settings, **changes})
+
+
+@dataclass
+class Stack:
+    """Compute with its queues."""
+
+    aws: Aws
+    capsys: pytest.CaptureFixture[str]
+    environment: pytest.MonkeyPatch
+    database: str
+
+    def take_the_database_away(self) -> None:
+        self.aws.put_database_address(f"{self.database}.gone")
+
+    def give_the_database_back(self) -> None:
+        self.aws.put_database_address(self.database)
+
+    def allow_lines(self, lines: int) -> None:
+        """Set how many lines of mSupply one invocation works."""
+        self.environment.setenv("LINES_PER_INVOCATION", str(lines))
+
+    def compute(self, event: object, request_id: str = "request-1") -> Invocation:
+        return invoke("compute", event, self.capsys, request_id)
+
+    def shards(self) -> "list[MessageTypeDef]":
+        """Take the messages of the queue of shards."""
+        return self.aws.messages(self.aws.shard_queue_url)
+
+    def work(self, message: "MessageTypeDef") -> Invocation:
+        """Hand a message to compute; it goes off the queue if compute does not give it back."""
+        invocation = invoke("compute", delivery([message], SHARD_QUEUE_ARN), self.capsys, "by-the-queue")
+        if not is_given_back(invocation):
+            self.aws.sqs.delete_message(
+                QueueUrl=self.aws.shard_queue_url, ReceiptHandle=message["ReceiptHandle"]
+            )
+        return invocation
+
+    def work_all(self) -> list[Invocation]:
+        """Work the queue of shards until it is empty."""
+        invocations = []
+        while messages := self.shards():
+            invocations += [self.work(message) for message in messages]
+        return invocations
+
+    def values(self) -> list[Value]:
+        """Take the values off the queue of batches, in order; each with its run and instant."""
+        return sorted(
+            (
+                batch.run_id,
+                batch.as_of.isoformat(),
+                *map(str, value.key),
+                value.value,
+                value.store,
+                value.item,
+            )
+            for message in self.aws.messages()
+            for batch in [decode(message["Body"])]
+            for value in batch.values()
+        )
+
+
+def is_given_back(invocation: Invocation) -> bool:
+    return bool(invocation.answer["batchItemFailures"])
+
+
+def show_again(stack: Stack, message: "MessageTypeDef") -> "MessageTypeDef":
+    """Deliver a message that compute gave back, as if its wait were over."""
+    stack.aws.sqs.change_message_visibility(
+        QueueUrl=stack.aws.shard_queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+    )
+    (again,) = [each for each in stack.shards() if each["MessageId"] == message["MessageId"]]
+    return again
+
+
+@pytest.fixture
+def stack(
+    aws: Aws, sample: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Stack:
+    aws.put_database_address(sample)
+    aws.put_settings(document())
+    return Stack(aws, capsys, monkeypatch, sample)
+
+
+# Shards
+
+
+def test_a_run_in_shards_sends_exactly_the_values_of_one_in_one_piece(stack: Stack) -> None:
+    whole = stack.compute(FULL)
+    assert (whole.answer["status"], stack.shards()) == ("sent", [])
+    in_one_piece = stack.values()
+
+    stack.allow_lines(200)
+    planned = stack.compute(FULL, "request-2")
+    assert planned.answer["status"] == "planned"
+    assert stack.values() == []
+    worked = stack.work_all()
+
+    assert stack.values() == in_one_piece
+    assert len(worked) == planned.answer["shards"] > 2
+    assert sum(shard.said("on the way")[0]["values"] for shard in worked) == whole.answer["values"]
+    assert planned.metric("ShardsPlanned") == sum(shard.metric("ShardsFinished") for shard in worked)
+    assert sum(shard.metric("ShardsFailed") for shard in worked) == 0
+
+
+def test_what_is_left_out_is_told_once_by_the_invocation_that_plans(stack: Stack) -> None:
+    whole = stack.compute(FULL)
+    stack.allow_lines(200)
+    planned = stack.compute(FULL, "request-2")
+    worked = stack.work_all()
+    assert planned.answer["left_out"]
+    told = [sentence for shard in worked for line in shard.said("left out") for sentence in line["all"]]
+    assert sorted([*planned.answer["left_out"], *told]) == sorted(whole.answer["left_out"])
+
+
+def test_the_plan_says_how_many_shards_of_how_many_lines(stack: Stack) -> None:
+    stack.allow_lines(200)
+    message = stack.compute(FULL).answer["message"]
+    shards = [parse_shard(each["Body"]) for each in stack.shards()]
+    sizes = [shard.lines for shard in shards]
+    assert message.startswith(f"Planned {len(shards)} shards of {min(sizes):,} to {max(sizes):,} lines each")
+    assert f"with {sum(sizes):,} lines" in message
+
+
+def test_a_dry_run_in_shards_counts_and_sends_nothing(stack: Stack) -> None:
+    whole = stack.compute({**FULL, "dry_run": True})
+    stack.allow_lines(200)
+    stack.compute({**FULL, "dry_run": True}, "request-2")
+    counted = [shard.said("Dry run")[0]["values"] for shard in stack.work_all()]
+    assert sum(counted) == whole.answer["values"]
+    assert stack.values() == []
+
+
+def test_a_second_delivery_of_a_finished_shard_sends_nothing(stack: Stack) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL)
+    message = stack.shards()[0]
+    stack.work(message)
+    assert stack.values()
+    again = stack.work(message)
+    assert not is_given_back(again)
+    assert again.said("was finished at an earlier delivery: nothing is sent")
+    assert stack.values() == []
+
+
+def test_a_shard_that_another_invocation_works_waits_until_that_one_must_have_ended(stack: Stack) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL)
+    message = stack.shards()[0]
+    table = clients.table("stack")
+    now = datetime.now(UTC)
+    assert take(table, parse_shard(message["Body"]), now) == Taken()
+    waiting = stack.work(message)
+    assert is_given_back(waiting)
+    assert waiting.said("is worked by another invocation")
+    assert stack.values() == []
+    # The other one broke off: its time is over.
+    stack.aws.table.update_item(
+        Key={"id": f"shard#{parse_shard(message['Body']).key}"},
+        UpdateExpression="SET free_at = :then",
+        ExpressionAttributeValues={":then": int((now - WORKED_FOR).timestamp())},
+    )
+    assert not is_given_back(stack.work(show_again(stack, message)))
+    assert stack.values()
+
+
+def test_an_invocation_that_plans_once_more_makes_no_shard_to_be_worked_twice(stack: Stack) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL)
+    first = stack.work_all()
+    sent = stack.values()
+    # AWS repeats an asynchronous invocation with the same request id.
+    stack.compute(FULL)
+    second = stack.work_all()
+    assert len(second) == len(first)
+    assert sent
+    assert stack.values() == []
+
+
+def test_the_same_run_asked_for_once_more_is_sent_anew(stack: Stack) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL, "request-1")
+    stack.work_all()
+    first = stack.values()
+    stack.compute(FULL, "request-2")
+    stack.work_all()
+    assert stack.values() == first
+
+
+def test_a_shard_that_fails_leaves_the_others_alone_and_is_tried_again(
+    stack: Stack,
+) -> None:
+    stack.compute(FULL)
+    in_one_piece = stack.values()
+    stack.allow_lines(200)
+    stack.compute(FULL, "request-2")
+    unlucky, *others = stack.shards()
+    stack.take_the_database_away()
+    failed = stack.work(unlucky)
+    stack.give_the_database_back()
+    assert is_given_back(failed)
+    (line,) = failed.said("failed: ")
+    assert "Shard 1 of" in line["message"]
+    assert "Attempt 1 of 9" in line["message"]
+    assert line["level"] == "ERROR"
+    assert failed.metric("ShardsFailed") == 0
+    assert not any(is_given_back(stack.work(message)) for message in others)
+    assert not is_given_back(stack.work(show_again(stack, unlucky)))
+    assert stack.values() == in_one_piece
+
+
+def test_the_last_attempt_says_why_the_shard_ends_in_the_dead_letter_queue(
+    stack: Stack,
+) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL)
+    message = stack.shards()[0]
+    message["Attributes"]["ApproximateReceiveCount"] = str(DELIVERIES)
+    stack.take_the_database_away()
+    failed = stack.work(message)
+    assert is_given_back(failed)
+    (line,) = failed.said("it goes to the dead-letter queue")
+    assert "omsupply.sqlite.gone" in line["message"]
+    assert failed.metric("ShardsFailed") == 1
+
+
+def test_a_message_that_is_no_shard_goes_to_the_dead_letters_with_the_reason(stack: Stack) -> None:
+    stack.aws.sqs.send_message(QueueUrl=stack.aws.shard_queue_url, MessageBody='{"manual": true}')
+    (message,) = stack.shards()
+    assert not is_given_back(stack.work(message))
+    (dead,) = stack.aws.messages(stack.aws.failed_shard_queue_url)
+    assert dead["Body"] == '{"manual": true}'
+    assert "no shard" in dead["MessageAttributes"]["reason"]["StringValue"]
+
+
+def test_a_shard_can_be_worked_by_hand_by_the_text_of_its_message_also_when_it_is_finished(
+    stack: Stack,
+) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL)
+    message = stack.shards()[0]
+    stack.work(message)
+    sent = stack.values()
+    by_hand = stack.compute(json.loads(message["Body"]), "by-hand")
+    assert by_hand.answer["status"] == "sent"
+    assert stack.values() == sent
+
+
+def test_an_org_unit_that_is_mapped_no_longer_is_named_by_its_shard(stack: Stack) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL)
+    event = json.loads(stack.shards()[0]["Body"])
+    event["shard"]["org_units"].append("OU_GONE")
+    by_hand = stack.compute(event, "by-hand")
+    assert "No longer mapped in mSupply, and not sent: org units OU_GONE." in by_hand.answer["warnings"]
+    assert by_hand.answer["values"] > 0
+
+
+def test_a_shard_is_not_computed_while_use_dhis2_is_off(stack: Stack) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL)
+    stack.aws.put_settings(document(use_dhis2=False))
+    worked = stack.work_all()
+    assert all(shard.said("Use DHIS2 is off") for shard in worked)
+    assert stack.values() == []
+
+
+# Months
+
+
+def sent_on_the_first(stack: Stack, *firsts: str, basis: str = "previous_month") -> list[Value]:
+    """Give the values that runs on these days would have sent, without their runs."""
+    for number, first in enumerate(firsts):
+        stack.compute({"manual": True, "basis": basis, "as_of": first}, f"on-the-first-{number}")
+    return sorted(value[1:] for value in stack.values())
+
+
+def test_a_range_of_months_sends_what_runs_on_the_first_of_the_following_months_would_have(
+    stack: Stack,
+) -> None:
+    expected = sent_on_the_first(stack, "2026-08-01", "2026-09-01", "2026-10-01", "2026-11-01")
+    stack.compute(MONTHS)
+    stack.work_all()
+    assert sorted(value[1:] for value in stack.values()) == expected
+
+
+def test_a_month_begins_when_the_values_of_the_one_before_are_on_the_queue(stack: Stack) -> None:
+    first = stack.compute(MONTHS)
+    assert first.answer["month"] == "2026-07"
+    assert first.answer["message"].endswith("To follow, by way of the queue: 2026-08, 2026-09, 2026-10.")
+    assert {value[3] for value in stack.values()} == {"202607"}
+    months = ["2026-08", "2026-09", "2026-10"]
+    for month in months:
+        (message,) = stack.shards()
+        assert parse_shard(message["Body"]).step.month == month
+        stack.work(message)
+        assert {value[3] for value in stack.values()} == {month.replace("-", "")}
+    assert stack.shards() == []
+
+
+def test_a_range_of_months_that_was_cut_off_goes_on_where_it_was(
+    stack: Stack,
+) -> None:
+    stack.compute(MONTHS)
+    (august,) = stack.shards()
+    stack.work(august)
+    stack.values()
+    (september,) = stack.shards()
+    stack.take_the_database_away()
+    assert is_given_back(stack.work(september))
+    assert stack.values() == []
+    stack.give_the_database_back()
+    # As a redrive of the dead letters does: the same text in a new message.
+    stack.aws.sqs.send_message(QueueUrl=stack.aws.shard_queue_url, MessageBody=september["Body"])
+    stack.work_all()
+    assert {value[3] for value in stack.values()} == {"202609", "202610"}
+
+
+def test_a_month_whose_message_is_delivered_twice_is_followed_by_the_next_one_once(stack: Stack) -> None:
+    stack.compute(MONTHS)
+    (august,) = stack.shards()
+    stack.work(august)
+    stack.work(august)
+    assert len(stack.shards()) == 1
+
+
+def test_a_fault_after_the_next_month_was_queued_makes_no_month_to_be_sent_twice(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.compute(MONTHS)
+    (august,) = stack.shards()
+    with monkeypatch.context() as fault:
+        fault.setattr("msupply_dhis2.aws.compute.note_finished", fail)
+        assert is_given_back(stack.work(august))
+    stack.values()
+    again = show_again(stack, august)
+    stack.work(again)
+    assert {value[3] for value in stack.values()} == {"202608"}
+    stack.work_all()
+    later = stack.values()
+    assert {value[3] for value in later} == {"202609", "202610"}
+    assert len(later) == len(set(later))
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("the function broke off here")
+
+
+def test_months_of_a_large_system_are_done_shard_by_shard_in_order(stack: Stack) -> None:
+    expected = sent_on_the_first(stack, "2026-08-01", "2026-09-01", "2026-10-01", "2026-11-01")
+    stack.allow_lines(200)
+    planned = stack.compute(MONTHS)
+    assert (
+        "Each does 4 steps, one after the other: 2026-07, 2026-08, 2026-09, 2026-10."
+        in planned.answer["message"]
+    )
+    worked = stack.work_all()
+    assert sorted(value[1:] for value in stack.values()) == expected
+    assert planned.metric("ShardsPlanned") == len(worked) == 4 * planned.answer["shards"]
+    months: dict[str, list[str]] = {}
+    for invocation in worked:
+        (line,) = invocation.said("on the way")
+        months.setdefault(line["shard"], []).append(line["month"])
+    assert set(map(tuple, months.values())) == {("2026-07", "2026-08", "2026-09", "2026-10")}
+
+
+def test_a_month_that_is_not_over_is_refused_and_nothing_is_queued(stack: Stack) -> None:
+    next_month = (datetime.now(UTC) + timedelta(40)).strftime("%Y-%m")
+    refused = stack.compute({"manual": True, "months": f"2026-07..{next_month}"})
+    assert refused.answer["status"] == "failed"
+    assert "is not over yet" in refused.answer["message"]
+    assert (stack.shards(), stack.values()) == ([], [])
+
+
+def test_rows_on_a_current_day_basis_have_no_months_unless_the_event_says_so(stack: Stack) -> None:
+    settings = json.loads(document())
+    for row in settings["data_elements"]:
+        row["basis"] = "previous_month" if row["metric"] == "issued" else "current_day"
+    stack.aws.put_settings(json.dumps(settings))
+    only_issued = stack.compute({"manual": True, "months": "2026-10"})
+    assert {value[6] for value in stack.values()} == {"ISSUED"}
+    (note,) = [each for each in only_issued.answer["warnings"] if "current day" in each]
+    assert 'add "basis": "previous_month" to the event' in note
+    assert "stock on hand" in note.lower()
+    stack.compute({"manual": True, "months": "2026-10", "basis": "previous_month"}, "request-2")
+    assert {value[6] for value in stack.values()} == {metric.value.upper() for metric in Metric}
+
+
+def test_without_a_row_on_a_previous_month_basis_months_are_nothing_to_do(stack: Stack) -> None:
+    settings = json.loads(document())
+    for row in settings["data_elements"]:
+        row["basis"] = "current_day"
+    stack.aws.put_settings(json.dumps(settings))
+    result = stack.compute({"manual": True, "months": "2026-10"})
+    assert result.answer["status"] == "nothing to do"
+    assert 'add "basis": "previous_month" to the event' in result.answer["message"]
+
+
+# Restating
+
+
+MONTHLY = {"interval": "monthly", "scheduled_time": "2026-11-04T15:30:00Z"}
+
+
+def test_a_monthly_run_sends_its_own_month_and_then_the_months_before_it_again(stack: Stack) -> None:
+    expected = sent_on_the_first(stack, "2026-09-01", "2026-10-01")
+    stack.aws.put_settings(document(restate_months=2))
+    own = stack.compute(MONTHLY)
+    assert {value[3] for value in stack.values()} == {"202610"}
+    assert own.answer["message"].endswith("To follow, by way of the queue: 2026-08, 2026-09.")
+    stack.work_all()
+    restated = stack.values()
+    assert [value[1:] for value in restated] == expected
+    assert {value[0] for value in restated} == {own.answer["run_id"]}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"interval": "daily", "scheduled_time": "2026-11-04T15:30:00Z"},
+        {"manual": True, "basis": "previous_month", "as_of": "2026-11-05"},
+        {**MONTHLY, "basis": "current_day"},
+    ],
+)
+def test_only_monthly_runs_about_months_restate(stack: Stack, event: dict[str, Any]) -> None:
+    settings = json.loads(document(restate_months=2))
+    settings["data_elements"][0]["interval"] = "daily"
+    stack.aws.put_settings(json.dumps(settings))
+    result = stack.compute(event)
+    assert result.answer["status"] == "sent"
+    assert stack.shards() == []
+
+
+# Without AWS
+
+
+def test_preview_shows_the_months_in_one_go(
+    sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(document(), encoding="utf-8")
+    arguments = ["preview", "--settings", str(file), "--source", sample, "--format", "json"]
+    assert local_main([*arguments, "--months", "2026-09..2026-10"]) == 0
+    shown = capsys.readouterr()
+    periods = [row["period"] for row in json.loads(shown.out)]
+    assert sorted(set(periods)) == ["202609", "202610"]
+    assert periods == sorted(periods)
+    assert "Dry run: 2026-09, 2026-10: " in shown.err
