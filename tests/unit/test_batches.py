@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, BatchError, cut, decode, encode
+from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, BatchError, Operation, cut, decode, encode
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
@@ -150,6 +150,18 @@ def test_another_run_or_another_value_is_another_batch(settings: Settings) -> No
     assert batch.batch_id.startswith("run-")
     assert encode(values, run_id="other", as_of=AS_OF, settings=settings).batch_id != batch.batch_id
     assert encode(values[:1], run_id="run", as_of=AS_OF, settings=settings).batch_id != batch.batch_id
+
+
+def test_a_delete_is_another_batch_than_the_import_of_the_same_values(settings: Settings) -> None:
+    values = [value(1, 1), value(1, 2)]
+    stored = encode(values, run_id="run", as_of=AS_OF, settings=settings)
+    deleted = encode(values, run_id="run", as_of=AS_OF, settings=settings, operation=Operation.DELETE)
+    assert deleted.batch_id != stored.batch_id
+    assert decode(deleted.encoded()) == deleted
+    assert decode(stored.encoded()).operation is Operation.IMPORT
+    assert "operation" not in stored.encoded(), (
+        "a push from before there were deletes refuses what it does not know"
+    )
 
 
 def test_a_message_of_the_largest_payload_setting_stays_below_the_queue_s_limit(settings: Settings) -> None:

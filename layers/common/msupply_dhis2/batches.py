@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
 from math import isqrt
@@ -31,6 +32,13 @@ class BatchError(MsupplyDhis2Error):
     """A message on the queue is not a batch of ours."""
 
 
+class Operation(StrEnum):
+    """What DHIS2 is to do with the values of a batch: store them, or delete what it holds in their places."""
+
+    IMPORT = "import"
+    DELETE = "delete"
+
+
 class Row(NamedTuple):
     """A value in a message. ``store`` and ``item`` are places in the message's lists of names."""
 
@@ -49,7 +57,8 @@ class Batch(BaseModel):
     """One message on the queue: one call to DHIS2, and the names for what is said about its values.
 
     ``run_id`` and ``batch_id`` are the same for the same values of the same run, however often it is
-    computed; ``as_of`` is the run's instant.
+    computed; ``as_of`` is the run's instant. The values of a delete are those that DHIS2 acknowledged last; it
+    deletes whatever stands in their places now.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +66,7 @@ class Batch(BaseModel):
     version: Literal[1] = 1
     run_id: str
     batch_id: str
+    operation: Operation = Operation.IMPORT
     as_of: datetime
     data_set_id: str
     data_set_id_scheme: Scheme
@@ -69,8 +79,10 @@ class Batch(BaseModel):
 
     def encoded(self) -> str:
         """Give the message's body: ASCII JSON without white space."""
-        # The rows are most of it, and JSON already.
-        return _json({**self.model_dump(mode="json", exclude={"rows"}), "rows": self.rows})
+        # The rows are most of it, and JSON already. An import does not say so: a push from before there were
+        # deletes understands it, and refuses a delete.
+        unsaid = {"operation"} if self.operation is Operation.IMPORT else set()
+        return _json({**self.model_dump(mode="json", exclude={"rows", *unsaid}), "rows": self.rows})
 
     def values(self) -> tuple[DataValue, ...]:
         """Give the values with their names, in the order of the rows."""
@@ -110,7 +122,14 @@ def decode(body: str) -> Batch:
     return batch
 
 
-def encode(values: Sequence[DataValue], *, run_id: str, as_of: datetime, settings: Settings) -> Batch:
+def encode(
+    values: Sequence[DataValue],
+    *,
+    run_id: str,
+    as_of: datetime,
+    settings: Settings,
+    operation: Operation = Operation.IMPORT,
+) -> Batch:
     """Make a batch of values that share one option combo scheme."""
     stores = _places(value.store for value in values)
     items = _places(value.item for value in values)
@@ -131,6 +150,7 @@ def encode(values: Sequence[DataValue], *, run_id: str, as_of: datetime, setting
     batch = Batch(
         run_id=run_id,
         batch_id="",
+        operation=operation,
         as_of=as_of,
         data_set_id=str(settings.data_set_id),
         data_set_id_scheme=settings.data_set_id_scheme,
@@ -141,8 +161,10 @@ def encode(values: Sequence[DataValue], *, run_id: str, as_of: datetime, setting
         items=tuple(items),
         rows=rows,
     )
-    content = _json([batch.data_set_id, batch.stores, batch.items, batch.rows])
-    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    content: list[object] = [batch.data_set_id, batch.stores, batch.items, batch.rows]
+    if operation is not Operation.IMPORT:
+        content.append(operation)
+    digest = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
     return batch.model_copy(update={"batch_id": f"{run_id}-{digest}"})
 
 

@@ -30,6 +30,7 @@ class Counts:
     """What became of values. They add up: ``sent`` is the sum of the others.
 
     A value that was refused before it was sent, because DHIS2 would refuse it, counts as sent and rejected.
+    ``deleted`` are the values of a delete that are gone, also those that were gone before.
     """
 
     sent: int = 0
@@ -37,9 +38,11 @@ class Counts:
     unchanged: int = 0
     rejected: int = 0
     unaccounted: int = 0
+    deleted: int = 0
 
     def __post_init__(self) -> None:
-        if self.sent != self.stored + self.unchanged + self.rejected + self.unaccounted:
+        fates = (self.stored, self.unchanged, self.rejected, self.unaccounted, self.deleted)
+        if self.sent != sum(fates):
             raise ValueError(f"the counts do not add up: {self}")
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -49,6 +52,7 @@ class Counts:
             self.unchanged + other.unchanged,
             self.rejected + other.rejected,
             self.unaccounted + other.unaccounted,
+            self.deleted + other.deleted,
         )
 
     def sentence(self) -> str:
@@ -71,6 +75,9 @@ class BatchResult:
         Whether DHIS2 judged any of them.
     settled
         The places in the batch whose fate is known, those from earlier deliveries included.
+    landed
+        The places of the values that got their fate just now and are known to be in DHIS2 as they were sent, or,
+        for a delete, to be gone. A value of a call of which DHIS2 does not account for all is not among them.
     failure
         Why the other values wait: the message must come back for them.
     """
@@ -79,6 +86,7 @@ class BatchResult:
     lines: tuple[LogLine, ...]
     answered: bool
     settled: frozenset[int]
+    landed: frozenset[int]
     failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
 
 

@@ -119,6 +119,7 @@ def push(
         lines=tuple(lines_of(values, job.fates, waiting, job.failure) if settled else job.fates.remarks),
         answered=job.answered,
         settled=done | settled,
+        landed=frozenset(job.fates.landed),
         failure=job.failure,
     )
 
