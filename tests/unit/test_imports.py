@@ -2,20 +2,20 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FUNCTIONS = ("compute", "push", "test_connection")
 DATABASE_DRIVERS = {"sqlalchemy", "psycopg"}
 
 
+@cache
 def loaded_by(function: str) -> set[str]:
-    program = (
-        "import runpy, sys\n"
-        f"runpy.run_path('functions/{function}/app.py')\n"
-        "print(*{name.partition('.')[0] for name in sys.modules})"
-    )
+    """Give the modules that are loaded when the function's own is."""
+    program = f"import runpy, sys\nrunpy.run_path('functions/{function}/app.py')\nprint(*sys.modules)"
     environment = {"POWERTOOLS_METRICS_NAMESPACE": "test", "POWERTOOLS_SERVICE_NAME": "test"}
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
@@ -34,3 +34,14 @@ def test_compute_does() -> None:
 
 def test_compute_does_not_load_the_dhis2_client() -> None:
     assert "requests" not in loaded_by("compute")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_function_loads_the_events_of_all_of_AWS(function: str) -> None:  # noqa: N802 its name
+    assert "aws_lambda_powertools" in loaded_by(function)
+    assert "aws_lambda_powertools.utilities.data_classes" not in loaded_by(function)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_function_loads_what_only_a_developers_machine_has(function: str) -> None:
+    assert not loaded_by(function) & {"local", "rich", "cryptography", "moto"}

@@ -3,17 +3,17 @@
 It is invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent, SQSRecord
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.back_off import wait_seconds
-from msupply_dhis2.aws.queue import BatchQueue, DeadLetters, ShardQueue, is_from_a_queue, put_back
+from msupply_dhis2.aws.queue import BatchQueue, DeadLetters, ShardQueue, put_back
+from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
 from msupply_dhis2.compute import (
     ComputeResult,
     Division,
@@ -65,7 +65,7 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
         tries again, counts and keeps what failed.
     """
     if is_from_a_queue(event):
-        return _Shards(logger, metrics).work(SQSEvent(dict(event)))
+        return _Shards(logger, metrics).work(queue_records(event))
     try:
         result = _work(event, request_id)
     except MsupplyDhis2Error as error:
@@ -170,12 +170,11 @@ class _Shards:
         self._calendar = Calendar(parse_time_zone(self._environment.timezone))
         self._table = clients.table(self._environment.table_name)
 
-    def work(self, event: SQSEvent) -> dict[str, object]:
+    def work(self, records: Sequence[QueueRecord]) -> dict[str, object]:
         """Work the messages, each by itself, and give back those to deliver again."""
-        again = [record.message_id for record in event.records if not self._is_done(record)]
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+        return partial_response([record.message_id for record in records if not self._is_done(record)])
 
-    def _is_done(self, record: SQSRecord) -> bool:
+    def _is_done(self, record: QueueRecord) -> bool:
         try:
             shard = parse_shard(record.body)
         except ShardError as error:
@@ -198,7 +197,7 @@ class _Shards:
             self._logger.remove_keys(["run_id", "shard"])
         return False
 
-    def _is_finished(self, shard: Shard, record: SQSRecord) -> bool:
+    def _is_finished(self, shard: Shard, record: QueueRecord) -> bool:
         taken = take(self._table, shard, datetime.now(UTC))
         if taken.finished:
             self._logger.info(f"{_capital(shard.name)} was finished at an earlier delivery: nothing is sent.")
@@ -231,8 +230,8 @@ class _Shards:
                 f"{_capital(shard.name)} is free again in a quarter of an hour only. {error}"
             )
 
-    def _failed(self, shard: Shard, record: SQSRecord, reason: str, error: str) -> None:
-        delivery = int(record.attributes.approximate_receive_count or 1)
+    def _failed(self, shard: Shard, record: QueueRecord, reason: str, error: str) -> None:
+        delivery = record.delivery
         wait = wait_seconds(delivery)
         if is_last := delivery >= DELIVERIES:
             then = (
@@ -247,7 +246,7 @@ class _Shards:
         )
         self._put_back(record, 0 if is_last else wait)
 
-    def _put_back(self, record: SQSRecord, seconds: int) -> None:
+    def _put_back(self, record: QueueRecord, seconds: int) -> None:
         try:
             put_back(clients.sqs(), self._environment.shard_queue_url, record.receipt_handle, seconds)
         except MsupplyDhis2Error as error:

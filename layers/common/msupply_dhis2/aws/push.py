@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -14,7 +12,8 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.back_off import FIRST_SECONDS, wait_seconds
 from msupply_dhis2.aws.log import write
 from msupply_dhis2.aws.pause import QueuePause, mapping_of
-from msupply_dhis2.aws.queue import SENDING, DeadLetters, is_from_a_queue, put_back
+from msupply_dhis2.aws.queue import DeadLetters, put_back
+from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
 from msupply_dhis2.batches import Batch, BatchError, decode
 from msupply_dhis2.configuration import PushEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.connections import read_call_limit, record_success, remember_call_limit
@@ -78,13 +77,11 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
         metrics.add_metric(name="EventsNotUnderstood", unit=MetricUnit.Count, value=1)
         raise EventError(message)
     push_messages = _PushMessages(PushEnvironment.read(), context, logger, metrics)
-    # A batch of one is the rule: failing as a whole would make each message that is tried again an error of
-    # the function, and hide the real ones.
-    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-    response = process_partial_response(
-        event=dict(event), record_handler=push_messages.push, processor=processor, context=context
+    # Also where it is all of them: raising would make each message that is tried again an error of the function,
+    # and hide the real ones.
+    return partial_response(
+        [record.message_id for record in queue_records(event) if not push_messages.is_done(record)]
     )
-    return dict(response)
 
 
 class _PushMessages:
@@ -99,9 +96,9 @@ class _PushMessages:
         self._metrics = metrics
         self._dead_letters = DeadLetters(clients.sqs(), environment.dead_letter_queue_url)
 
-    def push(self, record: SQSRecord) -> None:
-        """Work one message; it is finished when this returns and delivered again when it raises."""
-        self._logger.append_keys(receive=record.attributes.approximate_receive_count)
+    def is_done(self, record: QueueRecord) -> bool:
+        """Work one message, and tell whether it is finished; otherwise it is to be delivered again."""
+        self._logger.append_keys(receive=str(record.delivery))
         batch = None
         try:
             batch = self._batch(record.body)
@@ -109,17 +106,17 @@ class _PushMessages:
                 self._push(batch, record)
         except Dhis2AuthenticationError as error:
             self._put_back(record, batch, error, paused=self._pause(record))
-            raise
         except MsupplyDhis2Error as error:
             self._put_back(record, batch, error)
-            raise
         except Exception as error:
-            # Powertools keeps what a record raises to itself: without this line nobody would hear of it.
+            # Nobody else would hear of it: the message is only given back.
             self._logger.exception("Push met a fault of its own.")
             self._put_back(record, batch, error)
-            raise
+        else:
+            return True
         finally:
             self._logger.remove_keys(["receive", "run_id", "batch_id"])
+        return False
 
     def _batch(self, body: str) -> Batch | None:
         """Read a message; one that is no batch goes to the dead letters."""
@@ -132,12 +129,12 @@ class _PushMessages:
         return batch
 
     def _put_back(
-        self, record: SQSRecord, batch: Batch | None, error: Exception, *, paused: bool = False
+        self, record: QueueRecord, batch: Batch | None, error: Exception, *, paused: bool = False
     ) -> None:
         """Have a message delivered again after a while, and say so."""
         asked_for = error.retry_after if isinstance(error, Dhis2TransientError) else None
         wait = wait_seconds(
-            _delivery_number(record),
+            record.delivery,
             UNTIL_PAUSED_SECONDS if paused else asked_for,
         )
         when = "when the queue is resumed" if paused else f"in {wait:,} seconds"
@@ -158,7 +155,7 @@ class _PushMessages:
             wait=wait,
         )
 
-    def _push(self, batch: Batch, record: SQSRecord) -> None:
+    def _push(self, batch: Batch, record: QueueRecord) -> None:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
         if not settings.use_dhis2:
             write(self._logger, not_sent(len(batch.rows)))
@@ -174,7 +171,7 @@ class _PushMessages:
         if refusal is not None and refusal.login == login:
             raise RefusedBeforeError(refusal)
         # Read for each message too: the count of its deliveries begins anew when a dead letter is sent again.
-        sending = _sending(record)
+        sending = record.sending
         done = read_settled(self._table, batch.batch_id, sending)
         if len(done) == len(batch.rows):
             self._logger.info(
@@ -183,7 +180,7 @@ class _PushMessages:
             self._count("BatchesFinishedBefore", 1)
             return
         result = self._send(batch, done, settings, login, credentials)
-        if result.settled != done and (result.failure or done or _delivery_number(record) > 1):
+        if result.settled != done and (result.failure or done or record.delivery > 1):
             # Before anything is said about the values: what could not be noted is sent and counted again.
             note_settled(self._table, batch.batch_id, sending, result.settled, datetime.now(UTC))
         self._report(result)
@@ -263,15 +260,15 @@ class _PushMessages:
         self._count("CredentialsRefused", 1)
         self._logger.error(f"{error} {_AFTER_REFUSAL}", user=login.user, secret_version=login.version)
 
-    def _queue_pause(self, record: SQSRecord) -> QueuePause:
+    def _queue_pause(self, record: QueueRecord) -> QueuePause:
         client = clients.event_sources()
         return QueuePause(
             self._table,
             client,
-            lambda: mapping_of(client, self._context.function_name, record.event_source_arn),
+            lambda: mapping_of(client, self._context.function_name, record.queue_arn),
         )
 
-    def _pause(self, record: SQSRecord) -> bool:
+    def _pause(self, record: QueueRecord) -> bool:
         """Pause the queue; also where it should be paused already, but a deployment has resumed it."""
         try:
             self._queue_pause(record).begin()
@@ -280,7 +277,7 @@ class _PushMessages:
             return False
         return True
 
-    def _resume(self, record: SQSRecord) -> None:
+    def _resume(self, record: QueueRecord) -> None:
         """Resume the queue, which was paused on account of another login."""
         try:
             self._queue_pause(record).end()
@@ -311,16 +308,6 @@ class _PushMessages:
 
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
-
-
-def _delivery_number(record: SQSRecord) -> int:
-    return int(record.attributes.approximate_receive_count or 1)
-
-
-def _sending(record: SQSRecord) -> str:
-    """Give which time it is that the batch was put on the queue; empty for a message that was copied by hand."""
-    attribute = record.message_attributes[SENDING]
-    return str(attribute.string_value or "") if attribute else ""
 
 
 _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}

@@ -1,10 +1,10 @@
 """Batches and shards onto their queues, and messages that cannot be delivered to the dead-letter queues."""
 
-from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeGuard
+from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
+from msupply_dhis2.aws.records import SENDING
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.errors import QueueError
@@ -16,25 +16,6 @@ if TYPE_CHECKING:
 
 ENTRIES_IN_ONE_CALL = 10
 ATTEMPTS = 3
-
-SENDING = "sending"
-"""The attribute of a message that tells it from the same batch put on the queue another time.
-
-A redelivery must not count again what was settled before, while the same run, computed again, is to be sent anew.
-The queue's own message id does not do: it changes when a dead letter is sent again.
-"""
-
-
-def is_from_a_queue(event: object) -> TypeGuard[Mapping[str, object]]:
-    """Tell whether an event is a delivery of messages."""
-    if not isinstance(event, Mapping):
-        return False
-    records = event.get("Records")
-    return (
-        isinstance(records, list)
-        and bool(records)
-        and all(isinstance(record, Mapping) and record.get("eventSource") == "aws:sqs" for record in records)
-    )
 
 
 def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: int) -> None:

@@ -1,0 +1,65 @@
+"""What Lambda hands a function from a queue.
+
+Powertools' own classes for this are not used: importing one loads those of every other service, which is an eighth
+of a cold start.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+SENDING = "sending"
+"""The attribute of a message that tells it from the same batch put on the queue another time.
+
+A redelivery must not count again what was settled before, while the same run, computed again, is to be sent anew.
+The queue's own message id does not do: it changes when a dead letter is sent again.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRecord:
+    """A message of a queue, as one delivery of it."""
+
+    message_id: str
+    receipt_handle: str
+    body: str
+
+    delivery: int
+    """Which delivery it is, from 1."""
+
+    sending: str
+    """Which time it is that the message was put on the queue; empty for one that was copied by hand."""
+
+    queue_arn: str
+
+
+def is_from_a_queue(event: object) -> TypeGuard[Mapping[str, Any]]:
+    """Tell whether an event is a delivery of messages."""
+    if not isinstance(event, Mapping):
+        return False
+    records = event.get("Records")
+    return (
+        isinstance(records, list)
+        and bool(records)
+        and all(isinstance(record, Mapping) and record.get("eventSource") == "aws:sqs" for record in records)
+    )
+
+
+def queue_records(event: Mapping[str, Any]) -> list[QueueRecord]:
+    """Read the messages of a queue's event."""
+    return [
+        QueueRecord(
+            message_id=record["messageId"],
+            receipt_handle=record["receiptHandle"],
+            body=record["body"],
+            delivery=int(record["attributes"].get("ApproximateReceiveCount") or 1),
+            sending=str((record.get("messageAttributes") or {}).get(SENDING, {}).get("stringValue") or ""),
+            queue_arn=record["eventSourceARN"],
+        )
+        for record in event["Records"]
+    ]
+
+
+def partial_response(again: Sequence[str]) -> dict[str, object]:
+    """Give SQS's partial batch response: these messages, by id, are to be delivered again."""
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
