@@ -1,6 +1,6 @@
-"""A generator of Open mSupply databases for tests, benchmarks and the demo."""
+"""A generator of mSupply databases for tests, benchmarks and the demo."""
 
-from local.sample.generate import DEFAULT_AS_OF, SampleSummary, generate
+from local.sample.generate import DEFAULT_AS_OF, SampleKind, SampleSummary, generate
 from local.sample.writer import SampleError
 
-__all__ = ["DEFAULT_AS_OF", "SampleError", "SampleSummary", "generate"]
+__all__ = ["DEFAULT_AS_OF", "SampleError", "SampleKind", "SampleSummary", "generate"]

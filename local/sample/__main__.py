@@ -3,11 +3,12 @@
 import argparse
 import sys
 from datetime import date
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.progress import Progress
 
-from local.sample import DEFAULT_AS_OF, SampleError, SampleSummary, generate
+from local.sample import DEFAULT_AS_OF, SampleError, SampleKind, SampleSummary, generate
 
 
 def main() -> int:
@@ -30,6 +31,19 @@ def main() -> int:
         "--edge-cases",
         action=argparse.BooleanOptionalAction,
         help="add everything unusual that real databases hold (default: to small samples only)",
+    )
+    parser.add_argument(
+        "--kind",
+        type=SampleKind,
+        choices=list(SampleKind),
+        default=SampleKind.OPEN_MSUPPLY,
+        help="whose tables: Open mSupply's, or those of the older mSupply's mirror (default: open-msupply)",
+    )
+    parser.add_argument(
+        "--time-zone",
+        type=_time_zone,
+        default="UTC",
+        help="in which the older mSupply keeps its dates and times (default: UTC)",
     )
     arguments = parser.parse_args()
     console = Console(stderr=True)
@@ -56,6 +70,8 @@ def _generate(arguments: argparse.Namespace, console: Console) -> SampleSummary:
             seed=arguments.seed,
             as_of=arguments.as_of,
             edge_cases=arguments.edge_cases,
+            kind=arguments.kind,
+            time_zone=arguments.time_zone,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
 
@@ -65,6 +81,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+def _time_zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ValueError, OSError, KeyError) as error:
+        raise argparse.ArgumentTypeError(f"no time zone: {text}") from error
 
 
 if __name__ == "__main__":

@@ -94,6 +94,14 @@ class Clinic:
             fields["Dhis2Code"] = self.org_unit if self.is_plain else {"data": self.org_unit}
         return fields
 
+    @property
+    def custom_fields(self) -> dict[str, object]:
+        """The custom fields as the older mSupply keeps them, which has one place for them, the look-back included."""
+        fields = dict(self._fields(self.place) or {})
+        if self.look_back_months:
+            fields["monthlyConsumptionLookBackPeriod"] = {"data": str(self.look_back_months)}
+        return fields
+
     def name_row(self) -> Row:
         """Return the row of ``name``."""
         custom_data = self._fields(Place.NAME_CUSTOM_DATA)

@@ -1,19 +1,26 @@
-"""Make a sample database: the same rows for the same seed, in either engine."""
+"""Make a sample database: the same rows for the same seed, in either engine and as either kind of mSupply has them."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
+from functools import partial
+from zoneinfo import ZoneInfo
 
-from local.sample import tables
+from local.sample import mirror_tables, tables
 from local.sample.book import Book, Timeline
 from local.sample.clinics import Clinic, clinics, unusual_clinics
 from local.sample.edge_cases import UnusualItem, preferences, unusual_items
 from local.sample.history import StoreHistory
 from local.sample.medicines import Medicine, medicines
-from local.sample.writer import Row, Writer, empty_database
+from local.sample.mirror import MirrorWriter
+from local.sample.writer import Row, SampleError, Writer, empty_database
 
 DEFAULT_AS_OF = date(2026, 10, 31)
+
+_UTC = ZoneInfo("UTC")
 
 EDGE_CASES_UP_TO = 20_000
 """Pairs of store and item up to which the edge cases are added where nothing is said about them."""
@@ -31,6 +38,13 @@ _YIELD = 0.84
 _SPREAD = 0.8
 
 _NATIONAL_LIST, _HOSPITAL_LIST, _PROGRAMME_LIST = "NATIONAL", "HOSPITAL", "PROGRAMME"
+
+
+class SampleKind(StrEnum):
+    """Whose database it is to be."""
+
+    OPEN_MSUPPLY = "open-msupply"
+    MIRROR = "mirror"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +77,11 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
     seed: int = 1,
     as_of: date = DEFAULT_AS_OF,
     edge_cases: bool | None = None,
+    kind: SampleKind = SampleKind.OPEN_MSUPPLY,
+    time_zone: ZoneInfo = _UTC,
     progress: Callable[[int, int], None] | None = None,
 ) -> SampleSummary:
-    """Fill an empty database with the tables of Open mSupply and believable rows.
+    """Fill an empty database with the tables of mSupply and believable rows.
 
     It is written store by store, so that memory does not grow with the number of stores.
 
@@ -81,13 +97,17 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
         The last day on which something happened.
     edge_cases
         Whether to add stores and items with everything that is unusual; ``None``: to small samples only.
+    kind
+        Whose tables they are. The mirror of the older mSupply is in PostgreSQL only.
+    time_zone
+        In which the older mSupply keeps its dates and times; Open mSupply keeps UTC.
     progress
         Called with the stores done and their number.
 
     Raises
     ------
     SampleError
-        When the database cannot be opened, or is not empty.
+        When the database cannot be opened, is not empty, or is none that a mirror can be in.
     """
     if edge_cases is None:
         edge_cases = stores * items <= EDGE_CASES_UP_TO
@@ -102,17 +122,17 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
         pair_movements = movements / (len(every_clinic) * items * _YIELD)
     timeline = Timeline(as_of)
     stock_lines = invoices = written = 0
-    with empty_database(url) as writer:
+    with _opened(url, kind, every_clinic, time_zone) as writer:
         catalogue.write(writer, timeline)
+        if isinstance(writer, MirrorWriter) and edge_cases:
+            catalogue.hide(writer)
         for number, clinic in enumerate(every_clinic):
             choose = random.Random(f"store {seed} {number}")  # noqa: S311 - sample data, which a seed must repeat
             book = Book(clinic, timeline, choose, catalogue.partners)
             if clinic.has_stock:
                 _live(book, catalogue, pair_movements)
             if number == 0:
-                for item in unusual:
-                    if item.happenings is not None:
-                        item.happenings(book, item.medicine)
+                _happen(book, unusual)
             writer.write(tables.STOCK_LINE, book.stock_lines)
             writer.write(tables.INVOICE, book.invoices)
             writer.write(tables.INVOICE_LINE, book.invoice_lines)
@@ -132,6 +152,24 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
             (every_clinic[0].id, item.medicine.id) for item in unusual if not item.adds_up
         ),
     )
+
+
+def _opened(
+    url: str, kind: SampleKind, every_clinic: Sequence[Clinic], time_zone: ZoneInfo
+) -> AbstractContextManager[Writer]:
+    if kind is SampleKind.OPEN_MSUPPLY:
+        return empty_database(url, tables.METADATA, Writer)
+    if not url.startswith("postgresql"):
+        raise SampleError(f"{url} cannot hold the mirror of the older mSupply: give postgresql://….")
+    writer = partial(MirrorWriter, clinics=every_clinic, time_zone=time_zone)
+    return empty_database(url, mirror_tables.METADATA, writer)
+
+
+def _happen(book: Book, unusual: Sequence[UnusualItem]) -> None:
+    """Write what is unusual into the book of the store in which it happens."""
+    for item in unusual:
+        if item.happenings is not None:
+            item.happenings(book, item.medicine)
 
 
 def _live(book: Book, catalogue: "_Catalogue", pair_movements: float) -> None:
@@ -202,6 +240,15 @@ class _Catalogue:
         )
         if self._unusual:
             writer.write(tables.PREFERENCE, preferences(self._clinics[0].id, self._seed))
+
+    def hide(self, writer: MirrorWriter) -> None:
+        """Put a store on one more list, of which it hides every item."""
+        store = next(clinic for clinic in self._clinics if not clinic.is_hospital)
+        writer.hide(
+            store,
+            _HOSPITAL_LIST,
+            [medicine.id for number, medicine in enumerate(self.medicines) if not self.is_essential(number)],
+        )
 
     def _id(self) -> str:
         return f"{self._choose.getrandbits(128):032X}"

@@ -1,14 +1,12 @@
 """Fast writing of rows into either engine: the same rows, ``executemany`` or ``COPY``."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
-
-from local.sample.tables import METADATA
 
 Row = tuple[Any, ...]
 """The values of one row, in the order of the table's columns."""
@@ -50,13 +48,19 @@ class Writer:
 
 
 @contextlib.contextmanager
-def empty_database(url: str) -> Iterator[Writer]:
+def empty_database[W: Writer](
+    url: str, metadata: sa.MetaData, writer: Callable[[sa.Connection], W]
+) -> Iterator[W]:
     """Create the tables, let the block fill them, then add the indexes.
 
     Parameters
     ----------
     url
         ``sqlite:///…`` or ``postgresql://…`` of a database without these tables.
+    metadata
+        The tables.
+    writer
+        What is to write into them.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def empty_database(url: str) -> Iterator[Writer]:
     engine = sa.create_engine(address, poolclass=sa.NullPool)
     try:
         with engine.connect() as connection:
-            present = set(sa.inspect(connection).get_table_names()) & set(METADATA.tables)
+            present = set(sa.inspect(connection).get_table_names()) & set(metadata.tables)
             if present:
                 raise SampleError(
                     f"{address} already holds a database of mSupply (table {min(present)}): "
@@ -83,9 +87,9 @@ def empty_database(url: str) -> Iterator[Writer]:
             if connection.dialect.name == "sqlite":
                 # A sample needs no protection from a power cut, and is made again in no time.
                 connection.exec_driver_sql("PRAGMA synchronous = OFF")
-            _create_tables(connection)
-            yield Writer(connection)
-            _create_indexes(connection)
+            _create_tables(connection, metadata)
+            yield writer(connection)
+            _create_indexes(connection, metadata)
             if connection.dialect.name == "postgresql":
                 # What autovacuum does by itself, some time later, in a real database.
                 connection.exec_driver_sql("ANALYZE")
@@ -96,15 +100,15 @@ def empty_database(url: str) -> Iterator[Writer]:
         engine.dispose()
 
 
-def _create_tables(connection: sa.Connection) -> None:
-    for table in METADATA.sorted_tables:
+def _create_tables(connection: sa.Connection, metadata: sa.MetaData) -> None:
+    for table in metadata.sorted_tables:
         for column in table.columns:
             if isinstance(column.type, sa.Enum):
                 column.type.create(connection, checkfirst=True)
         connection.execute(CreateTable(table))
 
 
-def _create_indexes(connection: sa.Connection) -> None:
-    for table in METADATA.sorted_tables:
+def _create_indexes(connection: sa.Connection, metadata: sa.MetaData) -> None:
+    for table in metadata.sorted_tables:
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             index.create(connection)

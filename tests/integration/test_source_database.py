@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import traceback
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def test_a_relative_path_with_odd_characters_is_found(
     name = "what? 100% of #1.sqlite"
     sqlite3.connect(name).close()
     os.truncate(name, 0)
-    assert "is not Open mSupply's" in str(fault_at(f"sqlite:///{name}"))
+    assert "is not mSupply's" in str(fault_at(f"sqlite:///{name}"))
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -124,14 +125,22 @@ def drop_all_tables(database: OpenMsupplyDatabase) -> None:
 def test_another_programs_database_is_told_by_its_tables(database: OpenMsupplyDatabase) -> None:
     drop_all_tables(database)
     database.execute("CREATE TABLE item (id INTEGER)")
-    assert "is not Open mSupply's: it has none of the tables invoice, " in str(fault_at(database.url))
+    said = str(fault_at(database.url))
+    assert "is not mSupply's: it has none of Open mSupply's tables invoice, " in said
+    assert "none of the tables transact, trans_line, item_line of the older mSupply's mirror" in said
 
 
-def test_the_mirror_of_the_older_msupply_is_recognised(database: OpenMsupplyDatabase) -> None:
-    drop_all_tables(database)
-    database.execute("CREATE TABLE transact (id TEXT)")
+def test_a_database_of_both_kinds_is_not_guessed_at(database: OpenMsupplyDatabase) -> None:
     database.execute("CREATE TABLE trans_line (id TEXT)")
-    assert "mirror of the older mSupply" in str(fault_at(database.url))
+    said = str(fault_at(database.url))
+    assert "both Open mSupply's tables (such as invoice) and those of the older mSupply's mirror" in said
+    assert "(such as trans_line)" in said
+
+
+def test_a_mirror_in_sqlite_is_not_read(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "mirror.sqlite")) as database:
+        database.execute("CREATE TABLE transact (id TEXT)")
+    assert "read from PostgreSQL" in str(fault_at(f"sqlite:///{tmp_path}/mirror.sqlite"))
 
 
 def test_a_release_that_is_too_old_is_told_by_what_it_lacks(database: OpenMsupplyDatabase) -> None:

@@ -19,7 +19,7 @@ from local.postgres import TemporaryPostgres, temporary_postgres
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import to_units
 from msupply_dhis2.source import Kind, LeftOut, Scope, histories
-from msupply_dhis2.source.database import open_database
+from msupply_dhis2.source.database import open_database, read_columns
 from msupply_dhis2.source.open_msupply import OpenMsupply
 from msupply_dhis2.stock import MICRO, ConsumptionPreferences, ItemGroup, MovementKind, OrgUnit, StockLine
 from tests.open_msupply_database import (
@@ -922,7 +922,7 @@ def test_postgresql_keeps_the_rows_until_they_are_asked_for(
         database.move(kamo, item, 1, "INBOUND_SHIPMENT", LATE)
     cursors = sa.text("SELECT count(*) FROM pg_cursors WHERE name <> ''")
     with open_database(database.address) as connection:
-        source = OpenMsupply(connection, database.address)
+        source = OpenMsupply(connection, database.address, read_columns(connection))
         groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
         next(groups)
         assert connection.execute(cursors).scalar() == 4
@@ -955,7 +955,7 @@ def test_sqlite_looks_invoices_up_instead_of_reading_them_all_for_each_line(tmp_
     )
     thousands = itertools.count()
     with open_database(database.address) as connection:
-        source = OpenMsupply(connection, database.address)
+        source = OpenMsupply(connection, database.address, read_columns(connection))
         driver_connection: Any = connection.connection.driver_connection
         driver_connection.set_progress_handler(lambda: next(thousands) and 0, 1_000)
         assert len(pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements) == 2_000

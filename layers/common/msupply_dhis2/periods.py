@@ -80,8 +80,25 @@ class Calendar:
         """Return the instant at which a day begins; each is worked out once."""
         start = self._starts.get(day)
         if start is None:
-            start = self._starts[day] = self._find_start(day)
+            start = self._starts[day] = self.instant_at(datetime.combine(day, time.min))
         return start
+
+    def instant_at(self, local: datetime) -> datetime:
+        """Return the first instant at which the clock shows a time (naive, local) or a later one.
+
+        So a time that the clock shows twice is the first of the two, and one that it skips is the instant at which
+        it was put forward.
+        """
+        start = self._utc(local, fold=0)
+        if self._local(start) == local or start == _FIRST_INSTANT:
+            return start
+        # The time is skipped. Read with the clock of before and of after the gap (PEP 495), it is an instant
+        # after and before it; between the two lies the one that is looked for.
+        early, late = self._utc(local, fold=1), start
+        while late - early > _RESOLUTION:
+            middle = early + (late - early) // 2
+            early, late = (early, middle) if self._local(middle) >= local else (middle, late)
+        return late
 
     def day_of(self, instant: datetime) -> date:
         """Return the day that an instant belongs to: ``start_of_day(day) <= instant`` and before the next."""
@@ -105,19 +122,6 @@ class Calendar:
         first, last = self.day_of(start).toordinal(), self.day_of(end).toordinal()
         starts = (self.start_of_day(date.fromordinal(ordinal)) for ordinal in range(first, last + 1))
         return tuple(dict.fromkeys(midnight for midnight in starts if start <= midnight <= end))
-
-    def _find_start(self, day: date) -> datetime:
-        midnight = datetime.combine(day, time.min)
-        start = self._utc(midnight, fold=0)
-        if self._local(start) == midnight or start == _FIRST_INSTANT:
-            return start
-        # The midnight is skipped. Read with the clock of before and of after the gap (PEP 495), it is an
-        # instant after and before it; between the two lies the first instant that belongs to the day.
-        early, late = self._utc(midnight, fold=1), start
-        while late - early > _RESOLUTION:
-            middle = early + (late - early) // 2
-            early, late = (early, middle) if self._local(middle) >= midnight else (middle, late)
-        return late
 
     def _utc(self, local: datetime, fold: int) -> datetime:
         try:

@@ -3,28 +3,40 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy import Connection
+
 from msupply_dhis2.credentials import DatabaseAddress
+from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.source.catalogue import Catalogue, Kind, LeftOut, Scope, Source
-from msupply_dhis2.source.database import open_database
+from msupply_dhis2.source.database import Columns, faults_as_sentences, open_database, read_columns
+from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.open_msupply import OpenMsupply
 
 __all__ = ["Catalogue", "Kind", "LeftOut", "Scope", "Source", "open_source"]
+
+_SIGNS_OF_OPEN_MSUPPLY = ("invoice", "invoice_line", "stock_line", "item_link", "name_link")
+_SIGNS_OF_MIRROR = ("transact", "trans_line", "item_line")
+"""Tables by which each kind of database is known; the other kind has none of them."""
 
 
 @contextmanager
 def open_source(
     address: DatabaseAddress,
     *,
-    calendar: Calendar,  # noqa: ARG001 - for sources that keep local time; Open mSupply keeps UTC
+    calendar: Calendar,
     ca_certificate: str | None = None,
 ) -> Iterator[Source]:
-    """Open mSupply's database for as long as a ``with`` block lasts.
+    """Open mSupply's database, or the older mSupply's mirror, for as long as a ``with`` block lasts.
+
+    Which of the two it is shows in its tables.
 
     Parameters
     ----------
     address
-        SQLite or PostgreSQL.
+        SQLite or PostgreSQL; the mirror is in PostgreSQL only.
+    calendar
+        That of the time zone in which the older mSupply keeps its dates and times. Open mSupply keeps UTC.
     ca_certificate
         PEM text to verify a PostgreSQL server with; without it the connection is encrypted, not verified.
 
@@ -33,7 +45,34 @@ def open_source(
     SourceUnreachableError
         The database did not answer; trying again later may help.
     SourceError
-        It refused the login, is not Open mSupply's, or of a release that is too old.
+        It refused the login, is neither or both of the two, or lacks what is needed.
     """
     with open_database(address, ca_certificate=ca_certificate) as connection:
-        yield OpenMsupply(connection, address)
+        yield _source(connection, address, calendar)
+
+
+def _source(connection: Connection, address: DatabaseAddress, calendar: Calendar) -> Source:
+    with faults_as_sentences(address):
+        columns = read_columns(connection)
+    is_open = any(table in columns for table in _SIGNS_OF_OPEN_MSUPPLY)
+    is_mirror = any(table in columns for table in _SIGNS_OF_MIRROR)
+    if is_open and is_mirror:
+        raise SourceError(
+            f"mSupply's database ({address.described}) holds both Open mSupply's tables (such as "
+            f"{_first_of(_SIGNS_OF_OPEN_MSUPPLY, columns)}) and those of the older mSupply's mirror (such as "
+            f"{_first_of(_SIGNS_OF_MIRROR, columns)}), and which of them to read is anyone's guess. Keep each in a "
+            "database of its own, or let the user that reads it see the schema of one only (search_path)."
+        )
+    if is_open:
+        return OpenMsupply(connection, address, columns)
+    if is_mirror:
+        return Mirror(connection, address, columns, calendar)
+    raise SourceError(
+        f"mSupply's database ({address.described}) is not mSupply's: it has none of Open mSupply's tables "
+        f"{', '.join(_SIGNS_OF_OPEN_MSUPPLY)}, and none of the tables {', '.join(_SIGNS_OF_MIRROR)} of the older "
+        "mSupply's mirror. Check the name of the database, and that it is the central server's."
+    )
+
+
+def _first_of(tables: tuple[str, ...], columns: Columns) -> str:
+    return next(table for table in tables if table in columns)

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,15 +37,18 @@ SESSION = {
     "DateStyle": "ISO",
 }
 
+type Columns = Mapping[str, Mapping[str, str]]
+"""The tables and views of a database by name, and of each its columns with their types."""
+
 _COLUMNS = {
     "sqlite": (
-        "SELECT t.name, c.name FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c "
+        "SELECT t.name, c.name, c.type FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c "
         "WHERE t.type IN ('table', 'view')"
     ),
     # Not information_schema: it hides tables that the user may not read, which would look like another program's
     # database.
     "postgresql": (
-        "SELECT c.relname, a.attname FROM pg_catalog.pg_class AS c "
+        "SELECT c.relname, a.attname, pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_class AS c "
         "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid "
         "WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p') AND a.attnum > 0 AND NOT a.attisdropped "
         "AND pg_catalog.pg_table_is_visible(c.oid)"
@@ -89,12 +92,12 @@ def open_database(address: DatabaseAddress, *, ca_certificate: str | None = None
         yield connection
 
 
-def read_columns(connection: Connection) -> dict[str, frozenset[str]]:
-    """Read the names of all tables and views, each with those of its columns."""
-    columns: dict[str, set[str]] = {}
-    for table, column in connection.execute(text(_COLUMNS[connection.dialect.name])):
-        columns.setdefault(table, set()).add(column)
-    return {table: frozenset(names) for table, names in columns.items()}
+def read_columns(connection: Connection) -> Columns:
+    """Read which tables and views there are, with their columns."""
+    columns: dict[str, dict[str, str]] = {}
+    for table, column, kind in connection.execute(text(_COLUMNS[connection.dialect.name])):
+        columns.setdefault(table, {})[column] = kind
+    return columns
 
 
 def _sqlite(address: DatabaseAddress) -> Engine:

@@ -1,0 +1,210 @@
+"""Reading the PostgreSQL mirror of the older mSupply (4D), by the rules of docs/msupply.md.
+
+Which stores and items are sent is read here, their histories in ``histories.py``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from msupply_dhis2.credentials import DatabaseAddress
+from msupply_dhis2.errors import SourceError
+from msupply_dhis2.periods import Calendar
+from msupply_dhis2.source.catalogue import Catalogue, Scope
+from msupply_dhis2.source.database import Columns, faults_as_sentences
+from msupply_dhis2.source.expressions import text_of
+from msupply_dhis2.source.fields import UNIVERSAL_CODE, USER_FIELDS, field_text, item_text
+from msupply_dhis2.source.histories import Oddities
+from msupply_dhis2.source.mirror.columns import Database, lacks
+from msupply_dhis2.source.mirror.histories import count_lines, histories
+from msupply_dhis2.source.mirror.tables import item, store
+from msupply_dhis2.source.selection import ItemSelection, StoreSelection, to_catalogue
+from msupply_dhis2.stock import ConsumptionPreferences, GroupHistory, Store
+
+_ROWS_AT_A_TIME = 500
+
+_SYSTEM_STORES = frozenset({"SM", "HIS", "DRG"})
+"""Codes of the stores that the older mSupply keeps for itself."""
+
+_BOOLEAN_FIELDS = frozenset({"user_field_4", "user_field_7"})
+_NUMBER_FIELD = "user_field_5"
+
+
+class Mirror:
+    """The mirror of an older mSupply as a ``Source``.
+
+    Parameters
+    ----------
+    connection
+        One read-only transaction on PostgreSQL; nothing else may use it.
+    columns
+        What tables there are in it.
+    calendar
+        That of the time zone in which the older mSupply's server keeps its dates and times.
+
+    Raises
+    ------
+    SourceError
+        The mirror lacks what is needed, or is not in PostgreSQL.
+    """
+
+    def __init__(
+        self, connection: Connection, address: DatabaseAddress, columns: Columns, calendar: Calendar
+    ) -> None:
+        self._address = address
+        self._calendar = calendar
+        self._oddities = Oddities()
+        self._database = Database(connection, columns)
+        where = f"mSupply's database ({address.described}) is the mirror of the older mSupply"
+        if connection.dialect.name != "postgresql":
+            raise SourceError(
+                f"{where}, in SQLite. The mirror is read from PostgreSQL: give the address of the database that the "
+                "older mSupply exports to."
+            )
+        if missing := self._database.missing_required():
+            raise SourceError(
+                f"{where} and lacks what every value takes: {', '.join(missing)}. Let the older mSupply export these "
+                "tables and columns to the mirror too."
+            )
+
+    def catalogue(
+        self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
+    ) -> Catalogue:
+        """Read which stores and items are sent (see ``Source``)."""
+        stores = StoreSelection(store_field)
+        items = ItemSelection(
+            tuple(item_fields), include_field, broken_place="The custom data (item.custom_data)"
+        )
+        missing = self._check_fields(item_fields, include_field)
+        with faults_as_sentences(self._address):
+            _read_stores(self._database, stores)
+            _read_items(self._database, items)
+        return to_catalogue(stores, items, ConsumptionPreferences(), [*self._database.warnings(), *missing])
+
+    def _check_fields(self, item_fields: Sequence[str], include_field: str | None) -> list[str]:
+        """Make sure that the fields that the settings name are there, and say which are not."""
+        missing = {
+            each: names
+            for each in (*item_fields, *([] if include_field is None else [include_field]))
+            if (names := self._database.missing({"item": (_column_of(each),)}))
+        }
+        lacking = ", ".join(dict.fromkeys(name for names in missing.values() for name in names))
+        where = f"The mirror of the older mSupply ({self._address.described}) lacks {lacking}"
+        if include_field in missing:
+            raise SourceError(
+                f"{where}, where the tick of {include_field} is kept, so that no item counts as included. Let the "
+                "older mSupply export it too, or name another include field in the settings."
+            )
+        if all(each in missing for each in item_fields):
+            raise SourceError(
+                f"{where}, where the items' identifiers in DHIS2 are kept. Let the older mSupply export it too, or "
+                "name another field in the settings (Item field reference; with different data elements per item the "
+                "custom field names)."
+            )
+        if not missing:
+            return []
+        return [lacks([lacking], f"no item has a value in {', '.join(missing)}")]
+
+    def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
+        """Count how many lines each store has (see ``Source``)."""
+        with faults_as_sentences(self._address):
+            return count_lines(self._database, stores)
+
+    def histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
+        """Stream the groups (see ``Source``)."""
+        self._oddities = Oddities()
+        with faults_as_sentences(self._address):
+            yield from histories(self._database, scope, floor, self._calendar, self._oddities)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Give sentences about what was odd in the histories (see ``Source``)."""
+        return tuple(self._oddities.sentences())
+
+
+def _read_stores(database: Database, stores: StoreSelection) -> None:
+    query = select(
+        database.identifier(store.c.id).label("id"),
+        text_of(store.c.code).label("code"),
+        text_of(store.c.name).label("name"),
+        text_of(store.c.custom_data).label("custom_data"),
+        database.flag(store.c.disabled).label("is_disabled"),
+    ).order_by(store.c.id)
+    for row in database.connection.execute(query):
+        code = row.code or ""
+        why_not = "it is disabled in mSupply" if row.is_disabled else None
+        if code.strip().upper() in _SYSTEM_STORES:
+            why_not = "it is a store that mSupply keeps for itself"
+        stores.add(
+            store_id=row.id,
+            code=code,
+            name=row.name or code,
+            places=[stores.read(row.custom_data, code)],
+            why_not=why_not,
+        )
+
+
+def _read_items(database: Database, items: ItemSelection) -> None:
+    asked_for = {each for each in (*items.fields, items.include_field) if each in USER_FIELDS}
+    query = select(
+        database.identifier(item.c.id).label("id"),
+        text_of(item.c.code).label("code"),
+        text_of(item.c.item_name).label("name"),
+        text_of(item.c.type_of).label("type"),
+        database.text(item.c.universalcodes_code).label("universal_code"),
+        database.text(item.c.custom_data).label("custom_data"),
+        *(
+            (database.flag(item.c[each]) if each in _BOOLEAN_FIELDS else database.text(item.c[each])).label(
+                each
+            )
+            for each in sorted(asked_for)
+        ),
+    ).order_by(item.c.id)
+    rows = database.connection.execute(
+        query, execution_options={"stream_results": True, "yield_per": _ROWS_AT_A_TIME}
+    )
+    for row in rows:
+        code = row.code or ""
+        user_fields = _user_fields(row, asked_for)
+        custom_data = items.read(row.custom_data, code)
+        items.add(
+            item_id=row.id,
+            code=code,
+            name=row.name or code,
+            values={
+                each: field_text(row.universal_code)
+                if each == UNIVERSAL_CODE
+                else item_text(each, user_fields, custom_data)
+                for each in items.fields
+            },
+            user_fields=user_fields,
+            custom_data=custom_data,
+            why_not=_why_left_out((row.type or "").strip()),
+        )
+
+
+def _column_of(field: str) -> str:
+    """Give the column of ``item`` that a field is kept in."""
+    if field == UNIVERSAL_CODE:
+        return "universalcodes_code"
+    return field if field in USER_FIELDS else "custom_data"
+
+
+def _user_fields(row: Any, names: set[str]) -> Mapping[str, object]:  # noqa: ANN401 - a row of any columns
+    fields: dict[str, object] = {name: getattr(row, name) for name in names}
+    number = fields.get(_NUMBER_FIELD)
+    if isinstance(number, str):
+        # So that the 0 of items where nobody has entered anything is told from a value.
+        try:
+            fields[_NUMBER_FIELD] = Decimal(number.strip())
+        except InvalidOperation:
+            fields[_NUMBER_FIELD] = number
+    return fields
+
+
+def _why_left_out(item_type: str) -> str | None:
+    if item_type == "general":
+        return None
+    return f"its type is {item_type.replace('_', '-') or 'empty'}, not general (stock)"
