@@ -1,9 +1,10 @@
-"""Every value of whole databases against a plain reading and a slow, day-by-day computation.
+"""Every value of whole databases, of either kind, against a plain reading and a slow, day-by-day computation.
 
 Who is who (stores, items, references) is read by the product; stock lines and ledger are read here, by plain
 SQL and in full, and the metrics are those of the slow reference.
 """
 
+import csv
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,11 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 
-from local.sample.generate import generate
+from local.postgres import TemporaryPostgres, temporary_postgres
+from local.sample import SampleKind, generate
 from msupply_dhis2.compute import compute
 from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.events import instant_of_run, parse_compute_event
@@ -27,9 +30,14 @@ from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.source import Catalogue, open_source
 from msupply_dhis2.stock import Item, MovementKind, Store
+from tests.mirror_database import REAL_MIRROR, load_files
 from tests.unit.slow_reference import Entry, Line, Question, reference_values
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "open_msupply.sqlite"
+AUCKLAND = ZoneInfo("Pacific/Auckland")
+METRICS_OF_ANY_DAY = set(Metric) - {Metric.DAYS_OUT_OF_STOCK}
+"""On the first of a month no day of it is over."""
+
 MOVED_AT = {
     "OUTBOUND_SHIPMENT": "picked_datetime",
     "PRESCRIPTION": "picked_datetime",
@@ -115,7 +123,50 @@ def read_plainly(file: Path) -> Plain:
     return plain
 
 
-def computed(file: Path, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[list[DataValue], Catalogue]:
+def read_mirror_plainly(folder: Path, zone: ZoneInfo) -> Plain:
+    """Read the files that a mirror was filled from."""
+
+    def rows(table: str) -> list[dict[str, str]]:
+        with (folder / f"{table}.csv").open(encoding="utf-8", newline="") as text:
+            return list(csv.DictReader(text))
+
+    plain = Plain(defaultdict(list), defaultdict(list))
+    for row in rows("item_line"):
+        expires = date.fromisoformat(row["expiry_date"]) if row["expiry_date"] > "0000-00-00" else None
+        line = (row["id"], micro(float(row["quantity"]), float(row["pack_size"])), expires)
+        plain.lines[row["store_id"], row["item_id"]].append(line)
+    adjusting = {row["id"] for row in rows("name") if row["code"] == "invad"}
+    transactions = {row["id"]: row for row in rows("transact")}
+    for row in rows("trans_line"):
+        transaction = transactions.get(row["transaction_id"])
+        if transaction is None or transaction["status"] not in {"cn", "fn"}:
+            continue
+        if row["type"] not in {"stock_in", "stock_out"} or transaction["confirm_date"] <= "0000-00-00":
+            continue
+        units = micro(float(row["quantity"]), float(row["pack_size"])) * (
+            1 if row["type"] == "stock_in" else -1
+        )
+        of_count = transaction["name_id"] in adjusting
+        kind = {
+            "si": MovementKind.INVENTORY_ADDITION if of_count else MovementKind.INBOUND_SHIPMENT,
+            "sc": MovementKind.INVENTORY_REDUCTION if of_count else MovementKind.SUPPLIER_RETURN,
+            "ci": MovementKind.PRESCRIPTION
+            if transaction["mode"] == "dispensary"
+            else MovementKind.OUTBOUND_SHIPMENT,
+            "cc": MovementKind.CUSTOMER_RETURN,
+            "sr": MovementKind.REPACK,
+            "bu": MovementKind.INVENTORY_ADDITION if units > 0 else MovementKind.INVENTORY_REDUCTION,
+        }[transaction["type"]]
+        hours, minutes = divmod(int(transaction["confirm_time"]) // 60, 60)
+        local = datetime.fromisoformat(f"{transaction['confirm_date']}T{hours:02d}:{minutes:02d}:00")
+        instant = local.replace(tzinfo=zone, second=int(transaction["confirm_time"]) % 60).astimezone(UTC)
+        plain.ledger[transaction["store_id"], row["item_id"]].append(
+            (instant.replace(tzinfo=None), kind, units, row["item_line_id"] or None)
+        )
+    return plain
+
+
+def computed(url: str, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[list[DataValue], Catalogue]:
     values: list[DataValue] = []
 
     def keep(org_units: Iterator[OrgUnitValues], _: int) -> Iterator[OrgUnitValues]:
@@ -125,7 +176,7 @@ def computed(file: Path, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[list
 
     calendar = Calendar(zone)
     event = parse_compute_event({"manual": True, "dry_run": True, "basis": basis.value, "as_of": as_of})
-    address = parse_database_address(f"sqlite:///{file}")
+    address = parse_database_address(url)
     compute(
         event,
         settings=settings(),
@@ -156,8 +207,10 @@ def expected(
     return {metric: format_value(value, round_off=False) for metric, value in values.items()}
 
 
-def differences(file: Path, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[int, list[object]]:
-    values, catalogue = computed(file, basis, as_of, zone)
+def differences(
+    url: str, plain: Plain, basis: Basis, as_of: str, zone: ZoneInfo
+) -> tuple[list[DataValue], list[object]]:
+    values, catalogue = computed(url, basis, as_of, zone)
     question = Question(
         basis=basis,
         as_of=datetime.fromisoformat(as_of).replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None),
@@ -168,7 +221,6 @@ def differences(file: Path, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[i
         days_in_month=catalogue.preferences.days_in_month,
         adjust=catalogue.preferences.adjust_for_days_out_of_stock,
     )
-    plain = read_plainly(file)
     ours: dict[tuple[str, str], dict[Metric, str]] = defaultdict(dict)
     for value in values:
         ours[value.org_unit, value.data_element][value.metric] = value.value
@@ -177,7 +229,7 @@ def differences(file: Path, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[i
         right = expected(plain, catalogue, question, org_unit, reference)
         if by_metric != right:
             wrong.append((org_unit, reference, by_metric, right))
-    return len(values), wrong
+    return values, wrong
 
 
 @pytest.mark.skipif(
@@ -188,8 +240,8 @@ def differences(file: Path, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[i
     "as_of", ["2022-05-01T00:30", "2022-06-15T12:00", "2021-10-05T04:30", "2020-08-01", "2020-07-20T23:59"]
 )
 def test_every_value_of_a_real_database_is_that_of_a_slow_reading(basis: Basis, as_of: str) -> None:
-    count, wrong = differences(REAL, basis, as_of, ZoneInfo("Pacific/Auckland"))
-    assert count > 150
+    values, wrong = differences(f"sqlite:///{REAL}", read_plainly(REAL), basis, as_of, AUCKLAND)
+    assert len(values) > 150
     assert wrong == []
 
 
@@ -205,6 +257,67 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_value_of_a_sample_with_all_edge_cases_is_that_of_a_slow_reading(
     sample: Path, basis: Basis, as_of: str
 ) -> None:
-    count, wrong = differences(sample, basis, as_of, ZoneInfo("Pacific/Auckland"))
-    assert count > 200
+    values, wrong = differences(f"sqlite:///{sample}", read_plainly(sample), basis, as_of, AUCKLAND)
+    assert len(values) > 200
     assert wrong == []
+
+
+# The older mSupply's mirror
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[TemporaryPostgres]:
+    with temporary_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["typed", "text"])
+def mirror(request: pytest.FixtureRequest, postgres: TemporaryPostgres) -> str:
+    url = postgres.new_database(f"dashboard_{request.param}")
+    load_files(url, REAL_MIRROR, typed=request.param == "typed")
+    return url
+
+
+@pytest.mark.skipif(
+    not REAL_MIRROR.exists(), reason="there is no ../shared/real/msupply_mirror beside the project"
+)
+@pytest.mark.parametrize("basis", list(Basis))
+@pytest.mark.parametrize(
+    "as_of", ["2020-05-01T00:30", "2020-02-29T12:00", "2020-03-01", "2020-04-15T23:59", "2019-11-04T08:00"]
+)
+def test_every_value_of_a_real_mirror_is_that_of_a_slow_reading(
+    mirror: str, basis: Basis, as_of: str
+) -> None:
+    plain = read_mirror_plainly(REAL_MIRROR, AUCKLAND)
+    values, wrong = differences(mirror, plain, basis, as_of, AUCKLAND)
+    assert wrong == []
+    assert {value.org_unit for value in values} >= {"OU_TAMAKI", "OU_OPUA"}
+    assert {value.metric for value in values} >= METRICS_OF_ANY_DAY
+
+
+def values_of(url: str, basis: Basis, as_of: str) -> dict[tuple[str, str, Metric], str]:
+    values, _ = computed(url, basis, as_of, AUCKLAND)
+    return {(value.org_unit, value.data_element, value.metric): value.value for value in values}
+
+
+@pytest.fixture(scope="module")
+def both_kinds(postgres: TemporaryPostgres) -> tuple[str, str]:
+    """One history in the tables of either kind."""
+    urls = postgres.new_database("omsupply"), postgres.new_database("dashboard")
+    for url, kind in zip(urls, (SampleKind.OPEN_MSUPPLY, SampleKind.MIRROR), strict=True):
+        generate(url, stores=5, items=20, seed=7, edge_cases=True, kind=kind, time_zone=AUCKLAND)
+    # The older mSupply has no global preferences.
+    with psycopg.connect(urls[0]) as connection:
+        connection.execute("DELETE FROM preference")
+    return urls
+
+
+@pytest.mark.parametrize("basis", list(Basis))
+@pytest.mark.parametrize("as_of", ["2026-11-01", "2026-10-15T11:00", "2026-04-20T06:30", "2025-10-03T23:00"])
+def test_both_kinds_of_msupply_give_the_same_values_for_the_same_history(
+    both_kinds: tuple[str, str], basis: Basis, as_of: str
+) -> None:
+    of_open_msupply, of_mirror = (values_of(url, basis, as_of) for url in both_kinds)
+    assert len(of_open_msupply) > 1_000
+    assert {metric for _, _, metric in of_open_msupply} >= METRICS_OF_ANY_DAY
+    assert of_mirror == of_open_msupply
