@@ -1,0 +1,315 @@
+"""A large run in shards, on paper: messages, time, connections and dollars; and what dividing costs, measured.
+
+    uv run python benchmarks/fan_out.py [--stores 10000] [--concurrency 4] [--lines-per-invocation 2000000]
+
+First a country is made up whose stores are as uneven as real ones (their lines are distributed log-normally), divided
+by the very function that plans a run, and its run is worked out from what was measured of one process. Then a sample
+database is computed in one piece and in shards, which shows what each shard costs besides its lines.
+"""
+
+import argparse
+import math
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from heapq import heapreplace
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.compute import AS_OF, CALENDAR, EVENT, settings  # noqa: E402 - after the path is set
+from benchmarks.measure import Table  # noqa: E402 - as above
+from local.sample import generate  # noqa: E402 - as above
+from msupply_dhis2.aws.queue import ENTRIES_IN_ONE_CALL  # noqa: E402 - as above
+from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
+from msupply_dhis2.compute import Division, compute, compute_shard  # noqa: E402 - as above
+from msupply_dhis2.credentials import parse_database_address  # noqa: E402 - as above
+from msupply_dhis2.mapping import DataValue  # noqa: E402 - as above
+from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
+from msupply_dhis2.settings import Scheme  # noqa: E402 - as above
+from msupply_dhis2.shards import Shard, divide, lines_of  # noqa: E402 - as above
+from msupply_dhis2.source import open_source  # noqa: E402 - as above
+from msupply_dhis2.steps import Step  # noqa: E402 - as above
+from msupply_dhis2.stock import OrgUnit, Store  # noqa: E402 - as above
+
+# AWS's prices in us-east-1 beyond the free tiers, in US dollars, as published in June 2026.
+# https://aws.amazon.com/lambda/pricing/
+LAMBDA_GIGABYTE_SECOND = 0.0000166667
+LAMBDA_REQUEST = 0.20 / 1_000_000
+# https://aws.amazon.com/sqs/pricing/: each 64 KB of a request is a request.
+SQS_REQUEST = 0.40 / 1_000_000
+SQS_CHUNK = 64 * 1024
+# https://aws.amazon.com/dynamodb/pricing/on-demand/, since November 2024: an item of up to 1 KB.
+DYNAMODB_WRITE = 0.625 / 1_000_000
+# https://aws.amazon.com/cloudwatch/pricing/: logs taken in, for a gigabyte.
+LOGS_GIGABYTE = 0.50
+
+# template.yaml
+COMPUTE_GIGABYTES = 1769 / 1024
+PUSH_GIGABYTES = 512 / 1024
+PUSHES_AT_ONCE = 2
+
+# The nation of docs/performance.md, on SQLite (benchmarks/compute.py --stores 1289 --items 500 --movements 10000000).
+NATION_STORES = 1_289
+NATION_LINES = 1_954_661 + 9_807_811
+NATION_VALUES = 6_971_059
+NATION_BATCHES = 7_333
+NATION_SECONDS = 176.3
+
+# A shard is taken and noted as finished; a batch notes DHIS2's last answer.
+WRITES_OF_A_SHARD = 2
+WRITES_OF_A_BATCH = 1
+# The lines of an invocation with their fields, its metrics, and Lambda's own three lines.
+LOG_BYTES_OF_AN_INVOCATION = 3_000
+SEED = 20261031
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What a run comes to."""
+
+    shards: tuple[tuple[OrgUnit, ...], ...]
+    sizes: tuple[int, ...]
+    compute_seconds: tuple[float, ...]
+    elapsed: float
+    values: int
+    batches: int
+    batch_bytes: int
+
+
+def country(stores: int, lines_per_store: float, spread: float) -> tuple[list[OrgUnit], dict[str, int]]:
+    """Make up org units of one store each, whose lines are distributed log-normally.
+
+    ``spread`` is the standard deviation of the logarithm: with 1 the largest hundredth of the stores has
+    nine hundredths of all lines.
+    """
+    chance = random.Random(SEED)  # noqa: S311 nothing secret
+    # The mean of a log-normal distribution is exp(mu + sigma² / 2).
+    mu = math.log(lines_per_store) - spread**2 / 2
+    org_units = []
+    lines = {}
+    for number in range(stores):
+        code = f"OU{number:09d}"
+        org_units.append(OrgUnit(code, (Store(code, code, code, code),)))
+        lines[code] = round(chance.lognormvariate(mu, spread))
+    return org_units, lines
+
+
+def elapsed(planning: float, seconds: Sequence[float], at_once: int) -> float:
+    """Give the seconds until the last of some shards is done, so many at once, in their order."""
+    workers = [planning] * min(at_once, len(seconds))
+    for each in seconds:
+        heapreplace(workers, workers[0] + each)
+    return max(workers)
+
+
+def bytes_of_a_batch(values: int) -> int:
+    """Give the size of a message with so many values."""
+    side = math.isqrt(values)
+    made = [
+        DataValue(
+            data_element=f"DE{place % side:09d}",
+            period="202610",
+            org_unit=f"OU{place // side:09d}",
+            category_option_combo=None,
+            attribute_option_combo=None,
+            option_combo_scheme=Scheme.UID,
+            value=str(place),
+            store=f"Health centre {place // side:06d}",
+            item=f"Amoxicillin {place % side:04d}mg tabs",
+            metric=Metric.STOCK_ON_HAND,
+        )
+        for place in range(values)
+    ]
+    run_id = "20261101T010000Z-monthly-1f0c2a9b"
+    return len(encode(made, run_id=run_id, as_of=AS_OF, settings=settings()).encoded())
+
+
+def simulate(arguments: argparse.Namespace) -> Simulated:
+    """Plan a run, and work out what it comes to."""
+    org_units, lines = country(arguments.stores, arguments.lines_per_store, arguments.spread)
+    shards = divide(org_units, lines, arguments.lines_per_invocation)
+    sizes = tuple(lines_of(shard, lines) for shard in shards)
+    seconds = tuple(arguments.seconds_per_shard + size * arguments.seconds_per_line for size in sizes)
+    values = round(sum(sizes) * NATION_VALUES / NATION_LINES)
+    batches = round(values * NATION_BATCHES / NATION_VALUES)
+    return Simulated(
+        shards=shards,
+        sizes=sizes,
+        compute_seconds=seconds,
+        elapsed=elapsed(arguments.planning_seconds, seconds, arguments.concurrency),
+        values=values,
+        batches=batches,
+        batch_bytes=bytes_of_a_batch(round(NATION_VALUES / NATION_BATCHES)),
+    )
+
+
+def report(run: Simulated, arguments: argparse.Namespace) -> None:
+    """Print what a run comes to."""
+    shard_bytes = max(len(message(shard, run).encoded()) for shard in run.shards)
+    chunks = math.ceil(run.batch_bytes / SQS_CHUNK)
+    in_a_call = min(ENTRIES_IN_ONE_CALL, MAXIMUM_MESSAGE_BYTES // run.batch_bytes)
+    calls = math.ceil(run.batches / in_a_call)
+    # Sent (a call is as many requests as it has 64 KB), received and deleted.
+    batch_requests = calls * math.ceil(in_a_call * run.batch_bytes / SQS_CHUNK) + run.batches * (chunks + 1)
+    shard_requests = len(run.shards) * (2 * math.ceil(shard_bytes / SQS_CHUNK) + 1)
+    compute_seconds = sum(run.compute_seconds) + arguments.planning_seconds
+    push_seconds = run.values / arguments.values_per_second
+    invocations = 1 + len(run.shards) + run.batches
+    writes = 1 + WRITES_OF_A_SHARD * len(run.shards) + WRITES_OF_A_BATCH * run.batches
+    log_gigabytes = invocations * LOG_BYTES_OF_AN_INVOCATION / 1024**3
+    dollars = {
+        "compute, GB-seconds": compute_seconds * COMPUTE_GIGABYTES * LAMBDA_GIGABYTE_SECOND,
+        "push, GB-seconds": push_seconds * PUSH_GIGABYTES * LAMBDA_GIGABYTE_SECOND,
+        "Lambda requests": invocations * LAMBDA_REQUEST,
+        "SQS requests": (batch_requests + shard_requests) * SQS_REQUEST,
+        "DynamoDB writes": writes * DYNAMODB_WRITE,
+        "CloudWatch logs": log_gigabytes * LOGS_GIGABYTE,
+    }
+    table = Table("a run", "number:")
+    for name, number in (
+        ("stores", f"{arguments.stores:,}"),
+        ("lines of mSupply", f"{sum(run.sizes):,}"),
+        ("shards, each a message", f"{len(run.shards):,}"),
+        ("lines in the smallest and the largest shard", f"{min(run.sizes):,} to {max(run.sizes):,}"),
+        ("largest shard beside the mean", f"{max(run.sizes) / statistics.mean(run.sizes):.4f}"),
+        ("org units in a shard", f"{min(map(len, run.shards)):,} to {max(map(len, run.shards)):,}"),
+        ("largest message of a shard, KB", f"{shard_bytes / 1024:.1f}"),
+        ("shards at once, and connections to the database", f"{min(arguments.concurrency, len(run.shards))}"),
+        ("longest shard, seconds of 900", f"{max(run.compute_seconds):.0f}"),
+        ("compute until the last batch is queued, minutes", f"{run.elapsed / 60:.1f}"),
+        ("the same one after the other, minutes", f"{compute_seconds / 60:.1f}"),
+        ("values", f"{run.values:,}"),
+        ("batches, each a message", f"{run.batches:,}"),
+        (f"push, {PUSHES_AT_ONCE} at once, minutes", f"{push_seconds / PUSHES_AT_ONCE / 60:.0f}"),
+        ("SQS requests", f"{batch_requests + shard_requests:,}"),
+        ("DynamoDB writes", f"{writes:,}"),
+        ("logs, MB", f"{1024 * log_gigabytes:.0f}"),
+        *((f"dollars: {name}", f"{number:.4f}") for name, number in dollars.items()),
+        ("**dollars in all**", f"**{sum(dollars.values()):.2f}**"),
+    ):
+        table.row(name, number)
+
+
+def message(shard: tuple[OrgUnit, ...], run: Simulated) -> Shard:
+    """Make the message of a shard."""
+    return Shard(
+        run_id="20261101T010000Z-monthly-1f0c2a9b",
+        planned_by="00000000-0000-0000-0000-000000000000",
+        event=EVENT,
+        number=len(run.shards),
+        of=len(run.shards),
+        lines=max(run.sizes),
+        org_units=tuple(org_unit.code for org_unit in shard),
+        steps=(Step(as_of=AS_OF),),
+    )
+
+
+def measured(arguments: argparse.Namespace) -> None:
+    """Compute a sample in one piece and in shards, and print what dividing costs."""
+    with tempfile.TemporaryDirectory() as directory:
+        url = f"sqlite:///{directory}/sample.sqlite"
+        summary = generate(
+            url,
+            stores=arguments.sample_stores,
+            items=arguments.sample_items,
+            movements=arguments.sample_movements,
+            as_of=date(2026, 10, 31),
+            edge_cases=False,
+        )
+        address = parse_database_address(url)
+        lines = summary.stock_lines + summary.movements
+        table = Table("a sample, measured", "shards:", "seconds:", "longest shard:", "values:", "beside 1:")
+        whole = 0.0
+        for shards in (1, 2, 4, 8):
+            start = time.perf_counter()
+            planned = compute(
+                EVENT,
+                settings=settings(),
+                as_of=AS_OF,
+                calendar=CALENDAR,
+                open_database=lambda: open_source(address, calendar=CALENDAR),
+                send=lambda _: None,
+                division=Division(math.ceil(lines / shards), planned_by="benchmark"),
+            )
+            planning = time.perf_counter() - start
+            took, values = [], planned.values
+            for shard in planned.to_follow:
+                start = time.perf_counter()
+                values += compute_shard(
+                    shard,
+                    settings=settings(),
+                    calendar=CALENDAR,
+                    open_database=lambda: open_source(address, calendar=CALENDAR),
+                    send=lambda _: None,
+                ).values
+                took.append(time.perf_counter() - start)
+            total = planning + sum(took)
+            whole = whole or total
+            table.row(
+                f"{lines:,} lines",
+                f"{max(planned.shards, 1)}",
+                f"{total:.1f}",
+                f"{max(took, default=total):.1f}",
+                f"{values:,}",
+                f"{total / whole:.2f}",
+            )
+
+
+def main() -> None:
+    """Simulate, measure, and print both tables in Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--stores", type=int, default=10_000)
+    add("--lines-per-store", type=float, default=NATION_LINES / NATION_STORES, help="on average (a nation's)")
+    add(
+        "--spread",
+        type=float,
+        default=1.0,
+        help="of the stores' sizes: the standard deviation of the logarithm",
+    )
+    add(
+        "--lines-per-invocation",
+        type=int,
+        default=2_000_000,
+        help="as the template's parameter (default: its own)",
+    )
+    add("--concurrency", type=int, default=4, help="as the template's parameter (default: its own)")
+    add(
+        "--seconds-per-line",
+        type=float,
+        default=NATION_SECONDS / NATION_LINES,
+        help="of the whole job: the seconds of benchmarks/compute.py, divided by its stock lines and movements",
+    )
+    add(
+        "--seconds-per-shard",
+        type=float,
+        default=5.0,
+        help="besides: the start of the function, the settings, the catalogue",
+    )
+    add("--planning-seconds", type=float, default=30.0, help="to read the catalogue and count the lines")
+    add(
+        "--values-per-second",
+        type=float,
+        default=2_000.0,
+        help="that one push brings to DHIS2 (benchmarks/push.py, as a real server)",
+    )
+    add("--sample-stores", type=int, default=40, help="of the measurement")
+    add("--sample-items", type=int, default=100)
+    add("--sample-movements", type=int, default=100_000)
+    arguments = parser.parse_args()
+    report(simulate(arguments), arguments)
+    print()
+    measured(arguments)
+
+
+if __name__ == "__main__":
+    main()
