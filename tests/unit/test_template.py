@@ -245,7 +245,13 @@ def test_a_message_stays_hidden_for_six_times_the_function_s_time_out() -> None:
 
 @pytest.mark.parametrize(
     ("mapping", "at_once"),
-    [("PushFunctionBatch", 2), ("ComputeFunctionShard", {"Ref": "ComputeConcurrency"})],
+    [
+        ("PushFunctionBatch", 2),
+        (
+            "ComputeFunctionShard",
+            {"Fn::FindInMap": ["ShardsAtOnce", {"Ref": "ComputeConcurrency"}, "Number"]},
+        ),
+    ],
 )
 def test_a_function_takes_one_message_at_a_time_and_may_hand_it_back(mapping: str, at_once: object) -> None:
     fed = properties(mapping)
@@ -257,8 +263,11 @@ def test_a_function_takes_one_message_at_a_time_and_may_hand_it_back(mapping: st
 
 def test_the_connections_to_the_database_are_bounded_by_a_number_that_lambda_takes() -> None:
     parameter = source()["Parameters"]["ComputeConcurrency"]
-    # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html: from 2 to 1,000.
-    assert 2 <= parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"] <= 1_000
+    numbers = source()["Mappings"]["ShardsAtOnce"]
+    assert numbers == {str(number): {"Number": number} for number in parameter["AllowedValues"]}
+    assert parameter["Default"] in parameter["AllowedValues"]
+    # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+    assert all(2 <= number <= 1_000 for number in parameter["AllowedValues"])
 
 
 def test_a_shard_is_said_to_be_at_its_last_attempt_when_it_is() -> None:
