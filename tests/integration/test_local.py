@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from local import __main__ as local
 from local.dhis2 import FaultKind, StandIn, User
-from local.sample.generate import generate
+from local.postgres import temporary_postgres
+from local.sample import SampleKind, generate
 from local.sample_world import catalogue_of, metadata_for
 from msupply_dhis2.settings import parse_settings
 
@@ -101,6 +103,18 @@ def test_preview_prints_each_value_of_all_active_rows_and_sends_nothing(run: Run
     assert periods == {("stock_on_hand", "202610"), ("received", "202609")}
     assert {row["attribute_option_combo"] for row in ran.rows()} == {"STOCK_ON_HAND", "RECEIVED"}
     assert dhis2.requests == []
+
+
+def test_preview_of_the_older_msupplys_mirror_prints_what_that_of_open_msupply_does(run: Run) -> None:
+    with temporary_postgres() as server:
+        url = server.new_database("dashboard")
+        sizes: dict[str, Any] = {"stores": 3, "items": 4, "seed": 3, "as_of": date(2026, 10, 31)}
+        generate(
+            url, edge_cases=True, kind=SampleKind.MIRROR, time_zone=ZoneInfo("Pacific/Auckland"), **sizes
+        )
+        ran = run("preview", format="csv", source=url)
+    assert ran.code == 0
+    assert ran.rows() == run("preview", format="csv").rows()
 
 
 def test_several_stores_in_one_value_are_joined_with_a_semicolon(run: Run) -> None:

@@ -7,12 +7,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from local.postgres import temporary_postgres
-from local.sample import SampleError, SampleSummary, generate
+from local.sample import SampleError, SampleKind, SampleSummary, generate
 from local.sample.tables import METADATA
 
 ROOT = Path(__file__).parents[2]
@@ -402,21 +404,75 @@ def test_a_place_that_cannot_be_written_is_named_without_the_password(tmp_path: 
     assert "topsecret" not in str(error.value)
 
 
-def test_the_command_line_says_what_it_made_and_nothing_else(tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "local.sample", f"sqlite:///{tmp_path}/sample.sqlite", *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+def test_the_mirror_of_the_older_msupply_is_made_in_postgresql_only(tmp_path: Path) -> None:
+    with pytest.raises(SampleError, match=r"cannot hold the mirror of the older mSupply: give postgresql"):
+        generate(f"sqlite:///{tmp_path}/sample.sqlite", stores=1, items=1, kind=SampleKind.MIRROR)
 
-    made = run("--stores", "2", "--items", "3", "--as-of", "2025-02-28", "--no-edge-cases")
+
+def test_the_mirror_of_a_sample_has_what_only_a_mirror_can_have(tmp_path: Path) -> None:
+    zone = ZoneInfo("Pacific/Auckland")
+    sizes: dict[str, Any] = {"stores": 3, "items": 12, "seed": 7, "edge_cases": True}
+    with temporary_postgres() as server:
+        url = server.new_database("dashboard")
+        of_mirror = generate(url, kind=SampleKind.MIRROR, time_zone=zone, **sizes)
+        of_open_msupply = generate(f"sqlite:///{tmp_path}/sample.sqlite", **sizes)
+        with psycopg.connect(url) as connection:
+            for what, query in MIRROR_CASES.items():
+                assert connection.execute(query).fetchone() is not None, what
+    assert of_mirror == of_open_msupply
+
+
+MIRROR_CASES = {
+    "a cancellation by a negative quantity": """
+        SELECT 1 FROM transact t JOIN trans_line l ON l.transaction_id = t.id
+        WHERE t.type = 'ci' AND t.mode = 'dispensary' AND l.type = 'stock_out' AND l.quantity < 0""",
+    "a count of the stock": """
+        SELECT 1 FROM transact t JOIN name n ON n.id = t.name_id WHERE n.code = 'invad' AND t.type = 'sc'""",
+    "a transaction that has moved without a date": """
+        SELECT 1 FROM transact WHERE status IN ('cn', 'fn') AND confirm_date IS NULL""",
+    "a transaction that has not moved yet": "SELECT 1 FROM transact WHERE status IN ('nw', 'sg')",
+    "an item that is listed and hidden in a store": """
+        SELECT 1 FROM item_store_join h JOIN store s ON s.id = h.store_id
+        JOIN list_master_name_join j ON j.name_id = s.name_id
+        JOIN list_master_line l ON l.item_master_id = j.list_master_id AND l.item_id = h.item_id
+        WHERE h.inactive""",
+    "a store that mSupply keeps for itself, with an org unit": """
+        SELECT 1 FROM store WHERE code = 'SM' AND custom_data ->> 'Dhis2Code' <> ''""",
+    "a transaction of summer time": """
+        SELECT 1 FROM transact WHERE type = 'si' AND confirm_date BETWEEN '2026-01-01' AND '2026-01-31'
+          AND confirm_time BETWEEN 21 * 3600 AND 22 * 3600""",
+    "a placeholder": "SELECT 1 FROM trans_line WHERE type = 'placeholder'",
+}
+
+
+def test_the_command_line_makes_a_mirror() -> None:
+    with temporary_postgres() as server:
+        url = server.new_database("dashboard")
+        made = run_sample(url, "--kind", "mirror", "--time-zone", "Pacific/Auckland", "--stores", "2")
+        assert made.returncode == 0
+        with psycopg.connect(url) as connection:
+            moved = "SELECT 1 FROM transact WHERE confirm_date IS NOT NULL"
+            assert connection.execute(moved).fetchone() is not None
+    assert "no time zone: Auckland" in run_sample("sqlite://", "--time-zone", "Auckland").stderr
+
+
+def run_sample(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local.sample", url, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_line_says_what_it_made_and_nothing_else(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sample.sqlite"
+    made = run_sample(url, "--stores", "2", "--items", "3", "--as-of", "2025-02-28", "--no-edge-cases")
     assert made.returncode == 0
     assert made.stdout.startswith("2 stores, 3 items, ")
     assert made.stdout.endswith("movements until 2025-02-28\n")
-    again = run()
+    again = run_sample(url)
     assert again.returncode == 1
     assert not again.stdout
     assert "already holds a database of mSupply" in again.stderr.replace("\n", " ")

@@ -121,6 +121,25 @@ def test_midnights_are_the_bounds_of_the_whole_days_that_have_passed() -> None:
     assert calendar.midnights(midnight(date(2026, 4, 5)), midnight(date(2026, 4, 4))) == ()
 
 
+@given(
+    st.sampled_from(ZONES),
+    st.datetimes(datetime(1850, 1, 1), datetime(2100, 1, 1)),  # noqa: DTZ001 - what a clock shows
+    st.timedeltas(timedelta(0), timedelta(days=2)),
+)
+def test_a_local_time_is_the_first_instant_at_which_the_clock_shows_it_or_has_passed_it(
+    zone: str, local: datetime, later: timedelta
+) -> None:
+    calendar = Calendar(ZoneInfo(zone))
+
+    def shown(instant: datetime) -> datetime:
+        return instant.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+
+    instant = calendar.instant_at(local)
+    assert shown(instant) >= local
+    assert shown(instant - timedelta(microseconds=1)) < local
+    assert calendar.instant_at(local + later) >= instant
+
+
 @given(st.sampled_from(ZONES), st.dates(date(1850, 1, 1), date(2100, 1, 1)))
 def test_days_follow_each_other_without_gap_or_overlap(zone: str, day: date) -> None:
     calendar = Calendar(ZoneInfo(zone))
