@@ -12,20 +12,17 @@ import math
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from heapq import heapreplace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.compute import AS_OF, CALENDAR, EVENT, settings  # noqa: E402 - after the path is set
+from benchmarks.compute import AS_OF, CALENDAR, EVENT, sample, settings  # noqa: E402 - after the path is set
 from benchmarks.measure import Table  # noqa: E402 - as above
-from local.sample import generate  # noqa: E402 - as above
 from msupply_dhis2.aws.queue import ENTRIES_IN_ONE_CALL  # noqa: E402 - as above
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
 from msupply_dhis2.compute import Division, compute, compute_shard  # noqa: E402 - as above
@@ -213,16 +210,10 @@ def message(shard: tuple[OrgUnit, ...], run: Simulated) -> Shard:
 
 def measured(arguments: argparse.Namespace) -> None:
     """Compute a sample in one piece and in shards, and print what dividing costs."""
-    with tempfile.TemporaryDirectory() as directory:
-        url = f"sqlite:///{directory}/sample.sqlite"
-        summary = generate(
-            url,
-            stores=arguments.sample_stores,
-            items=arguments.sample_items,
-            movements=arguments.sample_movements,
-            as_of=date(2026, 10, 31),
-            edge_cases=False,
-        )
+    size = argparse.Namespace(
+        stores=arguments.sample_stores, items=arguments.sample_items, movements=arguments.sample_movements
+    )
+    with sample(arguments.engine, size) as (url, summary):
         address = parse_database_address(url)
         lines = summary.stock_lines + summary.movements
         table = Table("a sample, measured", "shards:", "seconds:", "longest shard:", "values:", "beside 1:")
@@ -253,7 +244,7 @@ def measured(arguments: argparse.Namespace) -> None:
             total = planning + sum(took)
             whole = whole or total
             table.row(
-                f"{lines:,} lines",
+                f"{arguments.engine}, {lines:,} lines",
                 f"{max(planned.shards, 1)}",
                 f"{total:.1f}",
                 f"{max(took, default=total):.1f}",
@@ -302,7 +293,8 @@ def main() -> None:
         default=2_000.0,
         help="that one push brings to DHIS2 (benchmarks/push.py, as a real server)",
     )
-    add("--sample-stores", type=int, default=40, help="of the measurement")
+    add("--engine", choices=("sqlite", "postgresql"), default="sqlite", help="of the measurement")
+    add("--sample-stores", type=int, default=40)
     add("--sample-items", type=int, default=100)
     add("--sample-movements", type=int, default=100_000)
     arguments = parser.parse_args()
