@@ -58,8 +58,7 @@ class Item:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class StockLine:
+class StockLine(NamedTuple):
     """A batch of an item in a store as it is now: ``units`` in millionths."""
 
     id: str

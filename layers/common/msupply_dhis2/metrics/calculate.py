@@ -4,14 +4,13 @@ Quantities add up over the pairs of the group; ratios and days are worked out fr
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from fractions import Fraction
-from functools import cached_property
+from operator import attrgetter
 from types import MappingProxyType
 
-from msupply_dhis2.metrics.ledger import Ledger, issued, stock_by_expiry_date
+from msupply_dhis2.metrics.ledger import Ledger, issued, stock_that_expires
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.metrics.rules import Rules, look_back_months, look_back_start
@@ -61,7 +60,21 @@ def calculate(
 
 
 class _Group:
-    """What the metrics of one group are made of, each part worked out once and only when it is needed."""
+    """What the metrics of one group are made of: what costs little at once, the rest when it is needed."""
+
+    __slots__ = (
+        "_average",
+        "_expired_and_expiring",
+        "_ledger",
+        "_moved",
+        "_pairs",
+        "_rules",
+        "_warnings",
+        "_window",
+        "closing_stock",
+        "opening_stock",
+        "stock_on_hand",
+    )
 
     def __init__(
         self, pairs: list[PairHistory], window: Window, rules: Rules, warnings: Counter[StockWarning]
@@ -69,28 +82,20 @@ class _Group:
         self._pairs = pairs
         self._window = window
         self._rules = rules
-        self._ledger = Ledger(pairs)
         self._warnings = warnings
+        self._ledger = ledger = Ledger(pairs)
+        self.opening_stock = ledger.stock_at(window.month_start)
+        self.closing_stock = ledger.stock_at(window.month_end)
+        self.stock_on_hand = (
+            self.closing_stock if window.snapshot == window.month_end else ledger.stock_at(window.snapshot)
+        )
+        self._moved = ledger.moved(window.flow_start, window.flow_end)
+        self._average: Quantity | None = None
+        self._expired_and_expiring: Sequence[int] | None = None
 
-    @cached_property
-    def stock_on_hand(self) -> int:
-        return self._ledger.stock_at(self._window.snapshot)
-
-    @cached_property
-    def opening_stock(self) -> int:
-        return self._ledger.stock_at(self._window.month_start)
-
-    @cached_property
-    def closing_stock(self) -> int:
-        return self._ledger.stock_at(self._window.month_end)
-
-    @cached_property
+    @property
     def stocked_out(self) -> int:
         return MICRO if self.stock_on_hand <= 0 else 0
-
-    @cached_property
-    def _moved(self) -> dict[MovementKind, int]:
-        return self._ledger.moved(self._window.flow_start, self._window.flow_end)
 
     @property
     def received(self) -> int:
@@ -119,24 +124,31 @@ class _Group:
         )
         return None if days is None else days * MICRO
 
-    @cached_property
-    def average_monthly_consumption(self) -> Fraction:
+    @property
+    def average_monthly_consumption(self) -> Quantity:
+        if self._average is None:
+            self._average = self._consumption()
+        return self._average
+
+    def _consumption(self) -> Quantity:
+        pairs = self._pairs
+        if len(pairs) == 1:
+            return self._store_consumption(pairs[0].store, self._ledger)
         pairs_by_store: defaultdict[str, list[PairHistory]] = defaultdict(list)
-        for pair in self._pairs:
+        for pair in pairs:
             pairs_by_store[pair.store.id].append(pair)
         if len(pairs_by_store) == 1:
-            return self._store_consumption(self._pairs[0].store, self._ledger)
-        return sum(
-            (self._store_consumption(pairs[0].store, Ledger(pairs)) for pairs in pairs_by_store.values()),
-            start=Fraction(0),
-        )
+            return self._store_consumption(pairs[0].store, self._ledger)
+        return sum(self._store_consumption(of[0].store, Ledger(of)) for of in pairs_by_store.values())
 
-    def _store_consumption(self, store: Store, ledger: Ledger) -> Fraction:
+    def _store_consumption(self, store: Store, ledger: Ledger) -> Quantity:
         """Average monthly consumption of one store, by its own look-back and its own days out of stock."""
+        if not ledger.movements:
+            return 0
         start, snapshot = look_back_start(self._window, store, self._rules), self._window.snapshot
         consumed = issued(ledger.moved(start, snapshot))
         if consumed == 0:
-            return Fraction(0)
+            return 0
         months = look_back_months(store)
         preferences = self._rules.consumption
         if preferences.adjust_for_days_out_of_stock:
@@ -146,53 +158,37 @@ class _Group:
             if days_in_stock > 0:
                 # What was not there could not be consumed: only the part of the months in stock counts.
                 months *= days_in_stock / days
-        return consumed / months
+        return Fraction(consumed * months.denominator, months.numerator)
 
     @property
     def months_of_stock(self) -> Fraction | None:
-        if self.average_monthly_consumption <= 0:
+        average = self.average_monthly_consumption
+        if average <= 0:
             return None
-        return self.stock_on_hand * MICRO / self.average_monthly_consumption
-
-    @cached_property
-    def _stock_by_expiry_date(self) -> dict[date | None, int]:
-        return stock_by_expiry_date(self._pairs, self._window.snapshot, self._warnings)
+        return Fraction(self.stock_on_hand * MICRO * average.denominator, average.numerator)
 
     @property
     def expiring(self) -> int:
-        first = self._window.snapshot_date
-        last = add_days(first, self._rules.expiring_within_days)
-        return sum(
-            units
-            for expiry_date, units in self._stock_by_expiry_date.items()
-            if expiry_date is not None and first < expiry_date <= last
-        )
+        return self._expiry()[1]
 
     @property
     def expired(self) -> int:
-        return sum(
-            units
-            for expiry_date, units in self._stock_by_expiry_date.items()
-            if expiry_date is not None and expiry_date <= self._window.snapshot_date
-        )
+        return self._expiry()[0]
+
+    def _expiry(self) -> Sequence[int]:
+        if self._expired_and_expiring is None:
+            first = self._window.snapshot_date
+            last_days = (first, add_days(first, self._rules.expiring_within_days))
+            self._expired_and_expiring = stock_that_expires(
+                self._pairs, self._window.snapshot, last_days, self._warnings
+            )
+        return self._expired_and_expiring
 
 
 _VALUE = MappingProxyType[Metric, Callable[[_Group], Quantity | None]](
-    {
-        Metric.STOCK_ON_HAND: lambda group: group.stock_on_hand,
-        Metric.MONTHS_OF_STOCK: lambda group: group.months_of_stock,
-        Metric.ADJUSTMENTS: lambda group: group.adjustments,
-        Metric.RECEIVED: lambda group: group.received,
-        Metric.ISSUED: lambda group: group.issued,
-        Metric.EXPIRING: lambda group: group.expiring,
-        Metric.EXPIRED: lambda group: group.expired,
-        Metric.AVERAGE_MONTHLY_CONSUMPTION: lambda group: group.average_monthly_consumption,
-        Metric.DAYS_OUT_OF_STOCK: lambda group: group.days_out_of_stock,
-        Metric.OPENING_STOCK: lambda group: group.opening_stock,
-        Metric.CLOSING_STOCK: lambda group: group.closing_stock,
-        Metric.STOCKED_OUT: lambda group: group.stocked_out,
-    }
+    {metric: attrgetter(metric.value) for metric in Metric}
 )
+"""Each metric is an attribute of its name."""
 
 _STOCK_METRICS = frozenset(
     {Metric.STOCK_ON_HAND, Metric.EXPIRING, Metric.EXPIRED, Metric.OPENING_STOCK, Metric.CLOSING_STOCK}

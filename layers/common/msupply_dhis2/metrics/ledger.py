@@ -4,18 +4,19 @@ Backwards, because in real databases the movements do not add up to the stock on
 are right.
 """
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from itertools import chain, groupby
+from itertools import chain
 from operator import attrgetter
+from types import MappingProxyType
 
 from msupply_dhis2.metrics.warning import StockWarning
 from msupply_dhis2.stock import Movement, MovementKind, PairHistory
 
 _instant_of = attrgetter("instant")
-_NOTHING_MOVED = dict.fromkeys(MovementKind, 0)
+_NOTHING_MOVED: Mapping[MovementKind, int] = MappingProxyType(dict.fromkeys(MovementKind, 0))
 
 
 class Ledger:
@@ -32,29 +33,38 @@ class Ledger:
     """
 
     def __init__(self, pairs: Sequence[PairHistory]) -> None:
-        self.stock_now = sum(line.units for pair in pairs for line in pair.stock_lines)
-        self.movements = pairs[0].movements if len(pairs) == 1 else _merge(pairs)
-        self._units_before_floor = sum(pair.units_before_floor for pair in pairs)
-        self.first_in = min((pair.first_in for pair in pairs if pair.first_in is not None), default=None)
+        self._pairs = pairs
+        self.stock_now = 0
+        for pair in pairs:
+            for line in pair.stock_lines:
+                self.stock_now += line.units
+        if len(pairs) == 1:
+            self.movements = pairs[0].movements
+            self.first_in = pairs[0].first_in
+        else:
+            self.movements = _merge(pairs)
+            self.first_in = min((pair.first_in for pair in pairs if pair.first_in is not None), default=None)
 
     def stock_at(self, instant: datetime) -> int:
         """Return the stock just before what moved at an instant."""
         stock = self.stock_now
         for movement in self.movements:
-            if movement.instant < instant:
+            if movement[0] < instant:
                 break
-            stock -= movement.units
+            stock -= movement[2]
         return stock
 
-    def moved(self, start: datetime, end: datetime) -> dict[MovementKind, int]:
+    def moved(self, start: datetime, end: datetime) -> Mapping[MovementKind, int]:
         """Return the signed sums of what moved in ``[start, end)``, by kind."""
-        sums = _NOTHING_MOVED.copy()
+        sums: dict[MovementKind, int] | None = None
         for instant, kind, units, _ in self.movements:
             if instant < start:
                 break
             if instant < end:
+                if sums is None:
+                    sums = dict(_NOTHING_MOVED)
                 sums[kind] += units
-        return sums
+        return _NOTHING_MOVED if sums is None else sums
 
     def days_out_of_stock(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
         """Count the whole days without any stock at all.
@@ -81,22 +91,29 @@ class Ledger:
         first = self._first_day_that_counts(midnights, period_end)
         if first is None:
             return None
+        begin, end = midnights[0], midnights[last]
         days = 0
+        after = self.stock_at(end)
         # Going backwards: the day at which the run without stock ends (itself not out of stock), while in one.
-        run_end = last if self.stock_at(midnights[last]) <= 0 else None
-        for instant, before, after in self._changes():
-            if instant >= midnights[last]:
-                continue
-            if instant < midnights[0]:
-                break
-            if (before > 0) is (after > 0):
-                continue
-            day = bisect_right(midnights, instant) - 1
-            if run_end is None:
-                run_end = day
-            else:
-                days += max(0, run_end - max(day + 1, first))
-                run_end = None
+        run_end = last if after <= 0 else None
+        movements = self.movements
+        place, count = 0, len(movements)
+        while place < count and movements[place][0] >= end:
+            place += 1
+        while place < count and (instant := movements[place][0]) >= begin:
+            # All that moved at one instant counts together.
+            before = after
+            while place < count and movements[place][0] == instant:
+                before -= movements[place][2]
+                place += 1
+            if (before > 0) is not (after > 0):
+                day = bisect_right(midnights, instant) - 1
+                if run_end is None:
+                    run_end = day
+                else:
+                    days += max(0, run_end - max(day + 1, first))
+                    run_end = None
+            after = before
         if run_end is not None:
             days += max(0, run_end - first)
         return days
@@ -111,15 +128,11 @@ class Ledger:
         return bisect_right(midnights, self.first_in) - 1
 
     def _stock_before_first_movement(self) -> int:
-        return self.stock_now - sum(movement.units for movement in self.movements) - self._units_before_floor
-
-    def _changes(self) -> Iterator[tuple[datetime, int, int]]:
-        """Yield each instant of movement with the stock before and after it, latest first."""
-        after = self.stock_now
-        for instant, movements in groupby(self.movements, key=_instant_of):
-            before = after - sum(movement.units for movement in movements)
-            yield instant, before, after
-            after = before
+        return (
+            self.stock_now
+            - sum(movement.units for movement in self.movements)
+            - sum(pair.units_before_floor for pair in self._pairs)
+        )
 
 
 def issued(moved: Mapping[MovementKind, int]) -> int:
@@ -127,29 +140,46 @@ def issued(moved: Mapping[MovementKind, int]) -> int:
     return -(moved[MovementKind.OUTBOUND_SHIPMENT] + moved[MovementKind.PRESCRIPTION])
 
 
-def stock_by_expiry_date(
-    pairs: Sequence[PairHistory], instant: datetime, warnings: Counter[StockWarning]
-) -> dict[date | None, int]:
-    """Return the stock at an instant by the expiry date of its stock lines.
+def stock_that_expires(
+    pairs: Sequence[PairHistory],
+    instant: datetime,
+    last_days: Sequence[date],
+    warnings: Counter[StockWarning],
+) -> list[int]:
+    """Return the stock at an instant on lines that expire up to the first day, after it up to the second, and so on.
 
     Each line is run back with the movements of its own pair that name it. Those that name none, or one that
     is no longer there, change no line; they are added to the warnings.
     """
-    units: defaultdict[date | None, int] = defaultdict(int)
+    # The last is for what expires later, or never.
+    units = [0] * (len(last_days) + 1)
     for pair in pairs:
         for line in pair.stock_lines:
-            units[line.expiry_date] += line.units
-        expiry_dates = {line.id: line.expiry_date for line in pair.stock_lines}
-        for movement in pair.movements:
-            if movement.instant < instant:
-                break
-            if movement.stock_line_id is None:
-                warnings[StockWarning.MOVEMENT_WITHOUT_STOCK_LINE] += 1
-            elif movement.stock_line_id not in expiry_dates:
-                warnings[StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE] += 1
-            else:
-                units[expiry_dates[movement.stock_line_id]] -= movement.units
+            if line[2] is not None and line[1]:
+                units[bisect_left(last_days, line[2])] += line[1]
+        movements = pair.movements
+        if movements and movements[0][0] >= instant:
+            _run_back(pair, instant, last_days, units, warnings)
     return units
+
+
+def _run_back(
+    pair: PairHistory,
+    instant: datetime,
+    last_days: Sequence[date],
+    units: list[int],
+    warnings: Counter[StockWarning],
+) -> None:
+    expiry_dates = {line.id: line.expiry_date for line in pair.stock_lines}
+    for movement in pair.movements:
+        if movement.instant < instant:
+            break
+        if movement.stock_line_id is None:
+            warnings[StockWarning.MOVEMENT_WITHOUT_STOCK_LINE] += 1
+        elif movement.stock_line_id not in expiry_dates:
+            warnings[StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE] += 1
+        elif (expiry_date := expiry_dates[movement.stock_line_id]) is not None:
+            units[bisect_left(last_days, expiry_date)] -= movement.units
 
 
 def _merge(pairs: Sequence[PairHistory]) -> list[Movement]:

@@ -5,10 +5,11 @@ place in the order of the scope. So one number a row is enough to tell rows apar
 the four streams, and nothing that is not mapped leaves the database.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
+from itertools import chain, groupby
 from math import inf
 from operator import itemgetter
 from typing import Any
@@ -60,9 +61,10 @@ class Numbers:
             most_items=most_items,
         )
 
-    def group_of(self, pair: int) -> int:
-        """Give the place of the pair's group in the order of the scope."""
-        return pair // (self.most_stores * self.most_items)
+    @property
+    def pairs_of_a_group(self) -> int:
+        """How many numbers each group has; the pair's number by it is the place of its group in the scope."""
+        return self.most_stores * self.most_items
 
     def history(self, group: int) -> GroupHistory:
         """Begin the history of a group, without pairs."""
@@ -72,40 +74,41 @@ class Numbers:
     def pair_history(self, pair: int, group: GroupHistory) -> PairHistory:
         """Begin the history of a pair in its group."""
         place, item_place = divmod(pair, self.most_items)
-        return PairHistory(
-            store=group.org_unit.stores[place % self.most_stores],
-            item=group.item_group.items[item_place],
-            stock_lines=[],
-            movements=[],
-            first_in=None,
-            units_before_floor=0,
-        )
+        store = group.org_unit.stores[place % self.most_stores]
+        return PairHistory(store, group.item_group.items[item_place], [], [], None, 0)
 
 
 class Stream:
     """Rows that begin with a pair's number, in the order of these numbers, taken pair by pair.
 
-    ``pair`` is the number of the row that comes next, infinite at the end.
+    ``pair`` is the number of the pair that comes next, infinite at the end.
     """
 
     def __init__(self, connection: Connection, query: Select[Any]) -> None:
         self._result: Result[Any] = connection.execute(
             query, execution_options={"stream_results": True, "yield_per": ROWS_AT_A_TIME}
         )
-        self._rows = iter(self._result)
-        self._row = next(self._rows, None)
-        self.pair: float = inf if self._row is None else self._row[0]
+        # Taken from the result many at a time and told apart without a step of our own for each row.
+        rows = chain.from_iterable(self._result.partitions())
+        self._pairs: Iterator[tuple[float, Iterator[Any]]] = groupby(rows, key=itemgetter(0))
+        self.pair: float
+        self._rows: Iterator[Any]
+        self.pair, self._rows = next(self._pairs, _THE_END)
 
-    def take(self, pair: int) -> Iterator[Any]:
+    def take(self, pair: int) -> Sequence[Any]:
         """Give the rows of a pair, if any are next."""
-        while self.pair == pair:
-            yield self._row
-            self._row = next(self._rows, None)
-            self.pair = inf if self._row is None else self._row[0]
+        if self.pair != pair:
+            return ()
+        rows = list(self._rows)
+        self.pair, self._rows = next(self._pairs, _THE_END)
+        return rows
 
     def close(self) -> None:
         """Let go of the database's cursor."""
         self._result.close()
+
+
+_THE_END: tuple[float, Iterator[Any]] = (inf, iter(()))
 
 
 @dataclass(slots=True)
@@ -200,32 +203,34 @@ def _merged(
     numbers: Numbers, streams: list[Stream], floor: datetime, statements: Statements, oddities: Oddities
 ) -> Iterator[GroupHistory]:
     visible, stock_lines, movements, totals = streams
+    pairs_of_a_group = numbers.pairs_of_a_group
     group, history = -1, None
-    while (next_pair := min(stream.pair for stream in streams)) != inf:
+    while (next_pair := min(visible.pair, stock_lines.pair, movements.pair, totals.pair)) != inf:
         pair = int(next_pair)
-        if numbers.group_of(pair) != group:
+        if pair // pairs_of_a_group != group:
             if history is not None:
                 yield history
-            group = numbers.group_of(pair)
+            group = pair // pairs_of_a_group
             history = numbers.history(group)
         assert history is not None  # noqa: S101 - tells mypy: set with the first group
         pair_history = numbers.pair_history(pair, history)
-        for _ in visible.take(pair):
-            pass
-        _read_stock_lines(pair_history, stock_lines.take(pair), oddities)
-        _read_movements(pair_history, movements.take(pair), floor, statements, oddities)
+        visible.take(pair)
+        if stock_lines.pair == pair:
+            _read_stock_lines(pair_history, stock_lines.take(pair), oddities)
+        if movements.pair == pair:
+            _read_movements(pair_history, movements.take(pair), floor, statements, oddities)
         for _, whole, parts, first_in in totals.take(pair):
             # What lies before the floor is what is left of all there ever was, so that no instant on the
             # edge is counted twice or lost however it is written.
             pair_history.units_before_floor += int(whole or 0) * MICRO + int(parts or 0)
             pair_history.first_in = None if first_in is None else statements.read_instant(first_in)
-        pair_history.units_before_floor -= sum(movement.units for movement in pair_history.movements)
         history.pairs.append(pair_history)
     if history is not None:
         yield history
 
 
-def _read_stock_lines(pair: PairHistory, rows: Iterator[Any], oddities: Oddities) -> None:
+def _read_stock_lines(pair: PairHistory, rows: Sequence[Any], oddities: Oddities) -> None:
+    lines = pair.stock_lines
     for _, stock_line_id, packs, pack_size, expiry in rows:
         if not pack_size:
             oddities.stock_lines_without_pack_size += 1
@@ -235,22 +240,23 @@ def _read_stock_lines(pair: PairHistory, rows: Iterator[Any], oddities: Oddities
         except ValueError:
             oddities.unreadable_expiry_dates += 1
             expiry_date = None
-        pair.stock_lines.append(StockLine(stock_line_id, to_units(packs or 0.0, pack_size), expiry_date))
+        lines.append(StockLine(stock_line_id, to_units(packs or 0.0, pack_size), expiry_date))
 
 
 def _read_movements(
-    pair: PairHistory, rows: Iterator[Any], floor: datetime, statements: Statements, oddities: Oddities
+    pair: PairHistory, rows: Sequence[Any], floor: datetime, statements: Statements, oddities: Oddities
 ) -> None:
+    movements, read_instant, kinds = pair.movements, statements.read_instant, statements.kinds
     for _, instant_as_stored, kind, packs, pack_size, stock_line_id in rows:
-        instant = statements.read_instant(instant_as_stored)
+        instant = read_instant(instant_as_stored)
         if instant < floor:
             continue
         if not pack_size:
             oddities.movements_without_pack_size += 1
-        pair.movements.append(
-            Movement(instant, statements.kinds[kind], to_units(packs, pack_size), stock_line_id)
-        )
-    pair.movements.sort(key=itemgetter(0), reverse=True)
+        units = to_units(packs, pack_size)
+        pair.units_before_floor -= units
+        movements.append(Movement(instant, kinds[kind], units, stock_line_id))
+    movements.sort(key=itemgetter(0), reverse=True)
 
 
 @lru_cache(maxsize=65_536)
