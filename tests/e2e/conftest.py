@@ -67,7 +67,13 @@ class World:
             UUID=self.emulator.stack.resource("PushFunctionBatch"), Enabled=True
         )
         sqs = self.emulator.stack.client("sqs")
-        for queue in ("BatchQueue", "FailedBatchQueue", "FailedRunQueue"):
+        for queue in (
+            "BatchQueue",
+            "FailedBatchQueue",
+            "ShardQueue",
+            "FailedShardQueue",
+            "FailedRunQueue",
+        ):
             sqs.purge_queue(QueueUrl=self.emulator.stack.resource(queue))
 
 
