@@ -320,7 +320,7 @@ class _RowImport:
     def _save(self, index: int, found: _Found) -> None:
         existing = None if self._push.flag("skipExistingCheck") else self._existing(found.key)
         if self._push.strategy == "DELETE":
-            self._delete(found.key, existing)
+            self._delete(index, found, existing)
         elif existing is not None and not existing.deleted:
             if self._push.strategy == "CREATE":
                 self._rejected.append(index)
@@ -334,10 +334,14 @@ class _RowImport:
     def _existing(self, key: ValueKey) -> StoredValue | None:
         return self._changed.get(key) or self._server.store.rows.get(key)
 
-    def _delete(self, key: ValueKey, existing: StoredValue | None) -> None:
+    def _delete(self, index: int, found: _Found, existing: StoredValue | None) -> None:
         if existing is not None and not existing.deleted:
             self._deleted += 1
-            self._change(key, replace(existing, deleted=True, last_updated=self._server.now))
+            # What stands in the deleted row is what the request said.
+            self._change(found.key, replace(self._stored_value(found, existing), deleted=True))
+        elif existing is not None or not is_vanishing_zero(found.row.value or "", found.data_element):
+            # Nothing to delete: ignored, and listed as rejected without a conflict.
+            self._rejected.append(index)
 
     def _overwrite(self, found: _Found, existing: StoredValue) -> None:
         value = self._stored_value(found, existing)

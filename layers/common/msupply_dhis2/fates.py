@@ -56,10 +56,18 @@ class Counts:
         )
 
     def sentence(self) -> str:
-        """Say the counts: ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``."""
+        """Say the counts: ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``, and what was deleted."""
+        deleted = f", {self.deleted:,} deleted" if self.deleted else ""
         return (
             f"{self.sent:,} sent: {self.stored:,} stored, {self.unchanged:,} unchanged, "
-            f"{self.rejected:,} rejected, {self.unaccounted:,} unaccounted"
+            f"{self.rejected:,} rejected, {self.unaccounted:,} unaccounted{deleted}"
+        )
+
+    def sentence_of_a_delete(self) -> str:
+        """Say the counts of a delete: ``5 to delete: 4 deleted, 1 rejected, 0 unaccounted``."""
+        return (
+            f"{self.sent:,} to delete: {self.deleted:,} deleted, {self.rejected:,} rejected, "
+            f"{self.unaccounted:,} unaccounted"
         )
 
 
@@ -96,20 +104,24 @@ class Fates:
 
     Attributes
     ----------
+    deletes
+        Whether the values are to be deleted.
     landed
-        Values that are in DHIS2 now; ``unchanged`` says of how many DHIS2 told that they were before.
+        Values that are in DHIS2 now; ``unchanged`` says of how many DHIS2 told that they were before. Of a
+        delete, values that are gone.
     rejected
         The reasons of those that DHIS2 refused.
     refused_beforehand
         Those among the rejected that were not even sent, because DHIS2 would refuse them.
     missing
-        What was found in place of values that DHIS2 neither stored nor refused.
+        What was found in place of values that DHIS2 neither stored, or deleted, nor refused.
     suspects
         Calls of which it cannot be told which values are missing.
     refused_all
         Why DHIS2 does not take calls like these at all.
     """
 
+    deletes: bool = False
     landed: set[int] = field(default_factory=set)
     unchanged: int = 0
     rejected: dict[int, tuple[Reason, ...]] = field(default_factory=dict)
@@ -131,11 +143,12 @@ class Fates:
         """How many values have which fate."""
         unknown = sum(unclear.unaccounted for unclear in self.suspects)
         landed = len(self.landed) + sum(len(unclear.places) for unclear in self.suspects) - unknown
-        unchanged = min(self.unchanged, landed)
+        unchanged = 0 if self.deletes else min(self.unchanged, landed)
         return Counts(
             sent=len(self.settled),
-            stored=landed - unchanged,
+            stored=0 if self.deletes else landed - unchanged,
             unchanged=unchanged,
+            deleted=landed if self.deletes else 0,
             rejected=len(self.rejected),
             unaccounted=len(self.missing) + unknown,
         )
@@ -156,11 +169,30 @@ def lines_of(
     yield _batch_line(fates, waiting, failure)
     yield from fates.remarks
     for place in sorted(fates.rejected):
-        yield _rejected(values[place], fates.rejected[place], beforehand=place in fates.refused_beforehand)
+        yield _rejected(
+            values[place],
+            fates.rejected[place],
+            beforehand=place in fates.refused_beforehand,
+            deletes=fates.deletes,
+        )
     for place in sorted(fates.missing):
         yield _missing(values[place], fates.missing[place])
     for unclear in fates.suspects:
-        yield from _unaccounted([values[place] for place in unclear.places], unclear)
+        if fates.deletes:
+            yield from _perhaps_deleted(unclear)
+        else:
+            yield from _unaccounted([values[place] for place in unclear.places], unclear)
+
+
+def not_deleted(values: int) -> LogLine:
+    """Say of a delete that it was not done, because "Delete vanished values" was switched off meanwhile."""
+    return LogLine(
+        logging.WARNING,
+        f"{values:,} values that are no longer computed were not deleted in DHIS2: delete_vanished was switched off in "
+        "the settings after they were put on the queue. They stay in DHIS2; to delete them, switch it on again and "
+        'invoke compute with {"manual": true}.',
+        {"not_sent": values, "operation": "delete"},
+    )
 
 
 def not_sent(values: int) -> LogLine:
@@ -182,7 +214,9 @@ def _batch_line(fates: Fates, waiting: int, failure: Exception | None) -> LogLin
         "rejected": counts.rejected,
         "unaccounted": counts.unaccounted,
     }
-    sentences = [f"Batch: {counts.sentence()}."]
+    if fates.deletes:
+        fields |= {"operation": "delete", "deleted": counts.deleted}
+    sentences = [f"Batch: {counts.sentence_of_a_delete() if fates.deletes else counts.sentence()}."]
     if waiting:
         fields["waiting"] = waiting
         sentences.append(f"{waiting:,} wait: {failure}")
@@ -194,11 +228,12 @@ def _batch_line(fates: Fates, waiting: int, failure: Exception | None) -> LogLin
     return LogLine(level, " ".join(sentences), fields)
 
 
-def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool) -> LogLine:
+def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool, deletes: bool) -> LogLine:
     said = " ".join(_explained(reason) for reason in reasons)
+    fate = "not deleted, what stands in DHIS2 stays" if deletes else "rejected"
     return LogLine(
         logging.WARNING,
-        f"{_about(value)}: rejected. {said}",
+        f"{_about(value)}: {fate}. {said}",
         {
             **_fields(value, reasons[0].code),
             "sent_to_dhis2": not beforehand,
@@ -243,6 +278,20 @@ def _unaccounted(values: Iterable[DataValue], unclear: Unclear) -> Iterator[LogL
         f"{removed}{suspects}",
         {"unaccounted": unclear.unaccounted, "deleted": unclear.deleted},
     )
+    yield from _unplaced(unclear)
+
+
+def _perhaps_deleted(unclear: Unclear) -> Iterator[LogLine]:
+    yield LogLine(
+        logging.WARNING,
+        f"{unclear.unaccounted:,} values were neither deleted nor rejected by DHIS2, and whether they were gone before "
+        "could not be read from it. Let the user view the data of the data set.",
+        {"unaccounted": unclear.unaccounted, "operation": "delete"},
+    )
+    yield from _unplaced(unclear)
+
+
+def _unplaced(unclear: Unclear) -> Iterator[LogLine]:
     for reason in unclear.unplaced:
         yield LogLine(
             logging.WARNING,

@@ -3,6 +3,9 @@
 In this order: what cannot fit is recognised by DHIS2's metadata; the rest is sent, and what refuses a whole
 call is found; zeros that the server would drop are sent only where they remove something stale; what DHIS2 does
 not account for is read back. Where the metadata may not be read, sending goes on without.
+
+A delete reads first: only what stands in DHIS2 as it was sent is deleted, and what is gone already is done. A value
+that somebody else has entered meanwhile is left alone. Where nothing may be read, DHIS2 is asked to delete them all.
 """
 
 import logging
@@ -12,9 +15,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
-from msupply_dhis2.batches import Batch
+from msupply_dhis2.batches import Batch, Operation
 from msupply_dhis2.dhis2.answer import Reason
-from msupply_dhis2.dhis2.error_catalogue import STORED_DIFFERENTLY, TRUE_ONLY, VANISHED, ZERO_NOT_KEPT
+from msupply_dhis2.dhis2.error_catalogue import (
+    CHANGED_SINCE,
+    STILL_THERE,
+    STORED_DIFFERENTLY,
+    TRUE_ONLY,
+    VANISHED,
+    ZERO_NOT_KEPT,
+)
 from msupply_dhis2.dhis2.fitting import Cell, Fits, Fitter, Misfit, NoTrue, VanishingZero
 from msupply_dhis2.dhis2.pace import Pace
 from msupply_dhis2.dhis2.request import DataValueRow, Schemes
@@ -91,7 +101,7 @@ def push(
     done: frozenset[int] = frozenset(),
     seconds_left: Callable[[], float] = lambda: float("inf"),
 ) -> BatchResult:
-    """Send a batch and say what became of each value.
+    """Send a batch, or have its values deleted, and say what became of each value.
 
     A permanent failure of a call rejects every value that it would meet too. Any other failure leaves values
     waiting: ``BatchResult.failure`` says why, and they are sent when the same batch is pushed again.
@@ -135,7 +145,8 @@ class _Push:
         values: Mapping[int, DataValue],
         seconds_left: Callable[[], float],
     ) -> None:
-        self.fates = Fates()
+        self._deletes = batch.operation is Operation.DELETE
+        self.fates = Fates(deletes=self._deletes)
         self.failure: Failure | None = None
         self.answered = False
         self._batch = batch
@@ -156,14 +167,17 @@ class _Push:
             maximum_values=settings.items_per_payload,
             seconds_left=seconds_left,
             pause=session.pause,
+            deletes=self._deletes,
         )
 
     def run(self) -> None:
         limit_before = self._session.pace.limit
         try:
             zeros, no_trues = self._prepare()
+            if self._deletes:
+                self._spare_what_changed(no_trues)
             self._send()
-            if self.failure is None:
+            if self.failure is None and not self._deletes:
                 self._send_zeros(zeros, no_trues)
             if self.failure is None:
                 self._read_back()
@@ -182,7 +196,7 @@ class _Push:
         tuple
             The zeros that this server would drop, and the places of those zeros that are told by no row.
         """
-        fits = self._fitter.fit(list(self._values.values()))
+        fits = self._fitter.fit(list(self._values.values()), deletes=self._deletes)
         if fits is None:
             self._rows = {
                 place: DataValueRow(*value.key, value.value) for place, value in self._values.items()
@@ -207,6 +221,25 @@ class _Push:
                     self.fates.refused_beforehand.add(place)
         return zeros, no_trues
 
+    # Deleting
+
+    def _spare_what_changed(self, no_trues: Collection[int]) -> None:
+        """Keep of the rows to delete those that stand in DHIS2 as they were sent; ``no_trues`` never were."""
+        if not self._rows and not no_trues:
+            return
+        stored = self._stored([*self._rows, *no_trues])
+        if stored is None:
+            self.fates.rejected |= {place: (_no_true(None),) for place in no_trues}
+            return
+        for place in [*self._rows, *no_trues]:
+            found, sent = stored.get(place), self._values[place].value
+            if found is None:
+                self.fates.landed.add(place)
+            elif place in no_trues or not (_is_same(found, self._rows[place].value) or _is_same(found, sent)):
+                self.fates.rejected[place] = (_changed_since(found, sent),)
+                self.fates.refused_beforehand.add(place)
+        self._rows = {place: row for place, row in self._rows.items() if place not in self.fates.settled}
+
     # Sending
 
     def _send(self) -> None:
@@ -214,7 +247,10 @@ class _Push:
 
     def _periods_to_open(self) -> set[str] | None:
         server = self._fitter.server
-        return None if server is not None and server.imports_by_group else self._session.opened_periods
+        # A period in which something is deleted has been used.
+        if self._deletes or (server is not None and server.imports_by_group):
+            return None
+        return self._session.opened_periods
 
     def _take(self, sent: Sent) -> None:
         """Keep the fates of what was sent; what is unclear is read back."""
@@ -237,14 +273,21 @@ class _Push:
         landed = 0
         for place in unclear.places:
             found = stored.get(place)
-            if found is not None and _is_same(found, self._rows[place].value):
+            if self._is_done(place, found):
                 self.fates.landed.add(place)
                 landed += 1
+            elif self._deletes:
+                self.fates.missing[place] = _still_there(found, unclear.unplaced)
             elif found is None and _is_zero(self._rows[place].value):
                 self.fates.rejected[place] = (_zero_not_kept(self._removed.get(place)),)
             else:
                 self.fates.missing[place] = _not_as_sent(found, self._rows[place].value, unclear.unplaced)
         self.fates.unchanged += min(unclear.unchanged, landed)
+
+    def _is_done(self, place: int, found: str | None) -> bool:
+        if self._deletes or found is None:
+            return self._deletes and found is None
+        return _is_same(found, self._rows[place].value)
 
     # Zeros that the server would drop
 
@@ -335,14 +378,19 @@ class _Push:
             return
         for place in places:
             found = stored.get(place)
-            if found is None or not _is_same(found, self._rows[place].value):
+            if not self._is_done(place, found):
                 self.fates.landed.remove(place)
-                self.fates.missing[place] = _not_as_sent(found, self._rows[place].value, ())
+                self.fates.missing[place] = (
+                    _still_there(found, ())
+                    if self._deletes
+                    else _not_as_sent(found, self._rows[place].value, ())
+                )
         differing = len(self.fates.missing.keys() & set(places))
         self.fates.remarks.append(
             LogLine(
                 logging.WARNING if differing else logging.INFO,
-                f"Read back {len(places):,} values: {len(places) - differing:,} are in DHIS2 as they were sent.",
+                f"Read back {len(places):,} values: {len(places) - differing:,} are "
+                f"{'gone from DHIS2' if self._deletes else 'in DHIS2 as they were sent'}.",
                 {"read_back": len(places), "read_back_differing": differing},
             )
         )
@@ -397,6 +445,15 @@ def _no_true(found: str | None) -> Reason:
         TRUE_ONLY,
         f"A 'no' cannot be told to a data element that knows only 'yes', and '{found}' stands there",
     )
+
+
+def _changed_since(found: str, sent: str) -> Reason:
+    return Reason(CHANGED_SINCE, f"DHIS2 has {found}, not the {sent} that was sent earlier")
+
+
+def _still_there(found: str | None, unplaced: Sequence[Reason]) -> Reason:
+    said = "".join(f"; it said: {reason.text} ({reason.code})" for reason in unplaced)
+    return Reason(STILL_THERE, f"DHIS2 still has {found}, although it was asked to delete it{said}")
 
 
 def _not_as_sent(found: str | None, sent: str, unplaced: Sequence[Reason]) -> Reason:

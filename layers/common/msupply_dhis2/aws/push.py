@@ -14,7 +14,7 @@ from msupply_dhis2.aws.log import write
 from msupply_dhis2.aws.pause import QueuePause, mapping_of
 from msupply_dhis2.aws.queue import DeadLetters, put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
-from msupply_dhis2.batches import Batch, BatchError, decode
+from msupply_dhis2.batches import Batch, BatchError, Operation, decode
 from msupply_dhis2.configuration import PushEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.connections import read_call_limit, record_success, remember_call_limit
 from msupply_dhis2.credentials import Dhis2Credentials
@@ -28,7 +28,7 @@ from msupply_dhis2.errors import (
     EventError,
     MsupplyDhis2Error,
 )
-from msupply_dhis2.fates import BatchResult, not_sent
+from msupply_dhis2.fates import BatchResult, not_deleted, not_sent
 from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
 from msupply_dhis2.progress import note_settled, read_settled
 from msupply_dhis2.push import Dhis2Session, push
@@ -159,6 +159,10 @@ class _PushMessages:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
         if not settings.use_dhis2:
             write(self._logger, not_sent(len(batch.rows)))
+            self._count("ValuesNotSent", len(batch.rows))
+            return
+        if batch.operation is Operation.DELETE and not settings.delete_vanished:
+            write(self._logger, not_deleted(len(batch.rows)))
             self._count("ValuesNotSent", len(batch.rows))
             return
         credentials = read_dhis2_credentials(
@@ -305,6 +309,8 @@ class _PushMessages:
         self._count("ValuesUnchanged", result.counts.unchanged)
         self._count("ValuesRejected", result.counts.rejected)
         self._count("ValuesUnaccounted", result.counts.unaccounted)
+        if result.counts.deleted:
+            self._count("ValuesDeleted", result.counts.deleted)
 
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)

@@ -93,18 +93,18 @@ class PushOutcome:
     sent
         How many values the request held. ``stored + unchanged + len(rejected) + unaccounted`` is the same.
     stored
-        Values that are in DHIS2 now. From 2.43, and in 2.37 and before, values that were there already are
+        Values that are in DHIS2 now; of a delete those that it deleted. From 2.43, and in 2.37 and before, values that were there already are
         among them: those servers do not tell.
     unchanged
-        Values that were in DHIS2 already, where the server tells.
+        Values that were in DHIS2 already, where the server tells; of a delete those that it did not have.
     rejected
         Values that DHIS2 refused, in the order of the request.
     unaccounted
         Values that DHIS2 neither stored nor refused: up to 2.42 typically zeros of a data element whose
         "zero is significant" is off.
     deleted
-        How many older values DHIS2 says that it removed. They are among the unaccounted: nothing is ever sent
-        to be deleted, so each is a zero that wiped out what was there.
+        How many older values an import removed, as DHIS2 says. They are among the unaccounted: each is a zero
+        that wiped out what was there. Of a delete, 0.
     unplaced
         Reasons that the server gave without saying for which value (2.36 and older).
     """
@@ -150,7 +150,7 @@ class _Conflict:
     """It names one row and refuses all (indexes ``[-1]``)."""
 
 
-def read_answer(answer: Answer, sent: int) -> PushOutcome:
+def read_answer(answer: Answer, sent: int, *, deletes: bool = False) -> PushOutcome:
     """Read the answer to ``POST /api/dataValueSets``.
 
     Parameters
@@ -159,6 +159,9 @@ def read_answer(answer: Answer, sent: int) -> PushOutcome:
         The answer, whatever its status.
     sent
         How many values the request held.
+    deletes
+        Whether it asked for them to be deleted. Up to 2.42 a value that is not there is then ignored, and listed
+        as rejected without a conflict.
 
     Raises
     ------
@@ -174,8 +177,9 @@ def read_answer(answer: Answer, sent: int) -> PushOutcome:
     for conflict in conflicts:
         for index in conflict.rows:
             reasons[index].append(conflict.reason)
-    for index in _indexes(summary.get("rejectedIndexes"), sent) - reasons.keys():
-        reasons[index].append(Reason(NO_REASON, "DHIS2 refused the value and gave no reason"))
+    if not deletes or _is_import_by_group(summary):
+        for index in _indexes(summary.get("rejectedIndexes"), sent) - reasons.keys():
+            reasons[index].append(Reason(NO_REASON, "DHIS2 refused the value and gave no reason"))
     unplaced = tuple(conflict.reason for conflict in conflicts if not conflict.rows)
 
     # Only where nothing at all was stored: with the system setting dataEntryAutoGroup one group may be stored
@@ -191,9 +195,9 @@ def read_answer(answer: Answer, sent: int) -> PushOutcome:
                 reasons[index].append(held_back)
 
     rejected = tuple(Rejection(index, tuple(reasons[index])) for index in sorted(reasons))
-    _insist_on_an_outcome(summary, counts, sent, explained=bool(rejected or unplaced))
+    _insist_on_an_outcome(summary, counts, sent, explained=bool(rejected or unplaced), deletes=deletes)
     rest = sent - len(rejected)
-    stored = min(counts.written, rest)
+    stored = min(counts.deleted if deletes else counts.written, rest)
     # Refused rows are among the ignored wherever rows are imported one by one. What is left of the ignored was
     # there already; but not from 2.43, where it was tried and failed, nor where refused rows hide in it.
     tells_unchanged = not unplaced and not _is_import_by_group(summary)
@@ -204,7 +208,7 @@ def read_answer(answer: Answer, sent: int) -> PushOutcome:
         unchanged=unchanged,
         rejected=rejected,
         unaccounted=rest - stored - unchanged,
-        deleted=counts.deleted,
+        deleted=0 if deletes else counts.deleted,
         unplaced=unplaced,
     )
 
@@ -286,9 +290,11 @@ def _is_import_by_group(summary: Mapping[str, object]) -> bool:
 
 
 def _insist_on_an_outcome(
-    summary: Mapping[str, object], counts: _Counts, sent: int, *, explained: bool
+    summary: Mapping[str, object], counts: _Counts, sent: int, *, explained: bool, deletes: bool
 ) -> None:
     """Raise where the summary does not say what became of the values.
+
+    Fewer deleted values than were sent are no failure: some may have been gone before.
 
     Raises
     ------
@@ -303,6 +309,7 @@ def _insist_on_an_outcome(
         summary.get("status") == "SUCCESS"
         and _is_import_by_group(summary)
         and not explained
+        and not deletes
         and counts.written + counts.deleted < sent
     )
     if broke_off:

@@ -33,6 +33,12 @@ VANISHED = "vanished"
 STORED_DIFFERENTLY = "stored_differently"
 """Our code for a value in whose place DHIS2 holds another one."""
 
+STILL_THERE = "still_there"
+"""Our code for a value that DHIS2 was asked to delete and holds all the same."""
+
+CHANGED_SINCE = "changed_since"
+"""Our code for a value that is not deleted, because DHIS2 holds another one in its place."""
+
 NOT_FOUND_WHICH = "not_found_which"
 """Our code for values of a refused call of which the guilty one was not found."""
 
@@ -260,6 +266,19 @@ OWN_EXPLANATIONS: dict[str, Explanation] = {
         Who.DHIS2,
         "Push again. If it is missing again, read DHIS2's server log, and check that nobody deletes the value.",
         may_pass=True,
+    ),
+    STILL_THERE: Explanation(
+        "DHIS2 was asked to delete the value and neither did nor refused, found when reading it back.",
+        Who.DHIS2,
+        "It is tried again when values that vanished are deleted the next time. If it is still there then, read "
+        "DHIS2's server log, and check that nobody enters the value by hand.",
+        may_pass=True,
+    ),
+    CHANGED_SINCE: Explanation(
+        "The value was sent earlier and is no longer computed; but DHIS2 now holds another value in its place, which "
+        "somebody or something else has entered, and which is therefore left alone.",
+        Who.DHIS2,
+        "If the value that stands there is wrong too, delete it in DHIS2's Data entry app.",
     ),
     NOT_FOUND_WHICH: Explanation(
         "DHIS2 (2.43 and later) refused values together, and with the calls that one batch may cost it could not be "

@@ -147,11 +147,17 @@ class Fitter:
         """The UID of the data set; before the metadata have been read the identifier that was given."""
         return self._known.data_set.id if self._known else self._data_set_id
 
-    def fit(self, values: Sequence[DataValue]) -> tuple[Fate, ...] | None:
+    def fit(self, values: Sequence[DataValue], *, deletes: bool = False) -> tuple[Fate, ...] | None:
         """Decide about values.
 
         Metadata that speak against a value are read once more if they are older than a minute, so that what was
         mended in DHIS2 counts at once.
+
+        Parameters
+        ----------
+        deletes
+            Whether they are to be deleted. The server checks them as it checks those to be stored, but for what
+            is refused here only because nobody would look for it in a closed org unit.
 
         Returns
         -------
@@ -169,7 +175,7 @@ class Fitter:
         if self._is_within(self._given_up_at, _GIVEN_UP_FOR):
             return None
         try:
-            fates = self._fit(values)
+            fates = self._fit(values, deletes=deletes)
         except (Dhis2SlowError, Dhis2FaultError):
             self._failures += 1
             if self._failures < _PATIENCE:
@@ -184,12 +190,12 @@ class Fitter:
         self._given_up_at = self._clock() if fates is None else None
         return fates
 
-    def _fit(self, values: Sequence[DataValue]) -> tuple[Fate, ...] | None:
+    def _fit(self, values: Sequence[DataValue], *, deletes: bool) -> tuple[Fate, ...] | None:
         for believed_for in (_KEPT_FOR, _FRESH_FOR):
             known = self._read(believed_for)
             if known is None:
                 return None
-            fates = self._judge(known, values)
+            fates = self._judge(known, values, deletes=deletes)
             if fates is None or self._is_within(known.read_at, _FRESH_FOR):
                 return fates
             if not any(isinstance(fate, Misfit | VanishingZero) for fate in fates):
@@ -205,7 +211,9 @@ class Fitter:
     def _is_within(self, since: float | None, seconds: float) -> bool:
         return since is not None and 0 <= self._clock() - since <= seconds
 
-    def _judge(self, known: KnownMetadata, values: Sequence[DataValue]) -> tuple[Fate, ...] | None:
+    def _judge(
+        self, known: KnownMetadata, values: Sequence[DataValue], *, deletes: bool
+    ) -> tuple[Fate, ...] | None:
         known.look_up(
             self._client,
             data_elements={value.data_element for value in values},
@@ -217,7 +225,7 @@ class Fitter:
                 if combo is not None
             },
         )
-        judge = _Judge(known, self._option_combo_field, known.server_date(self._clock()))
+        judge = _Judge(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
         if judge.has_unseen_combos({value.data_element for value in values}):
             return None
         if judge.has_expired({value.period for value in values}):
@@ -261,11 +269,14 @@ _NO_COMBOS = ("", "")
 class _Judge:
     """Decides about values at one moment; what several have in common is decided once."""
 
-    def __init__(self, known: KnownMetadata, option_combo_field: OptionComboField, now: datetime) -> None:
+    def __init__(
+        self, known: KnownMetadata, option_combo_field: OptionComboField, now: datetime, *, deletes: bool
+    ) -> None:
         self._known = known
         self._option_combo_field = option_combo_field
         self._times = Times(known, now)
         self._data_set = known.data_set
+        self._deletes = deletes
         self._whats: dict[tuple[str, str | None, str | None, Scheme], _What] = {}
         self._wheres: dict[tuple[str, str], _Where] = {}
 
@@ -311,7 +322,8 @@ class _Judge:
         if isinstance(shaped, Reason):
             return NoTrue(cell)
         row = DataValueRow(cell.data_element, where.period, where.org_unit, *what.sent, shaped)
-        if shaped == "0" and element is not None and drops_zeros_of(self._known.server, element):
+        vanishes = element is not None and shaped == "0" and drops_zeros_of(self._known.server, element)
+        if vanishes and not self._deletes:
             return VanishingZero(row, cell)
         return Fits(row, cell)
 
@@ -444,7 +456,8 @@ class _Judge:
         ]
         untimely: list[_Fault | None] = []
         if period is not None and org_unit is not None:
-            faults.append(self._times.closed(org_unit, period))
+            if not self._deletes or known.server.imports_by_group:
+                faults.append(self._times.closed(org_unit, period))
             untimely = [
                 self._times.expired(org_unit, label, period),
                 self._times.too_early(label, period),

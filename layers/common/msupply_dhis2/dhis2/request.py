@@ -56,8 +56,8 @@ def _data_value(row: DataValueRow) -> dict[str, str]:
     return value
 
 
-def request_parameters(schemes: Schemes) -> dict[str, str]:
-    """Give the query of the call: the schemes, and everything strict.
+def request_parameters(schemes: Schemes, *, deletes: bool = False) -> dict[str, str]:
+    """Give the query of the call: the schemes, everything strict, and whether the values are to be deleted.
 
     Without the strict flags DHIS2 2.42 and older store a value under a period type or in an org unit that the
     data set does not have, where nobody sees it.
@@ -68,4 +68,5 @@ def request_parameters(schemes: Schemes) -> dict[str, str]:
         "orgUnitIdScheme": schemes.org_unit.value.upper(),
         "categoryOptionComboIdScheme": schemes.option_combo.value.upper(),
         **{f"strict{what}": "true" for what in _STRICT},
+        **({"importStrategy": "DELETE"} if deletes else {}),
     }

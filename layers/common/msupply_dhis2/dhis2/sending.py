@@ -130,9 +130,9 @@ class Sent:
     Attributes
     ----------
     landed
-        The places of the values that are in DHIS2 now.
+        The places of the values that are in DHIS2 now; of a delete, that are gone.
     unchanged
-        How many of these DHIS2 says were there before.
+        How many of these DHIS2 says were there, or gone, before.
     rejected
         The reasons, by place.
     unclear
@@ -169,6 +169,8 @@ class Calls:
         How much time there is.
     pause
         Waits for so many seconds.
+    deletes
+        Whether the values are to be deleted.
     """
 
     client: PostsDataValues
@@ -178,6 +180,7 @@ class Calls:
     maximum_values: int
     seconds_left: Callable[[], float]
     pause: Callable[[float], None] = time.sleep
+    deletes: bool = False
 
     @property
     def values(self) -> int:
@@ -202,7 +205,7 @@ class Calls:
         """
         answer = self.client.post_data_values(
             request_body(self.data_set_id, rows, self.schemes),
-            request_parameters(self.schemes),
+            request_parameters(self.schemes, deletes=self.deletes),
             read_timeout=max(min(LONGEST_CALL, self.seconds_left() - _LEAST_SECONDS / 2), 1.0),
         )
         self.pace.took(len(rows), answer.seconds)
@@ -316,7 +319,7 @@ class _Sending:
 
     def _read(self, places: _Places, answer: Answer) -> None:
         try:
-            outcome = read_answer(answer, len(places))
+            outcome = read_answer(answer, len(places), deletes=self._calls.deletes)
         except Dhis2TransientError as error:
             # The import broke off, as it does when two of them get in each other's way.
             if self._may_repeat(places):
