@@ -216,7 +216,9 @@ def measured(arguments: argparse.Namespace) -> None:
     with sample(arguments.engine, size) as (url, summary):
         address = parse_database_address(url)
         lines = summary.stock_lines + summary.movements
-        table = Table("a sample, measured", "shards:", "seconds:", "longest shard:", "values:", "beside 1:")
+        table = Table(
+            "a sample, measured", "shards:", "seconds:", "to plan:", "longest shard:", "values:", "beside 1:"
+        )
         whole = 0.0
         for shards in (1, 2, 4, 8):
             start = time.perf_counter()
@@ -247,6 +249,7 @@ def measured(arguments: argparse.Namespace) -> None:
                 f"{arguments.engine}, {lines:,} lines",
                 f"{max(planned.shards, 1)}",
                 f"{total:.1f}",
+                f"{planning:.1f}" if took else "",
                 f"{max(took, default=total):.1f}",
                 f"{values:,}",
                 f"{total / whole:.2f}",

@@ -181,7 +181,9 @@ def test_what_is_left_out_is_told_once_by_the_invocation_that_plans(stack: Stack
 
 def test_the_plan_says_how_many_shards_of_how_many_lines(stack: Stack) -> None:
     stack.allow_lines(200)
-    message = stack.compute(FULL).answer["message"]
+    planned = stack.compute(FULL)
+    message = planned.answer["message"]
+    assert planned.answer["run_id"] in planned.answer["see_the_log"]
     shards = [parse_shard(each["Body"]) for each in stack.shards()]
     sizes = [shard.lines for shard in shards]
     assert message.startswith(f"Planned {len(shards)} shards of {min(sizes):,} to {max(sizes):,} lines each")

@@ -261,7 +261,7 @@ def _capital(sentence: str) -> str:
 
 
 def _log_command(environment: ComputeEnvironment, result: ComputeResult) -> str | None:
-    if result.status is not Status.SENT:
+    if result.status not in {Status.SENT, Status.PLANNED}:
         return None
     return f"aws logs tail {environment.push_log_group} --since 1h --follow --filter-pattern '\"{result.run_id}\"'"
 
