@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from msupply_dhis2.batches import Batch, encode
+from msupply_dhis2.batches import Batch, Operation, encode
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
@@ -66,6 +66,8 @@ def value_of(  # noqa: PLR0913 - each has its default
     )
 
 
-def batch_of(values: Sequence[DataValue], settings: Settings) -> Batch:
+def batch_of(
+    values: Sequence[DataValue], settings: Settings, operation: Operation = Operation.IMPORT
+) -> Batch:
     """Give the batch that compute would make of the values."""
-    return encode(values, run_id="run-1", as_of=AS_OF, settings=settings)
+    return encode(values, run_id="run-1", as_of=AS_OF, settings=settings, operation=operation)

@@ -10,7 +10,22 @@ from local.dhis2 import ADMIN, Metadata, StandIn, User
 from local.dhis2.call import Call
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.wire import Query
-from msupply_dhis2.errors import Dhis2Error, Dhis2FaultError
+from msupply_dhis2.errors import (
+    Dhis2Error,
+    Dhis2FaultError,
+    Dhis2SlowError,
+    Dhis2TooLargeError,
+    Dhis2TransientError,
+)
+
+_ERRORS = {
+    413: Dhis2TooLargeError,
+    429: Dhis2TransientError,
+    500: Dhis2FaultError,
+    502: Dhis2TransientError,
+    503: Dhis2TransientError,
+    504: Dhis2SlowError,
+}
 
 
 class DirectClient:
@@ -29,10 +44,7 @@ class DirectClient:
 
     def get(self, path: str, params: Query | None = None) -> object:
         """Read something."""
-        status, body = self._carry_out("GET", path, params or {}, b"")
-        if status != 200:
-            raise Dhis2Error(f"status {status}")
-        return body
+        return self._carry_out("GET", path, params or {}, b"")[1]
 
     def post_data_values(
         self,
@@ -47,10 +59,6 @@ class DirectClient:
         assert isinstance(rows, list)
         self.pushes.append(len(rows))
         status, said = self._carry_out("POST", "/api/dataValueSets", params or {}, json.dumps(body).encode())
-        if status == 500:
-            raise Dhis2FaultError("status 500")
-        if status >= 400 and status != 409:
-            raise Dhis2Error(f"status {status}")
         return Answer(status, {}, said, seconds=0.01, bytes_sent=0)
 
     def _carry_out(self, method: str, path: str, params: Query, content: bytes) -> tuple[int, object]:
@@ -64,5 +72,8 @@ class DirectClient:
             body=content,
         )
         answer = self.dhis2._respond(call)  # noqa: SLF001 - what its server calls for each request
-        assert answer is not None
+        if answer is None:
+            raise Dhis2SlowError("The connection was cut")
+        if not (answer.status == 200 or (method == "POST" and answer.status == 409)):
+            raise _ERRORS.get(answer.status, Dhis2Error)(f"status {answer.status}")
         return answer.status, json.loads(answer.content) if answer.content else None

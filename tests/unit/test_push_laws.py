@@ -1,15 +1,19 @@
 """Laws of a push, over random batches, servers and what is wrong with them, with the stand-in as judge."""
 
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from itertools import chain, repeat
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.dhis2 import Metadata, stock_metadata
+from local.dhis2 import FaultKind, Metadata, stock_metadata
 from local.dhis2.metadata import MetadataAccess
 from local.dhis2.server import ADMIN
+from msupply_dhis2.batches import Operation
 from msupply_dhis2.errors import Dhis2TransientError
 from msupply_dhis2.fates import Counts
 from msupply_dhis2.mapping import DataValue
@@ -126,6 +130,143 @@ def test_every_value_gets_one_fate_and_the_counts_are_what_dhis2_holds(
             stored = client.dhis2.value(value.data_element, value.org_unit, value.period)
             assert stored is not None
             assert stored in {value.value, {"0": "false", "1": "true"}.get(value.value)}
+
+
+faults = st.lists(
+    st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(
+                [
+                    FaultKind.STATUS,
+                    FaultKind.CUT,
+                    FaultKind.TOO_MANY_REQUESTS,
+                    FaultKind.TOO_LARGE,
+                    FaultKind.TRANSIENT_CONFLICT,
+                    FaultKind.DEADLOCK,
+                    FaultKind.PERIOD_RACE,
+                ]
+            ),
+            "method": st.just("POST"),
+            "after": st.integers(0, 4),
+            "times": st.integers(1, 3),
+            "after_import": st.booleans(),
+        }
+    )
+    | st.fixed_dictionaries(
+        {
+            "kind": st.just(FaultKind.POISON),
+            "holds": st.sampled_from(["SOH_item0", "SOH_item1", "OU_0", "OU_1"]),
+            "times": st.sampled_from([1, 5, None]),
+        }
+    )
+    | st.fixed_dictionaries(
+        {
+            "kind": st.just(FaultKind.STATUS),
+            "status": st.sampled_from([500, 503, 504]),
+            "method": st.just("GET"),
+            "path": st.just("/dataValueSets"),
+            "times": st.sampled_from([1, 4, None]),
+        }
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    world=worlds(),
+    server=st.tuples(st.sampled_from(VERSIONS), st.sampled_from(MetadataAccess)),
+    operation=st.sampled_from(Operation),
+    values=batches,
+    entered=st.lists(st.integers(0, 39), max_size=5),
+    planned=faults,
+    pace=st.tuples(st.integers(1, 50), st.integers(15, 60)),
+)
+def test_what_is_said_to_have_landed_is_in_dhis2_as_it_was_sent_or_gone_whatever_fails(
+    world: Metadata,
+    server: tuple[str, MetadataAccess],
+    operation: Operation,
+    values: list[DataValue],
+    entered: list[int],
+    planned: list[dict[str, object]],
+    pace: tuple[int, int],
+) -> None:
+    version, access = server
+    per_call, calls_in_time = pace
+    user = ADMIN.model_copy(update={"metadata_access": access})
+    client = DirectClient(world, version, NOW, user)
+    session = Dhis2Session(client, pause=lambda _: None)
+    of_tab = settings_of(items_per_payload=per_call)
+    # What a delete finds: the values as they were sent earlier, and some that somebody has entered since.
+    push(batch_of(values, of_tab), session, settings=of_tab)
+    others = [replace(values[place], value="7") for place in dict.fromkeys(entered) if place < len(values)]
+    if others:
+        push(batch_of(others, of_tab), session, settings=of_tab)
+    before = {value.key: held(client, value) for value in values}
+    for fault in planned:
+        client.dhis2.faults.next(**fault)  # type: ignore[arg-type] - the strategy makes what it takes
+
+    batch = batch_of(values, of_tab, operation)
+    counts, done, landed = Counts(), frozenset[int](), frozenset[int]()
+    for _ in range(30):
+        left = chain(repeat(300.0, 2 * calls_in_time), repeat(0.0))
+        result = push(batch, session, settings=of_tab, done=done, seconds_left=left.__next__)
+        assert result.landed <= result.settled - done
+        assert result.counts.sent == len(result.settled - done)
+        counts, done, landed = counts + result.counts, result.settled, landed | result.landed
+        assert_true(client, world, batch.values(), landed, operation)
+        if result.failure is None:
+            break
+
+    assert counts.sent == len(done)
+    if operation is Operation.DELETE:
+        assert counts.stored == counts.unchanged == 0
+        assert counts.deleted >= len(landed)
+        # A fault while reading may leave DHIS2 to delete blindly; otherwise what somebody entered stays.
+        if access is MetadataAccess.READABLE and not any(fault.get("method") == "GET" for fault in planned):
+            assert counts.deleted == len(landed)
+            for value in values:
+                if before[value.key] not in sent_as(value) | {None}:
+                    assert held(client, value) == before[value.key]
+    else:
+        assert counts.deleted == 0
+        assert counts.stored + counts.unchanged >= len(landed)
+
+    # What was deleted comes back when it is sent again.
+    client.dhis2.faults.clear()
+    again = push(batch_of(values, of_tab), session, settings=of_tab)
+    assert_true(client, world, values, again.landed, Operation.IMPORT)
+
+
+def held(client: DirectClient, value: DataValue) -> str | None:
+    """Give what the stand-in holds in the place of a value."""
+    try:
+        return client.dhis2.value(value.data_element, value.org_unit, value.period)
+    except LookupError:
+        return None
+
+
+def sent_as(value: DataValue) -> set[str | None]:
+    """Give the shapes in which a value may stand."""
+    return {value.value, {"0": "false", "1": "true"}.get(value.value, value.value)}
+
+
+def assert_true(
+    client: DirectClient,
+    world: Metadata,
+    values: Iterable[DataValue],
+    landed: frozenset[int],
+    operation: Operation,
+) -> None:
+    for place, value in enumerate(values):
+        if place not in landed:
+            continue
+        found = held(client, value)
+        if operation is Operation.DELETE or (value.value == "0" and is_true_only(world, value)):
+            assert found is None
+        else:
+            assert found is not None
+            assert found in sent_as(value) or Decimal(found) == Decimal(value.value)
 
 
 def is_true_only(world: Metadata, value: DataValue) -> bool:
