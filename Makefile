@@ -55,6 +55,12 @@ format: $(UV) ## Format the code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
+.PHONY: bench
+bench: $(UV) ## Measure everything; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=compute chooses, REPORT=file keeps it
+	@$(RUN) python -m benchmarks $(ONLY) $(if $(STORES),--stores $(STORES)) $(if $(ITEMS),--items $(ITEMS)) \
+		$(if $(MOVEMENTS),--movements $(MOVEMENTS)) $(if $(REPEAT),--repeat $(REPEAT)) \
+		$(if $(REPORT),--report "$(REPORT)")
+
 .PHONY: setup
 setup: $(UV) ## Install everything (every other target does it by itself)
 	$(UV) sync --locked
@@ -68,6 +74,7 @@ lock: $(UV) ## Take the newest allowed versions of all packages
 .PHONY: build
 build: $(UV) ## Build the functions and their layer
 	$(SAM) build
+	@$(RUN) python -m local.bytecode .aws-sam/build/CommonLayer/python
 
 .PHONY: deploy
 deploy: build ## Deploy; the first time it asks for region and time zone and writes them into samconfig.toml

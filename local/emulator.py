@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 import boto3
 
+from local.bytecode import add_bytecode
 from local.settings import STACK
 from local.stack import Stack
 from local.tools import INTERPRETER, PROJECT, ToolError, python_with_ministack, sam
@@ -120,13 +121,14 @@ class Emulator:
 
     # ------------------------------------------------------------------------------- build, deploy, delete
     def build(self) -> None:
-        """Build functions and layer with ``sam build``."""
+        """Build functions and layer as ``make build`` does."""
         self._sam(
             "build",
             *("--template-file", self.project / "template.yaml"),
             *("--build-dir", self._folder / "build"),
             *("--parameter-overrides", f"Architecture={_architecture()}"),
         )
+        add_bytecode(self.built_layer)
 
     def deploy(self, **parameters: str) -> None:
         """Deploy what was built with ``sam deploy``; the template's parameters by their names."""

@@ -42,7 +42,8 @@ _BAD_LOGIN = frozenset(
 class _Environment(BaseModel):
     """Environment variables of a function, as the template sets them: the fields' names in capitals."""
 
-    model_config = ConfigDict(frozen=True)
+    # Each function builds its own only.
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     settings_parameter: str
     table_name: str

@@ -9,7 +9,8 @@ from msupply_dhis2.errors import Dhis2Error
 class Answered(BaseModel):
     """An object in an answer, its fields named as in Python; fields that are not of interest are left out."""
 
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
+    # A model is built when the first answer is read by it: one invocation reads few of them.
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, defer_build=True)
 
 
 def parse[Model: Answered](model: type[Model], answer: object, path: str) -> Model:

@@ -1,0 +1,59 @@
+"""Bytecode in the layer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.bytecode import BytecodeError, add_bytecode
+
+
+def layer_with(folder: Path, **modules: str) -> Path:
+    layer = folder / "python"
+    for name, source in modules.items():
+        path = layer / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    return layer
+
+
+def bytecode_of(layer: Path) -> set[str]:
+    return {path.name.partition(".")[0] for path in layer.rglob("*.pyc")}
+
+
+def test_bytecode_is_taken_though_packaging_gives_the_source_another_date(tmp_path: Path) -> None:
+    layer = layer_with(tmp_path, module="SAID = 'compiled'")
+    add_bytecode(layer)
+    source = layer / "module.py"
+    source.write_text("SAID = 'source'")
+    os.utime(source, (315_532_800, 315_532_800))  # 1980-01-01, what sam deploy writes
+    command = [sys.executable, "-c", "import module; print(module.SAID)"]
+    ran = subprocess.run(command, env={"PYTHONPATH": str(layer)}, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "compiled"
+
+
+def test_the_bytecode_is_the_same_wherever_the_layer_was_built(tmp_path: Path) -> None:
+    layers = [layer_with(tmp_path / place, module="def what(): ...") for place in ("here", "there")]
+    for layer in layers:
+        add_bytecode(layer)
+    here, there = ([path.read_bytes() for path in layer.rglob("*.pyc")] for layer in layers)
+    assert here == there
+    assert b"/opt/python/module.py" in here[0]
+
+
+def test_what_no_function_loads_gets_none(tmp_path: Path) -> None:
+    layer = layer_with(tmp_path, sqlalchemy__orm__mapper="A = 1", sqlalchemy__sql__select="A = 1")
+    add_bytecode(layer)
+    assert bytecode_of(layer) == {"select"}
+
+
+def test_a_layer_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BytecodeError, match="make build"):
+        add_bytecode(tmp_path / "python")
+
+
+def test_a_module_that_is_no_python_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(BytecodeError, match="could not be compiled"):
+        add_bytecode(layer_with(tmp_path, module="def"))
