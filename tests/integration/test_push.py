@@ -13,7 +13,7 @@ from local.dhis2 import FaultKind, StandIn, User, stock_metadata
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws import push as push_on_aws
 from msupply_dhis2.aws.queue import BatchQueue
-from msupply_dhis2.batches import decode
+from msupply_dhis2.batches import Operation, decode
 from msupply_dhis2.configuration import read_dhis2_credentials
 from msupply_dhis2.connections import read_call_limit
 from msupply_dhis2.errors import EventError
@@ -106,6 +106,35 @@ def test_while_the_switch_is_off_waiting_batches_are_finished_as_not_sent(
     assert pushed.metric("ValuesNotSent") == 1
     assert pushed.said("Use DHIS2 is off")
     assert dhis2.requests == []
+
+
+def delete_of(dhis2: StandIn, *numbers: str) -> str:
+    values = [
+        value_of("SOH_368c74bf", number, org_unit=f"OU_{place}") for place, number in enumerate(numbers)
+    ]
+    return batch_of(values, settings_of(dhis2.url), Operation.DELETE).encoded()
+
+
+def test_a_delete_is_done_and_counted_by_itself(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    aws.put_settings(settings_of(dhis2.url, only_changes=True, delete_vanished=True).compact())
+    push(body_of(dhis2, "12", "0.5", "7"))
+    pushed = push(delete_of(dhis2, "12", "0.5"))
+    assert (stored(dhis2), stored(dhis2, "OU_1"), stored(dhis2, "OU_2")) == (None, None, "7")
+    (line,) = pushed.said("Batch: 2 to delete: 2 deleted, 0 rejected, 0 unaccounted.")
+    assert (line["operation"], line["deleted"], line["stored"]) == ("delete", 2, 0)
+    assert pushed.metric("ValuesDeleted") == 2
+    assert pushed.again == []
+
+
+def test_a_delete_is_not_done_when_the_setting_was_switched_off_meanwhile_and_that_is_said(
+    dhis2: StandIn, push: Push
+) -> None:
+    push(body_of(dhis2, "12"))
+    pushed = push(delete_of(dhis2, "12"))
+    assert stored(dhis2) == "12"
+    assert pushed.again == []
+    assert pushed.metric("ValuesNotSent") == 1
+    assert pushed.said("Delete vanished values is off")
 
 
 def test_a_message_that_is_no_batch_goes_to_the_dead_letters_with_its_reason(aws: Aws, push: Push) -> None:

@@ -276,3 +276,27 @@ def test_whatever_the_server_says_the_counts_add_up_or_the_outcome_is_unknown(
     assert isinstance(counted, dict)
     written = [counted.get(name) for name in ("imported", "updated")]
     assert outcome.stored <= sum(max(count, 0) for count in written if isinstance(count, int))
+
+
+def test_of_a_delete_what_is_not_there_up_to_2_42_is_gone_already_and_not_rejected() -> None:
+    conflict = row_conflict("E7612", "Organisation unit not found", 3)
+    answer = in_message(summary("WARNING", (0, 0, 2, 2), [conflict], [1, 3]), 409)
+    outcome = read_answer(answer, 4, deletes=True)
+    assert counts_of(outcome) == (2, 1, 1, 0)
+    assert [(rejection.index, rejection.code) for rejection in outcome.rejected] == [(3, "E7612")]
+
+
+def test_of_a_delete_2_37_tells_what_is_gone_already_by_its_counts_only() -> None:
+    outcome = read_answer(Answer(200, {}, summary("SUCCESS", (0, 0, 3, 2))), 5, deletes=True)
+    assert counts_of(outcome) == (2, 3, 0, 0)
+
+
+def test_of_a_delete_from_2_43_what_is_not_counted_is_unaccounted_and_not_sent_for_ever() -> None:
+    answer = in_message(summary("SUCCESS", (0, 0, 0, 2), description=None), 200)
+    assert counts_of(read_answer(answer, 5, deletes=True)) == (2, 0, 0, 3)
+
+
+def test_a_delete_that_breaks_off_is_to_be_sent_again() -> None:
+    answer = in_message(summary("ERROR", (0, 0, 0, 0), description="The import process failed: x"), 409)
+    with pytest.raises(Dhis2TransientError, match="broke the import off"):
+        read_answer(answer, 2, deletes=True)

@@ -282,6 +282,16 @@ def test_up_to_2_42_what_is_stored_is_what_was_written(case: Case) -> None:
         assert outcome.stored >= len(written)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_recorded_delete_took_as_many_values_out_of_the_database_as_it_says(version: str) -> None:
+    (case,) = (
+        case for case in CASES if case.version == version and case.name == "push_import_strategy_delete"
+    )
+    outcome = read_answer(case.answer, len(case.rows), deletes=True)
+    assert (outcome.stored, outcome.rejected, outcome.unaccounted) == (len(case.rows), (), 0)
+    assert all(is_in(case.before, row) and not is_in(case.after, row) for row in case.rows)
+
+
 def told(outcome: PushOutcome | None) -> str:
     """The reasons of an outcome, as ``REASONS`` has them."""
     if outcome is None:

@@ -188,9 +188,8 @@ def not_deleted(values: int) -> LogLine:
     """Say of a delete that it was not done, because "Delete vanished values" was switched off meanwhile."""
     return LogLine(
         logging.WARNING,
-        f"{values:,} values that are no longer computed were not deleted in DHIS2: delete_vanished was switched off in "
-        "the settings after they were put on the queue. They stay in DHIS2; to delete them, switch it on again and "
-        'invoke compute with {"manual": true}.',
+        f"{values:,} values that are no longer computed were not deleted in DHIS2: Delete vanished values is off in "
+        'the settings now. They stay in DHIS2; to delete them, switch it on again and invoke compute with {"manual": true}.',
         {"not_sent": values, "operation": "delete"},
     )
 
