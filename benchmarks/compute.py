@@ -1,6 +1,9 @@
 """How long compute takes, as a ratio to merely fetching the rows that it reads.
 
     uv run python benchmarks/compute.py [--stores 200] [--items 500] [--movements 1000000]
+    uv run python benchmarks/compute.py --database postgresql://user:password@127.0.0.1/sample?sslmode=disable
+
+The second form measures a database that is there, made by ``python -m local.sample`` as of 2026-10-31.
 
 Each measurement runs in a process of its own, of which the peak memory is taken:
 
@@ -17,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -189,6 +193,29 @@ def sample(engine: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Sa
         )
 
 
+def report(table: Table, url: str, repeat: int) -> None:
+    """Measure a database, and print a row for each step."""
+    statements = in_a_process(record, url)
+    steps = best(
+        repeat,
+        {
+            "fetch": partial(fetch, url, statements),
+            "metrics": partial(metrics, url),
+            "whole job": partial(whole_job, url),
+        },
+    )
+    for step, run in steps.items():
+        table.row(
+            parse_database_address(url).drivername.partition("+")[0],
+            step,
+            f"{run.seconds:.1f}",
+            f"{run.seconds / steps['fetch'].seconds:.2f}",
+            f"{run.own_seconds:.1f}",
+            f"{run.peak_memory / MEBIBYTE:.0f}",
+            run.done,
+        )
+
+
 def main() -> None:
     """Measure, and print a table in Markdown."""
     parser = argparse.ArgumentParser(description="Compute, as a ratio to fetching the same rows.")
@@ -199,31 +226,20 @@ def main() -> None:
         "--repeat", type=int, default=3, help="the quickest of so many runs counts (default: 3)"
     )
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), action="append", help="default: both")
+    parser.add_argument("--database", action="append", default=[], help="measure this one; may be repeated")
     arguments = parser.parse_args()
 
-    table = Table("database", "step", "seconds:", "ratio:", "peak MiB:", "what")
-    for engine in arguments.engine or ("sqlite", "postgresql"):
+    table = Table("database", "step", "seconds:", "ratio:", "own seconds:", "peak MiB:", "what")
+    for url in arguments.database:
+        report(table, url, arguments.repeat)
+    for engine in arguments.engine or (() if arguments.database else ("sqlite", "postgresql")):
         with sample(engine, arguments) as (url, summary):
-            statements = in_a_process(record, url)
-            fetched = best(arguments.repeat, fetch, url, statements)
-            steps = {
-                "fetch": fetched,
-                "metrics": best(arguments.repeat, metrics, url),
-                "whole job": best(arguments.repeat, whole_job, url),
-            }
-            for step, run in steps.items():
-                table.row(
-                    engine,
-                    step,
-                    f"{run.seconds:.1f}",
-                    f"{run.seconds / fetched.seconds:.2f}",
-                    f"{run.peak_memory / MEBIBYTE:.0f}",
-                    run.done,
-                )
-    print(
-        f"\n{summary.stores:,} stores, {summary.items:,} items, {summary.stock_lines:,} stock lines, "
-        f"{summary.movements:,} movements"
-    )
+            report(table, url, arguments.repeat)
+        sizes = (
+            f"{engine}: {summary.stores:,} stores, {summary.items:,} items, {summary.stock_lines:,} stock lines, "
+            f"{summary.movements:,} movements"
+        )
+        print(sizes, file=sys.stderr)
 
 
 if __name__ == "__main__":

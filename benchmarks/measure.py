@@ -4,7 +4,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -13,9 +13,13 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one process measured of itself: seconds, bytes at the peak, and how much it did, in words."""
+    """What one process measured of itself: bytes at the peak, how much it did, in words, and its seconds.
+
+    ``own_seconds`` are those of its processor, without what it waited for: the database, other programs.
+    """
 
     seconds: float
+    own_seconds: float
     peak_memory: int
     done: str
 
@@ -49,9 +53,10 @@ class Table:
 
 def measure(work: Callable[[], str]) -> Measurement:
     """Do the work once, and say how long it took and what this process has needed at its peak."""
-    start = time.perf_counter()
+    start, start_of_work = time.perf_counter(), time.process_time()
     done = work()
-    return Measurement(time.perf_counter() - start, peak_memory(), done)
+    seconds, own_seconds = time.perf_counter() - start, time.process_time() - start_of_work
+    return Measurement(seconds, own_seconds, peak_memory(), done)
 
 
 def peak_memory() -> int:
@@ -67,7 +72,7 @@ def in_a_process[**P, R](work: Callable[P, R], *arguments: P.args, **options: P.
         return process.submit(work, *arguments, **options).result()
 
 
-def best(repeat: int, work: Callable[..., Measurement], *arguments: object) -> Measurement:
-    """Run a measurement several times; the quickest had the fewest disturbances."""
-    runs = [in_a_process(work, *arguments) for _ in range(repeat)]
-    return min(runs, key=lambda run: run.seconds)
+def best(repeat: int, works: Mapping[str, Callable[[], Measurement]]) -> dict[str, Measurement]:
+    """Run measurements several times, in turns; of each the quickest had the fewest disturbances."""
+    runs = [{name: in_a_process(work) for name, work in works.items()} for _ in range(repeat)]
+    return {name: min((run[name] for run in runs), key=lambda run: run.seconds) for name in works}

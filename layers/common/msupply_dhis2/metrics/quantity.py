@@ -33,10 +33,13 @@ def to_units(packs: float, pack_size: float | None) -> int:
         Units in a pack. ``None`` and 0 make 0 units, as does a number that is not finite: the reader counts
         them as a warning.
     """
-    if not pack_size or not math.isfinite(pack_size) or not math.isfinite(packs):
+    if not pack_size:
         return 0
-    if packs == int(packs) and pack_size == int(pack_size) and max(abs(packs), abs(pack_size)) < _EXACT:
-        return int(packs) * int(pack_size) * MICRO
+    if abs(packs) < _EXACT and abs(pack_size) < _EXACT:
+        if packs.is_integer() and pack_size.is_integer():
+            return int(packs) * int(pack_size) * MICRO
+    elif not math.isfinite(packs) or not math.isfinite(pack_size):
+        return 0
     product = _EXACTLY.multiply(Decimal(str(packs)), Decimal(str(pack_size)))
     return int(_EXACTLY.scaleb(product, _DECIMALS).to_integral_value(ROUND_HALF_UP))
 

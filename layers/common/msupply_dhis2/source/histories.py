@@ -5,7 +5,9 @@ place in the order of the scope. So one number a row is enough to tell rows apar
 the four streams, and nothing that is not mapped leaves the database.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -193,10 +195,22 @@ def read_histories(
             statements.totals,
         ):
             streams.append(Stream(connection, query))  # noqa: PERF401 - those that are open must be closed
-        yield from _merged(numbers, streams, floor, statements, oddities)
+        with _cycles_sought_rarely():
+            yield from _merged(numbers, streams, floor, statements, oddities)
     finally:
         for stream in streams:
             stream.close()
+
+
+@contextmanager
+def _cycles_sought_rarely() -> Iterator[None]:
+    """Spare the rows that are in memory, tens of thousands in no cycle, from being searched again and again."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(10 * ROWS_AT_A_TIME, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def _merged(
