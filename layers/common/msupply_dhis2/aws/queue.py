@@ -8,11 +8,13 @@ from msupply_dhis2.aws.records import SENDING
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.errors import QueueError
-from msupply_dhis2.shards import Shard
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+    # Only compute has shards; push does without what they need.
+    from msupply_dhis2.shards import Shard
 
 ENTRIES_IN_ONE_CALL = 10
 ATTEMPTS = 3
@@ -41,7 +43,7 @@ class ShardQueue:
         self._client = client
         self._queue_url = queue_url
 
-    def send(self, shard: Shard) -> None:
+    def send(self, shard: "Shard") -> None:
         """Put a shard on the queue.
 
         Raises
