@@ -155,6 +155,16 @@ def test_where_nothing_may_be_read_a_value_that_was_gone_counts_as_gone(version:
     assert result.landed == frozenset(range(len(VALUES)))
 
 
+def test_from_2_43_where_nothing_may_be_read_how_many_were_gone_is_told_and_none_has_landed() -> None:
+    server = Server("2.43", metadata_access=MetadataAccess.FORBIDDEN)
+    server.send(VALUES[:4])
+    result = server.delete(VALUES)
+    assert (result.counts.deleted, result.counts.unaccounted) == (4, len(VALUES) - 4)
+    assert result.landed == frozenset()
+    assert result.failure is None
+    assert any("5 values were neither deleted nor rejected by DHIS2" in line.message for line in result.lines)
+
+
 @every_version
 def test_zeros_that_the_server_would_not_keep_are_deleted_like_others(version: str) -> None:
     zeros = [value_of(f"SOH_item{item}", "0") for item in range(3)]
