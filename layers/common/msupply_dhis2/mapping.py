@@ -210,8 +210,10 @@ class Mapper:
         item = JOINED_BY.join(dict.fromkeys(pair.item.name for pair in history.pairs))
         for row, basis in self.rows:
             quantity = values[basis].values.get(row.metric)
+            if quantity is None:
+                continue
             identifier = identifier_of(self.settings, row, history.item_group)
-            if quantity is None or identifier is None:
+            if identifier is None:
                 continue
             data_element, category, attribute = identifier
             yield DataValue(

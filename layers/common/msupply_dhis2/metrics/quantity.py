@@ -57,15 +57,16 @@ def format_value(value: Quantity, *, round_off: bool) -> str:
         To the nearest whole number instead, halves away from zero: 2.5 becomes 3.
     """
     if round_off:
-        return str(_round(Fraction(value, MICRO)))
-    millionths = value if isinstance(value, int) else _round(value)
+        return str(_rounded(value.numerator, value.denominator * MICRO))
+    millionths = _rounded(value.numerator, value.denominator)
+    if millionths % MICRO == 0:
+        return str(millionths // MICRO)
     whole, decimals = divmod(abs(millionths), MICRO)
     sign = "-" if millionths < 0 else ""
-    return f"{sign}{whole}.{decimals:0{_DECIMALS}d}".rstrip("0").rstrip(".")
+    return f"{sign}{whole}.{decimals:0{_DECIMALS}d}".rstrip("0")
 
 
-def _round(value: Quantity) -> int:
-    """Round to a whole number, halves away from zero."""
-    numerator, denominator = abs(value.numerator), value.denominator
-    rounded = (2 * numerator + denominator) // (2 * denominator)
-    return -rounded if value < 0 else rounded
+def _rounded(numerator: int, denominator: int) -> int:
+    """Round a quotient to a whole number, halves away from zero."""
+    rounded = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return -rounded if numerator < 0 else rounded
