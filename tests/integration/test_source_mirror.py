@@ -6,15 +6,19 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 
 from local.postgres import TemporaryPostgres, temporary_postgres
-from local.sample import mirror_tables
+from local.sample import SampleKind, generate, mirror_tables
+from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
-from msupply_dhis2.source import Kind, LeftOut, Source
+from msupply_dhis2.source import Kind, LeftOut, Scope, Source
+from msupply_dhis2.source.database import open_database, read_columns
+from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.stock import MICRO, ConsumptionPreferences, MovementKind, PairHistory, StockLine
 from tests.mirror_database import MirrorDatabase
-from tests.open_msupply_database import pairs_by_code, read_catalogue
+from tests.open_msupply_database import CALENDAR, pairs_by_code, read_catalogue, scope_of
 
 FLOOR = datetime(2022, 3, 31, 11)  # noqa: DTZ001 - instants of a source are naive, in UTC
 EARLY = "2021-05-06"
@@ -548,6 +552,20 @@ def test_a_pair_is_on_a_list_and_not_hidden_or_has_had_stock_or_movements(either
         assert set(pairs_by_code(source, FLOOR)) == {
             ("KAMO", code) for code in ("listed", "shown", "stocked", "moved")
         }
+
+
+def test_the_lines_of_a_few_of_many_stores_are_looked_up_where_there_are_indexes(
+    postgres: TemporaryPostgres,
+) -> None:
+    url = postgres.new_database("many_stores")
+    generate(url, stores=150, items=20, movements=100_000, edge_cases=False, kind=SampleKind.MIRROR)
+    read = sa.text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'trans_line'")
+    with open_database(parse_database_address(url)) as connection:
+        source = Mirror(connection, parse_database_address(url), read_columns(connection), CALENDAR)
+        whole = scope_of(read_catalogue(source))
+        few = Scope(whole.org_units[:1], whole.item_groups)
+        assert sum(len(group.pairs) for group in source.histories(few, datetime(2026, 9, 1))) > 8  # noqa: DTZ001
+        assert connection.execute(read).scalar() == 0
 
 
 # How the work is divided
