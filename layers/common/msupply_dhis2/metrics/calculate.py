@@ -10,7 +10,7 @@ from fractions import Fraction
 from operator import attrgetter
 from types import MappingProxyType
 
-from msupply_dhis2.metrics.ledger import Ledger, issued, stock_that_expires
+from msupply_dhis2.metrics.ledger import Ledger, stock_that_expires
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.metrics.rules import Rules, look_back_months, look_back_start
@@ -103,7 +103,7 @@ class _Group:
 
     @property
     def issued(self) -> int:
-        return issued(self._moved)
+        return self._ledger.issued(self._window.flow_start, self._window.flow_end)
 
     @property
     def adjustments(self) -> int:
@@ -146,7 +146,7 @@ class _Group:
         if not ledger.movements:
             return 0
         start, snapshot = look_back_start(self._window, store, self._rules), self._window.snapshot
-        consumed = issued(ledger.moved(start, snapshot))
+        consumed = ledger.issued(start, snapshot)
         if consumed == 0:
             return 0
         months = look_back_months(store)

@@ -16,7 +16,8 @@ from msupply_dhis2.metrics.warning import StockWarning
 from msupply_dhis2.stock import Movement, MovementKind, PairHistory
 
 _instant_of = attrgetter("instant")
-_NOTHING_MOVED: Mapping[MovementKind, int] = MappingProxyType(dict.fromkeys(MovementKind, 0))
+_NOTHING_MOVED = MappingProxyType(dict.fromkeys(MovementKind, 0))
+_OUTBOUND_SHIPMENT, _PRESCRIPTION = MovementKind.OUTBOUND_SHIPMENT, MovementKind.PRESCRIPTION
 
 
 class Ledger:
@@ -62,9 +63,19 @@ class Ledger:
                 break
             if instant < end:
                 if sums is None:
-                    sums = dict(_NOTHING_MOVED)
+                    sums = _NOTHING_MOVED.copy()
                 sums[kind] += units
         return _NOTHING_MOVED if sums is None else sums
+
+    def issued(self, start: datetime, end: datetime) -> int:
+        """Return what was issued in ``[start, end)``, net: the mirror row of a cancelled prescription takes it back."""
+        units_issued = 0
+        for instant, kind, units, _ in self.movements:
+            if instant < start:
+                break
+            if (kind is _OUTBOUND_SHIPMENT or kind is _PRESCRIPTION) and instant < end:
+                units_issued -= units
+        return units_issued
 
     def days_out_of_stock(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
         """Count the whole days without any stock at all.
@@ -133,11 +144,6 @@ class Ledger:
             - sum(movement.units for movement in self.movements)
             - sum(pair.units_before_floor for pair in self._pairs)
         )
-
-
-def issued(moved: Mapping[MovementKind, int]) -> int:
-    """Return what was issued, net: the mirror row of a cancelled prescription takes it back."""
-    return -(moved[MovementKind.OUTBOUND_SHIPMENT] + moved[MovementKind.PRESCRIPTION])
 
 
 def stock_that_expires(

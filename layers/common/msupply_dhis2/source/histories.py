@@ -270,7 +270,8 @@ def _read_movements(
         units = to_units(packs, pack_size)
         pair.units_before_floor -= units
         movements.append(Movement(instant, kinds[kind], units, stock_line_id))
-    movements.sort(key=itemgetter(0), reverse=True)
+    if len(movements) > 1:
+        movements.sort(key=itemgetter(0), reverse=True)
 
 
 @lru_cache(maxsize=65_536)
