@@ -52,12 +52,18 @@ COMPUTE_GIGABYTES = 1769 / 1024
 PUSH_GIGABYTES = 512 / 1024
 PUSHES_AT_ONCE = 2
 
-# The nation of docs/performance.md, on SQLite (benchmarks/compute.py --stores 1289 --items 500 --movements 10000000).
+# The nation of docs/performance.md (benchmarks/compute.py --stores 1289 --items 500 --movements 10000000).
 NATION_STORES = 1_289
 NATION_LINES = 1_954_661 + 9_807_811
 NATION_VALUES = 6_971_059
 NATION_BATCHES = 7_333
-NATION_SECONDS = 176.3
+
+# What this very benchmark measures on PostgreSQL with --sample-stores 200 --sample-items 500
+# --sample-movements 1000000, on the machine of docs/performance.md; rounded up, because it was busy (0.2 to 1.1
+# microseconds for a line of all).
+SECONDS_OF_A_LINE = 16e-6
+SECONDS_OF_A_LINE_OF_ALL = 1e-6
+SECONDS_TO_COUNT_A_LINE = 1e-6
 
 # A shard is taken and noted as finished; a batch notes DHIS2's last answer.
 WRITES_OF_A_SHARD = 2
@@ -73,6 +79,7 @@ class Simulated:
 
     shards: tuple[tuple[OrgUnit, ...], ...]
     sizes: tuple[int, ...]
+    planning: float
     compute_seconds: tuple[float, ...]
     elapsed: float
     values: int
@@ -133,14 +140,17 @@ def simulate(arguments: argparse.Namespace) -> Simulated:
     org_units, lines = country(arguments.stores, arguments.lines_per_store, arguments.spread)
     shards = divide(org_units, lines, arguments.lines_per_invocation)
     sizes = tuple(lines_of(shard, lines) for shard in shards)
-    seconds = tuple(arguments.seconds_per_shard + size * arguments.seconds_per_line for size in sizes)
+    fixed = arguments.seconds_per_shard + sum(sizes) * arguments.seconds_per_line_of_all
+    seconds = tuple(fixed + size * arguments.seconds_per_line for size in sizes)
+    planning = arguments.seconds_per_shard + sum(sizes) * SECONDS_TO_COUNT_A_LINE
     values = round(sum(sizes) * NATION_VALUES / NATION_LINES)
     batches = round(values * NATION_BATCHES / NATION_VALUES)
     return Simulated(
         shards=shards,
         sizes=sizes,
+        planning=planning,
         compute_seconds=seconds,
-        elapsed=elapsed(arguments.planning_seconds, seconds, arguments.concurrency),
+        elapsed=elapsed(planning, seconds, arguments.concurrency),
         values=values,
         batches=batches,
         batch_bytes=bytes_of_a_batch(round(NATION_VALUES / NATION_BATCHES)),
@@ -156,7 +166,7 @@ def report(run: Simulated, arguments: argparse.Namespace) -> None:
     # Sent (a call is as many requests as it has 64 KB), received and deleted.
     batch_requests = calls * math.ceil(in_a_call * run.batch_bytes / SQS_CHUNK) + run.batches * (chunks + 1)
     shard_requests = len(run.shards) * (2 * math.ceil(shard_bytes / SQS_CHUNK) + 1)
-    compute_seconds = sum(run.compute_seconds) + arguments.planning_seconds
+    compute_seconds = sum(run.compute_seconds) + run.planning
     push_seconds = run.values / arguments.values_per_second
     invocations = 1 + len(run.shards) + run.batches
     writes = 1 + WRITES_OF_A_SHARD * len(run.shards) + WRITES_OF_A_BATCH * run.batches
@@ -179,6 +189,7 @@ def report(run: Simulated, arguments: argparse.Namespace) -> None:
         ("org units in a shard", f"{min(map(len, run.shards)):,} to {max(map(len, run.shards)):,}"),
         ("largest message of a shard, KB", f"{shard_bytes / 1024:.1f}"),
         ("shards at once, and connections to the database", f"{min(arguments.concurrency, len(run.shards))}"),
+        ("planning, seconds of 900", f"{run.planning:.0f}"),
         ("longest shard, seconds of 900", f"{max(run.compute_seconds):.0f}"),
         ("compute until the last batch is queued, minutes", f"{run.elapsed / 60:.1f}"),
         ("the same one after the other, minutes", f"{compute_seconds / 60:.1f}"),
@@ -216,11 +227,9 @@ def measured(arguments: argparse.Namespace) -> None:
     with sample(arguments.engine, size) as (url, summary):
         address = parse_database_address(url)
         lines = summary.stock_lines + summary.movements
-        table = Table(
-            "a sample, measured", "shards:", "seconds:", "to plan:", "longest shard:", "values:", "beside 1:"
-        )
-        whole = 0.0
-        for shards in (1, 2, 4, 8):
+        table = Table("a sample, measured", "shards:", "to plan:", "a shard:", "longest:", "values:")
+        points: list[tuple[int, float]] = []
+        for shards in (1, 8, 40):
             start = time.perf_counter()
             planned = compute(
                 EVENT,
@@ -243,17 +252,20 @@ def measured(arguments: argparse.Namespace) -> None:
                     send=lambda _: None,
                 ).values
                 took.append(time.perf_counter() - start)
-            total = planning + sum(took)
-            whole = whole or total
+                points.append((shard.lines, took[-1]))
             table.row(
                 f"{arguments.engine}, {lines:,} lines",
                 f"{max(planned.shards, 1)}",
-                f"{total:.1f}",
-                f"{planning:.1f}" if took else "",
-                f"{max(took, default=total):.1f}",
+                f"{planning:.1f} s" if took else "",
+                f"{statistics.mean(took or [planning]):.2f} s",
+                f"{max(took, default=planning):.2f} s",
                 f"{values:,}",
-                f"{total / whole:.2f}",
             )
+    line, fixed = statistics.linear_regression(*zip(*points, strict=True))
+    print(
+        f"\nA shard takes {line * 1e6:.1f} microseconds for each line of its own, and {fixed / lines * 1e6:.2f} for each "
+        "line of the whole database."
+    )
 
 
 def main() -> None:
@@ -280,8 +292,15 @@ def main() -> None:
     add(
         "--seconds-per-line",
         type=float,
-        default=NATION_SECONDS / NATION_LINES,
-        help="of the whole job: the seconds of benchmarks/compute.py, divided by its stock lines and movements",
+        default=SECONDS_OF_A_LINE,
+        help=f"of a shard's own (default: {SECONDS_OF_A_LINE}, as measured)",
+    )
+    add(
+        "--seconds-per-line-of-all",
+        type=float,
+        default=SECONDS_OF_A_LINE_OF_ALL,
+        help="of the whole database, which each shard has the server read through once for the first movements "
+        f"(default: {SECONDS_OF_A_LINE_OF_ALL}, as measured)",
     )
     add(
         "--seconds-per-shard",
@@ -289,7 +308,6 @@ def main() -> None:
         default=5.0,
         help="besides: the start of the function, the settings, the catalogue",
     )
-    add("--planning-seconds", type=float, default=30.0, help="to read the catalogue and count the lines")
     add(
         "--values-per-second",
         type=float,
