@@ -98,6 +98,7 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         "DHIS2_SECRET": "stack/dhis2",
         "DATABASE_SECRET": "stack/database",
         "TABLE_NAME": "stack",
+        "ACKNOWLEDGED_TABLE_NAME": "stack-acknowledged",
         "TIMEZONE": "Pacific/Auckland",
         "PUSH_LOG_GROUP": "/stack/push",
         "LINES_PER_INVOCATION": "1000000",
@@ -130,6 +131,18 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         TableName="stack",
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    boto3.resource("dynamodb").create_table(
+        TableName="stack-acknowledged",
+        KeySchema=[
+            {"AttributeName": "target_period", "KeyType": "HASH"},
+            {"AttributeName": "org_unit", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": "target_period", "AttributeType": "S"},
+            {"AttributeName": "org_unit", "AttributeType": "S"},
+        ],
         BillingMode="PAY_PER_REQUEST",
     )
     # moto would take the messages off a queue with a mapping by itself, and run push in Docker: so the mapping is

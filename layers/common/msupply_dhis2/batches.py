@@ -53,6 +53,26 @@ class Row(NamedTuple):
     metric: Metric
 
 
+class Tracking(BaseModel):
+    """By what a batch is known in what is remembered of DHIS2 (``acknowledged``).
+
+    Attributes
+    ----------
+    sending
+        Which time that the batch was put on the queue.
+    until
+        Afterwards nobody waits for its receipt any more, and push takes the batch for one that is not tracked.
+    target
+        Where it goes: the DHIS2, the data set, and what its identifiers are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sending: str
+    until: datetime
+    target: str
+
+
 class Batch(BaseModel):
     """One message on the queue: one call to DHIS2, and the names for what is said about its values.
 
@@ -75,6 +95,7 @@ class Batch(BaseModel):
     option_combo_scheme: Scheme
     stores: tuple[str, ...]
     items: tuple[str, ...]
+    tracking: Tracking | None = None
     rows: tuple[Row, ...]
 
     def encoded(self) -> str:
@@ -82,6 +103,8 @@ class Batch(BaseModel):
         # The rows are most of it, and JSON already. An import does not say so: a push from before there were
         # deletes understands it, and refuses a delete.
         unsaid = {"operation"} if self.operation is Operation.IMPORT else set()
+        if self.tracking is None:
+            unsaid.add("tracking")
         return _json({**self.model_dump(mode="json", exclude={"rows", *unsaid}), "rows": self.rows})
 
     def values(self) -> tuple[DataValue, ...]:
@@ -129,6 +152,7 @@ def encode(
     as_of: datetime,
     settings: Settings,
     operation: Operation = Operation.IMPORT,
+    tracking: Tracking | None = None,
 ) -> Batch:
     """Make a batch of values that share one option combo scheme."""
     stores = _places(value.store for value in values)
@@ -159,6 +183,7 @@ def encode(
         option_combo_scheme=values[0].option_combo_scheme,
         stores=tuple(stores),
         items=tuple(items),
+        tracking=tracking,
         rows=rows,
     )
     content: list[object] = [batch.data_set_id, batch.stores, batch.items, batch.rows]
@@ -203,20 +228,42 @@ def cut(
         At least one value, at most ``maximum_values``, of one option combo scheme. Together the payloads hold
         each value exactly once.
     """
+    for strip in strips(org_units, maximum_values=maximum_values, values_per_cell=values_per_cell):
+        yield from blocks(strip, maximum_values=maximum_values, maximum_bytes=maximum_bytes)
+
+
+def strips(
+    org_units: Iterable[Sequence[DataValue]],
+    *,
+    maximum_values: int,
+    values_per_cell: int = 1,
+    payloads: int = 0,
+) -> Iterator[list[Sequence[DataValue]]]:
+    """Gather org units for payloads as wide as they are high, with the parameters of ``cut``.
+
+    Parameters
+    ----------
+    payloads
+        Gather more of them until their values fill so many payloads: where only what changed is sent, each has few.
+    """
     side = max(1, isqrt(max(1, maximum_values // values_per_cell)))
     strip: list[Sequence[DataValue]] = []
+    held = 0
     for values in org_units:
         if values:
             strip.append(values)
-        if len(strip) == side:
-            yield from _blocks(strip, maximum_values, maximum_bytes)
-            strip = []
-    yield from _blocks(strip, maximum_values, maximum_bytes)
+            held += len(values)
+        if len(strip) >= side and held >= payloads * maximum_values:
+            yield strip
+            strip, held = [], 0
+    if strip:
+        yield strip
 
 
-def _blocks(
-    strip: Sequence[Sequence[DataValue]], maximum_values: int, maximum_bytes: int
+def blocks(
+    strip: Sequence[Sequence[DataValue]], *, maximum_values: int, maximum_bytes: int = MAXIMUM_MESSAGE_BYTES
 ) -> Iterator[list[DataValue]]:
+    """Cut a strip into payloads, as ``cut`` does."""
     by_scheme: dict[Scheme, list[DataValue]] = defaultdict(list)
     for values in strip:
         for value in values:

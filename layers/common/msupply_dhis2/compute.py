@@ -5,7 +5,7 @@ run's own values, earlier months) → which org units and items are mapped → i
 what time means for a step → each group's history → its metrics → data values → batches.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from itertools import groupby
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from msupply_dhis2.acknowledged.changes import Changes, Coverage, Wish
 from msupply_dhis2.batches import Batch
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.events import ComputeEvent, run_id
@@ -33,7 +34,7 @@ from msupply_dhis2.mapping import (
     without_conflicts,
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
-from msupply_dhis2.outgoing import OrgUnitValues, send_values
+from msupply_dhis2.outgoing import OrgUnitValues, Outgoing, send_values
 from msupply_dhis2.periods import Basis, Calendar, Interval, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.shards import Shard, divide, lines_of
@@ -43,6 +44,8 @@ from msupply_dhis2.stock import GroupHistory, ItemGroup, OrgUnit
 from msupply_dhis2.words import count
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
+type Compare = Callable[[Coverage, Wish], Changes | None]
+"""Gives what tells a run which of its values DHIS2 has acknowledged; ``None``: all are to be sent."""
 type Track = Callable[[Iterable[OrgUnitValues], int], Iterable[OrgUnitValues]]
 
 EXAMPLES = 3
@@ -64,10 +67,12 @@ class Status(StrEnum):
 class ComputeResult(BaseModel):
     """What compute returns to whoever invoked it, and logs.
 
-    ``values`` and ``batches`` count what was put on the queue (in a dry run: what would have been); ``stores``
+    ``values`` were computed, ``batches`` put on the queue (in a dry run: would have been); ``stores``
     and ``items`` those with at least one value. ``left_out`` holds sentences; ``mapped`` answers the connection
-    test's question about the database. ``shards`` says into how many a run was divided. ``to_follow`` is work for other invocations, which may begin once the batches
-    of this one are on the queue.
+    test's question about the database. ``unchanged`` of the values were not sent, because DHIS2 has them; ``vanished``
+    are acknowledged by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``shards`` says into how
+    many a run was divided. ``to_follow`` is work for other invocations, which may begin once the batches of this one
+    are on the queue.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,6 +89,9 @@ class ComputeResult(BaseModel):
     items: int = 0
     values: int = 0
     batches: int = 0
+    unchanged: int = 0
+    vanished: int = 0
+    deletions: int = 0
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     see_the_log: str | None = None
@@ -120,9 +128,13 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a run is about, read before the first movement; the same for all its steps."""
+    """What a run is about, read before the first movement; the same for all its steps.
+
+    ``mapped`` are the codes of all org units, also of those that the run is not about.
+    """
 
     scope: Scope
+    mapped: frozenset[str]
     rules: Rules
     contested: Mapping[Identifier, tuple[Claim, ...]]
     left_out: tuple[str, ...]
@@ -187,6 +199,7 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
     send: Callable[[Batch], None],
     track: Track = lambda org_units, _: org_units,
     division: Division | None = None,
+    compare: Compare | None = None,
 ) -> ComputeResult:
     """Do what an event asks for.
 
@@ -203,6 +216,8 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
     division
         Where it is given, this invocation does no more than the first step, and that only where the org units are
         one shard; all else is in the result's ``to_follow``. Where not, it does everything.
+    compare
+        Where it may be that only what changed is sent.
 
     Raises
     ------
@@ -236,7 +251,7 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
             if len(shards) > 1:
                 return _planned(about, shards, steps)
             rest, steps = shards[0].rest, steps[:1]
-        work = _Work(event, name, rows, settings, calendar, send, track)
+        work = _Work(event, name, rows, settings, calendar, send, track, compare)
         done = [work.do(step, survey, source) for step in steps]
     result = _all_of(about, event, done)
     if rest is None:
@@ -251,6 +266,7 @@ def compute_shard(
     calendar: Calendar,
     open_database: OpenDatabase,
     send: Callable[[Batch], None],
+    compare: Compare | None = None,
 ) -> ComputeResult:
     """Do the next step of a shard; with the parameters of ``compute``.
 
@@ -285,7 +301,16 @@ def compute_shard(
         mapped = {org_unit.code for org_unit in survey.scope.org_units}
         gone = [code for code in shard.org_units if code not in mapped]
         work = _Work(
-            event, shard.run_id, rows, settings, calendar, send, track=lambda org_units, _: org_units
+            event,
+            shard.run_id,
+            rows,
+            settings,
+            calendar,
+            send,
+            track=lambda org_units, _: org_units,
+            compare=compare,
+            # What is mapped no longer is in no shard: one of them looks after it.
+            minds_unmapped=shard.number == 1,
         )
         done = work.do(step, survey, source)
     if gone:
@@ -306,7 +331,7 @@ class _Done:
 
     step: Step
     tally: Tally
-    batches: int
+    outgoing: Outgoing
     oddities: tuple[str, ...]
 
 
@@ -321,6 +346,8 @@ class _Work:
     calendar: Calendar
     send: Callable[[Batch], None]
     track: Track
+    compare: Compare | None
+    minds_unmapped: bool = True
 
     def do(self, step: Step, survey: Survey, source: Source) -> _Done:
         """Put the values of a step on the queue."""
@@ -335,8 +362,27 @@ class _Work:
             settings=self.settings,
             metrics=len(rows),
             send=None if self.event.dry_run else self.send,
+            changes=None
+            if self.compare is None
+            else self.compare(self._coverage(rows, plan, survey), self._wish),
         )
-        return _Done(step, tally, outgoing.batches, source.warnings())
+        return _Done(step, tally, outgoing, source.warnings())
+
+    @property
+    def _wish(self) -> Wish:
+        return Wish(full=self.event.full, confirm_deletions=self.event.confirm_deletions)
+
+    def _coverage(self, rows: Sequence[tuple[DataElementRow, Basis]], plan: Plan, survey: Survey) -> Coverage:
+        periods: defaultdict[Metric, set[str]] = defaultdict(set)
+        for row, basis in rows:
+            periods[row.metric].add(plan.windows[basis].period)
+        is_limited = self.event.stores is not None or not self.minds_unmapped
+        return Coverage(
+            periods={metric: frozenset(labels) for metric, labels in periods.items()},
+            org_units=frozenset(org_unit.code for org_unit in survey.scope.org_units),
+            mapped=None if is_limited else survey.mapped,
+            all_items=self.event.items is None,
+        )
 
 
 def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) -> ComputeResult:
@@ -344,7 +390,7 @@ def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) ->
     stores = set[str]().union(*(each.tally.stores for each in done))
     items = set[str]().union(*(each.tally.items for each in done))
     values = sum(each.tally.values for each in done)
-    batches = sum(each.batches for each in done)
+    batches = sum(each.outgoing.batches for each in done)
     conflicts, oddities = list[str](), list[str]()
     for each in done:
         # Two months may be odd in different ways.
@@ -352,7 +398,10 @@ def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) ->
         conflicts += (
             f"{prefix}{conflict.sentence(number)}" for conflict, number in each.tally.conflicts.items()
         )
-        oddities += (f"{prefix}{sentence}" for sentence in (*each.oddities, *_sentences(each.tally.warnings)))
+        oddities += (
+            f"{prefix}{sentence}"
+            for sentence in (*each.oddities, *_sentences(each.tally.warnings), *each.outgoing.sentences)
+        )
     return about.model_copy(
         update={
             "status": Status.DRY_RUN if event.dry_run else Status.SENT,
@@ -362,6 +411,9 @@ def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) ->
             "items": len(items),
             "values": values,
             "batches": batches,
+            "unchanged": sum(each.outgoing.unchanged for each in done),
+            "vanished": sum(each.outgoing.vanished for each in done),
+            "deletions": sum(each.outgoing.deletions for each in done),
             "left_out": (*about.left_out, *conflicts),
             "warnings": (*about.warnings, *oddities),
         }
@@ -461,7 +513,9 @@ def _rows_without_months(
 
 
 def _summary(event: ComputeEvent, *, stores: int, items: int, values: int, done: Sequence[_Done]) -> str:
-    batches = sum(each.batches for each in done)
+    batches = sum(each.outgoing.batches for each in done)
+    unchanged = sum(each.outgoing.unchanged for each in done)
+    deletions = sum(each.outgoing.deletions for each in done)
     counts = (
         f"{count(values, 'value')} of {count(stores, 'store')} and "
         f"{count(items, 'item')} in {count(batches, 'batch', 'batches')}"
@@ -470,7 +524,12 @@ def _summary(event: ComputeEvent, *, stores: int, items: int, values: int, done:
         counts = f"{_named([each.step for each in done])}: {counts}"
     if event.dry_run:
         return f"Dry run: {counts}. Nothing was sent."
-    return f"{counts}, on the way to DHIS2."
+    sentence = f"{counts}, on the way to DHIS2."
+    if unchanged:
+        sentence += f" Of the values {unchanged:,} are not sent: DHIS2 has them as they are."
+    if deletions:
+        sentence += f" {count(deletions, 'value')} to be deleted there."
+    return sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -536,6 +595,7 @@ def make_survey(
         codes = frozenset(only)
         org_units = tuple(org_unit for org_unit in org_units if org_unit.code in codes)
     return Survey(
+        mapped=frozenset(org_unit.code for org_unit in mapped.org_units),
         scope=Scope(org_units, limit_items(item_groups, event.items, contested_identifiers)),
         rules=Rules(
             expiring_within_days=settings.expiring_within_days,
@@ -694,7 +754,7 @@ def values_of_org_units(source: Source, plan: Plan, tally: Tally) -> Iterator[Or
                 tally.items |= items
         tally.values += len(kept)
         tally.conflicts.update(conflicts)
-        yield OrgUnitValues(org_unit, kept)
+        yield OrgUnitValues(org_unit, kept, frozenset(refused))
 
 
 def _values_of_group(history: GroupHistory, plan: Plan, tally: Tally) -> Iterator[DataValue]:

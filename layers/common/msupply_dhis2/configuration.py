@@ -82,6 +82,7 @@ class ComputeEnvironment(_Environment):
     shard_queue_url: str
     failed_shard_queue_url: str
     lines_per_invocation: PositiveInt
+    acknowledged_table_name: str
     push_log_group: str
 
 
@@ -91,6 +92,7 @@ class PushEnvironment(_Environment):
     dhis2_secret: str
     queue_url: str
     dead_letter_queue_url: str
+    acknowledged_table_name: str
 
 
 class TestConnectionEnvironment(_Environment):

@@ -96,6 +96,10 @@ class ComputeEvent(BaseModel):
         along, because their quantities are one number in DHIS2.
     dry_run
         Compute and count, send nothing. Works while "Use DHIS2" is off.
+    full
+        Send also the values that DHIS2 has acknowledged as they are now (where *Only changes* is on).
+    confirm_deletions
+        Delete what is computed no longer also where it is so much that a mistake is supposed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,6 +117,8 @@ class ComputeEvent(BaseModel):
     stores: Names | None = None
     items: Names | None = None
     dry_run: bool = False
+    full: bool = False
+    confirm_deletions: bool = False
 
     @model_validator(mode="after")
     def _ask_one_thing(self) -> Self:

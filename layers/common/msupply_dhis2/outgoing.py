@@ -1,28 +1,44 @@
 """The way of a run's values onto the queue, in batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from msupply_dhis2.batches import Batch, cut, encode
-from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.acknowledged.changes import Changes
+from msupply_dhis2.batches import Batch, Operation, blocks, encode, strips
+from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.stock import OrgUnit
+
+_PAYLOADS_OF_A_STRIP = 8
+"""At least, where only what changed is sent: so a payload that is not full, which each strip may end with, is rare."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrgUnitValues:
-    """All data values of one org unit, none of them twice."""
+    """All data values of one org unit, none of them twice, and what could not be computed for it.
+
+    ``contested`` is what several items claim, so that none of them was computed.
+    """
 
     org_unit: OrgUnit
     values: list[DataValue]
+    contested: frozenset[Identifier] = frozenset()
 
 
 @dataclass(slots=True)
 class Outgoing:
-    """How much a run put on the queue."""
+    """How much a run put on the queue, and how much it did not have to.
+
+    ``sent`` and ``unchanged`` are all values that were computed; ``deletions`` are values that were not.
+    """
 
     batches: int = 0
+    sent: int = 0
+    unchanged: int = 0
+    vanished: int = 0
+    deletions: int = 0
+    sentences: tuple[str, ...] = ()
 
 
 def send_values(
@@ -33,6 +49,7 @@ def send_values(
     settings: Settings,
     metrics: int,
     send: Callable[[Batch], None] | None,
+    changes: Changes | None = None,
 ) -> Outgoing:
     """Put the values of a run on the queue.
 
@@ -44,14 +61,53 @@ def send_values(
         How many metrics the run has: with option combos an org unit has as many values for one data element.
     send
         Takes each batch as soon as it is made; ``None`` in a dry run.
+    changes
+        Tells which values DHIS2 has acknowledged, and notes what is sent. Without it everything is sent.
     """
     outgoing = Outgoing()
-    for payload in cut(
-        (org_unit.values for org_unit in org_units),
-        maximum_values=settings.items_per_payload,
-        values_per_cell=metrics if settings.setup is Setup.CATEGORY_OPTION_COMBO else 1,
-    ):
-        outgoing.batches += 1
-        if send is not None:
-            send(encode(payload, run_id=run_id, as_of=as_of, settings=settings))
+
+    def put(values: Iterable[Sequence[DataValue]], operation: Operation) -> int:
+        number = 0
+        for strip in strips(
+            values,
+            maximum_values=settings.items_per_payload,
+            values_per_cell=metrics if settings.setup is Setup.CATEGORY_OPTION_COMBO else 1,
+            payloads=0 if changes is None else _PAYLOADS_OF_A_STRIP,
+        ):
+            number += sum(map(len, strip))
+            batches = _batches(strip, operation)
+            if changes is not None and send is not None:
+                # All at once, so that each record is written once; and before the first of them is sent.
+                held = list(batches)
+                changes.note(held)
+                batches = iter(held)
+            for batch in batches:
+                outgoing.batches += 1
+                if send is not None:
+                    send(batch)
+        return number
+
+    def _batches(strip: Sequence[Sequence[DataValue]], operation: Operation) -> Iterator[Batch]:
+        for payload in blocks(strip, maximum_values=settings.items_per_payload):
+            yield encode(
+                payload,
+                run_id=run_id,
+                as_of=as_of,
+                settings=settings,
+                operation=operation,
+                tracking=changes.tracking() if changes is not None else None,
+            )
+
+    if changes is None:
+        outgoing.sent = put((each.values for each in org_units), Operation.IMPORT)
+        return outgoing
+    outgoing.sent = put(
+        (changes.changed(each.org_unit.code, each.values, each.contested) for each in org_units),
+        Operation.IMPORT,
+    )
+    changes.look_at_the_rest()
+    outgoing.deletions = put([changes.to_delete()], Operation.DELETE)
+    outgoing.unchanged = changes.found.unchanged
+    outgoing.vanished = changes.found.vanished.total()
+    outgoing.sentences = tuple(changes.sentences())
     return outgoing

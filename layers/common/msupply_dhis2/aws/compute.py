@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from msupply_dhis2.acknowledged.changes import Changes, Coverage, Wish
+from msupply_dhis2.acknowledged.table import AcknowledgedTable, target_of
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.back_off import wait_seconds
 from msupply_dhis2.aws.queue import BatchQueue, DeadLetters, ShardQueue, put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
 from msupply_dhis2.compute import (
+    Compare,
     ComputeResult,
     Division,
     OpenDatabase,
@@ -134,6 +137,7 @@ def _compute(
             open_database=_open_database(environment, settings, calendar),
             send=queue.send,
             division=Division(environment.lines_per_invocation, planned_by=request_id),
+            compare=_compare(environment, settings, dry_run=event.dry_run),
         )
     _queue_what_follows(result, environment)
     return result
@@ -148,9 +152,29 @@ def _compute_shard(shard: Shard, environment: ComputeEnvironment, calendar: Cale
             calendar=calendar,
             open_database=_open_database(environment, settings, calendar),
             send=queue.send,
+            compare=_compare(environment, settings, dry_run=shard.event.dry_run),
         )
     _queue_what_follows(result, environment)
     return result
+
+
+def _compare(environment: ComputeEnvironment, settings: Settings, *, dry_run: bool) -> Compare:
+    now = datetime.now(UTC)
+    records = AcknowledgedTable(
+        clients.table(environment.acknowledged_table_name), clients.table(environment.table_name), now
+    )
+
+    def compare(coverage: Coverage, wish: Wish) -> Changes | None:
+        if settings.only_changes:
+            return Changes(records, settings, coverage, wish, now)
+        if not dry_run:
+            # Nothing is noted of what is sent now: when Only changes is switched on again, what was noted before is
+            # not to be relied upon.
+            for period in coverage.all_periods:
+                records.disturb(target_of(settings), period, None)
+        return None
+
+    return compare
 
 
 def _queue_what_follows(result: ComputeResult, environment: ComputeEnvironment) -> None:
@@ -280,6 +304,8 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
     if result.status is Status.SENT:
         metrics.add_metric(name="ValuesComputed", unit=MetricUnit.Count, value=result.values)
         metrics.add_metric(name="BatchesComputed", unit=MetricUnit.Count, value=result.batches)
+        metrics.add_metric(name="ValuesNotSentUnchanged", unit=MetricUnit.Count, value=result.unchanged)
+        metrics.add_metric(name="ValuesVanished", unit=MetricUnit.Count, value=result.vanished)
 
 
 def _as_json(result: ComputeResult) -> dict[str, object]:

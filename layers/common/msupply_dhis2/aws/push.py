@@ -8,6 +8,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
+from msupply_dhis2.acknowledged.table import AcknowledgedTable, target_of_batch
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.back_off import FIRST_SECONDS, wait_seconds
 from msupply_dhis2.aws.log import write
@@ -28,9 +29,9 @@ from msupply_dhis2.errors import (
     EventError,
     MsupplyDhis2Error,
 )
-from msupply_dhis2.fates import BatchResult, not_deleted, not_sent
+from msupply_dhis2.fates import BatchResult, LogLine, not_deleted, not_sent
 from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
-from msupply_dhis2.progress import note_settled, read_settled
+from msupply_dhis2.progress import KEPT_FOR, Progress, note_progress, read_progress
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.settings import Settings
 
@@ -157,13 +158,10 @@ class _PushMessages:
 
     def _push(self, batch: Batch, record: QueueRecord) -> None:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
-        if not settings.use_dhis2:
-            write(self._logger, not_sent(len(batch.rows)))
+        if (why := _why_not_sent(batch, settings)) is not None:
+            write(self._logger, why)
             self._count("ValuesNotSent", len(batch.rows))
-            return
-        if batch.operation is Operation.DELETE and not settings.delete_vanished:
-            write(self._logger, not_deleted(len(batch.rows)))
-            self._count("ValuesNotSent", len(batch.rows))
+            self._note_not_sent(batch, record)
             return
         credentials = read_dhis2_credentials(
             self._environment.dhis2_secret, clients.secretsmanager(), settings
@@ -176,17 +174,26 @@ class _PushMessages:
             raise RefusedBeforeError(refusal)
         # Read for each message too: the count of its deliveries begins anew when a dead letter is sent again.
         sending = record.sending
-        done = read_settled(self._table, batch.batch_id, sending)
+        progress = read_progress(self._table, batch.batch_id, sending)
+        done = progress.settled
         if len(done) == len(batch.rows):
             self._logger.info(
                 "Each value of this batch got its fate at an earlier delivery: nothing is sent."
             )
             self._count("BatchesFinishedBefore", 1)
             return
+        began = datetime.now(UTC)
+        is_tracked = _is_tracked(batch, record, settings, began)
+        if settings.only_changes and not is_tracked:
+            # Before anything is sent: where push breaks off nobody could tell afterwards.
+            self._disturb(batch, settings, began)
         result = self._send(batch, done, settings, login, credentials)
-        if result.settled != done and (result.failure or done or record.delivery > 1):
+        if result.settled != done and (is_tracked or result.failure or done or record.delivery > 1):
             # Before anything is said about the values: what could not be noted is sent and counted again.
-            note_settled(self._table, batch.batch_id, sending, result.settled, datetime.now(UTC))
+            landed = result.landed if is_tracked else frozenset[int]()
+            self._note(
+                batch, record, progress.after(result.settled, landed, began=began, ended=datetime.now(UTC))
+            )
         self._report(result)
         if result.answered:
             self._remember_connection(login)
@@ -196,6 +203,30 @@ class _PushMessages:
             self._resume(record)
         if result.failure:
             raise result.failure
+
+    def _note(self, batch: Batch, record: QueueRecord, progress: Progress) -> None:
+        """Note how far a batch is, for as long as anybody may ask."""
+        until = datetime.now(UTC) + KEPT_FOR
+        if batch.tracking is not None:
+            until = max(until, batch.tracking.until + KEPT_FOR)
+        note_progress(self._table, batch.batch_id, record.sending, progress, until)
+
+    def _note_not_sent(self, batch: Batch, record: QueueRecord) -> None:
+        """Have compute know that the values of a batch will not arrive."""
+        if batch.tracking is None:
+            return
+        now = datetime.now(UTC)
+        every_place = frozenset(range(len(batch.rows)))
+        progress = read_progress(self._table, batch.batch_id, record.sending)
+        self._note(batch, record, progress.after(every_place, frozenset(), began=now, ended=now))
+
+    def _disturb(self, batch: Batch, settings: Settings, now: datetime) -> None:
+        """Have compute not rely on what it knows of the org units and periods of a batch."""
+        records = AcknowledgedTable(
+            clients.table(self._environment.acknowledged_table_name), self._table, now
+        )
+        for period, org_unit in sorted({(row.period, row.org_unit) for row in batch.rows}):
+            records.disturb(target_of_batch(batch, settings), period, org_unit)
 
     def _send(
         self,
@@ -314,6 +345,26 @@ class _PushMessages:
 
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+
+def _why_not_sent(batch: Batch, settings: Settings) -> LogLine | None:
+    """Say of a batch that the settings do not want it sent any more."""
+    if not settings.use_dhis2:
+        return not_sent(len(batch.rows))
+    if batch.operation is Operation.DELETE and not settings.delete_vanished:
+        return not_deleted(len(batch.rows))
+    return None
+
+
+def _is_tracked(batch: Batch, record: QueueRecord, settings: Settings, now: datetime) -> bool:
+    """Tell whether compute will look for what became of this batch, and finds it where it is about to be noted."""
+    tracking = batch.tracking
+    return (
+        tracking is not None
+        and tracking.sending == record.sending
+        and now < tracking.until
+        and tracking.target == target_of_batch(batch, settings)
+    )
 
 
 _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}

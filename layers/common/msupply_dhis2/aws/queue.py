@@ -80,6 +80,7 @@ class BatchQueue:
     def send(self, batch: Batch) -> None:
         """Take a batch; it leaves with the next call."""
         body = batch.encoded()
+        sending = batch.tracking.sending if batch.tracking else uuid4().hex
         # A call may hold ten messages, and no more bytes than one message may.
         if len(self._held) == ENTRIES_IN_ONE_CALL or self._held_bytes + len(body) > MAXIMUM_MESSAGE_BYTES:
             self.flush()
@@ -87,7 +88,7 @@ class BatchQueue:
             {
                 "Id": str(len(self._held)),
                 "MessageBody": body,
-                "MessageAttributes": {SENDING: {"DataType": "String", "StringValue": uuid4().hex}},
+                "MessageAttributes": {SENDING: {"DataType": "String", "StringValue": sending}},
             }
         )
         # The attribute counts too, but its 45 bytes are well within what MAXIMUM_MESSAGE_BYTES leaves.
