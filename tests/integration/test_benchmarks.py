@@ -66,6 +66,28 @@ def test_every_function_package_and_size_stands_in_the_report_of_cold_starts() -
     assert 0 < float(whole["with bytecode, kB"].replace(",", "")) < 20_000
 
 
+def test_what_only_changes_saves_is_counted_over_a_year_and_what_it_remembers_over_a_nation() -> None:
+    sizes = ("--year-stores", "2", "--year-items", "4", "--year-days", "100", "--nation-items", "9")
+    script = str(ROOT / "benchmarks" / "only_changes.py")
+    ran = subprocess.run(
+        [sys.executable, script, *sizes, "--nation-days", "3"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    year = rows(ran.stdout, "| a year of runs")
+    runs = {row["a year of runs"]: row for row in year}
+    # Each day's own label is new to DHIS2, so there is nothing to leave out.
+    assert runs["daily, label YYYYMMDD"]["sent"] == runs["daily, label YYYYMMDD"]["computed"]
+    assert 0 < float(runs["daily, label YYYYMM"]["ratio"]) < 1
+    assert {row["runs"] for row in year} == {"100", "3"}
+    nation = {row["a nation of 1,289 stores"]: row for row in rows(ran.stdout, "| a nation")}
+    assert float(nation["bytes for each"]["daily, month to date"]) > 0
+    limits = rows(ran.stdout, "| an org unit and period")
+    assert {row["remembered"] for row in limits} == {"yes"}
+    assert [int(row["values"].replace(",", "")) for row in limits[3:]] == [
+        times * int(limits[0]["values"]) for times in (2, 5, 10)
+    ]
+
+
 def test_a_benchmark_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
     ran = bench("comptue")
     assert ran.returncode == 2
