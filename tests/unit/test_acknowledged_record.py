@@ -1,0 +1,164 @@
+"""What is remembered of an org unit and period: what DHIS2 may hold, how it is written down, what is forgotten."""
+
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.acknowledged.record import (
+    OVERLAP_SECONDS,
+    SETTLED_SECONDS,
+    Entry,
+    Fate,
+    Held,
+    Receipt,
+    Record,
+    Sending,
+)
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.settings import Scheme
+
+NOON = 1_800_000_000.0
+HOUR = 3600.0
+UNTIL = int(NOON + 30 * 24 * HOUR)
+IDENTIFIER = ("AMOX", None, None)
+
+values = st.text(min_size=1, max_size=8)
+helds = values | st.sampled_from(Fate)
+sendings = st.builds(
+    Sending, values, values, st.integers(0, 2**32), st.integers(0, 5_000), st.none() | values
+)
+entries = st.builds(
+    Entry,
+    st.sampled_from(Metric),
+    st.sampled_from(Scheme),
+    values,
+    values,
+    helds,
+    st.none() | values,
+    st.lists(sendings, max_size=3),
+)
+identifiers = st.tuples(values, st.none() | values, st.none() | values)
+
+
+def sending(name: str, value: str | None) -> Sending:
+    return Sending(f"batch-{name}", "s1", UNTIL, 0, value)
+
+
+def receipt(began: float, ended: float, *, landed: bool = True) -> Receipt:
+    return Receipt(frozenset({0}), frozenset({0} if landed else ()), began, ended)
+
+
+def entry(*sent: Sending, certain: Held = Fate.UNKNOWN) -> Entry:
+    return Entry(Metric.STOCK_ON_HAND, Scheme.CODE, "Kamo", "Amoxicillin", certain, None, list(sent))
+
+
+def value_of(text: str) -> DataValue:
+    return DataValue(
+        data_element="AMOX",
+        period="202610",
+        org_unit="OU_KAMO",
+        category_option_combo=None,
+        attribute_option_combo=None,
+        option_combo_scheme=Scheme.CODE,
+        value=text,
+        store="Kamo",
+        item="Amoxicillin",
+        metric=Metric.STOCK_ON_HAND,
+    )
+
+
+@given(
+    held=st.dictionaries(identifiers, entries, max_size=6),
+    full=st.dictionaries(st.sampled_from(Metric), st.integers(0, 2**32)),
+    disturbed=st.integers(0, 2**32).map(float),
+)
+def test_a_record_is_read_as_it_was_written(
+    held: dict[tuple[str, str | None, str | None], Entry], full: dict[Metric, int], disturbed: float
+) -> None:
+    written = Record("202610", "OU_KAMO", held, full, disturbed)
+    read = Record("202610", "OU_KAMO", disturbed_until=disturbed)
+    read.read(written.encoded())
+    assert (read.entries, read.full) == (held, full)
+
+
+@given(
+    content=st.binary()
+    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(
+        lambda content: zlib.compress(repr(content).encode())
+    )
+)
+def test_content_that_is_damaged_is_told_as_one_kind_of_fault(content: bytes) -> None:
+    with pytest.raises(ValueError, match=":"):
+        Record("202610", "OU_KAMO").read(content)
+
+
+def test_what_was_disturbed_after_it_was_written_is_certain_no_more() -> None:
+    written = Record("202610", "OU_KAMO", {IDENTIFIER: entry(certain="7")})
+    read = Record("202610", "OU_KAMO", disturbed_until=NOON)
+    read.read(written.encoded())
+    assert not read.is_known(value_of("7"), {}, NOON)
+    undisturbed = Record("202610", "OU_KAMO")
+    undisturbed.read(written.encoded())
+    assert undisturbed.is_known(value_of("7"), {}, NOON)
+
+
+def test_what_is_on_its_way_may_be_there_or_not() -> None:
+    it = entry(sending("new", "8"), certain="7")
+    assert it.holds({}, NOON, 0.0) == {"7", "8"}
+    landed = {("batch-new", "s1"): receipt(NOON, NOON + 60)}
+    assert it.holds(landed, NOON + HOUR, 0.0) == {"8"}
+
+
+def test_the_same_value_on_its_way_twice_is_known_before_it_arrives() -> None:
+    assert entry(sending("a", "7"), sending("b", "7"), certain="7").holds({}, NOON, 0.0) == {"7"}
+
+
+def test_after_a_rejection_nobody_knows_what_stands_there() -> None:
+    refused = {("batch-new", "s1"): receipt(NOON, NOON + 60, landed=False)}
+    assert entry(sending("new", "8"), certain="7").holds(refused, NOON + HOUR, 0.0) == {Fate.UNKNOWN}
+
+
+def test_the_value_that_landed_last_counts_whichever_was_sent_first() -> None:
+    redriven, newer = sending("redriven", "7"), sending("newer", "8")
+    landed = {
+        ("batch-redriven", "s1"): receipt(NOON + HOUR, NOON + HOUR + 60),
+        ("batch-newer", "s1"): receipt(NOON, NOON + 60),
+    }
+    assert entry(redriven, newer).holds(landed, NOON + 2 * HOUR, 0.0) == {"7"}
+
+
+def test_of_two_that_landed_together_either_may_be_there() -> None:
+    landed = {
+        ("batch-a", "s1"): receipt(NOON, NOON + 60),
+        ("batch-b", "s1"): receipt(NOON + OVERLAP_SECONDS, NOON + OVERLAP_SECONDS + 60),
+    }
+    assert entry(sending("a", "7"), sending("b", "8")).holds(landed, NOON + HOUR, 0.0) == {"7", "8"}
+
+
+def test_what_landed_is_forgotten_only_when_no_second_delivery_can_be_at_work() -> None:
+    landed = {("batch-a", "s1"): receipt(NOON, NOON + 60)}
+    it = entry(sending("a", "7"))
+    assert not it.settle(landed, NOON + 60 + SETTLED_SECONDS, 0.0)
+    assert it.sendings
+    assert it.settle(landed, NOON + 61 + SETTLED_SECONDS, 0.0)
+    assert (it.sendings, it.certain, it.acknowledged) == ([], "7", "7")
+
+
+def test_what_never_arrived_is_waited_for_as_long_as_a_message_may_live() -> None:
+    it = entry(sending("lost", "8"), certain="7")
+    assert not it.settle({}, UNTIL, 0.0)
+    assert it.holds({}, UNTIL, 0.0) == {"7", "8"}
+    # A push that began in time may still be at it for an hour.
+    assert not it.settle({}, UNTIL + HOUR, 0.0)
+    assert it.holds({}, UNTIL + HOUR, 0.0) == {Fate.UNKNOWN}
+    assert it.settle({}, UNTIL + HOUR + 1, 0.0)
+    assert (it.sendings, it.certain) == ([], Fate.UNKNOWN)
+
+
+def test_a_deletion_that_landed_leaves_nothing_to_remember() -> None:
+    record = Record("202610", "OU_KAMO", {IDENTIFIER: entry(sending("delete", None), certain="7")})
+    record.settle({("batch-delete", "s1"): receipt(NOON, NOON + 60)}, NOON + 2 * HOUR)
+    assert record.entries == {}
