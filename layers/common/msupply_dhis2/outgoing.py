@@ -75,27 +75,32 @@ def send_values(
             payloads=0 if changes is None else _PAYLOADS_OF_A_STRIP,
         ):
             number += sum(map(len, strip))
-            batches = _batches(strip, operation)
+            batches = encoded(strip, operation)
             if changes is not None and send is not None:
                 # All at once, so that each record is written once; and before the first of them is sent.
                 held = list(batches)
                 changes.note(held)
                 batches = iter(held)
-            for batch in batches:
+            for _, batch in batches:
                 outgoing.batches += 1
                 if send is not None:
                     send(batch)
         return number
 
-    def _batches(strip: Sequence[Sequence[DataValue]], operation: Operation) -> Iterator[Batch]:
+    def encoded(
+        strip: Sequence[Sequence[DataValue]], operation: Operation
+    ) -> Iterator[tuple[Sequence[DataValue], Batch]]:
         for payload in blocks(strip, maximum_values=settings.items_per_payload):
-            yield encode(
+            yield (
                 payload,
-                run_id=run_id,
-                as_of=as_of,
-                settings=settings,
-                operation=operation,
-                tracking=changes.tracking() if changes is not None else None,
+                encode(
+                    payload,
+                    run_id=run_id,
+                    as_of=as_of,
+                    settings=settings,
+                    operation=operation,
+                    tracking=changes.tracking() if changes is not None else None,
+                ),
             )
 
     if changes is None:

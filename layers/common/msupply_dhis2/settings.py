@@ -522,7 +522,7 @@ class Settings(_Form):
         BeforeValidator(_whole_number(1, 366)),
         WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 366}),
     ] = Field(
-        default=30,
+        default=90,
         title="Full send every days",
         description="After how many days all values of a period are sent again, changed or not.",
     )

@@ -7,19 +7,16 @@ of a strip of org units go onto the queue, they are noted as on their way.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import uuid4
 
-from msupply_dhis2.acknowledged.record import Receipts, Record, Sending
+from msupply_dhis2.acknowledged.record import TRACKED_FOR, Receipts, Record, Sending
 from msupply_dhis2.acknowledged.table import Records, target_of
 from msupply_dhis2.batches import Batch, Operation, Tracking
 from msupply_dhis2.errors import SourceUnreachableError
 from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import Settings
-
-TRACKED_FOR = timedelta(days=30)
-"""How long a batch may take to arrive: 12 days on the queue, 14 as a dead letter, and some to mend what kept it."""
 
 NAMED = 20
 """How many values that are computed no longer a run names; their number it says always."""
@@ -224,8 +221,8 @@ class Changes:
         """Give what a new batch is known by."""
         return Tracking(sending=uuid4().hex, until=self._until, target=self._target)
 
-    def note(self, batches: Iterable[Batch]) -> None:
-        """Note batches as on their way, before they are.
+    def note(self, batches: Iterable[tuple[Sequence[DataValue], Batch]]) -> None:
+        """Note batches as on their way, each with its values in order, before they are.
 
         Raises
         ------
@@ -233,11 +230,11 @@ class Changes:
             Too many other runs note values of the same org unit at the same time.
         """
         notes: dict[tuple[str, str], list[tuple[DataValue, Sending, bool]]] = defaultdict(list)
-        for batch in batches:
+        for values, batch in batches:
             assert batch.tracking is not None  # noqa: S101 - tells mypy: made so by whoever calls
             deletes = batch.operation is Operation.DELETE
             until = int(batch.tracking.until.timestamp())
-            for place, value in enumerate(batch.values()):
+            for place, value in enumerate(values):
                 sent = None if deletes else value.value
                 sending = Sending(batch.batch_id, batch.tracking.sending, until, place, sent)
                 notes[value.period, value.org_unit].append((value, sending, deletes))

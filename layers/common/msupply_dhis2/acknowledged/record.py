@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -23,6 +24,9 @@ DHIS2 goes on with a call that nobody waits for any more."""
 
 SETTLED_SECONDS = 3600.0
 """So long after it landed no second delivery of the same message, begun before, can still be at work."""
+
+TRACKED_FOR = timedelta(days=30)
+"""How long a batch may take to arrive: 12 days on the queue, 14 as a dead letter, and some to mend what kept it."""
 
 _FORMAT = 1
 
@@ -209,6 +213,9 @@ class Record:
         Up to when something may have arrived of which nothing was noted; 0 where nothing ever did.
     version
         Counts the writes; ``None`` for a record that is not in the table yet.
+    is_new_beginning
+        What was remembered before is lost, and with it what is on its way: until that has arrived, which
+        ``disturbed_until`` says, nothing is certain.
     """
 
     period: str
@@ -217,6 +224,7 @@ class Record:
     full: dict[Metric, int] = field(default_factory=dict)
     disturbed_until: float = 0.0
     version: int | None = None
+    is_new_beginning: bool = False
 
     def sendings(self) -> Iterator[tuple[str, str]]:
         """Give the batches whose receipts tell what became of the values."""

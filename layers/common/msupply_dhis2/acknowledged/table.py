@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msupply_dhis2.acknowledged.record import Receipt, Receipts, Record
+from msupply_dhis2.acknowledged.record import TRACKED_FOR, Receipt, Receipts, Record
 from msupply_dhis2.batches import Batch
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.progress import read_items, read_receipts
@@ -140,8 +140,17 @@ class AcknowledgedTable:
         except ValueError:
             # Nothing is acknowledged then, and something may be on its way that nobody knows of any more.
             self._damaged.append(f"{org_unit} in {period}")
-            return Record(period, org_unit, disturbed_until=self._from_now(), version=record.version)
+            return self._new_beginning(record)
         return record
+
+    def _new_beginning(self, record: Record) -> Record:
+        return Record(
+            record.period,
+            record.org_unit,
+            disturbed_until=(self._now + TRACKED_FOR + DISTURBED_FOR).timestamp(),
+            version=record.version,
+            is_new_beginning=True,
+        )
 
     def write(self, target: str, record: Record) -> bool:
         """Write a record (see ``Records``).
@@ -153,17 +162,20 @@ class AcknowledgedTable:
         """
         client = self._table.meta.client
         content = record.encoded()
+        if len(content) > MOST_BYTES:
+            self._too_large.append(f"{record.org_unit} in {record.period}")
+            record = self._new_beginning(record)
+            content = record.encoded()
         values: dict[str, Any] = {
             ":content": content,
             ":version": (record.version or 0) + 1,
             ":end": int((self._now + KEPT_FOR).timestamp()),
         }
         update = "SET content = :content, version = :version, expires_at = :end"
-        if len(content) > MOST_BYTES:
-            self._too_large.append(f"{record.org_unit} in {record.period}")
-            del values[":content"]
-            values[":disturbed"] = int(self._from_now())
-            update = "SET disturbed_until = :disturbed, version = :version, expires_at = :end REMOVE content"
+        if record.is_new_beginning:
+            # Later than any that push sets, so that none of those is lost by it.
+            update += ", disturbed_until = :disturbed"
+            values[":disturbed"] = int(record.disturbed_until)
         condition = "attribute_not_exists(version)"
         if record.version is not None:
             condition, values[":read"] = "version = :read", record.version
@@ -229,17 +241,21 @@ class AcknowledgedTable:
         ConfigurationError
             The table refused.
         """
-        with aws_faults(
-            "noting that values are sent of which nothing is remembered", self._table.meta.client
-        ):
-            self._table.update_item(
-                Key=_key(target, period, org_unit or _EVERY_ORG_UNIT),
-                UpdateExpression="SET disturbed_until = :until, expires_at = :end",
-                ExpressionAttributeValues={
-                    ":until": int(self._from_now()),
-                    ":end": int((self._now + KEPT_FOR).timestamp()),
-                },
-            )
+        client = self._table.meta.client
+        with aws_faults("noting that values are sent of which nothing is remembered", client):
+            try:
+                self._table.update_item(
+                    Key=_key(target, period, org_unit or _EVERY_ORG_UNIT),
+                    UpdateExpression="SET disturbed_until = :until, expires_at = :end",
+                    ConditionExpression="attribute_not_exists(disturbed_until) OR disturbed_until < :until",
+                    ExpressionAttributeValues={
+                        ":until": int((self._now + DISTURBED_FOR).timestamp()),
+                        ":end": int((self._now + KEPT_FOR).timestamp()),
+                    },
+                )
+            except client.exceptions.ConditionalCheckFailedException:
+                # It is marked for longer already.
+                return
 
     def faults(self) -> tuple[str, ...]:
         """Say what could not be read or written (see ``Records``)."""
@@ -254,9 +270,6 @@ class AcknowledgedTable:
                 f"{_listed(self._too_large)}: all their values are sent each time."
             )
         return tuple(faults)
-
-    def _from_now(self) -> float:
-        return (self._now + DISTURBED_FOR).timestamp()
 
 
 def _key(target: str, period: str, org_unit: str) -> dict[str, str]:
