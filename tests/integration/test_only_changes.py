@@ -3,18 +3,21 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from pydantic import SecretStr
 
-from local.dhis2 import StandIn, User
+from local.dhis2 import FaultKind, StandIn, User, ValueKey
 from local.sample.generate import generate
 from local.sample_world import catalogue_of, metadata_for
 from local.tools import PROJECT
+from msupply_dhis2.acknowledged import changes
 from msupply_dhis2.aws import push as push_on_aws
 from msupply_dhis2.settings import Settings, parse_settings
 from tests.conftest import Aws
@@ -63,11 +66,43 @@ class World:
         self.deliver()
         return answer
 
+    def enter_by_hand(self, key: ValueKey, value: str) -> None:
+        """Do in DHIS2 what somebody does at its screen."""
+        entered = {
+            "dataElement": key.data_element,
+            "period": key.period,
+            "orgUnit": key.org_unit,
+            "categoryOptionCombo": key.category_option_combo,
+            "attributeOptionCombo": key.attribute_option_combo,
+            "value": value,
+        }
+        answer = requests.post(
+            f"{self.dhis2.url}/api/dataValueSets",
+            json={"dataValues": [entered]},
+            auth=("pusher", PASSWORD),
+            timeout=10,
+        )
+        answer.raise_for_status()
+
     def sql(self, statement: str, *parameters: object) -> int:
-        with sqlite3.connect(self.database) as connection:
+        with closing(sqlite3.connect(self.database)) as connection, connection:
             return connection.execute(statement, parameters).rowcount
 
-    def values(self) -> dict[Any, str]:
+    def sql_value(self, query: str) -> str:
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            return str(connection.execute(query).fetchone()[0])
+
+    def untick_an_item(self) -> str:
+        """Make one item inactive that is sent, and give its name."""
+        which = (
+            "SELECT i.id, i.name FROM item AS i JOIN stock_line AS s ON s.item_link_id = i.id ORDER BY i.code"
+        )
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            item, name = connection.execute(which).fetchone()
+        assert self.sql("UPDATE item SET is_active = 0 WHERE id = ?", item) == 1
+        return str(name)
+
+    def values(self) -> dict[ValueKey, str]:
         return dict(self.dhis2.values.items())
 
     def posts(self) -> int:
@@ -112,3 +147,195 @@ def test_a_second_run_sends_nothing_and_says_so(world: World) -> None:
     assert (second["unchanged"], second["batches"]) == (second["values"], 0)
     assert f"{second['values']:,} are not sent: DHIS2 has them as they are" in second["message"]
     assert (world.values(), world.posts()) == (held, posts)
+
+
+def test_what_changed_in_msupply_is_sent_and_nothing_else(world: World) -> None:
+    first = world.run()
+    before = world.values()
+    # Every stock line of one item in one store.
+    assert world.sql(
+        "UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3 "
+        "WHERE (store_id, item_link_id) = (SELECT store_id, item_link_id FROM stock_line "
+        "WHERE total_number_of_packs > 0 ORDER BY id LIMIT 1)"
+    )
+
+    second = world.run()
+
+    changed = {key for key, value in world.values().items() if before.get(key) != value}
+    assert 0 < second["values"] - second["unchanged"] == len(changed) < 12
+    assert second["values"] == first["values"]
+    assert len({(key.data_element, key.org_unit) for key in changed}) == 1
+
+
+def test_a_full_send_sends_everything_and_heals_what_was_changed_by_hand(world: World) -> None:
+    world.run()
+    key, value = next((key, value) for key, value in world.values().items() if value != "0")
+    world.enter_by_hand(key, "999999")
+    assert world.run()["unchanged"] > 0
+    assert world.values()[key] == "999999"
+
+    full = world.run(full=True)
+
+    assert (full["unchanged"], world.values()[key]) == (0, value)
+    assert world.run()["batches"] == 0
+
+
+def test_a_rejected_value_is_sent_again_by_each_run(world: World) -> None:
+    world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=409)
+    first = world.run()
+    refused = first["values"] - len(world.values())
+    assert refused > 0
+
+    second = world.run()
+
+    assert second["values"] - second["unchanged"] == refused
+    assert len(world.values()) == first["values"]
+
+
+def test_what_waits_as_a_dead_letter_is_sent_again_and_when_it_arrives_late_the_next_run_mends_it(
+    world: World,
+) -> None:
+    world.compute()
+    stale = world.aws.messages()
+    for message in stale:
+        world.aws.sqs.delete_message(QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
+    world.run()
+    right = world.values()
+    assert world.run()["unchanged"] < len(right), "what is on its way may yet replace it"
+
+    for message in stale:
+        world.aws.sqs.send_message(
+            QueueUrl=world.aws.queue_url,
+            MessageBody=message["Body"],
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": attribute["StringValue"]}
+                for name, attribute in message["MessageAttributes"].items()
+            },
+        )
+    world.deliver()
+    assert world.values() != right
+
+    world.run()
+    assert world.values() == right
+
+
+def test_a_message_that_is_delivered_twice_is_sent_and_counted_once(world: World) -> None:
+    world.compute()
+    (message, *_) = world.aws.messages()
+    world.aws.sqs.change_message_visibility(
+        QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+    )
+    for _ in range(2):
+        world.aws.sqs.send_message(
+            QueueUrl=world.aws.queue_url,
+            MessageBody=message["Body"],
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": attribute["StringValue"]}
+                for name, attribute in message["MessageAttributes"].items()
+            },
+        )
+    pushes = world.deliver()
+    finished_before = sum(pushed.metric("BatchesFinishedBefore") for pushed in pushes)
+    assert finished_before == 2
+
+
+def test_what_is_computed_no_longer_is_named_and_stays(world: World) -> None:
+    first = world.run()
+    before = world.values()
+    gone = world.untick_an_item()
+
+    second = world.run()
+
+    assert world.values() == before
+    assert second["vanished"] == first["values"] - second["values"] > 0
+    assert second["deletions"] == 0
+    (warning,) = [each for each in second["warnings"] if "computed no longer" in each]
+    assert gone in warning
+    assert "They stay in DHIS2: to have them deleted, switch on Delete vanished values" in warning
+
+
+def test_what_is_computed_no_longer_is_deleted_where_the_settings_say_so(world: World) -> None:
+    world.use(delete_vanished=True)
+    first = world.run()
+    gone = world.untick_an_item()
+
+    second = world.compute()
+    pushes = world.deliver()
+
+    assert second["deletions"] == second["vanished"] == first["values"] - second["values"]
+    assert sum(pushed.metric("ValuesDeleted") for pushed in pushes) == second["deletions"]
+    assert len(world.values()) == second["values"]
+    assert any(gone in warning and "being deleted" in warning for warning in second["warnings"])
+
+    third = world.run()
+    assert (third["vanished"], third["batches"]) == (0, 0)
+
+
+def test_so_much_that_it_must_be_a_mistake_is_deleted_only_when_it_is_confirmed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_SPARED_FROM", 10)
+    world.use(delete_vanished=True)
+    first = world.run()
+    world.sql("UPDATE item SET is_active = 0 WHERE id <> (SELECT min(item_id) FROM item_link)")
+
+    held_back = world.run()
+    assert held_back["vanished"] > first["values"] / 2
+    assert held_back["deletions"] == 0
+    assert any(
+        "has a setting, or an item or store in mSupply, been changed by mistake" in each
+        for each in held_back["warnings"]
+    )
+    assert len(world.values()) == first["values"]
+
+    confirmed = world.run(confirm_deletions=True)
+    assert confirmed["deletions"] == held_back["vanished"]
+    assert len(world.values()) == confirmed["values"]
+
+
+def test_a_run_that_is_limited_takes_nothing_for_vanished(world: World) -> None:
+    world.use(delete_vanished=True)
+    world.run()
+    before = world.values()
+    store = world.sql_value("SELECT code FROM store ORDER BY code LIMIT 1")
+    item = world.sql_value(
+        "SELECT i.code FROM item AS i JOIN stock_line AS s ON s.item_link_id = i.id ORDER BY i.code"
+    )
+
+    for limits in ({"stores": [store]}, {"items": [item]}, {"metrics": ["stock_on_hand"]}):
+        limited = world.run(**limits)
+        assert (limited["vanished"], limited["batches"]) == (0, 0)
+        assert limited["values"] < len(before)
+    assert world.values() == before
+
+
+def test_a_store_that_is_mapped_no_longer_leaves_its_values_to_be_named(world: World) -> None:
+    first = world.run()
+    world.sql("UPDATE store SET is_disabled = 1 WHERE code = (SELECT min(code) FROM store)")
+
+    second = world.run()
+
+    assert second["vanished"] == first["values"] - second["values"] > 0
+
+
+def test_what_was_sent_while_the_setting_was_off_is_not_relied_upon(world: World) -> None:
+    world.run()
+    original = world.values()
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
+    world.use(only_changes=False)
+    off = world.run()
+    assert off["unchanged"] == 0
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs - 3")
+    world.use()
+
+    assert world.run()["unchanged"] == 0
+    assert world.values() == original
+
+
+def test_a_dry_run_says_what_would_be_left_out_and_notes_nothing(world: World) -> None:
+    first = invoke("compute", OCTOBER | {"dry_run": True}, world.capsys).answer
+    assert (first["status"], first["unchanged"]) == ("dry run", 0)
+    assert world.run()["unchanged"] == 0
+    second = invoke("compute", OCTOBER | {"dry_run": True}, world.capsys).answer
+    assert second["unchanged"] == second["values"]
