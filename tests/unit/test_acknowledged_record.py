@@ -162,3 +162,13 @@ def test_a_deletion_that_landed_leaves_nothing_to_remember() -> None:
     record = Record("202610", "OU_KAMO", {IDENTIFIER: entry(sending("delete", None), certain="7")})
     record.settle({("batch-delete", "s1"): receipt(NOON, NOON + 60)}, NOON + 2 * HOUR)
     assert record.entries == {}
+
+
+def test_what_arrived_and_whose_receipt_has_expired_may_have_come_after_what_is_known() -> None:
+    redriven, newer = sending("redriven", "7"), sending("newer", "8")
+    landed = {("batch-newer", "s1"): receipt(NOON + 24 * HOUR, NOON + 24 * HOUR + 60)}
+    long_after = UNTIL + 16 * 24 * HOUR
+    it = entry(redriven, newer)
+    assert it.holds(landed, long_after, 0.0) == {Fate.UNKNOWN, "8"}
+    it.settle(landed, long_after, 0.0)
+    assert it.holds(landed, long_after, 0.0) != {"8"}

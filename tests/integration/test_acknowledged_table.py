@@ -1,0 +1,145 @@
+"""The records in DynamoDB; and that the table in memory, by which the laws are tried, does the same."""
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from msupply_dhis2.acknowledged.record import TRACKED_FOR, Record, Sending
+from msupply_dhis2.acknowledged.table import DISTURBED_FOR, AcknowledgedTable
+from msupply_dhis2.progress import KEPT_FOR, Progress, note_progress
+from tests.conftest import Aws
+from tests.support.batches import value_of
+from tests.support.table_in_memory import TableInMemory
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
+TARGET = "https://dhis2.example.org#STOCK#code-code-code-auto"
+PERIOD = "202601"
+
+type At = Callable[[datetime], AcknowledgedTable]
+
+
+@pytest.fixture(params=["moto", "in memory"])
+def tables(request: pytest.FixtureRequest, aws: Aws) -> "tuple[Table, Table]":
+    """The table of records, and that of the receipts."""
+    if request.param == "moto":
+        return boto3.resource("dynamodb").Table("stack-acknowledged"), aws.table
+    in_memory: Any = (
+        TableInMemory("acknowledged", "target_period", "org_unit"),
+        TableInMemory("table", "id"),
+    )
+    first, second = in_memory
+    return first, second
+
+
+@pytest.fixture
+def at(tables: "tuple[Table, Table]") -> At:
+    return lambda now: AcknowledgedTable(*tables, now)
+
+
+def record_with(value: str, org_unit: str = "OU_0", sending: str = "s1") -> Record:
+    record = Record(PERIOD, org_unit)
+    until = int((NOW + TRACKED_FOR).timestamp())
+    record.note(value_of("DE_0", value, org_unit=org_unit), Sending("batch-1", sending, until, 0, value))
+    return record
+
+
+def read(records: AcknowledgedTable, org_unit: str = "OU_0") -> Record:
+    return records.read(TARGET, PERIOD, [org_unit])[org_unit]
+
+
+def test_a_record_is_read_as_it_was_written_and_others_are_empty(at: At) -> None:
+    records, record = at(NOW), record_with("12")
+    assert records.write(TARGET, record)
+
+    assert read(records).entries == record.entries
+    assert read(records).version == 1
+    assert read(records, "OU_1") == Record(PERIOD, "OU_1")
+    assert list(records.org_units(TARGET, PERIOD)) == ["OU_0"]
+    assert records.faults() == ()
+
+
+def test_of_two_that_write_at_the_same_time_one_is_told_so(at: At) -> None:
+    records = at(NOW)
+    assert records.write(TARGET, record_with("12"))
+    one, other = read(records), read(records)
+
+    assert records.write(TARGET, one)
+    assert not records.write(TARGET, other)
+    assert not records.write(TARGET, record_with("13")), "also where it was not there when it was read"
+
+
+@pytest.mark.parametrize("org_unit", ["OU_0", None])
+def test_after_a_disturbance_nothing_noted_before_is_certain(at: At, org_unit: str | None) -> None:
+    value = value_of("DE_0", "12")
+    record = record_with("12")
+    record.entries[value.identifier].certain = "12"
+    record.entries[value.identifier].sendings.clear()
+    at(NOW).write(TARGET, record)
+    assert read(at(NOW)).is_known(value, {}, NOW.timestamp())
+
+    at(NOW).disturb(TARGET, PERIOD, org_unit)
+
+    later = NOW + timedelta(days=1)
+    assert not read(at(later)).is_known(value, {}, later.timestamp())
+    assert list(at(NOW).org_units(TARGET, PERIOD)) == ["OU_0"]
+
+
+def test_a_damaged_record_counts_as_nothing_and_for_as_long_as_messages_live_nothing_is_certain(
+    at: At, tables: "tuple[Table, Table]"
+) -> None:
+    at(NOW).write(TARGET, record_with("12"))
+    tables[0].update_item(
+        Key={"target_period": f"{TARGET}#{PERIOD}", "org_unit": "OU_0"},
+        UpdateExpression="SET content = :nothing",
+        ExpressionAttributeValues={":nothing": b"?"},
+    )
+    records = at(NOW)
+    record = read(records)
+    assert record.entries == {}
+    assert "could not be read of OU_0 in 202601: all their values are sent" in records.faults()[0]
+    records.write(TARGET, record)
+
+    # What push marks meanwhile does not shorten it.
+    at(NOW + timedelta(days=1)).disturb(TARGET, PERIOD, "OU_0")
+    until = datetime.fromtimestamp(read(at(NOW)).disturbed_until, UTC)
+    assert until >= (NOW + TRACKED_FOR + DISTURBED_FOR).replace(microsecond=0)
+
+
+def test_a_record_that_is_too_large_is_not_kept_and_that_is_said(at: At) -> None:
+    records, record = at(NOW), Record(PERIOD, "OU_0")
+    chance = random.Random(1)  # noqa: S311 - for a test, and always the same
+    until = int((NOW + TRACKED_FOR).timestamp())
+    for number in range(30_000):
+        value = value_of(f"{chance.getrandbits(64):x}", str(chance.getrandbits(30)))
+        record.note(value, Sending("batch-1", "s1", until, number, value.value))
+
+    assert records.write(TARGET, record)
+
+    assert read(at(NOW)).entries == {}
+    assert "There is too much to remember" in records.faults()[0]
+    assert read(at(NOW)).disturbed_until > (NOW + TRACKED_FOR).timestamp()
+
+
+def test_receipts_tell_when_values_landed(at: At, tables: "tuple[Table, Table]") -> None:
+    progress = Progress(frozenset({0, 1}), frozenset({0}), NOW, NOW + timedelta(minutes=1))
+    note_progress(tables[1], "batch-1", "s1", progress, NOW + KEPT_FOR)
+
+    (receipt,) = at(NOW).receipts([record_with("12"), record_with("12", "OU_1", "s2")]).values()
+
+    assert (receipt.settled, receipt.landed) == (progress.settled, progress.landed)
+    assert receipt.ended - receipt.began == 60
+
+
+def test_a_record_goes_when_nobody_has_written_it_for_over_a_year(
+    at: At, tables: "tuple[Table, Table]"
+) -> None:
+    at(NOW).write(TARGET, record_with("12"))
+    item = tables[0].get_item(Key={"target_period": f"{TARGET}#{PERIOD}", "org_unit": "OU_0"})["Item"]
+    assert int(str(item["expires_at"])) > (NOW + timedelta(days=365)).timestamp()
