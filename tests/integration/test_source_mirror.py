@@ -287,11 +287,13 @@ def test_what_is_new_or_suggested_has_not_moved(
     assert (pair.movements, pair.first_in, pair.units_before_floor) == ([], None, 0)
 
 
-@pytest.mark.parametrize("nothing", [None, "", "0000-00-00"])
+@pytest.mark.parametrize(
+    ("nothing", "types"), [(None, "typed"), (None, "text"), ("", "text"), ("0000-00-00", "text")]
+)
 def test_a_moved_status_without_a_date_is_warned_of_with_the_transactions_number(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, nothing: str | None
+    database: MirrorDatabase, kamo: str, amoxicillin: str, nothing: str | None, types: str
 ) -> None:
-    if nothing is not None:
+    if types == "text":
         database.make_all_text()
     database.make_visible(amoxicillin, "name-of-KAMO")
     database.move(kamo, amoxicillin, 4, "si", nothing, name_id="adjusting", invoice_num=17)  # type: ignore[arg-type]

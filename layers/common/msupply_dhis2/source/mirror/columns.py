@@ -159,8 +159,8 @@ def lacks(missing: list[str], otherwise: str) -> str:
 
 
 def _is_no_date(text: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether there is none: blank, or what the older mSupply writes for it."""
-    return func.left(text, 10).in_(["", "0000-00-00"])
+    """Whether there is none: NULL, blank, or what the older mSupply writes for it. Never NULL itself."""
+    return func.coalesce(func.left(text, 10), "").in_(["", "0000-00-00"])
 
 
 def _day_of_text(text: ColumnElement[str]) -> ColumnElement[Any]:
