@@ -324,13 +324,42 @@ def test_an_org_unit_that_is_mapped_no_longer_is_named_by_its_shard(stack: Stack
     assert by_hand.answer["values"] > 0
 
 
-def test_a_shard_is_not_computed_while_use_dhis2_is_off(stack: Stack) -> None:
-    stack.allow_lines(200)
-    stack.compute(FULL)
-    stack.aws.put_settings(document(use_dhis2=False))
-    worked = stack.work_all()
-    assert all(shard.said("Use DHIS2 is off") for shard in worked)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"use_dhis2": False}, "Use DHIS2 is off"),
+        (
+            {
+                "data_elements": [
+                    row | {"basis": "current_day"} for row in json.loads(document())["data_elements"]
+                ]
+            },
+            "current day",
+        ),
+    ],
+)
+def test_a_shard_that_the_settings_leave_no_work_for_is_kept_with_its_months_for_a_redrive(
+    stack: Stack, changes: dict[str, Any], reason: str
+) -> None:
+    event = {"manual": True, "months": "2026-07..2026-10"}
+    stack.compute(event, "unbroken")
+    stack.work_all()
+    unbroken = stack.values()
+    stack.compute(event)
+    first = stack.values()
+    stack.aws.put_settings(document(**changes))
+    (worked,) = stack.work_all()
+    (line,) = worked.said("went to the dead-letter queue")
+    assert reason in line["message"]
+    assert "Not sent: 2026-08, 2026-09, 2026-10." in line["message"]
+    assert worked.metric("ShardsFailed") == 3
     assert stack.values() == []
+    (dead,) = stack.aws.messages(stack.aws.failed_shard_queue_url)
+    assert reason in dead["MessageAttributes"]["reason"]["StringValue"]
+    stack.aws.put_settings(document())
+    stack.aws.sqs.send_message(QueueUrl=stack.aws.shard_queue_url, MessageBody=dead["Body"])
+    stack.work_all()
+    assert [value[1:] for value in sorted(first + stack.values())] == [value[1:] for value in unbroken]
 
 
 # Months

@@ -238,6 +238,9 @@ class _Shards:
             return False
         try:
             result = _compute_shard(shard, self._environment, self._calendar)
+            if result.status in {Status.OFF, Status.NOTHING_TO_DO}:
+                self._set_aside(shard, record, result)
+                return True
             note_finished(self._table, shard, datetime.now(UTC))
         except BaseException:
             self._let_go(shard)
@@ -245,6 +248,19 @@ class _Shards:
         _report(result, self._logger, self._metrics)
         self._count("ShardsFinished", 1)
         return True
+
+    def _set_aside(self, shard: Shard, record: QueueRecord, result: ComputeResult) -> None:
+        """Keep a shard that the settings leave no work for, with all its steps, among the dead letters."""
+        steps = ", ".join(step.month or "the run's own" for step in shard.steps)
+        reason = f"{result.message} Not sent: {steps}."
+        DeadLetters(clients.sqs(), self._environment.failed_shard_queue_url).put(record.body, reason)
+        self._let_go(shard)
+        self._count("ShardsFailed", len(shard.steps))
+        what = "switch Use DHIS2 on" if result.status is Status.OFF else "correct the settings"
+        self._logger.warning(
+            f"{_capital(shard.name)} of the run {shard.run_id} went to the dead-letter queue. {reason} To send "
+            f"them, {what} and redrive that queue."
+        )
 
     def _let_go(self, shard: Shard) -> None:
         try:
@@ -264,7 +280,8 @@ class _Shards:
             )
         else:
             then = f"Attempt {delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
-        self._count("ShardsFailed" if is_last else "ShardsToTryAgain", 1)
+        # The months that would have followed were planned too, and fail with it.
+        self._count("ShardsFailed" if is_last else "ShardsToTryAgain", len(shard.steps) if is_last else 1)
         self._logger.error(
             f"{_capital(shard.name)} of the run {shard.run_id} failed: {reason} {then}.", error=error
         )
