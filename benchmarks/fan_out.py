@@ -208,6 +208,7 @@ def report(run: Simulated, arguments: argparse.Namespace) -> None:
 def message(shard: tuple[OrgUnit, ...], run: Simulated) -> Shard:
     """Make the message of a shard."""
     return Shard(
+        version=1,
         run_id="20261101T010000Z-monthly-1f0c2a9b",
         planned_by="00000000-0000-0000-0000-000000000000",
         event=EVENT,

@@ -1,5 +1,6 @@
 """Dividing a run: every org unit in exactly one shard, evenly, and always alike."""
 
+import json
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import pairwise
@@ -100,6 +101,7 @@ def test_no_message_is_too_long_however_many_org_units_there_are() -> None:
 
 def shard(org_units: tuple[str, ...] = ("OU_KAMO", "OU_KOHU"), **changes: object) -> Shard:
     made = Shard(
+        version=1,
         run_id="20260201T010000Z-manual-1f0c2a9b",
         planned_by="request-1",
         event=parse_compute_event({"manual": True, "months": "2025-11..2025-12", "items": ["Amoxicillin"]}),
@@ -114,6 +116,13 @@ def shard(org_units: tuple[str, ...] = ("OU_KAMO", "OU_KOHU"), **changes: object
 
 def test_a_shard_comes_off_the_queue_as_it_went_on_it() -> None:
     assert parse_shard(shard().encoded()) == shard()
+
+
+def test_a_message_says_its_version_and_one_that_does_not_is_refused() -> None:
+    message = json.loads(shard().encoded())
+    assert message["shard"].pop("version") == 1
+    with pytest.raises(ShardError):
+        parse_shard(message)
 
 
 def test_the_rest_of_a_shard_is_the_same_without_its_first_step() -> None:

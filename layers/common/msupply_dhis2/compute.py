@@ -434,6 +434,7 @@ def _shards(
     divided = divide(scope.org_units, lines, division.lines)
     return tuple(
         Shard(
+            version=1,
             run_id=run_id,
             planned_by=division.planned_by,
             event=event,

@@ -51,7 +51,7 @@ class Shard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[1]
     run_id: str
     planned_by: str
     event: ComputeEvent
