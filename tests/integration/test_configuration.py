@@ -40,6 +40,10 @@ VARIABLES = {
     "PUSH_LOG_GROUP": "/push",
     "COMPUTE_FUNCTION": "compute",
     "QUEUE_MAPPING": "mapping",
+    "SHARD_QUEUE_URL": "https://sqs/shards",
+    "FAILED_SHARD_QUEUE_URL": "https://sqs/failed-shards",
+    "LINES_PER_INVOCATION": "2000000",
+    "ACKNOWLEDGED_TABLE_NAME": "acknowledged",
 }
 
 
