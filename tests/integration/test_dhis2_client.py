@@ -110,6 +110,25 @@ def test_a_refused_login_is_an_authentication_error(version: Version) -> None:
     assert "pusher" in str(error)
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_within_lambda_nothing_is_sent_to_the_function_itself_whatever_the_name_resolves_to(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stand_in() as dhis2:
+        url = dhis2.url.replace("127.0.0.1", host)
+        with client_of(url) as client:
+            client.get("/api/me")
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "push")
+        monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+        before = len(dhis2.requests)
+        with client_of(url) as client:
+            error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
+        assert len(dhis2.requests) == before
+    assert not isinstance(error, Dhis2TransientError | Dhis2AuthenticationError)
+    assert "leads to an address that belongs to AWS or to the function itself" in str(error)
+    assert "Correct URL in the settings" in str(error)
+
+
 @every_version
 def test_a_disabled_account_is_told_from_a_wrong_password(version: Version) -> None:
     disabled = PUSHER.model_copy(update={"disabled": True})

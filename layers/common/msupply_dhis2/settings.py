@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
+from msupply_dhis2.addresses import is_forbidden
 from msupply_dhis2.document import Place, read_document
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.metrics.metric import Metric
@@ -208,6 +209,8 @@ def _split_url(url: str) -> SplitResult:
         raise ValueError(f"does not begin with http:// or https://. {example}")
     if not host or port == 0:
         raise ValueError(f"names no server, or port 0. {example}")
+    if is_forbidden(host):
+        raise ValueError(f"is an address of AWS or of the function itself, not of a DHIS2. {example}")
     return parts
 
 

@@ -475,6 +475,7 @@ class ConnectionFault(StrEnum):
     CERTIFICATE_NOT_TRUSTED = "certificate not trusted"
     TLS = "no TLS"
     BAD_ADDRESS = "not an address"
+    FORBIDDEN_ADDRESS = "address not allowed"
     REDIRECT_TO_HTTPS = "redirect to https"
     REDIRECT_TO_LOGIN = "redirect to a login page"
     REDIRECT = "redirect"
@@ -593,6 +594,10 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
         "The server of {url} does not speak https there",
         "Check URL: perhaps the port is wrong, or the address begins with http://",
         transient=True,
+    ),
+    ConnectionFault.FORBIDDEN_ADDRESS: ConnectionWords(
+        "{url} leads to an address that belongs to AWS or to the function itself, not to a DHIS2",
+        "Correct URL in the settings; where it is right, have what the name resolves to (DNS) corrected",
     ),
     ConnectionFault.BAD_ADDRESS: ConnectionWords(
         "{url} is no address that can be called",

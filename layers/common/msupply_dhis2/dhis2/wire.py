@@ -19,11 +19,11 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
 from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFault
+from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -63,6 +63,7 @@ _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHO
 
 _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], ...] = (
     # In this order: what is said of a cause deep inside is truer than what is said of its wrapping.
+    ((ForbiddenAddressError,), ConnectionFault.FORBIDDEN_ADDRESS),
     ((urllib3.exceptions.ProxyError,), ConnectionFault.PROXY),
     ((socket.gaierror,), ConnectionFault.NAME_NOT_RESOLVED),
     ((ConnectionRefusedError,), ConnectionFault.REFUSED),
@@ -123,6 +124,8 @@ class Wire:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._session = requests.Session()
+        self._session.mount("http://", GuardedAdapter())
+        self._session.mount("https://", GuardedAdapter())
         if ca_certificate is not None:
             self._session.mount("https://", _TrustingAdapter(ca_certificate))
         self._session.headers.update(
@@ -299,7 +302,7 @@ class Wire:
         return "".join(character for character in line if character.isprintable())[:_MESSAGE_LIMIT]
 
 
-class _TrustingAdapter(HTTPAdapter):
+class _TrustingAdapter(GuardedAdapter):
     """Trusts an authority besides the public ones, which requests adds by itself."""
 
     def __init__(self, ca_certificate: str) -> None:

@@ -1,0 +1,49 @@
+"""Which machines the address of DHIS2 must not lead to: those that answer a function about itself.
+
+Instance metadata (169.254.169.254, fd00:ec2::254) hands out credentials to whoever asks from within, and what listens
+on a function's own loopback is Lambda's. Whoever may write the settings must not reach them by writing such an
+address into URL, nor by a name that resolves to one; so the address that a connection really has is looked at too,
+before anything is sent over it. Private addresses (10.0.0.0/8 and the like) are allowed: many a DHIS2 has one.
+"""
+
+import os
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+_OF_AWS = IPv6Network("fd00:ec2::/32")
+"""Instance metadata, time and name servers of AWS over IPv6; unlike 169.254.0.0/16 not link-local."""
+
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+"""NAT64 (RFC 6052): the last 32 bits are an IPv4 address."""
+
+
+def is_forbidden(host: str) -> bool:
+    """Tell whether a host is an IP address that must not be called; a name is none.
+
+    Loopback is forbidden within Lambda only: on one's own machine DHIS2 may run there, and so it may beside an
+    emulator of AWS, which is told by its own address.
+    """
+    try:
+        address = _plain(ip_address(host.strip("[]").partition("%")[0]))
+    except ValueError:
+        return False
+    if address.is_loopback:
+        return _is_within_lambda()
+    is_of_aws = isinstance(address, IPv6Address) and address in _OF_AWS
+    return address.is_link_local or address.is_multicast or address.is_unspecified or is_of_aws
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Give the IPv4 address that an IPv6 address stands for, where it does."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _TRANSLATED:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_within_lambda() -> bool:
+    if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
+        return False
+    emulator = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname
+    return emulator not in {"localhost", "127.0.0.1", "::1"}

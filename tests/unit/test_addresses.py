@@ -1,0 +1,78 @@
+"""Which machines the address of DHIS2 must not lead to."""
+
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.addresses import is_forbidden
+from msupply_dhis2.errors import SettingsError
+from msupply_dhis2.settings import parse_settings
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",  # instance metadata
+        "169.254.170.2",  # credentials of a container
+        "169.254.100.1",  # Lambda's own interface
+        "fd00:ec2::254",
+        "[fd00:ec2::254]",
+        "fe80::1%eth0",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
+        "0.0.0.0",  # noqa: S104 - no server binds it here
+        "224.0.0.1",
+    ],
+)
+def test_what_answers_a_machine_about_itself_is_forbidden(host: str) -> None:
+    assert is_forbidden(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["10.1.2.3", "172.16.0.9", "192.168.1.20", "fd12:3456::9", "8.8.8.8", "dhis2.example.org", ""]
+)
+def test_private_and_public_servers_and_names_are_allowed(host: str) -> None:
+    assert not is_forbidden(host)
+
+
+@given(st.ip_addresses(v=4, network="169.254.0.0/16"))
+def test_no_way_of_writing_a_link_local_address_gets_through(address: IPv4Address) -> None:
+    assert is_forbidden(str(address))
+    assert is_forbidden(f"::ffff:{address}")
+    assert is_forbidden(f"64:ff9b::{int(address) >> 16:x}:{int(address) & 0xFFFF:x}")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+def test_loopback_is_ones_own_machine_and_within_lambda_the_function_s_own(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+    assert not is_forbidden(host)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "push")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    assert is_forbidden(host)
+    # Beside an emulator of AWS on the same machine a stand-in of DHIS2 is allowed.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    assert not is_forbidden(host)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://vpce-0a1b.execute-api.eu-west-1.vpce.amazonaws.com")
+    assert is_forbidden(host)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://169.254.169.254/latest/meta-data", "http://[fd00:ec2::254]/", "http://0.0.0.0"]
+)
+def test_the_setting_url_is_refused_with_such_an_address(url: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse_settings(f"url: {url}")
+    assert "URL is an address of AWS or of the function itself, not of a DHIS2." in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://dhis2.example.org", "gopher://dhis2.example.org"]
+)
+def test_the_setting_url_reaches_neither_files_nor_other_protocols(url: str) -> None:
+    with pytest.raises(SettingsError, match="does not begin with http:// or https://"):
+        parse_settings(f"url: {url}")
