@@ -13,6 +13,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
@@ -33,6 +34,12 @@ def ssm() -> "SSMClient":
 def secretsmanager() -> "SecretsManagerClient":
     """Give the client that reads the secrets."""
     return boto3.client("secretsmanager", config=_CONFIG)
+
+
+@cache
+def s3() -> "S3Client":
+    """Give the client of the bucket."""
+    return boto3.client("s3", config=_CONFIG)
 
 
 @cache
