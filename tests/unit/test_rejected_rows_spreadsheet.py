@@ -1,0 +1,131 @@
+"""The file of rejected rows as a spreadsheet opens it."""
+
+import csv
+from io import StringIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.dhis2.answer import Reason
+from msupply_dhis2.fates import Fates
+from msupply_dhis2.rejected_rows.rows import RejectedRow, Why, rows_of
+from msupply_dhis2.rejected_rows.spreadsheet import COLUMNS, safe, write_rows
+from tests.support.batches import value_of
+
+WHY = Why(code="E7612", reason="Org unit not assigned", what_to_do="Assign it.")
+
+
+def row(**changes: object) -> RejectedRow:
+    fields = {
+        "fate": "rejected",
+        "store": "Kamo",
+        "item": "Amoxicillin 250mg tabs",
+        "metric": "Stock on hand",
+        "data_element": "368c74bf",
+        "org_unit": "KAMO",
+        "period": "202601",
+        "category_option_combo": None,
+        "attribute_option_combo": None,
+        "value": "12",
+        "why": (WHY,),
+    }
+    return RejectedRow.model_validate({**fields, **changes})
+
+
+def written(*rows: RejectedRow) -> list[list[str]]:
+    text = StringIO(newline="")
+    write_rows(rows, text, run_id="daily-1", reasons=max(len(each.why) for each in rows))
+    content = text.getvalue()
+    assert content.startswith("\ufeff")
+    return list(csv.reader(StringIO(content[1:], newline="")))
+
+
+def test_a_row_says_what_where_why_and_what_to_do() -> None:
+    header, cells = written(row())
+    assert dict(zip(header, cells, strict=True)) == {
+        "run": "daily-1",
+        "fate": "rejected",
+        "store": "Kamo",
+        "item": "Amoxicillin 250mg tabs",
+        "metric": "Stock on hand",
+        "data element": "368c74bf",
+        "org unit": "KAMO",
+        "period": "202601",
+        "category option combo": "",
+        "attribute option combo": "",
+        "value": "12",
+        "code": "E7612",
+        "reason": "Org unit not assigned",
+        "what to do": "Assign it.",
+    }
+
+
+def test_two_reasons_are_two_columns_not_two_rows() -> None:
+    second = Why(code="E7641", reason="Period too late", what_to_do="Open it.")
+    header, first_row, second_row = written(row(why=(WHY, second)), row())
+    assert header[-6:] == ["code", "reason", "what to do", "code 2", "reason 2", "what to do 2"]
+    assert first_row[-6:] == [
+        "E7612",
+        "Org unit not assigned",
+        "Assign it.",
+        "E7641",
+        "Period too late",
+        "Open it.",
+    ]
+    assert second_row[-3:] == ["", "", ""]
+
+
+@pytest.mark.parametrize("number", ["-5", "0", "12", "3.25", "-0.5", "0012"])
+def test_numbers_stay_numbers(number: str) -> None:
+    assert safe(number) == number
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "=1+1",
+        "+cmd",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        " =1",
+        "＝1",  # noqa: RUF001 - Excel takes it for the narrow one
+        '=HYPERLINK("http://x")',
+        "-5%",
+        "1\n=2",
+    ],
+)
+def test_no_cell_begins_a_formula(cell: str) -> None:
+    shown = safe(cell)
+    assert shown.startswith("'") or shown == "1 =2"
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=40), min_size=2, max_size=2))
+def test_whatever_a_name_holds_the_file_has_one_line_for_a_row_and_no_formula(names: list[str]) -> None:
+    store, item = names
+    lines = written(row(store=store, item=item), row())
+    assert len(lines) == 3
+    cells = dict(zip(lines[0], lines[1], strict=True))
+    for cell, name in ((cells["store"], store), (cells["item"], item)):
+        assert not cell.startswith(("=", "+", "@", "\t", "\r", "\n"))
+        assert name.isprintable() is False or cell in {name, f"'{name}"}
+
+
+def test_the_columns_are_as_many_as_the_cells_of_a_row() -> None:
+    for line in written(row(), row(why=(WHY, WHY, WHY))):
+        assert len(line) == len(COLUMNS) + 9
+
+
+def test_the_rows_of_a_batch_are_those_that_are_not_in_dhis2() -> None:
+    values = [value_of(f"de{place}", str(place)) for place in range(4)]
+    fates = Fates(
+        landed={0},
+        rejected={1: (Reason("E7612", "no"), Reason("E7641", "late"))},
+        missing={3: Reason("vanished", "gone")},
+    )
+    rows = list(rows_of(values, fates))
+    assert [(each.data_element, each.fate) for each in rows] == [("de1", "rejected"), ("de3", "unaccounted")]
+    assert [why.code for why in rows[0].why] == ["E7612", "E7641"]
+    assert all(why.what_to_do for each in rows for why in each.why)
