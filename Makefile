@@ -50,6 +50,10 @@ lint: $(UV) ## Check code (ruff, mypy) and template (cfn-lint)
 	$(RUN) mypy
 	$(RUN) pytest -q tests/unit/test_template.py
 
+.PHONY: audit
+audit: $(UV) ## Look for known vulnerabilities of the locked packages; UNLESS_OFFLINE=yes passes where nothing can be asked
+	@$(RUN) python -m local.audit $(if $(UNLESS_OFFLINE),--unless-offline)
+
 .PHONY: format
 format: $(UV) ## Format the code
 	$(RUN) ruff check --fix .
