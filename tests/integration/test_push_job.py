@@ -112,6 +112,16 @@ def test_of_10_000_values_with_10_bad_ones_9_990_are_stored_and_10_are_named(
         message = said(result, "E7636")
         assert f"item SOH_item{number}, store OU_50, stock on hand: rejected. " in message
         assert "Assign the org unit to the data set" in message
+        (row,) = result.refused
+        assert (row.fate, row.store, row.item, row.org_unit, row.value) == (
+            "rejected",
+            "store OU_50",
+            f"item SOH_item{number}",
+            WITHOUT_DATA_SET,
+            "7",
+        )
+        assert row.why[0].code == "E7636"
+        assert "Assign the org unit to the data set" in row.why[0].what_to_do
 
 
 @pytest.mark.parametrize("version", VERSIONS)

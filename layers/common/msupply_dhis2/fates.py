@@ -6,12 +6,16 @@ One line is for the batch with its counts, one for each value that is not in DHI
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from msupply_dhis2.dhis2.answer import Extent, Reason
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
 from msupply_dhis2.dhis2.sending import Unclear
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
 from msupply_dhis2.mapping import DataValue
+
+if TYPE_CHECKING:
+    from msupply_dhis2.rejected_rows.rows import RejectedRow
 
 NAMED_SUSPECTS = 20
 
@@ -86,6 +90,8 @@ class BatchResult:
     landed
         The places of the values that got their fate just now and are known to be in DHIS2 as they were sent, or,
         for a delete, to be gone. A value of a call of which DHIS2 does not account for all is not among them.
+    refused
+        The values that got their fate just now and are not in DHIS2, with the reasons.
     failure
         Why the other values wait: the message must come back for them.
     """
@@ -95,6 +101,7 @@ class BatchResult:
     answered: bool
     settled: frozenset[int]
     landed: frozenset[int]
+    refused: "tuple[RejectedRow, ...]" = ()
     failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
 
 

@@ -39,6 +39,7 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.fates import BatchResult, Fates, LogLine, lines_of
 from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.rejected_rows.rows import rows_of
 from msupply_dhis2.settings import OptionComboField, ReadBack, Settings
 
 _ENOUGH_FAILED_READS = 3
@@ -130,6 +131,7 @@ def push(
         answered=job.answered,
         settled=done | settled,
         landed=frozenset(job.fates.landed),
+        refused=tuple(rows_of(values, job.fates)),
         failure=job.failure,
     )
 
