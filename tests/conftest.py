@@ -18,10 +18,13 @@ from msupply_dhis2.aws import clients
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
     from mypy_boto3_ssm import SSMClient
+
+BUCKET = "stack-reports"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Aws:
     queue_arn: str
     lambda_: "LambdaClient"
     mapping: str
+    runs: "Table"
+    s3: "S3Client"
 
     def put_settings(self, document: str) -> None:
         self.ssm.put_parameter(Name="/stack/settings", Type="String", Value=document, Overwrite=True)
@@ -99,6 +104,8 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         "DATABASE_SECRET": "stack/database",
         "TABLE_NAME": "stack",
         "ACKNOWLEDGED_TABLE_NAME": "stack-acknowledged",
+        "RUNS_TABLE_NAME": "stack-runs",
+        "BUCKET_NAME": BUCKET,
         "TIMEZONE": "Pacific/Auckland",
         "PUSH_LOG_GROUP": "/stack/push",
         "LINES_PER_INVOCATION": "1000000",
@@ -112,6 +119,7 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         clients.sqs,
         clients.lambda_,
         clients.event_sources,
+        clients.s3,
         clients.table,
     ):
         client.cache_clear()
@@ -145,6 +153,29 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         ],
         BillingMode="PAY_PER_REQUEST",
     )
+    runs = boto3.resource("dynamodb").create_table(
+        TableName="stack-runs",
+        KeySchema=[
+            {"AttributeName": "run_id", "KeyType": "HASH"},
+            {"AttributeName": "part", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("run_id", "part", "kind", "started_at")
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "ByStart",
+                "KeySchema": [
+                    {"AttributeName": "kind", "KeyType": "HASH"},
+                    {"AttributeName": "started_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
     # moto would take the messages off a queue with a mapping by itself, and run push in Docker: so the mapping is
     # that of a queue which never holds any, and push is told that its messages come from there.
     mapped_queue = sqs.create_queue(QueueName="stack-mapped")["QueueUrl"]
@@ -165,6 +196,8 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         queue_arn,
         lambda_,
         mapping,
+        runs,
+        s3,
     )
     requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
 

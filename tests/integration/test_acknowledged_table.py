@@ -10,7 +10,8 @@ import pytest
 
 from msupply_dhis2.acknowledged.record import TRACKED_FOR, Record, Sending
 from msupply_dhis2.acknowledged.table import DISTURBED_FOR, AcknowledgedTable
-from msupply_dhis2.progress import KEPT_FOR, Progress, note_progress
+from msupply_dhis2.runs.progress import Progress
+from msupply_dhis2.runs.table import Message, Runs
 from tests.conftest import Aws
 from tests.support.batches import value_of
 from tests.support.table_in_memory import TableInMemory
@@ -29,10 +30,10 @@ type At = Callable[[datetime], AcknowledgedTable]
 def tables(request: pytest.FixtureRequest, aws: Aws) -> "tuple[Table, Table]":
     """The table of records, and that of the receipts."""
     if request.param == "moto":
-        return boto3.resource("dynamodb").Table("stack-acknowledged"), aws.table
+        return boto3.resource("dynamodb").Table("stack-acknowledged"), aws.runs
     in_memory: Any = (
         TableInMemory("acknowledged", "target_period", "org_unit"),
-        TableInMemory("table", "id"),
+        TableInMemory("runs", "run_id", "part"),
     )
     first, second = in_memory
     return first, second
@@ -128,12 +129,22 @@ def test_a_record_that_is_too_large_is_not_kept_and_that_is_said(at: At) -> None
 
 
 def test_receipts_tell_when_values_landed(at: At, tables: "tuple[Table, Table]") -> None:
-    progress = Progress(frozenset({0, 1}), frozenset({0}), NOW, NOW + timedelta(minutes=1))
-    note_progress(tables[1], "batch-1", "s1", progress, NOW + KEPT_FOR)
+    message, runs = Message("batch-1", "s1", 3), Runs(tables[1])
+    settled, landed = frozenset({0, 1}), frozenset({0})
+    runs.register([message], NOW)
+    runs.settle(
+        message,
+        Progress(),
+        settled=settled,
+        landed=landed,
+        began=NOW,
+        ended=NOW + timedelta(minutes=1),
+        counts=lambda places: {"stored": len(places)},
+    )
 
     (receipt,) = at(NOW).receipts([record_with("12"), record_with("12", "OU_1", "s2")]).values()
 
-    assert (receipt.settled, receipt.landed) == (progress.settled, progress.landed)
+    assert (receipt.settled, receipt.landed) == (settled, landed)
     assert receipt.ended - receipt.began == 60
 
 

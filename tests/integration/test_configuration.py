@@ -44,6 +44,8 @@ VARIABLES = {
     "FAILED_SHARD_QUEUE_URL": "https://sqs/failed-shards",
     "LINES_PER_INVOCATION": "2000000",
     "ACKNOWLEDGED_TABLE_NAME": "acknowledged",
+    "RUNS_TABLE_NAME": "runs",
+    "BUCKET_NAME": "reports",
 }
 
 

@@ -10,6 +10,7 @@ from msupply_dhis2.aws.queue import BatchQueue
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch, Row, decode
 from msupply_dhis2.errors import QueueError
 from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.runs.table import Message
 from msupply_dhis2.settings import Scheme
 from tests.conftest import Aws
 
@@ -31,6 +32,10 @@ def batch(number: int, rows: int = 1) -> Batch:
     )
 
 
+def nobody_counts(messages: Sequence[Message]) -> None:
+    """Take messages that no run is told of."""
+
+
 class FailingQueue:
     """A queue that refuses one message a number of times, which moto cannot do."""
 
@@ -48,7 +53,7 @@ class FailingQueue:
 
 
 def test_every_batch_arrives_once(aws: Aws) -> None:
-    with BatchQueue(aws.sqs, aws.queue_url) as queue:
+    with BatchQueue(aws.sqs, aws.queue_url, nobody_counts) as queue:
         for number in range(23):
             queue.send(batch(number))
     arrived = sorted(decode(str(message["Body"])).batch_id for message in aws.messages())
@@ -59,7 +64,7 @@ def test_large_batches_leave_in_calls_that_the_queue_takes(aws: Aws) -> None:
     large = [batch(number, rows=6000) for number in range(4)]
     sizes = [len(one.encoded()) for one in large]
     assert sum(sizes) > MAXIMUM_MESSAGE_BYTES > max(sizes)
-    with BatchQueue(aws.sqs, aws.queue_url) as queue:
+    with BatchQueue(aws.sqs, aws.queue_url, nobody_counts) as queue:
         for one in large:
             queue.send(one)
     assert len(aws.messages()) == 4
@@ -70,7 +75,7 @@ def test_nothing_more_is_sent_after_a_fault(aws: Aws) -> None:
         pass
 
     def fail() -> None:
-        with BatchQueue(aws.sqs, aws.queue_url) as queue:
+        with BatchQueue(aws.sqs, aws.queue_url, nobody_counts) as queue:
             queue.send(batch(1))
             raise FaultError
 
@@ -81,14 +86,36 @@ def test_nothing_more_is_sent_after_a_fault(aws: Aws) -> None:
 
 def test_a_message_that_the_queue_refuses_is_sent_again_and_the_others_are_not(aws: Aws) -> None:
     failing = FailingQueue(aws, refusals=2)
-    with BatchQueue(failing, "url") as queue:  # type: ignore[arg-type]
+    with BatchQueue(failing, "url", nobody_counts) as queue:  # type: ignore[arg-type]
         for number in range(3):
             queue.send(batch(number))
     assert sorted(decode(body).batch_id for body in failing.taken) == ["run-0", "run-1", "run-2"]
 
 
+def test_each_message_is_counted_once_the_queue_has_taken_it_and_not_before(aws: Aws) -> None:
+    counted: list[Message] = []
+    with BatchQueue(FailingQueue(aws, refusals=2), "url", counted.extend) as queue:  # type: ignore[arg-type]
+        for number in range(3):
+            queue.send(batch(number, rows=number + 1))
+        assert counted == []
+    assert sorted((message.batch_id, message.values) for message in counted) == [
+        ("run-0", 1),
+        ("run-1", 2),
+        ("run-2", 3),
+    ]
+    assert len({message.sending for message in counted}) == 3
+
+    counted.clear()
+    queue = BatchQueue(FailingQueue(aws, refusals=99), "url", counted.extend)  # type: ignore[arg-type]
+    queue.send(batch(1))
+    queue.send(batch(2))
+    with pytest.raises(QueueError):
+        queue.flush()
+    assert [message.batch_id for message in counted] == ["run-2"]
+
+
 def test_a_message_that_the_queue_goes_on_refusing_is_an_error_that_says_what_to_do(aws: Aws) -> None:
-    queue = BatchQueue(FailingQueue(aws, refusals=99), "url")  # type: ignore[arg-type]
+    queue = BatchQueue(FailingQueue(aws, refusals=99), "url", nobody_counts)  # type: ignore[arg-type]
     queue.send(batch(1))
     with pytest.raises(QueueError, match=r"1 batches: try again\. Invoke compute again"):
         queue.flush()

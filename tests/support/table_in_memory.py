@@ -4,16 +4,26 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-_SET = re.compile(r"(\w+) = (:\w+)")
+_CLAUSE = re.compile(r"(SET|ADD|REMOVE) (.*?)(?= (?:SET|ADD|REMOVE) |$)")
+_SET = re.compile(r"(\w+) = (?:if_not_exists\((\w+), (:\w+)\)|(:\w+))")
+_ADD = re.compile(r"(\w+) (:\w+)")
 _CONDITION = re.compile(r"attribute_not_exists\((\w+)\)|(\w+) (=|<) (:\w+)")
 
 
 class ConditionalCheckFailedError(Exception):
     """A condition was not met."""
+
+
+class TransactionCanceledError(Exception):
+    """A condition of a transaction was not met."""
+
+    def __init__(self, codes: list[str]) -> None:
+        super().__init__(codes)
+        self.response = {"CancellationReasons": [{"Code": code} for code in codes]}
 
 
 class TableInMemory:
@@ -31,6 +41,7 @@ class TableInMemory:
         self.endpoint_prefix = "dynamodb"
         self.region_name = "here"
         self.ConditionalCheckFailedException = ConditionalCheckFailedError
+        self.TransactionCanceledException = TransactionCanceledError
 
     def _place(self, key: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(key[name] for name in self._key)
@@ -55,12 +66,41 @@ class TableInMemory:
         UpdateExpression: str,  # noqa: N803 - as above
         ExpressionAttributeValues: Mapping[str, Any],  # noqa: N803 - as above
         ConditionExpression: str = "",  # noqa: N803 - as above
+        **_: object,
     ) -> None:
         item = self.items.get(self._place(Key), {})
-        if ConditionExpression and not _holds(ConditionExpression, item, ExpressionAttributeValues):
+        values = ExpressionAttributeValues
+        if not _holds(ConditionExpression.replace("#", ""), item, values):
             raise ConditionalCheckFailedError
-        changes = {name: ExpressionAttributeValues[value] for name, value in _SET.findall(UpdateExpression)}
-        self.items[self._place(Key)] = item | dict(Key) | changes
+        item = item | dict(Key)
+        for verb, clauses in _CLAUSE.findall(UpdateExpression.replace("#", "")):
+            if verb == "SET":
+                for name, kept, once, value in _SET.findall(clauses):
+                    item[name] = item.get(kept, values[once]) if kept else values[value]
+            elif verb == "ADD":
+                for name, value in _ADD.findall(clauses):
+                    item[name] = item.get(name, 0) + values[value]
+            else:
+                for name in clauses.split(", "):
+                    item.pop(name, None)
+        self.items[self._place(Key)] = item
+
+    def transact_write_items(self, TransactItems: Sequence[Mapping[str, Any]]) -> None:  # noqa: N803 - as above
+        updates = [each["Update"] for each in TransactItems]
+        codes = [
+            "None"
+            if _holds(
+                update.get("ConditionExpression", "").replace("#", ""),
+                self.items.get(self._place(update["Key"]), {}),
+                update["ExpressionAttributeValues"],
+            )
+            else "ConditionalCheckFailed"
+            for update in updates
+        ]
+        if set(codes) != {"None"}:
+            raise TransactionCanceledError(codes)
+        for update in updates:
+            self.update_item(**{name: value for name, value in update.items() if name != "TableName"})
 
     def query(self, ExpressionAttributeValues: Mapping[str, Any], **_: object) -> dict[str, Any]:  # noqa: N803 - as above
         wanted = ExpressionAttributeValues[":key"]
@@ -74,12 +114,17 @@ class TableInMemory:
 
 
 def _holds(condition: str, item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    alternatives = []
-    for absent, name, relation, value in _CONDITION.findall(condition):
-        if absent:
-            alternatives.append(absent not in item)
-        elif name in item:
-            alternatives.append(
-                item[name] == values[value] if relation == "=" else item[name] < values[value]
-            )
-    return any(alternatives)
+    """Tell whether all of what AND joins holds; each of it may be several things that OR joins."""
+    return not condition or all(
+        any(_is_met(each, item, values) for each in _CONDITION.findall(part))
+        for part in condition.split(" AND ")
+    )
+
+
+def _is_met(alternative: tuple[str, ...], item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    absent, name, relation, value = alternative
+    if absent:
+        return absent not in item
+    if name not in item:
+        return False
+    return bool(item[name] == values[value] if relation == "=" else item[name] < values[value])

@@ -30,7 +30,9 @@ from msupply_dhis2.batches import Batch, Operation
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.outgoing import OrgUnitValues, send_values
-from msupply_dhis2.progress import KEPT_FOR, Progress, note_progress, read_progress
+from msupply_dhis2.runs.progress import Progress
+from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Runs
+from msupply_dhis2.runs.table import Message as RunMessage
 from msupply_dhis2.settings import Scheme, parse_settings
 from msupply_dhis2.stock import OrgUnit
 from tests.support.table_in_memory import TableInMemory
@@ -76,6 +78,10 @@ class Message:
     def sending(self) -> str:
         return self.batch.tracking.sending if self.batch.tracking else f"untracked-{id(self)}"
 
+    @property
+    def counted(self) -> RunMessage:
+        return RunMessage(self.batch.batch_id, self.sending, len(self.batch.rows))
+
 
 @dataclass(eq=False)
 class Delivery:
@@ -99,7 +105,7 @@ class Country(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table: Any = TableInMemory("table", "id")
+        self.table: Any = TableInMemory("runs", "run_id", "part")
         self.acknowledged: Any = TableInMemory("acknowledged", "target_period", "org_unit")
         self.now = datetime(2026, 6, 1, tzinfo=UTC)
         self.only_changes = True
@@ -108,6 +114,24 @@ class Country(RuleBasedStateMachine):
         self.queue: list[Message] = []
         self.under_way: list[Delivery] = []
         self.runs = 0
+
+    @property
+    def table_of_runs(self) -> Runs:
+        return Runs(self.table)
+
+    def note(self, message: Message, before: Progress, after: Progress, until: datetime) -> None:
+        assert after.began is not None
+        assert after.ended is not None
+        self.table_of_runs.settle(
+            message.counted,
+            before,
+            settled=after.settled,
+            landed=after.landed,
+            began=after.began,
+            ended=after.ended,
+            counts=lambda places: {"stored": len(places)},
+            keep_until=until,
+        )
 
     def records(self) -> AcknowledgedTable:
         return AcknowledgedTable(self.acknowledged, self.table, self.now)
@@ -227,7 +251,7 @@ class Country(RuleBasedStateMachine):
                             assert other.value == value
 
     def may_still_arrive(self, message: Message, value: DataValue) -> bool:
-        settled = read_progress(self.table, message.batch.batch_id, message.sending).settled
+        settled = self.table_of_runs.read(message.counted, self.now).settled
         return message.batch.values().index(value) not in settled
 
     @rule(target=deliveries, message=messages)
@@ -236,7 +260,7 @@ class Country(RuleBasedStateMachine):
 
     def begin_push(self, message: Message) -> list[Delivery]:
         batch, settings_now = message.batch, SETTINGS[self.only_changes]
-        progress = read_progress(self.table, batch.batch_id, message.sending)
+        progress = self.table_of_runs.read(message.counted, self.now)
         if message.is_finished or len(progress.settled) == len(batch.rows):
             return []
         target = target_of_batch(batch, settings_now)
@@ -276,10 +300,10 @@ class Country(RuleBasedStateMachine):
             began=delivery.began,
             ended=self.now,
         )
-        until = self.now + KEPT_FOR
+        until = self.now + MESSAGES_KEPT_FOR
         if batch.tracking is not None:
-            until = max(until, batch.tracking.until + KEPT_FOR)
-        note_progress(self.table, batch.batch_id, delivery.message.sending, noted, until)
+            until = max(until, batch.tracking.until + MESSAGES_KEPT_FOR)
+        self.note(delivery.message, delivery.progress, noted, until)
         if len(noted.settled) == len(batch.rows):
             delivery.message.is_finished = True
 
@@ -302,10 +326,10 @@ class Country(RuleBasedStateMachine):
     def push_finds_that_nothing_is_to_be_sent(self, message: Message) -> None:
         batch = message.batch
         if message in self.queue and not message.is_finished and batch.tracking is not None:
-            progress = read_progress(self.table, batch.batch_id, message.sending)
+            progress = self.table_of_runs.read(message.counted, self.now)
             every_place = frozenset(range(len(batch.rows)))
             noted = progress.after(every_place, frozenset(), began=self.now, ended=self.now)
-            note_progress(self.table, batch.batch_id, message.sending, noted, batch.tracking.until + KEPT_FOR)
+            self.note(message, progress, noted, batch.tracking.until + MESSAGES_KEPT_FOR)
             message.is_finished = True
 
     @rule(minutes=st.integers(1, 4) | st.sampled_from([20, 90, 24 * 60, 35 * 24 * 60]))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.answer import Reason
 from msupply_dhis2.fates import Fates
-from msupply_dhis2.rejected_rows.rows import RejectedRow, Why, rows_of
+from msupply_dhis2.rejected_rows.refused import rows_of
+from msupply_dhis2.rejected_rows.rows import RejectedRow, Why
 from msupply_dhis2.rejected_rows.spreadsheet import COLUMNS, safe, write_rows
 from tests.support.batches import value_of
 

@@ -411,7 +411,12 @@ def test_no_right_is_given_on_everything() -> None:
                 continue
             for target in as_list(statement["Resource"]):
                 assert isinstance(target, dict), (name, statement["Sid"])
-                assert "*" not in json.dumps(target), (name, statement["Sid"])
+                # The objects of a bucket have no names before they are made: those below a folder of it.
+                objects = str(target.get("Fn::Sub", "")).startswith("${ReportBucket.Arn}/")
+                assert "*" not in json.dumps(target).replace("/*", "" if objects else "/*"), (
+                    name,
+                    statement["Sid"],
+                )
             for action in as_list(statement["Action"]):
                 # The one exception names a single action of AWS, and a second one of the emulator.
                 assert "*" not in action or action == "sqs:SendMessage*", (name, statement["Sid"])

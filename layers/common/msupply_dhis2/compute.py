@@ -67,7 +67,7 @@ class Status(StrEnum):
 class ComputeResult(BaseModel):
     """What compute returns to whoever invoked it, and logs.
 
-    ``values`` were computed, ``batches`` put on the queue (in a dry run: would have been); ``stores``
+    ``periods`` are those in DHIS2 that the values are about. ``values`` were computed, ``batches`` put on the queue (in a dry run: would have been); ``stores``
     and ``items`` those with at least one value. ``left_out`` holds sentences; ``mapped`` answers the connection
     test's question about the database. ``unchanged`` of the values were not sent, because DHIS2 has them; ``vanished``
     are acknowledged by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``shards`` says into how
@@ -85,6 +85,7 @@ class ComputeResult(BaseModel):
     shards: int = 0
     shard: str | None = None
     month: str | None = None
+    periods: tuple[str, ...] = ()
     stores: int = 0
     items: int = 0
     values: int = 0
@@ -330,6 +331,7 @@ class _Done:
     """What a step came to."""
 
     step: Step
+    periods: frozenset[str]
     tally: Tally
     outgoing: Outgoing
     oddities: tuple[str, ...]
@@ -366,7 +368,8 @@ class _Work:
             if self.compare is None
             else self.compare(self._coverage(rows, plan, survey), self._wish),
         )
-        return _Done(step, tally, outgoing, source.warnings())
+        periods = frozenset(plan.windows[basis].period for _, basis in rows)
+        return _Done(step, periods, tally, outgoing, source.warnings())
 
     @property
     def _wish(self) -> Wish:
@@ -407,6 +410,7 @@ def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) ->
             "status": Status.DRY_RUN if event.dry_run else Status.SENT,
             "message": _summary(event, stores=len(stores), items=len(items), values=values, done=done),
             "month": done[0].step.month if len(done) == 1 else None,
+            "periods": tuple(sorted(frozenset().union(*(each.periods for each in done)))),
             "stores": len(stores),
             "items": len(items),
             "values": values,

@@ -83,6 +83,8 @@ class ComputeEnvironment(_Environment):
     failed_shard_queue_url: str
     lines_per_invocation: PositiveInt
     acknowledged_table_name: str
+    runs_table_name: str
+    bucket_name: str
     push_log_group: str
 
 
@@ -93,6 +95,8 @@ class PushEnvironment(_Environment):
     queue_url: str
     dead_letter_queue_url: str
     acknowledged_table_name: str
+    runs_table_name: str
+    bucket_name: str
 
 
 class TestConnectionEnvironment(_Environment):

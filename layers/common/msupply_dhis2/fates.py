@@ -4,7 +4,7 @@ One line is for the batch with its counts, one for each value that is not in DHI
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,21 +12,13 @@ from msupply_dhis2.dhis2.answer import Extent, Reason
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
 from msupply_dhis2.dhis2.sending import Unclear
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.mapping import DataValue
 
 if TYPE_CHECKING:
     from msupply_dhis2.rejected_rows.rows import RejectedRow
 
 NAMED_SUSPECTS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line for the log: a sentence for people, fields for queries."""
-
-    level: int
-    message: str
-    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +51,16 @@ class Counts:
             self.deleted + other.deleted,
         )
 
+    def by_name(self) -> dict[str, int]:
+        """Give each fate's number by its name."""
+        return {
+            "stored": self.stored,
+            "unchanged": self.unchanged,
+            "rejected": self.rejected,
+            "unaccounted": self.unaccounted,
+            "deleted": self.deleted,
+        }
+
     def sentence(self) -> str:
         """Say the counts: ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``, and what was deleted."""
         deleted = f", {self.deleted:,} deleted" if self.deleted else ""
@@ -81,28 +83,39 @@ class BatchResult:
 
     Attributes
     ----------
-    counts, lines
+    fates
         Of the values that got their fate just now.
+    lines
+        For the log, about them.
     answered
         Whether DHIS2 judged any of them.
     settled
         The places in the batch whose fate is known, those from earlier deliveries included.
-    landed
-        The places of the values that got their fate just now and are known to be in DHIS2 as they were sent, or,
-        for a delete, to be gone. A value of a call of which DHIS2 does not account for all is not among them.
     refused
         The values that got their fate just now and are not in DHIS2, with the reasons.
     failure
         Why the other values wait: the message must come back for them.
     """
 
-    counts: Counts
+    fates: "Fates"
     lines: tuple[LogLine, ...]
     answered: bool
     settled: frozenset[int]
-    landed: frozenset[int]
     refused: "tuple[RejectedRow, ...]" = ()
     failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """Of the values that got their fate just now."""
+        return self.fates.counts
+
+    @property
+    def landed(self) -> frozenset[int]:
+        """The places of the values that got their fate just now and are in DHIS2 as they were sent.
+
+        Of a delete, those that are gone. A value of a call of which DHIS2 does not account for all is not among them.
+        """
+        return frozenset(self.fates.landed)
 
 
 @dataclass(slots=True)
@@ -148,16 +161,25 @@ class Fates:
     @property
     def counts(self) -> Counts:
         """How many values have which fate."""
-        unknown = sum(unclear.unaccounted for unclear in self.suspects)
-        landed = len(self.landed) + sum(len(unclear.places) for unclear in self.suspects) - unknown
+        return self.counts_of(self.settled)
+
+    def counts_of(self, places: frozenset[int]) -> Counts:
+        """How many of these values have which fate."""
+        settled = self.settled & places
+        suspected = [len(settled.intersection(unclear.places)) for unclear in self.suspects]
+        # Which of a call's values are missing nobody knows: as many of these as there are of all, if there are.
+        unknown = sum(
+            min(unclear.unaccounted, number) for unclear, number in zip(self.suspects, suspected, strict=True)
+        )
+        landed = len(settled & self.landed) + sum(suspected) - unknown
         unchanged = 0 if self.deletes else min(self.unchanged, landed)
         return Counts(
-            sent=len(self.settled),
+            sent=len(settled),
             stored=0 if self.deletes else landed - unchanged,
             unchanged=unchanged,
             deleted=landed if self.deletes else 0,
-            rejected=len(self.rejected),
-            unaccounted=len(self.missing) + unknown,
+            rejected=len(settled & self.rejected.keys()),
+            unaccounted=len(settled & self.missing.keys()) + unknown,
         )
 
 

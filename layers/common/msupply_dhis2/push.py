@@ -37,9 +37,10 @@ from msupply_dhis2.errors import (
     Dhis2SlowError,
     Dhis2TransientError,
 )
-from msupply_dhis2.fates import BatchResult, Fates, LogLine, lines_of
+from msupply_dhis2.fates import BatchResult, Fates, lines_of
+from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.rejected_rows.rows import rows_of
+from msupply_dhis2.rejected_rows.refused import rows_of
 from msupply_dhis2.settings import OptionComboField, ReadBack, Settings
 
 _ENOUGH_FAILED_READS = 3
@@ -126,11 +127,10 @@ def push(
         # Whoever gave the batch would take it for finished. Raised, it comes back whole.
         raise RuntimeError(f"{waiting} values of batch {batch.batch_id} have no fate, and nothing says why")
     return BatchResult(
-        counts=job.fates.counts,
+        fates=job.fates,
         lines=tuple(lines_of(values, job.fates, waiting, job.failure) if settled else job.fates.remarks),
         answered=job.answered,
         settled=done | settled,
-        landed=frozenset(job.fates.landed),
         refused=tuple(rows_of(values, job.fates)),
         failure=job.failure,
     )

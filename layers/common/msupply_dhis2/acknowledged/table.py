@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msupply_dhis2.acknowledged.record import TRACKED_FOR, Receipt, Receipts, Record
 from msupply_dhis2.batches import Batch
 from msupply_dhis2.configuration import aws_faults
-from msupply_dhis2.progress import read_items, read_receipts
+from msupply_dhis2.dynamodb import read_items
+from msupply_dhis2.runs.table import read_receipts
 from msupply_dhis2.settings import OptionComboField, Scheme, Settings
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class AcknowledgedTable:
         With the partition key ``target_period``, the sort key ``org_unit``, and the time-to-live attribute
         ``expires_at``.
     receipts
-        The table in which push notes how far batches are (``progress``).
+        The table in which push notes how far messages are (``runs``).
     now
         The clock, aware.
     """

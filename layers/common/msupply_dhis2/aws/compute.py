@@ -16,6 +16,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.back_off import wait_seconds
 from msupply_dhis2.aws.queue import BatchQueue, DeadLetters, ShardQueue, put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
+from msupply_dhis2.aws.run_book import WHOLE, RunBook, about_run
 from msupply_dhis2.compute import (
     Compare,
     ComputeResult,
@@ -25,6 +26,7 @@ from msupply_dhis2.compute import (
     check_database,
     compute,
     compute_shard,
+    rows_asked_for,
 )
 from msupply_dhis2.configuration import ComputeEnvironment, read_database_address, read_settings
 from msupply_dhis2.errors import (
@@ -34,7 +36,7 @@ from msupply_dhis2.errors import (
     SettingsError,
     SourceUnreachableError,
 )
-from msupply_dhis2.events import ComputeEvent, instant_of_run, parse_compute_event
+from msupply_dhis2.events import ComputeEvent, instant_of_run, parse_compute_event, run_id
 from msupply_dhis2.invocations import first_arrival
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
@@ -70,13 +72,12 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
     if is_from_a_queue(event):
         return _Shards(logger, metrics).work(queue_records(event))
     try:
-        result = _work(event, request_id)
+        result = _work(event, request_id, logger, metrics)
     except MsupplyDhis2Error as error:
         checking = isinstance(event, Mapping) and "check_database" in event
         metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=int(not checking))
         logger.error(str(error), error=type(error).__name__)  # noqa: TRY400 the message is for people; it needs no traceback
-        scheduled = isinstance(event, Mapping) and "interval" in event
-        if scheduled or (isinstance(error, MAY_PASS) and not checking):
+        if _is_tried_again(event, error):
             raise
         return _as_json(ComputeResult(status=Status.FAILED, message=str(error)))
     metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=0)
@@ -84,18 +85,37 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
     return _as_json(result)
 
 
-def _work(event: object, request_id: str) -> ComputeResult:
+def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
+    """Tell whether AWS shall try an invocation again that failed."""
+    if not isinstance(event, Mapping):
+        return isinstance(error, MAY_PASS)
+    return "interval" in event or (isinstance(error, MAY_PASS) and "check_database" not in event)
+
+
+def _work(event: object, request_id: str, logger: Logger, metrics: Metrics) -> ComputeResult:
     environment = ComputeEnvironment.read()
     calendar = Calendar(parse_time_zone(environment.timezone))
     if isinstance(event, Mapping) and "shard" in event:
         # By hand, and so to be sent whatever is noted; also what follows it.
         shard = parse_shard(event).model_copy(update={"planned_by": request_id})
-        return _compute_shard(shard, environment, calendar)
+        with RunBook(environment, shard.run_id, logger, metrics, dry_run=shard.event.dry_run) as book:
+            return _compute_shard(shard, environment, calendar, book)
     asked = parse_compute_event(event)
     if asked.check_database:
         return _check_database(environment, calendar)
     settings = read_settings(environment.settings_parameter, clients.ssm())
-    result = _compute(asked, request_id, environment, settings, calendar)
+    arrived = first_arrival(clients.table(environment.table_name), request_id, datetime.now(UTC))
+    as_of = instant_of_run(asked, arrived, calendar)
+    name = run_id(asked, as_of)
+    rows = rows_asked_for(asked, settings)
+    is_run = settings.use_dhis2 and not asked.dry_run and bool(rows)
+    with RunBook(environment, name, logger, metrics, dry_run=not is_run) as book:
+        book.begin(about_run(asked, as_of, rows))
+        try:
+            result = _compute(asked, request_id, as_of, environment, settings, calendar, book)
+        except MsupplyDhis2Error as error:
+            book.failed(str(error), for_good=not _is_tried_again(event, error))
+            raise
     return result.model_copy(update={"see_the_log": _log_command(environment, result)})
 
 
@@ -123,29 +143,35 @@ def _open_database(
 def _compute(
     event: ComputeEvent,
     request_id: str,
+    as_of: datetime,
     environment: ComputeEnvironment,
     settings: Settings,
     calendar: Calendar,
+    book: RunBook,
 ) -> ComputeResult:
-    arrived = first_arrival(clients.table(environment.table_name), request_id, datetime.now(UTC))
-    with BatchQueue(clients.sqs(), environment.queue_url) as queue:
+    with BatchQueue(clients.sqs(), environment.queue_url, book.queued) as queue:
         result = compute(
             event,
             settings=settings,
-            as_of=instant_of_run(event, arrived, calendar),
+            as_of=as_of,
             calendar=calendar,
             open_database=_open_database(environment, settings, calendar),
             send=queue.send,
             division=Division(environment.lines_per_invocation, planned_by=request_id),
             compare=_compare(environment, settings, dry_run=event.dry_run),
         )
+    book.open(result.to_follow)
     _queue_what_follows(result, environment)
+    book.finished(WHOLE, result)
     return result
 
 
-def _compute_shard(shard: Shard, environment: ComputeEnvironment, calendar: Calendar) -> ComputeResult:
+def _compute_shard(
+    shard: Shard, environment: ComputeEnvironment, calendar: Calendar, book: RunBook
+) -> ComputeResult:
     settings = read_settings(environment.settings_parameter, clients.ssm())
-    with BatchQueue(clients.sqs(), environment.queue_url) as queue:
+    book.open([shard])
+    with BatchQueue(clients.sqs(), environment.queue_url, book.queued) as queue:
         result = compute_shard(
             shard,
             settings=settings,
@@ -155,13 +181,15 @@ def _compute_shard(shard: Shard, environment: ComputeEnvironment, calendar: Cale
             compare=_compare(environment, settings, dry_run=shard.event.dry_run),
         )
     _queue_what_follows(result, environment)
+    if result.status not in {Status.OFF, Status.NOTHING_TO_DO}:
+        book.finished(shard.name, result)
     return result
 
 
 def _compare(environment: ComputeEnvironment, settings: Settings, *, dry_run: bool) -> Compare:
     now = datetime.now(UTC)
     records = AcknowledgedTable(
-        clients.table(environment.acknowledged_table_name), clients.table(environment.table_name), now
+        clients.table(environment.acknowledged_table_name), clients.table(environment.runs_table_name), now
     )
 
     def compare(coverage: Coverage, wish: Wish) -> Changes | None:
@@ -208,22 +236,29 @@ class _Shards:
             return True
         self._logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
         try:
-            return self._is_finished(shard, record)
+            with RunBook(
+                self._environment, shard.run_id, self._logger, self._metrics, dry_run=shard.event.dry_run
+            ) as book:
+                return self._is_worked(shard, record, book)
+        finally:
+            self._logger.remove_keys(["run_id", "shard"])
+
+    def _is_worked(self, shard: Shard, record: QueueRecord, book: RunBook) -> bool:
+        try:
+            return self._is_finished(shard, record, book)
         except MsupplyDhis2Error as error:
-            self._failed(shard, record, str(error), type(error).__name__)
+            self._failed(shard, record, book, str(error), type(error).__name__)
         except Exception as error:
             # Nobody else would hear of it: the message is only given back.
             self._logger.exception("Compute met a fault of its own.")
-            self._failed(
-                shard, record, "Compute met a fault of its own, see the line before.", type(error).__name__
-            )
-        finally:
-            self._logger.remove_keys(["run_id", "shard"])
+            reason = "Compute met a fault of its own, see the line before."
+            self._failed(shard, record, book, reason, type(error).__name__)
         return False
 
-    def _is_finished(self, shard: Shard, record: QueueRecord) -> bool:
+    def _is_finished(self, shard: Shard, record: QueueRecord, book: RunBook) -> bool:
         taken = take(self._table, shard, datetime.now(UTC))
         if taken.finished:
+            book.was_finished(shard)
             self._logger.info(f"{_capital(shard.name)} was finished at an earlier delivery: nothing is sent.")
             self._count("ShardsFinishedBefore", 1)
             return True
@@ -237,9 +272,10 @@ class _Shards:
             self._put_back(record, wait)
             return False
         try:
-            result = _compute_shard(shard, self._environment, self._calendar)
+            result = _compute_shard(shard, self._environment, self._calendar, book)
             if result.status in {Status.OFF, Status.NOTHING_TO_DO}:
                 self._set_aside(shard, record, result)
+                book.failed_for_good(shard, result.message)
                 return True
             note_finished(self._table, shard, datetime.now(UTC))
         except BaseException:
@@ -270,10 +306,11 @@ class _Shards:
                 f"{_capital(shard.name)} is free again in a quarter of an hour only. {error}"
             )
 
-    def _failed(self, shard: Shard, record: QueueRecord, reason: str, error: str) -> None:
+    def _failed(self, shard: Shard, record: QueueRecord, book: RunBook, reason: str, error: str) -> None:
         delivery = record.delivery
         wait = wait_seconds(delivery)
         if is_last := delivery >= DELIVERIES:
+            book.failed_for_good(shard, reason)
             then = (
                 f"It was the last of {DELIVERIES} attempts: it goes to the dead-letter queue. When the cause is "
                 "mended, redrive that queue"

@@ -4,7 +4,7 @@ import logging
 
 from aws_lambda_powertools import Logger
 
-from msupply_dhis2.fates import LogLine
+from msupply_dhis2.log_line import LogLine
 
 
 def write(logger: Logger, line: LogLine) -> None:

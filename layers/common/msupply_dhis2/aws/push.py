@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from msupply_dhis2.acknowledged.table import AcknowledgedTable, target_of_batch
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.back_off import FIRST_SECONDS, wait_seconds
+from msupply_dhis2.aws.ending import end_if_done
 from msupply_dhis2.aws.log import write
 from msupply_dhis2.aws.pause import QueuePause, mapping_of
 from msupply_dhis2.aws.queue import DeadLetters, put_back
@@ -29,10 +30,13 @@ from msupply_dhis2.errors import (
     EventError,
     MsupplyDhis2Error,
 )
-from msupply_dhis2.fates import BatchResult, LogLine, not_deleted, not_sent
+from msupply_dhis2.fates import BatchResult, not_deleted, not_sent
+from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
-from msupply_dhis2.progress import KEPT_FOR, Progress, note_progress, read_progress
 from msupply_dhis2.push import Dhis2Session, push
+from msupply_dhis2.rejected_rows.file import RejectedRows
+from msupply_dhis2.runs.progress import Progress
+from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs
 from msupply_dhis2.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,6 +100,8 @@ class _PushMessages:
         self._logger = logger
         self._metrics = metrics
         self._dead_letters = DeadLetters(clients.sqs(), environment.dead_letter_queue_url)
+        self._runs = Runs(clients.table(environment.runs_table_name))
+        self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
 
     def is_done(self, record: QueueRecord) -> bool:
         """Work one message, and tell whether it is finished; otherwise it is to be delivered again."""
@@ -158,10 +164,10 @@ class _PushMessages:
 
     def _push(self, batch: Batch, record: QueueRecord) -> None:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
+        # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
+        message = Message(batch.batch_id, record.sending, len(batch.rows))
         if (why := _why_not_sent(batch, settings)) is not None:
-            write(self._logger, why)
-            self._count("ValuesNotSent", len(batch.rows))
-            self._note_not_sent(batch, record)
+            self._note_not_sent(message, batch, why)
             return
         credentials = read_dhis2_credentials(
             self._environment.dhis2_secret, clients.secretsmanager(), settings
@@ -172,58 +178,111 @@ class _PushMessages:
         refusal = read_refusal(self._table)
         if refusal is not None and refusal.login == login:
             raise RefusedBeforeError(refusal)
-        # Read for each message too: the count of its deliveries begins anew when a dead letter is sent again.
-        sending = record.sending
-        progress = read_progress(self._table, batch.batch_id, sending)
-        done = progress.settled
-        if len(done) == len(batch.rows):
+        began = datetime.now(UTC)
+        progress = self._runs.read(message, began)
+        if len(progress.settled) == len(batch.rows):
             self._logger.info(
                 "Each value of this batch got its fate at an earlier delivery: nothing is sent."
             )
             self._count("BatchesFinishedBefore", 1)
+            self._end_if_done(message)
             return
-        began = datetime.now(UTC)
         is_tracked = _is_tracked(batch, record, settings, began)
         if settings.only_changes and not is_tracked:
             # Before anything is sent: where push breaks off nobody could tell afterwards.
             self._disturb(batch, settings, began)
-        result = self._send(batch, done, settings, login, credentials)
-        if result.settled != done and (is_tracked or result.failure or done or record.delivery > 1):
+        result = self._send(batch, progress.settled, settings, login, credentials)
+        if result.settled != progress.settled:
             # Before anything is said about the values: what could not be noted is sent and counted again.
-            landed = result.landed if is_tracked else frozenset[int]()
-            self._note(
-                batch, record, progress.after(result.settled, landed, began=began, ended=datetime.now(UTC))
-            )
-        self._report(result)
+            self._settle(message, batch, progress, result, began, is_tracked=is_tracked)
+        self._tell(result, login, record, was_refused=refusal is not None)
+        self._end_if_done(message)
+
+    def _tell(self, result: BatchResult, login: Login, record: QueueRecord, *, was_refused: bool) -> None:
+        """Log what became of the values and act on how DHIS2 answered.
+
+        Raises
+        ------
+        Dhis2TransientError, Dhis2AuthenticationError
+            Why other values wait.
+        """
+        for line in result.lines:
+            write(self._logger, line)
         if result.answered:
             self._remember_connection(login)
         if isinstance(result.failure, Dhis2AuthenticationError):
             self._refused(login, result.failure)
-        elif result.answered and refusal is not None:
+        elif result.answered and was_refused:
             self._resume(record)
         if result.failure:
             raise result.failure
 
-    def _note(self, batch: Batch, record: QueueRecord, progress: Progress) -> None:
-        """Note how far a batch is, for as long as anybody may ask."""
-        until = datetime.now(UTC) + KEPT_FOR
-        if batch.tracking is not None:
-            until = max(until, batch.tracking.until + KEPT_FOR)
-        note_progress(self._table, batch.batch_id, record.sending, progress, until)
+    def _settle(
+        self,
+        message: Message,
+        batch: Batch,
+        before: Progress,
+        result: BatchResult,
+        began: datetime,
+        *,
+        is_tracked: bool,
+    ) -> None:
+        """Note what became of values, and count it: first in the table, whose transaction decides what counts."""
+        if result.refused:
+            self._rejected_rows.keep(
+                result.refused, run_id=message.run_id, part=message.name, version=before.version + 1
+            )
+        new = self._runs.settle(
+            message,
+            before,
+            settled=result.settled,
+            landed=result.landed if is_tracked else frozenset(),
+            began=began,
+            ended=datetime.now(UTC),
+            counts=lambda places: result.fates.counts_of(places).by_name(),
+            keep_until=_keep_until(batch),
+        )
+        counts = result.fates.counts_of(new)
+        self._count("ValuesStored", counts.stored)
+        self._count("ValuesUnchanged", counts.unchanged)
+        self._count("ValuesRejected", counts.rejected)
+        self._count("ValuesUnaccounted", counts.unaccounted)
+        if counts.deleted:
+            self._count("ValuesDeleted", counts.deleted)
 
-    def _note_not_sent(self, batch: Batch, record: QueueRecord) -> None:
-        """Have compute know that the values of a batch will not arrive."""
-        if batch.tracking is None:
-            return
+    def _note_not_sent(self, message: Message, batch: Batch, why: LogLine) -> None:
+        """Note, and have compute know, that what is left of a batch will not arrive."""
         now = datetime.now(UTC)
-        every_place = frozenset(range(len(batch.rows)))
-        progress = read_progress(self._table, batch.batch_id, record.sending)
-        self._note(batch, record, progress.after(every_place, frozenset(), began=now, ended=now))
+        new = self._runs.settle(
+            message,
+            self._runs.read(message, now),
+            settled=frozenset(range(len(batch.rows))),
+            landed=frozenset(),
+            began=now,
+            ended=now,
+            counts=lambda places: {"not_sent": len(places)},
+            keep_until=_keep_until(batch),
+        )
+        write(self._logger, why)
+        self._count("ValuesNotSent", len(new))
+        self._end_if_done(message)
+
+    def _end_if_done(self, message: Message) -> None:
+        end_if_done(
+            message.run_id,
+            self._runs,
+            self._rejected_rows,
+            datetime.now(UTC),
+            logger=self._logger,
+            metrics=self._metrics,
+        )
 
     def _disturb(self, batch: Batch, settings: Settings, now: datetime) -> None:
         """Have compute not rely on what it knows of the org units and periods of a batch."""
         records = AcknowledgedTable(
-            clients.table(self._environment.acknowledged_table_name), self._table, now
+            clients.table(self._environment.acknowledged_table_name),
+            clients.table(self._environment.runs_table_name),
+            now,
         )
         for period, org_unit in sorted({(row.period, row.org_unit) for row in batch.rows}):
             records.disturb(target_of_batch(batch, settings), period, org_unit)
@@ -333,16 +392,6 @@ class _PushMessages:
         self._count("BatchesDead", 1)
         self._logger.error(f"A message went to the dead-letter queue. {reason}")
 
-    def _report(self, result: BatchResult) -> None:
-        for line in result.lines:
-            write(self._logger, line)
-        self._count("ValuesStored", result.counts.stored)
-        self._count("ValuesUnchanged", result.counts.unchanged)
-        self._count("ValuesRejected", result.counts.rejected)
-        self._count("ValuesUnaccounted", result.counts.unaccounted)
-        if result.counts.deleted:
-            self._count("ValuesDeleted", result.counts.deleted)
-
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
@@ -365,6 +414,11 @@ def _is_tracked(batch: Batch, record: QueueRecord, settings: Settings, now: date
         and now < tracking.until
         and tracking.target == target_of_batch(batch, settings)
     )
+
+
+def _keep_until(batch: Batch) -> datetime | None:
+    """Say until when compute may ask what became of a batch."""
+    return None if batch.tracking is None else batch.tracking.until + MESSAGES_KEPT_FOR
 
 
 _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}

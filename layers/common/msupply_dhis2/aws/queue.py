@@ -1,5 +1,6 @@
 """Batches and shards onto their queues, and messages that cannot be delivered to the dead-letter queues."""
 
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
@@ -8,6 +9,7 @@ from msupply_dhis2.aws.records import SENDING
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, Batch
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.errors import QueueError
+from msupply_dhis2.runs.table import Message
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -60,12 +62,21 @@ class BatchQueue:
 
     Where the context ends with an exception nothing more is sent: the same run computed again makes the same
     batches, and DHIS2 keeps one value for each key.
+
+    Parameters
+    ----------
+    taken
+        Is given the messages that the queue has taken, so that they are counted.
     """
 
-    def __init__(self, client: "SQSClient", queue_url: str) -> None:
+    def __init__(
+        self, client: "SQSClient", queue_url: str, taken: Callable[[Sequence[Message]], None]
+    ) -> None:
         self._client = client
         self._queue_url = queue_url
+        self._taken = taken
         self._held: list[SendMessageBatchRequestEntryTypeDef] = []
+        self._messages: list[Message] = []
         self._held_bytes = 0
 
     def __enter__(self) -> Self:
@@ -91,6 +102,7 @@ class BatchQueue:
                 "MessageAttributes": {SENDING: {"DataType": "String", "StringValue": sending}},
             }
         )
+        self._messages.append(Message(batch.batch_id, sending, len(batch.rows)))
         # The attribute counts too, but its 45 bytes are well within what MAXIMUM_MESSAGE_BYTES leaves.
         self._held_bytes += len(body)
 
@@ -103,16 +115,19 @@ class BatchQueue:
             The queue did not take a message, after three attempts.
         """
         held, self._held, self._held_bytes = self._held, [], 0
+        messages, self._messages = self._messages, []
         failed: dict[str, str] = {}
         for _ in range(ATTEMPTS):
             if not held:
-                return
+                break
             with aws_faults("putting batches on the queue", self._client):
                 answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=held)
             failed = {
                 failure["Id"]: failure.get("Message", failure["Code"]) for failure in answer.get("Failed", ())
             }
             held = [entry for entry in held if entry["Id"] in failed]
+        waiting = {int(entry["Id"]) for entry in held}
+        self._taken([message for place, message in enumerate(messages) if place not in waiting])
         if held:
             reasons = "; ".join(dict.fromkeys(failed.values()))
             raise QueueError(

@@ -28,7 +28,7 @@ class QueueRecord:
     """Which delivery it is, from 1."""
 
     sending: str
-    """Which time it is that the message was put on the queue; empty for one that was copied by hand."""
+    """Which time it is that the message was put on the queue; of one that was copied by hand the queue's own id."""
 
     queue_arn: str
 
@@ -53,7 +53,10 @@ def queue_records(event: Mapping[str, Any]) -> list[QueueRecord]:
             receipt_handle=record["receiptHandle"],
             body=record["body"],
             delivery=int(record["attributes"].get("ApproximateReceiveCount") or 1),
-            sending=str((record.get("messageAttributes") or {}).get(SENDING, {}).get("stringValue") or ""),
+            sending=str(
+                (record.get("messageAttributes") or {}).get(SENDING, {}).get("stringValue")
+                or record["messageId"]
+            ),
             queue_arn=record["eventSourceARN"],
         )
         for record in event["Records"]

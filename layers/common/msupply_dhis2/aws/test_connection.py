@@ -22,7 +22,7 @@ from msupply_dhis2.configuration import (
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, SourceError
-from msupply_dhis2.fates import LogLine
+from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, Refusal, read_refusal, remember_refusal
 from msupply_dhis2.mapped import DatabaseAnswer
 from msupply_dhis2.periods import Calendar, parse_time_zone

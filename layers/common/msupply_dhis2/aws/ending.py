@@ -1,0 +1,39 @@
+"""How a run ends: its file of refused rows, its last line in the log, its metrics.
+
+Whoever does the last thing for a run ends it: push with its last batch, compute where nothing was left to send. The file
+comes first, so that its address is in the line; made twice it is the same.
+"""
+
+from datetime import datetime
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from msupply_dhis2.aws.log import write
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.rejected_rows.file import RejectedRows
+from msupply_dhis2.runs.run import Outcome, last_line
+from msupply_dhis2.runs.table import Runs
+
+
+def end_if_done(
+    run_id: str, runs: Runs, rejected_rows: RejectedRows, now: datetime, *, logger: Logger, metrics: Metrics
+) -> None:
+    """End a run of which nothing is computed, sent or waiting any more; any other is left as it is.
+
+    What goes wrong here is told, and not raised: the values are where they belong, and the run can be ended later.
+    """
+    try:
+        if not runs.is_done(run_id):
+            return
+        file = rejected_rows.write_file(run_id, runs.versions(run_id))
+        run = runs.close(run_id, file.address if file else None, now)
+    except ConfigurationError as error:
+        logger.warning(f"How the run {run_id} ended could not be noted yet. {error}", run_id=run_id)
+        return
+    if run is None:
+        return
+    write(logger, last_line(run))
+    metrics.add_metric(name="RunsEnded", unit=MetricUnit.Count, value=1)
+    is_incomplete = run.outcome in {Outcome.INCOMPLETE, Outcome.FAILED}
+    metrics.add_metric(name="RunsIncomplete", unit=MetricUnit.Count, value=int(is_incomplete))

@@ -1,0 +1,116 @@
+"""How far a message of the queue is: which of its values have a fate, and which are in DHIS2.
+
+A slow server, or one that goes away halfway, leaves a part of a batch to the next delivery of the same message. What
+is settled is neither sent nor counted again; also after the last delivery, because a queue may deliver a message once
+more than it should. Compute reads it as the receipt by which it knows what DHIS2 has acknowledged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Why a message lies among the dead letters.
+
+    Attributes
+    ----------
+    reason
+        A sentence for people.
+    status
+        What kind of fault it was: the name of the error.
+    at
+        When; aware.
+    """
+
+    reason: str
+    status: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of a message after its deliveries so far.
+
+    Attributes
+    ----------
+    settled
+        The places of the values that have a fate.
+    landed
+        Those among them that are in DHIS2 as they were sent, or gone from it where they were to be deleted.
+    began, ended
+        When the first delivery began, and when the last one that was noted ended; aware. ``None`` where nothing is noted.
+    version
+        Counts what was noted.
+    failures
+        How many deliveries failed on the message's own account.
+    death
+        Why it is dead, while it is.
+    """
+
+    settled: frozenset[int] = frozenset()
+    landed: frozenset[int] = frozenset()
+    began: datetime | None = None
+    ended: datetime | None = None
+    version: int = 0
+    failures: int = 0
+    death: Death | None = None
+
+    def after(
+        self, settled: frozenset[int], landed: frozenset[int], *, began: datetime, ended: datetime
+    ) -> Self:
+        """Add a delivery."""
+        return replace(
+            self,
+            settled=self.settled | settled,
+            landed=self.landed | landed,
+            began=min(began, self.began or began),
+            ended=max(ended, self.ended or ended),
+            version=self.version + 1,
+        )
+
+
+def progress_of(item: Mapping[str, Any]) -> Progress | None:
+    """Read a row of the table; ``None`` where it is damaged."""
+    settled, landed = _places(item.get("settled", b"")), _places(item.get("landed", b""))
+    if settled is None or landed is None:
+        return None
+    died = _instant(item.get("died"))
+    return Progress(
+        settled,
+        landed,
+        _instant(item.get("began")),
+        _instant(item.get("ended")),
+        int(item.get("version", 0)),
+        int(item.get("failures", 0)),
+        None if died is None else Death(str(item.get("reason", "")), str(item.get("status", "")), died),
+    )
+
+
+def bitmap(places: frozenset[int]) -> bytes:
+    """Write places, as a bit each."""
+    content = bytearray(max(places, default=-1) // 8 + 1)
+    for place in places:
+        content[place // 8] |= 1 << place % 8
+    return bytes(content)
+
+
+def milliseconds(instant: datetime) -> int:
+    """Write an instant: the table knows no floats, and milliseconds are enough."""
+    return round(instant.timestamp() * 1000)
+
+
+def _places(content: object) -> frozenset[int] | None:
+    # boto3 gives its own class for binary values, which holds the bytes.
+    content = getattr(content, "value", content)
+    if not isinstance(content, bytes):
+        return None
+    return frozenset(
+        8 * position + bit for position, byte in enumerate(content) for bit in range(8) if byte >> bit & 1
+    )
+
+
+def _instant(milliseconds: Any) -> datetime | None:  # noqa: ANN401 - whatever the table holds
+    return None if milliseconds is None else datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

@@ -1,0 +1,239 @@
+"""A run as the table holds it: what it was about, what became of its values, and how it ended."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from msupply_dhis2.log_line import LogLine
+from msupply_dhis2.words import count
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    COMPLETE = "complete"
+    WITH_REJECTIONS = "with rejections"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the values that a run put on the queue.
+
+    They add up: ``queued`` is the sum of the others. ``waiting`` are on the queue, ``dead`` among the dead letters;
+    ``superseded`` were not sent, because DHIS2 has newer ones, ``not_sent``, because the settings did not want it any
+    more.
+    """
+
+    queued: int = 0
+    waiting: int = 0
+    stored: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    unaccounted: int = 0
+    deleted: int = 0
+    superseded: int = 0
+    not_sent: int = 0
+    dead: int = 0
+
+    def __post_init__(self) -> None:
+        each = (getattr(self, field.name) for field in fields(self))
+        if self.queued != sum(each) - self.queued:
+            raise ValueError(f"the counts do not add up: {self}")
+
+    def sentence(self) -> str:
+        """Say them: ``5 queued: 4 stored, 1 rejected``, without what is none but for the first three."""
+        always = {"stored", "unchanged", "rejected"}
+        said = [
+            f"{getattr(self, field.name):,} {field.name.replace('_', ' ')}"
+            for field in fields(self)
+            if field.name != "queued" and (field.name in always or getattr(self, field.name))
+        ]
+        return f"{self.queued:,} queued: {', '.join(said)}"
+
+
+COUNTERS = tuple(field.name for field in fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a run is about.
+
+    Attributes
+    ----------
+    started_by
+        The interval's name, or ``manual``.
+    as_of
+        The instant of the run, aware.
+    event
+        The event as JSON.
+    metrics, bases
+        Codes.
+    """
+
+    started_by: str
+    as_of: datetime
+    event: str
+    metrics: tuple[str, ...]
+    bases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one invocation of compute came to.
+
+    ``values`` were computed: those that were put on the queue, deletions not counted, and those that were ``left_out``,
+    because DHIS2 has them already.
+    """
+
+    stores: int = 0
+    items: int = 0
+    values: int = 0
+    left_out: int = 0
+    vanished: int = 0
+    periods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run.
+
+    Attributes
+    ----------
+    started_at
+        When it was first computed; aware. ``None`` where only push knows of it.
+    counts
+        What became of its values.
+    batches
+        How many messages were put on the queue.
+    computed
+        What all parts came to. ``items`` are those of the part with the most.
+    parts_open, parts_failed
+        How many parts are not computed yet, and how many cannot be.
+    message
+        Why computing failed.
+    ended_at, outcome
+        ``None`` while it is not over.
+    rejected_file
+        Where the values that DHIS2 refused are told: ``s3://…``.
+    """
+
+    run_id: str
+    started_by: str
+    as_of: datetime | None
+    event: str
+    metrics: tuple[str, ...]
+    bases: tuple[str, ...]
+    started_at: datetime | None
+    counts: Counts
+    batches: int
+    computed: Part
+    parts_open: int
+    parts_failed: int
+    message: str | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    rejected_file: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is computed, sent or waiting any more."""
+        return not self.counts.waiting and not self.parts_open
+
+    @property
+    def fate(self) -> Outcome:
+        """How it ends, or would if it ended now."""
+        counts = self.counts
+        if self.parts_failed and not counts.queued:
+            return Outcome.FAILED
+        if self.parts_failed or counts.dead or counts.unaccounted or counts.not_sent:
+            return Outcome.INCOMPLETE
+        return Outcome.WITH_REJECTIONS if counts.rejected else Outcome.COMPLETE
+
+
+_LEVELS = {
+    Outcome.COMPLETE: logging.INFO,
+    Outcome.WITH_REJECTIONS: logging.WARNING,
+    Outcome.INCOMPLETE: logging.ERROR,
+    Outcome.FAILED: logging.ERROR,
+}
+
+
+def last_line(run: Run) -> LogLine:
+    """Give the one line that says how a run ended; it is over."""
+    assert run.outcome is not None  # noqa: S101 - tells mypy: it is over
+    assert run.ended_at is not None  # noqa: S101 - as above
+    sentences = [f"Run {run.run_id} ended {_ENDINGS[run.outcome]}. {run.counts.sentence()}."]
+    if run.computed.left_out:
+        sentences.append(f"{run.computed.left_out:,} more were not sent, because DHIS2 has them already.")
+    if run.parts_failed:
+        sentences.append(
+            f"{count(run.parts_failed, 'part')} could not be computed: {run.message or 'see the log'}"
+        )
+    if run.counts.dead:
+        sentences.append(
+            "The dead ones are kept: mend what their reasons say, then send them again (make redrive)."
+        )
+    if run.counts.not_sent:
+        sentences.append(
+            "Those not sent met settings that did not want it any more: see the log, and compute them again."
+        )
+    if run.rejected_file:
+        sentences.append(f"What DHIS2 refused, and what to do, is in {run.rejected_file}.")
+    fields: dict[str, object] = {
+        "run_ended": True,
+        "run_id": run.run_id,
+        "outcome": run.outcome.value,
+        "started_by": run.started_by,
+        "as_of": run.as_of.isoformat() if run.as_of else None,
+        "periods": list(run.computed.periods),
+        "batches": run.batches,
+        "left_out": run.computed.left_out,
+        "values": run.computed.values,
+        "rejected_file": run.rejected_file,
+        **{name: getattr(run.counts, name) for name in COUNTERS},
+    }
+    if run.started_at is not None:
+        fields["seconds"] = round((run.ended_at - run.started_at).total_seconds())
+    return LogLine(_LEVELS[run.outcome], " ".join(sentences), fields)
+
+
+_ENDINGS: Mapping[Outcome, str] = {
+    Outcome.COMPLETE: "well",
+    Outcome.WITH_REJECTIONS: "with values that DHIS2 refused",
+    Outcome.INCOMPLETE: "incomplete",
+    Outcome.FAILED: "without anything computed",
+}
+
+
+def run_of(item: Mapping[str, Any], computed: Part) -> Run:
+    """Read a run's row of the table."""
+
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(sorted(item.get(name) or ()))
+
+    def instant(name: str) -> datetime | None:
+        return datetime.fromisoformat(str(item[name])) if name in item else None
+
+    return Run(
+        run_id=str(item["run_id"]),
+        started_by=str(item.get("started_by", "unknown")),
+        as_of=instant("as_of"),
+        event=str(item.get("event", "")),
+        metrics=texts("metrics"),
+        bases=texts("bases"),
+        started_at=instant("started_at"),
+        counts=Counts(**{name: int(item.get(name, 0)) for name in COUNTERS}),
+        batches=int(item.get("batches", 0)),
+        computed=computed,
+        parts_open=int(item.get("parts_open", 0)),
+        parts_failed=int(item.get("parts_failed", 0)),
+        message=item.get("message"),
+        ended_at=instant("ended_at"),
+        outcome=Outcome(item["outcome"]) if "outcome" in item else None,
+        rejected_file=item.get("rejected_file"),
+    )

@@ -1,0 +1,298 @@
+"""What became of each run, in DynamoDB: its counts add up, whatever is repeated or breaks off."""
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.runs.progress import Death, Progress
+from msupply_dhis2.runs.run import About, Counts, Outcome, Part, Run, last_line
+from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs, read_receipts
+from tests.conftest import Aws
+
+NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+RUN = "20260205T010000Z-monthly-1f0c2a9b"
+ABOUT = About("monthly", NOW, '{"interval":"monthly"}', ("stock_on_hand",), ("previous_month",))
+PART = Part(stores=3, items=5, values=30, left_out=2, vanished=1, periods=("202601",))
+DEATH = Death("DHIS2 said no.", "Dhis2Error", NOW + 3 * MINUTE)
+
+
+@pytest.fixture
+def runs(aws: Aws) -> Runs:
+    return Runs(aws.runs)
+
+
+def message(number: int = 1, values: int = 10, sending: str = "s1") -> Message:
+    return Message(f"{RUN}-{number:016x}", sending, values)
+
+
+def settle(
+    runs: Runs, of: Message, before: Progress, *places: int, fate: str = "stored", minute: int = 0
+) -> frozenset[int]:
+    chosen = frozenset(places)
+    return runs.settle(
+        of,
+        before,
+        settled=chosen,
+        landed=chosen,
+        began=NOW + minute * MINUTE,
+        ended=NOW + (minute + 1) * MINUTE,
+        counts=lambda new: {fate: len(new)},
+    )
+
+
+def run_of(runs: Runs) -> Run:
+    run = runs.run(RUN)
+    assert run is not None
+    return run
+
+
+def test_a_run_holds_what_it_is_about_and_what_its_parts_came_to(runs: Runs) -> None:
+    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    runs.open_parts(RUN, ["shard 1 of 2", "shard 2 of 2", "shard 1 of 2, 2025-12"], NOW)
+    runs.finish_part(RUN, "shard 1 of 1", Part())
+    runs.finish_part(RUN, "shard 1 of 2", PART)
+    runs.finish_part(RUN, "shard 2 of 2", replace(PART, stores=4, items=7))
+    assert run_of(runs).parts_open == 1
+    runs.finish_part(RUN, "shard 1 of 2, 2025-12", replace(PART, stores=2, periods=("202512",)))
+    run = run_of(runs)
+    assert (run.started_by, run.as_of, run.started_at, run.parts_open) == ("monthly", NOW, NOW, 0)
+    assert (run.metrics, run.bases) == (("stock_on_hand",), ("previous_month",))
+    assert run.computed == Part(7, 7, 90, 6, 3, ("202512", "202601"))
+
+
+def test_messages_are_counted_once_whoever_comes_first(runs: Runs) -> None:
+    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    first, second, third = message(1), message(2, 7), message(3, 5)
+    assert runs.read(first, NOW) == Progress()
+    runs.register([first, second], NOW)
+    runs.register([second, third], NOW)
+    assert runs.read(third, NOW) == Progress()
+    run = run_of(runs)
+    assert run.counts == Counts(queued=22, waiting=22)
+    assert run.batches == 3
+
+
+def test_more_messages_than_one_transaction_takes_are_counted(runs: Runs) -> None:
+    runs.register([message(number, 3) for number in range(230)], NOW)
+    runs.register([message(number, 3) for number in range(100, 250)], NOW)
+    assert run_of(runs).counts == Counts(queued=750, waiting=750)
+
+
+def test_the_same_batch_put_on_the_queue_anew_counts_anew(runs: Runs) -> None:
+    settle(runs, message(), runs.read(message(), NOW), *range(10))
+    assert runs.read(message(sending="s2"), NOW) == Progress()
+    assert run_of(runs).counts == Counts(queued=20, waiting=10, stored=10)
+
+
+def test_deliveries_add_up_and_their_times_span_them_all(runs: Runs) -> None:
+    assert settle(runs, message(), runs.read(message(), NOW), 0, 1, 2) == {0, 1, 2}
+    noted = runs.read(message(), NOW)
+    assert settle(runs, message(), noted, 0, 1, 2, 3, fate="rejected", minute=5) == {3}
+    assert runs.read(message(), NOW) == Progress(
+        frozenset({0, 1, 2, 3}), frozenset({0, 1, 2, 3}), NOW, NOW + 6 * MINUTE, version=2
+    )
+    assert run_of(runs).counts == Counts(queued=10, waiting=6, stored=3, rejected=1)
+
+
+def test_of_two_deliveries_at_the_same_time_each_value_is_counted_once(runs: Runs) -> None:
+    seen_by_both = runs.read(message(), NOW)
+    assert settle(runs, message(), seen_by_both, 0, 1, 2) == {0, 1, 2}
+    assert settle(runs, message(), seen_by_both, 2, 3, fate="unchanged", minute=5) == {3}
+    assert settle(runs, message(), seen_by_both, 0, 1, fate="unchanged", minute=9) == frozenset()
+    assert run_of(runs).counts == Counts(queued=10, waiting=6, stored=3, unchanged=1)
+    # Also where nothing is counted: what was sent may have arrived as late as that.
+    assert runs.read(message(), NOW).ended == NOW + 10 * MINUTE
+
+
+def test_many_at_the_same_time_lose_no_count(aws: Aws) -> None:
+    messages = [message(number, 4) for number in range(12)]
+
+    def work(mine: list[Message]) -> None:
+        runs = Runs(boto3.session.Session().resource("dynamodb").Table("stack-runs"))
+        for each in mine:
+            settle(runs, each, runs.read(each, NOW), 0, 1, 2, 3)
+
+    threads = [threading.Thread(target=work, args=(messages[start::3],)) for start in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert run_of(Runs(aws.runs)).counts == Counts(queued=48, stored=48)
+
+
+def test_a_dead_letter_counts_what_has_no_fate_and_is_counted_back_when_it_is_sent_again(runs: Runs) -> None:
+    settle(runs, message(), runs.read(message(), NOW), 0, 1, 2)
+    runs.note_failure(message())
+    assert runs.note_failure(message()) == 2
+    assert runs.mark_dead(message(), runs.read(message(), NOW), DEATH)
+    dead = runs.read(message(), NOW)
+    assert (dead.death, dead.failures) == (DEATH, 2)
+    assert not runs.mark_dead(message(), dead, DEATH)
+    assert run_of(runs).counts == Counts(queued=10, stored=3, dead=7)
+
+    alive = runs.revive(message(), dead)
+    assert (alive.death, alive.failures) == (None, 0)
+    assert runs.revive(message(), dead) == alive
+    assert run_of(runs).counts == Counts(queued=10, stored=3, waiting=7)
+    settle(runs, message(), alive, *range(10))
+    assert run_of(runs).counts == Counts(queued=10, stored=10)
+
+
+def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs: Runs) -> None:
+    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    runs.register([message()], NOW)
+    settle(runs, message(), runs.read(message(), NOW), *range(10))
+    assert not runs.is_done(RUN)
+    assert runs.close(RUN, None, NOW) is None
+    runs.finish_part(RUN, "shard 1 of 1", PART)
+    assert runs.is_done(RUN)
+    ended = runs.close(RUN, "s3://reports/file", NOW + 9 * MINUTE)
+    assert ended is not None
+    assert (ended.outcome, ended.ended_at, ended.rejected_file) == (
+        Outcome.COMPLETE,
+        NOW + 9 * MINUTE,
+        "s3://reports/file",
+    )
+    assert runs.close(RUN, None, NOW) is None
+    assert not runs.is_done(RUN)
+    assert run_of(runs) == ended
+
+
+@pytest.mark.parametrize(
+    ("fate", "outcome"),
+    [
+        ("stored", Outcome.COMPLETE),
+        ("unchanged", Outcome.COMPLETE),
+        ("deleted", Outcome.COMPLETE),
+        ("superseded", Outcome.COMPLETE),
+        ("rejected", Outcome.WITH_REJECTIONS),
+        ("unaccounted", Outcome.INCOMPLETE),
+        ("not_sent", Outcome.INCOMPLETE),
+    ],
+)
+def test_the_outcome_says_whether_somebody_has_to_look(runs: Runs, fate: str, outcome: Outcome) -> None:
+    settle(runs, message(values=2), runs.read(message(values=2), NOW), 0, 1, fate=fate)
+    ended = runs.close(RUN, None, NOW)
+    assert ended is not None
+    assert ended.outcome is outcome
+    line = last_line(ended)
+    assert line.fields["run_ended"] is True
+    assert line.fields[fate] == line.fields["queued"] == 2
+
+
+def test_a_run_that_could_not_be_computed_has_failed_and_one_of_which_a_part_could_not_is_incomplete(
+    runs: Runs,
+) -> None:
+    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    runs.fail_part(RUN, "shard 1 of 1", "mSupply's database did not answer.")
+    failed = runs.close(RUN, None, NOW)
+    assert failed is not None
+    assert failed.outcome is Outcome.FAILED
+    assert "mSupply's database did not answer." in last_line(failed).message
+
+    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    settle(runs, message(), runs.read(message(), NOW), *range(10))
+    runs.open_parts(RUN, ["shard 1 of 2", "shard 2 of 2"], NOW)
+    runs.finish_part(RUN, "shard 1 of 1", Part())
+    runs.finish_part(RUN, "shard 1 of 2", PART)
+    runs.fail_part(RUN, "shard 2 of 2", "Out of memory.")
+    incomplete = runs.close(RUN, None, NOW)
+    assert incomplete is not None
+    assert incomplete.outcome is Outcome.INCOMPLETE
+    # Sent again, it is computed after all.
+    runs.open_parts(RUN, ["shard 2 of 2"], NOW)
+    assert run_of(runs).ended_at is None
+    runs.finish_part(RUN, "shard 2 of 2", PART)
+    ended = runs.close(RUN, None, NOW)
+    assert ended is not None
+    assert (ended.outcome, ended.parts_failed) == (Outcome.COMPLETE, 0)
+
+
+def test_what_is_said_twice_of_a_part_counts_once(runs: Runs) -> None:
+    runs.begin(RUN, ABOUT, ["a"], NOW)
+    runs.begin(RUN, ABOUT, ["a"], NOW + MINUTE)
+    runs.open_parts(RUN, ["a", "b"], NOW)
+    assert run_of(runs).parts_open == 2
+    runs.finish_part(RUN, "a", PART)
+    runs.finish_part(RUN, "a", PART)
+    runs.part_is_finished(RUN, "a")
+    assert run_of(runs).parts_open == 1
+    runs.open_parts(RUN, ["a"], NOW)
+    runs.part_is_finished(RUN, "a")
+    runs.part_is_finished(RUN, "b")
+    run = run_of(runs)
+    assert (run.parts_open, run.computed.values) == (0, 30)
+    assert run.started_at == NOW
+
+
+def test_a_run_of_which_something_is_sent_again_is_open_again(runs: Runs) -> None:
+    settle(runs, message(), runs.read(message(), NOW), 0)
+    runs.mark_dead(message(), runs.read(message(), NOW), DEATH)
+    first = runs.close(RUN, None, NOW)
+    assert first is not None
+    assert first.outcome is Outcome.INCOMPLETE
+    assert "make redrive" in last_line(first).message
+    runs.revive(message(), runs.read(message(), NOW))
+    assert run_of(runs).ended_at is None
+    settle(runs, message(), runs.read(message(), NOW), *range(10))
+    second = runs.close(RUN, None, NOW)
+    assert second is not None
+    assert second.outcome is Outcome.COMPLETE
+
+
+def test_runs_are_listed_the_newest_first(runs: Runs) -> None:
+    for day in range(4):
+        runs.begin(f"run{day}", ABOUT, ["a"], NOW + timedelta(days=day))
+    runs.register([message()], NOW)
+    assert list(runs.recent(NOW + timedelta(days=1))) == ["run3", "run2", "run1"]
+
+
+def test_a_message_s_row_outlives_the_message_and_its_copy(runs: Runs, aws: Aws) -> None:
+    runs.register([message()], NOW)
+    row = aws.runs.get_item(Key=message().key)["Item"]
+    longest_life_of_a_copy = timedelta(days=14 + 100)
+    assert longest_life_of_a_copy < MESSAGES_KEPT_FOR
+    assert datetime.fromtimestamp(int(str(row["expires_at"])), UTC) == NOW + MESSAGES_KEPT_FOR
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.frozensets(st.integers(0, 20_000), max_size=60), number=st.integers(0, 2**60))
+def test_places_are_read_as_they_were_noted(aws: Aws, places: frozenset[int], number: int) -> None:
+    runs, of = Runs(aws.runs), message(number, 20_001)
+    settle(runs, of, Progress(), *places)
+    noted = runs.read(of, NOW)
+    assert (noted.settled, noted.landed) == (places, places)
+
+
+def test_a_damaged_row_is_told(runs: Runs, aws: Aws) -> None:
+    aws.runs.put_item(Item={**message().key, "settled": "all"})
+    with pytest.raises(ConfigurationError, match=r"batch#.*#s1 of the run 20260205.* is damaged"):
+        runs.read(message(), NOW)
+
+
+def test_more_receipts_than_one_call_holds_are_read_and_a_damaged_one_tells_nothing(
+    runs: Runs, aws: Aws
+) -> None:
+    messages = [message(number) for number in range(130)]
+    for each in messages:
+        settle(runs, each, Progress(), 1)
+    aws.runs.put_item(Item={**messages[7].key, "settled": "all"})
+    asked = [(each.batch_id, each.sending) for each in messages]
+    receipts = read_receipts(aws.runs, [*asked, (f"{RUN}-none", "s1")])
+    one = Progress(frozenset({1}), frozenset({1}), NOW, NOW + MINUTE, version=1)
+    assert receipts == {key: one for place, key in enumerate(asked) if place != 7}
+
+
+def test_a_table_that_is_not_there_is_told_in_words(aws: Aws) -> None:
+    nowhere = Runs(boto3.resource("dynamodb").Table("no-such-table"))
+    for attempt in (lambda: nowhere.read(message(), NOW), lambda: nowhere.begin(RUN, ABOUT, ["a"], NOW)):
+        with pytest.raises(ConfigurationError, match="AWS answered with an error while"):
+            attempt()
+    assert aws.runs.scan()["Items"] == []
