@@ -1,138 +1,21 @@
 """Only what changed is sent: compute and push with their queue and tables, an mSupply database and DHIS2."""
 
-import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-from pydantic import SecretStr
 
-from local.dhis2 import FaultKind, StandIn, User, ValueKey
-from local.sample.generate import generate
-from local.sample_world import catalogue_of, metadata_for
-from local.tools import PROJECT
+from local.dhis2 import FaultKind
 from msupply_dhis2.acknowledged import changes
-from msupply_dhis2.aws import push as push_on_aws
-from msupply_dhis2.settings import Settings, parse_settings
 from tests.conftest import Aws
-from tests.support.functions import Pushed, deliver, invoke
-
-NOW = date(2026, 11, 3)
-OCTOBER = {"manual": True, "basis": "previous_month", "as_of": "2026-11-03"}
-PASSWORD = "mark3d-secret"
-
-
-@dataclass
-class World:
-    """A stack between an mSupply database and a DHIS2."""
-
-    aws: Aws
-    capsys: pytest.CaptureFixture[str]
-    dhis2: StandIn
-    database: Path
-    runs: int = 0
-
-    def use(self, **changes: object) -> None:
-        self.aws.put_settings(json.dumps(document(self.dhis2.url) | changes))
-
-    def compute(self, **changes: object) -> dict[str, Any]:
-        self.runs += 1
-        invocation = invoke("compute", OCTOBER | changes, self.capsys, f"request-{self.runs}")
-        assert invocation.answer["status"] == "sent", invocation.answer["message"]
-        return invocation.answer
-
-    def deliver(self) -> list[Pushed]:
-        """Hand the queue to push until it is empty."""
-        pushes = []
-        while self.waiting():
-            pushes.append(deliver(self.aws, self.capsys))
-            assert pushes[-1].again == []
-        return pushes
-
-    def waiting(self) -> int:
-        attributes = self.aws.sqs.get_queue_attributes(
-            QueueUrl=self.aws.queue_url, AttributeNames=["ApproximateNumberOfMessages"]
-        )
-        return int(attributes["Attributes"]["ApproximateNumberOfMessages"])
-
-    def run(self, **changes: object) -> dict[str, Any]:
-        answer = self.compute(**changes)
-        self.deliver()
-        return answer
-
-    def enter_by_hand(self, key: ValueKey, value: str) -> None:
-        """Do in DHIS2 what somebody does at its screen."""
-        entered = {
-            "dataElement": key.data_element,
-            "period": key.period,
-            "orgUnit": key.org_unit,
-            "categoryOptionCombo": key.category_option_combo,
-            "attributeOptionCombo": key.attribute_option_combo,
-            "value": value,
-        }
-        answer = requests.post(
-            f"{self.dhis2.url}/api/dataValueSets",
-            json={"dataValues": [entered]},
-            auth=("pusher", PASSWORD),
-            timeout=10,
-        )
-        answer.raise_for_status()
-
-    def sql(self, statement: str, *parameters: object) -> int:
-        with closing(sqlite3.connect(self.database)) as connection, connection:
-            return connection.execute(statement, parameters).rowcount
-
-    def sql_value(self, query: str) -> str:
-        with closing(sqlite3.connect(self.database)) as connection, connection:
-            return str(connection.execute(query).fetchone()[0])
-
-    def untick_an_item(self) -> str:
-        """Make one item inactive that is sent, and give its name."""
-        which = (
-            "SELECT i.id, i.name FROM item AS i JOIN stock_line AS s ON s.item_link_id = i.id ORDER BY i.code"
-        )
-        with closing(sqlite3.connect(self.database)) as connection, connection:
-            item, name = connection.execute(which).fetchone()
-        assert self.sql("UPDATE item SET is_active = 0 WHERE id = ?", item) == 1
-        return str(name)
-
-    def values(self) -> dict[ValueKey, str]:
-        return dict(self.dhis2.values.items())
-
-    def posts(self) -> int:
-        return sum(request.method == "POST" for request in self.dhis2.requests)
-
-
-def document(url: str) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(
-        parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8")).compact()
-    )
-    return settings | {"use_dhis2": True, "url": url, "only_changes": True, "items_per_payload": 40}
+from tests.support.functions import invoke
+from tests.support.whole_way import OCTOBER, World, whole_way
 
 
 @pytest.fixture
 def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
-    database = tmp_path / "omsupply.sqlite"
-    address = f"sqlite:///{database}"
-    generate(address, stores=3, items=6, seed=5, as_of=date(2026, 10, 31), edge_cases=False)
-    settings: Settings = parse_settings(json.dumps(document("https://dhis2.example.org")))
-    user = User(username="pusher", password=SecretStr(PASSWORD))
-    push_on_aws.forget_sessions()
-    with StandIn(
-        metadata_for(catalogue_of(address, settings)), version="2.42", users=[user], now=NOW
-    ) as dhis2:
-        aws.put_database_address(address)
-        aws.put_dhis2_credentials("pusher", PASSWORD)
-        it = World(aws, capsys, dhis2, database)
-        it.use()
+    with whole_way(aws, capsys, tmp_path) as it:
         yield it
-    push_on_aws.forget_sessions()
 
 
 def test_a_second_run_sends_nothing_and_says_so(world: World) -> None:
