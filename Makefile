@@ -41,7 +41,8 @@ demo: $(UV) ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL
 
 .PHONY: test
 test: $(UV) ## Run all tests, the stack on the emulator and the demo included
-	$(RUN) pytest
+	@# Four at a time, also on two processors: much of the time is waiting for servers. A file's tests stay together.
+	$(RUN) pytest --numprocesses 4 --dist loadfile
 
 .PHONY: lint
 lint: $(UV) ## Check code (ruff, mypy) and template (cfn-lint)
