@@ -105,6 +105,7 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         "TABLE_NAME": "stack",
         "ACKNOWLEDGED_TABLE_NAME": "stack-acknowledged",
         "RUNS_TABLE_NAME": "stack-runs",
+        "ORDER_TABLE_NAME": "stack-order",
         "BUCKET_NAME": BUCKET,
         "TIMEZONE": "Pacific/Auckland",
         "PUSH_LOG_GROUP": "/stack/push",
@@ -141,18 +142,19 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    boto3.resource("dynamodb").create_table(
-        TableName="stack-acknowledged",
-        KeySchema=[
-            {"AttributeName": "target_period", "KeyType": "HASH"},
-            {"AttributeName": "org_unit", "KeyType": "RANGE"},
-        ],
-        AttributeDefinitions=[
-            {"AttributeName": "target_period", "AttributeType": "S"},
-            {"AttributeName": "org_unit", "AttributeType": "S"},
-        ],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    for name in ("stack-acknowledged", "stack-order"):
+        boto3.resource("dynamodb").create_table(
+            TableName=name,
+            KeySchema=[
+                {"AttributeName": "target_period", "KeyType": "HASH"},
+                {"AttributeName": "org_unit", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "target_period", "AttributeType": "S"},
+                {"AttributeName": "org_unit", "AttributeType": "S"},
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
     runs = boto3.resource("dynamodb").create_table(
         TableName="stack-runs",
         KeySchema=[

@@ -45,6 +45,7 @@ VARIABLES = {
     "LINES_PER_INVOCATION": "2000000",
     "ACKNOWLEDGED_TABLE_NAME": "acknowledged",
     "RUNS_TABLE_NAME": "runs",
+    "ORDER_TABLE_NAME": "order",
     "BUCKET_NAME": "reports",
 }
 

@@ -8,7 +8,7 @@ matrix org units x data elements, which real servers import twice as fast as row
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ from itertools import groupby
 from math import isqrt
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.mapping import DataValue
@@ -73,11 +73,29 @@ class Tracking(BaseModel):
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class Age:
+    """How new values are.
+
+    Attributes
+    ----------
+    read_at
+        When mSupply's database was read; aware.
+    snapshots
+        The instant at which stock was looked at, for each metric.
+    """
+
+    read_at: datetime
+    snapshots: Mapping[Metric, datetime]
+
+
 class Batch(BaseModel):
     """One message on the queue: one call to DHIS2, and the names for what is said about its values.
 
     ``run_id`` and ``batch_id`` are the same for the same values of the same run, however often it is
-    computed; ``as_of`` is the run's instant. The values of a delete are those that DHIS2 acknowledged last; it
+    computed; ``as_of`` is the run's instant. ``read_at`` is when mSupply's database was read, ``snapshots`` say at which
+    instant stock was looked at for each metric: of two messages about the same value they tell which is newer, and
+    one that does not say is the oldest. The values of a delete are those that DHIS2 acknowledged last; it
     deletes whatever stands in their places now.
     """
 
@@ -95,6 +113,8 @@ class Batch(BaseModel):
     option_combo_scheme: Scheme
     stores: tuple[str, ...]
     items: tuple[str, ...]
+    read_at: datetime | None = None
+    snapshots: dict[Metric, datetime] = Field(default_factory=dict)
     tracking: Tracking | None = None
     rows: tuple[Row, ...]
 
@@ -103,8 +123,7 @@ class Batch(BaseModel):
         # The rows are most of it, and JSON already. An import does not say so: a push from before there were
         # deletes understands it, and refuses a delete.
         unsaid = {"operation"} if self.operation is Operation.IMPORT else set()
-        if self.tracking is None:
-            unsaid.add("tracking")
+        unsaid |= {name for name in ("tracking", "read_at", "snapshots") if not getattr(self, name)}
         return _json({**self.model_dump(mode="json", exclude={"rows", *unsaid}), "rows": self.rows})
 
     def values(self) -> tuple[DataValue, ...]:
@@ -153,6 +172,7 @@ def encode(
     settings: Settings,
     operation: Operation = Operation.IMPORT,
     tracking: Tracking | None = None,
+    age: Age | None = None,
 ) -> Batch:
     """Make a batch of values that share one option combo scheme."""
     stores = _places(value.store for value in values)
@@ -183,6 +203,8 @@ def encode(
         option_combo_scheme=values[0].option_combo_scheme,
         stores=tuple(stores),
         items=tuple(items),
+        read_at=age.read_at if age else None,
+        snapshots={row.metric: age.snapshots[row.metric] for row in rows} if age else {},
         tracking=tracking,
         rows=rows,
     )

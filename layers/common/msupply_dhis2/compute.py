@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import groupby
@@ -17,7 +17,7 @@ from itertools import groupby
 from pydantic import BaseModel, ConfigDict, Field
 
 from msupply_dhis2.acknowledged.changes import Changes, Coverage, Wish
-from msupply_dhis2.batches import Batch
+from msupply_dhis2.batches import Age, Batch
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.events import ComputeEvent, run_id
 from msupply_dhis2.mapped import MappedNames
@@ -34,6 +34,7 @@ from msupply_dhis2.mapping import (
     without_conflicts,
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
+from msupply_dhis2.outgoing import Claim as ClaimValues
 from msupply_dhis2.outgoing import OrgUnitValues, Outgoing, send_values
 from msupply_dhis2.periods import Basis, Calendar, Interval, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings
@@ -201,6 +202,8 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
     track: Track = lambda org_units, _: org_units,
     division: Division | None = None,
     compare: Compare | None = None,
+    claim: ClaimValues | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> ComputeResult:
     """Do what an event asks for.
 
@@ -219,6 +222,10 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
         one shard; all else is in the result's ``to_follow``. Where not, it does everything.
     compare
         Where it may be that only what changed is sent.
+    claim
+        Is given values before they are sent, so that nothing older replaces them in DHIS2.
+    clock
+        Tells when the database is read.
 
     Raises
     ------
@@ -239,6 +246,7 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
     steps = steps_of_run(event, rows, settings=settings, as_of=as_of, calendar=calendar)
 
     with open_database() as source:
+        read_at = clock()
         survey = make_survey(event, rows, settings=settings, source=source)
         about = about.model_copy(
             update={
@@ -252,7 +260,7 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
             if len(shards) > 1:
                 return _planned(about, shards, steps)
             rest, steps = shards[0].rest, steps[:1]
-        work = _Work(event, name, rows, settings, calendar, send, track, compare)
+        work = _Work(event, name, rows, settings, calendar, read_at, send, track, compare, claim)
         done = [work.do(step, survey, source) for step in steps]
     result = _all_of(about, event, done)
     if rest is None:
@@ -260,7 +268,7 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
     return result.model_copy(update={"to_follow": (rest,), "message": f"{result.message} {_follows(rest)}"})
 
 
-def compute_shard(
+def compute_shard(  # noqa: PLR0913 - as compute
     shard: Shard,
     *,
     settings: Settings,
@@ -268,6 +276,8 @@ def compute_shard(
     open_database: OpenDatabase,
     send: Callable[[Batch], None],
     compare: Compare | None = None,
+    claim: ClaimValues | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> ComputeResult:
     """Do the next step of a shard; with the parameters of ``compute``.
 
@@ -298,6 +308,7 @@ def compute_shard(
         # The settings were changed since.
         return _nothing_to_do(about, event, asked)
     with open_database() as source:
+        read_at = clock()
         survey = make_survey(event, rows, settings=settings, source=source, only=shard.org_units)
         mapped = {org_unit.code for org_unit in survey.scope.org_units}
         gone = [code for code in shard.org_units if code not in mapped]
@@ -307,9 +318,11 @@ def compute_shard(
             rows,
             settings,
             calendar,
+            read_at,
             send,
             track=lambda org_units, _: org_units,
             compare=compare,
+            claim=claim,
             # What is mapped no longer is in no shard: one of them looks after it.
             minds_unmapped=shard.number == 1,
         )
@@ -346,9 +359,11 @@ class _Work:
     rows: tuple[tuple[DataElementRow, Basis], ...]
     settings: Settings
     calendar: Calendar
+    read_at: datetime
     send: Callable[[Batch], None]
     track: Track
     compare: Compare | None
+    claim: ClaimValues | None
     minds_unmapped: bool = True
 
     def do(self, step: Step, survey: Survey, source: Source) -> _Done:
@@ -364,6 +379,8 @@ class _Work:
             settings=self.settings,
             metrics=len(rows),
             send=None if self.event.dry_run else self.send,
+            age=Age(self.read_at, {row.metric: plan.windows[basis].snapshot for row, basis in rows}),
+            claim=self.claim,
             changes=None
             if self.compare is None
             else self.compare(self._coverage(rows, plan, survey), self._wish),

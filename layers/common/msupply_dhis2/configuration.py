@@ -84,6 +84,7 @@ class ComputeEnvironment(_Environment):
     lines_per_invocation: PositiveInt
     acknowledged_table_name: str
     runs_table_name: str
+    order_table_name: str
     bucket_name: str
     push_log_group: str
 
@@ -96,6 +97,7 @@ class PushEnvironment(_Environment):
     dead_letter_queue_url: str
     acknowledged_table_name: str
     runs_table_name: str
+    order_table_name: str
     bucket_name: str
 
 

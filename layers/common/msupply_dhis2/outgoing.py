@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from msupply_dhis2.acknowledged.changes import Changes
-from msupply_dhis2.batches import Batch, Operation, blocks, encode, strips
+from msupply_dhis2.batches import Age, Batch, Operation, blocks, encode, strips
 from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.stock import OrgUnit
+
+type Claim = Callable[[Iterable[DataValue], Age], None]
 
 _PAYLOADS_OF_A_STRIP = 8
 """At least, where only what changed is sent: so a payload that is not full, which each strip may end with, is rare."""
@@ -41,7 +43,7 @@ class Outgoing:
     sentences: tuple[str, ...] = ()
 
 
-def send_values(
+def send_values(  # noqa: PLR0913 - what is known of a run, and what is done with its values
     org_units: Iterable[OrgUnitValues],
     *,
     run_id: str,
@@ -49,7 +51,9 @@ def send_values(
     settings: Settings,
     metrics: int,
     send: Callable[[Batch], None] | None,
+    age: Age | None = None,
     changes: Changes | None = None,
+    claim: Claim | None = None,
 ) -> Outgoing:
     """Put the values of a run on the queue.
 
@@ -61,6 +65,10 @@ def send_values(
         How many metrics the run has: with option combos an org unit has as many values for one data element.
     send
         Takes each batch as soon as it is made; ``None`` in a dry run.
+    age
+        How new the values are.
+    claim
+        Is given values before they are sent, with how new they are, so that nothing older replaces them.
     changes
         Tells which values DHIS2 has acknowledged, and notes what is sent. Without it everything is sent.
     """
@@ -75,6 +83,8 @@ def send_values(
             payloads=0 if changes is None else _PAYLOADS_OF_A_STRIP,
         ):
             number += sum(map(len, strip))
+            if claim is not None and age is not None and send is not None:
+                claim([value for of_org_unit in strip for value in of_org_unit], age)
             batches = encoded(strip, operation)
             if changes is not None and send is not None:
                 # All at once, so that each record is written once; and before the first of them is sent.
@@ -100,6 +110,7 @@ def send_values(
                     settings=settings,
                     operation=operation,
                     tracking=changes.tracking() if changes is not None else None,
+                    age=age,
                 ),
             )
 

@@ -3,7 +3,7 @@
 It is invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from msupply_dhis2.aws.back_off import wait_seconds
 from msupply_dhis2.aws.queue import BatchQueue, DeadLetters, ShardQueue, put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
 from msupply_dhis2.aws.run_book import WHOLE, RunBook, about_run
+from msupply_dhis2.batches import Age
 from msupply_dhis2.compute import (
     Compare,
     ComputeResult,
@@ -38,6 +39,9 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.events import ComputeEvent, instant_of_run, parse_compute_event, run_id
 from msupply_dhis2.invocations import first_arrival
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.order.stamp import stamps_of
+from msupply_dhis2.order.table import OrderTable
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.shard_progress import let_go, note_finished, take
@@ -149,6 +153,7 @@ def _compute(
     calendar: Calendar,
     book: RunBook,
 ) -> ComputeResult:
+    claims = _Claims(environment, settings)
     with BatchQueue(clients.sqs(), environment.queue_url, book.queued) as queue:
         result = compute(
             event,
@@ -159,7 +164,9 @@ def _compute(
             send=queue.send,
             division=Division(environment.lines_per_invocation, planned_by=request_id),
             compare=_compare(environment, settings, dry_run=event.dry_run),
+            claim=claims.claim,
         )
+    result = claims.noted_in(result)
     book.open(result.to_follow)
     _queue_what_follows(result, environment)
     book.finished(WHOLE, result)
@@ -171,6 +178,7 @@ def _compute_shard(
 ) -> ComputeResult:
     settings = read_settings(environment.settings_parameter, clients.ssm())
     book.open([shard])
+    claims = _Claims(environment, settings)
     with BatchQueue(clients.sqs(), environment.queue_url, book.queued) as queue:
         result = compute_shard(
             shard,
@@ -179,11 +187,32 @@ def _compute_shard(
             open_database=_open_database(environment, settings, calendar),
             send=queue.send,
             compare=_compare(environment, settings, dry_run=shard.event.dry_run),
+            claim=claims.claim,
         )
+    result = claims.noted_in(result)
     _queue_what_follows(result, environment)
     if result.status not in {Status.OFF, Status.NOTHING_TO_DO}:
         book.finished(shard.name, result)
     return result
+
+
+class _Claims:
+    """Claims the values of one invocation before they are sent."""
+
+    def __init__(self, environment: ComputeEnvironment, settings: Settings) -> None:
+        self._settings = settings
+        self._table = OrderTable(
+            clients.table(environment.order_table_name), str(settings.url), datetime.now(UTC)
+        )
+
+    def claim(self, values: Iterable[DataValue], age: Age) -> None:
+        """Claim values (see ``outgoing.send_values``)."""
+        stamps = stamps_of(age.snapshots, age.read_at)
+        self._table.claim(values, stamps, self._settings.data_element_id_scheme)
+
+    def noted_in(self, result: ComputeResult) -> ComputeResult:
+        """Add to a result of what the order cannot be kept."""
+        return result.model_copy(update={"warnings": (*result.warnings, *self._table.faults())})
 
 
 def _compare(environment: ComputeEnvironment, settings: Settings, *, dry_run: bool) -> Compare:

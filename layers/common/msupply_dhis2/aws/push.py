@@ -1,5 +1,8 @@
 """Push on AWS: messages from the queue in, the ones to try again out."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -33,6 +36,10 @@ from msupply_dhis2.errors import (
 from msupply_dhis2.fates import BatchResult, not_deleted, not_sent
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
+from msupply_dhis2.order.flights import Flight, Flights
+from msupply_dhis2.order.left_out import superseded
+from msupply_dhis2.order.stamp import OLDEST, Stamp
+from msupply_dhis2.order.table import OrderTable, stamps_of_batch
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.progress import Progress
@@ -45,6 +52,9 @@ if TYPE_CHECKING:
 UNTIL_PAUSED_SECONDS = FIRST_SECONDS
 """A message of a paused queue is hidden so long: Lambda goes on taking messages for up to a minute, and each time
 costs one of its deliveries; yet it shall be there when the queue is resumed."""
+
+MOST_PATIENCE_SECONDS = 60.0
+"""So long older values that are being sent just now are waited for; then the message goes back to the queue."""
 
 FOR_NOTES_SECONDS = 10.0
 """Kept of the function's time, to note and tell what became of the values and to put the message back."""
@@ -87,6 +97,14 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     return partial_response(
         [record.message_id for record in queue_records(event) if not push_messages.is_done(record)]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What keeps a message in order: claims to its values, and how to say that some may still land."""
+
+    claims: OrderTable
+    may_still_land: Callable[[], None]
 
 
 class _PushMessages:
@@ -188,15 +206,52 @@ class _PushMessages:
             self._end_if_done(message)
             return
         is_tracked = _is_tracked(batch, record, settings, began)
-        if settings.only_changes and not is_tracked:
-            # Before anything is sent: where push breaks off nobody could tell afterwards.
-            self._disturb(batch, settings, began)
-        result = self._send(batch, progress.settled, settings, login, credentials)
-        if result.settled != progress.settled:
-            # Before anything is said about the values: what could not be noted is sent and counted again.
-            self._settle(message, batch, progress, result, began, is_tracked=is_tracked)
+        with self._in_order(message, batch, login) as order:
+            progress = self._leave_out_older(message, batch, progress, order.claims)
+            if settings.only_changes and not is_tracked:
+                # Before anything is sent: where push breaks off nobody could tell afterwards.
+                self._disturb(batch, settings, began)
+            result = self._send(batch, progress.settled, settings, login, credentials)
+            if result.failure is not None:
+                order.may_still_land()
+            if result.settled != progress.settled:
+                # Before anything is said about the values: what could not be noted is sent and counted again.
+                self._settle(message, batch, progress, result, began, is_tracked=is_tracked)
         self._tell(result, login, record, was_refused=refusal is not None)
         self._end_if_done(message)
+
+    @contextmanager
+    def _in_order(self, message: Message, batch: Batch, login: Login) -> Iterator[_Order]:
+        """Send while nothing older can land afterwards: what is being sent already lands before."""
+        seconds = self._seconds_left() + FOR_NOTES_SECONDS
+        patience = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
+        flights = Flights(self._table, login.url, tell=self._logger.warning)
+        claims = OrderTable(clients.table(self._environment.order_table_name), login.url, datetime.now(UTC))
+        with flights.flight(_flight_of(message, batch), seconds, patience) as may_still_land:
+            yield _Order(claims, may_still_land)
+
+    def _leave_out_older(
+        self, message: Message, batch: Batch, progress: Progress, claims: OrderTable
+    ) -> Progress:
+        """Take out what a newer run has sent, or is about to; give what is settled then."""
+        left = [place for place in range(len(batch.rows)) if place not in progress.settled]
+        older = claims.superseded(batch, left)
+        if not older:
+            return progress
+        now = datetime.now(UTC)
+        new = self._runs.settle(
+            message,
+            progress,
+            settled=frozenset(older),
+            landed=frozenset(),
+            began=now,
+            ended=now,
+            counts=lambda places: {"superseded": len(places)},
+            keep_until=_keep_until(batch),
+        )
+        write(self._logger, superseded(batch, older))
+        self._count("ValuesSuperseded", len(new))
+        return self._runs.read(message, now)
 
     def _tell(self, result: BatchResult, login: Login, record: QueueRecord, *, was_refused: bool) -> None:
         """Log what became of the values and act on how DHIS2 answered.
@@ -414,6 +469,16 @@ def _is_tracked(batch: Batch, record: QueueRecord, settings: Settings, now: date
         and now < tracking.until
         and tracking.target == target_of_batch(batch, settings)
     )
+
+
+def _flight_of(message: Message, batch: Batch) -> Flight:
+    stamps = stamps_of_batch(batch)
+    periods: dict[str, tuple[Stamp, Stamp]] = {}
+    for period, metric in {(row.period, row.metric) for row in batch.rows}:
+        stamp = stamps.get(metric, OLDEST)
+        oldest, newest = periods.get(period, (stamp, stamp))
+        periods[period] = min(oldest, stamp), max(newest, stamp)
+    return Flight(message.name, periods)
 
 
 def _keep_until(batch: Batch) -> datetime | None:

@@ -1,0 +1,201 @@
+"""Which messages are being sent to DHIS2 now: what began earlier, and is older, must land before what is newer.
+
+One item of the stack's table for each DHIS2 holds them, an attribute each, so that whoever takes off sees at once who was
+in the air before. Two functions push at a time; so few are ever there.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
+from msupply_dhis2.order.stamp import Stamp
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+LOOK_AGAIN_SECONDS = 2.0
+LANDS_WITHIN_SECONDS = 120
+"""After a call without an answer: DHIS2 may go on importing what it was sent."""
+
+_PREFIX = "flight_"
+
+
+class InTheAirError(MsupplyDhis2Error):
+    """Another message has to land first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A message on its way.
+
+    Attributes
+    ----------
+    message
+        The batch with its sending.
+    periods
+        The oldest and the newest stamp of the values of each period.
+    """
+
+    message: str
+    periods: Mapping[str, tuple[Stamp, Stamp]]
+
+    def must_follow(self, other: "Flight") -> bool:
+        """Tell whether the other has something older, for a period that ours is about too, than some of ours."""
+        return any(
+            period in other.periods and other.periods[period][0] < newest
+            for period, (_, newest) in self.periods.items()
+        )
+
+
+class Flights:
+    """The flights to one DHIS2.
+
+    Parameters
+    ----------
+    table
+        Has the partition key ``id`` and the time-to-live attribute ``expires_at``.
+    url
+        The address of DHIS2.
+    tell
+        Is given what went wrong without doing harm.
+    clock
+        Seconds since 1970.
+    sleep
+        How to wait for some seconds.
+    """
+
+    def __init__(
+        self,
+        table: "Table",
+        url: str,
+        *,
+        tell: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._table = table
+        self._key = {"id": f"flights#{url}"}
+        self._tell = tell
+        self._clock = clock
+        self._sleep = sleep
+
+    @contextmanager
+    def flight(self, flight: Flight, seconds: float, patience: float) -> Iterator[Callable[[], None]]:
+        """Fly, once all that must land before has landed.
+
+        Parameters
+        ----------
+        seconds
+            How long it flies at most.
+        patience
+            How long others are waited for.
+
+        Yields
+        ------
+        callable
+            To be called where a call got no answer: others then wait a while longer for it.
+
+        Raises
+        ------
+        InTheAirError
+            The others have not landed in time; or the same message is sent by another delivery just now.
+        ConfigurationError
+            The table refused.
+        """
+        name = f"{_PREFIX}{uuid4().hex}"
+        linger = False
+
+        def may_still_land() -> None:
+            nonlocal linger
+            linger = True
+
+        before = self._take_off(name, flight, seconds)
+        try:
+            self._wait(flight, before, patience)
+            yield may_still_land
+        finally:
+            try:
+                self._land(name, flight if linger else None)
+            except ConfigurationError as error:
+                # What was sent has its fate; others wait for it a while longer than they need to.
+                self._tell(f"That a message has been sent could not be noted. {error}")
+
+    def _take_off(self, name: str, flight: Flight, seconds: float) -> dict[str, dict[str, Any]]:
+        """Note a flight, and give those that are in the air."""
+        now = self._clock()
+        with aws_faults("noting which values are being sent", self._table.meta.client):
+            item = self._table.update_item(
+                Key=self._key,
+                UpdateExpression=f"SET {name} = :flight, expires_at = :end",
+                ExpressionAttributeValues={
+                    ":flight": _written(flight, int(now + seconds) + 1, is_over=False),
+                    ":end": int(now + seconds) + 86_400,
+                },
+                ReturnValues="ALL_NEW",
+            )["Attributes"]
+        others: dict[str, Any] = {
+            each: held for each, held in item.items() if each.startswith(_PREFIX) and each != name
+        }
+        crashed = [each for each, held in others.items() if int(held["until"]) < now]
+        if crashed:
+            self._remove(crashed)
+        return {each: held for each, held in others.items() if each not in crashed}
+
+    def _wait(self, flight: Flight, before: dict[str, dict[str, Any]], patience: float) -> None:
+        if any(held["message"] == flight.message and not held["is_over"] for held in before.values()):
+            raise InTheAirError("Another delivery of the same message is being sent just now.")
+        ahead = {each for each, held in before.items() if flight.must_follow(_read(held))}
+        until = self._clock() + patience
+        while ahead:
+            if self._clock() >= until:
+                raise InTheAirError(
+                    "Older values for the same periods are still being sent: these must follow them, so that DHIS2 "
+                    "ends with the newer ones."
+                )
+            self._sleep(LOOK_AGAIN_SECONDS)
+            with aws_faults("reading which values are being sent", self._table.meta.client):
+                item: Any = self._table.get_item(Key=self._key, ConsistentRead=True).get("Item", {})
+            now = self._clock()
+            ahead = {each for each in ahead if each in item and int(item[each]["until"]) >= now}
+
+    def _land(self, name: str, lingering: Flight | None) -> None:
+        if lingering is None:
+            self._remove([name])
+            return
+        until = int(self._clock()) + LANDS_WITHIN_SECONDS
+        with aws_faults("noting which values may still arrive", self._table.meta.client):
+            self._table.update_item(
+                Key=self._key,
+                UpdateExpression=f"SET {name} = :flight",
+                ExpressionAttributeValues={":flight": _written(lingering, until, is_over=True)},
+            )
+
+    def _remove(self, names: list[str]) -> None:
+        with aws_faults("noting which values are sent", self._table.meta.client):
+            self._table.update_item(Key=self._key, UpdateExpression=f"REMOVE {', '.join(names)}")
+
+
+def _written(flight: Flight, until: int, *, is_over: bool) -> dict[str, Any]:
+    return {
+        "message": flight.message,
+        "periods": {
+            period: [str(oldest), str(newest)] for period, (oldest, newest) in flight.periods.items()
+        },
+        "until": until,
+        "is_over": is_over,
+    }
+
+
+def _read(held: dict[str, Any]) -> Flight:
+    return Flight(
+        str(held["message"]),
+        {
+            str(period): (Stamp.parse(str(oldest)), Stamp.parse(str(newest)))
+            for period, (oldest, newest) in held["periods"].items()
+        },
+    )

@@ -1,0 +1,33 @@
+"""What is said of values that are not sent, because DHIS2 has newer ones or is about to."""
+
+import logging
+from collections.abc import Mapping
+
+from msupply_dhis2.batches import Batch
+from msupply_dhis2.log_line import LogLine
+from msupply_dhis2.order.stamp import Stamp
+
+NAMED = 5
+
+
+def superseded(batch: Batch, older: Mapping[int, Stamp]) -> LogLine:
+    """Say of some values of a batch, by their places, that newer ones are there.
+
+    Parameters
+    ----------
+    older
+        With the stamps of the newer ones.
+    """
+    values = batch.values()
+    named = "; ".join(
+        f"{values[place].item}, {values[place].store}, {values[place].metric.label}, {values[place].period}: newer is the "
+        f"one {older[place].sentence()}"
+        for place in sorted(older)[:NAMED]
+    )
+    more = f"; and {len(older) - NAMED:,} more" if len(older) > NAMED else ""
+    return LogLine(
+        logging.INFO,
+        f"{len(older):,} values were left out, because a later run has sent newer ones, or is about to: {named}{more}. "
+        "Nothing need be done.",
+        {"superseded": len(older)},
+    )

@@ -1,0 +1,226 @@
+"""The claims in a DynamoDB table of their own.
+
+It has the partition key ``target_period``, DHIS2's address and a period, the sort key ``org_unit``, and the time-to-live
+attribute ``expires_at``. One item for each period tells the latest stamp of all: nearly always it is not later than that
+of the message at hand, and then no other item need be read.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from msupply_dhis2.batches import Batch
+from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.dynamodb import read_items
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.order.claims import Claims, mark_of
+from msupply_dhis2.order.stamp import OLDEST, Stamp
+from msupply_dhis2.settings import Scheme
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+KEPT_FOR = timedelta(days=120)
+"""Since the last claim: longer than a message, or its copy, may wait to be sent again."""
+
+SENT_WITHIN = timedelta(days=110)
+"""What was read longer ago is not sent any more: the claims that would stop it may be gone."""
+
+MOST_BYTES = 390_000
+"""An item may have 400 KB."""
+
+_WHOLE_PERIOD = " "
+"""The sort key of what holds for a period: no identifier, since those are stripped of blanks."""
+
+_ATTEMPTS = 10
+
+
+class OrderTable:
+    """Claims to values of one DHIS2.
+
+    Parameters
+    ----------
+    table
+        The table.
+    url
+        The address of DHIS2.
+    now
+        The clock, aware.
+    """
+
+    def __init__(self, table: "Table", url: str, now: datetime) -> None:
+        self._table = table
+        self._url = url
+        self._now = now
+        self._newest: dict[str, Stamp] = {}
+        self._too_many: list[str] = []
+
+    # What compute does
+
+    def claim(
+        self, values: Iterable[DataValue], stamps: Mapping[Metric, Stamp], data_element_scheme: Scheme
+    ) -> None:
+        """Claim values, before any of them is on the queue.
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read or written, or others write the same items all the time.
+        """
+        marks: dict[str, dict[str, dict[Stamp, list[bytes]]]] = {}
+        for value in values:
+            of_org_unit = marks.setdefault(value.period, {}).setdefault(value.org_unit, {})
+            of_org_unit.setdefault(stamps[value.metric], []).append(mark_of(value, data_element_scheme))
+        for period, of_period in marks.items():
+            # First: who finds a later one here looks at the org units, and who does not sends nothing after this.
+            self._note_newest(period, max(stamp for each in of_period.values() for stamp in each))
+            self._claim_in(period, of_period)
+
+    def _note_newest(self, period: str, stamp: Stamp) -> None:
+        if self._newest.get(period, OLDEST) >= stamp:
+            return
+        client = self._table.meta.client
+        with aws_faults("noting how new the values of a period are", client):
+            try:
+                self._table.update_item(
+                    Key=self._key(period, _WHOLE_PERIOD),
+                    UpdateExpression="SET newest = :newest, expires_at = :end",
+                    ConditionExpression="attribute_not_exists(newest) OR newest < :newest",
+                    ExpressionAttributeValues={":newest": str(stamp), ":end": self._end()},
+                )
+            except client.exceptions.ConditionalCheckFailedException:
+                # A newer one is noted, and expires no earlier than it must.
+                self._keep(period)
+        self._newest[period] = stamp
+
+    def _keep(self, period: str) -> None:
+        self._table.update_item(
+            Key=self._key(period, _WHOLE_PERIOD),
+            UpdateExpression="SET expires_at = :end",
+            ExpressionAttributeValues={":end": self._end()},
+        )
+
+    def _claim_in(self, period: str, marks: Mapping[str, Mapping[Stamp, Sequence[bytes]]]) -> None:
+        waiting = dict(marks)
+        for _ in range(_ATTEMPTS):
+            found = self._read(period, waiting)
+            for org_unit in list(waiting):
+                claims, version = found[org_unit]
+                for stamp, claimed in waiting[org_unit].items():
+                    claims.claim(stamp, claimed)
+                if self._write(period, org_unit, claims, version):
+                    del waiting[org_unit]
+            if not waiting:
+                return
+        raise ConfigurationError(
+            f"The values of {', '.join(waiting)} could not be claimed, because other runs claim them all the time. "
+            "Invoke compute again when they are done."
+        )
+
+    def _write(self, period: str, org_unit: str, claims: Claims, version: int) -> bool:
+        content = claims.encoded()
+        if len(content) > MOST_BYTES:
+            self._too_many.append(f"{org_unit} in {period}")
+            return True
+        client = self._table.meta.client
+        values: dict[str, Any] = {":content": content, ":version": version + 1, ":end": self._end()}
+        condition = "attribute_not_exists(version)"
+        if version:
+            condition, values[":read"] = "version = :read", version
+        with aws_faults("claiming values", client):
+            try:
+                self._table.update_item(
+                    Key=self._key(period, org_unit),
+                    UpdateExpression="SET content = :content, version = :version, expires_at = :end",
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=values,
+                )
+            except client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
+
+    def faults(self) -> tuple[str, ...]:
+        """Say of what no claims could be kept, a sentence each."""
+        if not self._too_many:
+            return ()
+        return (
+            (
+                f"There are too many values to keep the order of {', '.join(dict.fromkeys(self._too_many))}: an older "
+                "message that is sent again later may overwrite newer values there. Do not redrive messages for them; "
+                "compute them again."
+            ),
+        )
+
+    # What push does
+
+    def superseded(self, batch: Batch, places: Iterable[int]) -> dict[int, Stamp]:
+        """Find the values of a batch that a later stamp has claimed.
+
+        Parameters
+        ----------
+        places
+            The values that would be sent.
+
+        Returns
+        -------
+        dict
+            Their places, with the stamp of what is newer.
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read, or claims in it are damaged.
+        """
+        stamps = stamps_of_batch(batch)
+        values = batch.values()
+        asked: dict[str, list[int]] = {}
+        for place in places:
+            asked.setdefault(values[place].period, []).append(place)
+        found: dict[int, Stamp] = {}
+        for period, in_period in asked.items():
+            newest = self._newest_of(period)
+            older = [place for place in in_period if stamps.get(values[place].metric, OLDEST) < newest]
+            claims = self._read(period, sorted({values[place].org_unit for place in older}))
+            for place in older:
+                value = values[place]
+                claimed, _ = claims[value.org_unit]
+                stamp = claimed.stamp_of(mark_of(value, batch.data_element_id_scheme))
+                if stamp is not None and stamp > stamps.get(value.metric, OLDEST):
+                    found[place] = stamp
+        return found
+
+    def _newest_of(self, period: str) -> Stamp:
+        with aws_faults("reading how new the values of a period are", self._table.meta.client):
+            item = self._table.get_item(Key=self._key(period, _WHOLE_PERIOD), ConsistentRead=True).get("Item")
+        return OLDEST if item is None or "newest" not in item else Stamp.parse(str(item["newest"]))
+
+    def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[Claims, int]]:
+        claims: dict[str, tuple[Claims, int]] = {org_unit: (Claims(), 0) for org_unit in org_units}
+        keys = [self._key(period, org_unit) for org_unit in claims]
+        for item in read_items(self._table, keys, "reading which values are claimed"):
+            org_unit = str(item["org_unit"])
+            try:
+                held = Claims.read(bytes(item["content"]))
+            except ValueError as error:
+                # Nothing is sent, or claimed, past what cannot be read: it may be newer.
+                raise ConfigurationError(
+                    f"The row {item['target_period']}, {org_unit} of the table of claims is damaged. Delete it when no "
+                    "message waits for the period, and compute the period again."
+                ) from error
+            claims[org_unit] = held, int(item["version"])
+        return claims
+
+    def _key(self, period: str, org_unit: str) -> dict[str, str]:
+        return {"target_period": f"{self._url}#{period}", "org_unit": org_unit}
+
+    def _end(self) -> int:
+        return int((self._now + KEPT_FOR).timestamp())
+
+
+def stamps_of_batch(batch: Batch) -> dict[Metric, Stamp]:
+    """Give the stamps of a batch's values, by their metrics; none where the message says nothing about it."""
+    if batch.read_at is None:
+        return {}
+    return {metric: Stamp.of(snapshot, batch.read_at) for metric, snapshot in batch.snapshots.items()}
