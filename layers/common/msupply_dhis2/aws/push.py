@@ -37,9 +37,9 @@ from msupply_dhis2.fates import BatchResult, not_deleted, not_sent
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
 from msupply_dhis2.order.flights import Flight, Flights
-from msupply_dhis2.order.left_out import superseded
+from msupply_dhis2.order.left_out import superseded, too_old
 from msupply_dhis2.order.stamp import OLDEST, Stamp
-from msupply_dhis2.order.table import OrderTable, stamps_of_batch
+from msupply_dhis2.order.table import SENT_WITHIN, OrderTable, stamps_of_batch
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.progress import Progress
@@ -184,7 +184,7 @@ class _PushMessages:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
         # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
         message = Message(batch.batch_id, record.sending, len(batch.rows))
-        if (why := _why_not_sent(batch, settings)) is not None:
+        if (why := _why_not_sent(batch, settings, datetime.now(UTC))) is not None:
             self._note_not_sent(message, batch, why)
             return
         credentials = read_dhis2_credentials(
@@ -208,6 +208,9 @@ class _PushMessages:
         is_tracked = _is_tracked(batch, record, settings, began)
         with self._in_order(message, batch, login) as order:
             progress = self._leave_out_older(message, batch, progress, order.claims)
+            if len(progress.settled) == len(batch.rows):
+                self._end_if_done(message)
+                return
             if settings.only_changes and not is_tracked:
                 # Before anything is sent: where push breaks off nobody could tell afterwards.
                 self._disturb(batch, settings, began)
@@ -451,12 +454,14 @@ class _PushMessages:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 
-def _why_not_sent(batch: Batch, settings: Settings) -> LogLine | None:
-    """Say of a batch that the settings do not want it sent any more."""
+def _why_not_sent(batch: Batch, settings: Settings, now: datetime) -> LogLine | None:
+    """Say of a batch that the settings do not want it sent any more, or that it is too old."""
     if not settings.use_dhis2:
         return not_sent(len(batch.rows))
     if batch.operation is Operation.DELETE and not settings.delete_vanished:
         return not_deleted(len(batch.rows))
+    if batch.read_at is not None and now - batch.read_at > SENT_WITHIN:
+        return too_old(batch)
     return None
 
 

@@ -31,3 +31,15 @@ def superseded(batch: Batch, older: Mapping[int, Stamp]) -> LogLine:
         "Nothing need be done.",
         {"superseded": len(older)},
     )
+
+
+def too_old(batch: Batch) -> LogLine:
+    """Say of a batch that nobody can tell any more whether DHIS2 has newer values."""
+    periods = ", ".join(sorted({row.period for row in batch.rows}))
+    return LogLine(
+        logging.WARNING,
+        f"{len(batch.rows):,} values were not sent: they were read from mSupply so long ago that nobody can tell any more "
+        f"whether DHIS2 has newer ones. To send them, compute their periods again ({periods}), with the months in the "
+        'event: {"manual": true, "months": "2026-01..2026-02"}.',
+        {"not_sent": len(batch.rows)},
+    )

@@ -1,0 +1,353 @@
+"""Order: claims and flights in DynamoDB, and what DHIS2 holds in the end, whatever the order of messages."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+
+from local.dhis2 import FaultKind
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws import push as push_on_aws
+from msupply_dhis2.batches import Age, Batch, decode, encode
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.order import flights, table
+from msupply_dhis2.order.flights import LANDS_WITHIN_SECONDS, Flight, Flights, InTheAirError
+from msupply_dhis2.order.stamp import Stamp, stamps_of
+from msupply_dhis2.order.table import OrderTable
+from msupply_dhis2.runs.run import Counts
+from msupply_dhis2.runs.table import Runs
+from msupply_dhis2.settings import Scheme
+from tests.conftest import Aws
+from tests.support.batches import settings_of, value_of
+from tests.support.functions import delivery, invoke
+from tests.support.whole_way import World, whole_way
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+URL = "https://dhis2.example.org"
+NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
+MONTH_END = datetime(2026, 2, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def order(aws: Aws, now: datetime = NOW) -> OrderTable:
+    assert aws.queue_url
+    return OrderTable(boto3.resource("dynamodb").Table("stack-order"), URL, now)
+
+
+def age(days: float = 0, *, snapshot: datetime = MONTH_END) -> Age:
+    return Age(NOW + days * DAY, dict.fromkeys(Metric, snapshot))
+
+
+def claim(aws: Aws, how_new: Age, *values: DataValue) -> None:
+    order(aws).claim(values, stamps_of(how_new.snapshots, how_new.read_at), Scheme.UID)
+
+
+def batch_of(how_new: Age | None, *values: DataValue) -> Batch:
+    settings = settings_of(URL, data_element_id_scheme="uid")
+    return encode(values, run_id="run", as_of=NOW, settings=settings, age=how_new)
+
+
+def left_out(aws: Aws, batch: Batch) -> list[int]:
+    return sorted(order(aws).superseded(batch, range(len(batch.rows))))
+
+
+# Claims
+
+
+def test_what_nobody_has_claimed_later_is_sent(aws: Aws) -> None:
+    one, other = value_of("one"), value_of("other", org_unit="OU_1")
+    batch = batch_of(age(), one, other)
+    assert left_out(aws, batch) == []
+    claim(aws, age(), one, other)
+    assert left_out(aws, batch) == []
+    claim(aws, age(-1), one)
+    assert left_out(aws, batch) == []
+
+
+def test_a_value_that_a_later_run_has_claimed_is_left_out_and_no_other(aws: Aws) -> None:
+    one, two = value_of("one"), value_of("two")
+    elsewhere, last_month = value_of("one", org_unit="OU_1"), value_of("one", period="202512")
+    other_combo = value_of("one", category_option_combo="combo")
+    everything = (one, two, elsewhere, last_month, other_combo)
+    claim(aws, age(), *everything)
+    # A run that is limited to one item.
+    claim(aws, age(7), one)
+    assert left_out(aws, batch_of(age(), *everything)) == [0]
+    assert left_out(aws, batch_of(age(7), *everything)) == []
+    assert left_out(aws, batch_of(None, *everything)) == [0, 1, 2, 3, 4]
+
+
+def test_a_later_snapshot_wins_over_a_later_reading(aws: Aws) -> None:
+    value = value_of("one")
+    claim(aws, age(0, snapshot=MONTH_END), value)
+    assert left_out(aws, batch_of(age(30, snapshot=MONTH_END - DAY), value)) == [0]
+    assert left_out(aws, batch_of(age(-3, snapshot=MONTH_END + DAY), value)) == []
+
+
+def test_one_small_item_tells_that_nothing_newer_is_there(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = value_of("one")
+    claim(aws, age(), value)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the claims were read")
+
+    monkeypatch.setattr(table, "mark_of", refuse)
+    assert left_out(aws, batch_of(age(), value)) == []
+
+
+def test_claims_of_two_runs_at_the_same_time_are_all_kept(aws: Aws) -> None:
+    first, second = value_of("one"), value_of("two")
+    slow = order(aws)
+    stamps = stamps_of(age(1).snapshots, age(1).read_at)
+    read, hurried = slow._read, False  # noqa: SLF001 - another run comes between reading and writing
+
+    def read_and_be_overtaken(period: str, org_units: "object") -> object:
+        nonlocal hurried
+        found = read(period, org_units)  # type: ignore[arg-type]
+        if not hurried:
+            hurried = True
+            claim(aws, age(2), second)
+        return found
+
+    slow._read = read_and_be_overtaken  # type: ignore[assignment,method-assign]  # noqa: SLF001 - as above
+    slow.claim([first], stamps, Scheme.UID)
+    assert left_out(aws, batch_of(age(0), first, second)) == [0, 1]
+
+
+def test_damaged_claims_stop_the_message_and_are_told(aws: Aws) -> None:
+    value = value_of("one")
+    claim(aws, age(), value)
+    boto3.resource("dynamodb").Table("stack-order").update_item(
+        Key={"target_period": f"{URL}#202601", "org_unit": "OU_0"},
+        UpdateExpression="SET content = :damaged",
+        ExpressionAttributeValues={":damaged": b"12345"},
+    )
+    with pytest.raises(ConfigurationError, match="OU_0 of the table of claims is damaged"):
+        left_out(aws, batch_of(age(-1), value))
+
+
+def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "MOST_BYTES", 30)
+    claims = order(aws)
+    stamps = stamps_of(age().snapshots, age().read_at)
+    claims.claim([value_of("one"), value_of("two"), value_of("one", org_unit="OU_1")], stamps, Scheme.UID)
+    (fault,) = claims.faults()
+    assert "OU_0 in 202601" in fault
+    assert "OU_1" not in fault
+
+
+# Flights
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.then: list[Callable[[], None]] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.then:
+            self.then.pop(0)()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def airspace(aws: Aws, clock: Clock) -> Flights:
+    return Flights(aws.table, URL, tell=pytest.fail, clock=clock, sleep=clock.sleep)
+
+
+def flight(number: int, message: str = "") -> Flight:
+    stamp = Stamp(number, 0)
+    return Flight(message or f"message-{number}", {"202601": (stamp, stamp)})
+
+
+def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clock: Clock) -> None:
+    older = airspace(aws, clock).flight(flight(1), 300, 60)
+    older.__enter__()
+
+    def land() -> None:
+        older.__exit__(None, None, None)
+
+    clock.then = [lambda: None, land]
+    with airspace(aws, clock).flight(flight(2), 300, 60):
+        assert clock.then == []
+        assert clock.now == 1_000_000 + 2 * flights.LOOK_AGAIN_SECONDS
+        # An older one that takes off now finds what the newer has claimed: it need not wait.
+        with airspace(aws, clock).flight(flight(1, "another"), 300, 0):
+            pass
+
+
+def test_who_waits_too_long_gives_the_message_back(aws: Aws, clock: Clock) -> None:
+    with airspace(aws, clock).flight(flight(1), 300, 60):
+        with (
+            pytest.raises(InTheAirError, match="Older values for the same periods are still being sent"),
+            airspace(aws, clock).flight(flight(2), 300, 10),
+        ):
+            pytest.fail("it flew")
+        # Nor is it in anybody's way.
+        with airspace(aws, clock).flight(flight(0), 300, 0):
+            pass
+
+
+def test_two_deliveries_of_one_message_are_never_sent_at_the_same_time(aws: Aws, clock: Clock) -> None:
+    with (
+        airspace(aws, clock).flight(flight(1), 300, 60),
+        pytest.raises(InTheAirError, match="Another delivery of the same message"),
+        airspace(aws, clock).flight(flight(1), 300, 60),
+    ):
+        pytest.fail("it flew")
+    with airspace(aws, clock).flight(flight(1), 300, 60):
+        pass
+
+
+def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived(
+    aws: Aws, clock: Clock
+) -> None:
+    broken = airspace(aws, clock).flight(flight(1), 300, 60)
+    broken.__enter__()
+    clock.now += 299
+    with airspace(aws, clock).flight(flight(2), 300, 60):
+        assert 300 < clock.now - 1_000_000 < 306
+    assert [
+        name for name in aws.table.get_item(Key={"id": f"flights#{URL}"})["Item"] if "flight_" in name
+    ] == []
+
+
+def test_what_got_no_answer_may_still_land_and_the_same_message_need_not_wait_for_it(
+    aws: Aws, clock: Clock
+) -> None:
+    with airspace(aws, clock).flight(flight(1), 300, 60) as may_still_land:
+        may_still_land()
+    with airspace(aws, clock).flight(flight(1), 300, 0):
+        pass
+    before = clock.now
+    with airspace(aws, clock).flight(flight(2), 300, 600):
+        assert LANDS_WITHIN_SECONDS <= clock.now - before < LANDS_WITHIN_SECONDS + 5
+
+
+# The whole way
+
+
+@pytest.fixture
+def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
+    with whole_way(aws, capsys, tmp_path) as it:
+        it.use(only_changes=False)
+        yield it
+
+
+def compute(world: World, **changes: object) -> "tuple[list[MessageTypeDef], str]":
+    """Give the messages that a run puts on the queue, taken off it, and its id."""
+    answer = world.compute(**changes)
+    messages: list[MessageTypeDef] = []
+    for message in world.aws.messages():
+        messages.append(message)
+        world.aws.sqs.delete_message(QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+    return messages, str(answer["run_id"])
+
+
+def push(world: World, messages: "list[MessageTypeDef]") -> None:
+    for message in messages:
+        pushed = invoke("push", delivery([message], world.aws.queue_arn), world.capsys)
+        assert pushed.answer == {"batchItemFailures": []}
+
+
+def counts(world: World, run_id: str) -> Counts:
+    run = Runs(world.aws.runs).run(run_id)
+    assert run is not None
+    return run.counts
+
+
+def test_of_two_overlapping_runs_the_newer_values_stay_whatever_arrives_last(world: World) -> None:
+    older, older_run = compute(world)
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
+    # The same month, read later.
+    newer, newer_run = compute(world, full=True)
+    push(world, newer[::2])
+    push(world, older)
+    push(world, newer[1::2])
+    right = world.values()
+    number = len(right)
+    assert counts(world, newer_run) == Counts(queued=number, stored=number)
+    assert counts(world, older_run) == Counts(queued=number, superseded=number)
+    push(world, compute(world, as_of="2026-11-03T09:00")[0])
+    assert world.values() == right
+
+
+def test_a_run_limited_to_some_metrics_supersedes_only_those(world: World) -> None:
+    older, older_run = compute(world)
+    newer, newer_run = compute(world, metrics=["stock_on_hand"])
+    push(world, newer)
+    push(world, older)
+    stock_on_hand = counts(world, newer_run).stored
+    assert counts(world, older_run).superseded == stock_on_hand > 0
+    assert counts(world, older_run).stored == len(world.values()) - stock_on_hand
+
+
+def test_what_died_and_is_sent_again_a_week_later_replaces_nothing(world: World) -> None:
+    dead, run_id = compute(world)
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 1")
+    world.run(as_of="2026-11-03T10:00")
+    right = world.values()
+    push(world, dead)
+    assert world.values() == right
+    assert counts(world, run_id).superseded == len(right)
+
+
+def test_a_message_from_so_long_ago_that_claims_are_gone_is_not_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages, run_id = compute(world)
+    monkeypatch.setattr(push_on_aws, "SENT_WITHIN", timedelta(seconds=-1))
+    pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
+    assert pushed.said("compute their periods again (202610)")
+    assert counts(world, run_id).not_sent == pushed.metric("ValuesNotSent") > 0
+    assert world.values() == {}
+
+
+def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(world: World) -> None:
+    answer = world.compute()
+    messages = world.aws.messages()
+    batch = decode(str(messages[0]["Body"]))
+    sending = str(messages[0]["MessageAttributes"]["sending"]["StringValue"])
+    stamp = Stamp(1, 1)
+    other = Flight(f"{batch.batch_id}-{sending}", {"202610": (stamp, stamp)})
+    with Flights(clients.table("stack"), world.dhis2.url, tell=pytest.fail).flight(other, 300, 0):
+        pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
+    assert pushed.answer["batchItemFailures"] == [{"itemIdentifier": messages[0]["MessageId"]}]
+    assert pushed.said("Another delivery of the same message is being sent just now")
+    assert world.posts() == 0
+    push(world, list(messages))
+    assert counts(world, str(answer["run_id"])).stored == answer["values"]
+
+
+def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flights, "LANDS_WITHIN_SECONDS", 3)
+    older, _ = compute(world)
+    world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=504)
+    unanswered = invoke("push", delivery(older[:1], world.aws.queue_arn), world.capsys)
+    assert len(unanswered.answer["batchItemFailures"]) == 1
+    newer, newer_run = compute(world, full=True)
+
+    with monkeypatch.context() as impatient:
+        impatient.setattr(push_on_aws, "MOST_PATIENCE_SECONDS", 0.0)
+        too_early = invoke("push", delivery(newer[:1], world.aws.queue_arn), world.capsys)
+    assert too_early.said("Older values for the same periods are still being sent")
+    assert len(too_early.answer["batchItemFailures"]) == 1
+
+    push(world, newer)
+    assert counts(world, newer_run).stored == counts(world, newer_run).queued

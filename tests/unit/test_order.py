@@ -1,0 +1,120 @@
+"""How new values are, and who has claimed them."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msupply_dhis2.order.claims import Claims, mark_of
+from msupply_dhis2.order.flights import Flight
+from msupply_dhis2.order.stamp import OLDEST, Stamp
+from msupply_dhis2.settings import Scheme
+from tests.support.batches import value_of
+
+MONTH_END = datetime(2026, 2, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+stamps = st.builds(Stamp, st.integers(0, 10**14), st.integers(0, 10**14))
+marks = st.binary(min_size=6, max_size=6)
+
+
+def test_the_later_snapshot_wins_and_at_the_same_one_the_later_reading() -> None:
+    monthly_run = Stamp.of(MONTH_END, MONTH_END + 100 * HOUR)
+    backfill_of_that_month = Stamp.of(MONTH_END, MONTH_END + 9_000 * HOUR)
+    a_day_of_that_month = Stamp.of(MONTH_END - 24 * HOUR, MONTH_END + 9_999 * HOUR)
+    assert OLDEST < a_day_of_that_month < monthly_run < backfill_of_that_month
+
+
+@given(stamps, stamps)
+def test_written_stamps_are_in_the_order_of_stamps_and_are_read_as_they_were(
+    one: Stamp, other: Stamp
+) -> None:
+    assert Stamp.parse(str(one)) == one
+    assert (str(one) < str(other)) == (one < other)
+
+
+@given(st.lists(st.tuples(stamps, st.sets(marks, max_size=6)), max_size=8), st.randoms())
+def test_each_value_stands_under_its_latest_claim_whatever_comes_first(
+    made: list[tuple[Stamp, set[bytes]]], chance: Random
+) -> None:
+    latest: dict[bytes, Stamp] = {}
+    for stamp, claimed in made:
+        for mark in claimed:
+            latest[mark] = max(stamp, latest.get(mark, OLDEST))
+    shuffled = list(made)
+    chance.shuffle(shuffled)
+    claims = Claims()
+    for stamp, claimed in shuffled:
+        claims.claim(stamp, claimed)
+    read = Claims.read(claims.encoded())
+    assert read == claims
+    assert {mark: read.stamp_of(mark) for mark in latest} == latest
+    assert read.stamp_of(b"nobody") is None
+    # Each once: what nobody holds any more takes no room.
+    assert sum(map(len, read.marks.values())) == len(latest)
+
+
+@given(st.dictionaries(stamps, st.sets(marks, min_size=1, max_size=4), min_size=1, max_size=3), st.data())
+def test_claims_that_are_cut_off_are_not_taken_for_whole(
+    held: dict[Stamp, set[bytes]], data: st.DataObject
+) -> None:
+    content = Claims(held).encoded()
+    first_group = 20 + 6 * len(held[min(held)])
+    cut = data.draw(st.integers(1, len(content) - 1).filter(lambda length: length != first_group))
+    boundaries = set()
+    place = 0
+    for stamp in sorted(held):
+        place += 20 + 6 * len(held[stamp])
+        boundaries.add(place)
+    if cut in boundaries:
+        return
+    with pytest.raises(ValueError, match="the claims end within"):
+        Claims.read(content[:cut])
+
+
+def test_six_thousand_values_of_an_org_unit_take_36_kilobytes() -> None:
+    claims = Claims()
+    values = [value_of(f"element{number}", "1") for number in range(6_000)]
+    claims.claim(OLDEST, (mark_of(value, Scheme.UID) for value in values))
+    assert len(claims.encoded()) == 20 + 6 * 6_000
+
+
+def test_values_that_dhis2_tells_apart_have_different_marks() -> None:
+    values = [
+        value_of("a"),
+        value_of("b"),
+        value_of("a", category_option_combo="c"),
+        value_of("a", attribute_option_combo="c"),
+        value_of("a", scheme=Scheme.CODE, category_option_combo="c"),
+        value_of("a\x1fb"),
+    ]
+    kept = {mark_of(value, scheme) for value in values for scheme in (Scheme.UID, Scheme.CODE)}
+    assert len(kept) == 2 * len(values)
+    assert mark_of(value_of("a", "5"), Scheme.UID) == mark_of(value_of("a", "7"), Scheme.UID)
+
+
+EARLY, LATE = Stamp(1, 1), Stamp(2, 1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "follows"),
+    [
+        ({"202601": (LATE, LATE)}, {"202601": (EARLY, EARLY)}, True),
+        ({"202601": (EARLY, EARLY)}, {"202601": (LATE, LATE)}, False),
+        ({"202601": (LATE, LATE)}, {"202601": (LATE, LATE)}, False),
+        ({"202601": (LATE, LATE)}, {"202602": (EARLY, EARLY)}, False),
+        (
+            {"202601": (EARLY, EARLY), "202602": (LATE, LATE)},
+            {"202601": (EARLY, EARLY), "202602": (LATE, LATE)},
+            False,
+        ),
+        ({"2026": (EARLY, LATE)}, {"2026": (EARLY, EARLY)}, True),
+    ],
+)
+def test_only_what_is_newer_in_the_same_period_follows_another_message(
+    ours: dict[str, tuple[Stamp, Stamp]],
+    other: dict[str, tuple[Stamp, Stamp]],
+    follows: bool,  # noqa: FBT001 - a case
+) -> None:
+    assert Flight("ours", ours).must_follow(Flight("other", other)) is follows
