@@ -107,6 +107,14 @@ push: $(UV) ## Push all active metrics now; EVENT='{"manual": true, "dry_run": t
 logs: $(UV) ## Show what the functions logged in the last hour, and go on showing it
 	@$(RUN) python -m local.stack logs --follow --stack "$$STACK"
 
+.PHONY: dead-letters
+dead-letters: $(UV) ## List what could not be brought to DHIS2, by run and reason; RUN_ID=id, REASON=words choose some
+	@$(RUN) python -m local.stack dead-letters $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
+
+.PHONY: redrive
+redrive: $(UV) ## Send it again, when the cause is mended; RUN_ID=id, REASON=words choose some
+	@$(RUN) python -m local.stack redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
+
 .PHONY: delete
 delete: $(UV) ## Delete the stack with its secrets and logs; the settings stay
 	$(SAM) delete --stack-name "$$STACK"

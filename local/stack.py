@@ -210,14 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code: 0 where all went well."""
     options = _parser().parse_args(arguments)
     try:
-        stack = Stack(options.stack, boto3.Session())
-        match options.command:
-            case "test-connection":
-                return _test_connection(stack)
-            case "push":
-                return _push(stack, options.event)
-            case _:
-                return _logs(stack, timedelta(minutes=options.minutes), follow=options.follow)
+        return _run(Stack(options.stack, boto3.Session()), options)
     except NoRegionError:
         sys.stderr.write("No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if need be.\n")
         return 1
@@ -226,6 +219,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _run(stack: Stack, options: argparse.Namespace) -> int:
+    match options.command:
+        case "test-connection":
+            return _test_connection(stack)
+        case "push":
+            return _push(stack, options.event)
+        case "dead-letters" | "redrive":
+            return _dead_letters(stack, options.command, options.run, options.reason)
+        case _:
+            return _logs(stack, timedelta(minutes=options.minutes), follow=options.follow)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -239,7 +244,14 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=int, default=60, metavar="NUMBER", help="how far to go back (default: 60)"
     )
     logs.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
-    for command in (test, push, logs):
+    listing = commands.add_parser("dead-letters", help="list what could not be brought to DHIS2")
+    redrive = commands.add_parser("redrive", help="send it again")
+    for command in (listing, redrive):
+        command.add_argument("--run", metavar="RUN-ID", help="only those of this run")
+        command.add_argument(
+            "--reason", metavar="WORDS", help="only those with these words in what they died of"
+        )
+    for command in (test, push, logs, listing, redrive):
         command.add_argument("--stack", default=STACK, help=f"the stack's name ({STACK})")
     return parser
 
@@ -270,6 +282,13 @@ def _push(stack: Stack, event: str) -> int:
             sys.stdout.write(f"{title}:\n")
             sys.stdout.writelines(f"  - {sentence}\n" for sentence in sentences)
     return 1 if result.status is Status.FAILED else 0
+
+
+def _dead_letters(stack: Stack, command: str, run: str | None, reason: str | None) -> int:
+    event = {"dead_letters": "list" if command == "dead-letters" else "redrive"}
+    event |= {name: text for name, text in (("run", run), ("reason", reason)) if text}
+    sys.stdout.write(f"{stack.invoke('PushFunction', event)['message']}\n")
+    return 0
 
 
 def _logs(stack: Stack, back: timedelta, *, follow: bool) -> int:

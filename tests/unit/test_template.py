@@ -443,7 +443,8 @@ def test_only_compute_may_use_the_queue_of_shards_and_it_may_take_nothing_else()
     }
     shards = json.dumps({"Fn::GetAtt": ["ShardQueue", "Arn"]})
     batches = json.dumps({"Fn::GetAtt": ["BatchQueue", "Arn"]})
-    assert takers == {("ComputeRole", shards), ("PushRole", batches)}
+    dead_letters = json.dumps({"Fn::GetAtt": ["FailedBatchQueue", "Arn"]})
+    assert takers == {("ComputeRole", shards), ("PushRole", batches), ("PushRole", dead_letters)}
     users = {
         role
         for role in resources("AWS::IAM::Role")

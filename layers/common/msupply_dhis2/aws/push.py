@@ -1,10 +1,10 @@
 """Push on AWS: messages from the queue in, the ones to try again out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -14,15 +14,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from msupply_dhis2.acknowledged.table import AcknowledgedTable, target_of_batch
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.back_off import FIRST_SECONDS, wait_seconds
+from msupply_dhis2.aws.dead_letters import FailedBatches, parse_dead_letter_event
 from msupply_dhis2.aws.ending import end_if_done
 from msupply_dhis2.aws.log import write
 from msupply_dhis2.aws.pause import QueuePause, mapping_of
-from msupply_dhis2.aws.queue import DeadLetters, put_back
+from msupply_dhis2.aws.queue import put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
 from msupply_dhis2.batches import Batch, BatchError, Operation, decode
 from msupply_dhis2.configuration import PushEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.connections import read_call_limit, record_success, remember_call_limit
 from msupply_dhis2.credentials import Dhis2Credentials
+from msupply_dhis2.dead_letters.store import DeadLetterStore
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.pace import Pace
 from msupply_dhis2.errors import (
@@ -36,13 +38,13 @@ from msupply_dhis2.errors import (
 from msupply_dhis2.fates import BatchResult, not_deleted, not_sent
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
-from msupply_dhis2.order.flights import Flight, Flights
+from msupply_dhis2.order.flights import Flight, Flights, InTheAirError
 from msupply_dhis2.order.left_out import superseded, too_old
 from msupply_dhis2.order.stamp import OLDEST, Stamp
 from msupply_dhis2.order.table import SENT_WITHIN, OrderTable, stamps_of_batch
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.rejected_rows.file import RejectedRows
-from msupply_dhis2.runs.progress import Progress
+from msupply_dhis2.runs.progress import Death, Progress
 from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs
 from msupply_dhis2.settings import Settings
 
@@ -52,6 +54,16 @@ if TYPE_CHECKING:
 UNTIL_PAUSED_SECONDS = FIRST_SECONDS
 """A message of a paused queue is hidden so long: Lambda goes on taking messages for up to a minute, and each time
 costs one of its deliveries; yet it shall be there when the queue is resumed."""
+
+MOST_FAILURES = 12
+"""With the growing waits two hours: a restart or an upgrade of DHIS2 is outlasted."""
+
+LAST_DELIVERY = 28
+"""Of the 30 that the queue has (``template.yaml``). It has more than a message may fail, because a message is also given
+back while another must land first, or while the queue is being paused."""
+
+WAITS_FOR = timedelta(days=10)
+"""Of the 12 days that the queue keeps a message."""
 
 MOST_PATIENCE_SECONDS = 60.0
 """So long older values that are being sent just now are waited for; then the message goes back to the queue."""
@@ -83,20 +95,27 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     EventError
         Invoked with anything but messages of the queue.
     """
+    push_messages = _PushMessages(PushEnvironment.read(), context, logger, metrics)
+    if isinstance(event, Mapping) and "dead_letters" in event:
+        return push_messages.answer(event)
     if not is_from_a_queue(event):
         message = (
-            "Push is invoked by the queue only. To push by hand, invoke compute with "
-            '{"manual": true}; to send dead letters again, redrive the dead-letter queue.'
+            "Push is invoked by the queue. To push by hand, invoke compute with "
+            '{"manual": true}; to list dead letters, or to send them again, invoke push with {"dead_letters": "list"} '
+            'or {"dead_letters": "redrive"}.'
         )
-        logger.error(message)
-        metrics.add_metric(name="EventsNotUnderstood", unit=MetricUnit.Count, value=1)
+        _not_understood(message, logger, metrics)
         raise EventError(message)
-    push_messages = _PushMessages(PushEnvironment.read(), context, logger, metrics)
     # Also where it is all of them: raising would make each message that is tried again an error of the function,
     # and hide the real ones.
     return partial_response(
         [record.message_id for record in queue_records(event) if not push_messages.is_done(record)]
     )
+
+
+def _not_understood(message: str, logger: Logger, metrics: Metrics) -> None:
+    logger.error(message)
+    metrics.add_metric(name="EventsNotUnderstood", unit=MetricUnit.Count, value=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,41 +136,98 @@ class _PushMessages:
         self._context = context
         self._logger = logger
         self._metrics = metrics
-        self._dead_letters = DeadLetters(clients.sqs(), environment.dead_letter_queue_url)
         self._runs = Runs(clients.table(environment.runs_table_name))
+        self._failed_batches = FailedBatches(
+            clients.sqs(),
+            environment.queue_url,
+            environment.dead_letter_queue_url,
+            DeadLetterStore(clients.s3(), environment.bucket_name),
+            self._runs,
+            self._seconds_left,
+        )
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
+
+    def answer(self, event: Mapping[Any, Any]) -> dict[str, object]:
+        """Do what is asked about dead letters.
+
+        Raises
+        ------
+        EventError
+            It cannot be understood.
+        ConfigurationError
+            A queue, the bucket or the table refused.
+        """
+        try:
+            asked = parse_dead_letter_event(event)
+        except EventError as error:
+            _not_understood(str(error), self._logger, self._metrics)
+            raise
+        answer = self._failed_batches.answer(asked)
+        self._logger.info(answer.message)
+        self._count(
+            "DeadLettersListed" if asked.dead_letters == "list" else "DeadLettersSentAgain",
+            sum(group.messages for group in answer.letters),
+        )
+        return answer.model_dump(mode="json")
 
     def is_done(self, record: QueueRecord) -> bool:
         """Work one message, and tell whether it is finished; otherwise it is to be delivered again."""
         self._logger.append_keys(receive=str(record.delivery))
         batch = None
         try:
-            batch = self._batch(record.body)
+            batch = self._batch(record.body, record.sending)
             if batch is not None:
                 self._push(batch, record)
         except Dhis2AuthenticationError as error:
             self._put_back(record, batch, error, paused=self._pause(record))
         except MsupplyDhis2Error as error:
-            self._put_back(record, batch, error)
+            return self._failed(record, batch, error)
         except Exception as error:
             # Nobody else would hear of it: the message is only given back.
             self._logger.exception("Push met a fault of its own.")
-            self._put_back(record, batch, error)
+            return self._failed(record, batch, error)
         else:
             return True
         finally:
             self._logger.remove_keys(["receive", "run_id", "batch_id"])
         return False
 
-    def _batch(self, body: str) -> Batch | None:
+    def _batch(self, body: str, sending: str) -> Batch | None:
         """Read a message; one that is no batch goes to the dead letters."""
         try:
             batch = decode(body)
         except BatchError as error:
-            self._bury(body, str(error))
+            self._bury(body, None, sending, str(error), type(error).__name__)
             return None
         self._logger.append_keys(run_id=batch.run_id, batch_id=batch.batch_id)
         return batch
+
+    def _failed(self, record: QueueRecord, batch: Batch | None, error: Exception) -> bool:
+        """Give a message back, or bury it where it has failed often enough; tell whether it is buried."""
+        try:
+            why = self._why_buried(record, batch, error)
+            if why is not None and batch is not None:
+                reason = (
+                    str(error) if isinstance(error, MsupplyDhis2Error) else f"A fault of push: {error!r}."
+                )
+                self._bury(record.body, batch, record.sending, f"{reason} {why}", type(error).__name__)
+                return True
+        except MsupplyDhis2Error as fault:
+            self._logger.warning(f"The message could not be moved to the dead letters yet. {fault}")
+        self._put_back(record, batch, error)
+        return False
+
+    def _why_buried(self, record: QueueRecord, batch: Batch | None, error: Exception) -> str | None:
+        if batch is not None and not isinstance(error, InTheAirError):
+            failures = self._runs.note_failure(Message(batch.batch_id, record.sending, len(batch.rows)))
+            if failures >= MOST_FAILURES:
+                return f"It failed {failures} times."
+        waited = datetime.now(UTC) - record.queued_at
+        if waited > WAITS_FOR:
+            return f"It waited for {waited.days} days, and the queue keeps nothing for more than 12."
+        if record.delivery >= LAST_DELIVERY:
+            return f"The queue delivered it {record.delivery} times."
+        return None
 
     def _put_back(
         self, record: QueueRecord, batch: Batch | None, error: Exception, *, paused: bool = False
@@ -197,7 +273,7 @@ class _PushMessages:
         if refusal is not None and refusal.login == login:
             raise RefusedBeforeError(refusal)
         began = datetime.now(UTC)
-        progress = self._runs.read(message, began)
+        progress = self._alive(message, self._runs.read(message, began))
         if len(progress.settled) == len(batch.rows):
             self._logger.info(
                 "Each value of this batch got its fate at an earlier delivery: nothing is sent."
@@ -256,6 +332,15 @@ class _PushMessages:
         self._count("ValuesSuperseded", len(new))
         return self._runs.read(message, now)
 
+    def _alive(self, message: Message, progress: Progress) -> Progress:
+        """Count a dead letter back that is on the queue again, whoever has redriven it."""
+        if progress.death is None:
+            return progress
+        alive = self._runs.revive(message, progress)
+        self._failed_batches.has_come_back(message)
+        self._logger.info(f"A dead letter is sent again. It had died of: {progress.death.reason}")
+        return alive
+
     def _tell(self, result: BatchResult, login: Login, record: QueueRecord, *, was_refused: bool) -> None:
         """Log what became of the values and act on how DHIS2 answered.
 
@@ -313,7 +398,7 @@ class _PushMessages:
         now = datetime.now(UTC)
         new = self._runs.settle(
             message,
-            self._runs.read(message, now),
+            self._alive(message, self._runs.read(message, now)),
             settled=frozenset(range(len(batch.rows))),
             landed=frozenset(),
             began=now,
@@ -445,10 +530,15 @@ class _PushMessages:
             # The values are in DHIS2: sending them again because this could not be noted would be worse.
             self._logger.warning(f"The last successful connection could not be noted: {error}")
 
-    def _bury(self, body: str, reason: str) -> None:
-        self._dead_letters.put(body, reason)
+    def _bury(self, body: str, batch: Batch | None, sending: str, reason: str, status: str) -> None:
+        self._failed_batches.bury(body, batch, sending, Death(reason, status, datetime.now(UTC)))
         self._count("BatchesDead", 1)
-        self._logger.error(f"A message went to the dead-letter queue. {reason}")
+        self._logger.error(
+            f"A message went to the dead letters. {reason} When the cause is mended, send it again: invoke push with "
+            '{"dead_letters": "redrive"} (make redrive).'
+        )
+        if batch is not None:
+            self._end_if_done(Message(batch.batch_id, sending, len(batch.rows)))
 
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)

@@ -6,6 +6,7 @@ of a cold start.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 SENDING = "sending"
@@ -31,6 +32,9 @@ class QueueRecord:
     """Which time it is that the message was put on the queue; of one that was copied by hand the queue's own id."""
 
     queue_arn: str
+
+    queued_at: datetime
+    """When the message was put on the queue; aware."""
 
 
 def is_from_a_queue(event: object) -> TypeGuard[Mapping[str, Any]]:
@@ -58,6 +62,7 @@ def queue_records(event: Mapping[str, Any]) -> list[QueueRecord]:
                 or record["messageId"]
             ),
             queue_arn=record["eventSourceARN"],
+            queued_at=datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC),
         )
         for record in event["Records"]
     ]

@@ -1,0 +1,335 @@
+"""Dead letters on AWS: how push buries a message, lists what is buried, and sends it again.
+
+A dead letter lies in two places: in the dead-letter queue, where the console shows it and redrives it, and in the bucket,
+which keeps it longer and tells why it died. What the queue itself moved, because push broke off each time, is found in
+the queue and put into the bucket too.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msupply_dhis2.aws.records import SENDING
+from msupply_dhis2.batches import Batch, BatchError, decode
+from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.dead_letters.letter import BROKE_OFF, UNREADABLE, DeadLetter, Listed, listed
+from msupply_dhis2.dead_letters.store import DeadLetterStore
+from msupply_dhis2.errors import EventError
+from msupply_dhis2.runs.progress import Death
+from msupply_dhis2.runs.table import Message, Runs
+from msupply_dhis2.words import count
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+_LOOKED_AT_SECONDS = 120
+"""A message that is looked at is hidden so long, so that it is seen once in one search."""
+
+_LAST_SECONDS = 20.0
+"""Nothing new is begun with less time left."""
+
+_MOST_REASON = 2_000
+"""Characters of a reason that go with the message; the bucket has all of it."""
+
+
+class DeadLetterEvent(BaseModel):
+    """What push can be asked about dead letters.
+
+    Attributes
+    ----------
+    dead_letters
+        ``list`` or ``redrive`` (send again).
+    run, reason
+        Only those of this run; only those with these words in what they died of.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dead_letters: Literal["list", "redrive"]
+    run: str | None = Field(default=None, min_length=1)
+    reason: str | None = Field(default=None, min_length=1)
+
+
+class DeadLetterAnswer(BaseModel):
+    """What push answers.
+
+    Attributes
+    ----------
+    message
+        A sentence.
+    letters
+        What lies there, by run and reason; of a redrive what was sent again.
+    is_all
+        Whether there was time for all of them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    message: str
+    letters: tuple[Listed, ...] = ()
+    is_all: bool = True
+
+
+def parse_dead_letter_event(event: object) -> DeadLetterEvent:
+    """Read an event.
+
+    Raises
+    ------
+    EventError
+        It is none; the fields that are wrong are named.
+    """
+    try:
+        return DeadLetterEvent.model_validate(event)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
+        )
+        raise EventError(
+            f'Push cannot do what the event asks for: {faults}. It may be {{"dead_letters": "list"}} or '
+            '{"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some of them.'
+        ) from error
+
+
+class FailedBatches:
+    """The dead letters of push.
+
+    Parameters
+    ----------
+    client, queue_url, dead_letter_queue_url
+        The queues.
+    store, runs
+        Where dead letters are kept, and counted.
+    seconds_left
+        How much time there is.
+    """
+
+    def __init__(
+        self,
+        client: "SQSClient",
+        queue_url: str,
+        dead_letter_queue_url: str,
+        store: DeadLetterStore,
+        runs: Runs,
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._queue_url = queue_url
+        self._dead_letter_queue_url = dead_letter_queue_url
+        self._store = store
+        self._runs = runs
+        self._seconds_left = seconds_left
+
+    def bury(self, body: str, batch: Batch | None, sending: str, death: Death) -> None:
+        """Move a message over: first into the bucket, then into the queue, then it is counted.
+
+        Where something breaks off in between the message comes again, and is moved again into the same place.
+        """
+        letter = self._keep(body, batch, sending, death)
+        with aws_faults("putting a message into the dead-letter queue", self._client):
+            self._client.send_message(
+                QueueUrl=self._dead_letter_queue_url, MessageBody=body, MessageAttributes=_attributes(letter)
+            )
+        self._count(letter, batch, death)
+
+    def _keep(self, body: str, batch: Batch | None, sending: str, death: Death) -> DeadLetter:
+        values = 0
+        if batch is not None:
+            message = Message(batch.batch_id, sending, len(batch.rows))
+            values = len(batch.rows) - len(self._runs.read(message, death.at).settled)
+        letter = DeadLetter(
+            body=body,
+            sending=sending,
+            run_id=batch.run_id if batch else UNREADABLE,
+            batch_id=batch.batch_id if batch else hashlib.sha256(body.encode()).hexdigest()[:16],
+            values=values,
+            reason=death.reason,
+            status=death.status,
+            died_at=death.at,
+        )
+        self._store.keep(letter)
+        return letter
+
+    def _count(self, letter: DeadLetter, batch: Batch | None, death: Death) -> None:
+        if batch is not None:
+            message = Message(batch.batch_id, letter.sending, len(batch.rows))
+            self._runs.mark_dead(message, self._runs.read(message, death.at), death)
+
+    def has_come_back(self, message: Message) -> None:
+        """Forget the copy of a dead letter whose message is on the queue again."""
+        self._store.forget(f"dead-letters/{message.run_id}/{message.name}.json")
+
+    def answer(self, event: DeadLetterEvent) -> DeadLetterAnswer:
+        """List dead letters, or send them again."""
+        collected = self.collect()
+        if event.dead_letters == "list":
+            return self._list(event, is_all=collected)
+        return self._redrive(event, is_all=collected)
+
+    def collect(self) -> bool:
+        """Take what the queue itself has moved over into the bucket, and count it.
+
+        Returns
+        -------
+        bool
+            Whether there was time for all of it.
+        """
+        for message in self._search():
+            if message is None:
+                return False
+            if _attribute(message, "reason"):
+                continue
+            body = str(message["Body"])
+            sending = _attribute(message, SENDING) or str(message["MessageId"])
+            death = Death(BROKE_OFF, "BrokeOff", datetime.now(UTC))
+            try:
+                batch = decode(body)
+            except BatchError as error:
+                batch, death = None, Death(str(error), "BatchError", datetime.now(UTC))
+            self.bury(body, batch, sending, death)
+            self._delete(message)
+        return True
+
+    def _list(self, event: DeadLetterEvent, *, is_all: bool) -> DeadLetterAnswer:
+        letters: list[DeadLetter] = []
+        for letter in self._kept(event):
+            if letter is None:
+                is_all = False
+                break
+            letters.append(letter.model_copy(update={"body": ""}))
+        groups = listed(letters)
+        if not groups:
+            return DeadLetterAnswer(message=f"There are no dead letters{_chosen(event)}.", is_all=is_all)
+        values = sum(group.values for group in groups)
+        lines = "\n".join(f"- {group.sentence()}" for group in groups)
+        return DeadLetterAnswer(
+            message=f"{count(len(letters), 'dead letter')} with {count(values, 'value')}{_chosen(event)}:\n{lines}\n"
+            'Mend the causes, then send them again: invoke push with {"dead_letters": "redrive"} (make redrive).'
+            f"{_more(is_all=is_all)}",
+            letters=groups,
+            is_all=is_all,
+        )
+
+    def _redrive(self, event: DeadLetterEvent, *, is_all: bool) -> DeadLetterAnswer:
+        sent: list[DeadLetter] = []
+        unreadable = 0
+        for letter in self._kept(event):
+            if letter is None:
+                is_all = False
+                break
+            if not letter.can_be_sent:
+                unreadable += 1
+                continue
+            with aws_faults("putting a dead letter on the queue again", self._client):
+                self._client.send_message(
+                    QueueUrl=self._queue_url,
+                    MessageBody=letter.body,
+                    MessageAttributes={SENDING: {"DataType": "String", "StringValue": letter.sending}},
+                )
+            # Push takes the same sending for the same message: sent twice, it is worked and counted once.
+            self._store.forget(letter.key)
+            sent.append(letter.model_copy(update={"body": ""}))
+        self._clear({letter.sending for letter in sent})
+        message = (
+            f"{count(len(sent), 'dead letter')} with {count(sum(letter.values for letter in sent), 'value')}"
+            f"{_chosen(event)} sent again: the log of push tells what becomes of them."
+        )
+        if unreadable:
+            message += (
+                f" Left where they are, because they are no batches: {count(unreadable, 'message')}. Compute again what is "
+                "missing in DHIS2."
+            )
+        return DeadLetterAnswer(
+            message=f"{message}{_more(is_all=is_all)}", letters=listed(sent), is_all=is_all
+        )
+
+    def _kept(self, event: DeadLetterEvent) -> Iterator[DeadLetter | None]:
+        """Give the dead letters that are meant; ``None`` where the time is over."""
+        for key in list(self._store.keys(event.run)):
+            if self._seconds_left() < _LAST_SECONDS:
+                yield None
+                return
+            letter = self._store.read(key)
+            if letter is not None and letter.is_meant(event.run, event.reason):
+                yield letter
+
+    def _clear(self, sendings: set[str]) -> None:
+        """Take messages off the dead-letter queue that are on the other one again. Those that stay do no harm."""
+        if not sendings:
+            return
+        for message in self._search():
+            if message is None:
+                return
+            if _attribute(message, SENDING) in sendings:
+                self._delete(message)
+
+    def _search(self) -> "Iterator[MessageTypeDef | None]":
+        """Give each message of the dead-letter queue once, and let all be seen again; ``None``: the time is over."""
+        looked_at: list[str] = []
+        try:
+            while True:
+                if self._seconds_left() < _LAST_SECONDS:
+                    yield None
+                    return
+                with aws_faults("looking into the dead-letter queue", self._client):
+                    answer = self._client.receive_message(
+                        QueueUrl=self._dead_letter_queue_url,
+                        MaxNumberOfMessages=10,
+                        MessageAttributeNames=["All"],
+                        VisibilityTimeout=_LOOKED_AT_SECONDS,
+                        # Without waiting a queue may say that it is empty though it is not.
+                        WaitTimeSeconds=1,
+                    )
+                messages = answer.get("Messages", [])
+                if not messages:
+                    return
+                looked_at += [str(message["ReceiptHandle"]) for message in messages]
+                yield from messages
+        finally:
+            for handle in looked_at:
+                self._show(handle)
+
+    def _show(self, handle: str) -> None:
+        try:
+            self._client.change_message_visibility(
+                QueueUrl=self._dead_letter_queue_url, ReceiptHandle=handle, VisibilityTimeout=0
+            )
+        except ClientError:
+            # It was deleted meanwhile, or is seen again by itself in two minutes.
+            return
+
+    def _delete(self, message: "MessageTypeDef") -> None:
+        with aws_faults("taking a message off the dead-letter queue", self._client):
+            self._client.delete_message(
+                QueueUrl=self._dead_letter_queue_url, ReceiptHandle=str(message["ReceiptHandle"])
+            )
+
+
+def _attribute(message: "MessageTypeDef", name: str) -> str:
+    attribute = message.get("MessageAttributes", {}).get(name)
+    return "" if attribute is None else str(attribute.get("StringValue", ""))
+
+
+def _attributes(letter: DeadLetter) -> dict[str, Any]:
+    said = {
+        SENDING: letter.sending,
+        "reason": letter.reason[:_MOST_REASON],
+        "status": letter.status,
+        "run_id": letter.run_id,
+        "died_at": letter.died_at.isoformat(timespec="seconds"),
+    }
+    return {name: {"DataType": "String", "StringValue": text} for name, text in said.items()}
+
+
+def _chosen(event: DeadLetterEvent) -> str:
+    of_run = f" of the run {event.run}" if event.run else ""
+    because = f' with "{event.reason}" in what they died of' if event.reason else ""
+    return f"{of_run}{because}"
+
+
+def _more(*, is_all: bool) -> str:
+    return "" if is_all else " There was no time for all of them: invoke push with the same event again."

@@ -1,0 +1,319 @@
+"""Dead letters: each with the reason why it died, listed, and sent again; nothing is lost and nothing counted twice."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.dhis2 import FaultKind
+from msupply_dhis2.aws import dead_letters as on_aws
+from msupply_dhis2.aws.push import LAST_DELIVERY, MOST_FAILURES, WAITS_FOR
+from msupply_dhis2.dead_letters.letter import UNREADABLE
+from msupply_dhis2.errors import EventError
+from msupply_dhis2.runs.run import Counts, Outcome, Run
+from msupply_dhis2.runs.table import Runs
+from tests.conftest import BUCKET, Aws
+from tests.support.functions import Invocation, delivery, invoke
+from tests.support.whole_way import World, whole_way
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+DOWN = 503
+
+
+@pytest.fixture
+def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
+    with whole_way(aws, capsys, tmp_path) as it:
+        it.use(only_changes=False)
+        yield it
+
+
+def the_run(world: World) -> Run:
+    (run_id,) = {str(item["run_id"]) for item in world.aws.runs.scan()["Items"]}
+    run = Runs(world.aws.runs).run(run_id)
+    assert run is not None
+    return run
+
+
+def take(world: World) -> "list[MessageTypeDef]":
+    """Take all messages off the queue."""
+    messages = world.aws.messages()
+    for message in messages:
+        world.aws.sqs.delete_message(QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+    return messages
+
+
+def deliver(
+    world: World, message: "MessageTypeDef", *, delivered: int = 1, age: timedelta = timedelta()
+) -> Invocation:
+    attributes: Any = {
+        **message["Attributes"],
+        "ApproximateReceiveCount": str(delivered),
+        "SentTimestamp": str(int((datetime.now(UTC) - age).timestamp() * 1000)),
+    }
+    changed: Any = {**message, "Attributes": attributes}
+    return invoke("push", delivery([changed], world.aws.queue_arn), world.capsys)
+
+
+def is_done(pushed: Invocation) -> bool:
+    return pushed.answer == {"batchItemFailures": []}
+
+
+def fail_until_dead(world: World, message: "MessageTypeDef", status: int = DOWN) -> Invocation:
+    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=status)
+    for number in range(1, MOST_FAILURES + 1):
+        pushed = deliver(world, message, delivered=number)
+        assert is_done(pushed) == (number == MOST_FAILURES)
+    world.dhis2.faults.clear()
+    return pushed
+
+
+def ask(world: World, **event: object) -> dict[str, Any]:
+    return invoke("push", event, world.capsys).answer
+
+
+def kept(world: World) -> list[str]:
+    found = world.aws.s3.list_objects_v2(Bucket=BUCKET, Prefix="dead-letters/")
+    return [each["Key"] for each in found.get("Contents", ())]
+
+
+def buried(world: World) -> "list[MessageTypeDef]":
+    return world.aws.messages(world.aws.dead_letter_queue_url)
+
+
+def test_what_fails_too_often_dies_with_its_reason_in_queue_bucket_and_table(world: World) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    died = fail_until_dead(world, first)
+    for message in others:
+        assert is_done(deliver(world, message))
+    run = the_run(world)
+    assert run.counts.dead + run.counts.stored == run.counts.queued == answer["values"]
+    assert run.counts.dead > 0
+    assert run.outcome is Outcome.INCOMPLETE
+    assert died.metric("BatchesDead") == 1
+    (line,) = died.said("A message went to the dead letters")
+    assert "It failed 12 times" in line["message"]
+    assert "make redrive" in line["message"]
+
+    (letter,) = buried(world)
+    said = {name: str(each["StringValue"]) for name, each in letter["MessageAttributes"].items()}
+    assert letter["Body"] == first["Body"]
+    assert said["run_id"] == answer["run_id"]
+    assert said["status"] == "Dhis2TransientError"
+    assert "It failed 12 times" in said["reason"]
+    assert said["sending"] == first["MessageAttributes"]["sending"]["StringValue"]
+    (key,) = kept(world)
+    copy = json.loads(world.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    assert (copy["body"], copy["values"]) == (first["Body"], run.counts.dead)
+
+
+def test_they_are_listed_by_run_and_reason_and_stay_where_they_are(world: World) -> None:
+    world.compute()
+    first, second, *_ = take(world)
+    fail_until_dead(world, first)
+    fail_until_dead(world, second, status=500)
+    for _ in range(2):
+        listed = ask(world, dead_letters="list")
+        assert listed["is_all"]
+        assert sorted((each["status"], each["messages"]) for each in listed["letters"]) == [
+            ("Dhis2FaultError", 1),
+            ("Dhis2TransientError", 1),
+        ]
+        assert listed["message"].startswith("2 dead letters with ")
+        assert the_run(world).run_id in listed["message"]
+    assert len(ask(world, dead_letters="list", reason="FAULTERROR")["letters"]) == 1
+    assert ask(world, dead_letters="list", run="another")["letters"] == []
+    assert len(buried(world)) == len(kept(world)) == 2
+
+
+def test_sent_again_they_arrive_and_the_run_ends_once_more_without_anything_computed(world: World) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    fail_until_dead(world, first)
+    for message in others:
+        deliver(world, message)
+    redriven = ask(world, dead_letters="redrive")
+    assert redriven["message"].startswith("1 dead letter with ")
+    assert (buried(world), kept(world)) == ([], [])
+    pushes = world.deliver()
+    run = the_run(world)
+    assert run.counts == Counts(queued=answer["values"], stored=answer["values"])
+    assert run.outcome is Outcome.COMPLETE
+    assert len(world.values()) == answer["values"]
+    assert [line["outcome"] for each in pushes for line in each.lines if line.get("run_ended")] == [
+        "complete"
+    ]
+    assert ask(world, dead_letters="redrive")["message"].startswith("0 dead letters")
+
+
+def test_only_those_of_a_run_or_a_reason_are_sent_again(world: World) -> None:
+    world.compute()
+    first, second, *_ = take(world)
+    fail_until_dead(world, first)
+    fail_until_dead(world, second, status=500)
+    assert ask(world, dead_letters="redrive", run="another")["letters"] == []
+    assert world.waiting() == 0
+    (sent,) = ask(world, dead_letters="redrive", run=the_run(world).run_id, reason="FaultError")["letters"]
+    assert sent["status"] == "Dhis2FaultError"
+    (left,) = buried(world)
+    assert left["MessageAttributes"]["status"]["StringValue"] == "Dhis2TransientError"
+    assert (len(kept(world)), world.waiting()) == (1, 1)
+
+
+def test_the_console_s_own_redrive_does_the_same(world: World) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    fail_until_dead(world, first)
+    for message in others:
+        deliver(world, message)
+    # The console moves body and attributes.
+    (letter,) = buried(world)
+    world.aws.sqs.send_message(
+        QueueUrl=world.aws.queue_url,
+        MessageBody=str(letter["Body"]),
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": each["StringValue"]}
+            for name, each in letter["MessageAttributes"].items()
+        },
+    )
+    (pushed,) = world.deliver()
+    assert pushed.said("A dead letter is sent again")
+    assert kept(world) == []
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+
+
+def test_a_letter_that_is_sent_again_twice_is_counted_once(world: World) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    fail_until_dead(world, first)
+    for message in others:
+        deliver(world, message)
+    for _ in range(2):
+        world.aws.sqs.send_message(
+            QueueUrl=world.aws.queue_url,
+            MessageBody=str(first["Body"]),
+            MessageAttributes={
+                "sending": {
+                    "DataType": "String",
+                    "StringValue": first["MessageAttributes"]["sending"]["StringValue"],
+                }
+            },
+        )
+    world.deliver()
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+
+
+def test_after_the_queue_has_forgotten_it_it_is_sent_again_from_the_bucket(world: World) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    fail_until_dead(world, first)
+    for message in others:
+        deliver(world, message)
+    for letter in buried(world):
+        world.aws.sqs.delete_message(
+            QueueUrl=world.aws.dead_letter_queue_url, ReceiptHandle=letter["ReceiptHandle"]
+        )
+    assert ask(world, dead_letters="list")["message"].startswith("1 dead letter with ")
+    ask(world, dead_letters="redrive")
+    world.deliver()
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+
+
+def test_what_the_queue_itself_moved_over_is_found_counted_and_sent_again(world: World) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    for message in others:
+        deliver(world, message)
+    world.aws.sqs.send_message(
+        QueueUrl=world.aws.dead_letter_queue_url,
+        MessageBody=str(first["Body"]),
+        MessageAttributes={
+            "sending": {
+                "DataType": "String",
+                "StringValue": first["MessageAttributes"]["sending"]["StringValue"],
+            }
+        },
+    )
+    assert the_run(world).counts.dead == 0
+    listed = ask(world, dead_letters="list")
+    assert listed["letters"][0]["status"] == "BrokeOff"
+    assert "ran out of time or memory" in listed["message"]
+    assert the_run(world).counts.dead == listed["letters"][0]["values"] > 0
+    ask(world, dead_letters="redrive")
+    world.deliver()
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+
+
+def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) -> None:
+    world.aws.sqs.send_message(QueueUrl=world.aws.queue_url, MessageBody='{"version": 99}')
+    (message,) = take(world)
+    assert is_done(deliver(world, message))
+    listed = ask(world, dead_letters="list")
+    assert (listed["letters"][0]["run_id"], listed["letters"][0]["status"]) == (UNREADABLE, "BatchError")
+    assert "because they are no batches: 1 message." in ask(world, dead_letters="redrive")["message"]
+    assert (world.waiting(), len(buried(world))) == (0, 1)
+
+
+def test_a_message_is_buried_before_the_queue_forgets_it(world: World) -> None:
+    world.compute()
+    message, other, *_ = take(world)
+    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=DOWN)
+    assert not is_done(deliver(world, message, age=WAITS_FOR - timedelta(hours=1)))
+    assert is_done(deliver(world, message, age=WAITS_FOR + timedelta(hours=1)))
+    assert not is_done(deliver(world, other, delivered=LAST_DELIVERY - 1))
+    assert is_done(deliver(world, other, delivered=LAST_DELIVERY))
+    said = " ".join(str(letter["MessageAttributes"]["reason"]["StringValue"]) for letter in buried(world))
+    assert "It waited for 10 days" in said
+    assert f"The queue delivered it {LAST_DELIVERY} times" in said
+
+
+def test_what_has_a_fate_already_is_not_counted_as_dead(world: World) -> None:
+    world.use(only_changes=False, items_per_payload=40)
+    answer = world.compute()
+    world.use(only_changes=False, items_per_payload=10)
+    (message, *_) = take(world)
+    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", after=1, status=DOWN)
+    for number in range(1, MOST_FAILURES + 1):
+        pushed = deliver(world, message, delivered=number)
+        # Each delivery gets one call through.
+        world.dhis2.faults.clear()
+        world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=DOWN)
+    assert is_done(pushed)
+    counts = the_run(world).counts
+    assert counts.stored == len(world.values()) > 0
+    assert counts.dead > 0
+    assert counts.dead + counts.stored + counts.waiting == answer["values"]
+
+
+def test_where_the_time_is_over_it_says_that_there_are_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.compute()
+    first, *_ = take(world)
+    fail_until_dead(world, first)
+    monkeypatch.setattr(on_aws, "_LAST_SECONDS", 1_000.0)
+    listed = ask(world, dead_letters="list")
+    assert not listed["is_all"]
+    assert ask(world, dead_letters="redrive")["message"].endswith("invoke push with the same event again.")
+
+
+@pytest.mark.parametrize(
+    ("event", "fault"),
+    [
+        ({"dead_letters": "delete"}, "dead_letters: Input should be 'list' or 'redrive'"),
+        ({"dead_letters": "list", "runs": "x"}, "runs: Extra inputs are not permitted"),
+        ({"dead_letters": "redrive", "run": ""}, "run: String should have at least 1 character"),
+    ],
+)
+def test_an_event_that_asks_for_something_else_is_refused(
+    world: World, event: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(EventError) as refused:
+        ask(world, **event)
+    assert fault in str(refused.value)
+    assert '{"dead_letters": "list"}' in str(refused.value)
