@@ -22,7 +22,7 @@ from tests.support.whole_way import World, whole_way
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-DOWN = 503
+TIMED_OUT = 504
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def is_done(pushed: Invocation) -> bool:
     return pushed.answer == {"batchItemFailures": []}
 
 
-def fail_until_dead(world: World, message: "MessageTypeDef", status: int = DOWN) -> Invocation:
+def fail_until_dead(world: World, message: "MessageTypeDef", status: int = TIMED_OUT) -> Invocation:
     world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=status)
     for number in range(1, MOST_FAILURES + 1):
         pushed = deliver(world, message, delivered=number)
@@ -104,7 +104,7 @@ def test_what_fails_too_often_dies_with_its_reason_in_queue_bucket_and_table(wor
     said = {name: str(each["StringValue"]) for name, each in letter["MessageAttributes"].items()}
     assert letter["Body"] == first["Body"]
     assert said["run_id"] == answer["run_id"]
-    assert said["status"] == "Dhis2TransientError"
+    assert said["status"] == "Dhis2SlowError"
     assert "It failed 12 times" in said["reason"]
     assert said["sending"] == first["MessageAttributes"]["sending"]["StringValue"]
     (key,) = kept(world)
@@ -122,7 +122,7 @@ def test_they_are_listed_by_run_and_reason_and_stay_where_they_are(world: World)
         assert listed["is_all"]
         assert sorted((each["status"], each["messages"]) for each in listed["letters"]) == [
             ("Dhis2FaultError", 1),
-            ("Dhis2TransientError", 1),
+            ("Dhis2SlowError", 1),
         ]
         assert listed["message"].startswith("2 dead letters with ")
         assert the_run(world).run_id in listed["message"]
@@ -161,7 +161,7 @@ def test_only_those_of_a_run_or_a_reason_are_sent_again(world: World) -> None:
     (sent,) = ask(world, dead_letters="redrive", run=the_run(world).run_id, reason="FaultError")["letters"]
     assert sent["status"] == "Dhis2FaultError"
     (left,) = buried(world)
-    assert left["MessageAttributes"]["status"]["StringValue"] == "Dhis2TransientError"
+    assert left["MessageAttributes"]["status"]["StringValue"] == "Dhis2SlowError"
     assert (len(kept(world)), world.waiting()) == (1, 1)
 
 
@@ -262,7 +262,7 @@ def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) 
 def test_a_message_is_buried_before_the_queue_forgets_it(world: World) -> None:
     world.compute()
     message, other, *_ = take(world)
-    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=DOWN)
+    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=TIMED_OUT)
     assert not is_done(deliver(world, message, age=WAITS_FOR - timedelta(hours=1)))
     assert is_done(deliver(world, message, age=WAITS_FOR + timedelta(hours=1)))
     assert not is_done(deliver(world, other, delivered=LAST_DELIVERY - 1))
@@ -277,12 +277,12 @@ def test_what_has_a_fate_already_is_not_counted_as_dead(world: World) -> None:
     answer = world.compute()
     world.use(only_changes=False, items_per_payload=10)
     (message, *_) = take(world)
-    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", after=1, status=DOWN)
+    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", after=1, status=TIMED_OUT)
     for number in range(1, MOST_FAILURES + 1):
         pushed = deliver(world, message, delivered=number)
         # Each delivery gets one call through.
         world.dhis2.faults.clear()
-        world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=DOWN)
+        world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=TIMED_OUT)
     assert is_done(pushed)
     counts = the_run(world).counts
     assert counts.stored == len(world.values()) > 0

@@ -30,6 +30,7 @@ from msupply_dhis2.dhis2.answer import read_answer
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
+    Dhis2DownError,
     Dhis2Error,
     Dhis2FaultError,
     Dhis2SlowError,
@@ -588,8 +589,8 @@ def test_a_refused_login_is_not_put_down_to_compression() -> None:
         ({"kind": FaultKind.STATUS, "status": 408}, Dhis2SlowError),
         ({"kind": FaultKind.DELAY, "seconds": 5}, Dhis2SlowError),
         ({"kind": FaultKind.STATUS, "status": 500}, Dhis2FaultError),
-        ({"kind": FaultKind.STATUS, "status": 502}, Dhis2TransientError),
-        ({"kind": FaultKind.STATUS, "status": 522}, Dhis2TransientError),
+        ({"kind": FaultKind.STATUS, "status": 502}, Dhis2DownError),
+        ({"kind": FaultKind.STATUS, "status": 522}, Dhis2DownError),
         ({"kind": FaultKind.CUT}, Dhis2TransientError),
     ],
     ids=lambda value: f"{value['kind']} {value.get('status', '')}" if isinstance(value, dict) else "",

@@ -207,7 +207,7 @@ def test_a_message_waits_as_long_as_the_server_asks_for(aws: Aws, dhis2: StandIn
 def test_a_message_waits_longer_each_time_where_the_server_does_not_say(
     aws: Aws, dhis2: StandIn, push: Push
 ) -> None:
-    dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
+    dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=500)
     failed = push(body_of(dhis2, "12"))
     waits = []
     for _ in range(3):

@@ -76,6 +76,10 @@ class Dhis2TransientError(Dhis2Error):
         self.retry_after = retry_after
 
 
+class Dhis2DownError(Dhis2TransientError):
+    """DHIS2 cannot be reached, or says itself that it is not there just now. No message is the cause of that."""
+
+
 class Dhis2SlowError(Dhis2TransientError):
     """No answer in time. What was sent may be stored, or still be imported; fewer values may be faster."""
 

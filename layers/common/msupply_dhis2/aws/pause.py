@@ -1,4 +1,4 @@
-"""Pausing the queue while DHIS2 refuses the login, and resuming it once it lets one in.
+"""Pausing the queue while DHIS2 refuses the login or is down, and resuming it once it lets one in.
 
 Paused means that Lambda no longer takes messages from the queue: they wait, use up none of their deliveries, and
 try no login. What pauses is the event source mapping between the queue and push.
@@ -13,6 +13,7 @@ from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.logins import Refusal, forget_refusal
+from msupply_dhis2.outages import Outage, forget_outage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -42,8 +43,12 @@ def mapping_of(client: "LambdaClient", function: str, queue_arn: str) -> str:
     )
 
 
-def why_paused(refusal: Refusal, time_zone: ZoneInfo) -> str:
-    """Say since when the queue is paused, and why; the whole of what was said of the login is in push's log."""
+def why_paused(reason: Refusal | Outage, time_zone: ZoneInfo) -> str:
+    """Say since when the queue is paused, and why; the whole of what was said is in push's log."""
+    if isinstance(reason, Outage):
+        fault, _, _ = reason.said.partition(". ")
+        return f"The queue is paused: since {written_in(reason.since, time_zone)} DHIS2 is down. {fault.removesuffix('.')}."
+    refusal = reason
     fault, _, _ = refusal.said.partition(". ")
     return (
         f"The queue is paused since {written_in(refusal.since, time_zone)}, because DHIS2 refuses the login of "
@@ -52,12 +57,12 @@ def why_paused(refusal: Refusal, time_zone: ZoneInfo) -> str:
 
 
 class QueuePause:
-    """The pause of the queue, with the refused login as its reason.
+    """The pause of the queue, with the refused login, or the outage, as its reason.
 
     Parameters
     ----------
     table
-        Where the refused login is kept.
+        Where the reasons are kept.
     client
         Lambda.
     mapping
@@ -89,7 +94,7 @@ class QueuePause:
         self._switch("pausing the queue", enabled=False)
 
     def end(self) -> None:
-        """Resume the queue, and only then forget the reason: while there is one, somebody looks after it.
+        """Resume the queue, and only then forget the reasons: while there is one, somebody looks after it.
 
         Raises
         ------
@@ -98,6 +103,7 @@ class QueuePause:
         """
         self._switch("resuming the queue", enabled=True)
         forget_refusal(self._table)
+        forget_outage(self._table)
 
     def _switch(self, doing: str, *, enabled: bool) -> None:
         mapping = self._mapping()

@@ -16,6 +16,7 @@ from msupply_dhis2.configuration import TestConnectionEnvironment, read_dhis2_cr
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.logins import Login, Refusal, RefusedBeforeError, log_in, read_refusal
+from msupply_dhis2.outages import Outage, pausing_outage
 from msupply_dhis2.periods import Calendar, parse_time_zone
 
 if TYPE_CHECKING:
@@ -35,18 +36,20 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """
     environment = TestConnectionEnvironment.read()
     table = clients.table(environment.table_name)
-    refusal = read_refusal(table)
+    reason = read_refusal(table) or pausing_outage(table)
     paused, message = False, "The queue is not paused."
-    if refusal is not None:
-        paused, message = _look_after(refusal, environment, table)
+    if reason is not None:
+        paused, message = _look_after(reason, environment, table)
         log = logger.warning if paused else logger.info
         log(message)
     metrics.add_metric(name="QueuePaused", unit=MetricUnit.Count, value=int(paused))
     return {"paused": paused, "message": message}
 
 
-def _look_after(refusal: Refusal, environment: TestConnectionEnvironment, table: "Table") -> tuple[bool, str]:
-    why = why_paused(refusal, Calendar(parse_time_zone(environment.timezone)).time_zone)
+def _look_after(
+    reason: Refusal | Outage, environment: TestConnectionEnvironment, table: "Table"
+) -> tuple[bool, str]:
+    why = why_paused(reason, Calendar(parse_time_zone(environment.timezone)).time_zone)
     try:
         settings = read_settings(environment.settings_parameter, clients.ssm())
         credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
@@ -68,5 +71,5 @@ def _look_after(refusal: Refusal, environment: TestConnectionEnvironment, table:
         return True, f"{why} It could not be resumed: {error}"
     return (
         False,
-        f"The queue is resumed: DHIS2 lets {login.user} in. It was paused for this reason: {refusal.said}",
+        f"The queue is resumed: DHIS2 lets {login.user} in. It was paused for this reason: {reason.said}",
     )

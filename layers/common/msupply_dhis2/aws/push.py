@@ -30,6 +30,7 @@ from msupply_dhis2.dhis2.pace import Pace
 from msupply_dhis2.errors import (
     ConfigurationError,
     Dhis2AuthenticationError,
+    Dhis2DownError,
     Dhis2Error,
     Dhis2TransientError,
     EventError,
@@ -42,6 +43,7 @@ from msupply_dhis2.order.flights import Flight, Flights, InTheAirError
 from msupply_dhis2.order.left_out import superseded, too_old
 from msupply_dhis2.order.stamp import OLDEST, Stamp
 from msupply_dhis2.order.table import SENT_WITHIN, OrderTable, stamps_of_batch
+from msupply_dhis2.outages import forget_outage, note_outage, read_outage
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.progress import Death, Progress
@@ -180,6 +182,8 @@ class _PushMessages:
                 self._push(batch, record)
         except Dhis2AuthenticationError as error:
             self._put_back(record, batch, error, paused=self._pause(record))
+        except Dhis2DownError as error:
+            return self._failed(record, batch, error, paused=self._is_outage(error, record))
         except MsupplyDhis2Error as error:
             return self._failed(record, batch, error)
         except Exception as error:
@@ -202,7 +206,34 @@ class _PushMessages:
         self._logger.append_keys(run_id=batch.run_id, batch_id=batch.batch_id)
         return batch
 
-    def _failed(self, record: QueueRecord, batch: Batch | None, error: Exception) -> bool:
+    def _is_outage(self, error: Dhis2DownError, record: QueueRecord) -> bool:
+        """Note that DHIS2 is down; pause the queue where it is not for the first time, and tell whether it is."""
+        try:
+            outage = note_outage(self._table, str(error), datetime.now(UTC))
+        except ConfigurationError as fault:
+            self._logger.warning(f"That DHIS2 is down could not be noted. {fault}")
+            return False
+        if not outage.pauses or not self._pause(record):
+            return False
+        try:
+            if read_outage(self._table) is None:
+                # Another push has got through meanwhile, and nobody would resume the queue any more.
+                self._resume(record)
+                return False
+        except ConfigurationError as fault:
+            self._logger.warning(f"Whether DHIS2 is still down could not be read. {fault}")
+        _sessions.clear()
+        self._count("OutagesNoted", 1)
+        self._logger.error(
+            f"{error} DHIS2 has been down since {outage.since:%Y-%m-%d %H:%M} UTC, {outage.failures} times in a row: the "
+            "queue is paused and the values wait. It is resumed within 15 minutes after DHIS2 answers again, or at once "
+            "when the connection is tested (make test-connection)."
+        )
+        return True
+
+    def _failed(
+        self, record: QueueRecord, batch: Batch | None, error: Exception, *, paused: bool = False
+    ) -> bool:
         """Give a message back, or bury it where it has failed often enough; tell whether it is buried."""
         try:
             why = self._why_buried(record, batch, error)
@@ -214,11 +245,11 @@ class _PushMessages:
                 return True
         except MsupplyDhis2Error as fault:
             self._logger.warning(f"The message could not be moved to the dead letters yet. {fault}")
-        self._put_back(record, batch, error)
+        self._put_back(record, batch, error, paused=paused)
         return False
 
     def _why_buried(self, record: QueueRecord, batch: Batch | None, error: Exception) -> str | None:
-        if batch is not None and not isinstance(error, InTheAirError):
+        if batch is not None and not isinstance(error, InTheAirError | Dhis2DownError):
             failures = self._runs.note_failure(Message(batch.batch_id, record.sending, len(batch.rows)))
             if failures >= MOST_FAILURES:
                 return f"It failed {failures} times."
@@ -353,6 +384,7 @@ class _PushMessages:
             write(self._logger, line)
         if result.answered:
             self._remember_connection(login)
+            self._forget_outage(record)
         if isinstance(result.failure, Dhis2AuthenticationError):
             self._refused(login, result.failure)
         elif result.answered and was_refused:
@@ -515,7 +547,7 @@ class _PushMessages:
         return True
 
     def _resume(self, record: QueueRecord) -> None:
-        """Resume the queue, which was paused on account of another login."""
+        """Resume the queue, which was paused on account of another login, or of an outage."""
         try:
             self._queue_pause(record).end()
         except ConfigurationError as error:
@@ -529,6 +561,17 @@ class _PushMessages:
         except (BotoCoreError, ClientError) as error:
             # The values are in DHIS2: sending them again because this could not be noted would be worse.
             self._logger.warning(f"The last successful connection could not be noted: {error}")
+
+    def _forget_outage(self, record: QueueRecord) -> None:
+        """DHIS2 answers: what was noted of an outage is over, and so is the pause that it may have led to."""
+        try:
+            outage = read_outage(self._table)
+            if outage is not None and outage.pauses:
+                self._resume(record)
+            elif outage is not None:
+                forget_outage(self._table)
+        except ConfigurationError as error:
+            self._logger.warning(f"That DHIS2 answers again could not be noted. {error}")
 
     def _bury(self, body: str, batch: Batch | None, sending: str, reason: str, status: str) -> None:
         self._failed_batches.bury(body, batch, sending, Death(reason, status, datetime.now(UTC)))

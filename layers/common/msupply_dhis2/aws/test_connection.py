@@ -25,6 +25,7 @@ from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, S
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, Refusal, read_refusal, remember_refusal
 from msupply_dhis2.mapped import DatabaseAnswer
+from msupply_dhis2.outages import Outage, pausing_outage
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.settings import Settings
@@ -119,7 +120,7 @@ def _check_queue(
 ) -> Check | None:
     """Resume or pause the queue as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
     try:
-        before = read_refusal(table)
+        before = read_refusal(table) or pausing_outage(table)
         if report.connected:
             return None if before is None else _resume(before, pause, calendar)
         if witness.refused is not None:
@@ -132,8 +133,8 @@ def _check_queue(
         return Check(name="queue", ok=False, message=str(error))
 
 
-def _resume(refusal: Refusal, pause: QueuePause, calendar: Calendar) -> Check:
-    why = why_paused(refusal, calendar.time_zone).replace("is paused", "was paused", 1)
+def _resume(reason: Refusal | Outage, pause: QueuePause, calendar: Calendar) -> Check:
+    why = why_paused(reason, calendar.time_zone).replace("is paused", "was paused", 1)
     try:
         pause.end()
     except ConfigurationError as error:
@@ -142,7 +143,14 @@ def _resume(refusal: Refusal, pause: QueuePause, calendar: Calendar) -> Check:
     return Check(name="queue", ok=True, message=f"{why} It is resumed: waiting values are sent now.")
 
 
-def _paused(refusal: Refusal, calendar: Calendar) -> Check:
+def _paused(reason: Refusal | Outage, calendar: Calendar) -> Check:
+    if isinstance(reason, Outage):
+        message = (
+            f"{why_paused(reason, calendar.time_zone)} Values wait. The queue is resumed within 15 minutes after DHIS2 "
+            "answers again, or by the next connection test that succeeds."
+        )
+        return Check(name="queue", ok=False, message=message)
+    refusal = reason
     message = (
         f"{why_paused(refusal, calendar.time_zone)} Values wait and no function tries this login. The queue is "
         "resumed by the next connection test that succeeds, or within 15 minutes after a new version of the "

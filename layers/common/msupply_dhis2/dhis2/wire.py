@@ -26,6 +26,7 @@ from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFaul
 from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
+    Dhis2DownError,
     Dhis2Error,
     Dhis2FaultError,
     Dhis2SlowError,
@@ -58,6 +59,19 @@ _FAULT_BY_STATUS = {
     523: ConnectionFault.NOT_AVAILABLE,
     524: ConnectionFault.GATEWAY_TIMED_OUT,
 }
+
+_DOWN = frozenset(
+    {
+        ConnectionFault.NAME_NOT_RESOLVED,
+        ConnectionFault.REFUSED,
+        ConnectionFault.UNREACHABLE,
+        ConnectionFault.CONNECT_TIMED_OUT,
+        ConnectionFault.PROXY,
+        ConnectionFault.CERTIFICATE_EXPIRED,
+        ConnectionFault.NOT_AVAILABLE,
+    }
+)
+"""Not a connection that is cut, nor an answer that does not come: there what was sent may be to blame."""
 
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 
@@ -285,6 +299,8 @@ class Wire:
                 return Dhis2SlowError(message, retry_after=retry_after)
             case ConnectionFault.SERVER_FAULT:
                 return Dhis2FaultError(message, retry_after=retry_after)
+            case fault if fault in _DOWN:
+                return Dhis2DownError(message, retry_after=retry_after)
         return (
             Dhis2TransientError(message, retry_after=retry_after) if words.transient else Dhis2Error(message)
         )

@@ -1,0 +1,171 @@
+"""While DHIS2 is down the queue is paused, by itself resumed, and no message is used up."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.dhis2 import FaultKind
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws import push as push_on_aws
+from msupply_dhis2.outages import ENOUGH_FAILURES, note_outage, read_outage
+from msupply_dhis2.runs.run import Counts, Outcome
+from msupply_dhis2.runs.table import Runs
+from tests.conftest import Aws
+from tests.integration.test_dead_letters import buried, deliver, is_done, kept, take, the_run
+from tests.support.functions import Invocation, delivery, invoke
+from tests.support.whole_way import World, whole_way
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+
+@pytest.fixture
+def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
+    with whole_way(aws, capsys, tmp_path) as it:
+        it.use(only_changes=False, items_per_payload=10)
+        yield it
+
+
+def go_down(world: World, status: int = 503, method: str | None = None) -> None:
+    world.dhis2.faults.next(
+        FaultKind.STATUS, times=None, status=status, **({"method": method} if method else {})
+    )
+
+
+def push(world: World, message: "MessageTypeDef") -> Invocation:
+    return invoke("push", delivery([message], world.aws.queue_arn), world.capsys)
+
+
+def probe(world: World) -> Invocation:
+    return invoke("test_connection", {"probe": True}, world.capsys)
+
+
+def test_a_three_day_outage_ends_with_every_value_in_place_and_no_message_dead(world: World) -> None:
+    answer = world.compute()
+    messages = take(world)
+    assert len(messages) > 10
+    for message in messages[:5]:
+        assert is_done(push(world, message))
+    go_down(world)
+    tried = 0
+    for message in messages[5:]:
+        # A paused queue gives push no messages.
+        if not world.aws.is_paused():
+            tried += 1
+            assert not is_done(push(world, message))
+    assert tried == ENOUGH_FAILURES
+    for _ in range(3 * 24 * 4):
+        assert world.aws.is_paused()
+        probed = probe(world)
+        assert probed.answer["paused"]
+    assert probed.metric("QueuePaused") == 1
+    assert "DHIS2 is down" in probed.answer["message"]
+
+    world.dhis2.faults.clear()
+    resumed = probe(world)
+    assert not resumed.answer["paused"]
+    assert not world.aws.is_paused()
+    assert read_outage(world.aws.table) is None
+    for message in messages[5:]:
+        assert is_done(deliver(world, message, delivered=2, age=timedelta(days=3)))
+
+    run = the_run(world)
+    assert run.counts == Counts(queued=answer["values"], stored=answer["values"])
+    assert run.outcome is Outcome.COMPLETE
+    assert len(world.values()) == answer["values"]
+    assert (buried(world), kept(world)) == ([], [])
+
+
+def test_the_pause_is_told_once_with_since_when_why_and_what_comes(world: World) -> None:
+    world.compute()
+    messages = take(world)
+    go_down(world)
+    pushes = [push(world, message) for message in messages[:ENOUGH_FAILURES]]
+    lines = [line for each in pushes for line in each.said("the queue is paused and the values wait")]
+    assert len(lines) == sum(each.metric("OutagesNoted") for each in pushes) == 1
+    assert lines[0]["level"] == "ERROR"
+    assert "within 15 minutes after DHIS2 answers again" in lines[0]["message"]
+    report = invoke("test_connection", {}, world.capsys).answer
+    (check,) = (check for check in report["checks"] if check["name"] == "queue")
+    assert not check["ok"]
+    assert "DHIS2 is down" in check["message"]
+    world.dhis2.faults.clear()
+    report = invoke("test_connection", {}, world.capsys).answer
+    (check,) = (check for check in report["checks"] if check["name"] == "queue")
+    assert check["ok"]
+    assert not world.aws.is_paused()
+
+
+@pytest.mark.parametrize("status", [500, 504])
+def test_what_the_message_itself_may_be_the_cause_of_pauses_nothing(world: World, status: int) -> None:
+    world.compute()
+    messages = take(world)
+    go_down(world, status, "POST")
+    for message in messages[:5]:
+        assert not is_done(push(world, message))
+    assert not world.aws.is_paused()
+
+
+def test_one_success_in_between_begins_the_count_anew(world: World) -> None:
+    world.compute()
+    failing, *others = take(world)
+    for other in others[:3]:
+        go_down(world)
+        for _ in range(ENOUGH_FAILURES - 1):
+            push(world, failing)
+        world.dhis2.faults.clear()
+        assert is_done(push(world, other))
+        assert read_outage(world.aws.table) is None
+    assert not world.aws.is_paused()
+
+
+def test_a_push_that_gets_through_after_a_deployment_has_resumed_the_queue_ends_the_pause(
+    world: World,
+) -> None:
+    world.compute()
+    messages = take(world)
+    go_down(world)
+    for message in messages[:ENOUGH_FAILURES]:
+        push(world, message)
+    world.aws.lambda_.update_event_source_mapping(UUID=world.aws.mapping, Enabled=True)
+    push(world, messages[3])
+    assert world.aws.is_paused(), "it is still down"
+    world.aws.lambda_.update_event_source_mapping(UUID=world.aws.mapping, Enabled=True)
+    world.dhis2.faults.clear()
+    assert is_done(push(world, messages[3]))
+    assert read_outage(world.aws.table) is None
+    assert not world.aws.is_paused()
+
+
+def test_where_another_push_gets_through_while_the_queue_is_being_paused_it_is_not_left_paused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.compute()
+    messages = take(world)
+    go_down(world)
+    for message in messages[: ENOUGH_FAILURES - 1]:
+        push(world, message)
+
+    def note_and_be_overtaken(*arguments: object) -> object:
+        noted = note_outage(*arguments)  # type: ignore[arg-type]
+        clients.table("stack").delete_item(Key={"id": "outage"})
+        return noted
+
+    monkeypatch.setattr(push_on_aws, "note_outage", note_and_be_overtaken)
+    push(world, messages[5])
+    assert not world.aws.is_paused()
+
+
+def test_a_message_that_brings_the_server_down_each_time_is_buried_in_the_end(world: World) -> None:
+    world.compute()
+    (message, *_) = take(world)
+    go_down(world)
+    for delivered in range(1, push_on_aws.LAST_DELIVERY + 1):
+        done = is_done(deliver(world, message, delivered=delivered))
+        assert done == (delivered == push_on_aws.LAST_DELIVERY)
+    assert Runs(world.aws.runs).run(the_run(world).run_id) is not None
+    assert the_run(world).counts.dead > 0
+    assert len(buried(world)) == 1
