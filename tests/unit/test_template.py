@@ -4,7 +4,7 @@ import copy
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -21,12 +21,13 @@ from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from msupply_dhis2.aws.back_off import wait_seconds
 from msupply_dhis2.aws.compute import DELIVERIES
-from msupply_dhis2.aws.push import FOR_NOTES_SECONDS
+from msupply_dhis2.aws.push import FOR_NOTES_SECONDS, LAST_DELIVERY, WAITS_FOR
 from msupply_dhis2.aws.test_connection import TIME_LIMIT
 from msupply_dhis2.configuration import ComputeEnvironment, PushEnvironment, TestConnectionEnvironment
 from msupply_dhis2.dhis2.sending import LONGEST_CALL
 from msupply_dhis2.events import instant_of_run, parse_compute_event
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
+from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR
 from msupply_dhis2.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
 from msupply_dhis2.shard_progress import WORKED_FOR
 
@@ -600,3 +601,131 @@ def test_the_deploy_settings_name_no_region_and_no_time_zone_for_somebody_else()
     assert "region" not in default["global"]["parameters"]
     assert "parameter_overrides" not in default["deploy"]["parameters"]
     assert default["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+
+
+# ------------------------------------------------------------------------------------------------------ alarms
+
+
+ALARMS = sorted(resources("AWS::CloudWatch::Alarm"))
+
+
+def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Give the metrics that an alarm looks at, each as CloudWatch names it."""
+    if "MetricName" in alarm:
+        return [alarm]
+    return [query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query]
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_reaches_somebody_and_says_what_to_do_and_where_to_look(name: str) -> None:
+    alarm = properties(name)
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlertTopic"}]
+    said = alarm["AlarmDescription"]["Fn::Sub"]
+    longest_names = said.replace("${AWS::Region}", "ap-southeast-1").replace("${AWS::StackName}", "n" * 40)
+    assert len(longest_names) <= 1_024, "CloudWatch takes no longer one"
+    link = re.search(
+        r"https://\S+logsV2:log-groups/log-group/\$252F\$\{AWS::StackName\}\$252F([a-z-]+)/\S+", said
+    )
+    assert link is not None
+    assert f"/${{AWS::StackName}}/{link.group(1)}" in {
+        group["Properties"]["LogGroupName"]["Fn::Sub"] for group in resources("AWS::Logs::LogGroup").values()
+    }
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_looks_at_metrics_that_there_are(name: str) -> None:
+    emitted = set(
+        re.findall(
+            r'"([A-Z]\w+)"',
+            "".join(
+                path.read_text(encoding="utf-8")
+                for path in (PROJECT / "layers/common/msupply_dhis2/aws").glob("*.py")
+            ),
+        )
+    )
+    of_aws = {
+        "AWS/SQS": {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"},
+        "AWS/Lambda": {"Errors", "Throttles"},
+    }
+    metrics = metrics_of(properties(name))
+    assert metrics
+    for metric in metrics:
+        if metric["Namespace"] == {"Ref": "AWS::StackName"}:
+            assert metric["MetricName"] in emitted
+            (dimension,) = metric["Dimensions"]
+            services = {
+                function["Properties"]["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+                for function in resources("AWS::Lambda::Function").values()
+            }
+            assert (dimension["Name"], dimension["Value"] in services) == ("service", True)
+        else:
+            assert metric["MetricName"] in of_aws[metric["Namespace"]]
+
+
+def test_every_dead_letter_queue_and_every_function_has_its_alarm() -> None:
+    watched = {
+        json.dumps(dimension["Value"])
+        for name in ALARMS
+        for metric in metrics_of(properties(name))
+        for dimension in metric["Dimensions"]
+    }
+    for queue in ("FailedBatchQueue", "FailedShardQueue", "FailedRunQueue"):
+        assert json.dumps({"Fn::GetAtt": [queue, "QueueName"]}) in watched
+    for function in resources("AWS::Lambda::Function"):
+        assert json.dumps({"Ref": function}) in watched
+
+
+def test_alarms_can_be_published_to_the_encrypted_topic_and_by_nobody_else() -> None:
+    # With the key that AWS manages for SNS, CloudWatch could not publish, and would say nothing.
+    assert properties("AlertTopic")["KmsMasterKeyId"] == {"Fn::GetAtt": ["AlertKey", "Arn"]}
+    key = properties("AlertKey")
+    assert key["EnableKeyRotation"] is True
+    own_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    (encrypts,) = (each for each in key["KeyPolicy"]["Statement"] if "Service" in each["Principal"])
+    assert encrypts["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert set(encrypts["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
+    assert encrypts["Condition"] == own_account
+    publishes, refuses = properties("AlertTopicPolicy")["PolicyDocument"]["Statement"]
+    assert (publishes["Principal"], publishes["Condition"]) == (encrypts["Principal"], own_account)
+    assert (refuses["Effect"], refuses["Condition"]["Bool"]) == ("Deny", {"aws:SecureTransport": "false"})
+
+
+def test_an_e_mail_address_is_asked_for_and_may_be_left_out() -> None:
+    subscription = resources("AWS::SNS::Subscription")["AlertSubscription"]
+    assert subscription["Condition"] == "HasAlertEmail"
+    assert subscription["Properties"]["Endpoint"] == {"Ref": "AlertEmail"}
+
+
+# ------------------------------------------------------------------------------------------------------- bucket
+
+
+def test_the_bucket_is_private_encrypted_expiring_and_refuses_plain_http() -> None:
+    bucket = properties("ReportBucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    expiring = {
+        rule["Prefix"]: rule["ExpirationInDays"]
+        for rule in bucket["LifecycleConfiguration"]["Rules"]
+        if "Prefix" in rule
+    }
+    assert expiring == {"runs/": 400, "dead-letters/": 100}
+    (refuses,) = properties("ReportBucketPolicy")["PolicyDocument"]["Statement"]
+    assert (refuses["Effect"], refuses["Condition"]["Bool"]) == ("Deny", {"aws:SecureTransport": "false"})
+    assert resources("AWS::S3::Bucket")["ReportBucket"]["DeletionPolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("table", sorted(resources("AWS::DynamoDB::Table")))
+def test_every_table_is_encrypted_and_forgets(table: str) -> None:
+    assert properties(table)["SSESpecification"] == {"SSEEnabled": True}
+    assert properties(table)["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def test_a_copy_of_a_dead_letter_is_gone_before_its_order_and_its_row_are() -> None:
+    days = {
+        rule.get("Prefix"): rule.get("ExpirationInDays", 0)
+        for rule in properties("ReportBucket")["LifecycleConfiguration"]["Rules"]
+    }
+    queue_days = properties("BatchQueue")["MessageRetentionPeriod"] / 86_400
+    assert days["dead-letters/"] + queue_days < MESSAGES_KEPT_FOR.days
+    assert WAITS_FOR.days < queue_days
+    assert properties("BatchQueue")["RedrivePolicy"]["maxReceiveCount"] > LAST_DELIVERY
