@@ -154,11 +154,11 @@ class _Job:
         if isinstance(event, dict):
             if self._options.basis:
                 event["basis"] = self._options.basis
-            elif not self._options.event and not self._options.months:
+            elif not self._options.event and self._options.months is None:
                 event["basis"] = default_basis.value
             if self._options.as_of:
                 event["as_of"] = self._options.as_of
-            if self._options.months:
+            if self._options.months is not None:
                 event["months"] = self._options.months
         asked = parse_compute_event(event)
         if asked.check_database:
