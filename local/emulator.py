@@ -7,6 +7,7 @@ not hold, and functions run on this machine's own Python.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -122,13 +123,23 @@ class Emulator:
     # ------------------------------------------------------------------------------- build, deploy, delete
     def build(self) -> None:
         """Build functions and layer as ``make build`` does."""
-        self._sam(
-            "build",
-            *("--template-file", self.project / "template.yaml"),
-            *("--build-dir", self._folder / "build"),
-            *("--parameter-overrides", f"Architecture={_architecture()}"),
-        )
+        with self._alone():
+            self._sam(
+                "build",
+                *("--template-file", self.project / "template.yaml"),
+                *("--build-dir", self._folder / "build"),
+                *("--parameter-overrides", f"Architecture={_architecture()}"),
+            )
         add_bytecode(self.built_layer)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for other builds of this project: wherever they build to, they share a folder of what they depend on."""
+        folder = self.project / ".aws-sam"
+        folder.mkdir(exist_ok=True)
+        with (folder / "building.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def deploy(self, **parameters: str) -> None:
         """Deploy what was built with ``sam deploy``; the template's parameters by their names."""

@@ -154,3 +154,9 @@ def test_months_that_cannot_be_meant_are_refused_with_the_field_and_the_cure(
     with pytest.raises(EventError) as refused:
         parse_compute_event(event)
     assert says in str(refused.value)
+
+
+def test_a_month_of_long_ago_is_asked_about_and_the_question_ends_as_one() -> None:
+    with pytest.raises(EventError) as refused:
+        parse_compute_event({"manual": True, "months": "0205-01"})
+    assert str(refused.value).endswith("is the year right?")

@@ -608,6 +608,17 @@ def test_stock_of_the_previous_month_in_a_shorter_period_is_a_warning() -> None:
     )
 
 
+def test_months_to_restate_without_a_row_that_has_any_are_a_warning() -> None:
+    of_past = row(basis="previous_month", interval="monthly")
+    assert parse_settings(document(of_past, restate_months=2)).warnings() == ()
+    for other in (
+        row(basis="current_day", interval="monthly"),
+        row(basis="previous_month", interval="daily"),
+    ):
+        (warning,) = parse_settings(document(other, restate_months=2)).warnings()
+        assert "Restate months is 2, but no active row has the interval 'monthly'" in warning
+
+
 def test_a_pattern_without_month_is_a_warning_but_a_period_type_is_not() -> None:
     (warning,) = parse_settings(document(period_format="YYYY")).warnings()
     assert "has no month (MM)" in warning

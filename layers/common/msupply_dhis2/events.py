@@ -186,7 +186,8 @@ def _sentence(location: tuple[int | str, ...], message: str) -> str:
     if message.startswith("Extra inputs"):
         known = ", ".join(ComputeEvent.model_fields)
         return f"{field}: there is no such field. The fields are {known}."
-    return f"{field}: {message.removeprefix('Value error, ')}."
+    said = message.removeprefix("Value error, ")
+    return f"{field}: {said}" if said.endswith("?") else f"{field}: {said}."
 
 
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:

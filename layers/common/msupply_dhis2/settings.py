@@ -754,6 +754,13 @@ class Settings(_Form):
                 f"{_SLOW_PAYLOAD} values in a call. 1000 to 5000 suit it best."
             )
         yield from self._doubts_about_periods()
+        if self.restate_months and not any(
+            row.interval is Interval.MONTHLY and row.basis is Basis.PREVIOUS_MONTH for row in self.active_rows
+        ):
+            yield (
+                f"{_title(Settings, 'restate_months')} is {self.restate_months}, but no active row has the interval "
+                "'monthly' and the basis 'previous_month': nothing is computed again."
+            )
         yield from self._unused()
 
     def _doubts_about_periods(self) -> Iterator[str]:
