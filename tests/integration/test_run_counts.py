@@ -90,6 +90,8 @@ def test_the_rows_that_dhis2_refused_are_in_a_file_that_the_last_line_names(worl
     assert run.counts.rejected > 0
     assert run.counts.rejected + run.counts.stored == answer["values"]
     assert run.outcome is Outcome.WITH_REJECTIONS
+    shares = [line["RejectedShare"] for each in pushes for line in each.lines if "RejectedShare" in line]
+    assert shares == [[100 * run.counts.rejected / answer["values"]]]
     (line,) = last_lines(*pushes)
     assert line["rejected_file"] == run.rejected_file == f"s3://{BUCKET}/runs/{run.run_id}/rejected.csv"
     assert run.rejected_file in line["message"]

@@ -76,7 +76,7 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
     if is_from_a_queue(event):
         return _Shards(logger, metrics).work(queue_records(event))
     try:
-        result = _work(event, request_id, logger, metrics)
+        result = _work(event, request_id, logger)
     except MsupplyDhis2Error as error:
         checking = isinstance(event, Mapping) and "check_database" in event
         metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=int(not checking))
@@ -96,13 +96,13 @@ def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     return "interval" in event or (isinstance(error, MAY_PASS) and "check_database" not in event)
 
 
-def _work(event: object, request_id: str, logger: Logger, metrics: Metrics) -> ComputeResult:
+def _work(event: object, request_id: str, logger: Logger) -> ComputeResult:
     environment = ComputeEnvironment.read()
     calendar = Calendar(parse_time_zone(environment.timezone))
     if isinstance(event, Mapping) and "shard" in event:
         # By hand, and so to be sent whatever is noted; also what follows it.
         shard = parse_shard(event).model_copy(update={"planned_by": request_id})
-        with RunBook(environment, shard.run_id, logger, metrics, dry_run=shard.event.dry_run) as book:
+        with RunBook(environment, shard.run_id, logger, dry_run=shard.event.dry_run) as book:
             return _compute_shard(shard, environment, calendar, book)
     asked = parse_compute_event(event)
     if asked.check_database:
@@ -113,7 +113,7 @@ def _work(event: object, request_id: str, logger: Logger, metrics: Metrics) -> C
     name = run_id(asked, as_of)
     rows = rows_asked_for(asked, settings)
     is_run = settings.use_dhis2 and not asked.dry_run and bool(rows)
-    with RunBook(environment, name, logger, metrics, dry_run=not is_run) as book:
+    with RunBook(environment, name, logger, dry_run=not is_run) as book:
         book.begin(about_run(asked, as_of, rows))
         try:
             result = _compute(asked, request_id, as_of, environment, settings, calendar, book)
@@ -265,9 +265,7 @@ class _Shards:
             return True
         self._logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
         try:
-            with RunBook(
-                self._environment, shard.run_id, self._logger, self._metrics, dry_run=shard.event.dry_run
-            ) as book:
+            with RunBook(self._environment, shard.run_id, self._logger, dry_run=shard.event.dry_run) as book:
                 return self._is_worked(shard, record, book)
         finally:
             self._logger.remove_keys(["run_id", "shard"])

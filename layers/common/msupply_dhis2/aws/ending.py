@@ -6,7 +6,7 @@ comes first, so that its address is in the line; made twice it is the same.
 
 from datetime import datetime
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.aws.log import write
@@ -15,9 +15,12 @@ from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.run import Outcome, last_line
 from msupply_dhis2.runs.table import Runs
 
+ENOUGH_FOR_A_SHARE = 100
+"""Of fewer values one alone would be a large share."""
+
 
 def end_if_done(
-    run_id: str, runs: Runs, rejected_rows: RejectedRows, now: datetime, *, logger: Logger, metrics: Metrics
+    run_id: str, runs: Runs, rejected_rows: RejectedRows, now: datetime, *, logger: Logger
 ) -> None:
     """End a run of which nothing is computed, sent or waiting any more; any other is left as it is.
 
@@ -34,6 +37,15 @@ def end_if_done(
     if run is None:
         return
     write(logger, last_line(run))
-    metrics.add_metric(name="RunsEnded", unit=MetricUnit.Count, value=1)
     is_incomplete = run.outcome in {Outcome.INCOMPLETE, Outcome.FAILED}
-    metrics.add_metric(name="RunsIncomplete", unit=MetricUnit.Count, value=int(is_incomplete))
+    told: list[tuple[str, MetricUnit, float]] = [
+        ("RunsEnded", MetricUnit.Count, 1),
+        ("RunsIncomplete", MetricUnit.Count, int(is_incomplete)),
+    ]
+    judged = run.counts.stored + run.counts.unchanged + run.counts.rejected
+    if judged >= ENOUGH_FOR_A_SHARE:
+        told.append(("RejectedShare", MetricUnit.Percent, 100 * run.counts.rejected / judged))
+    for name, unit, value in told:
+        # Whichever function says it: an alarm looks at one service.
+        with single_metric(name=name, unit=unit, value=value, default_dimensions={"service": "runs"}):
+            pass

@@ -449,7 +449,6 @@ class _PushMessages:
             self._rejected_rows,
             datetime.now(UTC),
             logger=self._logger,
-            metrics=self._metrics,
         )
 
     def _disturb(self, batch: Batch, settings: Settings, now: datetime) -> None:

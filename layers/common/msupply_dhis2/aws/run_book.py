@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.ending import end_if_done
@@ -43,13 +43,12 @@ class RunBook:
     """
 
     def __init__(
-        self, environment: ComputeEnvironment, run_id: str, logger: Logger, metrics: Metrics, *, dry_run: bool
+        self, environment: ComputeEnvironment, run_id: str, logger: Logger, *, dry_run: bool
     ) -> None:
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
         self._run_id = run_id
         self._logger = logger
-        self._metrics = metrics
         self._is_kept = not dry_run
 
     def __enter__(self) -> Self:
@@ -65,7 +64,6 @@ class RunBook:
                 self._rejected_rows,
                 datetime.now(UTC),
                 logger=self._logger,
-                metrics=self._metrics,
             )
 
     def begin(self, about: About) -> None:
