@@ -127,7 +127,9 @@ def breaking_off(chance: random.Random) -> Iterator[None]:
 
 
 @pytest.fixture
-def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
+def world(
+    aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
     database = tmp_path / "omsupply.sqlite"
     address = f"sqlite:///{database}"
     generate(address, stores=STORES, items=ITEMS, seed=5, as_of=date(2026, 10, 31), edge_cases=False)
@@ -141,6 +143,8 @@ def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Itera
         aws.put_dhis2_credentials("pusher", PASSWORD)
         it = World(aws, capsys, dhis2, database)
         it.use(only_changes=False, items_per_payload=PAYLOAD)
+        # In one piece, whatever its size: this is about push.
+        monkeypatch.setenv("LINES_PER_INVOCATION", "1000000000")
         yield it
     push_on_aws.forget_sessions()
 
