@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from local.postgres import TemporaryPostgres, temporary_postgres
@@ -805,6 +805,8 @@ def arithmetic(
 def test_the_database_sums_exactly_what_is_read_one_by_one(
     arithmetic: OpenMsupplyDatabase, lines: list[tuple[float, float, bool]]
 ) -> None:
+    # What SQLite's integers hold in millionths: nine trillion units, of one item in one store.
+    assume(sum(abs(to_units(packs, pack_size)) for packs, pack_size, _ in lines) < 2**63)
     with arithmetic.engine.begin() as connection:
         for table in (
             "invoice_line",
