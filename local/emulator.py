@@ -143,7 +143,8 @@ class Emulator:
 
     def deploy(self, **parameters: str) -> None:
         """Deploy what was built with ``sam deploy``; the template's parameters by their names."""
-        overrides = {"Architecture": _architecture(), **parameters}
+        # The emulator knows no saved queries.
+        overrides = {"Architecture": _architecture(), "SavedQueries": "no", **parameters}
         self._sam(
             "deploy",
             *("--template-file", self._folder / "build" / "template.yaml"),

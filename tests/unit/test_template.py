@@ -730,3 +730,61 @@ def test_a_copy_of_a_dead_letter_is_gone_before_its_order_and_its_row_are() -> N
     assert days["dead-letters/"] + queue_days < MESSAGES_KEPT_FOR.days
     assert WAITS_FOR.days < queue_days
     assert properties("BatchQueue")["RedrivePolicy"]["maxReceiveCount"] > LAST_DELIVERY
+
+
+# ---------------------------------------------------------------------------------------------------- dashboard
+
+
+def widgets() -> list[dict[str, Any]]:
+    body = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    shown: list[dict[str, Any]] = json.loads(body.replace("${AWS::StackName}", "name"))["widgets"]
+    return shown
+
+
+def test_the_dashboard_shows_metrics_that_there_are() -> None:
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (PROJECT / "layers/common/msupply_dhis2/aws").glob("*.py")
+    )
+    queues = {queue["Properties"]["QueueName"]["Fn::Sub"] for queue in resources("AWS::SQS::Queue").values()}
+    shown = [metric for widget in widgets() for metric in widget["properties"].get("metrics", ())]
+    assert len(shown) > 10
+    for namespace, name, dimension, value, *_ in shown:
+        if namespace == "name":
+            assert f'"{name}"' in code.replace('f"', '"')
+            assert (dimension, value in {"push", "compute", "test-connection", "runs"}) == ("service", True)
+        else:
+            assert (namespace, dimension) == ("AWS/SQS", "QueueName")
+            assert value.replace("name-", "${AWS::StackName}-") in queues
+
+
+def test_what_a_dashboard_or_a_saved_query_asks_is_asked_of_a_log_that_there_is() -> None:
+    groups = {
+        group["Properties"]["LogGroupName"]["Fn::Sub"] for group in resources("AWS::Logs::LogGroup").values()
+    }
+    asked = [widget["properties"]["query"] for widget in widgets() if widget["type"] == "log"]
+    assert len(asked) == 4
+    for query in asked:
+        sources = re.findall(r"SOURCE '([^']+)'", query)
+        assert sources
+        assert {source.replace("/name/", "/${AWS::StackName}/") for source in sources} <= groups
+    saved = resources("AWS::Logs::QueryDefinition")
+    assert len(saved) == 7
+    for query in saved.values():
+        assert query["Condition"] == "SaveQueries"
+        assert all(
+            name["Ref"] in resources("AWS::Logs::LogGroup") for name in query["Properties"]["LogGroupNames"]
+        )
+
+
+def test_widgets_lie_beside_each_other() -> None:
+    taken: set[tuple[int, int]] = set()
+    for widget in widgets():
+        cells = {
+            (x, y)
+            for x in range(widget["x"], widget["x"] + widget["width"])
+            for y in range(widget["y"], widget["y"] + widget["height"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken
+        taken |= cells

@@ -1,5 +1,6 @@
 """Push on AWS: messages from the queue in, the ones to try again out."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -478,7 +479,10 @@ class _PushMessages:
             self._refused(login, error)
             raise
         limit = session.pace.limit
+        started = time.perf_counter()
         result = push(batch, session, settings=settings, done=done, seconds_left=self._seconds_left)
+        seconds = time.perf_counter() - started
+        self._metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
         if session.pace.limit != limit:
             try:
                 remember_call_limit(self._table, login.url, session.pace.limit)
