@@ -148,15 +148,15 @@ class _Job:
 
     def event(self, default_basis: BasisChoice) -> ComputeEvent:
         try:
-            event = json.loads(self._options.event) if self._options.event else {"manual": True}
+            event = {"manual": True} if self._options.event is None else json.loads(self._options.event)
         except json.JSONDecodeError as error:
             raise OptionError(f"--event is not JSON: {error}.") from error
         if isinstance(event, dict):
             if self._options.basis:
                 event["basis"] = self._options.basis
-            elif not self._options.event and self._options.months is None:
+            elif self._options.event is None and self._options.months is None:
                 event["basis"] = default_basis.value
-            if self._options.as_of:
+            if self._options.as_of is not None:
                 event["as_of"] = self._options.as_of
             if self._options.months is not None:
                 event["months"] = self._options.months

@@ -314,6 +314,17 @@ def test_a_shard_can_be_worked_by_hand_by_the_text_of_its_message_also_when_it_i
     assert stack.values() == sent
 
 
+def test_a_shard_by_hand_about_the_future_is_refused_and_sends_nothing(stack: Stack) -> None:
+    stack.allow_lines(200)
+    stack.compute(FULL)
+    event = json.loads(stack.shards()[0]["Body"])
+    event["shard"]["steps"][0]["as_of"] = "2062-05-01T00:00:00Z"
+    by_hand = stack.compute(event, "by-hand")
+    assert by_hand.answer["status"] == "failed"
+    assert "lies in the future" in by_hand.answer["message"]
+    assert stack.values() == []
+
+
 def test_an_org_unit_that_is_mapped_no_longer_is_named_by_its_shard(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL)

@@ -144,3 +144,64 @@ def test_a_shard_is_noted_by_its_content_and_not_by_its_number() -> None:
 def test_what_is_no_shard_is_refused_with_what_to_do(body: str) -> None:
     with pytest.raises(ShardError, match="invoke it with the run's event again"):
         parse_shard(body)
+
+
+@pytest.mark.parametrize(
+    ("place", "content", "says"),
+    [
+        ((), {"lins": 5}, "shard.lins: there is no such field. The fields are version, run_id, planned_by, "),
+        (
+            ("event",),
+            {"store": "Kamo"},
+            "shard.event.store: there is no such field. The fields are interval, ",
+        ),
+        (
+            ("steps", 0),
+            {"basis": "x"},
+            "shard.steps.0.basis: there is no such field. The fields are as_of, m",
+        ),
+        (("steps", 1), {"as_of": "2026-02-01T00:00:00"}, "shard.steps.1.as_of: Input should have timezone"),
+        (("event",), {"months": "1999-01"}, "lies before the year 2000: is the year right?"),
+    ],
+)
+def test_each_field_of_a_shard_that_is_wrong_is_named(
+    place: tuple[str | int, ...], content: dict[str, object], says: str
+) -> None:
+    message = json.loads(shard().encoded())
+    inside = message["shard"]
+    for part in place:
+        inside = inside[part]
+    inside.update(content)
+    for body in (message, json.dumps(message)):
+        with pytest.raises(ShardError) as refused:
+            parse_shard(body)
+        assert says in str(refused.value)
+        assert "right?." not in str(refused.value)
+
+
+def test_the_faults_of_a_message_stay_short_and_printable_whatever_it_holds() -> None:
+    message = json.loads(shard().encoded())
+    message["shard"]["org_units"] = list(range(5_000))
+    message["shard"]["\x00" + "x" * 500_000] = 1
+    with pytest.raises(ShardError) as refused:
+        parse_shard(json.dumps(message))
+    assert len(str(refused.value)) < 5_000
+    assert all(line.isprintable() for line in str(refused.value).splitlines())
+    assert str(refused.value).endswith("more.")
+
+
+def test_a_fault_of_a_message_never_repeats_what_stands_in_it() -> None:
+    message = json.loads(shard().encoded())
+    message["shard"]["number"] = "mark3d-secret"
+    with pytest.raises(ShardError) as refused:
+        parse_shard(message)
+    assert "shard.number: " in str(refused.value)
+    assert "mark3d-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("year", "says"), [(2062, "lies in the future"), (1970, "before the year 2000")])
+def test_a_shard_about_an_instant_that_cannot_be_known_is_refused(year: int, says: str) -> None:
+    steps = (STEPS[0], Step(as_of=datetime(year, 1, 1, tzinfo=UTC)))
+    shard().require_known(now=datetime(2026, 2, 1, tzinfo=UTC))
+    with pytest.raises(ShardError, match=rf"shard.steps.1.as_of: {year}-01-01T00:00:00.*{says}"):
+        shard(steps=steps).require_known(now=datetime(2026, 2, 1, tzinfo=UTC))

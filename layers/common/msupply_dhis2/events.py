@@ -25,6 +25,8 @@ from msupply_dhis2.steps import FIRST_YEAR, MonthRange
 CLOCK_SKEW = timedelta(minutes=5)
 EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_run": true} or {"interval": "monthly"}'
+_LONGEST_FIELD = 100
+_MOST_FAULTS = 20
 UNFILLED_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
 
@@ -173,21 +175,50 @@ def parse_compute_event(event: object) -> ComputeEvent:
     try:
         return ComputeEvent.model_validate(dict(event))
     except ValidationError as error:
-        faults = [_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
+        faults = fault_sentences(error, ComputeEvent)
     raise EventError(
         "\n".join((f"The event is not understood. Events are, for example, {EXAMPLES}.", *faults))
     )
 
 
-def _sentence(location: tuple[int | str, ...], message: str) -> str:
-    if not location:
-        return message.removeprefix("Value error, ") + "."
-    field = ".".join(str(part) for part in location)
-    if message.startswith("Extra inputs"):
-        known = ", ".join(ComputeEvent.model_fields)
-        return f"{field}: there is no such field. The fields are {known}."
+def fault_sentences(
+    error: ValidationError, model: type[BaseModel], groups: Mapping[str, type[BaseModel]] | None = None
+) -> list[str]:
+    """Say what is wrong with each field; of very many, of the first.
+
+    Parameters
+    ----------
+    model, groups
+        Whose fields are told where one is unknown: the model's own, or those of the group that it stands in.
+    """
+    faults = error.errors()
+    sentences = [
+        _sentence(fault["loc"], fault["msg"], model, groups or {}) for fault in faults[:_MOST_FAULTS]
+    ]
+    if more := len(faults) - len(sentences):
+        sentences.append(f"And {more:,} more.")
+    return sentences
+
+
+def _sentence(
+    location: tuple[int | str, ...],
+    message: str,
+    model: type[BaseModel],
+    groups: Mapping[str, type[BaseModel]],
+) -> str:
     said = message.removeprefix("Value error, ")
-    return f"{field}: {said}" if said.endswith("?") else f"{field}: {said}."
+    if not said.endswith("?"):
+        said += "."
+    if not location:
+        return said
+    name = ".".join(str(part) for part in location)
+    # It goes where control characters may not (an attribute of a message), and may be as long as a message.
+    field = "".join(character for character in name if character.isprintable())[:_LONGEST_FIELD]
+    if message.startswith("Extra inputs"):
+        of_group = next((part for part in reversed(location[:-1]) if part in groups), None)
+        known = ", ".join((groups[str(of_group)] if of_group else model).model_fields)
+        return f"{field}: there is no such field. The fields are {known}."
+    return f"{field}: {said}"
 
 
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
@@ -216,7 +247,19 @@ def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calen
         as_of = scheduled if scheduled.tzinfo else scheduled.replace(tzinfo=UTC)
     else:
         as_of = first_arrival
-    if as_of > first_arrival + CLOCK_SKEW:
+    require_known(as_of, first_arrival)
+    return as_of.astimezone(calendar.time_zone)
+
+
+def require_known(as_of: datetime, now: datetime) -> None:
+    """Make sure that an instant, aware as ``now`` is, is one that mSupply can know of.
+
+    Raises
+    ------
+    EventError
+        It lies in the future, or before there was any mSupply.
+    """
+    if as_of > now + CLOCK_SKEW:
         raise EventError(
             f"as_of: {as_of.isoformat()} lies in the future, where the stock is not known yet. "
             "Give a date or time up to now."
@@ -225,7 +268,6 @@ def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calen
         raise EventError(
             f"as_of: {as_of.isoformat()} lies before the year {EARLIEST.year}: is the date right?"
         )
-    return as_of.astimezone(calendar.time_zone)
 
 
 def _parse_as_of(text: str, calendar: Calendar) -> datetime:

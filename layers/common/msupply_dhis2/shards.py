@@ -7,14 +7,15 @@ org units, so that no value, and no group of stores or items that is one number 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from heapq import heappop, heappush
 from math import ceil
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from msupply_dhis2.errors import MsupplyDhis2Error
-from msupply_dhis2.events import ComputeEvent
+from msupply_dhis2.errors import EventError, MsupplyDhis2Error
+from msupply_dhis2.events import ComputeEvent, fault_sentences, require_known
 from msupply_dhis2.steps import Step
 from msupply_dhis2.stock import OrgUnit
 
@@ -86,6 +87,20 @@ class Shard(BaseModel):
         content = json.dumps([self.org_units, self.step.model_dump(mode="json")])
         return f"{self.planned_by}#{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
+    def require_known(self, now: datetime) -> None:
+        """Make sure that no step is about the future: one that somebody has written could be.
+
+        Raises
+        ------
+        ShardError
+            A step is, or lies before there was any mSupply.
+        """
+        for place, step in enumerate(self.steps):
+            try:
+                require_known(step.as_of, now)
+            except EventError as error:
+                raise ShardError(f"shard.steps.{place}.{error}") from error
+
     def encoded(self) -> str:
         """Give the message's body, which is an event to compute too: ``{"shard": …}``."""
         return ShardEvent(shard=self).model_dump_json(exclude_defaults=True)
@@ -105,17 +120,19 @@ def parse_shard(event: str | Mapping[object, object]) -> Shard:
     Raises
     ------
     ShardError
-        It is no shard of this version.
+        It is no shard of this version; a sentence for each field that is wrong.
     """
     try:
         if isinstance(event, str):
             return ShardEvent.model_validate_json(event).shard
         return ShardEvent.model_validate(dict(event)).shard
     except ValidationError as error:
-        raise ShardError(
-            "This is no shard that this version of msupply-dhis2 understands. Only compute writes to the queue of "
-            "shards: invoke it with the run's event again, which plans anew."
-        ) from error
+        faults = fault_sentences(error, ShardEvent, {"shard": Shard, "event": ComputeEvent, "steps": Step})
+    what_to_do = (
+        "This is no shard that this version of msupply-dhis2 understands. Only compute writes to the queue of "
+        "shards: invoke it with the run's event again, which plans anew."
+    )
+    raise ShardError("\n".join((what_to_do, *faults)))
 
 
 def divide(

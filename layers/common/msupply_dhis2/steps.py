@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat
@@ -103,7 +103,7 @@ class Step(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    as_of: datetime
+    as_of: AwareDatetime
     month: str | None = None
 
 

@@ -102,6 +102,7 @@ def _work(event: object, request_id: str, logger: Logger) -> ComputeResult:
     if isinstance(event, Mapping) and "shard" in event:
         # By hand, and so to be sent whatever is noted; also what follows it.
         shard = parse_shard(event).model_copy(update={"planned_by": request_id})
+        shard.require_known(datetime.now(UTC))
         with RunBook(environment, shard.run_id, logger, dry_run=shard.event.dry_run) as book:
             return _compute_shard(shard, environment, calendar, book)
     asked = parse_compute_event(event)
