@@ -751,7 +751,7 @@ def test_the_dashboard_shows_metrics_that_there_are() -> None:
     assert len(shown) > 10
     for namespace, name, dimension, value, *_ in shown:
         if namespace == "name":
-            assert f'"{name}"' in code.replace('f"', '"')
+            assert f'"{name}"' in code
             assert (dimension, value in {"push", "compute", "test-connection", "runs"}) == ("service", True)
         else:
             assert (namespace, dimension) == ("AWS/SQS", "QueueName")
