@@ -59,6 +59,18 @@ def deliver(
     return invoke("push", delivery([changed], world.aws.queue_arn), world.capsys)
 
 
+def put(world: World, message: "MessageTypeDef", queue_url: str | None = None) -> None:
+    """Put a message on a queue with its attributes, as the console and the queue's own redrive do."""
+    world.aws.sqs.send_message(
+        QueueUrl=queue_url or world.aws.queue_url,
+        MessageBody=str(message["Body"]),
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": attribute["StringValue"]}
+            for name, attribute in message["MessageAttributes"].items()
+        },
+    )
+
+
 def is_done(pushed: Invocation) -> bool:
     return pushed.answer == {"batchItemFailures": []}
 
@@ -173,14 +185,7 @@ def test_the_console_s_own_redrive_does_the_same(world: World) -> None:
         deliver(world, message)
     # The console moves body and attributes.
     (letter,) = buried(world)
-    world.aws.sqs.send_message(
-        QueueUrl=world.aws.queue_url,
-        MessageBody=str(letter["Body"]),
-        MessageAttributes={
-            name: {"DataType": "String", "StringValue": each["StringValue"]}
-            for name, each in letter["MessageAttributes"].items()
-        },
-    )
+    put(world, letter)
     (pushed,) = world.deliver()
     assert pushed.said("A dead letter is sent again")
     assert kept(world) == []
@@ -194,16 +199,7 @@ def test_a_letter_that_is_sent_again_twice_is_counted_once(world: World) -> None
     for message in others:
         deliver(world, message)
     for _ in range(2):
-        world.aws.sqs.send_message(
-            QueueUrl=world.aws.queue_url,
-            MessageBody=str(first["Body"]),
-            MessageAttributes={
-                "sending": {
-                    "DataType": "String",
-                    "StringValue": first["MessageAttributes"]["sending"]["StringValue"],
-                }
-            },
-        )
+        put(world, first)
     world.deliver()
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
@@ -229,16 +225,7 @@ def test_what_the_queue_itself_moved_over_is_found_counted_and_sent_again(world:
     first, *others = take(world)
     for message in others:
         deliver(world, message)
-    world.aws.sqs.send_message(
-        QueueUrl=world.aws.dead_letter_queue_url,
-        MessageBody=str(first["Body"]),
-        MessageAttributes={
-            "sending": {
-                "DataType": "String",
-                "StringValue": first["MessageAttributes"]["sending"]["StringValue"],
-            }
-        },
-    )
+    put(world, first, world.aws.dead_letter_queue_url)
     assert the_run(world).counts.dead == 0
     listed = ask(world, dead_letters="list")
     assert listed["letters"][0]["status"] == "BrokeOff"
