@@ -633,6 +633,17 @@ def test_an_alarm_reaches_somebody_and_says_what_to_do_and_where_to_look(name: s
 
 
 @pytest.mark.parametrize("name", ALARMS)
+def test_a_command_or_a_chapter_that_an_alarm_names_is_there(name: str) -> None:
+    said = properties(name)["AlarmDescription"]["Fn::Sub"]
+    targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    chapters = (PROJECT / "docs/operating.md").read_text(encoding="utf-8").splitlines()
+    assert set(re.findall(r"\bmake ([a-z-]+)", said)) <= set(targets)
+    assert {f"## {chapter}" for chapter in re.findall(r"docs/operating\.md, ([^)]+)\)", said)} <= set(
+        chapters
+    )
+
+
+@pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_looks_at_metrics_that_there_are(name: str) -> None:
     emitted = set(
         re.findall(
@@ -735,10 +746,22 @@ def test_a_copy_of_a_dead_letter_is_gone_before_its_order_and_its_row_are() -> N
 # ---------------------------------------------------------------------------------------------------- dashboard
 
 
-def widgets() -> list[dict[str, Any]]:
+def dashboard() -> dict[str, Any]:
     body = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
-    shown: list[dict[str, Any]] = json.loads(body.replace("${AWS::StackName}", "name"))["widgets"]
+    shown: dict[str, Any] = json.loads(body.replace("${AWS::StackName}", "name"))
     return shown
+
+
+def widgets() -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = dashboard()["widgets"]
+    return shown
+
+
+def test_the_dashboard_opens_with_the_last_monthly_run_in_sight() -> None:
+    # Where nothing is said CloudWatch shows three hours.
+    days = re.fullmatch(r"-P(\d+)D", dashboard().get("start", ""))
+    assert days is not None
+    assert int(days.group(1)) > 31
 
 
 def test_the_dashboard_shows_metrics_that_there_are() -> None:
