@@ -524,13 +524,83 @@ def test_a_date_beyond_all_calendars_is_an_error_that_names_the_transaction(
         history(source)
 
 
-def test_a_quantity_that_is_no_number_is_an_error(
+@pytest.mark.parametrize("column", ["quantity", "pack_size"])
+@pytest.mark.parametrize(
+    "text", ["1,5", "many", "NaN", "infinity", "1e999", "--1", "\N{ARABIC-INDIC DIGIT ONE}"]
+)
+def test_stock_that_is_no_number_is_an_error_that_names_store_and_item(
+    database: MirrorDatabase, kamo: str, amoxicillin: str, text: str, column: str
+) -> None:
+    database.make_all_text()
+    database.add_stock(kamo, amoxicillin, **{"packs": 1, column: text})  # type: ignore[arg-type]
+    with database.open() as source, pytest.raises(SourceError) as raised:
+        history(source)
+    assert "quantity or pack_size of a row of item_line is no finite number: KAMO, item amoxicillin" in str(
+        raised.value
+    )
+
+
+@pytest.mark.parametrize("day", [EARLY, LATE])
+@pytest.mark.parametrize("column", ["quantity", "pack_size"])
+@pytest.mark.parametrize("text", ["1,5", "NaN"])
+def test_a_movement_that_is_no_number_is_an_error_that_names_store_and_item(
+    database: MirrorDatabase, kamo: str, amoxicillin: str, text: str, column: str, day: str
+) -> None:
+    database.make_all_text()
+    transaction = database.add_transaction(kamo, "si", day)
+    database.add_line(transaction, amoxicillin, 1, **{column: text})
+    with database.open() as source, pytest.raises(SourceError) as raised:
+        history(source)
+    assert "quantity or pack_size of a row of trans_line is no finite number: KAMO, item amoxicillin" in str(
+        raised.value
+    )
+
+
+@pytest.mark.parametrize("packs", [float("inf"), float("nan")])
+def test_what_is_not_finite_is_no_number_in_typed_columns_either(
+    database: MirrorDatabase, kamo: str, amoxicillin: str, packs: float
+) -> None:
+    database.make_all_text()
+    database.move(kamo, amoxicillin, 1, "si", EARLY)
+    database.execute(f"UPDATE trans_line SET quantity = '{packs}'")  # noqa: S608 - our own number
+    database.execute("ALTER TABLE trans_line ALTER quantity TYPE double precision USING quantity::float8")
+    with database.open() as source, pytest.raises(SourceError, match="of a row of trans_line"):
+        history(source)
+
+
+def test_what_is_no_number_stops_nothing_where_nothing_is_counted(
     database: MirrorDatabase, kamo: str, amoxicillin: str
 ) -> None:
     database.make_all_text()
-    database.add_stock(kamo, amoxicillin, "1,5")  # type: ignore[arg-type]
-    with database.open() as source, pytest.raises(SourceError, match="1,5"):
-        history(source)
+    database.add_stock(kamo, amoxicillin, 2)
+    database.add_stock(database.add_store("OPUA", {}), amoxicillin, "many")  # type: ignore[arg-type]
+    database.add_stock(kamo, database.add_item("zinc", universalcodes_code=""), "many")  # type: ignore[arg-type]
+    for type_of_line, transaction in (
+        ("stock_in", database.add_transaction(kamo, "si", EARLY, status="nw")),
+        ("stock_in", database.add_transaction(kamo, "si", None)),
+        ("placeholder", database.add_transaction(kamo, "si", EARLY)),
+    ):
+        database.add_line(transaction, amoxicillin, 1, type=type_of_line)
+    database.execute("UPDATE trans_line SET quantity = 'many', pack_size = 'few'")
+    database.move(kamo, amoxicillin, 3, "si", EARLY)
+    database.move(kamo, amoxicillin, 4, "si", LATE)
+    with database.open() as source:
+        pair = history(source)
+    assert [line.units for line in pair.stock_lines] == [2 * MICRO]
+    assert (moved(pair), pair.units_before_floor) == ([(MovementKind.INBOUND_SHIPMENT, 4)], 3 * MICRO)
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [("2.5", 2.5), (" 2 ", 2), ("+2", 2), (".5", 0.5), ("5.", 5), ("1e3", 1000), ("2E-1", 0.2)],
+)
+def test_a_number_may_be_written_in_several_ways_in_a_mirror_of_text(
+    database: MirrorDatabase, kamo: str, amoxicillin: str, text: str, units: float
+) -> None:
+    database.make_all_text()
+    database.add_stock(kamo, amoxicillin, text)  # type: ignore[arg-type]
+    with database.open() as source:
+        assert [line.units for line in history(source).stock_lines] == [units * MICRO]
 
 
 # Which pairs there are

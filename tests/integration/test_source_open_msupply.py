@@ -832,15 +832,71 @@ def test_the_database_sums_exactly_what_is_read_one_by_one(
     assert (summed.first_in is not None, listed.first_in is not None) == (comes_in, comes_in)
 
 
-def test_a_number_that_is_not_finite_is_no_units(postgres: TemporaryPostgres) -> None:
+NO_STOCK_LINE = "total_number_of_packs or pack_size of a row of stock_line is no finite number: KAMO, item"
+NO_INVOICE_LINE = "number_of_packs or pack_size of a row of invoice_line is no finite number: KAMO, item"
+
+
+@pytest.mark.parametrize(
+    ("packs", "pack_size"), [(float("inf"), 1.0), (float("-inf"), 1.0), (1.0, float("inf"))]
+)
+def test_stock_that_is_no_finite_number_is_an_error_that_names_store_and_item(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, packs: float, pack_size: float
+) -> None:
+    database.add_stock(kamo, database.add_item("zinc"), 1)
+    database.add_stock(kamo, amoxicillin, 1)
+    database.add_stock(kamo, amoxicillin, packs, pack_size=pack_size)
+    with database.open() as source, pytest.raises(SourceError, match=f"{NO_STOCK_LINE} amoxicillin"):
+        pairs_by_code(source, FLOOR)
+
+
+@pytest.mark.parametrize("instant", [EARLY, LATE])
+@pytest.mark.parametrize(("packs", "pack_size"), [(float("inf"), 1.0), (1.0, float("inf"))])
+def test_a_movement_that_is_no_finite_number_is_an_error_that_names_store_and_item(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, packs: float, pack_size: float, instant: str
+) -> None:
+    # What comes in and what goes out must not make up for one another.
+    for line in ("STOCK_IN", "STOCK_OUT"):
+        invoice = database.add_invoice(kamo, "REPACK", instant)
+        database.add_line(invoice, amoxicillin, packs, line=line, pack_size=pack_size)
+    with database.open() as source, pytest.raises(SourceError, match=f"{NO_INVOICE_LINE} amoxicillin"):
+        pairs_by_code(source, FLOOR)
+
+
+def test_not_a_number_is_no_finite_number(postgres: TemporaryPostgres) -> None:
     database = OpenMsupplyDatabase(postgres.url)
     kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
-    for packs in (float("inf"), float("nan"), 2.0):
-        invoice = database.add_invoice(kamo, "REPACK", EARLY)
-        database.add_line(invoice, amoxicillin, packs, line="STOCK_IN")
+    invoice = database.add_invoice(kamo, "REPACK", EARLY)
+    database.add_line(invoice, amoxicillin, float("nan"), line="STOCK_IN")
+    with database.open() as source, pytest.raises(SourceError, match=f"{NO_INVOICE_LINE} amoxicillin"):
+        pairs_by_code(source, FLOOR)
+
+
+@pytest.mark.parametrize("instant", [EARLY, LATE])
+def test_text_in_place_of_a_number_which_sqlite_allows_is_no_finite_number(
+    tmp_path: Path, instant: str
+) -> None:
+    database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    database.move(kamo, amoxicillin, 1, "REPACK", instant)
+    database.execute("UPDATE invoice_line SET number_of_packs = 'many'")
+    with database.open() as source, pytest.raises(SourceError, match=f"{NO_INVOICE_LINE} amoxicillin"):
+        pairs_by_code(source, FLOOR)
+
+
+def test_a_number_that_is_not_finite_stops_nothing_where_nothing_is_counted(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    infinite = float("inf")
+    database.add_stock(kamo, amoxicillin, 2)
+    database.add_stock(kamo, amoxicillin, 0, pack_size=infinite)
+    database.add_stock(database.add_store("OPUA", {}), amoxicillin, infinite)
+    database.add_line(database.add_invoice(kamo, "INBOUND_SHIPMENT"), amoxicillin, infinite)
+    invoice = database.add_invoice(kamo, "REPACK", EARLY)
+    database.add_line(invoice, amoxicillin, infinite, line="SERVICE")
     with database.open() as source:
-        assert pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].units_before_floor == 2 * MICRO
-        assert pairs_by_code(source, FAR_BACK)["KAMO", "amoxicillin"].units_before_floor == 0
+        pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
+    assert [line.units for line in pair.stock_lines] == [2 * MICRO, 0]
+    assert (pair.movements, pair.units_before_floor) == ([], 0)
 
 
 # One state, a bounded part of it at a time

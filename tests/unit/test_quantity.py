@@ -28,14 +28,24 @@ from msupply_dhis2.stock import MICRO
         (0.0, 5.0, 0),
         (5.0, 0.0, 0),
         (5.0, None, 0),
-        (5.0, float("nan"), 0),
-        (float("inf"), 5.0, 0),
+        (float("nan"), 0.0, 0),
+        (float("inf"), None, 0),
+        (0.0, float("inf"), 0),
     ],
 )
 def test_packs_and_pack_size_make_millionths_of_a_unit(
     packs: float, pack_size: float | None, units: int
 ) -> None:
     assert to_units(packs, pack_size) == units
+
+
+@pytest.mark.parametrize(
+    ("packs", "pack_size"),
+    [(5.0, float("nan")), (float("inf"), 5.0), (float("-inf"), 5.0), (1.0, float("inf"))],
+)
+def test_what_is_no_finite_number_makes_no_units(packs: float, pack_size: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        to_units(packs, pack_size)
 
 
 def test_the_little_stock_that_floating_point_leaves_is_none() -> None:

@@ -30,16 +30,21 @@ def to_units(packs: float, pack_size: float | None) -> int:
     packs
         Signed or not; the sign is kept.
     pack_size
-        Units in a pack. ``None`` and 0 make 0 units, as does a number that is not finite: the reader counts
-        them as a warning.
+        Units in a pack. ``None`` and 0 make 0 units, as 0 packs do, whatever the other number is: the reader
+        counts them as a warning.
+
+    Raises
+    ------
+    ValueError
+        Packs or pack size are not finite.
     """
-    if not pack_size:
+    if not pack_size or not packs:
         return 0
     if abs(packs) < _EXACT and abs(pack_size) < _EXACT:
         if packs.is_integer() and pack_size.is_integer():
             return int(packs) * int(pack_size) * MICRO
     elif not math.isfinite(packs) or not math.isfinite(pack_size):
-        return 0
+        raise ValueError(f"{packs} packs of {pack_size}: not finite")
     product = _EXACTLY.multiply(Decimal(str(packs)), Decimal(str(pack_size)))
     return int(_EXACTLY.scaleb(product, _DECIMALS).to_integral_value(ROUND_HALF_UP))
 

@@ -1,6 +1,7 @@
 """The few expressions that SQLite and PostgreSQL write differently, so that each query is written once."""
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, override
@@ -11,11 +12,13 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
+    Double,
     String,
     Text,
     bindparam,
     cast,
     column,
+    literal_column,
     select,
 )
 from sqlalchemy.engine import Dialect
@@ -27,11 +30,23 @@ from sqlalchemy.types import Boolean, TypeDecorator, TypeEngine
 
 from msupply_dhis2.metrics.quantity import to_units
 
+GREATEST: ColumnElement[float] = literal_column(repr(sys.float_info.max), Double)
+"""The greatest finite number. Infinity is greater, as are PostgreSQL's NaN and SQLite's text."""
+
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 
-SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int]]] = {
+
+def units_or_none(packs: Any, pack_size: Any) -> int | None:  # noqa: ANN401 - SQLite keeps anything in any column
+    """Multiply as ``to_units`` does; ``None`` where either is no finite number."""
+    try:
+        return to_units(packs, pack_size)
+    except (TypeError, ValueError):
+        return None
+
+
+SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int | None]]] = {
     # name: (number of arguments, function)
-    "exact_micro_units": (2, to_units),
+    "exact_micro_units": (2, units_or_none),
     "is_unreadable_instant": (1, lambda value: not is_readable(value)),
 }
 """What SQLite lacks and must be told when it is opened: it does decimals and dates only roughly."""
@@ -85,7 +100,10 @@ def is_readable(value: object) -> bool:
 
 
 class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are written in small letters
-    """Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as."""
+    """Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as.
+
+    NULL where either is no finite number.
+    """
 
     type = BigInteger()
     inherit_cache = True
@@ -105,7 +123,7 @@ def _exact_micro_units_postgresql(
     product = " * ".join(f"CAST(CAST({number} AS TEXT) AS NUMERIC)" for number in numbers)
     # NaN counts as greater than infinity.
     finite = " AND ".join(f"abs({number}) < 'Infinity'" for number in numbers)
-    return f"CASE WHEN {finite} THEN round({product} * 1000000) ELSE 0 END"
+    return f"CASE WHEN {finite} THEN round({product} * 1000000) END"
 
 
 class is_unreadable_instant(FunctionElement[bool]):  # noqa: N801 - as above

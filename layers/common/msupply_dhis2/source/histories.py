@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Result, Select
 
+from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import to_units
 from msupply_dhis2.source.catalogue import Scope
 from msupply_dhis2.source.sentences import some_of
@@ -166,8 +167,10 @@ class Statements:
         ``(pair, instant, type, packs, pack_size, stock_line_id)``: those at or after the floor, or a little
         earlier; packs are signed, + in.
     totals
-        ``(pair, whole, parts, first_in)``: all that ever moved, in whole units and in millionths besides, and the
-        instant of the first movement in of more than 0 units.
+        ``(pair, whole, parts, first_in, unusable)``: all that ever moved, in whole units and in millionths besides,
+        the instant of the first movement in of more than 0 units, and how many lines hold no finite number.
+    numbers_of_stock, numbers_of_movements
+        Where the packs and pack sizes stand, for messages.
     read_instant
         Turns an instant of the database into naive UTC.
     kinds
@@ -178,6 +181,8 @@ class Statements:
     stock_lines: Select[Any]
     movements: Select[Any]
     totals: Select[Any]
+    numbers_of_stock: str
+    numbers_of_movements: str
     read_instant: Callable[[Any], datetime]
     kinds: Mapping[str, MovementKind]
 
@@ -185,7 +190,13 @@ class Statements:
 def read_histories(
     connection: Connection, numbers: Numbers, floor: datetime, statements: Statements, oddities: Oddities
 ) -> Iterator[GroupHistory]:
-    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
+    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way.
+
+    Raises
+    ------
+    SourceError
+        A quantity is no finite number; the message names the table, the store and the item.
+    """
     streams: list[Stream] = []
     try:
         for query in (
@@ -230,10 +241,12 @@ def _merged(
         pair_history = numbers.pair_history(pair, history)
         visible.take(pair)
         if stock_lines.pair == pair:
-            _read_stock_lines(pair_history, stock_lines.take(pair), oddities)
+            _read_stock_lines(pair_history, stock_lines.take(pair), statements, oddities)
         if movements.pair == pair:
             _read_movements(pair_history, movements.take(pair), floor, statements, oddities)
-        for _, whole, parts, first_in in totals.take(pair):
+        for _, whole, parts, first_in, unusable in totals.take(pair):
+            if unusable:
+                raise _not_finite(statements.numbers_of_movements, pair_history)
             # What lies before the floor is what is left of all there ever was, so that no instant on the
             # edge is counted twice or lost however it is written.
             pair_history.units_before_floor += int(whole or 0) * MICRO + int(parts or 0)
@@ -243,7 +256,16 @@ def _merged(
         yield history
 
 
-def _read_stock_lines(pair: PairHistory, rows: Sequence[Any], oddities: Oddities) -> None:
+def _not_finite(numbers: str, pair: PairHistory) -> SourceError:
+    return SourceError(
+        f"mSupply's database: {numbers} is no finite number: {pair.store.code}, item {pair.item.code}. Ask whoever "
+        "looks after mSupply to correct it."
+    )
+
+
+def _read_stock_lines(
+    pair: PairHistory, rows: Sequence[Any], statements: Statements, oddities: Oddities
+) -> None:
     lines = pair.stock_lines
     for _, stock_line_id, packs, pack_size, expiry in rows:
         if not pack_size:
@@ -254,7 +276,12 @@ def _read_stock_lines(pair: PairHistory, rows: Sequence[Any], oddities: Oddities
         except ValueError:
             oddities.unreadable_expiry_dates += 1
             expiry_date = None
-        lines.append(StockLine(stock_line_id, to_units(packs or 0.0, pack_size), expiry_date))
+        try:
+            units = to_units(packs or 0.0, pack_size)
+        except (TypeError, ValueError):
+            # In SQLite a column of numbers may hold text.
+            raise _not_finite(statements.numbers_of_stock, pair) from None
+        lines.append(StockLine(stock_line_id, units, expiry_date))
 
 
 def _read_movements(
@@ -267,7 +294,10 @@ def _read_movements(
             continue
         if not pack_size:
             oddities.movements_without_pack_size += 1
-        units = to_units(packs, pack_size)
+        try:
+            units = to_units(packs, pack_size)
+        except (TypeError, ValueError):
+            raise _not_finite(statements.numbers_of_movements, pair) from None
         pair.units_before_floor -= units
         movements.append(Movement(instant, kinds[kind], units, stock_line_id))
     if len(movements) > 1:

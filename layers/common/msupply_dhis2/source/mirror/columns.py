@@ -39,6 +39,9 @@ _NUMBERS = _WHOLE_NUMBERS | {"numeric", "double precision"}
 _TIMES = frozenset({"time without time zone", "interval"})
 
 _LAST_SECOND = 86_399
+_NOT_A_NUMBER: ColumnElement[float] = literal_column("CAST('NaN' AS DOUBLE PRECISION)", Double)
+_NUMBER = r"^[+-]?([0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99})([eE][+-]?[0-9]{1,2})?$"
+"""Not longer, because the database stops at a number that is out of its range."""
 _UNREADABLE_DAY: ColumnElement[Any] = literal_column("DATE 'infinity'")
 
 type Column = ColumnClause[Any]
@@ -84,14 +87,19 @@ class Database:
         return text_of(column) if self._type(column) is not None else null()
 
     def number(self, column: Column) -> ColumnElement[float]:
-        """Read a number. Blank text is NULL; other text that is no number is an error of the database."""
+        """Read a number: NULL where it is blank, not a number where it is other text that is none."""
         kind = self._type(column)
         if kind == "double precision":
             return column
         if kind in _NUMBERS:
             return cast(column, Double)
         # The text of a real has the digits that were meant: 0.1, and not 0.10000000149.
-        return cast(func.nullif(func.btrim(text_of(column)), literal("", Text)), Double)
+        text = func.btrim(text_of(column))
+        return case(
+            (text == literal("", Text), null()),
+            (text.op("~")(_NUMBER), cast(text, Double)),
+            (text.is_not(None), _NOT_A_NUMBER),
+        )
 
     def flag(self, column: Column) -> ColumnElement[bool]:
         """Read a yes or no; what is not there or NULL is a no."""

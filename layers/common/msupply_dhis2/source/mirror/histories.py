@@ -32,7 +32,13 @@ from sqlalchemy import (
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar, add_days
 from msupply_dhis2.source.catalogue import Scope
-from msupply_dhis2.source.expressions import exact_micro_units, is_unreadable_instant, numbered, text_of
+from msupply_dhis2.source.expressions import (
+    GREATEST,
+    exact_micro_units,
+    is_unreadable_instant,
+    numbered,
+    text_of,
+)
 from msupply_dhis2.source.histories import Numbers, Oddities, Statements, read_histories
 from msupply_dhis2.source.mirror.columns import Database
 from msupply_dhis2.source.mirror.tables import (
@@ -90,7 +96,7 @@ def histories(
     Raises
     ------
     SourceError
-        A transaction's date cannot be read.
+        A transaction's date, or a quantity, cannot be read.
     """
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
@@ -101,6 +107,8 @@ def histories(
         stock_lines=_stock_lines(database, stores, items),
         movements=_movements(database, stores, items, calendar.day_of(floor)),
         totals=_totals(database, stores, items),
+        numbers_of_stock="quantity or pack_size of a row of item_line",
+        numbers_of_movements="quantity or pack_size of a row of trans_line",
         read_instant=lru_cache(maxsize=65_536)(calendar.instant_at),
         kinds=_KINDS,
     )
@@ -331,6 +339,8 @@ def _totals(database: Database, stores: CTE, items: CTE) -> Select[Any]:
         items,
         case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
         case((plain, None), else_=exact_micro_units(packs, pack_size)).label("parts"),
+        # By itself: to look at the two before would work them out once more for each line.
+        and_(func.abs(packs) <= GREATEST, func.abs(pack_size) <= GREATEST).label("finite"),
     ).cte("line")
     is_in = or_(lines.c.whole > 0, lines.c.parts > 0)
     return (
@@ -339,6 +349,7 @@ def _totals(database: Database, stores: CTE, items: CTE) -> Select[Any]:
             func.sum(lines.c.whole),
             func.sum(lines.c.parts),
             func.min(lines.c.local_time).filter(is_in),
+            func.count().filter(~lines.c.finite),
         )
         .group_by(lines.c.pair)
         .order_by(lines.c.pair)

@@ -33,6 +33,7 @@ from sqlalchemy import (
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.source.catalogue import Scope
 from msupply_dhis2.source.expressions import (
+    GREATEST,
     Instant,
     JoinInOrder,
     exact_micro_units,
@@ -76,7 +77,7 @@ def histories(
     Raises
     ------
     SourceError
-        An invoice's instant cannot be read.
+        An invoice's instant, or a quantity, cannot be read.
     """
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
@@ -87,6 +88,8 @@ def histories(
         stock_lines=_stock_lines(stores, links),
         movements=_movements(stores, links, floor),
         totals=_totals(stores, links),
+        numbers_of_stock="total_number_of_packs or pack_size of a row of stock_line",
+        numbers_of_movements="number_of_packs or pack_size of a row of invoice_line",
         read_instant=lru_cache(maxsize=65_536)(read_instant),
         kinds=KINDS,
     )
@@ -301,6 +304,8 @@ def _totals(stores: CTE, links: CTE) -> Select[Any]:
         case((invoice_line.c.type == _STOCK_IN, 1), else_=-1).label("sign"),
         case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
         case((plain, None), else_=exact_micro_units(packs, pack_size)).label("parts"),
+        # By itself: to look at the two before would work them out once more for each line.
+        and_(packs <= GREATEST, pack_size.between(-GREATEST, GREATEST)).label("finite"),
     )
     is_in = and_(lines.c.sign == 1, or_(lines.c.whole > 0, lines.c.parts > 0))
     return (
@@ -309,6 +314,7 @@ def _totals(stores: CTE, links: CTE) -> Select[Any]:
             func.sum(lines.c.sign * lines.c.whole),
             func.sum(lines.c.sign * lines.c.parts),
             func.min(lines.c.instant).filter(is_in),
+            func.count().filter(~lines.c.finite),
         )
         .group_by(lines.c.pair)
         .order_by(lines.c.pair)
