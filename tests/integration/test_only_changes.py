@@ -1,15 +1,20 @@
 """Only what changed is sent: compute and push with their queue and tables, an mSupply database and DHIS2."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local.dhis2 import FaultKind
+from local.dhis2.metadata import Metadata
+from local.sample_world import catalogue_of, metadata_for
 from msupply_dhis2.acknowledged import changes
+from msupply_dhis2.settings import parse_settings
 from tests.conftest import Aws
 from tests.support.functions import invoke
-from tests.support.whole_way import OCTOBER, World, whole_way
+from tests.support.whole_way import OCTOBER, World, document, whole_way
 
 
 @pytest.fixture
@@ -225,3 +230,91 @@ def test_a_dry_run_says_what_would_be_left_out_and_notes_nothing(world: World) -
     assert world.run()["unchanged"] == 0
     second = invoke("compute", OCTOBER | {"dry_run": True}, world.capsys).answer
     assert second["unchanged"] == second["values"]
+
+
+def test_what_was_left_out_is_not_replaced_by_an_older_value_that_is_computed_late(world: World) -> None:
+    world.run(basis="current_day", as_of="2026-11-01")
+    later = world.run(basis="current_day", as_of="2026-11-03")
+    assert later["unchanged"] > 0
+    right = world.values()
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
+
+    # As a shard of the day between does that is taken from the dead letters.
+    late = world.run(basis="current_day", as_of="2026-11-02")
+
+    assert late["values"] > late["unchanged"]
+    assert world.values() == right
+
+
+# The settings change between runs
+
+
+def metadata_of(world: World) -> Metadata:
+    settings = parse_settings(json.dumps(document(world.dhis2.url)))
+    return metadata_for(catalogue_of(f"sqlite:///{world.database}", settings))
+
+
+def rows_by_uid(world: World, *metrics: str) -> list[dict[str, Any]]:
+    """Give the rows of the settings, those of some metrics with the UID of the same option combo."""
+    uids = {
+        option.code: option.id
+        for combo in metadata_of(world).category_combos
+        for option in combo.option_combos
+    }
+    rows: list[dict[str, Any]] = document(world.dhis2.url)["data_elements"]
+    for row in rows:
+        if row["metric"] in metrics:
+            row["category_option_id"] = uids[row["category_option_id"]]
+            row["category_option_combo_id_scheme"] = "uid"
+    return rows
+
+
+def test_what_is_sent_to_the_same_place_by_another_name_is_not_deleted(world: World) -> None:
+    world.use(delete_vanished=True)
+    world.run()
+    before = world.values()
+
+    world.use(delete_vanished=True, data_elements=rows_by_uid(world, "received"))
+
+    assert world.run()["deletions"] == 0
+    assert world.values() == before
+
+
+def test_a_place_that_another_metric_has_now_does_not_vanish_with_the_one_that_had_it(world: World) -> None:
+    world.use(delete_vanished=True)
+    world.run()
+    rows = document(world.dhis2.url)["data_elements"]
+    # What is in stock now was the closing stock: the values stay the same.
+    one, other = (row for row in rows if row["metric"] in {"stock_on_hand", "closing_stock"})
+    one["category_option_id"], other["category_option_id"] = (
+        other["category_option_id"],
+        one["category_option_id"],
+    )
+    world.use(delete_vanished=True, data_elements=rows)
+    world.run()
+    before = world.values()
+
+    assert world.run(metrics=["stock_on_hand"])["vanished"] == 0
+    assert world.values() == before
+
+
+@pytest.mark.parametrize("what", ["option combos", "data set"])
+def test_what_was_sent_meanwhile_by_other_names_is_not_relied_upon(world: World, what: str) -> None:
+    world.run()
+    original = world.values()
+    data_set = next(
+        each for each in metadata_of(world).data_sets if each.code == document(world.dhis2.url)["data_set_id"]
+    )
+    if what == "option combos":
+        world.use(data_elements=rows_by_uid(world, "stock_on_hand"))
+    else:
+        world.use(data_set_id=data_set.id, data_set_id_scheme="uid")
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
+    world.run()
+    assert world.values() != original
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs - 3")
+    world.use()
+
+    world.run()
+
+    assert world.values() == original

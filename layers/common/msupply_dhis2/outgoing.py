@@ -68,13 +68,16 @@ def send_values(  # noqa: PLR0913 - what is known of a run, and what is done wit
     age
         How new the values are.
     claim
-        Is given values before they are sent, with how new they are, so that nothing older replaces them.
+        Is given values before they are sent, with how new they are, so that nothing older replaces them; also those
+        that are left out because DHIS2 has them.
     changes
         Tells which values DHIS2 has acknowledged, and notes what is sent. Without it everything is sent.
     """
     outgoing = Outgoing()
 
-    def put(values: Iterable[Sequence[DataValue]], operation: Operation) -> int:
+    claim_all = _claiming(claim if send is not None else None, age)
+
+    def put(values: Iterable[Sequence[DataValue]], operation: Operation, *, are_claimed: bool = False) -> int:
         number = 0
         for strip in strips(
             values,
@@ -83,8 +86,8 @@ def send_values(  # noqa: PLR0913 - what is known of a run, and what is done wit
             payloads=0 if changes is None else _PAYLOADS_OF_A_STRIP,
         ):
             number += sum(map(len, strip))
-            if claim is not None and age is not None and send is not None:
-                claim([value for of_org_unit in strip for value in of_org_unit], age)
+            if not are_claimed:
+                claim_all([value for of_org_unit in strip for value in of_org_unit])
             batches = encoded(strip, operation)
             if changes is not None and send is not None:
                 # All at once, so that each record is written once; and before the first of them is sent.
@@ -117,13 +120,28 @@ def send_values(  # noqa: PLR0913 - what is known of a run, and what is done wit
     if changes is None:
         outgoing.sent = put((each.values for each in org_units), Operation.IMPORT)
         return outgoing
-    outgoing.sent = put(
-        (changes.changed(each.org_unit.code, each.values, each.contested) for each in org_units),
-        Operation.IMPORT,
-    )
+    outgoing.sent = put(_compared(org_units, changes, claim_all), Operation.IMPORT, are_claimed=True)
     changes.look_at_the_rest()
     outgoing.deletions = put([changes.to_delete()], Operation.DELETE)
     outgoing.unchanged = changes.found.unchanged
     outgoing.vanished = changes.found.vanished.total()
     outgoing.sentences = tuple(changes.sentences())
     return outgoing
+
+
+def _claiming(claim: Claim | None, age: Age | None) -> Callable[[Iterable[DataValue]], None]:
+    def claim_all(values: Iterable[DataValue]) -> None:
+        if claim is not None and age is not None:
+            claim(values, age)
+
+    return claim_all
+
+
+def _compared(
+    org_units: Iterable[OrgUnitValues], changes: Changes, claim_all: Callable[[Iterable[DataValue]], None]
+) -> Iterator[Sequence[DataValue]]:
+    """Give what is to be sent of each org unit; all is claimed, since what is left out is just as new."""
+    for each in org_units:
+        # Claimed before looking: what an older run notes from now on is superseded, what it noted before is seen.
+        claim_all(each.values)
+        yield changes.changed(each.org_unit.code, each.values, each.contested)

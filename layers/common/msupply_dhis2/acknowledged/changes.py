@@ -146,7 +146,7 @@ class Changes:
                     self.found.unchanged += 1
                 else:
                     to_send.append(value)
-            self._find_vanished(record, {value.identifier for value in computed} | spared)
+            self._find_vanished(record, computed, spared)
         return to_send
 
     def _settled(self, period: str, org_unit: str) -> tuple[Record, Receipts]:
@@ -168,9 +168,13 @@ class Changes:
         last = record.full.get(metric)
         return last is None or self._now - last >= self._settings.full_send_every_days * _SECONDS_IN_A_DAY
 
-    def _find_vanished(self, record: Record, computed: set[Identifier]) -> None:
+    def _find_vanished(
+        self, record: Record, values: Sequence[DataValue], spared: frozenset[Identifier]
+    ) -> None:
         if not self._coverage.all_items:
             return
+        computed = {value.identifier for value in values} | spared
+        schemes = {(value.data_element, value.metric): value.option_combo_scheme for value in values}
         for identifier, entry in record.entries.items():
             if entry.acknowledged is None or record.period not in self._coverage.periods.get(
                 entry.metric, frozenset()
@@ -178,6 +182,9 @@ class Changes:
                 continue
             self.found.acknowledged += 1
             if identifier in computed:
+                continue
+            if schemes.get((identifier[0], entry.metric), entry.scheme) is not entry.scheme:
+                # The same place in DHIS2, it may be, by another name: deleted, it would take the new value along.
                 continue
             value = record.as_value(identifier, entry)
             self.found.vanished[value.metric] += 1
@@ -196,7 +203,7 @@ class Changes:
                 is_gone = self._coverage.mapped is not None and org_unit not in self._coverage.mapped
                 if org_unit not in self._seen and (is_ours or is_gone):
                     record, _ = self._settled(period, org_unit)
-                    self._find_vanished(record, set())
+                    self._find_vanished(record, (), frozenset())
 
     @property
     def is_held_back(self) -> bool:

@@ -241,9 +241,14 @@ class Record:
         return any(settled) or bool(empty)
 
     def is_known(self, value: DataValue, receipts: Receipts, now: float) -> bool:
-        """Tell whether DHIS2 holds a value for certain, and nothing else is on its way."""
+        """Tell whether DHIS2 holds a value for certain, as one of this metric, and nothing else is on its way."""
         entry = self.entries.get(value.identifier)
-        return entry is not None and entry.holds(receipts, now, self.disturbed_until) == {value.value}
+        return (
+            entry is not None
+            # Sent once more where a row of the settings was corrected: else it would vanish with the other metric.
+            and entry.metric is value.metric
+            and entry.holds(receipts, now, self.disturbed_until) == {value.value}
+        )
 
     def note(self, value: DataValue, sending: Sending) -> None:
         """Remember that a value is put on the queue."""

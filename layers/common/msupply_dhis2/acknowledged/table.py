@@ -69,6 +69,12 @@ def target_of(settings: Settings) -> str:
     )
 
 
+def names_of(settings: Settings) -> str:
+    """Tell how these settings name places in DHIS2: by others the same place may have another name."""
+    schemes = [f"{row.metric}-{row.category_option_combo_id_scheme}" for row in settings.data_elements]
+    return "#".join((target_of(settings), str(settings.setup), *sorted(schemes)))
+
+
 def target_of_batch(batch: Batch, settings: Settings) -> str:
     """Name what a batch goes to when it is pushed by these settings."""
     return _target(
@@ -257,6 +263,33 @@ class AcknowledgedTable:
             except client.exceptions.ConditionalCheckFailedException:
                 # It is marked for longer already.
                 return
+
+    def note_names(self, settings: Settings, period: str) -> None:
+        """Note how places in DHIS2 are named; where they were named otherwise last, nothing is certain any more.
+
+        Under the other names something else may have been sent to the same places.
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read or written.
+        """
+        names = names_of(settings)
+        key = _key(str(settings.url), period, _EVERY_ORG_UNIT)
+        doing = "noting how places in DHIS2 are named"
+        if any(item.get("names", names) != names for item in read_items(self._table, [key], doing)):
+            # First: where this breaks off it is done again.
+            self.disturb(target_of(settings), period, None)
+        with aws_faults(doing, self._table.meta.client):
+            self._table.update_item(
+                Key=key,
+                UpdateExpression="SET #names = :names, expires_at = :end",
+                ExpressionAttributeNames={"#names": "names"},
+                ExpressionAttributeValues={
+                    ":names": names,
+                    ":end": int((self._now + KEPT_FOR).timestamp()),
+                },
+            )
 
     def faults(self) -> tuple[str, ...]:
         """Say what could not be read or written (see ``Records``)."""

@@ -223,6 +223,9 @@ def _compare(environment: ComputeEnvironment, settings: Settings, *, dry_run: bo
     )
 
     def compare(coverage: Coverage, wish: Wish) -> Changes | None:
+        if not dry_run:
+            for period in coverage.all_periods:
+                records.note_names(settings, period)
         if settings.only_changes:
             return Changes(records, settings, coverage, wish, now)
         if not dry_run:
