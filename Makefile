@@ -9,8 +9,12 @@ override SOURCE := $(value SOURCE)
 override DHIS2_URL := $(value DHIS2_URL)
 export STACK SETTINGS EVENT SOURCE DHIS2_URL CREDENTIALS TIMEZONE YES
 
+# Each stack has answers of its own (region, time zone, e-mail address): those of one country are not those of another.
+ANSWERS := $(if $(filter msupply-dhis2,$(STACK)),samconfig.toml,samconfig.$(STACK).toml)
+
 # The region that the stack was deployed to (sam deploy --guided writes it down) is that of every command.
-REGION := $(shell sed -n '/^\[default/,/^\[local/s/^region *= *"\(.*\)"/\1/p' samconfig.toml | head -n 1)
+REGION := $(shell sed -n '/^\[default/,/^\[local/s/^region *= *"\(.*\)"/\1/p' \
+	$(firstword $(wildcard $(ANSWERS)) samconfig.toml) | head -n 1)
 ifneq ($(REGION),)
 export AWS_REGION ?= $(REGION)
 endif
@@ -87,10 +91,12 @@ build: $(UV) ## Build the functions and their layer
 	@$(RUN) python -m local.bytecode .aws-sam/build/CommonLayer/python
 
 .PHONY: deploy
-deploy: build ## Deploy; the first time it asks for region and time zone and writes them into samconfig.toml
-	@if sed -n '/^\[default.deploy/,/^\[/p' samconfig.toml | grep -q '^parameter_overrides'; \
-	then $(SAM) deploy --stack-name "$$STACK"; \
-	else $(SAM) deploy --stack-name "$$STACK" --guided; fi
+deploy: build ## Deploy; the first time it asks for region and time zone and keeps the answers; GUIDED=yes asks again
+	@test -f "$(ANSWERS)" || sed -e '/^region *=/d' -e '/^parameter_overrides *=/d' \
+		-e 's/^stack_name *=.*/stack_name = "$(STACK)"/' samconfig.toml >"$(ANSWERS)"
+	@if [ -z "$(GUIDED)" ] && sed -n '/^\[default.deploy/,/^\[/p' "$(ANSWERS)" | grep -q '^parameter_overrides'; \
+	then $(SAM) deploy --stack-name "$$STACK" --config-file "$(CURDIR)/$(ANSWERS)"; \
+	else $(SAM) deploy --stack-name "$$STACK" --config-file "$(CURDIR)/$(ANSWERS)" --guided; fi
 
 .PHONY: credentials
 credentials: $(UV) ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and mSupply's database, at hidden prompts
@@ -121,9 +127,10 @@ redrive: $(UV) ## Send it again, when the cause is mended; RUN_ID=id, REASON=wor
 	@$(RUN) python -m local.stack redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: delete
-delete: $(UV) ## Delete the stack with its secrets and logs; the settings stay
-	$(SAM) delete --stack-name "$$STACK"
+delete: $(UV) ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
+	$(SAM) delete --stack-name "$$STACK" --config-file "$(CURDIR)/$(firstword $(wildcard $(ANSWERS)) samconfig.toml)"
 	@echo "The settings are still there. To delete them too: aws ssm delete-parameter --name /$$STACK/settings"
+	@echo "So is the bucket with the files of the runs: aws s3 ls | grep $$STACK-reportbucket; aws s3 rb --force s3://BUCKET"
 
 $(UV_HERE):
 	$(PYTHON) -m venv .tools/uv

@@ -34,6 +34,8 @@ def test_a_second_run_sends_nothing_and_says_so(world: World) -> None:
 
     assert (second["unchanged"], second["batches"]) == (second["values"], 0)
     assert f"{second['values']:,} are not sent: DHIS2 has them as they are" in second["message"]
+    assert "nothing to send to DHIS2" in second["message"]
+    assert "on the way" not in second["message"]
     assert (world.values(), world.posts()) == (held, posts)
 
 

@@ -196,6 +196,7 @@ def test_a_reader_with_the_right_password_gets_in(postgres: TemporaryPostgres) -
 def test_a_wrong_password_is_refused(postgres: TemporaryPostgres) -> None:
     error = fault_at(as_reader(postgres, "m%2540rkedwrong"))
     assert "refused the login" in str(error)
+    assert "make credentials" in str(error)
     assert not is_transient(error)
 
 

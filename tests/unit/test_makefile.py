@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,57 @@ def test_every_command_speaks_with_the_region_that_the_stack_was_deployed_to(tmp
     (tmp_path / "samconfig.toml").write_text(deployed)
     assert variable("AWS_REGION", folder=tmp_path) == "af-south-1"
     assert variable("AWS_REGION", folder=tmp_path, AWS_REGION="eu-west-1") == "eu-west-1"
+
+
+def project_that_was_deployed(folder: Path) -> None:
+    """Copy what make needs, with the answers that sam deploy --guided writes down for the first stack."""
+    (folder / "Makefile").write_text((PROJECT / "Makefile").read_text())
+    answered = (PROJECT / "samconfig.toml").read_text()
+    for section, answers in {
+        "[default.global.parameters]\n": 'region = "af-south-1"\n',
+        "[default.deploy.parameters]\n": 'region = "af-south-1"\nparameter_overrides = "Timezone=\\"Africa/Lusaka\\""\n',
+    }.items():
+        answered = answered.replace(section, section + answers)
+    (folder / "samconfig.toml").write_text(answered)
+    # In place of uv, whose sam these tests do not want.
+    (folder / "uv").write_text('#!/bin/sh\necho "$@"\n')
+    (folder / "uv").chmod(0o755)
+
+
+def deploy(folder: Path, *arguments: str) -> str:
+    said = make(
+        f"--directory={folder}", "deploy", *arguments, PATH=f"{folder}{os.pathsep}{os.environ['PATH']}"
+    )
+    return next(line for line in said.splitlines() if "sam deploy" in line)
+
+
+def test_a_second_stack_is_asked_for_a_time_zone_of_its_own(tmp_path: Path) -> None:
+    project_that_was_deployed(tmp_path)
+    assert "--guided" not in deploy(tmp_path)
+    command = deploy(tmp_path, "STACK=malawi")
+    assert "--stack-name malawi" in command
+    assert "--guided" in command
+    answers = tmp_path / "samconfig.malawi.toml"
+    assert f"--config-file {answers}" in command
+    document = tomllib.loads(answers.read_text())["default"]
+    assert document["global"]["parameters"] == {"stack_name": "malawi"}
+    assert "Lusaka" not in answers.read_text()
+    assert document["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+
+
+def test_a_second_stack_keeps_what_it_was_told(tmp_path: Path) -> None:
+    project_that_was_deployed(tmp_path)
+    told = (tmp_path / "samconfig.toml").read_text().replace("Africa/Lusaka", "Africa/Blantyre")
+    (tmp_path / "samconfig.malawi.toml").write_text(told.replace("af-south-1", "eu-west-1"))
+    assert "--guided" not in deploy(tmp_path, "STACK=malawi")
+    assert "Blantyre" in (tmp_path / "samconfig.malawi.toml").read_text()
+    assert variable("AWS_REGION", "STACK=malawi", folder=tmp_path) == "eu-west-1"
+    assert variable("AWS_REGION", folder=tmp_path) == "af-south-1"
+
+
+def test_a_deployment_asks_again_where_it_is_told_to(tmp_path: Path) -> None:
+    project_that_was_deployed(tmp_path)
+    assert "--guided" in deploy(tmp_path, "GUIDED=yes")
 
 
 def test_a_uv_that_does_not_run_is_not_taken(tmp_path: Path) -> None:

@@ -546,7 +546,7 @@ def _summary(event: ComputeEvent, *, stores: int, items: int, values: int, done:
         counts = f"{_named([each.step for each in done])}: {counts}"
     if event.dry_run:
         return f"Dry run: {counts}. Nothing was sent."
-    sentence = f"{counts}, on the way to DHIS2."
+    sentence = f"{counts}, on the way to DHIS2." if batches else f"{counts}: nothing to send to DHIS2."
     if unchanged:
         sentence += f" Of the values {unchanged:,} are not sent: DHIS2 has them as they are."
     if deletions:

@@ -228,7 +228,9 @@ _SQLITE_FAULTS = {
     ),
 }
 
-_LOGIN_REFUSED = _Fault(f"refused the login. Check the user name and password in {_SECRET}.")
+_LOGIN_REFUSED = _Fault(
+    f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it anew."
+)
 _BUSY = _Fault(
     "takes no connections just now: it is starting, stopping or has too many. Try again later.",
     SourceUnreachableError,
