@@ -42,7 +42,7 @@ from local.postgres import temporary_postgres  # noqa: E402 - as above
 from local.sample import SampleSummary, generate  # noqa: E402 - as above
 from msupply_dhis2 import compute as job  # noqa: E402 - as above
 from msupply_dhis2.credentials import parse_database_address  # noqa: E402 - as above
-from msupply_dhis2.events import ComputeEvent  # noqa: E402 - as above
+from msupply_dhis2.events import ComputeEvent, rows_asked_for  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric, calculate  # noqa: E402 - as above
 from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
@@ -120,7 +120,7 @@ def metrics(url: str) -> Measurement:
 
 
 def _metrics(source: Source) -> str:
-    rows = job.rows_asked_for(EVENT, settings())
+    rows = rows_asked_for(EVENT, settings())
     survey = job.make_survey(EVENT, rows, settings=settings(), source=source)
     plan = job.make_plan(survey, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
     every_metric = frozenset(Metric)

@@ -44,6 +44,7 @@ class Aws:
     mapping: str
     runs: "Table"
     s3: "S3Client"
+    told_queue_url: str
 
     def put_settings(self, document: str) -> None:
         self.ssm.put_parameter(Name="/stack/settings", Type="String", Value=document, Overwrite=True)
@@ -72,6 +73,11 @@ class Aws:
             if not answer.get("Messages"):
                 return taken
             taken += answer["Messages"]
+
+    def told(self) -> list[str]:
+        """Take what people were told through the topic: each message's subject and text."""
+        bodies = [json.loads(str(message["Body"])) for message in self.messages(self.told_queue_url)]
+        return [f"{body['Subject']}\n\n{body['Message']}" for body in bodies]
 
     def hidden(self) -> int:
         """Give how many messages of the queue are not to be seen for a while."""
@@ -111,6 +117,13 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         "PUSH_LOG_GROUP": "/stack/push",
         "LINES_PER_INVOCATION": "1000000",
         "COMPUTE_FUNCTION": "stack-compute",
+        "STACK_NAME": "stack",
+        "SCHEDULES_STATE": "ENABLED",
+        "MONTHLY_SCHEDULE": "cron(30 4 5 * ? *)",
+        "WEEKLY_SCHEDULE": "cron(0 4 ? * MON *)",
+        "DAILY_SCHEDULE": "cron(30 3 * * ? *)",
+        "FIRST_DAY_OF_MONTH_SCHEDULE": "cron(0 3 1 * ? *)",
+        "LAST_DAY_OF_MONTH_SCHEDULE": "cron(30 22 L * ? *)",
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -121,6 +134,7 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         clients.lambda_,
         clients.event_sources,
         clients.s3,
+        clients.sns,
         clients.table,
     ):
         client.cache_clear()
@@ -186,6 +200,13 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     lambda_ = boto3.client("lambda")
     mapping = push_fed_by(queue_arn, lambda_)
     monkeypatch.setenv("QUEUE_MAPPING", mapping)
+    # What is told the topic arrives in a queue, where tests read it.
+    sns = boto3.client("sns")
+    topic = sns.create_topic(Name="stack-alerts")["TopicArn"]
+    monkeypatch.setenv("ALERT_TOPIC", topic)
+    told_queue_url = sqs.create_queue(QueueName="stack-told")["QueueUrl"]
+    told = sqs.get_queue_attributes(QueueUrl=told_queue_url, AttributeNames=["QueueArn"])["Attributes"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=told["QueueArn"])
     yield Aws(
         boto3.client("ssm"),
         secretsmanager,
@@ -200,6 +221,7 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         mapping,
         runs,
         s3,
+        told_queue_url,
     )
     requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
 

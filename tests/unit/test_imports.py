@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("compute", "push", "test_connection")
+FUNCTIONS = ("compute", "push", "test_connection", "watchdog")
 DATABASE_DRIVERS = {"sqlalchemy", "psycopg"}
 
 
@@ -23,7 +23,7 @@ def loaded_by(function: str) -> set[str]:
     return set(ran.stdout.split())
 
 
-@pytest.mark.parametrize("function", ["push", "test_connection"])
+@pytest.mark.parametrize("function", ["push", "test_connection", "watchdog"])
 def test_what_does_not_read_mSupply_does_not_load_a_database_driver(function: str) -> None:  # noqa: N802 its name
     assert not loaded_by(function) & DATABASE_DRIVERS
 

@@ -5,11 +5,11 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 import boto3
 import pytest
@@ -23,13 +23,21 @@ from msupply_dhis2.aws.back_off import wait_seconds
 from msupply_dhis2.aws.compute import DELIVERIES
 from msupply_dhis2.aws.push import FOR_NOTES_SECONDS, LAST_DELIVERY, WAITS_FOR
 from msupply_dhis2.aws.test_connection import TIME_LIMIT
-from msupply_dhis2.configuration import ComputeEnvironment, PushEnvironment, TestConnectionEnvironment
+from msupply_dhis2.aws.watchdog import RESCUED_AFTER
+from msupply_dhis2.configuration import (
+    ComputeEnvironment,
+    PushEnvironment,
+    TestConnectionEnvironment,
+    WatchdogEnvironment,
+)
 from msupply_dhis2.dhis2.sending import LONGEST_CALL
 from msupply_dhis2.events import instant_of_run, parse_compute_event
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR
 from msupply_dhis2.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
 from msupply_dhis2.shard_progress import WORKED_FOR
+from msupply_dhis2.watchdog.schedules import parse_schedule
+from msupply_dhis2.watchdog.unfinished import QUEUE_KEEPS
 
 PROJECT = Path(__file__).parents[2]
 REGIONS = ["us-east-1", "ap-southeast-2", "af-south-1"]
@@ -41,6 +49,7 @@ ENVIRONMENTS: dict[str, type[BaseModel]] = {
     "ComputeFunction": ComputeEnvironment,
     "PushFunction": PushEnvironment,
     "TestConnectionFunction": TestConnectionEnvironment,
+    "WatchdogFunction": WatchdogEnvironment,
 }
 SCHEDULES = {
     "MonthlySchedule": Interval.MONTHLY,
@@ -322,6 +331,47 @@ def test_the_probe_runs_every_15_minutes_also_where_the_schedules_of_compute_are
     assert properties("TestConnectionFunctionEventInvokeConfig")["MaximumRetryAttempts"] == 0
 
 
+def test_the_watchdog_looks_every_day_after_the_night_s_runs_and_reads_the_schedules_as_they_are() -> None:
+    (daily,) = schedules_of("WatchdogFunction")
+    assert daily["ScheduleExpression"] == "cron(0 10 * * ? *)"
+    assert daily["ScheduleExpressionTimezone"] == {"Ref": "Timezone"}
+    assert daily.get("State", "ENABLED") == "ENABLED"
+    variables = properties("WatchdogFunction")["Environment"]["Variables"]
+    for interval in Interval:
+        parameter = "".join(word.title() for word in interval.value.split("_")) + "Schedule"
+        assert SCHEDULES[parameter] is interval
+        assert variables[f"{interval.value.upper()}_SCHEDULE"] == {"Ref": parameter}
+    assert variables["SCHEDULES_STATE"] == {"Ref": "SchedulesState"}
+
+
+@pytest.mark.parametrize("parameter", SCHEDULES)
+def test_the_watchdog_understands_each_schedule_that_a_new_stack_has(parameter: str) -> None:
+    zone = ZoneInfo("Africa/Lusaka")
+    now = datetime(2026, 11, 24, 10, tzinfo=zone)
+    due = parse_schedule(source()["Parameters"][parameter]["Default"], zone).latest(now)
+    assert due is not None
+    assert now - due <= timedelta(days=31)
+
+
+def test_that_the_watchdog_is_silent_for_more_than_a_day_is_an_alarm() -> None:
+    alarm = properties("WatchdogSilentAlarm")
+    assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("WatchdogLooked", "breaching")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+    # A day with 25 hours, and a look that takes its time; CloudWatch looks back for seven days at most.
+    assert (
+        timedelta(hours=26)
+        < timedelta(seconds=alarm["Period"] * alarm["EvaluationPeriods"])
+        < timedelta(days=2)
+    )
+
+
+def test_the_watchdog_rescues_before_the_queue_forgets_and_push_gives_up() -> None:
+    kept = timedelta(seconds=properties("BatchQueue")["MessageRetentionPeriod"])
+    between_looks = timedelta(days=1)
+    assert kept == QUEUE_KEEPS
+    assert RESCUED_AFTER + 2 * between_looks < kept
+
+
 def test_every_schedule_keeps_what_it_cannot_deliver_and_may_start_its_function() -> None:
     (start,) = [s for s in statements("SchedulerRole") if s["Action"] == "lambda:InvokeFunction"]
     allowed = {resource["Fn::Sub"].rpartition(":function:")[2] for resource in start["Resource"]}
@@ -426,7 +476,7 @@ def test_no_right_is_given_on_everything() -> None:
 def test_a_managed_policy_is_there_for_network_interfaces_only_and_only_in_a_vpc() -> None:
     for name, role in resources("AWS::IAM::Role").items():
         managed = role["Properties"].get("ManagedPolicyArns")
-        if name == "SchedulerRole":
+        if name in {"SchedulerRole", "WatchdogRole"}:
             assert managed is None
             continue
         condition, (policy,), otherwise = managed["Fn::If"]
@@ -435,7 +485,7 @@ def test_a_managed_policy_is_there_for_network_interfaces_only_and_only_in_a_vpc
         assert otherwise == {"Ref": "AWS::NoValue"}
 
 
-def test_only_compute_may_use_the_queue_of_shards_and_it_may_take_nothing_else() -> None:
+def test_only_compute_may_use_the_queue_of_shards_and_only_push_and_the_watchdog_take_batches() -> None:
     takers = {
         (role, json.dumps(statement["Resource"]))
         for role in resources("AWS::IAM::Role")
@@ -445,7 +495,13 @@ def test_only_compute_may_use_the_queue_of_shards_and_it_may_take_nothing_else()
     shards = json.dumps({"Fn::GetAtt": ["ShardQueue", "Arn"]})
     batches = json.dumps({"Fn::GetAtt": ["BatchQueue", "Arn"]})
     dead_letters = json.dumps({"Fn::GetAtt": ["FailedBatchQueue", "Arn"]})
-    assert takers == {("ComputeRole", shards), ("PushRole", batches), ("PushRole", dead_letters)}
+    assert takers == {
+        ("ComputeRole", shards),
+        ("PushRole", batches),
+        ("PushRole", dead_letters),
+        ("WatchdogRole", batches),
+        ("WatchdogRole", dead_letters),
+    }
     users = {
         role
         for role in resources("AWS::IAM::Role")
@@ -461,6 +517,8 @@ def test_only_compute_may_use_the_queue_of_shards_and_it_may_take_nothing_else()
         ("ComputeRole", "Dhis2Secret"),
         ("PushRole", "DatabaseSecret"),
         ("TestConnectionRole", "DatabaseSecret"),
+        ("WatchdogRole", "DatabaseSecret"),
+        ("WatchdogRole", "Dhis2Secret"),
     ],
 )
 def test_no_function_may_read_a_secret_that_is_not_its_own(role: str, other_s_secret: str) -> None:
@@ -483,7 +541,7 @@ def test_only_push_and_the_connection_test_may_pause_the_queue_and_no_other_mapp
 
 
 def test_each_function_may_write_to_its_own_log_only() -> None:
-    for function in ("Compute", "Push", "TestConnection"):
+    for function in ("Compute", "Push", "TestConnection", "Watchdog"):
         (log,) = [s for s in statements(f"{function}Role") if s["Sid"] == "Log"]
         assert log["Resource"] == {"Fn::GetAtt": [f"{function}LogGroup", "Arn"]}
         assert log["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
@@ -513,6 +571,10 @@ def test_the_table_forgets_by_itself_and_can_be_restored() -> None:
 
 def test_no_function_is_in_a_vpc_unless_it_is_given_subnets() -> None:
     for name, function in resources("AWS::Lambda::Function").items():
+        if name == "WatchdogFunction":
+            # It needs neither mSupply nor DHIS2, and must see what a wrong network keeps the others from.
+            assert "VpcConfig" not in function["Properties"]
+            continue
         condition, _, otherwise = function["Properties"]["VpcConfig"]["Fn::If"]
         assert condition == name.replace("Function", "InVpc")
         assert otherwise == {"Ref": "AWS::NoValue"}
@@ -529,6 +591,7 @@ def test_endpoints_exist_for_every_service_that_the_functions_call_and_only_wher
     called = {
         action.partition(":")[0]
         for role in resources("AWS::IAM::Role")
+        if role != "WatchdogRole"  # whose function is in no VPC
         for statement in statements(role)
         for action in as_list(statement["Action"])
     }

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from msupply_dhis2.acknowledged.changes import Changes, Coverage, Wish
 from msupply_dhis2.batches import Age, Batch
 from msupply_dhis2.errors import EventError, SourceError
-from msupply_dhis2.events import ComputeEvent, run_id
+from msupply_dhis2.events import ComputeEvent, rows_asked_for, run_id
 from msupply_dhis2.mapped import MappedNames
 from msupply_dhis2.mapping import (
     Claim,
@@ -154,16 +154,6 @@ class Plan:
     mapper: Mapper
     contested: Mapping[Identifier, tuple[Claim, ...]]
     floor: datetime
-
-
-def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataElementRow, Basis], ...]:
-    """Give the active rows that the event asks for, each with the basis that holds for it."""
-    return tuple(
-        (row, event.basis_choice.of_row(row.basis))
-        for row in settings.active_rows
-        if (event.interval is None or row.interval is event.interval)
-        and (event.metrics is None or row.metric in event.metrics)
-    )
 
 
 def steps_of_run(

@@ -111,6 +111,24 @@ class TestConnectionEnvironment(_Environment):
     queue_mapping: str
 
 
+class WatchdogEnvironment(_Environment):
+    """What the watchdog is told by the template."""
+
+    queue_url: str
+    dead_letter_queue_url: str
+    queue_mapping: str
+    runs_table_name: str
+    bucket_name: str
+    alert_topic: str
+    stack_name: str
+    schedules_state: str
+    monthly_schedule: str
+    weekly_schedule: str
+    daily_schedule: str
+    first_day_of_month_schedule: str
+    last_day_of_month_schedule: str
+
+
 def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
     """Read the settings from their SSM parameter.
 

@@ -20,6 +20,7 @@ from pydantic import (
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Calendar, Interval
+from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.steps import FIRST_YEAR, MonthRange
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -280,6 +281,16 @@ def _parse_as_of(text: str, calendar: Calendar) -> datetime:
             f"as_of: '{text}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=calendar.time_zone)
+
+
+def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataElementRow, Basis], ...]:
+    """Give the active rows that the event asks for, each with the basis that holds for it."""
+    return tuple(
+        (row, event.basis_choice.of_row(row.basis))
+        for row in settings.active_rows
+        if (event.interval is None or row.interval is event.interval)
+        and (event.metrics is None or row.metric in event.metrics)
+    )
 
 
 def run_id(event: ComputeEvent, as_of: datetime) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -40,6 +41,12 @@ def secretsmanager() -> "SecretsManagerClient":
 def s3() -> "S3Client":
     """Give the client of the bucket."""
     return boto3.client("s3", config=_CONFIG)
+
+
+@cache
+def sns() -> "SNSClient":
+    """Give the client that writes to people."""
+    return boto3.client("sns", config=_CONFIG)
 
 
 @cache

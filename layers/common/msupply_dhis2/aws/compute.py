@@ -27,7 +27,6 @@ from msupply_dhis2.compute import (
     check_database,
     compute,
     compute_shard,
-    rows_asked_for,
 )
 from msupply_dhis2.configuration import ComputeEnvironment, read_database_address, read_settings
 from msupply_dhis2.errors import (
@@ -37,7 +36,7 @@ from msupply_dhis2.errors import (
     SettingsError,
     SourceUnreachableError,
 )
-from msupply_dhis2.events import ComputeEvent, instant_of_run, parse_compute_event, run_id
+from msupply_dhis2.events import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for, run_id
 from msupply_dhis2.invocations import first_arrival
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.order.stamp import stamps_of

@@ -7,7 +7,8 @@ the queue and put into the bucket too.
 
 import hashlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
@@ -95,6 +96,18 @@ def parse_dead_letter_event(event: object) -> DeadLetterEvent:
         ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """Messages that were moved to the dead letters before the queue forgets them.
+
+    ``is_all``: whether there was time for all of them.
+    """
+
+    messages: int
+    values: int
+    is_all: bool
+
+
 class FailedBatches:
     """The dead letters of push.
 
@@ -124,7 +137,7 @@ class FailedBatches:
         self._runs = runs
         self._seconds_left = seconds_left
 
-    def bury(self, body: str, batch: Batch | None, sending: str, death: Death) -> None:
+    def bury(self, body: str, batch: Batch | None, sending: str, death: Death) -> DeadLetter:
         """Move a message over: first into the bucket, then into the queue, then it is counted.
 
         Where something breaks off in between the message comes again, and is moved again into the same place.
@@ -135,6 +148,7 @@ class FailedBatches:
                 QueueUrl=self._dead_letter_queue_url, MessageBody=body, MessageAttributes=_attributes(letter)
             )
         self._count(letter, batch, death)
+        return letter
 
     def _keep(self, body: str, batch: Batch | None, sending: str, death: Death) -> DeadLetter:
         values = 0
@@ -178,21 +192,41 @@ class FailedBatches:
         bool
             Whether there was time for all of it.
         """
-        for message in self._search():
+        for message in self._search(self._dead_letter_queue_url):
             if message is None:
                 return False
-            if _attribute(message, "reason"):
-                continue
-            body = str(message["Body"])
-            sending = _attribute(message, SENDING) or str(message["MessageId"])
-            death = Death(BROKE_OFF, "BrokeOff", datetime.now(UTC))
-            try:
-                batch = decode(body)
-            except BatchError as error:
-                batch, death = None, Death(str(error), "BatchError", datetime.now(UTC))
-            self.bury(body, batch, sending, death)
-            self._delete(message)
+            if not _attribute(message, "reason"):
+                self._move(message, self._dead_letter_queue_url, BROKE_OFF, "BrokeOff")
         return True
+
+    def rescue(self, older_than: timedelta, reason: str) -> Rescued:
+        """Move what waits on the queue for so long to the dead letters; only for a queue that is paused.
+
+        Push does so itself with what is delivered to it. Each search takes one of the deliveries that a message has.
+        """
+        messages = values = 0
+        now = datetime.now(UTC)
+        for message in self._search(self._queue_url):
+            if message is None:
+                return Rescued(messages, values, is_all=False)
+            sent = datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
+            if now - sent > older_than:
+                values += self._move(message, self._queue_url, reason, "WaitedTooLong")
+                messages += 1
+        return Rescued(messages, values, is_all=True)
+
+    def _move(self, message: "MessageTypeDef", queue_url: str, reason: str, status: str) -> int:
+        """Bury a message that was found on a queue, and give how many of its values had no fate."""
+        body = str(message["Body"])
+        sending = _attribute(message, SENDING) or str(message["MessageId"])
+        death = Death(reason, status, datetime.now(UTC))
+        try:
+            batch = decode(body)
+        except BatchError as error:
+            batch, death = None, Death(str(error), "BatchError", datetime.now(UTC))
+        letter = self.bury(body, batch, sending, death)
+        self._delete(message, queue_url)
+        return letter.values
 
     def _list(self, event: DeadLetterEvent, *, is_all: bool) -> DeadLetterAnswer:
         letters: list[DeadLetter] = []
@@ -261,25 +295,26 @@ class FailedBatches:
         """Take messages off the dead-letter queue that are on the other one again. Those that stay do no harm."""
         if not sendings:
             return
-        for message in self._search():
+        for message in self._search(self._dead_letter_queue_url):
             if message is None:
                 return
             if _attribute(message, SENDING) in sendings:
-                self._delete(message)
+                self._delete(message, self._dead_letter_queue_url)
 
-    def _search(self) -> "Iterator[MessageTypeDef | None]":
-        """Give each message of the dead-letter queue once, and let all be seen again; ``None``: the time is over."""
+    def _search(self, queue_url: str) -> "Iterator[MessageTypeDef | None]":
+        """Give each message of a queue once, and let all be seen again; ``None``: the time is over."""
         looked_at: list[str] = []
         try:
             while True:
                 if self._seconds_left() < _LAST_SECONDS:
                     yield None
                     return
-                with aws_faults("looking into the dead-letter queue", self._client):
+                with aws_faults(f"looking into the queue {queue_url}", self._client):
                     answer = self._client.receive_message(
-                        QueueUrl=self._dead_letter_queue_url,
+                        QueueUrl=queue_url,
                         MaxNumberOfMessages=10,
                         MessageAttributeNames=["All"],
+                        MessageSystemAttributeNames=["SentTimestamp"],
                         VisibilityTimeout=_LOOKED_AT_SECONDS,
                         # Without waiting a queue may say that it is empty though it is not.
                         WaitTimeSeconds=1,
@@ -291,22 +326,20 @@ class FailedBatches:
                 yield from messages
         finally:
             for handle in looked_at:
-                self._show(handle)
+                self._show(handle, queue_url)
 
-    def _show(self, handle: str) -> None:
+    def _show(self, handle: str, queue_url: str) -> None:
         try:
             self._client.change_message_visibility(
-                QueueUrl=self._dead_letter_queue_url, ReceiptHandle=handle, VisibilityTimeout=0
+                QueueUrl=queue_url, ReceiptHandle=handle, VisibilityTimeout=0
             )
         except ClientError:
             # It was deleted meanwhile, or is seen again by itself in two minutes.
             return
 
-    def _delete(self, message: "MessageTypeDef") -> None:
-        with aws_faults("taking a message off the dead-letter queue", self._client):
-            self._client.delete_message(
-                QueueUrl=self._dead_letter_queue_url, ReceiptHandle=str(message["ReceiptHandle"])
-            )
+    def _delete(self, message: "MessageTypeDef", queue_url: str) -> None:
+        with aws_faults(f"taking a message off the queue {queue_url}", self._client):
+            self._client.delete_message(QueueUrl=queue_url, ReceiptHandle=str(message["ReceiptHandle"]))
 
 
 def _attribute(message: "MessageTypeDef", name: str) -> str:

@@ -105,6 +105,18 @@ class QueuePause:
         forget_refusal(self._table)
         forget_outage(self._table)
 
+    def is_on(self) -> bool:
+        """Tell whether Lambda takes no messages, whoever switched it off.
+
+        Raises
+        ------
+        ConfigurationError
+            Lambda refused.
+        """
+        with aws_faults("looking whether the queue is paused", self._client):
+            state = self._client.get_event_source_mapping(UUID=self._mapping())["State"]
+        return state in {"Disabled", "Disabling"}
+
     def _switch(self, doing: str, *, enabled: bool) -> None:
         mapping = self._mapping()
         with aws_faults(doing, self._client):

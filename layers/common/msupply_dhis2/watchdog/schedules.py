@@ -1,0 +1,119 @@
+"""When a schedule was due last.
+
+The expressions are those of EventBridge Scheduler: ``cron(…)`` with six fields, ``rate(…)`` and ``at(…)``. Its cron differs
+from everybody else's in the last two: days of the week are counted from 1, Sunday, and there is a year.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Protocol, Self
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+_FIELDS = 6
+_RATE = re.compile(r"(\d+) +(minute|hour|day)s?")
+_MOST_LOOKED_BACK = 2_000
+"""Instants that are looked at for one in a year of the schedule: more than five years of a daily one."""
+
+
+class ScheduleError(ValueError):
+    """An expression that cannot be understood here."""
+
+
+class Schedule(Protocol):
+    """When something is due."""
+
+    def latest(self, before: datetime) -> datetime | None:
+        """Give the last instant at which it was due, before an aware instant; ``None`` where there was none."""
+        ...
+
+
+def parse_schedule(expression: str, time_zone: ZoneInfo) -> Schedule:
+    """Read an expression of EventBridge Scheduler.
+
+    Raises
+    ------
+    ScheduleError
+        It is none, or one that only AWS understands (``W``, the working day nearest to a day).
+    """
+    kind, _, rest = expression.strip().partition("(")
+    said = rest.removesuffix(")").strip()
+    if kind == "rate" and (match := _RATE.fullmatch(said)):
+        return _Rate(timedelta(**{f"{match[2]}s": int(match[1])}))
+    try:
+        if kind == "at":
+            return _At(datetime.fromisoformat(said).replace(tzinfo=time_zone))
+        if kind == "cron":
+            return _Cron.parse(said, time_zone)
+    except (ValueError, CronSimError) as error:
+        raise ScheduleError(f"{expression} cannot be read: {error}") from error
+    raise ScheduleError(f"{expression} is neither cron(…) nor rate(…) nor at(…)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """Due again and again after the same time. From when AWS counts is not known: some instant of the last such time."""
+
+    every: timedelta
+
+    def latest(self, before: datetime) -> datetime | None:
+        return before - self.every
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Due once."""
+
+    instant: datetime
+
+    def latest(self, before: datetime) -> datetime | None:
+        return self.instant if self.instant < before else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cron:
+    """Due by the calendar."""
+
+    expression: str
+    years: frozenset[int] | None
+    time_zone: ZoneInfo
+
+    @classmethod
+    def parse(cls, text: str, time_zone: ZoneInfo) -> Self:
+        fields = text.upper().split()
+        if len(fields) != _FIELDS:
+            raise ValueError(f"it has {len(fields)} fields and not {_FIELDS}")
+        minute, hour, day, month, weekday, year = fields
+        expression = " ".join((minute, hour, _any(day), month, _weekdays(weekday)))
+        # It is read now, so that a fault is told before anything is looked for.
+        CronSim(expression, datetime.now(time_zone))
+        return cls(expression, _years(year), time_zone)
+
+    def latest(self, before: datetime) -> datetime | None:
+        earlier = CronSim(self.expression, before.astimezone(self.time_zone), reverse=True)
+        for due in islice(earlier, _MOST_LOOKED_BACK):
+            if self.years is None or due.year in self.years:
+                return due
+        return None
+
+
+def _any(field: str) -> str:
+    return "*" if field == "?" else field
+
+
+def _weekdays(field: str) -> str:
+    """Count the days of the week from 0; names stay, and so do the numbers after ``#`` and ``/``."""
+    return re.sub(r"(?<![#/\d])[1-7](?!\d)", lambda digit: str(int(digit[0]) - 1), _any(field))
+
+
+def _years(field: str) -> frozenset[int] | None:
+    if field in {"*", "?"}:
+        return None
+    years: set[int] = set()
+    for part in field.split(","):
+        first, _, last = part.partition("-")
+        years.update(range(int(first), int(last or first) + 1))
+    return frozenset(years)

@@ -1,0 +1,253 @@
+"""The watchdog: it tells which run did not take place or does not end, and saves what a paused queue would forget."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from msupply_dhis2.aws import watchdog
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.runs.run import Outcome
+from msupply_dhis2.runs.table import Runs
+from tests.conftest import BUCKET, Aws
+from tests.support.functions import Invocation, invoke
+from tests.support.whole_way import World, whole_way
+
+DAILY = {"interval": "daily"}
+
+
+@pytest.fixture
+def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
+    with whole_way(aws, capsys, tmp_path) as it:
+        it.use(only_changes=False, data_elements=daily_rows(it))
+        yield it
+
+
+def daily_rows(world: World) -> list[dict[str, object]]:
+    """Give the rows of the settings, all of them daily and about the current day."""
+    document = json.loads(world.aws.ssm.get_parameter(Name="/stack/settings")["Parameter"]["Value"])
+    return [row | {"interval": "daily", "basis": "current_day"} for row in document["data_elements"]]
+
+
+def look(world: World) -> Invocation:
+    return invoke("watchdog", {}, world.capsys)
+
+
+def has_known_for(world: World, age: timedelta) -> None:
+    """Have the watchdog see the schedules for the first time so long ago."""
+    look(world)
+    item = world.aws.table.get_item(Key={"id": "watchdog"})["Item"]
+    known = {
+        name: {**entry, "since": (datetime.now(UTC) - age).isoformat()}
+        for name, entry in item["intervals"].items()  # type: ignore[union-attr] # as the watchdog puts it there
+    }
+    world.aws.table.put_item(Item={"id": "watchdog", "intervals": known})
+
+
+def run_daily(world: World, age: timedelta = timedelta()) -> str:
+    scheduled = (datetime.now(UTC) - age).isoformat()
+    answer = invoke(
+        "compute", {"interval": "daily", "scheduled_time": scheduled}, world.capsys, scheduled
+    ).answer
+    assert answer["status"] == "sent"
+    return str(answer["run_id"])
+
+
+def started(world: World, run_id: str, age: timedelta) -> None:
+    """Have a run begun so long ago."""
+    world.aws.runs.update_item(
+        Key={"run_id": run_id, "part": "run"},
+        UpdateExpression="SET started_at = :then",
+        ExpressionAttributeValues={":then": (datetime.now(UTC) - age).isoformat()},
+    )
+
+
+def kept(world: World) -> list[str]:
+    found = world.aws.s3.list_objects_v2(Bucket=BUCKET, Prefix="dead-letters/")
+    return [each["Key"] for each in found.get("Contents", ())]
+
+
+def test_where_all_is_well_nobody_is_told_and_the_watchdog_was_there(world: World) -> None:
+    has_known_for(world, timedelta(days=40))
+    run_daily(world)
+    world.deliver()
+    looked = look(world)
+    assert looked.answer == {"message": "Nothing to do.", "findings": []}
+    assert looked.metric("WatchdogLooked") == 1
+    assert looked.metric("IntervalsOverdue") == 0
+    assert world.aws.told() == []
+
+
+def test_a_daily_run_that_did_not_take_place_is_told_by_name_with_what_to_do(world: World) -> None:
+    run_daily(world, timedelta(days=3))
+    world.deliver()
+    has_known_for(world, timedelta(days=40))
+    looked = look(world)
+    (finding,) = looked.answer["findings"]
+    assert finding.startswith('The "daily" run of ')
+    assert "stock_on_hand" in finding
+    assert "stack-daily" in finding
+    assert looked.metric("IntervalsOverdue") == 1
+    (told,) = world.aws.told()
+    assert told.startswith('stack: 1 thing to do\n\n1. The "daily" run of ')
+    # What it says to do is what mends it.
+    event = json.loads(finding.partition("make push EVENT='")[2].removesuffix("'"))
+    assert invoke("compute", event, world.capsys, "made-up-for").answer["status"] == "sent"
+    world.deliver()
+    assert look(world).answer["findings"] == []
+
+
+def test_what_was_due_before_a_stack_was_there_or_its_schedule_changed_is_not_missing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert look(world).answer["findings"] == []
+    has_known_for(world, timedelta(days=40))
+    assert look(world).answer["findings"] != []
+    monkeypatch.setenv("DAILY_SCHEDULE", "cron(15 3 * * ? *)")
+    assert look(world).answer["findings"] == []
+
+
+def test_where_schedules_or_the_push_are_switched_off_none_is_missing_and_none_once_they_are_on_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_known_for(world, timedelta(days=40))
+    with monkeypatch.context() as off:
+        off.setenv("SCHEDULES_STATE", "DISABLED")
+        assert look(world).answer["findings"] == []
+    assert look(world).answer["findings"] == []
+    has_known_for(world, timedelta(days=40))
+    world.use(use_dhis2=False)
+    assert look(world).answer["findings"] == []
+
+
+def test_a_schedule_that_only_AWS_can_read_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: N802 its name
+    monkeypatch.setenv("DAILY_SCHEDULE", "cron(0 3 15W * ? *)")
+    (finding,) = look(world).answer["findings"]
+    assert 'does not see whether the "daily" runs take place: cron(0 3 15W * ? *) cannot be read' in finding
+
+
+def test_a_fault_in_the_settings_is_told_and_what_else_there_is_too(world: World) -> None:
+    run_id = run_daily(world)
+    started(world, run_id, timedelta(days=2))
+    world.aws.put_settings("use_dhis2: maybe")
+    unfinished, fault = look(world).answer["findings"]
+    assert run_id in unfinished
+    assert "Use DHIS2 is 'maybe'" in fault
+
+
+def test_a_run_whose_values_still_wait_after_a_day_is_told(world: World) -> None:
+    run_id = run_daily(world)
+    assert look(world).answer["findings"] == []
+    started(world, run_id, timedelta(days=2))
+    looked = look(world)
+    (finding,) = looked.answer["findings"]
+    assert f"The run {run_id} began on " in finding
+    assert "wait to be sent" in finding
+    assert looked.metric("RunsUnfinished") == 1
+    world.deliver()
+    assert look(world).answer["findings"] == []
+
+
+def test_a_run_that_nobody_ended_is_ended_with_its_last_line(world: World) -> None:
+    run_id = run_daily(world)
+    world.deliver()
+    started(world, run_id, timedelta(days=2))
+    # Push broke off after the last value, before it said how the run ended.
+    world.aws.runs.update_item(
+        Key={"run_id": run_id, "part": "run"}, UpdateExpression="REMOVE ended_at, outcome, rejected_file"
+    )
+    looked = look(world)
+    assert looked.answer["findings"] == []
+    (line,) = [line for line in looked.lines if line.get("run_ended")]
+    assert (line["run_id"], line["waiting"]) == (run_id, 0)
+    run = Runs(world.aws.runs).run(run_id)
+    assert run is not None
+    assert run.outcome is Outcome.COMPLETE
+    assert [line for line in look(world).lines if line.get("run_ended")] == []
+
+
+def test_a_run_that_is_only_beginning_is_not_ended(world: World) -> None:
+    run_id = run_daily(world)
+    world.deliver()
+    world.aws.runs.update_item(
+        Key={"run_id": run_id, "part": "run"}, UpdateExpression="REMOVE ended_at, outcome, rejected_file"
+    )
+    look(world)
+    run = Runs(world.aws.runs).run(run_id)
+    assert run is not None
+    assert run.ended_at is None
+
+
+def test_what_the_queue_itself_moved_over_is_counted_as_dead_and_its_run_ended(world: World) -> None:
+    run_id = run_daily(world)
+    for message in world.aws.messages():
+        world.aws.sqs.send_message(
+            QueueUrl=world.aws.dead_letter_queue_url,
+            MessageBody=str(message["Body"]),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": attribute["StringValue"]}
+                for name, attribute in message["MessageAttributes"].items()
+            },
+        )
+        world.aws.sqs.delete_message(QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+    started(world, run_id, timedelta(days=2))
+    looked = look(world)
+    run = Runs(world.aws.runs).run(run_id)
+    assert run is not None
+    assert (run.counts.waiting, run.counts.dead) == (0, run.counts.queued)
+    assert run.outcome is Outcome.INCOMPLETE
+    assert kept(world)
+    assert looked.answer["findings"] == []
+
+
+def test_what_a_paused_queue_is_about_to_forget_is_kept_and_can_be_sent_once_it_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = run_daily(world)
+    messages = world.waiting()
+    monkeypatch.setattr(watchdog, "RESCUED_AFTER", timedelta(microseconds=1))
+    world.aws.lambda_.update_event_source_mapping(UUID=world.aws.mapping, Enabled=False)
+    looked = look(world)
+    assert looked.metric("MessagesRescued") == messages == len(kept(world))
+    (finding,) = looked.answer["findings"]
+    assert "make redrive" in finding
+    assert world.waiting() == world.aws.hidden() == 0
+    run = Runs(world.aws.runs).run(run_id)
+    assert run is not None
+    assert run.counts.dead == run.counts.queued > 0
+    world.aws.lambda_.update_event_source_mapping(UUID=world.aws.mapping, Enabled=True)
+    invoke("push", {"dead_letters": "redrive"}, world.capsys)
+    world.deliver()
+    run = Runs(world.aws.runs).run(run_id)
+    assert run is not None
+    assert (run.outcome, run.counts.stored) == (Outcome.COMPLETE, run.counts.queued)
+    assert len(world.values()) == run.counts.stored
+
+
+def test_what_waits_on_a_paused_queue_for_some_days_only_stays_there(world: World) -> None:
+    run_daily(world)
+    messages = world.waiting()
+    world.aws.lambda_.update_event_source_mapping(UUID=world.aws.mapping, Enabled=False)
+    looked = look(world)
+    assert looked.answer["findings"] == []
+    assert (world.waiting(), world.aws.hidden(), kept(world)) == (messages, 0, [])
+
+
+def test_what_waits_on_a_queue_that_is_not_paused_is_push_s_business(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_daily(world)
+    messages = world.waiting()
+    monkeypatch.setattr(watchdog, "RESCUED_AFTER", timedelta(microseconds=1))
+    assert look(world).answer["findings"] == []
+    assert (world.waiting(), kept(world)) == (messages, [])
+
+
+def test_a_watchdog_that_cannot_tell_has_not_looked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_known_for(world, timedelta(days=40))
+    monkeypatch.setenv("ALERT_TOPIC", "arn:aws:sns:us-east-1:123456789012:gone")
+    with pytest.raises(ConfigurationError, match="telling the topic of the alarms"):
+        look(world)
+    assert '"WatchdogLooked"' not in world.capsys.readouterr().out
