@@ -122,6 +122,10 @@ logs: $(UV) ## Show what the functions logged in the last hour, and go on showin
 dead-letters: $(UV) ## List what could not be brought to DHIS2, by run and reason; RUN_ID=id, REASON=words choose some
 	@$(RUN) python -m local.stack dead-letters $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
+.PHONY: watchdog
+watchdog: $(UV) ## Look now whether every run took place and ended; the stack does so every day
+	@$(RUN) python -m local.stack watchdog --stack "$$STACK"
+
 .PHONY: redrive
 redrive: $(UV) ## Send it again, when the cause is mended; RUN_ID=id, REASON=words choose some
 	@$(RUN) python -m local.stack redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"

@@ -1,4 +1,4 @@
-"""A deployed stack, spoken with from one's own machine: ``python -m local.stack test-connection|push|logs``.
+"""A deployed stack, spoken with from one's own machine: ``python -m local.stack test-connection|push|logs|…``.
 
 It makes no difference whether the stack is on AWS or on the local emulator: that is said by the environment
 (``AWS_PROFILE``, ``AWS_REGION``; ``AWS_ENDPOINT_URL`` for the emulator).
@@ -229,6 +229,8 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
             return _push(stack, options.event)
         case "dead-letters" | "redrive":
             return _dead_letters(stack, options.command, options.run, options.reason)
+        case "watchdog":
+            return _watchdog(stack)
         case _:
             return _logs(stack, timedelta(minutes=options.minutes), follow=options.follow)
 
@@ -251,7 +253,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--reason", metavar="WORDS", help="only those with these words in what they died of"
         )
-    for command in (test, push, logs, listing, redrive):
+    watchdog = commands.add_parser("watchdog", help="look now whether every run took place and ended")
+    for command in (test, push, logs, listing, redrive, watchdog):
         command.add_argument("--stack", default=STACK, help=f"the stack's name ({STACK})")
     return parser
 
@@ -291,6 +294,14 @@ def _dead_letters(stack: Stack, command: str, run: str | None, reason: str | Non
     return 0
 
 
+def _watchdog(stack: Stack) -> int:
+    looked = stack.invoke("WatchdogFunction", {})
+    sys.stdout.write(
+        "\n".join((looked["message"], *(f"- {finding}" for finding in looked["findings"]))) + "\n"
+    )
+    return 1 if looked["findings"] else 0
+
+
 def _logs(stack: Stack, back: timedelta, *, follow: bool) -> int:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     since = datetime.now(UTC) - back
@@ -299,7 +310,7 @@ def _logs(stack: Stack, back: timedelta, *, follow: bool) -> int:
         now = datetime.now(UTC)
         lines = [
             (line, function)
-            for function in ("ComputeFunction", "PushFunction", "TestConnectionFunction")
+            for function in ("ComputeFunction", "PushFunction", "TestConnectionFunction", "WatchdogFunction")
             for line in stack.logs(function, since)
             if line.id not in seen
         ]

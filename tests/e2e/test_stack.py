@@ -27,7 +27,7 @@ else:
 
 STILL_SECONDS = 2.0
 """So long no message may be delivered before the queue is taken for paused."""
-FUNCTIONS = ("ComputeFunction", "PushFunction", "TestConnectionFunction")
+FUNCTIONS = ("ComputeFunction", "PushFunction", "TestConnectionFunction", "WatchdogFunction")
 # What Lambda has installed for every Python function; their own dependencies are in our layer.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "dateutil", "six")
 
@@ -68,7 +68,9 @@ def test_a_function_finds_everything_it_imports_in_its_layer(
     assert finished.returncode == 0, finished.stderr
 
 
-def test_there_are_five_schedules_and_the_probe_s_whose_names_hold_the_stack_s(deployed: World) -> None:
+def test_there_are_five_schedules_the_probe_s_and_the_watchdog_s_whose_names_hold_the_stack_s(
+    deployed: World,
+) -> None:
     schedules = deployed.emulator.stack.client("scheduler").list_schedules()["Schedules"]
     assert sorted(schedule["Name"] for schedule in schedules) == [
         "msupply-dhis2-daily",
@@ -76,6 +78,7 @@ def test_there_are_five_schedules_and_the_probe_s_whose_names_hold_the_stack_s(d
         "msupply-dhis2-last-day-of-month",
         "msupply-dhis2-monthly",
         "msupply-dhis2-probe",
+        "msupply-dhis2-watchdog",
         "msupply-dhis2-weekly",
     ]
 
@@ -254,6 +257,17 @@ def test_refused_credentials_are_tried_once_pause_the_queue_and_no_message_becom
     assert not world.is_paused
     prove(run, wait_for_all(world.emulator, run))
     assert failed_logins(world) == 1
+
+
+def test_the_watchdog_leaves_alone_what_has_waited_on_a_paused_queue_for_a_moment_only(world: World) -> None:
+    run = refused(world)
+    looked = world.emulator.stack.invoke("WatchdogFunction", {})
+    assert looked == {"message": "Nothing to do.", "findings": []}
+    assert waiting(world) == run.batches
+    assert world.emulator.stack.depth("FailedBatchQueue").is_empty
+    world.emulator.put_secret("Dhis2Secret", world.login)
+    world.emulator.stack.invoke("TestConnectionFunction", {"probe": True})
+    prove(run, wait_for_all(world.emulator, run))
 
 
 def test_a_connection_test_resumes_the_queue_and_a_deployment_in_between_does_no_harm(world: World) -> None:

@@ -151,7 +151,7 @@ class _Watchdog:
         if not rescued.is_all:
             yield (
                 "The watchdog had no time to look at all messages that wait on the paused queue, which forgets them after 12 "
-                f"days. Invoke it again: aws lambda invoke --function-name {self._environment.stack_name}-watchdog /dev/stdout"
+                "days. Let it look again: make watchdog"
             )
 
     def _unfinished_runs(self) -> list[str]:
