@@ -789,6 +789,22 @@ def test_the_bucket_is_private_encrypted_expiring_and_refuses_plain_http() -> No
     assert resources("AWS::S3::Bucket")["ReportBucket"]["DeletionPolicy"] == "Retain"
 
 
+def test_who_reads_files_of_the_bucket_is_told_that_one_is_gone_rather_than_refused() -> None:
+    # S3 answers "no such key" (404) only to a role that may list the bucket, and "access denied" (403) to any other.
+    # When it decides that for a file there is no s3:prefix: a right that is tied to one does not count.
+    readers = {
+        role
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "s3:GetObject" in as_list(statement["Action"])
+    }
+    assert readers == {"ComputeRole", "PushRole", "WatchdogRole"}
+    for role in readers:
+        (lists,) = (each for each in statements(role) if each["Action"] == "s3:ListBucket")
+        assert lists["Resource"] == {"Fn::GetAtt": ["ReportBucket", "Arn"]}
+        assert "Condition" not in lists, role
+
+
 @pytest.mark.parametrize("table", sorted(resources("AWS::DynamoDB::Table")))
 def test_every_table_is_encrypted_and_forgets(table: str) -> None:
     assert properties(table)["SSESpecification"] == {"SSEEnabled": True}
