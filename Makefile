@@ -73,7 +73,7 @@ bench: $(UV) ## Measure everything; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=
 .PHONY: load
 load: $(UV) ## Push a nation with faults everywhere, and compare table, log and DHIS2; STORES=, ITEMS=, SEED= set sizes and chance
 	@LOAD_STORES=$(or $(STORES),360) LOAD_ITEMS=$(or $(ITEMS),130) LOAD_PAYLOAD=1000 LOAD_SEED=$(or $(SEED),20) \
-		$(RUN) pytest -q tests/integration/test_load_and_faults.py
+		$(RUN) pytest -q tests/e2e/test_load_and_faults.py
 
 .PHONY: setup
 setup: $(UV) ## Install everything (every other target does it by itself)

@@ -23,6 +23,7 @@ from msupply_dhis2.compute import ComputeResult, Status
 from msupply_dhis2.test_connection import ConnectionReport, as_text
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sqs import SQSClient
@@ -107,6 +108,11 @@ class Stack:
         """Give a boto3 client of a service."""
         # The stubs know each service's type by a literal name only.
         return self._session.client(service, endpoint_url=self._endpoint, config=_CONFIG)  # type: ignore[call-overload]
+
+    def table(self, logical_id: str) -> "Table":
+        """Give one of the stack's DynamoDB tables."""
+        dynamodb = self._session.resource("dynamodb", endpoint_url=self._endpoint, config=_CONFIG)
+        return dynamodb.Table(self.resource(logical_id))
 
     def resource(self, logical_id: str) -> str:
         """Give the physical id (a function's name, a queue's URL) of one of the template's resources.

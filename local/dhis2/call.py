@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Call:
     """One HTTP request, read; ``target`` is path and query as they were sent, header names are lower case.
 
-    ``address`` is the IP address that it came from.
+    ``address`` is the IP address that it came from, ``port`` the client's own.
     """
 
     method: str
@@ -18,3 +18,4 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     address: str = "127.0.0.1"
+    port: int = 0

@@ -1,12 +1,13 @@
 """Faults on request: what networks, proxies and restarting servers do to a client."""
 
+import random
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from local.dhis2.answers import (
     Answer,
@@ -98,6 +99,8 @@ class Fault(BaseModel):
         How many requests it strikes; ``None`` is all of them until ``Faults.clear``.
     after
         How many requests that it is meant for pass before it strikes.
+    share
+        How large a share of the requests that it is meant for it strikes, by chance.
     path, method
         It strikes only requests whose path ends so, and that have this method; ``None`` is any.
     more_than_values
@@ -114,6 +117,7 @@ class Fault(BaseModel):
     kind: FaultKind
     times: PositiveInt | None = 1
     after: NonNegativeInt = 0
+    share: float = Field(default=1.0, gt=0, le=1)
     path: str | None = None
     method: str | None = None
     more_than_values: NonNegativeInt | None = None
@@ -180,9 +184,16 @@ class _Planned:
 
 
 class Faults:
-    """The faults that are still to come, in the order in which they were asked for."""
+    """The faults that are still to come, in the order in which they were asked for.
+
+    Attributes
+    ----------
+    chance
+        Decides which requests a fault strikes that is meant for a share of them.
+    """
 
     def __init__(self) -> None:
+        self.chance = random.Random(0)  # noqa: S311 - nothing secret
         self._planned: list[_Planned] = []
         self._lock = threading.Lock()
 
@@ -215,6 +226,8 @@ class Faults:
                     continue
                 if planned.to_pass > 0:
                     planned.to_pass -= 1
+                    continue
+                if planned.fault.share < 1 and self.chance.random() >= planned.fault.share:
                     continue
                 taken.append(planned.fault)
                 if planned.left is not None:

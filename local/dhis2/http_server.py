@@ -69,6 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers={name.lower(): value for name, value in self.headers.items()},
             body=body,
             address=self.client_address[0],
+            port=self.client_address[1],
         )
         answer = self.server.respond(call)
         if answer is None:

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time
 from types import TracebackType
@@ -82,6 +82,9 @@ class StandIn:
         What is to go wrong next.
     now
         The server's clock, as it was given; another one counts from the next call on.
+    before_answer
+        Called when a call is carried out and its answer is about to leave, in the thread of that call, with the call
+        and what is noted of it: for what happens to clients at just that moment.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first have defaults
@@ -101,6 +104,7 @@ class StandIn:
         self.requests: list[Request] = []
         self.faults = Faults()
         self.now = now
+        self.before_answer: Callable[[Call, Request], None] | None = None
         self._logins = Logins(
             version=Version(version),
             users={user.username: user for user in users},
@@ -255,19 +259,19 @@ class StandIn:
             return self._control(call)
         outcome = self._with_faults(call)
         split = urlsplit(call.target)
-        self.requests.append(
-            Request(
-                method=call.method,
-                path=split.path,
-                query=split.query,
-                status=outcome.answer.status if outcome.answer is not None else None,
-                username=outcome.username,
-                values=outcome.values,
-                gzip=is_gzip(call.body),
-            )
+        noted = Request(
+            method=call.method,
+            path=split.path,
+            query=split.query,
+            status=outcome.answer.status if outcome.answer is not None else None,
+            username=outcome.username,
+            values=outcome.values,
+            gzip=is_gzip(call.body),
         )
+        self.requests.append(noted)
+        if self.before_answer is not None:
+            self.before_answer(call, noted)
         if self._log:
-            noted = self.requests[-1]
             sys.stderr.write(f"{noted.method} {noted.path} {noted.status}, {noted.values} values\n")
         return outcome.answer
 

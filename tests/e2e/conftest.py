@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -79,7 +80,9 @@ class World:
 
 @pytest.fixture(scope="session")
 def deployed() -> Iterator[World]:
-    with sample_database(stores=3, items=8) as database:
+    # make load asks for more.
+    stores, items = int(os.environ.get("LOAD_STORES", "3")), int(os.environ.get("LOAD_ITEMS", "8"))
+    with sample_database(stores=stores, items=items) as database:
         settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))
         with (
             dhis2_for(

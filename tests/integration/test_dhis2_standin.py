@@ -998,6 +998,34 @@ def test_of_two_imports_that_share_a_key_one_fails_on_2_41_and_2_42(session: req
             assert other.status_code == 200
 
 
+def test_faults_can_strike_a_share_of_all_requests_by_chance(session: requests.Session) -> None:
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.faults.next(FaultKind.STATUS, times=None, status=503, share=0.25)
+        statuses = [
+            session.get(f"{dhis2.url}/api/me", auth=("admin", "district"), timeout=10).status_code
+            for _ in range(200)
+        ]
+    assert set(statuses) == {200, 503}
+    assert 25 < statuses.count(503) < 75
+
+
+def test_what_happens_to_a_client_just_before_its_answer_can_be_arranged(session: requests.Session) -> None:
+    met = []
+    with stand_in(Version.V2_42) as dhis2:
+        dhis2.before_answer = lambda call, noted: met.append((call.port, noted.values, len(dhis2.values)))
+        answer = session.post(
+            f"{dhis2.url}/api/dataValueSets",
+            params=CODES,
+            json={"dataSet": "STOCK_PER_ITEM", "dataValues": [row("SOH_aspirin", "5")]},
+            stream=True,
+            timeout=10,
+        )
+        connection = answer.raw.connection.sock
+        own_port = connection.getsockname()[1]
+        answer.close()
+    assert met == [(own_port, 1, 1)]
+
+
 def test_poison_must_be_named() -> None:
     with stand_in(Version.V2_42) as dhis2, pytest.raises(ValueError, match="poison needs it"):
         dhis2.faults.next(FaultKind.POISON)
