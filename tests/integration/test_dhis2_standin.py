@@ -1020,8 +1020,9 @@ def test_what_happens_to_a_client_just_before_its_answer_can_be_arranged(session
             stream=True,
             timeout=10,
         )
-        connection = answer.raw.connection.sock
-        own_port = connection.getsockname()[1]
+        connection = answer.raw.connection
+        assert connection is not None
+        own_port = connection.sock.getsockname()[1]
         answer.close()
     assert met == [(own_port, 1, 1)]
 

@@ -1,11 +1,10 @@
 """A push of a country with faults everywhere: table, log and DHIS2 agree to the last value.
 
-Compute and push work as they are deployed, on moto and the stand-in of DHIS2; this test is Lambda and the queue. ``make load``
-runs it at the size of a nation.
+Compute and push work as they are deployed, on moto and the stand-in of DHIS2; this test is Lambda and the queue, so that chance
+is the same each time. ``tests/e2e/test_load_and_faults.py`` does the like with the deployed stack, at any size.
 """
 
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -33,10 +32,10 @@ from tests.support.whole_way import NOW, OCTOBER, PASSWORD, World, document
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-STORES = int(os.environ.get("LOAD_STORES", "8"))
-ITEMS = int(os.environ.get("LOAD_ITEMS", "25"))
-PAYLOAD = int(os.environ.get("LOAD_PAYLOAD", "40"))
-SEED = int(os.environ.get("LOAD_SEED", "20"))
+STORES = 8
+ITEMS = 25
+PAYLOAD = 40
+SEED = 20
 
 FAULTS = (
     {"kind": FaultKind.STATUS, "status": 500},
@@ -128,9 +127,7 @@ def breaking_off(chance: random.Random) -> Iterator[None]:
 
 
 @pytest.fixture
-def world(
-    aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
+def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
     database = tmp_path / "omsupply.sqlite"
     address = f"sqlite:///{database}"
     generate(address, stores=STORES, items=ITEMS, seed=5, as_of=date(2026, 10, 31), edge_cases=False)
@@ -144,8 +141,6 @@ def world(
         aws.put_dhis2_credentials("pusher", PASSWORD)
         it = World(aws, capsys, dhis2, database)
         it.use(only_changes=False, items_per_payload=PAYLOAD)
-        # In one piece, whatever its size: this is about push.
-        monkeypatch.setenv("LINES_PER_INVOCATION", "1000000000")
         yield it
     push_on_aws.forget_sessions()
 
@@ -201,10 +196,3 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(worl
     Lambda(world, chance, fault_rate=0.0).run(until_left=0)
     assert run_of(world, again["run_id"]).counts.unchanged == again["values"] == len(held)
     assert world.values() == held
-    with world.capsys.disabled():
-        if "LOAD_STORES" in os.environ:
-            print(  # noqa: T201 - for whoever runs make load
-                f"\n{answer['values']:,} values in {number:,} messages; {it.faults} faults of DHIS2, {it.delivered_twice} "
-                f"messages delivered twice, {it.broken_off} invocations broken off, a restart, a wrong password: "
-                f"{counts.sentence()}."
-            )
