@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.addresses import is_forbidden
-from msupply_dhis2.errors import SettingsError
+from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.errors import CredentialsError, SettingsError
 from msupply_dhis2.settings import parse_settings
 
 
@@ -24,6 +25,15 @@ from msupply_dhis2.settings import parse_settings
         "64:ff9b::a9fe:a9fe",
         "2002:a9fe:a9fe::1",
         "0.0.0.0",  # noqa: S104 - no server binds it here
+        "0.0.0.1",
+        "::169.254.169.254",
+        "::7f00:1",
+        "::ffff:0:169.254.169.254",
+        "64:ff9b:1::a9fe:a9fe",
+        "240.0.0.1",
+        "255.255.255.255",
+        "169.254.170.23",  # credentials of a pod
+        "fd00:ec2::23",
         "224.0.0.1",
     ],
 )
@@ -76,3 +86,26 @@ def test_the_setting_url_is_refused_with_such_an_address(url: str) -> None:
 def test_the_setting_url_reaches_neither_files_nor_other_protocols(url: str) -> None:
     with pytest.raises(SettingsError, match="does not begin with http:// or https://"):
         parse_settings(f"url: {url}")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "postgresql://reader:x@{host}:5432/omsupply",
+        "postgresql://reader:x@db.example.org,{host}:5432/omsupply",
+        '{{"host": "{host}", "dbname": "omsupply", "username": "reader", "password": "x"}}',
+    ],
+)
+def test_the_database_s_address_may_not_be_such_a_one_either(secret: str) -> None:
+    assert parse_database_address(secret.format(host="10.1.2.3")).database == "omsupply"
+    with pytest.raises(CredentialsError, match="address of AWS or of the function itself"):
+        parse_database_address(secret.format(host="169.254.169.254"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["service=x", "passfile=/etc/passwd", "sslcert=/a", "sslkey=/a", "sslrootcert=/a", "hostaddr=::1"],
+)
+def test_the_database_s_address_opens_no_files_by_its_options(option: str) -> None:
+    with pytest.raises(CredentialsError, match="something other than sslmode or host"):
+        parse_database_address(f"postgresql://reader:x@db.example.org/omsupply?{option}")

@@ -7,11 +7,14 @@ before anything is sent over it. Private addresses (10.0.0.0/8 and the like) are
 """
 
 import os
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 _OF_AWS = IPv6Network("fd00:ec2::/32")
 """Instance metadata, time and name servers of AWS over IPv6; unlike 169.254.0.0/16 not link-local."""
+
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
+"""What is no machine's address (RFC 1122), and which some systems take for their own."""
 
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 """NAT64 (RFC 6052): the last 32 bits are an IPv4 address."""
@@ -30,7 +33,9 @@ def is_forbidden(host: str) -> bool:
     if address.is_loopback:
         return _is_within_lambda()
     is_of_aws = isinstance(address, IPv6Address) and address in _OF_AWS
-    return address.is_link_local or address.is_multicast or address.is_unspecified or is_of_aws
+    # Reserved are, among others, the many other ways of writing an IPv4 address as one of IPv6.
+    is_no_server_s = address.is_reserved or address.is_multicast or address.is_unspecified
+    return address.is_link_local or is_no_server_s or is_of_aws or address in _THIS_NETWORK
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

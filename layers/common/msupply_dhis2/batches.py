@@ -156,12 +156,15 @@ def decode(body: str) -> Batch:
     try:
         batch = Batch.model_validate_json(body)
         batch.values()
-    except (ValidationError, IndexError) as error:
-        raise BatchError(
-            "The message on the queue is not a batch that this version of msupply-dhis2 understands. Only compute "
-            'writes to this queue: invoke compute with {"manual": true} to compute and send the values again.'
-        ) from error
-    return batch
+    except (ValidationError, IndexError):
+        pass
+    else:
+        return batch
+    # Outside the except clause: pydantic's error shows what the message holds.
+    raise BatchError(
+        "The message on the queue is not a batch that this version of msupply-dhis2 understands. Only compute "
+        'writes to this queue: invoke compute with {"manual": true} to compute and send the values again.'
+    )
 
 
 def encode(

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
+from msupply_dhis2.addresses import is_forbidden
 from msupply_dhis2.errors import CredentialsError
 from msupply_dhis2.settings import Settings
 
@@ -24,6 +25,9 @@ _FIELDS = ("username", "password", "client", "secret", "token")
 _POSTGRESQL = re.compile(r"(postgres|postgresql|postgresql\+psycopg)://", re.IGNORECASE)
 _POSTGRESQL_PORT = 5432
 _HIGHEST_PORT = 65_535
+_HOST = re.compile(r"/.*|[\w.:%,-]+")
+"""The folder of a Unix socket; or names or addresses of servers."""
+_ENCODE = "; encode special characters of the password, such as / as %2F, # as %23 and ? as %3F"
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -269,7 +273,8 @@ class DatabaseAddress:
     def described(self) -> str:
         """The address for messages: neither user name nor password."""
         if self.host is None:
-            return f"the SQLite file {self.database}"
+            # Somebody may have written another database's address so.
+            return f"the SQLite file {self.database.rpartition('@')[2]}"
         port = "" if self.port is None else f", port {self.port}"
         return f"the PostgreSQL database {self.database} on {self.host}{port}"
 
@@ -293,12 +298,29 @@ def parse_database_address(text: str) -> DatabaseAddress:
     if not text:
         raise _no_address("is not filled in yet")
     if text.startswith("{"):
-        return _from_rds(text)
+        return _checked(_from_rds(text))
     if text.lower().startswith("sqlite:"):
         return _from_sqlite_url(text)
     if _POSTGRESQL.match(text):
-        return _from_postgresql_url(text)
+        return _checked(_from_postgresql_url(text))
     raise _no_address("begins with neither sqlite:///, postgresql:// nor {")
+
+
+def _checked(address: DatabaseAddress) -> DatabaseAddress:
+    """Make sure that what messages show of a PostgreSQL address is no password, and that it leads to a database."""
+    if not _HOST.fullmatch(str(address.host)):
+        raise _no_address("has something other than a server's name or address for a host")
+    if re.search(r"[/@]", address.database):
+        raise _no_address(f"names a database with '/' or '@' in it{_ENCODE}")
+    password = address.password.get_secret_value() if address.password else ""
+    if "\0" in f"{address.username}{password}{address.host}{address.database}":
+        # PostgreSQL's library reads what it is given up to there, and would look for another database.
+        raise _no_address("has a character in it that no name or password can have (%00)")
+    if any(is_forbidden(host) for host in str(address.host).split(",")):
+        raise _no_address(
+            "has an address of AWS or of the function itself for a host, not that of a database"
+        )
+    return address
 
 
 def _no_address(fault: str) -> CredentialsError:
@@ -321,7 +343,6 @@ def _from_sqlite_url(text: str) -> DatabaseAddress:
 def _from_postgresql_url(text: str) -> DatabaseAddress:
     # A password with an unencoded '/', '?' or '#' cuts the address in a wrong place: host, port or database
     # are then not what they should be.
-    encode = "; encode special characters of the password, such as / as %2F, # as %23 and ? as %3F"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -329,8 +350,8 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
         # What was read as the port may be part of the password: it must not even be the error's cause.
         parts = None
     if parts is None or parts.fragment:
-        raise _no_address(f"cannot be read{encode}")
-    query = _query(parts, encode)
+        raise _no_address(f"cannot be read{_ENCODE}")
+    query = _query(parts)
     host = query.pop("host", None) or host
     database = unquote(parts.path.removeprefix("/"))
     lacking = [
@@ -339,9 +360,9 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
         if not value
     ]
     if lacking:
-        raise _no_address(f"names no {', no '.join(lacking)}{encode}")
-    if "/" in database or port == 0:
-        raise _no_address(f"names a database with '/' in it, or port 0{encode}")
+        raise _no_address(f"names no {', no '.join(lacking)}{_ENCODE}")
+    if port == 0:
+        raise _no_address(f"names port 0{_ENCODE}")
     return DatabaseAddress(
         drivername="postgresql+psycopg",
         database=database,
@@ -353,10 +374,10 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
     )
 
 
-def _query(parts: SplitResult, encode: str) -> dict[str, str]:
+def _query(parts: SplitResult) -> dict[str, str]:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     if query.keys() - {"sslmode", "host"}:
-        raise _no_address(f"has something other than sslmode or host after the '?'{encode}")
+        raise _no_address(f"has something other than sslmode or host after the '?'{_ENCODE}")
     if query.get("sslmode", "require") not in _SSL_MODES:
         raise _no_address(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
     if not query.get("host", "/").startswith("/"):
@@ -390,6 +411,8 @@ def _read_object(text: str) -> dict[str, Any] | None:
     """Read a JSON object; not to fail keeps its content out of the causes of an error."""
     try:
         value = json.loads(text)
+        # Half a character, \\ud800, is JSON; but it cannot be sent, and the error would hold all around it.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

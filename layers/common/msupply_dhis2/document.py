@@ -6,6 +6,7 @@ YAML 1.1 for true and false (a text field refuses those, with the cure) and for 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ type Value = str | bool | list[Value] | dict[str, Value] | None
 
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {f"{_TAG}{name}" for name in ("str", "int", "float", "timestamp")}
+_QUOTED = re.compile(r"'[^'<][^']+'")
+"""Words of the document in a sentence of YAML's; a single character or a ``<kind of token>`` is none."""
 _TRUE = {"yes", "true", "on"}
 
 
@@ -154,22 +157,24 @@ def _read_yaml(text: str) -> object:
         if error.problem and "'\\t'" in error.problem:
             fault = f"The settings document has a tab at {where}, where YAML takes only spaces. Indent with spaces."
         else:
+            said = _QUOTED.sub("'…'", error.problem or error.context or "")
             fault = (
-                f"The settings document cannot be read as YAML: {where} ({error.problem or error.context}). "
+                f"The settings document cannot be read as YAML: {where} ({said}). "
                 "Look at the indentation, the colons and the quotes there and on the line before."
             )
-        raise _unreadable(fault) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise _unreadable(
-            f"The settings document holds an unprintable character on line {line}. Type that line anew."
-        ) from error
+        fault = f"The settings document holds an unprintable character on line {line}. Type that line anew."
     # A number that is no character, as in "\UFFFFFFFF".
-    except (ValueError, OverflowError) as error:
-        raise _unreadable(
+    except (ValueError, OverflowError):
+        fault = (
             "The settings document has an escape (\\x, \\u or \\U) that is no character. Type the character."
-        ) from error
-    return None if node is None else _from_node(node)
+        )
+    else:
+        return None if node is None else _from_node(node)
+    # Outside the except clauses, so that the error has no context: YAML's quotes the document, and a password may
+    # have been written there by mistake.
+    raise _unreadable(fault)
 
 
 def _from_node(node: yaml.Node) -> object:

@@ -90,10 +90,11 @@ def parse_dead_letter_event(event: object) -> DeadLetterEvent:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
         )
-        raise EventError(
-            f'Push cannot do what the event asks for: {faults}. It may be {{"dead_letters": "list"}} or '
-            '{"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some of them.'
-        ) from error
+    # Outside the except clause: pydantic's error shows what the event holds.
+    raise EventError(
+        f'Push cannot do what the event asks for: {faults}. It may be {{"dead_letters": "list"}} or '
+        '{"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some of them.'
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,8 +239,12 @@ class _PushMessages:
         try:
             why = self._why_buried(record, batch, error)
             if why is not None and batch is not None:
+                # Of any other only the kind is told: what it is about may be a part of the login.
+                kind = type(error).__name__
                 reason = (
-                    str(error) if isinstance(error, MsupplyDhis2Error) else f"A fault of push: {error!r}."
+                    str(error)
+                    if isinstance(error, MsupplyDhis2Error)
+                    else f"A fault of push ({kind}), see its log."
                 )
                 self._bury(record.body, batch, record.sending, f"{reason} {why}", type(error).__name__)
                 return True

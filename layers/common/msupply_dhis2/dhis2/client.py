@@ -209,8 +209,14 @@ class Dhis2Client:
             raise self._refusal(response)
         # The session's cookie is as good as a password for a while, and an answer may be logged.
         headers = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
+        mask = self._wire.mask(response)
         return Answer(
-            response.status_code, headers, self._wire.json(response), posted.seconds, posted.bytes_sent
+            response.status_code,
+            {name: mask.text(value) for name, value in headers.items()},
+            # Its sentences are told and kept. Answers to questions stay as they are: there are identifiers in them.
+            mask.json(self._wire.json(response)),
+            posted.seconds,
+            posted.bytes_sent,
         )
 
     def _post(

@@ -52,7 +52,11 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Connects to no forbidden machine. Through a proxy it is the proxy that is looked at."""
+    """Connects to no forbidden machine.
+
+    A proxy, which only the function's environment can name and never a setting, is not looked at: it may well be on the
+    function's own loopback. What it then connects to is its own matter; the template sets none.
+    """
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them
         """Make the pool of connections."""

@@ -33,6 +33,7 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
+from msupply_dhis2.masking import Mask
 
 type Query = Mapping[str, str | Sequence[str]]
 """The parameters of an address; a list stands for a parameter that is there several times."""
@@ -246,13 +247,14 @@ class Wire:
         """
         fault = fault or _fault_of_status(response)
         said = self._said(response)
-        retry_after = response.headers.get("Retry-After")
+        retry_after = _seconds_to_wait(response)
         detail = f"status {response.status_code}"
         if said:
             detail += f', "{said}"'
-        if retry_after and CONNECTION_WORDS[fault].transient:
-            detail += f", Retry-After: {retry_after[:_MESSAGE_LIMIT]}"
-        return self.error(fault, detail, retry_after=_seconds_to_wait(response))
+        if retry_after is not None and CONNECTION_WORDS[fault].transient:
+            # Not as it came, which may be anything.
+            detail += f", Retry-After: {retry_after:g}"
+        return self.error(fault, detail, retry_after=retry_after)
 
     def redirection(self, response: requests.Response) -> Dhis2Error:
         """Say where a redirect leads, and what that means."""
@@ -265,7 +267,8 @@ class Wire:
             fault = ConnectionFault.REDIRECT_TO_LOGIN
         else:
             fault = ConnectionFault.REDIRECT
-        return self.error(fault, f"status {response.status_code}, to {_shown(there)}")
+        to = self.mask(response).text(_shown(there))
+        return self.error(fault, f"status {response.status_code}, to {to}")
 
     def error(
         self,
@@ -305,16 +308,20 @@ class Wire:
             Dhis2TransientError(message, retry_after=retry_after) if words.transient else Dhis2Error(message)
         )
 
+    def mask(self, response: requests.Response) -> Mask:
+        """Give what takes the login out of an answer, also the session's cookie, which is as good as a password."""
+        cookies = [cookie.value or "" for cookie in (*self._session.cookies, *response.cookies)]
+        brought = response.request.headers.get("Cookie", "")
+        cookies += [part.partition("=")[2] for part in str(brought).split("; ")]
+        return Mask([*self._secrets(), *cookies])
+
     def _said(self, response: requests.Response) -> str:
         """Give the server's own message on one line, without anything secret that a proxy may echo."""
         answer = fields(response)
         message = answer.get("message") or answer.get("error_description")
         if not isinstance(message, str):
             return ""
-        # The longest first: one may be part of another.
-        for secret in sorted(filter(None, self._secrets()), key=len, reverse=True):
-            message = message.replace(secret, "***")
-        line = " ".join(message.split())
+        line = " ".join(self.mask(response).text(message).split())
         return "".join(character for character in line if character.isprintable())[:_MESSAGE_LIMIT]
 
 

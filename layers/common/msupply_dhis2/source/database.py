@@ -7,13 +7,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from msupply_dhis2.credentials import DatabaseAddress
 from msupply_dhis2.errors import SourceError, SourceUnreachableError
+from msupply_dhis2.masking import Mask
 from msupply_dhis2.source.expressions import SQLITE_FUNCTIONS
 
 CONNECT_WITHIN = 10
@@ -105,7 +106,7 @@ def _sqlite(address: DatabaseAddress) -> Engine:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SourceError(
-            f"mSupply's database: the file {address.database} {what}. On one's own machine, correct the path; on "
+            f"mSupply's database: {address.described} {what}. On one's own machine, correct the path; on "
             f"AWS the file is not there, and {_SECRET} must hold postgresql://user:password@host:5432/database."
         )
 
@@ -361,8 +362,5 @@ def _postgresql_fault(error: DBAPIError) -> _Fault:
 def _said(error: BaseException | None, address: DatabaseAddress) -> str:
     """Quote the database's first line, whatever it may hold but the password."""
     line = str(error).partition("\n")[0].strip()
-    if address.password is not None:
-        password = address.password.get_secret_value()
-        for form in (password, quote(password), quote_plus(password)):
-            line = line.replace(form, "***") if form else line
-    return f" It says: {line}"
+    mask = Mask([address.password.get_secret_value()] if address.password else [])
+    return f" It says: {mask.text(line)}"

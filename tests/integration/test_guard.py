@@ -1,0 +1,78 @@
+"""What a connection really leads to decides, however the address of DHIS2 is written."""
+
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import SecretStr
+
+from msupply_dhis2.credentials import Dhis2Credentials
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.errors import Dhis2Error
+from tests.support.scripted import JSON_TYPE, Script, scripted
+
+LOGIN = Dhis2Credentials(username="pusher", password=SecretStr("x"))
+
+
+@pytest.fixture
+def within_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "push")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[Script]:
+    """What must not be asked: a server on the function's own loopback."""
+    with scripted((200, JSON_TYPE, b'{"id": "x"}')) as script:
+        yield script
+
+
+def ask(url: str) -> object:
+    with Dhis2Client(url, LOGIN) as client:
+        return client.get("/api/me")
+
+
+@pytest.mark.usefixtures("within_lambda")
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost", "dhis2@127.0.0.1"]
+)
+def test_no_way_of_writing_an_address_reaches_the_function_itself(
+    host: str, server: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://{host}:{urlsplit(server.url).port}"
+    with pytest.raises(Dhis2Error, match="belongs to AWS or to the function itself"):
+        ask(url)
+    assert server.requests == []
+    # It is the guard that keeps it away: outside Lambda it is reached.
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME")
+    assert ask(url) == {"id": "x"}
+
+
+@pytest.mark.usefixtures("within_lambda")
+def test_a_name_that_leads_elsewhere_the_next_time_is_looked_at_each_time(
+    server: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = socket.getaddrinfo
+
+    def rebound(host: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as socket has them
+        return looked_up("127.0.0.1" if host == "dhis2.example.org" else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebound)
+    with pytest.raises(Dhis2Error, match="belongs to AWS or to the function itself"):
+        ask(f"http://dhis2.example.org:{urlsplit(server.url).port}")
+    assert server.requests == []
+
+
+def test_a_redirect_is_not_followed_wherever_it_leads() -> None:
+    with (
+        scripted((200, JSON_TYPE, b"{}")) as other,
+        scripted((302, {"Location": f"{other.url}/latest"}, b"")) as dhis2,
+    ):
+        with pytest.raises(Dhis2Error, match="status 302"):
+            ask(dhis2.url)
+        assert dhis2.requests
+        assert other.requests == []
+        assert ip_address(str(urlsplit(other.url).hostname)).is_loopback
