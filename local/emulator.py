@@ -144,7 +144,12 @@ class Emulator:
     def deploy(self, **parameters: str) -> None:
         """Deploy what was built with ``sam deploy``; the template's parameters by their names."""
         # The emulator knows no saved queries.
-        overrides = {"Architecture": _architecture(), "SavedQueries": "no", **parameters}
+        overrides = {
+            "Architecture": _architecture(),
+            "SavedQueries": "no",
+            "SecretPolicies": "no",
+            **parameters,
+        }
         self._sam(
             "deploy",
             *("--template-file", self._folder / "build" / "template.yaml"),

@@ -540,6 +540,19 @@ def test_only_push_and_the_connection_test_may_pause_the_queue_and_no_other_mapp
     }
 
 
+def test_only_push_which_sends_dead_letters_again_may_read_and_delete_them() -> None:
+    rights = {
+        role: as_list(statement["Action"])
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if statement["Resource"] == {"Fn::Sub": "${ReportBucket.Arn}/dead-letters/*"}
+    }
+    assert rights == {
+        "PushRole": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+        "WatchdogRole": ["s3:PutObject"],
+    }
+
+
 def test_each_function_may_write_to_its_own_log_only() -> None:
     for function in ("Compute", "Push", "TestConnection", "Watchdog"):
         (log,) = [s for s in statements(f"{function}Role") if s["Sid"] == "Log"]
@@ -803,6 +816,46 @@ def test_who_reads_files_of_the_bucket_is_told_that_one_is_gone_rather_than_refu
         (lists,) = (each for each in statements(role) if each["Action"] == "s3:ListBucket")
         assert lists["Resource"] == {"Fn::GetAtt": ["ReportBucket", "Arn"]}
         assert "Condition" not in lists, role
+
+
+@pytest.mark.parametrize("table", sorted(resources("AWS::DynamoDB::Table")))
+def test_every_table_refuses_plain_http(table: str) -> None:
+    (refuses,) = properties(table)["ResourcePolicy"]["PolicyDocument"]["Statement"]
+    assert (refuses["Effect"], refuses["Principal"], refuses["Action"]) == ("Deny", "*", "dynamodb:*")
+    assert refuses["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
+
+
+@pytest.mark.parametrize("secret", sorted(resources("AWS::SecretsManager::Secret")))
+def test_every_secret_refuses_plain_http_and_strangers(secret: str) -> None:
+    # Without a key of its own Secrets Manager encrypts a secret with the account's.
+    (policy,) = (
+        each["Properties"]
+        for each in resources("AWS::SecretsManager::ResourcePolicy").values()
+        if each["Properties"]["SecretId"] == {"Ref": secret}
+    )
+    assert policy["BlockPublicPolicy"] is True
+    (refuses,) = policy["ResourcePolicy"]["Statement"]
+    assert (refuses["Effect"], refuses["Principal"], refuses["Action"]) == ("Deny", "*", "secretsmanager:*")
+    assert refuses["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert source()["Parameters"]["SecretPolicies"]["Default"] == "yes"
+
+
+def test_no_secret_s_content_is_put_into_an_environment_or_anywhere_else() -> None:
+    assert "{{resolve:" not in json.dumps(stack())
+
+
+def test_who_publishes_to_the_topic_may_use_its_key() -> None:
+    publishers = {
+        role
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "sns:Publish" in as_list(statement["Action"])
+    }
+    assert publishers == {"WatchdogRole"}
+    for role in publishers:
+        (uses,) = (each for each in statements(role) if "kms:Decrypt" in as_list(each["Action"]))
+        assert uses["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+        assert uses["Resource"] == {"Fn::GetAtt": ["AlertKey", "Arn"]}
 
 
 @pytest.mark.parametrize("table", sorted(resources("AWS::DynamoDB::Table")))
