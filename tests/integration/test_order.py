@@ -16,7 +16,7 @@ from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.order import flights, table
-from msupply_dhis2.order.flights import LANDS_WITHIN_SECONDS, Flight, Flights, InTheAirError
+from msupply_dhis2.order.flights import LANDS_WITHIN_SECONDS, Flight, Flights, InTheAirError, org_units_of
 from msupply_dhis2.order.stamp import Stamp, stamps_of
 from msupply_dhis2.order.table import OrderTable
 from msupply_dhis2.runs.run import Counts
@@ -169,9 +169,9 @@ def airspace(aws: Aws, clock: Clock) -> Flights:
     return Flights(aws.table, URL, tell=pytest.fail, clock=clock, sleep=clock.sleep)
 
 
-def flight(number: int, message: str = "") -> Flight:
+def flight(number: int, message: str = "", org_unit: str = "OU_0") -> Flight:
     stamp = Stamp(number, 0)
-    return Flight(message or f"message-{number}", {"202601": (stamp, stamp)})
+    return Flight(message or f"message-{number}", {"202601": (stamp, stamp)}, org_units_of([org_unit]))
 
 
 def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clock: Clock) -> None:
@@ -190,10 +190,23 @@ def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clo
             pass
 
 
+def test_the_newer_does_not_wait_for_the_older_of_another_org_unit(aws: Aws, clock: Clock) -> None:
+    with airspace(aws, clock).flight(flight(1), 300, 0):
+        with airspace(aws, clock).flight(flight(2, org_unit="OU_1"), 300, 0):
+            pass
+        with (
+            pytest.raises(InTheAirError),
+            airspace(aws, clock).flight(flight(2, org_unit="OU_0"), 300, 0),
+        ):
+            pytest.fail("it flew")
+
+
 def test_who_waits_too_long_gives_the_message_back(aws: Aws, clock: Clock) -> None:
     with airspace(aws, clock).flight(flight(1), 300, 60):
         with (
-            pytest.raises(InTheAirError, match="Older values for the same periods are still being sent"),
+            pytest.raises(
+                InTheAirError, match="Older values for the same periods and org units are still being sent"
+            ),
             airspace(aws, clock).flight(flight(2), 300, 10),
         ):
             pytest.fail("it flew")
@@ -345,7 +358,7 @@ def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_wai
     with monkeypatch.context() as impatient:
         impatient.setattr(push_on_aws, "MOST_PATIENCE_SECONDS", 0.0)
         too_early = invoke("push", delivery(newer[:1], world.aws.queue_arn), world.capsys)
-    assert too_early.said("Older values for the same periods are still being sent")
+    assert too_early.said("Older values for the same periods and org units are still being sent")
     assert len(too_early.answer["batchItemFailures"]) == 1
 
     push(world, newer)

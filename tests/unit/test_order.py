@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.order.claims import Claims, mark_of
-from msupply_dhis2.order.flights import Flight
+from msupply_dhis2.order.flights import MOST_ORG_UNITS, Flight, org_units_of
 from msupply_dhis2.order.stamp import OLDEST, Stamp
 from msupply_dhis2.settings import Scheme
 from tests.support.batches import value_of
@@ -118,3 +118,23 @@ def test_only_what_is_newer_in_the_same_period_follows_another_message(
     follows: bool,  # noqa: FBT001 - a case
 ) -> None:
     assert Flight("ours", ours).must_follow(Flight("other", other)) is follows
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "follows"),
+    [
+        (["OU_0", "OU_1"], ["OU_1", "OU_2"], True),
+        (["OU_0"], ["OU_1"], False),
+        # Of more than are told any may be meant.
+        (["OU_0"], [f"OU_{number}" for number in range(1, MOST_ORG_UNITS + 2)], True),
+        ([f"OU_{number}" for number in range(1, MOST_ORG_UNITS + 2)], ["OU_0"], True),
+    ],
+)
+def test_messages_about_different_org_units_do_not_wait_for_each_other(
+    ours: list[str],
+    other: list[str],
+    follows: bool,  # noqa: FBT001 - a case
+) -> None:
+    newer = Flight("ours", {"202601": (LATE, LATE)}, org_units_of(ours))
+    older = Flight("other", {"202601": (EARLY, EARLY)}, org_units_of(other))
+    assert newer.must_follow(older) is follows

@@ -40,7 +40,7 @@ from msupply_dhis2.errors import (
 from msupply_dhis2.fates import BatchResult, not_deleted, not_sent
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
-from msupply_dhis2.order.flights import Flight, Flights, InTheAirError
+from msupply_dhis2.order.flights import Flight, Flights, InTheAirError, org_units_of
 from msupply_dhis2.order.left_out import superseded, too_old
 from msupply_dhis2.order.stamp import OLDEST, Stamp
 from msupply_dhis2.order.table import SENT_WITHIN, OrderTable, stamps_of_batch
@@ -623,7 +623,7 @@ def _flight_of(message: Message, batch: Batch) -> Flight:
         stamp = stamps.get(metric, OLDEST)
         oldest, newest = periods.get(period, (stamp, stamp))
         periods[period] = min(oldest, stamp), max(newest, stamp)
-    return Flight(message.name, periods)
+    return Flight(message.name, periods, org_units_of(row.org_unit for row in batch.rows))
 
 
 def _keep_until(batch: Batch) -> datetime | None:

@@ -5,9 +5,10 @@ in the air before. Two functions push at a time; so few are ever there.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,7 +23,11 @@ LOOK_AGAIN_SECONDS = 2.0
 LANDS_WITHIN_SECONDS = 120
 """After a call without an answer: DHIS2 may go on importing what it was sent."""
 
+MOST_ORG_UNITS = 250
+"""A flight tells no more of them: the item is written for each message. A payload is cut squarish, so it has few."""
+
 _PREFIX = "flight_"
+_DIGEST_BYTES = 4
 
 
 class InTheAirError(MsupplyDhis2Error):
@@ -39,17 +44,32 @@ class Flight:
         The batch with its sending.
     periods
         The oldest and the newest stamp of the values of each period.
+    org_units
+        Whose values they are, by ``org_units_of``; none stands for any.
     """
 
     message: str
     periods: Mapping[str, tuple[Stamp, Stamp]]
+    org_units: frozenset[bytes] = frozenset()
 
     def must_follow(self, other: "Flight") -> bool:
-        """Tell whether the other has something older, for a period that ours is about too, than some of ours."""
+        """Tell whether the other has something older, for a period and an org unit of ours, than some of ours."""
+        if self.org_units and other.org_units and self.org_units.isdisjoint(other.org_units):
+            # Such as two shards of one run, of which the second was read later.
+            return False
         return any(
             period in other.periods and other.periods[period][0] < newest
             for period, (_, newest) in self.periods.items()
         )
+
+
+def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
+    """Give what a flight tells of its org units: a few bytes of a hash of each, or nothing where they are many.
+
+    Two that share a hash make a message wait that need not.
+    """
+    digests = frozenset(blake2b(each.encode(), digest_size=_DIGEST_BYTES).digest() for each in set(org_units))
+    return digests if len(digests) <= MOST_ORG_UNITS else frozenset()
 
 
 class Flights:
@@ -154,8 +174,8 @@ class Flights:
         while ahead:
             if self._clock() >= until:
                 raise InTheAirError(
-                    "Older values for the same periods are still being sent: these must follow them, so that DHIS2 "
-                    "ends with the newer ones."
+                    "Older values for the same periods and org units are still being sent: these must follow them, so "
+                    "that DHIS2 ends with the newer ones."
                 )
             self._sleep(LOOK_AGAIN_SECONDS)
             with aws_faults("reading which values are being sent", self._table.meta.client):
@@ -186,16 +206,22 @@ def _written(flight: Flight, until: int, *, is_over: bool) -> dict[str, Any]:
         "periods": {
             period: [str(oldest), str(newest)] for period, (oldest, newest) in flight.periods.items()
         },
+        "org_units": b"".join(sorted(flight.org_units)),
         "until": until,
         "is_over": is_over,
     }
 
 
 def _read(held: dict[str, Any]) -> Flight:
+    # A version before this one wrote no org units.
+    org_units = bytes(held.get("org_units", b""))
     return Flight(
         str(held["message"]),
         {
             str(period): (Stamp.parse(str(oldest)), Stamp.parse(str(newest)))
             for period, (oldest, newest) in held["periods"].items()
         },
+        frozenset(
+            org_units[start : start + _DIGEST_BYTES] for start in range(0, len(org_units), _DIGEST_BYTES)
+        ),
     )
