@@ -13,6 +13,7 @@ from msupply_dhis2.aws import run_book
 from msupply_dhis2.runs.run import Counts, Outcome, Run
 from msupply_dhis2.runs.table import Runs
 from tests.conftest import BUCKET, Aws
+from tests.integration.test_dead_letters import put
 from tests.support.functions import Invocation, Pushed, delivery, invoke, show_again
 from tests.support.whole_way import OCTOBER, World, whole_way
 
@@ -99,6 +100,37 @@ def test_the_rows_that_dhis2_refused_are_in_a_file_that_the_last_line_names(worl
     rows = list(csv.DictReader(StringIO(body.decode("utf-8-sig"))))
     assert len(rows) == run.counts.rejected
     assert all(row["store"] and row["item"] and row["reason"] and row["what to do"] for row in rows)
+
+
+@breaks_off
+def test_what_was_refused_stands_in_the_file_once_though_its_message_died_and_was_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One item's data element is not there in DHIS2.
+    world.sql("UPDATE item SET universal_code = 'nowhere' WHERE id = (SELECT min(item_id) FROM item_link)")
+    world.compute()
+    messages = world.aws.messages()
+
+    def break_off(*_: object, **__: object) -> None:
+        raise BreaksOffError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Runs, "settle", break_off)
+        for message in messages:
+            with pytest.raises(BreaksOffError):
+                invoke("push", delivery([message], world.aws.queue_arn), world.capsys)
+    # The queue gives them up, and they are sent again.
+    for message in messages:
+        world.aws.sqs.delete_message(QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+        put(world, message, world.aws.dead_letter_queue_url)
+    invoke("push", {"dead_letters": "redrive"}, world.capsys)
+    world.deliver()
+
+    run = the_run(world)
+    assert run.counts.rejected > 0
+    assert run.counts.queued == run.counts.stored + run.counts.unchanged + run.counts.rejected
+    body = world.aws.s3.get_object(Bucket=BUCKET, Key=f"runs/{run.run_id}/rejected.csv")["Body"].read()
+    assert len(list(csv.DictReader(StringIO(body.decode("utf-8-sig"))))) == run.counts.rejected
 
 
 def test_a_message_that_is_delivered_once_more_counts_once(world: World) -> None:

@@ -29,7 +29,7 @@ def end_if_done(
     try:
         if not runs.is_done(run_id):
             return
-        file = rejected_rows.write_file(run_id, runs.versions(run_id))
+        file = rejected_rows.write_file(run_id, runs.files(run_id))
         run = runs.close(run_id, file.address if file else None, now)
     except ConfigurationError as error:
         logger.warning(f"How the run {run_id} ended could not be noted yet. {error}", run_id=run_id)

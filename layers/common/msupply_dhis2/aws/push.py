@@ -408,10 +408,9 @@ class _PushMessages:
         is_tracked: bool,
     ) -> None:
         """Note what became of values, and count it: first in the table, whose transaction decides what counts."""
-        if result.refused:
-            self._rejected_rows.keep(
-                result.refused, run_id=message.run_id, part=message.name, version=before.version + 1
-            )
+        file = before.files + 1 if result.refused else None
+        if file is not None:
+            self._rejected_rows.keep(result.refused, run_id=message.run_id, part=message.name, number=file)
         new = self._runs.settle(
             message,
             before,
@@ -420,6 +419,7 @@ class _PushMessages:
             began=began,
             ended=datetime.now(UTC),
             counts=lambda places: result.fates.counts_of(places).by_name(),
+            file=file,
             keep_until=_keep_until(batch),
         )
         counts = result.fates.counts_of(new)

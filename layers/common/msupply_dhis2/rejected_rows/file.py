@@ -61,15 +61,15 @@ class RejectedRows:
         self._client = client
         self._bucket = bucket
 
-    def keep(self, rows: Sequence[RejectedRow], *, run_id: str, part: str, version: int) -> None:
+    def keep(self, rows: Sequence[RejectedRow], *, run_id: str, part: str, number: int) -> None:
         """Keep the rows of one delivery; in the same place once more does no harm.
 
         Parameters
         ----------
         part
             The batch and its sending.
-        version
-            Counts what was noted of that batch; this is to be noted next.
+        number
+            One more than the batch has left before: it is noted next, together with what became of the values.
 
         Raises
         ------
@@ -79,27 +79,28 @@ class RejectedRows:
         with aws_faults(_DOING, self._client):
             self._client.put_object(
                 Bucket=self._bucket,
-                Key=f"{_parts(run_id)}{part}-{version}.json",
+                Key=f"{_parts(run_id)}{part}-{number}.json",
                 Body=_ROWS.dump_json(tuple(rows)),
                 ContentType="application/json",
             )
 
-    def write_file(self, run_id: str, versions: Mapping[str, int]) -> RejectedFile | None:
+    def write_file(self, run_id: str, noted: Mapping[str, int]) -> RejectedFile | None:
         """Make the file of a run out of what its deliveries left; ``None`` where there is nothing.
 
         Made again, it takes the place of the one before.
 
         Parameters
         ----------
-        versions
-            What is noted of each batch with its sending: of what was left later than that nothing is noted yet.
+        noted
+            How many of its files are noted of each batch with its sending: of what was left after them nothing is noted
+            yet, or never was.
 
         Raises
         ------
         ConfigurationError
             The bucket refused.
         """
-        keys = [key for key in self._keys(run_id) if _is_noted(key, versions)]
+        keys = [key for key in self._keys(run_id) if _is_noted(key, noted)]
         number, reasons, chosen = 0, 0, list[str]()
         for key in keys:
             rows = self._rows(key)
@@ -144,6 +145,6 @@ def _parts(run_id: str) -> str:
     return f"runs/{run_id}/parts/"
 
 
-def _is_noted(key: str, versions: Mapping[str, int]) -> bool:
-    part, _, version = key.rpartition("/")[2].removesuffix(".json").rpartition("-")
-    return int(version) <= versions.get(part, 0)
+def _is_noted(key: str, noted: Mapping[str, int]) -> bool:
+    part, _, number = key.rpartition("/")[2].removesuffix(".json").rpartition("-")
+    return int(number) <= noted.get(part, 0)

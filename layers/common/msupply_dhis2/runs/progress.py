@@ -44,6 +44,8 @@ class Progress:
         When the first delivery began, and when the last one that was noted ended; aware. ``None`` where nothing is noted.
     version
         Counts what was noted.
+    files
+        How many deliveries left a file of values that DHIS2 refused.
     failures
         How many deliveries failed on the message's own account.
     death
@@ -55,6 +57,7 @@ class Progress:
     began: datetime | None = None
     ended: datetime | None = None
     version: int = 0
+    files: int = 0
     failures: int = 0
     death: Death | None = None
 
@@ -84,6 +87,7 @@ def progress_of(item: Mapping[str, Any]) -> Progress | None:
         _instant(item.get("began")),
         _instant(item.get("ended")),
         int(item.get("version", 0)),
+        int(item.get("files", 0)),
         int(item.get("failures", 0)),
         None if died is None else Death(str(item.get("reason", "")), str(item.get("status", "")), died),
     )

@@ -211,6 +211,7 @@ class Runs:
         began: datetime,
         ended: datetime,
         counts: Callable[[frozenset[int]], Mapping[str, int]],
+        file: int | None = None,
         keep_until: datetime | None = None,
     ) -> frozenset[int]:
         """Note what became of values, and count it.
@@ -224,6 +225,9 @@ class Runs:
         counts
             Says how many of the given places have which fate, by the counters' names. Where another delivery of the
             same message was noted meanwhile, only those count that it has not settled.
+        file
+            The number of the file that the delivery left of values that DHIS2 refused, one more than there were before;
+            ``None`` where it left none.
         keep_until
             When the row may be forgotten, if that is later than it would be.
 
@@ -243,6 +247,8 @@ class Runs:
                     "version": after.version,
                 }
             )
+            if file is not None:
+                row.set({"files": file})
             if keep_until is not None:
                 row.set({"expires_at": _seconds(keep_until)})
             changes = [row.if_equal("version", before.version)]
@@ -362,9 +368,9 @@ class Runs:
             if progress is not None:
                 yield Message(batch_id, sending, int(item["values"])), progress
 
-    def versions(self, run_id: str) -> dict[str, int]:
-        """Tell how often something was noted of each message, by the messages' names."""
-        return {message.name: progress.version for message, progress in self.messages(run_id)}
+    def files(self, run_id: str) -> dict[str, int]:
+        """Tell how many files of refused values each message has left, by the messages' names."""
+        return {message.name: progress.files for message, progress in self.messages(run_id)}
 
     def _computed(self, run_id: str) -> Part:
         parts = [
