@@ -10,6 +10,8 @@ import pytest
 
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import run_book
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.runs import table
 from msupply_dhis2.runs.run import Counts, Outcome, Run
 from msupply_dhis2.runs.table import Runs
 from tests.conftest import BUCKET, Aws
@@ -265,6 +267,44 @@ def test_a_run_by_hand_that_cannot_be_computed_has_failed_and_says_why(world: Wo
     (line,) = last_lines(failed)
     assert failed.answer["message"] in line["message"]
     assert failed.metric("RunsIncomplete") == 1
+
+
+def test_a_run_whose_beginning_could_not_be_noted_does_not_end_well(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConfigurationError("DynamoDB is away.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(table, "change_together", refuse)
+        with pytest.raises(ConfigurationError):
+            invoke("compute", OCTOBER, world.capsys)
+    ended = [item for item in world.aws.runs.scan()["Items"] if "outcome" in item]
+    assert ended == []
+
+
+def test_values_that_are_queued_and_fail_before_they_are_counted_are_counted_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Runs.register
+
+    def register_late(self: Runs, messages: Any, now: Any) -> None:  # noqa: ANN401 - as the original
+        monkeypatch.setattr(Runs, "register", original)
+        world.use(only_changes=False, setup="nonsense")
+        for message in world.aws.messages():
+            assert invoke("push", delivery([message], world.aws.queue_arn), world.capsys).answer != {
+                "batchItemFailures": []
+            }
+            world.aws.sqs.change_message_visibility(
+                QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        world.use(only_changes=False)
+        original(self, messages, now)
+
+    monkeypatch.setattr(Runs, "register", register_late)
+    answer = world.compute()
+    world.deliver()
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
 def test_a_run_on_schedule_that_fails_is_open_until_it_is_computed_after_all(world: World) -> None:

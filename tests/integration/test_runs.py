@@ -129,8 +129,8 @@ def test_many_at_the_same_time_lose_no_count(aws: Aws) -> None:
 
 def test_a_dead_letter_counts_what_has_no_fate_and_is_counted_back_when_it_is_sent_again(runs: Runs) -> None:
     settle(runs, message(), runs.read(message(), NOW), 0, 1, 2)
-    runs.note_failure(message())
-    assert runs.note_failure(message()) == 2
+    runs.note_failure(message(), NOW)
+    assert runs.note_failure(message(), NOW) == 2
     assert runs.mark_dead(message(), runs.read(message(), NOW), DEATH)
     dead = runs.read(message(), NOW)
     assert (dead.death, dead.failures) == (DEATH, 2)
@@ -143,6 +143,45 @@ def test_a_dead_letter_counts_what_has_no_fate_and_is_counted_back_when_it_is_se
     assert run_of(runs).counts == Counts(queued=10, stored=3, waiting=7)
     settle(runs, message(), alive, *range(10))
     assert run_of(runs).counts == Counts(queued=10, stored=10)
+
+
+def test_a_delivery_that_settles_values_of_a_message_which_another_has_given_up_counts_them_off_the_dead(
+    runs: Runs,
+) -> None:
+    being_sent = runs.read(message(), NOW)
+    runs.mark_dead(message(), being_sent, DEATH)
+    settle(runs, message(), being_sent, *range(7))
+    assert run_of(runs).counts == Counts(queued=10, stored=7, dead=3)
+    alive = runs.revive(message(), runs.read(message(), NOW))
+    assert run_of(runs).counts == Counts(queued=10, stored=7, waiting=3)
+    settle(runs, message(), alive, *range(10))
+    assert run_of(runs).counts == Counts(queued=10, stored=10)
+
+
+def test_a_message_that_fails_before_anybody_has_counted_it_is_counted_all_the_same(runs: Runs) -> None:
+    assert runs.note_failure(message(), NOW) == 1
+    runs.register([message()], NOW)
+    assert run_of(runs).counts == Counts(queued=10, waiting=10)
+    assert runs.note_failure(message(), NOW) == 2
+    settle(runs, message(), runs.read(message(), NOW), *range(10))
+    assert run_of(runs).counts == Counts(queued=10, stored=10)
+    assert [each for each, _ in runs.messages(RUN)] == [message()]
+
+
+def test_a_run_whose_beginning_could_not_be_noted_whole_is_not_done(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigurationError("DynamoDB is away.")
+
+    for step in ("_update", "open_parts"):
+        with monkeypatch.context() as broken:
+            broken.setattr(runs, step, refuse)
+            with pytest.raises(ConfigurationError):
+                runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+        assert not runs.is_done(RUN)
+    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    assert (run_of(runs).parts_open, run_of(runs).started_by) == (1, "monthly")
 
 
 def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs: Runs) -> None:

@@ -255,7 +255,8 @@ class _PushMessages:
 
     def _why_buried(self, record: QueueRecord, batch: Batch | None, error: Exception) -> str | None:
         if batch is not None and not isinstance(error, InTheAirError | Dhis2DownError):
-            failures = self._runs.note_failure(Message(batch.batch_id, record.sending, len(batch.rows)))
+            message = Message(batch.batch_id, record.sending, len(batch.rows))
+            failures = self._runs.note_failure(message, datetime.now(UTC))
             if failures >= MOST_FAILURES:
                 return f"It failed {failures} times."
         waited = datetime.now(UTC) - record.queued_at

@@ -94,8 +94,9 @@ class Runs:
         }
         change = Change(_run_key(run_id)).set(values).remove(*_OPEN_RUN, "message")
         change.set_once({"started_at": now.astimezone(UTC).isoformat()})
-        self._update(change, "noting that a run begins")
+        # First: a run without an open part is taken for one that is done.
         self.open_parts(run_id, parts, now)
+        self._update(change, "noting that a run begins")
 
     def open_parts(self, run_id: str, parts: Iterable[str], now: datetime) -> None:
         """Note parts that are to be computed; one that was finished, or failed, is open again."""
@@ -253,15 +254,19 @@ class Runs:
                 row.set({"expires_at": _seconds(keep_until)})
             changes = [row.if_equal("version", before.version)]
             if new:
-                of_run = {"waiting": -len(new), **counts(new)}
+                # Another delivery may have given the message up meanwhile.
+                left = "waiting" if before.death is None else "dead"
+                of_run = {left: -len(new), **counts(new)}
                 changes.append(Change(_run_key(message.run_id)).add(of_run))
             if not change_together(self._table, changes, "noting what became of values"):
                 return new
             before = self.read(message, ended)
         raise _busy(message.run_id)
 
-    def note_failure(self, message: Message) -> int:
+    def note_failure(self, message: Message, now: datetime) -> int:
         """Count a delivery that failed on the message's own account; give how many have."""
+        # It may have failed before anybody counted it: a row that only tells of failures would pass for counted.
+        self.read(message, now)
         change = Change(message.key).add({"failures": 1})
         with aws_faults("counting a failed delivery", self._table.meta.client):
             answer: Any = self._table.update_item(**change.arguments(), ReturnValues="UPDATED_NEW")
