@@ -236,6 +236,50 @@ def test_what_the_queue_itself_moved_over_is_found_counted_and_sent_again(world:
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
+@pytest.mark.parametrize("event", [{"dead_letters": "list"}, {"dead_letters": "redrive"}])
+def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letters(
+    world: World, event: dict[str, str]
+) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    fail_until_dead(world, first)
+    # Push broke off before the queue heard that it was done with the message, and so it comes again.
+    for message in (first, *others):
+        assert is_done(deliver(world, message))
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+    assert kept(world) == []
+    ask(world, **event)
+    # An alarm tells of what lies there.
+    assert buried(world) == []
+    assert world.waiting() == 0
+
+
+def test_a_letter_that_was_sent_again_and_that_the_queue_moved_back_is_found_though_it_has_a_reason(
+    world: World,
+) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    fail_until_dead(world, first)
+    for message in others:
+        deliver(world, message)
+    (letter,) = buried(world)
+    world.aws.sqs.delete_message(
+        QueueUrl=world.aws.dead_letter_queue_url, ReceiptHandle=letter["ReceiptHandle"]
+    )
+    # The console sends it again, and push only gets so far as to see that it is alive.
+    world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=TIMED_OUT)
+    assert not is_done(deliver(world, letter))
+    assert kept(world) == []
+    put(world, letter, world.aws.dead_letter_queue_url)
+    (listed,) = ask(world, dead_letters="list")["letters"]
+    assert listed["status"] == "BrokeOff"
+    assert the_run(world).counts.dead == listed["values"] > 0
+    ask(world, dead_letters="redrive")
+    world.deliver()
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+    assert (buried(world), kept(world)) == ([], [])
+
+
 def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) -> None:
     world.aws.sqs.send_message(QueueUrl=world.aws.queue_url, MessageBody='{"version": 99}')
     (message,) = take(world)

@@ -186,7 +186,7 @@ class FailedBatches:
         return self._redrive(event, is_all=collected)
 
     def collect(self) -> bool:
-        """Take what the queue itself has moved over into the bucket, and count it.
+        """Take what the queue itself has moved over into the bucket, and count it; take away what arrived after all.
 
         Returns
         -------
@@ -196,9 +196,26 @@ class FailedBatches:
         for message in self._search(self._dead_letter_queue_url):
             if message is None:
                 return False
-            if not _attribute(message, "reason"):
+            if not self._is_in_its_place(message):
                 self._move(message, self._dead_letter_queue_url, BROKE_OFF, "BrokeOff")
         return True
+
+    def _is_in_its_place(self, message: "MessageTypeDef") -> bool:
+        """Tell whether a message of the dead-letter queue need not be moved; one without a value to send is deleted."""
+        has_reason = bool(_attribute(message, "reason"))
+        try:
+            batch = decode(str(message["Body"]))
+        except BatchError:
+            return has_reason
+        known = Message(batch.batch_id, _sending(message), len(batch.rows))
+        progress = self._runs.read(known, datetime.now(UTC))
+        if len(progress.settled) == known.values:
+            # It was delivered once more after it had died, or another copy of it was.
+            self.has_come_back(known)
+            self._delete(message, self._dead_letter_queue_url)
+            return True
+        # The reason may be that of an earlier death, after which it was sent again.
+        return has_reason and progress.death is not None
 
     def rescue(self, older_than: timedelta, reason: str) -> Rescued:
         """Move what waits on the queue for so long to the dead letters; only for a queue that is paused.
@@ -219,7 +236,7 @@ class FailedBatches:
     def _move(self, message: "MessageTypeDef", queue_url: str, reason: str, status: str) -> int:
         """Bury a message that was found on a queue, and give how many of its values had no fate."""
         body = str(message["Body"])
-        sending = _attribute(message, SENDING) or str(message["MessageId"])
+        sending = _sending(message)
         death = Death(reason, status, datetime.now(UTC))
         try:
             batch = decode(body)
@@ -346,6 +363,10 @@ class FailedBatches:
 def _attribute(message: "MessageTypeDef", name: str) -> str:
     attribute = message.get("MessageAttributes", {}).get(name)
     return "" if attribute is None else str(attribute.get("StringValue", ""))
+
+
+def _sending(message: "MessageTypeDef") -> str:
+    return _attribute(message, SENDING) or str(message["MessageId"])
 
 
 def _attributes(letter: DeadLetter) -> dict[str, Any]:
