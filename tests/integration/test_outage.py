@@ -10,15 +10,17 @@ import pytest
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws import push as push_on_aws
+from msupply_dhis2.logins import Refusal, read_refusal
 from msupply_dhis2.outages import ENOUGH_FAILURES, note_outage, read_outage
 from msupply_dhis2.runs.run import Counts, Outcome
 from msupply_dhis2.runs.table import Runs
 from tests.conftest import Aws
 from tests.integration.test_dead_letters import buried, deliver, is_done, kept, take, the_run
 from tests.support.functions import Invocation, delivery, invoke
-from tests.support.whole_way import World, whole_way
+from tests.support.whole_way import PASSWORD, World, whole_way
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 
@@ -157,6 +159,30 @@ def test_where_another_push_gets_through_while_the_queue_is_being_paused_it_is_n
     monkeypatch.setattr(push_on_aws, "note_outage", note_and_be_overtaken)
     push(world, messages[5])
     assert not world.aws.is_paused()
+
+
+def test_a_push_that_was_held_up_does_not_pause_the_queue_again_after_the_probe_has_resumed_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.compute()
+    first, second, *_ = take(world)
+    world.aws.put_dhis2_credentials("pusher", "wrong")
+    assert not is_done(push(world, first))
+    assert world.aws.is_paused()
+
+    def read_and_be_overtaken(table: "Table") -> Refusal | None:
+        refusal = read_refusal(table)
+        monkeypatch.setattr(push_on_aws, "read_refusal", read_refusal)
+        # Meanwhile the password is corrected.
+        world.aws.put_dhis2_credentials("pusher", PASSWORD)
+        assert not probe(world).answer["paused"]
+        return refusal
+
+    monkeypatch.setattr(push_on_aws, "read_refusal", read_and_be_overtaken)
+    assert not is_done(push(world, second))
+    # Nobody would resume it: nothing is remembered for which it is paused.
+    assert not world.aws.is_paused()
+    assert is_done(push(world, second))
 
 
 def test_a_message_that_brings_the_server_down_each_time_is_buried_in_the_end(world: World) -> None:

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.logins import Refusal, forget_refusal
-from msupply_dhis2.outages import Outage, forget_outage
+from msupply_dhis2.logins import Refusal, forget_refusal, read_refusal
+from msupply_dhis2.outages import Outage, forget_outage, pausing_outage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -83,15 +83,25 @@ class QueuePause:
         self._mapping = mapping
         self._sleep = sleep
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         """Pause the queue; once more does no harm.
+
+        Returns
+        -------
+        bool
+            Whether it is paused now: not where the reason was forgotten meanwhile, because DHIS2 has let somebody in.
 
         Raises
         ------
         ConfigurationError
-            Lambda refused.
+            Lambda refused, or the table.
         """
         self._switch("pausing the queue", enabled=False)
+        if read_refusal(self._table) or pausing_outage(self._table):
+            return True
+        # Nobody looks after a pause for which there is no reason.
+        self._switch("resuming the queue", enabled=True)
+        return False
 
     def end(self) -> None:
         """Resume the queue, and only then forget the reasons: while there is one, somebody looks after it.

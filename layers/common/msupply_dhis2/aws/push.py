@@ -216,13 +216,6 @@ class _PushMessages:
             return False
         if not outage.pauses or not self._pause(record):
             return False
-        try:
-            if read_outage(self._table) is None:
-                # Another push has got through meanwhile, and nobody would resume the queue any more.
-                self._resume(record)
-                return False
-        except ConfigurationError as fault:
-            self._logger.warning(f"Whether DHIS2 is still down could not be read. {fault}")
         _sessions.clear()
         self._count("OutagesNoted", 1)
         self._logger.error(
@@ -546,13 +539,12 @@ class _PushMessages:
         )
 
     def _pause(self, record: QueueRecord) -> bool:
-        """Pause the queue; also where it should be paused already, but a deployment has resumed it."""
+        """Pause the queue, also where a deployment has resumed it; tell whether it is paused."""
         try:
-            self._queue_pause(record).begin()
+            return self._queue_pause(record).begin()
         except ConfigurationError as error:
             self._logger.error(f"The queue could not be paused. {error}")  # noqa: TRY400 the message is for people
             return False
-        return True
 
     def _resume(self, record: QueueRecord) -> None:
         """Resume the queue, which was paused on account of another login, or of an outage."""
