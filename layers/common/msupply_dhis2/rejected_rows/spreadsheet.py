@@ -25,8 +25,15 @@ COLUMNS = (
 )
 _OF_A_REASON = ("code", "reason", "what to do")
 _BYTE_ORDER_MARK = "\ufeff"
-_FORMULA = re.compile(r"[=+\-@\t\r\n|%＝＋－＠]")  # noqa: RUF001 - Excel takes the wide ones for the narrow
+_BEGINS_A_FORMULA = r"[=+\-@|%＝＋－＠]"  # noqa: RUF001 - Excel takes the wide ones for the narrow
 """What a cell must not begin with (OWASP, CSV injection)."""
+
+_JOINERS = "\u200c\u200d"
+"""Between the letters of many scripts; nobody sees them before a formula."""
+
+_FORMULA = re.compile(f"[ {_JOINERS}]*{_BEGINS_A_FORMULA}")
+_FORMULA_AFTER_A_SEMICOLON = re.compile(f";(?={_FORMULA.pattern})")
+"""Where a comma is part of a number a spreadsheet parts cells by semicolons."""
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -37,10 +44,13 @@ def safe(cell: str) -> str:
     An apostrophe before it makes it text. Line breaks and other control characters, which may begin another cell where
     the file is taken apart carelessly, become blanks.
     """
-    text = "".join(character if character.isprintable() else " " for character in cell)
     if _NUMBER.fullmatch(cell):
         return cell
-    return f"'{text}" if _FORMULA.match(cell.lstrip()) else text
+    text = "".join(
+        character if character.isprintable() or character in _JOINERS else " " for character in cell
+    )
+    text = _FORMULA_AFTER_A_SEMICOLON.sub(";'", text)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons: int) -> None:
