@@ -107,6 +107,11 @@ def test_what_was_due_before_a_stack_was_there_or_its_schedule_changed_is_not_mi
     assert look(world).answer["findings"] != []
     monkeypatch.setenv("DAILY_SCHEDULE", "cron(15 3 * * ? *)")
     assert look(world).answer["findings"] == []
+    has_known_for(world, timedelta(days=40))
+    assert look(world).answer["findings"] != []
+    # The same hour is another instant.
+    monkeypatch.setenv("TIMEZONE", "Pacific/Honolulu")
+    assert look(world).answer["findings"] == []
 
 
 def test_where_schedules_or_the_push_are_switched_off_none_is_missing_and_none_once_they_are_on_again(

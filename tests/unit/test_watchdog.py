@@ -1,6 +1,7 @@
 """When a schedule was due last, which intervals are overdue, and what is said of runs that do not end."""
 
 import json
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -237,3 +238,15 @@ def test_a_run_is_computed_again_at_its_own_instant() -> None:
     assert json.loads(event_of(a_run(DUE, **scheduled))) == scheduled
     months = {"manual": True, "months": "2025-01..2025-12"}
     assert json.loads(event_of(a_run(DUE, **months))) == months
+
+
+def test_the_command_that_computes_a_run_again_is_one_whatever_the_names_in_its_event_hold() -> None:
+    stores = ["St. Mary's", "Größe $5 \"x\" \\"]
+    run = replace(
+        open_run(timedelta(days=2), parts_open=1), event=a_run(DUE, manual=True, stores=stores).event
+    )
+    said = why_unfinished(run, NOW, AUCKLAND)
+    assert said is not None
+    make, push, setting = shlex.split(said[said.index("make push") :])
+    assert (make, push) == ("make", "push")
+    assert json.loads(setting.removeprefix("EVENT="))["stores"] == stores

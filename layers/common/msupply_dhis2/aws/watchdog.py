@@ -192,9 +192,10 @@ class _Watchdog:
         for interval in sorted(intervals):
             expression = str(getattr(self._environment, f"{interval.value}_schedule"))
             known = before.get(interval.value)
-            is_known = known is not None and known["schedule"] == expression
+            schedule = f"{expression} {self._time_zone.key}"
+            is_known = known is not None and known["schedule"] == schedule
             since = datetime.fromisoformat(known["since"]) if is_known and known else self._now
-            state[interval.value] = {"schedule": expression, "since": since.isoformat()}
+            state[interval.value] = {"schedule": schedule, "since": since.isoformat()}
             try:
                 duties.append(Duty(interval, parse_schedule(expression, self._time_zone), since))
             except ScheduleError as error:

@@ -40,9 +40,9 @@ def why_unfinished(run: Run, now: datetime, time_zone: ZoneInfo) -> str | None:
 
 
 def event_of(run: Run) -> str:
-    """Give the event by which a run is computed again, at its own instant."""
+    """Give the event by which a run is computed again, at its own instant, to be put between apostrophes."""
     event = json.loads(run.event or "{}")
     has_instant = {"scheduled_time", "as_of", "months"} & event.keys()
     if run.as_of is not None and not has_instant:
         event["as_of"] = run.as_of.isoformat()
-    return json.dumps(event)
+    return json.dumps(event).replace("'", "\\u0027")
