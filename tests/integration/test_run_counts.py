@@ -11,6 +11,7 @@ import pytest
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import run_book
 from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.rejected_rows import file
 from msupply_dhis2.runs import table
 from msupply_dhis2.runs.run import Counts, Outcome, Run
 from msupply_dhis2.runs.table import Runs
@@ -102,6 +103,17 @@ def test_the_rows_that_dhis2_refused_are_in_a_file_that_the_last_line_names(worl
     rows = list(csv.DictReader(StringIO(body.decode("utf-8-sig"))))
     assert len(rows) == run.counts.rejected
     assert all(row["store"] and row["item"] and row["reason"] and row["what to do"] for row in rows)
+
+
+def test_where_the_file_does_not_hold_all_refused_rows_the_last_line_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "MOST_ROWS", 1)
+    world.dhis2.faults.next(FaultKind.STATUS, times=2, method="POST", status=409)
+    world.compute()
+    (line,) = last_lines(*world.deliver())
+    assert line["rejected"] > line["rejected_file_rows"] > 0
+    assert f"which holds {line['rejected_file_rows']:,} of them only" in line["message"]
 
 
 @breaks_off

@@ -36,16 +36,17 @@ def end_if_done(
         return
     if run is None:
         return
-    write(logger, last_line(run))
+    told = last_line(run, rows_in_file=file.rows, is_cut=file.is_cut) if file else last_line(run)
+    write(logger, told)
     is_incomplete = run.outcome in {Outcome.INCOMPLETE, Outcome.FAILED}
-    told: list[tuple[str, MetricUnit, float]] = [
+    metrics: list[tuple[str, MetricUnit, float]] = [
         ("RunsEnded", MetricUnit.Count, 1),
         ("RunsIncomplete", MetricUnit.Count, int(is_incomplete)),
     ]
     judged = run.counts.stored + run.counts.unchanged + run.counts.rejected
     if judged >= ENOUGH_FOR_A_SHARE:
-        told.append(("RejectedShare", MetricUnit.Percent, 100 * run.counts.rejected / judged))
-    for name, unit, value in told:
+        metrics.append(("RejectedShare", MetricUnit.Percent, 100 * run.counts.rejected / judged))
+    for name, unit, value in metrics:
         # Whichever function says it: an alarm looks at one service.
         with single_metric(name=name, unit=unit, value=value, default_dimensions={"service": "runs"}):
             pass

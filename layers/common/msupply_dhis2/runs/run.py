@@ -163,8 +163,14 @@ _LEVELS = {
 }
 
 
-def last_line(run: Run) -> LogLine:
-    """Give the one line that says how a run ended; it is over."""
+def last_line(run: Run, *, rows_in_file: int = 0, is_cut: bool = False) -> LogLine:
+    """Give the one line that says how a run ended; it is over.
+
+    Parameters
+    ----------
+    rows_in_file, is_cut
+        How many values the file of those that DHIS2 refused holds, and whether there are more.
+    """
     assert run.outcome is not None  # noqa: S101 - tells mypy: it is over
     assert run.ended_at is not None  # noqa: S101 - as above
     sentences = [f"Run {run.run_id} ended {_ENDINGS[run.outcome]}. {run.counts.sentence()}."]
@@ -183,7 +189,8 @@ def last_line(run: Run) -> LogLine:
             "Those not sent met settings that did not want it any more: see the log, and compute them again."
         )
     if run.rejected_file:
-        sentences.append(f"What DHIS2 refused, and what to do, is in {run.rejected_file}.")
+        only = f", which holds {rows_in_file:,} of them only: the log of push names all" if is_cut else ""
+        sentences.append(f"What DHIS2 refused, and what to do, is in {run.rejected_file}{only}.")
     fields: dict[str, object] = {
         "run_ended": True,
         "run_id": run.run_id,
@@ -195,6 +202,7 @@ def last_line(run: Run) -> LogLine:
         "left_out": run.computed.left_out,
         "values": run.computed.values,
         "rejected_file": run.rejected_file,
+        "rejected_file_rows": rows_in_file,
         **{name: getattr(run.counts, name) for name in COUNTERS},
     }
     if run.started_at is not None:
