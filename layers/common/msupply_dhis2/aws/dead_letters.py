@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _LOOKED_AT_SECONDS = 120
 """A message that is looked at is hidden so long, so that it is seen once in one search."""
 
+_WAIT_SECONDS = 1
+"""Without waiting a queue may say that it is empty though it is not."""
+
 _LAST_SECONDS = 20.0
 """Nothing new is begun with less time left."""
 
@@ -334,8 +337,7 @@ class FailedBatches:
                         MessageAttributeNames=["All"],
                         MessageSystemAttributeNames=["SentTimestamp"],
                         VisibilityTimeout=_LOOKED_AT_SECONDS,
-                        # Without waiting a queue may say that it is empty though it is not.
-                        WaitTimeSeconds=1,
+                        WaitTimeSeconds=_WAIT_SECONDS,
                     )
                 messages = answer.get("Messages", [])
                 if not messages:
