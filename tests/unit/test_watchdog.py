@@ -241,7 +241,7 @@ def test_a_run_is_computed_again_at_its_own_instant() -> None:
 
 
 def test_the_command_that_computes_a_run_again_is_one_whatever_the_names_in_its_event_hold() -> None:
-    stores = ["St. Mary's", "Größe $5 \"x\" \\"]
+    stores = ["St. Mary's", 'Größe $5 "x" \\']
     run = replace(
         open_run(timedelta(days=2), parts_open=1), event=a_run(DUE, manual=True, stores=stores).event
     )
