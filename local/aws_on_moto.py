@@ -1,0 +1,265 @@
+"""AWS as the functions see it, on moto: a stack as a deployment leaves it."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+import boto3
+import requests
+from moto.server import ThreadedMotoServer
+
+from msupply_dhis2.aws import clients
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+    from mypy_boto3_ssm import SSMClient
+
+BUCKET = "stack-reports"
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The parts of a stack that the functions touch, on moto, with their environment variables set."""
+
+    ssm: "SSMClient"
+    secretsmanager: "SecretsManagerClient"
+    sqs: "SQSClient"
+    table: "Table"
+    queue_url: str
+    dead_letter_queue_url: str
+    shard_queue_url: str
+    failed_shard_queue_url: str
+    queue_arn: str
+    lambda_: "LambdaClient"
+    mapping: str
+    runs: "Table"
+    s3: "S3Client"
+    told_queue_url: str
+
+    def put_settings(self, document: str) -> None:
+        """Write the settings."""
+        self.ssm.put_parameter(Name="/stack/settings", Type="String", Value=document, Overwrite=True)
+
+    def put_dhis2_credentials(self, username: str, password: str) -> None:
+        """Write the login of DHIS2 into its secret."""
+        content = json.dumps({"username": username, "password": password})
+        self.secretsmanager.put_secret_value(SecretId="stack/dhis2", SecretString=content)
+
+    def put_database_address(self, address: str) -> None:
+        """Write the address of mSupply's database into its secret."""
+        self.secretsmanager.put_secret_value(SecretId="stack/database", SecretString=address)
+
+    def is_paused(self) -> bool:
+        """Whether push is given no messages from the queue."""
+        return self.lambda_.get_event_source_mapping(UUID=self.mapping)["State"] == "Disabled"
+
+    def messages(self, queue_url: str | None = None) -> list["MessageTypeDef"]:
+        """Take every message that can be seen in a queue (that of the batches unless another is named)."""
+        taken: list[MessageTypeDef] = []
+        while True:
+            answer = self.sqs.receive_message(
+                QueueUrl=queue_url or self.queue_url,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+            )
+            if not answer.get("Messages"):
+                return taken
+            taken += answer["Messages"]
+
+    def told(self) -> list[str]:
+        """Take what people were told through the topic: each message's subject and text."""
+        bodies = [json.loads(str(message["Body"])) for message in self.messages(self.told_queue_url)]
+        return [f"{body['Subject']}\n\n{body['Message']}" for body in bodies]
+
+    def hidden(self) -> int:
+        """Give how many messages of the queue are not to be seen for a while."""
+        name: Literal["ApproximateNumberOfMessagesNotVisible"] = "ApproximateNumberOfMessagesNotVisible"
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=[name])
+        return int(answer["Attributes"][name])
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """Run moto on a port of 127.0.0.1, and give its address."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def stack_on_moto(moto_url: str, set_variable: Callable[[str, str], object]) -> Iterator[Aws]:
+    """Make a stack as a deployment leaves it: with secrets without a value, and without settings.
+
+    Parameters
+    ----------
+    set_variable
+        Sets a variable of this process's environment, which is to be that of the functions.
+    """
+    environment = {
+        "AWS_ENDPOINT_URL": moto_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "POWERTOOLS_SERVICE_NAME": f"test-{uuid4()}",
+        "POWERTOOLS_METRICS_NAMESPACE": "msupply-dhis2",
+        "SETTINGS_PARAMETER": "/stack/settings",
+        "DHIS2_SECRET": "stack/dhis2",
+        "DATABASE_SECRET": "stack/database",
+        "TABLE_NAME": "stack",
+        "ACKNOWLEDGED_TABLE_NAME": "stack-acknowledged",
+        "RUNS_TABLE_NAME": "stack-runs",
+        "ORDER_TABLE_NAME": "stack-order",
+        "BUCKET_NAME": BUCKET,
+        "TIMEZONE": "Pacific/Auckland",
+        "PUSH_LOG_GROUP": "/stack/push",
+        "LINES_PER_INVOCATION": "1000000",
+        "COMPUTE_FUNCTION": "stack-compute",
+        "STACK_NAME": "stack",
+        "SCHEDULES_STATE": "ENABLED",
+        "MONTHLY_SCHEDULE": "cron(30 4 5 * ? *)",
+        "WEEKLY_SCHEDULE": "cron(0 4 ? * MON *)",
+        "DAILY_SCHEDULE": "cron(30 3 * * ? *)",
+        "FIRST_DAY_OF_MONTH_SCHEDULE": "cron(0 3 1 * ? *)",
+        "LAST_DAY_OF_MONTH_SCHEDULE": "cron(30 22 L * ? *)",
+    }
+    for name, value in environment.items():
+        set_variable(name, value)
+    _forget_clients()
+    yield _deployed(set_variable)
+    requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
+
+
+def _forget_clients() -> None:
+    for client in (
+        clients.ssm,
+        clients.secretsmanager,
+        clients.sqs,
+        clients.lambda_,
+        clients.event_sources,
+        clients.s3,
+        clients.sns,
+        clients.table,
+    ):
+        client.cache_clear()
+
+
+def _deployed(set_variable: Callable[[str, str], object]) -> Aws:
+    secretsmanager = boto3.client("secretsmanager")
+    for secret in ("stack/dhis2", "stack/database"):
+        secretsmanager.create_secret(Name=secret)
+    sqs = boto3.client("sqs")
+    queue_url = sqs.create_queue(QueueName="stack-batches")["QueueUrl"]
+    dead_letter_queue_url = sqs.create_queue(QueueName="stack-failed-batches")["QueueUrl"]
+    shard_queue_url = sqs.create_queue(QueueName="stack-shards")["QueueUrl"]
+    failed_shard_queue_url = sqs.create_queue(QueueName="stack-failed-shards")["QueueUrl"]
+    set_variable("SHARD_QUEUE_URL", shard_queue_url)
+    set_variable("FAILED_SHARD_QUEUE_URL", failed_shard_queue_url)
+    set_variable("QUEUE_URL", queue_url)
+    set_variable("DEAD_LETTER_QUEUE_URL", dead_letter_queue_url)
+    table = boto3.resource("dynamodb").create_table(
+        TableName="stack",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    for name in ("stack-acknowledged", "stack-order"):
+        boto3.resource("dynamodb").create_table(
+            TableName=name,
+            KeySchema=[
+                {"AttributeName": "target_period", "KeyType": "HASH"},
+                {"AttributeName": "org_unit", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "target_period", "AttributeType": "S"},
+                {"AttributeName": "org_unit", "AttributeType": "S"},
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    runs = boto3.resource("dynamodb").create_table(
+        TableName="stack-runs",
+        KeySchema=[
+            {"AttributeName": "run_id", "KeyType": "HASH"},
+            {"AttributeName": "part", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("run_id", "part", "kind", "started_at")
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "ByStart",
+                "KeySchema": [
+                    {"AttributeName": "kind", "KeyType": "HASH"},
+                    {"AttributeName": "started_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    # moto would take the messages off a queue with a mapping by itself, and run push in Docker: so the mapping is
+    # that of a queue which never holds any, and push is told that its messages come from there.
+    mapped_queue = sqs.create_queue(QueueName="stack-mapped")["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=mapped_queue, AttributeNames=["QueueArn"])["Attributes"]
+    queue_arn = attributes["QueueArn"]
+    lambda_ = boto3.client("lambda")
+    mapping = _push_fed_by(queue_arn, lambda_)
+    set_variable("QUEUE_MAPPING", mapping)
+    # What is told the topic arrives in a queue, where tests read it.
+    sns = boto3.client("sns")
+    topic = sns.create_topic(Name="stack-alerts")["TopicArn"]
+    set_variable("ALERT_TOPIC", topic)
+    told_queue_url = sqs.create_queue(QueueName="stack-told")["QueueUrl"]
+    told = sqs.get_queue_attributes(QueueUrl=told_queue_url, AttributeNames=["QueueArn"])["Attributes"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=told["QueueArn"])
+    return Aws(
+        boto3.client("ssm"),
+        secretsmanager,
+        sqs,
+        table,
+        queue_url,
+        dead_letter_queue_url,
+        shard_queue_url,
+        failed_shard_queue_url,
+        queue_arn,
+        lambda_,
+        mapping,
+        runs,
+        s3,
+        told_queue_url,
+    )
+
+
+def _push_fed_by(queue_arn: str, lambda_: "LambdaClient") -> str:
+    """Make the function push, which moto never runs, and the mapping that would give it the queue's messages."""
+    role = boto3.client("iam").create_role(RoleName="push", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", "")
+    lambda_.create_function(
+        FunctionName="stack-push",
+        Runtime="python3.13",
+        Handler="app.handler",
+        Role=role,
+        Code={"ZipFile": code.getvalue()},
+    )
+    mapping = lambda_.create_event_source_mapping(
+        FunctionName="stack-push", EventSourceArn=queue_arn, BatchSize=1
+    )
+    return mapping["UUID"]
