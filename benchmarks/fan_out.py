@@ -23,6 +23,15 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.compute import AS_OF, CALENDAR, EVENT, sample, settings  # noqa: E402 - after the path is set
 from benchmarks.measure import Table  # noqa: E402 - as above
+from benchmarks.prices import (  # noqa: E402 - as above
+    DYNAMODB_WRITE,
+    GIGABYTE,
+    LAMBDA_REQUEST,
+    LAMBDA_TIME,
+    LOGS,
+    SQS_REQUEST,
+    sqs_requests,
+)
 from msupply_dhis2.aws.queue import ENTRIES_IN_ONE_CALL  # noqa: E402 - as above
 from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
 from msupply_dhis2.compute import Division, compute, compute_shard  # noqa: E402 - as above
@@ -34,18 +43,6 @@ from msupply_dhis2.shards import Shard, divide, lines_of  # noqa: E402 - as abov
 from msupply_dhis2.source import open_source  # noqa: E402 - as above
 from msupply_dhis2.steps import Step  # noqa: E402 - as above
 from msupply_dhis2.stock import OrgUnit, Store  # noqa: E402 - as above
-
-# AWS's prices in us-east-1 beyond the free tiers, in US dollars, as published in June 2026.
-# https://aws.amazon.com/lambda/pricing/
-LAMBDA_GIGABYTE_SECOND = 0.0000166667
-LAMBDA_REQUEST = 0.20 / 1_000_000
-# https://aws.amazon.com/sqs/pricing/: each 64 KB of a request is a request.
-SQS_REQUEST = 0.40 / 1_000_000
-SQS_CHUNK = 64 * 1024
-# https://aws.amazon.com/dynamodb/pricing/on-demand/, since November 2024: an item of up to 1 KB.
-DYNAMODB_WRITE = 0.625 / 1_000_000
-# https://aws.amazon.com/cloudwatch/pricing/: logs taken in, for a gigabyte.
-LOGS_GIGABYTE = 0.50
 
 # template.yaml
 COMPUTE_GIGABYTES = 1769 / 1024
@@ -160,24 +157,24 @@ def simulate(arguments: argparse.Namespace) -> Simulated:
 def report(run: Simulated, arguments: argparse.Namespace) -> None:
     """Print what a run comes to."""
     shard_bytes = max(len(message(shard, run).encoded()) for shard in run.shards)
-    chunks = math.ceil(run.batch_bytes / SQS_CHUNK)
+    chunks = sqs_requests(run.batch_bytes)
     in_a_call = min(ENTRIES_IN_ONE_CALL, MAXIMUM_MESSAGE_BYTES // run.batch_bytes)
     calls = math.ceil(run.batches / in_a_call)
     # Sent (a call is as many requests as it has 64 KB), received and deleted.
-    batch_requests = calls * math.ceil(in_a_call * run.batch_bytes / SQS_CHUNK) + run.batches * (chunks + 1)
-    shard_requests = len(run.shards) * (2 * math.ceil(shard_bytes / SQS_CHUNK) + 1)
+    batch_requests = calls * sqs_requests(in_a_call * run.batch_bytes) + run.batches * (chunks + 1)
+    shard_requests = len(run.shards) * (2 * sqs_requests(shard_bytes) + 1)
     compute_seconds = sum(run.compute_seconds) + run.planning
     push_seconds = run.values / arguments.values_per_second
     invocations = 1 + len(run.shards) + run.batches
     writes = 1 + WRITES_OF_A_SHARD * len(run.shards) + WRITES_OF_A_BATCH * run.batches
-    log_gigabytes = invocations * LOG_BYTES_OF_AN_INVOCATION / 1024**3
+    log_gigabytes = invocations * LOG_BYTES_OF_AN_INVOCATION / GIGABYTE
     dollars = {
-        "compute, GB-seconds": compute_seconds * COMPUTE_GIGABYTES * LAMBDA_GIGABYTE_SECOND,
-        "push, GB-seconds": push_seconds * PUSH_GIGABYTES * LAMBDA_GIGABYTE_SECOND,
-        "Lambda requests": invocations * LAMBDA_REQUEST,
-        "SQS requests": (batch_requests + shard_requests) * SQS_REQUEST,
-        "DynamoDB writes": writes * DYNAMODB_WRITE,
-        "CloudWatch logs": log_gigabytes * LOGS_GIGABYTE,
+        "compute, GB-seconds": compute_seconds * COMPUTE_GIGABYTES * LAMBDA_TIME.dollars,
+        "push, GB-seconds": push_seconds * PUSH_GIGABYTES * LAMBDA_TIME.dollars,
+        "Lambda requests": invocations * LAMBDA_REQUEST.dollars,
+        "SQS requests": (batch_requests + shard_requests) * SQS_REQUEST.dollars,
+        "DynamoDB writes": writes * DYNAMODB_WRITE.dollars,
+        "CloudWatch logs": log_gigabytes * LOGS.dollars,
     }
     table = Table("a run", "number:")
     for name, number in (

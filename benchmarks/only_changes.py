@@ -18,7 +18,6 @@ DHIS2. What is remembered of them is measured, and scaled up to the nation.
 import argparse
 import hashlib
 import json
-import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +33,14 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.compute import CALENDAR, LAST_DAY  # noqa: E402 - after the path is set
 from benchmarks.measure import MEBIBYTE, Table  # noqa: E402 - as above
+from benchmarks.prices import (  # noqa: E402 - as above
+    DYNAMODB_READ,
+    DYNAMODB_STORAGE,
+    DYNAMODB_WRITE,
+    GIGABYTE,
+    read_units,
+    write_units,
+)
 from local.sample import generate  # noqa: E402 - as above
 from msupply_dhis2.acknowledged.changes import Changes, Coverage, Wish  # noqa: E402 - as above
 from msupply_dhis2.acknowledged.record import Receipt, Receipts, Record, Sending  # noqa: E402 - as above
@@ -55,14 +62,6 @@ PUSH_TAKES = timedelta(minutes=1)
 SYNCHRONISED_EVERY = (1, 1, 1, 1, 1, 1, 1, 7, 7, 45)
 """Days; each store has the one at its place."""
 
-# AWS's prices for DynamoDB on demand in us-east-1, in US dollars, since November 2024.
-# https://aws.amazon.com/dynamodb/pricing/on-demand/
-WRITE = 0.625 / 1_000_000
-WRITE_BYTES = 1024
-READ = 0.125 / 1_000_000
-READ_BYTES = 4096
-GIGABYTE_MONTH = 0.25
-
 type Seen = Callable[[Store], datetime]
 """Up to which instant a store's movements have arrived, naive UTC."""
 
@@ -76,16 +75,16 @@ class Units:
 
     def write(self, size: int) -> None:
         """Count the writing of an item."""
-        self.written += max(1, math.ceil(size / WRITE_BYTES))
+        self.written += write_units(size)
 
     def get(self, size: int, *, consistent: bool = True) -> None:
         """Count the reading of an item."""
-        self.read += max(1, math.ceil(size / READ_BYTES)) * (1 if consistent else 0.5)
+        self.read += read_units(size, consistent=consistent)
 
     @property
     def dollars(self) -> float:
         """What they cost."""
-        return self.written * WRITE + self.read * READ
+        return self.written * DYNAMODB_WRITE.dollars + self.read * DYNAMODB_READ.dollars
 
 
 @dataclass(slots=True)
@@ -429,7 +428,7 @@ def nation(url: str, days: int) -> None:
         scale = NATION_STORES / len(org_units)
         remembered = sum(len(_read(key, content).entries) for key, (_, content) in memory.contents.items())
         # A year's periods are kept, and a bit: see KEPT_FOR.
-        gigabytes = memory.bytes / len(periods) * scale * 13 / 1024**3
+        gigabytes = memory.bytes / len(periods) * scale * 13 / GIGABYTE
         for name, cell in (
             ("values of an org unit and period", f"{remembered / len(memory.contents):,.0f}"),
             ("bytes for each", f"{memory.bytes / remembered:.1f}"),
@@ -441,7 +440,7 @@ def nation(url: str, days: int) -> None:
             ("read units in a month", f"{memory.units.read * scale:,.0f}"),
             (
                 "**dollars in a month**",
-                f"**{memory.units.dollars * scale + gigabytes * GIGABYTE_MONTH:.2f}**",
+                f"**{memory.units.dollars * scale + gigabytes * DYNAMODB_STORAGE.dollars:.2f}**",
             ),
         ):
             rows.setdefault(name, []).append(cell)
