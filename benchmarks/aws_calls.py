@@ -1,7 +1,6 @@
 """Counts the calls of AWS that boto3 sends, in the units in which AWS charges for them."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 

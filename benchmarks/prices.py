@@ -58,6 +58,9 @@ LOGS_SEARCH = Price("GB of logs searched", 0.005)
 SCHEDULE = Price("schedules started", 1.00 / 1e6, 14e6)
 # https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer
 DATA_OUT = Price("GB to the internet", 0.09, 100)
+# https://aws.amazon.com/privatelink/pricing/ and https://aws.amazon.com/vpc/pricing/: for each hour, besides 1 and 4.5 cents a GB.
+ENDPOINT_HOUR = 0.01
+GATEWAY_HOUR = 0.045
 
 SQS_CHUNK = 64 * 1024
 _WRITE_BYTES = 1024
@@ -94,7 +97,7 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
             return len(content.encode())
         case "N":
             # Two digits a byte, and one byte more; one again for the sign.
-            return math.ceil(len(content.strip("-.0")) / 2) + 1 + content.startswith("-")
+            return math.ceil(len(content.strip("-.0")) / 2) + 1 + int(content[0] == "-")
         case "B":
             # Bytes as boto3 gives them, or as they are on the wire.
             return len(content if isinstance(content, bytes) else b64decode(content))

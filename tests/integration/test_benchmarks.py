@@ -2,7 +2,13 @@
 
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+
+import pytest
+
+from benchmarks.costs import Units, on_the_line
+from benchmarks.prices import item_bytes, read_units, sqs_requests, write_units
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,6 +92,56 @@ def test_what_only_changes_saves_is_counted_over_a_year_and_what_it_remembers_ov
     assert [int(row["values"].replace(",", "")) for row in limits[3:]] == [
         times * int(limits[0]["values"]) for times in (2, 5, 10)
     ]
+
+
+def test_a_months_bill_adds_up_and_counts_every_invocation() -> None:
+    script = str(ROOT / "benchmarks" / "costs.py")
+    sizes = ("--sizes", "3", "--measured", "3", "--items", "20", "--days", "2", "--refused", "10")
+    ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    table = [line.strip("| ").split(" | ") for line in ran.stdout.partition("\n\n")[0].splitlines()[2:]]
+    bill = {row[0]: [float(cell.strip("*").replace(",", "") or 0) for cell in row[2:]] for row in table}
+    total = bill.pop("**a month**")
+    free = bill.pop("the same, less what is free")
+    # Each way: what is sent, and its dollars.
+    for place in (1, 3):
+        assert sum(cells[place] for cells in bill.values()) == pytest.approx(total[place], abs=0.01)
+        assert 0 < free[place] < total[place]
+    for place in (0, 2):
+        runs = 30 + 1
+        probes, watchdogs, tests = 30 * 24 * 4, 30, 2
+        batches = bill["batches"][place]
+        assert batches >= runs
+        assert bill["invocations"][place] == probes + watchdogs + tests + runs + batches
+        # Two items of 20 have no data element in DHIS2.
+        assert bill["values to DHIS2"][place] == pytest.approx(0.9 * bill["values"][place], rel=0.05)
+        # Each batch is sent, received and deleted, some of them in one call; the watchdog looks at dead letters.
+        assert 2 * batches < bill["messages on the queues"][place] < 4 * batches + 3 * watchdogs
+    events = rows(ran.stdout, "| counted of 3 stores")
+    counted = {row["counted of 3 stores, all sent"]: row for row in events}
+    assert counted["ssm:GetParameter"]["the monthly run"] == "2"
+    # Where only what changed is sent, what is on its way is remembered too.
+    assert bill["writing to DynamoDB"][2] > bill["writing to DynamoDB"][0]
+
+
+def test_an_item_of_dynamodb_is_as_large_as_its_documentation_says() -> None:
+    # The example of https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    assert item_bytes({"shirt-color": {"S": "R"}, "shirt-size": {"S": "M"}}) == 23
+    assert item_bytes({"n": {"N": "-1234"}}) == 1 + 2 + 1 + 1
+    assert item_bytes({"b": {"B": b"12345"}}) == item_bytes({"b": {"B": "MTIzNDU="}}) == 6
+    assert item_bytes({"m": {"M": {"a": {"BOOL": True}}}}) == 1 + 3 + 1 + 1 + 1
+    assert [write_units(size) for size in (0, 1024, 1025)] == [1, 1, 2]
+    assert read_units(4097, consistent=False) == 1
+    assert [sqs_requests(size) for size in (10, 65_536, 65_537)] == [1, 1, 2]
+
+
+def test_a_country_between_and_beyond_the_samples_lies_on_the_line_through_them() -> None:
+    samples: dict[int, Units] = {
+        4: defaultdict(float, {"batches": 10, "invocations": 1}),
+        16: defaultdict(float, {"batches": 34, "invocations": 1}),
+    }
+    assert on_the_line(16, samples)["batches"] == 34
+    assert on_the_line(1_004, samples) == {"batches": 2_010, "invocations": 1}
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
