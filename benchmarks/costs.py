@@ -114,10 +114,12 @@ LOOKING = "looking at the dashboard every day"
 COLUMNS = ("all sent", "dollars, all sent", "only changes", "dollars, only changes")
 GROWING = 10
 """The lines of a bill before this one cost (nearly) the same in every country."""
-STANDARD_PARAMETER_BYTES = 4_096
 
 PASSWORD = "mark3d-secret"  # noqa: S105 - the stand-in's
 NOW = date(2026, 11, 3)
+
+NOT_ADDED_UP = (": tables", ": metrics")
+"""The ends of the names of what several invocations have in common."""
 
 type Units = defaultdict[str, float]
 """How much there is of each thing that is charged for, or that something charged for is worked out from."""
@@ -422,10 +424,7 @@ def mean(units: Units, number: int) -> Units:
     """Give the mean of what some events came to; what is not added up over them stays."""
     return defaultdict(
         float,
-        {
-            name: amount if name.endswith((": tables", ": metrics")) else amount / number
-            for name, amount in units.items()
-        },
+        {name: amount if name.endswith(NOT_ADDED_UP) else amount / number for name, amount in units.items()},
     )
 
 
@@ -461,7 +460,7 @@ def whole_month(stores: int, samples: Mapping[int, Mapping[str, Units]]) -> tupl
         if shards and kind in {MONTHLY, FIRST_DAILY, DAILY}:
             units = units.copy()
             for name, amount in of_a_shard.items():
-                units[name] += shards * amount
+                units[name] += amount if name.endswith(NOT_ADDED_UP) else shards * amount
             units["compute: cold starts"] += min(shards, at_once)
             units["compute: seconds of the database"] += lines * (
                 SECONDS_TO_COUNT_A_LINE + shards * SECONDS_OF_A_LINE_OF_ALL
@@ -602,6 +601,10 @@ def report(stores: int, months: Mapping[bool, tuple[Units, int]]) -> None:
         "the same, less what is free",
         "",
         *(cell for key, total in totals.items() for cell in ("", f"{total - free[key]:.2f}")),
+    )
+    fixed = [sum(line.dollars for line in lines[:GROWING]) for lines in bills.values()]
+    table.row(
+        "of that, what sends nothing", "", *(cell for dollars in fixed for cell in ("", f"{dollars:.2f}"))
     )
     largest = sorted(bills[False], key=lambda line: -line.dollars)
     said = ", ".join(f"{line.name} ({line.dollars:.2f})" for line in largest[:3])

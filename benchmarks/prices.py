@@ -1,7 +1,7 @@
 """What AWS charges: prices and the units in which it counts. The only list of prices; all benchmarks take theirs from here.
 
-Prices are those of us-east-1 in US dollars, the first tier, as published in 2026 on the pages named beside them; other
-regions differ by up to a quarter (Cape Town by a third). ``free`` is what each account has free every month, for good and not
+Prices are those of us-east-1 in US dollars, the first tier, as published on the pages named beside them (looked up in November
+2026, in copies of the pages and of guides to them from February to June 2026). ``free`` is what each account has free every month, for good and not
 for its first year only; a second stack in the same account has no more of it.
 """
 

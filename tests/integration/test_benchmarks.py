@@ -104,12 +104,12 @@ def test_a_months_bill_adds_up_and_counts_every_invocation() -> None:
     def number(name: str, column: str) -> float:
         return float(bill[name][column].strip("*").replace(",", "") or 0)
 
-    totals = ("**a month**", "the same, less what is free")
+    totals = ("**a month**", "the same, less what is free", "of that, what sends nothing")
     for sent in ("all sent", "only changes"):
         dollars = [number(name, f"dollars, {sent}") for name in bill if name not in totals]
-        total, charged = (number(name, f"dollars, {sent}") for name in totals)
+        total, charged, fixed = (number(name, f"dollars, {sent}") for name in totals)
         assert sum(dollars) == pytest.approx(total, abs=0.01)
-        assert 0 < charged < total
+        assert 0 < charged < fixed < total
         runs = 30 + 1
         probes, watchdogs, tests = 30 * 24 * 4, 30, 2
         batches = number("batches", sent)
