@@ -12,7 +12,7 @@ from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.fates import BatchResult
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.push import Dhis2Session, push
-from tests.support.batches import batch_of, settings_of, value_of
+from tests.support.batches import batch_of, fates_in_the_file, fates_in_the_log, settings_of, value_of
 from tests.support.direct import DirectClient
 
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
@@ -132,6 +132,8 @@ def test_a_data_element_that_left_the_data_set_is_named_and_holds_up_no_other(ve
     result = server.delete(VALUES)
     assert (result.counts.deleted, result.counts.rejected) == (6, 3)
     assert codes(result) == ["E7633"] * 3
+    assert fates_in_the_log(result) == fates_in_the_file(result)
+    assert {fate for _, _, fate in fates_in_the_log(result)} == {"not deleted"}
     assert server.held(VALUES) == [None] * 3 + ["2"] * 3 + [None] * 3
 
 

@@ -17,7 +17,7 @@ from msupply_dhis2.fates import BatchResult
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.settings import Settings
-from tests.support.batches import batch_of, settings_of, value_of
+from tests.support.batches import batch_of, fates_in_the_file, fates_in_the_log, settings_of, value_of
 
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
 BY_ROW = VERSIONS[:-1]
@@ -140,6 +140,8 @@ def test_what_cannot_fit_is_told_in_the_same_words_on_every_version(version: str
         assert len(dhis2.values) == 1
         assert pushes(dhis2) == [1]
     assert codes(result) == ["E7610", "E7612", "E7636", "E7641", "E7632"]
+    assert fates_in_the_log(result) == fates_in_the_file(result)
+    assert {fate for _, _, fate in fates_in_the_log(result)} == {"rejected"}
     assert (result.counts.sent, result.counts.stored, result.counts.rejected) == (6, 1, 5)
     assert result.settled == frozenset(range(6))
     assert all(line.fields["sent_to_dhis2"] is False for line in result.lines if "code" in line.fields)
@@ -333,6 +335,8 @@ def test_what_is_read_back_differently_is_named(version: str, read_back: str) ->
             )
     assert (result.counts.stored, result.counts.unaccounted) == (3, 2)
     assert sorted(map(str, codes(result))) == ["stored_differently", "vanished"]
+    assert fates_in_the_log(result) == fates_in_the_file(result)
+    assert {fate for _, _, fate in fates_in_the_log(result)} == {"unaccounted"}
     assert any(
         "Read back 5 values: 3 are in DHIS2 as they were sent." in line.message for line in result.lines
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from msupply_dhis2.batches import Batch, Operation, encode
+from msupply_dhis2.fates import BatchResult
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
@@ -71,3 +72,17 @@ def batch_of(
 ) -> Batch:
     """Give the batch that compute would make of the values."""
     return encode(values, run_id="run-1", as_of=AS_OF, settings=settings, operation=operation)
+
+
+def fates_in_the_log(result: BatchResult) -> list[tuple[object, ...]]:
+    """Give item, store and fate of each value that has a line of its own in the log."""
+    return sorted(
+        (line.fields["item"], line.fields["store"], line.fields["fate"])
+        for line in result.lines
+        if "item" in line.fields
+    )
+
+
+def fates_in_the_file(result: BatchResult) -> list[tuple[object, ...]]:
+    """Give item, store and fate of each value that the file of refused values names."""
+    return sorted((row.item, row.store, row.fate) for row in result.refused)

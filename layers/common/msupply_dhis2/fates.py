@@ -6,6 +6,7 @@ One line is for the batch with its counts, one for each value that is not in DHI
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from msupply_dhis2.dhis2.answer import Extent, Reason
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
     from msupply_dhis2.rejected_rows.rows import RejectedRow
 
 NAMED_SUSPECTS = 20
+
+
+class NotThere(StrEnum):
+    """The fates of a value that is not in DHIS2, as the log and the file of refused values call them."""
+
+    REJECTED = "rejected"
+    UNACCOUNTED = "unaccounted"
+    """DHIS2 neither stored nor refused it."""
+    PERHAPS_UNACCOUNTED = "perhaps unaccounted"
+    """Some of its call are, and nobody can tell which."""
+    NOT_DELETED = "not deleted"
+    """It was to be deleted, and stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +197,7 @@ class Fates:
 
 
 def lines_of(
-    values: Sequence[DataValue], fates: Fates, waiting: int, failure: Exception | None
+    values: Sequence[DataValue], fates: Fates, waiting: int, failure: Exception | None, *, let_in: bool
 ) -> Iterator[LogLine]:
     """Give the lines of a batch: its counts, remarks, and what is not in DHIS2, value by value.
 
@@ -194,8 +207,10 @@ def lines_of(
         All values of the batch.
     waiting, failure
         How many values wait, and why.
+    let_in
+        Whether DHIS2 let us in for it.
     """
-    yield _batch_line(fates, waiting, failure)
+    yield _batch_line(fates, waiting, failure, let_in=let_in)
     yield from fates.remarks
     for place in sorted(fates.rejected):
         yield _rejected(
@@ -233,7 +248,7 @@ def not_sent(values: int) -> LogLine:
     )
 
 
-def _batch_line(fates: Fates, waiting: int, failure: Exception | None) -> LogLine:
+def _batch_line(fates: Fates, waiting: int, failure: Exception | None, *, let_in: bool) -> LogLine:
     counts = fates.counts
     fields: dict[str, object] = {
         "sent": counts.sent,
@@ -242,6 +257,8 @@ def _batch_line(fates: Fates, waiting: int, failure: Exception | None) -> LogLin
         "rejected": counts.rejected,
         "unaccounted": counts.unaccounted,
     }
+    if let_in:
+        fields["let_in"] = True
     if fates.deletes:
         fields |= {"operation": "delete", "deleted": counts.deleted}
     sentences = [f"Batch: {counts.sentence_of_a_delete() if fates.deletes else counts.sentence()}."]
@@ -258,12 +275,13 @@ def _batch_line(fates: Fates, waiting: int, failure: Exception | None) -> LogLin
 
 def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool, deletes: bool) -> LogLine:
     said = " ".join(_explained(reason) for reason in reasons)
-    fate = "not deleted, what stands in DHIS2 stays" if deletes else "rejected"
+    fate = NotThere.NOT_DELETED if deletes else NotThere.REJECTED
+    stays = ", what stands in DHIS2 stays" if deletes else ""
     return LogLine(
         logging.WARNING,
-        f"{_about(value)}: {fate}. {said}",
+        f"{_about(value)}: {fate}{stays}. {said}",
         {
-            **_fields(value, reasons[0].code),
+            **_fields(value, fate, reasons[0].code),
             "sent_to_dhis2": not beforehand,
             "may_pass": explain(reasons[0].code, reasons[0].text).may_pass,
         },
@@ -285,7 +303,7 @@ def _missing(value: DataValue, reason: Reason) -> LogLine:
     return LogLine(
         logging.WARNING,
         f"{_about(value)}: unaccounted for. {_explained(reason)}",
-        _fields(value, reason.code),
+        _fields(value, NotThere.UNACCOUNTED, reason.code),
     )
 
 
@@ -332,8 +350,9 @@ def _about(value: DataValue) -> str:
     return f"{value.item}, {value.store}, {value.metric.label}"
 
 
-def _fields(value: DataValue, code: str) -> dict[str, object]:
+def _fields(value: DataValue, fate: NotThere, code: str) -> dict[str, object]:
     return {
+        "fate": fate.value,
         "code": code,
         "store": value.store,
         "item": value.item,

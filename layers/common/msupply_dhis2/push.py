@@ -128,7 +128,11 @@ def push(
         raise RuntimeError(f"{waiting} values of batch {batch.batch_id} have no fate, and nothing says why")
     return BatchResult(
         fates=job.fates,
-        lines=tuple(lines_of(values, job.fates, waiting, job.failure) if settled else job.fates.remarks),
+        lines=tuple(
+            lines_of(values, job.fates, waiting, job.failure, let_in=job.answered)
+            if settled
+            else job.fates.remarks
+        ),
         answered=job.answered,
         settled=done | settled,
         refused=tuple(rows_of(values, job.fates)),

@@ -194,7 +194,7 @@ class _PushMessages:
         else:
             return True
         finally:
-            self._logger.remove_keys(["receive", "run_id", "batch_id"])
+            self._logger.remove_keys(["receive", "run_id", "batch_id", "user", "dhis2"])
         return False
 
     def _batch(self, body: str, sending: str) -> Batch | None:
@@ -297,6 +297,7 @@ class _PushMessages:
             self._environment.dhis2_secret, clients.secretsmanager(), settings
         )
         login = Login.of(str(settings.url), credentials)
+        self._logger.append_keys(user=login.user, dhis2=login.url)
         # Read for each message: it is one small request beside a call of seconds, and so a warm function, whose
         # session DHIS2 may still know, stops as soon as another one's login was refused.
         refusal = read_refusal(self._table)
@@ -528,7 +529,7 @@ class _PushMessages:
         _sessions.clear()
         remember_refusal(self._table, login, str(error), datetime.now(UTC))
         self._count("CredentialsRefused", 1)
-        self._logger.error(f"{error} {_AFTER_REFUSAL}", user=login.user, secret_version=login.version)
+        self._logger.error(f"{error} {_AFTER_REFUSAL}", secret_version=login.version)
 
     def _queue_pause(self, record: QueueRecord) -> QueuePause:
         client = clients.event_sources()

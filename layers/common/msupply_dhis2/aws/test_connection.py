@@ -75,6 +75,14 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     if check := _check_queue(report, witness, table, pause, calendar):
         report = report.with_check(check)
     answer = report.model_dump(mode="json")
+    if report.connected and witness.login is not None:
+        # A line of its own: of one as long as the report CloudWatch finds the first 200 fields only.
+        logger.info(
+            f"DHIS2 let {witness.login.user} in.",
+            let_in=True,
+            user=witness.login.user,
+            dhis2=witness.login.url,
+        )
     write(
         logger,
         LogLine(logging.INFO if report.all_well else logging.WARNING, report.message, {"report": answer}),
@@ -84,26 +92,30 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
 
 
 class _Witness:
-    """Makes the test's client, and keeps in mind whether DHIS2 refused its login."""
+    """Makes the test's client, and keeps in mind as whom it logs in and whether DHIS2 refused that."""
 
     def __init__(self) -> None:
+        self.login: Login | None = None
         self.refused: tuple[Login, Dhis2AuthenticationError] | None = None
 
     def client(self, settings: Settings, credentials: Dhis2Credentials) -> "_WitnessedClient":
-        return _WitnessedClient(settings, credentials, self)
+        self.login = Login.of(settings.url, credentials)
+        return _WitnessedClient(settings, credentials, self.login, self)
 
 
 class _WitnessedClient:
     """The test's client of DHIS2."""
 
-    def __init__(self, settings: Settings, credentials: Dhis2Credentials, witness: _Witness) -> None:
+    def __init__(
+        self, settings: Settings, credentials: Dhis2Credentials, login: Login, witness: _Witness
+    ) -> None:
         self._client = Dhis2Client(
             settings.url,
             credentials,
             read_timeout=ANSWER_SECONDS,
             ca_certificate=settings.dhis2_ca_certificate,
         )
-        self._login = Login.of(settings.url, credentials)
+        self._login = login
         self._witness = witness
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> object:

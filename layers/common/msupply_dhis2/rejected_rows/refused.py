@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import explain
-from msupply_dhis2.fates import Fates
+from msupply_dhis2.fates import Fates, NotThere
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.rejected_rows.rows import RejectedRow, Why
 
@@ -24,14 +24,14 @@ def rows_of(values: Sequence[DataValue], fates: Fates) -> Iterator[RejectedRow]:
         All values of the batch.
     """
     unclear = {place for suspects in fates.suspects for place in suspects.places}
-    refused = "not deleted" if fates.deletes else "rejected"
+    refused = NotThere.NOT_DELETED if fates.deletes else NotThere.REJECTED
     for place in sorted({*fates.rejected, *fates.missing, *unclear}):
         if place in fates.rejected:
             fate, reasons = refused, fates.rejected[place]
         elif place in fates.missing:
-            fate, reasons = "unaccounted", (fates.missing[place],)
+            fate, reasons = NotThere.UNACCOUNTED, (fates.missing[place],)
         else:
-            yield _row(values[place], "perhaps unaccounted", (_UNCLEAR,))
+            yield _row(values[place], NotThere.PERHAPS_UNACCOUNTED, (_UNCLEAR,))
             continue
         why = (
             Why(
@@ -44,9 +44,9 @@ def rows_of(values: Sequence[DataValue], fates: Fates) -> Iterator[RejectedRow]:
         yield _row(values[place], fate, tuple(why))
 
 
-def _row(value: DataValue, fate: str, why: tuple[Why, ...]) -> RejectedRow:
+def _row(value: DataValue, fate: NotThere, why: tuple[Why, ...]) -> RejectedRow:
     return RejectedRow(
-        fate=fate,
+        fate=fate.value,
         store=value.store,
         item=value.item,
         metric=value.metric.label,
