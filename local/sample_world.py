@@ -96,6 +96,23 @@ def with_whole_numbers_only(metadata: Metadata, code: str) -> Metadata:
     return metadata.model_copy(update={"data_elements": elements})
 
 
+def with_unassigned(metadata: Metadata, code: str) -> Metadata:
+    """Give the same metadata with another slip: an org unit that is assigned to no data set."""
+    data_sets = tuple(
+        data_set.model_copy(
+            update={
+                "org_unit_ids": tuple(
+                    org_unit.id
+                    for org_unit in metadata.org_units
+                    if org_unit.id in data_set.org_unit_ids and org_unit.code != code
+                )
+            }
+        )
+        for data_set in metadata.data_sets
+    )
+    return metadata.model_copy(update={"data_sets": data_sets})
+
+
 def dhis2_for(metadata: Metadata, version: str = "2.42") -> StandIn:
     """Give a stand-in for DHIS2 with one user, who may add data values and nothing else."""
     user = User(

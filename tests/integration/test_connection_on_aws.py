@@ -1,34 +1,16 @@
 """Test connection as the function does it: settings and secrets from AWS, the database asked of compute."""
 
-import io
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import boto3
 import pytest
 
 from local.dhis2 import StandIn, User, stock_metadata
 from msupply_dhis2.aws import clients
 from tests.conftest import Aws
-from tests.support.functions import Invocation, invoke
+from tests.support.functions import ComputeAnswers, Invocation, invoke
 
 PASSWORD = "mark3d-secret"
-
-
-class ComputeAnswers:
-    """Stands in for Lambda, which moto runs in Docker only: the invocation of compute and its answer."""
-
-    def __init__(self, answer: object, *, function_error: bool = False) -> None:
-        self.meta = boto3.client("lambda").meta
-        self._answer = answer
-        self._function_error = function_error
-        self.invoked: list[tuple[str, object]] = []
-
-    def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:  # noqa: N803 boto3's names
-        self.invoked.append((FunctionName, json.loads(Payload)))
-        answer: dict[str, Any] = {"Payload": io.BytesIO(json.dumps(self._answer).encode())}
-        return {**answer, "FunctionError": "Unhandled"} if self._function_error else answer
 
 
 @pytest.fixture

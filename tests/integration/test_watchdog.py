@@ -12,7 +12,7 @@ from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.runs.run import Outcome
 from msupply_dhis2.runs.table import Runs
 from tests.conftest import BUCKET, Aws
-from tests.support.functions import Invocation, invoke
+from tests.support.functions import Invocation, invoke, move_to_dead_letters
 from tests.support.whole_way import World, whole_way
 
 DAILY = {"interval": "daily"}
@@ -187,16 +187,7 @@ def test_a_run_that_is_only_beginning_is_not_ended(world: World) -> None:
 
 def test_what_the_queue_itself_moved_over_is_counted_as_dead_and_its_run_ended(world: World) -> None:
     run_id = run_daily(world)
-    for message in world.aws.messages():
-        world.aws.sqs.send_message(
-            QueueUrl=world.aws.dead_letter_queue_url,
-            MessageBody=str(message["Body"]),
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": attribute["StringValue"]}
-                for name, attribute in message["MessageAttributes"].items()
-            },
-        )
-        world.aws.sqs.delete_message(QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+    move_to_dead_letters(world.aws)
     started(world, run_id, timedelta(days=2))
     looked = look(world)
     run = Runs(world.aws.runs).run(run_id)

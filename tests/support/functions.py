@@ -1,10 +1,12 @@
 """Invoking a function's handler, and the events that AWS sends."""
 
+import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import boto3
 import pytest
 
 from local.handlers import Context, delivery, handler_of
@@ -88,3 +90,33 @@ def show_again(aws: "Aws", pushed: Pushed) -> None:
             aws.sqs.change_message_visibility(
                 QueueUrl=aws.queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
             )
+
+
+def move_to_dead_letters(aws: "Aws") -> None:
+    """Do what the queue itself does with messages at which push broke off each time."""
+    for message in aws.messages():
+        aws.sqs.send_message(
+            QueueUrl=aws.dead_letter_queue_url,
+            MessageBody=str(message["Body"]),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": attribute["StringValue"]}
+                for name, attribute in message["MessageAttributes"].items()
+            },
+        )
+        aws.sqs.delete_message(QueueUrl=aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+
+
+class ComputeAnswers:
+    """Stands in for Lambda, which moto runs in Docker only: the invocation of compute and its answer."""
+
+    def __init__(self, answer: object, *, function_error: bool = False) -> None:
+        self.meta = boto3.client("lambda").meta
+        self._answer = answer
+        self._function_error = function_error
+        self.invoked: list[tuple[str, object]] = []
+
+    def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:  # noqa: N803 boto3's names
+        """Answer as Lambda does."""
+        self.invoked.append((FunctionName, json.loads(Payload)))
+        answer: dict[str, Any] = {"Payload": io.BytesIO(json.dumps(self._answer).encode())}
+        return {**answer, "FunctionError": "Unhandled"} if self._function_error else answer
