@@ -70,6 +70,10 @@ bench: $(UV) ## Measure everything; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=
 		$(if $(MOVEMENTS),--movements $(MOVEMENTS)) $(if $(REPEAT),--repeat $(REPEAT)) \
 		$(if $(REPORT),--report "$(REPORT)")
 
+.PHONY: dashboard
+dashboard: $(UV) ## Draw docs/dashboard.png: the dashboard as it is deployed, over five weeks of runs on the emulator
+	@$(RUN) --group dashboard python -m local.dashboard
+
 .PHONY: load
 load: $(UV) ## Push a nation with faults everywhere, and compare table, log and DHIS2; STORES=, ITEMS=, SEED= set sizes and chance
 	@LOAD_STORES=$(or $(STORES),360) LOAD_ITEMS=$(or $(ITEMS),130) LOAD_PAYLOAD=1000 LOAD_SEED=$(or $(SEED),20) \

@@ -66,6 +66,8 @@ class Emulator:
         The stack's name.
     project
         The folder that holds ``template.yaml`` and ``samconfig.toml``.
+    python_path
+        Where the emulator's Python, and that of the functions, looks for modules first: for those of a moved clock.
 
     Raises
     ------
@@ -73,9 +75,12 @@ class Emulator:
         The emulator does not start, or sam fails; the message ends with what was said.
     """
 
-    def __init__(self, *, name: str = STACK, project: Path = PROJECT) -> None:
+    def __init__(
+        self, *, name: str = STACK, project: Path = PROJECT, python_path: Path | None = None
+    ) -> None:
         self.name = name
         self.project = project
+        self._python_path = python_path
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -234,6 +239,7 @@ class Emulator:
                     "MINISTACK_HOST": HOST,
                     "GATEWAY_PORT": str(self._port),
                     "AUTH": "true",
+                    **({"PYTHONPATH": str(self._python_path)} if self._python_path else {}),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=output,

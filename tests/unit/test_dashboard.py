@@ -1,13 +1,17 @@
-"""What answers the dashboard's queries on one's own machine."""
+"""What answers the dashboard's queries on one's own machine, and that its picture is that of the present dashboard."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from local.dashboard import PICTURE
 from local.dashboard.definition import DefinitionError, fingerprint, widgets_of
 from local.dashboard.insights import Event, QueryError, Value, ask, sources_of
 from local.dashboard.metrics import series_of, statistic, written
+from local.emulator import REGION
+from local.settings import STACK
 from tests.support.dashboard import dashboard_body, saved_queries
 
 MIDNIGHT = datetime(2026, 11, 5, tzinfo=UTC)
@@ -34,7 +38,13 @@ def rows(query: str) -> list[tuple[Value, ...]]:
     return list(ask(query, LINES).rows)
 
 
-# ----------------------------------------------------------------------------------------------------- the definition
+# ----------------------------------------------------------------------------------------------------- the picture
+
+
+def test_the_picture_in_the_docs_is_that_of_the_dashboard_in_the_template() -> None:
+    present = fingerprint(dashboard_body(STACK, REGION))
+    (shown,) = re.findall(rb"tEXtDefinition\0([0-9a-f]{64})", PICTURE.read_bytes())
+    assert shown.decode() == present, "The dashboard has changed: make dashboard draws it anew."
 
 
 def test_another_title_query_or_place_is_another_dashboard_and_white_space_is_not() -> None:
