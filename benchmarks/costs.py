@@ -11,8 +11,8 @@ refused each time.
 
 Two samples are worked (``--measured``). A size that is not one of them lies on the straight line through both, count by count;
 where it has more lines than one invocation works, what a shard adds is measured too. Counts are the same each time (to within
-a thousandth with only_changes). Seconds are not: the processor's are this machine's, divided by the function's share of a core; AWS answers in 10 thousandths of a
-second, and DHIS2 imports 1,500 values a second, instead of moto and the stand-in.
+a thousandth with ``only_changes``). Seconds are not: the processor's are this machine's, divided by the function's share of a
+core; AWS answers in 10 thousandths of a second, and DHIS2 imports 1,500 values a second, instead of moto and the stand-in.
 """
 
 import argparse
