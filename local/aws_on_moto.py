@@ -6,16 +6,20 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
+from unittest.mock import patch
 from uuid import uuid4
 
 import boto3
 import requests
+from moto.dynamodb.responses import DynamoHandler
 from moto.server import ThreadedMotoServer
 
 from msupply_dhis2.aws import clients
 
 if TYPE_CHECKING:
+    from moto.core.responses import TYPE_RESPONSE
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
@@ -93,12 +97,28 @@ class Aws:
 def moto_server() -> Iterator[str]:
     """Run moto on a port of 127.0.0.1, and give its address."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    with _one_call_of_dynamodb_at_a_time():
+        server.start()
+        host, port = server.get_host_and_port()
+        try:
+            yield f"http://{host}:{port}"
+        finally:
+            server.stop()
+
+
+@contextmanager
+def _one_call_of_dynamodb_at_a_time() -> Iterator[None]:
+    """Have conditions and transactions hold, as they do in DynamoDB: moto looks and writes with others in between."""
+    lock = Lock()
+    work = DynamoHandler.call_action
+
+    def work_alone(handler: DynamoHandler) -> "TYPE_RESPONSE":
+        with lock:
+            answer: TYPE_RESPONSE = work(handler)
+        return answer
+
+    with patch.object(DynamoHandler, "call_action", work_alone):
+        yield
 
 
 @contextmanager
@@ -163,9 +183,14 @@ def _deployed(set_variable: Callable[[str, str], object]) -> Aws:
     for secret in ("stack/dhis2", "stack/database"):
         secretsmanager.create_secret(Name=secret)
     sqs = boto3.client("sqs")
-    queue_url = sqs.create_queue(QueueName="stack-batches")["QueueUrl"]
+    # Messages stay hidden as in the template: what a test has in its hands may not be given to it again.
+    queue_url = sqs.create_queue(QueueName="stack-batches", Attributes={"VisibilityTimeout": "1800"})[
+        "QueueUrl"
+    ]
     dead_letter_queue_url = sqs.create_queue(QueueName="stack-failed-batches")["QueueUrl"]
-    shard_queue_url = sqs.create_queue(QueueName="stack-shards")["QueueUrl"]
+    shard_queue_url = sqs.create_queue(QueueName="stack-shards", Attributes={"VisibilityTimeout": "5400"})[
+        "QueueUrl"
+    ]
     failed_shard_queue_url = sqs.create_queue(QueueName="stack-failed-shards")["QueueUrl"]
     set_variable("SHARD_QUEUE_URL", shard_queue_url)
     set_variable("FAILED_SHARD_QUEUE_URL", failed_shard_queue_url)

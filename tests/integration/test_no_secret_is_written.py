@@ -443,8 +443,11 @@ def overdue(stage: Stage) -> None:
     stage.use(data_elements=rows)
     stage.work("watchdog", {})
     then = (datetime.now(UTC) - timedelta(days=40)).isoformat()
-    known = {"daily": {"schedule": os.environ["DAILY_SCHEDULE"], "since": then}}
-    stage.aws.table.put_item(Item={"id": "watchdog", "intervals": known})
+    stage.aws.table.update_item(
+        Key={"id": "watchdog"},
+        UpdateExpression="SET intervals.daily.since = :then",
+        ExpressionAttributeValues={":then": then},
+    )
 
 
 def unfinished(stage: Stage) -> None:
