@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 from msupply_dhis2.aws import clients
 
 if TYPE_CHECKING:
-    from moto.core.responses import TYPE_RESPONSE
+    from moto.core.common_types import TYPE_RESPONSE
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
