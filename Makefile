@@ -45,8 +45,9 @@ demo: $(UV) ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL
 
 .PHONY: test
 test: $(UV) ## Run all tests, the stack on the emulator and the demo included
-	@# Four at a time, also on two processors: much of the time is waiting for servers. A file's tests stay together.
-	$(RUN) pytest --numprocesses 4 --dist loadfile
+	@# Four at a time, also on two processors: much of the time is waiting for servers. A file's tests stay together; those
+	@# of the deployed stack, which wait most, begin first.
+	$(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(UV) ## Check code (ruff, mypy) and template (cfn-lint)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from local.aws_on_moto import BUCKET, Aws, moto_server, stack_on_moto
+from msupply_dhis2.aws import dead_letters
 
 __all__ = ["BUCKET", "Aws"]
 
@@ -18,5 +19,7 @@ def moto_url() -> Iterator[str]:
 @pytest.fixture
 def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     """AWS as a deployment leaves it: secrets without a value, no settings yet."""
+    # Moto knows at once what a queue holds; SQS has to be waited for.
+    monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
     with stack_on_moto(moto_url, monkeypatch.setenv) as it:
         yield it

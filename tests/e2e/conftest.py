@@ -61,9 +61,10 @@ class World:
         self.dhis2.faults.clear()
         self.dhis2.requests.clear()
         self.dhis2.values.rows.clear()
-        self.emulator.stack.client("dynamodb").delete_item(
-            TableName=self.emulator.stack.resource("Table"), Key={"id": {"S": "refused-login"}}
-        )
+        # A refused login, an outage, or a call without an answer, whose values others wait for.
+        table = self.emulator.stack.table("Table")
+        for item in table.scan()["Items"]:
+            table.delete_item(Key={"id": item["id"]})
         self.emulator.stack.client("lambda").update_event_source_mapping(
             UUID=self.emulator.stack.resource("PushFunctionBatch"), Enabled=True
         )

@@ -109,7 +109,8 @@ def test_a_months_bill_adds_up_and_counts_every_invocation() -> None:
         dollars = [number(name, f"dollars, {sent}") for name in bill if name not in totals]
         total, charged, fixed = (number(name, f"dollars, {sent}") for name in totals)
         assert sum(dollars) == pytest.approx(total, abs=0.01)
-        assert 0 < charged < fixed < total
+        # To a cent, which so little need not come to.
+        assert 0 < charged < fixed <= total
         runs = 30 + 1
         probes, watchdogs, tests = 30 * 24 * 4, 30, 2
         batches = number("batches", sent)

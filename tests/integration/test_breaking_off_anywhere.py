@@ -19,8 +19,8 @@ import pytest
 from moto.backends import get_backend
 
 from local.dhis2 import FaultKind, ValueKey
-from msupply_dhis2.aws import dead_letters, watchdog
 from msupply_dhis2.aws import push as push_on_aws
+from msupply_dhis2.aws import watchdog
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.runs.run import COUNTERS, Outcome, Run
 from msupply_dhis2.runs.table import Runs
@@ -190,7 +190,6 @@ def country(
     aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Country]:
     monkeypatch.setattr(watchdog, "BEGINNING", timedelta())
-    monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
     # Nothing is due that the watchdog would miss.
     monkeypatch.setenv("SCHEDULES_STATE", "DISABLED")
     with whole_way(aws, capsys, tmp_path) as world:

@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from html import unescape
 from urllib.parse import unquote_plus
 
@@ -71,21 +72,29 @@ def _decompressed(content: bytes) -> Iterator[bytes]:
 
 def _decoded(content: bytes) -> Iterator[bytes]:
     for run in _BASE64.findall(content):
-        alphabet = b"-_" if b"-" in run or b"_" in run else None
-        # What stands before it may be taken for a part of it.
-        for start in range(4):
-            text = run[start:]
-            try:
-                inner = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=alphabet)
-            except binascii.Error:
-                # A last character too many.
-                inner = base64.b64decode(text[: len(text) // 4 * 4], altchars=alphabet)
-            if _means_something(inner):
-                yield inner
+        yield from _from_base64(run)
     for run in _HEXADECIMAL.findall(content):
         inner = bytes.fromhex(run.decode())
         if _means_something(inner):
             yield inner
+
+
+# The same words come again and again.
+@lru_cache(maxsize=262_144)
+def _from_base64(run: bytes) -> tuple[bytes, ...]:
+    alphabet = b"-_" if b"-" in run or b"_" in run else None
+    meant = []
+    # What stands before it may be taken for a part of it.
+    for start in range(4):
+        text = run[start:]
+        try:
+            inner = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=alphabet)
+        except binascii.Error:
+            # A last character too many.
+            inner = base64.b64decode(text[: len(text) // 4 * 4], altchars=alphabet)
+        if _means_something(inner):
+            meant.append(inner)
+    return tuple(meant)
 
 
 def _means_something(content: bytes) -> bool:
