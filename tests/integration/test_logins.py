@@ -52,9 +52,9 @@ def test_a_refused_login_is_remembered_until_it_is_forgotten(aws: Aws) -> None:
     there = timezone(timedelta(hours=13))
     noted = remember_refusal(aws.table, LOGIN, "Authentication failed.", EARLY.astimezone(there))
     assert noted == read_refusal(aws.table) == Refusal(LOGIN, EARLY, "Authentication failed.")
-    forget_refusal(aws.table)
+    forget_refusal(aws.table, noted)
     assert read_refusal(aws.table) is None
-    forget_refusal(aws.table)
+    forget_refusal(aws.table, noted)
 
 
 def test_the_newest_refused_login_is_the_one_that_is_known_and_values_wait_since_the_first(aws: Aws) -> None:

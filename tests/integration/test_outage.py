@@ -1,7 +1,8 @@
 """While DHIS2 is down the queue is paused, by itself resumed, and no message is used up."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
+from msupply_dhis2.aws import probe as probe_on_aws
 from msupply_dhis2.aws import push as push_on_aws
 from msupply_dhis2.logins import Refusal, read_refusal
 from msupply_dhis2.outages import ENOUGH_FAILURES, note_outage, read_outage
@@ -29,6 +31,16 @@ def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Itera
     with whole_way(aws, capsys, tmp_path) as it:
         it.use(only_changes=False, items_per_payload=10)
         yield it
+
+
+@dataclass
+class Clock:
+    """Stands in for the class whose ``now`` is the clock."""
+
+    instant: datetime
+
+    def now(self, tz: tzinfo) -> datetime:
+        return self.instant.astimezone(tz)
 
 
 def go_down(world: World, status: int = 503, method: str | None = None) -> None:
@@ -70,9 +82,9 @@ def test_a_three_day_outage_ends_with_every_value_in_place_and_no_message_dead(w
     resumed = probe(world)
     assert not resumed.answer["paused"]
     assert not world.aws.is_paused()
-    assert read_outage(world.aws.table) is None
     for message in messages[5:]:
         assert is_done(deliver(world, message, delivered=2, age=timedelta(days=3)))
+        assert read_outage(world.aws.table) is None
 
     run = the_run(world)
     assert run.counts == Counts(queued=answer["values"], stored=answer["values"])
@@ -159,6 +171,58 @@ def test_where_another_push_gets_through_while_the_queue_is_being_paused_it_is_n
     monkeypatch.setattr(push_on_aws, "note_outage", note_and_be_overtaken)
     push(world, messages[5])
     assert not world.aws.is_paused()
+
+
+def test_three_days_in_which_dhis2_lets_us_in_but_takes_no_values_use_no_message_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.compute()
+    message, *others = take(world)
+    go_down(world, method="POST")
+    clock = Clock(datetime.now(UTC))
+    monkeypatch.setattr(probe_on_aws, "datetime", clock)
+    deliveries = 0
+    for _ in range(ENOUGH_FAILURES):
+        deliveries += 1
+        assert not is_done(deliver(world, message, delivered=deliveries))
+    assert world.aws.is_paused()
+    for _ in range(3 * 24 * 4):
+        clock.instant += timedelta(minutes=15)
+        probed = probe(world)
+        if not probed.answer["paused"]:
+            # All that waits is one message: it is delivered as often as the queue is resumed.
+            deliveries += 1
+            assert not is_done(deliver(world, message, delivered=deliveries))
+            assert world.aws.is_paused(), "one failure is enough now"
+    assert "took no values" in probed.answer["message"]
+    assert ENOUGH_FAILURES + 5 < deliveries < push_on_aws.LAST_DELIVERY
+    assert buried(world) == []
+
+    # Whoever has mended it need not wait so long.
+    world.dhis2.faults.clear()
+    assert invoke("test_connection", {}, world.capsys).answer["connected"]
+    assert not world.aws.is_paused()
+    for each in (message, *others):
+        assert is_done(deliver(world, each, delivered=deliveries))
+    assert read_outage(world.aws.table) is None
+
+
+def test_the_first_outage_after_a_trial_that_went_well_is_noticed_like_any_other(world: World) -> None:
+    world.compute()
+    messages = take(world)
+    go_down(world, method="POST")
+    for message in messages[:ENOUGH_FAILURES]:
+        push(world, message)
+    world.dhis2.faults.clear()
+    assert not probe(world).answer["paused"]
+    assert is_done(push(world, messages[0]))
+    go_down(world, method="POST")
+    for message in messages[1:ENOUGH_FAILURES]:
+        push(world, message)
+    assert not world.aws.is_paused()
+    push(world, messages[1])
+    assert world.aws.is_paused()
+    assert not probe(world).answer["paused"], "it is tried at once"
 
 
 def test_a_push_that_was_held_up_does_not_pause_the_queue_again_after_the_probe_has_resumed_it(

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
 
@@ -101,6 +102,11 @@ class Change:
     def _value(self, name: str, value: object) -> str:
         self._values[f":{name}"] = value
         return f":{name}"
+
+
+def unless_changed(table: "Table") -> suppress:
+    """Leave an item as it is where its condition does not hold: somebody has changed it meanwhile, and knows better."""
+    return suppress(table.meta.client.exceptions.ConditionalCheckFailedException)
 
 
 def read_items(table: "Table", keys: Iterable[Mapping[str, Any]], doing: str) -> Iterator[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ from uuid import uuid4
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.metadata import ReadsDhis2
+from msupply_dhis2.dynamodb import unless_changed
 from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError
 
 if TYPE_CHECKING:
@@ -181,16 +182,26 @@ def remember_refusal(table: "Table", login: Login, said: str, now: datetime) -> 
     return Refusal(login, datetime.fromisoformat(str(item["since"])), said)
 
 
-def forget_refusal(table: "Table") -> None:
-    """Forget the refused login: DHIS2 has let one in.
+def forget_refusal(table: "Table", refusal: Refusal) -> None:
+    """Forget a refused login, because DHIS2 has let one in; not where another was refused meanwhile.
 
     Raises
     ------
     ConfigurationError
         The table refused.
     """
-    with aws_faults("forgetting that DHIS2 refused the login", table.meta.client):
-        table.delete_item(Key=_REFUSED)
+    login = refusal.login
+    with aws_faults("forgetting that DHIS2 refused the login", table.meta.client), unless_changed(table):
+        table.delete_item(
+            Key=_REFUSED,
+            ConditionExpression="#url = :url AND fingerprint = :fingerprint AND version = :version",
+            ExpressionAttributeNames={"#url": "url"},
+            ExpressionAttributeValues={
+                ":url": login.url,
+                ":fingerprint": login.fingerprint,
+                ":version": login.version,
+            },
+        )
 
 
 @contextmanager
@@ -243,12 +254,10 @@ def _began(table: "Table", holder: str, now: float) -> bool:
 
 
 def _end(table: "Table", holder: str) -> None:
-    try:
+    # It may have taken longer than an attempt may: then another function has begun one of its own.
+    with unless_changed(table):
         table.delete_item(
             Key=_ATTEMPT,
             ConditionExpression="holder = :holder",
             ExpressionAttributeValues={":holder": holder},
         )
-    except table.meta.client.exceptions.ConditionalCheckFailedException:
-        # It took longer than an attempt may, and another function has begun one of its own.
-        return

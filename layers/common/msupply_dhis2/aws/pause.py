@@ -6,6 +6,7 @@ try no login. What pauses is the event source mapping between the queue and push
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.logins import Refusal, forget_refusal, read_refusal
-from msupply_dhis2.outages import Outage, forget_outage, pausing_outage
+from msupply_dhis2.outages import Outage, begin_trial, forget_outage, pausing_outage, read_outage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -106,14 +107,30 @@ class QueuePause:
     def end(self) -> None:
         """Resume the queue, and only then forget the reasons: while there is one, somebody looks after it.
 
+        A reason that comes up meanwhile stays.
+
+        Raises
+        ------
+        ConfigurationError
+            Lambda or the table refused.
+        """
+        refusal, outage = read_refusal(self._table), read_outage(self._table)
+        self._switch("resuming the queue", enabled=True)
+        if refusal is not None:
+            forget_refusal(self._table, refusal)
+        if outage is not None:
+            forget_outage(self._table, outage)
+
+    def try_out(self, outage: Outage, now: datetime) -> None:
+        """Resume the queue to see whether DHIS2 takes values again; the next failure pauses it.
+
         Raises
         ------
         ConfigurationError
             Lambda or the table refused.
         """
         self._switch("resuming the queue", enabled=True)
-        forget_refusal(self._table)
-        forget_outage(self._table)
+        begin_trial(self._table, outage, now)
 
     def is_on(self) -> bool:
         """Tell whether Lambda takes no messages, whoever switched it off.

@@ -13,6 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.pause import QueuePause, why_paused
 from msupply_dhis2.configuration import TestConnectionEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.connections import written_in
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.logins import Login, Refusal, RefusedBeforeError, log_in, read_refusal
@@ -49,7 +50,15 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
 def _look_after(
     reason: Refusal | Outage, environment: TestConnectionEnvironment, table: "Table"
 ) -> tuple[bool, str]:
-    why = why_paused(reason, Calendar(parse_time_zone(environment.timezone)).time_zone)
+    time_zone = Calendar(parse_time_zone(environment.timezone)).time_zone
+    why = why_paused(reason, time_zone)
+    now = datetime.now(UTC)
+    if isinstance(reason, Outage) and reason.next_trial is not None and now < reason.next_trial:
+        return True, (
+            f"{why} DHIS2 let us in before, but took no values when the queue was resumed (the last time at "
+            f"{written_in(reason.tried_at or now, time_zone)}): that is tried again at "
+            f"{written_in(reason.next_trial, time_zone)}, or at once when the connection is tested (make test-connection)."
+        )
     try:
         settings = read_settings(environment.settings_parameter, clients.ssm())
         credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
@@ -61,7 +70,11 @@ def _look_after(
             ca_certificate=settings.dhis2_ca_certificate,
         )
         log_in(table, login, client, lambda: datetime.now(UTC))
-        QueuePause(table, clients.event_sources(), lambda: environment.queue_mapping).end()
+        pause = QueuePause(table, clients.event_sources(), lambda: environment.queue_mapping)
+        if isinstance(reason, Outage):
+            pause.try_out(reason, now)
+        else:
+            pause.end()
     except RefusedBeforeError:
         return True, (
             f"{why} The login is still the same, and is not tried again. Correct the credentials (make "

@@ -570,7 +570,7 @@ class _PushMessages:
             if outage is not None and outage.pauses:
                 self._resume(record)
             elif outage is not None:
-                forget_outage(self._table)
+                forget_outage(self._table, outage)
         except ConfigurationError as error:
             self._logger.warning(f"That DHIS2 answers again could not be noted. {error}")
 
