@@ -161,8 +161,9 @@ _PERIOD_NOT_OPEN = Explanation(
     "The data set is not open for this period now: it has not begun, its expiry days are over, or its data "
     "input periods leave it out.",
     Who.DHIS2,
-    'For values of the current period raise the data set\'s "open future periods" to 1; for late values raise '
-    'its "expiry days" or unlock the period, then push again.',
+    'For values of the current period raise the data set\'s "open future periods" to 1, or to 2 where the clock of '
+    'DHIS2 is behind the stack\'s time zone: its month begins later there. For late values raise its "expiry days" or '
+    "unlock the period. Then push again.",
     may_pass=True,
 )
 _APPROVED = Explanation(
