@@ -1,8 +1,10 @@
 """What AWS charges: prices and the units in which it counts. The only list of prices; all benchmarks take theirs from here.
 
-Prices are those of us-east-1 in US dollars, the first tier, as published on the pages named beside them (looked up in November
-2026, in copies of the pages and of guides to them from February to June 2026). ``free`` is what each account has free every month, for good and not
-for its first year only; a second stack in the same account has no more of it.
+Prices are those of us-east-1 in US dollars, the first tier, as published on the pages named beside them. They were looked up in
+November 2026, in copies of the pages and of guides to them from February to June 2026; those of S3's requests, of networks and of
+data transfer could not be found in such a copy: look at their pages before you rely on them.
+``free`` is what each account has free every month, for good and not for its first year only; a second stack in the same account
+has no more of it.
 """
 
 import math
