@@ -236,9 +236,12 @@ def test_what_the_queue_itself_moved_over_is_found_counted_and_sent_again(world:
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
-@pytest.mark.parametrize("event", [{"dead_letters": "list"}, {"dead_letters": "redrive"}])
+@pytest.mark.parametrize(
+    ("function", "event"),
+    [("push", {"dead_letters": "list"}), ("push", {"dead_letters": "redrive"}), ("watchdog", {})],
+)
 def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letters(
-    world: World, event: dict[str, str]
+    world: World, function: str, event: dict[str, str]
 ) -> None:
     answer = world.compute()
     first, *others = take(world)
@@ -248,7 +251,7 @@ def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letter
         assert is_done(deliver(world, message))
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
     assert kept(world) == []
-    ask(world, **event)
+    invoke(function, event, world.capsys)
     # An alarm tells of what lies there.
     assert buried(world) == []
     assert world.waiting() == 0

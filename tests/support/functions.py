@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from local.handlers import Context, delivery, handler_of
+from tests.support.rights import only_with_rights_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,8 @@ def invoke(
     with pytest.MonkeyPatch.context() as environment:
         # Powertools keeps a logger, with the standard output of its time, for each service name.
         environment.setenv("POWERTOOLS_SERVICE_NAME", f"{function}-{uuid4()}")
-        answer = handler_of(function)(event, context)
+        with only_with_rights_of(function):
+            answer = handler_of(function)(event, context)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return Invocation(answer, lines)
 
