@@ -28,6 +28,7 @@ from msupply_dhis2 import __version__
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.answer import read_answer
 from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2DownError,
@@ -356,6 +357,52 @@ def test_a_secret_that_a_server_echoes_is_not_repeated() -> None:
     with scripted((500, JSON_TYPE, content)) as script, client_of(script.url) as client:
         error = failure(lambda: client.get("/api/me"))
     assert '"cannot read *** [31m of pusher"' in str(error)
+
+
+@pytest.mark.parametrize("password", ["Value", "#2", "ERROR", "process", "description"])
+def test_a_password_that_is_part_of_an_answer_changes_no_value_s_fate(password: str) -> None:
+    conflict = {"value": "Value #2 is damaged", "errorCode": "E7619", "indexes": [-1]}
+    summary = {
+        "importCount": {"imported": 0, "updated": 0, "ignored": 3, "deleted": 0},
+        "status": "ERROR",
+        "description": "The import process completed with errors",
+        "conflicts": [conflict],
+    }
+    credentials = CREDENTIALS.model_copy(update={"password": SecretStr(password)})
+    with (
+        scripted((409, JSON_TYPE, json.dumps(summary).encode())) as script,
+        Dhis2Client(script.url, credentials) as client,
+    ):
+        outcome = read_answer(client.post_data_values(body_of("KAMO", "OPUA", "TAKA")), 3)
+    assert [rejection.code for rejection in outcome.rejected] == [HELD_BACK, HELD_BACK, "E7619"]
+    assert outcome.rejected[2].text == "Value #2 is damaged".replace(password, "***")
+
+
+def test_an_import_that_broke_off_is_sent_again_though_the_password_is_part_of_what_it_says() -> None:
+    summary = {
+        "importCount": {"imported": 0, "updated": 0, "ignored": 0, "deleted": 0},
+        "status": "WARNING",
+        "description": "The import process failed: java.lang.NullPointerException",
+    }
+    credentials = CREDENTIALS.model_copy(update={"password": SecretStr("process")})
+    with (
+        scripted((409, JSON_TYPE, json.dumps(summary).encode())) as script,
+        Dhis2Client(script.url, credentials) as client,
+    ):
+        answer = client.post_data_values(body_of("KAMO"))
+    error = failure(lambda: read_answer(answer, 1))
+    assert isinstance(error, Dhis2TransientError)
+    assert "The import *** failed" in str(error)
+
+
+def test_the_cookie_of_a_load_balancer_is_not_taken_for_a_secret() -> None:
+    cookies = "SERVERID=2; Path=/"
+    content = json.dumps({"message": "status 2 of server 2"}).encode()
+    with (
+        scripted((500, {**JSON_TYPE, "Set-Cookie": cookies}, content)) as script,
+        client_of(script.url) as client,
+    ):
+        assert '"status 2 of server 2"' in str(failure(lambda: client.get("/api/me")))
 
 
 def test_a_locked_account_is_told_from_a_wrong_password() -> None:

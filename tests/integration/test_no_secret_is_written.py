@@ -669,9 +669,9 @@ def stage(  # noqa: PLR0913, PLR0917 - the whole stack
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stage]:
     numbers = count()
-    # The stand-in's sessions and access tokens are marked as well.
+    # The stand-in's sessions and access tokens are marked as well, and as long as DHIS2's.
     marked = SimpleNamespace(
-        token_hex=lambda _=32: f"{MARK}{next(numbers)}", compare_digest=secrets.compare_digest
+        token_hex=lambda _=32: f"{MARK * 5}{next(numbers):02}", compare_digest=secrets.compare_digest
     )
     monkeypatch.setattr(logins, "secrets", marked)
     database = Path(shutil.copy(sample, tmp_path))

@@ -4,7 +4,8 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import cache
 
 _INSTEAD = "***"
 
@@ -31,17 +32,8 @@ class Mask:
         """Give a text without the secrets."""
         return self._secret.sub(_INSTEAD, text) if self._secret else text
 
-    def json(self, content: object) -> object:
-        """Give what was parsed from JSON without the secrets in its texts; the names of fields stay."""
-        if isinstance(content, str):
-            return self.text(content)
-        if isinstance(content, list):
-            return [self.json(member) for member in content]
-        if isinstance(content, Mapping):
-            return {name: self.json(value) for name, value in content.items()}
-        return content
 
-
+@cache
 def _pattern(character: str) -> str:
     """Give what stands for a character of a secret."""
     percent = "".join(f"%(?:25)*(?i:{byte:02x})" for byte in character.encode())

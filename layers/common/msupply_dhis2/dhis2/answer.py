@@ -25,6 +25,7 @@ from typing import cast
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK, NO_REASON
 from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
+from msupply_dhis2.masking import Mask
 
 _NUMBERED = re.compile(r"Value #(\d{1,9})\b")
 _DESCRIPTION_LIMIT = 300
@@ -172,7 +173,7 @@ def read_answer(answer: Answer, sent: int, *, deletes: bool = False) -> PushOutc
     """
     summary = _summary(answer)
     counts = _counts(summary)
-    conflicts = [_conflict(conflict, sent) for conflict in _objects(summary.get("conflicts"))]
+    conflicts = [_conflict(conflict, sent, answer.mask) for conflict in _objects(summary.get("conflicts"))]
     reasons: dict[int, list[Reason]] = defaultdict(list)
     for conflict in conflicts:
         for index in conflict.rows:
@@ -195,7 +196,8 @@ def read_answer(answer: Answer, sent: int, *, deletes: bool = False) -> PushOutc
                 reasons[index].append(held_back)
 
     rejected = tuple(Rejection(index, tuple(reasons[index])) for index in sorted(reasons))
-    _insist_on_an_outcome(summary, counts, sent, explained=bool(rejected or unplaced), deletes=deletes)
+    explained = bool(rejected or unplaced)
+    _insist_on_an_outcome(summary, counts, sent, explained=explained, deletes=deletes, mask=answer.mask)
     rest = sent - len(rejected)
     stored = min(counts.deleted if deletes else counts.written, rest)
     # Refused rows are among the ignored wherever rows are imported one by one. What is left of the ignored was
@@ -222,7 +224,7 @@ def _summary(answer: Answer) -> Mapping[str, object]:
         message = body.get("message")
     else:
         message = None
-    said = f" It said: {str(message)[:_DESCRIPTION_LIMIT]}." if message else ""
+    said = f" It said: {answer.mask.text(str(message))[:_DESCRIPTION_LIMIT]}." if message else ""
     # After a 409 nothing was stored. After a success nobody knows; sending the values again does no harm.
     error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2Error
     raise error(
@@ -249,31 +251,31 @@ def _indexes(value: object, sent: int) -> frozenset[int]:
     return frozenset(entry for entry in entries if isinstance(entry, int) and 0 <= entry < sent)
 
 
-def _conflict(conflict: Mapping[str, object], sent: int) -> _Conflict:
-    text = str(conflict.get("value") or "DHIS2 gave no words for it")
+def _conflict(conflict: Mapping[str, object], sent: int, mask: Mask) -> _Conflict:
+    said = str(conflict.get("value") or "DHIS2 gave no words for it")
+    text = mask.text(said)
     if len(text) > _TEXT_LIMIT:
         text = f"{text[:_TEXT_LIMIT]}…"
-    code = str(conflict.get("errorCode") or NO_REASON)
     rows = _indexes(conflict.get("indexes"), sent)
     aborts = not rows and conflict.get("indexes") == [-1]
     if aborts:
-        number = _NUMBERED.match(text)
+        number = _NUMBERED.match(said)
         rows = _indexes([int(number[1])] if number else [], sent)
     # A row-by-row importer says which field is wrong in each row that it lists. From 2.43 a reason without a
     # field that lists several rows stands for the whole group, and only its text names what is wrong.
     of_group = len(rows) > 1 and "property" not in conflict and "object" not in conflict
     reason = Reason(
-        code=code,
+        code=mask.text(str(conflict.get("errorCode") or NO_REASON)),
         text=text,
         extent=Extent.GROUP if of_group else Extent.VALUE,
-        property=_text_or_none(conflict.get("property")),
-        object=_text_or_none(conflict.get("object")),
+        property=_text_or_none(conflict.get("property"), mask),
+        object=_text_or_none(conflict.get("object"), mask),
     )
     return _Conflict(reason, rows, aborts)
 
 
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _text_or_none(value: object, mask: Mask) -> str | None:
+    return mask.text(value) if isinstance(value, str) else None
 
 
 def _held_back(guilty: Mapping[int, Sequence[Reason]]) -> Reason:
@@ -290,7 +292,7 @@ def _is_import_by_group(summary: Mapping[str, object]) -> bool:
 
 
 def _insist_on_an_outcome(
-    summary: Mapping[str, object], counts: _Counts, sent: int, *, explained: bool, deletes: bool
+    summary: Mapping[str, object], counts: _Counts, sent: int, *, explained: bool, deletes: bool, mask: Mask
 ) -> None:
     """Raise where the summary does not say what became of the values.
 
@@ -301,7 +303,7 @@ def _insist_on_an_outcome(
     Dhis2TransientError
         The import broke off, or from 2.43 succeeded with fewer values than were sent.
     """
-    description = str(summary.get("description") or "")[:_DESCRIPTION_LIMIT]
+    description = str(summary.get("description") or "")
     broke_off = description.startswith("The import process failed") or (
         summary.get("status") == "ERROR" and not explained and counts.written == 0
     )
@@ -313,7 +315,7 @@ def _insist_on_an_outcome(
         and counts.written + counts.deleted < sent
     )
     if broke_off:
-        said = f" ({description})" if description else ""
+        said = f" ({mask.text(description)[:_DESCRIPTION_LIMIT]})" if description else ""
         raise Dhis2TransientError(
             f"DHIS2 broke the import off without saying what became of the values{said}. Some may be stored. "
             "The same values are sent again."

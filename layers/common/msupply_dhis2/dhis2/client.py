@@ -8,7 +8,7 @@ import gzip
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
@@ -18,6 +18,7 @@ from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.authentication import login_of
 from msupply_dhis2.dhis2.wire import Query, Wire
 from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.masking import Mask
 
 CONNECT_TIMEOUT = 5.0
 """Seconds: a firewall that drops packets is not worth a longer wait."""
@@ -47,20 +48,23 @@ class Answer:
     status
         The HTTP status: 409 may be partial success.
     headers
-        The headers of the answer, but for the session's cookie.
+        The headers of the answer, but for the session's cookie and whatever they repeat of the login.
     body
-        The body, parsed from JSON.
+        The body, parsed from JSON: as it came, for what becomes of a value hangs on it.
     seconds
         How long the server took for it.
     bytes_sent
         How long the body was that it took, compressed where it was.
+    mask
+        What of the body is told or kept goes through it: a server, or a proxy, may repeat the login there.
     """
 
     status: int
     headers: Mapping[str, str]
-    body: object
+    body: object = field(repr=False)
     seconds: float = 0.0
     bytes_sent: int = 0
+    mask: Mask = field(default_factory=lambda: Mask(()), repr=False)
 
 
 class Dhis2Client:
@@ -213,10 +217,10 @@ class Dhis2Client:
         return Answer(
             response.status_code,
             {name: mask.text(value) for name, value in headers.items()},
-            # Its sentences are told and kept. Answers to questions stay as they are: there are identifiers in them.
-            mask.json(self._wire.json(response)),
+            self._wire.json(response),
             posted.seconds,
             posted.bytes_sent,
+            mask,
         )
 
     def _post(

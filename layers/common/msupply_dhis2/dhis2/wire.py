@@ -39,6 +39,9 @@ type Query = Mapping[str, str | Sequence[str]]
 """The parameters of an address; a list stands for a parameter that is there several times."""
 
 _MESSAGE_LIMIT = 300
+_SHORTEST_SESSION = 16
+"""Characters of a cookie that nobody can guess. A shorter one is the name of a server behind a load balancer, or a
+language: what it says stands in many an answer."""
 _EXPIRED = 10
 _SELF_SIGNED = {18, 19}
 _OTHER_NAME = {62, 64}
@@ -313,7 +316,8 @@ class Wire:
         cookies = [cookie.value or "" for cookie in (*self._session.cookies, *response.cookies)]
         brought = response.request.headers.get("Cookie", "")
         cookies += [part.partition("=")[2] for part in str(brought).split("; ")]
-        return Mask([*self._secrets(), *cookies])
+        sessions = (cookie for cookie in cookies if len(cookie) >= _SHORTEST_SESSION)
+        return Mask([*self._secrets(), *sessions])
 
     def _said(self, response: requests.Response) -> str:
         """Give the server's own message on one line, without anything secret that a proxy may echo."""
