@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,6 +13,7 @@ from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws import probe as probe_on_aws
 from msupply_dhis2.aws import push as push_on_aws
+from msupply_dhis2.connections import written_in
 from msupply_dhis2.logins import Refusal, read_refusal
 from msupply_dhis2.outages import ENOUGH_FAILURES, note_outage, read_outage
 from msupply_dhis2.runs.run import Counts, Outcome
@@ -205,6 +207,26 @@ def test_three_days_in_which_dhis2_lets_us_in_but_takes_no_values_use_no_message
     for each in (message, *others):
         assert is_done(deliver(world, each, delivered=deliveries))
     assert read_outage(world.aws.table) is None
+
+
+def test_after_a_trial_in_vain_it_is_said_when_the_next_one_is(world: World) -> None:
+    world.compute()
+    messages = take(world)
+    go_down(world, method="POST")
+    for message in messages[:ENOUGH_FAILURES]:
+        push(world, message)
+    assert not probe(world).answer["paused"]
+    (line,) = push(world, messages[0]).said("the queue is paused and the values wait")
+    outage = read_outage(world.aws.table)
+    assert outage is not None
+    assert outage.next_trial is not None
+    assert f"on trial at {outage.next_trial:%Y-%m-%d %H:%M} UTC" in line["message"]
+    assert "after DHIS2 answers again" not in line["message"]
+    go_down(world)
+    report = invoke("test_connection", {}, world.capsys).answer
+    (check,) = (check for check in report["checks"] if check["name"] == "queue")
+    assert f"on trial at {written_in(outage.next_trial, ZoneInfo('Pacific/Auckland'))}" in check["message"]
+    assert "after DHIS2 answers again" not in check["message"]
 
 
 def test_the_first_outage_after_a_trial_that_went_well_is_noticed_like_any_other(world: World) -> None:

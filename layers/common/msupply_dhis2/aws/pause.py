@@ -57,6 +57,13 @@ def why_paused(reason: Refusal | Outage, time_zone: ZoneInfo) -> str:
     )
 
 
+def when_resumed(outage: Outage, now: datetime, written: Callable[[datetime], str]) -> str:
+    """Say when the queue is resumed by itself, to follow "it is resumed"; ``written`` writes an instant for people."""
+    if outage.next_trial is None or outage.next_trial <= now:
+        return "within 15 minutes after DHIS2 answers again"
+    return f"on trial at {written(outage.next_trial)}, if DHIS2 lets us in then"
+
+
 class QueuePause:
     """The pause of the queue, with the refused login, or the outage, as its reason.
 

@@ -18,7 +18,7 @@ from msupply_dhis2.aws.back_off import FIRST_SECONDS, wait_seconds
 from msupply_dhis2.aws.dead_letters import FailedBatches, parse_dead_letter_event
 from msupply_dhis2.aws.ending import end_if_done
 from msupply_dhis2.aws.log import write
-from msupply_dhis2.aws.pause import QueuePause, mapping_of
+from msupply_dhis2.aws.pause import QueuePause, mapping_of, when_resumed
 from msupply_dhis2.aws.queue import put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
 from msupply_dhis2.batches import Batch, BatchError, Operation, decode
@@ -218,10 +218,11 @@ class _PushMessages:
             return False
         _sessions.clear()
         self._count("OutagesNoted", 1)
+        resumed = when_resumed(outage, datetime.now(UTC), "{:%Y-%m-%d %H:%M} UTC".format)
         self._logger.error(
             f"{error} DHIS2 has been down since {outage.since:%Y-%m-%d %H:%M} UTC, {outage.failures} times in a row: the "
-            "queue is paused and the values wait. It is resumed within 15 minutes after DHIS2 answers again, or at once "
-            "when the connection is tested (make test-connection)."
+            f"queue is paused and the values wait. It is resumed {resumed}, or at once when the connection is tested (make "
+            "test-connection)."
         )
         return True
 

@@ -12,13 +12,14 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.log import write
-from msupply_dhis2.aws.pause import QueuePause, why_paused
+from msupply_dhis2.aws.pause import QueuePause, when_resumed, why_paused
 from msupply_dhis2.configuration import (
     TestConnectionEnvironment,
     aws_faults,
     read_dhis2_credentials,
     read_settings,
 )
+from msupply_dhis2.connections import written_in
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, SourceError
@@ -157,9 +158,10 @@ def _resume(reason: Refusal | Outage, pause: QueuePause, calendar: Calendar) -> 
 
 def _paused(reason: Refusal | Outage, calendar: Calendar) -> Check:
     if isinstance(reason, Outage):
+        resumed = when_resumed(reason, datetime.now(UTC), partial(written_in, time_zone=calendar.time_zone))
         message = (
-            f"{why_paused(reason, calendar.time_zone)} Values wait. The queue is resumed within 15 minutes after DHIS2 "
-            "answers again, or by the next connection test that succeeds."
+            f"{why_paused(reason, calendar.time_zone)} Values wait. The queue is resumed {resumed}, or by the next "
+            "connection test that succeeds."
         )
         return Check(name="queue", ok=False, message=message)
     refusal = reason
