@@ -555,9 +555,7 @@ def bill(month: Units) -> list[Line]:
         ),
         Line("writing logs", prices.LOGS, sum(logs.values())),
         Line("keeping logs", prices.LOGS_STORAGE, sum(logs.values()) * retention * LOGS_COMPRESSED),
-        Line(
-            "looking at the dashboard every day", prices.LOGS_SEARCH, LOOKS_AT_THE_DASHBOARD * searched(logs)
-        ),
+        Line(LOOKING, prices.LOGS_SEARCH, LOOKS_AT_THE_DASHBOARD * searched(logs)),
         Line("sending them to DHIS2", prices.DATA_OUT, month["values to DHIS2"] * BYTES_OF_A_VALUE / 1e9),
     ]
 
@@ -637,8 +635,8 @@ def report_events(samples: Mapping[int, Mapping[str, Units]]) -> None:
         )
 
 
-def main() -> None:
-    """Work the samples, and print the tables in Markdown."""
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -655,11 +653,19 @@ def main() -> None:
     add("--days", type=int, default=4, help="daily runs that are worked (default: 4)")
     add("--refused", type=int, default=100, help="DHIS2 lacks the data element of one item in so many")
     add("--dhis2-rate", type=float, default=1_500, help="values that DHIS2 imports a second")
-    arguments = parser.parse_args()
-    if len(arguments.measured) > 2 or {*arguments.sizes} > {*arguments.measured}:  # noqa: PLR2004 - a line has two ends
+    options = parser.parse_args(arguments)
+    measured = {*options.measured}
+    # Through one size there is no line on which others lie.
+    if len(measured) > 2 or (len(measured) == 1 and measured != {*options.sizes}):  # noqa: PLR2004 - a line has two ends
         parser.error("--measured must be two numbers of stores, or the only one of --sizes.")
-    if arguments.days < 2:  # noqa: PLR2004 - the first and another
+    if options.days < 2:  # noqa: PLR2004 - the first and another
         parser.error("--days must be 2 or more: the first daily run of a month, and those after it.")
+    return options
+
+
+def main() -> None:
+    """Work the samples, and print the tables in Markdown."""
+    arguments = parsed()
     measured: dict[bool, dict[int, dict[str, Units]]] = {False: {}, True: {}}
     with tempfile.TemporaryDirectory() as folder:
         for stores in arguments.measured:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.costs import Units, on_the_line
+from benchmarks.costs import Units, on_the_line, parsed
 from benchmarks.prices import item_bytes, read_units, sqs_requests, write_units
 
 ROOT = Path(__file__).parents[2]
@@ -155,3 +155,20 @@ def test_a_benchmark_that_does_not_exist_is_refused_with_the_names_of_those_that
     assert ran.returncode == 2
     assert "There is no benchmark comptue." in ran.stderr
     assert "cold_start, compute" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--measured 5 --sizes 10", "--measured 5 --sizes 5 10", "--measured 7 7", "--measured 4 16 64"],
+)
+def test_a_month_is_not_worked_out_through_one_size_or_three(arguments: str) -> None:
+    with pytest.raises(SystemExit):
+        parsed(arguments.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "--measured 5 --sizes 5", "--measured 4 16 --sizes 4 16 200", "--measured 4 16 --sizes 16"],
+)
+def test_a_month_is_worked_out_for_what_was_measured_and_for_what_lies_on_the_line(arguments: str) -> None:
+    assert {*parsed(arguments.split()).measured} <= {4, 5, 16}
