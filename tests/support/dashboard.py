@@ -26,7 +26,8 @@ class SavedQuery:
 
 
 @cache
-def _resources() -> dict[str, Any]:
+def template_resources() -> dict[str, Any]:
+    """Give the template's resources by their logical ids."""
     template: dict[str, Any] = yaml_parse((PROJECT / "template.yaml").read_text(encoding="utf-8"))
     resources: dict[str, Any] = template["Resources"]
     return resources
@@ -34,7 +35,7 @@ def _resources() -> dict[str, Any]:
 
 def dashboard_body(stack: str = "stack", region: str = "us-east-1") -> str:
     """Give the dashboard's body as it is deployed."""
-    body: str = _resources()["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    body: str = template_resources()["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     return body.replace("${AWS::StackName}", stack).replace("${AWS::Region}", region)
 
 
@@ -47,14 +48,14 @@ def saved_queries(stack: str = "stack") -> dict[str, SavedQuery]:
             ),
             resource["Properties"]["QueryString"],
         )
-        for name, resource in _resources().items()
+        for name, resource in template_resources().items()
         if resource["Type"] == "AWS::Logs::QueryDefinition"
     }
 
 
 def alarm_links(alarm: str, stack: str = "stack") -> list[tuple[str, str]]:
     """Give log group and filter pattern of each link of an alarm to a log."""
-    said: str = _resources()[alarm]["Properties"]["AlarmDescription"]["Fn::Sub"]
+    said: str = template_resources()[alarm]["Properties"]["AlarmDescription"]["Fn::Sub"]
     return [
         log_and_filter(word)
         for word in said.replace("${AWS::StackName}", stack).split()

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 from botocore.client import BaseClient
-from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from local.aws_on_moto import BUCKET
-from local.tools import PROJECT
 from msupply_dhis2.aws import clients
+from tests.support.dashboard import template_resources
 
 STACK = "stack"
 """What ``local.aws_on_moto`` calls it."""
@@ -112,7 +111,7 @@ def _asked(service: str, operation: str, arguments: Mapping[str, Any]) -> Iterat
 
 @cache
 def _rights_of(function: str) -> tuple[_Right, ...]:
-    resources: dict[str, Any] = yaml_parse((PROJECT / "template.yaml").read_text())["Resources"]
+    resources = template_resources()
     role = f"{function.title().replace('_', '')}Role"
     policies = [policy["PolicyDocument"] for policy in resources[role]["Properties"]["Policies"]]
     policies += [
