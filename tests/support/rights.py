@@ -1,4 +1,4 @@
-"""What the template's roles allow, and whether a function asks AWS for more: moto and the local emulator grant all."""
+"""What the template's roles allow, and whether a function asks AWS for more: moto grants all, and few paths are tried elsewhere."""
 
 import re
 from collections.abc import Iterator, Mapping
