@@ -57,14 +57,14 @@ PREVIEW_COLUMNS = (
     "value",
 )
 ATTEMPTS = 5
-"""As often as the queue delivers a message before it goes to the dead-letter queue."""
+"""Fewer than push has on AWS: somebody waits for the end."""
 
 
 class OptionError(MsupplyDhis2Error):
     """An option of the command cannot be used."""
 
 
-_messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+_messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -235,8 +235,11 @@ def _computed(
         send=send,
         track=watch,
     )
-    for note in (*result.left_out, *result.warnings):
-        _messages.print(note, style="yellow")
+    for title, notes in (("Left out", result.left_out), ("To note", result.warnings)):
+        if notes:
+            _messages.print(f"{title}:", style="yellow")
+        for note in notes:
+            _messages.print(f"  - {note}", style="yellow")
     return result
 
 

@@ -55,7 +55,7 @@ SETTLED_AFTER = 10.0
 NAMED_REJECTIONS = 3
 FATES = ("stored", "unchanged", "rejected", "unaccounted")
 
-console = Console(soft_wrap=True, highlight=False)
+console = Console(soft_wrap=True, highlight=False, emoji=False)
 
 
 class DemoError(RuntimeError):
@@ -251,7 +251,7 @@ def prove(run: Run, fates: Fates) -> None:
 def deploy(story: Story, emulator: Emulator, time_zone: str) -> None:
     """Build the stack and deploy it onto the emulator."""
     story.step("The stack, built and deployed as it would be on AWS")
-    with story.doing("sam build: three functions and the layer that they share"):
+    with story.doing("sam build: the functions and the layer that they share"):
         emulator.build()
     with story.doing(
         "sam deploy: queue, schedules, secrets, table and IAM roles, onto a local emulator of AWS"

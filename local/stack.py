@@ -216,15 +216,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code: 0 where all went well."""
     options = _parser().parse_args(arguments)
     try:
-        return _run(Stack(options.stack, boto3.Session()), options)
+        code = _run(Stack(options.stack, boto3.Session()), options)
     except NoRegionError:
         sys.stderr.write("No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if need be.\n")
         return 1
     except (StackError, FunctionFailedError, BotoCoreError, ClientError) as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        code = 1
     except KeyboardInterrupt:
         return 130
+    if code and options.stack != STACK:
+        # What a function says of a command knows nothing of STACK.
+        sys.stderr.write(
+            f"This is about the stack {options.stack}: end each make command with STACK={options.stack}.\n"
+        )
+    return code
 
 
 def _run(stack: Stack, options: argparse.Namespace) -> int:
@@ -309,7 +315,8 @@ def _watchdog(stack: Stack) -> int:
 
 
 def _logs(stack: Stack, back: timedelta, *, follow: bool) -> int:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    # No emoji: the name of a secret holds ":secret:", which is one.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     since = datetime.now(UTC) - back
     seen: set[str] = set()
     while True:
@@ -324,7 +331,7 @@ def _logs(stack: Stack, back: timedelta, *, follow: bool) -> int:
             seen.add(line.id)
             style = {"ERROR": "red", "WARNING": "yellow"}.get(line.level, "")
             text = (
-                f"{line.instant:%H:%M:%S}  {function.removesuffix('Function')}  {line.level}  {line.message}"
+                f"{line.instant:%H:%M:%S}Z  {function.removesuffix('Function')}  {line.level}  {line.message}"
             )
             console.print(text, style=style)
         if not follow:

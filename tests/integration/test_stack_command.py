@@ -1,0 +1,59 @@
+import json
+import time
+from datetime import UTC, datetime
+
+import boto3
+import pytest
+
+from local.stack import main
+from tests.conftest import Aws
+
+GROUPS = ("Compute", "Push", "TestConnection", "Watchdog")
+
+
+@pytest.fixture
+def logs(aws: Aws) -> None:  # noqa: ARG001 - where boto3 leads to
+    """Make a stack of which only the logs are there, with a line that names a secret."""
+    resources = {f"{group}LogGroup": {"Type": "AWS::Logs::LogGroup"} for group in GROUPS}
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.create_stack(StackName="with-logs", TemplateBody=json.dumps({"Resources": resources}))
+    found = cloudformation.describe_stack_resources(StackName="with-logs")["StackResources"]
+    (group,) = (
+        each["PhysicalResourceId"] for each in found if each["LogicalResourceId"] == "ComputeLogGroup"
+    )
+    client = boto3.client("logs")
+    client.create_log_stream(logGroupName=group, logStreamName="stream")
+    line = {
+        "level": "ERROR",
+        "message": "The secret arn:aws:secretsmanager:us-east-1:1:secret:stack/database is empty.",
+    }
+    client.put_log_events(
+        logGroupName=group,
+        logStreamName="stream",
+        logEvents=[{"timestamp": int(time.time() * 1000), "message": json.dumps(line)}],
+    )
+
+
+@pytest.mark.usefixtures("logs")
+def test_logs_are_shown_as_they_were_written_with_the_time_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["logs", "--stack", "with-logs"]) == 0
+    (shown,) = capsys.readouterr().out.splitlines()
+    instant, said = shown.split("  ", 1)
+    assert (
+        said
+        == "Compute  ERROR  The secret arn:aws:secretsmanager:us-east-1:1:secret:stack/database is empty."
+    )
+    assert instant.endswith("Z")
+    assert datetime.strptime(instant, "%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+@pytest.mark.usefixtures("logs")
+def test_a_command_about_another_stack_that_fails_says_what_to_put_behind_the_next(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["push", "--stack", "malawi"]) == 1
+    said = capsys.readouterr().err
+    assert "The stack malawi cannot be looked at" in said
+    assert said.endswith("This is about the stack malawi: end each make command with STACK=malawi.\n")
+    assert main(["push"]) == 1
+    assert "end each make command" not in capsys.readouterr().err
