@@ -160,7 +160,9 @@ def test_sent_again_they_arrive_and_the_run_ends_once_more_without_anything_comp
     assert [line["outcome"] for each in pushes for line in each.lines if line.get("run_ended")] == [
         "complete"
     ]
-    assert ask(world, dead_letters="redrive")["message"].startswith("0 dead letters")
+    assert (
+        ask(world, dead_letters="redrive")["message"] == "There are no dead letters that could be sent again."
+    )
 
 
 def test_only_those_of_a_run_or_a_reason_are_sent_again(world: World) -> None:
@@ -289,7 +291,13 @@ def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) 
     assert is_done(deliver(world, message))
     listed = ask(world, dead_letters="list")
     assert (listed["letters"][0]["run_id"], listed["letters"][0]["status"]) == (UNREADABLE, "BatchError")
-    assert "because they are no batches: 1 message." in ask(world, dead_letters="redrive")["message"]
+    assert "(make redrive)" not in listed["message"]
+    assert "(S3 → dead-letters/unreadable/)" in listed["message"]
+    redriven = ask(world, dead_letters="redrive")["message"]
+    assert redriven.startswith(
+        "There are no dead letters that could be sent again. Left where they are: 1 message. "
+    )
+    assert "compute again what is missing in DHIS2, and delete it" in redriven
     assert (world.waiting(), len(buried(world))) == (0, 1)
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from msupply_dhis2.aws.records import SENDING
 from msupply_dhis2.batches import Batch, BatchError, decode
 from msupply_dhis2.configuration import aws_faults
-from msupply_dhis2.dead_letters.letter import BROKE_OFF, UNREADABLE, DeadLetter, Listed, listed
+from msupply_dhis2.dead_letters.letter import BROKE_OFF, FOLDER, UNREADABLE, DeadLetter, Listed, listed
 from msupply_dhis2.dead_letters.store import DeadLetterStore
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.runs.progress import Death
@@ -261,10 +261,16 @@ class FailedBatches:
             return DeadLetterAnswer(message=f"There are no dead letters{_chosen(event)}.", is_all=is_all)
         values = sum(group.values for group in groups)
         lines = "\n".join(f"- {group.sentence()}" for group in groups)
+        what_to_do = []
+        if any(group.can_be_sent for group in groups):
+            what_to_do.append(
+                'Mend the causes, then send them again: invoke push with {"dead_letters": "redrive"} (make redrive).'
+            )
+        if not all(group.can_be_sent for group in groups):
+            what_to_do.append(self._about_unreadable())
         return DeadLetterAnswer(
             message=f"{count(len(letters), 'dead letter')} with {count(values, 'value')}{_chosen(event)}:\n{lines}\n"
-            'Mend the causes, then send them again: invoke push with {"dead_letters": "redrive"} (make redrive).'
-            f"{_more(is_all=is_all)}",
+            f"{' '.join(what_to_do)}{_more(is_all=is_all)}",
             letters=groups,
             is_all=is_all,
         )
@@ -289,17 +295,25 @@ class FailedBatches:
             self._store.forget(letter.key)
             sent.append(letter.model_copy(update={"body": ""}))
         self._clear({letter.sending for letter in sent})
-        message = (
-            f"{count(len(sent), 'dead letter')} with {count(sum(letter.values for letter in sent), 'value')}"
-            f"{_chosen(event)} sent again: the log of push tells what becomes of them."
-        )
-        if unreadable:
-            message += (
-                f" Left where they are, because they are no batches: {count(unreadable, 'message')}. Compute again what is "
-                "missing in DHIS2."
+        if sent:
+            message = (
+                f"{count(len(sent), 'dead letter')} with {count(sum(letter.values for letter in sent), 'value')}"
+                f"{_chosen(event)} sent again: the log of push tells what becomes of them."
             )
+        else:
+            message = f"There are no dead letters{_chosen(event)} that could be sent again."
+        if unreadable:
+            message += f" Left where they are: {count(unreadable, 'message')}. {self._about_unreadable()}"
         return DeadLetterAnswer(
             message=f"{message}{_more(is_all=is_all)}", letters=listed(sent), is_all=is_all
+        )
+
+    def _about_unreadable(self) -> str:
+        name = self._dead_letter_queue_url.rpartition("/")[2]
+        return (
+            "What is unreadable cannot be sent. Deploy the version that wrote it; or compute again what is missing in DHIS2, "
+            f"and delete it in the console (SQS → {name} → Send and receive messages) and in the bucket "
+            f"(S3 → {FOLDER}{UNREADABLE}/)."
         )
 
     def _kept(self, event: DeadLetterEvent) -> Iterator[DeadLetter | None]:

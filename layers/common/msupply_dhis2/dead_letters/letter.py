@@ -77,6 +77,11 @@ class Listed(BaseModel):
     values: int
     first_died_at: datetime
 
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether sending them again can help."""
+        return self.run_id != UNREADABLE
+
     def sentence(self) -> str:
         """Say it in a line."""
         return (
