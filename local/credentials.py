@@ -106,7 +106,7 @@ def _write(name: str, value: str | None) -> None:
         except client.exceptions.ResourceNotFoundException as error:
             raise ConfigurationError(
                 f"The secret {name} does not exist. Deploy the stack first (make deploy), which makes it, or name "
-                "another stack with --stack."
+                "another stack with STACK=name."
             ) from error
     sys.stdout.write(f"Written to the secret {name}.\n")
 

@@ -175,7 +175,12 @@ def test_a_scheduled_run_says_what_it_did_and_how_to_see_the_rest(compute: Calla
     assert answer["see_the_log"].startswith("aws logs tail /stack/push ")
     assert run.metric("ValuesComputed") == answer["values"]
     assert any("isabled" in sentence for sentence in answer["left_out"])
-    assert run.said("left out")
+    first, *others = answer["left_out"]
+    (line,) = run.said("left out")
+    assert line["message"] == (
+        f"{len(others) + 1} left out: {first}; and {len(others)} more, in this line's field all"
+    )
+    assert line["all"] == answer["left_out"]
 
 
 def batches_but_for_when_they_were_read(aws: Aws) -> list[Batch]:
@@ -224,6 +229,7 @@ def test_off_computes_nothing_and_says_so(aws: Aws, compute: Callable[..., Invoc
     run = compute(SCHEDULED)
     assert run.answer["status"] == "off"
     assert "Use DHIS2 is off" in run.answer["message"]
+    assert "write use_dhis2: true" in run.answer["message"]
     assert aws.messages() == []
 
 
@@ -276,9 +282,13 @@ def test_a_run_can_be_limited_to_metrics_stores_and_items(
 def test_a_store_that_is_not_sent_is_refused_with_the_nearest_name(
     compute: Callable[..., Invocation],
 ) -> None:
-    answer = compute({"manual": True, "stores": ["No such clinic"]}).answer
+    answer = compute({"manual": True, "stores": ["No such clinic", "Qx"]}).answer
     assert answer["status"] == "failed"
-    assert "stores: 'No such clinic' is none of the stores that are sent" in answer["message"]
+    assert answer["message"] == (
+        "stores: 'No such clinic' is none of the stores that are sent. Did you mean 'Old Harbour Clinic'?\n"
+        "stores: 'Qx' is none of the stores that are sent. Write code or whole name as in mSupply; a dry run of all tells "
+        "which stores are left out, and why."
+    )
 
 
 def test_every_fault_of_the_settings_is_told_at_once_without_a_traceback(

@@ -137,7 +137,9 @@ def test_a_stack_that_is_not_deployed_yet_has_no_secrets_to_fill_in(
 ) -> None:
     answer(monkeypatch, "admin", "hunter2", "")
     assert main([]) == 1
-    assert "The secret msupply-dhis2/dhis2 does not exist. Deploy the stack first" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "The secret msupply-dhis2/dhis2 does not exist. Deploy the stack first" in said
+    assert "STACK=name" in said
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def test_what_may_pass_goes_back_to_the_queue_and_succeeds_later(
 def test_a_message_waits_as_long_as_the_server_asks_for(aws: Aws, dhis2: StandIn, push: Push) -> None:
     dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, method="POST", seconds=2)
     failed = push(body_of(dhis2, "12"))
-    (line,) = failed.said("back to the queue, to be tried again in 2 seconds")
+    (line,) = failed.said("1 value goes back to the queue, to be tried again in 2 seconds")
     assert line["wait"] == 2
     dhis2.faults.clear()
     assert aws.hidden() == 1

@@ -173,6 +173,10 @@ def test_a_wrong_password_is_authentication_failed_and_asked_once(version: Versi
     assert report.server is None
     assert "make credentials" in message_of(report, "login")
     assert "Last successful connection: none on record" in job.as_text(report)
+    assert report.summary[:2] == (
+        "There is no connection to DHIS2, so nothing can be sent:",
+        "login: Authentication failed.",
+    )
     assert PASSWORD not in report.model_dump_json()
 
 
@@ -263,6 +267,7 @@ def test_the_test_works_while_use_dhis2_is_off_and_says_so(dhis2: StandIn) -> No
     assert report.connected
     assert went_wrong(report) == []
     assert "Use DHIS2 is off" in report.checks[0].message
+    assert "Dry runs compute" in report.checks[0].message
 
 
 def test_an_address_is_tried_while_the_rest_of_the_settings_is_still_missing(dhis2: StandIn) -> None:

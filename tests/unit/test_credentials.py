@@ -319,6 +319,7 @@ def test_a_unix_socket_is_a_host() -> None:
         (f"postgresql://reader:{SECRET}@db", "names no database"),
         (f"postgresql://:{SECRET}@db/omsupply", "names no user name"),
         (f"postgresql://reader:{SECRET}/x@db/omsupply", "encode special characters"),
+        (f"postgresql://reader:x@y/{SECRET}@db/omsupply", "such as @ as %40"),
         (f"postgresql://reader:1/{SECRET}@db/omsupply", "encode special characters"),
         (f"postgresql://reader:#{SECRET}@db/omsupply", "encode special characters"),
         (f"postgresql://reader:?{SECRET}@db/omsupply", "encode special characters"),

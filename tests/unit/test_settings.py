@@ -306,6 +306,7 @@ def test_a_switch_that_cannot_be_read_is_not_off(text: str) -> None:
         ("[]", "does not hold fields"),
         ("use_dhis2: true\n\turl: x", "a tab at line 2, column 1"),
         ("use_dhis2: true\nurl: [", "line 2"),
+        ('url: "x\nuse_dhis2: true # "on" soon', "a quote that nothing closes may stand further up"),
         ('{"use_dhis2": true,\n "url" "x"}', "cannot be read as JSON: line 2, column 8"),
         ("use_dhis2: true\nurl: *x", "Line 2: a value that begins with '*'"),
         ("use_dhis2: !!python/none x", "Line 1: a value that begins with '!'"),

@@ -485,7 +485,8 @@ def _off(about: ComputeResult) -> ComputeResult:
     return about.model_copy(
         update={
             "status": Status.OFF,
-            "message": "Use DHIS2 is off in the settings: nothing was computed or sent.",
+            "message": "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
+            "(make settings); a dry run computes without it.",
         }
     )
 
@@ -721,7 +722,7 @@ def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | Non
     if unknown:
         raise EventError(
             "\n".join(
-                f"{what}: '{name}' is none of the {what} that are sent.{_nearest(name, known)}"
+                f"{what}: '{name}' is none of the {what} that are sent. {_instead(what, name, known)}"
                 for name in unknown
             )
         )
@@ -729,11 +730,15 @@ def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | Non
     return tuple(thing for thing, its_names in names.items() if asked & set(map(_folded, its_names)))
 
 
-def _nearest(name: str, known: Mapping[str, str]) -> str:
+def _instead(what: str, name: str, known: Mapping[str, str]) -> str:
     near = get_close_matches(_folded(name), sorted(known), n=1) or [
         whole for whole in sorted(known) if _folded(name) in whole
     ]
-    return f" Did you mean '{known[near[0]]}'?" if near else ""
+    if near:
+        return f"Did you mean '{known[near[0]]}'?"
+    return (
+        f"Write code or whole name as in mSupply; a dry run of all tells which {what} are left out, and why."
+    )
 
 
 def _folded(name: str) -> str:

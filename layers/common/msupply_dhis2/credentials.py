@@ -27,7 +27,7 @@ _POSTGRESQL_PORT = 5432
 _HIGHEST_PORT = 65_535
 _HOST = re.compile(r"/.*|[\w.:%,-]+")
 """The folder of a Unix socket; or names or addresses of servers."""
-_ENCODE = "; encode special characters of the password, such as / as %2F, # as %23 and ? as %3F"
+_ENCODE = "; encode special characters of the password, such as @ as %40, / as %2F, # as %23 and ? as %3F"
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 

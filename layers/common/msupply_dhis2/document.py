@@ -160,7 +160,8 @@ def _read_yaml(text: str) -> object:
             said = _QUOTED.sub("'…'", error.problem or error.context or "")
             fault = (
                 f"The settings document cannot be read as YAML: {where} ({said}). "
-                "Look at the indentation, the colons and the quotes there and on the line before."
+                "Look at the indentation, the colons and the quotes there and on the line before; a quote that nothing "
+                "closes may stand further up."
             )
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

@@ -94,7 +94,7 @@ class ConnectionReport(BaseModel):
     def with_check(self, check: Check) -> "ConnectionReport":
         """Give the report with one more check, summed up anew."""
         checks = (*self.checks, check)
-        summary = summarize(self.message, connected=self.connected, checks=checks, not_asked=self.not_asked)
+        summary = summarize(connected=self.connected, checks=checks, not_asked=self.not_asked)
         return self.model_copy(update={"checks": checks, "summary": summary})
 
 
@@ -223,9 +223,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     return ConnectionReport(
         connected=connected,
         message=message,
-        summary=summarize(
-            message, connected=connected, checks=questions.checks, not_asked=findings.not_asked
-        ),
+        summary=summarize(connected=connected, checks=questions.checks, not_asked=findings.not_asked),
         server=findings.server,
         user=findings.user,
         last_successful_connection=written_in(findings.last, calendar.time_zone) if findings.last else None,
@@ -294,7 +292,7 @@ def _insist_on_completeness(questions: _Questions, settings: Settings) -> Settin
         return error
     notes = list(settings.warnings())
     if not settings.use_dhis2:
-        notes.insert(0, "Use DHIS2 is off: nothing is computed or sent until it is switched on.")
+        notes.insert(0, "Use DHIS2 is off: nothing is sent until it is switched on. Dry runs compute.")
     if notes:
         message = " ".join(("The settings can be read.", *notes))
         questions.checks[-1] = make_check("settings", ok=True, to_note=True, message=message)

@@ -50,6 +50,7 @@ from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.progress import Death, Progress
 from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.words import count
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -277,7 +278,7 @@ class _PushMessages:
             when = "after the queue's own visibility time-out"
         self._count("BatchesToTryAgain", 1)
         waiting = len(batch.rows) if batch else 0
-        what = f"{waiting:,} values go" if batch else "A message goes"
+        what = f"{count(waiting, 'value')} {'goes' if waiting == 1 else 'go'}" if batch else "A message goes"
         known = isinstance(error, MsupplyDhis2Error)
         self._logger.warning(
             f"{what} back to the queue, to be tried again {when}: "

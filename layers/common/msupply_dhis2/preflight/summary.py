@@ -31,29 +31,25 @@ _BY_IMPORTANCE = (
 )
 
 
-def summarize(
-    message: str, *, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]
-) -> tuple[str, ...]:
-    """Sum up a report.
+def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> tuple[str, ...]:
+    """Sum up a report, but for what it says of the connection itself.
 
     Parameters
     ----------
-    message
-        About the connection.
     not_asked
         The names of the checks that a failure has left without sense.
     """
-    return tuple(_lines(message, connected, checks, not_asked))
+    return tuple(_lines(connected, checks, not_asked))
 
 
-def _lines(message: str, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> Iterator[str]:  # noqa: FBT001 - private, and named by its caller
+def _lines(connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> Iterator[str]:  # noqa: FBT001 - private, and named by its caller
     wrong = sorted((check for check in checks if not check.ok), key=_importance)
     if not wrong:
         yield f"All {count(len(checks), 'check')} are well."
     elif connected:
         yield f"{len(wrong)} of {count(len(checks), 'check')} {'needs' if len(wrong) == 1 else 'need'} attention:"
     else:
-        yield f"There is no connection to DHIS2, so nothing can be sent. {message}"
+        yield "There is no connection to DHIS2, so nothing can be sent:"
     yield from (f"{check.name}: {first_sentence(check.message)}" for check in wrong)
     if not_asked:
         yield f"Not looked at on that account: {', '.join(not_asked)}."
