@@ -39,6 +39,10 @@ class StackError(RuntimeError):
     """The stack, or one of its resources, is not there."""
 
 
+class NoStackError(StackError):
+    """There is no stack of that name, or it may not be looked at."""
+
+
 class FunctionFailedError(RuntimeError):
     """A function raised an error.
 
@@ -119,14 +123,16 @@ class Stack:
 
         Raises
         ------
+        NoStackError
+            There is no such stack.
         StackError
-            There is no such stack, or no such resource in it.
+            There is no such resource in it.
         """
         if not self._resources:
             try:
                 answer = self.client("cloudformation").describe_stack_resources(StackName=self.name)
             except ClientError as error:
-                raise StackError(
+                raise NoStackError(
                     f"The stack {self.name} cannot be looked at: {error}. Is it deployed (make deploy), and is this "
                     "its AWS account and region? Another name is given with STACK=name."
                 ) from error
@@ -136,7 +142,8 @@ class Stack:
             }
         if logical_id not in self._resources:
             raise StackError(
-                f"The stack {self.name} has no {logical_id}. Was it deployed from this template?"
+                f"The stack {self.name} has no {logical_id}. Was it deployed to the end (make deploy, and y), and from this "
+                "template?"
             )
         return self._resources[logical_id]
 
@@ -220,13 +227,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NoRegionError:
         sys.stderr.write("No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if need be.\n")
         return 1
+    except NoStackError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     except (StackError, FunctionFailedError, BotoCoreError, ClientError) as error:
         sys.stderr.write(f"{error}\n")
         code = 1
     except KeyboardInterrupt:
         return 130
     if code and options.stack != STACK:
-        # What a function says of a command knows nothing of STACK.
+        # The functions name commands without it.
         sys.stderr.write(
             f"This is about the stack {options.stack}: end each make command with STACK={options.stack}.\n"
         )

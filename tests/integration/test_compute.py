@@ -178,9 +178,12 @@ def test_a_scheduled_run_says_what_it_did_and_how_to_see_the_rest(compute: Calla
     first, *others = answer["left_out"]
     (line,) = run.said("left out")
     assert line["message"] == (
-        f"{len(others) + 1} left out: {first}; and {len(others)} more, in this line's field all"
+        f"{len(others) + 1} left out: {first}; and {len(others)} more, in this line's field all."
     )
     assert line["all"] == answer["left_out"]
+    (line,) = run.said("to note")
+    assert ".;" not in line["message"]
+    assert line["message"].endswith(" more, in this line's field all.")
 
 
 def batches_but_for_when_they_were_read(aws: Aws) -> list[Batch]:

@@ -380,8 +380,9 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
     for what, sentences in (("left out", result.left_out), ("to note", result.warnings)):
         for start in range(0, len(sentences), LINES_IN_ONE_ENTRY):
             part = sentences[start : start + LINES_IN_ONE_ENTRY]
+            first = part[0].removesuffix(".")
             more = f"; and {len(part) - 1} more, in this line's field all" if len(part) > 1 else ""
-            logger.warning(f"{len(sentences)} {what}: {part[0]}{more}", run_id=result.run_id, all=part)
+            logger.warning(f"{len(sentences)} {what}: {first}{more}.", run_id=result.run_id, all=part)
     if result.shard is None:
         # What a shard leaves to follow was planned with it.
         planned = sum(len(shard.steps) for shard in result.to_follow)
