@@ -4,13 +4,15 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import dead_letters as on_aws
+from msupply_dhis2.aws import push as push_function
 from msupply_dhis2.aws.push import LAST_DELIVERY, MOST_FAILURES, WAITS_FOR
+from msupply_dhis2.batches import BatchError
 from msupply_dhis2.dead_letters.letter import UNREADABLE
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.runs.run import Counts, Outcome, Run
@@ -299,6 +301,28 @@ def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) 
     )
     assert "compute again what is missing in DHIS2, and delete it" in redriven
     assert (world.waiting(), len(buried(world))) == (0, 1)
+
+
+def test_what_only_an_older_version_could_not_read_is_sent_again_and_not_called_unreadable_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_understood(_: str) -> NoReturn:
+        raise BatchError("The message on the queue is not a batch that this version understands.")
+
+    answer = world.compute()
+    first, *others = take(world)
+    with monkeypatch.context() as of_the_older_version:
+        of_the_older_version.setattr(push_function, "decode", not_understood)
+        assert is_done(deliver(world, first))
+    for message in others:
+        deliver(world, message)
+    (letter,) = ask(world, dead_letters="list")["letters"]
+    assert (letter["run_id"], letter["status"]) == (answer["run_id"], "NotUnderstood")
+    assert "to another version" in letter["reason"]
+    assert ask(world, dead_letters="redrive")["message"].startswith("1 dead letter with ")
+    world.deliver()
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+    assert (buried(world), kept(world)) == ([], [])
 
 
 def test_a_message_is_buried_before_the_queue_forgets_it(world: World) -> None:

@@ -17,7 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from msupply_dhis2.aws.records import SENDING
 from msupply_dhis2.batches import Batch, BatchError, decode
 from msupply_dhis2.configuration import aws_faults
-from msupply_dhis2.dead_letters.letter import BROKE_OFF, FOLDER, UNREADABLE, DeadLetter, Listed, listed
+from msupply_dhis2.dead_letters.letter import (
+    BROKE_OFF,
+    FOLDER,
+    NOT_UNDERSTOOD,
+    UNREADABLE,
+    DeadLetter,
+    Listed,
+    listed,
+    place_of,
+)
 from msupply_dhis2.dead_letters.store import DeadLetterStore
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.runs.progress import Death
@@ -163,7 +172,7 @@ class FailedBatches:
             body=body,
             sending=sending,
             run_id=batch.run_id if batch else UNREADABLE,
-            batch_id=batch.batch_id if batch else hashlib.sha256(body.encode()).hexdigest()[:16],
+            batch_id=batch.batch_id if batch else _id_of_unreadable(body),
             values=values,
             reason=death.reason,
             status=death.status,
@@ -199,7 +208,13 @@ class FailedBatches:
         for message in self._search(self._dead_letter_queue_url):
             if message is None:
                 return False
-            if not self._is_in_its_place(message):
+            if self._is_in_its_place(message):
+                continue
+            if _attribute(message, "run_id") == UNREADABLE:
+                self._move(message, self._dead_letter_queue_url, NOT_UNDERSTOOD, "NotUnderstood")
+                unreadable = _id_of_unreadable(str(message["Body"]))
+                self._store.forget(place_of(UNREADABLE, unreadable, _sending(message)))
+            else:
                 self._move(message, self._dead_letter_queue_url, BROKE_OFF, "BrokeOff")
         return True
 
@@ -383,6 +398,10 @@ def _attribute(message: "MessageTypeDef", name: str) -> str:
 
 def _sending(message: "MessageTypeDef") -> str:
     return _attribute(message, SENDING) or str(message["MessageId"])
+
+
+def _id_of_unreadable(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
 def _attributes(letter: DeadLetter) -> dict[str, Any]:

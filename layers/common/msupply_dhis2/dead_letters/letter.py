@@ -14,8 +14,18 @@ BROKE_OFF = (
 )
 """Of a message that the queue itself moved, since push never came to its end with it."""
 
+NOT_UNDERSTOOD = "It was delivered to another version of msupply-dhis2, which did not understand it. This one does: send it again."
+"""Of a message that was buried as unreadable, and is not."""
+
 UNREADABLE = "unreadable"
 """In place of the run's id, of a message that is no batch."""
+
+FOLDER = "dead-letters/"
+
+
+def place_of(run_id: str, batch_id: str, sending: str) -> str:
+    """Give the place of a dead letter in the bucket."""
+    return f"{FOLDER}{run_id}/{batch_id}-{sending}.json"
 
 
 class DeadLetter(BaseModel):
@@ -49,7 +59,7 @@ class DeadLetter(BaseModel):
     @property
     def key(self) -> str:
         """Its place in the bucket; the same message has but one."""
-        return f"{FOLDER}{self.run_id}/{self.batch_id}-{self.sending}.json"
+        return place_of(self.run_id, self.batch_id, self.sending)
 
     @property
     def can_be_sent(self) -> bool:
@@ -60,9 +70,6 @@ class DeadLetter(BaseModel):
         """Tell whether it belongs to a run, and has some words in its reason or status; ``None`` is any."""
         said = f"{self.status} {self.reason}".casefold()
         return (run is None or run == self.run_id) and (reason is None or reason.casefold() in said)
-
-
-FOLDER = "dead-letters/"
 
 
 class Listed(BaseModel):
