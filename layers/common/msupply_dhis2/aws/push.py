@@ -253,7 +253,7 @@ class _PushMessages:
             message = Message(batch.batch_id, record.sending, len(batch.rows))
             failures = self._runs.note_failure(message, datetime.now(UTC))
             if failures >= MOST_FAILURES:
-                return f"It failed {failures} times."
+                return f"It failed {failures} times. By itself it is tried no more."
         waited = datetime.now(UTC) - record.queued_at
         if waited > WAITS_FOR:
             return f"It waited for {waited.days} days, and the queue keeps nothing for more than 12."
