@@ -2,6 +2,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import pytest
 from pydantic import SecretStr
@@ -53,6 +54,17 @@ class World:
         )
         return bool(mapping["State"] == "Disabled")
 
+    @property
+    def failed_logins(self) -> int:
+        """How many calls DHIS2 refused because of their login."""
+        return sum(request.status == HTTPStatus.UNAUTHORIZED for request in self.dhis2.requests)
+
+    def switch(self, *, on: bool) -> None:
+        """Have push be given messages from the queue, or not, whatever the stack thinks of it."""
+        self.emulator.stack.client("lambda").update_event_source_mapping(
+            UUID=self.emulator.stack.resource("PushFunctionBatch"), Enabled=on
+        )
+
     def set_up(self) -> None:
         """Put settings, credentials and DHIS2 in order, whatever the test before left."""
         self.emulator.put_settings(self.settings)
@@ -65,9 +77,7 @@ class World:
         table = self.emulator.stack.table("Table")
         for item in table.scan()["Items"]:
             table.delete_item(Key={"id": item["id"]})
-        self.emulator.stack.client("lambda").update_event_source_mapping(
-            UUID=self.emulator.stack.resource("PushFunctionBatch"), Enabled=True
-        )
+        self.switch(on=True)
         sqs = self.emulator.stack.client("sqs")
         for queue in (
             "BatchQueue",

@@ -33,6 +33,7 @@ from msupply_dhis2.runs.run import COUNTERS, Outcome, Run
 from msupply_dhis2.runs.table import Runs
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.source import open_source
+from tests.support.waiting import STILL_SECONDS
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import World
@@ -61,8 +62,6 @@ PUSH_TIME_OUT_SECONDS = 90
 """Lambda's limit for push: what was being sent when push broke off may land for so long. 300 in the template."""
 HIDDEN_SECONDS = PUSH_TIME_OUT_SECONDS + 5
 """So long the queue hides a message that push broke off with: six times the limit in the template."""
-STILL_SECONDS = 2.0
-"""Longer than push waits for another push that is logging in."""
 STILL_FOR_SECONDS = 600.0
 """So long nothing may move before the push is given up; a message waits for minutes when it has failed often."""
 
@@ -201,12 +200,6 @@ class Load:
         return self.run
 
 
-def set_mapping(world: World, *, enabled: bool) -> None:
-    world.emulator.stack.client("lambda").update_event_source_mapping(
-        UUID=world.emulator.stack.resource("PushFunctionBatch"), Enabled=enabled
-    )
-
-
 def compute_with(world: World) -> Load:
     """Have the stack compute, in shards where it is much."""
     answer = world.emulator.stack.invoke("ComputeFunction", MONTH)
@@ -288,14 +281,14 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
     trouble = Trouble(world, random.Random(SEED))  # noqa: S311 - nothing secret
     world.dhis2.faults.chance.seed(SEED)
     # Nothing is pushed before some messages are on the queue twice.
-    set_mapping(world, enabled=False)
+    world.switch(on=False)
     load = compute_with(world)
     queued = load.run
     trouble.deliver_twice(queued.batches)
     trouble.faults()
 
     with trouble.breaking_off():
-        set_mapping(world, enabled=True)
+        world.switch(on=True)
         load.until_waiting(2 / 3)
         # DHIS2 is restarted.
         world.dhis2.faults.next(FaultKind.RESTART, times=None)
@@ -307,7 +300,7 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
         # Somebody enters a wrong password.
         world.emulator.put_secret("Dhis2Secret", world.login_with(SecretStr("mistyped")))
         load.until(
-            lambda: refused(world) > 0 and world.is_paused, "the queue was not paused for the password"
+            lambda: world.failed_logins > 0 and world.is_paused, "the queue was not paused for the password"
         )
         # Nobody mends it while push still has it in its hands.
         time.sleep(STILL_SECONDS)
@@ -322,7 +315,7 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
     values = computed(world, load.as_of)
     assert len(values) == len(world.dhis2.values) == run.counts.queued
     assert [value for value in values if value.value != held_by_dhis2(world, value)] == []
-    assert refused(world) == 1
+    assert world.failed_logins == 1
     assert trouble.killed
     assert trouble.delivered_twice
     failed = [request for request in world.dhis2.requests if request.status is None or request.status >= 500]
@@ -341,14 +334,10 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
                 f"\n{len(values):,} values in {queued.batches:,} messages, {trouble.delivered_twice} of them "
                 f"delivered twice; {calls:,} calls to DHIS2, {len(failed):,} of them failed; push killed "
                 f"{len(trouble.killed)} times after DHIS2 had stored its values; a restart, a wrong password "
-                f"({refused(world)} failed login): {run.counts.sentence()}. Table, log and DHIS2 agree. "
+                f"({world.failed_logins} failed login): {run.counts.sentence()}. Table, log and DHIS2 agree. "
                 f"{(quiet - began).total_seconds() / 60:.0f} minutes; undisturbed "
                 f"{(datetime.now(UTC) - quiet).total_seconds() / 60:.0f}: {undisturbed.counts.sentence()}."
             )
-
-
-def refused(world: World) -> int:
-    return sum(request.status == 401 for request in world.dhis2.requests)
 
 
 def held_by_dhis2(world: World, value: DataValue) -> str | None:

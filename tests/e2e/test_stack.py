@@ -18,15 +18,13 @@ from local.sample_world import DHIS2_USER, TIME_ZONE
 from local.stack import FunctionFailedError, LogLine
 from local.tools import INTERPRETER
 from msupply_dhis2.settings import parse_settings
-from tests.support.waiting import until
+from tests.support.waiting import STILL_SECONDS, until
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import World
 else:
     World = Any
 
-STILL_SECONDS = 2.0
-"""So long no message may be delivered before the queue is taken for paused."""
 FUNCTIONS = ("ComputeFunction", "PushFunction", "TestConnectionFunction", "WatchdogFunction")
 # What Lambda has installed for every Python function; their own dependencies are in our layer.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "dateutil", "six")
@@ -225,10 +223,6 @@ def put_back(world: World, run: Run) -> list[LogLine]:
     ]
 
 
-def failed_logins(world: World) -> int:
-    return sum(request.status == 401 for request in world.dhis2.requests)
-
-
 def waiting(world: World) -> int:
     depth = world.emulator.stack.depth("BatchQueue")
     return depth.waiting + depth.in_flight
@@ -238,7 +232,7 @@ def test_refused_credentials_are_tried_once_pause_the_queue_and_no_message_becom
     world: World,
 ) -> None:
     run = refused(world)
-    assert failed_logins(world) == 1
+    assert world.failed_logins == 1
     assert waiting(world) == run.batches
     assert world.emulator.stack.depth("FailedBatchQueue").is_empty
     assert fates_of(world.emulator, run).batches == (), "a refused batch must not be called finished"
@@ -247,7 +241,7 @@ def test_refused_credentials_are_tried_once_pause_the_queue_and_no_message_becom
     # The probe knows the login, and does not try it.
     probed = world.emulator.stack.invoke("TestConnectionFunction", {"probe": True})
     assert probed["paused"] is True
-    assert failed_logins(world) == 1
+    assert world.failed_logins == 1
     assert world.is_paused
 
     # With the right password it resumes the queue, and every value arrives.
@@ -256,7 +250,7 @@ def test_refused_credentials_are_tried_once_pause_the_queue_and_no_message_becom
     assert probed["paused"] is False
     assert not world.is_paused
     prove(run, wait_for_all(world.emulator, run))
-    assert failed_logins(world) == 1
+    assert world.failed_logins == 1
 
 
 def test_the_watchdog_leaves_alone_what_has_waited_on_a_paused_queue_for_a_moment_only(world: World) -> None:
@@ -273,11 +267,9 @@ def test_the_watchdog_leaves_alone_what_has_waited_on_a_paused_queue_for_a_momen
 def test_a_connection_test_resumes_the_queue_and_a_deployment_in_between_does_no_harm(world: World) -> None:
     run = refused(world)
     # As a deployment that changes the mapping does.
-    world.emulator.stack.client("lambda").update_event_source_mapping(
-        UUID=world.emulator.stack.resource("PushFunctionBatch"), Enabled=True
-    )
+    world.switch(on=True)
     until(lambda: world.is_paused, "the queue was not paused again")
-    assert failed_logins(world) == 1
+    assert world.failed_logins == 1
 
     # The account is mended in DHIS2, the secret stays as it is.
     before = world.dhis2.users[DHIS2_USER]

@@ -5,6 +5,10 @@ from collections.abc import Callable
 
 PATIENCE_SECONDS = 60.0
 
+STILL_SECONDS = 2.0
+"""So long no message may be delivered before the queue is taken for paused: longer than push waits for another push that is
+logging in."""
+
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until the condition holds; ``what`` is said where it does not in time."""

@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from msupply_dhis2.dynamodb import unless_changed
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
@@ -31,16 +33,14 @@ def record_success(table: "Table", url: str, username: str, instant: datetime) -
     botocore.exceptions.ClientError
         The table refused.
     """
-    try:
+    # Another function may have been faster with a newer one, which stands.
+    with unless_changed(table):
         table.update_item(
             Key={"id": _key(url, username)},
             UpdateExpression="SET last_success = :instant",
             ConditionExpression="attribute_not_exists(last_success) OR last_success < :instant",
             ExpressionAttributeValues={":instant": _written(instant)},
         )
-    except table.meta.client.exceptions.ConditionalCheckFailedException:
-        # Another function was faster with a newer one, which stands.
-        return
 
 
 def last_success(table: "Table", url: str, username: str) -> datetime | None:

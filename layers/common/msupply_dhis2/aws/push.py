@@ -241,7 +241,7 @@ class _PushMessages:
                     if isinstance(error, MsupplyDhis2Error)
                     else f"A fault of push ({kind}), see its log."
                 )
-                self._bury(record.body, batch, record.sending, f"{reason} {why}", type(error).__name__)
+                self._bury(record.body, batch, record.sending, f"{reason} {why}", kind)
                 return True
         except MsupplyDhis2Error as fault:
             self._logger.warning(f"The message could not be moved to the dead letters yet. {fault}")
