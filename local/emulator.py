@@ -226,7 +226,7 @@ class Emulator:
         temporary.mkdir()
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own command
-                [python, "-m", "ministack"],
+                [python, "-P", str(PROJECT / "local" / "whole_logs.py")],
                 cwd=temporary,
                 # Functions inherit this: nothing of the host may leak into them.
                 env={
