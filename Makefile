@@ -137,9 +137,8 @@ redrive: $(UV) ## Send it again, when the cause is mended; RUN_ID=id, REASON=wor
 
 .PHONY: delete
 delete: $(UV) ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
+	@$(RUN) python -m local.stack before-delete --stack "$$STACK"
 	$(SAM) delete --stack-name "$$STACK" --config-file "$(CURDIR)/$(firstword $(wildcard $(ANSWERS)) samconfig.toml)"
-	@echo "The settings are still there. To delete them too: aws ssm delete-parameter --name /$$STACK/settings"
-	@echo "So is the bucket with the files of the runs: aws s3 ls | grep $$STACK-reportbucket; aws s3 rb --force s3://BUCKET"
 
 $(UV_HERE):
 	$(PYTHON) -m venv .tools/uv

@@ -141,6 +141,12 @@ def _upload(file: Path, parameter: str) -> None:
     _say(
         f"Uploaded to the parameter {parameter}: {size:,} bytes, version {version}. It holds from the next run on."
     )
+    if version == 1:
+        # Whoever has mistyped a stack's name sees it nowhere else.
+        _say(
+            f"It is the first version: nothing was at {parameter} before. If there is a stack whose settings you meant to "
+            "change, they are as they were: name it with STACK=name."
+        )
     if advanced:
         _say(
             f"More than {STANDARD_BYTES:,} bytes make it an advanced parameter, for which AWS charges about 0.05 US "

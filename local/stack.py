@@ -21,6 +21,7 @@ from rich.console import Console
 from local.settings import STACK
 from msupply_dhis2.compute import ComputeResult, Status
 from msupply_dhis2.test_connection import ConnectionReport, as_text
+from msupply_dhis2.words import count, joined
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -33,6 +34,14 @@ _CONFIG = Config(connect_timeout=10, read_timeout=910, tcp_keepalive=True, retri
 _LAMBDA_S_OWN = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START", "INIT_REPORT")
 _FOLLOW_EVERY = 2.0
 _LATE = timedelta(seconds=20)
+_QUEUES = {
+    "BatchQueue": ("batch for DHIS2", "batches for DHIS2"),
+    "FailedBatchQueue": ("dead letter",),
+    "ShardQueue": ("part of a run to be computed", "parts of runs to be computed"),
+    "FailedShardQueue": ("part of a run that failed", "parts of runs that failed"),
+    "FailedRunQueue": ("run that did not take place", "runs that did not take place"),
+}
+"""What a message is on each queue."""
 
 
 class StackError(RuntimeError):
@@ -86,7 +95,12 @@ class QueueDepth(BaseModel):
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing is being worked on."""
-        return self.waiting == 0 and self.in_flight == 0
+        return self.held == 0
+
+    @property
+    def held(self) -> int:
+        """How many there are in all."""
+        return self.waiting + self.in_flight
 
 
 class Stack:
@@ -253,6 +267,8 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
             return _dead_letters(stack, options.command, options.run, options.reason)
         case "watchdog":
             return _watchdog(stack)
+        case "before-delete":
+            return _before_delete(stack)
         case _:
             return _logs(stack, timedelta(minutes=options.minutes), follow=options.follow)
 
@@ -276,7 +292,8 @@ def _parser() -> argparse.ArgumentParser:
             "--reason", metavar="WORDS", help="only those with these words in what they died of"
         )
     watchdog = commands.add_parser("watchdog", help="look now whether every run took place and ended")
-    for command in (test, push, logs, listing, redrive, watchdog):
+    before = commands.add_parser("before-delete", help="say what goes with the stack, and what stays")
+    for command in (test, push, logs, listing, redrive, watchdog, before):
         command.add_argument("--stack", default=STACK, help=f"the stack's name ({STACK})")
     return parser
 
@@ -322,6 +339,28 @@ def _watchdog(stack: Stack) -> int:
         "\n".join((looked["message"], *(f"- {finding}" for finding in looked["findings"]))) + "\n"
     )
     return 1 if looked["findings"] else 0
+
+
+def _before_delete(stack: Stack) -> int:
+    try:
+        bucket = stack.resource("ReportBucket")
+        depths = ((stack.depth(queue), names) for queue, names in _QUEUES.items())
+        held = [count(depth.held, *names) for depth, names in depths if not depth.is_empty]
+        waiting = f"Its queues hold {joined(held)}: that goes too." if held else "Nothing is on its queues."
+    except NoStackError:
+        raise
+    except (StackError, ClientError) as error:
+        # A deployment that failed can be deleted, too.
+        bucket, waiting = "BUCKET", f"What is on its queues cannot be told: {error}"
+    lines = (
+        f"The stack {stack.name} goes with its functions, schedules, secrets, queues, tables and logs.",
+        waiting,
+        "What DHIS2 has stays there. These stay until you delete them:",
+        f"  - the settings: aws ssm delete-parameter --name /{stack.name}/settings",
+        f"  - the bucket with the files of the runs: aws s3 rb --force s3://{bucket}",
+    )
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0
 
 
 def _logs(stack: Stack, back: timedelta, *, follow: bool) -> int:

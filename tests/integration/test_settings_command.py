@@ -111,6 +111,11 @@ def test_upload_puts_the_compact_document_into_a_standard_parameter(
     said = capsys.readouterr().out
     assert f"Uploaded to the parameter /msupply-dhis2/settings: {len(value):,} bytes, version 1." in said
     assert "dollars" not in said
+    assert "the first version: nothing was at /msupply-dhis2/settings before" in said
+
+    # Who uploads for a stack that is there is not asked whether it is.
+    assert main(["upload", str(sample)]) == 0
+    assert "first version" not in capsys.readouterr().out
 
 
 def test_upload_replaces_what_was_there_and_takes_a_stack_or_a_parameter(aws: Aws, sample: Path) -> None:

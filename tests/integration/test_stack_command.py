@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import boto3
 import pytest
 
-from local.stack import main
+from local.stack import Stack, main
 from tests.conftest import Aws
 
 GROUPS = ("Compute", "Push", "TestConnection", "Watchdog")
@@ -65,3 +65,38 @@ def test_a_stack_that_is_not_there_is_told_and_none_is_recommended(
     said = capsys.readouterr().err
     assert said.startswith("The stack malawi cannot be looked at")
     assert "end each make command" not in said
+
+
+def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
+    aws: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queues = ("BatchQueue", "FailedBatchQueue", "ShardQueue", "FailedShardQueue", "FailedRunQueue")
+    resources = {queue: {"Type": "AWS::SQS::Queue"} for queue in queues}
+    resources["ReportBucket"] = {"Type": "AWS::S3::Bucket"}
+    boto3.client("cloudformation").create_stack(
+        StackName="malawi", TemplateBody=json.dumps({"Resources": resources})
+    )
+    stack = Stack("malawi", boto3.Session())
+    assert main(["before-delete", "--stack", "malawi"]) == 0
+    assert "Nothing is on its queues." in capsys.readouterr().out
+
+    for queue, messages in (("BatchQueue", 2), ("FailedRunQueue", 1)):
+        for _ in range(messages):
+            aws.sqs.send_message(QueueUrl=stack.resource(queue), MessageBody="{}")
+    # One that is being worked on is there, too.
+    aws.sqs.receive_message(QueueUrl=stack.resource("BatchQueue"))
+    assert main(["before-delete", "--stack", "malawi"]) == 0
+    said = capsys.readouterr().out
+    assert "Its queues hold 2 batches for DHIS2 and 1 run that did not take place: that goes too." in said
+    assert "aws ssm delete-parameter --name /malawi/settings\n" in said
+    assert f"aws s3 rb --force s3://{stack.resource('ReportBucket')}\n" in said
+
+
+@pytest.mark.usefixtures("logs")
+def test_a_stack_that_was_not_deployed_to_the_end_can_be_deleted_and_none_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["before-delete", "--stack", "with-logs"]) == 0
+    assert "cannot be told: The stack with-logs has no ReportBucket." in capsys.readouterr().out
+    assert main(["before-delete", "--stack", "typo"]) == 1
+    assert "The stack typo cannot be looked at" in capsys.readouterr().err
