@@ -476,6 +476,7 @@ def test_a_port_where_nothing_listens_is_told_as_refused() -> None:
         port = listener.getsockname()[1]
     error = failure(lambda: client_of(f"http://127.0.0.1:{port}").get("/api/me"))
     assert isinstance(error, Dhis2TransientError)
+    assert not error.may_land
     assert "refused the connection" in str(error)
 
 
@@ -492,6 +493,8 @@ def test_a_network_without_a_way_out_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("urllib3.util.connection.create_connection", no_way)
     error = failure(lambda: client_of("http://192.0.2.1").get("/api/me"))
     assert isinstance(error, Dhis2TransientError)
+    # It may have been found out after the call was sent.
+    assert error.may_land
     assert "no way to the server" in str(error)
 
 
@@ -649,6 +652,30 @@ def test_each_fault_has_the_class_that_says_what_may_mend_it(
         dhis2.faults.next(**fault)
         error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=0.3))
     assert type(error) is kind
+
+
+@pytest.mark.parametrize(
+    ("fault", "may_land"),
+    [
+        ({"kind": FaultKind.DELAY, "seconds": 5}, True),
+        ({"kind": FaultKind.CUT}, True),
+        ({"kind": FaultKind.STATUS, "status": 500}, True),
+        ({"kind": FaultKind.STATUS, "status": 502}, True),
+        ({"kind": FaultKind.STATUS, "status": 503}, True),
+        ({"kind": FaultKind.STATUS, "status": 504}, True),
+        ({"kind": FaultKind.TOO_MANY_REQUESTS, "seconds": 1}, False),
+        ({"kind": FaultKind.TOO_LARGE, "size": 10}, False),
+        ({"kind": FaultKind.UNAUTHORIZED}, False),
+        ({"kind": FaultKind.REDIRECT}, False),
+    ],
+    ids=lambda value: f"{value['kind']} {value.get('status', '')}" if isinstance(value, dict) else None,
+)
+def test_what_dhis2_itself_sent_away_cannot_land_later(fault: dict[str, Any], *, may_land: bool) -> None:
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        dhis2.faults.next(**fault)
+        error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=0.3))
+    assert isinstance(error, Dhis2Error)
+    assert error.may_land is may_land
 
 
 def test_a_call_may_have_a_time_out_of_its_own() -> None:

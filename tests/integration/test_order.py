@@ -250,6 +250,14 @@ def test_what_got_no_answer_may_still_land_and_the_same_message_need_not_wait_fo
         assert LANDS_WITHIN_SECONDS <= clock.now - before < LANDS_WITHIN_SECONDS + 5
 
 
+def test_what_broke_off_while_it_was_sent_may_still_land(aws: Aws, clock: Clock) -> None:
+    with pytest.raises(MemoryError), airspace(aws, clock).flight(flight(1), 300, 60):
+        raise MemoryError
+    before = clock.now
+    with airspace(aws, clock).flight(flight(2), 300, 600):
+        assert LANDS_WITHIN_SECONDS <= clock.now - before < LANDS_WITHIN_SECONDS + 5
+
+
 # The whole way
 
 
@@ -363,3 +371,16 @@ def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_wai
 
     push(world, newer)
     assert counts(world, newer_run).stored == counts(world, newer_run).queued
+
+
+def test_for_an_older_message_that_dhis2_sent_away_a_newer_one_does_not_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, _ = compute(world)
+    world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=1, method="POST", seconds=60)
+    sent_away = invoke("push", delivery(older[:1], world.aws.queue_arn), world.capsys)
+    assert len(sent_away.answer["batchItemFailures"]) == 1
+    newer, newer_run = compute(world, full=True)
+    monkeypatch.setattr(push_on_aws, "MOST_PATIENCE_SECONDS", 0.0)
+    push(world, newer)
+    assert counts(world, newer_run).stored == counts(world, newer_run).queued > 0

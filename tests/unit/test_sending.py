@@ -391,3 +391,12 @@ def test_a_zero_that_removes_something_is_sent_only_once() -> None:
     result = sent(client, numbered(1), try_again=False)
     assert result.waiting == {0}
     assert len(client.calls) == 1
+
+
+def test_it_is_not_forgotten_that_a_call_before_the_last_may_still_land() -> None:
+    no_answer, sent_away = Dhis2FaultError("status 502"), Dhis2TransientError("status 429")
+    no_answer.may_land = True
+    result = sent(Scripted(no_answer, sent_away), numbered(4))
+    assert result.failure is sent_away
+    assert result.may_land
+    assert not sent(Scripted(sent_away), numbered(4)).may_land

@@ -49,7 +49,15 @@ class SourceUnreachableError(SourceError):
 
 
 class Dhis2Error(MsupplyDhis2Error):
-    """DHIS2 did not take a request; trying the same again does not help."""
+    """DHIS2 did not take a request; trying the same again does not help.
+
+    Attributes
+    ----------
+    may_land
+        Whether what was sent may be stored later all the same: there was no answer, or not DHIS2's own.
+    """
+
+    may_land = False
 
 
 class Dhis2AuthenticationError(Dhis2Error):

@@ -108,6 +108,8 @@ class BatchResult:
         The values that got their fate just now and are not in DHIS2, with the reasons.
     failure
         Why the other values wait: the message must come back for them.
+    may_land
+        Whether some of those that wait may be stored without being sent again.
     """
 
     fates: "Fates"
@@ -116,6 +118,7 @@ class BatchResult:
     settled: frozenset[int]
     refused: "tuple[RejectedRow, ...]" = ()
     failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
+    may_land: bool = False
 
     @property
     def counts(self) -> Counts:

@@ -137,6 +137,7 @@ def push(
         settled=done | settled,
         refused=tuple(rows_of(values, job.fates)),
         failure=job.failure,
+        may_land=job.failure is not None and job.may_land,
     )
 
 
@@ -155,6 +156,7 @@ class _Push:
         self.fates = Fates(deletes=self._deletes)
         self.failure: Failure | None = None
         self.answered = False
+        self.may_land = False
         self._batch = batch
         self._session = session
         self._settings = settings
@@ -263,6 +265,7 @@ class _Push:
         self.fates.landed.update(sent.landed)
         self.fates.unchanged += sent.unchanged
         self.answered = self.answered or sent.answered
+        self.may_land = self.may_land or sent.may_land
         self.fates.rejected |= sent.rejected
         self.fates.refused_all = sent.refused_all or self.fates.refused_all
         self.failure = sent.failure or self.failure

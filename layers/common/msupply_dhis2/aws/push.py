@@ -324,7 +324,7 @@ class _PushMessages:
                 # Before anything is sent: where push breaks off nobody could tell afterwards.
                 self._disturb(batch, settings, began)
             result = self._send(batch, progress.settled, settings, login, credentials)
-            if result.failure is not None:
+            if result.may_land:
                 order.may_still_land()
             if result.settled != progress.settled:
                 # Before anything is said about the values: what could not be noted is sent and counted again.

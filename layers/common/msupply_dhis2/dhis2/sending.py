@@ -143,6 +143,8 @@ class Sent:
         Why DHIS2 does not take calls like these at all; the values that it was about are among the rejected.
     answered
         Whether DHIS2 judged any value.
+    may_land
+        Whether a call got no answer of DHIS2's: what it held may be stored later.
     """
 
     landed: list[int] = field(default_factory=list)
@@ -153,6 +155,7 @@ class Sent:
     failure: Dhis2AuthenticationError | Dhis2TransientError | None = None
     refused_all: Dhis2Error | None = None
     answered: bool = False
+    may_land: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +300,7 @@ class _Sending:
 
     def _make_call(self, places: _Places) -> None:
         try:
-            answer = self._calls.post([self._rows[place] for place in places])
+            answer = self._post(places)
         except Dhis2TooLargeError:
             self._calls.pace.too_large(len(places))
             if len(places) > 1:
@@ -316,6 +319,13 @@ class _Sending:
             self._refuse_all(places, error)
         else:
             self._read(places, answer)
+
+    def _post(self, places: _Places) -> Answer:
+        try:
+            return self._calls.post([self._rows[place] for place in places])
+        except Dhis2Error as error:
+            self._sent.may_land |= error.may_land
+            raise
 
     def _read(self, places: _Places, answer: Answer) -> None:
         try:
@@ -380,7 +390,7 @@ class _Sending:
                 self._wait([place, *suspects], Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
                 return
             try:
-                answer = self._calls.post([self._rows[place]])
+                answer = self._post((place,))
             except Dhis2FaultError:
                 text = "DHIS2 fails (status 500) whenever this value is sent, and does not when it is not"
                 self._reject([place], Reason(FAILS_ALONE, text))

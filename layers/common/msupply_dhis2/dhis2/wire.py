@@ -77,6 +77,20 @@ _DOWN = frozenset(
 )
 """Not a connection that is cut, nor an answer that does not come: there what was sent may be to blame."""
 
+_MAY_LAND = frozenset(
+    {
+        ConnectionFault.UNREACHABLE,
+        ConnectionFault.READ_TIMED_OUT,
+        ConnectionFault.CUT,
+        ConnectionFault.PROXY,
+        ConnectionFault.TLS,
+        ConnectionFault.SERVER_FAULT,
+        ConnectionFault.NOT_AVAILABLE,
+        ConnectionFault.GATEWAY_TIMED_OUT,
+    }
+)
+"""What can happen when the call is on its way already, or is said by a proxy that has given DHIS2 up."""
+
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 
 _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], ...] = (
@@ -292,6 +306,13 @@ class Wire:
         retry_after
             Seconds that the server asks to wait.
         """
+        error = self._error(fault, detail, seconds, retry_after)
+        error.may_land = fault in _MAY_LAND
+        return error
+
+    def _error(
+        self, fault: ConnectionFault, detail: str, seconds: float | None, retry_after: float | None
+    ) -> Dhis2Error:
         words = CONNECTION_WORDS[fault]
         waited = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
         problem = words.problem.format(url=self.shown_url, username=self._user, seconds=f"{waited or 0:g}")

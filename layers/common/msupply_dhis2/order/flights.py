@@ -118,7 +118,8 @@ class Flights:
         Yields
         ------
         callable
-            To be called where a call got no answer: others then wait a while longer for it.
+            To be called where a call got no answer: others then wait a while longer for it, as they do where the
+            work breaks off.
 
         Raises
         ------
@@ -137,7 +138,11 @@ class Flights:
         before = self._take_off(name, flight, seconds)
         try:
             self._wait(flight, before, patience)
-            yield may_still_land
+            try:
+                yield may_still_land
+            except BaseException:
+                may_still_land()
+                raise
         finally:
             try:
                 self._land(name, flight if linger else None)
