@@ -18,6 +18,15 @@ REGION := $(shell sed -n '/^\[default/,/^\[local/s/^region *= *"\(.*\)"/\1/p' \
 ifneq ($(REGION),)
 export AWS_REGION ?= $(REGION)
 endif
+ifneq ($(AWS_REGION),)
+# The only one that boto3 looks at.
+export AWS_DEFAULT_REGION := $(AWS_REGION)
+endif
+
+# The processor of the stack, which sam deploy --guided writes down too: what is built must be for the same one.
+TELL_PROCESSOR := { cat "$(ANSWERS)" 2>/dev/null; echo Architecture=x86_64; } | \
+	sed -n 's/.*Architecture=[\"]*\([a-z0-9_]*\).*/\1/p' | head -n 1
+PROCESSOR := $(shell $(TELL_PROCESSOR))
 
 # uv installs Python's packages, and Python 3.13 itself where it is missing (.python-version). The one on the
 # PATH is taken if it works: a shim of that name may be there and fail. Otherwise it is brought into .tools/.
@@ -92,16 +101,23 @@ lock: $(UV) ## Take the newest allowed versions of all packages
 ## On AWS
 .PHONY: build
 build: $(UV) ## Build the functions and their layer
-	$(SAM) build
+	$(SAM) build --parameter-overrides Architecture=$(PROCESSOR)
 	@$(RUN) python -m local.bytecode .aws-sam/build/CommonLayer/python
 
 .PHONY: deploy
-deploy: build ## Deploy; the first time it asks for region and time zone and keeps the answers; GUIDED=yes asks again
+deploy: $(UV) ## Build and deploy; the first time it asks for region and time zone and keeps the answers; GUIDED=yes asks again
+	@echo "$$STACK" | grep -Eq '^[A-Za-z][A-Za-z0-9-]{0,39}$$' && ! echo "$$STACK" | grep -Eiq '^(aws|ssm)' || { \
+	echo "AWS would not take the name $$STACK for a stack with all that is named after it. Choose one of at most 40 letters," \
+	"digits and hyphens, which begins with a letter, but not with aws or ssm: make deploy STACK=name" >&2; exit 1; }
 	@test -f "$(ANSWERS)" || sed -e '/^region *=/d' -e '/^parameter_overrides *=/d' \
 		-e 's/^stack_name *=.*/stack_name = "$(STACK)"/' samconfig.toml >"$(ANSWERS)"
+	@$(MAKE) --no-print-directory build
 	@if [ -z "$(GUIDED)" ] && sed -n '/^\[default.deploy/,/^\[/p' "$(ANSWERS)" | grep -q '^parameter_overrides'; \
 	then $(SAM) deploy --stack-name "$$STACK" --config-file "$(CURDIR)/$(ANSWERS)"; \
 	else $(SAM) deploy --stack-name "$$STACK" --config-file "$(CURDIR)/$(ANSWERS)" --guided; fi
+	@now=$$($(TELL_PROCESSOR)); test "$$now" = "$(PROCESSOR)" || { \
+	echo "You chose the processor $$now, and all was built for $(PROCESSOR): it is built and deployed once more."; \
+	$(MAKE) --no-print-directory deploy GUIDED=; }
 
 .PHONY: credentials
 credentials: $(UV) ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and mSupply's database, at hidden prompts

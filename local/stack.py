@@ -153,6 +153,8 @@ class Stack:
             self._resources = {
                 resource["LogicalResourceId"]: resource["PhysicalResourceId"]
                 for resource in answer["StackResources"]
+                # What could not be made has none.
+                if resource.get("PhysicalResourceId")
             }
         if logical_id not in self._resources:
             raise StackError(

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 
-from local.stack import Stack, main
+from local.stack import Stack, StackError, main
 from tests.conftest import Aws
 
 GROUPS = ("Compute", "Push", "TestConnection", "Watchdog")
@@ -100,3 +101,19 @@ def test_a_stack_that_was_not_deployed_to_the_end_can_be_deleted_and_none_is_not
     assert "cannot be told: The stack with-logs has no ReportBucket." in capsys.readouterr().out
     assert main(["before-delete", "--stack", "typo"]) == 1
     assert "The stack typo cannot be looked at" in capsys.readouterr().err
+
+
+def test_what_aws_could_not_make_is_not_in_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = boto3.client("cloudformation", region_name="af-south-1")
+    failed = {
+        "LogicalResourceId": "ReportBucket",
+        "ResourceType": "AWS::S3::Bucket",
+        "Timestamp": datetime(2026, 2, 1, tzinfo=UTC),
+        "ResourceStatus": "CREATE_FAILED",
+    }
+    stack = Stack("laos", boto3.Session())
+    monkeypatch.setattr(stack, "client", lambda _: client)
+    with Stubber(client) as stub:
+        stub.add_response("describe_stack_resources", {"StackResources": [failed]}, {"StackName": "laos"})
+        with pytest.raises(StackError, match="The stack laos has no ReportBucket"):
+            stack.resource("ReportBucket")

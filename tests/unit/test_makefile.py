@@ -13,6 +13,7 @@ from local.tools import uv
 PROJECT = Path(__file__).parents[2]
 # What the make that runs these tests was told, and what this machine says.
 NOT_OURS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "STACK", "EVENT", "SOURCE", "DHIS2_URL", "AWS_REGION"}
+NOT_OURS |= {"AWS_DEFAULT_REGION", "GUIDED"}
 TARGETS = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
@@ -93,10 +94,16 @@ def test_every_command_speaks_with_the_region_that_the_stack_was_deployed_to(tmp
     (tmp_path / "samconfig.toml").write_text(deployed)
     assert variable("AWS_REGION", folder=tmp_path) == "af-south-1"
     assert variable("AWS_REGION", folder=tmp_path, AWS_REGION="eu-west-1") == "eu-west-1"
+    # What boto3 heeds.
+    assert variable("AWS_DEFAULT_REGION", folder=tmp_path) == "af-south-1"
+    assert variable("AWS_DEFAULT_REGION", folder=tmp_path, AWS_REGION="eu-west-1") == "eu-west-1"
 
 
-def project_that_was_deployed(folder: Path) -> None:
-    """Copy what make needs, with the answers that sam deploy --guided writes down for the first stack."""
+def project_that_was_deployed(folder: Path, answering: str = "") -> None:
+    """Copy what make needs, with the answers that sam deploy --guided writes down for the first stack.
+
+    ``answering`` is what a shell does where sam would ask.
+    """
     (folder / "Makefile").write_text((PROJECT / "Makefile").read_text())
     answered = (PROJECT / "samconfig.toml").read_text()
     for section, answers in {
@@ -106,15 +113,23 @@ def project_that_was_deployed(folder: Path) -> None:
         answered = answered.replace(section, section + answers)
     (folder / "samconfig.toml").write_text(answered)
     # In place of uv, whose sam these tests do not want.
-    (folder / "uv").write_text('#!/bin/sh\necho "$@"\n')
+    (folder / "uv").write_text(f'#!/bin/sh\necho "$@"\n{answering}\n')
     (folder / "uv").chmod(0o755)
 
 
-def deploy(folder: Path, *arguments: str) -> str:
+def commands_of_deploy(folder: Path, *arguments: str) -> list[str]:
     said = make(
         f"--directory={folder}", "deploy", *arguments, PATH=f"{folder}{os.pathsep}{os.environ['PATH']}"
     )
-    return next(line for line in said.splitlines() if "sam deploy" in line)
+    # Those that were run, as the one in place of uv has them.
+    return [
+        line for line in said.splitlines() if line.startswith("run --locked") and "local.tools sam" in line
+    ]
+
+
+def deploy(folder: Path, *arguments: str) -> str:
+    (command,) = (line for line in commands_of_deploy(folder, *arguments) if "sam deploy" in line)
+    return command
 
 
 def test_a_second_stack_is_asked_for_a_time_zone_of_its_own(tmp_path: Path) -> None:
@@ -194,3 +209,40 @@ def test_continuous_integration_runs_the_readme_s_commands() -> None:
     assert "\nset -euo pipefail\n" in script
     assert re.findall(r"^make (\S+)$", script, flags=re.MULTILINE) == ["lint", "test"]
     assert os.access(PROJECT / ".ci/run", os.X_OK)
+
+
+def test_what_is_built_is_for_the_processor_that_the_stack_has(tmp_path: Path) -> None:
+    # As sam writes it down once it was chosen at its question.
+    chosen = 'parameter_overrides = "Timezone=\\\\"Asia/Vientiane\\\\" Architecture=\\\\"arm64\\\\""'
+    answers = "samconfig.laos.toml"
+    project_that_was_deployed(
+        tmp_path,
+        f"""case "$*" in *--guided) sed '/^.default.deploy.parameters/a {chosen}' {answers} >new; mv new {answers};; esac""",
+    )
+    build, first, again, second = commands_of_deploy(tmp_path, "STACK=laos", "GUIDED=yes")
+    assert "Architecture=x86_64" in build
+    assert "--guided" in first
+    assert "Architecture=arm64" in again
+    assert "sam deploy" in second
+    assert "--guided" not in second
+    # From then on it is known.
+    build, only = commands_of_deploy(tmp_path, "STACK=laos")
+    assert "Architecture=arm64" in build
+    assert "sam deploy" in only
+
+
+@pytest.mark.parametrize("name", ["aws-stock", "SSM", "2nd", "two words", "a" * 41, "lao_pdr", ""])
+def test_a_name_that_aws_would_refuse_half_way_is_refused_before_anything_is_built(
+    tmp_path: Path, name: str
+) -> None:
+    project_that_was_deployed(tmp_path)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        commands_of_deploy(tmp_path, f"STACK={name}")
+    assert f"AWS would not take the name {name} for a stack" in refused.value.stderr
+    assert "sam" not in refused.value.stdout
+    assert "at most 40 letters" in refused.value.stderr
+
+
+def test_a_name_of_forty_letters_is_taken(tmp_path: Path) -> None:
+    project_that_was_deployed(tmp_path)
+    assert deploy(tmp_path, f"STACK={'a' * 40}")

@@ -24,6 +24,7 @@ from msupply_dhis2.aws.compute import DELIVERIES
 from msupply_dhis2.aws.push import FOR_NOTES_SECONDS, LAST_DELIVERY, WAITS_FOR
 from msupply_dhis2.aws.test_connection import TIME_LIMIT
 from msupply_dhis2.aws.watchdog import RESCUED_AFTER
+from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES
 from msupply_dhis2.configuration import (
     ComputeEnvironment,
     PushEnvironment,
@@ -36,6 +37,7 @@ from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR
 from msupply_dhis2.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
 from msupply_dhis2.shard_progress import WORKED_FOR
+from msupply_dhis2.steps import MOST_MONTHS
 from msupply_dhis2.watchdog.schedules import parse_schedule
 from msupply_dhis2.watchdog.unfinished import QUEUE_KEEPS
 from tests.support.dashboard import log_and_filter
@@ -304,11 +306,26 @@ def test_every_queue_is_encrypted_and_refuses_plain_http() -> None:
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "sqs:*")
     assert statement["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
-    refused = {resource["Fn::GetAtt"][0] for resource in statement["Resource"]}
     covered = {queue["Ref"] for queue in policy["Properties"]["Queues"]}
-    assert refused == covered == set(resources("AWS::SQS::Queue"))
+    assert covered == set(resources("AWS::SQS::Queue"))
+    # Each gets the same document, and SQS refuses one that names several queues, or another one.
+    assert statement["Resource"] == "*"
     for queue in resources("AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
+
+
+def test_every_message_fits_into_its_queue() -> None:
+    for queue in ("BatchQueue", "FailedBatchQueue", "ShardQueue", "FailedShardQueue"):
+        assert properties(queue)["MaximumMessageSize"] >= MAXIMUM_MESSAGE_BYTES, queue
+
+
+def test_lambda_lets_compute_hand_the_rest_of_a_run_to_itself() -> None:
+    # By default it ends a function that a message of its own has started sixteen times in a row.
+    months_in_a_chain = 16
+    assert months_in_a_chain < MOST_MONTHS
+    assert properties("ComputeFunction")["RecursiveLoop"] == "Allow"
+    for function in ("PushFunction", "TestConnectionFunction", "WatchdogFunction"):
+        assert "RecursiveLoop" not in properties(function), function
 
 
 # -------------------------------------------------------------------------------------------------- schedules
@@ -610,7 +627,8 @@ def test_endpoints_exist_for_every_service_that_the_functions_call_and_only_wher
         for statement in statements(role)
         for action in as_list(statement["Action"])
     }
-    assert services == called
+    # What a function logs leaves it without its network.
+    assert services == called - {"logs"}
 
 
 # ------------------------------------------------------------------------------------------- what people see
@@ -661,6 +679,23 @@ def test_the_command_for_a_manual_push_holds_an_event_that_compute_understands()
     match = re.search(r"--payload '(.+?)'", command)
     assert match
     assert parse_compute_event(json.loads(match[1])).manual
+
+
+def test_every_command_waits_for_as_long_as_its_function_may_take() -> None:
+    invoking = {
+        name: output["Value"]["Fn::Sub"]
+        for name, output in stack()["Outputs"].items()
+        if "aws lambda invoke" in str(output["Value"])
+    }
+    assert len(invoking) >= 4
+    for name, command in invoking.items():
+        function = re.search(r"--function-name \$\{(\w+)}", command)
+        assert function
+        # After it the command line invokes the function again.
+        waits = re.search(r"--cli-read-timeout (\d+)", command)
+        seconds = int(waits[1]) if waits else 60
+        is_waited_for = "--invocation-type Event" not in command
+        assert not is_waited_for or seconds > properties(function[1])["Timeout"], name
 
 
 def test_every_output_is_described() -> None:
@@ -809,7 +844,7 @@ def test_the_bucket_is_private_encrypted_expiring_and_refuses_plain_http() -> No
     assert expiring == {"runs/": 400, "dead-letters/": 100}
     (refuses,) = properties("ReportBucketPolicy")["PolicyDocument"]["Statement"]
     assert (refuses["Effect"], refuses["Condition"]["Bool"]) == ("Deny", {"aws:SecureTransport": "false"})
-    assert resources("AWS::S3::Bucket")["ReportBucket"]["DeletionPolicy"] == "Retain"
+    assert resources("AWS::S3::Bucket")["ReportBucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
 
 
 def test_who_reads_files_of_the_bucket_is_told_that_one_is_gone_rather_than_refused() -> None:
