@@ -122,6 +122,11 @@ class Stack:
         self._endpoint = endpoint
         self._resources: dict[str, str] = {}
 
+    @property
+    def region(self) -> str:
+        """The region that it is in."""
+        return str(self.client("cloudformation").meta.region_name)
+
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 knows the type by the name
         """Give a boto3 client of a service."""
         # The stubs know each service's type by a literal name only.
@@ -358,7 +363,7 @@ def _before_delete(stack: Stack) -> int:
         f"The stack {stack.name} goes with its functions, schedules, secrets, queues, tables and logs.",
         waiting,
         "What DHIS2 has stays there. These stay until you delete them:",
-        f"  - the settings: aws ssm delete-parameter --name /{stack.name}/settings",
+        f"  - the settings: aws ssm delete-parameter --region {stack.region} --name /{stack.name}/settings",
         f"  - the bucket with the files of the runs: aws s3 rb --force s3://{bucket}",
     )
     sys.stdout.writelines(f"{line}\n" for line in lines)

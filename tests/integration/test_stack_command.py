@@ -89,7 +89,7 @@ def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
     assert main(["before-delete", "--stack", "malawi"]) == 0
     said = capsys.readouterr().out
     assert "Its queues hold 2 batches for DHIS2 and 1 run that did not take place: that goes too." in said
-    assert "aws ssm delete-parameter --name /malawi/settings\n" in said
+    assert "aws ssm delete-parameter --region us-east-1 --name /malawi/settings\n" in said
     assert f"aws s3 rb --force s3://{stack.resource('ReportBucket')}\n" in said
 
 
