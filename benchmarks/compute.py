@@ -40,7 +40,7 @@ from benchmarks.measure import (  # noqa: E402 - after the path is set
 )
 from local.postgres import temporary_postgres  # noqa: E402 - as above
 from local.sample import SampleSummary, generate  # noqa: E402 - as above
-from msupply_dhis2 import compute as job  # noqa: E402 - as above
+from msupply_dhis2.compute import compute  # noqa: E402 - as above
 from msupply_dhis2.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.events import ComputeEvent, rows_asked_for  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric, calculate  # noqa: E402 - as above
@@ -48,6 +48,8 @@ from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.source import Source, open_source  # noqa: E402 - as above
 from msupply_dhis2.source.database import open_database  # noqa: E402 - as above
+from msupply_dhis2.survey import make_survey  # noqa: E402 - as above
+from msupply_dhis2.values import make_plan  # noqa: E402 - as above
 
 LAST_DAY = date(2026, 10, 31)
 AS_OF = datetime(2026, 11, 1, 1, tzinfo=UTC)
@@ -121,8 +123,8 @@ def metrics(url: str) -> Measurement:
 
 def _metrics(source: Source) -> str:
     rows = rows_asked_for(EVENT, settings())
-    survey = job.make_survey(EVENT, rows, settings=settings(), source=source)
-    plan = job.make_plan(survey, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
+    survey = make_survey(EVENT, rows, settings=settings(), source=source)
+    plan = make_plan(survey, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
     every_metric = frozenset(Metric)
     window = plan.windows[Basis.PREVIOUS_MONTH]
     groups = values = 0
@@ -136,7 +138,7 @@ def whole_job(url: str) -> Measurement:
     """Measure compute as it runs, but for the queue."""
 
     def work() -> str:
-        result = job.compute(
+        result = compute(
             EVENT,
             settings=settings(),
             as_of=AS_OF,
