@@ -1,0 +1,21 @@
+"""The DHIS2 tab of mSupply's preferences, as a model that explains its own faults.
+
+One document, YAML or JSON, has the tab's fields by name; ``docs/settings.md`` describes them. Each fault is
+a sentence in the tab's words that says where it is and what to do, and all of them are told at once.
+"""
+
+from msupply_dhis2.settings.choices import OptionComboField, ReadBack, Scheme, Setup
+from msupply_dhis2.settings.reading import parse_settings
+from msupply_dhis2.settings.schema import json_schema
+from msupply_dhis2.settings.tab import DataElementRow, Settings
+
+__all__ = [
+    "DataElementRow",
+    "OptionComboField",
+    "ReadBack",
+    "Scheme",
+    "Settings",
+    "Setup",
+    "json_schema",
+    "parse_settings",
+]

@@ -1,0 +1,66 @@
+"""The JSON Schema of the settings document, for editors."""
+
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from msupply_dhis2.settings.choices import Setup
+from msupply_dhis2.settings.tab import Settings
+
+
+class _SchemaWithoutNulls(GenerateJsonSchema):
+    """A field is given or left out; null as a value or as a default would be offered by editors."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        if schema.get("default") is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the JSON Schema of the settings document, for editors: fields, choices and most of the rules."""
+    schema = Settings.model_json_schema(schema_generator=_SchemaWithoutNulls)
+    row = schema["$defs"]["DataElementRow"]
+    row["required"] = ["metric", "active"]
+    row |= _when("active", value=True, then={"required": ["interval", "basis"]})
+    row["title"] = "Row"
+    row["description"] = "One metric: when it is sent and what identifies it in DHIS2."
+    schema["description"] = "The DHIS2 tab of mSupply's preferences."
+    schema["title"] = "Settings of msupply-dhis2"
+    schema["required"] = ["use_dhis2"]
+    schema |= _when(
+        "use_dhis2",
+        value=True,
+        then={
+            "required": [
+                "url",
+                "setup",
+                "data_elements",
+                "data_set_id",
+                "period_format",
+                "data_element_id_scheme",
+                "org_unit_scheme",
+            ],
+            "allOf": [_when("setup", value=setup, then=_needs(setup)) for setup in Setup],
+        },
+    )
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
+
+
+def _when(name: str, *, value: object, then: dict[str, Any]) -> dict[str, Any]:
+    return {"if": {"properties": {name: {"const": value}}, "required": [name]}, "then": then}
+
+
+def _needs(setup: Setup) -> dict[str, Any]:
+    of_setup = {
+        Setup.CATEGORY_OPTION_COMBO: (["item_field_reference"], ["category_option_id"]),
+        Setup.DATA_ELEMENT_PER_ITEM: ([], ["custom_field_name"]),
+        Setup.SINGLE_DATA_ELEMENT: (["item_field_reference"], []),
+    }
+    fields, row_fields = of_setup[setup]
+    rows = {"items": _when("active", value=True, then={"required": row_fields})}
+    return {"required": fields, "properties": {"data_elements": rows}}
