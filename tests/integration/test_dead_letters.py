@@ -18,7 +18,8 @@ from msupply_dhis2.errors import EventError
 from msupply_dhis2.runs.run import Counts, Outcome, Run
 from msupply_dhis2.runs.table import Runs
 from tests.conftest import BUCKET, Aws
-from tests.support.functions import Invocation, delivery, invoke
+from tests.support.functions import Invocation, delivery, invoke, move_to_dead_letters, put_copies
+from tests.support.passing import passing
 from tests.support.whole_way import World, whole_way
 
 if TYPE_CHECKING:
@@ -366,6 +367,20 @@ def test_where_the_time_is_over_it_says_that_there_are_more(
     listed = ask(world, dead_letters="list")
     assert not listed["is_all"]
     assert ask(world, dead_letters="redrive")["message"].endswith("invoke push with the same event again.")
+
+
+def test_more_dead_letters_than_can_be_looked_at_before_they_are_seen_again_are_sent_again_all_the_same(
+    world: World,
+) -> None:
+    world.compute()
+    put_copies(world.aws, 80)
+    move_to_dead_letters(world.aws)
+    assert ask(world, dead_letters="list")["message"].startswith("80 dead letters with ")
+    with passing(300, {"ReceiveMessage": 19}):
+        redriven = ask(world, dead_letters="redrive")
+    assert redriven["message"].startswith("80 dead letters with ")
+    assert redriven["message"].endswith("invoke push with the same event again.")
+    assert (world.waiting(), kept(world)) == (80, [])
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from tests.conftest import Aws
 
-__all__ = ["Context", "Invocation", "Pushed", "deliver", "delivery", "handler_of", "invoke", "show_again"]
+__all__ = [
+    "Context",
+    "Invocation",
+    "Pushed",
+    "deliver",
+    "delivery",
+    "handler_of",
+    "invoke",
+    "put_copies",
+    "show_again",
+]
 
 
 @dataclass
@@ -92,6 +102,19 @@ def show_again(aws: "Aws", pushed: Pushed) -> None:
             aws.sqs.change_message_visibility(
                 QueueUrl=aws.queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
             )
+
+
+def put_copies(aws: "Aws", copies: int) -> None:
+    """Have so many messages wait, of the same batch, in place of those that do."""
+    messages = aws.messages()
+    for message in messages:
+        aws.sqs.delete_message(QueueUrl=aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
+    for number in range(copies):
+        aws.sqs.send_message(
+            QueueUrl=aws.queue_url,
+            MessageBody=messages[0]["Body"],
+            MessageAttributes={"sending": {"DataType": "String", "StringValue": f"copy-{number}"}},
+        )
 
 
 def move_to_dead_letters(aws: "Aws") -> None:

@@ -30,6 +30,7 @@ _UNNAMED = {
 _NAMES = ("TableName", "QueueName", "Name", "TopicName", "FunctionName")
 _ACTIONS = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
     "lambda:Invoke": "lambda:InvokeFunction",
     "s3:ListObjectsV2": "s3:ListBucket",
 }

@@ -6,14 +6,16 @@ the queue and put into the bucket too.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Literal
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from msupply_dhis2.aws.queue import ATTEMPTS, ENTRIES_IN_ONE_CALL
 from msupply_dhis2.aws.records import SENDING
 from msupply_dhis2.batches import Batch, BatchError, decode
 from msupply_dhis2.configuration import aws_faults
@@ -35,16 +37,24 @@ from msupply_dhis2.words import count
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
+    from mypy_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef, MessageTypeDef
 
-_LOOKED_AT_SECONDS = 120
-"""A message that is looked at is hidden so long, so that it is seen once in one search."""
+_DEAD_HIDDEN_SECONDS = 120
+"""A dead letter that is looked at is hidden so long, so that it is seen once in one search: no longer, because of an
+alarm that tells of what can be seen there, and would take what is left hidden for gone."""
+
+_WAITING_HIDDEN_SECONDS = 900
+"""The same for what waits on the queue, where each look takes one of a message's deliveries: as long as any function runs,
+so that none is seen twice."""
 
 _WAIT_SECONDS = 1
 """Without waiting a queue may say that it is empty though it is not."""
 
 _LAST_SECONDS = 20.0
 """Nothing new is begun with less time left."""
+
+_LAST_SECONDS_TO_SHOW = 5.0
+"""With less time left what is hidden is left to be seen again by itself."""
 
 _MOST_REASON = 2_000
 """Characters of a reason that go with the message; the bucket has all of it."""
@@ -205,7 +215,7 @@ class FailedBatches:
         bool
             Whether there was time for all of it.
         """
-        for message in self._search(self._dead_letter_queue_url):
+        for message in self._search(self._dead_letter_queue_url, _DEAD_HIDDEN_SECONDS):
             if message is None:
                 return False
             if self._is_in_its_place(message):
@@ -242,7 +252,7 @@ class FailedBatches:
         """
         messages = values = 0
         now = datetime.now(UTC)
-        for message in self._search(self._queue_url):
+        for message in self._search(self._queue_url, _WAITING_HIDDEN_SECONDS):
             if message is None:
                 return Rescued(messages, values, is_all=False)
             sent = datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
@@ -345,15 +355,19 @@ class FailedBatches:
         """Take messages off the dead-letter queue that are on the other one again. Those that stay do no harm."""
         if not sendings:
             return
-        for message in self._search(self._dead_letter_queue_url):
+        for message in self._search(self._dead_letter_queue_url, _DEAD_HIDDEN_SECONDS):
             if message is None:
                 return
             if _attribute(message, SENDING) in sendings:
                 self._delete(message, self._dead_letter_queue_url)
 
-    def _search(self, queue_url: str) -> "Iterator[MessageTypeDef | None]":
-        """Give each message of a queue once, and let all be seen again; ``None``: the time is over."""
-        looked_at: list[str] = []
+    def _search(self, queue_url: str, hidden_seconds: int) -> "Iterator[MessageTypeDef | None]":
+        """Give each message of a queue once, and let all be seen again; ``None``: that was not all of them.
+
+        The search ends early where the time is over, and where a message comes a second time: then those that were looked
+        at first are not hidden any more, and it would go round in a circle.
+        """
+        handles: dict[str, str] = {}
         try:
             while True:
                 if self._seconds_left() < _LAST_SECONDS:
@@ -365,26 +379,42 @@ class FailedBatches:
                         MaxNumberOfMessages=10,
                         MessageAttributeNames=["All"],
                         MessageSystemAttributeNames=["SentTimestamp"],
-                        VisibilityTimeout=_LOOKED_AT_SECONDS,
+                        VisibilityTimeout=hidden_seconds,
                         WaitTimeSeconds=_WAIT_SECONDS,
                     )
                 messages = answer.get("Messages", [])
                 if not messages:
                     return
-                looked_at += [str(message["ReceiptHandle"]) for message in messages]
-                yield from messages
+                new = [message for message in messages if str(message["MessageId"]) not in handles]
+                # Of one that came again the last handle is the one that holds.
+                handles |= {str(message["MessageId"]): str(message["ReceiptHandle"]) for message in messages}
+                yield from new
+                if len(new) < len(messages):
+                    yield None
+                    return
         finally:
-            for handle in looked_at:
-                self._show(handle, queue_url)
+            self._show(handles.values(), queue_url)
 
-    def _show(self, handle: str, queue_url: str) -> None:
-        try:
-            self._client.change_message_visibility(
-                QueueUrl=queue_url, ReceiptHandle=handle, VisibilityTimeout=0
-            )
-        except ClientError:
-            # It was deleted meanwhile, or is seen again by itself in two minutes.
-            return
+    def _show(self, handles: Iterable[str], queue_url: str) -> None:
+        """Let messages be seen again at once, while there is time: after a while they are by themselves."""
+        for some in batched(handles, ENTRIES_IN_ONE_CALL, strict=False):
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+                {"Id": str(place), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                for place, handle in enumerate(some)
+            ]
+            for _ in range(ATTEMPTS):
+                if not entries:
+                    break
+                if self._seconds_left() < _LAST_SECONDS_TO_SHOW:
+                    return
+                try:
+                    answer = self._client.change_message_visibility_batch(QueueUrl=queue_url, Entries=entries)
+                except (BotoCoreError, ClientError):
+                    # Tried several times by the client itself: it would take as long for each of the others.
+                    return
+                # What was deleted meanwhile cannot be shown, and that is no fault of the queue.
+                failed = {each["Id"] for each in answer.get("Failed", ()) if not each["SenderFault"]}
+                entries = [entry for entry in entries if entry["Id"] in failed]
 
     def _delete(self, message: "MessageTypeDef", queue_url: str) -> None:
         with aws_faults(f"taking a message off the queue {queue_url}", self._client):
