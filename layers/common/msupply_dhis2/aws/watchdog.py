@@ -34,6 +34,9 @@ from msupply_dhis2.words import count
 RESCUED_AFTER = timedelta(days=9)
 """Of the 12 days that the queue keeps a message; push gives one up after ten."""
 
+FOR_ALL_ELSE_SECONDS = 120.0
+"""Kept of the function's time when queues are searched: to look at runs and schedules, and to tell what was found."""
+
 LOOKED_BACK = timedelta(days=120)
 """Runs of so long ago are looked at, whether they ended: so long dead letters of them may be sent again."""
 
@@ -61,7 +64,12 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
         The environment is not as the template says, or the topic cannot be written to.
     """
     environment = WatchdogEnvironment.read()
-    watchdog = _Watchdog(environment, lambda: context.get_remaining_time_in_millis() / 1000, logger, metrics)
+    watchdog = _Watchdog(
+        environment,
+        lambda: context.get_remaining_time_in_millis() / 1000 - FOR_ALL_ELSE_SECONDS,
+        logger,
+        metrics,
+    )
     findings = watchdog.look()
     for finding in findings:
         logger.error(finding)
@@ -137,7 +145,7 @@ class _Watchdog:
             clients.event_sources(),
             lambda: self._environment.queue_mapping,
         )
-        if not pause.is_on():
+        if not pause.is_on() or not self._may_be_near_its_end():
             return
         reason = f"The queue is paused, and it waited there for more than {RESCUED_AFTER.days} days; the queue forgets after 12."
         rescued = self._failed_batches.rescue(RESCUED_AFTER, reason)
@@ -153,6 +161,19 @@ class _Watchdog:
                 "The watchdog had no time to look at all messages that wait on the paused queue, which forgets them after 12 "
                 "days. Let it look again: make watchdog"
             )
+
+    def _may_be_near_its_end(self) -> bool:
+        """Tell whether a message may have waited for so long; without a search, which costs each one of its deliveries.
+
+        Since when the queue is paused does not tell: a message may come from an earlier pause, or have been put off for ten
+        days before, and twelve is all it has. No message is older than its run.
+        """
+        runs = (self._runs.run(run_id) for run_id in self._runs.recent(self._now - LOOKED_BACK))
+        return any(
+            run.may_be_on_the_queue
+            for run in runs
+            if run is not None and run.started_at is not None and self._now - run.started_at > RESCUED_AFTER
+        )
 
     def _unfinished_runs(self) -> list[str]:
         """Close runs that are done, which nobody said; give what is to be said of those that are not."""
