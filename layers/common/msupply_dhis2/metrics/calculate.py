@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from operator import attrgetter
-from types import MappingProxyType
 
 from msupply_dhis2.metrics.ledger import Ledger, stock_that_expires
 from msupply_dhis2.metrics.metric import Metric
@@ -49,13 +48,13 @@ def calculate(
     if not history.pairs:
         return result
     group = _Group(history.pairs, window, rules, result.warnings)
+    values = result.values
     for metric in metrics:
         value = _VALUE[metric](group)
-        if value is None:
-            continue
-        result.values[metric] = value
-        if metric in _STOCK_METRICS and value < 0:
-            result.warnings[StockWarning.NEGATIVE_STOCK] += 1
+        if value is not None:
+            values[metric] = value
+            if metric in _STOCK_METRICS and value < 0:
+                result.warnings[StockWarning.NEGATIVE_STOCK] += 1
     return result
 
 
@@ -93,19 +92,15 @@ class _Group:
         self._average: Quantity | None = None
         self._expired_and_expiring: Sequence[int] | None = None
 
-    @property
     def stocked_out(self) -> int:
         return MICRO if self.stock_on_hand <= 0 else 0
 
-    @property
     def received(self) -> int:
         return self._moved[MovementKind.INBOUND_SHIPMENT]
 
-    @property
     def issued(self) -> int:
-        return self._ledger.issued(self._window.flow_start, self._window.flow_end)
+        return -(self._moved[MovementKind.OUTBOUND_SHIPMENT] + self._moved[MovementKind.PRESCRIPTION])
 
-    @property
     def adjustments(self) -> int:
         adjustments = (
             self._moved[MovementKind.INVENTORY_ADDITION] + self._moved[MovementKind.INVENTORY_REDUCTION]
@@ -116,7 +111,6 @@ class _Group:
             )
         return adjustments
 
-    @property
     def days_out_of_stock(self) -> int | None:
         window = self._window
         days = self._ledger.days_out_of_stock(
@@ -124,7 +118,6 @@ class _Group:
         )
         return None if days is None else days * MICRO
 
-    @property
     def average_monthly_consumption(self) -> Quantity:
         if self._average is None:
             self._average = self._consumption()
@@ -160,18 +153,15 @@ class _Group:
                 months *= days_in_stock / days
         return Fraction(consumed * months.denominator, months.numerator)
 
-    @property
     def months_of_stock(self) -> Fraction | None:
-        average = self.average_monthly_consumption
-        if average <= 0:
+        consumed, months = self.average_monthly_consumption().as_integer_ratio()
+        if consumed <= 0:
             return None
-        return Fraction(self.stock_on_hand * MICRO * average.denominator, average.numerator)
+        return Fraction(self.stock_on_hand * MICRO * months, consumed)
 
-    @property
     def expiring(self) -> int:
         return self._expiry()[1]
 
-    @property
     def expired(self) -> int:
         return self._expiry()[0]
 
@@ -185,10 +175,20 @@ class _Group:
         return self._expired_and_expiring
 
 
-_VALUE = MappingProxyType[Metric, Callable[[_Group], Quantity | None]](
-    {metric: attrgetter(metric.value) for metric in Metric}
-)
-"""Each metric is an attribute of its name."""
+_VALUE: dict[Metric, Callable[[_Group], Quantity | None]] = {
+    Metric.STOCK_ON_HAND: attrgetter("stock_on_hand"),
+    Metric.MONTHS_OF_STOCK: _Group.months_of_stock,
+    Metric.ADJUSTMENTS: _Group.adjustments,
+    Metric.RECEIVED: _Group.received,
+    Metric.ISSUED: _Group.issued,
+    Metric.EXPIRING: _Group.expiring,
+    Metric.EXPIRED: _Group.expired,
+    Metric.AVERAGE_MONTHLY_CONSUMPTION: _Group.average_monthly_consumption,
+    Metric.DAYS_OUT_OF_STOCK: _Group.days_out_of_stock,
+    Metric.OPENING_STOCK: attrgetter("opening_stock"),
+    Metric.CLOSING_STOCK: attrgetter("closing_stock"),
+    Metric.STOCKED_OUT: _Group.stocked_out,
+}
 
 _STOCK_METRICS = frozenset(
     {Metric.STOCK_ON_HAND, Metric.EXPIRING, Metric.EXPIRED, Metric.OPENING_STOCK, Metric.CLOSING_STOCK}

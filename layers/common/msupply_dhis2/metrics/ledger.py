@@ -33,12 +33,15 @@ class Ledger:
         The first movement in of more than 0 units, ``None`` where there never was one.
     """
 
+    __slots__ = ("_pairs", "first_in", "movements", "stock_now")
+
     def __init__(self, pairs: Sequence[PairHistory]) -> None:
         self._pairs = pairs
-        self.stock_now = 0
+        stock_now = 0
         for pair in pairs:
             for line in pair.stock_lines:
-                self.stock_now += line.units
+                stock_now += line[1]
+        self.stock_now = stock_now
         if len(pairs) == 1:
             self.movements = pairs[0].movements
             self.first_in = pairs[0].first_in
@@ -161,7 +164,7 @@ def stock_that_expires(
     units = [0] * (len(last_days) + 1)
     for pair in pairs:
         for line in pair.stock_lines:
-            if line[2] is not None and line[1]:
+            if line[1] and line[2] is not None:
                 units[bisect_left(last_days, line[2])] += line[1]
         movements = pair.movements
         if movements and movements[0][0] >= instant:
