@@ -292,6 +292,24 @@ def test_a_connection_that_is_lost_midway_may_be_had_again_later(monkeypatch: py
     assert_nothing_is_given_away(raised.value)
 
 
+def test_what_a_server_says_as_it_ends_a_connection_midway_is_quoted(
+    postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
+    database = OpenMsupplyDatabase(postgres.url)
+    kamo = database.add_store("KAMO")
+    for code in "abc":
+        database.add_stock(kamo, database.add_item(code), 1)
+    with open_source(database.address, calendar=CALENDAR) as source:
+        groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
+        next(groups)
+        database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'msupply-dhis2'"
+        )
+        with pytest.raises(SourceUnreachableError, match="It says: terminating connection due to admin"):
+            list(groups)
+
+
 def test_a_question_that_takes_too_long_may_be_answered_later(
     postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -967,6 +967,28 @@ def test_the_memory_that_histories_need_does_not_grow_with_them(
     assert streamed * 5 < listed
 
 
+@pytest.mark.parametrize("at_a_time", [1, 2, 3, 4, 5])
+def test_no_row_is_lost_however_many_are_fetched_at_a_time(
+    database: OpenMsupplyDatabase,
+    kamo: str,
+    amoxicillin: str,
+    at_a_time: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(histories, "ROWS_AT_A_TIME", at_a_time)
+    for number in range(1, 5):
+        database.add_stock(kamo, amoxicillin, number)
+        database.move(kamo, amoxicillin, number, "INBOUND_SHIPMENT", LATE)
+        database.make_visible(database.add_item(f"item {number}"), "name-of-KAMO")
+    with database.open() as source:
+        pairs = pairs_by_code(source, FLOOR)
+    pair = pairs.pop(("KAMO", "amoxicillin"))
+    assert sorted(line.units for line in pair.stock_lines) == [number * MICRO for number in range(1, 5)]
+    assert sorted(movement.units for movement in pair.movements) == [number * MICRO for number in range(1, 5)]
+    assert pair.units_before_floor == 0
+    assert set(pairs) == {("KAMO", f"item {number}") for number in range(1, 5)}
+
+
 def test_postgresql_keeps_the_rows_until_they_are_asked_for(
     postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,8 @@ from math import inf
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Result, Select
+from sqlalchemy import Connection, CursorResult, Select
+from sqlalchemy.exc import DBAPIError
 
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import to_units
@@ -88,11 +89,11 @@ class Stream:
     """
 
     def __init__(self, connection: Connection, query: Select[Any]) -> None:
-        self._result: Result[Any] = connection.execute(
+        self._result = connection.execute(
             query, execution_options={"stream_results": True, "yield_per": ROWS_AT_A_TIME}
         )
-        # Taken from the result many at a time and told apart without a step of our own for each row.
-        rows = chain.from_iterable(self._result.partitions())
+        # Taken from the driver many at a time and told apart without a step of our own for each row.
+        rows = chain.from_iterable(_rows_of_driver(connection, self._result))
         self._pairs: Iterator[tuple[float, Iterator[Any]]] = groupby(rows, key=itemgetter(0))
         self.pair: float
         self._rows: Iterator[Any]
@@ -112,6 +113,31 @@ class Stream:
 
 
 _THE_END: tuple[float, Iterator[Any]] = (inf, iter(()))
+
+
+def _rows_of_driver(connection: Connection, result: CursorResult[Any]) -> Iterator[Sequence[Any]]:
+    """Give the rows many at a time, as the plain tuples that the driver makes.
+
+    SQLAlchemy would make another object of each, and has nothing to convert: all columns are asked for in types that
+    leave as they come. Only the first row comes from SQLAlchemy, which on PostgreSQL has fetched it already.
+
+    Raises
+    ------
+    DBAPIError
+        As SQLAlchemy raises it where it meets the driver's error itself.
+    """
+    cursor, driver = result.cursor, connection.dialect.loaded_dbapi
+    rows: Sequence[Any] = result.fetchmany(1)
+    while rows:
+        yield rows
+        try:
+            rows = cursor.fetchmany(ROWS_AT_A_TIME)
+        except driver.Error as error:
+            # It may be lost, and nothing more is read from it: to end its transaction could only raise anew.
+            connection.invalidate(error)
+            raise DBAPIError.instance(
+                None, None, error, driver.Error, connection_invalidated=True, dialect=connection.dialect
+            ) from error
 
 
 @dataclass(slots=True)
