@@ -119,7 +119,8 @@ def _rows_of_driver(connection: Connection, result: CursorResult[Any]) -> Iterat
     """Give the rows many at a time, as the plain tuples that the driver makes.
 
     SQLAlchemy would make another object of each, and has nothing to convert: all columns are asked for in types that
-    leave as they come. Only the first row comes from SQLAlchemy, which on PostgreSQL has fetched it already.
+    leave as they come. Only the first lot comes from SQLAlchemy, which has fetched some of it already: one row on
+    PostgreSQL, and never more than it is told to hold, which is a lot.
 
     Raises
     ------
@@ -127,9 +128,12 @@ def _rows_of_driver(connection: Connection, result: CursorResult[Any]) -> Iterat
         As SQLAlchemy raises it where it meets the driver's error itself.
     """
     cursor, driver = result.cursor, connection.dialect.loaded_dbapi
-    rows: Sequence[Any] = result.fetchmany(1)
+    rows: Sequence[Any] = result.fetchmany(ROWS_AT_A_TIME)
     while rows:
         yield rows
+        if len(rows) < ROWS_AT_A_TIME:
+            # These were the last, and SQLAlchemy has closed the cursor where it saw that.
+            return
         try:
             rows = cursor.fetchmany(ROWS_AT_A_TIME)
         except driver.Error as error:
