@@ -11,6 +11,7 @@ from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from botocore.client import BaseClient
     from mypy_boto3_dynamodb.service_resource import Table
 
 KEYS_IN_ONE_CALL = 100
@@ -19,8 +20,19 @@ KEYS_IN_ONE_CALL = 100
 CHANGES_IN_ONE_CALL = 100
 """What TransactWriteItems takes."""
 
-_ATTEMPTS = 8
+_ATTEMPTS = 10
 _FIRST_WAIT_SECONDS = 0.05
+_REFUSED_FOR_NOW = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "TransactionConflictException",
+    }
+)
+"""With what DynamoDB refuses a call that it may take a moment later: it was too much at once, or a transaction is changing
+the same item."""
+
 _IN_THE_WAY = frozenset(
     {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"}
 )
@@ -104,13 +116,50 @@ class Change:
         return f":{name}"
 
 
+def ask_again_where_refused_for_now(client: "BaseClient") -> None:
+    """Have each call of a client made again, after waits that grow, where DynamoDB refuses it for the moment.
+
+    All org units of a period share a partition, so a run of many shards is refused as a matter of course. botocore's own
+    attempts are too few for that, and to have more of them would make a service that cannot be reached a matter of
+    minutes; and it takes a transaction that is in the way of a plain write for a refusal for good.
+    """
+    events = client.meta.events
+    events.register_first("needs-retry.dynamodb", _wait_where_refused_for_now)  # type: ignore[arg-type]  # it answers
+
+
+def _wait_where_refused_for_now(
+    attempts: int, response: tuple[object, Mapping[str, Any]] | None, **_others: object
+) -> float | None:
+    """Tell botocore for how long to wait before the next attempt; ``None`` leaves it to botocore."""
+    if response is None or attempts >= _ATTEMPTS:
+        return None
+    _, answer = response
+    is_for_now = answer.get("Error", {}).get("Code") in _REFUSED_FOR_NOW
+    return _wait_seconds(attempts - 1) if is_for_now else None
+
+
+def _wait_seconds(waits_before: int) -> float:
+    """Give a wait that grows, by chance up to twice as long: who was refused together does not come back together."""
+    return _FIRST_WAIT_SECONDS * (1 << waits_before) * (1 + random.random())  # noqa: S311 - nothing secret
+
+
 def unless_changed(table: "Table") -> suppress:
     """Leave an item as it is where its condition does not hold: somebody has changed it meanwhile, and knows better."""
     return suppress(table.meta.client.exceptions.ConditionalCheckFailedException)
 
 
-def read_items(table: "Table", keys: Iterable[Mapping[str, Any]], doing: str) -> Iterator[Mapping[str, Any]]:
+def read_items(
+    table: "Table",
+    keys: Iterable[Mapping[str, Any]],
+    doing: str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Mapping[str, Any]]:
     """Read items by their keys, consistently, as many as there are of them.
+
+    Parameters
+    ----------
+    sleep
+        How to wait for some seconds, where DynamoDB did not get to all of them.
 
     Raises
     ------
@@ -120,11 +169,13 @@ def read_items(table: "Table", keys: Iterable[Mapping[str, Any]], doing: str) ->
     client = table.meta.client
     for part in batched(keys, KEYS_IN_ONE_CALL, strict=False):
         asked: Any = {table.name: {"Keys": list(part), "ConsistentRead": True}}
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                sleep(_wait_seconds(attempt - 1))
             with aws_faults(doing, client):
                 answer = client.batch_get_item(RequestItems=asked)
             yield from answer["Responses"].get(table.name, ())
-            # An answer holds 16 MB at most.
+            # It was too much at once, or more than the 16 MB that an answer holds.
             asked = answer.get("UnprocessedKeys")
             if not asked:
                 break
@@ -162,6 +213,8 @@ def change_together(
     client = table.meta.client
     items: Any = [{"Update": {"TableName": table.name, **change.arguments()}} for change in changes]
     for attempt in range(_ATTEMPTS):
+        if attempt:
+            sleep(_wait_seconds(attempt - 1))
         with aws_faults(doing, client):
             try:
                 client.transact_write_items(TransactItems=items)
@@ -177,7 +230,6 @@ def change_together(
                     return unmet
             else:
                 return frozenset()
-        sleep(_FIRST_WAIT_SECONDS * 2**attempt * (1 + random.random()))  # noqa: S311 - nothing secret
     raise ConfigurationError(
         f"Others changed the same items of DynamoDB all the time, while {doing}. Try again later."
     )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
+from msupply_dhis2.dynamodb import ask_again_where_refused_for_now
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
@@ -76,4 +78,6 @@ def event_sources() -> "LambdaClient":
 @cache
 def table(name: str) -> "Table":
     """Give the table of all that is remembered from one invocation to the next."""
-    return boto3.resource("dynamodb", config=_CONFIG).Table(name)
+    table = boto3.resource("dynamodb", config=_CONFIG).Table(name)
+    ask_again_where_refused_for_now(table.meta.client)
+    return table

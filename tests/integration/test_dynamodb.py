@@ -1,0 +1,171 @@
+"""DynamoDB that refuses for a moment: what it may do later is asked of it again."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.stub import Stubber
+
+from msupply_dhis2 import dynamodb
+from msupply_dhis2.aws import clients
+from msupply_dhis2.dynamodb import Change, change_together, read_items
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.runs.run import About
+from msupply_dhis2.runs.table import Message, Runs
+from tests.conftest import Aws
+from tests.support.refusing import refusing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_dynamodb.service_resource import Table
+
+NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
+RUN = "20260205T010000Z-monthly-1f0c2a9b"
+ABOUT = About("monthly", NOW, '{"interval":"monthly"}', ("stock_on_hand",), ("previous_month",))
+THROTTLED = "ProvisionedThroughputExceededException"
+CONFLICT = "TransactionConflictException"
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamodb, "_FIRST_WAIT_SECONDS", 0)
+
+
+@pytest.fixture
+def table(aws: Aws) -> "Table":
+    return clients.table(aws.table.name)
+
+
+@pytest.fixture
+def runs(aws: Aws) -> Runs:
+    return Runs(clients.table(aws.runs.name))
+
+
+@pytest.fixture
+def stubbed(table: "Table") -> "Iterator[tuple[Table, Stubber]]":
+    with Stubber(table.meta.client) as stub:
+        yield table, stub
+        stub.assert_no_pending_responses()
+
+
+def asking_for(*ids: str) -> dict[str, Any]:
+    return {"stack": {"Keys": [{"id": each} for each in ids], "ConsistentRead": True}}
+
+
+def answer_with(*ids: str, left: tuple[str, ...] = ()) -> dict[str, Any]:
+    items = [{"id": {"S": each}} for each in ids]
+    unprocessed = {"stack": {"Keys": [{"id": {"S": each}} for each in left], "ConsistentRead": True}}
+    return {"Responses": {"stack": items}, "UnprocessedKeys": unprocessed if left else {}}
+
+
+# ------------------------------------------------------------------------------------------------- a single call
+
+
+@pytest.mark.parametrize("code", [THROTTLED, "ThrottlingException", "RequestLimitExceeded", CONFLICT])
+def test_a_write_that_is_refused_for_a_moment_is_done_in_the_end(table: "Table", code: str) -> None:
+    with refusing(table.meta.client, "UpdateItem", code, times=9):
+        table.update_item(**Change({"id": "one"}).add({"times": 1}).arguments())
+    assert table.get_item(Key={"id": "one"})["Item"]["times"] == 1
+
+
+def test_a_read_that_is_too_much_at_once_is_done_in_the_end(table: "Table") -> None:
+    table.put_item(Item={"id": "one"})
+    with refusing(table.meta.client, "BatchGetItem", THROTTLED, times=9):
+        assert list(read_items(table, [{"id": "one"}], "reading")) == [{"id": "one"}]
+
+
+def test_what_is_refused_all_the_time_is_told_as_dynamodb_says_it(table: "Table") -> None:
+    with (
+        refusing(table.meta.client, "BatchGetItem", THROTTLED, times=1000) as refused,
+        pytest.raises(ConfigurationError, match=f"while reading a row: {THROTTLED} was said"),
+    ):
+        list(read_items(table, [{"id": "one"}], "reading a row"))
+    assert refused.refusals == 10
+
+
+def test_a_service_that_is_ill_or_refuses_for_good_is_not_asked_so_often(
+    table: "Table", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # botocore's own wait between attempts.
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    for code, status, asked in (("InternalServerError", 500, 3), ("ValidationException", 400, 1)):
+        with (
+            refusing(table.meta.client, "UpdateItem", code, times=1000, status=status) as refused,
+            pytest.raises(table.meta.client.exceptions.ClientError),
+        ):
+            table.update_item(**Change({"id": "one"}).add({"times": 1}).arguments())
+        assert refused.refusals == asked
+
+
+# -------------------------------------------------------------------------------- rows that transactions change too
+
+
+def test_a_run_s_row_that_a_transaction_is_changing_is_written_after_it(runs: Runs, aws: Aws) -> None:
+    client = clients.table(aws.runs.name).meta.client
+    with refusing(client, "UpdateItem", CONFLICT, times=5):
+        runs.begin(RUN, ABOUT, [], NOW)
+    with refusing(client, "UpdateItem", CONFLICT, times=5):
+        runs.note_fault(RUN, "The database is away.")
+    with refusing(client, "UpdateItem", CONFLICT, times=5):
+        closed = runs.close(RUN, None, NOW + timedelta(minutes=1))
+    assert closed is not None
+    run = runs.run(RUN)
+    assert run is not None
+    assert (run.message, run.ended_at) == ("The database is away.", NOW + timedelta(minutes=1))
+
+
+def test_a_failure_of_a_message_that_is_being_noted_elsewhere_is_counted_once(runs: Runs, aws: Aws) -> None:
+    message = Message(f"{RUN}-{1:016x}", "s1", 10)
+    client = clients.table(aws.runs.name).meta.client
+    with refusing(client, "UpdateItem", CONFLICT, times=5):
+        assert runs.note_failure(message, NOW) == 1
+    assert runs.note_failure(message, NOW) == 2
+
+
+# --------------------------------------------------------------------------------------- what is left of an answer
+
+
+def test_what_dynamodb_did_not_get_to_is_asked_for_again_after_waits_that_grow(
+    stubbed: "tuple[Table, Stubber]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, stub = stubbed
+    monkeypatch.setattr(dynamodb, "_FIRST_WAIT_SECONDS", 1)
+    ids = [str(number) for number in range(9)]
+    for number, each in enumerate(ids):
+        rest = tuple(ids[number + 1 :])
+        asked = asking_for(*ids[number:])
+        stub.add_response("batch_get_item", answer_with(each, left=rest), {"RequestItems": asked})
+    waited: list[float] = []
+    read = read_items(table, [{"id": each} for each in ids], "reading", waited.append)
+    assert [item["id"] for item in read] == ids
+    assert len(waited) == 8
+    for number, seconds in enumerate(waited):
+        # Up to twice as long, by chance: who was refused together does not come back together.
+        assert 2**number <= seconds <= 2 * 2**number
+
+
+def test_what_dynamodb_never_gets_to_is_told(stubbed: "tuple[Table, Stubber]") -> None:
+    table, stub = stubbed
+    for _ in range(10):
+        stub.add_response("batch_get_item", answer_with(left=("one",)), {"RequestItems": asking_for("one")})
+    waited: list[float] = []
+    with pytest.raises(ConfigurationError, match="did not give all that was asked for, while reading a row"):
+        list(read_items(table, [{"id": "one"}], "reading a row", waited.append))
+    assert len(waited) == 9, "nothing follows the last attempt"
+
+
+def test_a_transaction_that_is_in_the_way_of_others_all_the_time_is_told(
+    stubbed: "tuple[Table, Stubber]",
+) -> None:
+    table, stub = stubbed
+    for _ in range(10):
+        stub.add_client_error(
+            "transact_write_items",
+            "TransactionCanceledException",
+            modeled_fields={"CancellationReasons": [{"Code": "TransactionConflict"}]},
+        )
+    waited: list[float] = []
+    with pytest.raises(ConfigurationError, match="Others changed the same items"):
+        change_together(table, [Change({"id": "one"}).add({"times": 1})], "counting", waited.append)
+    assert len(waited) == 9, "nothing follows the last attempt"
