@@ -1,23 +1,20 @@
 """Pausing and resuming the queue: the event source mapping of Lambda, and what is remembered."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
-from botocore.stub import Stubber
 
-from msupply_dhis2.aws.pause import QueuePause, mapping_of
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.pause import QueuePause, mapping_of, reason_of_pause
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.logins import Login, read_refusal, remember_refusal
+from msupply_dhis2.logins import Login, Refusal, forget_refusal, read_refusal, remember_refusal
 from msupply_dhis2.outages import ENOUGH_FAILURES, note_outage, pausing_outage, read_outage
+from msupply_dhis2.resumption import Resumption
 from tests.conftest import Aws
-
-if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
+from tests.support.breaking_off import BreaksOffError
+from tests.support.refusing import busy_lambda as busy
 
 NOW = datetime(2026, 2, 5, tzinfo=UTC)
 LOGIN = Login("https://dhis2.example.org/hmis", "pusher", "f1", "v1")
@@ -38,7 +35,7 @@ def test_a_mapping_that_is_not_there_is_told(aws: Aws) -> None:
 
 
 def test_the_queue_is_paused_and_resumed_and_the_reason_forgotten(aws: Aws) -> None:
-    pause = QueuePause(aws.table, boto3.client("lambda"), lambda: aws.mapping)
+    pause = QueuePause(aws.table, boto3.client("lambda"), lambda: aws.mapping, lambda: 300)
     refuse(aws)
     pause.begin()
     pause.begin()
@@ -49,46 +46,149 @@ def test_the_queue_is_paused_and_resumed_and_the_reason_forgotten(aws: Aws) -> N
     assert read_refusal(aws.table) is None
 
 
+@dataclass
+class Watch:
+    """A function's time, which passes only while it waits."""
+
+    seconds_left: float = 300
+    waits: list[float] = field(default_factory=list)
+
+    def left(self) -> float:
+        return self.seconds_left
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.seconds_left -= seconds
+
+
 @pytest.fixture
-def stubbed(aws: Aws) -> Iterator[tuple["LambdaClient", Stubber]]:  # noqa: ARG001 sets the environment
-    """Lambda with answers that moto never gives: it knows every mapping and is never busy."""
-    client = boto3.client("lambda")
-    with Stubber(client) as stub:
-        yield client, stub
+def watch() -> Watch:
+    return Watch()
 
 
-def test_a_mapping_that_is_still_changing_is_asked_again(
-    aws: Aws, stubbed: tuple["LambdaClient", Stubber]
+@pytest.fixture
+def pause(aws: Aws, watch: Watch) -> QueuePause:
+    return QueuePause(aws.table, clients.event_sources(), lambda: aws.mapping, watch.left, watch.sleep)
+
+
+@pytest.mark.parametrize("code", ["ResourceInUseException", "ResourceConflictException"])
+def test_a_mapping_that_is_still_changing_is_waited_for_up_to_a_minute(
+    aws: Aws, pause: QueuePause, watch: Watch, code: str
 ) -> None:
-    client, stub = stubbed
-    waited: list[float] = []
-    stub.add_client_error("update_event_source_mapping", "ResourceInUseException")
-    stub.add_response(
-        "update_event_source_mapping", {"UUID": aws.mapping}, {"UUID": aws.mapping, "Enabled": True}
-    )
-    QueuePause(aws.table, client, lambda: aws.mapping, waited.append).end()
-    stub.assert_no_pending_responses()
-    assert len(waited) == 1
-
-
-def test_a_mapping_that_goes_on_changing_is_told(aws: Aws, stubbed: tuple["LambdaClient", Stubber]) -> None:
-    client, stub = stubbed
-    for _ in range(3):
-        stub.add_client_error("update_event_source_mapping", "ResourceInUseException")
-    with pytest.raises(ConfigurationError, match="pausing the queue") as told:
-        QueuePause(aws.table, client, lambda: aws.mapping, lambda _: None).begin()
-    assert isinstance(told.value.__cause__, ClientError)
-
-
-def test_what_cannot_be_resumed_keeps_its_reason_so_that_it_is_looked_after(
-    aws: Aws, stubbed: tuple["LambdaClient", Stubber]
-) -> None:
-    client, stub = stubbed
     refuse(aws)
-    stub.add_client_error("update_event_source_mapping", "ResourceNotFoundException")
-    with pytest.raises(ConfigurationError, match="resuming the queue"):
-        QueuePause(aws.table, client, lambda: aws.mapping).end()
-    assert read_refusal(aws.table) is not None
+    with busy("Updating", 7, code):
+        assert pause.begin()
+    assert aws.is_paused()
+    assert 30 <= sum(watch.waits) <= 60
+    assert watch.waits == sorted(watch.waits)
+
+
+def test_a_mapping_that_goes_on_changing_is_told(aws: Aws, pause: QueuePause, watch: Watch) -> None:
+    refuse(aws)
+    with (
+        busy("Enabling", 1000) as refused,
+        pytest.raises(ConfigurationError, match=r"still at its last change .* while pausing the queue"),
+    ):
+        pause.begin()
+    assert refused.refusals == len(watch.waits) + 1
+    assert sum(watch.waits) <= 60
+
+
+def test_no_longer_is_waited_than_the_function_lives(aws: Aws, pause: QueuePause, watch: Watch) -> None:
+    refuse(aws)
+    watch.seconds_left = 5
+    with busy("Enabling", 1000), pytest.raises(ConfigurationError):
+        pause.begin()
+    assert watch.waits
+    assert watch.seconds_left >= 0
+
+
+@pytest.mark.parametrize("state", ["Disabled", "Disabling"])
+def test_a_queue_that_another_function_is_pausing_is_paused(
+    aws: Aws, pause: QueuePause, watch: Watch, state: str
+) -> None:
+    refuse(aws)
+    with busy(state, 1000):
+        assert pause.begin()
+    assert watch.waits == []
+
+
+@pytest.mark.parametrize("state", ["Enabled", "Enabling"])
+def test_a_queue_that_another_function_is_resuming_is_resumed(
+    aws: Aws, pause: QueuePause, watch: Watch, state: str
+) -> None:
+    refuse(aws)
+    with busy(state, 1000):
+        pause.end()
+    assert watch.waits == []
+    assert reason_of_pause(aws.table) is None
+
+
+def test_a_queue_that_is_paused_for_no_reason_any_more_and_cannot_be_resumed_at_once_is_looked_after(
+    aws: Aws, pause: QueuePause
+) -> None:
+    # The reason was forgotten while the queue was being paused, as where another push got through.
+    assert reason_of_pause(aws.table) is None
+    pausing = clients.event_sources().update_event_source_mapping(UUID=aws.mapping, Enabled=False)
+    assert pausing["State"] in {"Disabling", "Disabled"}
+    with busy("Disabling", 1000), pytest.raises(ConfigurationError, match="resuming the queue"):
+        pause.begin()
+    assert isinstance(reason_of_pause(aws.table), Resumption)
+    pause.resume()
+    assert not aws.is_paused()
+    assert reason_of_pause(aws.table) is None
+
+
+def test_a_function_that_ends_while_it_resumes_a_queue_leaves_it_to_others(
+    aws: Aws, pause: QueuePause, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(_: float) -> None:
+        raise BreaksOffError
+
+    refuse(aws)
+    pause.begin()
+    monkeypatch.setattr(watch, "sleep", end)
+    ending = QueuePause(aws.table, clients.event_sources(), lambda: aws.mapping, watch.left, watch.sleep)
+    with busy("Disabling", 1), pytest.raises(BreaksOffError):
+        ending.end()
+    assert aws.is_paused()
+    assert isinstance(reason_of_pause(aws.table), Resumption)
+
+
+def test_a_queue_that_cannot_be_resumed_waits_for_that_alone_whatever_it_was_paused_for(
+    aws: Aws, pause: QueuePause
+) -> None:
+    refuse(aws)
+    pause.begin()
+    with busy("Disabling", 1000), pytest.raises(ConfigurationError, match="resuming the queue"):
+        pause.end()
+    # Of a login that was refused nobody would find out by himself that DHIS2 takes it again.
+    assert read_refusal(aws.table) is None
+    assert isinstance(reason_of_pause(aws.table), Resumption)
+
+
+def test_a_queue_that_is_paused_anew_is_not_resumed_for_what_was_over_before(
+    aws: Aws, pause: QueuePause
+) -> None:
+    refuse(aws)
+    pause.begin()
+    with busy("Disabling", 1000), pytest.raises(ConfigurationError):
+        pause.end()
+    refuse(aws)
+    assert pause.begin()
+    forget_refusal(aws.table, Refusal(LOGIN, NOW, ""))
+    assert reason_of_pause(aws.table) is None
+
+
+def test_where_the_mapping_cannot_be_found_the_reason_stays_as_it_is(aws: Aws) -> None:
+    def lost() -> str:
+        raise ConfigurationError("No event source mapping.")
+
+    refuse(aws)
+    before = reason_of_pause(aws.table)
+    with pytest.raises(ConfigurationError, match="No event source mapping"):
+        QueuePause(aws.table, clients.event_sources(), lost, lambda: 300).end()
+    assert reason_of_pause(aws.table) == before
 
 
 def test_a_reason_that_came_up_while_the_queue_was_being_resumed_is_kept(aws: Aws) -> None:
@@ -101,7 +201,7 @@ def test_a_reason_that_came_up_while_the_queue_was_being_resumed_is_kept(aws: Aw
         note_outage(aws.table, "DHIS2 is down.", NOW)
         return aws.mapping
 
-    QueuePause(aws.table, boto3.client("lambda"), be_overtaken).end()
+    QueuePause(aws.table, boto3.client("lambda"), be_overtaken, lambda: 300).end()
     refusal, outage = read_refusal(aws.table), read_outage(aws.table)
     assert refusal is not None
     assert outage is not None
@@ -116,5 +216,5 @@ def test_a_failure_while_the_queue_was_being_tried_keeps_it_from_being_taken_for
         note_outage(aws.table, "DHIS2 is down.", NOW)
         return aws.mapping
 
-    QueuePause(aws.table, boto3.client("lambda"), be_overtaken).try_out(outage, NOW)
+    QueuePause(aws.table, boto3.client("lambda"), be_overtaken, lambda: 300).try_out(outage, NOW)
     assert pausing_outage(aws.table) is not None

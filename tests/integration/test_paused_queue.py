@@ -11,10 +11,13 @@ from msupply_dhis2.logins import read_refusal
 from tests.conftest import Aws
 from tests.support.batches import batch_of, settings_of, value_of
 from tests.support.functions import Invocation, deliver, invoke
+from tests.support.refusing import busy_lambda
 
 PASSWORD = "mark3d-secret"
 WRONG = "wr0ng-mark3d"
 PROBE = {"probe": True}
+LITTLE_TIME = 5.5
+"""Too little for a function to wait for Lambda."""
 
 type Invoke = Callable[[object], Invocation]
 
@@ -127,7 +130,61 @@ def test_the_password_is_in_no_report_log_or_row(aws: Aws, paused: StandIn, ask:
     assert "mark3d" not in written
 
 
+def test_a_connection_test_just_after_the_pause_leaves_the_queue_to_the_probe_and_says_so(
+    aws: Aws, paused: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The account was mended in DHIS2: the login is the one that was refused.
+    paused.users["pusher"] = User(username="pusher", password=WRONG)
+    with busy_lambda("Disabling"):
+        report = invoke("test_connection", {}, capsys, seconds_left=LITTLE_TIME).answer
+    check = check_of_queue(report)
+    assert check is not None
+    assert check["ok"] is False
+    assert "DHIS2 lets us in now" in check["message"]
+    assert "Lambda was still at its last change" in check["message"]
+    assert "tried again within 15 minutes" in check["message"]
+    assert aws.is_paused()
+    paused.requests.clear()
+    probed = invoke("test_connection", PROBE, capsys)
+    assert (probed.answer["paused"], probed.metric("QueuePaused")) == (False, 0)
+    assert probed.said("The queue is resumed")
+    assert not aws.is_paused()
+    assert paused.requests == [], "DHIS2 has let us in already"
+
+
 # ------------------------------------------------------------------------------------------------------ the probe
+
+
+def test_a_queue_that_lambda_has_not_resumed_yet_is_resumed_by_the_next_probe_that_can(
+    aws: Aws, paused: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.put_dhis2_credentials("pusher", PASSWORD)
+    for _ in range(2):
+        with busy_lambda("Disabling"):
+            probed = invoke("test_connection", PROBE, capsys, seconds_left=LITTLE_TIME)
+        assert (probed.answer["paused"], probed.metric("QueuePaused")) == (True, 1)
+        assert probed.said("It could not be resumed")
+    assert logins(paused) == [200], "once is enough"
+    paused.faults.next(FaultKind.STATUS, times=None, status=503)
+    with busy_lambda("Disabling"):
+        check = check_of_queue(invoke("test_connection", {}, capsys, seconds_left=LITTLE_TIME).answer)
+    assert check is not None
+    assert "Lambda was told to resume it" in check["message"]
+    assert invoke("test_connection", PROBE, capsys).answer["paused"] is False
+    assert not aws.is_paused()
+
+
+def test_two_pushes_that_pause_the_queue_at_the_same_time_both_do(
+    aws: Aws, paused: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.put_dhis2_credentials("pusher", "wr0ng-mark3d-too")
+    batch = batch_of([value_of("SOH_368c74bf")], settings_of(paused.url))
+    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.encoded())
+    with busy_lambda("Disabling") as refused:
+        pushed = deliver(aws, capsys)
+    assert refused.refusals == 1
+    assert pushed.said("when the queue is resumed")
+    assert not pushed.said("Pausing the queue went wrong")
 
 
 def test_where_nothing_is_paused_the_probe_asks_nobody(aws: Aws, dhis2: StandIn, ask: Invoke) -> None:

@@ -477,7 +477,7 @@ def test_a_queue_that_cannot_be_paused_is_told_and_its_messages_wait_longer_each
     show_again(aws, first)
     second = push()
     waits = [pushed.said("back to the queue")[0]["wait"] for pushed in (first, second)]
-    assert first.said("The queue could not be paused")
+    assert first.said("Pausing the queue went wrong")
     assert 30 <= waits[0] < 60 <= waits[1]
     assert failed_logins(dhis2) == 1
 

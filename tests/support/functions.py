@@ -49,11 +49,16 @@ class Invocation:
 
 
 def invoke(
-    function: str, event: object, capsys: pytest.CaptureFixture[str], request_id: str = "request-1"
+    function: str,
+    event: object,
+    capsys: pytest.CaptureFixture[str],
+    request_id: str = "request-1",
+    seconds_left: float = 300,
 ) -> Invocation:
     """Invoke a function; what it writes to standard output is its log."""
     capsys.readouterr()
-    context = Context(function_name=f"stack-{function.replace('_', '-')}", aws_request_id=request_id)
+    name = f"stack-{function.replace('_', '-')}"
+    context = Context(function_name=name, aws_request_id=request_id, seconds_left=seconds_left)
     with pytest.MonkeyPatch.context() as environment:
         # Powertools keeps a logger, with the standard output of its time, for each service name.
         environment.setenv("POWERTOOLS_SERVICE_NAME", f"{function}-{uuid4()}")

@@ -6,7 +6,7 @@ try no login. What pauses is the event source mapping between the queue and push
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -15,13 +15,28 @@ from msupply_dhis2.connections import written_in
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.logins import Refusal, forget_refusal, read_refusal
 from msupply_dhis2.outages import Outage, begin_trial, forget_outage, pausing_outage, read_outage
+from msupply_dhis2.resumption import Resumption, forget_resumption, note_resumption, read_resumption
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
 
-_TRIES = 3
-_BUSY_SECONDS = 2.0
+_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
+"""Seconds. While Lambda is at one change of a mapping it refuses the next, and may be at it for most of a minute."""
+
+type Reason = Refusal | Outage | Resumption
+"""For what the queue is paused: the login is refused, DHIS2 is down, or Lambda has not resumed it yet."""
+
+
+def reason_of_pause(table: "Table") -> Reason | None:
+    """Give the reason for which the queue is paused, or ``None`` where there is none, whoever else has paused it.
+
+    Raises
+    ------
+    ConfigurationError
+        The table cannot be read.
+    """
+    return read_refusal(table) or pausing_outage(table) or read_resumption(table)
 
 
 def mapping_of(client: "LambdaClient", function: str, queue_arn: str) -> str:
@@ -44,8 +59,13 @@ def mapping_of(client: "LambdaClient", function: str, queue_arn: str) -> str:
     )
 
 
-def why_paused(reason: Refusal | Outage, time_zone: ZoneInfo) -> str:
+def why_paused(reason: Reason, time_zone: ZoneInfo) -> str:
     """Say since when the queue is paused, and why; the whole of what was said is in push's log."""
+    if isinstance(reason, Resumption):
+        return (
+            "The queue is paused, though nothing is in its way any more: Lambda was told to resume it at "
+            f"{written_in(reason.since, time_zone)}, and could not do it yet."
+        )
     if isinstance(reason, Outage):
         fault, _, _ = reason.said.partition(". ")
         return f"The queue is paused: since {written_in(reason.since, time_zone)} DHIS2 is down. {fault.removesuffix('.')}."
@@ -65,7 +85,7 @@ def when_resumed(outage: Outage, now: datetime, written: Callable[[datetime], st
 
 
 class QueuePause:
-    """The pause of the queue, with the refused login, or the outage, as its reason.
+    """The pause of the queue, with its reason.
 
     Parameters
     ----------
@@ -75,6 +95,8 @@ class QueuePause:
         Lambda.
     mapping
         Gives the id of the event source mapping.
+    seconds_left
+        For how long Lambda may be waited for, which is at most a minute.
     sleep
         How to wait for some seconds.
     """
@@ -84,11 +106,13 @@ class QueuePause:
         table: "Table",
         client: "LambdaClient",
         mapping: Callable[[], str],
+        seconds_left: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table = table
         self._client = client
         self._mapping = mapping
+        self._seconds_left = seconds_left
         self._sleep = sleep
 
     def begin(self) -> bool:
@@ -104,29 +128,42 @@ class QueuePause:
         ConfigurationError
             Lambda refused, or the table.
         """
-        self._switch("pausing the queue", enabled=False)
+        self._switch(self._mapping(), "pausing the queue", enabled=False)
         if read_refusal(self._table) or pausing_outage(self._table):
+            # It is for this that it is paused now, whatever was over before.
+            forget_resumption(self._table)
             return True
         # Nobody looks after a pause for which there is no reason.
-        self._switch("resuming the queue", enabled=True)
+        self.resume()
         return False
 
     def end(self) -> None:
-        """Resume the queue, and only then forget the reasons: while there is one, somebody looks after it.
+        """Resume the queue, and forget the reasons.
 
-        A reason that comes up meanwhile stays.
+        A reason that comes up meanwhile stays. Where Lambda cannot resume it yet that is the reason from now on, and
+        the probe looks after it: of a login that was refused it would not find out that DHIS2 takes it again.
 
         Raises
         ------
         ConfigurationError
             Lambda or the table refused.
         """
-        refusal, outage = read_refusal(self._table), read_outage(self._table)
-        self._switch("resuming the queue", enabled=True)
+        self._resume(read_refusal(self._table), read_outage(self._table))
+
+    def resume(self) -> None:
+        """Resume the queue, as there is no reason any more for which it was paused; as ``end``."""
+        self._resume(None, None)
+
+    def _resume(self, refusal: Refusal | None, outage: Outage | None) -> None:
+        mapping = self._mapping()
+        # First: while there is a reason, somebody looks after the queue.
+        note_resumption(self._table, datetime.now(UTC))
         if refusal is not None:
             forget_refusal(self._table, refusal)
         if outage is not None:
             forget_outage(self._table, outage)
+        self._switch(mapping, "resuming the queue", enabled=True)
+        forget_resumption(self._table)
 
     def try_out(self, outage: Outage, now: datetime) -> None:
         """Resume the queue to see whether DHIS2 takes values again; the next failure pauses it.
@@ -136,7 +173,7 @@ class QueuePause:
         ConfigurationError
             Lambda or the table refused.
         """
-        self._switch("resuming the queue", enabled=True)
+        self._switch(self._mapping(), "resuming the queue", enabled=True)
         begin_trial(self._table, outage, now)
 
     def is_on(self) -> bool:
@@ -148,18 +185,29 @@ class QueuePause:
             Lambda refused.
         """
         with aws_faults("looking whether the queue is paused", self._client):
-            state = self._client.get_event_source_mapping(UUID=self._mapping())["State"]
-        return state in {"Disabled", "Disabling"}
+            return self._state(self._mapping()) in _OFF
 
-    def _switch(self, doing: str, *, enabled: bool) -> None:
-        mapping = self._mapping()
+    def _state(self, mapping: str) -> str:
+        return self._client.get_event_source_mapping(UUID=mapping)["State"]
+
+    def _switch(self, mapping: str, doing: str, *, enabled: bool) -> None:
+        faults = self._client.exceptions
         with aws_faults(doing, self._client):
-            for _ in range(_TRIES - 1):
+            for wait in (*_WAITS, None):
                 try:
                     self._client.update_event_source_mapping(UUID=mapping, Enabled=enabled)
-                except self._client.exceptions.ResourceInUseException:
-                    # Lambda is still at the last change, for some seconds.
-                    self._sleep(_BUSY_SECONDS)
+                except (faults.ResourceInUseException, faults.ResourceConflictException) as error:
+                    # The last change may be the same, made by another function.
+                    if self._state(mapping) in (_ON if enabled else _OFF):
+                        return
+                    if wait is None or self._seconds_left() < wait:
+                        raise ConfigurationError(
+                            f"Lambda was still at its last change of the mapping between queue and push, while {doing}."
+                        ) from error
+                    self._sleep(wait)
                 else:
                     return
-            self._client.update_event_source_mapping(UUID=mapping, Enabled=enabled)
+
+
+_ON = frozenset({"Enabled", "Enabling"})
+_OFF = frozenset({"Disabled", "Disabling"})

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.pause import QueuePause, why_paused
+from msupply_dhis2.aws.pause import QueuePause, Reason, reason_of_pause, why_paused
 from msupply_dhis2.configuration import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.errors import MsupplyDhis2Error
-from msupply_dhis2.logins import Login, Refusal, RefusedBeforeError, log_in, read_refusal
-from msupply_dhis2.outages import Outage, pausing_outage
+from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
+from msupply_dhis2.logins import Login, RefusedBeforeError, log_in
+from msupply_dhis2.outages import Outage
 from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.resumption import Resumption
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 20
 """How long DHIS2 may take to let us in."""
 
+FOR_TELLING_SECONDS = 5.0
+"""Kept of the function's time, to tell how the queue is."""
 
-def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
+
+def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Look whether the queue is paused; where the login has changed since, try it once.
 
     Returns
@@ -37,10 +42,16 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """
     environment = TestConnectionEnvironment.read()
     table = clients.table(environment.table_name)
-    reason = read_refusal(table) or pausing_outage(table)
+    reason = reason_of_pause(table)
     paused, message = False, "The queue is not paused."
     if reason is not None:
-        paused, message = _look_after(reason, environment, table)
+        pause = QueuePause(
+            table,
+            clients.event_sources(),
+            lambda: environment.queue_mapping,
+            lambda: context.get_remaining_time_in_millis() / 1000 - FOR_TELLING_SECONDS,
+        )
+        paused, message = _look_after(reason, pause, environment, table)
         log = logger.warning if paused else logger.info
         log(message)
     metrics.add_metric(name="QueuePaused", unit=MetricUnit.Count, value=int(paused))
@@ -48,10 +59,16 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
 
 
 def _look_after(
-    reason: Refusal | Outage, environment: TestConnectionEnvironment, table: "Table"
+    reason: Reason, pause: QueuePause, environment: TestConnectionEnvironment, table: "Table"
 ) -> tuple[bool, str]:
     time_zone = Calendar(parse_time_zone(environment.timezone)).time_zone
     why = why_paused(reason, time_zone)
+    if isinstance(reason, Resumption):
+        try:
+            pause.resume()
+        except ConfigurationError as error:
+            return True, f"{why} It could not be resumed: {error} That is tried again in 15 minutes."
+        return False, f"The queue is resumed. Before: {why}"
     now = datetime.now(UTC)
     if isinstance(reason, Outage) and reason.next_trial is not None and now < reason.next_trial:
         return True, (
@@ -70,7 +87,6 @@ def _look_after(
             ca_certificate=settings.dhis2_ca_certificate,
         )
         log_in(table, login, client, lambda: datetime.now(UTC))
-        pause = QueuePause(table, clients.event_sources(), lambda: environment.queue_mapping)
         if isinstance(reason, Outage):
             pause.try_out(reason, now)
         else:

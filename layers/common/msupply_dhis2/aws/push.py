@@ -539,6 +539,7 @@ class _PushMessages:
             self._table,
             client,
             lambda: mapping_of(client, self._context.function_name, record.queue_arn),
+            self._seconds_left,
         )
 
     def _pause(self, record: QueueRecord) -> bool:
@@ -546,7 +547,7 @@ class _PushMessages:
         try:
             return self._queue_pause(record).begin()
         except ConfigurationError as error:
-            self._logger.error(f"The queue could not be paused. {error}")  # noqa: TRY400 the message is for people
+            self._logger.error(f"Pausing the queue went wrong. {error}")  # noqa: TRY400 the message is for people
             return False
 
     def _resume(self, record: QueueRecord) -> None:
@@ -554,7 +555,9 @@ class _PushMessages:
         try:
             self._queue_pause(record).end()
         except ConfigurationError as error:
-            self._logger.warning(f"The queue could not be resumed: test the connection. {error}")
+            self._logger.warning(
+                f"The queue could not be resumed: the probe, or a connection test, does it. {error}"
+            )
         else:
             self._logger.info("The queue is resumed: DHIS2 lets the user in again.")
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.log import write
-from msupply_dhis2.aws.pause import QueuePause, when_resumed, why_paused
+from msupply_dhis2.aws.pause import QueuePause, Reason, reason_of_pause, when_resumed, why_paused
 from msupply_dhis2.configuration import (
     TestConnectionEnvironment,
     aws_faults,
@@ -24,11 +25,12 @@ from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, SourceError
 from msupply_dhis2.log_line import LogLine
-from msupply_dhis2.logins import Login, Refusal, read_refusal, remember_refusal
+from msupply_dhis2.logins import Login, remember_refusal
 from msupply_dhis2.mapped import DatabaseAnswer
-from msupply_dhis2.outages import Outage, pausing_outage
+from msupply_dhis2.outages import Outage
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.preflight.check import Check
+from msupply_dhis2.resumption import Resumption
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.test_connection import ConnectionReport, test_connection
 
@@ -42,8 +44,11 @@ ANSWER_SECONDS = 30
 TIME_LIMIT = 45
 """Seconds for all questions together, less than the function's time-out of 55: what is known by then is told."""
 
+FOR_TELLING_SECONDS = 5.0
+"""Kept of the function's time, to tell what is known."""
 
-def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
+
+def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Test the connection; resume the queue where it is paused and DHIS2 lets us in.
 
     Somebody asks for it, so it logs in even where DHIS2 refused the same login before.
@@ -72,7 +77,12 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         as_of=None,
         time_limit=TIME_LIMIT,
     )
-    pause = QueuePause(table, clients.event_sources(), lambda: environment.queue_mapping)
+    pause = QueuePause(
+        table,
+        clients.event_sources(),
+        lambda: environment.queue_mapping,
+        lambda: context.get_remaining_time_in_millis() / 1000 - FOR_TELLING_SECONDS,
+    )
     if check := _check_queue(report, witness, table, pause, calendar):
         report = report.with_check(check)
     answer = report.model_dump(mode="json")
@@ -133,7 +143,7 @@ def _check_queue(
 ) -> Check | None:
     """Resume or pause the queue as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
     try:
-        before = read_refusal(table) or pausing_outage(table)
+        before = reason_of_pause(table)
         if report.connected:
             return None if before is None else _resume(before, pause, calendar)
         if witness.refused is not None:
@@ -146,23 +156,29 @@ def _check_queue(
         return Check(name="queue", ok=False, message=str(error))
 
 
-def _resume(reason: Refusal | Outage, pause: QueuePause, calendar: Calendar) -> Check:
+def _resume(reason: Reason, pause: QueuePause, calendar: Calendar) -> Check:
     why = why_paused(reason, calendar.time_zone).replace("is paused", "was paused", 1)
     try:
         pause.end()
     except ConfigurationError as error:
-        message = f"{why} It could not be resumed: {error} Test the connection again."
+        message = (
+            f"{why} DHIS2 lets us in now, but the queue could not be resumed yet: {error} That is tried again within 15 "
+            "minutes, or at once when the connection is tested again (make test-connection)."
+        )
         return Check(name="queue", ok=False, message=message)
     return Check(name="queue", ok=True, message=f"{why} It is resumed: waiting values are sent now.")
 
 
-def _paused(reason: Refusal | Outage, calendar: Calendar) -> Check:
+def _paused(reason: Reason, calendar: Calendar) -> Check:
     if isinstance(reason, Outage):
         resumed = when_resumed(reason, datetime.now(UTC), partial(written_in, time_zone=calendar.time_zone))
         message = (
             f"{why_paused(reason, calendar.time_zone)} Values wait. The queue is resumed {resumed}, or by the next "
             "connection test that succeeds."
         )
+        return Check(name="queue", ok=False, message=message)
+    if isinstance(reason, Resumption):
+        message = f"{why_paused(reason, calendar.time_zone)} That is tried again within 15 minutes."
         return Check(name="queue", ok=False, message=message)
     refusal = reason
     message = (

@@ -107,6 +107,7 @@ class _Watchdog:
         self._metrics = metrics
         self._now = datetime.now(UTC)
         self._time_zone = Calendar(parse_time_zone(environment.timezone)).time_zone
+        self._seconds_left = seconds_left
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
         self._failed_batches = FailedBatches(
@@ -144,6 +145,7 @@ class _Watchdog:
             clients.table(self._environment.table_name),
             clients.event_sources(),
             lambda: self._environment.queue_mapping,
+            self._seconds_left,
         )
         if not pause.is_on() or not self._may_be_near_its_end():
             return
