@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from msupply_dhis2.configuration import aws_faults
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from msupply_dhis2.aws import clients
+from msupply_dhis2.configuration import TestConnectionEnvironment, aws_faults
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.logins import Refusal, forget_refusal, read_refusal
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
 
 _WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
 """Seconds. While Lambda is at one change of a mapping it refuses the next, and may be at it for most of a minute."""
+
+_ON = frozenset({"Enabled", "Enabling"})
+_OFF = frozenset({"Disabled", "Disabling"})
+
+_FOR_TELLING_SECONDS = 5.0
+"""Kept of a connection test's time, to tell what is known."""
 
 type Reason = Refusal | Outage | Resumption
 """For what the queue is paused: the login is refused, DHIS2 is down, or Lambda has not resumed it yet."""
@@ -209,5 +218,11 @@ class QueuePause:
                     return
 
 
-_ON = frozenset({"Enabled", "Enabling"})
-_OFF = frozenset({"Disabled", "Disabling"})
+def pause_for_tests(environment: TestConnectionEnvironment, context: LambdaContext) -> QueuePause:
+    """Give the pause as a connection test and the probe meet it: one function, whose environment names the mapping."""
+    return QueuePause(
+        clients.table(environment.table_name),
+        clients.event_sources(),
+        lambda: environment.queue_mapping,
+        lambda: context.get_remaining_time_in_millis() / 1000 - _FOR_TELLING_SECONDS,
+    )

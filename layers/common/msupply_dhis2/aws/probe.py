@@ -12,7 +12,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.pause import QueuePause, Reason, reason_of_pause, why_paused
+from msupply_dhis2.aws.pause import QueuePause, Reason, pause_for_tests, reason_of_pause, why_paused
 from msupply_dhis2.configuration import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.dhis2.client import Dhis2Client
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 20
 """How long DHIS2 may take to let us in."""
 
-FOR_TELLING_SECONDS = 5.0
-"""Kept of the function's time, to tell how the queue is."""
-
 
 def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Look whether the queue is paused; where the login has changed since, try it once.
@@ -45,12 +42,7 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
     reason = reason_of_pause(table)
     paused, message = False, "The queue is not paused."
     if reason is not None:
-        pause = QueuePause(
-            table,
-            clients.event_sources(),
-            lambda: environment.queue_mapping,
-            lambda: context.get_remaining_time_in_millis() / 1000 - FOR_TELLING_SECONDS,
-        )
+        pause = pause_for_tests(environment, context)
         paused, message = _look_after(reason, pause, environment, table)
         log = logger.warning if paused else logger.info
         log(message)

@@ -13,7 +13,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.log import write
-from msupply_dhis2.aws.pause import QueuePause, Reason, reason_of_pause, when_resumed, why_paused
+from msupply_dhis2.aws.pause import (
+    QueuePause,
+    Reason,
+    pause_for_tests,
+    reason_of_pause,
+    when_resumed,
+    why_paused,
+)
 from msupply_dhis2.configuration import (
     TestConnectionEnvironment,
     aws_faults,
@@ -43,9 +50,6 @@ ANSWER_SECONDS = 30
 
 TIME_LIMIT = 45
 """Seconds for all questions together, less than the function's time-out of 55: what is known by then is told."""
-
-FOR_TELLING_SECONDS = 5.0
-"""Kept of the function's time, to tell what is known."""
 
 
 def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
@@ -77,12 +81,7 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
         as_of=None,
         time_limit=TIME_LIMIT,
     )
-    pause = QueuePause(
-        table,
-        clients.event_sources(),
-        lambda: environment.queue_mapping,
-        lambda: context.get_remaining_time_in_millis() / 1000 - FOR_TELLING_SECONDS,
-    )
+    pause = pause_for_tests(environment, context)
     if check := _check_queue(report, witness, table, pause, calendar):
         report = report.with_check(check)
     answer = report.model_dump(mode="json")
