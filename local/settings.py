@@ -16,6 +16,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.settings import Settings, json_schema, parse_settings
+from msupply_dhis2.words import count
 
 STACK = "msupply-dhis2"
 """The name that the stack has where no other is given."""
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case _:
                 _check(options.file)
     except SettingsError as error:
-        sys.stderr.write(f"{options.file} has {_counted(len(error.faults), 'fault')}:\n")
+        sys.stderr.write(f"{options.file} has {count(len(error.faults), 'fault')}:\n")
         sys.stderr.writelines(f"  - {fault}\n" for fault in error.faults)
         return 1
     except MsupplyDhis2Error as error:
@@ -105,7 +106,7 @@ def _read(file: Path) -> str:
 
 def _summary(settings: Settings) -> str:
     metrics = ", ".join(dict.fromkeys(row.metric.label for row in settings.active_rows))
-    rows = _counted(len(settings.active_rows), "active row")
+    rows = count(len(settings.active_rows), "active row")
     switch = "" if settings.use_dhis2 else " Use DHIS2 is off: nothing is sent yet."
     return (
         f"Setup is '{settings.setup.label}', {rows} ({metrics}), into data set {settings.data_set_id} on "
@@ -152,10 +153,6 @@ def _upload(file: Path, parameter: str) -> None:
             f"More than {STANDARD_BYTES:,} bytes make it an advanced parameter, for which AWS charges about 0.05 US "
             "dollars a month. It stays one until it is deleted."
         )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _say(*lines: str) -> None:
