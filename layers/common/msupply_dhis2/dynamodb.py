@@ -148,6 +148,18 @@ def unless_changed(table: "Table") -> suppress:
     return suppress(table.meta.client.exceptions.ConditionalCheckFailedException)
 
 
+def read_item(table: "Table", key: Mapping[str, Any], doing: str) -> Mapping[str, Any] | None:
+    """Read an item by its key, consistently, or give ``None`` where there is none.
+
+    Raises
+    ------
+    ConfigurationError
+        The table cannot be read; the message says what was being done.
+    """
+    with aws_faults(doing, table.meta.client):
+        return table.get_item(Key=key, ConsistentRead=True).get("Item")
+
+
 def read_items(
     table: "Table",
     keys: Iterable[Mapping[str, Any]],

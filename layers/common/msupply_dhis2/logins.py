@@ -18,7 +18,7 @@ from uuid import uuid4
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.metadata import ReadsDhis2
-from msupply_dhis2.dynamodb import unless_changed
+from msupply_dhis2.dynamodb import read_item, unless_changed
 from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ def read_refusal(table: "Table") -> Refusal | None:
     ConfigurationError
         The table cannot be read.
     """
-    with aws_faults("reading whether DHIS2 refused the login", table.meta.client):
-        item = table.get_item(Key=_REFUSED, ConsistentRead=True).get("Item")
+    item = read_item(table, _REFUSED, "reading whether DHIS2 refused the login")
     if item is None:
         return None
     try:

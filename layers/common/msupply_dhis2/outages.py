@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.configuration import aws_faults
-from msupply_dhis2.dynamodb import unless_changed
+from msupply_dhis2.dynamodb import read_item, unless_changed
 from msupply_dhis2.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def read_outage(table: "Table") -> Outage | None:
     ConfigurationError
         The table cannot be read.
     """
-    with aws_faults("reading whether DHIS2 is down", table.meta.client):
-        item = table.get_item(Key=_OUTAGE, ConsistentRead=True).get("Item")
+    item = read_item(table, _OUTAGE, "reading whether DHIS2 is down")
     return None if item is None else _outage(item)
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.dynamodb import read_item
 from msupply_dhis2.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def read_resumption(table: "Table") -> Resumption | None:
     ConfigurationError
         The table cannot be read.
     """
-    with aws_faults("reading whether the queue is to be resumed", table.meta.client):
-        item = table.get_item(Key=_RESUMPTION, ConsistentRead=True).get("Item")
+    item = read_item(table, _RESUMPTION, "reading whether the queue is to be resumed")
     if item is None:
         return None
     try:

@@ -20,6 +20,7 @@ from msupply_dhis2.aws.pause import QueuePause
 from msupply_dhis2.configuration import WatchdogEnvironment, aws_faults, read_settings
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.dead_letters.store import DeadLetterStore
+from msupply_dhis2.dynamodb import read_item
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.rejected_rows.file import RejectedRows
@@ -232,9 +233,8 @@ class _Watchdog:
 
     def _state(self) -> Mapping[str, Any]:
         table = clients.table(self._environment.table_name)
-        with aws_faults("reading what the watchdog saw before", table.meta.client):
-            item = table.get_item(Key=_STATE, ConsistentRead=True).get("Item", {})
-        state: Mapping[str, Any] = item.get("intervals", {})  # type: ignore[assignment] # what is put there below
+        item = read_item(table, _STATE, "reading what the watchdog saw before") or {}
+        state: Mapping[str, Any] = item.get("intervals", {})
         return state
 
     def _keep_state(self, state: Mapping[str, Any]) -> None:

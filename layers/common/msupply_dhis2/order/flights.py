@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.dynamodb import read_item
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
 from msupply_dhis2.order.stamp import Stamp
 
@@ -183,8 +184,7 @@ class Flights:
                     "that DHIS2 ends with the newer ones."
                 )
             self._sleep(LOOK_AGAIN_SECONDS)
-            with aws_faults("reading which values are being sent", self._table.meta.client):
-                item: Any = self._table.get_item(Key=self._key, ConsistentRead=True).get("Item", {})
+            item: Any = read_item(self._table, self._key, "reading which values are being sent") or {}
             now = self._clock()
             ahead = {each for each in ahead if each in item and int(item[each]["until"]) >= now}
 

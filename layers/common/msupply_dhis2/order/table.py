@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.batches import Batch
 from msupply_dhis2.configuration import aws_faults
-from msupply_dhis2.dynamodb import read_items
+from msupply_dhis2.dynamodb import read_item, read_items
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
@@ -192,8 +192,8 @@ class OrderTable:
         return found
 
     def _newest_of(self, period: str) -> Stamp:
-        with aws_faults("reading how new the values of a period are", self._table.meta.client):
-            item = self._table.get_item(Key=self._key(period, _WHOLE_PERIOD), ConsistentRead=True).get("Item")
+        key = self._key(period, _WHOLE_PERIOD)
+        item = read_item(self._table, key, "reading how new the values of a period are")
         return OLDEST if item is None or "newest" not in item else Stamp.parse(str(item["newest"]))
 
     def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[Claims, int]]:

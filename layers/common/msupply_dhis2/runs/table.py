@@ -13,7 +13,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.configuration import aws_faults
-from msupply_dhis2.dynamodb import CHANGES_IN_ONE_CALL, Change, change_together, read_items
+from msupply_dhis2.dynamodb import CHANGES_IN_ONE_CALL, Change, change_together, read_item, read_items
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.runs.progress import Death, Progress, bitmap, milliseconds, progress_of
 from msupply_dhis2.runs.run import About, Part, Run, run_of
@@ -111,7 +111,7 @@ class Runs:
     def _open_part(self, run_id: str, name: str, now: datetime) -> None:
         """Open one part, unless it is: it may be there already."""
         for _ in range(_ATTEMPTS):
-            item = self._get({"run_id": run_id, "part": f"{_PART}{name}"}, _NOTING_PARTS)
+            item = read_item(self._table, {"run_id": run_id, "part": f"{_PART}{name}"}, _NOTING_PARTS)
             if item is None:
                 change, failed = _new_part(run_id, name, now), 0
             elif item["state"] == _OPEN:
@@ -190,7 +190,7 @@ class Runs:
 
     def read(self, message: Message, now: datetime) -> Progress:
         """Tell how far a message is; one that nobody has counted yet is counted."""
-        item = self._get(message.key, "reading how far a batch was sent")
+        item = read_item(self._table, message.key, "reading how far a batch was sent")
         if item is None:
             self.register([message], now)
             return Progress()
@@ -312,7 +312,7 @@ class Runs:
 
     def is_done(self, run_id: str) -> bool:
         """Tell whether nothing of a run is computed, sent or waiting any more, and nobody has said yet how it ended."""
-        item = self._get(_run_key(run_id), _READING_RUN)
+        item = read_item(self._table, _run_key(run_id), _READING_RUN)
         return item is not None and "ended_at" not in item and run_of(item, Part()).is_done
 
     def close(self, run_id: str, rejected_file: str | None, now: datetime) -> Run | None:
@@ -340,7 +340,7 @@ class Runs:
 
     def run(self, run_id: str) -> Run | None:
         """Read a run."""
-        item = self._get(_run_key(run_id), _READING_RUN)
+        item = read_item(self._table, _run_key(run_id), _READING_RUN)
         return None if item is None else run_of(item, self._computed(run_id))
 
     def recent(self, since: datetime) -> Iterator[str]:
@@ -410,10 +410,6 @@ class Runs:
             if "LastEvaluatedKey" not in answer:
                 return
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
-    def _get(self, key: Mapping[str, str], doing: str) -> Mapping[str, Any] | None:
-        with aws_faults(doing, self._table.meta.client):
-            return self._table.get_item(Key=dict(key), ConsistentRead=True).get("Item")
 
     def _update(self, change: Change, doing: str) -> None:
         with aws_faults(doing, self._table.meta.client):
