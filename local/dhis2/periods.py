@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 _DAY = timedelta(days=1)
-_WEEKDAYS = {"": 0, "Wed": 2, "Thu": 3, "Sat": 5, "Sun": 6}
-_MONTHS = {"": 1, "April": 4, "July": 7, "Oct": 10, "Nov": 11}
+_WEEKDAYS = {"": 0, "Wed": 2, "Thu": 3, "Fri": 4, "Sat": 5, "Sun": 6}
+_MONTHS = {"": 1, "Feb": 2, "April": 4, "July": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _weekly(year: int, number: int, start: str) -> Period:
     return Period(name, f"{year}{start}W{number}", first, last)
 
 
-_WEEKLY_NAMES = {"Wed": "Wednesday", "Thu": "Thursday", "Sat": "Saturday", "Sun": "Sunday"}
+_WEEKLY_NAMES = {"Wed": "Wednesday", "Thu": "Thursday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday"}
 
 
 def _biweekly(year: int, number: int) -> Period:
@@ -114,6 +114,12 @@ def _quarterly(year: int, number: int) -> Period:
     return _part_of_year("Quarterly", f"{year}Q{number}", year, number, 3)
 
 
+def _quarterly_nov(year: int, number: int) -> Period:
+    # The first quarter begins in November of the year before.
+    years, month = divmod(10 + 3 * (number - 1), 12)
+    return _months("QuarterlyNov", f"{year}NovQ{number}", year - 1 + years, month + 1, 3)
+
+
 def _six_monthly(year: int, start: str, number: int) -> Period:
     first = _MONTHS[start] + 6 * (number - 1)
     # November's half years are named after the year in which the second of them lies.
@@ -145,16 +151,22 @@ def _half_holding(day: date, start: str) -> Period:
     )
 
 
+def _quarter_nov_holding(day: date) -> Period:
+    months = day.month + 1 if day.month < 11 else day.month - 11  # since the last 1 November
+    return _quarterly_nov(day.year + (day.month >= 11), months // 3 + 1)
+
+
 _READERS: list[tuple[re.Pattern[str], Callable[..., Period]]] = [
     (re.compile(r"(\d{4})(\d\d)(\d\d)"), lambda y, m, d: _daily(date(int(y), int(m), int(d)))),
     (re.compile(r"(\d{4})-(\d\d)-(\d\d)"), lambda y, m, d: _daily(date(int(y), int(m), int(d)))),
-    (re.compile(r"(\d{4})(Wed|Thu|Sat|Sun)?W(\d\d?)"), lambda y, s, n: _weekly(int(y), int(n), s)),
+    (re.compile(r"(\d{4})(Wed|Thu|Fri|Sat|Sun)?W(\d\d?)"), lambda y, s, n: _weekly(int(y), int(n), s)),
     (re.compile(r"(\d{4})BiW(\d\d?)"), lambda y, n: _biweekly(int(y), int(n))),
     (re.compile(r"(\d{4})-?(\d\d)"), lambda y, m: _monthly(int(y), int(m))),
     (re.compile(r"(\d{4})(\d\d)B"), lambda y, n: _bimonthly(int(y), int(n))),
     (re.compile(r"(\d{4})Q([1-4])"), lambda y, n: _quarterly(int(y), int(n))),
+    (re.compile(r"(\d{4})NovQ([1-4])"), lambda y, n: _quarterly_nov(int(y), int(n))),
     (re.compile(r"(\d{4})(April|Nov)?S([12])"), lambda y, s, n: _six_monthly(int(y), s, int(n))),
-    (re.compile(r"(\d{4})(April|July|Oct|Nov)?"), lambda y, s: _yearly(int(y), s)),
+    (re.compile(r"(\d{4})(Feb|April|July|Aug|Sep|Oct|Nov)?"), lambda y, s: _yearly(int(y), s)),
 ]
 
 _MAKERS: dict[str, Callable[[date], Period]] = {
@@ -162,18 +174,23 @@ _MAKERS: dict[str, Callable[[date], Period]] = {
     "Weekly": lambda day: _weekly(*_week_of(day, 0), ""),
     "WeeklyWednesday": lambda day: _weekly(*_week_of(day, 2), "Wed"),
     "WeeklyThursday": lambda day: _weekly(*_week_of(day, 3), "Thu"),
+    "WeeklyFriday": lambda day: _weekly(*_week_of(day, 4), "Fri"),
     "WeeklySaturday": lambda day: _weekly(*_week_of(day, 5), "Sat"),
     "WeeklySunday": lambda day: _weekly(*_week_of(day, 6), "Sun"),
     "BiWeekly": lambda day: _biweekly(_week_of(day, 0)[0], (_week_of(day, 0)[1] + 1) // 2),
     "Monthly": lambda day: _monthly(day.year, day.month),
     "BiMonthly": lambda day: _bimonthly(day.year, (day.month + 1) // 2),
     "Quarterly": lambda day: _quarterly(day.year, (day.month + 2) // 3),
+    "QuarterlyNov": _quarter_nov_holding,
     "SixMonthly": lambda day: _half_holding(day, ""),
     "SixMonthlyApril": lambda day: _half_holding(day, "April"),
     "SixMonthlyNov": lambda day: _half_holding(day, "Nov"),
     "Yearly": lambda day: _year_holding(day, ""),
+    "FinancialFeb": lambda day: _year_holding(day, "Feb"),
     "FinancialApril": lambda day: _year_holding(day, "April"),
     "FinancialJuly": lambda day: _year_holding(day, "July"),
+    "FinancialAug": lambda day: _year_holding(day, "Aug"),
+    "FinancialSep": lambda day: _year_holding(day, "Sep"),
     "FinancialOct": lambda day: _year_holding(day, "Oct"),
     "FinancialNov": lambda day: _year_holding(day, "Nov"),
 }

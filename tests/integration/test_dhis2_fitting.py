@@ -663,9 +663,10 @@ PERIOD_TYPES = [
     "Daily",
     "Quarterly",
     "BiWeekly",
-    "WeeklySunday",
+    "WeeklyFriday",
+    "QuarterlyNov",
     "SixMonthly",
-    "FinancialApril",
+    "FinancialSep",
 ]
 near_today = st.dates(TODAY - timedelta(days=200), TODAY + timedelta(days=100))
 

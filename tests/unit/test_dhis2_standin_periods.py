@@ -17,12 +17,16 @@ from local.dhis2.periods import PERIOD_TYPES, latest_open_period, parse_period, 
         ("2026W1", "Weekly", date(2025, 12, 29), date(2026, 1, 4)),
         ("2026W53", "Weekly", date(2026, 12, 28), date(2027, 1, 3)),
         ("2026WedW5", "WeeklyWednesday", date(2026, 1, 28), date(2026, 2, 3)),
+        ("2026FriW5", "WeeklyFriday", date(2026, 1, 30), date(2026, 2, 5)),
         ("2026SunW1", "WeeklySunday", date(2026, 1, 4), date(2026, 1, 10)),
         ("2026BiW1", "BiWeekly", date(2025, 12, 29), date(2026, 1, 11)),
+        ("2026BiW27", "BiWeekly", date(2026, 12, 28), date(2027, 1, 10)),
         ("202602", "Monthly", date(2026, 2, 1), date(2026, 2, 28)),
         ("2026-02", "Monthly", date(2026, 2, 1), date(2026, 2, 28)),
         ("202602B", "BiMonthly", date(2026, 3, 1), date(2026, 4, 30)),
         ("2026Q4", "Quarterly", date(2026, 10, 1), date(2026, 12, 31)),
+        ("2026NovQ1", "QuarterlyNov", date(2025, 11, 1), date(2026, 1, 31)),
+        ("2026NovQ4", "QuarterlyNov", date(2026, 8, 1), date(2026, 10, 31)),
         ("2026S2", "SixMonthly", date(2026, 7, 1), date(2026, 12, 31)),
         ("2026AprilS2", "SixMonthlyApril", date(2026, 10, 1), date(2027, 3, 31)),
         ("2026NovS1", "SixMonthlyNov", date(2025, 11, 1), date(2026, 4, 30)),
@@ -30,6 +34,9 @@ from local.dhis2.periods import PERIOD_TYPES, latest_open_period, parse_period, 
         ("2026", "Yearly", date(2026, 1, 1), date(2026, 12, 31)),
         ("2026April", "FinancialApril", date(2026, 4, 1), date(2027, 3, 31)),
         ("2026July", "FinancialJuly", date(2026, 7, 1), date(2027, 6, 30)),
+        ("2026Feb", "FinancialFeb", date(2026, 2, 1), date(2027, 1, 31)),
+        ("2026Aug", "FinancialAug", date(2026, 8, 1), date(2027, 7, 31)),
+        ("2026Sep", "FinancialSep", date(2026, 9, 1), date(2027, 8, 31)),
         ("2026Oct", "FinancialOct", date(2026, 10, 1), date(2027, 9, 30)),
     ],
 )
@@ -52,7 +59,9 @@ def test_a_day_is_in_its_period_and_the_next_period_begins_where_it_ends(period_
     assert period.period_type == period_type
     assert period.first <= day <= period.last
     assert parse_period(period.iso) == period
-    assert period_of(period_type, period.last + timedelta(days=1)).first == period.last + timedelta(days=1)
+    # Only the 27th of two weeks overlaps the next period, by its second week.
+    after = period.last + timedelta(days=-6 if period.iso.endswith("BiW27") else 1)
+    assert period_of(period_type, after).first == after
 
 
 def test_without_open_future_periods_the_current_period_is_closed() -> None:

@@ -180,7 +180,10 @@ class _Weeks:
 
 @dataclass(frozen=True, slots=True)
 class _BiWeeks:
-    """ISO weeks in pairs, 1 with 2 and so on; a week 53 has no partner and makes a 27th period alone."""
+    """ISO weeks in pairs, 1 with 2 and so on. Week 53 begins a 27th pair, whose second week is week 1 of the next year.
+
+    That week belongs to two periods then. A day of it is labelled as DHIS2 does: with the first period of its own year.
+    """
 
     weeks: _Weeks
 
@@ -189,10 +192,7 @@ class _BiWeeks:
         return add_days(self.weeks.first_day(day), 0 if week % 2 else -7)
 
     def day_after(self, day: date) -> date:
-        day_after = self.weeks.day_after(day)
-        _, week = self.weeks.number(day)
-        _, next_week = self.weeks.number(day_after)
-        return add_days(day_after, 7) if week % 2 and next_week != 1 else day_after
+        return add_days(self.first_day(day), 14)
 
     def label(self, day: date) -> str:
         year, week = self.weeks.number(day)
@@ -203,8 +203,8 @@ class _BiWeeks:
 class _Months:
     """Periods of ``count`` months, counted from ``first_month`` of a year that may not be the calendar's.
 
-    DHIS2 names a year from November after the calendar year in which it ends (``year_shift`` 1), every
-    other one after that in which it begins.
+    DHIS2 names a year from November, and its parts, after the calendar year in which it ends (``year_shift`` 1),
+    every other one after that in which it begins.
     """
 
     count: int
@@ -239,24 +239,31 @@ class _Months:
 _MONTH = _Months(1, "{year:04d}{month:02d}")
 _YEAR = _Months(12, "{year:04d}")
 
+# Up to 2.37 DHIS2 has no QuarterlyNov, up to 2.41 no FinancialSep, up to 2.42 no WeeklyFriday, FinancialFeb and
+# FinancialAug. Its TwoYearly has no label, so that no value can be sent for it.
 _PERIOD_TYPES = MappingProxyType[str, _PeriodType](
     {
         "Daily": _Days(),
         "Weekly": _Weeks(0, "W"),
         "WeeklyWednesday": _Weeks(2, "WedW"),
         "WeeklyThursday": _Weeks(3, "ThuW"),
+        "WeeklyFriday": _Weeks(4, "FriW"),
         "WeeklySaturday": _Weeks(5, "SatW"),
         "WeeklySunday": _Weeks(6, "SunW"),
         "BiWeekly": _BiWeeks(_Weeks(0, "W")),
         "Monthly": _MONTH,
         "BiMonthly": _Months(2, "{year:04d}{number:02d}B"),
         "Quarterly": _Months(3, "{year:04d}Q{number}"),
+        "QuarterlyNov": _Months(3, "{year:04d}NovQ{number}", first_month=11, year_shift=1),
         "SixMonthly": _Months(6, "{year:04d}S{number}"),
         "SixMonthlyApril": _Months(6, "{year:04d}AprilS{number}", first_month=4),
         "SixMonthlyNov": _Months(6, "{year:04d}NovS{number}", first_month=11, year_shift=1),
         "Yearly": _YEAR,
+        "FinancialFeb": _Months(12, "{year:04d}Feb", first_month=2),
         "FinancialApril": _Months(12, "{year:04d}April", first_month=4),
         "FinancialJuly": _Months(12, "{year:04d}July", first_month=7),
+        "FinancialAug": _Months(12, "{year:04d}Aug", first_month=8),
+        "FinancialSep": _Months(12, "{year:04d}Sep", first_month=9),
         "FinancialOct": _Months(12, "{year:04d}Oct", first_month=10),
         "FinancialNov": _Months(12, "{year:04d}Nov", first_month=11, year_shift=1),
     }
@@ -375,7 +382,7 @@ class Period:
 
 
 _DASHED = re.compile(r"(\d{4})-(\d\d)(?:-(\d\d))?", re.ASCII)
-_PADDED_WEEK = re.compile(r"(\d{4}(?:Wed|Thu|Sat|Sun|Bi)?W)0(\d)", re.ASCII)
+_PADDED_WEEK = re.compile(r"(\d{4}(?:Wed|Thu|Fri|Sat|Sun|Bi)?W)0(\d)", re.ASCII)
 _YEARS = range(date.min.year + 2, date.max.year - 1)
 
 
@@ -397,7 +404,7 @@ def find_period(label: str) -> Period | None:
 
 @lru_cache(maxsize=16)
 def _periods_named_after(year: int) -> dict[str, Period]:
-    """Give the periods of all types by label, as far as they are named after a year; some lie in its neighbours."""
+    """Return the periods of all types by label, as far as they are named after a year; some lie in its neighbours."""
     periods = {}
     for name, period_type in _PERIOD_TYPES.items():
         day = period_type.first_day(date(year - 1, 1, 1))
@@ -405,7 +412,7 @@ def _periods_named_after(year: int) -> dict[str, Period]:
             label, day_after = period_type.label(day), period_type.day_after(day)
             if label.startswith(f"{year:04d}"):
                 periods[label] = Period(name, label, day, day_after)
-            day = day_after
+            day = period_type.first_day(day_after)
     return periods
 
 

@@ -54,7 +54,7 @@ _SHOWN = 3
 
 _UNSURE_TYPE = "SixMonthlyNov"
 _UNSURE_LABEL = "BiW27"
-"""Periods of whose days the releases of DHIS2 do not agree; the server decides about them."""
+"""Periods that DHIS2 counts differently from one release, or from one question, to the next; the server decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -612,7 +612,7 @@ class Times:
         # At the turn of a period the server may be a little ahead of what is known of its clock.
         day = self._format.first_day((self._now + _SOON).date())
         for _ in range(count):
-            day = self._format.day_after(day)
+            day = self._format.first_day(self._format.day_after(day))
         return day
 
 
