@@ -152,8 +152,9 @@ def _half_holding(day: date, start: str) -> Period:
 
 
 def _quarter_nov_holding(day: date) -> Period:
-    months = day.month + 1 if day.month < 11 else day.month - 11  # since the last 1 November
-    return _quarterly_nov(day.year + (day.month >= 11), months // 3 + 1)
+    # Two months ahead the year is that of January to December.
+    year, month = divmod(day.year * 12 + day.month + 1, 12)
+    return _quarterly_nov(year, month // 3 + 1)
 
 
 _READERS: list[tuple[re.Pattern[str], Callable[..., Period]]] = [
