@@ -41,6 +41,10 @@ def test_a_schedule_keeps_the_basis_of_each_row_unless_the_event_names_one() -> 
         ("2025-05-01", "2025-05-01T00:00:00+12:00"),
         ("2025-05-01T00:30", "2025-05-01T00:30:00+12:00"),
         ("2025-05-01T00:30:00Z", "2025-05-01T12:30:00+12:00"),
+        # The clock skips this hour, and shows the next one twice: as the times in a database are read.
+        ("2025-09-28T02:30", "2025-09-28T03:00:00+13:00"),
+        ("2025-04-06T02:30", "2025-04-06T02:30:00+13:00"),
+        ("2025-09-28T02:30+12:00", "2025-09-28T03:30:00+13:00"),
     ],
 )
 def test_as_of_is_a_date_or_a_time_in_the_configured_time_zone_unless_it_names_an_offset(

@@ -53,6 +53,8 @@ def last(expression: str, before: datetime = NOW) -> str | None:
         ("rate(1 day)", "2026-11-23 10:00"),
         ("at(2026-11-20T04:00:00)", "2026-11-20 04:00"),
         ("at(2026-12-20T04:00:00)", None),
+        # The clock skips it: the instant at which it was put forward.
+        ("at(2026-09-27T02:30:00)", "2026-09-27 03:00"),
     ],
 )
 def test_a_schedule_was_due_last_as_EventBridge_has_it(expression: str, due: str | None) -> None:  # noqa: N802 its name

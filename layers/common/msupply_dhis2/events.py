@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -273,14 +273,11 @@ def require_known(as_of: datetime, now: datetime) -> None:
 
 def _parse_as_of(text: str, calendar: Calendar) -> datetime:
     try:
-        if len(text.strip()) <= len("YYYY-MM-DD"):
-            return calendar.start_of_day(date.fromisoformat(text.strip())).replace(tzinfo=UTC)
-        moment = datetime.fromisoformat(text.strip())
+        return calendar.parse_instant(text)
     except ValueError as error:
         raise EventError(
             f"as_of: '{text}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
         ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=calendar.time_zone)
 
 
 def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataElementRow, Basis], ...]:

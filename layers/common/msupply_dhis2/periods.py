@@ -100,6 +100,22 @@ class Calendar:
             early, late = (early, middle) if self._local(middle) >= local else (middle, late)
         return late
 
+    def parse_instant(self, text: str) -> datetime:
+        """Read an instant as somebody has typed it: a date (its first midnight) or a date and time.
+
+        Returns
+        -------
+        datetime
+            Aware. Without an offset in the text it is read as ``instant_at`` reads the times of a database.
+
+        Raises
+        ------
+        ValueError
+            It is neither.
+        """
+        moment = datetime.fromisoformat(text.strip())
+        return moment if moment.tzinfo else self.instant_at(moment).replace(tzinfo=UTC)
+
     def day_of(self, instant: datetime) -> date:
         """Return the day that an instant belongs to: ``start_of_day(day) <= instant`` and before the next."""
         day = self._local(instant).date()

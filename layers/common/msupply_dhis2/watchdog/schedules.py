@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from msupply_dhis2.periods import Calendar
+
 _FIELDS = 6
 _RATE = re.compile(r"(\d+) +(minute|hour|day)s?")
 _MOST_LOOKED_BACK = 2_000
@@ -45,7 +47,7 @@ def parse_schedule(expression: str, time_zone: ZoneInfo) -> Schedule:
         return _Rate(timedelta(**{f"{match[2]}s": int(match[1])}))
     try:
         if kind == "at":
-            return _At(datetime.fromisoformat(said).replace(tzinfo=time_zone))
+            return _At(Calendar(time_zone).parse_instant(said))
         if kind == "cron":
             return _Cron.parse(said, time_zone)
     except (ValueError, CronSimError) as error:
