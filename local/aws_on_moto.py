@@ -202,15 +202,15 @@ def _deployed(set_variable: Callable[[str, str], object]) -> Aws:
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    for name in ("stack-acknowledged", "stack-order"):
+    for name, key in (("stack-acknowledged", "target_period"), ("stack-order", "period")):
         boto3.resource("dynamodb").create_table(
             TableName=name,
             KeySchema=[
-                {"AttributeName": "target_period", "KeyType": "HASH"},
+                {"AttributeName": key, "KeyType": "HASH"},
                 {"AttributeName": "org_unit", "KeyType": "RANGE"},
             ],
             AttributeDefinitions=[
-                {"AttributeName": "target_period", "AttributeType": "S"},
+                {"AttributeName": key, "AttributeType": "S"},
                 {"AttributeName": "org_unit", "AttributeType": "S"},
             ],
             BillingMode="PAY_PER_REQUEST",

@@ -144,7 +144,7 @@ class Country:
 
     def wait(self) -> None:
         """Let half an hour pass, after which the message of a push that ended is delivered again."""
-        for key in (f"flights#{self.world.dhis2.url}", "login-attempt"):
+        for key in ("flights", "login-attempt"):
             self.world.aws.table.delete_item(Key={"id": key})
 
     def check(self) -> None:

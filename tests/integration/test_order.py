@@ -38,7 +38,7 @@ DAY = timedelta(days=1)
 
 def order(aws: Aws, now: datetime = NOW) -> OrderTable:
     assert aws.queue_url
-    return OrderTable(boto3.resource("dynamodb").Table("stack-order"), URL, now)
+    return OrderTable(boto3.resource("dynamodb").Table("stack-order"), now)
 
 
 def age(days: float = 0, *, snapshot: datetime = MONTH_END) -> Age:
@@ -125,7 +125,7 @@ def test_damaged_claims_stop_the_message_and_are_told(aws: Aws) -> None:
     value = value_of("one")
     claim(aws, age(), value)
     boto3.resource("dynamodb").Table("stack-order").update_item(
-        Key={"target_period": f"{URL}#202601", "org_unit": "OU_0"},
+        Key={"period": "202601", "org_unit": "OU_0"},
         UpdateExpression="SET content = :damaged",
         ExpressionAttributeValues={":damaged": b"12345"},
     )
@@ -166,7 +166,7 @@ def clock() -> Clock:
 
 
 def airspace(aws: Aws, clock: Clock) -> Flights:
-    return Flights(aws.table, URL, tell=pytest.fail, clock=clock, sleep=clock.sleep)
+    return Flights(aws.table, tell=pytest.fail, clock=clock, sleep=clock.sleep)
 
 
 def flight(number: int, message: str = "", org_unit: str = "OU_0") -> Flight:
@@ -234,7 +234,7 @@ def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived
     with airspace(aws, clock).flight(flight(2), 300, 60):
         assert 300 < clock.now - 1_000_000 < 306
     with airspace(aws, clock).flight(flight(3), 300, 0):
-        item = aws.table.get_item(Key={"id": f"flights#{URL}"})["Item"]
+        item = aws.table.get_item(Key={"id": "flights"})["Item"]
         assert "flight_broken" not in item
 
 
@@ -306,6 +306,20 @@ def test_of_two_overlapping_runs_the_newer_values_stay_whatever_arrives_last(wor
     assert world.values() == right
 
 
+def test_the_newer_values_stay_also_where_the_address_of_dhis2_is_written_otherwise_by_then(
+    world: World,
+) -> None:
+    older, older_run = compute(world)
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
+    newer, _ = compute(world, as_of="2026-11-03T02:00:00")
+    world.use(only_changes=False, url=world.dhis2.url.replace("127.0.0.1", "localhost"))
+    push(world, newer)
+    right = world.values()
+    push(world, older)
+    assert world.values() == right
+    assert counts(world, older_run) == Counts(queued=len(right), superseded=len(right))
+
+
 def test_a_run_limited_to_some_metrics_supersedes_only_those(world: World) -> None:
     older, older_run = compute(world)
     newer, newer_run = compute(world, metrics=["stock_on_hand"])
@@ -344,7 +358,7 @@ def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(wo
     sending = str(messages[0]["MessageAttributes"]["sending"]["StringValue"])
     stamp = Stamp(1, 1)
     other = Flight(f"{batch.batch_id}-{sending}", {"202610": (stamp, stamp)})
-    with Flights(clients.table("stack"), world.dhis2.url, tell=pytest.fail).flight(other, 300, 0):
+    with Flights(clients.table("stack"), tell=pytest.fail).flight(other, 300, 0):
         pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
     assert pushed.answer["batchItemFailures"] == [{"itemIdentifier": messages[0]["MessageId"]}]
     assert pushed.said("Another delivery of the same message is being sent just now")

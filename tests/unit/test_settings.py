@@ -173,6 +173,7 @@ def test_a_switch_may_be_written_as_people_do(word: str) -> None:
         "https://dhis2.example.org/hmis/dhis-web-dashboard",
         "https://dhis2.example.org/hmis/dhis-web-maintenance/index.html",
         "HTTPS://dhis2.example.org/hmis/api",
+        "https://DHIS2.Example.org:443/hmis",
     ],
 )
 def test_what_follows_the_address_of_dhis2_is_taken_off(written: str) -> None:

@@ -201,9 +201,7 @@ class _Claims:
 
     def __init__(self, environment: ComputeEnvironment, settings: Settings) -> None:
         self._settings = settings
-        self._table = OrderTable(
-            clients.table(environment.order_table_name), str(settings.url), datetime.now(UTC)
-        )
+        self._table = OrderTable(clients.table(environment.order_table_name), datetime.now(UTC))
 
     def claim(self, values: Iterable[DataValue], age: Age) -> None:
         """Claim values (see ``outgoing.send_values``)."""

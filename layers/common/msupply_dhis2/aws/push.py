@@ -315,7 +315,7 @@ class _PushMessages:
             self._end_if_done(message)
             return
         is_tracked = _is_tracked(batch, record, settings, began)
-        with self._in_order(message, batch, login) as order:
+        with self._in_order(message, batch) as order:
             progress = self._leave_out_older(message, batch, progress, order.claims)
             if len(progress.settled) == len(batch.rows):
                 self._end_if_done(message)
@@ -333,12 +333,12 @@ class _PushMessages:
         self._end_if_done(message)
 
     @contextmanager
-    def _in_order(self, message: Message, batch: Batch, login: Login) -> Iterator[_Order]:
+    def _in_order(self, message: Message, batch: Batch) -> Iterator[_Order]:
         """Send while nothing older can land afterwards: what is being sent already lands before."""
         seconds = self._seconds_left() + FOR_NOTES_SECONDS
         patience = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
-        flights = Flights(self._table, login.url, tell=self._logger.warning)
-        claims = OrderTable(clients.table(self._environment.order_table_name), login.url, datetime.now(UTC))
+        flights = Flights(self._table, tell=self._logger.warning)
+        claims = OrderTable(clients.table(self._environment.order_table_name), datetime.now(UTC))
         with flights.flight(_flight_of(message, batch), seconds, patience) as may_still_land:
             yield _Order(claims, may_still_land)
 

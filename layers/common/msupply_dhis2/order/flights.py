@@ -1,7 +1,7 @@
 """Which messages are being sent to DHIS2 now: what began earlier, and is older, must land before what is newer.
 
-One item of the stack's table for each DHIS2 holds them, an attribute each, so that whoever takes off sees at once who was
-in the air before. Two functions push at a time; so few are ever there.
+One item of the stack's table holds them, an attribute each, so that whoever takes off sees at once who was in the air
+before, at whatever address of DHIS2. Two functions push at a time; so few are ever there.
 """
 
 import time
@@ -27,6 +27,7 @@ LANDS_WITHIN_SECONDS = 120
 MOST_ORG_UNITS = 250
 """A flight tells no more of them: the item is written for each message. A payload is cut squarish, so it has few."""
 
+_KEY = {"id": "flights"}
 _PREFIX = "flight_"
 _DIGEST_BYTES = 4
 
@@ -74,14 +75,12 @@ def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
 
 
 class Flights:
-    """The flights to one DHIS2.
+    """The flights to DHIS2.
 
     Parameters
     ----------
     table
         Has the partition key ``id`` and the time-to-live attribute ``expires_at``.
-    url
-        The address of DHIS2.
     tell
         Is given what went wrong without doing harm.
     clock
@@ -93,14 +92,12 @@ class Flights:
     def __init__(
         self,
         table: "Table",
-        url: str,
         *,
         tell: Callable[[str], None],
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table = table
-        self._key = {"id": f"flights#{url}"}
         self._tell = tell
         self._clock = clock
         self._sleep = sleep
@@ -156,7 +153,7 @@ class Flights:
         now = self._clock()
         with aws_faults("noting which values are being sent", self._table.meta.client):
             item = self._table.update_item(
-                Key=self._key,
+                Key=_KEY,
                 UpdateExpression=f"SET {name} = :flight, expires_at = :end",
                 ExpressionAttributeValues={
                     ":flight": _written(flight, int(now + seconds) + 1, is_over=False),
@@ -184,7 +181,7 @@ class Flights:
                     "that DHIS2 ends with the newer ones."
                 )
             self._sleep(LOOK_AGAIN_SECONDS)
-            item: Any = read_item(self._table, self._key, "reading which values are being sent") or {}
+            item: Any = read_item(self._table, _KEY, "reading which values are being sent") or {}
             now = self._clock()
             ahead = {each for each in ahead if each in item and int(item[each]["until"]) >= now}
 
@@ -195,14 +192,14 @@ class Flights:
         until = int(self._clock()) + LANDS_WITHIN_SECONDS
         with aws_faults("noting which values may still arrive", self._table.meta.client):
             self._table.update_item(
-                Key=self._key,
+                Key=_KEY,
                 UpdateExpression=f"SET {name} = :flight",
                 ExpressionAttributeValues={":flight": _written(lingering, until, is_over=True)},
             )
 
     def _remove(self, names: list[str]) -> None:
         with aws_faults("noting which values are sent", self._table.meta.client):
-            self._table.update_item(Key=self._key, UpdateExpression=f"REMOVE {', '.join(names)}")
+            self._table.update_item(Key=_KEY, UpdateExpression=f"REMOVE {', '.join(names)}")
 
 
 def _written(flight: Flight, until: int, *, is_over: bool) -> dict[str, Any]:
@@ -218,8 +215,7 @@ def _written(flight: Flight, until: int, *, is_over: bool) -> dict[str, Any]:
 
 
 def _read(held: dict[str, Any]) -> Flight:
-    # A version before this one wrote no org units.
-    org_units = bytes(held.get("org_units", b""))
+    org_units = bytes(held["org_units"])
     return Flight(
         str(held["message"]),
         {

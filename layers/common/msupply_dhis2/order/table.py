@@ -1,7 +1,7 @@
 """The claims in a DynamoDB table of their own.
 
-It has the partition key ``target_period``, DHIS2's address and a period, the sort key ``org_unit``, and the time-to-live
-attribute ``expires_at``. One item for each period tells the latest stamp of all: nearly always it is not later than that
+It has the partition key ``period``, the sort key ``org_unit``, and the time-to-live attribute ``expires_at``. DHIS2's
+address is in no key: however it is written, and whenever it changes, a newer value stays newer. One item for each period tells the latest stamp of all: nearly always it is not later than that
 of the message at hand, and then no other item need be read.
 """
 
@@ -38,21 +38,18 @@ _ATTEMPTS = 10
 
 
 class OrderTable:
-    """Claims to values of one DHIS2.
+    """Claims to values.
 
     Parameters
     ----------
     table
         The table.
-    url
-        The address of DHIS2.
     now
         The clock, aware.
     """
 
-    def __init__(self, table: "Table", url: str, now: datetime) -> None:
+    def __init__(self, table: "Table", now: datetime) -> None:
         self._table = table
-        self._url = url
         self._now = now
         self._newest: dict[str, Stamp] = {}
         self._too_many: list[str] = []
@@ -85,7 +82,7 @@ class OrderTable:
         with aws_faults("noting how new the values of a period are", client):
             try:
                 self._table.update_item(
-                    Key=self._key(period, _WHOLE_PERIOD),
+                    Key=_key(period, _WHOLE_PERIOD),
                     UpdateExpression="SET newest = :newest, expires_at = :end",
                     ConditionExpression="attribute_not_exists(newest) OR newest < :newest",
                     ExpressionAttributeValues={":newest": str(stamp), ":end": self._end()},
@@ -97,7 +94,7 @@ class OrderTable:
 
     def _keep(self, period: str) -> None:
         self._table.update_item(
-            Key=self._key(period, _WHOLE_PERIOD),
+            Key=_key(period, _WHOLE_PERIOD),
             UpdateExpression="SET expires_at = :end",
             ExpressionAttributeValues={":end": self._end()},
         )
@@ -132,7 +129,7 @@ class OrderTable:
         with aws_faults("claiming values", client):
             try:
                 self._table.update_item(
-                    Key=self._key(period, org_unit),
+                    Key=_key(period, org_unit),
                     UpdateExpression="SET content = :content, version = :version, expires_at = :end",
                     ConditionExpression=condition,
                     ExpressionAttributeValues=values,
@@ -192,13 +189,13 @@ class OrderTable:
         return found
 
     def _newest_of(self, period: str) -> Stamp:
-        key = self._key(period, _WHOLE_PERIOD)
+        key = _key(period, _WHOLE_PERIOD)
         item = read_item(self._table, key, "reading how new the values of a period are")
         return OLDEST if item is None or "newest" not in item else Stamp.parse(str(item["newest"]))
 
     def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[Claims, int]]:
         claims: dict[str, tuple[Claims, int]] = {org_unit: (Claims(), 0) for org_unit in org_units}
-        keys = [self._key(period, org_unit) for org_unit in claims]
+        keys = [_key(period, org_unit) for org_unit in claims]
         for item in read_items(self._table, keys, "reading which values are claimed"):
             org_unit = str(item["org_unit"])
             try:
@@ -206,17 +203,18 @@ class OrderTable:
             except ValueError as error:
                 # Nothing is sent, or claimed, past what cannot be read: it may be newer.
                 raise ConfigurationError(
-                    f"The row {item['target_period']}, {org_unit} of the table of claims is damaged. Delete it when no "
+                    f"The row {period}, {org_unit} of the table of claims is damaged. Delete it when no "
                     "message waits for the period, and compute the period again."
                 ) from error
             claims[org_unit] = held, int(item["version"])
         return claims
 
-    def _key(self, period: str, org_unit: str) -> dict[str, str]:
-        return {"target_period": f"{self._url}#{period}", "org_unit": org_unit}
-
     def _end(self) -> int:
         return int((self._now + KEPT_FOR).timestamp())
+
+
+def _key(period: str, org_unit: str) -> dict[str, str]:
+    return {"period": period, "org_unit": org_unit}
 
 
 def stamps_of_batch(batch: Batch) -> dict[Metric, Stamp]:

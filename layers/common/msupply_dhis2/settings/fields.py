@@ -137,6 +137,9 @@ def _split_url(url: str) -> SplitResult:
     return parts
 
 
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
+
+
 def read_base_url(url: str) -> str:
     """Read the address of DHIS2, without what a browser shows after it."""
     parts = _split_url(url)
@@ -150,7 +153,9 @@ def read_base_url(url: str) -> str:
         segments.pop()
     if segments and segments[-1] == "api":
         segments.pop()
-    base = f"{parts.scheme}://{parts.netloc.removesuffix(':')}{'/'.join(segments)}".rstrip("/")
+    # The same server is remembered once, in whatever case and with or without the port that goes without saying.
+    server = parts.netloc.lower().removesuffix(":").removesuffix(_USUAL_PORTS[parts.scheme])
+    base = f"{parts.scheme}://{server}{'/'.join(segments)}".rstrip("/")
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         raise ValueError(f"goes on after a '?' or '#'. Write the address of DHIS2 only: {shown(base)}.")
     return base
