@@ -45,9 +45,17 @@ class Server:
 
     def is_not_input_period(self, data_set: DataSet, period: Period) -> bool:
         """Whether the data set has data input periods and this is none that is open today."""
-        if not data_set.data_input_periods or self.user.is_superuser:
+        of_it = [given for given in data_set.data_input_periods if given.period == period.iso]
+        if not data_set.data_input_periods:
             return False
-        return not any(
-            input_period.period == period.iso and input_period.is_open_on(self.today)
-            for input_period in data_set.data_input_periods
+        if of_it and self.version.inverts_input_periods:
+            return any(given.is_open_on(self.today) for given in of_it)
+        return not any(given.is_open_on(self.today) for given in of_it)
+
+    def is_untimely(self, data_set: DataSet, period: Period, org_unit_id: str) -> bool:
+        """Whether 2.43 takes nothing for the period: where there are data input periods, they alone count."""
+        if data_set.data_input_periods:
+            return self.is_not_input_period(data_set, period)
+        return self.is_after_latest_open_period(data_set, period) or self.is_expired(
+            data_set, period, org_unit_id
         )

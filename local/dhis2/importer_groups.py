@@ -301,9 +301,7 @@ class _GroupImport:
         untimely = _listed(
             entry.period.iso
             for entry in entries
-            if server.is_after_latest_open_period(data_set, entry.period)
-            or server.is_expired(data_set, entry.period, entry.org_unit)
-            or server.is_not_input_period(data_set, entry.period)
+            if server.is_untimely(data_set, entry.period, entry.org_unit)
         )
         if untimely:
             text = f"Untimely data entry for data set {data_set.id} and period(s): `{untimely}`"
@@ -431,6 +429,7 @@ def _shown(text: str | None) -> str:
 
 
 def _is_open(org_unit: OrgUnit, period: Period) -> bool:
+    """Whether the org unit is open on the period's first day, which alone counts."""
     return period.first >= org_unit.opening_date and (
-        org_unit.closed_date is None or period.last <= org_unit.closed_date
+        org_unit.closed_date is None or period.first <= org_unit.closed_date
     )

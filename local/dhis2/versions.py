@@ -35,6 +35,11 @@ class Version(StrEnum):
         return self.is_at_least(Version.V2_43)
 
     @property
+    def inverts_input_periods(self) -> bool:
+        """Whether a data input period is refused while it is open, and taken while it is closed (2.43.0 and 2.43.1)."""
+        return self.release.startswith(("2.43.0", "2.43.1"))
+
+    @property
     def sends_bare_summary(self) -> bool:
         """Whether a push is answered 200 with the import summary itself and nothing around it (2.37)."""
         return not self.is_at_least(Version.V2_40)

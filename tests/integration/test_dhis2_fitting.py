@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from local.dhis2 import ADMIN, Metadata, User, ValueKey, stock_metadata, uid
+from local.dhis2 import ADMIN, Metadata, User, ValueKey, Version, stock_metadata, uid
 from local.dhis2.metadata import (
     DEFAULT_CATEGORY_COMBO_ID,
     DEFAULT_OPTION_COMBO_ID,
@@ -19,6 +19,7 @@ from local.dhis2.metadata import (
 )
 from msupply_dhis2.dhis2.error_catalogue import FRACTION
 from msupply_dhis2.dhis2.fitting import Cell, Fits, Fitter, Misfit, NoTrue, VanishingZero
+from msupply_dhis2.dhis2.metadata import read_server
 from msupply_dhis2.dhis2.request import UIDS, DataValueRow, Schemes, request_body, request_parameters
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -165,9 +166,7 @@ def check_against_server(
             post(client, row, UIDS, fitter.data_set_id)
             held = stored(client.dhis2)
             undecided = bool(rules.input_periods or rules.expiry_days) or given.data_element == "OPTIONS"
-            # A closing org unit's last, and an opening one's first period are left to the server.
-            undecided = undecided or given.org_unit in {"CLOSED", "NEW"} or given.data_element == "SHARED"
-            undecided = undecided or user == SUPERUSER
+            undecided = undecided or given.data_element == "SHARED" or user == SUPERUSER
             assert held == {ValueKey(**cell_fields(cell)): row.value} or (undecided and not held)
         case VanishingZero(row=row):
             post(client, row, UIDS, fitter.data_set_id)
@@ -188,6 +187,7 @@ def cell_fields(cell: Cell) -> dict[str, str]:
 
 # What is refused, in the words of a server
 
+OVER = DataInputPeriod(period="202605", closing_date=date(2026, 6, 1))
 MISFITS: list[tuple[str, DataValue, Rules, str]] = [
     ("an unknown data element", value("NOTHING"), Rules(), "E7610"),
     ("a data element of another data set", value("OUTSIDE"), Rules(), "E7633"),
@@ -203,12 +203,7 @@ MISFITS: list[tuple[str, DataValue, Rules, str]] = [
     ("a period to come", value(period="202607"), Rules(), "E7641"),
     ("a period past its expiry days", value(period="202604"), Rules(expiry_days=10), "E7640"),
     ("a period that is no input period", value(), Rules(input_periods=(DataInputPeriod(period="202604"),)), "E7643"),
-    (
-        "an input period that is over",
-        value(),
-        Rules(input_periods=(DataInputPeriod(period="202605", closing_date=date(2026, 6, 1)),)),
-        "E7643",
-    ),
+    ("an input period that is over", value(), Rules(input_periods=(OVER,)), "E7643"),
     ("an org unit that was closed", value(org_unit="CLOSED"), Rules(), "E8031"),
     ("an org unit that was not open yet", value(org_unit="NEW", period="202604"), Rules(), "E8031"),
     ("no option combo where the data element has several", value("BY_METRIC"), Rules(), "E7634"),
@@ -236,6 +231,10 @@ def test_what_the_server_would_refuse_or_hide_is_refused_beforehand(
     decided = check_against_server(
         rules, given_value, version=version, user=USER, field=OptionComboField.AUTO
     )
+    if version == "2.43" and OVER in rules.input_periods:
+        # This release has it the wrong way round: what is over is taken.
+        assert isinstance(decided, Fits)
+        return
     assert isinstance(decided, Misfit)
     assert [reason.code for reason in decided.reasons] == [code]
 
@@ -410,16 +409,89 @@ def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> Non
         (value(org_unit="FAR"), Rules(), SUPERUSER),
         (value(period="202601"), Rules(expiry_days=10), EDITOR),
         (value(period="202601"), Rules(expiry_days=10), SUPERUSER),
-        (value(), Rules(input_periods=(DataInputPeriod(period="202601"),)), SUPERUSER),
         (value(period="202605"), Rules(expiry_days=15), USER),
         (value(period="202605"), Rules(expiry_days=14), USER),
         (value("OPTIONS", "maybe"), Rules(), USER),
+        # Up to 2.42 an org unit's first and last period, part of which it is open, are taken.
         (value(org_unit="NEW", period="2026Q2"), Rules(period_type="Quarterly"), USER),
+        (value(org_unit="CLOSED", period="2020Q1"), Rules(period_type="Quarterly"), USER),
         (value(period="2026NovS2"), Rules(period_type="SixMonthlyNov", open_future_periods=0), USER),
     ],
 )
 def test_in_doubt_the_server_decides(given_value: DataValue, rules: Rules, user: User) -> None:
     assert isinstance(fate(given_value, rules, user=user), Fits)
+
+
+@pytest.mark.parametrize(
+    ("org_unit", "period", "kind"),
+    [
+        ("NEW", "2026Q1", Misfit),
+        ("NEW", "2026Q2", Misfit),
+        ("CLOSED", "2020Q1", Fits),
+        ("CLOSED", "2020Q2", Misfit),
+    ],
+)
+def test_from_2_43_the_first_day_of_the_period_decides_whether_the_org_unit_is_open(
+    org_unit: str, period: str, kind: type
+) -> None:
+    rules = Rules(period_type="Quarterly")
+    given = value(org_unit=org_unit, period=period)
+    decided = check_against_server(rules, given, version="2.43", user=USER, field=OptionComboField.AUTO)
+    assert isinstance(decided, kind)
+
+
+@pytest.mark.parametrize(
+    ("input_period", "is_stored"),
+    [
+        (DataInputPeriod(period="202605"), False),
+        (DataInputPeriod(period="202605", opening_date=date(2026, 7, 1)), True),
+        (OVER, True),
+    ],
+)
+def test_where_the_release_inverts_data_input_periods_nothing_is_withheld_and_the_server_decides(
+    input_period: DataInputPeriod, *, is_stored: bool
+) -> None:
+    client = CountingClient(clinic_world(Rules(input_periods=(input_period,))), "2.43", TODAY)
+    fitter = fitter_of(client)
+    fates = fitter.fit([value()])
+    assert fates is not None
+    assert isinstance(fates[0], Fits)
+    post(client, fates[0].row, UIDS, fitter.data_set_id)
+    assert bool(stored(client.dhis2)) is is_stored
+
+
+@pytest.mark.parametrize(
+    ("release", "inverts"),
+    [
+        ("2.42.5.2", False),
+        ("2.43.0", True),
+        ("2.43-SNAPSHOT", True),
+        ("2.43.0.2", True),
+        ("43.1", True),
+        ("2.43.1.1", True),
+        ("2.43.2", False),
+        ("2.43.2-SNAPSHOT", False),
+        ("2.43.10", False),
+        ("2.44.0", False),
+    ],
+)
+def test_the_releases_that_invert_data_input_periods_are_known(
+    release: str, monkeypatch: pytest.MonkeyPatch, *, inverts: bool
+) -> None:
+    monkeypatch.setattr(Version, "release", property(lambda _: release))
+    server = read_server(CountingClient(clinic_world(Rules()), "2.43", TODAY))
+    assert server.inverts_input_periods is inverts
+
+
+def test_from_2_43_data_input_periods_count_instead_of_expiry_days_and_open_future_periods() -> None:
+    later = DataInputPeriod(period="202608", opening_date=date(2026, 7, 1))
+    past = DataInputPeriod(period="202601", opening_date=date(2026, 7, 1))
+    rules = Rules(expiry_days=1, input_periods=(later, past))
+    for period in ("202608", "202601"):
+        given = value(period=period)
+        decided = check_against_server(rules, given, version="2.43", user=USER, field=OptionComboField.AUTO)
+        assert isinstance(decided, Fits)
+        assert isinstance(fate(given, rules, version="2.42"), Misfit)
 
 
 def test_lock_exceptions_that_may_not_be_read_leave_expired_periods_to_the_server() -> None:

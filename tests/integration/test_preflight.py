@@ -367,7 +367,27 @@ def test_data_input_periods_that_leave_the_period_out_are_told(version: str) -> 
     )
     closed = DataInputPeriod(period="202601", closing_date=date(2026, 2, 1))
     report = report_of(with_data_set(SINGLE, data_input_periods=[closed.model_dump()])(world()), version)
+    if version == "2.43":
+        check = check_of(report, "open period, previous month")
+        assert report.all_well
+        assert check.to_note
+        assert (
+            "open from ever to 2026-02-01 only, but DHIS2 2.43.1 takes its values all the same"
+            in check.message
+        )
+        return
     assert "open from ever to 2026-02-01 only" in only_fault(report, "open period, previous month").message
+
+
+def test_a_release_that_refuses_open_data_input_periods_is_told_with_the_ways_out() -> None:
+    given = DataInputPeriod(period="202601", closing_date=date(2026, 12, 31))
+    metadata = with_data_set(SINGLE, data_input_periods=[given.model_dump()])(world())
+    assert report_of(metadata, "2.42").all_well
+    message = only_fault(report_of(metadata, "2.43"), "open period, previous month").message
+    assert (
+        "202601 is open by the data set's data input periods, and DHIS2 2.43.1 refuses it for that" in message
+    )
+    assert "Upgrade DHIS2 to 2.43.2 or later. Until then remove the data input periods" in message
 
 
 def test_a_calendar_of_another_kind_is_told() -> None:

@@ -221,7 +221,8 @@ def with_closed_set(metadata: Metadata, **changes: object) -> Metadata:
 
 def set_up(dhis2: StandIn, everything: Metadata, case: Case) -> None:
     """Change the metadata and users as whoever made the recordings did between the cases."""
-    # The answer shows no dates of the data input period, but a push for its very month was refused.
+    # The answer shows no dates of the data input period, but a push for its very month was refused: by 2.43 because it
+    # is open, by the others as though it were closed.
     open_period = DataInputPeriod(period="202510")
     closed_period = DataInputPeriod(period="202510", closing_date=date(2025, 12, 31))
     early = without_late_data_set(everything)
@@ -230,7 +231,8 @@ def set_up(dhis2: StandIn, everything: Metadata, case: Case) -> None:
     elif case.name == "dataset_read_input_periods":
         dhis2.metadata = with_closed_set(early, data_input_periods=(open_period,))
     elif case.name == "push_x_not_input_period":
-        dhis2.metadata = with_closed_set(early, data_input_periods=(closed_period,))
+        meant = open_period if dhis2.version.inverts_input_periods else closed_period
+        dhis2.metadata = with_closed_set(early, data_input_periods=(meant,))
     elif case.name == "pat_expired":
         dhis2.metadata = early
     elif case.name == "push_w_aoc_by_uid":

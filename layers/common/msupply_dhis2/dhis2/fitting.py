@@ -16,7 +16,7 @@ from typing import NamedTuple
 from msupply_dhis2.dhis2.answer import Reason
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.known_metadata import KnownMetadata, StrangeCombo
-from msupply_dhis2.dhis2.metadata import DataElement, OptionCombo, OrgUnit, ReadsDhis2, Server
+from msupply_dhis2.dhis2.metadata import DataElement, InputPeriod, OptionCombo, OrgUnit, ReadsDhis2, Server
 from msupply_dhis2.dhis2.request import DataValueRow, Schemes
 from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, VALUE_TYPE_FAULT, shape
 from msupply_dhis2.errors import (
@@ -506,8 +506,15 @@ class Times:
         self._data_set = known.data_set
         self._now = now
         self._format = _period_format(known)
+        # From 2.43 data input periods count instead of expiry days and open future periods, not beside them.
+        self._only_input_periods = known.server.imports_by_group and bool(known.data_set.input_periods)
         self._open_before = self._first_day_not_open()
         self._may_edit_expired = known.user.may(_EDIT_EXPIRED)
+
+    @property
+    def server(self) -> Server:
+        """The server whose rules count."""
+        return self._known.server
 
     def find(self, label: str) -> Period | None:
         """Find the period of a label; ``None`` where there is none, or where it cannot be judged."""
@@ -541,7 +548,7 @@ class Times:
     def is_expired(self, period: Period) -> bool:
         """Whether the expiry days are over, by a day at least."""
         days = self._data_set.expiry_days
-        if days == 0 or self._may_edit_expired or not self._is_certain(period):
+        if days == 0 or self._may_edit_expired or self._only_input_periods or not self._is_certain(period):
             return False
         last = datetime.combine(period.day_after, datetime.min.time())
         return self._now > last + timedelta(days=days) + _A_DAY
@@ -552,6 +559,7 @@ class Times:
         if (
             before is None
             or self._format is None
+            or self._only_input_periods
             or not self._is_certain(period)
             or period.first_day < before
         ):
@@ -568,26 +576,49 @@ class Times:
 
     def no_input_period(self, label: str, period: Period) -> _Fault | None:
         """Find no data input period for it, or only ones that are closed, by a day at least."""
-        input_periods = self._data_set.input_periods
-        if not input_periods or self._may_edit_expired or not self._is_of_type(period):
+        if not self._data_set.input_periods or not self._is_of_type(period):
             return None
-        today = self._now.date()
-        for input_period in input_periods:
-            found = self.find(input_period.period)
-            same = input_period.period == period.label or (found is not None and found.label == period.label)
-            opening, closing = input_period.opening_date, input_period.closing_date
-            opened = opening is None or opening <= add_days(today, 1)
-            if same and opened and (closing is None or closing >= add_days(today, -1)):
-                return None
+        named = self.input_periods_of(period)
+        if named and self._known.server.inverts_input_periods:
+            return None
+        if self.is_open_by_input_period(period):
+            return None
         words = f"Period: `{label}` is not open for this data set at this time: `{self._data_set.id}`"
         return _Fault("E7643", "period", label, lambda _: words)
 
+    def input_periods_of(self, period: Period) -> tuple[InputPeriod, ...]:
+        """Find the data input periods of a period, open or not."""
+
+        def is_of_it(input_period: InputPeriod) -> bool:
+            found = self.find(input_period.period)
+            return found is not None and found.label == period.label
+
+        return tuple(given for given in self._data_set.input_periods if is_of_it(given))
+
+    def is_open_by_input_period(self, period: Period) -> bool:
+        """Whether one of the period's data input periods is open, give or take a day."""
+        yesterday, tomorrow = add_days(self._now.date(), -1), add_days(self._now.date(), 1)
+        return any(
+            (given.opening_date is None or given.opening_date <= tomorrow)
+            and (given.closing_date is None or given.closing_date >= yesterday)
+            for given in self.input_periods_of(period)
+        )
+
     def closed(self, org_unit: OrgUnit, period: Period) -> _Fault | None:
-        """Find the org unit closed, or not open yet, for the whole of the period."""
+        """Find the org unit closed, or not open yet, in the period.
+
+        Up to 2.42 the server takes values for any period. What lies wholly before the opening date or after the closed
+        date is shown to nobody; a period with open days is sent. From 2.43 the first day decides: the server
+        refuses a period in which the org unit opened, and takes one in which it closed.
+        """
         if not self._is_certain(period):
             return None
         opening, closing = org_unit.opening_date, org_unit.closed_date
-        if opening is not None and period.day_after <= opening:
+        by_first_day = self._known.server.imports_by_group
+        if (
+            opening is not None
+            and (period.first_day if by_first_day else add_days(period.day_after, -1)) < opening
+        ):
             hint = f"it opened on {opening}"
         elif closing is not None and period.first_day > closing:
             hint = f"it closed on {closing}"

@@ -21,8 +21,9 @@ MAXIMUM_QUERY = 6_500
 """Characters of a query: with the server's own part of the address it stays below 7,000 (8,192 are too many)."""
 
 _IDENTIFIERS_A_CALL = 100
+_LAST_INVERTED_PATCH = 1
 _NEWEST = (2, 43)
-_VERSION = re.compile(r"(?:2\.)?(\d\d)(?!\d)")
+_VERSION = re.compile(r"(?:2\.)?(\d\d)(?!\d)(?:\.(\d+))?")
 _BREAKS_A_LIST = re.compile(r"[,\[\]]")
 
 
@@ -154,6 +155,15 @@ class Server:
     def drops_zeros(self) -> bool:
         """Whether zeros of data elements whose zero is not significant vanish (up to 2.42)."""
         return self.version < (2, 43)
+
+    @property
+    def inverts_input_periods(self) -> bool:
+        """Whether a data input period is refused while it is open, and taken while it is closed.
+
+        So do 2.43.0, 2.43.1 and their patches (DHIS2-21981, mended in 2.43.2).
+        """
+        match = _VERSION.match(self.version_text.strip())
+        return self.version == (2, 43) and (match is None or int(match[2] or 0) <= _LAST_INVERTED_PATCH)
 
 
 def read_server(client: ReadsDhis2) -> Server:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 
 from msupply_dhis2.dhis2.fitting import Times
-from msupply_dhis2.dhis2.metadata import DataSet, Server
+from msupply_dhis2.dhis2.metadata import DataSet, InputPeriod, Server
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import title_of
@@ -93,9 +93,21 @@ def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> 
     if times.is_expired(period):
         closed.append(_expired(data_set, period))
     if times.no_input_period(window.period, period):
-        closed.append(_no_input_period(data_set, period))
+        closed.append(_no_input_period(times, data_set, period))
+    named = times.input_periods_of(period)
+    inverted = bool(named) and times.server.inverts_input_periods
+    if inverted and times.is_open_by_input_period(period):
+        closed.append(_refused_while_open(times.server, period))
     if closed:
         return make_check(name, ok=False, message=f"{' '.join(closed)}{approval}")
+    if inverted:
+        return make_check(
+            name,
+            ok=True,
+            to_note=True,
+            message=f"{_dates(named[0], period)}, but DHIS2 {times.server.version_text} takes its values all the same: "
+            f"{_INVERTED}{approval}",
+        )
     return make_check(name, ok=True, message=f"{window.period} is open.{approval}")
 
 
@@ -122,15 +134,31 @@ def _expired(data_set: DataSet, period: Period) -> str:
     )
 
 
-def _no_input_period(data_set: DataSet, period: Period) -> str:
-    named = [given for given in data_set.input_periods if given.period == period.label]
+_INVERTED = "this release refuses a data input period while it is open, and takes it while it is closed (DHIS2-21981)."
+
+
+def _refused_while_open(server: Server, period: Period) -> str:
+    return (
+        f"{period.label} is open by the data set's data input periods, and DHIS2 {server.version_text} refuses it for "
+        f"that: {_INVERTED} Values are sent, and DHIS2 refuses them (E8030). Upgrade DHIS2 to 2.43.2 or later. Until "
+        "then remove the data input periods of the data set in DHIS2, Maintenance, Data set, Data input periods: its "
+        "expiry days and open future periods decide then."
+    )
+
+
+def _dates(input_period: InputPeriod, period: Period) -> str:
+    return (
+        f"{period.label} is a data input period of the data set, but open from {input_period.opening_date or 'ever'} to "
+        f"{input_period.closing_date or 'ever'} only"
+    )
+
+
+def _no_input_period(times: Times, data_set: DataSet, period: Period) -> str:
+    named = times.input_periods_of(period)
     where = "in DHIS2, Maintenance, Data set, Data input periods"
     if not named:
         return (
             f"{period.label} is none of the data set's {count(len(data_set.input_periods), 'data input period')}. Add "
             f"it {where}, or remove them all."
         )
-    return (
-        f"{period.label} is a data input period of the data set, but open from {named[0].opening_date or 'ever'} to "
-        f"{named[0].closing_date or 'ever'} only. Change its dates {where}."
-    )
+    return f"{_dates(named[0], period)}. Change its dates {where}."
