@@ -149,7 +149,7 @@ class _Job:
     def event(self, default_basis: BasisChoice) -> ComputeEvent:
         try:
             event = {"manual": True} if self._options.event is None else json.loads(self._options.event)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise OptionError(f"--event is not JSON: {error}.") from error
         if isinstance(event, dict):
             if self._options.basis:

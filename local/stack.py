@@ -314,7 +314,7 @@ def _test_connection(stack: Stack) -> int:
 def _push(stack: Stack, event: str) -> int:
     try:
         document = json.loads(event)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StackError(
             f"The event {event} is not JSON ({error}). For example EVENT='{{\"manual\": true}}'."
         ) from error

@@ -8,6 +8,8 @@ import logging
 import socket
 import ssl
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
@@ -29,6 +31,7 @@ from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.answer import read_answer
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
+from msupply_dhis2.dhis2.wire import LARGEST_ANSWER
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2DownError,
@@ -322,9 +325,90 @@ def test_an_answer_does_not_hold_the_cookie_of_the_session() -> None:
         assert "JSESSIONID" not in repr(client.post_data_values(body_of("KAMO"), SCHEMES))
 
 
-def test_a_redirect_to_what_is_no_address_is_no_answer() -> None:
+def test_a_redirect_to_what_is_no_address_is_told_as_a_redirect() -> None:
     with scripted((302, {"Location": "http://[nowhere"}, b"")) as script, client_of(script.url) as client:
-        assert "not what DHIS2 answers" in str(failure(lambda: client.get("/api/me")))
+        assert "sends elsewhere" in str(failure(lambda: client.get("/api/me")))
+
+
+def bomb() -> bytes:
+    """Ten times as many blanks as an answer may hold: 300 kB."""
+    pack = zlib.compressobj(9, wbits=31)
+    return b"".join(
+        [*(pack.compress(b" " * 1_000_000) for _ in range(LARGEST_ANSWER // 100_000)), pack.flush()]
+    )
+
+
+@pytest.mark.parametrize("status", [200, 302, 409, 500])
+def test_an_answer_that_is_huge_when_it_is_unpacked_is_not_read(status: int) -> None:
+    headers = {**JSON_TYPE, "Content-Encoding": "gzip", "Location": "/login"}
+    with scripted((status, headers, bomb())) as script, client_of(script.url) as client:
+        tracemalloc.start()
+        try:
+            error = failure(lambda: client.get("/api/me"))
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert isinstance(error, Dhis2TransientError)
+    assert "larger than 32 million bytes" in str(error)
+    assert most < 3 * LARGEST_ANSWER
+
+
+def test_the_largest_answer_that_dhis2_may_have_to_give_is_taken() -> None:
+    combos = [{"id": f"combo{number:06}", "code": "C" * 20, "name": "N" * 30} for number in range(24)]
+    element = {
+        "id": "abcdefghijk",
+        "code": "SOH_00000000",
+        "name": "Stock on hand",
+        "categoryCombo": {"categoryOptionCombos": combos},
+    }
+    unit = {"id": "abcdefghijk", "code": "OU_000000", "name": "N" * 50, "path": "/abcdefghijk" * 6}
+    content = json.dumps(
+        {"dataSetElements": [element] * 5_000, "organisationUnits": [unit] * 10_000}
+    ).encode()
+    assert len(content) > LARGEST_ANSWER / 3
+    with scripted((200, JSON_TYPE, content)) as script, client_of(script.url) as client:
+        assert client.get("/api/dataSets") == json.loads(content)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n"],
+    ids=["status", "first line", "header", "body"],
+)
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_any_longer(begin: bytes) -> None:
+    given_up = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(begin)
+        while not given_up.wait(0.05):
+            connection.sendall(b" ")
+
+    with listening(drip) as address, client_of(f"http://{address}", read_timeout=0.3) as client:
+        try:
+            error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
+        finally:
+            given_up.set()
+    assert isinstance(error, Dhis2SlowError)
+    assert "did not answer within 0.3 seconds" in str(error)
+
+
+@pytest.mark.parametrize("nested", [b"[" * 900 + b"]" * 900, b'{"a":' * 3_000 + b"1" + b"}" * 3_000])
+def test_an_answer_of_any_nesting_tells_what_became_of_the_values(nested: bytes) -> None:
+    template = b"""{"message": %(it)s, "response": {"status": "WARNING", "description": %(it)s,
+        "importCount": {"imported": 0, "updated": 0, "ignored": 1, "deleted": 0},
+        "conflicts": [{"value": %(it)s, "object": %(it)s, "errorCode": %(it)s, "indexes": [0]}]}}"""
+    with scripted((409, JSON_TYPE, template % {b"it": nested})) as script, client_of(script.url) as client:
+        (rejection,) = read_answer(client.post_data_values(body_of("KAMO")), 1).rejected
+    assert rejection.index == 0
+    assert len(rejection.text) < 2_000
+
+
+@pytest.mark.parametrize("half", [rb"\ud800", rb"\uDC00", b"\xed\xa0\x80"], ids=["first", "second", "raw"])
+def test_half_a_character_in_an_answer_is_shown_as_something_that_can_be_written(half: bytes) -> None:
+    content = b'{"name": "Opua %s", "whole": "\\ud83d\\ude00", "value": 1.50}' % half
+    with scripted((200, JSON_TYPE, content)) as script, client_of(script.url) as client:
+        assert client.get("/api/me") == {"name": "Opua \ufffd", "whole": "\U0001f600", "value": 1.5}
 
 
 def test_the_cookie_is_sent_with_the_login_and_dropped_where_a_redirect_appears() -> None:

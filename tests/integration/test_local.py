@@ -256,6 +256,7 @@ def test_another_address_of_dhis2_hides_no_fault_of_the_settings(run: Run, tmp_p
         ({"months": ""}, "months: '' is neither a month nor a range of months"),
         ({"event": "{"}, "--event"),
         ({"event": ""}, "--event is not JSON"),
+        ({"event": "[" * 100_000}, "--event is not JSON"),
         ({"event": '{"check_database": true}'}, "test-connection asks the database"),
         ({"dhis2-url": "dhis2.example.org"}, "URL"),
     ],

@@ -314,8 +314,22 @@ def test_a_switch_that_cannot_be_read_is_not_off(text: str) -> None:
         ("use_dhis2: true\n[1]: x", "Line 2: a field's name must be a word"),
         ("use_dhis2: true\nurl: \x07", "unprintable character on line 2"),
         ('url: "\\UFFFFFFFF"', "an escape"),
-        ("[" * 100_000, "nested too deeply"),
-        ('{"a":' * 100_000, "nested too deeply"),
+        ("\n" + "[" * 8_000, "Line 2: the settings document is nested too deeply there"),
+        (
+            '\n{"a":' + '{"a":' * 1_300 + "1" + "}" * 1_301,
+            "Line 2: the settings document is nested too deeply there",
+        ),
+        (
+            '{"url": "[[[{\\"",\n"a":' + '{"a":' * 25 + "1" + "}" * 26,
+            "Line 2: the settings document is nested too",
+        ),
+        ("{a:\n " * 600 + "1" + "}" * 600, "Line 21: the settings document is nested too deeply there"),
+        (
+            "\n".join(" " * depth + "a:" for depth in range(25)),
+            "Line 21: the settings document is nested too",
+        ),
+        ("data_elements: [" + "[" * 30, "Line 1: the settings document is nested too deeply there"),
+        ("url: " + "x" * 50_000, "has 50,005 characters, which is more than any settings need"),
         ("use_dhis2: true\n---\nuse_dhis2: true", "another document"),
     ],
 )

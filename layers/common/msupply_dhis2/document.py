@@ -25,6 +25,14 @@ _QUOTED = re.compile(r"'[^'<][^']+'")
 """Words of the document in a sentence of YAML's; a single character or a ``<kind of token>`` is none."""
 _TRUE = {"yes", "true", "on"}
 
+_LONGEST = 50_000
+"""Characters. Systems Manager keeps 8 KB; what is read from a file may have comments besides."""
+
+_DEEPEST = 20
+"""Fields within fields. The settings need three."""
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -54,13 +62,15 @@ def read_document(text: str) -> Document:
     Raises
     ------
     SettingsError
-        It is empty, it is neither YAML nor JSON, or it does not hold fields.
+        It is empty or too long, it is neither YAML nor JSON, it is nested too deeply, or it does not hold fields.
     """
     text = text.removeprefix("\ufeff")
-    try:
-        fields = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
-    except RecursionError as error:
-        raise _unreadable("The settings document is nested too deeply to be read. " + _SAMPLE) from error
+    if len(text) > _LONGEST:
+        raise _unreadable(
+            f"The settings document has {len(text):,} characters, which is more than any settings need ({_LONGEST:,} at "
+            f"most). {_SAMPLE}"
+        )
+    fields = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
     if fields is None:
         raise _unreadable("The settings document is empty. " + _SAMPLE)
     if not isinstance(fields, _Fields):
@@ -76,6 +86,13 @@ _SAMPLE = "Begin with a copy of the sample settings.yaml."
 
 def _unreadable(fault: str) -> SettingsError:
     return SettingsError([fault])
+
+
+def _too_deep(line: int) -> SettingsError:
+    return _unreadable(
+        f"Line {line}: the settings document is nested too deeply there, more than {_DEEPEST} fields or lists within one "
+        f"another. Look at the brackets or the indentation. {_SAMPLE}"
+    )
 
 
 @dataclass(slots=True)
@@ -109,7 +126,24 @@ def _plain(value: object, place: Place, repeated: dict[Place, tuple[int, ...]]) 
     return value if isinstance(value, bool | None) else str(value)
 
 
+def _insist_on_shallow(text: str) -> None:
+    """Raise where JSON is nested too deeply.
+
+    Raises
+    ------
+    SettingsError
+        It is; the line is named, which only the text itself tells.
+    """
+    depth = 0
+    for token in _JSON_TOKEN.finditer(text):
+        depth += token[0] in "[{"
+        depth -= token[0] in "]}"
+        if depth > _DEEPEST:
+            raise _too_deep(text.count("\n", 0, token.start()) + 1)
+
+
 def _read_json(text: str) -> object:
+    _insist_on_shallow(text)
     try:
         return json.loads(
             text,
@@ -137,6 +171,8 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         # An alias can make a document contain itself; nothing in the settings needs one.
         if self.check_event(yaml.AliasEvent):
@@ -145,7 +181,12 @@ class _Loader(yaml.SafeLoader):
                 f"Line {line}: a value that begins with '*' is an alias of YAML, which the settings do not "
                 "take. Put it in quotes if it is text; otherwise write the value out."
             )
-        return super().compose_node(parent, index)
+        if self.depth > _DEEPEST:
+            raise _too_deep(self.line + 1)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def _read_yaml(text: str) -> object:

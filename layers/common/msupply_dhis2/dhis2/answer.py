@@ -29,6 +29,7 @@ from msupply_dhis2.masking import Mask
 
 _NUMBERED = re.compile(r"Value #(\d{1,9})\b")
 _DESCRIPTION_LIMIT = 300
+_CODE_LIMIT = 50
 _TEXT_LIMIT = 1000
 """Characters: from 2.43 one reason may name a thousand org units, and stands for a thousand values."""
 
@@ -224,7 +225,7 @@ def _summary(answer: Answer) -> Mapping[str, object]:
         message = body.get("message")
     else:
         message = None
-    said = f" It said: {answer.mask.text(str(message))[:_DESCRIPTION_LIMIT]}." if message else ""
+    said = f" It said: {answer.mask.text(str(message), _DESCRIPTION_LIMIT)}." if message else ""
     # After a 409 nothing was stored. After a success nobody knows; sending the values again does no harm.
     error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2Error
     raise error(
@@ -253,9 +254,9 @@ def _indexes(value: object, sent: int) -> frozenset[int]:
 
 def _conflict(conflict: Mapping[str, object], sent: int, mask: Mask) -> _Conflict:
     said = str(conflict.get("value") or "DHIS2 gave no words for it")
-    text = mask.text(said)
-    if len(text) > _TEXT_LIMIT:
-        text = f"{text[:_TEXT_LIMIT]}…"
+    text = mask.text(said, _TEXT_LIMIT)
+    if len(said) > _TEXT_LIMIT:
+        text += "…"
     rows = _indexes(conflict.get("indexes"), sent)
     aborts = not rows and conflict.get("indexes") == [-1]
     if aborts:
@@ -265,7 +266,7 @@ def _conflict(conflict: Mapping[str, object], sent: int, mask: Mask) -> _Conflic
     # field that lists several rows stands for the whole group, and only its text names what is wrong.
     of_group = len(rows) > 1 and "property" not in conflict and "object" not in conflict
     reason = Reason(
-        code=mask.text(str(conflict.get("errorCode") or NO_REASON)),
+        code=mask.text(str(conflict.get("errorCode") or NO_REASON), _CODE_LIMIT),
         text=text,
         extent=Extent.GROUP if of_group else Extent.VALUE,
         property=_text_or_none(conflict.get("property"), mask),
@@ -275,7 +276,7 @@ def _conflict(conflict: Mapping[str, object], sent: int, mask: Mask) -> _Conflic
 
 
 def _text_or_none(value: object, mask: Mask) -> str | None:
-    return mask.text(value) if isinstance(value, str) else None
+    return mask.text(value, _TEXT_LIMIT) if isinstance(value, str) else None
 
 
 def _held_back(guilty: Mapping[int, Sequence[Reason]]) -> Reason:
@@ -315,7 +316,7 @@ def _insist_on_an_outcome(
         and counts.written + counts.deleted < sent
     )
     if broke_off:
-        said = f" ({mask.text(description)[:_DESCRIPTION_LIMIT]})" if description else ""
+        said = f" ({mask.text(description, _DESCRIPTION_LIMIT)})" if description else ""
         raise Dhis2TransientError(
             f"DHIS2 broke the import off without saying what became of the values{said}. Some may be stored. "
             "The same values are sent again."

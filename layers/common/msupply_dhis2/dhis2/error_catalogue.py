@@ -483,6 +483,7 @@ class ConnectionFault(StrEnum):
     NOT_DHIS2 = "not DHIS2"
     NOT_FOUND = "not found"
     NOT_JSON = "answer not JSON"
+    ANSWER_TOO_LARGE = "answer too large"
     AUTHENTICATION = "authentication failed"
     ACCOUNT_DISABLED = "account disabled"
     ACCOUNT_LOCKED = "account locked"
@@ -626,6 +627,11 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ),
     ConnectionFault.NOT_JSON: ConnectionWords(
         "The answer from {url} is not what DHIS2 answers, or was damaged on the way",
+        "Check URL, and the proxy before DHIS2",
+        transient=True,
+    ),
+    ConnectionFault.ANSWER_TOO_LARGE: ConnectionWords(
+        "The answer from {url} is larger than 32 million bytes, more than DHIS2 has to say",
         "Check URL, and the proxy before DHIS2",
         transient=True,
     ),

@@ -1,10 +1,16 @@
-"""Connections that are looked at before anything is sent over them: where they lead.
+"""Connections that are looked at before anything is sent over them, and whose answers have an end.
 
 A name may resolve to an address that must not be called (``addresses``), and to another one the next time that it is
 looked up: so the address that a connection really has decides.
+
+The time-out of a socket begins anew with every byte: a server that sends one now and then could hold a call for ever.
+Here it is the time for the whole answer.
 """
 
+import http.client
+import io
 import socket
+import time
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -33,14 +39,55 @@ def _look_at(connected: socket.socket) -> socket.socket:
     return connected
 
 
+class _UntilDeadline(io.RawIOBase):
+    """What comes over a socket, until its time-out has passed since now."""
+
+    def __init__(self, connected: socket.socket, received: io.RawIOBase) -> None:
+        self._connected = connected
+        self._received = received
+        seconds = connected.gettimeout()
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - as the base class has it
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._connected.settimeout(left)
+        return self._received.readinto(buffer)
+
+    def close(self) -> None:
+        self._received.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that is there as a whole, from its first line on, before the connection's time-out has passed."""
+
+    fp: io.BufferedReader
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_UntilDeadline(sock, self.fp.detach()))
+
+
 class _Connection(HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
-        return _look_at(super()._new_conn())
+        connected = super()._new_conn()
+        return connected if self.proxy else _look_at(connected)
 
 
 class _SecureConnection(HTTPSConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
-        return _look_at(super()._new_conn())
+        connected = super()._new_conn()
+        return connected if self.proxy else _look_at(connected)
 
 
 class _Pool(HTTPConnectionPool):
@@ -51,8 +98,11 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
 class GuardedAdapter(HTTPAdapter):
-    """Connects to no forbidden machine.
+    """Connects to no forbidden machine, and waits for no answer without end.
 
     A proxy, which only the function's environment can name and never a setting, is not looked at: it may well be on the
     function's own loopback. What it then connects to is its own matter; the template sets none.
@@ -61,4 +111,10 @@ class GuardedAdapter(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them
         """Make the pool of connections."""
         super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401 - as the base class has them
+        """Give the pools of connections to a proxy."""
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

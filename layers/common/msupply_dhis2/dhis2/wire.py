@@ -1,8 +1,8 @@
 """One session with one server: what goes over the wire, and every failure of it in words.
 
 No redirect is ever followed (without a login DHIS2 redirects to a page with status 200, and http to https
-turns a POST into a GET), only JSON is taken for an answer, and every call has its time-outs. Nothing is tried
-again here.
+turns a POST into a GET), only JSON is taken for an answer, and an answer is bounded in time and in size. Nothing is
+tried again here.
 """
 
 import errno
@@ -33,12 +33,18 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
-from msupply_dhis2.masking import Mask
+from msupply_dhis2.masking import Mask, writable
 
 type Query = Mapping[str, str | Sequence[str]]
 """The parameters of an address; a list stands for a parameter that is there several times."""
 
+LARGEST_ANSWER = 32_000_000
+"""Bytes, unpacked. A data set of 5,000 data elements with 24 option combos each, and 10,000 org units, is 13 million; push
+has memory for twice as much."""
+
+_PIECE = 65_536
 _MESSAGE_LIMIT = 300
+_HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _SHORTEST_SESSION = 16
 """Characters of a cookie that nobody can guess. A shorter one is the name of a server behind a load balancer, or a
 language: what it says stands in many an answer."""
@@ -91,11 +97,17 @@ _MAY_LAND = frozenset(
 )
 """What can happen when the call is on its way already, or is said by a proxy that has given DHIS2 up."""
 
+
+class _AnswerTooLargeError(Exception):
+    """More came than any answer of DHIS2's can hold."""
+
+
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 
 _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], ...] = (
     # In this order: what is said of a cause deep inside is truer than what is said of its wrapping.
     ((ForbiddenAddressError,), ConnectionFault.FORBIDDEN_ADDRESS),
+    ((_AnswerTooLargeError,), ConnectionFault.ANSWER_TOO_LARGE),
     ((urllib3.exceptions.ProxyError,), ConnectionFault.PROXY),
     ((socket.gaierror,), ConnectionFault.NAME_NOT_RESOLVED),
     ((ConnectionRefusedError,), ConnectionFault.REFUSED),
@@ -121,6 +133,12 @@ class _Authorization(requests.auth.AuthBase):
         if self.header:
             request.headers["Authorization"] = self.header
         return request
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - whatever it is
+        """Give none: to see where a redirect leads, requests would read all that comes with it, without bounds."""
+        return None
 
 
 class Wire:
@@ -155,7 +173,7 @@ class Wire:
         self._secrets = secrets
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.mount("http://", GuardedAdapter())
         self._session.mount("https://", GuardedAdapter())
         if ca_certificate is not None:
@@ -227,9 +245,10 @@ class Wire:
                 auth=_Authorization(authorization),
                 timeout=(self._connect_timeout, seconds),
                 allow_redirects=False,
+                stream=True,
             )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            # A ValueError: requests looks where a redirect leads even if it does not follow it.
+            _read_whole(response)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, _AnswerTooLargeError) as error:
             fault = _fault(error)
         else:
             if response.is_redirect or response.status_code == requests.codes.unauthorized:
@@ -247,7 +266,7 @@ class Wire:
             It is a web page, or no JSON.
         """
         try:
-            parsed: object = json.loads(response.content)
+            parsed = _parsed(response.content)
         except (ValueError, RecursionError):
             fault = ConnectionFault.NOT_DHIS2 if is_page(response) else ConnectionFault.NOT_JSON
         else:
@@ -276,7 +295,10 @@ class Wire:
     def redirection(self, response: requests.Response) -> Dhis2Error:
         """Say where a redirect leads, and what that means."""
         here = urlsplit(self._base_url)
-        there = urlsplit(urljoin(response.url, response.headers["Location"]))
+        try:
+            there = urlsplit(urljoin(response.url, response.headers["Location"]))
+        except ValueError:
+            return self.error(ConnectionFault.REDIRECT, f"status {response.status_code}, to no address")
         same_server = here.hostname == there.hostname
         if here.scheme == "http" and there.scheme == "https" and same_server:
             fault = ConnectionFault.REDIRECT_TO_HTTPS
@@ -346,8 +368,8 @@ class Wire:
         message = answer.get("message") or answer.get("error_description")
         if not isinstance(message, str):
             return ""
-        line = " ".join(self.mask(response).text(message).split())
-        return "".join(character for character in line if character.isprintable())[:_MESSAGE_LIMIT]
+        line = " ".join(self.mask(response).text(message, _MESSAGE_LIMIT).split())
+        return "".join(character for character in line if character.isprintable())
 
 
 class _TrustingAdapter(GuardedAdapter):
@@ -373,10 +395,43 @@ class _TrustingAdapter(GuardedAdapter):
         return context
 
 
+def _read_whole(response: requests.Response) -> None:
+    """Read an answer to its end.
+
+    Raises
+    ------
+    _AnswerTooLargeError
+        It is larger than any that is asked for.
+    """
+    content = bytearray()
+    for piece in response.iter_content(_PIECE):
+        content += piece
+        if len(content) > LARGEST_ANSWER:
+            response.close()
+            raise _AnswerTooLargeError
+    # requests itself reads all that comes, however much that is.
+    response._content = bytes(content)  # noqa: SLF001
+
+
+def _parsed(content: bytes) -> object:
+    r"""Parse JSON; half a character (``\\ud800``), which JSON can say and nothing can write, becomes a sign for it.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        It is none, or nested beyond all reason.
+    """
+    text = content.decode("utf-8-sig", "surrogatepass")
+    parsed: object = json.loads(text)
+    if _HALF_A_CHARACTER.search(text):
+        parsed = json.loads(writable(json.dumps(parsed, ensure_ascii=False)))
+    return parsed
+
+
 def fields(response: requests.Response) -> Mapping[str, object]:
     """Give the fields of a JSON object, or none where the answer is something else."""
     try:
-        body = json.loads(response.content)
+        body = _parsed(response.content)
     except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

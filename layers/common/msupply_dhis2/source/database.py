@@ -26,6 +26,9 @@ ANSWER_WITHIN = 14 * 60
 _LOCKED_WITHIN = 30
 """Seconds to wait for another program that is writing to an SQLite file."""
 
+_SAID_LIMIT = 1_000
+"""Characters of what the database says of a fault."""
+
 _SECRET = "the secret with the address of mSupply's database"  # noqa: S105 - a name, not a secret
 
 SESSION = {
@@ -363,4 +366,4 @@ def _said(error: BaseException | None, address: DatabaseAddress) -> str:
     """Quote the database's first line, whatever it may hold but the password."""
     line = str(error).partition("\n")[0].strip()
     mask = Mask([address.password.get_secret_value()] if address.password else [])
-    return f" It says: {mask.text(line)}"
+    return f" It says: {mask.text(line, _SAID_LIMIT)}"
