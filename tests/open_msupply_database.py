@@ -114,6 +114,101 @@ class OpenMsupplyDatabase:
         )
         return store
 
+    def upgrade_to_3(self) -> None:
+        """Give the database what release 3 has of custom fields; the records become its log."""
+        if self.is_sqlite:
+            cursor, key, json_type = "INTEGER PRIMARY KEY AUTOINCREMENT", ")", "TEXT"
+        else:
+            cursor, json_type = "SERIAL NOT NULL", "JSONB"
+            key = ", PRIMARY KEY (cursor, is_integrated)) PARTITION BY LIST (is_integrated)"
+        self.execute(
+            f"CREATE TABLE sync_log (cursor {cursor}, record_id TEXT NOT NULL, received_datetime TIMESTAMP NOT NULL, "
+            "table_name TEXT NOT NULL, action TEXT NOT NULL, data TEXT NOT NULL, "
+            f"is_integrated BOOLEAN NOT NULL DEFAULT FALSE{key}"
+        )
+        if not self.is_sqlite:
+            self.execute("CREATE TABLE sync_buffer_pending PARTITION OF sync_log FOR VALUES IN (false)")
+            self.execute("CREATE TABLE sync_buffer_archive PARTITION OF sync_log FOR VALUES IN (true)")
+        self.execute(
+            "INSERT INTO sync_log (record_id, received_datetime, table_name, action, data, is_integrated) "
+            "SELECT record_id, received_datetime, table_name, CAST(action AS TEXT), data, TRUE FROM sync_buffer"
+        )
+        self.execute("DROP TABLE sync_buffer")
+        self.execute("ALTER TABLE sync_log RENAME TO sync_buffer")
+        for table in ("name", "item"):
+            self.execute(f"ALTER TABLE {table} ADD COLUMN custom_fields {json_type}")
+        self.execute(
+            "CREATE TABLE custom_field (id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, "
+            "value_type TEXT NOT NULL, deleted_datetime TIMESTAMP)"
+        )
+        self.execute(
+            "CREATE TABLE custom_field_scope (id TEXT PRIMARY KEY, custom_field_id TEXT NOT NULL, scope TEXT NOT NULL)"
+        )
+        self.execute(
+            "CREATE TABLE custom_field_option (id TEXT PRIMARY KEY, custom_field_id TEXT NOT NULL, key TEXT NOT NULL, "
+            "name TEXT NOT NULL, deleted_datetime TIMESTAMP)"
+        )
+
+    def insert(self, table: str, **values: object) -> None:
+        """Add a row to a table that only some releases have."""
+        names = ", ".join(values)
+        places = ", ".join(f":{name}" for name in values)
+        with self.engine.begin() as connection:
+            connection.execute(sa.text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)  # noqa: S608 - our own names
+
+    def log(
+        self,
+        record: str,
+        data: object,
+        *,
+        action: str = "UPSERT",
+        integrated: bool = True,
+        table: str = "store",
+    ) -> None:
+        """Add a record to the log of release 3."""
+        self.insert(
+            "sync_buffer",
+            record_id=record,
+            # What is received later may be integrated first: the instant tells nothing.
+            received_datetime="2026-01-01 00:00:00",
+            table_name=table,
+            action=action,
+            data=data if isinstance(data, str) else json.dumps(data),
+            is_integrated=integrated,
+        )
+
+    def define_field(
+        self,
+        key: str,
+        name: str,
+        scope: str,
+        *,
+        options: Mapping[str, str] | None = None,
+        deleted: str | None = None,
+    ) -> None:
+        """Define a custom field of release 3, with the names of its options by their ids."""
+        self.insert(
+            "custom_field", id=f"field-{key}", key=key, name=name, value_type="TEXT", deleted_datetime=deleted
+        )
+        self.insert("custom_field_scope", id=f"scope-{key}", custom_field_id=f"field-{key}", scope=scope)
+        for number, (option, shown) in enumerate((options or {}).items()):
+            self.insert(
+                "custom_field_option",
+                id=option,
+                custom_field_id=f"field-{key}",
+                key=f"key {number}",
+                name=shown,
+            )
+
+    def set_custom_fields(self, table: str, row: str, fields: object) -> None:
+        """Fill in what release 3 keeps in ``custom_fields``."""
+        kind = "TEXT" if self.is_sqlite else "JSONB"
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.text(f"UPDATE {table} SET custom_fields = CAST(:fields AS {kind}) WHERE id = :id"),  # noqa: S608 - our own names
+                {"fields": json.dumps(fields), "id": row},
+            )
+
     def add_item(self, code: str, *, record: object = None, **values: object) -> str:
         """Add an item with the link to it, by default with its code as universal code."""
         values = {"universal_code": f"uc-{code}", **values}

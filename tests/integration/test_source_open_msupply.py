@@ -184,6 +184,177 @@ def test_the_error_says_so_when_all_mapped_stores_are_disabled(database: OpenMsu
         read_catalogue(source)
 
 
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_before_release_3_a_record_that_was_deleted_counts_no_more(database: OpenMsupplyDatabase) -> None:
+    database.add_store("OPUA")
+    database.execute("UPDATE sync_buffer SET action = 'DELETE' WHERE record_id = 'store-KAMO'")
+    with database.open() as source:
+        assert [store.code for store in read_catalogue(source).stores] == ["OPUA"]
+
+
+# The custom fields of release 3
+
+
+def named(org_unit: object) -> dict[str, object]:
+    return {"custom_data": {"Dhis2Code": {"data": org_unit}}}
+
+
+@pytest.mark.parametrize(
+    ("log", "org_unit"),
+    [
+        pytest.param([named("OU_Z"), named("OU_A")], "OU_A", id="corrected"),
+        pytest.param([named("OU_A"), named("OU_Z")], "OU_Z", id="corrected, the other way round"),
+        pytest.param([named("OU_A"), named("")], "elsewhere", id="emptied"),
+        pytest.param([named("OU_A"), {"custom_data": {}}], "elsewhere", id="taken away"),
+        pytest.param([named("OU_A"), {"code": "KAMO"}], "OU_A", id="without custom data"),
+        pytest.param([named("OU_A"), {"custom_data": None}], "OU_A", id="null"),
+        pytest.param([named("OU_A"), {"custom_data": " "}], "OU_A", id="empty text"),
+        pytest.param([named("OU_A"), {"custom_data": "null"}], "OU_A", id="null as text"),
+        pytest.param([named("OU_A"), {"custom_data": json.dumps({"Dhis2Code": "B"})}], "B", id="as text"),
+        pytest.param([named("OU_A"), ("UPSERT", named("OU_B"), False)], "OU_A", id="not integrated"),
+        pytest.param([named("OU_A"), ("DELETE", {}, True)], "elsewhere", id="deleted"),
+        pytest.param([named("OU_A"), ("DELETE", {}, False)], "OU_A", id="not deleted yet"),
+        pytest.param(
+            [named("OU_A"), ("DELETE", {}, True), named("OU_B")], "OU_B", id="deleted and made anew"
+        ),
+        pytest.param(
+            [named("OU_A"), ("DELETE", {}, True), {"code": "KAMO"}], "elsewhere", id="made anew without"
+        ),
+        pytest.param([named("OU_A"), ("MERGE", {"mergeIdToKeep": "x"}, True)], "OU_A", id="merged"),
+    ],
+)
+@pytest.mark.usefixtures("amoxicillin")
+def test_of_the_log_the_latest_record_that_holds_custom_data_counts(
+    database: OpenMsupplyDatabase, log: list[Any], org_unit: str
+) -> None:
+    database.upgrade_to_3()
+    database.add("name", id="name-of-KAMO", name="Kamo", properties=json.dumps({"Dhis2Code": "elsewhere"}))
+    database.add("name_link", id="name-of-KAMO", name_id="name-of-KAMO")
+    store = database.add("store", id="store-KAMO", name_link_id="name-of-KAMO", code="KAMO")
+    database.log(store, named("of an item"), table="item")
+    for entry in log:
+        action, data, integrated = entry if isinstance(entry, tuple) else ("UPSERT", entry, True)
+        database.log(store, data, action=action, integrated=integrated)
+        database.log("another", named("of another"))
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert [store.org_unit for store in catalogue.stores] == [org_unit]
+    assert catalogue.warnings == ()
+
+
+@pytest.mark.parametrize("broken", ["{", {"custom_data": "{"}])
+@pytest.mark.usefixtures("kamo", "amoxicillin")
+def test_a_broken_record_does_not_bring_back_what_an_older_one_says(
+    database: OpenMsupplyDatabase, broken: object
+) -> None:
+    database.add_store("OPUA")
+    database.upgrade_to_3()
+    database.log("store-KAMO", broken)
+    with database.open() as source:
+        catalogue = read_catalogue(source)
+    assert [store.code for store in catalogue.stores] == ["OPUA"]
+    (warning,) = catalogue.warnings
+    assert warning == "Custom fields that cannot be read (broken JSON) count as empty, in stores KAMO."
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_a_store_is_found_by_its_custom_fields_after_its_record_and_properties(
+    database: OpenMsupplyDatabase,
+) -> None:
+    for code in "ABCDE":
+        database.add_store(code, {"Dhis2Code": "record"} if code == "A" else {})
+    database.upgrade_to_3()
+    database.execute("""UPDATE name SET custom_data = '{"Dhis2Code": "last"}'""")
+    database.execute("""UPDATE name SET properties = '{"Dhis2Code": "properties"}' WHERE id = 'name-of-B'""")
+    for code in "ABC":
+        database.set_custom_fields(
+            "name", f"name-of-{code}", {"Dhis2Code": "fields", "monthlyConsumptionLookBackPeriod": 6}
+        )
+    database.set_custom_fields("name", "name-of-D", {"Dhis2Code": " "})
+    with database.open() as source:
+        stores = read_catalogue(source).stores
+    assert {store.code: (store.org_unit, store.look_back_months) for store in stores} == {
+        "A": ("record", 6),
+        "B": ("properties", 6),
+        "C": ("fields", 6),
+        "D": ("last", None),
+        "E": ("last", None),
+    }
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_a_central_server_without_the_older_msupply_has_custom_fields_only(
+    database: OpenMsupplyDatabase,
+) -> None:
+    store = database.add_store("KAMO", {})
+    for code in ("yes", "no"):
+        database.add_item(code, universal_code=None)
+    database.upgrade_to_3()
+    database.execute("DELETE FROM sync_buffer")
+    database.define_field("b_key", "Dhis2Code", "customer")
+    database.define_field("d_key", "Dhis2Code", "customer")
+    database.define_field("a_key", "Dhis2Code", "customer", deleted=EARLY)
+    database.define_field("a_of_item", "Dhis2Code", "item")
+    database.define_field("months", "monthlyConsumptionLookBackPeriod", "supplier")
+    database.define_field("class", "DHIS2 class", "item", options={"opt-1": "Class A", "opt-2": "Class B"})
+    database.define_field("push", "Include in DHIS2", "item")
+    database.set_custom_fields(
+        "name",
+        f"name-of-{store.removeprefix('store-')}",
+        {"a_key": "deleted", "a_of_item": "of an item", "b_key": "OU", "d_key": "second", "months": 5},
+    )
+    database.set_custom_fields(
+        "item", "item-yes", {"user_field_1": "one", "class": "opt-2", "push": True, "user_field_5": 0}
+    )
+    database.set_custom_fields("item", "item-no", {"user_field_1": "two", "class": "opt-9", "push": False})
+    fields = ("user_field_1", "user_field_5", "DHIS2 class")
+    with database.open() as source:
+        catalogue = read_catalogue(source, fields=fields)
+        ticked = read_catalogue(source, fields=fields, include="Include in DHIS2")
+    assert [(store.org_unit, store.look_back_months) for store in catalogue.stores] == [("OU", Fraction(5))]
+    assert {item.code: item.fields for item in catalogue.items} == {
+        "yes": {"user_field_1": "one", "DHIS2 class": "Class B"},
+        # Of an option that is not there the id is all there is.
+        "no": {"user_field_1": "two", "DHIS2 class": "opt-9"},
+    }
+    assert [item.code for item in ticked.items] == ["yes"]
+    assert (catalogue.warnings, ticked.items_not_included) == ((), 1)
+
+
+@pytest.mark.usefixtures("kamo")
+def test_the_key_of_a_field_goes_before_the_name_of_another(database: OpenMsupplyDatabase) -> None:
+    database.add_item("a", universal_code=None)
+    database.upgrade_to_3()
+    database.define_field("code", "a name", "item")
+    database.define_field("another", "code", "item")
+    database.set_custom_fields("item", "item-a", {"code": "by key", "another": "by name"})
+    with database.open() as source:
+        (item,) = read_catalogue(source, fields=("code",)).items
+    assert item.fields == {"code": "by key"}
+
+
+@pytest.mark.usefixtures("kamo")
+def test_what_the_custom_fields_of_an_item_lack_is_asked_of_its_record(database: OpenMsupplyDatabase) -> None:
+    record = {"user_field_1": "record", "user_field_4": True, "custom_data": {"dhis2": "record"}}
+    for code in ("filled in", "empty"):
+        database.add_item(code, record=record, universal_code=None)
+    database.upgrade_to_3()
+    database.set_custom_fields("item", "item-filled in", {"user_field_1": "fields", "dhis2": "fields"})
+    database.set_custom_fields(
+        "item", "item-empty", {"user_field_1": "", "dhis2": None, "user_field_4": False}
+    )
+    fields = ("user_field_1", "dhis2")
+    with database.open() as source:
+        items = read_catalogue(source, fields=fields).items
+        # A tick that is off is a value, and the record is not asked.
+        ticked = read_catalogue(source, fields=fields, include="user_field_4").items
+    assert {item.code: set(item.fields.values()) for item in items} == {
+        "filled in": {"fields"},
+        "empty": {"record"},
+    }
+    assert [item.code for item in ticked] == ["filled in"]
+
+
 # Which items are sent
 
 RECORD = {

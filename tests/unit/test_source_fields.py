@@ -7,9 +7,10 @@ import pytest
 from msupply_dhis2.source.fields import (
     days_in_month,
     field_text,
+    first_value,
     flag,
     is_ticked,
-    item_text,
+    item_fields,
     look_back_months,
     read_object,
 )
@@ -71,18 +72,36 @@ def test_anything_else_is_not_a_tick(value: object) -> None:
 
 
 def test_user_fields_come_from_the_record_and_other_names_from_the_custom_data() -> None:
-    record = {"user_field_1": " a ", "user_field_4": True, "user_field_5": 7, "key": "of the record"}
+    record = {"user_field_1": " a ", "user_field_5": 7, "key": "of the record"}
     custom_data = {"key": {"data": "b"}, "user_field_2": "of the custom data"}
-    assert item_text("user_field_1", record, custom_data) == "a"
-    assert item_text("user_field_2", record, custom_data) is None
-    assert item_text("user_field_4", record, custom_data) is None
-    assert item_text("user_field_5", record, custom_data) == "7"
-    assert item_text("key", record, custom_data) == "b"
+    assert item_fields(record, custom_data) == {
+        "user_field_1": " a ",
+        "user_field_5": 7,
+        "key": {"data": "b"},
+    }
 
 
 @pytest.mark.parametrize("zero", [0, Decimal("0.0")])
 def test_the_zero_that_stands_in_every_number_field_is_no_value(zero: object) -> None:
-    assert item_text("user_field_5", {"user_field_5": zero}, {}) is None
+    assert item_fields({"user_field_5": zero}, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [
+        ("a", True),
+        (0, True),
+        (False, True),
+        ({"data": False}, True),
+        (" ", False),
+        (None, False),
+        ({"data": ""}, False),
+        ({}, False),
+        (["a"], False),
+    ],
+)
+def test_the_first_place_with_a_value_decides_and_false_is_one(value: object, *, is_one: bool) -> None:
+    assert first_value([{}, {"key": value}, {"key": "next"}], "key") == (value if is_one else "next")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ All of it was typed in or synchronised by somebody: what cannot be read is never
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
@@ -79,15 +79,30 @@ def is_ticked(value: object) -> bool:
     return field_value(value) in (True, "true", "True")
 
 
-def item_text(name: str, record: Mapping[str, object], custom_data: Mapping[str, object]) -> str | None:
-    """Give an item's value of a user field (of its record) or else of a key of its custom data."""
-    if name not in USER_FIELDS:
-        return field_text(custom_data.get(name))
-    value = record.get(name)
+def has_value(value: object) -> bool:
+    """Tell whether somebody has filled a field in: with text, a number, true or false."""
+    return field_text(value) is not None or isinstance(field_value(value), bool)
+
+
+def first_value(places: Iterable[Mapping[str, object]], name: str) -> object:
+    """Return the value of a field in the first place that has one; ``None`` where none has."""
+    return next((value for place in places if has_value(value := place.get(name))), None)
+
+
+def item_fields(user_fields: Mapping[str, object], others: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the fields of an item by their names: its user fields, and the other fields that a country has.
+
+    Parameters
+    ----------
+    user_fields, others
+        Where each of the two is kept; what else is there is not looked at.
+    """
+    fields = {name: value for name, value in others.items() if name not in USER_FIELDS}
+    fields |= {name: user_fields[name] for name in USER_FIELDS & user_fields.keys()}
     # mSupply keeps 0 in the number field of every item where nobody has entered anything.
-    if name == _NUMBER_FIELD and value == 0:
-        return None
-    return field_text(value)
+    if fields.get(_NUMBER_FIELD) == 0:
+        del fields[_NUMBER_FIELD]
+    return fields
 
 
 def look_back_months(value: object) -> Fraction | None:

@@ -11,6 +11,7 @@ from msupply_dhis2.source.fields import (
     UNIVERSAL_CODE,
     USER_FIELDS,
     field_text,
+    first_value,
     is_ticked,
     look_back_months,
     read_object,
@@ -69,13 +70,13 @@ class StoreSelection:
         why_not
             What is against sending it, to be told where it has a value in the store field.
         """
-        org_unit = _first_text(places, self.store_field)
+        org_unit = field_text(first_value(places, self.store_field))
         if org_unit is None:
             return
         if why_not is not None:
             self.left_out.append(LeftOut(Kind.STORE, code, name, why_not))
             return
-        months = self._look_back(code, look_back, _first_text(places, LOOK_BACK_FIELD))
+        months = self._look_back(code, look_back, first_value(places, LOOK_BACK_FIELD))
         self.sent.append(Store(store_id, code, name, org_unit, months))
 
     def _look_back(self, code: str, *values: object) -> Fraction | None:
@@ -117,18 +118,13 @@ class StoreSelection:
         if self.unreadable:
             yield (
                 f"Custom fields that cannot be read (broken JSON) count as empty, in stores "
-                f"{some_of(self.unreadable)}."
+                f"{some_of(tuple(dict.fromkeys(self.unreadable)))}."
             )
         if self.unreadable_look_backs:
             yield (
                 f"The look-back for average monthly consumption cannot be read and counts as absent, in stores "
                 f"{some_of(self.unreadable_look_backs)}. Enter a number of months in mSupply."
             )
-
-
-def _first_text(places: Sequence[Mapping[str, object]], key: str) -> str | None:
-    """Give the value of the first place that is not blank."""
-    return next((text for place in places if (text := field_text(place.get(key))) is not None), None)
 
 
 @dataclass(slots=True)
@@ -166,24 +162,25 @@ class ItemSelection:
         item_id: str,
         code: str,
         name: str,
-        values: Mapping[str, str | None],
-        user_fields: Mapping[str, object],
-        custom_data: Mapping[str, object],
+        universal_code: object,
+        places: Sequence[Mapping[str, object]],
         why_not: str | None = None,
     ) -> None:
         """Take an item up, or note why not.
 
         Parameters
         ----------
-        values
-            Of each of the fields; ``None`` where it is blank.
-        user_fields, custom_data
-            Where the include field is looked for.
+        places
+            Where its fields are kept (see ``item_fields``): the first in which a field has a value decides.
         why_not
             What is against sending it, to be told where it has a value and is included.
         """
-        fields = {each: text for each, text in values.items() if text is not None}
-        included = self._is_included(user_fields, custom_data)
+        texts = {
+            each: field_text(universal_code if each == UNIVERSAL_CODE else first_value(places, each))
+            for each in self.fields
+        }
+        fields = {each: text for each, text in texts.items() if text is not None}
+        included = self.include_field is None or is_ticked(first_value(places, self.include_field))
         if not fields:
             self.without_reference += included and why_not is None
         elif not included:
@@ -192,12 +189,6 @@ class ItemSelection:
             self.left_out.append(LeftOut(Kind.ITEM, code, name, why_not))
         else:
             self.sent.append(Item(item_id, code, name, fields))
-
-    def _is_included(self, user_fields: Mapping[str, object], custom_data: Mapping[str, object]) -> bool:
-        if self.include_field is None:
-            return True
-        place = user_fields if self.include_field in USER_FIELDS else custom_data
-        return is_ticked(place.get(self.include_field))
 
     def check(self) -> None:
         """Make sure that any are sent.
@@ -230,7 +221,7 @@ class ItemSelection:
         if self.broken:
             yield (
                 f"{self.broken_place} cannot be read, so these items have no user fields or no custom data: "
-                f"{some_of(self.broken)}."
+                f"{some_of(tuple(dict.fromkeys(self.broken)))}."
             )
 
 

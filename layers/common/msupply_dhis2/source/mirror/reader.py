@@ -16,7 +16,7 @@ from msupply_dhis2.periods import Calendar
 from msupply_dhis2.source.catalogue import Catalogue, Scope
 from msupply_dhis2.source.database import Columns, faults_as_sentences
 from msupply_dhis2.source.expressions import text_of
-from msupply_dhis2.source.fields import UNIVERSAL_CODE, USER_FIELDS, field_text, item_text
+from msupply_dhis2.source.fields import UNIVERSAL_CODE, USER_FIELDS, item_fields
 from msupply_dhis2.source.histories import Oddities
 from msupply_dhis2.source.mirror.columns import Database, lacks
 from msupply_dhis2.source.mirror.histories import count_lines, histories
@@ -167,20 +167,12 @@ def _read_items(database: Database, items: ItemSelection) -> None:
     )
     for row in rows:
         code = row.code or ""
-        user_fields = _user_fields(row, asked_for)
-        custom_data = items.read(row.custom_data, code)
         items.add(
             item_id=row.id,
             code=code,
             name=row.name or code,
-            values={
-                each: field_text(row.universal_code)
-                if each == UNIVERSAL_CODE
-                else item_text(each, user_fields, custom_data)
-                for each in items.fields
-            },
-            user_fields=user_fields,
-            custom_data=custom_data,
+            universal_code=row.universal_code,
+            places=[item_fields(_user_fields(row, asked_for), items.read(row.custom_data, code))],
             why_not=_why_left_out((row.type or "").strip()),
         )
 

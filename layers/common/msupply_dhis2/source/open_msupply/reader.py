@@ -5,29 +5,25 @@ or a name goes through ``item_link`` or ``name_link``: a merged item's links poi
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, and_, exists, null, select
+from sqlalchemy import Connection, exists, select
 
 from msupply_dhis2.credentials import DatabaseAddress
-from msupply_dhis2.errors import SourceError
 from msupply_dhis2.source.catalogue import Catalogue, Scope
 from msupply_dhis2.source.database import Columns, faults_as_sentences
 from msupply_dhis2.source.expressions import text_of
-from msupply_dhis2.source.fields import (
-    UNIVERSAL_CODE,
-    days_in_month,
-    field_text,
-    flag,
-    item_text,
-)
+from msupply_dhis2.source.fields import days_in_month, field_text, flag, item_fields
 from msupply_dhis2.source.histories import Oddities
+from msupply_dhis2.source.open_msupply.custom_fields import (
+    SCOPES_OF_ITEMS,
+    SCOPES_OF_STORES,
+    CustomFields,
+    custom_data_of_stores,
+)
+from msupply_dhis2.source.open_msupply.database import Database
 from msupply_dhis2.source.open_msupply.histories import count_lines, histories
 from msupply_dhis2.source.open_msupply.tables import (
-    OPTIONAL,
-    REQUIRED,
     item,
     item_link,
     name,
@@ -35,9 +31,8 @@ from msupply_dhis2.source.open_msupply.tables import (
     preference,
     store,
     store_preference,
-    sync_buffer,
 )
-from msupply_dhis2.source.selection import ItemSelection, StoreSelection, to_catalogue
+from msupply_dhis2.source.selection import LOOK_BACK_FIELD, ItemSelection, StoreSelection, to_catalogue
 from msupply_dhis2.stock import ConsumptionPreferences, GroupHistory, Store
 
 _ROWS_AT_A_TIME = 500
@@ -66,7 +61,7 @@ class OpenMsupply:
     def __init__(self, connection: Connection, address: DatabaseAddress, columns: Columns) -> None:
         self._address = address
         self._oddities = Oddities()
-        self._database = _Database(connection, columns)
+        self._database = Database(connection, columns)
         self._database.check(address)
 
     def catalogue(
@@ -77,7 +72,7 @@ class OpenMsupply:
         items = ItemSelection(
             tuple(item_fields),
             include_field,
-            broken_place="The record as it came from mSupply (legacy_record)",
+            broken_place="The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),",
         )
         with faults_as_sentences(self._address):
             _read_stores(self._database, stores)
@@ -101,49 +96,15 @@ class OpenMsupply:
         return tuple(self._oddities.sentences())
 
 
-@dataclass(frozen=True, slots=True)
-class _Database:
-    """The connection, and which columns there are to read."""
-
-    connection: Connection
-    columns: Columns
-
-    def check(self, address: DatabaseAddress) -> None:
-        """Tell a release that will do from one that is too old."""
-        missing = [
-            f"{table}.{column}"
-            for table, columns in REQUIRED.items()
-            for column in columns
-            if column not in self.columns.get(table, {})
-        ]
-        if missing:
-            raise SourceError(
-                f"mSupply's database ({address.described}) is of a release of Open mSupply that is too old: it lacks {', '.join(missing)}. Update "
-                "Open mSupply; release 2.20 is known to have all that is needed."
-            )
-
-    def has(self, table: TableClause) -> bool:
-        """Tell whether an optional table is there, with all that is read from it."""
-        return all(column in self.columns.get(table.name, {}) for column in OPTIONAL[table.name])
-
-    def text(self, column: ColumnElement[Any], *, of: TableClause) -> ColumnElement[Any]:
-        """Select an optional column as text: NULL where the database lacks it."""
-        return text_of(column) if column.name in self.columns.get(of.name, {}) else null()
-
-    def value(self, column: ColumnElement[Any], *, of: TableClause) -> ColumnElement[Any]:
-        """Select an optional column as it is: NULL where the database lacks it."""
-        return column if column.name in self.columns.get(of.name, {}) else null()
-
-
-def _read_stores(database: _Database, stores: StoreSelection) -> None:
+def _read_stores(database: Database, stores: StoreSelection) -> None:
     query = (
         select(
             store.c.id,
             store.c.code,
             name.c.name,
             database.value(store.c.is_disabled, of=store).label("is_disabled"),
-            database.text(sync_buffer.c.data, of=sync_buffer).label("record"),
             database.text(name.c.properties, of=name).label("properties"),
+            database.text(name.c.custom_fields, of=name).label("custom_fields"),
             database.text(name.c.custom_data, of=name).label("custom_data"),
             database.value(
                 store_preference.c.monthly_consumption_look_back_period, of=store_preference
@@ -154,22 +115,19 @@ def _read_stores(database: _Database, stores: StoreSelection) -> None:
         .join(name, name.c.id == name_link.c.name_id)
         .order_by(store.c.id)
     )
-    if database.has(sync_buffer):
-        # By its primary key, and of no other table: the records of other tables are many and large.
-        query = query.outerjoin(
-            sync_buffer, and_(sync_buffer.c.record_id == store.c.id, sync_buffer.c.table_name == "store")
-        )
     if database.has(store_preference):
         query = query.outerjoin(store_preference, store_preference.c.id == store.c.id)
+    records = custom_data_of_stores(database)
+    custom_fields = CustomFields.read(database, (stores.store_field, LOOK_BACK_FIELD), SCOPES_OF_STORES)
     for row in database.connection.execute(query):
-        record = stores.read(row.record, row.code)
         stores.add(
             store_id=row.id,
             code=row.code,
             name=row.name,
             places=[
-                stores.read(record.get("custom_data"), row.code),
+                stores.read(records.get(row.id), row.code),
                 stores.read(row.properties, row.code),
+                custom_fields.of(stores.read(row.custom_fields, row.code)),
                 stores.read(row.custom_data, row.code),
             ],
             look_back=row.look_back,
@@ -177,7 +135,7 @@ def _read_stores(database: _Database, stores: StoreSelection) -> None:
         )
 
 
-def _read_items(database: _Database, items: ItemSelection) -> None:
+def _read_items(database: Database, items: ItemSelection) -> None:
     query = (
         select(
             item.c.id,
@@ -185,6 +143,7 @@ def _read_items(database: _Database, items: ItemSelection) -> None:
             item.c.name,
             text_of(item.c.type).label("type"),
             text_of(item.c.legacy_record).label("record"),
+            database.text(item.c.custom_fields, of=item).label("custom_fields"),
             database.value(item.c.is_active, of=item).label("is_active"),
             database.text(item.c.universal_code, of=item).label("universal_code"),
         )
@@ -192,34 +151,26 @@ def _read_items(database: _Database, items: ItemSelection) -> None:
         .where(exists().where(item_link.c.item_id == item.c.id))
         .order_by(item.c.id)
     )
+    custom_fields = CustomFields.read(
+        database, filter(None, (*items.fields, items.include_field)), SCOPES_OF_ITEMS
+    )
     rows = database.connection.execute(
         query, execution_options={"stream_results": True, "yield_per": _ROWS_AT_A_TIME}
     )
     for row in rows:
         record = items.read(row.record, row.code)
-        custom_data = items.read(record.get("custom_data"), row.code)
+        kept = custom_fields.of(items.read(row.custom_fields, row.code))
         items.add(
             item_id=row.id,
             code=row.code,
             name=row.name,
-            values={
-                each: _item_field(each, row.universal_code, record, custom_data) for each in items.fields
-            },
-            user_fields=record,
-            custom_data=custom_data,
+            universal_code=field_text(row.universal_code) or record.get("universalcodes_code"),
+            places=[
+                item_fields(kept, kept),
+                item_fields(record, items.read(record.get("custom_data"), row.code)),
+            ],
             why_not=_why_left_out(row.type, active=row.is_active is None or bool(row.is_active)),
         )
-
-
-def _item_field(
-    field_name: str,
-    universal_code: str | None,
-    record: Mapping[str, object],
-    custom_data: Mapping[str, object],
-) -> str | None:
-    if field_name == UNIVERSAL_CODE:
-        return field_text(universal_code) or field_text(record.get("universalcodes_code"))
-    return item_text(field_name, record, custom_data)
 
 
 def _why_left_out(item_type: str, *, active: bool) -> str | None:
@@ -228,7 +179,7 @@ def _why_left_out(item_type: str, *, active: bool) -> str | None:
     return None if active else "it is inactive in mSupply"
 
 
-def _preferences(database: _Database) -> tuple[ConsumptionPreferences, list[str]]:
+def _preferences(database: Database) -> tuple[ConsumptionPreferences, list[str]]:
     """Read the global preferences, and say which of them cannot be read."""
     default = ConsumptionPreferences()
     if not database.has(preference):

@@ -30,17 +30,23 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "master_list_line": ("item_link_id", "master_list_id"),
     "master_list_name_join": ("master_list_id", "name_link_id"),
 }
-"""Without these nothing can be read. Every release up to 2.20 that has them will do."""
+"""Without these nothing can be read. Every release that has them will do, up to 3."""
 
 OPTIONAL: Mapping[str, tuple[str, ...]] = {
-    "item": ("is_active", "universal_code"),
-    "name": ("properties", "custom_data"),
+    "item": ("is_active", "universal_code", "custom_fields"),
+    "name": ("properties", "custom_fields", "custom_data"),
     "store": ("is_disabled",),
-    "sync_buffer": ("record_id", "table_name", "data"),
+    "sync_buffer": ("record_id", "table_name", "action", "data"),
     "store_preference": ("id", "monthly_consumption_look_back_period"),
     "preference": ("id", "key", "value", "store_id"),
+    "custom_field": ("id", "key", "name", "deleted_datetime"),
+    "custom_field_scope": ("custom_field_id", "scope"),
+    "custom_field_option": ("id", "custom_field_id", "name"),
 }
 """These came later or may go: each is read where the database has it, and counts as absent where not."""
+
+OF_LOG: Mapping[str, tuple[str, ...]] = {"sync_buffer": ("cursor", "is_integrated")}
+"""What release 3 added where it made a log of the table."""
 
 
 def _table(name: str) -> TableClause:
@@ -48,7 +54,7 @@ def _table(name: str) -> TableClause:
         name,
         *(
             column(each, Instant() if each.endswith("_datetime") else None)
-            for each in (*REQUIRED.get(name, ()), *OPTIONAL.get(name, ()))
+            for each in (*REQUIRED.get(name, ()), *OPTIONAL.get(name, ()), *OF_LOG.get(name, ()))
         ),
     )
 
@@ -66,6 +72,9 @@ master_list_name_join = _table("master_list_name_join")
 sync_buffer = _table("sync_buffer")
 store_preference = _table("store_preference")
 preference = _table("preference")
+custom_field = _table("custom_field")
+custom_field_scope = _table("custom_field_scope")
+custom_field_option = _table("custom_field_option")
 
 
 @dataclass(frozen=True, slots=True)
