@@ -275,8 +275,12 @@ class Index[T: Identified]:
 
 
 class Metadata(Model):
-    """Everything that is set up, as one JSON document (``model_dump_json``, ``model_validate_json``)."""
+    """Everything that is set up, as one JSON document (``model_dump_json``, ``model_validate_json``).
 
+    ``calendar`` is only said: periods are read in the ISO calendar all the same.
+    """
+
+    calendar: str = "iso8601"
     org_units: tuple[OrgUnit, ...] = ()
     category_options: tuple[CategoryOption, ...] = ()
     category_combos: tuple[CategoryCombo, ...] = (DEFAULT_CATEGORY_COMBO,)

@@ -35,7 +35,7 @@ def system_info(server: Server, query: Query, address: str) -> Answer:
     """Answer ``GET /api/system/info``; the revision comes only where it is asked for."""
     view: View = {
         "contextPath": lambda: address,
-        "calendar": lambda: "iso8601",
+        "calendar": lambda: server.metadata.calendar,
         "dateFormat": lambda: "yyyy-mm-dd",
         "serverDate": lambda: server.now.isoformat(timespec="milliseconds"),
         "serverTimeZoneId": lambda: "UTC",

@@ -17,7 +17,7 @@ from local.dhis2.metadata import (
     DataInputPeriod,
     MetadataAccess,
 )
-from msupply_dhis2.dhis2.error_catalogue import FRACTION
+from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
 from msupply_dhis2.dhis2.fitting import Cell, Fits, Fitter, Misfit, NoTrue, VanishingZero
 from msupply_dhis2.dhis2.metadata import read_server
 from msupply_dhis2.dhis2.request import UIDS, DataValueRow, Schemes, request_body, request_parameters
@@ -502,21 +502,31 @@ def test_lock_exceptions_that_may_not_be_read_leave_expired_periods_to_the_serve
     assert isinstance(fates[0], Fits)
 
 
-@pytest.mark.parametrize("calendar", ["ethiopian", "nepali", "persian"])
-def test_in_other_calendars_periods_are_not_judged(calendar: str) -> None:
-    class Elsewhere(CountingClient):
-        def get(self, path: str, params: Mapping[str, Any] | None = None) -> object:
-            answer = super().get(path, params)
-            return (
-                {**answer, "calendar": calendar}
-                if isinstance(answer, dict) and "calendar" in answer
-                else answer
-            )
-
-    fitter = fitter_of(Elsewhere(clinic_world(Rules()), "2.42", TODAY))
-    fates = fitter.fit([value(period="201809"), value(period="209913"), value(org_unit="NOWHERE")])
+@pytest.mark.parametrize("access", MetadataAccess)
+@pytest.mark.parametrize("calendar", ["ethiopian", "nepali", "thai", "islamic", "persian", "coptic"])
+def test_to_a_server_of_another_calendar_nothing_is_sent_whatever_the_user_may_read(
+    calendar: str, access: MetadataAccess
+) -> None:
+    user = USER.model_copy(update={"metadata_access": access})
+    metadata = clinic_world(Rules()).model_copy(update={"calendar": calendar})
+    client = CountingClient(metadata, "2.42", TODAY, user)
+    fates = fitter_of(client).fit([value(period="202605"), value(org_unit="NOWHERE")])
     assert fates is not None
-    assert [type(each) for each in fates] == [Fits, Fits, Misfit]
+    for decided in fates:
+        assert isinstance(decided, Misfit)
+        assert [reason.code for reason in decided.reasons] == [CALENDAR]
+        assert f"calendar '{calendar}'" in decided.reasons[0].text
+
+
+def test_a_calendar_that_was_set_right_counts_at_once() -> None:
+    metadata = clinic_world(Rules())
+    client = CountingClient(metadata.model_copy(update={"calendar": "nepali"}), "2.42", TODAY)
+    fitter = fitter_of(client)
+    assert fitter.fit([value()]) is not None
+    client.dhis2.metadata = metadata
+    fates = fitter.fit([value()])
+    assert fates is not None
+    assert isinstance(fates[0], Fits)
 
 
 def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_older_servers() -> None:
@@ -645,16 +655,30 @@ def test_an_answer_of_another_shape_decides_nothing() -> None:
     assert fitter_of(Strange(clinic_world(Rules()), "2.42", TODAY)).fit([value()]) is None
 
 
-def test_hidden_option_combos_decide_nothing() -> None:
+@pytest.mark.parametrize("whose", ["the data set's", "the data elements'"])
+def test_where_option_combos_are_hidden_only_what_cannot_fit_with_any_is_refused_and_only_if_nothing_can(
+    whose: str,
+) -> None:
     class Hides(CountingClient):
         def get(self, path: str, params: Mapping[str, Any] | None = None) -> object:
             answer = super().get(path, params)
             if path == "/api/dataSets" and isinstance(answer, dict):
-                for entry in answer["dataSets"][0]["dataSetElements"]:
-                    del entry["dataElement"]["categoryCombo"]
+                (data_set,) = answer["dataSets"]
+                if whose == "the data set's":
+                    del data_set["categoryCombo"]
+                else:
+                    for entry in data_set["dataSetElements"]:
+                        del entry["dataElement"]["categoryCombo"]
             return answer
 
-    assert fitter_of(Hides(clinic_world(Rules()), "2.42", TODAY)).fit([value()]) is None
+    client = Hides(clinic_world(Rules()), "2.42", TODAY)
+    astray = [value(period="20260501"), value(period="2026W20"), value(org_unit="UNASSIGNED")]
+    assert fitter_of(client).fit([value()]) is None
+    assert fitter_of(client).fit([*astray, value()]) is None
+    fates = fitter_of(client).fit(astray)
+    assert fates is not None
+    codes = [each.reasons[0].code for each in fates if isinstance(each, Misfit)]
+    assert codes == ["E7632", "E7632", "E7636"]
 
 
 @pytest.mark.parametrize(

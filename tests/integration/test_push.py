@@ -109,6 +109,20 @@ def test_while_the_switch_is_off_waiting_batches_are_finished_as_not_sent(
     assert dhis2.requests == []
 
 
+@pytest.mark.parametrize("operation", Operation)
+def test_to_a_dhis2_of_another_calendar_nothing_is_sent_and_each_value_is_told_as_refused(
+    dhis2: StandIn, push: Push, aws: Aws, operation: Operation
+) -> None:
+    aws.put_settings(settings_of(dhis2.url, only_changes=True, delete_vanished=True).compact())
+    dhis2.metadata = dhis2.metadata.model_copy(update={"calendar": "nepali"})
+    body = delete_of if operation is Operation.DELETE else body_of
+    pushed = push(body(dhis2, "12", "0.5"))
+    assert not any(request.method == "POST" for request in dhis2.requests)
+    assert pushed.metric("ValuesRejected") == 2
+    assert pushed.again == []
+    assert len(pushed.said("calendar 'nepali'")) == 2
+
+
 def delete_of(dhis2: StandIn, *numbers: str) -> str:
     values = [
         value_of("SOH_368c74bf", number, org_unit=f"OU_{place}") for place, number in enumerate(numbers)

@@ -27,6 +27,9 @@ ZERO_NOT_KEPT = "zero_not_kept"
 TRUE_ONLY = "true_only"
 """Our code for a "no" to a data element that knows only "yes"."""
 
+CALENDAR = "calendar"
+"""Our code for a value that is not sent, because DHIS2 would take its period for another one."""
+
 VANISHED = "vanished"
 """Our code for a value that was sent and neither refused nor found in DHIS2 afterwards."""
 
@@ -254,6 +257,14 @@ OWN_EXPLANATIONS: dict[str, Explanation] = {
         "period.",
         Who.DHIS2,
         "Give the data element the value type Yes/No. Delete a 'yes' that is wrong in DHIS2's Data entry app.",
+    ),
+    CALENDAR: Explanation(
+        "The value was not sent. DHIS2 keeps its periods in a calendar that is not ISO 8601 (Nepali, Ethiopian, Thai, "
+        "Islamic and so on). This integration labels periods in the ISO calendar, and DHIS2 would store the value in "
+        "another month.",
+        Who.DHIS2,
+        "No setting of this integration cures it. Use a DHIS2 whose calendar is ISO 8601 (Settings app, Calendar). "
+        "Do not change the calendar of a DHIS2 that holds data.",
     ),
     STORED_DIFFERENTLY: Explanation(
         "DHIS2 holds another value than was sent, found when reading it back. Somebody else may have written it in "

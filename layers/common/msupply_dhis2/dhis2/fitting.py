@@ -2,8 +2,8 @@
 
 A value is refused beforehand only where the server would surely refuse it, or would store it where nobody looks
 for it: up to 2.42 in a data set other than the one in the settings, or in an org unit that is closed. In doubt
-(near the end of the expiry days, where data are approved, in calendars other than the ISO one) it is sent, and
-the server decides. The words and codes are those of a server up to 2.42, which names what is wrong with a value
+(near the end of the expiry days, where data are approved) it is sent, and the server decides. To a server whose calendar
+is not the ISO one nothing is sent: it would store the values in other months. The words and codes are those of a server up to 2.42, which names what is wrong with a value
 rather than with all values of a call.
 """
 
@@ -14,9 +14,17 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from msupply_dhis2.dhis2.answer import Reason
-from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
+from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.known_metadata import KnownMetadata, StrangeCombo
-from msupply_dhis2.dhis2.metadata import DataElement, InputPeriod, OptionCombo, OrgUnit, ReadsDhis2, Server
+from msupply_dhis2.dhis2.metadata import (
+    DataElement,
+    InputPeriod,
+    OptionCombo,
+    OrgUnit,
+    ReadsDhis2,
+    Server,
+    read_server,
+)
 from msupply_dhis2.dhis2.request import DataValueRow, Schemes
 from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, VALUE_TYPE_FAULT, shape
 from msupply_dhis2.errors import (
@@ -43,7 +51,6 @@ _PATIENCE = 3
 """How many times in a row the server may fail at its metadata, or be too slow, before it is done without them."""
 
 _AVERAGES = frozenset({"AVERAGE", "AVERAGE_SUM_ORG_UNIT"})
-_ISO_CALENDARS = frozenset({"iso8601", "gregorian"})
 _DEFAULT = "default"
 _EDIT_EXPIRED = "F_EDIT_EXPIRED"
 _ALL = "ALL"
@@ -133,14 +140,15 @@ class Fitter:
         self._schemes = schemes
         self._option_combo_field = option_combo_field
         self._clock = clock
+        self._server: Server | None = None
         self._known: KnownMetadata | None = None
         self._given_up_at: float | None = None
         self._failures = 0
 
     @property
     def server(self) -> Server | None:
-        """The server, once the metadata have been read."""
-        return self._known.server if self._known else None
+        """The server, once it has been read."""
+        return self._server
 
     @property
     def data_set_id(self) -> str:
@@ -193,6 +201,8 @@ class Fitter:
     def _fit(self, values: Sequence[DataValue], *, deletes: bool) -> tuple[Fate, ...] | None:
         for believed_for in (_KEPT_FOR, _FRESH_FOR):
             known = self._read(believed_for)
+            if self._server is not None and not self._server.has_iso_calendar:
+                return (Misfit((_other_calendar(self._server),)),) * len(values)
             if known is None:
                 return None
             fates = self._judge(known, values, deletes=deletes)
@@ -205,7 +215,12 @@ class Fitter:
     def _read(self, believed_for: float) -> KnownMetadata | None:
         if self._known is None or not self._is_within(self._known.read_at, believed_for):
             self._known = None
-            self._known = KnownMetadata.read(self._client, self._data_set_id, self._schemes, self._clock)
+            read_at = self._clock()
+            server = self._server = read_server(self._client)
+            if server.has_iso_calendar:
+                self._known = KnownMetadata.read(
+                    self._client, self._data_set_id, self._schemes, server, read_at
+                )
         return self._known
 
     def _is_within(self, since: float | None, seconds: float) -> bool:
@@ -214,20 +229,22 @@ class Fitter:
     def _judge(
         self, known: KnownMetadata, values: Sequence[DataValue], *, deletes: bool
     ) -> tuple[Fate, ...] | None:
+        data_elements = {value.data_element for value in values}
+        judge = _Judge(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
+        has_unseen_combos = judge.has_unseen_combos(data_elements)
         known.look_up(
             self._client,
-            data_elements={value.data_element for value in values},
+            data_elements=data_elements,
             org_units={value.org_unit for value in values},
             combos={
                 (value.option_combo_scheme, combo)
                 for value in values
                 for combo in (value.category_option_combo, value.attribute_option_combo)
-                if combo is not None
+                if combo is not None and not has_unseen_combos
             },
         )
-        judge = _Judge(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
-        if judge.has_unseen_combos({value.data_element for value in values}):
-            return None
+        if has_unseen_combos:
+            return judge.misfits_all(values)
         if judge.has_expired({value.period for value in values}):
             known.look_up_locks(self._client)
         return judge.fates(values)
@@ -281,9 +298,28 @@ class _Judge:
         self._wheres: dict[tuple[str, str], _Where] = {}
 
     def has_unseen_combos(self, data_elements: Collection[str]) -> bool:
-        """Whether the option combos of one of them are hidden from the user."""
+        """Whether the option combos of the data set, or of one of them, are hidden from the user."""
         elements = (self._known.data_elements.get(identifier) for identifier in data_elements)
-        return any(element is not None and not element.option_combos for element in elements)
+        return not self._data_set.option_combos or any(
+            element is not None and not element.option_combos for element in elements
+        )
+
+    def misfits_all(self, values: Sequence[DataValue]) -> tuple[Misfit, ...] | None:
+        """Refuse all values where none can fit, whatever their option combos are; ``None`` where one may.
+
+        So nothing is sent to periods of another type than the data set's, to a data set without data elements, or to one
+        that none of the org units is assigned to.
+        """
+        misfits = []
+        for value in values:
+            where = self._find_where(value)
+            faults = [*where.faults]
+            if value.data_element not in self._known.data_elements:
+                faults.append(self._strange_data_element(value.data_element))
+            if not faults:
+                return None
+            misfits.append(Misfit((min((fault.reason(value) for fault in faults), key=_turn),)))
+        return tuple(misfits)
 
     def has_expired(self, periods: Collection[str]) -> bool:
         """Whether a period is past the expiry days."""
@@ -649,12 +685,20 @@ class Times:
 
 def _period_format(known: KnownMetadata) -> PeriodFormat | None:
     """Give the data set's period type; ``None`` where its periods cannot be judged."""
-    if known.server.calendar not in _ISO_CALENDARS:
+    if not known.server.has_iso_calendar:
         return None
     try:
         return PeriodFormat.parse(known.data_set.period_type)
     except ValueError:
         return None
+
+
+def _other_calendar(server: Server) -> Reason:
+    text = (
+        f"Not sent: DHIS2 keeps its periods in the calendar '{server.calendar}', where the label of the period means another "
+        "one than in the ISO calendar"
+    )
+    return Reason(CALENDAR, text, property="period")
 
 
 def _turn(reason: Reason) -> str:

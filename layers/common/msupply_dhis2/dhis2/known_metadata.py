@@ -19,7 +19,6 @@ from msupply_dhis2.dhis2.metadata import (
     find_option_combos,
     find_org_units,
     read_data_set,
-    read_server,
     read_user,
 )
 from msupply_dhis2.dhis2.request import Schemes
@@ -73,21 +72,25 @@ class KnownMetadata:
 
     @classmethod
     def read(
-        cls, client: ReadsDhis2, data_set_id: str, schemes: Schemes, clock: Callable[[], float]
+        cls, client: ReadsDhis2, data_set_id: str, schemes: Schemes, server: Server, read_at: float
     ) -> "KnownMetadata | None":
-        """Read the metadata; ``None`` where the data set, or its option combos, cannot be seen.
+        """Read the metadata; ``None`` where the data set cannot be seen.
+
+        Parameters
+        ----------
+        server, read_at
+            What was read of the server, and when.
 
         Raises
         ------
         Dhis2Error
             They cannot be read.
         """
-        read_at = clock()
         data_set = read_data_set(client, data_set_id, schemes.data_set)
-        if data_set is None or not data_set.option_combos:
+        if data_set is None:
             return None
         return cls(
-            server=read_server(client),
+            server=server,
             user=read_user(client),
             data_set=data_set,
             schemes=schemes,

@@ -24,6 +24,7 @@ _IDENTIFIERS_A_CALL = 100
 _LAST_INVERTED_PATCH = 1
 _NEWEST = (2, 43)
 _VERSION = re.compile(r"(?:2\.)?(\d\d)(?!\d)(?:\.(\d+))?")
+_ISO_CALENDARS = frozenset({"iso8601", "gregorian"})
 _BREAKS_A_LIST = re.compile(r"[,\[\]]")
 
 
@@ -145,6 +146,11 @@ class Server:
     def is_known_version(self) -> bool:
         """Whether the version was understood, rather than taken for the newest."""
         return _parse_version(self.version_text) is not None
+
+    @property
+    def has_iso_calendar(self) -> bool:
+        """Whether its periods are those of the ISO calendar; in another one the same label means another month."""
+        return self.calendar in _ISO_CALENDARS
 
     @property
     def imports_by_group(self) -> bool:

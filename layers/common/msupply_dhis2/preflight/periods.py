@@ -13,20 +13,19 @@ from msupply_dhis2.words import count
 
 FORMAT = "period format"
 MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
-_CALENDARS = frozenset({"iso8601", "gregorian"})
 
 
 def check_period_format(
     settings: Settings, data_set: DataSet, windows: Mapping[Basis, Window], server: Server | None
 ) -> Check:
     """Whether the labels of the periods mean periods of the data set's type to this server."""
-    if server and server.calendar not in _CALENDARS:
+    if server and not server.has_iso_calendar:
         return make_check(
             FORMAT,
             ok=False,
-            message=f"DHIS2 keeps its periods in the calendar '{server.calendar}', and the labels that are sent are "
-            "those of the ISO calendar: values would go to other months, or be refused. Calendars other than "
-            "iso8601 are not supported.",
+            message=f"DHIS2 keeps its periods in the calendar '{server.calendar}', where the labels of the ISO calendar "
+            "mean other months: nothing is sent. Use a DHIS2 whose calendar is ISO 8601 (Settings app, Calendar). Do not "
+            "change the calendar of a DHIS2 that holds data.",
         )
     written = f"{title_of('period_format')} '{settings.period_format}'"
     wanted = data_set.period_type
