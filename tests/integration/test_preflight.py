@@ -654,13 +654,34 @@ def test_a_store_whose_org_unit_lacks_the_data_set_is_told_as_that(version: str)
     )
 
 
+# The run is for January, of which 5 February is the day.
 @every_version
-def test_a_store_whose_org_unit_is_closed_is_told(version: str) -> None:
-    report = report_of(with_org_unit("OPUA", closed_date=date(2020, 12, 31))(world()), version)
-    assert check_of(report, "stores").details == (
-        "Opua Health Centre (OPU): the org unit Opua Health Centre (OPUA) has been closed since 2020-12-31.",
+@pytest.mark.parametrize(
+    ("dates", "hint"),
+    [
+        ({"closed_date": date(2020, 12, 31)}, "it closed on 2020-12-31"),
+        ({"closed_date": date(2025, 12, 31)}, "it closed on 2025-12-31"),
+        ({"closed_date": date(2026, 1, 1)}, None),
+        ({"closed_date": date(2026, 1, 15)}, None),
+        ({"opening_date": date(2026, 1, 1)}, None),
+        ({"opening_date": date(2026, 1, 15)}, "from 2.43 on: it opened on 2026-01-15"),
+        ({"opening_date": date(2026, 2, 1)}, "it opened on 2026-02-01"),
+    ],
+)
+def test_a_store_whose_org_unit_is_closed_for_the_period_of_the_run_is_told(
+    version: str, dates: dict[str, date], hint: str | None
+) -> None:
+    report = report_of(with_org_unit("OPUA", **dates)(world()), version)
+    if hint is not None and hint.startswith("from 2.43 on: "):
+        hint = hint.removeprefix("from 2.43 on: ") if version == "2.43" else None
+    if hint is None:
+        assert report.all_well
+        return
+    check = only_fault(report, "stores")
+    assert "(1 closed, or not open yet). Correct the opening or closed date" in check.message
+    assert check.details == (
+        f"Opua Health Centre (OPU): the org unit Opua Health Centre (OPUA) takes no values for 202601: {hint}.",
     )
-    assert not check_of(report, "stores").ok
 
 
 def test_org_units_that_are_uids_where_codes_are_looked_for_are_told_as_a_wrong_scheme() -> None:

@@ -53,7 +53,6 @@ _PATIENCE = 3
 _AVERAGES = frozenset({"AVERAGE", "AVERAGE_SUM_ORG_UNIT"})
 _DEFAULT = "default"
 _EDIT_EXPIRED = "F_EDIT_EXPIRED"
-_ALL = "ALL"
 _A_DAY = timedelta(days=1)
 _SOON = timedelta(minutes=5)
 _MOST_FUTURE_PERIODS = 2000
@@ -518,7 +517,7 @@ class _Judge:
 
     def _out_of_reach(self, identifier: str, org_unit: OrgUnit) -> _Fault | None:
         user = self._known.user
-        if _ALL in user.authorities or not user.org_units or not org_unit.path or user.reaches(org_unit):
+        if not user.is_kept_out_of(org_unit):
             return None
         words = f"Organisation unit: `{identifier}` not in hierarchy of current user: `{user.id}`"
         return _Fault("E7617", "orgUnit", identifier, lambda _: words)
@@ -641,7 +640,15 @@ class Times:
         )
 
     def closed(self, org_unit: OrgUnit, period: Period) -> _Fault | None:
-        """Find the org unit closed, or not open yet, in the period.
+        """Find the org unit closed, or not open yet, in the period."""
+        hint = self.closure(org_unit, period)
+        if hint is None:
+            return None
+        words = f"Untimely data entry for org unit {org_unit.id} and period(s): `[{period.label}]` ({hint})"
+        return _Fault("E8031", "orgUnit", org_unit.id, lambda _: words)
+
+    def closure(self, org_unit: OrgUnit, period: Period) -> str | None:
+        """Return since or until when the org unit is closed, where that keeps the period's values out.
 
         Up to 2.42 the server takes values for any period. What lies wholly before the opening date or after the closed
         date is shown to nobody; a period with open days is sent. From 2.43 the first day decides: the server
@@ -650,18 +657,12 @@ class Times:
         if not self._is_certain(period):
             return None
         opening, closing = org_unit.opening_date, org_unit.closed_date
-        by_first_day = self._known.server.imports_by_group
-        if (
-            opening is not None
-            and (period.first_day if by_first_day else add_days(period.day_after, -1)) < opening
-        ):
-            hint = f"it opened on {opening}"
-        elif closing is not None and period.first_day > closing:
-            hint = f"it closed on {closing}"
-        else:
-            return None
-        words = f"Untimely data entry for org unit {org_unit.id} and period(s): `[{period.label}]` ({hint})"
-        return _Fault("E8031", "orgUnit", org_unit.id, lambda _: words)
+        last_chance = period.first_day if self.server.imports_by_group else add_days(period.day_after, -1)
+        if opening is not None and last_chance < opening:
+            return f"it opened on {opening}"
+        if closing is not None and period.first_day > closing:
+            return f"it closed on {closing}"
+        return None
 
     def _is_of_type(self, period: Period) -> bool:
         return self._format is not None and period.type_name == self._format.text

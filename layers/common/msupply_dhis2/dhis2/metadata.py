@@ -126,6 +126,11 @@ class User:
         """Whether the org unit is one of the user's own or below one of them."""
         return not set(self.org_units).isdisjoint(org_unit.path.split("/"))
 
+    def is_kept_out_of(self, org_unit: OrgUnit) -> bool:
+        """Whether the org unit surely lies outside the part of the hierarchy in which the user may enter data."""
+        told = "ALL" not in self.authorities and bool(self.org_units) and bool(org_unit.path)
+        return told and not self.reaches(org_unit)
+
 
 @dataclass(frozen=True, slots=True)
 class Server:

@@ -113,7 +113,7 @@ def check_reach(user: User, org_units: Sequence[OrgUnit]) -> Check:
             message=f'{user.username} has no "data capture and maintenance" org units, so that values may be refused. '
             "Give the user the org units, or one above them, in DHIS2's Users app.",
         )
-    outside = [called(org_unit) for org_unit in org_units if not user.reaches(org_unit)]
+    outside = [called(org_unit) for org_unit in org_units if user.is_kept_out_of(org_unit)]
     if outside:
         return make_check(
             REACH,

@@ -1,8 +1,7 @@
 """Which stores and items of mSupply have no counterpart in DHIS2, and the reverse."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msupply_dhis2.dhis2.metadata import DataElement, DataSet, Identified, OrgUnit
 from msupply_dhis2.mapped import MappedItem, MappedStore
@@ -26,9 +25,15 @@ def check_stores(
     stores: Sequence[MappedStore],
     matched: Matched[OrgUnit],
     data_set: DataSet | None,
-    today: date,
+    closure: Callable[[OrgUnit], str | None],
 ) -> Check:
-    """Whether each store's org unit is there, has the data set and is not closed."""
+    """Whether each store's org unit is there, has the data set and is open in the periods of a run.
+
+    Parameters
+    ----------
+    closure
+        Tells of an org unit for which period it takes no values, and why.
+    """
     scheme = settings.org_unit_scheme
     # Org units that a store has already are not what another one meant.
     free = _unclaimed(data_set.org_units if data_set else (), matched)
@@ -54,17 +59,17 @@ def check_stores(
         elif identifier in matched.unclear and data_set:
             causes["not among the org units of the data set"] += 1
             details.append(f"{subject}: '{identifier}' is none of the data set's org units.")
-        elif (org_unit := found.get(identifier)) and _is_closed(org_unit, today):
-            causes["closed"] += 1
-            details.append(
-                f"{subject}: the org unit {called(org_unit)} has been closed since {org_unit.closed_date}."
-            )
+        elif (org_unit := found.get(identifier)) and (closed := closure(org_unit)):
+            causes["closed, or not open yet"] += 1
+            details.append(f"{subject}: the org unit {called(org_unit)} takes no values for {closed}.")
     if not details:
         return make_check(
             STORES, ok=True, message=f"{count(len(stores), 'store')} of mSupply have their org units."
         )
     cures = {
         "unknown to DHIS2": f"Correct {settings.store_field_reference} of the stores in mSupply.",
+        "closed, or not open yet": "Correct the opening or closed date of the org units in DHIS2, Maintenance, Organisation "
+        f"unit, or empty {settings.store_field_reference} of stores that are closed.",
         "not assigned to the data set": "Assign the data set to the org units in DHIS2, Maintenance, Data set.",
     }
     return make_check(
@@ -81,10 +86,6 @@ def check_stores(
         ),
         details=details,
     )
-
-
-def _is_closed(org_unit: OrgUnit, today: date) -> bool:
-    return org_unit.closed_date is not None and org_unit.closed_date < today
 
 
 def check_items(

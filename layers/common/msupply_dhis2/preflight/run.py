@@ -38,6 +38,7 @@ from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import Find, Matched, Use, match, uses_by_prefix, uses_of_mapped
 from msupply_dhis2.preflight.periods import FORMAT, check_open, check_period_format, open_name
 from msupply_dhis2.settings import Scheme, Settings
+from msupply_dhis2.words import joined
 
 LOOKED_UP = 300
 """How many stores' or items' identifiers that the data set does not have are looked for elsewhere in DHIS2."""
@@ -206,12 +207,24 @@ class Preflight:
         if failure and data_set is None:
             self.checks.append(_unreadable(counterparts.STORES, failure))
             return
-        check = counterparts.check_stores(self._settings, stores, matched, data_set, self._today)
+        check = counterparts.check_stores(self._settings, stores, matched, data_set, self._closure)
         self.checks.append(_qualified(check, mapped.more_stores, failure))
         if matched.found:
             self.checks.append(check_reach(self._user, tuple(matched.found.values())))
         if data_set is not None and not mapped.more_stores:
             self.checks.append(counterparts.check_org_units_without_store(stores, matched, data_set))
+
+    def _closure(self, org_unit: OrgUnit) -> str | None:
+        """Return for which periods of a run an org unit takes no values, and why; by the judge that push has."""
+        if self._data_set is None:
+            return None
+        times = self._times(self._data_set)
+        closed = {
+            label: hint
+            for label in dict.fromkeys(window.period for window in self._windows.values())
+            if (period := times.find(label)) and (hint := times.closure(org_unit, period))
+        }
+        return joined(f"{label}: {hint}" for label, hint in closed.items()) if closed else None
 
     def _compare_items(self, mapped: MappedNames) -> Matched[DataElement]:
         items, data_set = mapped.items, self._data_set
