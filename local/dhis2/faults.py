@@ -53,8 +53,9 @@ class FaultKind(StrEnum):
     """Up to 2.42 the first half of the rows is stored and the answer that of ``TRANSIENT_CONFLICT``; from 2.43
     a 500 and nothing is stored. Strikes pushes only."""
     PERIOD_RACE = "period_race"
-    """Up to 2.42 the rows of periods that were never used before are refused with E7611, as happens where two
-    calls open a period at once; afterwards the periods are there. Strikes pushes only."""
+    """The rows of periods that were never used before are lost, as happens where two calls open a period at once:
+    up to 2.42 refused with E7611, from 2.43 ignored without a word. Afterwards the periods are there. Strikes pushes
+    only. Calls that do come at once lose so by themselves."""
     RESTART = "restart"
     """The server restarts: sessions are lost, and a proxy answers ``status`` (503 by default)."""
     CREDENTIALS_CHANGED = "credentials_changed"

@@ -18,8 +18,8 @@ class Server:
     store: ValueStore
     now: datetime
     user: User
-    period_race: bool = False
-    """Whether periods that were never used before are being opened by another call just now."""
+    raced_periods: frozenset[str] = frozenset()
+    """Periods that another call was opening just when this one came; see ``FaultKind.PERIOD_RACE``."""
 
     @property
     def today(self) -> date:

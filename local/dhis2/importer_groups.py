@@ -101,6 +101,8 @@ class _GroupImport:
         ]
         rejected = [index for conflict in conflicts for index in conflict.indexes or ()]
         good = [entry for number, entry in enumerate(entries) if number not in set(rejected)]
+        # Nothing is said of them, nor of why.
+        raced = [entry for entry in good if entry.period.iso in self._server.raced_periods]
         if conflicts and self._push.flag("atomic"):
             text = (
                 f"Atomic mode requires all values to be valid but only {len(good)}/{len(entries)} were. "
@@ -109,11 +111,11 @@ class _GroupImport:
             raise _RejectedError("E8000", text, str(len(good)), str(len(entries)), conflicts[0].value)
         if self._push.strategy == "DELETE":
             return ImportSummary("SUCCESS", deleted=self._delete(good), data_set_complete=complete)
-        self._upsert(good)
+        self._upsert([entry for entry in good if entry not in raced])
         return ImportSummary(
             "WARNING" if conflicts else "SUCCESS",
-            updated=len(good),
-            ignored=len(rejected),
+            updated=len(good) - len(raced),
+            ignored=len(rejected) + len(raced),
             conflicts=conflicts,
             rejected_indexes=rejected,
             data_set_complete=complete,

@@ -73,8 +73,6 @@ class _RowImport:
         self._data_set = data_set
         self._conflicts: dict[tuple[str, tuple[tuple[str, str | None], ...]], Conflict] = {}
         self._rejected: list[int] = []
-        # Periods that another call opens at this moment, by whether each is there for this one.
-        self._is_there: dict[str, bool] = {}
         self._imported = self._updated = self._unchanged = self._deleted = 0
         # New rows are written at the end, all at once, so a second row with the same key does not see the
         # first; it is dropped silently.
@@ -91,7 +89,6 @@ class _RowImport:
                 self._save(index, found)
         if self._push.flag("skipExistingCheck") and not self._server.store.rows.keys().isdisjoint(self._new):
             return failed_import("Failed to flush BatchHandler")
-        self._server.store.opened.update(self._is_there)
         if not self._push.flag("dryRun"):
             self._server.store.rows.update(self._new)
         return self._summary()
@@ -129,7 +126,7 @@ class _RowImport:
         if data_element is None:
             return _not_found("E7610", "Data element", "dataElement", "dataElement", row.data_element)
         period = parse_period(row.period) if row.period else None
-        if period is None or not self._has_period(period):
+        if period is None or period.iso in self._server.raced_periods:
             text = f"Period not valid: `{_shown(row.period)}`"
             return Conflict("E7611", text, {"period": row.period}, "period")
         org_unit = metadata.org_unit.by_scheme(schemes.org_unit, row.org_unit)
@@ -148,13 +145,6 @@ class _RowImport:
                 "E7615", "Attribute", "attributeOptionCombo", row.attribute_option_combo
             )
         return _Found(row, data_element, period, org_unit, category_option_combo, attribute_option_combo)
-
-    def _has_period(self, period: Period) -> bool:
-        if not self._server.period_race:
-            return True
-        if period.iso not in self._is_there:
-            self._is_there[period.iso] = self._server.store.has_period(period.iso)
-        return self._is_there[period.iso]
 
     def _option_combo(self, scheme: str, identifier: str | None) -> CategoryOptionCombo | None:
         if identifier is None:

@@ -41,7 +41,9 @@ class ValueStore(Mapping[ValueKey, str]):
 
     def has_period(self, period: str) -> bool:
         """Whether the period, by its ISO name, was used before; without a value only where it was ``opened``."""
-        return period in self.opened or any(key.period == period for key in list(self.rows))
+        if period not in self.opened and any(key.period == period for key in list(self.rows)):
+            self.opened.add(period)
+        return period in self.opened
 
     def __getitem__(self, key: ValueKey) -> str:
         row = self.rows[key]

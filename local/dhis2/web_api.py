@@ -28,6 +28,7 @@ from local.dhis2.importer_rows import import_rows
 from local.dhis2.logins import OAUTH2_ADDRESS, SESSION_COOKIE, Logins
 from local.dhis2.metadata import MAY_ADD_DATA_VALUES, Metadata, User
 from local.dhis2.payload import Push, RowKey, UnreadableBodyError, read_push
+from local.dhis2.periods import parse_period
 from local.dhis2.values import ValueStore
 from local.dhis2.versions import Version
 
@@ -65,6 +66,15 @@ class Circumstances:
 
 
 _CALM = Circumstances()
+_LOOK_AGAIN_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Import:
+    """An import that is under way: its keys, where it is a slow one, and the periods that it is the first to use."""
+
+    keys: frozenset[RowKey]
+    new_periods: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -79,8 +89,8 @@ class WebApi:
     url: str = ""
     values: ValueStore = field(default_factory=ValueStore)
     _importing: Lock = field(default_factory=Lock)
-    _in_flight: list[frozenset[RowKey]] = field(default_factory=list)
-    """The keys of each slow import that is under way."""
+    _arriving: Lock = field(default_factory=Lock)
+    _in_flight: list[_Import] = field(default_factory=list)
 
     def carry_out(self, call: Call, circumstances: Circumstances = _CALM) -> Outcome:  # noqa: PLR0911 - one for each thing that can end a call early
         """Answer a call as DHIS2 does when nothing goes wrong on the way."""
@@ -173,9 +183,7 @@ class WebApi:
         api = int(parts.pop(0)) if parts[0].isdigit() else None
         if api is not None and not _OLDEST_API <= api <= self.version.newest_api:
             return Outcome(not_found(self.version, call.path, dispatched=True))
-        server = Server(
-            self.version, self.metadata, self.values, self.clock(), user, circumstances.period_race
-        )
+        server = Server(self.version, self.metadata, self.values, self.clock(), user)
         if parts == ["dataValueSets"] and call.method == "POST":
             bare = self.version.sends_bare_summary or (
                 api is not None and api <= _BARE_UP_TO_API and not self.version.is_at_least(Version.V2_42)
@@ -237,20 +245,46 @@ class WebApi:
         return Outcome(answer, values=len(push.rows))
 
     def _import(self, push: Push, server: Server, circumstances: Circumstances) -> ImportSummary | Answer:
-        """Import, unless a slow import of the same keys is under way; see ``FaultKind.SLOW_IMPORT``."""
-        with self._importing:
-            if self.version.has_colliding_imports and any(push.keys & keys for keys in self._in_flight):
+        """Import, as far as others that are under way let it.
+
+        See ``FaultKind.SLOW_IMPORT`` for those of the same keys, and ``FaultKind.PERIOD_RACE`` for those that are the
+        first to use the same period: what came first opens it, and what came second waits for that and is lost.
+        """
+        used = _periods_of(push)
+        with self._arriving:
+            if self.version.has_colliding_imports and any(push.keys & it.keys for it in self._in_flight):
                 return failed_import("Failed to flush BatchHandler")
+            new = frozenset(period for period in used if not self.values.has_period(period))
+            opening = frozenset(period for it in self._in_flight for period in it.new_periods)
+            raced = new if circumstances.period_race else new & opening
+            this = _Import(push.keys if circumstances.import_seconds else frozenset(), new - raced)
+            before = list(self._in_flight)
+            self._in_flight.append(this)
+        try:
             if circumstances.import_seconds:
-                self._in_flight.append(push.keys)
-        if circumstances.import_seconds:
-            circumstances.pause(circumstances.import_seconds)
-        with self._importing:
-            if circumstances.import_seconds:
-                self._in_flight.remove(push.keys)
-            return import_group(push, server) if self.version.imports_by_group else import_rows(push, server)
+                circumstances.pause(circumstances.import_seconds)
+            while any(it in self._in_flight and it.new_periods & raced for it in before):
+                if circumstances.pause(_LOOK_AGAIN_SECONDS):
+                    break
+            with self._importing:
+                server = replace(server, raced_periods=raced)
+                group = self.version.imports_by_group
+                done = import_group(push, server) if group else import_rows(push, server)
+                self.values.opened.update(raced if group else new)
+                return done
+        finally:
+            with self._arriving:
+                self._in_flight.remove(this)
 
     def _unsupported(self, content_type: str) -> str:
         if not self.version.is_at_least(Version.V2_42):
             return f"Content type '{content_type}' not supported"
         return f"Content-Type {f"'{content_type}' " if content_type else ''}is not supported"
+
+
+def _periods_of(push: Push) -> frozenset[str]:
+    """Give the periods that a push makes the server hold, by their ISO names."""
+    if push.strategy == "DELETE" or push.flag("dryRun"):
+        return frozenset()
+    labels = {row.period for row in push.rows if row.period is not None}
+    return frozenset(period.iso for label in labels if (period := parse_period(label)) is not None)

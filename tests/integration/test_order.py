@@ -165,6 +165,13 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture
+def held_period(aws: Aws, clock: Clock) -> None:
+    """Have DHIS2 hold the period of the flights."""
+    with airspace(aws, clock).flight(flight(0), 300, 0) as landing:
+        landing.held_periods = frozenset({"202601"})
+
+
 def airspace(aws: Aws, clock: Clock) -> Flights:
     return Flights(aws.table, tell=pytest.fail, clock=clock, sleep=clock.sleep)
 
@@ -174,6 +181,7 @@ def flight(number: int, message: str = "", org_unit: str = "OU_0") -> Flight:
     return Flight(message or f"message-{number}", {"202601": (stamp, stamp)}, org_units_of([org_unit]))
 
 
+@pytest.mark.usefixtures("held_period")
 def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clock: Clock) -> None:
     older = airspace(aws, clock).flight(flight(1), 300, 60)
     older.__enter__()
@@ -190,17 +198,19 @@ def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clo
             pass
 
 
+@pytest.mark.usefixtures("held_period")
 def test_the_newer_does_not_wait_for_the_older_of_another_org_unit(aws: Aws, clock: Clock) -> None:
     with airspace(aws, clock).flight(flight(1), 300, 0):
         with airspace(aws, clock).flight(flight(2, org_unit="OU_1"), 300, 0):
             pass
         with (
-            pytest.raises(InTheAirError),
+            pytest.raises(InTheAirError, match="Older values"),
             airspace(aws, clock).flight(flight(2, org_unit="OU_0"), 300, 0),
         ):
             pytest.fail("it flew")
 
 
+@pytest.mark.usefixtures("held_period")
 def test_who_waits_too_long_gives_the_message_back(aws: Aws, clock: Clock) -> None:
     with airspace(aws, clock).flight(flight(1), 300, 60):
         with (
@@ -226,6 +236,75 @@ def test_two_deliveries_of_one_message_are_never_sent_at_the_same_time(aws: Aws,
         pass
 
 
+OTHER_AGE_AND_ORG_UNIT = [
+    flight_of
+    for number in (1, 3)
+    for org_unit in ("OU_0", "OU_1")
+    if (flight_of := (number, org_unit)) != (3, "OU_0")
+]
+"""What need not follow the flight of number 2 in OU_0 for the sake of order."""
+
+
+@pytest.mark.parametrize(("number", "org_unit"), OTHER_AGE_AND_ORG_UNIT)
+def test_into_a_period_that_dhis2_does_not_hold_only_one_message_flies_at_a_time(
+    aws: Aws, clock: Clock, number: int, org_unit: str
+) -> None:
+    second = flight(number, "second", org_unit)
+    # DHIS2 has refused all values of the first ones: it does not hold the period yet.
+    for held in (frozenset[str](), frozenset({"202601"})):
+        with airspace(aws, clock).flight(flight(2), 300, 0) as first:
+            with (
+                pytest.raises(InTheAirError, match="The first values of a period are being sent just now"),
+                airspace(aws, clock).flight(second, 300, 60),
+            ):
+                pytest.fail("it flew")
+            first.held_periods = held
+    with airspace(aws, clock).flight(flight(2), 300, 0), airspace(aws, clock).flight(second, 300, 0):
+        pass
+
+
+def test_who_waits_for_the_first_message_of_a_period_flies_when_it_has_landed(aws: Aws, clock: Clock) -> None:
+    first = airspace(aws, clock).flight(flight(2), 300, 60)
+    first.__enter__()
+
+    def land() -> None:
+        first.__exit__(None, None, None)
+
+    clock.then = [lambda: None, land]
+    with airspace(aws, clock).flight(flight(1, org_unit="OU_1"), 300, 60):
+        assert clock.now == 1_000_000 + 2 * flights.LOOK_AGAIN_SECONDS
+
+
+def test_into_different_new_periods_messages_fly_at_once(aws: Aws, clock: Clock) -> None:
+    stamp = Stamp(1, 0)
+    other = Flight("other", {"202602": (stamp, stamp)}, org_units_of(["OU_0"]))
+    with airspace(aws, clock).flight(flight(1), 300, 0), airspace(aws, clock).flight(other, 300, 0):
+        pass
+
+
+def test_a_first_message_that_broke_off_holds_the_others_up_only_as_long_as_it_could_have_lived(
+    aws: Aws, clock: Clock
+) -> None:
+    airspace(aws, clock)._take_off("flight_broken", flight(2), 300)  # noqa: SLF001 - and it never lands
+    with airspace(aws, clock).flight(flight(1, org_unit="OU_1"), 300, 600):
+        assert 300 < clock.now - 1_000_000 < 306
+
+
+def test_periods_that_dhis2_holds_are_remembered_up_to_a_number(
+    aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held_after(*periods: str) -> object:
+        with airspace(aws, clock).flight(flight(1), 300, 0) as landing:
+            landing.held_periods = frozenset(periods)
+        return aws.table.get_item(Key={"id": "flights"})["Item"].get("held_periods")
+
+    monkeypatch.setattr(flights, "MOST_HELD_PERIODS", 3)
+    assert held_after() is None
+    assert held_after("202601", "202602") == {"202601", "202602"}
+    assert held_after("202602", "202603") == {"202601", "202602", "202603"}
+    assert held_after("202604") == {"202604"}
+
+
 def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived(
     aws: Aws, clock: Clock
 ) -> None:
@@ -241,8 +320,8 @@ def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived
 def test_what_got_no_answer_may_still_land_and_the_same_message_need_not_wait_for_it(
     aws: Aws, clock: Clock
 ) -> None:
-    with airspace(aws, clock).flight(flight(1), 300, 60) as may_still_land:
-        may_still_land()
+    with airspace(aws, clock).flight(flight(1), 300, 60) as landing:
+        landing.lingers = True
     with airspace(aws, clock).flight(flight(1), 300, 0):
         pass
     before = clock.now
@@ -364,6 +443,30 @@ def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(wo
     assert pushed.said("Another delivery of the same message is being sent just now")
     assert world.posts() == 0
     push(world, list(messages))
+    assert counts(world, str(answer["run_id"])).stored == answer["values"]
+
+
+def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_has_landed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_on_aws, "MOST_PATIENCE_SECONDS", 0.0)
+    answer = world.compute()
+    messages = world.aws.messages()
+    stamp = Stamp(2**41, 1)
+    other = Flight("other", {"202610": (stamp, stamp)}, org_units_of(["OU_elsewhere"]))
+
+    def push_beside_the_other() -> list[dict[str, str]]:
+        with Flights(clients.table("stack"), tell=pytest.fail).flight(other, 300, 0):
+            pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
+        again: list[dict[str, str]] = pushed.answer["batchItemFailures"]
+        return again
+
+    assert push_beside_the_other() == [{"itemIdentifier": messages[0]["MessageId"]}]
+    assert world.posts() == 0
+    push(world, messages[1:2])
+    # The period is there.
+    assert push_beside_the_other() == []
+    push(world, messages[2:])
     assert counts(world, str(answer["run_id"])).stored == answer["values"]
 
 

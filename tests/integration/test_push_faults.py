@@ -164,7 +164,7 @@ def deliver(dhis2: StandIn, batches: list[Batch], settings: Settings) -> Deliver
                 client.close()
                 password = NEW if dhis2.users[USER].password.get_secret_value() == NEW else password
                 client = Impatient(dhis2.url, credentials_of(settings, password))
-                session = Dhis2Session(client, session.pace, session.opened_periods, session.pause)
+                session = Dhis2Session(client, session.pace, session.pause)
             if result.failure is None:
                 break
         assert len(done) == len(batch.rows)

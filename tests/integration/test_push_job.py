@@ -1,6 +1,7 @@
 """The push of a batch over HTTP to the stand-in: every value ends stored, or named with its reason."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -215,6 +216,85 @@ def test_a_zero_that_vanishes_unforeseen_is_found_by_reading_back(version: str, 
     assert codes(result) == ["zero_not_kept", "zero_not_kept"]
 
 
+# Two calls at once for a new period
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_of_two_pushes_at_once_into_a_new_period_nothing_is_lost(version: str, connect: Connect) -> None:
+    """So it may be where DHIS2 was set up anew, or somebody else enters data for the period."""
+
+    def put(org_unit: str, session: Dhis2Session) -> BatchResult:
+        values = [value_of(f"SOH_item{number}", "7", org_unit=org_unit) for number in range(5)]
+        return push(batch_of(values, settings), session, settings=settings)
+
+    with StandIn(metadata_of(), version=version, now=NOW) as dhis2, ThreadPoolExecutor(2) as pool:
+        settings = settings_of(dhis2.url)
+        dhis2.faults.next(FaultKind.SLOW_IMPORT, times=2, seconds=0.3)
+        sessions = [connect(dhis2), connect(dhis2)]
+        results = list(pool.map(put, ("OU_0", "OU_1"), sessions))
+        assert list(dhis2.values.values()) == ["7"] * 10
+        assert sum(pushes(dhis2)) == 15
+    assert [(result.counts.stored, result.failure) for result in results] == [(5, None)] * 2
+    assert [result.held_periods for result in results] == [{"202601"}] * 2
+
+
+class Ignoring(Dhis2Client):
+    """Gets answers of a 2.43 that has lost the first calls, but for a value that it refuses in each."""
+
+    losing = 1
+
+    def post_data_values(self, body: Any, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+        if not self.losing:
+            return super().post_data_values(body, *arguments, **options)
+        self.losing -= 1
+        number = len(body["dataValues"])
+        refused = [index for index, row in enumerate(body["dataValues"]) if row["value"] == "13"]
+        conflicts = [
+            {"value": f"Value #{index} is refused", "errorCode": "E8123", "indexes": [index]}
+            for index in refused
+        ]
+        counts = {"imported": 0, "updated": 0, "ignored": number, "deleted": 0}
+        summary = {
+            "status": "WARNING" if refused else "SUCCESS",
+            "importCount": counts,
+            "conflicts": conflicts,
+            "rejectedIndexes": refused,
+        }
+        return Answer(200, {}, {"response": summary}, seconds=0.1, bytes_sent=0)
+
+
+@pytest.mark.parametrize("readable", [True, False], ids=["read back", "not readable"])
+def test_values_that_dhis2_ignores_without_a_reason_are_sent_again_before_anything_is_said_of_them(
+    readable: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    with StandIn(metadata_of(), version="2.43", now=NOW) as dhis2:
+        if not readable:
+            dhis2.faults.next(FaultKind.STATUS, status=403, method="GET", path="dataValueSets", times=None)
+        settings = settings_of(dhis2.url)
+        with closing(Ignoring(dhis2.url, credentials_of(settings))) as client:
+            values = [value_of(f"SOH_item{number}", str(11 + number)) for number in range(5)]
+            result = push(batch_of(values, settings), Dhis2Session(client), settings=settings)
+        assert sorted(dhis2.values.values()) == ["11", "12", "14", "15"]
+    assert (result.counts.stored, result.counts.rejected, result.counts.unaccounted) == (4, 1, 0)
+    assert codes(result) == ["E8123"]
+    assert result.failure is None
+
+
+def test_values_that_dhis2_goes_on_ignoring_wait() -> None:
+    with StandIn(metadata_of(), version="2.43", now=NOW) as dhis2:
+        settings = settings_of(dhis2.url)
+        with closing(Ignoring(dhis2.url, credentials_of(settings))) as client:
+            client.losing = 3
+            values = [value_of(f"SOH_item{number}", str(11 + number)) for number in range(5)]
+            batch, session = batch_of(values, settings), Dhis2Session(client, pause=lambda _: None)
+            first = push(batch, session, settings=settings)
+            assert first.settled == {2}
+            assert "counts 0 of 4 values" in str(first.failure)
+            second = push(batch, session, settings=settings, done=first.settled)
+        assert len(dhis2.values) == 4
+    assert (second.counts.stored, second.failure) == (4, None)
+
+
 # Value types
 
 
@@ -330,9 +410,7 @@ def test_what_is_read_back_differently_is_named(version: str, read_back: str) ->
         client.then = change_and_lose
         with closing(client):
             values = [value_of(f"SOH_item{number}") for number in range(5)]
-            result = push(
-                batch_of(values, settings), Dhis2Session(client, opened_periods={"202601"}), settings=settings
-            )
+            result = push(batch_of(values, settings), Dhis2Session(client), settings=settings)
     assert (result.counts.stored, result.counts.unaccounted) == (3, 2)
     assert sorted(map(str, codes(result))) == ["stored_differently", "vanished"]
     assert fates_in_the_log(result) == fates_in_the_file(result)

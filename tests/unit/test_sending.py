@@ -58,7 +58,6 @@ def sent(  # noqa: PLR0913 - each has its default
     values: int = 1000,
     seconds: float = 300,
     try_again: bool = True,
-    opened: set[str] | None = None,
 ) -> Sent:
     calls = Calls(
         client,  # type: ignore[arg-type]  # scripted clients have no more than the one method
@@ -69,7 +68,7 @@ def sent(  # noqa: PLR0913 - each has its default
         lambda: seconds,
         pause=lambda _: None,
     )
-    return send(rows, calls, try_again=try_again, opened_periods=opened)
+    return send(rows, calls, try_again=try_again)
 
 
 def whole_batch(**wrong: DataValueRow) -> dict[int, DataValueRow]:
@@ -240,7 +239,7 @@ def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_
 
 def test_a_value_that_failed_alone_is_tried_once_more_before_it_is_condemned() -> None:
     client = Scripted(Dhis2FaultError("status 500"), Dhis2FaultError("status 500"))
-    result = sent(client, numbered(40), opened=set())
+    result = sent(client, numbered(40))
     assert sorted(result.landed) == list(range(40))
     assert result.rejected == {}
 
@@ -341,12 +340,44 @@ def test_no_call_is_begun_when_the_time_is_nearly_up() -> None:
     assert isinstance(result.failure, Dhis2TransientError)
 
 
-def test_a_new_period_begins_with_a_call_of_one_value() -> None:
-    client, opened = Scripted(), set[str]()
-    sent(client, numbered(40), opened=opened)
-    sent(client, numbered(40), opened=opened)
-    assert [len(call) for call in client.calls] == [1, 39, 40]
-    assert opened == {"202601"}
+@pytest.mark.parametrize("races", [1, 3, 4])
+@pytest.mark.parametrize("try_again", [True, False])
+def test_a_period_that_is_right_is_tried_again_where_dhis2_says_that_it_is_not(
+    races: int,
+    try_again: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    class Raced(Scripted):
+        def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+            answer = super().post_data_values(*arguments, **options)
+            return answer if len(self.calls) > races else period_refused(len(self.calls[-1]))
+
+    client = Raced()
+    result = sent(client, numbered(3), try_again=try_again)
+    assert places_with_fate(result) == [0, 1, 2]
+    if races > 3:
+        assert {reason.code for reasons in result.rejected.values() for reason in reasons} == {"E7611"}
+    else:
+        assert (sorted(result.landed), result.rejected) == ([0, 1, 2], {})
+    assert len(client.calls) == min(races, 3) + 1
+
+
+def test_a_period_that_is_none_is_refused_at_once() -> None:
+    client = client_of("2.42")
+    result = sent(client, {0: row("item1", "OU_1", period="2026/01"), 1: row("item1", "OU_2")})
+    assert ([*result.rejected], result.landed, client.pushes) == ([0], [1], [2])
+
+
+def period_refused(values: int) -> Answer:
+    conflict = {
+        "value": "Period not valid: `202601`",
+        "errorCode": "E7611",
+        "property": "period",
+        "object": "202601",
+        "indexes": list(range(values)),
+    }
+    counts = {"imported": 0, "updated": 0, "ignored": values, "deleted": 0}
+    body = {"status": "WARNING", "description": "done", "importCount": counts, "conflicts": [conflict]}
+    return Answer(409, {}, {"response": body}, seconds=0.1, bytes_sent=0)
 
 
 BROKEN_OFF = Answer(

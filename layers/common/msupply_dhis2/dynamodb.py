@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
@@ -65,10 +66,10 @@ class Change:
             self._clause("SET", f"{placed} = if_not_exists({placed}, {self._value(name, value)})")
         return self
 
-    def add(self, numbers: Mapping[str, int]) -> Self:
-        """Add to numbers; one that is not there is 0."""
-        for name, number in numbers.items():
-            self._clause("ADD", f"{self._name(name)} {self._value(name, number)}")
+    def add(self, more: Mapping[str, int | AbstractSet[str]]) -> Self:
+        """Add to numbers and sets of texts; what is not there is 0, or an empty set."""
+        for name, each in more.items():
+            self._clause("ADD", f"{self._name(name)} {self._value(name, each)}")
         return self
 
     def remove(self, *names: str) -> Self:

@@ -110,6 +110,8 @@ class BatchResult:
         Why the other values wait: the message must come back for them.
     may_land
         Whether some of those that wait may be stored without being sent again.
+    held_periods
+        The periods in which DHIS2 holds one of the values.
     """
 
     fates: "Fates"
@@ -119,6 +121,7 @@ class BatchResult:
     refused: "tuple[RejectedRow, ...]" = ()
     failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
     may_land: bool = False
+    held_periods: frozenset[str] = frozenset()
 
     @property
     def counts(self) -> Counts:

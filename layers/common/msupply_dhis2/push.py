@@ -11,7 +11,7 @@ that somebody else has entered meanwhile is left alone. Where nothing may be rea
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
@@ -59,14 +59,13 @@ class TalksToDhis2(PostsDataValues, ReadsStoredValues, Protocol):
 
 @dataclass(slots=True)
 class Dhis2Session:
-    """What is kept of one server between batches: the client's session, metadata, pace and periods in use.
+    """What is kept of one server between batches: the client's session, metadata and pace.
 
     ``pause`` waits for so many seconds.
     """
 
     client: TalksToDhis2
     pace: Pace = field(default_factory=Pace)
-    opened_periods: set[str] = field(default_factory=set)
     pause: Callable[[float], None] = time.sleep
     failed_reads: int = 0
     """How often in a row the stored values could not be read because DHIS2 failed or gave no answer."""
@@ -138,6 +137,7 @@ def push(
         refused=tuple(rows_of(values, job.fates)),
         failure=job.failure,
         may_land=job.failure is not None and job.may_land,
+        held_periods=job.held_periods(),
     )
 
 
@@ -193,6 +193,12 @@ class _Push:
             self.failure = error
         self._session.pace.forget_limit(self._settings.items_per_payload)
         self._tell_pace(limit_before)
+
+    def held_periods(self) -> frozenset[str]:
+        """Give the periods in which DHIS2 holds a value, as far as this push has seen it."""
+        # What was deleted is gone, and a "no" that is told by no value was never there.
+        landed = set() if self._deletes else self.fates.landed & self._rows.keys()
+        return frozenset(self._values[place].period for place in landed)
 
     # Before anything is sent
 
@@ -251,17 +257,10 @@ class _Push:
     # Sending
 
     def _send(self) -> None:
-        self._take(send(self._rows, self._calls, opened_periods=self._periods_to_open()))
+        self._take(send(self._rows, self._calls))
 
-    def _periods_to_open(self) -> set[str] | None:
-        server = self._fitter.server
-        # A period in which something is deleted has been used.
-        if self._deletes or (server is not None and server.imports_by_group):
-            return None
-        return self._session.opened_periods
-
-    def _take(self, sent: Sent) -> None:
-        """Keep the fates of what was sent; what is unclear is read back."""
+    def _take(self, sent: Sent, *, send_again: bool = True) -> None:
+        """Keep the fates of what was sent; what is unclear is read back, and sent again once."""
         self.fates.landed.update(sent.landed)
         self.fates.unchanged += sent.unchanged
         self.answered = self.answered or sent.answered
@@ -270,28 +269,69 @@ class _Push:
         self.fates.refused_all = sent.refused_all or self.fates.refused_all
         self.failure = sent.failure or self.failure
         for unclear in sent.unclear:
-            self._clear_up(unclear)
+            # What DHIS2 gave a reason for, without saying for which value, it would refuse once more.
+            self._clear_up(unclear, send_again=send_again and not unclear.unplaced)
 
-    def _clear_up(self, unclear: Unclear) -> None:
-        """Find out by reading which values of a call are not there."""
+    def _clear_up(self, unclear: Unclear, *, send_again: bool) -> None:
+        """Find out by reading which values of a call are not there.
+
+        They are sent again before anything is said of them: of two calls that come at once for a new period DHIS2 loses
+        one, and counts its values as ignored.
+        """
         stored = self._stored(unclear.places)
         if stored is None:
-            self.fates.suspects.append(unclear)
-            self.fates.unchanged += unclear.unchanged
+            self._clear_up_unread(unclear, send_again=send_again)
             return
         landed = 0
+        missing: dict[int, Reason] = {}
         for place in unclear.places:
             found = stored.get(place)
             if self._is_done(place, found):
                 self.fates.landed.add(place)
                 landed += 1
             elif self._deletes:
-                self.fates.missing[place] = _still_there(found, unclear.unplaced)
-            elif found is None and _is_zero(self._rows[place].value):
+                missing[place] = _still_there(found, unclear.unplaced)
+            elif found is None and self._may_vanish(place):
                 self.fates.rejected[place] = (_zero_not_kept(self._removed.get(place)),)
             else:
-                self.fates.missing[place] = _not_as_sent(found, self._rows[place].value, unclear.unplaced)
+                missing[place] = _not_as_sent(found, self._rows[place].value, unclear.unplaced)
         self.fates.unchanged += min(unclear.unchanged, landed)
+        again = {place: self._rows[place] for place in missing if send_again and not self._may_vanish(place)}
+        self.fates.missing |= {place: reason for place, reason in missing.items() if place not in again}
+        self._send_again(again)
+
+    def _clear_up_unread(self, unclear: Unclear, *, send_again: bool) -> None:
+        """Send again what may be missing; what still is, or may not be sent twice, is told as not accounted for."""
+        zeros = {place for place in unclear.places if self._may_vanish(place)}
+        if not send_again or self._deletes or unclear.unaccounted <= len(zeros):
+            self.fates.suspects.append(unclear)
+            self.fates.unchanged += unclear.unchanged
+            return
+        if zeros:
+            self.fates.suspects.append(
+                replace(unclear, places=tuple(zeros), unchanged=0, unaccounted=len(zeros))
+            )
+        again = {place: self._rows[place] for place in unclear.places if place not in zeros}
+        # Most are there by now, and that they are unchanged then says nothing of how it was before.
+        self._send_again(again, unchanged=min(unclear.unchanged, len(again)))
+
+    def _send_again(self, rows: Mapping[int, DataValueRow], unchanged: int | None = None) -> None:
+        """Send rows once more; ``unchanged`` says how many of them were there before, where DHIS2 cannot say it now."""
+        if self.failure is not None:
+            # They wait with the rest, and come back.
+            return
+        sent = send(rows, self._calls)
+        if unchanged is not None:
+            sent.unchanged = 0 if sent.failure else unchanged
+            sent.unclear = [replace(unclear, unchanged=0) for unclear in sent.unclear]
+        self._take(sent, send_again=False)
+
+    def _may_vanish(self, place: int) -> bool:
+        """Whether it is a 0 that the server may drop; sent twice, it would be kept after all."""
+        server = self._fitter.server
+        return (
+            not self._deletes and _is_zero(self._rows[place].value) and (server is None or server.drops_zeros)
+        )
 
     def _is_done(self, place: int, found: str | None) -> bool:
         if self._deletes or found is None:
@@ -308,7 +348,7 @@ class _Push:
         if stored is None:
             # Which cells hold something is not known: the server shall decide.
             self._rows |= zeros
-            self._take(send(zeros, self._calls, opened_periods=self._periods_to_open(), try_again=False))
+            self._take(send(zeros, self._calls, try_again=False))
             self.fates.rejected |= {place: (_no_true(None),) for place in no_trues}
             return
         for place in no_trues:

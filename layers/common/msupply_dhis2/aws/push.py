@@ -1,7 +1,7 @@
 """Push on AWS: messages from the queue in, the ones to try again out."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ from msupply_dhis2.errors import (
 from msupply_dhis2.fates import BatchResult, not_deleted, not_sent
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
-from msupply_dhis2.order.flights import Flight, Flights, InTheAirError, org_units_of
+from msupply_dhis2.order.flights import Flight, Flights, InTheAirError, Landing, org_units_of
 from msupply_dhis2.order.left_out import superseded, too_old
 from msupply_dhis2.order.stamp import OLDEST, Stamp
 from msupply_dhis2.order.table import SENT_WITHIN, OrderTable, stamps_of_batch
@@ -124,10 +124,10 @@ def _not_understood(message: str, logger: Logger, metrics: Metrics) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What keeps a message in order: claims to its values, and how to say that some may still land."""
+    """What keeps a message in order: claims to its values, and what is known of how it lands."""
 
     claims: OrderTable
-    may_still_land: Callable[[], None]
+    landing: Landing
 
 
 class _PushMessages:
@@ -324,8 +324,8 @@ class _PushMessages:
                 # Before anything is sent: where push breaks off nobody could tell afterwards.
                 self._disturb(batch, settings, began)
             result = self._send(batch, progress.settled, settings, login, credentials)
-            if result.may_land:
-                order.may_still_land()
+            order.landing.lingers = result.may_land
+            order.landing.held_periods = result.held_periods
             if result.settled != progress.settled:
                 # Before anything is said about the values: what could not be noted is sent and counted again.
                 self._settle(message, batch, progress, result, began, is_tracked=is_tracked)
@@ -339,8 +339,8 @@ class _PushMessages:
         patience = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
         flights = Flights(self._table, tell=self._logger.warning)
         claims = OrderTable(clients.table(self._environment.order_table_name), datetime.now(UTC))
-        with flights.flight(_flight_of(message, batch), seconds, patience) as may_still_land:
-            yield _Order(claims, may_still_land)
+        with flights.flight(_flight_of(message, batch), seconds, patience) as landing:
+            yield _Order(claims, landing)
 
     def _leave_out_older(
         self, message: Message, batch: Batch, progress: Progress, claims: OrderTable

@@ -8,7 +8,7 @@ large or fails, it is halved too. All of it is bounded; what is left when time o
 import random
 import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -26,6 +26,7 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
+from msupply_dhis2.periods import find_period
 
 LONGEST_CALL = 240.0
 """Seconds that an answer is waited for: servers of 5 values a second exist."""
@@ -59,6 +60,9 @@ _FOR_ALL = frozenset(
 
 _PERIOD_INVALID = "E7611"
 """Up to 2.42 also what one of two calls gets that use a new period for the first time at the same moment."""
+
+_MOST_RACES = 3
+"""So often a value whose period is right is sent again because DHIS2 says that it is not."""
 
 _FIELD_OF_UNKNOWN = {
     "E8103": "data_element",
@@ -219,22 +223,17 @@ def send(
     rows: Mapping[int, DataValueRow],
     calls: Calls,
     *,
-    opened_periods: set[str] | None = None,
     try_again: bool = True,
 ) -> Sent:
     """Send rows, given by their places in the batch.
 
     Parameters
     ----------
-    opened_periods
-        The periods that were used already; those that are used now are added. A period that is not among them
-        begins with a call of one value, because two calls that use a new period at the same moment get in
-        each other's way (up to 2.42). ``None`` where the server has no such fault.
     try_again
         Whether a call may be repeated at once. A zero that removes what stands in its cell may not be: sent
         twice, DHIS2 would store it after all.
     """
-    return _Sending(rows, calls, opened_periods, try_again=try_again).run()
+    return _Sending(rows, calls, try_again=try_again).run()
 
 
 type _Places = tuple[int, ...]
@@ -247,18 +246,16 @@ class _Sending:
         self,
         rows: Mapping[int, DataValueRow],
         calls: Calls,
-        opened_periods: set[str] | None,
         *,
         try_again: bool,
     ) -> None:
         self._rows = rows
         self._calls = calls
-        self._opened_periods = opened_periods
         self._try_again = try_again
         self._sent = Sent()
-        self._pending: deque[_Places] = deque(self._first_calls())
+        self._pending: deque[_Places] = deque([tuple(rows)] if rows else [])
         self._repeated: set[_Places] = set()
-        self._retried: set[int] = set()
+        self._raced: Counter[int] = Counter()
         self._searches = 0
         self._faults = 0
         self._depth: dict[_Places, int] = {}
@@ -278,25 +275,14 @@ class _Sending:
     def _make_calls(self) -> None:
         while self._pending and self._sent.failure is None:
             places = self._pending.popleft()
-            if len(places) > self._calls.values:
-                self._pending.extendleft(reversed(_pieces(places, self._calls.values)))
+            if len(places) > (most := self._calls.values):
+                # The rest is cut when it is its turn: by then a call may hold more.
+                self._pending.extendleft((places[most:], places[:most]))
                 continue
             if not self._calls.is_time_left():
                 self._wait(places, Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
                 continue
             self._make_call(places)
-
-    def _first_calls(self) -> list[_Places]:
-        places = list(self._rows)
-        openers = []
-        if self._opened_periods is not None:
-            for place in places:
-                period = self._rows[place].period
-                if period not in self._opened_periods:
-                    self._opened_periods.add(period)
-                    openers.append(place)
-        rest = tuple(place for place in places if place not in set(openers))
-        return [*((place,) for place in openers), *([rest] if rest else [])]
 
     def _make_call(self, places: _Places) -> None:
         try:
@@ -349,9 +335,12 @@ class _Sending:
 
     def _repeat(self, places: _Places) -> None:
         self._repeated.add(places)
+        self._pause()
+        self._pending.appendleft(places)
+
+    def _pause(self) -> None:
         # Not at once, and not when the other one does: 0.2 to 1 second.
         self._calls.pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret
-        self._pending.appendleft(places)
 
     def _meet_fault(self, places: _Places, error: Dhis2FaultError) -> None:
         """Try again, then look for the value at fault by halving; unless the server fails at everything."""
@@ -435,16 +424,18 @@ class _Sending:
         else:
             self._sent.rejected |= certain
         if again:
-            self._retried.update(again)
+            self._raced.update(again)
+            self._pause()
             self._pending.appendleft(tuple(again))
         refused = certain.keys() | doubtful.keys() | set(again)
         self._keep_counts(tuple(place for place in places if place not in refused), outcome)
 
     def _may_be_a_race(self, place: int, reasons: Sequence[Reason]) -> bool:
+        # Nothing was stored of it, so also a value that may not be sent twice is sent again.
         return (
-            self._try_again
-            and place not in self._retried
+            self._raced[place] < _MOST_RACES
             and all(reason.code == _PERIOD_INVALID for reason in reasons)
+            and find_period(self._rows[place].period) is not None
         )
 
     def _keep_counts(self, accepted: _Places, outcome: PushOutcome) -> None:
@@ -533,10 +524,6 @@ class _Sending:
 
     def _reject(self, places: Iterable[int], reason: Reason) -> None:
         self._sent.rejected |= dict.fromkeys(places, (reason,))
-
-
-def _pieces(places: _Places, size: int) -> list[_Places]:
-    return [places[start : start + size] for start in range(0, len(places), size)]
 
 
 def _halves(places: _Places) -> list[_Places]:

@@ -2,10 +2,15 @@
 
 One item of the stack's table holds them, an attribute each, so that whoever takes off sees at once who was in the air
 before, at whatever address of DHIS2. Two functions push at a time; so few are ever there.
+
+Of two calls at once into a period that is new to DHIS2 it loses one. So the item also tells which periods DHIS2 has been
+seen to hold: into any other only one message flies at a time, whatever its age and its org units. That a period is
+forgotten, as all are a day after the last flight, costs no more than that one message goes alone.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -13,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from msupply_dhis2.configuration import aws_faults
-from msupply_dhis2.dynamodb import read_item
+from msupply_dhis2.dynamodb import Change, read_item
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
 from msupply_dhis2.order.stamp import Stamp
 
@@ -27,8 +32,12 @@ LANDS_WITHIN_SECONDS = 120
 MOST_ORG_UNITS = 250
 """A flight tells no more of them: the item is written for each message. A payload is cut squarish, so it has few."""
 
+MOST_HELD_PERIODS = 500
+"""With more of them, such as the days of years, only the latest are remembered: the item is written for each message."""
+
 _KEY = {"id": "flights"}
 _PREFIX = "flight_"
+_HELD_PERIODS = "held_periods"
 _DIGEST_BYTES = 4
 
 
@@ -63,6 +72,22 @@ class Flight:
             period in other.periods and other.periods[period][0] < newest
             for period, (_, newest) in self.periods.items()
         )
+
+
+@dataclass(slots=True)
+class Landing:
+    """What is known of how a flight ends, told by whoever flies.
+
+    Attributes
+    ----------
+    lingers
+        Whether some of it may still land: a call got no answer, or the work broke off.
+    held_periods
+        Of its periods those in which DHIS2 holds a value now.
+    """
+
+    lingers: bool = False
+    held_periods: frozenset[str] = frozenset()
 
 
 def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
@@ -103,7 +128,7 @@ class Flights:
         self._sleep = sleep
 
     @contextmanager
-    def flight(self, flight: Flight, seconds: float, patience: float) -> Iterator[Callable[[], None]]:
+    def flight(self, flight: Flight, seconds: float, patience: float) -> Iterator[Landing]:
         """Fly, once all that must land before has landed.
 
         Parameters
@@ -115,9 +140,8 @@ class Flights:
 
         Yields
         ------
-        callable
-            To be called where a call got no answer: others then wait a while longer for it, as they do where the
-            work breaks off.
+        Landing
+            For what is found out on the way. Others wait a while longer for what lingers.
 
         Raises
         ------
@@ -127,29 +151,26 @@ class Flights:
             The table refused.
         """
         name = f"{_PREFIX}{uuid4().hex}"
-        linger = False
-
-        def may_still_land() -> None:
-            nonlocal linger
-            linger = True
-
-        before = self._take_off(name, flight, seconds)
+        landing = Landing()
+        before, held_before = self._take_off(name, flight, seconds)
         try:
-            self._wait(flight, before, patience)
+            self._wait(flight, before, held_before, patience)
             try:
-                yield may_still_land
+                yield landing
             except BaseException:
-                may_still_land()
+                landing.lingers = True
                 raise
         finally:
             try:
-                self._land(name, flight if linger else None)
+                self._land(name, flight, landing, held_before)
             except ConfigurationError as error:
                 # What was sent has its fate; others wait for it a while longer than they need to.
                 self._tell(f"That a message has been sent could not be noted. {error}")
 
-    def _take_off(self, name: str, flight: Flight, seconds: float) -> dict[str, dict[str, Any]]:
-        """Note a flight, and give those that are in the air."""
+    def _take_off(
+        self, name: str, flight: Flight, seconds: float
+    ) -> tuple[dict[str, dict[str, Any]], AbstractSet[str]]:
+        """Note a flight, and give those that are in the air, and the periods that DHIS2 holds."""
         now = self._clock()
         with aws_faults("noting which values are being sent", self._table.meta.client):
             item = self._table.update_item(
@@ -167,39 +188,67 @@ class Flights:
         crashed = [each for each, held in others.items() if int(held["until"]) < now]
         if crashed:
             self._remove(crashed)
-        return {each: held for each, held in others.items() if each not in crashed}
+        held_periods: Any = item.get(_HELD_PERIODS)
+        return (
+            {each: held for each, held in others.items() if each not in crashed},
+            held_periods if isinstance(held_periods, set) else frozenset(),
+        )
 
-    def _wait(self, flight: Flight, before: dict[str, dict[str, Any]], patience: float) -> None:
+    def _wait(
+        self,
+        flight: Flight,
+        before: dict[str, dict[str, Any]],
+        held_periods: AbstractSet[str],
+        patience: float,
+    ) -> None:
         if any(held["message"] == flight.message and not held["is_over"] for held in before.values()):
             raise InTheAirError("Another delivery of the same message is being sent just now.")
-        ahead = {each for each, held in before.items() if flight.must_follow(_read(held))}
+        older = {each for each, held in before.items() if flight.must_follow(_read(held))}
+        new_periods = flight.periods.keys() - held_periods
+        first = {
+            each
+            for each, held in before.items()
+            # One that is over and may still land need not: where two meet all the same, what is lost is sent again.
+            if not held["is_over"] and not new_periods.isdisjoint(held["periods"])
+        }
+        ahead = older | first
         until = self._clock() + patience
         while ahead:
             if self._clock() >= until:
-                raise InTheAirError(
-                    "Older values for the same periods and org units are still being sent: these must follow them, so "
-                    "that DHIS2 ends with the newer ones."
-                )
+                raise InTheAirError(_OLDER_FIRST if ahead & older else _ALONE)
             self._sleep(LOOK_AGAIN_SECONDS)
             item: Any = read_item(self._table, _KEY, "reading which values are being sent") or {}
             now = self._clock()
             ahead = {each for each in ahead if each in item and int(item[each]["until"]) >= now}
 
-    def _land(self, name: str, lingering: Flight | None) -> None:
-        if lingering is None:
-            self._remove([name])
-            return
-        until = int(self._clock()) + LANDS_WITHIN_SECONDS
-        with aws_faults("noting which values may still arrive", self._table.meta.client):
-            self._table.update_item(
-                Key=_KEY,
-                UpdateExpression=f"SET {name} = :flight",
-                ExpressionAttributeValues={":flight": _written(lingering, until, is_over=True)},
-            )
+    def _land(self, name: str, flight: Flight, landing: Landing, held_before: AbstractSet[str]) -> None:
+        change = Change(_KEY)
+        if landing.lingers:
+            until = int(self._clock()) + LANDS_WITHIN_SECONDS
+            change.set({name: _written(flight, until, is_over=True)})
+        else:
+            change.remove(name)
+        if new := set(landing.held_periods - held_before):
+            if held_before and len(held_before) + len(new) <= MOST_HELD_PERIODS:
+                change.add({_HELD_PERIODS: new})
+            else:
+                change.set({_HELD_PERIODS: new})
+        with aws_faults("noting which values are sent, and which may still arrive", self._table.meta.client):
+            self._table.update_item(**change.arguments())
 
     def _remove(self, names: list[str]) -> None:
         with aws_faults("noting which values are sent", self._table.meta.client):
             self._table.update_item(Key=_KEY, UpdateExpression=f"REMOVE {', '.join(names)}")
+
+
+_OLDER_FIRST = (
+    "Older values for the same periods and org units are still being sent: these must follow them, so that DHIS2 ends "
+    "with the newer ones."
+)
+_ALONE = (
+    "The first values of a period are being sent just now: these wait for them, because DHIS2 loses one of two calls "
+    "that come at once for a period that is new to it."
+)
 
 
 def _written(flight: Flight, until: int, *, is_over: bool) -> dict[str, Any]:
