@@ -13,4 +13,4 @@ metrics = Metrics()
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: object, context: LambdaContext) -> dict[str, object]:
     """Work a schedule's event, a manual push, a shard, or the connection test's question about the database."""
-    return compute.run(event, context.aws_request_id, logger=logger, metrics=metrics)
+    return compute.run(event, context, logger=logger, metrics=metrics)

@@ -1,7 +1,8 @@
 """The file of rejected rows in the bucket."""
 
 import csv
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.rejected_rows import file
-from msupply_dhis2.rejected_rows.file import RejectedRows
+from msupply_dhis2.rejected_rows.file import RejectedFile, RejectedRows
 from msupply_dhis2.rejected_rows.rows import RejectedRow, Why
 from tests.conftest import Aws
 
@@ -28,6 +29,10 @@ def s3(aws: Aws) -> Iterator["S3Client"]:  # noqa: ARG001 - it makes AWS
     yield client
     boto3.resource("s3").Bucket(BUCKET).objects.all().delete()
     client.delete_bucket(Bucket=BUCKET)
+
+
+def at_leisure() -> float:
+    return 300
 
 
 def row(item: str, *why: Why) -> RejectedRow:
@@ -58,13 +63,9 @@ def test_the_file_holds_the_rows_of_all_deliveries_of_the_run_once(s3: "S3Client
     rows.keep([row("third")], run_id="run", part="run-a-1f", number=2)
     rows.keep([row("fourth")], run_id="run", part="run-b-", number=1)
     rows.keep([row("other")], run_id="run-2", part="run-2-a-1f", number=1)
-    written = rows.write_file("run", {"run-a-1f": 2, "run-b-": 1})
+    written = rows.write_file("run", {"run-a-1f": 2, "run-b-": 1}, at_leisure)
     assert written is not None
-    assert (written.address, written.rows, written.is_cut) == (
-        f"s3://{BUCKET}/runs/run/rejected.csv",
-        4,
-        False,
-    )
+    assert written == RejectedFile(f"s3://{BUCKET}/runs/run/rejected.csv", 4)
     assert sorted(items_of(s3)) == ["first", "fourth", "second", "third"]
 
 
@@ -73,21 +74,21 @@ def test_what_was_left_by_a_push_that_broke_off_before_it_noted_anything_is_not_
     rows.keep([row("noted")], run_id="run", part="run-a-1f", number=1)
     rows.keep([row("not noted")], run_id="run", part="run-a-1f", number=2)
     rows.keep([row("unknown")], run_id="run", part="run-c-1f", number=1)
-    rows.write_file("run", {"run-a-1f": 1})
+    rows.write_file("run", {"run-a-1f": 1}, at_leisure)
     assert items_of(s3) == ["noted"]
 
 
 def test_where_nothing_was_refused_there_is_no_file(s3: "S3Client") -> None:
-    assert RejectedRows(s3, BUCKET).write_file("run", {}) is None
+    assert RejectedRows(s3, BUCKET).write_file("run", {"run-a-1f": 0}, at_leisure) is None
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
 
 
 def test_a_file_made_again_takes_the_place_of_the_one_before(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     rows.keep([row("first")], run_id="run", part="run-a-1f", number=1)
-    rows.write_file("run", {"run-a-1f": 1})
+    rows.write_file("run", {"run-a-1f": 1}, at_leisure)
     rows.keep([row("second")], run_id="run", part="run-b-1f", number=1)
-    rows.write_file("run", {"run-a-1f": 1, "run-b-1f": 1})
+    rows.write_file("run", {"run-a-1f": 1, "run-b-1f": 1}, at_leisure)
     assert sorted(items_of(s3)) == ["first", "second"]
 
 
@@ -98,17 +99,19 @@ def test_a_file_that_would_be_too_long_is_cut_and_says_so(
     rows = RejectedRows(s3, BUCKET)
     for number in range(4):
         rows.keep([row(str(number))], run_id="run", part=f"run-{number}-1f", number=1)
-    written = rows.write_file("run", {f"run-{number}-1f": 1 for number in range(4)})
+    written = rows.write_file("run", {f"run-{number}-1f": 1 for number in range(4)}, at_leisure)
     assert written is not None
-    assert (written.rows, written.is_cut) == (2, True)
+    assert written.rows == 2
+    assert "2 parts of it more are in s3://rejected-rows/runs/run/parts/" in written.sentence()
+    assert "holds 2 of them only" in written.sentence()
 
 
-def test_more_parts_than_one_listing_names_are_all_taken(s3: "S3Client") -> None:
+def test_a_thousand_parts_are_all_taken(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     parts = [f"run-{number:04}-1f" for number in range(1_003)]
     for part in parts:
         rows.keep([row(part)], run_id="run", part=part, number=1)
-    written = rows.write_file("run", dict.fromkeys(parts, 1))
+    written = rows.write_file("run", dict.fromkeys(parts, 1), at_leisure)
     assert written is not None
     assert written.rows == len(set(items_of(s3))) == 1_003
 
@@ -116,3 +119,80 @@ def test_more_parts_than_one_listing_names_are_all_taken(s3: "S3Client") -> None
 def test_a_bucket_that_is_not_there_is_told_in_words(s3: "S3Client") -> None:
     with pytest.raises(ConfigurationError, match="keeping the rows that DHIS2 refused"):
         RejectedRows(s3, "no-such-bucket").keep([row("a")], run_id="run", part="p", number=1)
+
+
+def test_each_part_is_fetched_once_and_many_at_the_same_time(s3: "S3Client") -> None:
+    rows = RejectedRows(s3, BUCKET)
+    parts = [f"run-{number}-1f" for number in range(3 * file.PARTS_AT_ONCE)]
+    for part in parts:
+        rows.keep([row(part)], run_id="run", part=part, number=1)
+    together = threading.Barrier(file.PARTS_AT_ONCE)
+    fetched: list[str] = []
+    real: Callable[..., object] = s3.get_object
+
+    def get_object(**asked: str) -> object:
+        # Nobody goes on before so many have asked: fetched one after the other, this would never end.
+        together.wait(timeout=30)
+        fetched.append(asked["Key"])
+        return real(**asked)
+
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(s3, "get_object", get_object)
+        written = rows.write_file("run", dict.fromkeys(parts, 1), at_leisure)
+    assert written == RejectedFile(f"s3://{BUCKET}/runs/run/rejected.csv", len(parts))
+    assert sorted(fetched) == sorted(f"runs/run/parts/{part}-1.json" for part in parts)
+
+
+def test_what_there_was_no_time_for_is_told_and_the_rest_is_written(s3: "S3Client") -> None:
+    rows = RejectedRows(s3, BUCKET)
+    for number in range(4):
+        rows.keep([row(str(number))], run_id="run", part=f"run-{number}-1f", number=1)
+    hangs = threading.Event()
+    real: Callable[..., object] = s3.get_object
+
+    def get_object(**asked: str) -> object:
+        if "run-2" in asked["Key"]:
+            hangs.wait(timeout=30)
+        return real(**asked)
+
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(s3, "get_object", get_object)
+        left = iter([100.0, 99.0, 98.0, 50.0])
+        written = rows.write_file(
+            "run", {f"run-{number}-1f": 1 for number in range(4)}, lambda: next(left, 40.0)
+        )
+        hangs.set()
+    assert written is not None
+    assert (written.rows, items_of(s3)) == (2, ["0", "1"])
+    assert "holds 2 of them only. There was no time for 2 parts of it" in written.sentence()
+
+
+def test_where_no_time_is_left_to_write_rows_no_empty_file_is_made(s3: "S3Client") -> None:
+    rows = RejectedRows(s3, BUCKET)
+    rows.keep([row("first")], run_id="run", part="run-a-1f", number=1)
+    left = iter([100.0, 90.0])
+    written = rows.write_file("run", {"run-a-1f": 1}, lambda: next(left, 0.0))
+    assert written is not None
+    assert written.sentence() == (
+        "The file of what DHIS2 refused could not be written. There was no time to write more. The log of push names all."
+    )
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[{}]", b"not JSON", b"[" * 100_000, None])
+def test_a_part_that_is_damaged_or_gone_costs_its_own_rows_and_is_named(
+    s3: "S3Client", damage: bytes | None
+) -> None:
+    rows = RejectedRows(s3, BUCKET)
+    for part in ("run-a-1f", "run-b-1f"):
+        rows.keep([row(part)], run_id="run", part=part, number=1)
+    key = "runs/run/parts/run-a-1f-1.json"
+    if damage is None:
+        s3.delete_object(Bucket=BUCKET, Key=key)
+    else:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=damage)
+    # What else lies in the folder is nobody's business.
+    s3.put_object(Bucket=BUCKET, Key="runs/run/parts/notes", Body=b"by hand")
+    written = rows.write_file("run", {"run-a-1f": 1, "run-b-1f": 1}, at_leisure)
+    assert written is not None
+    assert (written.rows, items_of(s3)) == (1, ["run-b-1f"])
+    assert f"s3://{BUCKET}/{key} could not be read" in written.sentence()

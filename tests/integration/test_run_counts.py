@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from local.dhis2 import FaultKind
-from msupply_dhis2.aws import run_book
+from msupply_dhis2.aws import clients, run_book
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.rejected_rows import file
 from msupply_dhis2.runs import table
@@ -114,6 +115,28 @@ def test_where_the_file_does_not_hold_all_refused_rows_the_last_line_says_so(
     (line,) = last_lines(*world.deliver())
     assert line["rejected"] > line["rejected_file_rows"] > 0
     assert f"which holds {line['rejected_file_rows']:,} of them only" in line["message"]
+
+
+def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=409)
+    world.compute()
+    keep = clients.s3().put_object
+
+    def refuse_files(**asked: Any) -> object:  # noqa: ANN401 - as boto3 takes it
+        if asked["Key"].endswith(".csv"):
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutObject")
+        return keep(**asked)
+
+    monkeypatch.setattr(clients.s3(), "put_object", refuse_files)
+    (line,) = last_lines(*world.deliver())
+    assert (
+        "The file of what DHIS2 refused could not be written. AWS refused keeping the rows" in line["message"]
+    )
+    assert f"Its parts are in s3://{BUCKET}/runs/{line['run_id']}/parts/." in line["message"]
+    assert line.get("rejected_file") is None
+    assert the_run(world).outcome is Outcome.WITH_REJECTIONS
 
 
 @breaks_off

@@ -3,12 +3,13 @@
 It is invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.acknowledged.changes import Changes, Coverage, Wish
 from msupply_dhis2.acknowledged.table import AcknowledgedTable, target_of
@@ -50,6 +51,9 @@ from msupply_dhis2.source import Source, open_source
 NAMED_IN_RESULT = 100
 """How many left-out subjects an answer names; the log names them all."""
 
+FOR_NOTES_SECONDS = 10.0
+"""Kept of the function's time, to note and tell how a run ended."""
+
 LINES_IN_ONE_ENTRY = 200
 """A log entry may have 256 KB."""
 
@@ -62,7 +66,7 @@ DELIVERIES = 9
 """How often the queue delivers a shard, as the template says: with growing waits that takes an hour."""
 
 
-def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
+def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Work one invocation.
 
     Returns
@@ -73,9 +77,9 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
         tries again, counts and keeps what failed.
     """
     if is_from_a_queue(event):
-        return _Shards(logger, metrics).work(queue_records(event))
+        return _Shards(logger, metrics, _seconds_left(context)).work(queue_records(event))
     try:
-        result = _work(event, request_id, logger)
+        result = _work(event, context, logger)
     except MsupplyDhis2Error as error:
         checking = isinstance(event, Mapping) and "check_database" in event
         metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=int(not checking))
@@ -88,6 +92,10 @@ def run(event: object, request_id: str, *, logger: Logger, metrics: Metrics) -> 
     return _as_json(result)
 
 
+def _seconds_left(context: LambdaContext) -> Callable[[], float]:
+    return lambda: context.get_remaining_time_in_millis() / 1000 - FOR_NOTES_SECONDS
+
+
 def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     """Tell whether AWS shall try an invocation again that failed."""
     if not isinstance(event, Mapping):
@@ -95,14 +103,15 @@ def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     return "interval" in event or (isinstance(error, MAY_PASS) and "check_database" not in event)
 
 
-def _work(event: object, request_id: str, logger: Logger) -> ComputeResult:
+def _work(event: object, context: LambdaContext, logger: Logger) -> ComputeResult:
+    request_id, seconds_left = context.aws_request_id, _seconds_left(context)
     environment = ComputeEnvironment.read()
     calendar = Calendar(parse_time_zone(environment.timezone))
     if isinstance(event, Mapping) and "shard" in event:
         # By hand, and so to be sent whatever is noted; also what follows it.
         shard = parse_shard(event).model_copy(update={"planned_by": request_id})
         shard.require_known(datetime.now(UTC))
-        with RunBook(environment, shard.run_id, logger, dry_run=shard.event.dry_run) as book:
+        with RunBook(environment, shard.run_id, logger, seconds_left, dry_run=shard.event.dry_run) as book:
             return _compute_shard(shard, environment, calendar, book)
     asked = parse_compute_event(event)
     if asked.check_database:
@@ -113,7 +122,7 @@ def _work(event: object, request_id: str, logger: Logger) -> ComputeResult:
     name = run_id(asked, as_of)
     rows = rows_asked_for(asked, settings)
     is_run = settings.use_dhis2 and not asked.dry_run and bool(rows)
-    with RunBook(environment, name, logger, dry_run=not is_run) as book:
+    with RunBook(environment, name, logger, seconds_left, dry_run=not is_run) as book:
         book.begin(about_run(asked, as_of, rows))
         try:
             result = _compute(asked, request_id, as_of, environment, settings, calendar, book)
@@ -245,8 +254,9 @@ def _queue_what_follows(result: ComputeResult, environment: ComputeEnvironment) 
 class _Shards:
     """Works messages of the queue of shards."""
 
-    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+    def __init__(self, logger: Logger, metrics: Metrics, seconds_left: Callable[[], float]) -> None:
         self._logger = logger
+        self._seconds_left = seconds_left
         self._metrics = metrics
         self._environment = ComputeEnvironment.read()
         self._calendar = Calendar(parse_time_zone(self._environment.timezone))
@@ -266,7 +276,13 @@ class _Shards:
             return True
         self._logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
         try:
-            with RunBook(self._environment, shard.run_id, self._logger, dry_run=shard.event.dry_run) as book:
+            with RunBook(
+                self._environment,
+                shard.run_id,
+                self._logger,
+                self._seconds_left,
+                dry_run=shard.event.dry_run,
+            ) as book:
                 return self._is_worked(shard, record, book)
         finally:
             self._logger.remove_keys(["run_id", "shard"])

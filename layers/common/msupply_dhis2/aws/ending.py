@@ -4,6 +4,7 @@ Whoever does the last thing for a run ends it: push with its last batch, compute
 comes first, so that its address is in the line; made twice it is the same.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 
 from aws_lambda_powertools import Logger, single_metric
@@ -20,23 +21,30 @@ ENOUGH_FOR_A_SHARE = 100
 
 
 def end_if_done(
-    run_id: str, runs: Runs, rejected_rows: RejectedRows, now: datetime, *, logger: Logger
+    run_id: str,
+    runs: Runs,
+    rejected_rows: RejectedRows,
+    now: datetime,
+    *,
+    seconds_left: Callable[[], float],
+    logger: Logger,
 ) -> None:
     """End a run of which nothing is computed, sent or waiting any more; any other is left as it is.
 
-    What goes wrong here is told, and not raised: the values are where they belong, and the run can be ended later.
+    It ends also where its file cannot be written, and says so. What goes wrong with its row is told, and not raised: the
+    values are where they belong, and the run can be ended later.
     """
     try:
         if not runs.is_done(run_id):
             return
-        file = rejected_rows.write_file(run_id, runs.files(run_id))
+        file = rejected_rows.write_file(run_id, runs.files(run_id), seconds_left)
         run = runs.close(run_id, file.address if file else None, now)
     except ConfigurationError as error:
         logger.warning(f"How the run {run_id} ended could not be noted yet. {error}", run_id=run_id)
         return
     if run is None:
         return
-    told = last_line(run, rows_in_file=file.rows, is_cut=file.is_cut) if file else last_line(run)
+    told = last_line(run, about_file=file.sentence(), rows_in_file=file.rows) if file else last_line(run)
     write(logger, told)
     is_incomplete = run.outcome in {Outcome.INCOMPLETE, Outcome.FAILED}
     metrics: list[tuple[str, MetricUnit, float]] = [

@@ -450,6 +450,7 @@ class _PushMessages:
             self._runs,
             self._rejected_rows,
             datetime.now(UTC),
+            seconds_left=self._seconds_left,
             logger=self._logger,
         )
 

@@ -1,6 +1,6 @@
 """What compute notes of a run in the table of runs, from its beginning to the last message on the queue."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -43,12 +43,19 @@ class RunBook:
     """
 
     def __init__(
-        self, environment: ComputeEnvironment, run_id: str, logger: Logger, *, dry_run: bool
+        self,
+        environment: ComputeEnvironment,
+        run_id: str,
+        logger: Logger,
+        seconds_left: Callable[[], float],
+        *,
+        dry_run: bool,
     ) -> None:
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
         self._run_id = run_id
         self._logger = logger
+        self._seconds_left = seconds_left
         self._is_kept = not dry_run
 
     def __enter__(self) -> Self:
@@ -63,6 +70,7 @@ class RunBook:
                 self._runs,
                 self._rejected_rows,
                 datetime.now(UTC),
+                seconds_left=self._seconds_left,
                 logger=self._logger,
             )
 

@@ -188,7 +188,14 @@ class _Watchdog:
             if run.is_done:
                 if run.started_at is None or self._now - run.started_at < BEGINNING:
                     continue
-                end_if_done(run_id, self._runs, self._rejected_rows, self._now, logger=self._logger)
+                end_if_done(
+                    run_id,
+                    self._runs,
+                    self._rejected_rows,
+                    self._now,
+                    seconds_left=self._seconds_left,
+                    logger=self._logger,
+                )
             elif (why := why_unfinished(run, self._now, self._time_zone)) is not None:
                 found.append(why)
         self._metrics.add_metric(name="RunsUnfinished", unit=MetricUnit.Count, value=len(found))

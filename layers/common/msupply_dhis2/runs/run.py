@@ -172,13 +172,13 @@ _LEVELS = {
 }
 
 
-def last_line(run: Run, *, rows_in_file: int = 0, is_cut: bool = False) -> LogLine:
+def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0) -> LogLine:
     """Give the one line that says how a run ended; it is over.
 
     Parameters
     ----------
-    rows_in_file, is_cut
-        How many values the file of those that DHIS2 refused holds, and whether there are more.
+    about_file, rows_in_file
+        What there is to say about the file of the values that DHIS2 refused, and how many of them it holds.
     """
     assert run.outcome is not None  # noqa: S101 - tells mypy: it is over
     assert run.ended_at is not None  # noqa: S101 - as above
@@ -197,9 +197,8 @@ def last_line(run: Run, *, rows_in_file: int = 0, is_cut: bool = False) -> LogLi
         sentences.append(
             "Those not sent met settings that did not want it any more: see the log, and compute them again."
         )
-    if run.rejected_file:
-        only = f", which holds {rows_in_file:,} of them only: the log of push names all" if is_cut else ""
-        sentences.append(f"What DHIS2 refused, and what to do, is in {run.rejected_file}{only}.")
+    if about_file is not None:
+        sentences.append(about_file)
     fields: dict[str, object] = {
         "run_ended": True,
         "run_id": run.run_id,
