@@ -1,6 +1,6 @@
 """The rules of docs/msupply.md for the mirror of the older mSupply, each on a small mirror in PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -10,9 +10,14 @@ import sqlalchemy as sa
 
 from local.postgres import TemporaryPostgres, temporary_postgres
 from local.sample import SampleKind, generate, mirror_tables
+from msupply_dhis2.compute import ComputeResult, Status, compute
 from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.errors import SourceError
+from msupply_dhis2.events import parse_compute_event
+from msupply_dhis2.metrics import Metric
+from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Calendar
+from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.source import Kind, LeftOut, Scope, Source
 from msupply_dhis2.source.database import open_database, read_columns
 from msupply_dhis2.source.mirror import Mirror
@@ -281,6 +286,7 @@ def test_what_is_new_or_suggested_has_not_moved(
 ) -> None:
     database.make_visible(amoxicillin, "name-of-KAMO")
     database.move(kamo, amoxicillin, 4, "si", LATE, status=status)
+    database.move(database.add_store("OPUA"), amoxicillin, 4, "si", LATE)
     with database.open() as source:
         pair = history(source)
         assert source.warnings() == ()
@@ -693,6 +699,12 @@ def test_a_required_column_that_is_missing_is_named(database: MirrorDatabase) ->
             "prescriptions count as outbound shipments",
         ),
         ("ALTER TABLE transact DROP COLUMN invoice_num", "transact.invoice_num", "named by their id"),
+        (
+            "ALTER TABLE item_line DROP COLUMN expiry_date",
+            "item_line.expiry_date",
+            "neither expired nor expiring",
+        ),
+        ("ALTER TABLE trans_line DROP COLUMN item_line_id", "trans_line.item_line_id", "neither expired nor"),
     ],
 )
 def test_what_is_optional_costs_its_feature_and_is_said_once(
@@ -751,8 +763,180 @@ def test_every_optional_column_may_be_missing_at_once(
             ("store", "store_mode"),
             ("transact", "mode"),
             ("transact", "invoice_num"),
+            ("item_line", "expiry_date"),
+            ("trans_line", "item_line_id"),
         }:
             database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     with database.open() as source:
-        assert len(read_catalogue(source).warnings) == 5
+        assert len(read_catalogue(source).warnings) == 6
         assert moved(history(source)) == [(MovementKind.INBOUND_SHIPMENT, 5)]
+
+
+def all_values(
+    database: MirrorDatabase, metrics: Iterable[Metric]
+) -> tuple[ComputeResult, dict[Metric, str]]:
+    """Compute the previous month, and give the values of its one group."""
+    values: dict[Metric, str] = {}
+
+    def keep(org_units: Iterable[OrgUnitValues], _: int) -> Iterator[OrgUnitValues]:
+        for org_unit in org_units:
+            values.update({value.metric: value.value for value in org_unit.values})
+            yield org_unit
+
+    rows = "".join(
+        f"  - {{metric: {metric}, active: true, category_option_id: {metric}, category_option_combo_id_scheme: code, "
+        "interval: monthly, basis: previous_month}\n"
+        for metric in metrics
+    )
+    result = compute(
+        parse_compute_event({"interval": "monthly", "dry_run": True}),
+        settings=parse_settings(f"""
+use_dhis2: true
+url: https://dhis2.example.org
+setup: category_option_combo
+item_field_reference: universal_code
+data_set_id: STOCK
+data_set_id_scheme: code
+data_element_id_scheme: code
+org_unit_scheme: code
+period_format: YYYYMM
+data_elements:
+{rows}"""),
+        as_of=datetime(2022, 5, 1, 4, tzinfo=CALENDAR.time_zone),
+        calendar=CALENDAR,
+        open_database=database.open,
+        send=lambda _: pytest.fail("a dry run sends nothing"),
+        track=keep,
+    )
+    return result, values
+
+
+@pytest.mark.parametrize("column", ["item_line.expiry_date", "trans_line.item_line_id"])
+def test_without_expiry_dates_or_named_stock_lines_the_ten_other_metrics_are_right(
+    database: MirrorDatabase, kamo: str, amoxicillin: str, column: str
+) -> None:
+    line = database.add_stock(kamo, amoxicillin, 40, expiry_date="2022-01-01")
+    receipt = database.add_transaction(kamo, "si", LATE)
+    database.add_line(receipt, amoxicillin, 100, item_line_id=line)
+    database.move(kamo, amoxicillin, -60, "ci", "2022-04-20", mode="dispensary")
+    whole, values = all_values(database, Metric)
+    assert (values[Metric.EXPIRED], values[Metric.EXPIRING]) == ("40", "0")
+    table, name = column.split(".")
+    database.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+    result, without = all_values(database, Metric)
+    assert without == {
+        metric: value for metric, value in values.items() if metric not in {Metric.EXPIRED, Metric.EXPIRING}
+    }
+    (said,) = set(result.warnings) - set(whole.warnings)
+    assert said == (
+        f"The mirror lacks {column}: when stock expires is not known, and neither expired nor expiring stock is sent. "
+        "Let the older mSupply export it too if that matters."
+    )
+    nothing, _ = all_values(database, [Metric.EXPIRED])
+    assert nothing.status is Status.NOTHING_TO_DO
+    assert nothing.message == (
+        "mSupply's database lacks what all the metrics of this run take; the log names what it is."
+    )
+
+
+# What cannot be right
+
+
+KEYED = ("item", "store", "name", "item_line", "transact", "trans_line", "list_master_line")
+
+
+@pytest.mark.parametrize("table", [*KEYED, "list_master_name_join", "item_store_join"])
+def test_rows_that_are_there_twice_are_refused_with_the_name_of_the_table(
+    database: MirrorDatabase, kamo: str, amoxicillin: str, table: str
+) -> None:
+    database.make_visible(amoxicillin, "name-of-KAMO")
+    database.add_stock(kamo, amoxicillin, 5)
+    database.move(kamo, amoxicillin, 5, "si", LATE)
+    database.add("item_store_join", store_id=kamo, item_id=amoxicillin, inactive=False)
+    database.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey")
+    with database.open() as source:
+        assert len(read_catalogue(source).stores) == 1
+    database.execute(f"INSERT INTO {table} SELECT * FROM {table}")  # noqa: S608 - our own names
+    with (
+        database.open() as source,
+        pytest.raises(SourceError, match=f"Rows of {table} are there more than once"),
+    ):
+        read_catalogue(source)
+
+
+@pytest.mark.usefixtures("amoxicillin")
+@pytest.mark.parametrize(
+    ("index", "is_searched"),
+    [
+        ("CREATE UNIQUE INDEX other ON store (id)", False),
+        # None of these says that an id is there once.
+        ("CREATE INDEX other ON store (id)", True),
+        ("CREATE UNIQUE INDEX other ON store (id, code)", True),
+        ("CREATE UNIQUE INDEX other ON store (id) WHERE code = 'A'", True),
+        ("CREATE UNIQUE INDEX other ON store (code)", True),
+    ],
+)
+def test_a_unique_index_on_the_id_alone_spares_the_search(
+    database: MirrorDatabase, index: str, *, is_searched: bool
+) -> None:
+    database.add_store("KAMO")
+    database.execute("ALTER TABLE store DROP CONSTRAINT store_pkey")
+    database.execute(index)
+    with open_database(database.address) as connection:
+        asked: list[str] = []
+        sa.event.listen(
+            connection, "before_cursor_execute", lambda *arguments: asked.append(str(arguments[2]))
+        )
+        read_catalogue(Mirror(connection, database.address, read_columns(connection), CALENDAR))
+    assert any("DISTINCT store.id" in statement for statement in asked) is is_searched
+
+
+def test_all_that_is_there_twice_is_named_with_its_numbers(
+    database: MirrorDatabase, kamo: str, amoxicillin: str
+) -> None:
+    for _ in range(3):
+        database.add_stock(kamo, amoxicillin, 5)
+    for table in ("item_line", "store"):
+        database.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey")
+        database.execute(f"INSERT INTO {table} SELECT * FROM {table}")  # noqa: S608 - our own names
+    with database.open() as source, pytest.raises(SourceError) as refused:
+        read_catalogue(source)
+    first, *faults = str(refused.value).splitlines()
+    assert first.endswith("is a mirror that cannot be right.")
+    assert [fault.partition(". ")[0] for fault in faults] == [
+        "Rows of store are there more than once: 2 rows have 1 value of id",
+        "Rows of item_line are there more than once: 6 rows have 3 values of id",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "known"), [("type", "ci, si, cc, sc, sr, bu"), ("status", "cn, fn, nw, sg, wp, wf")]
+)
+def test_codes_that_are_all_unknown_are_refused_and_named(
+    either: MirrorDatabase, column: str, known: str
+) -> None:
+    kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
+    either.move(kamo, amoxicillin, 5, "si", LATE)
+    either.move(kamo, amoxicillin, -1, "ci", LATE)
+    either.move(kamo, amoxicillin, -1, "cc", LATE, status="cn")
+    either.execute("UPDATE transact SET type = NULL WHERE type = 'cc'")
+    either.execute(f"UPDATE transact SET {column} = upper({column})")  # noqa: S608 - our own names
+    with either.open() as source, pytest.raises(SourceError) as refused:
+        read_catalogue(source)
+    seen = "'CI', 'SI', nothing" if column == "type" else "'CN', 'FN'"
+    assert str(refused.value).splitlines()[1] == (
+        f"No transaction has a {column} that is known, so that no movement would count: transact.{column} holds {seen}, "
+        f"and the older mSupply writes {known}. Let it be exported as it is there."
+    )
+
+
+@pytest.mark.usefixtures("amoxicillin")
+def test_a_mirror_without_transactions_or_with_some_codes_that_are_known_is_read(
+    database: MirrorDatabase, kamo: str
+) -> None:
+    with database.open() as source:
+        assert len(read_catalogue(source).stores) == 1
+    database.add_transaction(kamo, "ps", status="XX")
+    database.add_transaction(kamo, "ci", status="nw")
+    with database.open() as source:
+        assert len(read_catalogue(source).stores) == 1

@@ -188,6 +188,8 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
                 "warnings": (*survey.warnings, *_rows_without_months(asked, rows)),
             }
         )
+        if not (rows := survey.computable(rows)):
+            return _nothing_to_compute(about)
         rest: Shard | None = None
         if division is not None:
             shards = _shards(event, survey.scope, steps, division, run_id=name, source=source)
@@ -244,6 +246,8 @@ def compute_shard(  # noqa: PLR0913 - as compute
     with open_database() as source:
         read_at = clock()
         survey = make_survey(event, rows, settings=settings, source=source, only=shard.org_units)
+        if not (rows := survey.computable(rows)):
+            return _nothing_to_compute(about)
         mapped = {org_unit.code for org_unit in survey.scope.org_units}
         gone = [code for code in shard.org_units if code not in mapped]
         work = _Work(
@@ -442,6 +446,15 @@ def _nothing_to_do(
         update={
             "status": Status.NOTHING_TO_DO,
             "message": " ".join(_rows_without_months(asked, ())) if asked else _why_no_row(event),
+        }
+    )
+
+
+def _nothing_to_compute(about: ComputeResult) -> ComputeResult:
+    return about.model_copy(
+        update={
+            "status": Status.NOTHING_TO_DO,
+            "message": "mSupply's database lacks what all the metrics of this run take; the log names what it is.",
         }
     )
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.events import ComputeEvent
 from msupply_dhis2.mapping import Claim, Identifier, Unmapped, contested, group_items, group_stores
-from msupply_dhis2.metrics import Rules
+from msupply_dhis2.metrics import Metric, Rules
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Scope, Source
@@ -30,6 +30,13 @@ class Survey:
     contested: Mapping[Identifier, tuple[Claim, ...]]
     left_out: tuple[str, ...]
     warnings: tuple[str, ...]
+    missing_metrics: frozenset[Metric] = frozenset()
+
+    def computable(
+        self, rows: tuple[tuple[DataElementRow, Basis], ...]
+    ) -> tuple[tuple[DataElementRow, Basis], ...]:
+        """Keep the rows whose metrics can be computed from this database."""
+        return tuple((row, basis) for row, basis in rows if row.metric not in self.missing_metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,7 @@ def make_survey(
         contested=contested_identifiers,
         left_out=mapped.left_out,
         warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
+        missing_metrics=catalogue.missing_metrics,
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.stock import ConsumptionPreferences, GroupHistory, Item, ItemGroup, OrgUnit, Store
 
 
@@ -45,6 +46,8 @@ class Catalogue:
         Stores and items that are mapped, but disabled, inactive or not stock.
     warnings
         Whole sentences about what could not be read and what was taken instead.
+    missing_metrics
+        The metrics that the database lacks what they take; a sentence says so.
     """
 
     stores: tuple[Store, ...]
@@ -54,6 +57,7 @@ class Catalogue:
     preferences: ConsumptionPreferences
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
+    missing_metrics: frozenset[Metric] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Source(Protocol):
         Raises
         ------
         SourceError
-            No store or no item is mapped, or the database cannot be read.
+            No store or no item is mapped, or the database cannot be read, or what it holds cannot be right.
         """
         ...
 

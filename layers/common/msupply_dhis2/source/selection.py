@@ -6,6 +6,7 @@ from fractions import Fraction
 from operator import attrgetter
 
 from msupply_dhis2.errors import SourceError
+from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.source.catalogue import Catalogue, Kind, LeftOut
 from msupply_dhis2.source.fields import (
     UNIVERSAL_CODE,
@@ -239,6 +240,7 @@ def to_catalogue(
     items: ItemSelection,
     preferences: ConsumptionPreferences,
     warnings: Sequence[str],
+    missing_metrics: frozenset[Metric] = frozenset(),
 ) -> Catalogue:
     """Give what was chosen, by code.
 
@@ -257,4 +259,5 @@ def to_catalogue(
         preferences=preferences,
         left_out=(*stores.left_out, *items.left_out),
         warnings=(*stores.warnings(), *items.warnings(), *warnings),
+        missing_metrics=missing_metrics,
     )

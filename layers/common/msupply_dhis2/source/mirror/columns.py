@@ -29,6 +29,7 @@ from sqlalchemy import (
     null,
 )
 
+from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.source.database import Columns
 from msupply_dhis2.source.expressions import text_of
 from msupply_dhis2.source.mirror.tables import FEATURES, REQUIRED, Feature
@@ -78,6 +79,10 @@ class Database:
             if missing:
                 yield lacks(missing, feature.otherwise)
 
+    def missing_metrics(self) -> frozenset[Metric]:
+        """Return the metrics that are not to be had."""
+        return frozenset().union(*(feature.metrics for feature in FEATURES if not self.has(feature)))
+
     def identifier(self, column: Column) -> ColumnElement[str]:
         """Read an id."""
         return column if self._type(column) in _TEXTS else text_of(column)
@@ -123,8 +128,14 @@ class Database:
         return cast(column, Date)
 
     def expiry(self, column: Column) -> ColumnElement[str]:
-        """Read a date as text: PostgreSQL has dates beyond those of Python, and a slip of the keyboard makes one."""
-        if self._type(column) not in _TEXTS:
+        """Read a date as text: PostgreSQL has dates beyond those of Python, and a slip of the keyboard makes one.
+
+        NULL where it is not there.
+        """
+        kind = self._type(column)
+        if kind is None:
+            return cast(null(), Text)
+        if kind not in _TEXTS:
             return text_of(self.day(column))
         text = func.btrim(text_of(column))
         return case((_is_no_date(text), null()), else_=text)

@@ -45,6 +45,7 @@ from msupply_dhis2.source.mirror.tables import (
     DISPENSING,
     HIDING,
     NUMBERING,
+    TYPES,
     VISIBILITY,
     item_line,
     item_store_join,
@@ -64,16 +65,6 @@ _PLAIN_PACK_SIZE = 1e6
 _INVENTORY_ADJUSTMENTS = "invad"
 """The code of the name that stands for counts of the stock."""
 
-_WORDS = {
-    "ci": "customer invoice",
-    "si": "supplier invoice",
-    "cc": "customer credit",
-    "sc": "supplier credit",
-    "sr": "repack",
-    "bu": "build",
-}
-"""The types of transactions that move stock, as the older mSupply calls them."""
-
 _KINDS = {kind.value: kind for kind in MovementKind}
 
 
@@ -85,7 +76,7 @@ def _code(text: str) -> ColumnElement[str]:
 _MOVED = [_code("cn"), _code("fn")]
 """Confirmed and finalised. Only these have moved stock."""
 
-_TYPES = [_code(each) for each in _WORDS]
+_TYPES = [_code(each) for each in TYPES]
 
 
 def histories(
@@ -160,7 +151,7 @@ def _check_dates(database: Database, scope: Scope, stores: CTE) -> tuple[str, ..
     codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
     lacking = []
     for row in database.connection.execute(transactions):
-        named = f"{codes[row.store_id]} {_WORDS[row.type]} {row.invoice_num}"
+        named = f"{codes[row.store_id]} {TYPES[row.type]} {row.invoice_num}"
         if not row.lacks_it:
             raise SourceError(
                 f"mSupply's database: confirm_date of a transaction cannot be read as a date ({row.confirm_date!r}): "
@@ -313,7 +304,7 @@ def _movements(database: Database, stores: CTE, items: CTE, first_day: date) -> 
         func.coalesce(transactions.c.kind, of_build).label("kind"),
         packs.label("packs"),
         database.number(trans_line.c.pack_size).label("pack_size"),
-        func.nullif(text_of(trans_line.c.item_line_id), literal("", Text)).label("item_line_id"),
+        func.nullif(database.text(trans_line.c.item_line_id), literal("", Text)).label("item_line_id"),
     ).cte("line")
     return select(*lines.c).order_by(lines.c.pair)
 

@@ -19,6 +19,7 @@ from msupply_dhis2.source.expressions import text_of
 from msupply_dhis2.source.fields import UNIVERSAL_CODE, USER_FIELDS, item_fields
 from msupply_dhis2.source.histories import Oddities
 from msupply_dhis2.source.mirror.columns import Database, lacks
+from msupply_dhis2.source.mirror.contents import check_contents
 from msupply_dhis2.source.mirror.histories import count_lines, histories
 from msupply_dhis2.source.mirror.tables import item, store
 from msupply_dhis2.source.selection import ItemSelection, StoreSelection, to_catalogue
@@ -80,9 +81,16 @@ class Mirror:
         )
         missing = self._check_fields(item_fields, include_field)
         with faults_as_sentences(self._address):
+            check_contents(self._database, self._address)
             _read_stores(self._database, stores)
             _read_items(self._database, items)
-        return to_catalogue(stores, items, ConsumptionPreferences(), [*self._database.warnings(), *missing])
+        return to_catalogue(
+            stores,
+            items,
+            ConsumptionPreferences(),
+            [*self._database.warnings(), *missing],
+            self._database.missing_metrics(),
+        )
 
     def _check_fields(self, item_fields: Sequence[str], include_field: str | None) -> list[str]:
         """Make sure that the fields that the settings name are there, and say which are not."""

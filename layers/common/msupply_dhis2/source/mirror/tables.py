@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import TableClause, column, table
 
+from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.source.fields import USER_FIELDS
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
@@ -12,9 +13,9 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "store": ("id", "code", "name", "custom_data"),
     # Tells inventory adjustments from receipts.
     "name": ("id", "code"),
-    "item_line": ("id", "store_id", "item_id", "pack_size", "quantity", "expiry_date"),
+    "item_line": ("id", "store_id", "item_id", "pack_size", "quantity"),
     "transact": ("id", "store_id", "name_id", "type", "status", "confirm_date", "confirm_time"),
-    "trans_line": ("transaction_id", "item_id", "item_line_id", "type", "quantity", "pack_size"),
+    "trans_line": ("transaction_id", "item_id", "type", "quantity", "pack_size"),
 }
 """Without these no value would be right."""
 
@@ -23,11 +24,17 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 class Feature:
     """Something that is had only with certain tables and columns.
 
-    ``otherwise`` says what is done without.
+    Attributes
+    ----------
+    otherwise
+        What is done without.
+    metrics
+        Those that cannot be computed without.
     """
 
     columns: Mapping[str, tuple[str, ...]]
     otherwise: str
+    metrics: frozenset[Metric] = frozenset()
 
 
 VISIBILITY = Feature(
@@ -48,8 +55,13 @@ DISPENSING = Feature(
     {"transact": ("mode",)}, "prescriptions count as outbound shipments, which changes no metric"
 )
 NUMBERING = Feature({"transact": ("invoice_num",)}, "transactions are named by their id")
+EXPIRING = Feature(
+    {"item_line": ("expiry_date",), "trans_line": ("item_line_id",)},
+    "when stock expires is not known, and neither expired nor expiring stock is sent",
+    frozenset({Metric.EXPIRED, Metric.EXPIRING}),
+)
 
-FEATURES = (VISIBILITY, HIDING, DISABLING, DISPENSING, NUMBERING)
+FEATURES = (VISIBILITY, HIDING, DISABLING, DISPENSING, NUMBERING, EXPIRING)
 
 _ITEM_FIELDS = ("universalcodes_code", "custom_data", *sorted(USER_FIELDS))
 """Read where the settings ask for them."""
@@ -73,3 +85,19 @@ trans_line = _table("trans_line")
 list_master_line = _table("list_master_line")
 list_master_name_join = _table("list_master_name_join")
 item_store_join = _table("item_store_join")
+
+TABLES = tuple(dict.fromkeys((*REQUIRED, *(name for feature in FEATURES for name in feature.columns))))
+"""All that are read."""
+
+TYPES = {
+    "ci": "customer invoice",
+    "si": "supplier invoice",
+    "cc": "customer credit",
+    "sc": "supplier credit",
+    "sr": "repack",
+    "bu": "build",
+}
+"""The types of transactions that move stock, as the older mSupply calls them."""
+
+STATUSES = ("cn", "fn", "nw", "sg", "wp", "wf")
+"""Confirmed and finalised have moved stock; new, suggested, and the two of orders from the web have not."""
