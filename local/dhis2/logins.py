@@ -106,6 +106,8 @@ class Logins:
     clients: dict[str, OAuth2Client]
     lock_after_failures: int | None
     clock: Callable[[], datetime]
+    oauth2_is_on: bool = True
+    """Up to 2.41: ``oauth2.authorization.server.enabled`` in ``dhis.conf``."""
     sessions: dict[str, str] = field(default_factory=dict)
     failed: Counter[str] = field(default_factory=Counter)
     _in_a_row: dict[str, tuple[int, datetime]] = field(default_factory=dict)

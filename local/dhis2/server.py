@@ -185,6 +185,15 @@ class StandIn:
         """The OAuth2 clients, by name."""
         return self._logins.clients
 
+    @property
+    def oauth2_is_on(self) -> bool:
+        """Whether there is OAuth2's address at all (up to 2.41); another value counts from the next call on."""
+        return self._logins.oauth2_is_on
+
+    @oauth2_is_on.setter
+    def oauth2_is_on(self, is_on: bool) -> None:
+        self._logins.oauth2_is_on = is_on
+
     def expire_access_tokens(self) -> None:
         """Let every OAuth2 access token end now; refresh tokens go on working."""
         self._logins.expire_access_tokens()

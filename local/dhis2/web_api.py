@@ -102,6 +102,8 @@ class WebApi:
         if page_to_log_in is not None:
             return Outcome(page_to_log_in)
         if self.version.has_password_grant and call.path == f"{self.base_path}{OAUTH2_ADDRESS}":
+            if not self.logins.oauth2_is_on:
+                return Outcome(not_found(self.version, call.path, dispatched=True))
             return Outcome(self.logins.hand_out_access_token(call))
         misplaced = self._misplaced(call)
         if misplaced is not None and not self.version.runs_on_tomcat:

@@ -251,6 +251,43 @@ def test_a_server_without_oauth2_s_password_login_is_told_with_what_to_use_inste
         assert words in str(error)
 
 
+TOMCAT_404 = (404, {"Content-Type": "text/html"}, b"<!doctype html><title>HTTP Status 404</title>")
+OWN_401 = (401, JSON_TYPE, b'{"httpStatus": "Unauthorized", "message": "Unauthorized"}')
+TO_LOGIN = (302, {"Location": "/dhis-web-commons/security/login.action"}, b"")
+
+
+@pytest.mark.parametrize("version", WITH_PASSWORD_GRANT)
+def test_oauth2_that_is_switched_off_is_told_with_the_cure_and_the_ways_around(version: Version) -> None:
+    with stand_in(version) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
+        dhis2.oauth2_is_on = False
+        error = refused(lambda: push(client))
+        assert calls(dhis2) == ["POST /uaa/oauth/token", "GET /api/ping"]
+        assert dhis2.failed_logins.get("pusher", 0) == 0
+        dhis2.oauth2_is_on = True
+        assert push(client) == 1
+    for words in (
+        "Authentication failed: OAuth2 is switched off.",
+        "oauth2.authorization.server.enabled = on",
+        "personal access token",
+        "tick Basic authentication",
+    ):
+        assert words.lower() in str(error).lower()
+
+
+@pytest.mark.parametrize(
+    ("ping", "is_off"), [(OWN_401, True), (TO_LOGIN, True), (TOMCAT_404, False), ((403, {}, b"no"), False)]
+)
+def test_an_address_without_oauth2_is_a_wrong_one_where_no_dhis2_asks_for_a_login(
+    ping: Any,  # noqa: ANN401 - a scripted answer
+    is_off: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    with scripted(TOMCAT_404, ping) as script, Dhis2Client(script.url, OAUTH2) as client:
+        error = failure(lambda: client.get("/api/me"))
+    assert isinstance(error, Dhis2AuthenticationError) == is_off
+    assert ("OAuth2 is switched off" in str(error)) == is_off
+    assert ("There is no DHIS2 at http" in str(error)) != is_off
+
+
 def test_the_tomcat_page_for_a_refused_client_is_the_same_as_jetty_s_json() -> None:
     page = (401, {"Content-Type": "text/html"}, b"<!doctype html><title>HTTP Status 401</title>")
     with scripted(page) as script, Dhis2Client(script.url, OAUTH2) as client:

@@ -112,7 +112,7 @@ def test_every_fault_of_a_connection_has_its_words() -> None:
 
 def test_a_refused_login_is_never_tried_again_by_itself_and_says_so_first() -> None:
     refused = [words for words in CONNECTION_WORDS.values() if words.login]
-    assert len(refused) == 16
+    assert len(refused) == 17
     assert not [words for words in refused if words.transient]
     # The connection test shows what comes before the first full stop.
     assert {words.problem.partition(". ")[0][:21] for words in refused} == {"Authentication failed"}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 import requests
@@ -21,6 +22,7 @@ from msupply_dhis2.dhis2.wire import Wire, fields, is_page
 from msupply_dhis2.errors import Dhis2AuthenticationError
 
 _TOKEN_PATH = "/uaa/oauth/token"  # noqa: S105 - an address
+_ABSENT = {404, 405}
 _SHORTER = 0.95
 """Access tokens are renewed when this much of their time is over, so that none ends on the way."""
 
@@ -236,9 +238,14 @@ class _OAuth2Login:
         if _is_success(response):
             return self._granted(wire, response)
         fault = _no_grant(response)
-        if (fault is None and response.is_redirect) or fault is ConnectionFault.OAUTH2_REFUSED:
-            if _answers_without_login(wire):
+        is_absent = response.status_code in _ABSENT
+        if fault is ConnectionFault.OAUTH2_REFUSED or (fault is None and (response.is_redirect or is_absent)):
+            ping = wire.send("GET", "/api/ping", "")
+            if _is_success(ping) and not is_page(ping):
+                # From 2.42 on anybody may ask this.
                 fault = ConnectionFault.OAUTH2_GONE
+            elif is_absent and _asks_to_log_in(ping):
+                fault = ConnectionFault.OAUTH2_OFF
             elif response.is_redirect:
                 raise wire.redirection(response)
         raise wire.refusal(response, fault)
@@ -273,10 +280,11 @@ def _no_grant(response: requests.Response) -> ConnectionFault | None:
     return None
 
 
-def _answers_without_login(wire: Wire) -> bool:
-    """Tell 2.42 and newer, where anybody may ask this."""
-    response = wire.send("GET", "/api/ping", "")
-    return _is_success(response) and not is_page(response)
+def _asks_to_log_in(response: requests.Response) -> bool:
+    """Tell DHIS2's own answer to a call without a login: a 401 with its words, or a redirect to its login page."""
+    if response.is_redirect:
+        return "login" in urlsplit(response.headers["Location"]).path
+    return response.status_code == requests.codes.unauthorized and "httpStatus" in fields(response)
 
 
 def _is_success(response: requests.Response) -> bool:

@@ -510,6 +510,7 @@ class ConnectionFault(StrEnum):
     OAUTH2_CLIENT = "OAuth2: client"
     OAUTH2_GRANT_TYPE = "OAuth2: grant type"
     OAUTH2_GONE = "OAuth2: no longer there"
+    OAUTH2_OFF = "OAuth2: switched off"
     OAUTH2_REFUSED = "OAuth2: refused"
     FORBIDDEN = "forbidden"
     TOO_LARGE = "request too large"
@@ -736,6 +737,16 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
         + _MAKE_A_TOKEN
         + ". Or tick Basic authentication in the settings "
         "(basic_authentication: true), which takes the same user name and password",
+        login=True,
+    ),
+    ConnectionFault.OAUTH2_OFF: ConnectionWords(
+        "Authentication failed: OAuth2 is switched off. DHIS2 at {url} is there, but its address /uaa/oauth/token, which "
+        "gives access tokens, is not; or a proxy before DHIS2 does not pass the path /uaa on",
+        "Ask whoever runs the server to set oauth2.authorization.server.enabled = on in dhis.conf and to restart DHIS2, and "
+        "to pass /uaa on in the proxy. Or use a personal access token instead: "
+        + _MAKE_A_TOKEN
+        + ". Or tick Basic authentication in the settings (basic_authentication: true), which takes the same user name and "
+        "password",
         login=True,
     ),
     ConnectionFault.OAUTH2_REFUSED: ConnectionWords(
