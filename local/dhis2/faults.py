@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -62,6 +62,9 @@ class FaultKind(StrEnum):
     """From this request on all passwords and client secrets are others, and tokens and sessions gone."""
     POISON = "poison"
     """A 500 for a push that holds a data element or an org unit: ``holds``, its code or UID."""
+    STALE_CACHE = "stale_cache"
+    """Up to 2.42 each row is refused with ``error_code``, E7632 or E7644, as happens for some minutes after metadata were
+    imported, whatever the metadata are now. Strikes pushes only."""
     SLOW_IMPORT = "slow_import"
     """The import itself takes ``seconds`` and ``seconds_per_value``. On 2.41 and 2.42 another push that shares
     a key with it meanwhile is answered as for ``TRANSIENT_CONFLICT``. Strikes pushes only."""
@@ -71,6 +74,7 @@ _GO_ON = {
     FaultKind.DELAY,
     FaultKind.GZIP_DAMAGED,
     FaultKind.PERIOD_RACE,
+    FaultKind.STALE_CACHE,
     FaultKind.CREDENTIALS_CHANGED,
     FaultKind.SLOW_IMPORT,
 }
@@ -84,7 +88,13 @@ _PAGES = {
 }
 """What a proxy answers with a page of its own, and its status unless the fault says another."""
 
-_ON_PUSHES = {FaultKind.DEADLOCK, FaultKind.PERIOD_RACE, FaultKind.POISON, FaultKind.SLOW_IMPORT}
+_ON_PUSHES = {
+    FaultKind.DEADLOCK,
+    FaultKind.PERIOD_RACE,
+    FaultKind.POISON,
+    FaultKind.SLOW_IMPORT,
+    FaultKind.STALE_CACHE,
+}
 _ON_GZIP = {FaultKind.GZIP_REFUSED, FaultKind.GZIP_DAMAGED}
 
 type NamesOf = Callable[[str], Collection[str]]
@@ -129,6 +139,7 @@ class Fault(BaseModel):
     size: int = 0
     location: str | None = None
     holds: str | None = None
+    error_code: Literal["E7632", "E7644"] = "E7632"
 
     @model_validator(mode="after")
     def _says_what_is_poison(self) -> Self:

@@ -57,6 +57,10 @@ def _render_value(value: Any, tree: FieldTree) -> Any:  # noqa: ANN401 - any JSO
     return value
 
 
+class BadFilterError(Exception):
+    """A filter that the server does not understand; the text is what it says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """One ``filter=property:operator:value``; the property may be a path, as ``categoryOptions.id``."""
@@ -66,8 +70,16 @@ class Filter:
 
     @classmethod
     def parse(cls, text: str) -> "Filter":
-        """Read a filter; without a value, or with another operator than these, it matches nothing."""
+        """Read a filter.
+
+        Raises
+        ------
+        BadFilterError
+            It has no operator, or one that there is not.
+        """
         path, operator, value = [*text.split(":", 2), "", ""][:3]
+        if not operator:
+            raise BadFilterError(f"Invalid filter => {text}")
         return cls(tuple(path.split(".")), _condition(operator, value))
 
     def accepts(self, view: View) -> bool:
@@ -85,7 +97,7 @@ def _condition(operator: str, value: str) -> Callable[[str], bool]:
         case "like" | "ilike":
             pattern = _like(value, re.IGNORECASE if operator == "ilike" else re.NOFLAG)
             return lambda found: pattern.search(found) is not None
-    return lambda _: False
+    raise BadFilterError(f"`{operator}` is not a valid operator.")
 
 
 def _like(text: str, flags: re.RegexFlag) -> re.Pattern[str]:

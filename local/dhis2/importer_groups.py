@@ -113,7 +113,7 @@ class _GroupImport:
             return ImportSummary("SUCCESS", deleted=self._delete(good), data_set_complete=complete)
         self._upsert([entry for entry in good if entry not in raced])
         return ImportSummary(
-            "WARNING" if conflicts else "SUCCESS",
+            _status(refused=len(rejected), stored=len(good)),
             updated=len(good) - len(raced),
             ignored=len(rejected) + len(raced),
             conflicts=conflicts,
@@ -227,6 +227,16 @@ class _GroupImport:
         if outside:
             text = f"Current user cannot enter data for org unit(s): `{outside}`"
             raise _RejectedError("E8011", text, outside)
+        closed = _listed(
+            option.id
+            for entry in entries
+            for combo in (entry.key.attribute_option_combo, entry.key.category_option_combo)
+            for option in self._metadata.options_of(combo)
+            if not option.may_be_written_by(user)
+        )
+        if closed:
+            text = f"Current user cannot enter data for category option(s): `{closed}`"
+            raise _RejectedError("E8012", text, closed)
 
     def _check_duplicates(self, entries: Sequence[_Entry]) -> None:
         numbers: dict[ValueKey, list[int]] = {}
@@ -275,6 +285,18 @@ class _GroupImport:
         )
         for data_element_id in dict.fromkeys(entry.data_element for entry in entries):
             self._check_category_option_combos(data_set, data_element_id, entries)
+        for combo_id in dict.fromkeys(entry.key.attribute_option_combo for entry in entries):
+            unusable = _listed(
+                entry.org_unit
+                for entry in entries
+                if entry.key.attribute_option_combo == combo_id
+                and (org_unit := self._metadata.org_unit.by_id(entry.org_unit)) is not None
+                and not all(option.is_valid_for(org_unit) for option in self._metadata.options_of(combo_id))
+            )
+            if unusable:
+                what = f"attribute option combo {combo_id} not usable with org unit(s)"
+                text = f"Data set {data_set_id} {what}: `{unusable}`"
+                raise _RejectedError("E8025", text, data_set_id, combo_id, unusable)
 
     def _check_category_option_combos(
         self, data_set: DataSet, data_element_id: str, entries: Sequence[_Entry]
@@ -320,6 +342,18 @@ class _GroupImport:
             if closed:
                 text = f"Untimely data entry for org unit {org_unit_id} and period(s): `{closed}`"
                 raise _RejectedError("E8031", text, org_unit_id, closed)
+        for combo_id in dict.fromkeys(entry.key.attribute_option_combo for entry in entries):
+            outside = _listed(
+                entry.period.iso
+                for entry in entries
+                if entry.key.attribute_option_combo == combo_id
+                and not all(
+                    option.is_valid_in(entry.period) for option in self._metadata.options_of(combo_id)
+                )
+            )
+            if outside:
+                text = f"Untimely data entry for attribute option combo {combo_id} and period(s): `{outside}`"
+                raise _RejectedError("E8032", text, combo_id, outside)
 
     # The values
 
@@ -370,14 +404,21 @@ class _GroupImport:
             )
 
     def _delete(self, entries: Sequence[_Entry]) -> int:
-        rows, deleted = self._server.store.rows, 0
-        for entry in entries:
-            existing = rows.get(entry.key)
-            if existing is not None and not existing.deleted:
-                deleted += 1
-                if not self._push.flag("dryRun"):
-                    rows[entry.key] = replace(existing, deleted=True, last_updated=self._server.now)
-        return deleted
+        """Mark the rows as deleted; one that is not there is written, marked, and counts like any other."""
+        if not self._push.flag("dryRun"):
+            rows, now = self._server.store.rows, self._server.now
+            for entry in entries:
+                existing = rows.get(entry.key) or StoredValue(
+                    entry.row.value or "", self._server.user.username, now, now
+                )
+                rows[entry.key] = replace(existing, deleted=True, last_updated=now)
+        return len(entries)
+
+
+def _status(*, refused: int, stored: int) -> str:
+    if not refused:
+        return "SUCCESS"
+    return "WARNING" if stored else "ERROR"
 
 
 def _uid_of(

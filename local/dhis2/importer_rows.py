@@ -133,14 +133,14 @@ class _RowImport:
         if org_unit is None:
             return _not_found("E7612", "Organisation unit", "organisationUnit", "orgUnit", row.org_unit)
         category_option_combo = self._option_combo(schemes.category_option_combo, row.category_option_combo)
-        if category_option_combo is None:
+        if category_option_combo is None or not self._is_writable(category_option_combo):
             return _option_combo_not_found(
                 "E7613", "Category", "categoryOptionCombo", row.category_option_combo
             )
         attribute_option_combo = self._option_combo(
             schemes.attribute_option_combo, row.attribute_option_combo
         )
-        if attribute_option_combo is None:
+        if attribute_option_combo is None or not self._is_writable(attribute_option_combo):
             return _option_combo_not_found(
                 "E7615", "Attribute", "attributeOptionCombo", row.attribute_option_combo
             )
@@ -151,6 +151,11 @@ class _RowImport:
             return self._metadata.option_combo.by_id(DEFAULT_OPTION_COMBO_ID)
         return self._metadata.option_combo.by_scheme(scheme, identifier)
 
+    def _is_writable(self, combo: CategoryOptionCombo) -> bool:
+        return all(
+            option.may_be_written_by(self._server.user) for option in self._metadata.options_of(combo.id)
+        )
+
     # Whether the row may be stored
 
     def _first_fault(self, found: _Found) -> Conflict | None:
@@ -158,14 +163,14 @@ class _RowImport:
 
     def _checks(self) -> Iterable[Callable[[_Found], Conflict | None]]:
         """Return the checks in the server's order: that of the numbers of their errors."""
-        push = self._push
+        push, settings = self._push, self._metadata.system_settings
         yield self._reached
         yield self._not_empty
         yield self._of_value_type
         yield self._of_option_set
-        if push.flag("requireCategoryOptionCombo"):
+        if push.flag("requireCategoryOptionCombo") or settings.require_category_option_combo:
             yield self._names_category_option_combo
-        if push.flag("requireAttributeOptionCombo"):
+        if push.flag("requireAttributeOptionCombo") or settings.require_attribute_option_combo:
             yield self._names_attribute_option_combo
         if push.flag("strictPeriods"):
             yield self._of_period_type
@@ -177,10 +182,13 @@ class _RowImport:
             yield self._has_attribute_option_combo
         if push.flag("strictOrganisationUnits"):
             yield self._assigned
+        yield self._within_dates_of_options
+        yield self._in_org_units_of_options
         if not (push.flag("force") and self._server.user.is_superuser):
             yield self._not_expired
             yield self._not_in_future
             yield self._in_open_input_period
+            yield self._in_known_open_period
 
     def _reached(self, found: _Found) -> Conflict | None:
         user = self._server.user
@@ -226,7 +234,7 @@ class _RowImport:
 
     def _of_period_type(self, found: _Found) -> Conflict | None:
         types = {data_set.period_type for data_set in self._metadata.data_sets_of(found.data_element)}
-        if found.period.period_type in types:
+        if found.period.period_type in types and self._server.stale_cache != "E7632":
             return None
         period, name = found.row.period, found.row.data_element
         text = f"Period type of period: `{period}` not valid for data element: `{name}`"
@@ -272,6 +280,26 @@ class _RowImport:
         text = f"Data element: `{name}` must be assigned through data sets to organisation unit: `{org_unit}`"
         return Conflict("E7636", text, {"organisationUnit": org_unit, "dataElement": name}, "orgUnit")
 
+    def _within_dates_of_options(self, found: _Found) -> Conflict | None:
+        combo = found.attribute_option_combo
+        if all(option.is_valid_in(found.period) for option in self._metadata.options_of(combo.id)):
+            return None
+        period = found.row.period
+        text = f"Period: `{period}` is not within date range of attribute option combo: `{combo.id}`"
+        return Conflict(
+            "E7638", text, {"period": period, "categoryOptionCombo": combo.id}, "attributeOptionCombo"
+        )
+
+    def _in_org_units_of_options(self, found: _Found) -> Conflict | None:
+        combo = found.attribute_option_combo
+        if all(option.is_valid_for(found.org_unit) for option in self._metadata.options_of(combo.id)):
+            return None
+        name = found.row.org_unit
+        text = f"Organisation unit: `{name}` is not valid for attribute option combo: `{combo.id}`"
+        return Conflict(
+            "E7639", text, {"organisationUnit": name, "categoryOptionCombo": combo.id}, "attributeOptionCombo"
+        )
+
     def _governing_data_set(self, found: _Found) -> DataSet | None:
         """Return the data set whose dates count: the push's own, or the first that holds the data element."""
         return self._data_set or next(iter(self._metadata.data_sets_of(found.data_element)), None)
@@ -304,6 +332,13 @@ class _RowImport:
         period = found.row.period
         text = f"Period: `{period}` is not open for this data set at this time: `{data_set.id}`"
         return Conflict("E7643", text, {"period": period, "dataSet": data_set.id}, "period")
+
+    def _in_known_open_period(self, found: _Found) -> Conflict | None:
+        if self._server.stale_cache != "E7644":
+            return None
+        period = found.row.period
+        text = f"Period: `{period}` does not conform to the open periods of associated data sets"
+        return Conflict("E7644", text, {"period": period}, "period")
 
     # Storing
 

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from local.dhis2.periods import PERIOD_TYPES
+from local.dhis2.periods import PERIOD_TYPES, Period
 
 DEFAULT_CATEGORY_COMBO_ID = "bjDvmb4bfuf"
 DEFAULT_OPTION_COMBO_ID = "HllvX50cXC0"
@@ -80,11 +80,39 @@ class OrgUnit(Model):
 
 
 class CategoryOption(Model):
-    """One category option, such as "Stock on hand"."""
+    """One category option, such as "Stock on hand".
+
+    Attributes
+    ----------
+    start_date, end_date
+        The days for which values may be entered; ``None`` is no limit.
+    org_unit_ids
+        The org units for which, and for those below which, values may be entered; none is no limit.
+    writers
+        The names of the users who may enter data; ``None`` is everyone.
+    """
 
     id: str
     code: str | None
     name: str
+    start_date: date | None = None
+    end_date: date | None = None
+    org_unit_ids: tuple[str, ...] = ()
+    writers: tuple[str, ...] | None = None
+
+    def may_be_written_by(self, user: "User") -> bool:
+        """Whether the user has data write access to it."""
+        return self.writers is None or user.is_superuser or user.username in self.writers
+
+    def is_valid_in(self, period: Period) -> bool:
+        """Whether its dates have a day of the period."""
+        return (self.start_date is None or self.start_date <= period.last) and (
+            self.end_date is None or period.first <= self.end_date
+        )
+
+    def is_valid_for(self, org_unit: OrgUnit) -> bool:
+        """Whether the org unit is one of its own or below one of them."""
+        return not self.org_unit_ids or org_unit.is_within(self.org_unit_ids)
 
 
 class CategoryOptionCombo(Model):
@@ -274,6 +302,13 @@ class Index[T: Identified]:
         return {"UID": self._by_id, "CODE": self._by_code}.get(scheme, {}).get(identifier)
 
 
+class SystemSettings(Model):
+    """What DHIS2's System Settings app has for data imports; from 2.43 it is not looked at."""
+
+    require_category_option_combo: bool = False
+    require_attribute_option_combo: bool = False
+
+
 class Metadata(Model):
     """Everything that is set up, as one JSON document (``model_dump_json``, ``model_validate_json``).
 
@@ -281,6 +316,7 @@ class Metadata(Model):
     """
 
     calendar: str = "iso8601"
+    system_settings: SystemSettings = SystemSettings()
     org_units: tuple[OrgUnit, ...] = ()
     category_options: tuple[CategoryOption, ...] = ()
     category_combos: tuple[CategoryCombo, ...] = (DEFAULT_CATEGORY_COMBO,)
@@ -352,6 +388,16 @@ class Metadata(Model):
             self.combo_of(data_element),
             *(self.combo_within(data_set, data_element) for data_set in data_sets),
         ]
+
+    def options_of(self, option_combo_id: str) -> list[CategoryOption]:
+        """Return the category options of an option combo."""
+        combo = self.option_combo.by_id(option_combo_id)
+        found = (
+            (self.category_option.by_id(option_id) for option_id in combo.category_option_ids)
+            if combo
+            else ()
+        )
+        return [option for option in found if option is not None]
 
     def combo_of_option_combo(self, option_combo_id: str) -> CategoryCombo:
         """Return the category combo that the option combo belongs to."""

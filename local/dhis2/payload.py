@@ -210,12 +210,18 @@ def _read_row(row: Mapping[str, Any], body: Mapping[str, Any], version: Version)
         kind = "BOOLEAN" if value in ("true", "false") else "NUMBER"
         text = f"Path `$.value` does not contain an STRING but a(n) {kind}: {value}"
         raise UnreadableBodyError(message(500, text))
+
+    def identifier(name: str, above: Mapping[str, Any] = body) -> str | None:
+        found = row.get(name) or above.get(name)
+        # Up to 2.42 blanks around an identifier do no harm.
+        return found if version.imports_by_group or not isinstance(found, str) else found.strip()
+
     return Row(
-        data_element=row.get("dataElement"),
-        period=row.get("period") or body.get("period"),
-        org_unit=row.get("orgUnit") or body.get("orgUnit"),
-        category_option_combo=row.get("categoryOptionCombo"),
-        attribute_option_combo=row.get("attributeOptionCombo") or body.get("attributeOptionCombo"),
+        data_element=identifier("dataElement", {}),
+        period=identifier("period"),
+        org_unit=identifier("orgUnit"),
+        category_option_combo=identifier("categoryOptionCombo", {}),
+        attribute_option_combo=identifier("attributeOptionCombo"),
         value=None if value is None else str(value),
         comment=row.get("comment"),
         stored_by=row.get("storedBy"),

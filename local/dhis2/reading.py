@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from local.dhis2.answers import JSON, Answer, json_answer, message
-from local.dhis2.fields import Filter, View, parse_fields, render
+from local.dhis2.fields import BadFilterError, Filter, View, parse_fields, render
 from local.dhis2.importer import Server
 from local.dhis2.metadata import Identified, Index, Metadata, MetadataAccess, is_uid
 from local.dhis2.periods import Period, parse_period
@@ -104,7 +104,10 @@ def listing(server: Server, name: str, query: Query, address: str) -> Answer:
     refused = _forbidden(server)
     if refused is not None:
         return refused
-    filters = [Filter.parse(text) for text in query.get("filter", ())]
+    try:
+        filters = [Filter.parse(text) for text in query.get("filter", ())]
+    except BadFilterError as error:
+        return message(400, str(error), "E1003")
     only_own = name == "organisationUnits" and _first(query, "withinUserHierarchy") == "true"
     views = Views(server.metadata, server.user, server.version)
     readable = server.user.metadata_access is MetadataAccess.READABLE

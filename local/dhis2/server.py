@@ -298,6 +298,8 @@ class StandIn:
                     circumstances = replace(circumstances, import_seconds=fault.seconds_for(call))
                 case FaultKind.PERIOD_RACE:
                     circumstances = replace(circumstances, period_race=True)
+                case FaultKind.STALE_CACHE:
+                    circumstances = replace(circumstances, stale_cache=fault.error_code)
                 case FaultKind.GZIP_DAMAGED:
                     call = replace(call, body=call.body[: len(call.body) // 2])
                 case FaultKind.CREDENTIALS_CHANGED:

@@ -17,6 +17,7 @@ from local.dhis2.metadata import (
     User,
     uid,
 )
+from local.dhis2.periods import parse_period
 from local.dhis2.versions import Version
 
 
@@ -44,6 +45,16 @@ class Views:
         """Return the fields of a category option."""
         return {
             **_named(option),
+            "startDate": lambda: _instant(option.start_date),
+            "endDate": lambda: _instant(option.end_date),
+            "access": lambda: Embedded(
+                data=lambda: Embedded(read=lambda: True, write=lambda: option.may_be_written_by(self._user))
+            ),
+            "organisationUnits": lambda: [
+                self.org_unit(org_unit)
+                for org_unit_id in option.org_unit_ids
+                if (org_unit := self._metadata.org_unit.by_id(org_unit_id)) is not None
+            ],
             "categoryOptionCombos": lambda: [
                 self.option_combo(combo)
                 for combo in self._metadata.option_combo.all
@@ -79,6 +90,9 @@ class Views:
             "zeroIsSignificant": lambda: element.zero_is_significant,
             "categoryCombo": lambda: self.category_combo(self._metadata.combo_of(element)),
             "optionSet": lambda: self._option_set(element.option_set_id),
+            "dataSetElements": lambda: [
+                self._data_set_element(data_set, element) for data_set in self._metadata.data_sets_of(element)
+            ],
         }
 
     def data_set(self, data_set: DataSet) -> View:
@@ -131,8 +145,19 @@ class Views:
             "name": lambda: name,
             "dataSet": lambda: data_set and self.data_set(data_set),
             "organisationUnit": lambda: org_unit and self.org_unit(org_unit),
-            "period": lambda: Embedded(id=lambda: exception.period, name=lambda: exception.period),
+            "period": lambda: self._locked_period(exception.period),
         }
+
+    def _locked_period(self, label: str) -> View:
+        """Return the fields of an exception's period: from 2.43 it has neither id nor name."""
+        period = parse_period(label)
+        if period is None or not self._version.is_at_least(Version.V2_43):
+            return {"id": lambda: label, "name": lambda: label}
+        return Embedded(
+            periodType=lambda: period.period_type,
+            startDate=lambda: _instant(period.first),
+            endDate=lambda: _instant(period.last),
+        )
 
     def _option_set(self, identifier: str | None) -> View | None:
         options = self._metadata.option_set.by_id(identifier)
@@ -142,6 +167,7 @@ class Views:
         """Return the fields of a data element in a data set; it has a category combo only where that is another."""
         override = self._metadata.category_combo.by_id(data_set.category_combo_overrides.get(element.id))
         return {
+            "dataSet": lambda: self.data_set(data_set),
             "dataElement": lambda: self.data_element(element),
             "categoryCombo": lambda: override and self.category_combo(override),
         }

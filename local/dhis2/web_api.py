@@ -54,6 +54,8 @@ class Circumstances:
     ----------
     period_race
         Whether another call is opening the periods of this push.
+    stale_cache
+        The code for which rows are refused because of what the server read before.
     import_seconds
         How long the import takes.
     pause
@@ -61,6 +63,7 @@ class Circumstances:
     """
 
     period_race: bool = False
+    stale_cache: str | None = None
     import_seconds: float = 0
     pause: Callable[[float], object] = sleep
 
@@ -185,7 +188,14 @@ class WebApi:
         api = int(parts.pop(0)) if parts[0].isdigit() else None
         if api is not None and not _OLDEST_API <= api <= self.version.newest_api:
             return Outcome(not_found(self.version, call.path, dispatched=True))
-        server = Server(self.version, self.metadata, self.values, self.clock(), user)
+        server = Server(
+            self.version,
+            self.metadata,
+            self.values,
+            self.clock(),
+            user,
+            stale_cache=circumstances.stale_cache,
+        )
         if parts == ["dataValueSets"] and call.method == "POST":
             bare = self.version.sends_bare_summary or (
                 api is not None and api <= _BARE_UP_TO_API and not self.version.is_at_least(Version.V2_42)

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from local.dhis2 import PREFIXES, Metadata, User, stock_metadata, uid
-from local.dhis2.fields import Filter, parse_fields, render
+from local.dhis2.fields import BadFilterError, Filter, parse_fields, render
 from local.dhis2.metadata import DataSet, is_uid
 
 METADATA = stock_metadata(
@@ -97,7 +97,6 @@ def test_only_the_fields_asked_for_are_shown_and_unknown_ones_are_left_out() -> 
         ("code:ilike:soh", True),
         ("options.id:eq:b", True),
         ("options.id:eq:c", False),
-        ("code:frobs:SOH_1", False),
     ],
 )
 def test_a_filter_passes_what_it_names(
@@ -106,3 +105,9 @@ def test_a_filter_passes_what_it_names(
 ) -> None:
     view = {"code": lambda: "SOH_1", "options": lambda: [{"id": lambda: "a"}, {"id": lambda: "b"}]}
     assert Filter.parse(text).accepts(view) is passes
+
+
+@pytest.mark.parametrize("text", ["code:frobs:SOH_1", "code", "code:"])
+def test_a_filter_without_an_operator_that_there_is_is_refused(text: str) -> None:
+    with pytest.raises(BadFilterError):
+        Filter.parse(text)
