@@ -347,16 +347,14 @@ def test_an_option_combo_is_put_where_it_belongs(version: str) -> None:
     assert isinstance(of_element, Fits)
     assert (of_element.row.category_option_combo, of_element.row.attribute_option_combo) == (
         uid("categoryOptionCombo", "SOH"),
-        None,
+        DEFAULT_OPTION_COMBO_ID,
     )
-    assert of_element.cell.attribute_option_combo == DEFAULT_OPTION_COMBO_ID
     of_data_set = fate(value(attribute="DRAFT"), Rules(category_combo=REPORT), version=version)
     assert isinstance(of_data_set, Fits)
     assert (of_data_set.row.category_option_combo, of_data_set.row.attribute_option_combo) == (
-        None,
+        DEFAULT_OPTION_COMBO_ID,
         uid("categoryOptionCombo", "DRAFT"),
     )
-    assert of_data_set.cell.category_option_combo == DEFAULT_OPTION_COMBO_ID
     overridden = fate(value("OVERRIDDEN", attribute="AMC"), version=version)
     assert isinstance(overridden, Fits)
     assert overridden.row.category_option_combo == uid("categoryOptionCombo", "AMC")

@@ -148,23 +148,13 @@ def test_where_nothing_may_be_read_what_is_wrong_is_found_and_the_others_are_del
     assert server.held(VALUES) == [None] * 3 + ["2"] * 3 + [None] * 3
 
 
-@up_to_2_42
+@every_version
 def test_where_nothing_may_be_read_a_value_that_was_gone_counts_as_gone(version: str) -> None:
     server = Server(version, metadata_access=MetadataAccess.FORBIDDEN)
     server.send(VALUES[:4])
     result = server.delete(VALUES)
     assert (result.counts.deleted, result.counts.rejected, result.counts.unaccounted) == (len(VALUES), 0, 0)
     assert result.landed == frozenset(range(len(VALUES)))
-
-
-def test_from_2_43_where_nothing_may_be_read_how_many_were_gone_is_told_and_none_has_landed() -> None:
-    server = Server("2.43", metadata_access=MetadataAccess.FORBIDDEN)
-    server.send(VALUES[:4])
-    result = server.delete(VALUES)
-    assert (result.counts.deleted, result.counts.unaccounted) == (4, len(VALUES) - 4)
-    assert result.landed == frozenset()
-    assert result.failure is None
-    assert any("5 values were neither deleted nor rejected by DHIS2" in line.message for line in result.lines)
 
 
 @every_version

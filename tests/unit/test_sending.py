@@ -1,14 +1,16 @@
 """Sending: whatever is wrong in a batch, all that can get in does, and the rest is named."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
+from itertools import product
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.dhis2 import stock_metadata
+from local.dhis2 import ADMIN, FaultKind, stock_metadata
+from local.dhis2.metadata import DataSet, LockException, Metadata
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.pace import Pace
 from msupply_dhis2.dhis2.request import DataValueRow, Schemes
@@ -21,6 +23,7 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
+from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import Scheme
 from tests.support.direct import DirectClient
 
@@ -28,6 +31,8 @@ NOW = date(2026, 2, 10)
 ORG_UNITS = [(f"OU_{number}", f"Clinic {number}") for number in range(12)]
 ITEMS = [(f"item{number}", f"Item {number}") for number in range(10)]
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
+PUSHER = ADMIN.model_copy(update={"authorities": ("F_DATAVALUE_ADD",)})
+"""A superuser may write into future periods of 2.43."""
 CODES = Schemes(Scheme.CODE, Scheme.CODE, Scheme.CODE, Scheme.CODE)
 
 
@@ -41,7 +46,7 @@ def client_of(version: str) -> DirectClient:
         )
         for data_set in metadata.data_sets
     )
-    return DirectClient(metadata.model_copy(update={"data_sets": data_sets}), version, NOW)
+    return DirectClient(metadata.model_copy(update={"data_sets": data_sets}), version, NOW, PUSHER)
 
 
 def row(item: str, org_unit: str, value: str = "12", period: str = "202601") -> DataValueRow:
@@ -58,6 +63,8 @@ def sent(  # noqa: PLR0913 - each has its default
     values: int = 1000,
     seconds: float = 300,
     try_again: bool = True,
+    timely: Collection[int] = (),
+    lock_exceptions: Collection[tuple[str, str]] | None = None,
 ) -> Sent:
     calls = Calls(
         client,  # type: ignore[arg-type]  # scripted clients have no more than the one method
@@ -67,6 +74,8 @@ def sent(  # noqa: PLR0913 - each has its default
         values,
         lambda: seconds,
         pause=lambda _: None,
+        timely=timely,
+        lock_exceptions=lock_exceptions,
     )
     return send(rows, calls, try_again=try_again)
 
@@ -152,6 +161,128 @@ def test_all_that_can_get_in_does_and_every_other_value_is_rejected(
     assert places_with_fate(result) == sorted(rows)
     assert len(client.dhis2.values) == len(rows) - len(expected)
     assert all(size <= per_call for size in client.pushes)
+
+
+METRICS = [metric.value for metric in Metric]
+
+
+def world_with_closed_options(*metrics: str) -> Metadata:
+    """Set up all metrics as option combos; nobody may write the category options of some."""
+    metadata = stock_metadata(ORG_UNITS[:6], ITEMS[:5], METRICS)
+    codes = {f"OPTION_{metric.upper()}" for metric in metrics}
+    options = tuple(
+        option.model_copy(update={"writers": ()}) if option.code in codes else option
+        for option in metadata.category_options
+    )
+    assert sum(option.writers is not None for option in options) == len(metrics)
+    return metadata.model_copy(update={"category_options": options})
+
+
+@pytest.mark.parametrize("field", ["attribute_option_combo", "category_option_combo"])
+@pytest.mark.parametrize(("closed", "calls"), [(1, 9), (3, 20), (12, 24)])
+def test_all_values_of_an_option_combo_that_may_not_be_written_are_refused_at_once(
+    closed: int, calls: int, field: str
+) -> None:
+    client = DirectClient(world_with_closed_options(*METRICS[:closed]), "2.43", NOW, PUSHER)
+    by_data_set = field == "attribute_option_combo"
+    rows = {
+        place: DataValueRow(
+            f"{'' if by_data_set else 'STOCK_'}{item}", "202601", org_unit, None, None, "12"
+        )._replace(**{field: metric.upper()})
+        for place, ((item, _), (org_unit, _), metric) in enumerate(product(ITEMS[:5], ORG_UNITS[:6], METRICS))
+    }
+    result = sent(client, rows, data_set="STOCK_ATTRIBUTE" if by_data_set else "STOCK_CATEGORY")
+    refused = {metric.upper() for metric in METRICS[:closed]}
+    expected = {place for place, row in rows.items() if getattr(row, field) in refused}
+    assert result.rejected.keys() == expected
+    assert {reasons[0].code for reasons in result.rejected.values()} == {"E8012"}
+    assert len(client.dhis2.values) == len(rows) - len(expected)
+    assert len(client.pushes) <= calls
+
+
+EXCEPTED = ("OU_2", "OU_7")
+
+
+def client_with_expired_january(*excepted: str) -> DirectClient:
+    metadata = stock_metadata(ORG_UNITS, ITEMS, ["stock_on_hand"])
+    data_set = data_set_of(metadata)
+    locks = tuple(
+        LockException(data_set_id=data_set.id, org_unit_id=org_unit.id, period="202601")
+        for org_unit in metadata.org_units
+        if org_unit.code in excepted
+    )
+    expiring = data_set.model_copy(update={"expiry_days": 1})
+    return DirectClient(
+        metadata.model_copy(update={"data_sets": (expiring,), "lock_exceptions": locks}), "2.43", NOW, PUSHER
+    )
+
+
+def data_set_of(metadata: Metadata) -> DataSet:
+    data_set = metadata.data_set.by_scheme("CODE", "STOCK_PER_ITEM")
+    assert data_set is not None
+    return data_set
+
+
+@pytest.mark.parametrize("are_known", [True, False])
+@pytest.mark.parametrize("excepted", [EXCEPTED, ()])
+def test_an_expired_period_is_refused_to_the_org_units_without_an_exception_only(
+    excepted: tuple[str, ...],
+    are_known: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    client = client_with_expired_january(*excepted)
+    rows = {place: with_uids(client, value) for place, value in whole_batch().items()}
+    rows |= {place: row._replace(period="202602") for place, row in rows.items() if place >= 90}
+    metadata = client.dhis2.metadata
+    uids = {org_unit.id for org_unit in metadata.org_units if org_unit.code in excepted}
+    locks = {(org_unit, "202601") for org_unit in uids} if are_known else None
+    result = sent(client, rows, schemes=Schemes(), data_set=data_set_of(metadata).id, lock_exceptions=locks)
+    expected = {place for place, row in rows.items() if row.period == "202601" and row.org_unit not in uids}
+    assert result.rejected.keys() == expected
+    assert sorted(result.landed) == sorted(rows.keys() - expected)
+    # Where the exceptions are not known, each of the ten org units has a call of its own.
+    assert len(client.pushes) <= (2 if are_known else 12)
+
+
+def test_where_the_period_is_closed_for_all_an_exception_does_not_help() -> None:
+    client = client_of("2.43")
+    rows = {place: with_uids(client, row._replace(period="202612")) for place, row in whole_batch().items()}
+    excepted = {(rows[0].org_unit, "202612")}
+    data_set = data_set_of(client.dhis2.metadata).id
+    result = sent(client, rows, schemes=Schemes(), data_set=data_set, lock_exceptions=excepted)
+    assert result.rejected.keys() == rows.keys()
+    assert client.pushes == [100, sum(row.org_unit == rows[0].org_unit for row in rows.values())]
+
+
+def test_a_search_that_has_spent_its_calls_leaves_the_rest_waiting_and_the_next_delivery_goes_on() -> None:
+    client = client_of("2.43")
+    # From 2.43 each call names one unknown data element only.
+    rows = {place: row(f"nothing{place}", "OU_1") for place in range(150)} | {150: row("item1", "OU_1")}
+    first = sent(client, rows)
+    assert len(client.pushes) == 101
+    assert len(first.rejected) == 101
+    assert first.landed == []
+    assert first.waiting == rows.keys() - first.rejected.keys()
+    assert isinstance(first.failure, Dhis2TransientError)
+    assert "None of those that wait is rejected" in str(first.failure)
+    second = sent(client, {place: rows[place] for place in sorted(first.waiting)})
+    assert second.landed == [150]
+    assert first.rejected.keys() | second.rejected.keys() == set(range(150))
+    assert second.failure is None
+
+
+@pytest.mark.parametrize("code", ["E7632", "E7644"])
+def test_what_dhis2_refuses_against_its_own_metadata_waits_and_is_not_rejected(code: str) -> None:
+    client = client_of("2.42")
+    client.dhis2.faults.next(FaultKind.STALE_CACHE, error_code=code)
+    rows = whole_batch(at_57=WRONG["no number"])
+    first = sent(client, rows, timely=rows.keys() - {3})
+    assert first.rejected.keys() == {3, 57}
+    assert first.waiting == rows.keys() - {3, 57}
+    assert isinstance(first.failure, Dhis2TransientError)
+    assert first.failure.retry_after is None
+    assert "DHIS2 refuses 98 values (" in str(first.failure)
+    second = sent(client, {place: rows[place] for place in sorted(first.waiting)}, timely=rows.keys())
+    assert len(second.landed) == 98
 
 
 class Scripted:

@@ -216,7 +216,14 @@ class _Push:
                 place: DataValueRow(*value.key, value.value) for place, value in self._values.items()
             }
             return {}, set()
-        self._calls = self._calls.with_uids(self._fitter.data_set_id)
+        timely = {
+            place
+            for place, fit in zip(self._values, fits, strict=True)
+            if isinstance(fit, Fits | VanishingZero) and fit.is_timely
+        }
+        self._calls = self._calls.with_metadata(
+            self._fitter.data_set_id, timely=timely, lock_exceptions=self._fitter.lock_exceptions
+        )
         zeros: dict[int, DataValueRow] = {}
         no_trues: set[int] = set()
         for place, fit in zip(self._values, fits, strict=True):

@@ -42,9 +42,6 @@ STILL_THERE = "still_there"
 CHANGED_SINCE = "changed_since"
 """Our code for a value that is not deleted, because DHIS2 holds another one in its place."""
 
-NOT_FOUND_WHICH = "not_found_which"
-"""Our code for values of a refused call of which the guilty one was not found."""
-
 FAILS_ALONE = "too_large_alone"
 """Our code for a value with which a call fails, or is too large, although it is the only one in it."""
 
@@ -130,7 +127,8 @@ _COMBO_NOT_UID = Explanation(
 _OPTION_OUT_OF_REACH = Explanation(
     "The user may not enter data for a category option of this option combo.",
     Who.DHIS2,
-    'Share the category option with the user, with data access "can capture and view".',
+    'Share the category option with the user, with data access "can capture and view" (Maintenance app, Category, '
+    "Category option, Sharing settings). The metrics of other option combos are not affected.",
 )
 _COMBO_NOT_OF_DATA_ELEMENT = Explanation(
     "The category option combo does not belong to the data element's category combination.",
@@ -159,6 +157,10 @@ _PERIOD_TYPE = Explanation(
     Who.SETTINGS,
     "Set Period format to the form of the data set's period type (202601 for monthly, 20260105 for daily, "
     "2026W5 for weekly).",
+)
+_CLEAR_THE_CACHE = (
+    "If it goes on, clear DHIS2's cache (Data Administration app, Maintenance, Clear application cache), or open the "
+    "data set in DHIS2's Maintenance app and save it."
 )
 _PERIOD_NOT_OPEN = Explanation(
     "The data set is not open for this period now: it has not begun, its expiry days are over, or its data "
@@ -292,13 +294,6 @@ OWN_EXPLANATIONS: dict[str, Explanation] = {
         Who.DHIS2,
         "If the value that stands there is wrong too, delete it in DHIS2's Data entry app.",
     ),
-    NOT_FOUND_WHICH: Explanation(
-        "DHIS2 (2.43 and later) refused values together, and with the calls that one batch may cost it could not be "
-        "found out which of them is guilty.",
-        Who.DHIS2,
-        "Read DHIS2's own words, mend what they name, then push again; a smaller No. of items per payload also helps "
-        "to find it.",
-    ),
     FAILS_ALONE: Explanation(
         "A call with this one value and no other is too large for what stands before DHIS2, or makes DHIS2 fail "
         "(status 500) again and again.",
@@ -334,18 +329,28 @@ EXPLANATIONS: dict[str, Explanation] = {
     "E7620": _COMMENT,
     "E7621": _OPTION_SET,
     "E7630": Explanation(
-        "This DHIS2 insists on a category option combo with every value, and none was sent.",
-        Who.SETTINGS,
-        "If the option combos belong to the data elements, set option_combo_field to category; otherwise have "
-        '"Require category option combos" switched off in DHIS2\'s Settings app.',
+        "This DHIS2 insists on a category option combo with every value, and none was sent: the user may not read the "
+        "data set, so that its default option combo is not known.",
+        Who.DHIS2,
+        "Share the data set with the user: then the default option combo is named with each value. Or have 'Require "
+        "category option combo' switched off in DHIS2 (System Settings app, Data import). If the option combos of the "
+        "settings belong to the data elements, set option_combo_field to category.",
     ),
     "E7631": Explanation(
-        "This DHIS2 insists on an attribute option combo with every value, and none was sent.",
-        Who.SETTINGS,
-        "If the option combos belong to the data set, set option_combo_field to attribute; otherwise have "
-        '"Require attribute option combos" switched off in DHIS2\'s Settings app.',
+        "This DHIS2 insists on an attribute option combo with every value, and none was sent: the user may not read the "
+        "data set, so that its default option combo is not known.",
+        Who.DHIS2,
+        "Share the data set with the user: then the default option combo is named with each value. Or have 'Require "
+        "attribute option combo' switched off in DHIS2 (System Settings app, Data import). If the option combos of the "
+        "settings belong to the data set, set option_combo_field to attribute.",
     ),
-    "E7632": _PERIOD_TYPE,
+    "E7632": replace(
+        _PERIOD_TYPE,
+        meaning=f"{_PERIOD_TYPE.meaning} DHIS2 2.41 and 2.42 also say so of right periods for some minutes after metadata "
+        "were imported: such values wait and are sent again.",
+        cure=f"{_PERIOD_TYPE.cure} If it has that form already, wait. {_CLEAR_THE_CACHE}",
+        may_pass=True,
+    ),
     "E7633": _DATA_ELEMENT_NOT_IN_DATA_SET,
     "E7634": _COMBO_NOT_OF_DATA_ELEMENT,
     "E7635": _COMBO_NOT_OF_DATA_SET,
@@ -357,7 +362,12 @@ EXPLANATIONS: dict[str, Explanation] = {
     "E7641": _PERIOD_NOT_OPEN,
     "E7642": _APPROVED,
     "E7643": _PERIOD_NOT_OPEN,
-    "E7644": _PERIOD_NOT_OPEN,
+    "E7644": replace(
+        _PERIOD_NOT_OPEN,
+        meaning=f"{_PERIOD_NOT_OPEN.meaning} DHIS2 2.41 and 2.42 also say so of open periods for some minutes after "
+        "metadata were imported: such values wait and are sent again.",
+        cure=f"{_PERIOD_NOT_OPEN.cure} If the period is open already, wait. {_CLEAR_THE_CACHE}",
+    ),
     "E7645": Explanation(
         "The data element is meant for files or images.",
         Who.DHIS2,

@@ -51,7 +51,6 @@ _PATIENCE = 3
 """How many times in a row the server may fail at its metadata, or be too slow, before it is done without them."""
 
 _AVERAGES = frozenset({"AVERAGE", "AVERAGE_SUM_ORG_UNIT"})
-_DEFAULT = "default"
 _EDIT_EXPIRED = "F_EDIT_EXPIRED"
 _A_DAY = timedelta(days=1)
 _SOON = timedelta(minutes=5)
@@ -76,10 +75,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """A value that may be sent: its row, of UIDs and in the shape of its value type, and its cell."""
+    """A value that may be sent: its row, of UIDs and in the shape of its value type, and its cell.
+
+    ``is_timely`` tells whether its period is known to be of the right type and open.
+    """
 
     row: DataValueRow
     cell: Cell
+    is_timely: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class VanishingZero:
 
     row: DataValueRow
     cell: Cell
+    is_timely: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class Fitter:
         self._known: KnownMetadata | None = None
         self._given_up_at: float | None = None
         self._failures = 0
+        self._lock_exceptions: frozenset[tuple[str, str]] | None = None
 
     @property
     def server(self) -> Server | None:
@@ -153,6 +158,14 @@ class Fitter:
     def data_set_id(self) -> str:
         """The UID of the data set; before the metadata have been read the identifier that was given."""
         return self._known.data_set.id if self._known else self._data_set_id
+
+    @property
+    def lock_exceptions(self) -> frozenset[tuple[str, str]] | None:
+        """Org unit and period of the exceptions from the expiry days; ``None`` where not known.
+
+        Empty where no value of the last :meth:`fit` is of a period that may be expired.
+        """
+        return self._lock_exceptions
 
     def fit(self, values: Sequence[DataValue], *, deletes: bool = False) -> tuple[Fate, ...] | None:
         """Decide about values.
@@ -244,8 +257,10 @@ class Fitter:
         )
         if has_unseen_combos:
             return judge.misfits_all(values)
+        self._lock_exceptions = frozenset()
         if judge.has_expired({value.period for value in values}):
             known.look_up_locks(self._client)
+            self._lock_exceptions = known.lock_exceptions
         return judge.fates(values)
 
 
@@ -262,11 +277,10 @@ class _Fault(NamedTuple):
 
 
 class _What(NamedTuple):
-    """A data element with its option combos; ``sent`` are those that are named in a row."""
+    """A data element with its category and its attribute option combo."""
 
     element: DataElement | None
     combos: tuple[str, str]
-    sent: tuple[str | None, str | None]
     faults: tuple[_Fault, ...]
 
 
@@ -277,6 +291,8 @@ class _Where(NamedTuple):
     period: str
     faults: tuple[_Fault, ...]
     untimely: tuple[_Fault, ...]
+    is_judged: bool
+    """Whether the period is one that can be judged."""
 
 
 _NO_COMBOS = ("", "")
@@ -321,9 +337,9 @@ class _Judge:
         return tuple(misfits)
 
     def has_expired(self, periods: Collection[str]) -> bool:
-        """Whether a period is past the expiry days."""
+        """Whether a period is past the expiry days, or nearly: then the exceptions are worth reading."""
         found = (self._times.find(label) for label in periods)
-        return any(period is not None and self._times.is_expired(period) for period in found)
+        return any(period is not None and self._times.may_be_expired(period) for period in found)
 
     def fates(self, values: Sequence[DataValue]) -> tuple[Fate, ...]:
         first: dict[Cell, DataValue] = {}
@@ -356,11 +372,13 @@ class _Judge:
             return Misfit((_twice(twin, value),))
         if isinstance(shaped, Reason):
             return NoTrue(cell)
-        row = DataValueRow(cell.data_element, where.period, where.org_unit, *what.sent, shaped)
+        # The default option combos are named too: up to 2.42 a system setting can insist on it, and none forbids it.
+        row = DataValueRow(cell.data_element, where.period, where.org_unit, *what.combos, shaped)
         vanishes = element is not None and shaped == "0" and drops_zeros_of(self._known.server, element)
+        is_timely = where.is_judged and not where.untimely
         if vanishes and not self._deletes:
-            return VanishingZero(row, cell)
-        return Fits(row, cell)
+            return VanishingZero(row, cell, is_timely)
+        return Fits(row, cell, is_timely)
 
     def _first_reason(
         self, value: DataValue, what: _What, where: _Where, shaped: str | Reason
@@ -381,20 +399,19 @@ class _Judge:
     def _find_what(self, value: DataValue) -> _What:
         element = self._known.data_elements.get(value.data_element)
         if element is None:
-            return _What(None, _NO_COMBOS, (None, None), (self._strange_data_element(value.data_element),))
+            return _What(None, _NO_COMBOS, (self._strange_data_element(value.data_element),))
         category, attribute = self._places(value, element)
         scheme = value.option_combo_scheme
         of_element = self._combo(category, element.option_combos, scheme)
         of_data_set = self._combo(attribute, self._data_set.option_combos, scheme)
         if of_element is not None and of_data_set is not None:
-            sent = _sent(of_element, category), _sent(of_data_set, attribute)
-            return _What(element, (of_element.id, of_data_set.id), sent, ())
+            return _What(element, (of_element.id, of_data_set.id), ())
         faults = []
         if of_element is None:
             faults.append(self._no_category_option_combo(category, scheme))
         if of_data_set is None:
             faults.append(self._no_attribute_option_combo(attribute, scheme, element))
-        return _What(element, _NO_COMBOS, (None, None), tuple(faults))
+        return _What(element, _NO_COMBOS, tuple(faults))
 
     def _strange_data_element(self, identifier: str) -> _Fault:
         others = self._known.other_data_elements
@@ -503,6 +520,7 @@ class _Judge:
             period.label if period else label,
             tuple(fault for fault in faults if fault is not None),
             tuple(fault for fault in untimely if fault is not None),
+            period is not None,
         )
 
     def _strange_org_unit(self, identifier: str) -> _Fault:
@@ -582,17 +600,25 @@ class Times:
 
     def is_expired(self, period: Period) -> bool:
         """Whether the expiry days are over, by a day at least."""
+        return self._is_certain(period) and self._is_expired(period, _A_DAY)
+
+    def may_be_expired(self, period: Period) -> bool:
+        """Whether the expiry days may be over by the server's reckoning."""
+        return self._is_expired(period, -_A_DAY)
+
+    def _is_expired(self, period: Period, margin: timedelta) -> bool:
         days = self._data_set.expiry_days
-        if days == 0 or self._may_edit_expired or self._only_input_periods or not self._is_certain(period):
+        if days == 0 or self._may_edit_expired or self._only_input_periods:
             return False
         last = datetime.combine(period.day_after, datetime.min.time())
-        return self._now > last + timedelta(days=days) + _A_DAY
+        return self._now > last + timedelta(days=days) + margin
 
     def too_early(self, label: str, period: Period) -> _Fault | None:
-        """Find the period after the latest open one."""
+        """Find the period after the latest open one; from 2.43 who may edit expired periods may fill in future ones."""
         before = self._open_before
         if (
             before is None
+            or (self._may_edit_expired and self._known.server.imports_by_group)
             or self._format is None
             or self._only_input_periods
             or not self._is_certain(period)
@@ -705,11 +731,6 @@ def _other_calendar(server: Server) -> Reason:
 def _turn(reason: Reason) -> str:
     """Give the code by which a server would come to it."""
     return VALUE_TYPE_FAULT if reason.code == FRACTION else reason.code
-
-
-def _sent(combo: OptionCombo, identifier: str | None) -> str | None:
-    """Name an option combo in the row, unless it is the one that DHIS2 takes by itself."""
-    return None if identifier is None and combo.name == _DEFAULT else combo.id
 
 
 def _shown(identifier: str | None) -> str:

@@ -9,12 +9,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, Self
 from urllib.parse import urlencode
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 
 from msupply_dhis2.dhis2.parsing import Answered, parse
+from msupply_dhis2.periods import PeriodFormat
 from msupply_dhis2.settings import Scheme
 
 MAXIMUM_QUERY = 6_500
@@ -325,14 +326,11 @@ def find_lock_exceptions(client: ReadsDhis2, data_set_id: str) -> frozenset[tupl
         They cannot be read, or are not what DHIS2 answers.
     """
     path = "/api/lockExceptions"
-    query = {
-        "filter": f"dataSet.id:eq:{data_set_id}",
-        "fields": "dataSet[id],organisationUnit[id],period[id]",
-        "paging": "false",
-    }
+    # All fields: from 2.43 a period that is asked for its id answers nothing.
+    query = {"filter": f"dataSet.id:eq:{data_set_id}", "fields": "*", "paging": "false"}
     found = parse(_LockExceptionList, client.get(path, query), path).lock_exceptions
     return frozenset(
-        (exception.organisation_unit.id if exception.organisation_unit else "", exception.period.id)
+        (exception.organisation_unit.id if exception.organisation_unit else "", exception.period.label)
         for exception in found
         if exception.data_set is None or exception.data_set.id == data_set_id
     )
@@ -511,10 +509,30 @@ class _OptionComboList(Answered):
     category_option_combos: tuple[_OptionCombo, ...]
 
 
+class _LockedPeriod(Answered):
+    """A period: up to 2.42 its id, which is its label; from 2.43 its type and days only."""
+
+    id: str | None = None
+    period_type: str | None = None
+    start_date: _Day = None
+
+    @model_validator(mode="after")
+    def _has_a_label(self) -> Self:
+        if not self.label:
+            raise ValueError("it has neither an id nor a period type with a start date")
+        return self
+
+    @property
+    def label(self) -> str:
+        if self.id is not None or self.period_type is None or self.start_date is None:
+            return self.id or ""
+        return PeriodFormat.parse(self.period_type).label(self.start_date)
+
+
 class _LockException(Answered):
     data_set: _Reference | None = None
     organisation_unit: _Reference | None = None
-    period: _Reference
+    period: _LockedPeriod
 
 
 class _LockExceptionList(Answered):

@@ -9,13 +9,13 @@ import random
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from msupply_dhis2.dhis2.answer import Extent, PushOutcome, Reason, read_answer
 from msupply_dhis2.dhis2.client import Answer
-from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE, HELD_BACK, NOT_FOUND_WHICH
+from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE, HELD_BACK
 from msupply_dhis2.dhis2.pace import Pace
 from msupply_dhis2.dhis2.request import UIDS, DataValueRow, Schemes, request_body, request_parameters
 from msupply_dhis2.errors import (
@@ -27,6 +27,7 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 from msupply_dhis2.periods import find_period
+from msupply_dhis2.words import count
 
 LONGEST_CALL = 240.0
 """Seconds that an answer is waited for: servers of 5 values a second exist."""
@@ -74,21 +75,34 @@ _FIELD_OF_UNKNOWN = {
     "E8110": "attribute_option_combo",
     "E8111": "attribute_option_combo",
 }
-_FIELD_OF_GROUP = {
-    "E8011": "org_unit",
-    "E8020": "data_element",
-    "E8021": "period",
-    "E8022": "org_unit",
-    "E8023": "attribute_option_combo",
-    "E8024": "category_option_combo",
-    "E8030": "period",
-    "E8031": "org_unit",
+_FIELDS_OF_GROUP = {
+    "E8011": ("org_unit",),
+    "E8012": ("attribute_option_combo", "category_option_combo"),
+    "E8020": ("data_element",),
+    "E8021": ("period",),
+    "E8022": ("org_unit",),
+    "E8023": ("attribute_option_combo",),
+    "E8024": ("category_option_combo",),
+    "E8030": ("period", "org_unit"),
+    "E8031": ("org_unit",),
 }
-"""What a whole group is refused for, from 2.43; the others may be about any field."""
+"""What decides, from 2.43, whether a row is guilty of the code for which its group is refused: rows that have these
+fields in common are all guilty, or none is. The other codes may be about any field.
+
+E8012 names the category option, which is a part of an option combo. E8030 names the period only, although expiry is
+for each org unit and period."""
+
+_LOCKED = "E8030"
+
+_STALE = frozenset({"E7632", "E7644"})
+"""Up to 2.42 also what every value gets for some minutes after metadata were imported: DHIS2 keeps what it read before."""
 
 _FIELDS = ("data_element", "org_unit", "period", "category_option_combo", "attribute_option_combo")
 _MAY_BE_LEFT_OUT = {"E8023": "attribute_option_combo", "E8024": "category_option_combo"}
 """What is missing in a row where the answer names only the default combo, which nobody sent."""
+
+_SAID = 300
+"""Characters of what DHIS2 said of several values."""
 
 _WORD = re.compile(r"\w+")
 
@@ -178,6 +192,10 @@ class Calls:
         Waits for so many seconds.
     deletes
         Whether the values are to be deleted.
+    timely
+        The places of the values whose period is open, and of the right type, by DHIS2's own metadata.
+    lock_exceptions
+        Org unit and period of the exceptions from the expiry days, ``""`` for all org units; ``None`` where not known.
     """
 
     client: PostsDataValues
@@ -188,15 +206,29 @@ class Calls:
     seconds_left: Callable[[], float]
     pause: Callable[[float], None] = time.sleep
     deletes: bool = False
+    timely: Collection[int] = ()
+    lock_exceptions: Collection[tuple[str, str]] | None = None
 
     @property
     def values(self) -> int:
         """How many values a call may hold now."""
         return self.pace.values(self.maximum_values)
 
-    def with_uids(self, data_set_id: str) -> "Calls":
-        """Give the same calls for rows whose identifiers are UIDs."""
-        return replace(self, data_set_id=data_set_id, schemes=UIDS)
+    def with_metadata(
+        self,
+        data_set_id: str,
+        *,
+        timely: Collection[int],
+        lock_exceptions: Collection[tuple[str, str]] | None,
+    ) -> "Calls":
+        """Return the same calls for rows that fit DHIS2's metadata: their identifiers are UIDs."""
+        return replace(
+            self, data_set_id=data_set_id, schemes=UIDS, timely=timely, lock_exceptions=lock_exceptions
+        )
+
+    def is_excepted(self, row: DataValueRow) -> bool:
+        """Whether the expiry days do not count for the row's org unit and period."""
+        return not {(row.org_unit, row.period), ("", row.period)}.isdisjoint(self.lock_exceptions or ())
 
     def is_time_left(self) -> bool:
         """Whether a call can be begun."""
@@ -262,6 +294,8 @@ class _Sending:
         """How often what a call holds was halved because the server failed at it."""
         self._suspects: list[int] = []
         """Values with which a call fails although they are alone in it."""
+        self._stale: dict[int, Reason] = {}
+        """Values that DHIS2 refuses against its own metadata."""
 
     def run(self) -> Sent:
         """Make the calls until every value has a fate, or what is left has to wait."""
@@ -270,6 +304,14 @@ class _Sending:
         # What a suspect's call ended with may ask for another one.
         self._make_calls()
         self._sent.waiting |= {place for places in self._pending for place in places}
+        if self._stale:
+            self._sent.waiting |= self._stale.keys()
+            said = "; ".join(
+                dict.fromkeys(f"{reason.text}, {reason.code}" for reason in self._stale.values())
+            )
+            self._sent.failure = self._sent.failure or Dhis2TransientError(
+                _STALE_CACHE.format(values=count(len(self._stale), "value"), said=said[:_SAID])
+            )
         return self._sent
 
     def _make_calls(self) -> None:
@@ -358,7 +400,7 @@ class _Sending:
             # Now along data elements, now along org units, and each half in its turn: whichever it is that
             # the server fails at, soon something succeeds and shows that the server works otherwise.
             first, second = ("data_element", "org_unit")[:: 1 if depth % 2 == 0 else -1]
-            for part in self._parts(places, (first, second)):
+            for part in self._parts(places, first=(first, second)):
                 self._depth[part] = depth + 1
                 self._pending.append(part)
         else:
@@ -417,6 +459,8 @@ class _Sending:
                 doubtful[place] = reasons
             elif self._may_be_a_race(place, reasons):
                 again.append(place)
+            elif place in self._calls.timely and all(reason.code in _STALE for reason in reasons):
+                self._stale[place] = reasons[0]
             else:
                 certain[place] = reasons
         if doubtful:
@@ -427,7 +471,7 @@ class _Sending:
             self._raced.update(again)
             self._pause()
             self._pending.appendleft(tuple(again))
-        refused = certain.keys() | doubtful.keys() | set(again)
+        refused = certain.keys() | doubtful.keys() | self._stale.keys() | set(again)
         self._keep_counts(tuple(place for place in places if place not in refused), outcome)
 
     def _may_be_a_race(self, place: int, reasons: Sequence[Reason]) -> bool:
@@ -454,30 +498,38 @@ class _Sending:
         """Find who is guilty of what refused them all, and send the others again."""
         everybody = certain | doubtful
         reasons = next(iter(doubtful.values()))
-        guilty = self._guilty(certain, doubtful)
         if any(reason.code in _FOR_ALL for reason in reasons) or len(everybody) == 1:
             self._sent.rejected |= everybody
             return
-        self._searches += 1
-        if self._searches > _SEARCH_CALLS:
-            said = "; ".join(dict.fromkeys(reason.text for reason in reasons))
-            text = f"It was not found out in {_SEARCH_CALLS} calls which value DHIS2 refuses: {said}"
-            self._reject(everybody, Reason(NOT_FOUND_WHICH, text))
-            return
+        guilty, suspects = self._guilty(certain, doubtful)
         self._sent.rejected |= guilty
         others = tuple(place for place in everybody if place not in guilty)
-        if guilty:
-            if others:
-                self._pending.appendleft(others)
+        if not others:
+            return
+        self._searches += 1
+        if self._searches > _SEARCH_CALLS:
+            said = "; ".join(dict.fromkeys(reason.text for reason in reasons))[:_SAID]
+            self._wait(others, Dhis2TransientError(_NOT_FOUND_YET.format(said=said), retry_after=1.0))
+        elif guilty and not suspects:
+            self._pending.appendleft(others)
         else:
-            at_fault = [name for reason in reasons if (name := _FIELD_OF_GROUP.get(reason.code))]
-            self._pending.extendleft(reversed(self._parts(others, at_fault)))
+            free = tuple(place for place in others if place not in suspects) if suspects else ()
+            self._pending.extendleft(reversed(self._parts(suspects or others, reasons)))
+            if free:
+                self._pending.appendleft(free)
 
     def _guilty(
         self, certain: Mapping[int, tuple[Reason, ...]], doubtful: Mapping[int, tuple[Reason, ...]]
-    ) -> dict[int, tuple[Reason, ...]]:
-        """Give the values that the answer names, and those that share with them what is wrong."""
+    ) -> tuple[dict[int, tuple[Reason, ...]], _Places]:
+        """Find the values that the answer names, and those that share with them what is wrong.
+
+        Returns
+        -------
+        tuple
+            The guilty, and those among whom the others are that the answer means, where it tells so much.
+        """
         guilty = dict(certain)
+        suspects: dict[int, None] = {}
         for place, reasons in certain.items():
             for reason in reasons:
                 name = _FIELD_OF_UNKNOWN.get(reason.code)
@@ -487,32 +539,57 @@ class _Sending:
         for reason in dict.fromkeys(reason for reasons in doubtful.values() for reason in reasons):
             if reason.code == HELD_BACK or reason.extent is not Extent.GROUP:
                 continue
-            for place in self._named(reason, [place for place, why in doubtful.items() if reason in why]):
-                guilty[place] = (*guilty.get(place, ()), replace(reason, extent=Extent.VALUE))
-        return guilty
+            among = [place for place, why in doubtful.items() if reason in why]
+            meant, is_certain = self._meant(reason, among)
+            if is_certain:
+                for place in meant:
+                    guilty[place] = (*guilty.get(place, ()), replace(reason, extent=Extent.VALUE))
+            else:
+                suspects |= dict.fromkeys(meant)
+        return guilty, tuple(place for place in suspects if place not in guilty)
 
-    def _named(self, reason: Reason, places: Sequence[int]) -> Sequence[int]:
-        """Give those values of which the reason names every field that it names a value of."""
+    def _meant(self, reason: Reason, places: Sequence[int]) -> tuple[Sequence[int], bool]:
+        """Find those of the values that a reason can mean, and tell whether it means each of them."""
         words = set(_WORD.findall(reason.text))
-        at_fault = _FIELD_OF_GROUP.get(reason.code)
+        deciding = _FIELDS_OF_GROUP.get(reason.code, ())
         named = [
             name for name in _FIELDS if any(getattr(self._rows[place], name) in words for place in places)
         ]
         left_out = _MAY_BE_LEFT_OUT.get(reason.code)
         if left_out is not None and left_out not in named:
             # It names the default combo, which nobody sent: the rows that have none.
-            places = [place for place in places if getattr(self._rows[place], left_out) is None]
-        elif at_fault is not None and at_fault not in named:
-            return []
+            lacking = [place for place in places if getattr(self._rows[place], left_out) is None]
+            places, deciding = lacking or places, () if lacking else deciding
         found = [
             place for place in places if all(getattr(self._rows[place], name) in words for name in named)
         ]
-        # What all have in common, the period say, tells nothing where it is not known what is at fault.
-        return found if at_fault is not None or len(found) < len(places) else []
+        if reason.code == _LOCKED and "period" in named and self._calls.lock_exceptions is not None:
+            # Refused together: the exceptions may be innocent. Alone: then it is not on account of the expiry days.
+            bound = [place for place in found if not self._calls.is_excepted(self._rows[place])]
+            return bound or found, True
+        if reason.code in _FIELDS_OF_GROUP:
+            unnamed = [name for name in deciding if name not in named]
+            return found, len({self._values(place, unnamed) for place in found}) == 1
+        # What all have in common, the period say, tells nothing where it is not known what decides.
+        return (found, True) if len(found) < len(places) else ((), False)
 
-    def _parts(self, places: _Places, first: Iterable[str]) -> list[_Places]:
-        """Halve along a field, ``first`` of all along those that are named: the guilty ones share its value."""
-        for name in (*first, *_FIELDS):
+    def _values(self, place: int, names: Iterable[str]) -> tuple[str | None, ...]:
+        return tuple(getattr(self._rows[place], name) for name in names)
+
+    def _parts(
+        self, places: _Places, reasons: Sequence[Reason] = (), first: Sequence[str] = ()
+    ) -> list[_Places]:
+        """Halve along a field, first of all along those that decide: the guilty ones share its value."""
+        if any(reason.code == _LOCKED for reason in reasons):
+            org_units = dict.fromkeys(self._rows[place].org_unit for place in places)
+            if len(org_units) > 1:
+                # Nearly all of them are guilty as a rule: halving would cost twice as many calls.
+                return [
+                    tuple(place for place in places if self._rows[place].org_unit == org_unit)
+                    for org_unit in org_units
+                ]
+        deciding = [name for reason in reasons for name in _FIELDS_OF_GROUP.get(reason.code, ())]
+        for name in (*first, *deciding, *_FIELDS):
             values = list(dict.fromkeys(getattr(self._rows[place], name) for place in places))
             if len(values) > 1:
                 left = set(values[: len(values) // 2])
@@ -533,5 +610,15 @@ def _halves(places: _Places) -> list[_Places]:
 
 _TIME_IS_UP = (
     "DHIS2 is too slow for all values of the batch in one invocation: the others follow with the next one."
+)
+_NOT_FOUND_YET = (
+    "The calls that one delivery may cost did not show yet which of these values DHIS2 refuses. None of those that wait is "
+    "rejected: the search goes on with the next delivery. DHIS2 says: {said}. Correct what it names, and all go in at once."
+)
+_STALE_CACHE = (
+    "DHIS2 refuses {values} ({said}), although its own metadata allow them. That happens for some minutes after metadata were "
+    "imported, because DHIS2 still uses what it read before. The values wait and are sent again. If it goes on, clear DHIS2's "
+    "cache (Data Administration app, Maintenance, Clear application cache), or open the data set in DHIS2's Maintenance app "
+    "and save it."
 )
 _FAILS_AT_ALL = "DHIS2 fails (status 500) whatever is sent. If it goes on, read DHIS2's server log."
