@@ -534,7 +534,7 @@ def test_a_store_whose_org_unit_is_closed_for_the_period_of_the_run_is_told(
         assert report.all_well
         return
     check = only_fault(report, "stores")
-    assert "(1 closed, or not open yet). Correct the opening or closed date" in check.message
+    assert "(1 closed for the period of the run). Correct the opening or closed date" in check.message
     assert check.details == (
         f"Opua Health Centre (OPU): the org unit Opua Health Centre (OPUA) takes no values for 202601: {hint}.",
     )

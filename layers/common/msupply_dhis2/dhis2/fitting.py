@@ -590,13 +590,19 @@ class Times:
 
     def expired(self, org_unit: OrgUnit, label: str, period: Period) -> _Fault | None:
         """Find the expiry days over, and no exception for the org unit."""
-        locks = self._known.lock_exceptions
-        if locks is None or not self.is_expired(period):
-            return None
-        if not locks.isdisjoint({(org_unit.id, period.label), ("", period.label)}):
+        exempt = self.exempt_org_units(period)
+        if exempt is None or not self.is_expired(period) or not exempt.isdisjoint({org_unit.id, ""}):
             return None
         words = f"Current date is past expiry days for period: `{label}` and data set: `{self._data_set.id}`"
         return _Fault("E7640", "period", label, lambda _: words)
+
+    def exempt_org_units(self, period: Period) -> frozenset[str] | None:
+        """Return the UIDs of the org units for which the expiry days do not count; ``""`` is all of them.
+
+        ``None`` while, or where, that is not known: then the server decides.
+        """
+        locks = self._known.lock_exceptions
+        return None if locks is None else frozenset(unit for unit, label in locks if label == period.label)
 
     def is_expired(self, period: Period) -> bool:
         """Whether the expiry days are over, by a day at least."""

@@ -60,7 +60,7 @@ def check_stores(
             causes["not among the org units of the data set"] += 1
             details.append(f"{subject}: '{identifier}' is none of the data set's org units.")
         elif (org_unit := found.get(identifier)) and (closed := closure(org_unit)):
-            causes["closed, or not open yet"] += 1
+            causes["closed for the period of the run"] += 1
             details.append(f"{subject}: the org unit {called(org_unit)} takes no values for {closed}.")
     if not details:
         return make_check(
@@ -68,8 +68,9 @@ def check_stores(
         )
     cures = {
         "unknown to DHIS2": f"Correct {settings.store_field_reference} of the stores in mSupply.",
-        "closed, or not open yet": "Correct the opening or closed date of the org units in DHIS2, Maintenance, Organisation "
-        f"unit, or empty {settings.store_field_reference} of stores that are closed.",
+        "closed for the period of the run": "Correct the opening or closed date of the org units in DHIS2, "
+        f"Maintenance, Organisation unit; or empty {settings.store_field_reference} of stores that are closed. Where the expiry days are over, "
+        "add lock exceptions in DHIS2's Data Administration app.",
         "not assigned to the data set": "Assign the data set to the org units in DHIS2, Maintenance, Data set.",
     }
     return make_check(

@@ -86,11 +86,17 @@ def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> 
         return make_check(
             name, ok=True, message=f"Whether {window.period} is open is left to DHIS2.{approval}"
         )
-    closed = []
+    closed, notes = [], []
     if times.too_early(window.period, period):
         closed.append(_not_open_yet(data_set, period, today))
     if times.is_expired(period):
-        closed.append(_expired(data_set, period))
+        if times.exempt_org_units(period):
+            notes.append(
+                f"{period.label} is past the data set's expiry days: only org units with a lock exception in DHIS2 take "
+                "values. The check of the stores names those without one."
+            )
+        else:
+            closed.append(_expired(data_set, period))
     if times.no_input_period(window.period, period):
         closed.append(_no_input_period(times, data_set, period))
     named = times.input_periods_of(period)
@@ -100,13 +106,11 @@ def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> 
     if closed:
         return make_check(name, ok=False, message=f"{' '.join(closed)}{approval}")
     if inverted:
-        return make_check(
-            name,
-            ok=True,
-            to_note=True,
-            message=f"{_dates(named[0], period)}, but DHIS2 {times.server.version_text} takes its values all the same: "
-            f"{_INVERTED}{approval}",
+        notes.append(
+            f"{_dates(named[0], period)}, but DHIS2 {times.server.version_text} takes its values all the same: {_INVERTED}"
         )
+    if notes:
+        return make_check(name, ok=True, to_note=True, message=f"{' '.join(notes)}{approval}")
     return make_check(name, ok=True, message=f"{window.period} is open.{approval}")
 
 

@@ -1,6 +1,7 @@
 """Asks the questions of the preflight one after the other, each on its own."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 
 from msupply_dhis2.dhis2.fitting import Times
@@ -89,6 +90,7 @@ class Preflight:
         self._patience = patience
         self._today = today
         self._data_set: DataSet | None = None
+        self._times: Times | None = None
 
     def ask_dhis2(self) -> None:
         """Check what DHIS2 alone decides: version, authority, data set, periods."""
@@ -138,13 +140,13 @@ class Preflight:
         if not check.ok:
             self.not_asked += open_names
             return
-        times = self._times(self._data_set)
+        times = self._times = self._judge_of_periods(self._data_set)
         self.checks += [
             check_open(times, window, self._data_set, self._today) for window in self._windows.values()
         ]
 
-    def _times(self, data_set: DataSet) -> Times:
-        """Give what judges periods; where the server could not be read, by our own date."""
+    def _judge_of_periods(self, data_set: DataSet) -> Times:
+        """Return what judges periods as push does; where the server could not be read, by our own date."""
         today = datetime.combine(self._today, datetime.min.time())
         server = self.server or Server("", "unknown", NEWEST, "iso8601", today)
         known = KnownMetadata(
@@ -157,7 +159,13 @@ class Preflight:
             org_units={},
             combos_in_use=(),
         )
-        return Times(known, server.server_date)
+        times = Times(known, server.server_date)
+        periods = [times.find(window.period) for window in self._windows.values()]
+        if any(period is not None and times.is_expired(period) for period in periods):
+            # Where they cannot be read, push leaves expired periods to the server, which refuses them.
+            with suppress(Dhis2Error):
+                self._patience.ask(lambda: known.look_up_locks(self._client))
+        return times
 
     def compare(self, mapped: MappedNames | None) -> None:
         """Check how what mSupply has mapped fits what DHIS2 has set up.
@@ -216,14 +224,20 @@ class Preflight:
 
     def _closure(self, org_unit: OrgUnit) -> str | None:
         """Return for which periods of a run an org unit takes no values, and why; by the judge that push has."""
-        if self._data_set is None:
+        times = self._times
+        if times is None:
             return None
-        times = self._times(self._data_set)
-        closed = {
-            label: hint
-            for label in dict.fromkeys(window.period for window in self._windows.values())
-            if (period := times.find(label)) and (hint := times.closure(org_unit, period))
-        }
+        closed = {}
+        for label in dict.fromkeys(window.period for window in self._windows.values()):
+            period = times.find(label)
+            if period is not None and (hint := times.closure(org_unit, period)):
+                closed[label] = hint
+            elif (
+                period is not None
+                and times.exempt_org_units(period)
+                and times.expired(org_unit, label, period)
+            ):
+                closed[label] = "the data set's expiry days are over, and it has no lock exception"
         return joined(f"{label}: {hint}" for label, hint in closed.items()) if closed else None
 
     def _compare_items(self, mapped: MappedNames) -> Matched[DataElement]:

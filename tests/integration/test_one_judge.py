@@ -1,0 +1,205 @@
+"""Connection test and push never disagree: each meets the same situation, and the stand-in of each version is there.
+
+What the connection test calls well is stored to the last value; where push, or the server, refuses a value, it has said so.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from local.dhis2 import ADMIN, Metadata, StandIn, User, uid
+from local.dhis2.metadata import DataInputPeriod, LockException
+from msupply_dhis2.batches import encode
+from msupply_dhis2.credentials import parse_dhis2_credentials
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.mapped import MappedNames, MappedStore
+from msupply_dhis2.mapping import DataValue, identifier_of
+from msupply_dhis2.periods import Calendar, window
+from msupply_dhis2.push import Dhis2Session, push
+from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.stock import ItemGroup
+from tests.support.preflight import (
+    ELEMENTS,
+    NOW,
+    PUSHER,
+    SINGLE,
+    STORES,
+    WITH_CATEGORIES,
+    WITH_COMBOS,
+    Change,
+    every_version,
+    items,
+    mapped,
+    report_of,
+    row,
+    row_with_combo,
+    settings_text,
+    with_data_elements,
+    with_data_set,
+    with_org_unit,
+    world,
+)
+
+SHOWN_OTHERWISE = {"aggregation"}
+"""What the connection test looks at for the sake of what DHIS2 shows of stored values."""
+
+EDITOR = PUSHER.model_copy(update={"authorities": ("F_DATAVALUE_ADD", "F_EDIT_EXPIRED")})
+SUPERUSER = PUSHER.model_copy(update={"authorities": ("ALL",)})
+NARROW = PUSHER.model_copy(update={"org_unit_ids": (uid("organisationUnit", "KAMO"),)})
+NOBODY = PUSHER.model_copy(update={"authorities": ()})
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What differs from a DHIS2, settings and an mSupply that suit each other."""
+
+    name: str
+    change: Change = lambda metadata: metadata
+    settings: dict[str, Any] = field(default_factory=dict)
+    user: User = PUSHER
+    names: MappedNames | None = None
+    numbers: tuple[str, ...] = ("12", "0")
+
+
+def input_periods(*periods: DataInputPeriod, **changes: object) -> Change:
+    return with_data_set(SINGLE, data_input_periods=[each.model_dump() for each in periods], **changes)
+
+
+def locked(*org_units: str) -> Change:
+    """Let the expiry days be over, but for these org units."""
+
+    def change(metadata: Metadata) -> Metadata:
+        exceptions = tuple(
+            LockException(
+                data_set_id=uid("dataSet", SINGLE), org_unit_id=uid("organisationUnit", code), period="202601"
+            )
+            for code in org_units
+        )
+        return with_data_set(SINGLE, expiry_days=2)(metadata).model_copy(
+            update={"lock_exceptions": exceptions}
+        )
+
+    return change
+
+
+CURRENT_DAY = {"data_elements": [row("stock_on_hand", basis="current_day")]}
+ALL_ORG_UNITS = [uid("organisationUnit", store.org_unit) for store in STORES]
+SITUATIONS = [
+    Situation("all is well"),
+    Situation("attribute option combos", settings=WITH_COMBOS),
+    Situation("category option combos", settings=WITH_CATEGORIES),
+    # Periods
+    Situation("a calendar of another kind", lambda given: given.model_copy(update={"calendar": "nepali"})),
+    Situation("a data set of another period type", with_data_set(SINGLE, period_type="Weekly")),
+    Situation("another period type, in the format as well", with_data_set(SINGLE, period_type="QuarterlyNov"), {"period_format": "QuarterlyNov"}),
+    Situation("a quarter that is over", with_data_set(SINGLE, period_type="Quarterly", open_future_periods=1), {"period_format": "Quarterly"}),
+    Situation("a format that makes no period", settings={"period_format": "YYYY/MM"}),
+    Situation("the current day without open future periods", with_data_set(SINGLE, open_future_periods=0), CURRENT_DAY),
+    Situation("the current day with one", with_data_set(SINGLE, open_future_periods=1), CURRENT_DAY),
+    Situation("the current day for a superuser", with_data_set(SINGLE, open_future_periods=0), CURRENT_DAY, SUPERUSER),
+    Situation("expiry days that are over", with_data_set(SINGLE, expiry_days=2)),
+    Situation("expiry days that are over for all but an editor", with_data_set(SINGLE, expiry_days=2), user=EDITOR),
+    Situation("expiry days that are not over", with_data_set(SINGLE, expiry_days=10)),
+    Situation("lock exceptions for all", locked("KAMO", "OPUA", "PAIHIA")),
+    Situation("lock exceptions for some", locked("KAMO")),
+    Situation("other data input periods", input_periods(DataInputPeriod(period="202512"))),
+    Situation("other data input periods, for a superuser", input_periods(DataInputPeriod(period="202512")), user=SUPERUSER),
+    Situation("an open data input period", input_periods(DataInputPeriod(period="202601"))),
+    Situation("a data input period that is over", input_periods(DataInputPeriod(period="202601", closing_date=date(2026, 2, 1)))),
+    Situation("a data input period that is over, and expiry days", input_periods(DataInputPeriod(period="202601", closing_date=date(2026, 2, 1)), expiry_days=2)),
+    # Org units
+    *(
+        Situation(f"an org unit with {name}", with_org_unit("OPUA", **dates))
+        for name, dates in {
+            "a closed date long ago": {"closed_date": date(2020, 1, 1)},
+            "a closed date within the period": {"closed_date": date(2026, 1, 15)},
+            "a closed date after the period": {"closed_date": date(2026, 2, 3)},
+            "an opening date within the period": {"opening_date": date(2026, 1, 15)},
+            "an opening date after the period": {"opening_date": date(2026, 2, 3)},
+        }.items()
+    ),
+    Situation("an org unit that is unknown", names=mapped(stores=(*STORES, MappedStore("Far", "FAR", "FAR")))),
+    Situation("an org unit without the data set", with_data_set(SINGLE, org_unit_ids=ALL_ORG_UNITS[:2])),
+    Situation("no org unit with the data set", with_data_set(SINGLE, org_unit_ids=[])),
+    Situation("org units out of reach", user=NARROW),
+    Situation("org units by their uids", names=mapped(stores=tuple(store._replace(org_unit=uid("organisationUnit", store.org_unit)) for store in STORES))),
+    # Data elements
+    Situation("a data element that is unknown", names=mapped(items=items(("nothing",), ("7a8e5b10",)))),
+    Situation("a data element that the data set lacks", with_data_set(SINGLE, data_element_ids=[uid("dataElement", ELEMENTS[0])])),
+    Situation("a data set without data elements", with_data_set(SINGLE, data_element_ids=[])),
+    Situation("zeros that are not significant", with_data_elements(*ELEMENTS, zero_is_significant=False)),
+    Situation("whole numbers for fractions", with_data_elements(*ELEMENTS, value_type="INTEGER"), {"data_elements": [row("months_of_stock")]}, numbers=("1.5",)),
+    Situation("only positive numbers", with_data_elements(*ELEMENTS, value_type="INTEGER_POSITIVE")),
+    Situation("yes only", with_data_elements(*ELEMENTS, value_type="TRUE_ONLY"), {"data_elements": [row("stocked_out")]}, numbers=("1",)),
+    # Option combos
+    Situation("none, where the data set has some", settings={**WITH_COMBOS, "setup": "single_data_element", "data_elements": [row("stock_on_hand")]}, names=mapped(1)),
+    Situation("none, where the data elements have some", settings={**WITH_CATEGORIES, "names": None, "setup": "single_data_element", "data_elements": [row("stock_on_hand", prefix="STOCK_")]}, names=mapped(1, "STOCK_")),
+    Situation("an unknown one", settings={**WITH_COMBOS, "data_elements": [row_with_combo("stock_on_hand", category_option_id="NOPE")]}, names=mapped(1)),
+    Situation("a category option's identifier", settings={**WITH_COMBOS, "data_elements": [row_with_combo("stock_on_hand", category_option_id="OPTION_STOCK_ON_HAND")]}, names=mapped(1)),
+    Situation("the wrong field", settings={**WITH_COMBOS, "option_combo_field": "category"}),
+    Situation("the other wrong field", settings={**WITH_CATEGORIES, "option_combo_field": "attribute"}),
+    # The user
+    Situation("a user without the authority", user=NOBODY),
+    Situation("a data set that may not be written", with_data_set(SINGLE, writers=[])),
+    Situation("a data set that may not be written, for a superuser", with_data_set(SINGLE, writers=[]), user=SUPERUSER),
+]  # fmt: skip
+
+
+def names_of(situation: Situation) -> MappedNames:
+    given = situation.names or situation.settings.get("names")
+    rows = situation.settings.get("data_elements", [row("stock_on_hand")])
+    return given or mapped(len(rows))
+
+
+def values_of(settings: Settings, names: MappedNames, numbers: tuple[str, ...]) -> list[DataValue]:
+    """Give what compute would send: a value for each store, item and active row."""
+    calendar = Calendar(ZoneInfo("Pacific/Auckland"))
+    values = []
+    for place, (store, item) in enumerate((store, item) for store in names.stores for item in names.items):
+        for active, identifier in zip(settings.active_rows, item.data_elements, strict=True):
+            # The prefix is in the mapped identifier already.
+            group = ItemGroup(identifier, ())
+            sent = identifier_of(settings, active.model_copy(update={"prefix": ""}), group)
+            assert sent is not None
+            data_element, category, attribute = sent
+            values.append(
+                DataValue(
+                    data_element=data_element,
+                    period=window(active.basis, NOW, calendar, settings.period).period,
+                    org_unit=store.org_unit,
+                    category_option_combo=category,
+                    attribute_option_combo=attribute,
+                    option_combo_scheme=active.category_option_combo_id_scheme,
+                    value=numbers[place % len(numbers)],
+                    store=store.name,
+                    item=item.name,
+                    metric=active.metric,
+                )
+            )
+    return values
+
+
+@every_version
+@pytest.mark.parametrize("situation", SITUATIONS, ids=[situation.name for situation in SITUATIONS])
+def test_what_the_connection_test_calls_well_is_stored_and_the_reverse(
+    situation: Situation, version: str
+) -> None:
+    metadata, names = situation.change(world()), names_of(situation)
+    changes = {name: value for name, value in situation.settings.items() if name != "names"}
+    report = report_of(metadata, version, user=situation.user, names=names, **changes)
+    wrong = {check.name for check in report.checks if not check.ok} - SHOWN_OTHERWISE
+
+    with StandIn(metadata, version=version, users=[situation.user, ADMIN], now=NOW.date()) as dhis2:
+        settings = parse_settings(settings_text(dhis2.url, **changes))
+        login = f'{{"username": "{situation.user.username}", "password": "x"}}'
+        client = Dhis2Client(dhis2.url, parse_dhis2_credentials(login, settings), read_timeout=5)
+        values = values_of(settings, names, situation.numbers)
+        batch = encode(values, run_id="run-1", as_of=NOW, settings=settings)
+        result = push(batch, Dhis2Session(client, pause=lambda _: None), settings=settings)
+
+    assert result.failure is None
+    stored = result.fates.landed
+    assert (stored == set(range(len(values)))) is (not wrong), (report.summary, result.lines)
