@@ -69,8 +69,8 @@ def check_stores(
     cures = {
         "unknown to DHIS2": f"Correct {settings.store_field_reference} of the stores in mSupply.",
         "closed for the period of the run": "Correct the opening or closed date of the org units in DHIS2, "
-        f"Maintenance, Organisation unit; or empty {settings.store_field_reference} of stores that are closed. Where the expiry days are over, "
-        "add lock exceptions in DHIS2's Data Administration app.",
+        f"Maintenance, Organisation unit; or empty {settings.store_field_reference} of stores that are closed. Where the "
+        "expiry days are over, add lock exceptions in DHIS2's Data Administration app.",
         "not assigned to the data set": "Assign the data set to the org units in DHIS2, Maintenance, Data set.",
     }
     return make_check(
