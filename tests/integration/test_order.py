@@ -1,5 +1,6 @@
 """Order: claims and flights in DynamoDB, and what DHIS2 holds in the end, whatever the order of messages."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws import push as push_on_aws
+from msupply_dhis2.aws.queue import BatchQueue
 from msupply_dhis2.batches import Age, Batch, decode, encode
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import ConfigurationError, QueueError, SourceError
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.order import flights, table
@@ -25,7 +27,7 @@ from msupply_dhis2.settings import Scheme
 from tests.conftest import Aws
 from tests.support.batches import settings_of, value_of
 from tests.support.functions import delivery, invoke
-from tests.support.whole_way import World, whole_way
+from tests.support.whole_way import OCTOBER, World, whole_way
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -46,7 +48,7 @@ def age(days: float = 0, *, snapshot: datetime = MONTH_END) -> Age:
 
 
 def claim(aws: Aws, how_new: Age, *values: DataValue) -> None:
-    order(aws).claim(values, stamps_of(how_new.snapshots, how_new.read_at), Scheme.UID)
+    order(aws).claim(values, stamps_of(how_new.snapshots, how_new.read_at), Scheme.UID, "run")
 
 
 def batch_of(how_new: Age | None, *values: DataValue) -> Batch:
@@ -117,7 +119,7 @@ def test_claims_of_two_runs_at_the_same_time_are_all_kept(aws: Aws) -> None:
         return found
 
     slow._read = read_and_be_overtaken  # type: ignore[assignment,method-assign]  # noqa: SLF001 - as above
-    slow.claim([first], stamps, Scheme.UID)
+    slow.claim([first], stamps, Scheme.UID, "run")
     assert left_out(aws, batch_of(age(0), first, second)) == [0, 1]
 
 
@@ -137,7 +139,9 @@ def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytes
     monkeypatch.setattr(table, "MOST_BYTES", 30)
     claims = order(aws)
     stamps = stamps_of(age().snapshots, age().read_at)
-    claims.claim([value_of("one"), value_of("two"), value_of("one", org_unit="OU_1")], stamps, Scheme.UID)
+    claims.claim(
+        [value_of("one"), value_of("two"), value_of("one", org_unit="OU_1")], stamps, Scheme.UID, "run"
+    )
     (fault,) = claims.faults()
     assert "OU_0 in 202601" in fault
     assert "OU_1" not in fault
@@ -407,6 +411,37 @@ def test_a_run_limited_to_some_metrics_supersedes_only_those(world: World) -> No
     stock_on_hand = counts(world, newer_run).stored
     assert counts(world, older_run).superseded == stock_on_hand > 0
     assert counts(world, older_run).stored == len(world.values()) - stock_on_hand
+
+
+@pytest.mark.parametrize("comes_after_all", [True, False])
+def test_what_a_run_superseded_that_never_came_onto_the_queue_is_told_of(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, comes_after_all: bool
+) -> None:
+    older, older_run = compute(world)
+    event = OCTOBER | {"as_of": "2026-11-03T01:00:00"}
+    with monkeypatch.context() as broken:
+
+        def refuse(*_: object) -> None:
+            # By hand an invocation is tried again where its fault may pass.
+            raise QueueError("No.") if comes_after_all else SourceError("No.")
+
+        broken.setattr(BatchQueue, "flush", refuse)
+        if comes_after_all:
+            with pytest.raises(QueueError):
+                invoke("compute", event, world.capsys, "newer")
+        else:
+            assert invoke("compute", event, world.capsys, "newer").answer["status"] == "failed"
+    push(world, older[:-1])
+    last = invoke("push", delivery(older[-1:], world.aws.queue_arn), world.capsys)
+    if comes_after_all:
+        assert last.said("ended") == []
+        again = invoke("compute", event, world.capsys, "newer")
+        assert again.said(f"Run {older_run} ended well.")
+    else:
+        (line,) = last.said(f"Run {older_run} ended incomplete.")
+        assert "Compute that run again: make push EVENT='" in line["message"]
+        assert json.loads(line["message"].partition("EVENT='")[2].partition("'")[0]) == event
+    assert counts(world, older_run).superseded == counts(world, older_run).queued > 0
 
 
 def test_what_died_and_is_sent_again_a_week_later_replaces_nothing(world: World) -> None:

@@ -1,6 +1,7 @@
 """What became of each run, in DynamoDB: its counts add up, whatever is repeated or breaks off."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.runs.progress import Death, Progress
-from msupply_dhis2.runs.run import About, Counts, Outcome, Part, Run, last_line
+from msupply_dhis2.runs.run import COMPUTED_WITHIN, About, Counts, Outcome, Part, Run, last_line
 from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs, read_receipts
 from tests.conftest import Aws
 
@@ -181,7 +182,7 @@ def test_a_run_whose_beginning_could_not_be_noted_whole_is_not_done(
             broken.setattr(runs, step, refuse)
             with pytest.raises(ConfigurationError):
                 runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
-        assert not runs.is_done(RUN)
+        assert not runs.is_done(RUN, NOW)
     runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
     assert (run_of(runs).parts_open, run_of(runs).started_by) == (1, "monthly")
 
@@ -190,10 +191,10 @@ def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs
     runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
     runs.register([message()], NOW)
     settle(runs, message(), runs.read(message(), NOW), *range(10))
-    assert not runs.is_done(RUN)
+    assert not runs.is_done(RUN, NOW)
     assert runs.close(RUN, None, NOW) is None
     runs.finish_part(RUN, "shard 1 of 1", PART)
-    assert runs.is_done(RUN)
+    assert runs.is_done(RUN, NOW)
     ended = runs.close(RUN, "s3://reports/file", NOW + 9 * MINUTE)
     assert ended is not None
     assert (ended.outcome, ended.ended_at, ended.rejected_file) == (
@@ -202,7 +203,7 @@ def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs
         "s3://reports/file",
     )
     assert runs.close(RUN, None, NOW) is None
-    assert not runs.is_done(RUN)
+    assert not runs.is_done(RUN, NOW)
     assert run_of(runs) == ended
 
 
@@ -286,6 +287,107 @@ def test_a_run_of_which_something_is_sent_again_is_open_again(runs: Runs) -> Non
     second = runs.close(RUN, None, NOW)
     assert second is not None
     assert second.outcome is Outcome.COMPLETE
+
+
+NEWER = "20260206T010000Z-daily-77aa12bc"
+
+
+def computed(runs: Runs) -> None:
+    runs.finish_part(NEWER, "whole", PART)
+
+
+def failed(runs: Runs) -> None:
+    runs.fail_part(NEWER, "whole", "The queue did not take it.")
+
+
+def begun(runs: Runs) -> None:
+    runs.begin(NEWER, replace(ABOUT, event='{"interval":"daily"}'), ["whole"], NOW)
+
+
+def superseded(runs: Runs) -> None:
+    """Leave the run's only message out, because the newer run has claimed its values."""
+    runs.settle(
+        message(),
+        runs.read(message(), NOW),
+        settled=frozenset(range(10)),
+        landed=frozenset(),
+        began=NOW,
+        ended=NOW,
+        counts=lambda new: {"superseded": len(new)},
+        superseded_by=frozenset({NEWER}),
+    )
+
+
+def end(runs: Runs, now: datetime = NOW) -> Outcome | None:
+    """Do what push does after each message, and compute after each part; give how the run has ended."""
+    for run_id in (RUN, *runs.judge_superseded(NEWER)):
+        if runs.is_done(run_id, now):
+            runs.close(run_id, None, now)
+    run = run_of(runs)
+    return run.outcome
+
+
+@pytest.mark.parametrize(
+    ("events", "outcomes"),
+    [
+        # Whether the newer run is computed, or cannot be, is known before or after its claims are met.
+        ([begun, computed, superseded], [None, None, Outcome.COMPLETE]),
+        ([begun, failed, superseded], [None, None, Outcome.INCOMPLETE]),
+        ([begun, superseded, computed], [None, None, Outcome.COMPLETE]),
+        ([begun, superseded, failed], [None, None, Outcome.INCOMPLETE]),
+        # It is computed after all, by a retry.
+        (
+            [begun, superseded, failed, begun, computed],
+            [None, None, Outcome.INCOMPLETE, Outcome.INCOMPLETE, Outcome.COMPLETE],
+        ),
+        (
+            [begun, failed, superseded, begun, failed],
+            [None, None, Outcome.INCOMPLETE, Outcome.INCOMPLETE, Outcome.INCOMPLETE],
+        ),
+        # It is computed once more, and that fails: what it had queued may be superseded by what it has not.
+        (
+            [begun, superseded, computed, begun, failed],
+            [None, None, Outcome.COMPLETE, Outcome.COMPLETE, Outcome.INCOMPLETE],
+        ),
+    ],
+)
+def test_a_run_ends_well_only_where_what_supersedes_its_values_is_on_the_queue(
+    runs: Runs, events: list[Callable[[Runs], None]], outcomes: list[Outcome | None]
+) -> None:
+    runs.begin(RUN, ABOUT, ["whole"], NOW)
+    runs.register([message()], NOW)
+    runs.finish_part(RUN, "whole", PART)
+    seen = []
+    for event in events:
+        event(runs)
+        seen.append(end(runs))
+    assert seen == outcomes
+
+
+def test_a_run_does_not_wait_for_ever_for_the_one_that_supersedes_its_values(runs: Runs) -> None:
+    runs.register([message()], NOW)
+    begun(runs)
+    superseded(runs)
+    assert end(runs, NOW + COMPUTED_WITHIN - MINUTE) is None
+    assert end(runs, NOW + COMPUTED_WITHIN) is Outcome.INCOMPLETE
+    computed(runs)
+    assert end(runs, NOW + COMPUTED_WITHIN) is Outcome.COMPLETE
+
+
+def test_the_last_line_names_the_run_that_is_to_be_computed_again(runs: Runs) -> None:
+    runs.register([message()], NOW)
+    begun(runs)
+    failed(runs)
+    superseded(runs)
+    ended = runs.close(RUN, None, NOW)
+    assert ended is not None
+    line = last_line(ended)
+    assert f"superseded by the run {NEWER}, which was not computed to its end" in line.message
+    assert """make push EVENT='{"interval": "daily", "as_of": "2026-02-05T01:03:20+00:00"}'""" in line.message
+    assert line.fields["lacks"] == [NEWER]
+    # Computed again itself, it sends values that are newer still.
+    runs.begin(RUN, ABOUT, ["whole"], NOW)
+    assert run_of(runs).superseded_by == frozenset()
 
 
 def test_runs_are_listed_the_newest_first(runs: Runs) -> None:

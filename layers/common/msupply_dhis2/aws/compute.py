@@ -162,7 +162,7 @@ def _compute(
     calendar: Calendar,
     book: RunBook,
 ) -> ComputeResult:
-    claims = _Claims(environment, settings)
+    claims = _Claims(environment, settings, run_id(event, as_of))
     with BatchQueue(clients.sqs(), environment.queue_url, book.queued) as queue:
         result = compute(
             event,
@@ -187,7 +187,7 @@ def _compute_shard(
 ) -> ComputeResult:
     settings = read_settings(environment.settings_parameter, clients.ssm())
     book.open([shard])
-    claims = _Claims(environment, settings)
+    claims = _Claims(environment, settings, shard.run_id)
     with BatchQueue(clients.sqs(), environment.queue_url, book.queued) as queue:
         result = compute_shard(
             shard,
@@ -208,14 +208,15 @@ def _compute_shard(
 class _Claims:
     """Claims the values of one invocation before they are sent."""
 
-    def __init__(self, environment: ComputeEnvironment, settings: Settings) -> None:
+    def __init__(self, environment: ComputeEnvironment, settings: Settings, name: str) -> None:
         self._settings = settings
+        self._run_id = name
         self._table = OrderTable(clients.table(environment.order_table_name), datetime.now(UTC))
 
     def claim(self, values: Iterable[DataValue], age: Age) -> None:
         """Claim values (see ``outgoing.send_values``)."""
         stamps = stamps_of(age.snapshots, age.read_at)
-        self._table.claim(values, stamps, self._settings.data_element_id_scheme)
+        self._table.claim(values, stamps, self._settings.data_element_id_scheme, self._run_id)
 
     def noted_in(self, result: ComputeResult) -> ComputeResult:
         """Add to a result of what the order cannot be kept."""

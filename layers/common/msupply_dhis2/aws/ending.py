@@ -29,13 +29,13 @@ def end_if_done(
     seconds_left: Callable[[], float],
     logger: Logger,
 ) -> None:
-    """End a run of which nothing is computed, sent or waiting any more; any other is left as it is.
+    """End a run that is done; any other is left as it is.
 
     It ends also where its file cannot be written, and says so. What goes wrong with its row is told, and not raised: the
     values are where they belong, and the run can be ended later.
     """
     try:
-        if not runs.is_done(run_id):
+        if not runs.is_done(run_id, now):
             return
         file = rejected_rows.write_file(run_id, runs.files(run_id), seconds_left)
         run = runs.close(run_id, file.address if file else None, now)

@@ -359,6 +359,7 @@ class _PushMessages:
             began=now,
             ended=now,
             counts=lambda places: {"superseded": len(places)},
+            superseded_by=frozenset(claim.run_id for claim in older.values()),
             keep_until=_keep_until(batch),
         )
         write(self._logger, superseded(batch, older))

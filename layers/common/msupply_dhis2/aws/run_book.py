@@ -36,7 +36,9 @@ def about_run(event: ComputeEvent, as_of: datetime, rows: Sequence[tuple[DataEle
 
 
 class RunBook:
-    """The notes of one invocation about a run; a dry run has none. When it is closed, a run that is done is ended.
+    """The notes of one invocation about a run; a dry run has none.
+
+    When it is closed, a run that is done is ended, and so are older ones of whose values it has claimed newer ones.
 
     Notes are what the counts are made of, so what cannot be noted fails, and is tried again: but for why something
     failed, which must not hide the failure itself.
@@ -64,9 +66,17 @@ class RunBook:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._is_kept:
+        if not self._is_kept:
+            return
+        try:
+            # They may have waited to know whether what supersedes their values is on the queue.
+            superseded = self._runs.judge_superseded(self._run_id)
+        except ConfigurationError as fault:
+            self._logger.warning(f"How older runs ended could not be noted yet. {fault}")
+            superseded = []
+        for run_id in (self._run_id, *superseded):
             end_if_done(
-                self._run_id,
+                run_id,
                 self._runs,
                 self._rejected_rows,
                 datetime.now(UTC),

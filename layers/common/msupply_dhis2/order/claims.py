@@ -1,4 +1,4 @@
-"""Who has claimed the values of an org unit in a period: for each value the latest stamp.
+"""Who has claimed the values of an org unit in a period: for each value the latest claim.
 
 A value is kept as six bytes of a hash of what it is known by, so that 60,000 of them fit into an item of DynamoDB. That
 two values of one org unit and period share them is a matter of one in ten million even for 6,000 of them, and it only
@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.order.stamp import Stamp
 from msupply_dhis2.settings import Scheme
 
 _MARK_BYTES = 6
-_GROUP = struct.Struct(">QQI")
+_GROUP = struct.Struct(">QQIB")
 
 
 # The same identifiers come in each org unit.
@@ -31,35 +32,43 @@ def mark_of(value: DataValue, data_element_scheme: Scheme) -> bytes:
     return _mark(value.identifier, data_element_scheme, value.option_combo_scheme)
 
 
+class Claim(NamedTuple):
+    """Who claims values: how new they are, and the run that reads them. The larger is the later."""
+
+    stamp: Stamp
+    run_id: str
+
+
 @dataclass(slots=True)
 class Claims:
-    """The claims to the values of one org unit in one period; a value stands under its latest stamp only."""
+    """The claims to the values of one org unit in one period; a value stands under its latest claim only."""
 
-    marks: dict[Stamp, set[bytes]] = field(default_factory=dict)
+    marks: dict[Claim, set[bytes]] = field(default_factory=dict)
 
-    def claim(self, stamp: Stamp, marks: Iterable[bytes]) -> None:
-        """Claim values; those that a later stamp has stay with it."""
+    def claim(self, claim: Claim, marks: Iterable[bytes]) -> None:
+        """Claim values; those that a later claim has stay with it."""
         claimed = set(marks)
         for other, held in self.marks.items():
-            if other > stamp:
+            if other > claim:
                 claimed.difference_update(held)
-            elif other < stamp:
+            elif other < claim:
                 held.difference_update(claimed)
         if claimed:
-            self.marks.setdefault(stamp, set()).update(claimed)
+            self.marks.setdefault(claim, set()).update(claimed)
         self.marks = {each: held for each, held in self.marks.items() if held}
 
-    def stamp_of(self, mark: bytes) -> Stamp | None:
-        """Give the latest stamp that claims a value; ``None`` where none does."""
-        return next((stamp for stamp, held in self.marks.items() if mark in held), None)
+    def latest(self, mark: bytes) -> Claim | None:
+        """Return the latest claim to a value; ``None`` where there is none."""
+        return next((claim for claim, held in self.marks.items() if mark in held), None)
 
     def encoded(self) -> bytes:
-        """Write the claims: for each stamp its two numbers, how many values, and their marks."""
+        """Write the claims: for each its stamp's two numbers, how many values, the run, and the marks."""
         return b"".join(self._groups())
 
     def _groups(self) -> Iterator[bytes]:
-        for stamp, held in sorted(self.marks.items()):
-            yield _GROUP.pack(*stamp, len(held))
+        for claim, held in sorted(self.marks.items()):
+            run = claim.run_id.encode()
+            yield _GROUP.pack(*claim.stamp, len(held), len(run)) + run
             yield b"".join(sorted(held))
 
     @classmethod
@@ -75,14 +84,16 @@ class Claims:
         place = 0
         while place < len(content):
             try:
-                snapshot, read_at, number = _GROUP.unpack_from(content, place)
+                snapshot, read_at, number, run_bytes = _GROUP.unpack_from(content, place)
             except struct.error as error:
                 raise ValueError("the claims end within a group") from error
-            place += _GROUP.size
+            run_at = place + _GROUP.size
+            place = run_at + run_bytes
             end = place + number * _MARK_BYTES
             if end > len(content):
                 raise ValueError("the claims end within a mark")
-            claims.marks[Stamp(snapshot, read_at)] = {
+            claim = Claim(Stamp(snapshot, read_at), content[run_at:place].decode())
+            claims.marks[claim] = {
                 content[start : start + _MARK_BYTES] for start in range(place, end, _MARK_BYTES)
             }
             place = end

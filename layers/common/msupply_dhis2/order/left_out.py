@@ -5,23 +5,23 @@ from collections.abc import Mapping
 
 from msupply_dhis2.batches import Batch
 from msupply_dhis2.log_line import LogLine
-from msupply_dhis2.order.stamp import Stamp
+from msupply_dhis2.order.claims import Claim
 
 NAMED = 5
 
 
-def superseded(batch: Batch, older: Mapping[int, Stamp]) -> LogLine:
+def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogLine:
     """Say of some values of a batch, by their places, that newer ones are there.
 
     Parameters
     ----------
     older
-        With the stamps of the newer ones.
+        With the claims to the newer ones.
     """
     values = batch.values()
     named = "; ".join(
         f"{values[place].item}, {values[place].store}, {values[place].metric.label}, {values[place].period}: newer is the "
-        f"one {older[place].sentence()}"
+        f"one of the run {older[place].run_id}, {older[place].stamp.sentence()}"
         for place in sorted(older)[:NAMED]
     )
     more = f"; and {len(older) - NAMED:,} more" if len(older) > NAMED else ""

@@ -15,7 +15,7 @@ from msupply_dhis2.dynamodb import read_item, read_items
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.order.claims import Claims, mark_of
+from msupply_dhis2.order.claims import Claim, Claims, mark_of
 from msupply_dhis2.order.stamp import OLDEST, Stamp
 from msupply_dhis2.settings import Scheme
 
@@ -57,22 +57,27 @@ class OrderTable:
     # What compute does
 
     def claim(
-        self, values: Iterable[DataValue], stamps: Mapping[Metric, Stamp], data_element_scheme: Scheme
+        self,
+        values: Iterable[DataValue],
+        stamps: Mapping[Metric, Stamp],
+        data_element_scheme: Scheme,
+        run_id: str,
     ) -> None:
-        """Claim values, before any of them is on the queue.
+        """Claim values for a run, before any of them is on the queue.
 
         Raises
         ------
         ConfigurationError
             The table cannot be read or written, or others write the same items all the time.
         """
-        marks: dict[str, dict[str, dict[Stamp, list[bytes]]]] = {}
+        marks: dict[str, dict[str, dict[Claim, list[bytes]]]] = {}
         for value in values:
             of_org_unit = marks.setdefault(value.period, {}).setdefault(value.org_unit, {})
-            of_org_unit.setdefault(stamps[value.metric], []).append(mark_of(value, data_element_scheme))
+            claim = Claim(stamps[value.metric], run_id)
+            of_org_unit.setdefault(claim, []).append(mark_of(value, data_element_scheme))
         for period, of_period in marks.items():
             # First: who finds a later one here looks at the org units, and who does not sends nothing after this.
-            self._note_newest(period, max(stamp for each in of_period.values() for stamp in each))
+            self._note_newest(period, max(claim.stamp for each in of_period.values() for claim in each))
             self._claim_in(period, of_period)
 
     def _note_newest(self, period: str, stamp: Stamp) -> None:
@@ -99,14 +104,14 @@ class OrderTable:
             ExpressionAttributeValues={":end": self._end()},
         )
 
-    def _claim_in(self, period: str, marks: Mapping[str, Mapping[Stamp, Sequence[bytes]]]) -> None:
+    def _claim_in(self, period: str, marks: Mapping[str, Mapping[Claim, Sequence[bytes]]]) -> None:
         waiting = dict(marks)
         for _ in range(_ATTEMPTS):
             found = self._read(period, waiting)
             for org_unit in list(waiting):
                 claims, version = found[org_unit]
-                for stamp, claimed in waiting[org_unit].items():
-                    claims.claim(stamp, claimed)
+                for claim, claimed in waiting[org_unit].items():
+                    claims.claim(claim, claimed)
                 if self._write(period, org_unit, claims, version):
                     del waiting[org_unit]
             if not waiting:
@@ -152,7 +157,7 @@ class OrderTable:
 
     # What push does
 
-    def superseded(self, batch: Batch, places: Iterable[int]) -> dict[int, Stamp]:
+    def superseded(self, batch: Batch, places: Iterable[int]) -> dict[int, Claim]:
         """Find the values of a batch that a later stamp has claimed.
 
         Parameters
@@ -163,7 +168,7 @@ class OrderTable:
         Returns
         -------
         dict
-            Their places, with the stamp of what is newer.
+            Their places, with the claim to what is newer.
 
         Raises
         ------
@@ -175,7 +180,7 @@ class OrderTable:
         asked: dict[str, list[int]] = {}
         for place in places:
             asked.setdefault(values[place].period, []).append(place)
-        found: dict[int, Stamp] = {}
+        found: dict[int, Claim] = {}
         for period, in_period in asked.items():
             newest = self._newest_of(period)
             older = [place for place in in_period if stamps.get(values[place].metric, OLDEST) < newest]
@@ -183,9 +188,9 @@ class OrderTable:
             for place in older:
                 value = values[place]
                 claimed, _ = claims[value.org_unit]
-                stamp = claimed.stamp_of(mark_of(value, batch.data_element_id_scheme))
-                if stamp is not None and stamp > stamps.get(value.metric, OLDEST):
-                    found[place] = stamp
+                claim = claimed.latest(mark_of(value, batch.data_element_id_scheme))
+                if claim is not None and claim.stamp > stamps.get(value.metric, OLDEST):
+                    found[place] = claim
         return found
 
     def _newest_of(self, period: str) -> Stamp:

@@ -1,14 +1,18 @@
 """A run as the table holds it: what it was about, what became of its values, and how it ended."""
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.words import count
+
+COMPUTED_WITHIN = timedelta(days=1)
+"""A part that is open for longer is not counted on any more: it is tried for hours."""
 
 
 class Outcome(StrEnum):
@@ -120,6 +124,12 @@ class Run:
         ``None`` while it is not over.
     rejected_file
         Where the values that DHIS2 refused are told: ``s3://…``.
+    opened_at
+        When a part was last opened; aware.
+    superseded_by, supersedes
+        The runs that have claimed newer values of it, and those of whose values it has claimed newer ones.
+    lacks
+        Those among ``superseded_by`` that did not put all that they have claimed on the queue.
     """
 
     run_id: str
@@ -138,11 +148,19 @@ class Run:
     ended_at: datetime | None = None
     outcome: Outcome | None = None
     rejected_file: str | None = None
+    opened_at: datetime | None = None
+    superseded_by: frozenset[str] = frozenset()
+    supersedes: frozenset[str] = frozenset()
+    lacks: tuple["Run", ...] = ()
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is computed, sent or waiting any more."""
         return not self.counts.waiting and not self.parts_open
+
+    def may_be_computed(self, now: datetime) -> bool:
+        """Tell whether values that it has claimed may yet be put on the queue by themselves."""
+        return bool(self.parts_open) and (self.opened_at is None or now - self.opened_at < COMPUTED_WITHIN)
 
     @property
     def may_be_on_the_queue(self) -> bool:
@@ -159,9 +177,18 @@ class Run:
         counts = self.counts
         if self.parts_failed and not counts.queued:
             return Outcome.FAILED
-        if self.parts_failed or counts.dead or counts.unaccounted or counts.not_sent:
+        if self.parts_failed or counts.dead or counts.unaccounted or counts.not_sent or self.lacks:
             return Outcome.INCOMPLETE
         return Outcome.WITH_REJECTIONS if counts.rejected else Outcome.COMPLETE
+
+
+def event_of(run: Run) -> str:
+    """Give the event by which a run is computed again, at its own instant, to be put between apostrophes."""
+    event = json.loads(run.event or "{}")
+    has_instant = {"scheduled_time", "as_of", "months"} & event.keys()
+    if run.as_of is not None and not has_instant:
+        event["as_of"] = run.as_of.isoformat()
+    return json.dumps(event).replace("'", "\\u0027")
 
 
 _LEVELS = {
@@ -197,6 +224,11 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         sentences.append(
             "Those not sent met settings that did not want it any more: see the log, and compute them again."
         )
+    sentences += [
+        f"Some of its values were superseded by the run {newer.run_id}, which was not computed to its end: DHIS2 may lack "
+        f"them. Compute that run again: make push EVENT='{event_of(newer)}'."
+        for newer in run.lacks
+    ]
     if about_file is not None:
         sentences.append(about_file)
     fields: dict[str, object] = {
@@ -211,6 +243,7 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         "values": run.computed.values,
         "rejected_file": run.rejected_file,
         "rejected_file_rows": rows_in_file,
+        "lacks": [newer.run_id for newer in run.lacks],
         **{name: getattr(run.counts, name) for name in COUNTERS},
     }
     if run.started_at is not None:
@@ -252,4 +285,7 @@ def run_of(item: Mapping[str, Any], computed: Part) -> Run:
         ended_at=instant("ended_at"),
         outcome=Outcome(item["outcome"]) if "outcome" in item else None,
         rejected_file=item.get("rejected_file"),
+        opened_at=instant("opened_at"),
+        superseded_by=frozenset(texts("superseded_by")),
+        supersedes=frozenset(texts("supersedes")),
     )

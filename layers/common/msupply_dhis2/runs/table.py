@@ -92,7 +92,8 @@ class Runs:
             "bases": list(about.bases),
             "expires_at": _seconds(now + RUNS_KEPT_FOR),
         }
-        change = Change(_run_key(run_id)).set(values).remove(*_OPEN_RUN, "message")
+        # What superseded its values before is older than those that are computed now.
+        change = Change(_run_key(run_id)).set(values).remove(*_OPEN_RUN, "message", "superseded_by")
         change.set_once({"started_at": now.astimezone(UTC).isoformat()})
         # First: a run without an open part is taken for one that is done.
         self.open_parts(run_id, parts, now)
@@ -103,6 +104,7 @@ class Runs:
         names = list(parts)
         for some in batched(names, CHANGES_IN_ONE_CALL - 1, strict=False):
             run = Change(_run_key(run_id)).add({"parts_open": len(some)}).remove(*_OPEN_RUN)
+            run.set({"opened_at": now.astimezone(UTC).isoformat()})
             new = [_new_part(run_id, name, now) for name in some]
             if change_together(self._table, [run, *new], _NOTING_PARTS):
                 for name in some:
@@ -120,6 +122,7 @@ class Runs:
                 change = _move_part(run_id, name, str(item["state"]), _OPEN)
                 failed = -int(item["state"] == _FAILED)
             run = Change(_run_key(run_id)).add({"parts_open": 1, "parts_failed": failed}).remove(*_OPEN_RUN)
+            run.set({"opened_at": now.astimezone(UTC).isoformat()})
             if not change_together(self._table, [run, change], _NOTING_PARTS):
                 return
         raise _busy(run_id)
@@ -212,6 +215,7 @@ class Runs:
         began: datetime,
         ended: datetime,
         counts: Callable[[frozenset[int]], Mapping[str, int]],
+        superseded_by: frozenset[str] = frozenset(),
         file: int | None = None,
         keep_until: datetime | None = None,
     ) -> frozenset[int]:
@@ -226,6 +230,8 @@ class Runs:
         counts
             Says how many of the given places have which fate, by the counters' names. Where another delivery of the
             same message was noted meanwhile, only those count that it has not settled.
+        superseded_by
+            The runs that have claimed newer ones of the values, where these were left out for them.
         file
             The number of the file that the delivery left of values that DHIS2 refused, one more than there were before;
             ``None`` where it left none.
@@ -256,8 +262,11 @@ class Runs:
             if new:
                 # Another delivery may have given the message up meanwhile.
                 left = "waiting" if before.death is None else "dead"
-                of_run = {left: -len(new), **counts(new)}
-                changes.append(Change(_run_key(message.run_id)).add(of_run))
+                of_run = Change(_run_key(message.run_id)).add({left: -len(new), **counts(new)})
+                changes.append(of_run)
+                if others := superseded_by - {message.run_id}:
+                    of_run.add({"superseded_by": others})
+                    changes += [_note_superseded(run_id, message.run_id, ended) for run_id in sorted(others)]
             if not change_together(self._table, changes, "noting what became of values"):
                 return new
             before = self.read(message, ended)
@@ -310,10 +319,53 @@ class Runs:
 
     # How it ends
 
-    def is_done(self, run_id: str) -> bool:
-        """Tell whether nothing of a run is computed, sent or waiting any more, and nobody has said yet how it ended."""
+    def is_done(self, run_id: str, now: datetime) -> bool:
+        """Tell whether a run can be ended: nothing of it is computed, sent or waiting any more, and nobody has said so yet.
+
+        Where newer values supersede its own, it is also known by then whether those are on the queue.
+        """
+        run = self._row(run_id)
+        return run is not None and self._may_end(run, now)
+
+    def _may_end(self, run: Run, now: datetime) -> bool:
+        return (
+            run.ended_at is None
+            and run.is_done
+            and not any(newer.may_be_computed(now) for newer in self._superseding(run))
+        )
+
+    def _row(self, run_id: str) -> Run | None:
+        """Read a run without what its parts came to."""
         item = read_item(self._table, _run_key(run_id), _READING_RUN)
-        return item is not None and "ended_at" not in item and run_of(item, Part()).is_done
+        return None if item is None else run_of(item, Part())
+
+    def _superseding(self, run: Run) -> Iterator[Run]:
+        for run_id in sorted(run.superseded_by):
+            newer = self._row(run_id)
+            if newer is not None:
+                yield newer
+
+    def _lacks(self, run: Run) -> tuple[Run, ...]:
+        return tuple(newer for newer in self._superseding(run) if newer.parts_open or newer.parts_failed)
+
+    def judge_superseded(self, run_id: str) -> list[str]:
+        """Open again what ended otherwise than it would now that a run is computed, or cannot be.
+
+        Returns
+        -------
+        list of str
+            All the runs of whose values it has claimed newer ones, so that they are ended; none while it is computed.
+        """
+        run = self._row(run_id)
+        if run is None or run.parts_open:
+            return []
+        for older_id in sorted(run.supersedes):
+            older = self._row(older_id)
+            if older is None or older.ended_at is None:
+                continue
+            if replace(older, lacks=self._lacks(older)).fate is not older.outcome:
+                self._update(Change(_run_key(older_id)).remove(*_OPEN_RUN), "opening a run again")
+        return sorted(run.supersedes)
 
     def close(self, run_id: str, rejected_file: str | None, now: datetime) -> Run | None:
         """Note that a run has ended; ``None`` where it has not, or where another was faster.
@@ -321,8 +373,9 @@ class Runs:
         A run of which a message is sent again is open again, and ends once more.
         """
         run = self.run(run_id)
-        if run is None or not run.is_done or run.ended_at is not None:
+        if run is None or not self._may_end(run, now):
             return None
+        run = replace(run, lacks=self._lacks(run))
         ended = {"ended_at": now.astimezone(UTC).isoformat(), "outcome": run.fate.value}
         if rejected_file is not None:
             ended["rejected_file"] = rejected_file
@@ -461,6 +514,12 @@ def _move_part(
 ) -> Change:
     change = Change(_part_key(run_id, name)).set({"state": after, **(facts or {})})
     return change.if_equal("state", before)
+
+
+def _note_superseded(run_id: str, older: str, now: datetime) -> Change:
+    """Note at a run of whose values it has claimed newer ones, so that whoever computes it can end that run."""
+    change = Change(_run_key(run_id)).add({"supersedes": frozenset({older})})
+    return change.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)})
 
 
 def _run_key(run_id: str) -> dict[str, str]:

@@ -1,15 +1,11 @@
 """What to say about a run that does not end."""
 
-import json
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from msupply_dhis2.connections import written_in
-from msupply_dhis2.runs.run import Run
+from msupply_dhis2.runs.run import COMPUTED_WITHIN, Run, event_of
 from msupply_dhis2.words import count
-
-OPEN_FOR = timedelta(days=1)
-"""A run that is open for longer is told of: its parts are tried for hours, its messages for two."""
 
 QUEUE_KEEPS = timedelta(days=12)
 """So long the queue keeps a message (``template.yaml``)."""
@@ -17,7 +13,12 @@ QUEUE_KEEPS = timedelta(days=12)
 
 def why_unfinished(run: Run, now: datetime, time_zone: ZoneInfo) -> str | None:
     """Say what a run waits for that is open for too long, and what to do; ``None`` of any other."""
-    if run.ended_at is not None or run.started_at is None or run.is_done or now - run.started_at < OPEN_FOR:
+    if (
+        run.ended_at is not None
+        or run.started_at is None
+        or run.is_done
+        or now - run.started_at < COMPUTED_WITHIN
+    ):
         return None
     said = [f"The run {run.run_id} began on {written_in(run.started_at, time_zone)} and has not ended."]
     if run.parts_open:
@@ -37,12 +38,3 @@ def why_unfinished(run: Run, now: datetime, time_zone: ZoneInfo) -> str | None:
         )
     said.append(f"Where that does not help, compute it again: make push EVENT='{event_of(run)}'")
     return " ".join(said)
-
-
-def event_of(run: Run) -> str:
-    """Give the event by which a run is computed again, at its own instant, to be put between apostrophes."""
-    event = json.loads(run.event or "{}")
-    has_instant = {"scheduled_time", "as_of", "months"} & event.keys()
-    if run.as_of is not None and not has_instant:
-        event["as_of"] = run.as_of.isoformat()
-    return json.dumps(event).replace("'", "\\u0027")
