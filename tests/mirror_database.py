@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from local.sample import mirror_tables
 from msupply_dhis2.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.source import Source, open_source
-from tests.open_msupply_database import CALENDAR
+from tests.open_msupply_database import CALENDAR, clock_of_database
 
 REAL_MIRROR = Path(__file__).parents[1].parent / "shared" / "real" / "msupply_mirror"
 
@@ -126,8 +127,8 @@ class MirrorDatabase:
             self.execute(f"ALTER TABLE {table.name} {changes}")
 
     @contextmanager
-    def open(self, calendar: Calendar = CALENDAR) -> Iterator[Source]:
-        with open_source(self.address, calendar=calendar) as source:
+    def open(self, calendar: Calendar = CALENDAR, *, began: datetime | None = None) -> Iterator[Source]:
+        with clock_of_database(began), open_source(self.address, calendar=calendar) as source:
             yield source
 
 

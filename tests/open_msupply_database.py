@@ -3,10 +3,11 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from itertools import count
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -254,9 +255,18 @@ class OpenMsupplyDatabase:
         self.add("master_list_name_join", master_list_id=master_list, name_link_id=name)
 
     @contextmanager
-    def open(self) -> Iterator[Source]:
-        with open_source(self.address, calendar=CALENDAR) as source:
+    def open(self, calendar: Calendar = CALENDAR, *, began: datetime | None = None) -> Iterator[Source]:
+        with clock_of_database(began), open_source(self.address, calendar=calendar) as source:
             yield source
+
+
+@contextmanager
+def clock_of_database(began: datetime | None) -> Iterator[None]:
+    """Have every reading begin at an instant (naive UTC), where one is given."""
+    with ExitStack() as stack:
+        if began is not None:
+            stack.enter_context(patch("msupply_dhis2.source.reading_began", lambda _: began))
+        yield
 
 
 def _without_waiting_for_the_disk(connection: sqlite3.Connection, _: object) -> None:

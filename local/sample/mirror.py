@@ -138,7 +138,7 @@ class MirrorWriter(Writer):
         self._reversals.clear()
         for invoice in rows:
             invoice_id, store_id, name_id, number, kind, status, *_ = invoice
-            created, _, picked, _, _, received, verified, _, is_cancellation, _ = invoice[8:]
+            created, _, picked, _, _, received, verified, _, is_cancellation, linked = invoice[8:]
             if is_cancellation:
                 self._reversals.add(invoice_id)
             if kind in {OUTBOUND_SHIPMENT, PRESCRIPTION, SUPPLIER_RETURN}:
@@ -148,6 +148,7 @@ class MirrorWriter(Writer):
             else:
                 moved, has_moved = verified, status == "VERIFIED"
             day, seconds = self._local(moved)
+            entry_day, entry_seconds = self._local(created)
             yield (
                 invoice_id,
                 store_id,
@@ -156,9 +157,12 @@ class MirrorWriter(Writer):
                 _TYPES[kind],
                 "dispensary" if kind == PRESCRIPTION else "store",
                 ("fn" if status == "VERIFIED" else "cn") if has_moved else _NOT_YET_MOVED.get(status, "sg"),
-                self._local(created)[0],
+                entry_day,
                 day,
+                entry_seconds,
                 seconds,
+                is_cancellation,
+                linked,
             )
 
     def _lines(self, rows: Iterable[Row]) -> Iterator[Row]:

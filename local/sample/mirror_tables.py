@@ -69,7 +69,9 @@ TRANSACT = _table(
     *_columns(sa.BigInteger, "invoice_num"),
     *_columns(sa.Text, "type", "mode", "status"),
     *_columns(sa.Date, "entry_date", "confirm_date"),
-    *_columns(sa.Integer, "confirm_time"),
+    *_columns(sa.Integer, "entry_time", "confirm_time"),
+    *_columns(sa.Boolean, "is_cancellation"),
+    *_columns(sa.Text, "linked_transaction_id"),
     indexes=("store_id", "confirm_date"),
 )
 

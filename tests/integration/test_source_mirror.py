@@ -1,8 +1,9 @@
 """The rules of docs/msupply.md for the mirror of the older mSupply, each on a small mirror in PostgreSQL."""
 
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from fractions import Fraction
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,7 +20,7 @@ from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.source import Kind, LeftOut, Scope, Source
-from msupply_dhis2.source.database import open_database, read_columns
+from msupply_dhis2.source.database import open_database, read_columns, reading_began
 from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.stock import MICRO, ConsumptionPreferences, MovementKind, PairHistory, StockLine
 from tests.mirror_database import MirrorDatabase
@@ -309,6 +310,96 @@ def test_a_moved_status_without_a_date_is_warned_of_with_the_transactions_number
         (warning,) = source.warnings()
     assert "lack the instant at which it did" in warning
     assert warning.endswith(": 1, namely KAMO supplier invoice 17.")
+
+
+BEGAN = datetime(2022, 4, 5, 0, 30)  # noqa: DTZ001 - naive, in UTC: half past twelve in Auckland
+FAR_BACK = datetime(2000, 1, 1)  # noqa: DTZ001 - as above
+
+
+def local(day: str, seconds: float = 0) -> datetime:
+    return CALENDAR.instant_at(datetime.fromisoformat(day) + timedelta(seconds=seconds))
+
+
+def instants(database: MirrorDatabase) -> tuple[list[tuple[datetime, int]], tuple[str, ...]]:
+    """Read the movements, whatever the floor: those before it show in the sum before it and in nothing else."""
+    with database.open(began=BEGAN) as source:
+        pair = history(source, FAR_BACK)
+    movements = [(each.instant, each.units // MICRO) for each in pair.movements]
+    for floor in (FLOOR, *(instant for instant, _ in movements)):
+        with database.open(began=BEGAN) as source:
+            later = history(source, floor)
+            warnings = source.warnings()
+        assert later.movements == [each for each in pair.movements if each.instant >= floor]
+        assert later.units_before_floor == sum(each.units for each in pair.movements if each.instant < floor)
+    return movements, warnings
+
+
+@pytest.mark.parametrize(
+    ("day", "seconds", "entered", "counts_at"),
+    [
+        # Not later than the reading.
+        (LATE, NOON + 1800, {"entry_date": EARLY, "entry_time": 0}, local(LATE, NOON + 1800)),
+        (LATE, NOON + 1801, {"entry_date": LATE, "entry_time": NOON}, local(LATE, NOON)),
+        (LATE, 86_340, {"entry_date": EARLY, "entry_time": 60}, local(EARLY, 60)),
+        (LATE, 86_340, {"entry_date": EARLY, "entry_time": None}, local(EARLY)),
+        ("2027-01-01", 0, {"entry_date": "2027-01-01", "entry_time": 0}, local(LATE)),
+        ("2027-01-01", 0, {"entry_date": LATE, "entry_time": NOON + 1801}, local(LATE)),
+        ("2027-01-01", 0, {}, local(LATE)),
+    ],
+)
+def test_what_is_dated_later_than_the_reading_counts_when_it_was_entered_or_today_and_is_named(
+    either: MirrorDatabase, day: str, seconds: int, entered: dict[str, object], counts_at: datetime
+) -> None:
+    kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
+    either.move(kamo, amoxicillin, -20, "ci", day, seconds, invoice_num=4711, **entered)
+    movements, warnings = instants(either)
+    assert movements == [(counts_at, -20)]
+    is_later = (day, seconds) > (LATE, NOON + 1800)
+    assert [": 1, namely KAMO customer invoice 4711. " in each for each in warnings] == [True] * is_later
+
+
+def test_an_entry_date_that_is_none_counts_as_missing(database: MirrorDatabase) -> None:
+    kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
+    database.make_all_text()
+    database.move(kamo, amoxicillin, -20, "ci", "2027-01-01", entry_date="tomorrow", entry_time="soon")
+    assert instants(database)[0] == [(local(LATE), -20)]
+
+
+@pytest.mark.parametrize(
+    ("original", "counts_at"),
+    [
+        ({"day": "2022-03-31", "seconds": 86_399}, local("2022-03-31", 86_399)),
+        ({"day": EARLY, "seconds": 0}, local(EARLY)),
+        # Later than what cancels it, and of another type.
+        ({"day": "2022-04-04", "seconds": 60, "kind": "si"}, local("2022-04-04", 60)),
+        ({"day": LATE, "seconds": 86_399, "entry_date": LATE, "entry_time": 60}, local(LATE, 60)),
+        ({"day": LATE, "seconds": 86_399}, local(LATE)),
+        # By its own time.
+        ({"day": None}, local("2022-04-01", 9)),
+        ({"day": EARLY, "status": "nw"}, local("2022-04-01", 9)),
+        ({"day": EARLY, "kind": "ps"}, local("2022-04-01", 9)),
+        ({"day": EARLY, "id": "something else"}, local("2022-04-01", 9)),
+    ],
+)
+def test_a_transaction_that_cancels_counts_at_the_time_of_what_it_cancels(
+    either: MirrorDatabase, original: dict[str, Any], counts_at: datetime
+) -> None:
+    kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
+    either.add_transaction(kamo, **{"id": "original", "kind": "ci", **original})
+    cancelling = {"is_cancellation": True, "linked_transaction_id": "original"}
+    either.move(kamo, amoxicillin, 7, "ci", "2022-04-01", 9, **cancelling)
+    assert instants(either)[0] == [(counts_at, 7)]
+
+
+def test_only_a_transaction_that_cancels_counts_at_the_time_of_the_one_that_it_is_linked_to(
+    either: MirrorDatabase,
+) -> None:
+    kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
+    sent = either.add_transaction(kamo, "ci", EARLY)
+    either.move(kamo, amoxicillin, 7, "si", LATE, linked_transaction_id=sent, is_cancellation=False)
+    either.move(kamo, amoxicillin, 8, "si", LATE, 60, linked_transaction_id=sent)
+    either.move(kamo, amoxicillin, 9, "si", None, linked_transaction_id=sent, is_cancellation=True)  # type: ignore[arg-type]
+    assert instants(either)[0] == [(local(LATE, 60), 8), (local(LATE), 7)]
 
 
 @pytest.mark.parametrize("line", ["placeholder", "service", "non_stock"])
@@ -639,7 +730,13 @@ def test_the_lines_of_a_few_of_many_stores_are_looked_up_where_there_are_indexes
     generate(url, stores=150, items=20, movements=100_000, edge_cases=False, kind=SampleKind.MIRROR)
     read = sa.text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'trans_line'")
     with open_database(parse_database_address(url)) as connection:
-        source = Mirror(connection, parse_database_address(url), read_columns(connection), CALENDAR)
+        source = Mirror(
+            connection,
+            parse_database_address(url),
+            read_columns(connection),
+            CALENDAR,
+            reading_began(connection),
+        )
         whole = scope_of(read_catalogue(source))
         few = Scope(whole.org_units[:1], whole.item_groups)
         assert sum(len(group.pairs) for group in source.histories(few, datetime(2026, 9, 1))) > 8  # noqa: DTZ001
@@ -705,6 +802,12 @@ def test_a_required_column_that_is_missing_is_named(database: MirrorDatabase) ->
             "neither expired nor expiring",
         ),
         ("ALTER TABLE trans_line DROP COLUMN item_line_id", "trans_line.item_line_id", "neither expired nor"),
+        (
+            "ALTER TABLE transact DROP COLUMN is_cancellation",
+            "transact.is_cancellation",
+            "cancels another counts at its own time",
+        ),
+        ("ALTER TABLE transact DROP COLUMN entry_date", "transact.entry_date", "at the start of a day"),
     ],
 )
 def test_what_is_optional_costs_its_feature_and_is_said_once(
@@ -765,10 +868,14 @@ def test_every_optional_column_may_be_missing_at_once(
             ("transact", "invoice_num"),
             ("item_line", "expiry_date"),
             ("trans_line", "item_line_id"),
+            ("transact", "is_cancellation"),
+            ("transact", "linked_transaction_id"),
+            ("transact", "entry_date"),
+            ("transact", "entry_time"),
         }:
             database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     with database.open() as source:
-        assert len(read_catalogue(source).warnings) == 6
+        assert len(read_catalogue(source).warnings) == 8
         assert moved(history(source)) == [(MovementKind.INBOUND_SHIPMENT, 5)]
 
 
@@ -887,7 +994,10 @@ def test_a_unique_index_on_the_id_alone_spares_the_search(
         sa.event.listen(
             connection, "before_cursor_execute", lambda *arguments: asked.append(str(arguments[2]))
         )
-        read_catalogue(Mirror(connection, database.address, read_columns(connection), CALENDAR))
+        mirror = Mirror(
+            connection, database.address, read_columns(connection), CALENDAR, reading_began(connection)
+        )
+        read_catalogue(mirror)
     assert any("DISTINCT store.id" in statement for statement in asked) is is_searched
 
 

@@ -5,7 +5,7 @@ import itertools
 import json
 import tracemalloc
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,19 @@ from local.postgres import TemporaryPostgres, temporary_postgres
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import to_units
 from msupply_dhis2.source import Kind, LeftOut, Scope, histories
-from msupply_dhis2.source.database import open_database, read_columns
+from msupply_dhis2.source.database import open_database, read_columns, reading_began
 from msupply_dhis2.source.open_msupply import OpenMsupply
-from msupply_dhis2.stock import MICRO, ConsumptionPreferences, ItemGroup, MovementKind, OrgUnit, StockLine
+from msupply_dhis2.stock import (
+    MICRO,
+    ConsumptionPreferences,
+    ItemGroup,
+    MovementKind,
+    OrgUnit,
+    PairHistory,
+    StockLine,
+)
 from tests.open_msupply_database import (
+    CALENDAR,
     INSTANTS,
     OpenMsupplyDatabase,
     pairs_by_code,
@@ -707,6 +716,159 @@ def test_a_cancelled_prescription_is_a_movement_and_its_reverse(
     ]
 
 
+BEGAN = datetime(2022, 4, 5, 6, 30, 0, 500_000)  # noqa: DTZ001 - naive, in UTC
+TODAY = datetime(2022, 4, 4, 12)  # noqa: DTZ001 - the midnight that begins 5 April in Auckland
+UNREADABLE = {"sqlite": "the day before", "postgresql": "-infinity"}
+
+
+def instants_and_warnings(
+    database: OpenMsupplyDatabase, floor: datetime = FAR_BACK
+) -> tuple[list[tuple[datetime, int]], PairHistory, tuple[str, ...]]:
+    with database.open(began=BEGAN) as source:
+        pair = pairs_by_code(source, floor)["KAMO", "amoxicillin"]
+        return [(each.instant, each.units // MICRO) for each in pair.movements], pair, source.warnings()
+
+
+@pytest.mark.parametrize(
+    ("instant", "created", "counts_at"),
+    [
+        ("2022-04-05 06:30:00.500001", "2022-04-05 06:00:00.25", "2022-04-05 06:00:00.25"),
+        ("2022-04-05 06:30:01", "2022-04-05T06:30:00.5", "2022-04-05 06:30:00.5"),
+        ("2022-04-05T11:59:00", "2022-04-05 06:30:00.50001", TODAY.isoformat()),
+        ("2022-04-06", "2022-04-05", "2022-04-05"),
+        ("2027-01-01 00:00:00", "2027-01-01 00:00:00", TODAY.isoformat()),
+        ("2027-01-01 00:00:00", "2021-05-06 07:08:09", "2021-05-06 07:08:09"),
+        ("2027-01-01 00:00:00", None, TODAY.isoformat()),
+    ],
+)
+def test_what_is_dated_later_than_the_reading_counts_when_it_was_created_or_today_and_is_named(
+    database: OpenMsupplyDatabase,
+    kamo: str,
+    amoxicillin: str,
+    instant: str,
+    created: str | None,
+    counts_at: str,
+) -> None:
+    created = UNREADABLE[database.engine.dialect.name] if created is None else created
+    invoice = database.add_invoice(
+        kamo, "PRESCRIPTION", instant, created_datetime=created, invoice_number=4711
+    )
+    database.add_line(invoice, amoxicillin, -20)
+    movements, pair, (warning,) = instants_and_warnings(database)
+    assert movements == [(datetime.fromisoformat(counts_at), -20)]
+    assert pair.units_before_floor == 0
+    assert warning.startswith("Invoices dated later than the moment at which the database was read.")
+    assert ": 1, namely KAMO prescription 4711. " in warning
+
+
+@pytest.mark.parametrize("instant", ["2022-04-05 06:30:00.5", "2022-04-05T06:30:00.5000009", "2022-04-05"])
+def test_what_is_dated_up_to_the_reading_counts_as_it_is_dated(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, instant: str
+) -> None:
+    if not database.is_sqlite:
+        instant = instant.removesuffix("000009")
+    invoice = database.add_invoice(kamo, "INBOUND_SHIPMENT", instant, created_datetime="2022-04-01 00:00:00")
+    database.add_line(invoice, amoxicillin, 20)
+    movements, _, warnings = instants_and_warnings(database)
+    assert movements == [(datetime.fromisoformat(instant), 20)]
+    assert warnings == ()
+
+
+def test_what_was_created_before_the_floor_and_is_dated_later_than_the_reading_is_in_the_sum_before_it(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    invoice = database.add_invoice(
+        kamo, "INBOUND_SHIPMENT", "2027-01-01 00:00:00", created_datetime="2021-05-06 07:08:09"
+    )
+    database.add_line(invoice, amoxicillin, 20)
+    movements, pair, _ = instants_and_warnings(database, FLOOR)
+    assert movements == []
+    assert pair.units_before_floor == 20 * MICRO
+    assert pair.first_in == datetime.fromisoformat(EARLY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "original", "created", "counts_at"),
+    [
+        # Dated back, over midnight and the end of the month; long before; and later than the row that cancels.
+        ("PRESCRIPTION", "2022-03-31 10:59:59.999", LATE, "2022-03-31 10:59:59.999"),
+        ("PRESCRIPTION", EARLY, LATE, EARLY),
+        ("OUTBOUND_SHIPMENT", "2022-04-03 08:00:00", LATE, "2022-04-03 08:00:00"),
+        ("INBOUND_SHIPMENT", "2022-04-04 08:00:00", LATE, "2022-04-04 08:00:00"),
+        ("INVENTORY_REDUCTION", "2022-04-05 06:30:00.5", LATE, "2022-04-05 06:30:00.5"),
+        # Where the rule for what is dated later puts that which is cancelled.
+        ("PRESCRIPTION", "2022-04-05 11:59:00", LATE, LATE),
+        ("PRESCRIPTION", "2022-04-05 11:59:00", "2022-04-05 11:59:00", TODAY.isoformat()),
+        # By its own instant, where that which is cancelled has none, or does not say what moved it.
+        ("PRESCRIPTION", None, LATE, "2022-04-01 09:00:00"),
+        ("SOMETHING_NEW", "2022-04-04 08:00:00", LATE, "2022-04-01 09:00:00"),
+    ],
+)
+def test_a_row_that_cancels_counts_at_the_instant_of_what_it_cancels(
+    database: OpenMsupplyDatabase,
+    kamo: str,
+    amoxicillin: str,
+    kind: str,
+    original: str | None,
+    created: str,
+    counts_at: str,
+) -> None:
+    if kind == "SOMETHING_NEW":
+        if not database.is_sqlite:
+            pytest.skip("PostgreSQL keeps to the types that it knows")
+        cancelled = database.add_invoice(kamo, "PRESCRIPTION", original)
+        database.execute(f"UPDATE invoice SET type = '{kind}'")  # noqa: S608 - our own words
+    else:
+        cancelled = database.add_invoice(kamo, kind, original, status="NEW", created_datetime=created)
+    cancelling = database.add_invoice(
+        kamo, "PRESCRIPTION", "2022-04-01 09:00:00", is_cancellation=True, linked_invoice_id=cancelled
+    )
+    database.add_line(cancelling, amoxicillin, 7)
+    instant = datetime.fromisoformat(counts_at)
+    for floor in (FAR_BACK, FLOOR, instant, instant + timedelta(microseconds=1)):
+        movements, pair, _ = instants_and_warnings(database, floor)
+        assert movements == ([(instant, 7)] if instant >= floor else [])
+        assert pair.units_before_floor == (0 if instant >= floor else 7 * MICRO)
+        assert pair.first_in == instant
+
+
+def test_a_row_that_cancels_what_is_not_there_counts_at_its_own_instant_and_without_one_not_at_all(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    original = database.add_invoice(kamo, "PRESCRIPTION", LATE)
+    for packs, instant, linked in ((1, LATE, None), (2, LATE, "gone"), (4, None, original)):
+        cancelling = database.add_invoice(
+            kamo, "PRESCRIPTION", instant, status="NEW", is_cancellation=True, linked_invoice_id=linked
+        )
+        database.add_line(cancelling, amoxicillin, packs)
+    movements, pair, warnings = instants_and_warnings(database)
+    assert sorted(movements) == [(datetime.fromisoformat(LATE), 1), (datetime.fromisoformat(LATE), 2)]
+    assert (pair.units_before_floor, warnings) == (0, ())
+
+
+def test_only_a_row_that_cancels_counts_at_the_instant_of_the_invoice_that_it_is_linked_to(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
+) -> None:
+    sent = database.add_invoice(kamo, "OUTBOUND_SHIPMENT", EARLY)
+    received = database.add_invoice(kamo, "INBOUND_SHIPMENT", LATE, linked_invoice_id=sent)
+    database.add_line(received, amoxicillin, 7)
+    movements, _, _ = instants_and_warnings(database)
+    assert movements == [(datetime.fromisoformat(LATE), 7)]
+
+
+@pytest.mark.parametrize("column", ["is_cancellation", "linked_invoice_id", "created_datetime"])
+def test_a_release_without_the_columns_for_it_counts_by_each_invoices_own_instant(
+    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, column: str
+) -> None:
+    database.move(kamo, amoxicillin, 7, "INBOUND_SHIPMENT", LATE)
+    database.move(kamo, amoxicillin, 8, "INBOUND_SHIPMENT", "2027-01-01 00:00:00")
+    database.execute("DROP INDEX IF EXISTS index_invoice_created_datetime")
+    database.execute(f"ALTER TABLE invoice RENAME COLUMN {column} TO something_else")
+    movements, _, _ = instants_and_warnings(database, FLOOR)
+    assert (datetime.fromisoformat(LATE), 7) in movements
+    assert ((TODAY, 8) in movements) is (column == "created_datetime")
+
+
 def test_movements_come_latest_first_and_only_from_the_floor_on(
     database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
 ) -> None:
@@ -1173,7 +1335,9 @@ def test_postgresql_keeps_the_rows_until_they_are_asked_for(
         database.move(kamo, item, 1, "INBOUND_SHIPMENT", LATE)
     cursors = sa.text("SELECT count(*) FROM pg_cursors WHERE name <> ''")
     with open_database(database.address) as connection:
-        source = OpenMsupply(connection, database.address, read_columns(connection))
+        source = OpenMsupply(
+            connection, database.address, read_columns(connection), CALENDAR, reading_began(connection)
+        )
         groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
         next(groups)
         assert connection.execute(cursors).scalar() == 4
@@ -1206,7 +1370,9 @@ def test_sqlite_looks_invoices_up_instead_of_reading_them_all_for_each_line(tmp_
     )
     thousands = itertools.count()
     with open_database(database.address) as connection:
-        source = OpenMsupply(connection, database.address, read_columns(connection))
+        source = OpenMsupply(
+            connection, database.address, read_columns(connection), CALENDAR, reading_began(connection)
+        )
         driver_connection: Any = connection.connection.driver_connection
         driver_connection.set_progress_handler(lambda: next(thousands) and 0, 1_000)
         assert len(pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements) == 2_000

@@ -106,6 +106,33 @@ PERIOD_BEGINS: dict[str, Callable[[date], bool]] = {
 }
 
 
+# When a movement counts
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """When an invoice says that it moved its stock, when it was created, and which one it cancels."""
+
+    moved: datetime | None
+    created: datetime | None = None
+    cancels: "Invoice | None" = None
+
+
+def counts_at(invoice: Invoice, read_at: datetime, zone: ZoneInfo) -> datetime | None:
+    """Return when the movements of an invoice count, in a database that is read at an instant."""
+    if invoice.moved is None:
+        return None
+    if invoice.cancels is not None and invoice.cancels.moved is not None:
+        moved, created = invoice.cancels.moved, invoice.cancels.created
+    else:
+        moved, created = invoice.moved, invoice.created
+    if moved <= read_at:
+        return moved
+    if created is not None and created <= read_at:
+        return created
+    return start_of(day_of(read_at, zone), zone)
+
+
 # Stock
 
 

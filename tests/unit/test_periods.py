@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from local.dhis2.periods import parse_period
@@ -146,6 +146,18 @@ def test_a_local_time_is_the_first_instant_at_which_the_clock_shows_it_or_has_pa
     assert shown(instant) >= local
     assert shown(instant - timedelta(microseconds=1)) < local
     assert calendar.instant_at(local + later) >= instant
+
+
+@given(st.sampled_from(ZONES), st.datetimes(datetime(1850, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001 - naive, in UTC
+@example("Pacific/Auckland", datetime(2026, 4, 4, 14, 30))  # noqa: DTZ001 - as above: in the hour that is shown again
+@example("Pacific/Auckland", datetime(2026, 9, 26, 13, 59, 59, 999_999))  # noqa: DTZ001 - just before the one that is not
+def test_a_local_time_stands_for_a_later_instant_from_the_first_such_on(zone: str, instant: datetime) -> None:
+    calendar = Calendar(ZoneInfo(zone))
+
+    first = calendar.local_after(instant)
+
+    assert calendar.instant_at(first) > instant
+    assert calendar.instant_at(first - timedelta(microseconds=1)) <= instant
 
 
 @given(st.sampled_from(ZONES), st.dates(date(1850, 1, 1), date(2100, 1, 1)))

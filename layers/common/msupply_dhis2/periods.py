@@ -5,6 +5,7 @@ is half open, ``[start, end)``. Near the ends of what a date can say, everything
 """
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -115,6 +116,18 @@ class Calendar:
         """
         moment = datetime.fromisoformat(text.strip())
         return moment if moment.tzinfo else self.instant_at(moment).replace(tzinfo=UTC)
+
+    def local_after(self, instant: datetime) -> datetime:
+        """Return the first time on the clock (naive, local) that stands for a later instant than this one.
+
+        It is the next that the clock shows; but while it shows times for the second time, the first that it has not
+        shown before.
+        """
+        local = self._local(instant)
+        microseconds = range(2 * timedelta(days=1) // _RESOLUTION)
+        return local + _RESOLUTION * bisect_right(
+            microseconds, instant, key=lambda later: self.instant_at(local + _RESOLUTION * later)
+        )
 
     def day_of(self, instant: datetime) -> date:
         """Return the day that an instant belongs to: ``start_of_day(day) <= instant`` and before the next."""

@@ -9,7 +9,13 @@ from msupply_dhis2.credentials import DatabaseAddress
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.source.catalogue import Catalogue, Kind, LeftOut, Scope, Source
-from msupply_dhis2.source.database import Columns, faults_as_sentences, open_database, read_columns
+from msupply_dhis2.source.database import (
+    Columns,
+    faults_as_sentences,
+    open_database,
+    read_columns,
+    reading_began,
+)
 from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.open_msupply import OpenMsupply
 
@@ -53,6 +59,7 @@ def open_source(
 
 def _source(connection: Connection, address: DatabaseAddress, calendar: Calendar) -> Source:
     with faults_as_sentences(address):
+        began = reading_began(connection)
         columns = read_columns(connection)
     is_open = any(table in columns for table in _SIGNS_OF_OPEN_MSUPPLY)
     is_mirror = any(table in columns for table in _SIGNS_OF_MIRROR)
@@ -64,9 +71,9 @@ def _source(connection: Connection, address: DatabaseAddress, calendar: Calendar
             "database of its own, or let the user that reads it see the schema of one only (search_path)."
         )
     if is_open:
-        return OpenMsupply(connection, address, columns)
+        return OpenMsupply(connection, address, columns, calendar, began)
     if is_mirror:
-        return Mirror(connection, address, columns, calendar)
+        return Mirror(connection, address, columns, calendar, began)
     raise SourceError(
         f"mSupply's database ({address.described}) is not mSupply's: it has none of Open mSupply's tables "
         f"{', '.join(_SIGNS_OF_OPEN_MSUPPLY)}, and none of the tables {', '.join(_SIGNS_OF_MIRROR)} of the older "

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from urllib.parse import quote
@@ -102,6 +103,16 @@ def read_columns(connection: Connection) -> Columns:
     for table, column, kind in connection.execute(text(_COLUMNS[connection.dialect.name])):
         columns.setdefault(table, {})[column] = kind
     return columns
+
+
+def reading_began(connection: Connection) -> datetime:
+    """Return the instant (naive UTC) at which the reading of a database began, by its own clock where it has one."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC).replace(tzinfo=None)
+    began: datetime = connection.execute(
+        text("SELECT transaction_timestamp() AT TIME ZONE 'UTC'")
+    ).scalar_one()
+    return began
 
 
 def _sqlite(address: DatabaseAddress) -> Engine:

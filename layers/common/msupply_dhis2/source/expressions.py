@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, override
 
@@ -15,7 +16,9 @@ from sqlalchemy import (
     Double,
     String,
     Text,
+    and_,
     bindparam,
+    case,
     cast,
     column,
     literal_column,
@@ -55,10 +58,10 @@ SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int | None]]] = {
 class Instant(TypeDecorator[datetime]):
     """A naive instant in UTC: a timestamp in PostgreSQL, text in SQLite.
 
-    As a parameter in SQLite it is the *day* of the instant, which compares rightly with every form that the
-    texts have (a date alone, a space or a T before the time, any number of decimals): what is earlier that
-    day passes the comparison and is for the caller to drop. Values come out as the database has them:
-    ``read_instant`` reads both.
+    As a parameter in SQLite it is the shortest text of the instant, which is no later than any other text of it, and
+    later than every text of an earlier one: a date alone, any number of decimals. A T before the time counts as
+    later than any time of that day, unless ``one_separator`` has taken it out: what passes the comparison for that
+    is for the caller to drop. Values come out as the database has them: ``read_instant`` reads both.
     """
 
     impl = String
@@ -72,7 +75,9 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None or dialect.name == "postgresql":
             return value
-        return value.date().isoformat()
+        text = value.isoformat(sep=" ")
+        text = text.rstrip("0").rstrip(".") if value.microsecond else text.removesuffix(":00")
+        return text.removesuffix(" 00:00")
 
 
 def read_instant(value: object) -> datetime:
@@ -164,6 +169,28 @@ def _one_separator_sqlite(element: one_separator, compiler: SQLCompiler, **optio
 @compiles(one_separator, "postgresql")
 def _one_separator_postgresql(element: one_separator, compiler: SQLCompiler, **options: object) -> str:
     return compiler.process(element.clauses, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """When the database is read: what is dated later has moved the stock lines already.
+
+    Attributes
+    ----------
+    next
+        The first instant after the start of the reading. Instants are the database's own kind of them, here and
+        below: those of UTC, or what the clock of the configured time zone shows.
+    midnight
+        That which begins the day of the reading.
+    """
+
+    next: ColumnElement[Any]
+    midnight: ColumnElement[Any]
+
+    def placed(self, own: ColumnElement[Any], created: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Give the instant at which a movement counts: NULL where its own is."""
+        is_known = and_(created < self.next, ~is_unreadable_instant(created))
+        return case((own >= self.next, case((is_known, created), else_=self.midnight)), else_=own)
 
 
 class JoinInOrder(Join):

@@ -153,6 +153,7 @@ class Oddities:
     movements_without_pack_size: int = 0
     unreadable_expiry_dates: int = 0
     moved_without_instant: tuple[str, ...] = ()
+    dated_later: tuple[str, ...] = ()
 
     def sentences(self) -> Iterator[str]:
         """Say them."""
@@ -180,6 +181,13 @@ class Oddities:
                 "Invoices whose status says that their stock has moved, but that lack the instant at which it did "
                 f"(mSupply's own ledger leaves them out, and so do the metrics): {count:,}, namely "
                 f"{some_of(self.moved_without_instant)}."
+            )
+        if count := len(self.dated_later):
+            yield (
+                "Invoices dated later than the moment at which the database was read. Their stock has moved already: they "
+                "count at the time at which they were created, or at the start of today where that time is missing or "
+                f"later too: {count:,}, namely {some_of(self.dated_later)}. Check the date of each, and the clock of the "
+                "computer or tablet that made it."
             )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    Alias,
     Boolean,
     ColumnClause,
     ColumnElement,
@@ -119,8 +120,10 @@ class Database:
         return func.coalesce(text.in_(["true", "t", "1"]), false(), type_=Boolean)
 
     def day(self, column: Column) -> ColumnElement[Any]:
-        """Read a date: NULL where it is blank or 0000-00-00, infinite where it is text that is no date."""
+        """Read a date: NULL where it is blank, 0000-00-00 or not there, infinite where it is text that is no date."""
         kind = self._type(column)
+        if kind is None:
+            return cast(null(), Date)
         if kind == "date":
             return column
         if kind in _TEXTS:
@@ -141,8 +144,10 @@ class Database:
         return case((_is_no_date(text), null()), else_=text)
 
     def seconds(self, column: Column) -> ColumnElement[Any]:
-        """Read a time of the day as seconds: 0 where it is not known, and never those of another day."""
+        """Read a time of the day as seconds: 0 where it is not known or not there, and never those of another day."""
         kind = self._type(column)
+        if kind is None:
+            return literal_column("0")
         if kind in _NUMBERS:
             seconds: ColumnElement[Any] = column
         elif kind in _TIMES:
@@ -164,7 +169,7 @@ class Database:
         return func.least(func.greatest(func.coalesce(seconds, 0), 0), _LAST_SECOND)
 
     def _type(self, column: Column) -> str | None:
-        table = column.table
+        table = column.table.element if isinstance(column.table, Alias) else column.table
         assert isinstance(table, TableClause)  # noqa: S101 - tells mypy: all are columns of tables
         return self.columns.get(table.name, {}).get(column.name)
 

@@ -5,13 +5,15 @@ instants of them.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import date, datetime, time
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     CTE,
     BigInteger,
+    ColumnClause,
     ColumnElement,
     Date,
     DateTime,
@@ -27,13 +29,17 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
 )
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.selectable import NamedFromClause
 
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar, add_days
 from msupply_dhis2.source.catalogue import Scope
 from msupply_dhis2.source.expressions import (
     GREATEST,
+    Reading,
     exact_micro_units,
     is_unreadable_instant,
     numbered,
@@ -42,6 +48,7 @@ from msupply_dhis2.source.expressions import (
 from msupply_dhis2.source.histories import Numbers, Oddities, Statements, read_histories
 from msupply_dhis2.source.mirror.columns import Database
 from msupply_dhis2.source.mirror.tables import (
+    CANCELLING,
     DISPENSING,
     HIDING,
     NUMBERING,
@@ -57,6 +64,9 @@ from msupply_dhis2.source.mirror.tables import (
     transact,
 )
 from msupply_dhis2.stock import GroupHistory, MovementKind, Store
+
+type _Table = NamedFromClause[ReadOnlyColumnCollection[str, ColumnClause[Any]]]
+"""A table or an alias of one."""
 
 _PLAIN_PACKS = 1e9
 _PLAIN_PACK_SIZE = 1e6
@@ -80,7 +90,12 @@ _TYPES = [_code(each) for each in TYPES]
 
 
 def histories(
-    database: Database, scope: Scope, floor: datetime, calendar: Calendar, oddities: Oddities
+    database: Database,
+    scope: Scope,
+    floor: datetime,
+    calendar: Calendar,
+    began: datetime,
+    oddities: Oddities,
 ) -> Iterator[GroupHistory]:
     """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way.
 
@@ -92,18 +107,25 @@ def histories(
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
     items = numbered("scope_item", numbers.items)
-    oddities.moved_without_instant = _check_dates(database, scope, stores)
+    reading = _reading(began, calendar)
+    _check_dates(database, scope, stores, reading, oddities)
+    transactions = _Transactions(database, stores, reading)
     statements = Statements(
         visible_pairs=_visible_pairs(database, stores, items),
         stock_lines=_stock_lines(database, stores, items),
-        movements=_movements(database, stores, items, calendar.day_of(floor)),
-        totals=_totals(database, stores, items),
+        movements=_movements(database, transactions.moved(calendar.day_of(floor)), items),
+        totals=_totals(database, transactions.moved(None), items),
         numbers_of_stock="quantity or pack_size of a row of item_line",
         numbers_of_movements="quantity or pack_size of a row of trans_line",
         read_instant=lru_cache(maxsize=65_536)(calendar.instant_at),
         kinds=_KINDS,
     )
     yield from read_histories(database.connection, numbers, floor, statements, oddities)
+
+
+def _reading(began: datetime, calendar: Calendar) -> Reading:
+    midnight = datetime.combine(calendar.day_of(began), time.min)
+    return Reading(next=literal(calendar.local_after(began), DateTime), midnight=literal(midnight, DateTime))
 
 
 def count_lines(database: Database, stores: Sequence[Store]) -> dict[str, int]:
@@ -127,8 +149,9 @@ def count_lines(database: Database, stores: Sequence[Store]) -> dict[str, int]:
     return lines
 
 
-def _check_dates(database: Database, scope: Scope, stores: CTE) -> tuple[str, ...]:
-    """Make sure that every date can be read, and name the transactions that have moved without one."""
+def _check_dates(database: Database, scope: Scope, stores: CTE, reading: Reading, oddities: Oddities) -> None:
+    """Make sure that every date can be read, and note the transactions that have moved without one, or later than now."""
+    dated_later = _own_time(database, transact) >= reading.next
     day = database.day(transact.c.confirm_date)
     unreadable = is_unreadable_instant(cast(day, DateTime))
     number = transact.c.invoice_num if database.has(NUMBERING) else transact.c.id
@@ -138,27 +161,29 @@ def _check_dates(database: Database, scope: Scope, stores: CTE) -> tuple[str, ..
             text_of(transact.c.type).label("type"),
             text_of(number).label("invoice_num"),
             text_of(transact.c.confirm_date).label("confirm_date"),
-            day.is_(None).label("lacks_it"),
+            unreadable.label("unreadable"),
+            dated_later.label("dated_later"),
         )
         .join(stores, stores.c.id == database.identifier(transact.c.store_id))
         .where(
             transact.c.status.in_(_MOVED),
             transact.c.type.in_(_TYPES),
-            or_(day.is_(None), unreadable),
+            or_(day.is_(None), unreadable, dated_later),
         )
         .order_by(stores.c.number, number)
     )
     codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
-    lacking = []
+    lacking: list[str] = []
+    later: list[str] = []
     for row in database.connection.execute(transactions):
         named = f"{codes[row.store_id]} {TYPES[row.type]} {row.invoice_num}"
-        if not row.lacks_it:
+        if row.unreadable:
             raise SourceError(
                 f"mSupply's database: confirm_date of a transaction cannot be read as a date ({row.confirm_date!r}): "
                 f"{named} (store, type and number of the transaction). Ask whoever looks after mSupply to correct it."
             )
-        lacking.append(named)
-    return tuple(lacking)
+        (later if row.dated_later else lacking).append(named)
+    oddities.moved_without_instant, oddities.dated_later = tuple(lacking), tuple(later)
 
 
 def _pair(stores: CTE, items: CTE) -> ColumnElement[int]:
@@ -243,28 +268,84 @@ def _kind(database: Database) -> ColumnElement[str]:
     )
 
 
-def _moved_transactions(database: Database, stores: CTE, first_day: date | None) -> CTE:
-    """Select the transactions that have moved stock, or those that have on a day or later."""
-    day = database.day(transact.c.confirm_date)
-    local_time = day + func.make_interval(
-        *[literal_column("0")] * 6, database.seconds(transact.c.confirm_time)
-    )
-    return (
-        select(
-            database.identifier(transact.c.id).label("id"),
-            stores.c.number,
-            _kind(database).label("kind"),
-            cast(local_time, DateTime).label("local_time"),
+def _local_time(database: Database, day: ColumnClause[Any], seconds: ColumnClause[Any]) -> ColumnElement[Any]:
+    since_midnight = func.make_interval(*[literal_column("0")] * 6, database.seconds(seconds))
+    return cast(database.day(day) + since_midnight, DateTime)
+
+
+def _own_time(database: Database, of: _Table) -> ColumnElement[Any]:
+    """Give the local time at which a transaction says itself that it moved its stock."""
+    return _local_time(database, of.c.confirm_date, of.c.confirm_time)
+
+
+def _has_moved(of: _Table) -> ColumnElement[bool]:
+    return and_(of.c.status.in_(_MOVED), of.c.type.in_(_TYPES))
+
+
+@dataclass(frozen=True, slots=True)
+class _Transactions:
+    """The transactions of some stores that have moved stock, and when each of them counts."""
+
+    database: Database
+    stores: CTE
+    reading: Reading
+
+    def moved(self, first_day: date | None) -> CTE:
+        """Select all of them, or those that count on a day or later and a few besides."""
+        # A day earlier, because one that the time zone left out counts as the beginning of the next.
+        at_least = None if first_day is None else literal(add_days(first_day, -1), Date)
+        moved = self._moved_themselves(at_least)
+        if not self.database.has(CANCELLING):
+            return moved.cte("moved_transaction").prefix_with("MATERIALIZED")
+        is_cancellation = self.database.flag(transact.c.is_cancellation)
+        both = union_all(moved.where(~is_cancellation), self._moved_with_another(at_least))
+        return both.cte("moved_transaction").prefix_with("MATERIALIZED")
+
+    def _moved_themselves(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
+        day = self.database.day(transact.c.confirm_date)
+        # By the day itself, which may have an index. None counts later than it says.
+        return self._select(self._placed(transact)).where(
+            day.is_not(None) if at_least is None else day >= at_least
         )
-        .join(stores, stores.c.id == database.identifier(transact.c.store_id))
-        .where(
-            transact.c.status.in_(_MOVED),
-            transact.c.type.in_(_TYPES),
-            day.is_not(None) if first_day is None else day >= literal(first_day, Date),
+
+    def _moved_with_another(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
+        """Select those that cancel another: they count when the other does, where that is known."""
+        database, cancelled = self.database, transact.alias("cancelled")
+        local_time = func.coalesce(self._placed(cancelled), self._placed(transact))
+        transactions = (
+            self._select(local_time)
+            .outerjoin(
+                cancelled,
+                and_(
+                    database.identifier(cancelled.c.id)
+                    == database.identifier(transact.c.linked_transaction_id),
+                    _has_moved(cancelled),
+                    ~is_unreadable_instant(_own_time(database, cancelled)),
+                ),
+            )
+            .where(
+                database.flag(transact.c.is_cancellation),
+                database.day(transact.c.confirm_date).is_not(None),
+            )
         )
-        .cte("moved_transaction")
-        .prefix_with("MATERIALIZED")
-    )
+        return transactions if at_least is None else transactions.where(local_time >= at_least)
+
+    def _select(self, local_time: ColumnElement[Any]) -> Select[Any]:
+        database, stores = self.database, self.stores
+        return (
+            select(
+                database.identifier(transact.c.id).label("id"),
+                stores.c.number,
+                _kind(database).label("kind"),
+                local_time.label("local_time"),
+            )
+            .join_from(transact, stores, stores.c.id == database.identifier(transact.c.store_id))
+            .where(_has_moved(transact))
+        )
+
+    def _placed(self, of: _Table) -> ColumnElement[Any]:
+        created = _local_time(self.database, of.c.entry_date, of.c.entry_time)
+        return self.reading.placed(_own_time(self.database, of), created)
 
 
 def _moved_lines(
@@ -289,9 +370,7 @@ def _signed_packs(database: Database) -> ColumnElement[float]:
     return case((trans_line.c.type == _code("stock_in"), packs), else_=-packs)
 
 
-def _movements(database: Database, stores: CTE, items: CTE, first_day: date) -> Select[Any]:
-    # A day earlier, because one that the time zone left out counts as the beginning of the next.
-    transactions = _moved_transactions(database, stores, add_days(first_day, -1))
+def _movements(database: Database, transactions: CTE, items: CTE) -> Select[Any]:
     packs = _signed_packs(database)
     of_build = case(
         (packs > literal_column("0"), _code(MovementKind.INVENTORY_ADDITION.value)),
@@ -309,13 +388,12 @@ def _movements(database: Database, stores: CTE, items: CTE, first_day: date) -> 
     return select(*lines.c).order_by(lines.c.pair)
 
 
-def _totals(database: Database, stores: CTE, items: CTE) -> Select[Any]:
+def _totals(database: Database, transactions: CTE, items: CTE) -> Select[Any]:
     """Sum all that ever moved, exactly, and find the first movement in of more than 0 units.
 
     Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of
     their decimals, which costs more.
     """
-    transactions = _moved_transactions(database, stores, None)
     packs = _signed_packs(database)
     pack_size = func.coalesce(database.number(trans_line.c.pack_size), literal_column("0"))
     plain = and_(

@@ -45,6 +45,8 @@ class Mirror:
         What tables there are in it.
     calendar
         That of the time zone in which the older mSupply's server keeps its dates and times.
+    began
+        When the transaction began (naive UTC): what is dated later has moved the stock lines already.
 
     Raises
     ------
@@ -53,9 +55,15 @@ class Mirror:
     """
 
     def __init__(
-        self, connection: Connection, address: DatabaseAddress, columns: Columns, calendar: Calendar
+        self,
+        connection: Connection,
+        address: DatabaseAddress,
+        columns: Columns,
+        calendar: Calendar,
+        began: datetime,
     ) -> None:
         self._address = address
+        self._began = began
         self._calendar = calendar
         self._oddities = Oddities()
         self._database = Database(connection, columns)
@@ -125,7 +133,7 @@ class Mirror:
         """Stream the groups (see ``Source``)."""
         self._oddities = Oddities()
         with faults_as_sentences(self._address):
-            yield from histories(self._database, scope, floor, self._calendar, self._oddities)
+            yield from histories(self._database, scope, floor, self._calendar, self._began, self._oddities)
 
     def warnings(self) -> tuple[str, ...]:
         """Give sentences about what was odd in the histories (see ``Source``)."""

@@ -60,8 +60,16 @@ EXPIRING = Feature(
     "when stock expires is not known, and neither expired nor expiring stock is sent",
     frozenset({Metric.EXPIRED, Metric.EXPIRING}),
 )
+CANCELLING = Feature(
+    {"transact": ("is_cancellation", "linked_transaction_id")},
+    "a transaction that cancels another counts at its own time, which may be in the next month",
+)
+ENTERING = Feature(
+    {"transact": ("entry_date", "entry_time")},
+    "when a transaction was entered is not known, and one that is dated later than the run counts at the start of a day",
+)
 
-FEATURES = (VISIBILITY, HIDING, DISABLING, DISPENSING, NUMBERING, EXPIRING)
+FEATURES = (VISIBILITY, HIDING, DISABLING, DISPENSING, NUMBERING, EXPIRING, CANCELLING, ENTERING)
 
 _ITEM_FIELDS = ("universalcodes_code", "custom_data", *sorted(USER_FIELDS))
 """Read where the settings ask for them."""

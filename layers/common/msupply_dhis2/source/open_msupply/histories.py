@@ -10,7 +10,8 @@ mapped. Nothing needs an index: without one a table is read through, which for `
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     and_,
     bindparam,
@@ -28,14 +30,17 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
 )
 
 from msupply_dhis2.errors import SourceError
+from msupply_dhis2.periods import Calendar
 from msupply_dhis2.source.catalogue import Scope
 from msupply_dhis2.source.expressions import (
     GREATEST,
     Instant,
     JoinInOrder,
+    Reading,
     exact_micro_units,
     is_unreadable_instant,
     numbered,
@@ -44,6 +49,7 @@ from msupply_dhis2.source.expressions import (
     text_of,
 )
 from msupply_dhis2.source.histories import Numbers, Oddities, Statements, read_histories
+from msupply_dhis2.source.open_msupply.database import Database
 from msupply_dhis2.source.open_msupply.tables import (
     KINDS,
     MOVED_AT,
@@ -70,7 +76,11 @@ _PLAIN_PACK_SIZE = 1e6
 
 
 def histories(
-    connection: Connection, scope: Scope, floor: datetime, oddities: Oddities
+    database: Database,
+    scope: Scope,
+    floor: datetime,
+    reading: Reading,
+    oddities: Oddities,
 ) -> Iterator[GroupHistory]:
     """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way.
 
@@ -82,18 +92,27 @@ def histories(
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
     links = _links(numbers.items)
-    oddities.moved_without_instant = _check_instants(connection, scope, stores)
+    _check_instants(database.connection, scope, stores, reading, oddities)
+    invoices = _Invoices(database, stores, reading)
     statements = Statements(
         visible_pairs=_visible_pairs(stores, links),
         stock_lines=_stock_lines(stores, links),
-        movements=_movements(stores, links, floor),
-        totals=_totals(stores, links),
+        movements=_movements(invoices.moved(floor), links),
+        totals=_totals(invoices.moved(None), links),
         numbers_of_stock="total_number_of_packs or pack_size of a row of stock_line",
         numbers_of_movements="number_of_packs or pack_size of a row of invoice_line",
         read_instant=lru_cache(maxsize=65_536)(read_instant),
         kinds=KINDS,
     )
-    yield from read_histories(connection, numbers, floor, statements, oddities)
+    yield from read_histories(database.connection, numbers, floor, statements, oddities)
+
+
+def reading(began: datetime, calendar: Calendar) -> Reading:
+    """Give the reading that began at an instant (naive UTC)."""
+    return Reading(
+        next=bindparam("next_instant", began + timedelta(microseconds=1), Instant()),
+        midnight=bindparam("midnight", calendar.start_of_day(calendar.day_of(began)), Instant()),
+    )
 
 
 def count_lines(connection: Connection, stores: Sequence[Store]) -> dict[str, int]:
@@ -119,8 +138,11 @@ def count_lines(connection: Connection, stores: Sequence[Store]) -> dict[str, in
     return lines
 
 
-def _check_instants(connection: Connection, scope: Scope, stores: CTE) -> tuple[str, ...]:
-    """Make sure that every instant can be read, and name the invoices that have moved without one."""
+def _check_instants(
+    connection: Connection, scope: Scope, stores: CTE, reading: Reading, oddities: Oddities
+) -> None:
+    """Make sure that every instant can be read, and note the invoices that have moved without one, or later than now."""
+    dated_later = one_separator(_own_instant(invoice)) >= reading.next
     lacks_it = or_(
         *(
             and_(
@@ -147,32 +169,39 @@ def _check_instants(connection: Connection, scope: Scope, stores: CTE) -> tuple[
             invoice.c.invoice_number,
             text_of(invoice.c.type).label("type"),
             case((unreadable, _name_of_instant()), else_=None).label("unreadable"),
+            case((dated_later, 1), else_=0).label("dated_later"),
         )
         .join(stores, stores.c.id == invoice.c.store_id)
-        .where(or_(lacks_it, unreadable))
+        .where(or_(lacks_it, unreadable, dated_later))
         .order_by(stores.c.number, invoice.c.invoice_number)
     )
     codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
-    lacking = []
-    for store_id, number, kind, column in connection.execute(invoices):
+    lacking: list[str] = []
+    later: list[str] = []
+    for store_id, number, kind, column, is_later in connection.execute(invoices):
         named = f"{codes[store_id]} {KINDS[kind].replace('_', ' ')} {number}"
         if column is not None:
             raise SourceError(
                 f"mSupply's database: {column} of an invoice cannot be read as a date and time: {named} "
                 "(store, type and number of the invoice). Ask whoever looks after mSupply to correct it."
             )
-        lacking.append(named)
-    return tuple(lacking)
+        (later if is_later else lacking).append(named)
+    oddities.moved_without_instant, oddities.dated_later = tuple(lacking), tuple(later)
 
 
-def _by_type(of_moved_at: Callable[[MovedAt], ColumnElement[Any] | str]) -> ColumnElement[Any]:
-    return case(
-        *((text_of(invoice.c.type).in_(moved_at.kinds), of_moved_at(moved_at)) for moved_at in MOVED_AT)
-    )
+def _by_type(
+    of: FromClause, of_moved_at: Callable[[MovedAt], ColumnElement[Any] | str]
+) -> ColumnElement[Any]:
+    return case(*((text_of(of.c.type).in_(moved_at.kinds), of_moved_at(moved_at)) for moved_at in MOVED_AT))
+
+
+def _own_instant(of: FromClause) -> ColumnElement[Any]:
+    """Give the instant at which an invoice says itself that it moved its stock."""
+    return _by_type(of, lambda moved_at: of.c[moved_at.instant.name])
 
 
 def _name_of_instant() -> ColumnElement[Any]:
-    return _by_type(lambda moved_at: moved_at.instant.name)
+    return _by_type(invoice, lambda moved_at: moved_at.instant.name)
 
 
 def _links(items: Mapping[str, int]) -> CTE:
@@ -225,24 +254,61 @@ def _stock_lines(stores: CTE, links: CTE) -> Select[Any]:
     )
 
 
-def _moved_invoices(stores: CTE, floor: datetime | None) -> CTE:
-    """Select the invoices that have moved stock, or those that have at or after the floor."""
-    instant = _by_type(lambda moved_at: moved_at.instant)
-    invoices = select(
-        invoice.c.id,
-        stores.c.number,
-        text_of(invoice.c.type).label("type"),
-        one_separator(instant).label("instant"),
-    ).join(stores, stores.c.id == invoice.c.store_id)
-    if floor is None:
-        invoices = invoices.where(instant.is_not(None))
-    else:
-        at_least = bindparam("floor", floor, Instant())
-        # Each instant by itself, which has an index, and then the one that counts.
-        invoices = invoices.where(
-            or_(*(moved_at.instant >= at_least for moved_at in MOVED_AT)), instant >= at_least
+@dataclass(frozen=True, slots=True)
+class _Invoices:
+    """The invoices of some stores that have moved stock, and when each of them counts."""
+
+    database: Database
+    stores: CTE
+    reading: Reading
+
+    def moved(self, floor: datetime | None) -> CTE:
+        """Select all of them, or those that count at or after the floor and a few besides."""
+        at_least = None if floor is None else bindparam("floor", floor, Instant())
+        moved = self._moved_themselves(at_least)
+        if not all(
+            self.database.has_column(each, of=invoice) for each in ("is_cancellation", "linked_invoice_id")
+        ):
+            return moved.cte("moved_invoice").prefix_with("MATERIALIZED")
+        both = union_all(moved.where(~invoice.c.is_cancellation), self._moved_with_another(at_least))
+        return both.cte("moved_invoice").prefix_with("MATERIALIZED")
+
+    def _moved_themselves(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
+        own = _own_instant(invoice)
+        invoices = self._select(self._placed(invoice))
+        if at_least is None:
+            return invoices.where(own.is_not(None))
+        # Each instant by itself, which has an index, and then the one that counts. None counts later than it says.
+        return invoices.where(or_(*(moved_at.instant >= at_least for moved_at in MOVED_AT)), own >= at_least)
+
+    def _moved_with_another(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
+        """Select those that cancel another: they count when the other does, where that is known."""
+        cancelled = invoice.alias("cancelled")
+        instant = func.coalesce(self._placed(cancelled), self._placed(invoice))
+        invoices = (
+            self._select(instant)
+            .outerjoin(
+                cancelled,
+                and_(
+                    cancelled.c.id == invoice.c.linked_invoice_id,
+                    ~is_unreadable_instant(_own_instant(cancelled)),
+                ),
+            )
+            .where(invoice.c.is_cancellation, _own_instant(invoice).is_not(None))
         )
-    return invoices.cte("moved_invoice").prefix_with("MATERIALIZED")
+        return invoices if at_least is None else invoices.where(instant >= at_least)
+
+    def _select(self, instant: ColumnElement[Any]) -> Select[Any]:
+        return select(
+            invoice.c.id,
+            self.stores.c.number,
+            text_of(invoice.c.type).label("type"),
+            instant.label("instant"),
+        ).join_from(invoice, self.stores, self.stores.c.id == invoice.c.store_id)
+
+    def _placed(self, of: FromClause) -> ColumnElement[Any]:
+        created = self.database.value(of.c.created_datetime, of=invoice)
+        return self.reading.placed(one_separator(_own_instant(of)), one_separator(created))
 
 
 def _moved_lines(invoices: CTE, links: CTE, *columns: ColumnElement[Any]) -> CTE:
@@ -266,8 +332,7 @@ def _moved_lines(invoices: CTE, links: CTE, *columns: ColumnElement[Any]) -> CTE
     )
 
 
-def _movements(stores: CTE, links: CTE, floor: datetime) -> Select[Any]:
-    invoices = _moved_invoices(stores, floor)
+def _movements(invoices: CTE, links: CTE) -> Select[Any]:
     packs = invoice_line.c.number_of_packs
     lines = _moved_lines(
         invoices,
@@ -282,13 +347,12 @@ def _movements(stores: CTE, links: CTE, floor: datetime) -> Select[Any]:
     return select(*lines.c).order_by(lines.c.pair)
 
 
-def _totals(stores: CTE, links: CTE) -> Select[Any]:
+def _totals(invoices: CTE, links: CTE) -> Select[Any]:
     """Sum all that ever moved, exactly, and find the first movement in of more than 0 units.
 
     Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of
     their decimals, which costs more.
     """
-    invoices = _moved_invoices(stores, None)
     packs, pack_size = invoice_line.c.number_of_packs, func.coalesce(invoice_line.c.pack_size, 0)
     plain = and_(
         packs < _PLAIN_PACKS,

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, select
 
 from msupply_dhis2.credentials import DatabaseAddress
+from msupply_dhis2.periods import Calendar
 from msupply_dhis2.source.catalogue import Catalogue, Scope
 from msupply_dhis2.source.database import Columns, faults_as_sentences
 from msupply_dhis2.source.expressions import text_of
@@ -22,7 +23,7 @@ from msupply_dhis2.source.open_msupply.custom_fields import (
     custom_data_of_stores,
 )
 from msupply_dhis2.source.open_msupply.database import Database
-from msupply_dhis2.source.open_msupply.histories import count_lines, histories
+from msupply_dhis2.source.open_msupply.histories import count_lines, histories, reading
 from msupply_dhis2.source.open_msupply.tables import (
     item,
     item_link,
@@ -51,6 +52,10 @@ class OpenMsupply:
         One read-only transaction; nothing else may use it.
     columns
         What tables there are in it.
+    calendar
+        That of the configured time zone.
+    began
+        When the transaction began (naive UTC): what is dated later has moved the stock lines already.
 
     Raises
     ------
@@ -58,8 +63,17 @@ class OpenMsupply:
         The database is of a release that lacks what is needed.
     """
 
-    def __init__(self, connection: Connection, address: DatabaseAddress, columns: Columns) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        address: DatabaseAddress,
+        columns: Columns,
+        calendar: Calendar,
+        began: datetime,
+    ) -> None:
         self._address = address
+        self._calendar = calendar
+        self._began = began
         self._oddities = Oddities()
         self._database = Database(connection, columns)
         self._database.check(address)
@@ -89,7 +103,13 @@ class OpenMsupply:
         """Stream the groups (see ``Source``)."""
         self._oddities = Oddities()
         with faults_as_sentences(self._address):
-            yield from histories(self._database.connection, scope, floor, self._oddities)
+            yield from histories(
+                self._database,
+                scope,
+                floor,
+                reading(self._began, self._calendar),
+                self._oddities,
+            )
 
     def warnings(self) -> tuple[str, ...]:
         """Give sentences about what was odd in the histories (see ``Source``)."""

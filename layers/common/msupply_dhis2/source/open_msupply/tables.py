@@ -33,6 +33,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 """Without these nothing can be read. Every release that has them will do, up to 3."""
 
 OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    "invoice": ("created_datetime", "is_cancellation", "linked_invoice_id"),
     "item": ("is_active", "universal_code", "custom_fields"),
     "name": ("properties", "custom_fields", "custom_data"),
     "store": ("is_disabled",),
