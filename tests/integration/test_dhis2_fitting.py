@@ -714,6 +714,74 @@ def test_a_server_that_fails_at_its_metadata_time_and_again_is_sent_to_without_t
     assert fitter.fit([value()]) is not None
 
 
+class LimitedClient(CountingClient):
+    """Stands behind a proxy that lets so many requests pass at a time."""
+
+    left = 0
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> object:
+        if self.left == 0:
+            raise Dhis2TransientError("status 429", retry_after=120)
+        self.left -= 1
+        return super().get(path, params)
+
+
+STRANGERS = [
+    value(),
+    *(value(org_unit=f"NOWHERE_{number}") for number in range(250)),
+    value("NOTHING"),
+    value(attribute="NO_COMBO"),
+]
+"""Their counterparts are looked up in several requests, and most of them are refused."""
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 3])
+@pytest.mark.parametrize("wait", [1, 120, 700])
+@pytest.mark.parametrize("known_for", [None, 50 * 60])
+def test_behind_a_proxy_that_limits_the_rate_each_attempt_gets_further(
+    at_a_time: int, wait: float, known_for: float | None
+) -> None:
+    clock, world = Clock(), clinic_world(Rules())
+    client, unlimited = LimitedClient(world, "2.42", TODAY), CountingClient(world, "2.42", TODAY)
+    fitter = fitter_of(client, clock=clock)
+    if known_for is not None:
+        client.left = 100
+        fitter.fit([value()])
+        clock.now += known_for
+    before = len(client.reads)
+    attempts, fates = 0, None
+    while fates is None and attempts < 40:
+        attempts += 1
+        client.left = at_a_time
+        try:
+            fates = fitter.fit(STRANGERS)
+        except Dhis2TransientError:
+            clock.now += wait
+    assert fates == fitter_of(unlimited).fit(STRANGERS)
+    # What was known for long is looked at once more where it speaks against values.
+    most = len(unlimited.reads) if known_for is None else 2 * len(unlimited.reads)
+    assert len(client.reads) - before <= most
+    assert attempts <= most
+
+
+@pytest.mark.parametrize("before_the_limit", [0, 1, 2])
+def test_what_was_mended_before_a_reading_was_broken_off_counts(before_the_limit: int) -> None:
+    clock = Clock()
+    client = LimitedClient(clinic_world(Rules(open_future_periods=0)), "2.42", TODAY)
+    fitter = fitter_of(client, clock=clock)
+    client.left = 100
+    assert [type(each) for each in fitter.fit([value(period="202606")]) or ()] == [Misfit]
+    clock.now += 3000
+    client.dhis2.metadata = clinic_world(Rules(open_future_periods=1))
+    client.left = before_the_limit
+    values = [value(period="202606"), value(org_unit="NOWHERE")]
+    with pytest.raises(Dhis2TransientError):
+        fitter.fit(values)
+    clock.now += 120
+    client.left = 100
+    assert [type(each) for each in fitter.fit(values) or ()] == [Fits, Misfit]
+
+
 def test_identifiers_by_uid_are_understood_as_well_as_codes() -> None:
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     by_uid = value(

@@ -218,6 +218,30 @@ def test_a_message_waits_as_long_as_the_server_asks_for(aws: Aws, dhis2: StandIn
     assert push().counts() == (1, 1, 0, 0, 0)
 
 
+def test_metadata_that_a_proxy_limits_the_rate_of_are_read_further_with_each_delivery(
+    aws: Aws, dhis2: StandIn, push: Push
+) -> None:
+    def let_one_pass() -> None:
+        dhis2.faults.clear()
+        dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, method="GET", after=1, seconds=90)
+
+    waits = []
+    let_one_pass()
+    pushed = push(body_of(dhis2, "12"))
+    while pushed.again:
+        (line,) = pushed.said("A proxy before DHIS2 at")
+        assert "asks for fewer requests (status 429, Retry-After: 90)" in line["message"]
+        waits.append(line["wait"])
+        show_again(aws, pushed)
+        let_one_pass()
+        pushed = push()
+    asked = [request.path for request in dhis2.requests if request.method == "GET" and request.status == 200]
+    # None of them twice, but for who is logged in: to log in, and for what the user may do.
+    assert asked == ["/api/me", "/api/system/info", "/api/dataSets", "/api/me"]
+    assert waits == [90, 90, 90]
+    assert stored(dhis2) == "12"
+
+
 def test_a_message_waits_longer_each_time_where_the_server_does_not_say(
     aws: Aws, dhis2: StandIn, push: Push
 ) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from msupply_dhis2.dhis2.answer import Reason
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION, TRUE_ONLY
-from msupply_dhis2.dhis2.known_metadata import KnownMetadata, StrangeCombo
+from msupply_dhis2.dhis2.known_metadata import KeptAnswers, KnownMetadata, StrangeCombo
 from msupply_dhis2.dhis2.metadata import (
     DataElement,
     InputPeriod,
@@ -43,6 +43,9 @@ _KEPT_FOR = 3600.0
 
 _FRESH_FOR = 60.0
 """Seconds for which they are believed to be right where they speak against a value."""
+
+_GOES_ON_FOR = 10_800.0
+"""Seconds for which a reading that was broken off is gone on with: all attempts at a message take two hours or so."""
 
 _GIVEN_UP_FOR = 600.0
 """Seconds for which metadata that may not be read are not asked for again."""
@@ -138,13 +141,17 @@ class Fitter:
         option_combo_field: OptionComboField,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = client
+        self._answers = KeptAnswers(client)
         self._data_set_id = data_set_id
         self._schemes = schemes
         self._option_combo_field = option_combo_field
         self._clock = clock
         self._server: Server | None = None
         self._known: KnownMetadata | None = None
+        self._reading_since: float | None = None
+        """When the server was read, while the rest of the metadata is not."""
+        self._broken_off_at: float | None = None
+        """When the first attempt began that was broken off, where none has come to its end since."""
         self._given_up_at: float | None = None
         self._failures = 0
         self._lock_exceptions: frozenset[tuple[str, str]] | None = None
@@ -171,7 +178,7 @@ class Fitter:
         """Decide about values.
 
         Metadata that speak against a value are read once more if they are older than a minute, so that what was
-        mended in DHIS2 counts at once.
+        mended in DHIS2 counts at once. A reading that breaks off is gone on with the next time.
 
         Parameters
         ----------
@@ -194,18 +201,25 @@ class Fitter:
         """
         if self._is_within(self._given_up_at, _GIVEN_UP_FOR):
             return None
+        began = self._clock()
         try:
             fates = self._fit(values, deletes=deletes)
         except (Dhis2SlowError, Dhis2FaultError):
             self._failures += 1
             if self._failures < _PATIENCE:
+                self._break_off(began)
                 raise
             fates = None
-        except (Dhis2AuthenticationError, Dhis2TransientError):
+        except Dhis2TransientError:
+            self._break_off(began)
+            raise
+        except Dhis2AuthenticationError:
             raise
         except Dhis2Error:
             fates = None
         self._failures = 0
+        self._broken_off_at = self._reading_since = None
+        self._answers.forget()
         # Where the data set cannot be seen it may be there all the same: sharing may hide it from lists only.
         self._given_up_at = self._clock() if fates is None else None
         return fates
@@ -218,22 +232,40 @@ class Fitter:
             if known is None:
                 return None
             fates = self._judge(known, values, deletes=deletes)
-            if fates is None or self._is_within(known.read_at, _FRESH_FOR):
+            if fates is None or self._is_believed(known.read_at, _FRESH_FOR):
                 return fates
             if not any(isinstance(fate, Misfit | VanishingZero) for fate in fates):
                 return fates
         return fates
 
     def _read(self, believed_for: float) -> KnownMetadata | None:
-        if self._known is None or not self._is_within(self._known.read_at, believed_for):
+        if self._known is None or not self._is_believed(self._known.read_at, believed_for):
             self._known = None
-            read_at = self._clock()
-            server = self._server = read_server(self._client)
-            if server.has_iso_calendar:
+            since = self._reading_since
+            if self._server is None or since is None or not self._is_believed(since, _KEPT_FOR):
+                self._answers.forget()
+                self._reading_since = None
+                since = self._clock()
+                self._server = read_server(self._answers)
+                self._reading_since = since
+            if self._server.has_iso_calendar:
                 self._known = KnownMetadata.read(
-                    self._client, self._data_set_id, self._schemes, server, read_at
+                    self._answers, self._data_set_id, self._schemes, self._server, since
                 )
+            self._reading_since = None
+            self._answers.forget()
         return self._known
+
+    def _break_off(self, began: float) -> None:
+        if not self._is_within(self._broken_off_at, _GOES_ON_FOR):
+            self._broken_off_at = began
+
+    def _is_believed(self, read_at: float | None, seconds: float) -> bool:
+        """Whether what was read then is so old at most, now or when the attempts began that were broken off since."""
+        since = self._broken_off_at
+        if read_at is not None and since is not None and self._is_within(since, _GOES_ON_FOR):
+            return read_at >= since - seconds
+        return self._is_within(read_at, seconds)
 
     def _is_within(self, since: float | None, seconds: float) -> bool:
         return since is not None and 0 <= self._clock() - since <= seconds
@@ -245,7 +277,7 @@ class Fitter:
         judge = _Judge(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
         has_unseen_combos = judge.has_unseen_combos(data_elements)
         known.look_up(
-            self._client,
+            self._answers,
             data_elements=data_elements,
             org_units={value.org_unit for value in values},
             combos={
@@ -259,8 +291,9 @@ class Fitter:
             return judge.misfits_all(values)
         self._lock_exceptions = frozenset()
         if judge.has_expired({value.period for value in values}):
-            known.look_up_locks(self._client)
+            known.look_up_locks(self._answers)
             self._lock_exceptions = known.lock_exceptions
+        self._answers.forget()
         return judge.fates(values)
 
 

@@ -26,6 +26,28 @@ from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2Tran
 from msupply_dhis2.settings import Scheme
 
 
+class KeptAnswers:
+    """Asks DHIS2, and keeps the answers: a reading that broke off goes on where it was, without asking again.
+
+    A proxy that limits the rate would break off each attempt at the same place otherwise.
+    """
+
+    def __init__(self, client: ReadsDhis2) -> None:
+        self._client = client
+        self._answers: dict[tuple[str, frozenset[tuple[str, str]]], object] = {}
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        """Give the answer that is kept, or DHIS2's."""
+        question = path, frozenset((params or {}).items())
+        if question not in self._answers:
+            self._answers[question] = self._client.get(path, params)
+        return self._answers[question]
+
+    def forget(self) -> None:
+        """Forget all answers, because what they were asked for is known."""
+        self._answers.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class StrangeCombo:
     """An identifier that no option combo of the data set or its data elements has.
