@@ -37,7 +37,7 @@ def import_group(push: Push, server: Server) -> ImportSummary | Answer:
     Only the first fault that concerns the whole group is told; faults of values are told row by row. An
     impossible period is a 500 instead of a summary.
     """
-    if any(row.period is not None and parse_period(row.period) is None for row in push.rows):
+    if any(row.period and parse_period(row.period) is None for row in push.rows):
         method = "org.hisp.dhis.datavalue.DataEntryGroup.deletion()"
         return message(500, f'Cannot invoke "{method}" because "group" is null')
     complete = push.complete_date or "false"
@@ -139,7 +139,7 @@ class _GroupImport:
     def _resolve(self, number: int, row: Row) -> _Entry:
         schemes = self._push.schemes
         metadata = self._metadata
-        period = parse_period(row.period) if row.period is not None else None
+        period = parse_period(row.period) if row.period else None
         if row.data_element is None:
             raise _undefined("E8102", number, "data element", row)
         if row.org_unit is None:
@@ -359,8 +359,10 @@ class _GroupImport:
 
     def _value_fault(self, number: int, entry: _Entry) -> Conflict | None:
         value, data_element = entry.row.value, self._element(entry)
+        if self._push.strategy == "DELETE":
+            return None
         if not value:
-            if entry.row.deleted or self._push.strategy == "DELETE":
+            if entry.row.deleted:
                 return None
             return Conflict(
                 "E8120", f"Value #{number} value is required", {"args": str(number)}, indexes=(number,)

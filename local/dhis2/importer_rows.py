@@ -9,6 +9,7 @@ from local.dhis2.metadata import DEFAULT_OPTION_COMBO_ID, CategoryOptionCombo, D
 from local.dhis2.payload import Push, Row
 from local.dhis2.periods import Period, parse_period
 from local.dhis2.values import StoredValue, ValueKey, fault_of, is_vanishing_zero, normalise
+from local.dhis2.versions import Version
 
 _FAULT_TEXTS = {
     "value_not_numeric": "Data value is not numeric",
@@ -152,7 +153,8 @@ class _RowImport:
         return self._metadata.option_combo.by_scheme(scheme, identifier)
 
     def _is_writable(self, combo: CategoryOptionCombo) -> bool:
-        return all(
+        """Whether the user may write all of its category options; the recorded 2.40 does not look."""
+        return not self._server.version.is_at_least(Version.V2_41) or all(
             option.may_be_written_by(self._server.user) for option in self._metadata.options_of(combo.id)
         )
 
@@ -198,7 +200,7 @@ class _RowImport:
         return Conflict("E7617", text, {"organisationUnit": found.row.org_unit, "user": user.uid}, "orgUnit")
 
     def _not_empty(self, found: _Found) -> Conflict | None:
-        if found.row.value or found.row.comment:
+        if found.row.value or found.row.comment or self._push.strategy == "DELETE":
             return None
         name = found.row.data_element
         text = f"Data value or comment not specified for data element: `{name}`"

@@ -212,9 +212,9 @@ def _read_row(row: Mapping[str, Any], body: Mapping[str, Any], version: Version)
         raise UnreadableBodyError(message(500, text))
 
     def identifier(name: str, above: Mapping[str, Any] = body) -> str | None:
-        found = row.get(name) or above.get(name)
+        found = row.get(name) or above.get(name, row.get(name))
         # Up to 2.42 blanks around an identifier do no harm.
-        return found if version.imports_by_group or not isinstance(found, str) else found.strip()
+        return found if version.imports_by_group or not isinstance(found, str) else found.strip() or None
 
     return Row(
         data_element=identifier("dataElement", {}),
