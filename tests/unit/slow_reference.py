@@ -205,8 +205,13 @@ def average_consumption(
         )
         own = Fraction(consumed) / months
         if question.adjust:
-            out = days_out(first, snapshot, question.zone, own_lines, own_entries) or 0
-            if period - out > 0:
+            whole_days = [
+                day
+                for day in days_between(first, snapshot_date + ONE_DAY, question.zone)
+                if day[1] <= snapshot
+            ]
+            if not all(is_out(*day, own_lines, own_entries) for day in whole_days):
+                out = days_out(first, snapshot, question.zone, own_lines, own_entries) or 0
                 own = own * period / (period - out)
         average += own
     return average

@@ -465,6 +465,57 @@ def test_consumption_is_not_adjusted_where_there_was_no_day_in_stock() -> None:
     assert values[Metric.AVERAGE_MONTHLY_CONSUMPTION] == 6
 
 
+NO_DAY_IN_STOCK = [
+    # All that came in the look-back left at the same instant.
+    moved("2025-01-01T10:00", 9, INBOUND),
+    moved("2025-02-01T10:00", -9, OUTBOUND),
+    moved("2025-12-15T10:00", -6, OUTBOUND),
+    moved("2025-12-15T10:00", 6, INBOUND),
+]
+
+
+@pytest.mark.parametrize(
+    ("stock", "movements", "adjusted"),
+    [
+        # 91 whole days out of stock leave a fraction of a day of 3 x 30.4375, which is no day in stock.
+        (0, NO_DAY_IN_STOCK, False),
+        # Stocked for the first time in the look-back, and never above 0 at a midnight or between.
+        (-6, [moved("2025-12-15T10:00", 6, INBOUND), moved("2025-12-15T10:00", -12, OUTBOUND)], False),
+        # The day on which stock came and went had some.
+        (
+            0,
+            [
+                *NO_DAY_IN_STOCK,
+                moved("2025-12-20T10:00", 1, INBOUND),
+                moved("2025-12-20T11:00", -1, OUTBOUND),
+            ],
+            True,
+        ),
+        # Stock that comes after the last whole day is none of its own; this one ends the month.
+        (6, [*NO_DAY_IN_STOCK, moved("2026-02-01T00:00", 6, INBOUND)], False),
+        (6, [*NO_DAY_IN_STOCK, moved("2026-01-31T23:59:59", 6, INBOUND)], True),
+    ],
+)
+def test_consumption_is_adjusted_only_where_some_whole_day_of_the_look_back_had_stock(
+    stock: int, movements: list[Movement], *, adjusted: bool
+) -> None:
+    history = pair([line(stock)], movements)
+    plain = values_of(history, JANUARY)[Metric.AVERAGE_MONTHLY_CONSUMPTION]
+    value = values_of(history, JANUARY, ADJUSTED)[Metric.AVERAGE_MONTHLY_CONSUMPTION]
+
+    assert (value > plain) is adjusted
+    assert adjusted or value == plain > 0
+
+
+def test_stock_that_comes_today_makes_no_whole_day_in_stock() -> None:
+    history = pair([line(6)], [*NO_DAY_IN_STOCK, moved("2026-02-10T00:30", 6, INBOUND)])
+
+    today = window_of(Basis.CURRENT_DAY, "2026-02-10 09:00")
+    value = values_of(history, today, ADJUSTED)[Metric.AVERAGE_MONTHLY_CONSUMPTION]
+
+    assert value == 2
+
+
 def test_without_consumption_there_are_no_months_of_stock() -> None:
     values = values_of(pair([line(10)], []), JANUARY)
 

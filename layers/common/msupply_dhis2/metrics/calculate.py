@@ -145,12 +145,12 @@ class _Group:
         months = look_back_months(store)
         preferences = self._rules.consumption
         if preferences.adjust_for_days_out_of_stock:
-            days = months * preferences.days_in_month
             midnights = self._window.calendar.midnights(start, snapshot)
-            days_in_stock = days - (ledger.days_out_of_stock(midnights, snapshot) or 0)
-            if days_in_stock > 0:
+            days_out = ledger.days_out_of_stock(midnights, snapshot)
+            if days_out and ledger.is_in_stock(midnights):
                 # What was not there could not be consumed: only the part of the months in stock counts.
-                months *= days_in_stock / days
+                days = months * preferences.days_in_month
+                months *= (days - days_out) / days
         return Fraction(consumed * months.denominator, months.numerator)
 
     def months_of_stock(self) -> Fraction | None:

@@ -99,12 +99,18 @@ class Ledger:
         int or None
             ``None`` where there is no whole day, or no first stocking before the period's end.
         """
-        last = len(midnights) - 1
-        if last < 1:
+        if len(midnights) <= 1:
             return None
         first = self._first_day_that_counts(midnights, period_end)
-        if first is None:
-            return None
+        return None if first is None else self._days_without_stock(midnights, first)
+
+    def is_in_stock(self, midnights: Sequence[datetime]) -> bool:
+        """Tell whether there is any stock on any of some whole days, those before the first stocking included."""
+        return self._days_without_stock(midnights, 0) < len(midnights) - 1
+
+    def _days_without_stock(self, midnights: Sequence[datetime], first: int) -> int:
+        """Count the whole days without any stock from the one in the place ``first`` on."""
+        last = len(midnights) - 1
         begin, end = midnights[0], midnights[last]
         days = 0
         after = self.stock_at(end)
