@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from local.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata
-from local.dhis2.metadata import MetadataAccess
+from local.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata, uid
+from local.dhis2.metadata import LockException, MetadataAccess, SystemSettings
 from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2TransientError
 from msupply_dhis2.fates import BatchResult
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.push import Dhis2Session, push
-from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings import Scheme, Settings
 from tests.support.batches import batch_of, fates_in_the_file, fates_in_the_log, settings_of, value_of
 
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
@@ -216,6 +216,85 @@ def test_a_zero_that_vanishes_unforeseen_is_found_by_reading_back(version: str, 
         assert sorted(dhis2.values.values()) == ["4", "4", "4"]
     assert (result.counts.stored, result.counts.rejected, result.counts.unaccounted) == (3, 2, 0)
     assert codes(result) == ["zero_not_kept", "zero_not_kept"]
+
+
+# What live servers showed
+
+
+@pytest.mark.parametrize("code", ["E7632", "E7644"])
+@pytest.mark.parametrize("version", ["2.41", "2.42"])
+def test_values_that_a_stale_cache_refuses_wait_and_all_are_stored_in_the_end(
+    version: str, code: str, connect: Connect
+) -> None:
+    values = [value_of(f"SOH_item{number}", str(number + 1)) for number in range(4)]
+    with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        dhis2.faults.next(FaultKind.STALE_CACHE, error_code=code, times=2)
+        batch = batch_of([*values, value_of("SOH_nothing")], settings)
+        first = push(batch, session, settings=settings)
+        assert codes(first) == ["E7610"]
+        assert first.settled == {4}
+        assert "although its own metadata allow them" in str(first.failure)
+        second = push(batch, session, settings=settings, done=first.settled)
+        assert second.counts.sent == 0
+        third = push(batch, session, settings=settings, done=first.settled)
+        assert sorted(dhis2.values.values()) == ["1", "2", "3", "4"]
+    assert (third.counts.stored, third.counts.rejected, third.failure) == (4, 0, None)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("data_set", ["STOCK_PER_ITEM", "STOCK_ATTRIBUTE", "STOCK_CATEGORY"])
+def test_where_dhis2_requires_option_combos_the_default_ones_are_named(
+    data_set: str, version: str, connect: Connect
+) -> None:
+    required = SystemSettings(require_category_option_combo=True, require_attribute_option_combo=True)
+    metadata = metadata_of().model_copy(update={"system_settings": required})
+    prefix = {"STOCK_PER_ITEM": "SOH_", "STOCK_CATEGORY": "STOCK_"}.get(data_set, "")
+    combo = None if data_set == "STOCK_PER_ITEM" else "STOCK_ON_HAND"
+    values = [
+        value_of(f"{prefix}item{number}", attribute_option_combo=combo, scheme=Scheme.CODE)
+        for number in range(4)
+    ]
+    with StandIn(metadata, version=version, now=NOW) as dhis2:
+        settings = settings_of(dhis2.url, data_set_id=data_set)
+        result = push(batch_of(values, settings), connect(dhis2), settings=settings)
+    assert (result.counts.stored, result.counts.rejected) == (4, 0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("authority", ["ALL", "F_EDIT_EXPIRED"])
+def test_future_periods_of_who_may_edit_expired_ones_are_stored_from_2_43_only(
+    authority: str, version: str, connect: Connect
+) -> None:
+    user = ADMIN.model_copy(update={"authorities": ("F_DATAVALUE_ADD", authority)})
+    with StandIn(metadata_of(), version=version, now=NOW, users=(user,)) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        batch = batch_of([value_of("SOH_item0", period="202612")], settings)
+        result = push(batch, session, settings=settings)
+    assert codes(result) == ([] if version == "2.43" else ["E7641"])
+    assert result.counts.stored == (version == "2.43")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_org_units_with_an_exception_from_the_expiry_days_are_served_on_every_version(
+    version: str, connect: Connect
+) -> None:
+    metadata = metadata_of()
+    data_set, excepted = uid("dataSet", "STOCK_PER_ITEM"), uid("organisationUnit", "OU_1")
+    metadata = metadata.model_copy(
+        update={
+            "data_sets": tuple(each.model_copy(update={"expiry_days": 2}) for each in metadata.data_sets),
+            "lock_exceptions": (LockException(data_set_id=data_set, org_unit_id=excepted, period="202601"),),
+        }
+    )
+    user = ADMIN.model_copy(update={"authorities": ("F_DATAVALUE_ADD",)})
+    values = [value_of("SOH_item0", str(number), org_unit=f"OU_{number}") for number in range(4)]
+    with StandIn(metadata, version=version, now=NOW, users=(user,)) as dhis2:
+        settings = settings_of(dhis2.url)
+        result = push(batch_of(values, settings), connect(dhis2), settings=settings)
+        assert list(dhis2.values.values()) == ["1"]
+        assert pushes(dhis2) == [1]
+    assert codes(result) == ["E7640"] * 3
 
 
 # Two calls at once for a new period
