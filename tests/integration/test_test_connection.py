@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, Version, stock_metadata
 from msupply_dhis2 import test_connection as job
 from msupply_dhis2.connections import record_success
-from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
+from msupply_dhis2.credentials import Dhis2Credentials, LoginKind, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
 from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
@@ -178,6 +178,50 @@ def test_a_wrong_password_is_authentication_failed_and_asked_once(version: Versi
         "login: Authentication failed.",
     )
     assert PASSWORD not in report.model_dump_json()
+
+
+def test_a_proxy_that_asks_to_wait_for_a_moment_is_waited_for(dhis2: StandIn) -> None:
+    for after in range(4):
+        dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, after=after, seconds=0.1)
+    report = report_of(document(dhis2.url), time_limit=30)
+    assert went_wrong(report) == []
+    passed = [request.path for request in dhis2.requests if request.status == 200]
+    assert len(passed) == len(dhis2.requests) - 4
+    assert passed == ["/api/me", "/api/me", "/api/system/info", "/api/dataSets"]
+
+
+@pytest.mark.parametrize(
+    ("passed", "untold"),
+    [
+        (0, ["login"]),
+        (1, ["login"]),
+        (2, ["server", "data set", "stores", "items"]),
+        (3, ["data set", "stores", "items"]),
+    ],
+)
+def test_a_proxy_that_asks_to_wait_for_long_is_told_and_not_asked_again(
+    dhis2: StandIn, passed: int, untold: list[str]
+) -> None:
+    dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, after=passed, seconds=90)
+    report = report_of(document(dhis2.url), time_limit=30)
+    assert len(dhis2.requests) == passed + 1
+    assert report.connected == (passed > 1)
+    assert went_wrong(report) == untold
+    for name in untold:
+        assert "asks for fewer requests (status 429, Retry-After: 90)" in message_of(report, name)
+    if passed > 1:
+        assert "a push waits until it can" in message_of(report, "data set")
+
+
+def test_oauth2_that_is_switched_off_is_told_first() -> None:
+    client = Dhis2Credentials(
+        kind=LoginKind.OAUTH2, username="pusher", password=SecretStr(PASSWORD), client="msupply"
+    )
+    with StandIn(METADATA, version=Version.V2_41, users=(PUSHER,)) as old:
+        old.oauth2_is_on = False
+        report = report_of(document(old.url), read_credentials=lambda _: client)
+    assert report.message == "Authentication failed: OAuth2 is switched off"
+    assert "oauth2.authorization.server.enabled" in message_of(report, "login")
 
 
 def test_a_disabled_account_is_told_as_one() -> None:

@@ -10,7 +10,13 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TimedOutError
 from threading import Thread
 
-from msupply_dhis2.errors import Dhis2SlowError
+from msupply_dhis2.errors import Dhis2RateLimitedError, Dhis2SlowError
+
+_WAIT_SECONDS = 5.0
+"""Where a proxy does not say how long to wait."""
+
+_LONGEST_WAIT_SECONDS = 60.0
+"""Of what may take any time."""
 
 
 class Later[Thing]:
@@ -44,10 +50,14 @@ class Patience:
     ----------
     seconds
         ``None``: any.
+    sleep
+        How to wait for some seconds.
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._seconds = seconds
+        self._sleep = sleep
+        self._sent_away: Dhis2RateLimitedError | None = None
         self._until = None if seconds is None else time.monotonic() + seconds
         self.is_over = False
         """Whether a question was given up. It may still be under way, so its client is not to be used again."""
@@ -57,18 +67,29 @@ class Patience:
         return None if self._until is None else max(0.0, self._until - time.monotonic())
 
     def ask[Thing](self, question: Callable[[], Thing]) -> Thing:
-        """Ask DHIS2 something.
+        """Ask DHIS2 something; again, where a proxy asks to wait and there is time for it.
 
         Raises
         ------
+        Dhis2RateLimitedError
+            The proxy asks for a longer wait, of this question or of one before.
         Dhis2SlowError
             The time is over.
         """
-        if not self.is_over:
+        while not self.is_over:
+            if self._sent_away is not None:
+                raise self._sent_away
             try:
                 return Later(question).result(self.left())
             except TimedOutError:
                 self.is_over = True
+            except Dhis2RateLimitedError as error:
+                left = self.left()
+                wait = _WAIT_SECONDS if error.retry_after is None else error.retry_after
+                if wait >= (_LONGEST_WAIT_SECONDS if left is None else left):
+                    self._sent_away = error
+                else:
+                    self._sleep(wait)
         raise Dhis2SlowError(
             f"DHIS2 did not answer all questions of the test within {self._seconds:.0f} seconds: this one was given up. "
             "Pushes wait longer for an answer. Test again at a quieter time."

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.connections import last_success, record_success, written_in
 from msupply_dhis2.credentials import Dhis2Credentials
+from msupply_dhis2.dhis2.known_metadata import KeptAnswers
 from msupply_dhis2.dhis2.metadata import ReadsDhis2, User, read_user
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -210,7 +211,8 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         if isinstance(credentials, MsupplyDhis2Error):
             findings.failure = credentials
         else:
-            client = client_factory(settings, credentials)
+            # Kept, so that a question of several requests goes on where a proxy's limit broke it off.
+            client = KeptAnswers(client_factory(settings, credentials))
             findings = _ask_dhis2(questions, client, settings, database, _Moment(as_of or clock(), calendar))
             findings.user = findings.user or credentials.user
             now = None if findings.failure else clock()

@@ -775,7 +775,8 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ),
     ConnectionFault.TOO_MANY: ConnectionWords(
         "A proxy before DHIS2 at {url} asks for fewer requests",
-        "It is tried again later by itself; if it happens often, raise the proxy's limit",
+        "A push tries again by itself, after the time that the proxy asks for (Retry-After); test the connection again after "
+        "that time. If it happens often, ask whoever runs the proxy to allow this integration more requests",
         transient=True,
     ),
     ConnectionFault.SERVER_FAULT: ConnectionWords(

@@ -29,6 +29,7 @@ from msupply_dhis2.errors import (
     Dhis2DownError,
     Dhis2Error,
     Dhis2FaultError,
+    Dhis2RateLimitedError,
     Dhis2SlowError,
     Dhis2TooLargeError,
     Dhis2TransientError,
@@ -82,6 +83,15 @@ _DOWN = frozenset(
     }
 )
 """Not a connection that is cut, nor an answer that does not come: there what was sent may be to blame."""
+
+_TRANSIENT = {
+    **dict.fromkeys(_DOWN, Dhis2DownError),
+    ConnectionFault.READ_TIMED_OUT: Dhis2SlowError,
+    ConnectionFault.GATEWAY_TIMED_OUT: Dhis2SlowError,
+    ConnectionFault.SERVER_FAULT: Dhis2FaultError,
+    ConnectionFault.TOO_MANY: Dhis2RateLimitedError,
+}
+"""What is told apart of all that may pass."""
 
 _MAY_LAND = frozenset(
     {
@@ -341,18 +351,10 @@ class Wire:
         message = f"{problem}{f' ({detail})' if detail else ''}. {words.cure}."
         if words.login:
             return Dhis2AuthenticationError(message)
-        match fault:
-            case ConnectionFault.TOO_LARGE:
-                return Dhis2TooLargeError(message)
-            case ConnectionFault.READ_TIMED_OUT | ConnectionFault.GATEWAY_TIMED_OUT:
-                return Dhis2SlowError(message, retry_after=retry_after)
-            case ConnectionFault.SERVER_FAULT:
-                return Dhis2FaultError(message, retry_after=retry_after)
-            case fault if fault in _DOWN:
-                return Dhis2DownError(message, retry_after=retry_after)
-        return (
-            Dhis2TransientError(message, retry_after=retry_after) if words.transient else Dhis2Error(message)
-        )
+        if fault is ConnectionFault.TOO_LARGE:
+            return Dhis2TooLargeError(message)
+        kind = _TRANSIENT.get(fault, Dhis2TransientError if words.transient else None)
+        return Dhis2Error(message) if kind is None else kind(message, retry_after=retry_after)
 
     def mask(self, response: requests.Response) -> Mask:
         """Give what takes the login out of an answer, also the session's cookie, which is as good as a password."""

@@ -22,7 +22,7 @@ from msupply_dhis2.dhis2.metadata import (
     read_server,
 )
 from msupply_dhis2.dhis2.request import UIDS
-from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
 from msupply_dhis2.mapped import MappedNames
 from msupply_dhis2.patience import Patience
 from msupply_dhis2.periods import Basis, Window
@@ -122,9 +122,10 @@ class Preflight:
                 lambda: read_data_set(self._client, settings.data_set_id, settings.data_set_id_scheme)
             )
         except Dhis2Error as error:
+            waits = isinstance(error, Dhis2TransientError)
             message = (
-                f"The data set cannot be read, so that much of the rest cannot be looked at; a push goes on all the same. "
-                f"{error}"
+                "The data set cannot be read, so that much of the rest cannot be looked at; a push "
+                f"{'waits until it can' if waits else 'goes on all the same'}. {error}"
             )
             self.checks.append(make_check("data set", ok=False, message=message))
             return
