@@ -286,20 +286,20 @@ class _RowImport:
         combo = found.attribute_option_combo
         if all(option.is_valid_in(found.period) for option in self._metadata.options_of(combo.id)):
             return None
-        period = found.row.period
-        text = f"Period: `{period}` is not within date range of attribute option combo: `{combo.id}`"
+        period, name = found.row.period, found.row.attribute_option_combo or combo.id
+        text = f"Period: `{period}` is not within date range of attribute option combo: `{name}`"
         return Conflict(
-            "E7638", text, {"period": period, "categoryOptionCombo": combo.id}, "attributeOptionCombo"
+            "E7638", text, {"period": period, "categoryOptionCombo": name}, "attributeOptionCombo"
         )
 
     def _in_org_units_of_options(self, found: _Found) -> Conflict | None:
         combo = found.attribute_option_combo
         if all(option.is_valid_for(found.org_unit) for option in self._metadata.options_of(combo.id)):
             return None
-        name = found.row.org_unit
-        text = f"Organisation unit: `{name}` is not valid for attribute option combo: `{combo.id}`"
+        unit, name = found.row.org_unit, found.row.attribute_option_combo or combo.id
+        text = f"Organisation unit: `{unit}` is not valid for attribute option combo: `{name}`"
         return Conflict(
-            "E7639", text, {"organisationUnit": name, "categoryOptionCombo": combo.id}, "attributeOptionCombo"
+            "E7639", text, {"organisationUnit": unit, "categoryOptionCombo": name}, "attributeOptionCombo"
         )
 
     def _governing_data_set(self, found: _Found) -> DataSet | None:

@@ -48,6 +48,8 @@ class Rules:
     category_combo: str = DEFAULT_CATEGORY_COMBO_ID
     lock_exceptions: tuple[tuple[str, str], ...] = ()
     """Org unit by code, and period."""
+    draft: tuple[tuple[str, object], ...] = ()
+    """What limits the category option DRAFT, by field."""
 
 
 def clinic_world(rules: Rules) -> Metadata:
@@ -87,7 +89,9 @@ def clinic_world(rules: Rules) -> Metadata:
     return Metadata(
         org_units=(*assigned, *others),
         category_options=tuple(
-            CategoryOption(id=uid("categoryOption", code), code=f"OPTION_{code}", name=code.title())
+            CategoryOption(
+                id=uid("categoryOption", code), code=f"OPTION_{code}", name=code.title()
+            ).model_copy(update=dict(rules.draft) if code == "DRAFT" else {})
             for code in ("SOH", "AMC", "DRAFT", "FINAL", "ALONE")
         ),
         category_combos=(

@@ -117,7 +117,8 @@ _COMBO_UNKNOWN = Explanation(
     "DHIS2 has no such category option combo, or does not let the user enter data for it.",
     Who.SETTINGS,
     "Compare Category option ID of the row under Data elements to push with DHIS2. It must be the ID of the "
-    "category option combo; the ID of the category option is another one, easily taken for it.",
+    "category option combo; the ID of the category option is another one, easily taken for it. If it is right, share its "
+    'category options with the user, with data access "can capture and view".',
 )
 _COMBO_NOT_UID = Explanation(
     "Option combos are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",

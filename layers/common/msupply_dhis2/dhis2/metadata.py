@@ -21,6 +21,9 @@ from msupply_dhis2.settings import Scheme
 MAXIMUM_QUERY = 6_500
 """Characters of a query: with the server's own part of the address it stays below 7,000 (8,192 are too many)."""
 
+DEFAULT = "default"
+"""The name of the category combo, and its option combo, of what has none of its own."""
+
 _IDENTIFIERS_A_CALL = 100
 _LAST_INVERTED_PATCH = 1
 _NEWEST = (2, 43)
@@ -101,6 +104,7 @@ class DataSet(Identified):
 
     period_type: str
     open_future_periods: int
+    open_periods_after_option_end: int
     expiry_days: float
     input_periods: tuple[InputPeriod, ...]
     has_approval: bool
@@ -352,7 +356,7 @@ _DATA_ELEMENT_FIELDS = (
     f"{_CATEGORY_COMBO_FIELDS}"
 )
 _DATA_SET_FIELDS = (
-    "id,code,name,periodType,expiryDays,openFuturePeriods,"
+    "id,code,name,periodType,expiryDays,openFuturePeriods,openPeriodsAfterCoEndDate,"
     "dataInputPeriods[period[id],openingDate,closingDate],workflow[id],access[data[write]],"
     f"{_CATEGORY_COMBO_FIELDS},dataSetElements[{_CATEGORY_COMBO_FIELDS},dataElement[{_DATA_ELEMENT_FIELDS}]],"
     f"organisationUnits[{_ORG_UNIT_FIELDS}]"
@@ -395,7 +399,7 @@ def _day(value: object) -> object:
         return None
 
 
-type _Day = Annotated[date | None, BeforeValidator(_day)]
+type Day = Annotated[date | None, BeforeValidator(_day)]
 
 
 class _SystemInfo(Answered):
@@ -405,7 +409,9 @@ class _SystemInfo(Answered):
     server_date: datetime
 
 
-class _Reference(Answered):
+class Reference(Answered):
+    """An object of which only the id was asked for."""
+
     id: str
 
 
@@ -418,37 +424,39 @@ class _Me(Answered):
     username: str | None = None
     user_credentials: _Credentials = _Credentials()
     authorities: tuple[str, ...] = ()
-    organisation_units: tuple[_Reference, ...] = ()
+    organisation_units: tuple[Reference, ...] = ()
 
 
-class _Named(Answered):
+class Named(Answered):
+    """An object with what nearly all of them have."""
+
     id: str
     code: str | None = None
     name: str = ""
 
 
-class _OptionCombo(_Named):
-    category_combo: _Reference | None = None
+class _OptionCombo(Named):
+    category_combo: Reference | None = None
 
 
 class _CategoryCombo(Answered):
     id: str
-    category_option_combos: tuple[_Named, ...] = ()
+    category_option_combos: tuple[Named, ...] = ()
 
 
-class _CategoryOption(_Named):
+class _CategoryOption(Named):
     category_option_combos: tuple[_OptionCombo, ...] = ()
 
 
 class _Membership(Answered):
-    data_set: _Reference | None = None
+    data_set: Reference | None = None
 
 
-class _DataElement(_Named):
+class _DataElement(Named):
     value_type: str
     aggregation_type: str = "NONE"
     zero_is_significant: bool = False
-    option_set: _Reference | None = None
+    option_set: Reference | None = None
     category_combo: _CategoryCombo | None = None
     data_set_elements: tuple[_Membership, ...] = ()
 
@@ -458,33 +466,36 @@ class _DataSetElement(Answered):
     data_element: _DataElement
 
 
-class _OrgUnit(_Named):
+class _OrgUnit(Named):
     path: str = ""
-    opening_date: _Day = None
-    closed_date: _Day = None
+    opening_date: Day = None
+    closed_date: Day = None
 
 
 class _InputPeriod(Answered):
-    period: _Reference
-    opening_date: _Day = None
-    closing_date: _Day = None
+    period: Reference
+    opening_date: Day = None
+    closing_date: Day = None
 
 
 class _DataAccess(Answered):
     write: bool | None = None
 
 
-class _Access(Answered):
+class Access(Answered):
+    """What the user may do with an object, as far as its data go."""
+
     data: _DataAccess = _DataAccess()
 
 
-class _DataSet(_Named):
+class _DataSet(Named):
     period_type: str
     open_future_periods: int = 0
+    open_periods_after_co_end_date: int = 0
     expiry_days: float = 0
     data_input_periods: tuple[_InputPeriod, ...] = ()
-    workflow: _Reference | None = None
-    access: _Access = _Access()
+    workflow: Reference | None = None
+    access: Access = Access()
     category_combo: _CategoryCombo | None = None
     data_set_elements: tuple[_DataSetElement, ...] = ()
     organisation_units: tuple[_OrgUnit, ...] = ()
@@ -514,7 +525,7 @@ class _LockedPeriod(Answered):
 
     id: str | None = None
     period_type: str | None = None
-    start_date: _Day = None
+    start_date: Day = None
 
     @model_validator(mode="after")
     def _has_a_label(self) -> Self:
@@ -530,8 +541,8 @@ class _LockedPeriod(Answered):
 
 
 class _LockException(Answered):
-    data_set: _Reference | None = None
-    organisation_unit: _Reference | None = None
+    data_set: Reference | None = None
+    organisation_unit: Reference | None = None
     period: _LockedPeriod
 
 
@@ -594,6 +605,7 @@ def _data_set(answer: _DataSet) -> DataSet:
         name=answer.name,
         period_type=answer.period_type,
         open_future_periods=answer.open_future_periods,
+        open_periods_after_option_end=answer.open_periods_after_co_end_date,
         expiry_days=answer.expiry_days,
         input_periods=tuple(
             InputPeriod(period.period.id, period.opening_date, period.closing_date)
