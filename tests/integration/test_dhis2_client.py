@@ -17,7 +17,7 @@ from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from cryptography import x509
@@ -34,6 +34,7 @@ from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
 from msupply_dhis2.dhis2.wire import LARGEST_ANSWER
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
+    Dhis2BlockedError,
     Dhis2DownError,
     Dhis2Error,
     Dhis2FaultError,
@@ -188,7 +189,12 @@ def test_an_object_that_dhis2_does_not_have_is_not_taken_for_a_wrong_address() -
 @pytest.mark.parametrize(
     ("fault", "words", "transient"),
     [
-        ({"kind": FaultKind.STATUS, "status": 500}, "failed (status 500)", True),
+        (
+            {"kind": FaultKind.STATUS, "status": 500},
+            "not DHIS2's (status 500, the page \"500 from a proxy",
+            True,
+        ),
+        ({"kind": FaultKind.STATUS, "status": 403}, "Something before DHIS2", True),
         ({"kind": FaultKind.STATUS, "status": 502}, "not available just now", True),
         ({"kind": FaultKind.STATUS, "status": 503}, "not available just now", True),
         ({"kind": FaultKind.STATUS, "status": 504}, "gave up waiting", True),
@@ -409,6 +415,96 @@ def test_half_a_character_in_an_answer_is_shown_as_something_that_can_be_written
     content = b'{"name": "Opua %s", "whole": "\\ud83d\\ude00", "value": 1.50}' % half
     with scripted((200, JSON_TYPE, content)) as script, client_of(script.url) as client:
         assert client.get("/api/me") == {"name": "Opua \ufffd", "whole": "\U0001f600", "value": 1.5}
+
+
+TOMCAT = (
+    b'<!doctype html><html lang="en"><head><title>HTTP Status %(status)d \xe2\x80\x93 It</title></head><body>'
+    b"<h1>HTTP Status %(status)d \xe2\x80\x93 It</h1><hr /><h3>Apache Tomcat/9.0.98</h3></body></html>"
+)
+JETTY = b'{"servlet": "dispatcher", "message": "It", "url": "/api/me", "status": "%(status)d"}'
+FIREWALL = (
+    b"<html><head><TITLE>Access\n denied &amp; noted</TITLE><style>p { color: red }</style></head><body>"
+    b"<h1>Access denied &amp; noted</h1><p>Your request was blocked.<br>Ray ID 8f0</p></body></html>"
+)
+PLAIN = b"Not Acceptable!"
+GATEWAY = b'{"message": "Forbidden"}'
+
+
+@pytest.mark.parametrize("answered_before", [False, True])
+@pytest.mark.parametrize(
+    ("status", "content", "words"),
+    [
+        *(
+            (status, content, "Something before DHIS2")
+            for status in (400, 403, 405, 406, 418, 501)
+            for content in (FIREWALL, PLAIN, GATEWAY, b"")
+        ),
+        (500, FIREWALL, "or a firewall or proxy before it, failed"),
+        (520, PLAIN, "or a firewall or proxy before it, failed"),
+        (503, FIREWALL, "not available just now"),
+        (500, TOMCAT, "failed (status 500"),
+        (400, TOMCAT, "did not take the request"),
+        (403, JETTY, "F_DATAVALUE_ADD"),
+    ],
+)
+def test_an_answer_that_is_not_dhis2_s_is_put_down_to_whose_it_is(
+    status: int, content: bytes, words: str, *, answered_before: bool
+) -> None:
+    kind = {"Server": "shield/1"} if content.startswith(b"{") else {"Content-Type": "x", "Server": "shield/1"}
+    answer = (status, kind, content % {b"status": status} if content in (TOMCAT, JETTY) else content)
+    fine = [(200, JSON_TYPE, b"{}")] if answered_before else []
+    for post in (False, True):
+        with scripted(*fine, answer) as script, client_of(script.url) as client:
+            if answered_before:
+                client.get("/api/me")
+            error = failure(
+                partial(client.post_data_values, body_of("KAMO")) if post else partial(client.get, "/api/me")
+            )
+        assert words in str(error)
+        assert ", server " in str(error)
+        assert isinstance(error, Dhis2BlockedError) is (words == "Something before DHIS2")
+        if content in (FIREWALL, PLAIN, GATEWAY):
+            assert isinstance(error, Dhis2TransientError)
+            assert "F_DATAVALUE_ADD" not in str(error)
+            assert "no DHIS2" not in str(error)
+        if content is FIREWALL:
+            assert '"Access denied & noted: Your request was blocked. Ray ID 8f0", server ' in str(error)
+            assert "shield/1" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "content", "at_first", "later"),
+    [
+        (404, {}, FIREWALL, "no DHIS2 at", "Something before DHIS2"),
+        (404, {}, TOMCAT, "no DHIS2 at", "not available just now"),
+        (404, {}, JETTY, "no DHIS2 at", "not available just now"),
+        (200, {}, FIREWALL, "no DHIS2 at", "Something before DHIS2"),
+        (200, {"Content-Type": "text/plain"}, PLAIN, "damaged on the way", "Something before DHIS2"),
+        (200, JSON_TYPE, b'{"a', "damaged on the way", "damaged on the way"),
+        (302, {"Location": "https://maintenance.example/"}, b"", "sends elsewhere", "Something before DHIS2"),
+    ],
+)
+def test_where_dhis2_has_answered_a_moment_before_it_is_there(
+    status: int, headers: dict[str, str], content: bytes, at_first: str, later: str
+) -> None:
+    answer = (status, headers, content % {b"status": status} if content in (TOMCAT, JETTY) else content)
+    with scripted(answer) as script, client_of(script.url) as client:
+        assert at_first in str(failure(lambda: client.get("/api/me")))
+    with scripted((200, JSON_TYPE, b"{}"), answer) as script, client_of(script.url) as client:
+        client.get("/api/me")
+        error = failure(lambda: client.get("/api/me"))
+        assert later in str(error)
+        assert isinstance(error, Dhis2TransientError)
+        if status != 302:
+            assert later in str(failure(lambda: client.post_data_values(body_of("KAMO"))))
+
+
+@pytest.mark.parametrize("secret", [PASSWORD, quote(PASSWORD, safe=""), "&#99;orrect-horse-battery"])
+@pytest.mark.parametrize("before", [0, 9_990])
+def test_a_page_that_repeats_the_password_is_told_without_it(secret: str, before: int) -> None:
+    page = f"<title>No, {secret}</title>{'<br>' * (before // 4)}<b>{secret}</b> {secret}".encode()
+    with scripted((403, {"Server": PASSWORD}, page)) as script, client_of(script.url) as client:
+        assert "***" in str(failure(lambda: client.get("/api/me")))
 
 
 def test_the_cookie_is_sent_with_the_login_and_dropped_where_a_redirect_appears() -> None:

@@ -94,6 +94,10 @@ PASSING = {
     "502": on_push(FaultKind.STATUS, status=502),
     "503 three times": on_push(FaultKind.STATUS, status=503, times=3),
     "504": on_push(FaultKind.STATUS, status=504),
+    "page of a firewall": on_push(FaultKind.STATUS, status=403, times=3),
+    "page of a firewall with 200": on_push(FaultKind.LOGIN_PAGE, times=3),
+    "page of a firewall with 404": on_push(FaultKind.STATUS, status=404),
+    "sent elsewhere": on_push(FaultKind.REDIRECT, status=302, location="https://maintenance.example/"),
     "504 after the import": on_push(FaultKind.STATUS, status=504, after_import=True),
     "429": on_push(FaultKind.TOO_MANY_REQUESTS, seconds=1),
     "413 above 900 bytes": on_push(FaultKind.TOO_LARGE, size=900, times=None),
@@ -109,15 +113,15 @@ PASSING = {
     "restart": on_push(FaultKind.RESTART, times=3),
     "password refused once": on_push(FaultKind.UNAUTHORIZED),
     "the metadata cannot be read just now": Fault(kind=FaultKind.STATUS, status=503, method="GET", times=2),
+    "a firewall keeps the metadata": Fault(
+        kind=FaultKind.STATUS, status=403, method="GET", path="dataSets", times=None
+    ),
     "the metadata are slow to come": Fault(kind=FaultKind.DELAY, seconds=0.2, method="GET", times=2),
 }
 """After these all good values are in DHIS2 in the end."""
 
 REFUSING = {
-    "login page": on_push(FaultKind.LOGIN_PAGE, times=3),
     "redirect": on_push(FaultKind.REDIRECT, times=3),
-    "403": on_push(FaultKind.STATUS, status=403),
-    "404": on_push(FaultKind.STATUS, status=404),
 }
 """These do not pass by trying again: what was in the call is named."""
 

@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -351,8 +352,9 @@ def test_an_address_where_nothing_listens_is_told_as_refused() -> None:
         (Fault(kind=FaultKind.REDIRECT, times=None), "Use https:// in URL"),
         (Fault(kind=FaultKind.CUT, times=None), "was cut"),
         (Fault(kind=FaultKind.STATUS, status=503, times=None), "not available just now"),
+        (Fault(kind=FaultKind.STATUS, status=403, times=None), 'the page "403 from a proxy"'),
     ],
-    ids=["page", "https", "cut", "starting"],
+    ids=["page", "https", "cut", "starting", "firewall"],
 )
 def test_every_other_cause_has_words_of_its_own(dhis2: StandIn, fault: Fault, words: str) -> None:
     dhis2.faults.plan(fault)
@@ -367,6 +369,17 @@ def test_a_fault_after_the_login_leaves_the_connection_and_the_other_checks(dhis
     assert report.connected
     assert report.server is None
     assert went_wrong(report) == ["server"]
+
+
+@pytest.mark.parametrize("fault", [{"kind": FaultKind.STATUS, "status": 403}, {"kind": FaultKind.LOGIN_PAGE}])
+def test_a_firewall_that_keeps_some_addresses_is_told_as_one(dhis2: StandIn, fault: dict[str, Any]) -> None:
+    dhis2.faults.next(path="/api/dataSets", times=None, **fault)
+    report = report_of(document(dhis2.url))
+    assert report.connected
+    said = message_of(report, "data set")
+    assert "Something before DHIS2" in said
+    assert "whoever runs that firewall or proxy" in said
+    assert "no DHIS2" not in said
 
 
 def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn) -> None:

@@ -92,6 +92,10 @@ class Dhis2DownError(Dhis2TransientError):
     """DHIS2 cannot be reached, or says itself that it is not there just now. No message is the cause of that."""
 
 
+class Dhis2BlockedError(Dhis2TransientError):
+    """Something before DHIS2, a firewall or a proxy, answered in its place. It may pass, or stay until it is mended."""
+
+
 class Dhis2SlowError(Dhis2TransientError):
     """No answer in time. What was sent may be stored, or still be imported; fewer values may be faster."""
 

@@ -32,6 +32,7 @@ from msupply_dhis2.dhis2.sending import Calls, PostsDataValues, Sent, Unclear, s
 from msupply_dhis2.dhis2.stored_values import ReadsStoredValues, read_cells
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
+    Dhis2BlockedError,
     Dhis2Error,
     Dhis2FaultError,
     Dhis2SlowError,
@@ -399,7 +400,7 @@ class _Push:
             found = read_cells(
                 self._session.client, self._fitter.data_set_id, {self._cells[place] for place in places}
             )
-        except (Dhis2FaultError, Dhis2SlowError) as error:
+        except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError) as error:
             self._session.failed_reads += 1
             if self._session.failed_reads < _ENOUGH_FAILED_READS:
                 raise

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from msupply_dhis2.credentials import Dhis2Credentials, LoginKind
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
-from msupply_dhis2.dhis2.wire import Wire, fields, is_page
+from msupply_dhis2.dhis2.pages import is_page
+from msupply_dhis2.dhis2.wire import Wire, fields
 from msupply_dhis2.errors import Dhis2AuthenticationError
 
 _TOKEN_PATH = "/uaa/oauth/token"  # noqa: S105 - an address

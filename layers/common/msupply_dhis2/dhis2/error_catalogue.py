@@ -502,6 +502,8 @@ class ConnectionFault(StrEnum):
     REDIRECT_TO_HTTPS = "redirect to https"
     REDIRECT_TO_LOGIN = "redirect to a login page"
     REDIRECT = "redirect"
+    BEFORE_DHIS2 = "firewall or proxy"
+    FAULT_PAGE = "page of a fault"
     NOT_DHIS2 = "not DHIS2"
     NOT_FOUND = "not found"
     NOT_JSON = "answer not JSON"
@@ -639,6 +641,20 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ConnectionFault.REDIRECT: ConnectionWords(
         "{url} sends elsewhere instead of answering, and redirects are never followed",
         "Check URL and its path: DHIS2 may be at another path of that server, or have moved",
+    ),
+    ConnectionFault.BEFORE_DHIS2: ConnectionWords(
+        "Something before DHIS2 at {url} (a firewall or a proxy) refused the call: the answer is not DHIS2's",
+        "Show this message to whoever runs that firewall or proxy (the hosting provider, or the IT department), and ask "
+        "them to let GET and POST to all addresses below /api and /uaa pass, from the address from which the function "
+        "calls. It is tried again by itself; what fails for two hours is kept as dead letters: send them again (make "
+        "redrive) when the calls pass",
+        transient=True,
+    ),
+    ConnectionFault.FAULT_PAGE: ConnectionWords(
+        "DHIS2 at {url}, or a firewall or proxy before it, failed: the answer is a page that is not DHIS2's",
+        "It is tried again by itself; if it goes on, read DHIS2's server log, and show this message to whoever runs the "
+        "firewall or proxy before DHIS2",
+        transient=True,
     ),
     ConnectionFault.NOT_DHIS2: ConnectionWords(
         "There is no DHIS2 at {url}: what answers there is a web page",
@@ -787,7 +803,8 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ),
     ConnectionFault.NOT_AVAILABLE: ConnectionWords(
         "DHIS2 at {url} is not available just now, perhaps because it is starting",
-        "It is tried again by itself; if it goes on, look whether DHIS2 is running",
+        "It is tried again by itself; if it goes on, look whether DHIS2 is running, and show this message to whoever runs "
+        "the firewall or proxy before DHIS2",
         transient=True,
     ),
     ConnectionFault.GATEWAY_TIMED_OUT: ConnectionWords(

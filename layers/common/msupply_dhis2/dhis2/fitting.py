@@ -30,6 +30,7 @@ from msupply_dhis2.dhis2.request import DataValueRow, Schemes
 from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, VALUE_TYPE_FAULT, shape
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
+    Dhis2BlockedError,
     Dhis2Error,
     Dhis2FaultError,
     Dhis2SlowError,
@@ -205,7 +206,7 @@ class Fitter:
         began = self._clock()
         try:
             fates = self._fit(values, deletes=deletes)
-        except (Dhis2SlowError, Dhis2FaultError):
+        except (Dhis2BlockedError, Dhis2SlowError, Dhis2FaultError):
             self._failures += 1
             if self._failures < _PATIENCE:
                 self._break_off(began)

@@ -24,8 +24,10 @@ from urllib3.util.ssl_ import create_urllib3_context
 from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFault
 from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter
+from msupply_dhis2.dhis2.pages import is_of_container, is_of_dhis2, is_page, on_one_line, words_of
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
+    Dhis2BlockedError,
     Dhis2DownError,
     Dhis2Error,
     Dhis2FaultError,
@@ -55,9 +57,7 @@ _OTHER_NAME = {62, 64}
 """OpenSSL's verification results X509_V_ERR_…: HOSTNAME_MISMATCH and IP_ADDRESS_MISMATCH."""
 
 _FAULT_BY_STATUS = {
-    403: ConnectionFault.FORBIDDEN,
-    404: ConnectionFault.NOT_FOUND,
-    405: ConnectionFault.NOT_FOUND,
+    401: ConnectionFault.AUTHENTICATION,
     408: ConnectionFault.GATEWAY_TIMED_OUT,
     413: ConnectionFault.TOO_LARGE,
     429: ConnectionFault.TOO_MANY,
@@ -84,14 +84,16 @@ _DOWN = frozenset(
 )
 """Not a connection that is cut, nor an answer that does not come: there what was sent may be to blame."""
 
-_TRANSIENT = {
+_KINDS: dict[ConnectionFault, type[Dhis2TransientError]] = {
     **dict.fromkeys(_DOWN, Dhis2DownError),
     ConnectionFault.READ_TIMED_OUT: Dhis2SlowError,
     ConnectionFault.GATEWAY_TIMED_OUT: Dhis2SlowError,
     ConnectionFault.SERVER_FAULT: Dhis2FaultError,
     ConnectionFault.TOO_MANY: Dhis2RateLimitedError,
+    ConnectionFault.FAULT_PAGE: Dhis2FaultError,
+    ConnectionFault.BEFORE_DHIS2: Dhis2BlockedError,
 }
-"""What is told apart of all that may pass."""
+"""What to do about those that may pass."""
 
 _MAY_LAND = frozenset(
     {
@@ -101,6 +103,7 @@ _MAY_LAND = frozenset(
         ConnectionFault.PROXY,
         ConnectionFault.TLS,
         ConnectionFault.SERVER_FAULT,
+        ConnectionFault.FAULT_PAGE,
         ConnectionFault.NOT_AVAILABLE,
         ConnectionFault.GATEWAY_TIMED_OUT,
     }
@@ -183,6 +186,8 @@ class Wire:
         self._secrets = secrets
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
+        self._has_answered = False
+        """Whether DHIS2 itself has answered: then it is there, whatever comes later."""
         self._session = _Session()
         self._session.mount("http://", GuardedAdapter())
         self._session.mount("https://", GuardedAdapter())
@@ -278,10 +283,15 @@ class Wire:
         try:
             parsed = _parsed(response.content)
         except (ValueError, RecursionError):
-            fault = ConnectionFault.NOT_DHIS2 if is_page(response) else ConnectionFault.NOT_JSON
+            claims_json = "json" in response.headers.get("Content-Type", "").lower()
+            if not is_page(response) and (claims_json or not self._has_answered):
+                fault = ConnectionFault.NOT_JSON
+            else:
+                fault = ConnectionFault.BEFORE_DHIS2 if self._has_answered else ConnectionFault.NOT_DHIS2
         else:
+            self._has_answered = True
             return parsed
-        raise self.error(fault)
+        raise self.refusal(response, fault)
 
     def refusal(self, response: requests.Response, fault: ConnectionFault | None = None) -> Dhis2Error:
         """Turn an answer that is no success into the error that it stands for.
@@ -291,12 +301,10 @@ class Wire:
         fault
             What it stands for, where the caller knows better than the status tells.
         """
-        fault = fault or _fault_of_status(response)
-        said = self._said(response)
+        body = fields(response)
+        fault = fault or self._fault_of_refusal(response, body)
         retry_after = _seconds_to_wait(response)
-        detail = f"status {response.status_code}"
-        if said:
-            detail += f', "{said}"'
+        detail = ", ".join((f"status {response.status_code}", *self._said(response, body)))
         if retry_after is not None and CONNECTION_WORDS[fault].transient:
             # Not as it came, which may be anything.
             detail += f", Retry-After: {retry_after:g}"
@@ -314,6 +322,8 @@ class Wire:
             fault = ConnectionFault.REDIRECT_TO_HTTPS
         elif "login" in there.path:
             fault = ConnectionFault.REDIRECT_TO_LOGIN
+        elif self._has_answered:
+            fault = ConnectionFault.BEFORE_DHIS2
         else:
             fault = ConnectionFault.REDIRECT
         to = self.mask(response).text(_shown(there))
@@ -353,8 +363,9 @@ class Wire:
             return Dhis2AuthenticationError(message)
         if fault is ConnectionFault.TOO_LARGE:
             return Dhis2TooLargeError(message)
-        kind = _TRANSIENT.get(fault, Dhis2TransientError if words.transient else None)
-        return Dhis2Error(message) if kind is None else kind(message, retry_after=retry_after)
+        if not words.transient:
+            return Dhis2Error(message)
+        return _KINDS.get(fault, Dhis2TransientError)(message, retry_after=retry_after)
 
     def mask(self, response: requests.Response) -> Mask:
         """Give what takes the login out of an answer, also the session's cookie, which is as good as a password."""
@@ -364,14 +375,33 @@ class Wire:
         sessions = (cookie for cookie in cookies if len(cookie) >= _SHORTEST_SESSION)
         return Mask([*self._secrets(), *sessions])
 
-    def _said(self, response: requests.Response) -> str:
-        """Give the server's own message on one line, without anything secret that a proxy may echo."""
-        answer = fields(response)
-        message = answer.get("message") or answer.get("error_description")
-        if not isinstance(message, str):
-            return ""
-        line = " ".join(self.mask(response).text(message, _MESSAGE_LIMIT).split())
-        return "".join(character for character in line if character.isprintable())
+    def _fault_of_refusal(self, response: requests.Response, body: Mapping[str, object]) -> ConnectionFault:
+        status = response.status_code
+        if status in _FAULT_BY_STATUS:
+            return _FAULT_BY_STATUS[status]
+        if is_of_dhis2(body):
+            self._has_answered = True
+            return _fault_of_dhis2(status)
+        if is_of_container(response, body):
+            if status not in {requests.codes.not_found, requests.codes.method_not_allowed}:
+                return _fault_of_dhis2(status)
+            # It runs without DHIS2: DHIS2 is being upgraded perhaps, or was never at this path.
+            return ConnectionFault.NOT_AVAILABLE if self._has_answered else ConnectionFault.NOT_FOUND
+        if status == requests.codes.not_found and not self._has_answered:
+            return ConnectionFault.NOT_FOUND
+        is_fault = status >= requests.codes.server_error and status != requests.codes.not_implemented
+        return ConnectionFault.FAULT_PAGE if is_fault else ConnectionFault.BEFORE_DHIS2
+
+    def _said(self, response: requests.Response, body: Mapping[str, object]) -> Iterator[str]:
+        """Give the server's own words, and whose they are where they are not DHIS2's."""
+        mask = self.mask(response)
+        message = body.get("message") or body.get("error_description")
+        if isinstance(message, str):
+            yield f'"{on_one_line(message, mask, _MESSAGE_LIMIT)}"'
+        elif not body and (words := words_of(response, mask)):
+            yield f'the page "{words}"'
+        if (server := response.headers.get("Server")) and not is_of_dhis2(body):
+            yield f"server {on_one_line(server, mask, _MESSAGE_LIMIT)}"
 
 
 class _TrustingAdapter(GuardedAdapter):
@@ -439,23 +469,12 @@ def fields(response: requests.Response) -> Mapping[str, object]:
     return body if isinstance(body, dict) else {}
 
 
-def is_page(response: requests.Response) -> bool:
-    """Tell whether an answer is a web page."""
-    return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
-
-
-def _fault_of_status(response: requests.Response) -> ConnectionFault:
-    status = response.status_code
-    if status == requests.codes.unauthorized:
-        return ConnectionFault.AUTHENTICATION
-    if status in {404, 405} and "httpStatus" in fields(response):
-        # DHIS2's own "not found": it is there, but not what was asked for.
-        return ConnectionFault.REFUSED_REQUEST
-    if status in _FAULT_BY_STATUS:
-        return _FAULT_BY_STATUS[status]
-    if status >= requests.codes.internal_server_error:
-        return ConnectionFault.SERVER_FAULT
-    return ConnectionFault.NOT_DHIS2 if is_page(response) else ConnectionFault.REFUSED_REQUEST
+def _fault_of_dhis2(status: int) -> ConnectionFault:
+    """Say what a refusal in DHIS2's own words, or of what it runs in, is."""
+    if status == requests.codes.forbidden:
+        return ConnectionFault.FORBIDDEN
+    is_fault = status >= requests.codes.server_error
+    return ConnectionFault.SERVER_FAULT if is_fault else ConnectionFault.REFUSED_REQUEST
 
 
 def _seconds_to_wait(response: requests.Response) -> float | None:
