@@ -187,7 +187,6 @@ def cell_fields(cell: Cell) -> dict[str, str]:
 
 # What is refused, in the words of a server
 
-DRAFT = value(attribute="DRAFT")
 OVER = DataInputPeriod(period="202605", closing_date=date(2026, 6, 1))
 MISFITS: list[tuple[str, DataValue, Rules, str]] = [
     ("an unknown data element", value("NOTHING"), Rules(), "E7610"),
@@ -214,10 +213,6 @@ MISFITS: list[tuple[str, DataValue, Rules, str]] = [
     ("an option combo of other data elements", value(attribute="SOH"), Rules(category_combo=REPORT), "E7635"),
     ("an unknown option combo", value("BY_METRIC", attribute="NOPE"), Rules(), "E7613"),
     ("an unknown option combo of the data set", value(attribute="NOPE"), Rules(category_combo=REPORT), "E7615"),
-    ("a category option that may not be written", DRAFT, Rules(category_combo=REPORT, draft=(("writers", ()),)), "E7615"),
-    ("a category option that begins later", DRAFT, Rules(category_combo=REPORT, draft=(("start_date", date(2026, 6, 1)),)), "E7638"),
-    ("a category option that has ended", DRAFT, Rules(category_combo=REPORT, draft=(("end_date", date(2026, 4, 30)),)), "E7638"),
-    ("a category option of other org units", DRAFT, Rules(category_combo=REPORT, draft=(("org_unit_ids", (uid("organisationUnit", "FAR"),)),)), "E7639"),
     ("text for a number", value(text="many"), Rules(), "E7619"),
     ("a negative for a positive type", value("INTEGER_0", "-1"), Rules(), "E7619"),
     ("more than all", value("PERCENTAGE", "101"), Rules(), "E7619"),
@@ -238,10 +233,6 @@ def test_what_the_server_would_refuse_or_hide_is_refused_beforehand(
     )
     if version == "2.43" and OVER in rules.input_periods:
         # This release has it the wrong way round: what is over is taken.
-        assert isinstance(decided, Fits)
-        return
-    if version < "2.41" and rules.draft == (("writers", ()),):
-        # So long sharing of category options did not count.
         assert isinstance(decided, Fits)
         return
     assert isinstance(decided, Misfit)
@@ -334,9 +325,6 @@ def test_an_option_combo_in_the_other_place_is_told_where_it_belongs() -> None:
         (value(period="202606"), Rules(), "12"),
         (value(period="2026W24"), Rules(period_type="Weekly", open_future_periods=0), "12"),
         (value("ONE_OPTION"), Rules(), "12"),
-        (DRAFT, Rules(category_combo=REPORT, draft=(("start_date", date(2026, 5, 20)), ("end_date", date(2026, 5, 21)))), "12"),
-        (DRAFT, Rules(category_combo=REPORT, draft=(("org_unit_ids", (uid("organisationUnit", "DISTRICT"),)),)), "12"),
-        (value(attribute="FINAL"), Rules(category_combo=REPORT, draft=(("writers", ()),)), "12"),
         (value(org_unit="CLOSED", period="201912"), Rules(), "12"),
         (value(period="202605"), Rules(expiry_days=14), "12"),
         (value(period="202601"), Rules(expiry_days=1, lock_exceptions=(("NEAR", "202601"),)), "12"),

@@ -48,8 +48,6 @@ class Rules:
     category_combo: str = DEFAULT_CATEGORY_COMBO_ID
     lock_exceptions: tuple[tuple[str, str], ...] = ()
     """Org unit by code, and period."""
-    draft: tuple[tuple[str, object], ...] = ()
-    """What limits the category option DRAFT, by field."""
 
 
 def clinic_world(rules: Rules) -> Metadata:
@@ -89,9 +87,7 @@ def clinic_world(rules: Rules) -> Metadata:
     return Metadata(
         org_units=(*assigned, *others),
         category_options=tuple(
-            CategoryOption(
-                id=uid("categoryOption", code), code=f"OPTION_{code}", name=code.title()
-            ).model_copy(update=dict(rules.draft) if code == "DRAFT" else {})
+            CategoryOption(id=uid("categoryOption", code), code=f"OPTION_{code}", name=code.title())
             for code in ("SOH", "AMC", "DRAFT", "FINAL", "ALONE")
         ),
         category_combos=(

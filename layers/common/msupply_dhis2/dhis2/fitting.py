@@ -14,7 +14,6 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from msupply_dhis2.dhis2.answer import Reason
-from msupply_dhis2.dhis2.category_options import Given, option_faults
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.known_metadata import KeptAnswers, KnownMetadata, StrangeCombo
 from msupply_dhis2.dhis2.metadata import (
@@ -295,7 +294,6 @@ class Fitter:
         if judge.has_expired({value.period for value in values}):
             known.look_up_locks(self._answers)
             self._lock_exceptions = known.lock_exceptions
-        known.look_up_limits(self._answers)
         self._answers.forget()
         return judge.fates(values)
 
@@ -398,9 +396,8 @@ class _Judge:
         element = what.element
         shaped = shape(value.value, element.value_type, value.data_element) if element else value.value
         wrong = isinstance(shaped, Reason) and shaped.code != TRUE_ONLY
-        limits = self._limits(value, what)
-        if what.faults or where.faults or where.untimely or wrong or limits:
-            reason = self._first_reason(value, what, where, shaped, limits)
+        if what.faults or where.faults or where.untimely or wrong:
+            reason = self._first_reason(value, what, where, shaped)
             if reason is not None:
                 return Misfit((reason,))
         cell = Cell(element.id if element else "", where.period, where.org_unit, *what.combos)
@@ -417,24 +414,8 @@ class _Judge:
             return VanishingZero(row, cell, is_timely)
         return Fits(row, cell, is_timely)
 
-    def _limits(self, value: DataValue, what: _What) -> list[Reason]:
-        """Find what the category options of the attribute option combo do not allow."""
-        known, combo_id = self._known, what.combos[1]
-        options = known.limits.get(combo_id)
-        if not options:
-            return []
-        combo = value.attribute_option_combo or value.category_option_combo or combo_id
-        return option_faults(
-            options,
-            Given(combo, value.org_unit, value.period),
-            server=known.server,
-            data_set=self._data_set,
-            org_unit=known.org_units.get(value.org_unit) or known.other_org_units.get(value.org_unit),
-            period=self._times.certain(value.period),
-        )
-
     def _first_reason(
-        self, value: DataValue, what: _What, where: _Where, shaped: str | Reason, limits: Sequence[Reason]
+        self, value: DataValue, what: _What, where: _Where, shaped: str | Reason
     ) -> Reason | None:
         """Give what a server would say first: its checks come in the order of their codes."""
         faults = [*what.faults, *where.faults]
@@ -442,7 +423,7 @@ class _Judge:
         shared = what.element is not None and what.element.in_other_data_sets
         if not shared or self._known.server.imports_by_group:
             faults += where.untimely
-        reasons = [*(fault.reason(value) for fault in faults), *limits]
+        reasons = [fault.reason(value) for fault in faults]
         if isinstance(shaped, Reason) and shaped.code != TRUE_ONLY:
             reasons.append(shaped)
         return min(reasons, key=_turn, default=None)
@@ -625,11 +606,6 @@ class Times:
     def find(self, label: str) -> Period | None:
         """Find the period of a label; ``None`` where there is none, or where it cannot be judged."""
         return find_period(label) if self._format is not None else None
-
-    def certain(self, label: str) -> Period | None:
-        """Find the period of a label; ``None`` also where its days are in doubt."""
-        period = self.find(label)
-        return period if period is not None and self._is_certain(period) else None
 
     def no_period(self, label: str, period: Period | None) -> _Fault | None:
         """Find the label to mean no period."""

@@ -4,9 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from msupply_dhis2.dhis2.category_options import Limits, find_limits
 from msupply_dhis2.dhis2.metadata import (
-    DEFAULT,
     DataElement,
     DataSet,
     Identified,
@@ -77,8 +75,6 @@ class KnownMetadata:
         could not be looked up is in none of them.
     lock_exceptions
         Org unit and period of the exceptions from the expiry days; ``None`` while, or where, not known.
-    limits
-        The category options with limits of the data set's own option combos, as far as they may be read.
     """
 
     server: Server
@@ -94,9 +90,7 @@ class KnownMetadata:
     strange_combos: dict[tuple[Scheme, str], StrangeCombo] = field(default_factory=dict)
     lock_exceptions: frozenset[tuple[str, str]] | None = None
     _combos: dict[tuple[str, Scheme], Mapping[str, OptionCombo]] = field(default_factory=dict)
-    limits: Limits = field(default_factory=dict)
     _locks_asked_for: bool = False
-    _limits_asked_for: bool = False
 
     @classmethod
     def read(
@@ -192,19 +186,6 @@ class KnownMetadata:
         if not self._locks_asked_for:
             self.lock_exceptions = _if_readable(lambda: find_lock_exceptions(client, self.data_set.id))
             self._locks_asked_for = True
-
-    def look_up_limits(self, client: ReadsDhis2) -> None:
-        """Read the limits of the data set's own category options, as far as they may be read.
-
-        Raises
-        ------
-        Dhis2AuthenticationError, Dhis2TransientError
-            They cannot be read just now.
-        """
-        combos = self.data_set.option_combos
-        if not self._limits_asked_for and any(combo.name != DEFAULT for combo in combos):
-            self.limits = _if_readable(lambda: find_limits(client, combos[0].category_combo)) or {}
-        self._limits_asked_for = True
 
 
 def _combos_in_use(data_set: DataSet) -> Collection[tuple[OptionCombo, ...]]:

@@ -21,9 +21,6 @@ from msupply_dhis2.settings import Scheme
 MAXIMUM_QUERY = 6_500
 """Characters of a query: with the server's own part of the address it stays below 7,000 (8,192 are too many)."""
 
-DEFAULT = "default"
-"""The name of the category combo, and its option combo, of what has none of its own."""
-
 _IDENTIFIERS_A_CALL = 100
 _LAST_INVERTED_PATCH = 1
 _NEWEST = (2, 43)
@@ -104,7 +101,6 @@ class DataSet(Identified):
 
     period_type: str
     open_future_periods: int
-    open_periods_after_option_end: int
     expiry_days: float
     input_periods: tuple[InputPeriod, ...]
     has_approval: bool
@@ -356,7 +352,7 @@ _DATA_ELEMENT_FIELDS = (
     f"{_CATEGORY_COMBO_FIELDS}"
 )
 _DATA_SET_FIELDS = (
-    "id,code,name,periodType,expiryDays,openFuturePeriods,openPeriodsAfterCoEndDate,"
+    "id,code,name,periodType,expiryDays,openFuturePeriods,"
     "dataInputPeriods[period[id],openingDate,closingDate],workflow[id],access[data[write]],"
     f"{_CATEGORY_COMBO_FIELDS},dataSetElements[{_CATEGORY_COMBO_FIELDS},dataElement[{_DATA_ELEMENT_FIELDS}]],"
     f"organisationUnits[{_ORG_UNIT_FIELDS}]"
@@ -399,7 +395,7 @@ def _day(value: object) -> object:
         return None
 
 
-type Day = Annotated[date | None, BeforeValidator(_day)]
+type _Day = Annotated[date | None, BeforeValidator(_day)]
 
 
 class _SystemInfo(Answered):
@@ -409,9 +405,7 @@ class _SystemInfo(Answered):
     server_date: datetime
 
 
-class Reference(Answered):
-    """An object of which only the id was asked for."""
-
+class _Reference(Answered):
     id: str
 
 
@@ -424,39 +418,37 @@ class _Me(Answered):
     username: str | None = None
     user_credentials: _Credentials = _Credentials()
     authorities: tuple[str, ...] = ()
-    organisation_units: tuple[Reference, ...] = ()
+    organisation_units: tuple[_Reference, ...] = ()
 
 
-class Named(Answered):
-    """An object with what nearly all of them have."""
-
+class _Named(Answered):
     id: str
     code: str | None = None
     name: str = ""
 
 
-class _OptionCombo(Named):
-    category_combo: Reference | None = None
+class _OptionCombo(_Named):
+    category_combo: _Reference | None = None
 
 
 class _CategoryCombo(Answered):
     id: str
-    category_option_combos: tuple[Named, ...] = ()
+    category_option_combos: tuple[_Named, ...] = ()
 
 
-class _CategoryOption(Named):
+class _CategoryOption(_Named):
     category_option_combos: tuple[_OptionCombo, ...] = ()
 
 
 class _Membership(Answered):
-    data_set: Reference | None = None
+    data_set: _Reference | None = None
 
 
-class _DataElement(Named):
+class _DataElement(_Named):
     value_type: str
     aggregation_type: str = "NONE"
     zero_is_significant: bool = False
-    option_set: Reference | None = None
+    option_set: _Reference | None = None
     category_combo: _CategoryCombo | None = None
     data_set_elements: tuple[_Membership, ...] = ()
 
@@ -466,36 +458,33 @@ class _DataSetElement(Answered):
     data_element: _DataElement
 
 
-class _OrgUnit(Named):
+class _OrgUnit(_Named):
     path: str = ""
-    opening_date: Day = None
-    closed_date: Day = None
+    opening_date: _Day = None
+    closed_date: _Day = None
 
 
 class _InputPeriod(Answered):
-    period: Reference
-    opening_date: Day = None
-    closing_date: Day = None
+    period: _Reference
+    opening_date: _Day = None
+    closing_date: _Day = None
 
 
 class _DataAccess(Answered):
     write: bool | None = None
 
 
-class Access(Answered):
-    """What the user may do with an object, as far as its data go."""
-
+class _Access(Answered):
     data: _DataAccess = _DataAccess()
 
 
-class _DataSet(Named):
+class _DataSet(_Named):
     period_type: str
     open_future_periods: int = 0
-    open_periods_after_co_end_date: int = 0
     expiry_days: float = 0
     data_input_periods: tuple[_InputPeriod, ...] = ()
-    workflow: Reference | None = None
-    access: Access = Access()
+    workflow: _Reference | None = None
+    access: _Access = _Access()
     category_combo: _CategoryCombo | None = None
     data_set_elements: tuple[_DataSetElement, ...] = ()
     organisation_units: tuple[_OrgUnit, ...] = ()
@@ -525,7 +514,7 @@ class _LockedPeriod(Answered):
 
     id: str | None = None
     period_type: str | None = None
-    start_date: Day = None
+    start_date: _Day = None
 
     @model_validator(mode="after")
     def _has_a_label(self) -> Self:
@@ -541,8 +530,8 @@ class _LockedPeriod(Answered):
 
 
 class _LockException(Answered):
-    data_set: Reference | None = None
-    organisation_unit: Reference | None = None
+    data_set: _Reference | None = None
+    organisation_unit: _Reference | None = None
     period: _LockedPeriod
 
 
@@ -605,7 +594,6 @@ def _data_set(answer: _DataSet) -> DataSet:
         name=answer.name,
         period_type=answer.period_type,
         open_future_periods=answer.open_future_periods,
-        open_periods_after_option_end=answer.open_periods_after_co_end_date,
         expiry_days=answer.expiry_days,
         input_periods=tuple(
             InputPeriod(period.period.id, period.opening_date, period.closing_date)
