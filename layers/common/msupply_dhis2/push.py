@@ -17,6 +17,7 @@ from typing import Protocol
 
 from msupply_dhis2.batches import Batch, Operation
 from msupply_dhis2.dhis2.answer import Reason
+from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import (
     CHANGED_SINCE,
     STILL_THERE,
@@ -30,17 +31,20 @@ from msupply_dhis2.dhis2.pace import Pace
 from msupply_dhis2.dhis2.request import DataValueRow, Schemes
 from msupply_dhis2.dhis2.sending import Calls, PostsDataValues, Sent, Unclear, send
 from msupply_dhis2.dhis2.stored_values import ReadsStoredValues, read_cells
+from msupply_dhis2.dhis2.wire import Query
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2BlockedError,
     Dhis2Error,
     Dhis2FaultError,
+    Dhis2RateLimitedError,
     Dhis2SlowError,
     Dhis2TransientError,
 )
 from msupply_dhis2.fates import BatchResult, Fates, lines_of
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.patience import wait_for
 from msupply_dhis2.rejected_rows.refused import rows_of
 from msupply_dhis2.settings import OptionComboField, ReadBack, Settings
 
@@ -49,6 +53,9 @@ _ENOUGH_FAILED_READS = 3
 _READING_SECONDS = 60.0
 """With less time left nothing is read: it might be cut off together with all that was not told yet."""
 
+_MOMENT_SECONDS = 20.0
+"""So long at most a proxy that limits the rate is waited for; for longer a message goes back to the queue."""
+
 _NO_TIME_TO_READ = "There is no time left to read what DHIS2 holds: the values that this is about follow with the next delivery."
 
 type Failure = Dhis2AuthenticationError | Dhis2TransientError
@@ -56,6 +63,48 @@ type Failure = Dhis2AuthenticationError | Dhis2TransientError
 
 class TalksToDhis2(PostsDataValues, ReadsStoredValues, Protocol):
     """What push needs of a DHIS2 client."""
+
+
+class _PatientClient:
+    """Makes a call once more where a proxy that limits the rate asks to wait for a moment.
+
+    Meanwhile nothing else is taken off the queue. Messages that went back at once would come again and again, and keep
+    each other from getting through.
+    """
+
+    def __init__(self, client: TalksToDhis2, pause: Callable[[float], None]) -> None:
+        self.seconds_left: Callable[[], float] = lambda: float("inf")
+        self._client = client
+        self._pause = pause
+
+    def get(self, path: str, params: Query | None = None) -> object:
+        try:
+            return self._client.get(path, params)
+        except Dhis2RateLimitedError as error:
+            self._wait(error)
+        return self._client.get(path, params)
+
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        try:
+            return self._client.post_data_values(body, params, read_timeout=read_timeout)
+        except Dhis2RateLimitedError as error:
+            waited = self._wait(error)
+        if read_timeout is not None:
+            read_timeout = max(read_timeout - waited, 1.0)
+        return self._client.post_data_values(body, params, read_timeout=read_timeout)
+
+    def _wait(self, error: Dhis2RateLimitedError) -> float:
+        wait = wait_for(error, min(_MOMENT_SECONDS, self.seconds_left() - _READING_SECONDS))
+        if wait is None:
+            raise error
+        self._pause(wait)
+        return wait
 
 
 @dataclass(slots=True)
@@ -70,14 +119,18 @@ class Dhis2Session:
     pause: Callable[[float], None] = time.sleep
     failed_reads: int = 0
     """How often in a row the stored values could not be read because DHIS2 failed or gave no answer."""
+    patient: _PatientClient = field(init=False)
     _fitters: dict[object, Fitter] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.patient = _PatientClient(self.client, self.pause)
 
     def fitter(self, batch: Batch, option_combo_field: OptionComboField) -> Fitter:
         """Give what knows the metadata of the batch's data set."""
         kind = (batch.data_set_id, schemes_of(batch), option_combo_field)
         if kind not in self._fitters:
             self._fitters[kind] = Fitter(
-                self.client,
+                self.patient,
                 data_set_id=batch.data_set_id,
                 schemes=schemes_of(batch),
                 option_combo_field=option_combo_field,
@@ -163,13 +216,14 @@ class _Push:
         self._settings = settings
         self._values = values
         self._fitter = session.fitter(batch, settings.option_combo_field)
+        session.patient.seconds_left = seconds_left
         self._rows: dict[int, DataValueRow] = {}
         self._seconds_left = seconds_left
         self._cells: dict[int, Cell] = {}
         self._removed: dict[int, str] = {}
         """What a 0 that is not kept is sent to remove."""
         self._calls = Calls(
-            client=session.client,
+            client=session.patient,
             pace=session.pace,
             data_set_id=batch.data_set_id,
             schemes=schemes_of(batch),
@@ -398,7 +452,7 @@ class _Push:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         try:
             found = read_cells(
-                self._session.client, self._fitter.data_set_id, {self._cells[place] for place in places}
+                self._session.patient, self._fitter.data_set_id, {self._cells[place] for place in places}
             )
         except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError) as error:
             self._session.failed_reads += 1

@@ -94,7 +94,7 @@ for each org unit and period."""
 
 _LOCKED = "E8030"
 
-_STALE = frozenset({"E7632", "E7644"})
+_STALE = frozenset({_PERIOD_INVALID, "E7632", "E7644"})
 """Up to 2.42 also what every value gets for some minutes after metadata were imported: DHIS2 keeps what it read before."""
 
 _FIELDS = ("data_element", "org_unit", "period", "category_option_combo", "attribute_option_combo")
