@@ -200,6 +200,61 @@ def test_all_values_of_an_option_combo_that_may_not_be_written_are_refused_at_on
     assert len(client.pushes) <= calls
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    closed=st.sets(st.sampled_from(METRICS[:5]), max_size=5),
+    wrong=st.dictionaries(
+        st.integers(0, 59), st.sampled_from(["org_unit", "data_element", "period", "value"])
+    ),
+    expired=st.booleans(),
+    per_call=st.integers(5, 60),
+)
+def test_after_enough_deliveries_each_value_is_stored_or_rejected_for_its_own_fault(
+    closed: set[str],
+    wrong: dict[int, str],
+    expired: bool,  # noqa: FBT001 - drawn
+    per_call: int,
+) -> None:
+    metadata = world_with_closed_options(*closed)
+    if expired:
+        data_sets = tuple(each.model_copy(update={"expiry_days": 1}) for each in metadata.data_sets)
+        excepted = tuple(
+            LockException(data_set_id=each.id, org_unit_id=metadata.org_units[1].id, period="202601")
+            for each in data_sets
+        )
+        metadata = metadata.model_copy(update={"data_sets": data_sets, "lock_exceptions": excepted})
+    client = DirectClient(metadata, "2.43", NOW, PUSHER)
+    rows = {
+        place: DataValueRow(item, "202601", org_unit, None, metric.upper(), "12")
+        for place, ((item, _), (org_unit, _), metric) in enumerate(
+            product(ITEMS[:3], ORG_UNITS[:4], METRICS[:5])
+        )
+    }
+    strange = {"org_unit": "NOWHERE", "data_element": "NOTHING", "period": "202612", "value": "many"}
+    rows |= {place: rows[place]._replace(**{name: strange[name]}) for place, name in wrong.items()}
+    # Of rows that are one and the same to DHIS2, which are the wrong ones here, one is sent.
+    rows = {place: rows[place] for place in {row[:5]: place for place, row in rows.items()}.values()}
+    good = {
+        place
+        for place, row in rows.items()
+        if not set(strange.values()) & set(row)
+        and str(row.attribute_option_combo).lower() not in closed
+        and (not expired or row.org_unit == metadata.org_units[1].code)
+    }
+    landed: set[int] = set()
+    rejected: set[int] = set()
+    waiting = dict(rows)
+    for _ in range(5):
+        result = sent(client, waiting, data_set="STOCK_ATTRIBUTE", values=per_call)
+        assert places_with_fate(result) == sorted(waiting)
+        landed.update(result.landed)
+        rejected.update(result.rejected)
+        waiting = {place: rows[place] for place in result.waiting}
+    assert waiting == {}
+    assert landed == good
+    assert rejected == rows.keys() - good
+
+
 EXCEPTED = ("OU_2", "OU_7")
 
 

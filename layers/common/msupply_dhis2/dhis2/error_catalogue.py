@@ -399,7 +399,11 @@ EXPLANATIONS: dict[str, Explanation] = {
     "E8023": _COMBO_NOT_OF_DATA_SET,
     "E8024": _COMBO_NOT_OF_DATA_ELEMENT,
     "E8025": _ORG_UNIT_NOT_OF_COMBO,
-    "E8030": _PERIOD_NOT_OPEN,
+    "E8030": replace(
+        _PERIOD_NOT_OPEN,
+        meaning=f"{_PERIOD_NOT_OPEN.meaning} DHIS2 names the period only, although expiry days count for each org unit: org "
+        "units with an exception from them are sent by themselves.",
+    ),
     "E8031": Explanation(
         "The org unit was closed, or not open yet, in this period.",
         Who.DHIS2,

@@ -36,7 +36,7 @@ _LEAST_SECONDS = 10.0
 """With less time left no call is begun: it would be cut off, and nobody would learn what became of it."""
 
 _SEARCH_CALLS = 100
-"""How many more calls a batch may cost because of refused values."""
+"""How many more calls a delivery may cost because of refused values."""
 
 _FAULTS_WITHOUT_SUCCESS = 8
 """After so many failures of the server (500) without any success the fault is not in the values."""
