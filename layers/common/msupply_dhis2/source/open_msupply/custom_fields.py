@@ -43,7 +43,7 @@ def custom_data_of_stores(database: Database) -> Mapping[str, object]:
     if not database.has(sync_buffer):
         return {}
     query = select(
-        sync_buffer.c.record_id, text_of(sync_buffer.c.action).label("action"), sync_buffer.c.data
+        sync_buffer.c.record_id, text_of(sync_buffer.c.action), text_of(sync_buffer.c.data)
     ).where(sync_buffer.c.table_name == "store")
     if database.has_column("cursor", of=sync_buffer):
         # In one pass: the log has no index on the record.

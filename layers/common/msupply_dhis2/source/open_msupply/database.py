@@ -30,7 +30,7 @@ class Database:
         if missing:
             raise SourceError(
                 f"mSupply's database ({address.described}) is of a release of Open mSupply that is too old: it lacks {', '.join(missing)}. Update "
-                "Open mSupply; release 2.20 is known to have all that is needed."
+                "Open mSupply; releases 2.20 to 3.0 are known to have all that is needed."
             )
 
     def has(self, table: TableClause) -> bool:
