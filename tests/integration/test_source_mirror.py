@@ -402,6 +402,33 @@ def test_only_a_transaction_that_cancels_counts_at_the_time_of_the_one_that_it_i
     assert instants(either)[0] == [(local(LATE, 60), 8), (local(LATE), 7)]
 
 
+def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(either: MirrorDatabase) -> None:
+    kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
+    line, empty = either.add_stock(kamo, amoxicillin, 10), either.add_stock(kamo, amoxicillin, 0)
+    for named, day, values in (
+        (line, None, {}),
+        (line, None, {}),
+        (empty, None, {}),
+        (None, None, {}),
+        (line, LATE, {}),
+        (line, None, {"status": "sg"}),
+        (line, None, {"name_id": "adjusting"}),
+    ):
+        receipt = either.add_transaction(kamo, "si", day, **{"status": "nw", **values})
+        either.add_line(receipt, amoxicillin, 5, item_line_id=named)
+    with either.open() as source:
+        history(source)
+        (warning,) = source.warnings()
+    assert (
+        "without a date, with their stock in the store already: 2, by store KAMO 2. Stock is right."
+        in warning
+    )
+    either.execute("ALTER TABLE trans_line DROP COLUMN item_line_id")
+    with either.open() as source:
+        history(source)
+        assert source.warnings() == ()
+
+
 @pytest.mark.parametrize("line", ["placeholder", "service", "non_stock"])
 def test_only_stock_in_and_stock_out_lines_move_stock(
     database: MirrorDatabase, kamo: str, amoxicillin: str, line: str

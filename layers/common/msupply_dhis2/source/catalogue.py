@@ -67,6 +67,11 @@ class Scope:
     org_units: tuple[OrgUnit, ...]
     item_groups: tuple[ItemGroup, ...]
 
+    def by_store_code[T](self, by_id: Mapping[str, T]) -> dict[str, T]:
+        """Return what is known of stores by their ids by their codes, in the order of the scope."""
+        stores = (store for org_unit in self.org_units for store in org_unit.stores)
+        return {store.code: by_id[store.id] for store in stores if store.id in by_id}
+
 
 class Source(Protocol):
     """One consistent, read-only state of an mSupply database."""

@@ -8,7 +8,7 @@ the four streams, and nothing that is not mapped leaves the database.
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import chain, groupby
@@ -154,6 +154,8 @@ class Oddities:
     unreadable_expiry_dates: int = 0
     moved_without_instant: tuple[str, ...] = ()
     dated_later: tuple[str, ...] = ()
+    receipts_without_date: Mapping[str, int] = field(default_factory=dict)
+    """By the code of the store."""
 
     def sentences(self) -> Iterator[str]:
         """Say them."""
@@ -181,6 +183,13 @@ class Oddities:
                 "Invoices whose status says that their stock has moved, but that lack the instant at which it did "
                 f"(mSupply's own ledger leaves them out, and so do the metrics): {count:,}, namely "
                 f"{some_of(self.moved_without_instant)}."
+            )
+        if self.receipts_without_date:
+            stores = [f"{code} {number:,}" for code, number in self.receipts_without_date.items()]
+            yield (
+                "Receipts (inbound shipments) that came over as new and without a date, with their stock in the store "
+                f"already: {sum(self.receipts_without_date.values()):,}, by store {some_of(stores)}. Stock is right. In "
+                "which month they were received is not known, so received leaves them out."
             )
         if count := len(self.dated_later):
             yield (

@@ -50,6 +50,7 @@ from msupply_dhis2.source.mirror.columns import Database
 from msupply_dhis2.source.mirror.tables import (
     CANCELLING,
     DISPENSING,
+    EXPIRING,
     HIDING,
     NUMBERING,
     TYPES,
@@ -109,6 +110,7 @@ def histories(
     items = numbered("scope_item", numbers.items)
     reading = _reading(began, calendar)
     _check_dates(database, scope, stores, reading, oddities)
+    oddities.receipts_without_date = _receipts_without_date(database, scope, stores, items)
     transactions = _Transactions(database, stores, reading)
     statements = Statements(
         visible_pairs=_visible_pairs(database, stores, items),
@@ -184,6 +186,34 @@ def _check_dates(database: Database, scope: Scope, stores: CTE, reading: Reading
             )
         (later if row.dated_later else lacking).append(named)
     oddities.moved_without_instant, oddities.dated_later = tuple(lacking), tuple(later)
+
+
+def _receipts_without_date(database: Database, scope: Scope, stores: CTE, items: CTE) -> dict[str, int]:
+    """Count, by the code of the store, the receipts that came over as new and whose stock is on stock lines."""
+    if not database.has(EXPIRING):
+        # Without the stock lines of its lines nobody can tell.
+        return {}
+    receipts = (
+        select(stores.c.id, func.count(transact.c.id.distinct()).label("receipts"))
+        .select_from(transact)
+        .join(stores, stores.c.id == database.identifier(transact.c.store_id))
+        .join(
+            trans_line, database.identifier(trans_line.c.transaction_id) == database.identifier(transact.c.id)
+        )
+        .join(items, items.c.id == database.identifier(trans_line.c.item_id))
+        .join(
+            item_line, database.identifier(item_line.c.id) == database.identifier(trans_line.c.item_line_id)
+        )
+        .where(
+            _kind(database) == _code(MovementKind.INBOUND_SHIPMENT.value),
+            transact.c.status == _code("nw"),
+            database.day(transact.c.confirm_date).is_(None),
+            trans_line.c.type == _code("stock_in"),
+            database.number(item_line.c.quantity) > literal_column("0"),
+        )
+        .group_by(stores.c.id)
+    )
+    return scope.by_store_code({row.id: row.receipts for row in database.connection.execute(receipts)})
 
 
 def _pair(stores: CTE, items: CTE) -> ColumnElement[int]:

@@ -42,9 +42,9 @@ def custom_data_of_stores(database: Database) -> Mapping[str, object]:
     """
     if not database.has(sync_buffer):
         return {}
-    query = select(
-        sync_buffer.c.record_id, text_of(sync_buffer.c.action), text_of(sync_buffer.c.data)
-    ).where(sync_buffer.c.table_name == "store")
+    query = select(sync_buffer.c.record_id, text_of(sync_buffer.c.action), text_of(sync_buffer.c.data)).where(
+        sync_buffer.c.table_name == "store"
+    )
     if database.has_column("cursor", of=sync_buffer):
         # In one pass: the log has no index on the record.
         query = query.where(sync_buffer.c.is_integrated.is_(True)).order_by(sync_buffer.c.cursor.desc())

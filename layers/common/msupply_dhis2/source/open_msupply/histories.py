@@ -93,6 +93,7 @@ def histories(
     stores = numbered("scope_store", numbers.stores)
     links = _links(numbers.items)
     _check_instants(database.connection, scope, stores, reading, oddities)
+    oddities.receipts_without_date = _receipts_without_date(database.connection, scope, stores, links)
     invoices = _Invoices(database, stores, reading)
     statements = Statements(
         visible_pairs=_visible_pairs(stores, links),
@@ -187,6 +188,26 @@ def _check_instants(
             )
         (later if is_later else lacking).append(named)
     oddities.moved_without_instant, oddities.dated_later = tuple(lacking), tuple(later)
+
+
+def _receipts_without_date(connection: Connection, scope: Scope, stores: CTE, links: CTE) -> dict[str, int]:
+    """Count, by the code of the store, the receipts that came over as new and whose stock is on stock lines."""
+    lines = JoinInOrder(invoice_line, links, links.c.id == invoice_line.c.item_link_id)
+    of_invoices = JoinInOrder(lines, invoice, invoice.c.id == invoice_line.c.invoice_id)
+    of_stores = JoinInOrder(of_invoices, stores, stores.c.id == invoice.c.store_id)
+    receipts = (
+        select(invoice.c.store_id, func.count(invoice.c.id.distinct()).label("receipts"))
+        .select_from(JoinInOrder(of_stores, stock_line, stock_line.c.id == invoice_line.c.stock_line_id))
+        .where(
+            text_of(invoice.c.type) == "INBOUND_SHIPMENT",
+            text_of(invoice.c.status) == "NEW",
+            invoice.c.received_datetime.is_(None),
+            invoice_line.c.type == _STOCK_IN,
+            stock_line.c.total_number_of_packs > 0,
+        )
+        .group_by(invoice.c.store_id)
+    )
+    return scope.by_store_code({row.store_id: row.receipts for row in connection.execute(receipts)})
 
 
 def _by_type(
