@@ -108,6 +108,10 @@ PASSING = {
     "import broken off": on_push(FaultKind.TRANSIENT_CONFLICT),
     "deadlock with half of it stored": on_push(FaultKind.DEADLOCK),
     "race for a new period": on_push(FaultKind.PERIOD_RACE),
+    "right periods refused after an import of metadata": on_push(FaultKind.STALE_CACHE, times=3),
+    "new periods refused after an import of metadata": on_push(
+        FaultKind.STALE_CACHE, error_code="E7644", times=3
+    ),
     "gzip refused": on_push(FaultKind.GZIP_REFUSED, times=None),
     "gzip damaged": on_push(FaultKind.GZIP_DAMAGED, times=None),
     "restart": on_push(FaultKind.RESTART, times=3),
