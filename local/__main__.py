@@ -25,7 +25,12 @@ from msupply_dhis2.compute import (
     check_database,
     compute,
 )
-from msupply_dhis2.credentials import Dhis2Credentials, parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.credentials import (
+    DatabaseAddress,
+    Dhis2Credentials,
+    parse_database_address,
+    parse_dhis2_credentials,
+)
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -39,7 +44,8 @@ from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.settings import Settings, parse_settings
-from msupply_dhis2.source import Source, open_source
+from msupply_dhis2.settings.choices import DatabaseTrust
+from msupply_dhis2.source import Source, open_source, verification_of
 from msupply_dhis2.test_connection import as_text, test_connection
 
 if TYPE_CHECKING:
@@ -180,12 +186,13 @@ class _Job:
         answers = {"username": input(), "password": getpass("DHIS2 password: ")}
         return parse_dhis2_credentials(json.dumps(answers), settings)
 
+    def database(self, settings: Settings | None) -> tuple[DatabaseAddress, DatabaseTrust]:
+        address = parse_database_address(self._options.source)
+        return address, settings.database_trust if settings else DatabaseTrust()
+
     def open_database(self, settings: Settings | None) -> AbstractContextManager[Source]:
-        return open_source(
-            parse_database_address(self._options.source),
-            calendar=self.calendar,
-            ca_certificate=settings.database_ca_certificate if settings else None,
-        )
+        address, trust = self.database(settings)
+        return open_source(address, calendar=self.calendar, trust=trust)
 
 
 def _text_of(file: Path, option: str) -> str:
@@ -328,7 +335,10 @@ def _test_connection(job: _Job) -> int:
         except SettingsError:
             # Told by the test itself; here they must not hide the database's own fault.
             settings = None
-        result = check_database(lambda: job.open_database(settings), settings)
+        address, trust = job.database(settings)
+        result = check_database(
+            lambda: job.open_database(settings), settings, verification_of(address, trust)
+        )
         return DatabaseAnswer(message=result.message, mapped=result.mapped)
 
     report = test_connection(

@@ -295,7 +295,7 @@ def on_sample(story: Story) -> None:
             f"{summary.as_of}; encrypted connections only, and a login of our own that may read and nothing more"
         )
         text = settings_for("http://127.0.0.1", database.server.ca_certificate)
-        catalogue = catalogue_of(database.address, parse_settings(text), database.server.ca_certificate)
+        catalogue = catalogue_of(database.address, parse_settings(text))
         metadata, slip = _with_a_slip(catalogue)
         dhis2 = held.enter_context(dhis2_for(metadata))
         story.say(f"a stand-in for DHIS2 {dhis2.version} at {dhis2.url}, with the data set of settings.yaml")

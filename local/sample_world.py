@@ -64,12 +64,12 @@ def settings_for(dhis2_url: str, ca_certificate: str) -> str:
     return json.dumps({**document, **changed}, indent=2)
 
 
-def catalogue_of(address: str, settings: Settings, ca_certificate: str | None = None) -> Catalogue:
+def catalogue_of(address: str, settings: Settings) -> Catalogue:
     """Read which stores and items of a database are mapped to DHIS2, as compute does."""
     with open_source(
         parse_database_address(address),
         calendar=Calendar(parse_time_zone(TIME_ZONE)),
-        ca_certificate=ca_certificate,
+        trust=settings.database_trust,
     ) as source:
         return source.catalogue(
             store_field=settings.store_field_reference,

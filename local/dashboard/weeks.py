@@ -98,7 +98,7 @@ def five_weeks(say: Say) -> Shown:
         database = held.enter_context(sample_database(stores=5, items=14))
         certificate = database.server.ca_certificate
         settings = parse_settings(settings_for("http://127.0.0.1", certificate))
-        catalogue = catalogue_of(database.address, settings, certificate)
+        catalogue = catalogue_of(database.address, settings)
         dhis2 = held.enter_context(dhis2_for(metadata_for(catalogue)))
         clock = held.enter_context(moved_clock(now - timedelta(days=DAYS)))
         emulator = held.enter_context(Emulator(python_path=clock.python_path))

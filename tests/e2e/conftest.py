@@ -96,9 +96,7 @@ def deployed() -> Iterator[World]:
     with sample_database(stores=stores, items=items) as database:
         settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))
         with (
-            dhis2_for(
-                metadata_for(catalogue_of(database.address, settings, database.server.ca_certificate))
-            ) as dhis2,
+            dhis2_for(metadata_for(catalogue_of(database.address, settings))) as dhis2,
             Emulator() as emulator,
         ):
             emulator.build()

@@ -164,9 +164,7 @@ def test_the_emulator_ends_with_the_process_that_started_it_however_that_ends(tm
 def test_the_demo_runs_on_one_s_own_systems_and_sends_what_it_announced(tmp_path: Path) -> None:
     with sample_database(stores=3, items=8) as database:
         settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))
-        with dhis2_for(
-            metadata_for(catalogue_of(database.address, settings, database.server.ca_certificate))
-        ) as dhis2:
+        with dhis2_for(metadata_for(catalogue_of(database.address, settings))) as dhis2:
             login = {"username": DHIS2_USER, "password": dhis2.users[DHIS2_USER].password.get_secret_value()}
             (tmp_path / "credentials.json").write_text(json.dumps(login))
             (tmp_path / "settings.yaml").write_text(settings.compact())

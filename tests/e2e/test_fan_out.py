@@ -32,7 +32,7 @@ def lines_of(world: World) -> int:
     with open_source(
         parse_database_address(world.database.address),
         calendar=Calendar(ZoneInfo(TIME_ZONE)),
-        ca_certificate=settings.database_ca_certificate,
+        trust=settings.database_trust,
     ) as source:
         stores = source.catalogue(
             store_field=settings.store_field_reference,

@@ -229,7 +229,7 @@ def computed(world: World, as_of: str) -> list[DataValue]:
         open_database=lambda: open_source(
             parse_database_address(world.database.address),
             calendar=calendar,
-            ca_certificate=settings.database_ca_certificate,
+            trust=settings.database_trust,
         ),
         send=lambda _: None,
         track=keep,

@@ -2,23 +2,36 @@
 
 import os
 import socket
+import socketserver
 import sqlite3
+import ssl
+import struct
 import traceback
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import sqlalchemy as sa
 
 from local.postgres import TemporaryPostgres, temporary_postgres
+from local.postgres_tls import make_certificates
 from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.errors import SourceError, SourceUnreachableError
+from msupply_dhis2.settings.choices import PUBLIC_AUTHORITIES, ChannelBinding, DatabaseTrust
 from msupply_dhis2.source import database as database_module
 from msupply_dhis2.source import histories, open_source
-from msupply_dhis2.source.database import open_database
+from msupply_dhis2.source.database import (
+    UNVERIFIED_CERTIFICATE,
+    Verification,
+    open_database,
+    verification_of,
+)
 from tests.open_msupply_database import CALENDAR, OpenMsupplyDatabase, read_catalogue, scope_of
+from tests.support.encrypting_postgres import encrypting_postgres
 
 PASSWORD = "m%40rked+pass w/word"
 ENCODED = "m%2540rked+pass%20w%2Fword"
@@ -39,11 +52,11 @@ def encrypted() -> Iterator[TemporaryPostgres]:
         yield server
 
 
-def fault_at(address: str, ca_certificate: str | None = None) -> SourceError:
+def fault_at(address: str, trust: DatabaseTrust = UNVERIFIED_CERTIFICATE) -> SourceError:
     """Open a source that cannot be opened, and make sure that the error gives no secret away."""
     with (
         pytest.raises(SourceError) as raised,
-        open_source(parse_database_address(address), calendar=CALENDAR, ca_certificate=ca_certificate),
+        open_source(parse_database_address(address), calendar=CALENDAR, trust=trust),
     ):
         pass
     assert_nothing_is_given_away(raised.value)
@@ -236,9 +249,76 @@ def test_encryption_is_required_by_default(postgres: TemporaryPostgres) -> None:
     assert "add ?sslmode=disable" in str(error)
 
 
-def test_an_encrypted_connection_needs_no_certificate(encrypted: TemporaryPostgres) -> None:
-    with open_database(parse_database_address(as_reader(encrypted))) as connection:
-        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+def with_ca(certificate: str) -> DatabaseTrust:
+    return DatabaseTrust(ca_certificate=certificate)
+
+
+@dataclass
+class Impostor:
+    """A server that anybody on the way could pose as: it encrypts, and asks for the password in clear text."""
+
+    port: int
+    given: list[bytes]
+
+
+@pytest.fixture
+def impostor(tmp_path: Path) -> Iterator[Impostor]:
+    _, chain = make_certificates()
+    (tmp_path / "tls.pem").write_text(chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls.pem")
+    given: list[bytes] = []
+
+    class Asks(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(8)
+            self.request.sendall(b"S")
+            with context.wrap_socket(self.request, server_side=True) as connection:
+                connection.recv(4096)
+                connection.sendall(b"R" + struct.pack("!II", 8, 3))
+                given.append(connection.recv(4096))
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Expect clients to hang up."""
+
+    with Server(("127.0.0.1", 0), Asks) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield Impostor(server.server_address[1], given)
+        server.shutdown()
+
+
+@pytest.mark.parametrize("channel_binding", ChannelBinding)
+def test_a_server_that_is_not_verified_is_never_given_the_password_in_clear_text(
+    impostor: Impostor, channel_binding: ChannelBinding
+) -> None:
+    address = f"postgresql://reader:{ENCODED}@127.0.0.1:{impostor.port}/postgres"
+    error = fault_at(address, DatabaseTrust(channel_binding=channel_binding))
+    assert "the password was not sent" in str(error)
+    assert not any(impostor.given)
+
+
+def test_a_server_without_channel_binding_is_told_with_both_ways_out(encrypted: TemporaryPostgres) -> None:
+    error = fault_at(as_reader(encrypted))
+    assert "database_ca_certificate" in str(error)
+    assert "(database_channel_binding) to not_required" in str(error)
+    assert not is_transient(error)
+    for trust in (
+        with_ca(encrypted.ca_certificate),
+        DatabaseTrust(channel_binding=ChannelBinding.NOT_REQUIRED),
+    ):
+        with open_database(parse_database_address(as_reader(encrypted)), trust) as connection:
+            assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
+
+
+def test_a_server_that_proves_to_know_the_password_needs_no_certificate() -> None:
+    with encrypting_postgres() as server:
+        server.new_role("reader", PASSWORD)
+        address = server.address("postgres", user="reader", password=ENCODED)
+        with open_database(parse_database_address(address)) as connection:
+            assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
 
 
 def test_with_a_ca_certificate_the_server_is_verified(
@@ -246,29 +326,59 @@ def test_with_a_ca_certificate_the_server_is_verified(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     address = parse_database_address(as_reader(encrypted))
-    with open_database(address, ca_certificate=encrypted.ca_certificate) as connection:
+    with open_database(address, with_ca(encrypted.ca_certificate)) as connection:
         assert connection.execute(sa.text("SELECT 1")).scalar() == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_the_ca_does_not_vouch_for_is_refused(encrypted: TemporaryPostgres) -> None:
     with temporary_postgres(tls=True) as other:
-        error = fault_at(as_reader(encrypted), other.ca_certificate)
+        error = fault_at(as_reader(encrypted), with_ca(other.ca_certificate))
     assert "does not vouch for" in str(error)
 
 
-def test_a_ca_certificate_that_is_none_is_told(encrypted: TemporaryPostgres) -> None:
-    assert "no readable CA certificate" in str(fault_at(as_reader(encrypted), "no certificate"))
-
-
-def test_an_sslmode_in_the_address_goes_before_the_ca_certificate(
-    postgres: TemporaryPostgres, encrypted: TemporaryPostgres
+@pytest.mark.parametrize(
+    ("query", "trust"),
+    [("", with_ca(PUBLIC_AUTHORITIES)), ("?sslmode=verify-full", UNVERIFIED_CERTIFICATE)],
+)
+def test_a_server_that_no_public_authority_vouches_for_is_refused(
+    encrypted: TemporaryPostgres, query: str, trust: DatabaseTrust
 ) -> None:
-    address = parse_database_address(as_reader(postgres))
-    with open_database(address, ca_certificate=encrypted.ca_certificate) as connection:
-        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
-    error = fault_at(as_reader(encrypted) + "?sslmode=verify-full")
-    assert "no readable CA certificate" in str(error)
+    assert "does not vouch for" in str(fault_at(as_reader(encrypted) + query, trust))
+
+
+def test_a_ca_certificate_that_is_none_is_told(encrypted: TemporaryPostgres) -> None:
+    assert "no readable CA certificate" in str(fault_at(as_reader(encrypted), with_ca("no certificate")))
+
+
+@pytest.mark.parametrize(
+    ("address", "trust", "verification"),
+    [
+        ("sqlite:///sample.sqlite", UNVERIFIED_CERTIFICATE, Verification.NOT_NEEDED),
+        ("postgresql://reader@/omsupply?host=/run/postgresql", with_ca("PEM"), Verification.NOT_NEEDED),
+        ("postgresql://reader@localhost/omsupply?sslmode=disable", with_ca("PEM"), Verification.NOT_NEEDED),
+        ("postgresql://reader@db/omsupply?sslmode=disable", with_ca("PEM"), Verification.NONE),
+        ("postgresql://reader@db/omsupply", with_ca("PEM"), Verification.CERTIFICATE),
+        ("postgresql://reader@db/omsupply?sslmode=require", with_ca("PEM"), Verification.CERTIFICATE),
+        ("postgresql://reader@db/omsupply", with_ca(PUBLIC_AUTHORITIES), Verification.CERTIFICATE),
+        (
+            "postgresql://reader@db/omsupply?sslmode=verify-full",
+            UNVERIFIED_CERTIFICATE,
+            Verification.CERTIFICATE,
+        ),
+        ("postgresql://reader@db/omsupply", UNVERIFIED_CERTIFICATE, Verification.CHANNEL_BINDING),
+        ("postgresql://reader@127.0.0.1/omsupply", UNVERIFIED_CERTIFICATE, Verification.CHANNEL_BINDING),
+        (
+            "postgresql://reader@db/omsupply?sslmode=require",
+            DatabaseTrust(channel_binding=ChannelBinding.NOT_REQUIRED),
+            Verification.ENCRYPTED,
+        ),
+    ],
+)
+def test_how_a_server_is_verified_follows_from_address_and_settings(
+    address: str, trust: DatabaseTrust, verification: Verification
+) -> None:
+    assert verification_of(parse_database_address(address), trust) is verification
 
 
 # Reading PostgreSQL

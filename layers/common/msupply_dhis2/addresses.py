@@ -38,6 +38,14 @@ def is_forbidden(host: str) -> bool:
     return address.is_link_local or is_no_server_s or is_of_aws or address in _THIS_NETWORK
 
 
+def is_this_machine(host: str) -> bool:
+    """Return whether a host is this very machine, by its address or as ``localhost``."""
+    try:
+        return _plain(ip_address(host.strip("[]").partition("%")[0])).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"
+
+
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """Give the IPv4 address that an IPv6 address stands for, where it does."""
     if isinstance(address, IPv4Address):

@@ -24,7 +24,7 @@ from msupply_dhis2.outgoing import OrgUnitValues, Outgoing, send_values
 from msupply_dhis2.periods import Basis, Calendar, Interval
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.shards import Shard, divide, lines_of
-from msupply_dhis2.source import Scope, Source
+from msupply_dhis2.source import Scope, Source, Verification
 from msupply_dhis2.steps import Step, restated_steps, rows_of_past, steps_of_range
 from msupply_dhis2.survey import Survey, make_survey, read_mapped
 from msupply_dhis2.values import Plan, Tally, make_plan, values_of_org_units
@@ -507,13 +507,17 @@ def _sentences(warnings: Counter[StockWarning]) -> Iterator[str]:
         yield f"{warning.meaning}: {number:,}."
 
 
-def check_database(open_database: OpenDatabase, settings: Settings | None) -> ComputeResult:
+def check_database(
+    open_database: OpenDatabase, settings: Settings | None, verification: Verification
+) -> ComputeResult:
     """Open mSupply's database and see which stores and items are mapped; the connection test asks for it.
 
     Parameters
     ----------
     settings
         ``None`` where they cannot be read: then only that the database answers is seen.
+    verification
+        How its server is verified, which is told too.
 
     Raises
     ------
@@ -524,15 +528,16 @@ def check_database(open_database: OpenDatabase, settings: Settings | None) -> Co
         if settings is None or not settings.item_fields:
             return ComputeResult(
                 status=Status.DATABASE_REACHED,
-                message="mSupply's database answers. Which stores and items are mapped will be seen when the "
-                "settings are complete.",
+                message=f"mSupply's database answers. {verification}{' ' if verification else ''}Which stores and items are mapped will be seen when "
+                "the settings are complete.",
             )
         mapped = read_mapped(source, settings, settings.active_rows)
     stores = sum(len(org_unit.stores) for org_unit in mapped.org_units)
     items = sum(len(group.items) for group in mapped.item_groups)
     return ComputeResult(
         status=Status.DATABASE_REACHED,
-        message=f"mSupply's database answers; mapped there: {count(stores, 'store')} and {count(items, 'item')}.",
+        message=f"mSupply's database answers; mapped there: {count(stores, 'store')} and {count(items, 'item')}."
+        f" {verification}".rstrip(),
         stores=stores,
         items=items,
         mapped=MappedNames.of(mapped.org_units, mapped.item_groups, mapped.left_out, settings),

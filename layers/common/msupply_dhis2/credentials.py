@@ -28,7 +28,8 @@ _HIGHEST_PORT = 65_535
 _HOST = re.compile(r"/.*|[\w.:%,-]+")
 """The folder of a Unix socket; or names or addresses of servers."""
 _ENCODE = "; encode special characters of the password, such as @ as %40, / as %2F, # as %23 and ? as %3F"
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SSL_MODES = ("disable", "require", "verify-ca", "verify-full")
+"""Not allow and prefer, which give up encryption wherever somebody on the way says that there is none."""
 
 
 class LoginKind(StrEnum):

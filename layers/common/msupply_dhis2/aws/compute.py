@@ -30,6 +30,7 @@ from msupply_dhis2.compute import (
     compute_shard,
 )
 from msupply_dhis2.configuration import ComputeEnvironment, read_database_address, read_settings
+from msupply_dhis2.credentials import DatabaseAddress
 from msupply_dhis2.errors import (
     ConfigurationError,
     MsupplyDhis2Error,
@@ -44,9 +45,10 @@ from msupply_dhis2.order.stamp import stamps_of
 from msupply_dhis2.order.table import OrderTable
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.choices import DatabaseTrust
 from msupply_dhis2.shard_progress import let_go, note_finished, take
 from msupply_dhis2.shards import Shard, ShardError, parse_shard
-from msupply_dhis2.source import Source, open_source
+from msupply_dhis2.source import Source, open_source, verification_of
 
 NAMED_IN_RESULT = 100
 """How many left-out subjects an answer names; the log names them all."""
@@ -139,16 +141,26 @@ def _check_database(environment: ComputeEnvironment, calendar: Calendar) -> Comp
         # The connection test reads the settings itself and tells their faults; here they must not hide the
         # database's own.
         settings = None
-    return check_database(_open_database(environment, settings, calendar), settings)
+    address, trust = _database(environment, settings)
+    return check_database(
+        lambda: open_source(address, calendar=calendar, trust=trust),
+        settings,
+        verification_of(address, trust),
+    )
 
 
-def _open_database(
-    environment: ComputeEnvironment, settings: Settings | None, calendar: Calendar
-) -> OpenDatabase:
+def _database(
+    environment: ComputeEnvironment, settings: Settings | None
+) -> tuple[DatabaseAddress, DatabaseTrust]:
+    """Read where mSupply's database is, and how it is known to be itself."""
+    address = read_database_address(environment.database_secret, clients.secretsmanager())
+    return address, settings.database_trust if settings else DatabaseTrust()
+
+
+def _open_database(environment: ComputeEnvironment, settings: Settings, calendar: Calendar) -> OpenDatabase:
     def open_database() -> AbstractContextManager[Source]:
-        address = read_database_address(environment.database_secret, clients.secretsmanager())
-        ca_certificate = settings.database_ca_certificate if settings else None
-        return open_source(address, calendar=calendar, ca_certificate=ca_certificate)
+        address, trust = _database(environment, settings)
+        return open_source(address, calendar=calendar, trust=trust)
 
     return open_database
 

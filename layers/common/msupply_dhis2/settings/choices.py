@@ -1,5 +1,6 @@
 """What the tab's choices can be."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -43,3 +44,31 @@ class ReadBack(StrEnum):
     NONE = "none"
     SAMPLE = "sample"
     ALL = "all"
+
+
+class ChannelBinding(StrEnum):
+    """Whether mSupply's database must prove that it knows the password, where its certificate is not verified."""
+
+    REQUIRED = "required"
+    NOT_REQUIRED = "not_required"
+
+
+PUBLIC_AUTHORITIES = "public authorities"
+"""What stands in place of a certificate where those of the publicly known authorities are meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseTrust:
+    """How a server is known to be mSupply's database before it is given the password.
+
+    Attributes
+    ----------
+    ca_certificate
+        PEM text of the authority that signed its certificate, or ``PUBLIC_AUTHORITIES``; ``None``: the certificate is
+        not verified.
+    channel_binding
+        What holds then.
+    """
+
+    ca_certificate: str | None = None
+    channel_binding: ChannelBinding = ChannelBinding.REQUIRED

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from msupply_dhis2.addresses import is_forbidden
 from msupply_dhis2.periods import PeriodFormat
-from msupply_dhis2.settings.choices import Scheme
+from msupply_dhis2.settings.choices import PUBLIC_AUTHORITIES, Scheme
 
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
 _WORDS = MappingProxyType({True: ("true", "on", "yes"), False: ("false", "off", "no")})
@@ -186,6 +186,12 @@ def read_checkbox(text: str) -> str | None:
             "custom data, or nothing."
         )
     return text
+
+
+def read_database_certificate(text: str) -> str:
+    """Read certificates in PEM, or the words for the publicly known authorities."""
+    folded = " ".join(text.replace("_", " ").split()).casefold()
+    return PUBLIC_AUTHORITIES if folded == PUBLIC_AUTHORITIES else read_certificate(text)
 
 
 def read_certificate(text: str) -> str:

@@ -22,7 +22,14 @@ from msupply_dhis2.document import Place
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
-from msupply_dhis2.settings.choices import OptionComboField, ReadBack, Scheme, Setup
+from msupply_dhis2.settings.choices import (
+    ChannelBinding,
+    DatabaseTrust,
+    OptionComboField,
+    ReadBack,
+    Scheme,
+    Setup,
+)
 from msupply_dhis2.settings.fields import (
     ITEM_FIELD_REFERENCES,
     SchemeChoice,
@@ -33,6 +40,7 @@ from msupply_dhis2.settings.fields import (
     read_base_url,
     read_certificate,
     read_checkbox,
+    read_database_certificate,
     read_item_field,
     read_period_format,
     read_text,
@@ -268,12 +276,20 @@ class Settings(Form):
         description="Count customer and supplier returns as adjustments.",
     )
     database_ca_certificate: (
-        Annotated[str, BeforeValidator(read_text), AfterValidator(read_certificate)] | None
+        Annotated[str, BeforeValidator(read_text), AfterValidator(read_database_certificate)] | None
     ) = Field(
         default=None,
         title="Database CA certificate",
-        description="The certificate, as PEM text, of the authority that signed that of mSupply's database. "
-        "Only where it is not a publicly known one.",
+        description="The certificate, as PEM text, of the authority that signed that of mSupply's database, or 'public "
+        "authorities' where a publicly known one did. With it, certificate and name of the server are verified.",
+    )
+    database_channel_binding: Annotated[
+        ChannelBinding, BeforeValidator(one_of(ChannelBinding)), choices_of(*ChannelBinding)
+    ] = Field(
+        default=ChannelBinding.REQUIRED,
+        title="Database channel binding",
+        description="Without a Database CA certificate the database must prove that it knows the password (SCRAM with "
+        "channel binding). 'not_required' for a pooler that cannot, such as PgBouncer or RDS Proxy.",
     )
 
     read_back: Annotated[ReadBack, BeforeValidator(one_of(ReadBack)), choices_of(*ReadBack)] = Field(
@@ -326,6 +342,11 @@ class Settings(Form):
     def active_rows(self) -> tuple[DataElementRow, ...]:
         """The rows that are sent."""
         return tuple(row for row in self.data_elements if row.active)
+
+    @property
+    def database_trust(self) -> DatabaseTrust:
+        """How mSupply's database is known to be itself."""
+        return DatabaseTrust(self.database_ca_certificate, self.database_channel_binding)
 
     @property
     def period(self) -> PeriodFormat:

@@ -8,18 +8,31 @@ from sqlalchemy import Connection
 from msupply_dhis2.credentials import DatabaseAddress
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
+from msupply_dhis2.settings.choices import DatabaseTrust
 from msupply_dhis2.source.catalogue import Catalogue, Kind, LeftOut, Scope, Source
 from msupply_dhis2.source.database import (
+    UNVERIFIED_CERTIFICATE,
     Columns,
+    Verification,
     faults_as_sentences,
     open_database,
     read_columns,
     reading_began,
+    verification_of,
 )
 from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.open_msupply import OpenMsupply
 
-__all__ = ["Catalogue", "Kind", "LeftOut", "Scope", "Source", "open_source"]
+__all__ = [
+    "Catalogue",
+    "Kind",
+    "LeftOut",
+    "Scope",
+    "Source",
+    "Verification",
+    "open_source",
+    "verification_of",
+]
 
 _SIGNS_OF_OPEN_MSUPPLY = ("invoice", "invoice_line", "stock_line", "item_link", "name_link")
 _SIGNS_OF_MIRROR = ("transact", "trans_line", "item_line")
@@ -31,7 +44,7 @@ def open_source(
     address: DatabaseAddress,
     *,
     calendar: Calendar,
-    ca_certificate: str | None = None,
+    trust: DatabaseTrust = UNVERIFIED_CERTIFICATE,
 ) -> Iterator[Source]:
     """Open mSupply's database, or the older mSupply's mirror, for as long as a ``with`` block lasts.
 
@@ -43,8 +56,8 @@ def open_source(
         SQLite or PostgreSQL; the mirror is in PostgreSQL only.
     calendar
         That of the time zone in which the older mSupply keeps its dates and times. Open mSupply keeps UTC.
-    ca_certificate
-        PEM text to verify a PostgreSQL server with; without it the connection is encrypted, not verified.
+    trust
+        How a PostgreSQL server is known to be the right one before it is given the password.
 
     Raises
     ------
@@ -53,7 +66,7 @@ def open_source(
     SourceError
         It refused the login, is neither or both of the two, or lacks what is needed.
     """
-    with open_database(address, ca_certificate=ca_certificate) as connection:
+    with open_database(address, trust) as connection:
         yield _source(connection, address, calendar)
 
 

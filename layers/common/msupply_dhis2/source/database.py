@@ -6,16 +6,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from urllib.parse import quote
 
+import certifi
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
+from msupply_dhis2.addresses import is_this_machine
 from msupply_dhis2.credentials import DatabaseAddress
 from msupply_dhis2.errors import SourceError, SourceUnreachableError
 from msupply_dhis2.masking import Mask
+from msupply_dhis2.settings.choices import PUBLIC_AUTHORITIES, ChannelBinding, DatabaseTrust
 from msupply_dhis2.source.expressions import SQLITE_FUNCTIONS
 
 CONNECT_WITHIN = 10
@@ -31,6 +35,9 @@ _SAID_LIMIT = 1_000
 """Characters of what the database says of a fault."""
 
 _SECRET = "the secret with the address of mSupply's database"  # noqa: S105 - a name, not a secret
+
+UNVERIFIED_CERTIFICATE = DatabaseTrust()
+"""What holds where the settings say nothing."""
 
 SESSION = {
     "statement_timeout": f"{ANSWER_WITHIN}s",
@@ -62,7 +69,9 @@ _COLUMNS = {
 
 
 @contextmanager
-def open_database(address: DatabaseAddress, *, ca_certificate: str | None = None) -> Iterator[Connection]:
+def open_database(
+    address: DatabaseAddress, trust: DatabaseTrust = UNVERIFIED_CERTIFICATE
+) -> Iterator[Connection]:
     """Open one connection in one read-only transaction: all its queries see one state of the database.
 
     On SQLite a reading transaction does this (the other program can go on writing where the file is in WAL
@@ -70,9 +79,8 @@ def open_database(address: DatabaseAddress, *, ca_certificate: str | None = None
 
     Parameters
     ----------
-    ca_certificate
-        PEM. With it the server's certificate and name are verified (``verify-full``); without it the
-        connection is encrypted only. An ``sslmode`` in the address goes before both.
+    trust
+        How a PostgreSQL server is known to be the right one before it is given the password.
 
     Raises
     ------
@@ -86,7 +94,7 @@ def open_database(address: DatabaseAddress, *, ca_certificate: str | None = None
         if address.drivername == "sqlite":
             engine = _sqlite(address)
         else:
-            engine = _postgresql(address, stack.enter_context(_certificate_file(ca_certificate)))
+            engine = _postgresql(address, stack.enter_context(_security(address, trust)))
         stack.callback(engine.dispose)
         connection = stack.enter_context(engine.connect())
         if address.drivername != "sqlite":
@@ -147,12 +155,7 @@ def _sqlite(address: DatabaseAddress) -> Engine:
     return engine
 
 
-def _postgresql(address: DatabaseAddress, certificate: Path | None) -> Engine:
-    security = {"sslmode": "require"}
-    if certificate is not None:
-        security = {"sslmode": "verify-full", "sslrootcert": str(certificate)}
-    if "sslmode" in address.query:
-        security["sslmode"] = address.query["sslmode"]
+def _postgresql(address: DatabaseAddress, security: Mapping[str, str]) -> Engine:
     return create_engine(
         URL.create(
             address.drivername,
@@ -182,16 +185,58 @@ def _postgresql(address: DatabaseAddress, certificate: Path | None) -> Engine:
     )
 
 
+class Verification(StrEnum):
+    """How a server is known to be mSupply's database, in the words of the connection test."""
+
+    NOT_NEEDED = ""
+    CERTIFICATE = "The server's certificate was verified."
+    CHANNEL_BINDING = "The server proved that it knows the password (channel binding)."
+    ENCRYPTED = (
+        "The connection is encrypted, but nothing proves that the server is yours, because Database channel binding is "
+        "'not_required'. Give the certificate of the server's authority in Database CA certificate "
+        "(database_ca_certificate)."
+    )
+    NONE = (
+        "The connection is NOT encrypted (sslmode=disable in the address): whoever is on the way can read what mSupply "
+        f"sends. Take sslmode=disable out of {_SECRET}."
+    )
+
+
+def verification_of(address: DatabaseAddress, trust: DatabaseTrust) -> Verification:
+    """Return how the server at an address is verified."""
+    mode = address.query.get("sslmode")
+    if address.host is None or address.host.startswith("/"):
+        return Verification.NOT_NEEDED
+    if mode == "disable":
+        return Verification.NOT_NEEDED if is_this_machine(address.host) else Verification.NONE
+    if trust.ca_certificate is not None or mode in {"verify-ca", "verify-full"}:
+        return Verification.CERTIFICATE
+    is_required = trust.channel_binding is ChannelBinding.REQUIRED
+    return Verification.CHANNEL_BINDING if is_required else Verification.ENCRYPTED
+
+
 @contextmanager
-def _certificate_file(ca_certificate: str | None) -> Iterator[Path | None]:
-    """Put the certificate where PostgreSQL's library looks for it, in a file."""
-    if ca_certificate is None or not ca_certificate.strip():
-        yield None
-        return
-    with NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(ca_certificate)
-        file.flush()
-        yield Path(file.name)
+def _security(address: DatabaseAddress, trust: DatabaseTrust) -> Iterator[dict[str, str]]:
+    """Yield how PostgreSQL's library makes sure of the server.
+
+    A server that is not verified may be anybody's, and may ask for the password in clear text: it is refused then.
+    """
+    match verification_of(address, trust):
+        case Verification.NOT_NEEDED:
+            yield {"sslmode": "disable"}
+        case Verification.NONE:
+            yield {"sslmode": "disable", "require_auth": "!password"}
+        case Verification.ENCRYPTED:
+            yield {"sslmode": "require", "require_auth": "!password"}
+        case Verification.CHANNEL_BINDING:
+            yield {"sslmode": "require", "channel_binding": "require", "require_auth": "scram-sha-256"}
+        case Verification.CERTIFICATE if trust.ca_certificate in {None, PUBLIC_AUTHORITIES}:
+            yield {"sslmode": "verify-full", "sslrootcert": certifi.where()}
+        case Verification.CERTIFICATE:
+            with NamedTemporaryFile("w", suffix=".pem") as file:
+                file.write(str(trust.ca_certificate))
+                file.flush()
+                yield {"sslmode": "verify-full", "sslrootcert": file.name}
 
 
 @contextmanager
@@ -291,8 +336,19 @@ _CONNECTION_FAULTS = (
     (
         r"root certificate file",
         _Fault(
-            "could not be checked: there is no readable CA certificate. Give the stack the server's CA certificate "
-            "as PEM text, or take sslmode out of the address."
+            "could not be checked: there is no readable CA certificate. Put the certificate of the server's authority, "
+            "as PEM text, into Database CA certificate (database_ca_certificate) in the settings."
+        ),
+    ),
+    (
+        r"channel binding|authentication method requirement",
+        _Fault(
+            "did not prove that it is your server, so the password was not sent. It may stand behind a pooler that cannot "
+            "(PgBouncer, RDS Proxy), keep the password in an old form (md5), or somebody else's server may pose as it. "
+            "Either put the certificate of its authority into Database CA certificate (database_ca_certificate; 'public "
+            "authorities' for a publicly known one), which is the safer way, or set Database channel binding "
+            "(database_channel_binding) to not_required.",
+            quote=True,
         ),
     ),
     (
