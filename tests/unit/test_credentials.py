@@ -13,6 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from msupply_dhis2.credentials import (
     DatabaseAddress,
+    DatabaseServer,
     Dhis2Credentials,
     LoginKind,
     parse_database_address,
@@ -291,6 +292,17 @@ def test_any_password_can_be_encoded_in_an_address(password: str) -> None:
     assert (address.username, address.host, address.database) == ("reader", "db", "omsupply")
 
 
+def test_what_a_secret_of_rds_itself_lacks_comes_from_the_stack_s_parameters() -> None:
+    managed = json.dumps({"username": "reader", "password": "p@ss/w"})
+    server = DatabaseServer(host="db.example.org", port="5433", database="omsupply")
+    address = parse_database_address(managed, server)
+    assert address.described == "the PostgreSQL database omsupply on db.example.org, port 5433"
+    assert (address.username, secret_of(address)) == ("reader", "p@ss/w")
+    assert parse_database_address(managed, DatabaseServer("db", database="omsupply")).port == 5432
+    own = parse_database_address(json.dumps(RDS | {"engine": "postgres"}), server)
+    assert own == parse_database_address(json.dumps(RDS))
+
+
 def test_encryption_may_be_switched_off_for_a_database_on_ones_own_machine() -> None:
     address = parse_database_address("postgresql://reader@localhost/omsupply?sslmode=disable")
     assert dict(address.query) == {"sslmode": "disable"}
@@ -330,8 +342,11 @@ def test_a_unix_socket_is_a_host() -> None:
         (f"postgresql://reader:{SECRET}@db/omsupply?sslmode=no", "an sslmode that is none of disable, "),
         (f"postgresql://reader:{SECRET}@db/omsupply?host=other", "not the folder of a Unix socket"),
         ('{"password": "hunter2"', "is not JSON"),
-        (json.dumps({"username": "reader", "password": SECRET}), "no text in its field(s) host, dbname"),
-        (json.dumps(RDS | {"host": ""}), "no text in its field(s) host"),
+        (json.dumps({"username": "reader", "password": SECRET}), "stack's parameter DatabaseHost"),
+        (json.dumps({"username": "reader", "password": SECRET}), "stack's parameter DatabaseName"),
+        (json.dumps(RDS | {"host": ""}), "no text in its field host"),
+        (json.dumps(RDS | {"engine": "mysql"}), "another kind of database"),
+        (json.dumps(RDS | {"engine": "aurora-mysql"}), "another kind of database"),
         (json.dumps(RDS | {"password": 5}), "no text in its field(s) password"),
         (json.dumps(RDS | {"port": 0}), "port that is no number"),
         (json.dumps(RDS | {"port": SECRET}), "port that is no number"),
@@ -375,6 +390,7 @@ JSON = st.recursive(
 def test_any_json_is_credentials_and_an_address_or_refused(value: object) -> None:
     text = json.dumps(value)
     for parse in (
+        DatabaseServer,
         parse_database_address,
         *(partial(parse_dhis2_credentials, settings=settings) for settings in (BASIC, OAUTH2)),
     ):

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from msupply_dhis2.credentials import (
     DatabaseAddress,
+    DatabaseServer,
     Dhis2Credentials,
     parse_database_address,
     parse_dhis2_credentials,
@@ -59,7 +60,11 @@ class _Environment(BaseModel):
             A variable is missing or blank; all of them are named.
         """
         values = {name: os.environ.get(name.upper(), "").strip() for name in cls.model_fields}
-        if missing := [name.upper() for name, value in values.items() if not value]:
+        if missing := [
+            name.upper()
+            for name, value in values.items()
+            if not value and cls.model_fields[name].is_required()
+        ]:
             raise ConfigurationError(
                 f"The function's environment lacks {', '.join(missing)}. Deploy the stack again with its "
                 "template (make deploy), which sets it."
@@ -78,6 +83,9 @@ class ComputeEnvironment(_Environment):
     """What compute is told by the template."""
 
     database_secret: str
+    database_host: str = ""
+    database_port: str = ""
+    database_name: str = ""
     queue_url: str
     shard_queue_url: str
     failed_shard_queue_url: str
@@ -87,6 +95,11 @@ class ComputeEnvironment(_Environment):
     order_table_name: str
     bucket_name: str
     push_log_group: str
+
+    @property
+    def database_server(self) -> DatabaseServer:
+        """What the template's parameters say of the database's server."""
+        return DatabaseServer(self.database_host, self.database_port, self.database_name)
 
 
 class PushEnvironment(_Environment):
@@ -173,8 +186,10 @@ def read_dhis2_credentials(
     return parse_dhis2_credentials(value, settings, version=version)
 
 
-def read_database_address(secret_id: str, client: "SecretsManagerClient") -> DatabaseAddress:
-    """Read the address of mSupply's database from its secret.
+def read_database_address(
+    secret_id: str, client: "SecretsManagerClient", server: DatabaseServer | None = None
+) -> DatabaseAddress:
+    """Read the address of mSupply's database from its secret, and from the stack's parameters what it lacks.
 
     Raises
     ------
@@ -184,7 +199,7 @@ def read_database_address(secret_id: str, client: "SecretsManagerClient") -> Dat
         The secret cannot be read.
     """
     value, _ = _read_secret(secret_id, client, "the address of mSupply's database")
-    return parse_database_address(value)
+    return parse_database_address(value, server)
 
 
 def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -> tuple[str, str]:

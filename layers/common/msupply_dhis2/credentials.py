@@ -280,7 +280,19 @@ class DatabaseAddress:
         return f"the PostgreSQL database {self.database} on {self.host}{port}"
 
 
-def parse_database_address(text: str) -> DatabaseAddress:
+@dataclass(frozen=True, slots=True)
+class DatabaseServer:
+    """What the stack's parameters say of the server, for a secret that holds user name and password only.
+
+    Such is the secret that Amazon RDS makes and rotates itself. Texts may be empty.
+    """
+
+    host: str = ""
+    port: str = ""
+    database: str = ""
+
+
+def parse_database_address(text: str, server: DatabaseServer | None = None) -> DatabaseAddress:
     """Read the address of mSupply's database.
 
     Parameters
@@ -289,6 +301,8 @@ def parse_database_address(text: str) -> DatabaseAddress:
         ``sqlite:///path``, ``postgresql://user:password@host:port/database`` (special characters of the
         password encoded as in addresses; ``?sslmode=…`` if need be, ``?host=/folder`` for a Unix socket), or
         JSON as Amazon RDS keeps it: ``{"host": …, "port": …, "dbname": …, "username": …, "password": …}``.
+    server
+        What stands in for the host, port and database that such JSON lacks.
 
     Raises
     ------
@@ -299,7 +313,7 @@ def parse_database_address(text: str) -> DatabaseAddress:
     if not text:
         raise _no_address("is not filled in yet")
     if text.startswith("{"):
-        return _checked(_from_rds(text))
+        return _checked(_from_rds(text, server or DatabaseServer()))
     if text.lower().startswith("sqlite:"):
         return _from_sqlite_url(text)
     if _POSTGRESQL.match(text):
@@ -386,24 +400,33 @@ def _query(parts: SplitResult) -> dict[str, str]:
     return query
 
 
-def _from_rds(text: str) -> DatabaseAddress:
+def _from_rds(text: str, server: DatabaseServer) -> DatabaseAddress:
     given = _read_object(text)
     if given is None:
         raise _no_address("begins with { but is not JSON")
-    lacking = [
-        name for name in ("host", "dbname", "username", "password") if not _text_or_none(given.get(name))
-    ]
+    if "postgres" not in str(given.get("engine") or "postgres").casefold():
+        raise _no_address("is that of another kind of database: its field engine does not say postgres")
+    lacking = [name for name in ("username", "password") if not _text_or_none(given.get(name))]
     if lacking:
         raise _no_address(f"has no text in its field(s) {', '.join(lacking)}")
-    port = str(given.get("port", _POSTGRESQL_PORT))
+    host = _text_or_none(given.get("host")) or server.host
+    database = _text_or_none(given.get("dbname")) or server.database
+    if missing := [
+        f"{name} (nor is there one in the stack's parameter {parameter}: make deploy GUIDED=yes asks for it)"
+        for name, parameter, value in (("host", "DatabaseHost", host), ("dbname", "DatabaseName", database))
+        if not value
+    ]:
+        raise _no_address(f"has no text in its field {', and none in its field '.join(missing)}")
+    given_port = given.get("port")
+    port = str(server.port or _POSTGRESQL_PORT if given_port in (None, "") else given_port)
     if not re.fullmatch(r"[1-9]\d{0,4}", port, re.ASCII) or int(port) > _HIGHEST_PORT:
         raise _no_address("has a port that is no number from 1 to 65535")
     return DatabaseAddress(
         drivername="postgresql+psycopg",
-        database=given["dbname"],
+        database=database,
         username=given["username"],
         password=SecretStr(given["password"]),
-        host=given["host"],
+        host=host,
         port=int(port),
     )
 

@@ -153,7 +153,9 @@ def _database(
     environment: ComputeEnvironment, settings: Settings | None
 ) -> tuple[DatabaseAddress, DatabaseTrust]:
     """Read where mSupply's database is, and how it is known to be itself."""
-    address = read_database_address(environment.database_secret, clients.secretsmanager())
+    address = read_database_address(
+        environment.database_secret, clients.secretsmanager(), environment.database_server
+    )
     return address, settings.database_trust if settings else DatabaseTrust()
 
 
