@@ -261,11 +261,7 @@ def _push(job: _Job) -> int:
         @cache
         def session() -> Dhis2Session:
             # Asked for only when there is something to send.
-            client = Dhis2Client(
-                str(settings.url),
-                job.credentials(settings),
-                ca_certificate=settings.dhis2_ca_certificate,
-            )
+            client = Dhis2Client.of(settings, job.credentials(settings))
             return Dhis2Session(opened.enter_context(client))
 
         def send(batch: Batch) -> None:
@@ -344,9 +340,7 @@ def _test_connection(job: _Job) -> int:
     report = test_connection(
         settings_reader=job.settings,
         credentials_reader=job.credentials,
-        client_factory=lambda settings, credentials: Dhis2Client(
-            settings.url, credentials, ca_certificate=settings.dhis2_ca_certificate
-        ),
+        client_factory=Dhis2Client.of,
         database_check=database,
         table=None,
         calendar=job.calendar,

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 
 from local.settings import STACK, aws_client
 from msupply_dhis2.aws import clients
-from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.configuration import aws_faults, read_settings
 from msupply_dhis2.credentials import is_token, parse_database_address, parse_dhis2_credentials
-from msupply_dhis2.errors import ConfigurationError, CredentialsError, MsupplyDhis2Error
+from msupply_dhis2.errors import ConfigurationError, CredentialsError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.tab import PLAIN_HTTP_WARNING
 
 _Ask = Callable[[str], str]
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             secrets[f"{options.stack}/database"] = _ask_database_address(ask)
         for name, value in secrets.items():
             _write(name, value)
+        _warn_of_plain_http(options.stack)
     except MsupplyDhis2Error as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -106,9 +108,20 @@ def _write(name: str, value: str | None) -> None:
         except client.exceptions.ResourceNotFoundException as error:
             raise ConfigurationError(
                 f"The secret {name} does not exist. Deploy the stack first (make deploy), which makes it, or name "
-                "another stack with STACK=name."
+                "another stack with STACK=name. A stack with a DatabaseSecretArn of your own has no secret for the "
+                "database: change yours."
             ) from error
     sys.stdout.write(f"Written to the secret {name}.\n")
+
+
+def _warn_of_plain_http(stack: str) -> None:
+    """Warn where the stack's settings, if it has any yet, send the login in clear text."""
+    try:
+        settings = read_settings(f"/{stack}/settings", aws_client(clients.ssm))
+    except SettingsError:
+        return
+    if settings.sends_login_in_clear_text:
+        sys.stderr.write(f"{PLAIN_HTTP_WARNING}\n")
 
 
 if __name__ == "__main__":

@@ -148,11 +148,11 @@ class Emulator:
 
     def deploy(self, **parameters: str) -> None:
         """Deploy what was built with ``sam deploy``; the template's parameters by their names."""
-        # The emulator knows no saved queries.
+        # The emulator knows no saved queries, and is spoken to over plain HTTP.
         overrides = {
             "Architecture": _architecture(),
             "SavedQueries": "no",
-            "SecretPolicies": "no",
+            "TransportPolicies": "no",
             **parameters,
         }
         self._sam(

@@ -350,7 +350,7 @@ def _watchdog(stack: Stack) -> int:
 
 def _before_delete(stack: Stack) -> int:
     try:
-        bucket = stack.resource("ReportBucket")
+        bucket, history = stack.resource("ReportBucket"), stack.resource("RunsTable")
         depths = ((stack.depth(queue), names) for queue, names in _QUEUES.items())
         held = [count(depth.held, *names) for depth, names in depths if not depth.is_empty]
         waiting = f"Its queues hold {joined(held)}: that goes too." if held else "Nothing is on its queues."
@@ -358,13 +358,14 @@ def _before_delete(stack: Stack) -> int:
         raise
     except (StackError, ClientError) as error:
         # A deployment that failed can be deleted, too.
-        bucket, waiting = "BUCKET", f"What is on its queues cannot be told: {error}"
+        bucket, history, waiting = "BUCKET", "TABLE", f"What is on its queues cannot be told: {error}"
     lines = (
-        f"The stack {stack.name} goes with its functions, schedules, secrets, queues, tables and logs.",
+        f"The stack {stack.name} goes with its functions, schedules, secrets, queues and logs.",
         waiting,
         "What DHIS2 has stays there. These stay until you delete them:",
         f"  - the settings: aws ssm delete-parameter --region {stack.region} --name /{stack.name}/settings",
         f"  - the bucket with the files of the runs: aws s3 rb --force s3://{bucket}",
+        f"  - the table with the history of the runs: aws dynamodb delete-table --region {stack.region} --table-name {history}",
     )
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0

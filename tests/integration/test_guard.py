@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
+from msupply_dhis2.addresses import is_public
 from msupply_dhis2.credentials import Dhis2Credentials
+from msupply_dhis2.dhis2 import guard
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
 from tests.support.scripted import JSON_TYPE, Script, scripted
 
 LOGIN = Dhis2Credentials(username="pusher", password=SecretStr("x"))
@@ -76,3 +78,41 @@ def test_a_redirect_is_not_followed_wherever_it_leads() -> None:
         assert dhis2.requests
         assert other.requests == []
         assert ip_address(str(urlsplit(other.url).hostname)).is_loopback
+
+
+def test_a_login_is_not_sent_over_the_internet_in_clear_text(
+    server: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing in a test may go out to the internet: the loopback stands for it.
+    monkeypatch.setattr(guard, "is_public", lambda address: address == "127.0.0.1")
+    with Dhis2Client(server.url, LOGIN) as client, pytest.raises(Dhis2TransientError) as refused:
+        client.get("/api/me")
+    assert "Begin URL with https://" in str(refused.value)
+    assert "(allow_plain_http)" in str(refused.value)
+    assert server.requests == []
+    with Dhis2Client(server.url, LOGIN, allow_plain_http=True) as client:
+        assert client.get("/api/me") == {"id": "x"}
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.31.0.9", False),
+        ("192.168.1.4", False),
+        ("169.254.10.1", False),
+        ("100.64.0.1", False),
+        ("::1", False),
+        ("fd12:3456::1", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:10.0.0.1", False),
+        ("172.32.0.1", True),
+        ("8.8.8.8", True),
+        ("2001:4860:4860::8888", True),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::8.8.8.8", True),
+    ],
+)
+def test_a_public_address_is_told_from_one_of_a_network_of_ones_own(address: str, *, public: bool) -> None:
+    assert is_public(address) is public

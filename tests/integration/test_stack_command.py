@@ -11,6 +11,12 @@ from tests.conftest import Aws
 
 GROUPS = ("Compute", "Push", "TestConnection", "Watchdog")
 
+A_TABLE = {
+    "AttributeDefinitions": [{"AttributeName": "run_id", "AttributeType": "S"}],
+    "KeySchema": [{"AttributeName": "run_id", "KeyType": "HASH"}],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+
 
 @pytest.fixture
 def logs(aws: Aws) -> None:  # noqa: ARG001 - where boto3 leads to
@@ -74,6 +80,7 @@ def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
     queues = ("BatchQueue", "FailedBatchQueue", "ShardQueue", "FailedShardQueue", "FailedRunQueue")
     resources = {queue: {"Type": "AWS::SQS::Queue"} for queue in queues}
     resources["ReportBucket"] = {"Type": "AWS::S3::Bucket"}
+    resources["RunsTable"] = {"Type": "AWS::DynamoDB::Table", "Properties": A_TABLE}
     boto3.client("cloudformation").create_stack(
         StackName="malawi", TemplateBody=json.dumps({"Resources": resources})
     )
@@ -91,6 +98,9 @@ def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
     assert "Its queues hold 2 batches for DHIS2 and 1 run that did not take place: that goes too." in said
     assert "aws ssm delete-parameter --region us-east-1 --name /malawi/settings\n" in said
     assert f"aws s3 rb --force s3://{stack.resource('ReportBucket')}\n" in said
+    assert (
+        f"aws dynamodb delete-table --region us-east-1 --table-name {stack.resource('RunsTable')}\n" in said
+    )
 
 
 @pytest.mark.usefixtures("logs")

@@ -123,14 +123,20 @@ def _rights_of(function: str) -> tuple[_Right, ...]:
     return tuple(
         (action, _called(target, resources))
         for policy in policies
-        for statement in policy["Statement"]
+        for statement in map(_where_chosen, policy["Statement"])
         for action in _as_list(statement["Action"])
         for target in _as_list(statement["Resource"])
     )
 
 
+def _where_chosen(value: Any) -> Any:  # noqa: ANN401 - as the template has it
+    """Give what holds where the condition of an ``!If`` holds."""
+    return value["Fn::If"][1] if "Fn::If" in value else value
+
+
 def _called(target: Any, resources: Mapping[str, Any]) -> str:  # noqa: ANN401 - as the template has it
     """Give a resource's name on moto, in place of what the template says of it."""
+    target = _where_chosen(target) if isinstance(target, dict) else target
     if isinstance(target, str):
         return target
     if "Fn::Sub" not in target:

@@ -100,12 +100,18 @@ def faults(template: Template, regions: list[str]) -> list[str]:
 
 
 def statements(role: str) -> Iterator[dict[str, Any]]:
-    """Give what a role allows, by policies of its own and by those that are attached to it."""
+    """Give what a role allows at most, by policies of its own and by those that are attached to it."""
     for policy in properties(role)["Policies"]:
-        yield from policy["PolicyDocument"]["Statement"]
+        yield from map(where_chosen, policy["PolicyDocument"]["Statement"])
     for policy in resources("AWS::IAM::Policy").values():
         if {"Ref": role} in policy["Properties"]["Roles"]:
             yield from policy["Properties"]["PolicyDocument"]["Statement"]
+
+
+def where_chosen(value: dict[str, Any]) -> dict[str, Any]:
+    """Give what holds where the condition of an ``!If`` holds."""
+    chosen: dict[str, Any] = value["Fn::If"][1] if "Fn::If" in value else value
+    return chosen
 
 
 def as_list(value: object) -> list[Any]:
@@ -628,8 +634,8 @@ def test_endpoints_exist_for_every_service_that_the_functions_call_and_only_wher
         for statement in statements(role)
         for action in as_list(statement["Action"])
     }
-    # What a function logs leaves it without its network.
-    assert services == called - {"logs"}
+    # What a function logs leaves it without its network; it is Secrets Manager that has a secret decrypted.
+    assert services == called - {"logs", "kms"}
 
 
 # ------------------------------------------------------------------------------------------- what people see
@@ -819,7 +825,7 @@ def test_alarms_can_be_published_to_the_encrypted_topic_and_by_nobody_else() -> 
     assert encrypts["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     assert set(encrypts["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
     assert encrypts["Condition"] == own_account
-    publishes, refuses = properties("AlertTopicPolicy")["PolicyDocument"]["Statement"]
+    publishes, refuses = map(where_chosen, properties("AlertTopicPolicy")["PolicyDocument"]["Statement"])
     assert (publishes["Principal"], publishes["Condition"]) == (encrypts["Principal"], own_account)
     assert (refuses["Effect"], refuses["Condition"]["Bool"]) == ("Deny", {"aws:SecureTransport": "false"})
 
@@ -866,9 +872,40 @@ def test_who_reads_files_of_the_bucket_is_told_that_one_is_gone_rather_than_refu
 
 @pytest.mark.parametrize("table", sorted(resources("AWS::DynamoDB::Table")))
 def test_every_table_refuses_plain_http(table: str) -> None:
-    (refuses,) = properties(table)["ResourcePolicy"]["PolicyDocument"]["Statement"]
+    policy = properties(table)["ResourcePolicy"]
+    assert policy["Fn::If"][0] == "HasTransportPolicies"
+    (refuses,) = where_chosen(policy)["PolicyDocument"]["Statement"]
     assert (refuses["Effect"], refuses["Principal"], refuses["Action"]) == ("Deny", "*", "dynamodb:*")
-    assert refuses["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
+    assert refuses["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_who_leaves_the_policies_against_plain_http_out_has_to_say_so() -> None:
+    # An exemption of the emulator's account would be one in production too.
+    assert source()["Parameters"]["TransportPolicies"]["Default"] == "yes"
+    assert "000000000000" not in json.dumps(stack())
+
+
+def test_a_secret_of_one_s_own_takes_the_place_of_the_stack_s_and_its_key_may_be_used() -> None:
+    assert resources("AWS::SecretsManager::Secret")["DatabaseSecret"]["Condition"] == "MakeDatabaseSecret"
+    own = {
+        "Fn::If": [
+            "MakeDatabaseSecret",
+            {"Fn::GetAtt": ["DatabaseSecret", "Id"]},
+            {"Ref": "DatabaseSecretArn"},
+        ]
+    }
+    variables = properties("ComputeFunction")["Environment"]["Variables"]
+    assert variables["DATABASE_SECRET"] == own
+    by_name = {statement["Sid"]: statement for statement in statements("ComputeRole")}
+    assert by_name["ReadDatabaseAddress"]["Resource"] == own
+    assert by_name["DecryptDatabaseAddress"]["Action"] == "kms:Decrypt"
+    assert by_name["DecryptDatabaseAddress"]["Resource"] == {"Ref": "DatabaseSecretKeyArn"}
+
+
+def test_the_history_of_the_runs_outlives_the_stack() -> None:
+    for name in ("RunsTable", "ReportBucket"):
+        kept = stack()["Resources"][name]
+        assert (kept["DeletionPolicy"], kept["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 @pytest.mark.parametrize("secret", sorted(resources("AWS::SecretsManager::Secret")))
@@ -883,7 +920,6 @@ def test_every_secret_refuses_plain_http_and_strangers(secret: str) -> None:
     (refuses,) = policy["ResourcePolicy"]["Statement"]
     assert (refuses["Effect"], refuses["Principal"], refuses["Action"]) == ("Deny", "*", "secretsmanager:*")
     assert refuses["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert source()["Parameters"]["SecretPolicies"]["Default"] == "yes"
 
 
 def test_no_secret_s_content_is_put_into_an_environment_or_anywhere_else() -> None:

@@ -38,6 +38,11 @@ def is_forbidden(host: str) -> bool:
     return address.is_link_local or is_no_server_s or is_of_aws or address in _THIS_NETWORK
 
 
+def is_public(address: str) -> bool:
+    """Return whether an IP address is one of the internet's: neither private, nor loopback, nor link-local."""
+    return _plain(ip_address(address.partition("%")[0])).is_global
+
+
 def is_this_machine(host: str) -> bool:
     """Return whether a host is this very machine, by its address or as ``localhost``."""
     try:

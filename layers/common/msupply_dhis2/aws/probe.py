@@ -72,12 +72,7 @@ def _look_after(
         settings = read_settings(environment.settings_parameter, clients.ssm())
         credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
         login = Login.of(str(settings.url), credentials)
-        client = Dhis2Client(
-            login.url,
-            credentials,
-            read_timeout=ANSWER_SECONDS,
-            ca_certificate=settings.dhis2_ca_certificate,
-        )
+        client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
         log_in(table, login, client, lambda: datetime.now(UTC))
         if isinstance(reason, Outage):
             pause.try_out(reason, now)

@@ -50,6 +50,7 @@ from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.progress import Death, Progress
 from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.tab import PLAIN_HTTP_WARNING
 from msupply_dhis2.words import count
 
 if TYPE_CHECKING:
@@ -505,12 +506,9 @@ class _PushMessages:
         key = (login, settings.dhis2_ca_certificate)
         if key not in _sessions:
             _sessions.clear()
-            client = Dhis2Client(
-                login.url,
-                credentials,
-                read_timeout=READ_SECONDS,
-                ca_certificate=settings.dhis2_ca_certificate,
-            )
+            if settings.sends_login_in_clear_text:
+                self._logger.warning(PLAIN_HTTP_WARNING)
+            client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS)
             try:
                 log_in(self._table, login, client, lambda: datetime.now(UTC))
             except (Dhis2AuthenticationError, Dhis2TransientError):

@@ -119,12 +119,7 @@ class _WitnessedClient:
     def __init__(
         self, settings: Settings, credentials: Dhis2Credentials, login: Login, witness: _Witness
     ) -> None:
-        self._client = Dhis2Client(
-            settings.url,
-            credentials,
-            read_timeout=ANSWER_SECONDS,
-            ca_certificate=settings.dhis2_ca_certificate,
-        )
+        self._client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
         self._login = login
         self._witness = witness
 

@@ -19,6 +19,7 @@ from msupply_dhis2.dhis2.authentication import login_of
 from msupply_dhis2.dhis2.wire import Query, Wire
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.masking import Mask
+from msupply_dhis2.settings import Settings
 
 CONNECT_TIMEOUT = 5.0
 """Seconds: a firewall that drops packets is not worth a longer wait."""
@@ -84,6 +85,8 @@ class Dhis2Client:
         Seconds.
     ca_certificate
         PEM text: an authority that is trusted besides the public ones.
+    allow_plain_http
+        Whether a login may travel over the internet unencrypted.
 
     Attributes
     ----------
@@ -100,6 +103,7 @@ class Dhis2Client:
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
         ca_certificate: str | None = None,
+        allow_plain_http: bool = False,
     ) -> None:
         self._login = login_of(credentials, base_url)
         self._wire = Wire(
@@ -109,11 +113,25 @@ class Dhis2Client:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
             ca_certificate=ca_certificate,
+            allow_plain_http=allow_plain_http,
         )
         self._has_asked = False
         self.compresses = True
         self._next_plain = False
         self._fared_better_plain = 0
+
+    @classmethod
+    def of(
+        cls, settings: Settings, credentials: Dhis2Credentials, *, read_timeout: float = READ_TIMEOUT
+    ) -> Self:
+        """Return a session with the DHIS2 of the settings."""
+        return cls(
+            str(settings.url),
+            credentials,
+            read_timeout=read_timeout,
+            ca_certificate=settings.dhis2_ca_certificate,
+            allow_plain_http=settings.allow_plain_http,
+        )
 
     def __repr__(self) -> str:
         return f"Dhis2Client({self._wire.shown_url!r})"

@@ -503,6 +503,7 @@ class ConnectionFault(StrEnum):
     TLS = "no TLS"
     BAD_ADDRESS = "not an address"
     FORBIDDEN_ADDRESS = "address not allowed"
+    PLAIN_HTTP = "login over plain HTTP"
     REDIRECT_TO_HTTPS = "redirect to https"
     REDIRECT_TO_LOGIN = "redirect to a login page"
     REDIRECT = "redirect"
@@ -629,6 +630,13 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ConnectionFault.FORBIDDEN_ADDRESS: ConnectionWords(
         "{url} leads to an address that belongs to AWS or to the function itself, not to a DHIS2",
         "Correct URL in the settings; where it is right, have what the name resolves to (DNS) corrected",
+    ),
+    ConnectionFault.PLAIN_HTTP: ConnectionWords(
+        "{url} leads out to the internet without encryption: anybody on the way could read user name and password, so "
+        "nothing was sent",
+        "Begin URL with https://. Only where that DHIS2 cannot do it, and its owner accepts the risk, set Allow plain "
+        "HTTP (allow_plain_http) to true",
+        transient=True,
     ),
     ConnectionFault.BAD_ADDRESS: ConnectionWords(
         "{url} is no address that can be called",

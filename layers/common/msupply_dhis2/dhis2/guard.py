@@ -17,11 +17,15 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from msupply_dhis2.addresses import is_forbidden
+from msupply_dhis2.addresses import is_forbidden, is_public
 
 
 class ForbiddenAddressError(OSError):
     """The address of DHIS2 leads to a machine that it must not lead to."""
+
+
+class PlainHttpError(OSError):
+    """The login would travel over the internet unencrypted."""
 
 
 def _look_at(connected: socket.socket) -> socket.socket:
@@ -90,15 +94,31 @@ class _SecureConnection(HTTPSConnection):
         return connected if self.proxy else _look_at(connected)
 
 
+class _PrivateConnection(_Connection):
+    """One that is not encrypted, and is closed where it leads out to the internet."""
+
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        if not self.proxy and is_public(str(connected.getpeername()[0])):
+            connected.close()
+            raise PlainHttpError(self.host)
+        return connected
+
+
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
+
+
+class _PrivatePool(HTTPConnectionPool):
+    ConnectionCls = _PrivateConnection
 
 
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-_POOLS = {"http": _Pool, "https": _SecurePool}
+_POOLS = {"http": _PrivatePool, "https": _SecurePool}
+_POOLS_WITH_PLAIN_HTTP = {"http": _Pool, "https": _SecurePool}
 
 
 class GuardedAdapter(HTTPAdapter):
@@ -106,15 +126,24 @@ class GuardedAdapter(HTTPAdapter):
 
     A proxy, which only the function's environment can name and never a setting, is not looked at: it may well be on the
     function's own loopback. What it then connects to is its own matter; the template sets none.
+
+    Parameters
+    ----------
+    allow_plain_http
+        Whether a connection that is not encrypted may lead out to the internet.
     """
+
+    def __init__(self, *, allow_plain_http: bool = False) -> None:
+        self._pools = _POOLS_WITH_PLAIN_HTTP if allow_plain_http else _POOLS
+        super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them
         """Make the pool of connections."""
         super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401 - as the base class has them
         """Give the pools of connections to a proxy."""
         manager = super().proxy_manager_for(proxy, **options)
-        manager.pool_classes_by_scheme = _POOLS
+        manager.pool_classes_by_scheme = self._pools
         return manager

@@ -23,7 +23,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFault
-from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter
+from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter, PlainHttpError
 from msupply_dhis2.dhis2.pages import is_of_container, is_of_dhis2, is_page, on_one_line, words_of
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -120,6 +120,7 @@ _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHO
 _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], ...] = (
     # In this order: what is said of a cause deep inside is truer than what is said of its wrapping.
     ((ForbiddenAddressError,), ConnectionFault.FORBIDDEN_ADDRESS),
+    ((PlainHttpError,), ConnectionFault.PLAIN_HTTP),
     ((_AnswerTooLargeError,), ConnectionFault.ANSWER_TOO_LARGE),
     ((urllib3.exceptions.ProxyError,), ConnectionFault.PROXY),
     ((socket.gaierror,), ConnectionFault.NAME_NOT_RESOLVED),
@@ -180,6 +181,7 @@ class Wire:
         connect_timeout: float,
         read_timeout: float,
         ca_certificate: str | None,
+        allow_plain_http: bool,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._user = user
@@ -189,7 +191,7 @@ class Wire:
         self._has_answered = False
         """Whether DHIS2 itself has answered: then it is there, whatever comes later."""
         self._session = _Session()
-        self._session.mount("http://", GuardedAdapter())
+        self._session.mount("http://", GuardedAdapter(allow_plain_http=allow_plain_http))
         self._session.mount("https://", GuardedAdapter())
         if ca_certificate is not None:
             self._session.mount("https://", _TrustingAdapter(ca_certificate))

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from msupply_dhis2.addresses import is_this_machine
 from msupply_dhis2.document import Place
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.metrics.metric import Metric
@@ -62,7 +63,10 @@ _OF_A_WHOLE_PERIOD = frozenset(
     {Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK},
 )
 _SLOW_PAYLOAD = 5_000
-_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+PLAIN_HTTP_WARNING = (
+    "NOT SAFE: URL begins with http://, so anybody on the way to DHIS2 can read user name and password. Begin it with "
+    "https://; if that DHIS2 has none, ask whoever runs it for a certificate."
+)
 
 
 class Form(BaseModel):
@@ -306,6 +310,11 @@ class Settings(Form):
         "Only where it is not a publicly known one.",
     )
 
+    allow_plain_http: Switch = Field(
+        default=False,
+        title="Allow plain HTTP",
+        description="Send the login to a DHIS2 on the internet that has no https. Anybody on the way can read it then.",
+    )
     restate_months: Annotated[
         int,
         BeforeValidator(whole_number(0, 24)),
@@ -342,6 +351,12 @@ class Settings(Form):
     def active_rows(self) -> tuple[DataElementRow, ...]:
         """The rows that are sent."""
         return tuple(row for row in self.data_elements if row.active)
+
+    @property
+    def sends_login_in_clear_text(self) -> bool:
+        """Whether whoever is on the way to DHIS2 can read the login."""
+        parts = urlsplit(self.url or "")
+        return parts.scheme == "http" and not is_this_machine(parts.hostname or "")
 
     @property
     def database_trust(self) -> DatabaseTrust:
@@ -547,12 +562,8 @@ class Settings(Form):
                 return None
 
     def _doubts(self) -> Iterator[str]:
-        if (
-            self.url
-            and urlsplit(self.url).scheme == "http"
-            and urlsplit(self.url).hostname not in _THIS_MACHINE
-        ):
-            yield "URL begins with http://: user name and password travel unencrypted. Use https:// if DHIS2 has it."
+        if self.sends_login_in_clear_text:
+            yield PLAIN_HTTP_WARNING
         if self.items_per_payload > _SLOW_PAYLOAD:
             yield (
                 f"No. of items per payload is {self.items_per_payload}: DHIS2 is slower with more than "
