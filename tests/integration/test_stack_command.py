@@ -78,7 +78,7 @@ def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
     aws: Aws, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queues = ("BatchQueue", "FailedBatchQueue", "ShardQueue", "FailedShardQueue", "FailedRunQueue")
-    resources = {queue: {"Type": "AWS::SQS::Queue"} for queue in queues}
+    resources: dict[str, object] = {queue: {"Type": "AWS::SQS::Queue"} for queue in queues}
     resources["ReportBucket"] = {"Type": "AWS::S3::Bucket"}
     resources["RunsTable"] = {"Type": "AWS::DynamoDB::Table", "Properties": A_TABLE}
     boto3.client("cloudformation").create_stack(
