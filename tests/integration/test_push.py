@@ -230,7 +230,7 @@ def test_metadata_that_a_proxy_limits_the_rate_of_are_read_further_with_each_del
     pushed = push(body_of(dhis2, "12"))
     while pushed.again:
         (line,) = pushed.said("A proxy before DHIS2 at")
-        assert "asks for fewer requests (status 429, Retry-After: 90)" in line["message"]
+        assert "asks for fewer requests (status 429, " in line["message"]
         waits.append(line["wait"])
         show_again(aws, pushed)
         let_one_pass()
