@@ -526,10 +526,11 @@ def test_no_call_is_begun_when_the_time_is_nearly_up() -> None:
     assert isinstance(result.failure, Dhis2TransientError)
 
 
-@pytest.mark.parametrize("races", [1, 3, 4])
+@pytest.mark.parametrize(("races", "timely"), [(1, ()), (3, ()), (4, ()), (4, (0, 1, 2))])
 @pytest.mark.parametrize("try_again", [True, False])
 def test_a_period_that_is_right_is_tried_again_where_dhis2_says_that_it_is_not(
     races: int,
+    timely: tuple[int, ...],
     try_again: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     class Raced(Scripted):
@@ -538,9 +539,12 @@ def test_a_period_that_is_right_is_tried_again_where_dhis2_says_that_it_is_not(
             return answer if len(self.calls) > races else period_refused(len(self.calls[-1]))
 
     client = Raced()
-    result = sent(client, numbered(3), try_again=try_again)
+    result = sent(client, numbered(3), try_again=try_again, timely=timely)
     assert places_with_fate(result) == [0, 1, 2]
-    if races > 3:
+    if timely:
+        assert (sorted(result.waiting), result.rejected) == ([0, 1, 2], {})
+        assert isinstance(result.failure, Dhis2TransientError)
+    elif races > 3:
         assert {reason.code for reasons in result.rejected.values() for reason in reasons} == {"E7611"}
     else:
         assert (sorted(result.landed), result.rejected) == ([0, 1, 2], {})

@@ -95,7 +95,8 @@ for each org unit and period."""
 _LOCKED = "E8030"
 
 _STALE = frozenset({_PERIOD_INVALID, "E7632", "E7644"})
-"""Up to 2.42 also what every value gets for some minutes after metadata were imported: DHIS2 keeps what it read before."""
+"""Up to 2.42 also what every value gets for some minutes after metadata were imported: DHIS2 keeps what it read before.
+E7611 is taken for that where sending again at once has not helped."""
 
 _FIELDS = ("data_element", "org_unit", "period", "category_option_combo", "attribute_option_combo")
 _MAY_BE_LEFT_OUT = {"E8023": "attribute_option_combo", "E8024": "category_option_combo"}
