@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.dhis2 import ADMIN, FaultKind, stock_metadata
+from local.dhis2 import ADMIN, FaultKind, stock_metadata, uid
 from local.dhis2.metadata import DataSet, LockException, Metadata
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.pace import Pace
@@ -166,16 +166,57 @@ def test_all_that_can_get_in_does_and_every_other_value_is_rejected(
 METRICS = [metric.value for metric in Metric]
 
 
-def world_with_closed_options(*metrics: str) -> Metadata:
-    """Set up all metrics as option combos; nobody may write the category options of some."""
+def world_with_closed_options(*metrics: str, **limits: object) -> Metadata:
+    """Set up all metrics as option combos; nobody may write the category options of some, or they have other limits."""
     metadata = stock_metadata(ORG_UNITS[:6], ITEMS[:5], METRICS)
     codes = {f"OPTION_{metric.upper()}" for metric in metrics}
     options = tuple(
-        option.model_copy(update={"writers": ()}) if option.code in codes else option
+        option.model_copy(update=limits or {"writers": ()}) if option.code in codes else option
         for option in metadata.category_options
     )
-    assert sum(option.writers is not None for option in options) == len(metrics)
+    assert sum(option.code in codes for option in options) == len(metrics)
     return metadata.model_copy(update={"category_options": options})
+
+
+@pytest.mark.parametrize("combos", [1, 3])
+@pytest.mark.parametrize(
+    ("limits", "periods", "code", "good"),
+    [
+        ({"org_unit_ids": (uid("organisationUnit", "OU_7"),)}, ["202601"], "E8025", set[str]()),
+        ({"org_unit_ids": (uid("organisationUnit", "OU_2"),)}, ["202601"], "E8025", {"OU_2"}),
+        ({"end_date": date(2025, 11, 30)}, ["202512", "202601"], "E8032", set[str]()),
+        ({"start_date": date(2026, 1, 1)}, ["202512", "202601"], "E8032", {"202601"}),
+    ],
+)
+def test_what_a_category_option_is_not_for_is_refused_at_once(
+    limits: dict[str, object], periods: list[str], code: str, good: set[str], combos: int
+) -> None:
+    client = DirectClient(world_with_closed_options(METRICS[0], **limits), "2.43", NOW, PUSHER)
+    rows = {
+        place: with_uids(
+            client, DataValueRow(item, period, org_unit, None, uid_of_combo(client, metric), "12")
+        )
+        for place, ((item, _), (org_unit, _), metric, period) in enumerate(
+            product(ITEMS[:3], ORG_UNITS[:6], METRICS[:combos], periods)
+        )
+    }
+    data_set = client.dhis2.metadata.data_set.by_scheme("CODE", "STOCK_ATTRIBUTE")
+    assert data_set is not None
+    result = sent(client, rows, schemes=Schemes(), data_set=data_set.id)
+    named = good | {uid("organisationUnit", name) for name in good}
+    limited = uid_of_combo(client, METRICS[0])
+    expected = {
+        place for place, row in rows.items() if row.attribute_option_combo == limited and not named & set(row)
+    }
+    assert result.rejected.keys() == expected
+    assert {reasons[0].code for reasons in result.rejected.values()} == {code}
+    assert len(client.pushes) <= 2
+
+
+def uid_of_combo(client: DirectClient, metric: str) -> str:
+    combo = client.dhis2.metadata.option_combo.by_scheme("CODE", metric.upper())
+    assert combo is not None
+    return combo.id
 
 
 @pytest.mark.parametrize("field", ["attribute_option_combo", "category_option_combo"])

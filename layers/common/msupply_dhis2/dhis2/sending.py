@@ -83,8 +83,11 @@ _FIELDS_OF_GROUP = {
     "E8022": ("org_unit",),
     "E8023": ("attribute_option_combo",),
     "E8024": ("category_option_combo",),
+    "E8025": ("attribute_option_combo", "org_unit"),
     "E8030": ("period", "org_unit"),
-    "E8031": ("org_unit",),
+    "E8031": ("org_unit", "period"),
+    "E8032": ("attribute_option_combo", "period"),
+    "E8033": ("org_unit", "period", "attribute_option_combo"),
 }
 """What decides, from 2.43, whether a row is guilty of the code for which its group is refused: rows that have these
 fields in common are all guilty, or none is. The other codes may be about any field.
