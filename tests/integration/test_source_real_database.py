@@ -4,9 +4,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
@@ -14,7 +16,13 @@ import pytest
 from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.source import Source, open_source
 from msupply_dhis2.stock import MICRO
-from tests.open_msupply_database import CALENDAR, INSTANTS, pairs_by_code, read_catalogue
+from tests.open_msupply_database import (
+    CALENDAR,
+    INSTANTS,
+    OpenMsupplyDatabase,
+    pairs_by_code,
+    read_catalogue,
+)
 
 DATABASE = Path(__file__).parents[2].parent / "shared" / "real" / "open_msupply.sqlite"
 
@@ -55,6 +63,25 @@ def test_the_mapped_stores_and_items_are_found(source: Source) -> None:
     }
     assert catalogue.left_out == ()
     assert catalogue.warnings == ()
+
+
+def test_with_the_log_of_release_3_the_same_stores_are_found_until_one_is_corrected(tmp_path: Path) -> None:
+    database = OpenMsupplyDatabase(f"sqlite:///{copyfile(DATABASE, tmp_path / 'release_3.sqlite')}")
+    with database.open() as source:
+        before = read_catalogue(source)
+    database.upgrade_to_3()
+    with database.open() as source:
+        assert read_catalogue(source) == before
+    opua = next(store for store in before.stores if store.org_unit == "OU_OPUA")
+    database.log(opua.id, {"custom_data": {"Dhis2Code": {"data": "OU_CORRECTED"}}})
+    with database.open() as source:
+        after = read_catalogue(source)
+    assert after == replace(
+        before,
+        stores=tuple(
+            replace(store, org_unit="OU_CORRECTED") if store is opua else store for store in before.stores
+        ),
+    )
 
 
 def test_stock_is_what_a_plain_sum_gives(source: Source) -> None:

@@ -1,12 +1,13 @@
 """What is asked of an Open mSupply database for the histories of its stock.
 
 Looked at with EXPLAIN on both databases: ``invoice_line`` is by far the largest table, has no useful index in
-SQLite, and is read through once for each of its two streams; the invoices that count are looked up in a hash
-(PostgreSQL) or an index made for the query (SQLite). Where those at or after the floor are few, PostgreSQL finds
-them by ``invoice``'s indexes on ``picked_datetime``, ``received_datetime`` and ``verified_datetime``; where they
-are not (three months of fourteen, every store mapped) it reads ``invoice`` through, with several workers. SQLite
-goes by ``invoice.store_id``. Stock lines are found by ``stock_line.store_id``, or read through where all stores are
-mapped. Nothing needs an index: without one a table is read through, which for ``invoice_line`` happens anyway.
+SQLite, and is read through once for each of its two streams (in SQLite once more, for receipts without a date);
+the invoices that count are looked up in a hash (PostgreSQL) or an index made for the query (SQLite). Where
+those at or after the floor are few, PostgreSQL finds them by ``invoice``'s indexes on ``picked_datetime``,
+``received_datetime`` and ``verified_datetime``; where they are not (three months of fourteen, every store
+mapped) it reads ``invoice`` through, with several workers. SQLite goes by ``invoice.store_id``. Stock lines are
+found by ``stock_line.store_id``, or read through where all stores are mapped. Nothing needs an index: without
+one a table is read through, which for ``invoice_line`` happens anyway.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
