@@ -7,7 +7,7 @@ SQL and in full, and the metrics are those of the slow reference.
 import csv
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -31,7 +31,7 @@ from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.source import Catalogue, open_source
 from msupply_dhis2.stock import Item, MovementKind, Store
 from tests.mirror_database import REAL_MIRROR, load_files
-from tests.unit.slow_reference import Entry, Line, Question, reference_values
+from tests.unit.slow_reference import Entry, Invoice, Line, Question, counts_at, reference_values
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "open_msupply.sqlite"
 AUCKLAND = ZoneInfo("Pacific/Auckland")
@@ -85,8 +85,19 @@ def micro(packs: float, pack_size: float | None) -> int:
     return int(units.quantize(Decimal(1), ROUND_HALF_UP))
 
 
+def plain_invoice(row: sqlite3.Row, others: Mapping[str, sqlite3.Row]) -> Invoice:
+    moved = row[MOVED_AT[row["type"]]] if row["type"] in MOVED_AT else None
+    cancelled = others.get(row["linked_invoice_id"]) if row["is_cancellation"] else None
+    return Invoice(
+        moved and datetime.fromisoformat(moved),
+        datetime.fromisoformat(row["created_datetime"]),
+        None if cancelled is None else plain_invoice(cancelled, {}),
+    )
+
+
 def read_plainly(file: Path) -> Plain:
     plain = Plain(defaultdict(list), defaultdict(list))
+    read_at = datetime.now(UTC).replace(tzinfo=None)
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
         item_of = dict(database.execute("SELECT id, item_id FROM item_link"))
         for identifier, store, link, packs, size, expiry in database.execute(
@@ -94,28 +105,20 @@ def read_plainly(file: Path) -> Plain:
         ):
             expires = date.fromisoformat(expiry[:10]) if expiry else None
             plain.lines[store, item_of[link]].append((identifier, micro(packs, size), expires))
-        invoices = {
-            row[0]: row[1:]
-            for row in database.execute(
-                "SELECT id, store_id, type, picked_datetime, received_datetime, verified_datetime FROM invoice"
-            )
-        }
+        database.row_factory = sqlite3.Row
+        invoices = {row["id"]: row for row in database.execute("SELECT * FROM invoice")}
+        database.row_factory = None
         for invoice, link, line, kind, packs, size in database.execute(
             "SELECT invoice_id, item_link_id, stock_line_id, type, number_of_packs, pack_size FROM invoice_line"
         ):
-            store, invoice_type, picked, received, verified = invoices[invoice]
-            instants = {
-                "picked_datetime": picked,
-                "received_datetime": received,
-                "verified_datetime": verified,
-            }
-            instant = instants.get(MOVED_AT.get(invoice_type, ""))
+            row = invoices[invoice]
+            instant = counts_at(plain_invoice(row, invoices), read_at, AUCKLAND)
             sign = {"STOCK_IN": 1, "STOCK_OUT": -1}.get(kind)
             if instant and sign and packs > 0:
-                plain.ledger[store, item_of[link]].append(
+                plain.ledger[row["store_id"], item_of[link]].append(
                     (
-                        datetime.fromisoformat(instant),
-                        MovementKind(invoice_type.lower()),
+                        instant,
+                        MovementKind(row["type"].lower()),
                         sign * micro(packs, size),
                         line,
                     )
