@@ -164,6 +164,107 @@ def test_the_documentation_prints_the_values_that_are_calculated(column: int, at
     }
 
 
+RECEIVED_BEFORE = moved("2025-06-01", 100, INBOUND)
+PRESCRIPTION = MovementKind.PRESCRIPTION
+TENTH_OF_JANUARY = window_of(Basis.CURRENT_DAY, "2026-01-10 09:00")
+EXAMPLES_OF_THE_SCREEN: list[tuple[Metric, PairHistory, Window, Rules]] = [
+    # In the order of docs/msupply-screen.md, each as its words say.
+    (
+        Metric.DAYS_OUT_OF_STOCK,
+        pair(
+            [line(0)],
+            [
+                RECEIVED_BEFORE,
+                moved("2026-01-05 10:00", -100, OUTBOUND),
+                moved("2026-01-07 09:00", 10, INBOUND),
+                moved("2026-01-07 15:00", -10, OUTBOUND),
+            ],
+        ),
+        TENTH_OF_JANUARY,
+        Rules(),
+    ),
+    (
+        Metric.DAYS_OUT_OF_STOCK,
+        pair([line(5)], [moved("2025-12-01 10:00", 20, INBOUND), moved("2025-12-20 10:00", -20, OUTBOUND)]),
+        JANUARY,
+        Rules(),
+    ),
+    (
+        Metric.AVERAGE_MONTHLY_CONSUMPTION,
+        pair(
+            [line(40)],
+            [
+                RECEIVED_BEFORE,
+                moved("2026-01-10 10:00", -60, PRESCRIPTION),
+                moved("2026-01-11 10:00", -30, PRESCRIPTION),
+                moved("2026-01-11 10:00", 30, PRESCRIPTION),
+            ],
+        ),
+        JANUARY,
+        Rules(),
+    ),
+    (
+        Metric.AVERAGE_MONTHLY_CONSUMPTION,
+        pair(
+            [line(10)],
+            [
+                RECEIVED_BEFORE,
+                moved("2026-01-10 10:00", -60, OUTBOUND),
+                moved("2026-02-01 08:00", -30, OUTBOUND),
+            ],
+        ),
+        JANUARY,
+        Rules(),
+    ),
+    (
+        Metric.AVERAGE_MONTHLY_CONSUMPTION,
+        pair([line(40)], [RECEIVED_BEFORE, moved("2026-01-10 10:00", -60, OUTBOUND)]),
+        JANUARY,
+        Rules(),
+    ),
+    (Metric.STOCK_ON_HAND, pair([line(10, name="A"), line(-3, name="B")], []), JANUARY, Rules()),
+    *(
+        (
+            Metric.ADJUSTMENTS,
+            pair(
+                [line(106)],
+                [
+                    RECEIVED_BEFORE,
+                    moved("2026-01-10 10:00", 5, MovementKind.INVENTORY_ADDITION),
+                    moved("2026-01-11 10:00", 2, MovementKind.CUSTOMER_RETURN),
+                    moved("2026-01-12 10:00", -1, MovementKind.SUPPLIER_RETURN),
+                ],
+            ),
+            JANUARY,
+            Rules(include_returns=include_returns),
+        )
+        for include_returns in (False, True)
+    ),
+    *(
+        (
+            Metric.MONTHS_OF_STOCK,
+            pair([line(30)], [moved("2025-06-01", 60, INBOUND), moved(day, -30, OUTBOUND)]),
+            JANUARY,
+            Rules(),
+        )
+        for day in ("2026-01-20 10:00", "2026-02-02 10:00")
+    ),
+]
+
+
+def test_the_examples_of_what_msupplys_screen_shows_otherwise_are_calculated() -> None:
+    text = (DOCUMENTATION.parent / "msupply-screen.md").read_text(encoding="utf-8")
+    header = "| example | mSupply's screen | DHIS2 |"
+    tables = [part.split("\n\n")[0].splitlines()[2:] for part in text.split(header)[1:]]
+    printed = [(row.split("|")[1].strip(), row.split("|")[3].strip()) for table in tables for row in table]
+
+    for (words, ours), (metric, history, at, rules) in zip(printed, EXAMPLES_OF_THE_SCREEN, strict=True):
+        values = result_of(history, at, rules).values
+        value = format_value(values[metric], round_off=False) if metric in values else "no value"
+        assert words.startswith(metric.label)
+        assert ours == value or ours.startswith(f"{value} ")
+
+
 def test_the_documentation_prints_the_labels_that_are_made() -> None:
     table = DOCUMENTATION.read_text(encoding="utf-8").split("| Period format |")[1].split("\n\n")[0]
     rows = [[re.findall("`(.+?)`", cell) for cell in row.split("|")[1:3]] for row in table.splitlines()[2:]]
