@@ -13,7 +13,8 @@ from local.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata, uid
 from local.dhis2.metadata import LockException, MetadataAccess, SystemSettings
 from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2RateLimitedError, Dhis2TransientError
+from msupply_dhis2.dhis2.wire import Query
+from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
 from msupply_dhis2.fates import BatchResult
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.push import Dhis2Session, push
@@ -322,6 +323,12 @@ class Ignoring(Dhis2Client):
     """Gets answers of a 2.43 that has lost the first calls, but for a value that it refuses in each."""
 
     losing = 1
+    may_read = True
+
+    def get(self, path: str, params: Query | None = None) -> object:
+        if path.endswith("dataValueSets") and not self.may_read:
+            raise Dhis2Error("DHIS2 does not let the user read the values")
+        return super().get(path, params)
 
     def post_data_values(self, body: Any, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
         if not self.losing:
@@ -348,10 +355,9 @@ def test_values_that_dhis2_ignores_without_a_reason_are_sent_again_before_anythi
     readable: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     with StandIn(metadata_of(), version="2.43", now=NOW) as dhis2:
-        if not readable:
-            dhis2.faults.next(FaultKind.STATUS, status=403, method="GET", path="dataValueSets", times=None)
         settings = settings_of(dhis2.url)
         with closing(Ignoring(dhis2.url, credentials_of(settings))) as client:
+            client.may_read = readable
             values = [value_of(f"SOH_item{number}", str(11 + number)) for number in range(5)]
             result = push(batch_of(values, settings), Dhis2Session(client), settings=settings)
         assert sorted(dhis2.values.values()) == ["11", "12", "14", "15"]
