@@ -14,7 +14,12 @@ from local.dhis2.metadata import LockException, MetadataAccess, SystemSettings
 from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.dhis2.wire import Query
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2Error,
+    Dhis2RateLimitedError,
+    Dhis2TransientError,
+)
 from msupply_dhis2.fates import BatchResult
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.push import Dhis2Session, push
