@@ -20,7 +20,7 @@ from msupply_dhis2.runs.table import Runs
 from tests.conftest import BUCKET, Aws
 from tests.support.functions import Invocation, delivery, invoke, move_to_dead_letters, put_copies
 from tests.support.passing import passing
-from tests.support.whole_way import World, whole_way
+from tests.support.whole_way import World, document, whole_way
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -98,6 +98,45 @@ def kept(world: World) -> list[str]:
 
 def buried(world: World) -> "list[MessageTypeDef]":
     return world.aws.messages(world.aws.dead_letter_queue_url)
+
+
+def test_values_for_another_data_set_than_the_settings_are_kept_and_never_sent(world: World) -> None:
+    answer = world.compute()
+    messages = take(world)
+    world.use(only_changes=False, data_set_id="OTHER_SET")
+    for message in messages:
+        died = deliver(world, message)
+        assert is_done(died)
+        assert died.said(
+            "send to 'OTHER_SET' (code) only. If the settings are right, compute the periods again (202610)"
+        )
+    assert world.posts() == 0
+    run = the_run(world)
+    assert run.counts == Counts(queued=answer["values"], dead=answer["values"])
+    assert run.outcome is Outcome.INCOMPLETE
+    # Sent again it dies again, until the settings are as they were.
+    assert ask(world, dead_letters="redrive", reason="OtherDataSet")["is_all"]
+    for message in take(world):
+        assert is_done(deliver(world, message))
+    assert the_run(world).counts.dead == answer["values"]
+    world.use(only_changes=False, data_set_id=document(world.dhis2.url)["data_set_id"])
+    ask(world, dead_letters="redrive")
+    for message in take(world):
+        assert is_done(deliver(world, message))
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+    assert ask(world, dead_letters="list")["letters"] == []
+
+
+def test_values_for_another_data_set_that_are_computed_again_are_superseded(world: World) -> None:
+    world.compute()
+    messages = take(world)
+    world.use(only_changes=False, data_set_id="OTHER_SET")
+    world.compute(as_of="2026-11-03T02:00:00")
+    for message in messages:
+        pushed = deliver(world, message)
+        assert is_done(pushed)
+        assert pushed.metric("ValuesSuperseded") > 0
+    assert ask(world, dead_letters="list")["letters"] == []
 
 
 def test_what_fails_too_often_dies_with_its_reason_in_queue_bucket_and_table(world: World) -> None:

@@ -50,6 +50,7 @@ from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.progress import Death, Progress
 from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.fields import shown
 from msupply_dhis2.settings.tab import PLAIN_HTTP_WARNING
 from msupply_dhis2.words import count
 
@@ -320,6 +321,9 @@ class _PushMessages:
             progress = self._leave_out_older(message, batch, progress, order.claims)
             if len(progress.settled) == len(batch.rows):
                 self._end_if_done(message)
+                return
+            if (why_refused := _for_another_data_set(batch, settings)) is not None:
+                self._bury(record.body, batch, record.sending, why_refused, "OtherDataSet")
                 return
             if settings.only_changes and not is_tracked:
                 # Before anything is sent: where push breaks off nobody could tell afterwards.
@@ -602,6 +606,21 @@ def _why_not_sent(batch: Batch, settings: Settings, now: datetime) -> LogLine | 
     if batch.read_at is not None and now - batch.read_at > SENT_WITHIN:
         return too_old(batch)
     return None
+
+
+def _for_another_data_set(batch: Batch, settings: Settings) -> str | None:
+    """Say of a batch that it is not for the data set of the settings, which alone choose where values go."""
+    its_own = batch.data_set_id, batch.data_set_id_scheme
+    chosen = str(settings.data_set_id), settings.data_set_id_scheme
+    if its_own == chosen:
+        return None
+    said, wanted = (f"{shown(name)} ({scheme.value})" for name, scheme in (its_own, chosen))
+    periods = ", ".join(sorted({row.period for row in batch.rows}))
+    return (
+        f"These values are for the data set {said}, and the settings (data_set_id, data_set_id_scheme) send to {wanted} only. "
+        f"If the settings are right, compute the periods again ({periods}): what is sent then replaces these values. If "
+        f"{said} is right, write it into the settings again (make settings), then send the dead letters again."
+    )
 
 
 def _is_tracked(batch: Batch, record: QueueRecord, settings: Settings, now: datetime) -> bool:
