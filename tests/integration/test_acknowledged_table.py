@@ -92,20 +92,27 @@ def test_after_a_disturbance_nothing_noted_before_is_certain(at: At, org_unit: s
     assert list(at(NOW).org_units(TARGET, PERIOD)) == ["OU_0"]
 
 
+@pytest.mark.parametrize(
+    ("attribute", "damage"),
+    [("content", b"?"), ("content", "text"), ("version", "text"), ("disturbed_until", "text")],
+)
 def test_a_damaged_record_counts_as_nothing_and_for_as_long_as_messages_live_nothing_is_certain(
-    at: At, tables: "tuple[Table, Table]"
+    at: At, tables: "tuple[Table, Table]", attribute: str, damage: str | bytes
 ) -> None:
     at(NOW).write(TARGET, record_with("12"))
     tables[0].update_item(
         Key={"target_period": f"{TARGET}#{PERIOD}", "org_unit": "OU_0"},
-        UpdateExpression="SET content = :nothing",
-        ExpressionAttributeValues={":nothing": b"?"},
+        UpdateExpression=f"SET {attribute} = :damage",
+        ExpressionAttributeValues={":damage": damage},
     )
     records = at(NOW)
     record = read(records)
     assert record.entries == {}
     assert "could not be read of OU_0 in 202601: all their values are sent" in records.faults()[0]
-    records.write(TARGET, record)
+    assert records.write(TARGET, record)
+    again = at(NOW)
+    read(again)
+    assert again.faults() == ()
 
     # What push marks meanwhile does not shorten it.
     at(NOW + timedelta(days=1)).disturb(TARGET, PERIOD, "OU_0")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from moto.backends import get_backend
 
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import dead_letters as on_aws
@@ -89,6 +90,13 @@ def fail_until_dead(world: World, message: "MessageTypeDef", status: int = TIMED
 
 def ask(world: World, **event: object) -> dict[str, Any]:
     return invoke("push", event, world.capsys).answer
+
+
+def show_dead_letters() -> None:
+    """Let two minutes pass, for which a dead letter that was looked at is hidden."""
+    queues = get_backend("sqs")["123456789012"]["us-east-1"].queues
+    for message in queues["stack-failed-batches"]._messages:  # noqa: SLF001 - a queue cannot be told the time
+        message.visible_at = 0
 
 
 def kept(world: World) -> list[str]:
@@ -437,3 +445,49 @@ def test_an_event_that_asks_for_something_else_is_refused(
         ask(world, **event)
     assert fault in str(refused.value)
     assert '{"dead_letters": "list"}' in str(refused.value)
+
+
+def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(world: World) -> None:
+    answer = world.compute()
+    move_to_dead_letters(world.aws)
+    # The row of one message, and two files that somebody put into the folder.
+    first = buried(world)[0]
+    batch = json.loads(str(first["Body"]))["batch_id"]
+    sending = first["MessageAttributes"]["sending"]["StringValue"]
+    row = {"run_id": answer["run_id"], "part": f"batch#{batch}#{sending}"}
+    damaged = world.aws.runs.get_item(Key=row)["Item"]
+    world.aws.runs.put_item(Item={**damaged, "settled": "by hand"})
+    for name in ("x.json", ""):
+        world.aws.s3.put_object(Bucket=BUCKET, Key=f"dead-letters/000/{name}", Body=b"{}")
+    show_dead_letters()
+    for question in ("list", "redrive"):
+        said = ask(world, dead_letters=question)
+        assert sum(letter["messages"] for letter in said["letters"]) == answer["batches"] - 1
+        assert f"The row {row['part']} of the run {answer['run_id']} is damaged" in said["message"]
+        assert f"The file dead-letters/000/x.json in the bucket {BUCKET} is no dead letter" in said["message"]
+        show_dead_letters()
+    watched = invoke("watchdog", {}, world.capsys).answer["findings"]
+    assert any(row["part"] in finding for finding in watched)
+    # Mended, it is a dead letter like the others.
+    world.aws.runs.put_item(Item=damaged)
+    show_dead_letters()
+    assert sum(letter["messages"] for letter in ask(world, dead_letters="list")["letters"]) == 1
+
+
+def test_a_run_whose_counts_do_not_add_up_costs_its_own_end_and_is_named(world: World) -> None:
+    answer = world.compute()
+    world.aws.runs.update_item(
+        Key={"run_id": answer["run_id"], "part": "run"},
+        UpdateExpression="ADD queued :one",
+        ExpressionAttributeValues={":one": 1},
+    )
+    named = f"The row run of {answer['run_id']} in the table of runs is damaged (the counts do not add up"
+    for message in take(world):
+        pushed = deliver(world, message)
+        assert is_done(pushed)
+        assert pushed.said(named)
+    assert len(world.values()) == answer["values"]
+    (finding,) = (
+        each for each in invoke("watchdog", {}, world.capsys).answer["findings"] if "damaged" in each
+    )
+    assert finding.startswith(named)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -14,13 +14,13 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws import push as push_on_aws
 from msupply_dhis2.aws.queue import BatchQueue
 from msupply_dhis2.batches import Age, Batch, decode, encode
-from msupply_dhis2.errors import ConfigurationError, QueueError, SourceError
+from msupply_dhis2.errors import QueueError, SourceError
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.order import flights, table
 from msupply_dhis2.order.flights import LANDS_WITHIN_SECONDS, Flight, Flights, InTheAirError, org_units_of
 from msupply_dhis2.order.stamp import Stamp, stamps_of
-from msupply_dhis2.order.table import OrderTable
+from msupply_dhis2.order.table import UNKNOWN_RUN, OrderTable
 from msupply_dhis2.runs.run import Counts
 from msupply_dhis2.runs.table import Runs
 from msupply_dhis2.settings import Scheme
@@ -123,16 +123,58 @@ def test_claims_of_two_runs_at_the_same_time_are_all_kept(aws: Aws) -> None:
     assert left_out(aws, batch_of(age(0), first, second)) == [0, 1]
 
 
-def test_damaged_claims_stop_the_message_and_are_told(aws: Aws) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [{"content": b"12345"}, {"content": "text"}, {"content": 5}, {"content": b"1", "version": "a"}, {}],
+)
+def test_claims_that_cannot_be_read_cost_their_org_unit_only_and_are_told(
+    aws: Aws, damage: dict[str, object]
+) -> None:
+    value, elsewhere = value_of("one"), value_of("one", org_unit="OU_1")
+    claim(aws, age(), value, elsewhere)
+    boto3.resource("dynamodb").Table("stack-order").put_item(
+        Item={"period": "202601", "org_unit": "OU_0", **damage}  # type: ignore[dict-item]  # a case
+    )
+    claims = order(aws)
+    older = claims.superseded(batch_of(age(-1), value, elsewhere), range(2))
+    # Nobody knows who has claimed it: it may have been the newest run of the period.
+    assert {place: each.run_id for place, each in older.items()} == {0: UNKNOWN_RUN, 1: "run"}
+    assert "(period, org unit): 202601, OU_0." in claims.faults()[0]
+    assert left_out(aws, batch_of(age(), value, elsewhere)) == []
+    # Computed again they can be read: what is older stays left out, whoever had claimed it.
+    other = value_of("other")
+    claim(aws, age(1), value)
+    assert left_out(aws, batch_of(age(), value, other)) == [0, 1]
+    assert left_out(aws, batch_of(age(1), value, other)) == []
+    healed = order(aws)
+    healed.superseded(batch_of(age(), value), [0])
+    assert healed.faults() == ()
+
+
+def test_a_newest_stamp_that_cannot_be_read_has_the_claims_themselves_looked_at(aws: Aws) -> None:
     value = value_of("one")
     claim(aws, age(), value)
-    boto3.resource("dynamodb").Table("stack-order").update_item(
-        Key={"period": "202601", "org_unit": "OU_0"},
-        UpdateExpression="SET content = :damaged",
-        ExpressionAttributeValues={":damaged": b"12345"},
+    boto3.resource("dynamodb").Table("stack-order").put_item(
+        Item={"period": "202601", "org_unit": " ", "newest": "text"}
     )
-    with pytest.raises(ConfigurationError, match="OU_0 of the table of claims is damaged"):
-        left_out(aws, batch_of(age(-1), value))
+    assert left_out(aws, batch_of(age(-1), value)) == [0]
+    assert left_out(aws, batch_of(age(), value)) == []
+
+
+@pytest.mark.parametrize("damage", ["text", 5, {}, {"until": "soon"}, {"until": 10**12, "periods": []}])
+def test_a_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
+    aws: Aws,
+    clock: "Clock",
+    damage: Any,  # noqa: ANN401 - whatever the table holds
+) -> None:
+    aws.table.put_item(Item={"id": "flights", "flight_damaged": damage})
+    told: list[str] = []
+    with Flights(aws.table, tell=told.append, clock=clock, sleep=clock.sleep).flight(flight(2), 300, 0):
+        pass
+    assert told == [
+        "flight_damaged in the row flights of the stack's table cannot be read, and is taken away."
+    ]
+    assert "flight_damaged" not in aws.table.get_item(Key={"id": "flights"})["Item"]
 
 
 def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:

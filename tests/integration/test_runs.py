@@ -1,19 +1,33 @@
 """What became of each run, in DynamoDB: its counts add up, whatever is repeated or breaks off."""
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import count
+from typing import Any
 
 import boto3
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.runs.progress import Death, Progress
-from msupply_dhis2.runs.run import COMPUTED_WITHIN, About, Counts, Outcome, Part, Run, last_line
+from msupply_dhis2.errors import ConfigurationError, DamagedRowError
+from msupply_dhis2.runs.progress import Death, Progress, progress_of
+from msupply_dhis2.runs.run import (
+    COMPUTED_WITHIN,
+    COUNTERS,
+    About,
+    Counts,
+    Outcome,
+    Part,
+    Run,
+    event_of,
+    last_line,
+)
+from msupply_dhis2.runs.run import run_of as table_run
 from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs, read_receipts
 from tests.conftest import Aws
 
@@ -168,7 +182,7 @@ def test_a_message_that_fails_before_anybody_has_counted_it_is_counted_all_the_s
     assert runs.note_failure(message(), NOW) == 2
     settle(runs, message(), runs.read(message(), NOW), *range(10))
     assert run_of(runs).counts == Counts(queued=10, stored=10)
-    assert [each for each, _ in runs.messages(RUN)] == [message()]
+    assert run_of(runs).batches == 1
 
 
 def test_a_run_whose_beginning_could_not_be_noted_whole_is_not_done(
@@ -440,3 +454,47 @@ def test_a_table_that_is_not_there_is_told_in_words(aws: Aws) -> None:
         with pytest.raises(ConfigurationError, match="AWS answered with an error while"):
             attempt()
     assert aws.runs.scan()["Items"] == []
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.text(),
+    st.integers(-(10**30), 10**30).map(Decimal),
+    st.sampled_from([Decimal("NaN"), Decimal("Infinity"), Decimal("1.5")]),
+    st.binary(max_size=4),
+    st.booleans(),
+    st.lists(st.text(max_size=2), max_size=2),
+    st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=2),
+)
+
+
+ATTRIBUTES = [
+    *COUNTERS,
+    *("as_of", "event", "metrics", "started_at", "opened_at", "ended_at", "outcome", "parts_open", "batches"),
+    *("superseded_by", "message", "settled", "landed", "began", "died", "version", "files"),
+]
+
+
+@given(st.dictionaries(st.sampled_from(ATTRIBUTES), ANYTHING))
+def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, Any]) -> None:
+    progress_of(row)
+    try:
+        run = table_run({"run_id": RUN, **row})
+    except DamagedRowError:
+        return
+    assert last_line(replace(run, outcome=run.fate, ended_at=NOW)).message
+    assert json.loads(event_of(run)) is not None
+
+
+def test_a_damaged_part_costs_what_it_tells_and_is_named(runs: Runs, aws: Aws) -> None:
+    runs.begin(RUN, ABOUT, ["a", "b"], NOW)
+    runs.finish_part(RUN, "a", PART)
+    runs.finish_part(RUN, "b", PART)
+    aws.runs.put_item(Item={"run_id": RUN, "part": "part#b", "state": "finished", "stores": "many"})
+    ended = runs.close(RUN, None, NOW)
+    assert ended is not None
+    assert (ended.computed, ended.damaged) == (PART, ("part#b",))
+    assert (
+        "1 row of it in the table of runs cannot be read, and what they tell is left out here: part#b."
+        in (last_line(ended).message)
+    )

@@ -1,6 +1,8 @@
 """What is remembered of an org unit and period: what DHIS2 may hold, how it is written down, what is forgotten."""
 
+import json
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -93,6 +95,33 @@ def test_a_record_is_read_as_it_was_written(
 def test_content_that_is_damaged_is_told_as_one_kind_of_fault(content: bytes) -> None:
     with pytest.raises(ValueError, match=":"):
         Record("202610", "OU_KAMO").read(content)
+
+
+def _spoilt(content: Any, data: st.DataObject) -> Any:  # noqa: ANN401 - JSON
+    """Put something else in place of one thing, at whatever depth."""
+    if isinstance(content, list | dict) and content and data.draw(st.booleans()):
+        keys = list(content) if isinstance(content, dict) else range(len(content))
+        key = data.draw(st.sampled_from(keys))
+        content[key] = _spoilt(content[key], data)
+        return content
+    return data.draw(st.sampled_from([None, -1, 10**30, 1.5, "text", [], {}, [[]], ["a", 1]]))
+
+
+@given(st.dictionaries(identifiers, entries, min_size=1, max_size=3), st.data())
+def test_content_of_which_anything_is_spoilt_can_be_worked_with_or_is_told_to_be_damaged(
+    held: dict[tuple[str, str | None, str | None], Entry], data: st.DataObject
+) -> None:
+    written = Record("202610", "OU_KAMO", held, {Metric.STOCK_ON_HAND: 5}).encoded()
+    spoilt = _spoilt(json.loads(zlib.decompress(written)), data)
+    record = Record("202610", "OU_KAMO")
+    try:
+        record.read(zlib.compress(json.dumps(spoilt).encode()))
+    except ValueError:
+        return
+    record.is_known(value_of("7"), {}, NOON)
+    record.settle({each: receipt(NOON, NOON) for each in record.sendings()}, NOON)
+    record.note(value_of("7"), sending("later", "7"))
+    assert record.encoded()
 
 
 def test_what_was_disturbed_after_it_was_written_is_certain_no_more() -> None:

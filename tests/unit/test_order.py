@@ -36,9 +36,9 @@ def test_written_stamps_are_in_the_order_of_stamps_and_are_read_as_they_were(
     assert (str(one) < str(other)) == (one < other)
 
 
-@given(st.lists(st.tuples(claims_made, st.sets(marks, max_size=6)), max_size=8), st.randoms())
+@given(st.lists(st.tuples(claims_made, st.sets(marks, max_size=6)), max_size=8), stamps, st.randoms())
 def test_each_value_stands_under_its_latest_claim_whatever_comes_first(
-    made: list[tuple[Claim, set[bytes]]], chance: Random
+    made: list[tuple[Claim, set[bytes]]], floor: Stamp, chance: Random
 ) -> None:
     latest: dict[bytes, Claim] = {}
     for claim, claimed in made:
@@ -51,6 +51,13 @@ def test_each_value_stands_under_its_latest_claim_whatever_comes_first(
         claims.claim(claim, claimed)
     read = Claims.read(claims.encoded())
     assert read == claims
+    # What could not be read may have been claimed by any.
+    unknown = Claims(read.marks, Claim(floor, ""))
+    assert Claims.read(unknown.encoded()) == unknown
+    assert {mark: unknown.latest(mark) for mark in latest} == {
+        mark: max(each, Claim(floor, "")) for mark, each in latest.items()
+    }
+    assert unknown.latest(b"nobody") == Claim(floor, "")
     assert {mark: read.latest(mark) for mark in latest} == latest
     assert read.latest(b"nobody") is None
     # Each once: what nobody holds any more takes no room.

@@ -18,6 +18,10 @@ class ConfigurationError(MsupplyDhis2Error):
     """A function's own environment lacks something: the stack is not deployed as the template says."""
 
 
+class DamagedRowError(ConfigurationError):
+    """A row of state cannot be read. It costs what it is about; the message names it."""
+
+
 class SettingsError(MsupplyDhis2Error):
     """The settings document is missing, unreadable or has faults.
 

@@ -137,7 +137,7 @@ def read_refusal(table: "Table") -> Refusal | None:
         names = ("url", "user", "fingerprint", "version")
         login = Login(*(str(item[name]) for name in names))
         return Refusal(login, datetime.fromisoformat(str(item["since"])), str(item["said"]))
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"The table's row {_REFUSED['id']} is damaged. Delete it and test the connection."
         ) from error

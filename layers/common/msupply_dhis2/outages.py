@@ -153,7 +153,7 @@ def _outage(item: Any) -> Outage:  # noqa: ANN401 - as boto3 gives it
             None if tried_at is None else datetime.fromisoformat(str(tried_at)),
             bool(item.get("is_on_trial", False)),
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"The table's row {_OUTAGE['id']} is damaged. Delete it and test the connection."
         ) from error

@@ -45,7 +45,7 @@ def read_resumption(table: "Table") -> Resumption | None:
         return None
     try:
         return Resumption(datetime.fromisoformat(str(item["since"])))
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"The table's row {_RESUMPTION['id']} is damaged. Delete it, and enable push's trigger in Lambda if it is "
             "disabled."

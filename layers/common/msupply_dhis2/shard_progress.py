@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.shards import Shard
 
 if TYPE_CHECKING:
@@ -73,7 +74,12 @@ def take(table: "Table", shard: Shard, now: datetime) -> Taken:
         return Taken(finished=True)
     # Nothing there: whoever worked it has let go of it since.
     free_at = item.get("free_at", _seconds(now))
-    return Taken(free_at=datetime.fromtimestamp(int(str(free_at)), now.tzinfo))
+    try:
+        return Taken(free_at=datetime.fromtimestamp(int(str(free_at)), now.tzinfo))
+    except (ValueError, OverflowError, OSError) as error:
+        raise DamagedRowError(
+            f"The row {_key(shard)['id']} of the stack's table is damaged. Delete it: the shard is worked again."
+        ) from error
 
 
 def let_go(table: "Table", shard: Shard) -> None:

@@ -334,19 +334,35 @@ class Record:
                 self.entries[names[data_element], category, attribute] = Entry(
                     metric=metric,
                     scheme=scheme,
-                    store=names[store],
-                    item=names[item],
+                    store=str(names[store]),
+                    item=str(names[item]),
                     certain=Fate.UNKNOWN if is_doubtful else held,
                     acknowledged=(held if isinstance(held, str) else None)
                     if acknowledged == 0
                     else acknowledged,
                     sendings=[
-                        Sending(batches[batch][0], batches[batch][1], batches[batch][2], place, value)
+                        _sending(batches[batch], place, value)
                         for batch, place, value in zip(sent[::3], sent[1::3], sent[2::3], strict=True)
                     ],
                 )
-        except (zlib.error, ValueError, TypeError, KeyError, IndexError) as error:
+        except (
+            zlib.error,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _sending(batch: Any, place: Any, value: object) -> Sending:  # noqa: ANN401 - as read
+    if value is not None and not isinstance(value, str):
+        raise ValueError("a value is no text")
+    batch_id, sending, until = batch
+    return Sending(str(batch_id), str(sending), int(until), int(place), value)
 
 
 class _Places:

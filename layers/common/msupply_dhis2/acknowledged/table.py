@@ -125,26 +125,28 @@ class AcknowledgedTable:
         keys = [_key(target, period, org_unit) for org_unit in (*wanted, _EVERY_ORG_UNIT)]
         doing = "reading what DHIS2 has acknowledged"
         found = {str(item["org_unit"]): item for item in read_items(self._table, keys, doing)}
-        disturbed = _seconds(found.get(_EVERY_ORG_UNIT))
+        disturbed = self._disturbed(period, found.get(_EVERY_ORG_UNIT))
         return {
             org_unit: self._record(period, org_unit, found.get(org_unit, {}), disturbed)
             for org_unit in wanted
         }
 
-    def _record(self, period: str, org_unit: str, item: Any, disturbed: float) -> Record:  # noqa: ANN401 - as boto3 gives it
-        version = item.get("version")
-        record = Record(
-            period,
-            org_unit,
-            disturbed_until=max(disturbed, _seconds(item)),
-            version=None if version is None else int(version),
-        )
-        content = item.get("content")
-        if content is None:
-            return record
+    def _disturbed(self, period: str, item: Any) -> float:  # noqa: ANN401 - as boto3 gives it
         try:
-            record.read(bytes(content))
-        except ValueError:
+            return _seconds(item)
+        except (ValueError, TypeError, ArithmeticError):
+            self._damaged.append(f"all org units in {period}")
+            return (self._now + TRACKED_FOR).timestamp()
+
+    def _record(self, period: str, org_unit: str, item: Any, disturbed: float) -> Record:  # noqa: ANN401 - as boto3 gives it
+        record = Record(period, org_unit, disturbed_until=disturbed)
+        try:
+            version, content = item.get("version"), item.get("content")
+            record.version = None if version is None else int(version)
+            record.disturbed_until = max(disturbed, _seconds(item))
+            if content is not None:
+                record.read(bytes(content))
+        except (ValueError, TypeError, ArithmeticError):
             # Nothing is acknowledged then, and something may be on its way that nobody knows of any more.
             self._damaged.append(f"{org_unit} in {period}")
             return self._new_beginning(record)
@@ -183,16 +185,19 @@ class AcknowledgedTable:
             # Later than any that push sets, so that none of those is lost by it.
             update += ", disturbed_until = :disturbed"
             values[":disturbed"] = int(record.disturbed_until)
-        condition = "attribute_not_exists(version)"
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(version)"}
         if record.version is not None:
-            condition, values[":read"] = "version = :read", record.version
+            condition, values[":read"] = {"ConditionExpression": "version = :read"}, record.version
+        elif record.is_new_beginning:
+            # Its version cannot be read; and nothing is certain for as long as what others write now matters.
+            condition = {}
         with aws_faults("noting what is on its way to DHIS2", client):
             try:
                 self._table.update_item(
                     Key=_key(target, record.period, record.org_unit),
                     UpdateExpression=update,
-                    ConditionExpression=condition,
                     ExpressionAttributeValues=values,
+                    **condition,
                 )
             except client.exceptions.ConditionalCheckFailedException:
                 return False
@@ -296,7 +301,8 @@ class AcknowledgedTable:
         faults = []
         if self._damaged:
             faults.append(
-                f"What DHIS2 had acknowledged could not be read of {_listed(self._damaged)}: all their values are sent."
+                f"What DHIS2 had acknowledged could not be read of {_listed(self._damaged)}: all their values are sent. "
+                "It is noted anew. Where this is said again and again, delete these rows of the table."
             )
         if self._too_large:
             faults.append(

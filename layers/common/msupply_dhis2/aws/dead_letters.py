@@ -7,6 +7,7 @@ the queue and put into the bucket too.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -29,8 +30,8 @@ from msupply_dhis2.dead_letters.letter import (
     listed,
     place_of,
 )
-from msupply_dhis2.dead_letters.store import DeadLetterStore
-from msupply_dhis2.errors import EventError
+from msupply_dhis2.dead_letters.store import DeadLetterStore, NoDeadLetterError
+from msupply_dhis2.errors import ConfigurationError, EventError
 from msupply_dhis2.runs.progress import Death
 from msupply_dhis2.runs.table import Message, Runs
 from msupply_dhis2.words import count
@@ -55,6 +56,9 @@ _LAST_SECONDS = 20.0
 
 _LAST_SECONDS_TO_SHOW = 5.0
 """With less time left what is hidden is left to be seen again by itself."""
+
+_MOST_FAULTS = 20
+"""Of what could not be looked at so much is told in full."""
 
 _MOST_REASON = 2_000
 """Characters of a reason that go with the message; the bucket has all of it."""
@@ -159,6 +163,8 @@ class FailedBatches:
         self._store = store
         self._runs = runs
         self._seconds_left = seconds_left
+        self.faults: list[str] = []
+        """What could not be looked at, a sentence each; the others were."""
 
     def bury(self, body: str, batch: Batch | None, sending: str, death: Death) -> DeadLetter:
         """Move a message over: first into the bucket, then into the queue, then it is counted.
@@ -218,15 +224,26 @@ class FailedBatches:
         for message in self._search(self._dead_letter_queue_url, _DEAD_HIDDEN_SECONDS):
             if message is None:
                 return False
-            if self._is_in_its_place(message):
-                continue
+            with self._telling(message):
+                self._collect(message)
+        return True
+
+    def _collect(self, message: "MessageTypeDef") -> None:
+        if not self._is_in_its_place(message):
             if _attribute(message, "run_id") == UNREADABLE:
                 self._move(message, self._dead_letter_queue_url, NOT_UNDERSTOOD, "NotUnderstood")
                 unreadable = _id_of_unreadable(str(message["Body"]))
                 self._store.forget(place_of(UNREADABLE, unreadable, _sending(message)))
             else:
                 self._move(message, self._dead_letter_queue_url, BROKE_OFF, "BrokeOff")
-        return True
+
+    @contextmanager
+    def _telling(self, message: "MessageTypeDef") -> Iterator[None]:
+        """Tell of a message that cannot be worked, and go on with the others."""
+        try:
+            yield
+        except ConfigurationError as error:
+            self.faults.append(f"The message {message['MessageId']} was left where it is. {error}")
 
     def _is_in_its_place(self, message: "MessageTypeDef") -> bool:
         """Tell whether a message of the dead-letter queue need not be moved; one without a value to send is deleted."""
@@ -257,8 +274,9 @@ class FailedBatches:
                 return Rescued(messages, values, is_all=False)
             sent = datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
             if now - sent > older_than:
-                values += self._move(message, self._queue_url, reason, "WaitedTooLong")
-                messages += 1
+                with self._telling(message):
+                    values += self._move(message, self._queue_url, reason, "WaitedTooLong")
+                    messages += 1
         return Rescued(messages, values, is_all=True)
 
     def _move(self, message: "MessageTypeDef", queue_url: str, reason: str, status: str) -> int:
@@ -283,7 +301,9 @@ class FailedBatches:
             letters.append(letter.model_copy(update={"body": ""}))
         groups = listed(letters)
         if not groups:
-            return DeadLetterAnswer(message=f"There are no dead letters{_chosen(event)}.", is_all=is_all)
+            return DeadLetterAnswer(
+                message=f"There are no dead letters{_chosen(event)}.{self._faults_said()}", is_all=is_all
+            )
         values = sum(group.values for group in groups)
         lines = "\n".join(f"- {group.sentence()}" for group in groups)
         what_to_do = []
@@ -295,7 +315,7 @@ class FailedBatches:
             what_to_do.append(self._about_unreadable())
         return DeadLetterAnswer(
             message=f"{count(len(letters), 'dead letter')} with {count(values, 'value')}{_chosen(event)}:\n{lines}\n"
-            f"{' '.join(what_to_do)}{_more(is_all=is_all)}",
+            f"{' '.join(what_to_do)}{self._faults_said()}{_more(is_all=is_all)}",
             letters=groups,
             is_all=is_all,
         )
@@ -330,8 +350,15 @@ class FailedBatches:
         if unreadable:
             message += f" Left where they are: {count(unreadable, 'message')}. {self._about_unreadable()}"
         return DeadLetterAnswer(
-            message=f"{message}{_more(is_all=is_all)}", letters=listed(sent), is_all=is_all
+            message=f"{message}{self._faults_said()}{_more(is_all=is_all)}",
+            letters=listed(sent),
+            is_all=is_all,
         )
+
+    def _faults_said(self) -> str:
+        said = "".join(f"\n{fault}" for fault in self.faults[:_MOST_FAULTS])
+        more = len(self.faults) - _MOST_FAULTS
+        return f"{said}\nAnd {more:,} more like these." if more > 0 else said
 
     def _about_unreadable(self) -> str:
         name = self._dead_letter_queue_url.rpartition("/")[2]
@@ -347,7 +374,11 @@ class FailedBatches:
             if self._seconds_left() < _LAST_SECONDS:
                 yield None
                 return
-            letter = self._store.read(key)
+            try:
+                letter = self._store.read(key)
+            except NoDeadLetterError as error:
+                self.faults.append(str(error))
+                continue
             if letter is not None and letter.is_meant(event.run, event.reason):
                 yield letter
 

@@ -5,6 +5,7 @@ comes first, so that its address is in the line; made twice it is the same.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from aws_lambda_powertools import Logger, single_metric
@@ -37,13 +38,15 @@ def end_if_done(
     try:
         if not runs.is_done(run_id, now):
             return
-        file = rejected_rows.write_file(run_id, runs.files(run_id), seconds_left)
+        parts, damaged = runs.files(run_id)
+        file = rejected_rows.write_file(run_id, parts, seconds_left)
         run = runs.close(run_id, file.address if file else None, now)
     except ConfigurationError as error:
         logger.warning(f"How the run {run_id} ended could not be noted yet. {error}", run_id=run_id)
         return
     if run is None:
         return
+    run = replace(run, damaged=(*run.damaged, *damaged))
     told = last_line(run, about_file=file.sentence(), rows_in_file=file.rows) if file else last_line(run)
     write(logger, told)
     is_incomplete = run.outcome in {Outcome.INCOMPLETE, Outcome.FAILED}

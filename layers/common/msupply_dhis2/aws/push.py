@@ -353,6 +353,8 @@ class _PushMessages:
         """Take out what a newer run has sent, or is about to; give what is settled then."""
         left = [place for place in range(len(batch.rows)) if place not in progress.settled]
         older = claims.superseded(batch, left)
+        for fault in claims.faults():
+            self._logger.warning(fault)
         if not older:
             return progress
         now = datetime.now(UTC)

@@ -21,7 +21,7 @@ from msupply_dhis2.configuration import WatchdogEnvironment, aws_faults, read_se
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.dead_letters.store import DeadLetterStore
 from msupply_dhis2.dynamodb import read_item
-from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.run import Run
@@ -111,6 +111,7 @@ class _Watchdog:
         self._seconds_left = seconds_left
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
+        self._damaged: dict[str, str] = {}
         self._failed_batches = FailedBatches(
             clients.sqs(),
             environment.queue_url,
@@ -134,7 +135,15 @@ class _Watchdog:
                 findings += look()
             except MsupplyDhis2Error as error:
                 findings.append(f"The watchdog could not look at everything: {error}")
-        return findings
+        return [*findings, *self._failed_batches.faults, *self._damaged.values()]
+
+    def _run(self, run_id: str) -> Run | None:
+        """Read a run; one whose row is damaged is told of, and the others are looked at all the same."""
+        try:
+            return self._runs.run(run_id)
+        except DamagedRowError as error:
+            self._damaged[run_id] = str(error)
+            return None
 
     def _dead_letters(self) -> Iterator[str]:
         if not self._failed_batches.collect():
@@ -171,18 +180,23 @@ class _Watchdog:
         Since when the queue is paused does not tell: a message may come from an earlier pause, or have been put off for ten
         days before, and twelve is all it has. No message is older than its run.
         """
-        runs = (self._runs.run(run_id) for run_id in self._runs.recent(self._now - LOOKED_BACK))
+        runs = (self._run(run_id) for run_id in self._runs.recent(self._now - LOOKED_BACK))
+        # Of one whose row is damaged nobody knows.
         return any(
-            run.may_be_on_the_queue
+            run is None
+            or (
+                run.may_be_on_the_queue
+                and run.started_at is not None
+                and self._now - run.started_at > RESCUED_AFTER
+            )
             for run in runs
-            if run is not None and run.started_at is not None and self._now - run.started_at > RESCUED_AFTER
         )
 
     def _unfinished_runs(self) -> list[str]:
         """Close runs that are done, which nobody said; give what is to be said of those that are not."""
         found = []
         for run_id in self._runs.recent(self._now - LOOKED_BACK):
-            run = self._runs.run(run_id)
+            run = self._run(run_id)
             if run is None or run.ended_at is not None:
                 continue
             if run.is_done:
@@ -207,7 +221,7 @@ class _Watchdog:
         due = due_instants(duties, self._now)
         if due:
             since = max(min(due.values()), self._now - RUNS_KEPT_FOR)
-            runs = (self._runs.run(run_id) for run_id in self._runs.recent(since))
+            runs = (self._run(run_id) for run_id in self._runs.recent(since))
             missing = overdue(due, [run for run in runs if run is not None], settings)
             found += [self._overdue_sentence(each, settings) for each in missing]
             self._metrics.add_metric(name="IntervalsOverdue", unit=MetricUnit.Count, value=len(missing))
@@ -222,10 +236,8 @@ class _Watchdog:
         before, state = self._state(), dict[str, Any]()
         for interval in sorted(intervals):
             expression = str(getattr(self._environment, f"{interval.value}_schedule"))
-            known = before.get(interval.value)
             schedule = f"{expression} {self._time_zone.key}"
-            is_known = known is not None and known["schedule"] == schedule
-            since = datetime.fromisoformat(known["since"]) if is_known and known else self._now
+            since = _known_since(before.get(interval.value), schedule) or self._now
             state[interval.value] = {"schedule": schedule, "since": since.isoformat()}
             try:
                 duties.append(Duty(interval, parse_schedule(expression, self._time_zone), since))
@@ -241,8 +253,8 @@ class _Watchdog:
     def _state(self) -> Mapping[str, Any]:
         table = clients.table(self._environment.table_name)
         item = read_item(table, _STATE, "reading what the watchdog saw before") or {}
-        state: Mapping[str, Any] = item.get("intervals", {})
-        return state
+        intervals = item.get("intervals")
+        return intervals if isinstance(intervals, Mapping) else {}
 
     def _keep_state(self, state: Mapping[str, Any]) -> None:
         table = clients.table(self._environment.table_name)
@@ -271,6 +283,19 @@ class _Watchdog:
         if last is None or last.as_of is None:
             return ", or failed"
         return f", or failed; the last one that was computed is of {written_in(last.as_of, self._time_zone)}"
+
+
+def _known_since(known: object, schedule: str) -> datetime | None:
+    """Tell since when a schedule is known; what cannot be read is noted anew."""
+    match known:
+        case {"schedule": str(noted), "since": str(since)} if noted == schedule:
+            try:
+                instant = datetime.fromisoformat(since)
+            except ValueError:
+                return None
+            return instant if instant.tzinfo is not None else None
+        case _:
+            return None
 
 
 def _named(interval: Interval) -> str:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+class NoDeadLetterError(ConfigurationError):
+    """A file in the folder of dead letters is something else."""
+
+
 class DeadLetterStore:
     """The folder ``dead-letters/`` of a bucket. Every method raises a ``ConfigurationError`` where the bucket refuses."""
 
@@ -43,7 +47,13 @@ class DeadLetterStore:
             more = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def read(self, key: str) -> DeadLetter | None:
-        """Read a dead letter; ``None`` where it is gone."""
+        """Read a dead letter; ``None`` where it is gone.
+
+        Raises
+        ------
+        NoDeadLetterError
+            The file is something else.
+        """
         with aws_faults("reading a dead letter", self._client):
             try:
                 body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
@@ -52,7 +62,7 @@ class DeadLetterStore:
         try:
             return DeadLetter.model_validate_json(body)
         except ValueError as error:
-            raise ConfigurationError(
+            raise NoDeadLetterError(
                 f"The file {key} in the bucket {self._bucket} is no dead letter of this version. Move it elsewhere."
             ) from error
 

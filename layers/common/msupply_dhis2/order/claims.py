@@ -41,9 +41,18 @@ class Claim(NamedTuple):
 
 @dataclass(slots=True)
 class Claims:
-    """The claims to the values of one org unit in one period; a value stands under its latest claim only."""
+    """The claims to the values of one org unit in one period; a value stands under its latest claim only.
+
+    Attributes
+    ----------
+    marks
+        The values of each claim.
+    unknown
+        A claim that any value may have, because those before could not be read.
+    """
 
     marks: dict[Claim, set[bytes]] = field(default_factory=dict)
+    unknown: Claim | None = None
 
     def claim(self, claim: Claim, marks: Iterable[bytes]) -> None:
         """Claim values; those that a later claim has stay with it."""
@@ -59,14 +68,17 @@ class Claims:
 
     def latest(self, mark: bytes) -> Claim | None:
         """Return the latest claim to a value; ``None`` where there is none."""
-        return next((claim for claim, held in self.marks.items() if mark in held), None)
+        found = next((claim for claim, held in self.marks.items() if mark in held), None)
+        return max((each for each in (found, self.unknown) if each is not None), default=None)
 
     def encoded(self) -> bytes:
         """Write the claims: for each its stamp's two numbers, how many values, the run, and the marks."""
         return b"".join(self._groups())
 
     def _groups(self) -> Iterator[bytes]:
-        for claim, held in sorted(self.marks.items()):
+        # A group without a mark is the one that any value may have.
+        unknown = [] if self.unknown is None else [(self.unknown, set[bytes]())]
+        for claim, held in [*unknown, *sorted(self.marks.items())]:
             run = claim.run_id.encode()
             yield _GROUP.pack(*claim.stamp, len(held), len(run)) + run
             yield b"".join(sorted(held))
@@ -93,8 +105,11 @@ class Claims:
             if end > len(content):
                 raise ValueError("the claims end within a mark")
             claim = Claim(Stamp(snapshot, read_at), content[run_at:place].decode())
-            claims.marks[claim] = {
-                content[start : start + _MARK_BYTES] for start in range(place, end, _MARK_BYTES)
-            }
+            if number:
+                claims.marks[claim] = {
+                    content[start : start + _MARK_BYTES] for start in range(place, end, _MARK_BYTES)
+                }
+            else:
+                claims.unknown = claim
             place = end
         return claims

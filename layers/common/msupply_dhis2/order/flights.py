@@ -185,7 +185,10 @@ class Flights:
         others: dict[str, Any] = {
             each: held for each, held in item.items() if each.startswith(_PREFIX) and each != name
         }
-        crashed = [each for each, held in others.items() if int(held["until"]) < now]
+        damaged = [each for each, held in others.items() if not _is_readable(held)]
+        for each in damaged:
+            self._tell(f"{each} in the row flights of the stack's table cannot be read, and is taken away.")
+        crashed = [each for each, held in others.items() if each in damaged or int(held["until"]) < now]
         if crashed:
             self._remove(crashed)
         held_periods: Any = item.get(_HELD_PERIODS)
@@ -219,7 +222,9 @@ class Flights:
             self._sleep(LOOK_AGAIN_SECONDS)
             item: Any = read_item(self._table, _KEY, "reading which values are being sent") or {}
             now = self._clock()
-            ahead = {each for each in ahead if each in item and int(item[each]["until"]) >= now}
+            ahead = {
+                each for each in ahead if _is_readable(item.get(each)) and int(item[each]["until"]) >= now
+            }
 
     def _land(self, name: str, flight: Flight, landing: Landing, held_before: AbstractSet[str]) -> None:
         change = Change(_KEY)
@@ -261,6 +266,15 @@ def _written(flight: Flight, until: int, *, is_over: bool) -> dict[str, Any]:
         "until": until,
         "is_over": is_over,
     }
+
+
+def _is_readable(held: Any) -> bool:  # noqa: ANN401 - whatever the table holds
+    try:
+        _read(held)
+        int(held["until"])
+    except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError):
+        return False
+    return "is_over" in held
 
 
 def _read(held: dict[str, Any]) -> Flight:

@@ -44,6 +44,9 @@ class Stamp(NamedTuple):
         return f"about {snapshot:%Y-%m-%d %H:%M}, read {read_at:%Y-%m-%d %H:%M} (UTC)"
 
 
+LATEST = Stamp(10**_DIGITS - 1, 10**_DIGITS - 1)
+"""In place of one that cannot be read."""
+
 OLDEST = Stamp(0, 0)
 """Of a message that says nothing about it."""
 

@@ -7,6 +7,7 @@ of the message at hand, and then no other item need be read.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.batches import Batch
@@ -16,7 +17,7 @@ from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.order.claims import Claim, Claims, mark_of
-from msupply_dhis2.order.stamp import OLDEST, Stamp
+from msupply_dhis2.order.stamp import LATEST, OLDEST, Stamp
 from msupply_dhis2.settings import Scheme
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ SENT_WITHIN = timedelta(days=110)
 
 MOST_BYTES = 390_000
 """An item may have 400 KB."""
+
+UNKNOWN_RUN = "unknown"
+"""In place of the run of a claim that cannot be read."""
 
 _WHOLE_PERIOD = " "
 """The sort key of what holds for a period: no identifier, since those are stripped of blanks."""
@@ -53,6 +57,7 @@ class OrderTable:
         self._now = now
         self._newest: dict[str, Stamp] = {}
         self._too_many: list[str] = []
+        self._damaged: list[str] = []
 
     # What compute does
 
@@ -121,15 +126,16 @@ class OrderTable:
             "Invoke compute again when they are done."
         )
 
-    def _write(self, period: str, org_unit: str, claims: Claims, version: int) -> bool:
+    def _write(self, period: str, org_unit: str, claims: Claims, version: object) -> bool:
         content = claims.encoded()
         if len(content) > MOST_BYTES:
             self._too_many.append(f"{org_unit} in {period}")
             return True
         client = self._table.meta.client
-        values: dict[str, Any] = {":content": content, ":version": version + 1, ":end": self._end()}
+        before = version if isinstance(version, Decimal) else 0
+        values: dict[str, Any] = {":content": content, ":version": before + 1, ":end": self._end()}
         condition = "attribute_not_exists(version)"
-        if version:
+        if version is not None:
             condition, values[":read"] = "version = :read", version
         with aws_faults("claiming values", client):
             try:
@@ -144,16 +150,21 @@ class OrderTable:
         return True
 
     def faults(self) -> tuple[str, ...]:
-        """Say of what no claims could be kept, a sentence each."""
-        if not self._too_many:
-            return ()
-        return (
-            (
+        """Say of what no claims could be kept, or read, a sentence each."""
+        faults = []
+        if self._damaged:
+            faults.append(
+                f"The rows of the table of claims that are named here cannot be read (period, org unit): "
+                f"{'; '.join(dict.fromkeys(self._damaged))}. What is not the newest of the period is not sent there, since "
+                "something newer may have been. Compute these periods again."
+            )
+        if self._too_many:
+            faults.append(
                 f"There are too many values to keep the order of {', '.join(dict.fromkeys(self._too_many))}: an older "
                 "message that is sent again later may overwrite newer values there. Do not redrive messages for them; "
                 "compute them again."
-            ),
-        )
+            )
+        return tuple(faults)
 
     # What push does
 
@@ -173,7 +184,7 @@ class OrderTable:
         Raises
         ------
         ConfigurationError
-            The table cannot be read, or claims in it are damaged.
+            The table cannot be read.
         """
         stamps = stamps_of_batch(batch)
         values = batch.values()
@@ -196,22 +207,29 @@ class OrderTable:
     def _newest_of(self, period: str) -> Stamp:
         key = _key(period, _WHOLE_PERIOD)
         item = read_item(self._table, key, "reading how new the values of a period are")
-        return OLDEST if item is None or "newest" not in item else Stamp.parse(str(item["newest"]))
+        if item is None or "newest" not in item:
+            return OLDEST
+        try:
+            return Stamp.parse(str(item["newest"]))
+        except ValueError:
+            # Then the org units tell.
+            return LATEST
 
-    def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[Claims, int]]:
-        claims: dict[str, tuple[Claims, int]] = {org_unit: (Claims(), 0) for org_unit in org_units}
+    def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[Claims, object]]:
+        """Read the claims of org units, and which version of them that is.
+
+        Where they cannot be read, any value may have been claimed as late as the newest of the period.
+        """
+        claims: dict[str, tuple[Claims, object]] = {org_unit: (Claims(), None) for org_unit in org_units}
         keys = [_key(period, org_unit) for org_unit in claims]
         for item in read_items(self._table, keys, "reading which values are claimed"):
             org_unit = str(item["org_unit"])
             try:
                 held = Claims.read(bytes(item["content"]))
-            except ValueError as error:
-                # Nothing is sent, or claimed, past what cannot be read: it may be newer.
-                raise ConfigurationError(
-                    f"The row {period}, {org_unit} of the table of claims is damaged. Delete it when no "
-                    "message waits for the period, and compute the period again."
-                ) from error
-            claims[org_unit] = held, int(item["version"])
+            except (ValueError, TypeError, KeyError):
+                self._damaged.append(f"{period}, {org_unit}")
+                held = Claims(unknown=Claim(self._newest_of(period), UNKNOWN_RUN))
+            claims[org_unit] = held, item.get("version")
         return claims
 
     def _end(self) -> int:

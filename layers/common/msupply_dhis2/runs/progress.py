@@ -77,6 +77,14 @@ class Progress:
 
 def progress_of(item: Mapping[str, Any]) -> Progress | None:
     """Read a row of the table; ``None`` where it is damaged."""
+    try:
+        return _progress_of(item)
+    except (ValueError, TypeError, ArithmeticError, OSError):
+        # What is no number, or no instant that there is.
+        return None
+
+
+def _progress_of(item: Mapping[str, Any]) -> Progress | None:
     settled, landed = _places(item.get("settled", b"")), _places(item.get("landed", b""))
     if settled is None or landed is None:
         return None

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.words import count
 
@@ -130,6 +131,8 @@ class Run:
         The runs that have claimed newer values of it, and those of whose values it has claimed newer ones.
     lacks
         Those among ``superseded_by`` that did not put all that they have claimed on the queue.
+    damaged
+        The rows about parts or messages that cannot be read, by their sort keys: what they tell is left out.
     """
 
     run_id: str
@@ -152,11 +155,17 @@ class Run:
     superseded_by: frozenset[str] = frozenset()
     supersedes: frozenset[str] = frozenset()
     lacks: tuple["Run", ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is computed, sent or waiting any more."""
         return not self.counts.waiting and not self.parts_open
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether all that it has claimed is known to be on the queue, or to have been there."""
+        return self.started_at is not None and not self.parts_open and not self.parts_failed
 
     def may_be_computed(self, now: datetime) -> bool:
         """Tell whether values that it has claimed may yet be put on the queue by themselves."""
@@ -189,6 +198,12 @@ def event_of(run: Run) -> str:
     if run.as_of is not None and not has_instant:
         event["as_of"] = run.as_of.isoformat()
     return json.dumps(event).replace("'", "\\u0027")
+
+
+def _made_up_for(run: Run) -> str:
+    if not run.event:
+        return "Its row in the table of runs does not tell how it is computed again: compute its periods."
+    return f"Compute that run again: make push EVENT='{event_of(run)}'."
 
 
 _LEVELS = {
@@ -226,9 +241,14 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         )
     sentences += [
         f"Some of its values were superseded by the run {newer.run_id}, which was not computed to its end: DHIS2 may lack "
-        f"them. Compute that run again: make push EVENT='{event_of(newer)}'."
+        f"them. {_made_up_for(newer)}"
         for newer in run.lacks
     ]
+    if run.damaged:
+        sentences.append(
+            f"{count(len(run.damaged), 'row')} of it in the table of runs cannot be read, and what they tell is left out here: "
+            f"{', '.join(run.damaged)}."
+        )
     if about_file is not None:
         sentences.append(about_file)
     fields: dict[str, object] = {
@@ -259,11 +279,36 @@ _ENDINGS: Mapping[Outcome, str] = {
 }
 
 
-def run_of(item: Mapping[str, Any], computed: Part) -> Run:
-    """Read a run's row of the table."""
+def _event(text: str) -> str:
+    if text and not isinstance(json.loads(text), dict):
+        raise ValueError("its event is no JSON object")
+    return text
 
+
+_NOTHING = Part()
+
+
+def run_of(item: Mapping[str, Any], computed: Part = _NOTHING) -> Run:
+    """Read a run's row of the table.
+
+    Raises
+    ------
+    DamagedRowError
+        It is none, or its counts do not add up.
+    """
+    try:
+        return _run_of(item, computed)
+    except (ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+    raise DamagedRowError(
+        f"The row run of {item['run_id']} in the table of runs is damaged ({reason}): how this run ended cannot be told. When "
+        "none of its messages waits any more, delete the row, and compute the run's periods again."
+    )
+
+
+def _run_of(item: Mapping[str, Any], computed: Part) -> Run:
     def texts(name: str) -> tuple[str, ...]:
-        return tuple(sorted(item.get(name) or ()))
+        return tuple(sorted(str(each) for each in item.get(name) or ()))
 
     def instant(name: str) -> datetime | None:
         return datetime.fromisoformat(str(item[name])) if name in item else None
@@ -272,7 +317,7 @@ def run_of(item: Mapping[str, Any], computed: Part) -> Run:
         run_id=str(item["run_id"]),
         started_by=str(item.get("started_by", "unknown")),
         as_of=instant("as_of"),
-        event=str(item.get("event", "")),
+        event=_event(str(item.get("event", ""))),
         metrics=texts("metrics"),
         bases=texts("bases"),
         started_at=instant("started_at"),
@@ -281,10 +326,10 @@ def run_of(item: Mapping[str, Any], computed: Part) -> Run:
         computed=computed,
         parts_open=int(item.get("parts_open", 0)),
         parts_failed=int(item.get("parts_failed", 0)),
-        message=item.get("message"),
+        message=None if "message" not in item else str(item["message"]),
         ended_at=instant("ended_at"),
         outcome=Outcome(item["outcome"]) if "outcome" in item else None,
-        rejected_file=item.get("rejected_file"),
+        rejected_file=None if "rejected_file" not in item else str(item["rejected_file"]),
         opened_at=instant("opened_at"),
         superseded_by=frozenset(texts("superseded_by")),
         supersedes=frozenset(texts("supersedes")),

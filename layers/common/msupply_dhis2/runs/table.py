@@ -7,6 +7,7 @@ whoever is first: compute, once the queue has taken the message, or push, where 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.configuration import aws_faults
 from msupply_dhis2.dynamodb import CHANGES_IN_ONE_CALL, Change, change_together, read_item, read_items
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import ConfigurationError, DamagedRowError
 from msupply_dhis2.runs.progress import Death, Progress, bitmap, milliseconds, progress_of
 from msupply_dhis2.runs.run import About, Part, Run, run_of
 
@@ -29,6 +30,7 @@ MESSAGES_KEPT_FOR = timedelta(days=120)
 
 _RUN = "run"
 _PART = "part#"
+_MESSAGE = "batch#"
 _OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
 _OPEN_RUN = ("ended_at", "outcome", "rejected_file")
 """What a run's row has only once it has ended."""
@@ -116,8 +118,13 @@ class Runs:
             item = read_item(self._table, {"run_id": run_id, "part": f"{_PART}{name}"}, _NOTING_PARTS)
             if item is None:
                 change, failed = _new_part(run_id, name, now), 0
-            elif item["state"] == _OPEN:
+            elif item.get("state") == _OPEN:
                 return
+            elif item.get("state") not in {_FINISHED, _FAILED}:
+                raise DamagedRowError(
+                    f"The row {item['part']} of {run_id} in the table of runs is damaged: it tells no state. Delete it, and "
+                    "compute that part again."
+                )
             else:
                 change = _move_part(run_id, name, str(item["state"]), _OPEN)
                 failed = -int(item["state"] == _FAILED)
@@ -199,7 +206,7 @@ class Runs:
             return Progress()
         progress = progress_of(item)
         if progress is None:
-            raise ConfigurationError(
+            raise DamagedRowError(
                 f"The row {message.key['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
                 "it: the batch is sent from its beginning."
             )
@@ -337,16 +344,18 @@ class Runs:
     def _row(self, run_id: str) -> Run | None:
         """Read a run without what its parts came to."""
         item = read_item(self._table, _run_key(run_id), _READING_RUN)
-        return None if item is None else run_of(item, Part())
+        return None if item is None else run_of(item)
 
     def _superseding(self, run: Run) -> Iterator[Run]:
         for run_id in sorted(run.superseded_by):
-            newer = self._row(run_id)
-            if newer is not None:
-                yield newer
+            newer = None
+            # Of one whose row cannot be read nobody can tell whether it was computed to its end.
+            with suppress(DamagedRowError):
+                newer = self._row(run_id)
+            yield run_of({"run_id": run_id}) if newer is None else newer
 
     def _lacks(self, run: Run) -> tuple[Run, ...]:
-        return tuple(newer for newer in self._superseding(run) if newer.parts_open or newer.parts_failed)
+        return tuple(newer for newer in self._superseding(run) if not newer.is_computed)
 
     def judge_superseded(self, run_id: str) -> list[str]:
         """Open again what ended otherwise than it would now that a run is computed, or cannot be.
@@ -360,12 +369,16 @@ class Runs:
         if run is None or run.parts_open:
             return []
         for older_id in sorted(run.supersedes):
-            older = self._row(older_id)
-            if older is None or older.ended_at is None:
-                continue
-            if replace(older, lacks=self._lacks(older)).fate is not older.outcome:
-                self._update(Change(_run_key(older_id)).remove(*_OPEN_RUN), "opening a run again")
+            with suppress(DamagedRowError):
+                self._judge(older_id)
         return sorted(run.supersedes)
+
+    def _judge(self, run_id: str) -> None:
+        run = self._row(run_id)
+        if run is None or run.ended_at is None:
+            return
+        if replace(run, lacks=self._lacks(run)).fate is not run.outcome:
+            self._update(Change(_run_key(run_id)).remove(*_OPEN_RUN), "opening a run again")
 
     def close(self, run_id: str, rejected_file: str | None, now: datetime) -> Run | None:
         """Note that a run has ended; ``None`` where it has not, or where another was faster.
@@ -394,7 +407,10 @@ class Runs:
     def run(self, run_id: str) -> Run | None:
         """Read a run."""
         item = read_item(self._table, _run_key(run_id), _READING_RUN)
-        return None if item is None else run_of(item, self._computed(run_id))
+        if item is None:
+            return None
+        computed, damaged = self._computed(run_id)
+        return replace(run_of(item, computed), damaged=damaged)
 
     def recent(self, since: datetime) -> Iterator[str]:
         """Give the ids of the runs that were first computed since an instant, the newest first."""
@@ -418,35 +434,51 @@ class Runs:
                 return
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def messages(self, run_id: str) -> Iterator[tuple[Message, Progress]]:
-        """Give all messages of a run with what is known of them; damaged rows lack."""
-        for item in self._rows(run_id, "batch#"):
+    def files(self, run_id: str) -> tuple[dict[str, int], tuple[str, ...]]:
+        """Tell how many files of refused values each message has left.
+
+        Returns
+        -------
+        tuple
+            Their numbers, by the messages' names; and the rows of messages that cannot be read.
+        """
+        files: dict[str, int] = {}
+        damaged = []
+        for item in self._rows(run_id, _MESSAGE):
+            name = str(item["part"]).removeprefix(_MESSAGE).replace("#", "-")
             progress = progress_of(item)
-            _, batch_id, sending = str(item["part"]).split("#", 2)
-            if progress is not None:
-                yield Message(batch_id, sending, int(item["values"])), progress
+            if progress is None:
+                damaged.append(str(item["part"]))
+            elif progress.files:
+                files[name] = progress.files
+        return files, tuple(damaged)
 
-    def files(self, run_id: str) -> dict[str, int]:
-        """Tell how many files of refused values each message has left, by the messages' names."""
-        return {message.name: progress.files for message, progress in self.messages(run_id)}
-
-    def _computed(self, run_id: str) -> Part:
-        parts = [
-            item for item in self._rows(run_id, _PART) if item["state"] == _FINISHED and "stores" in item
-        ]
+    def _computed(self, run_id: str) -> tuple[Part, tuple[str, ...]]:
+        """Tell what the parts of a run came to together, and which of their rows cannot be read."""
+        parts: list[tuple[str, Part]] = []
+        damaged = []
+        for item in self._rows(run_id, _PART):
+            if item.get("state") == _FINISHED and "stores" not in item:
+                continue
+            try:
+                if item["state"] == _FINISHED:
+                    parts.append((str(item["part"]), _part_of(item)))
+            except (KeyError, ValueError, TypeError, ArithmeticError):
+                damaged.append(str(item["part"]))
         # The shards of a run share no store, and each does its months one after the other.
         stores: dict[str, int] = {}
-        for item in parts:
-            shard = str(item["part"]).partition(",")[0]
-            stores[shard] = max(stores.get(shard, 0), int(item["stores"]))
-        return Part(
+        for name, part in parts:
+            shard = name.partition(",")[0]
+            stores[shard] = max(stores.get(shard, 0), part.stores)
+        computed = Part(
             stores=sum(stores.values()),
-            items=max((int(item["items"]) for item in parts), default=0),
-            values=sum(int(item["values"]) for item in parts),
-            left_out=sum(int(item["left_out"]) for item in parts),
-            vanished=sum(int(item["vanished"]) for item in parts),
-            periods=tuple(sorted({str(period) for item in parts for period in item["periods"]})),
+            items=max((part.items for _, part in parts), default=0),
+            values=sum(part.values for _, part in parts),
+            left_out=sum(part.left_out for _, part in parts),
+            vanished=sum(part.vanished for _, part in parts),
+            periods=tuple(sorted({period for _, part in parts for period in part.periods})),
         )
+        return computed, tuple(damaged)
 
     def _rows(self, run_id: str, begins: str) -> Iterator[Mapping[str, Any]]:
         more: dict[str, Any] = {}
@@ -522,6 +554,17 @@ def _note_superseded(run_id: str, older: str, now: datetime) -> Change:
     return change.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)})
 
 
+def _part_of(item: Mapping[str, Any]) -> Part:
+    return Part(
+        stores=int(item["stores"]),
+        items=int(item["items"]),
+        values=int(item["values"]),
+        left_out=int(item["left_out"]),
+        vanished=int(item["vanished"]),
+        periods=tuple(str(period) for period in item["periods"]),
+    )
+
+
 def _run_key(run_id: str) -> dict[str, str]:
     return {"run_id": run_id, "part": _RUN}
 
@@ -531,7 +574,7 @@ def _part_key(run_id: str, name: str) -> dict[str, str]:
 
 
 def _key(batch_id: str, sending: str) -> dict[str, str]:
-    return {"run_id": batch_id.rpartition("-")[0], "part": f"batch#{batch_id}#{sending}"}
+    return {"run_id": batch_id.rpartition("-")[0], "part": f"{_MESSAGE}{batch_id}#{sending}"}
 
 
 def _seconds(instant: datetime) -> int:
