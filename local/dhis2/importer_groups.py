@@ -348,7 +348,7 @@ class _GroupImport:
                 for entry in entries
                 if entry.key.attribute_option_combo == combo_id
                 and not all(
-                    option.is_valid_in(entry.period) for option in self._metadata.options_of(combo_id)
+                    option.is_valid_throughout(entry.period) for option in self._metadata.options_of(combo_id)
                 )
             )
             if outside:

@@ -189,6 +189,7 @@ class _RowImport:
         if not (push.flag("force") and self._server.user.is_superuser):
             yield self._not_expired
             yield self._not_in_future
+            yield self._not_approved
             yield self._in_open_input_period
             yield self._in_known_open_period
 
@@ -326,6 +327,31 @@ class _RowImport:
         )
         objects = {"period": period, "dataElement": name, "dataSet": data_set.id}
         return Conflict("E7641", text, objects, "period")
+
+    def _not_approved(self, found: _Found) -> Conflict | None:
+        data_set, combo, org_unit = (
+            self._governing_data_set(found),
+            found.attribute_option_combo,
+            found.org_unit,
+        )
+        if (
+            data_set is None
+            or combo.id != DEFAULT_OPTION_COMBO_ID
+            or not self._metadata.is_approved(data_set.workflow_id, org_unit, found.period.iso)
+        ):
+            return None
+        named, period = found.row.attribute_option_combo, found.row.period
+        text = (
+            f"Data already approved for data set: `{data_set.id}` period: `{period}` org unit: `{found.row.org_unit}` "
+            f"attribute option combo: `{_shown(named)}`"
+        )
+        objects = {
+            "organisationUnit": found.row.org_unit,
+            "period": period,
+            "categoryOptionCombo": named,
+            "dataSet": data_set.id,
+        }
+        return Conflict("E7642", text, objects)
 
     def _in_open_input_period(self, found: _Found) -> Conflict | None:
         data_set = self._governing_data_set(found)

@@ -110,6 +110,12 @@ class CategoryOption(Model):
             self.end_date is None or period.first <= self.end_date
         )
 
+    def is_valid_throughout(self, period: Period) -> bool:
+        """Whether its dates have all days of the period."""
+        return (self.start_date is None or self.start_date <= period.first) and (
+            self.end_date is None or period.last <= self.end_date
+        )
+
     def is_valid_for(self, org_unit: OrgUnit) -> bool:
         """Whether the org unit is one of its own or below one of them."""
         return not self.org_unit_ids or org_unit.is_within(self.org_unit_ids)
@@ -185,6 +191,17 @@ class LockException(Model):
     """An org unit that may fill in a data set for a period although the days of grace are over."""
 
     data_set_id: str
+    org_unit_id: str
+    period: str
+
+
+class Approval(Model):
+    """Data of a workflow's data sets that are approved: of an org unit and those below it, for a period.
+
+    The default attribute option combo is meant.
+    """
+
+    workflow_id: str
     org_unit_id: str
     period: str
 
@@ -324,6 +341,7 @@ class Metadata(Model):
     data_sets: tuple[DataSet, ...] = ()
     option_sets: tuple[OptionSet, ...] = ()
     lock_exceptions: tuple[LockException, ...] = ()
+    approvals: tuple[Approval, ...] = ()
 
     @cached_property
     def org_unit(self) -> Index[OrgUnit]:
@@ -388,6 +406,15 @@ class Metadata(Model):
             self.combo_of(data_element),
             *(self.combo_within(data_set, data_element) for data_set in data_sets),
         ]
+
+    def is_approved(self, workflow_id: str | None, org_unit: OrgUnit, period: str) -> bool:
+        """Whether the data of an org unit and period are approved."""
+        return any(
+            approval.workflow_id == workflow_id
+            and approval.period == period
+            and org_unit.is_within([approval.org_unit_id])
+            for approval in self.approvals
+        )
 
     def options_of(self, option_combo_id: str) -> list[CategoryOption]:
         """Return the category options of an option combo."""

@@ -9,7 +9,15 @@ from urllib.parse import quote_plus
 from local.dhis2.answers import JSON, Answer, json_answer, message
 from local.dhis2.fields import BadFilterError, Filter, View, parse_fields, render
 from local.dhis2.importer import Server
-from local.dhis2.metadata import Identified, Index, Metadata, MetadataAccess, is_uid
+from local.dhis2.metadata import (
+    DEFAULT_OPTION_COMBO_ID,
+    Identified,
+    Index,
+    Metadata,
+    MetadataAccess,
+    OrgUnit,
+    is_uid,
+)
 from local.dhis2.periods import Period, parse_period
 from local.dhis2.values import StoredValue, ValueKey
 from local.dhis2.versions import Version
@@ -47,6 +55,36 @@ def system_info(server: Server, query: Query, address: str) -> Answer:
     if not fields:
         return json_answer(render(view, parse_fields(":all")))
     return json_answer(render({**view, "revision": lambda: "stand-in"}, parse_fields(fields)))
+
+
+def approvals(server: Server, query: Query) -> Answer:
+    """Answer ``GET /api/dataApprovals/approvals``: what is approved of a workflow, by org unit and period."""
+    metadata, combos = server.metadata, _first(query, "aoc", DEFAULT_OPTION_COMBO_ID).split(",")
+    units = [unit for name in _first(query, "ou").split(",") if (unit := metadata.org_unit.by_id(name))]
+    workflow, period = _first(query, "wf"), _first(query, "pe")
+
+    def state(org_unit: OrgUnit, combo: str) -> str:
+        is_approved = metadata.is_approved(workflow, org_unit, period) and combo == DEFAULT_OPTION_COMBO_ID
+        return "APPROVED_HERE" if is_approved else "UNAPPROVED_READY"
+
+    return json_answer(
+        [
+            {"wf": workflow, "pe": period, "ou": unit.id, "aoc": combo, "state": state(unit, combo)}
+            for unit in units
+            for combo in combos
+        ]
+    )
+
+
+def system_setting(server: Server, key: str, *, locks_accounts: bool) -> Answer:
+    """Answer ``GET /api/systemSettings/KEY``; nothing is said of a setting that there is not."""
+    settings = server.metadata.system_settings
+    known = {
+        "keyLockMultipleFailedLogins": locks_accounts,
+        "keyDataImportRequireCategoryOptionCombo": settings.require_category_option_combo,
+        "keyDataImportRequireAttributeOptionCombo": settings.require_attribute_option_combo,
+    }
+    return json_answer({key: known[key]} if key in known else {})
 
 
 @dataclass(frozen=True, slots=True)

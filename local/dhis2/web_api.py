@@ -225,8 +225,11 @@ class WebApi:
                 return lambda: json_answer(server.user.may(authority))
             case ["system", "info"]:
                 return lambda: reading.system_info(server, query, self.url)
-            case ["systemSettings", "keyLockMultipleFailedLogins" as name]:
-                return lambda: json_answer({name: self.logins.lock_after_failures is not None})
+            case ["systemSettings", key]:
+                locks = self.logins.lock_after_failures is not None
+                return lambda: reading.system_setting(server, key, locks_accounts=locks)
+            case ["dataApprovals", "approvals"]:
+                return lambda: reading.approvals(server, query)
             case ["dataValueSets"]:
                 return lambda: reading.data_value_sets(server, query)
             case [name] if name in reading.listing_names():

@@ -153,7 +153,7 @@ def test_a_data_set_is_read_by_code_and_by_uid_with_all_that_belongs_to_it(versi
     (period,) = by_code.input_periods
     assert (period.period, period.opening_date, period.closing_date) == ("202601", date(2026, 1, 5), None)
     assert by_code.may_write
-    assert not by_code.has_approval
+    assert by_code.workflow is None
     assert [combo.name for combo in by_code.option_combos] == ["default"]
     assert {element.code for element in by_code.data_elements} == {"STOCK_abc", "STOCK_def"}
     (element, other) = by_code.data_elements
@@ -205,7 +205,7 @@ def test_the_category_combo_that_the_data_set_gives_a_data_element_counts() -> N
     assert [combo.id for combo in second.option_combos] == ["a"]
     assert (first.has_option_set, second.has_option_set) == (False, True)
     assert (first.in_other_data_sets, second.in_other_data_sets) == (True, False)
-    assert data_set.has_approval
+    assert data_set.workflow == "approval"
     assert data_set.may_write is None
     assert (data_set.org_units[0].opening_date, data_set.org_units[0].closed_date) == (None, date(2020, 1, 1))
 

@@ -30,15 +30,17 @@ from tests.support.preflight import (
     WITH_CATEGORIES,
     WITH_COMBOS,
     Change,
-    every_version,
+    approved,
     items,
     mapped,
     report_of,
+    requiring_combos,
     row,
     row_with_combo,
     settings_text,
     with_data_elements,
     with_data_set,
+    with_option,
     with_org_unit,
     world,
 )
@@ -86,7 +88,18 @@ def locked(*org_units: str) -> Change:
 
 
 CURRENT_DAY = {"data_elements": [row("stock_on_hand", basis="current_day")]}
+
+
 ALL_ORG_UNITS = [uid("organisationUnit", store.org_unit) for store in STORES]
+OPTION_CHANGES: dict[str, dict[str, object]] = {
+    "that may not be written": {"writers": ("somebody",)},
+    "that ended before": {"end_date": date(2025, 12, 31)},
+    "that ends within the period": {"end_date": date(2026, 1, 15)},
+    "that begins within the period": {"start_date": date(2026, 1, 15)},
+    "that begins with the period": {"start_date": date(2026, 1, 1)},
+    "of one org unit": {"org_unit_ids": (ALL_ORG_UNITS[0],)},
+    "of all org units": {"org_unit_ids": tuple(ALL_ORG_UNITS)},
+}
 SITUATIONS = [
     Situation("all is well"),
     Situation("attribute option combos", settings=WITH_COMBOS),
@@ -141,6 +154,18 @@ SITUATIONS = [
     Situation("a category option's identifier", settings={**WITH_COMBOS, "data_elements": [row_with_combo("stock_on_hand", category_option_id="OPTION_STOCK_ON_HAND")]}, names=mapped(1)),
     Situation("the wrong field", settings={**WITH_COMBOS, "option_combo_field": "category"}),
     Situation("the other wrong field", settings={**WITH_CATEGORIES, "option_combo_field": "attribute"}),
+    Situation("option combos that the server insists on", requiring_combos),
+    Situation("option combos that the server insists on, where some are named", requiring_combos, WITH_CATEGORIES),
+    # Category options
+    *(
+        Situation(f"a category option {name}, {place}", with_option("STOCK_ON_HAND", **changes), settings)
+        for place, settings in (("of the data set", WITH_COMBOS), ("of data elements", WITH_CATEGORIES))
+        for name, changes in OPTION_CHANGES.items()
+    ),
+    Situation("a category option that may not be written, for a superuser", with_option("STOCK_ON_HAND", writers=("somebody",)), WITH_COMBOS, SUPERUSER),
+    # Approval
+    Situation("approved data", approved("KAMO", "202601")),
+    Situation("approved data of another period", approved("KAMO", "202512")),
     # The user
     Situation("a user without the authority", user=NOBODY),
     Situation("a data set that may not be written", with_data_set(SINGLE, writers=[])),
@@ -182,7 +207,7 @@ def values_of(settings: Settings, names: MappedNames, numbers: tuple[str, ...]) 
     return values
 
 
-@every_version
+@pytest.mark.parametrize("version", ["2.40", "2.42", "2.43"])
 @pytest.mark.parametrize("situation", SITUATIONS, ids=[situation.name for situation in SITUATIONS])
 def test_what_the_connection_test_calls_well_is_stored_and_the_reverse(
     situation: Situation, version: str

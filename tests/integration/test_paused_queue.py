@@ -1,12 +1,14 @@
 """How a paused queue is resumed: by a connection test that somebody makes, and by the probe on schedule."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from local.dhis2 import FaultKind, StandIn, User, stock_metadata
+from local.dhis2 import FaultKind, PersonalAccessToken, StandIn, User, new_token, stock_metadata
 from msupply_dhis2.logins import read_refusal
 from tests.conftest import Aws
 from tests.support.batches import batch_of, settings_of, value_of
@@ -95,6 +97,22 @@ def test_a_connection_test_that_fails_logs_in_all_the_same_and_tells_that_the_qu
     assert check["ok"] is False
     assert "The queue is paused since" in check["message"]
     assert "refuses the login of pusher: Authentication failed" in check["message"]
+    assert aws.is_paused()
+
+
+def test_a_token_that_may_not_post_pauses_the_queue_instead_of_resuming_it(
+    aws: Aws, paused: StandIn, ask: Invoke
+) -> None:
+    token = new_token("only-get")
+    paused.tokens[token] = PersonalAccessToken(username="pusher", token=SecretStr(token), methods=("GET",))
+    aws.secretsmanager.put_secret_value(SecretId="stack/dhis2", SecretString=json.dumps({"token": token}))
+    report = ask({}).answer
+    (trial,) = (check for check in report["checks"] if check["name"] == "trial call")
+    assert report["connected"] is True
+    assert "Both GET and POST are needed" in trial["message"]
+    check = check_of_queue(report)
+    assert check is not None
+    assert "The queue is paused" in check["message"]
     assert aws.is_paused()
 
 

@@ -5,8 +5,9 @@ from threading import Event
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from local.dhis2 import FaultKind, StandIn, Version, stock_metadata, uid
+from local.dhis2 import FaultKind, PersonalAccessToken, StandIn, Version, new_token, stock_metadata, uid
 from local.dhis2.metadata import (
     CategoryCombo,
     CategoryOptionCombo,
@@ -15,6 +16,8 @@ from local.dhis2.metadata import (
     OptionSet,
 )
 from msupply_dhis2 import test_connection as job
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.wire import Query
 from msupply_dhis2.errors import SourceUnreachableError
 from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.metrics.metric import Metric
@@ -29,14 +32,17 @@ from tests.support.preflight import (
     STORES,
     WITH_CATEGORIES,
     WITH_COMBOS,
+    approved,
     every_version,
     items,
     mapped,
     report_of,
+    requiring_combos,
     row,
     row_with_combo,
     with_data_elements,
     with_data_set,
+    with_option,
     with_org_unit,
     world,
 )
@@ -139,6 +145,7 @@ def test_a_data_set_that_is_not_there_leaves_what_does_not_need_it(version: str)
         "period format",
         "open period, previous month",
         "option combos",
+        "category options",
     )
     for name in ("stores", "items", "org unit reach", "value types", "zeros", "aggregation"):
         assert check_of(report, name).ok
@@ -341,6 +348,115 @@ def test_option_combos_that_the_user_may_not_see_are_said() -> None:
     metadata = metadata.model_copy(update={"category_combos": (*metadata.category_combos, hidden)})
     message = only_fault(report_of(metadata), "option combos").message
     assert message.startswith("DHIS2 does not let the user see the option combos")
+
+
+# What else a push may fail on
+
+
+@every_version
+@pytest.mark.parametrize(
+    ("changes", "cause", "fault"),
+    [
+        ({"writers": ("somebody",)}, "not shared", "pusher may not enter data for it."),
+        (
+            {"start_date": date(2026, 2, 1)},
+            "not valid then",
+            "it is valid from 2026-02-01 to ever, and takes no values for 202601.",
+        ),
+        (
+            {"org_unit_ids": (uid("organisationUnit", "KAMO"),)},
+            "not valid there",
+            "it is limited to others than 2 org units of stores (Opua Health Centre (OPUA), Paihia Hospital (PAIHIA)).",
+        ),
+    ],
+)
+def test_a_category_option_that_keeps_values_out_is_told_with_the_cure(
+    version: str, changes: dict[str, object], cause: str, fault: str
+) -> None:
+    report = report_of(with_option("ISSUED", **changes)(world()), version, **WITH_COMBOS)
+    if cause == "not shared" and version in {"2.37", "2.40"}:
+        # These take the values all the same.
+        assert report.all_well
+        return
+    check = only_fault(report, "category options")
+    assert f"of 1 of 4 option combos keep values out ({cause})" in check.message
+    assert check.details == (
+        f"Option combo Issued (ISSUED), category option Issued (OPTION_ISSUED): {fault}",
+    )
+
+
+def test_periods_beyond_the_end_of_a_category_option_may_be_open_by_the_data_set() -> None:
+    ended = with_option("ISSUED", end_date=date(2025, 12, 31))(world())
+    assert not report_of(ended, **WITH_COMBOS).all_well
+
+    class OpensMore(Dhis2Client):
+        def get(self, path: str, params: Query | None = None) -> object:
+            answer = super().get(path, params)
+            if path == "/api/dataSets" and isinstance(answer, dict):
+                answer["dataSets"][0]["openPeriodsAfterCoEndDate"] = 1
+            return answer
+
+    assert report_of(ended, client=OpensMore, **WITH_COMBOS).all_well
+
+
+def test_approved_data_are_told_by_org_unit() -> None:
+    check = only_fault(report_of(approved("KAMO", "202601")(world()), "2.42"), "approved data")
+    assert check.message.startswith(
+        "The data of 1 of 3 org units are approved; DHIS2 refuses values for them."
+    )
+    assert check.details == ("Kamo Clinic (KAMO): the data of 202601 are approved.",)
+    report = report_of(approved("KAMO", "202512")(world()), "2.42")
+    assert check_of(report, "approved data").message.endswith("nothing is approved in 3 org units.")
+
+
+def test_a_release_that_stores_over_approved_data_is_noted() -> None:
+    report = report_of(approved("KAMO", "202601")(world()), "2.43")
+    check = check_of(report, "approved data")
+    assert report.all_well
+    assert check.to_note
+    assert "DHIS2 2.43.1: this release does not protect approved data." in check.message
+
+
+def test_approval_that_cannot_be_read_is_noted() -> None:
+    def forbid(dhis2: StandIn) -> None:
+        dhis2.faults.next(FaultKind.STATUS, status=403, path="/api/dataApprovals/approvals")
+
+    report = report_of(approved("KAMO", "202601")(world()), "2.42", prepare=forbid)
+    assert check_of(report, "approved data").to_note
+    assert "periods that are approved take no more values" in check_of(report, "approved data").message
+
+
+@every_version
+def test_system_settings_that_insist_on_option_combos_are_only_noted(version: str) -> None:
+    report = report_of(requiring_combos(world()), version)
+    assert report.all_well
+    if version == "2.43":
+        assert "import settings" not in [check.name for check in report.checks]
+        return
+    assert "'Require category option combo' and 'Require attribute option combo'" in (
+        check_of(report, "import settings").message
+    )
+
+
+def test_a_token_that_may_only_read_is_told_by_a_call_without_values() -> None:
+    text = new_token("only-get")
+    token = PersonalAccessToken(username="pusher", token=SecretStr(text), methods=("GET",))
+
+    def give_token(dhis2: StandIn) -> None:
+        dhis2.tokens[text] = token
+
+    report = report_of(world(), prepare=give_token, login={"token": text})
+    assert "Both GET and POST are needed" in only_fault(report, "trial call").message
+
+
+def test_something_that_lets_no_post_pass_is_told_and_nothing_is_stored() -> None:
+    def forbid(dhis2: StandIn) -> None:
+        dhis2.faults.next(FaultKind.STATUS, status=405, method="POST")
+
+    check = only_fault(report_of(world(), prepare=forbid), "trial call")
+    assert check.message.startswith(
+        "A call without values, posted as push posts its values, does not get through."
+    )
 
 
 # Data elements

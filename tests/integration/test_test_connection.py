@@ -15,7 +15,7 @@ from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, Version, stoc
 from msupply_dhis2 import test_connection as job
 from msupply_dhis2.connections import record_success
 from msupply_dhis2.credentials import Dhis2Credentials, LoginKind, parse_dhis2_credentials
-from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
 from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.periods import Calendar
@@ -130,6 +130,7 @@ def test_a_connection_with_everything_in_order_is_successful(version: Version, a
         "authority",
         "data set",
         "write access",
+        "trial call",
         "period format",
         "open period, previous month",
         "database",
@@ -139,6 +140,7 @@ def test_a_connection_with_everything_in_order_is_successful(version: Version, a
         "items",
         "data elements without an item",
         "option combos",
+        "category options",
         "value types",
         "zeros",
         "aggregation",
@@ -188,7 +190,16 @@ def test_a_proxy_that_asks_to_wait_for_a_moment_is_waited_for(dhis2: StandIn) ->
     assert went_wrong(report) == []
     passed = [request.path for request in dhis2.requests if request.status == 200]
     assert len(passed) == len(dhis2.requests) - 4
-    assert passed == ["/api/me", "/api/me", "/api/system/info", "/api/dataSets"]
+    assert passed == [
+        "/api/me",
+        "/api/me",
+        "/api/system/info",
+        "/api/dataSets",
+        "/api/dataValueSets",
+        "/api/systemSettings/keyDataImportRequireCategoryOptionCombo",
+        "/api/systemSettings/keyDataImportRequireAttributeOptionCombo",
+        "/api/categoryOptionCombos",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -196,8 +207,8 @@ def test_a_proxy_that_asks_to_wait_for_a_moment_is_waited_for(dhis2: StandIn) ->
     [
         (0, ["login"]),
         (1, ["login"]),
-        (2, ["server", "data set", "stores", "items"]),
-        (3, ["data set", "stores", "items"]),
+        (2, ["server", "data set", "trial call", "stores", "items"]),
+        (3, ["data set", "trial call", "stores", "items"]),
     ],
 )
 def test_a_proxy_that_asks_to_wait_for_long_is_told_and_not_asked_again(
@@ -388,6 +399,9 @@ def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn)
     class Other:
         def get(self, path: str, params: Mapping[str, str] | None = None) -> object:  # noqa: ARG002
             return {"hello": "world"}
+
+        def post_data_values(self, *_: object, **__: object) -> Answer:
+            raise AssertionError("nothing is posted to whatever this is")
 
     report = job.test_connection(
         settings_reader=lambda: parse_settings(document(dhis2.url)),

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import Metadata, StandIn, User, Version, stock_metadata
-from local.dhis2.metadata import DataElement, DataSet, OrgUnit
+from local.dhis2 import Metadata, StandIn, User, Version, stock_metadata, uid
+from local.dhis2.metadata import Approval, DataElement, DataSet, OrgUnit, SystemSettings
 from msupply_dhis2 import test_connection as job
 from msupply_dhis2.credentials import parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
@@ -98,6 +98,8 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
     now: datetime = NOW,
     prepare: Callable[[StandIn], object] = lambda _: None,
     time_limit: float | None = None,
+    login: dict[str, str] | None = None,
+    client: type[Dhis2Client] = Dhis2Client,
     **changes: object,
 ) -> job.ConnectionReport:
     """Test the connection; by default stock on hand of last month in the data set of the single data element."""
@@ -111,11 +113,11 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
     with StandIn(metadata, version=Version(version), users=[user], now=now.date()) as dhis2:
         prepare(dhis2)
         settings = settings_text(dhis2.url, **changes)
-        login = json.dumps({"username": user.username, "password": "x"})
+        secret = json.dumps(login or {"username": user.username, "password": "x"})
         return job.test_connection(
             settings_reader=lambda: parse_settings(settings),
-            credentials_reader=lambda parsed: parse_dhis2_credentials(login, parsed),
-            client_factory=lambda parsed, given: Dhis2Client(parsed.url, given, read_timeout=5),
+            credentials_reader=lambda parsed: parse_dhis2_credentials(secret, parsed),
+            client_factory=lambda parsed, given: client(parsed.url, given, read_timeout=5),
             database_check=database or database_answers,
             table=None,
             calendar=Calendar(ZoneInfo("Pacific/Auckland")),
@@ -173,6 +175,37 @@ def with_org_unit(code: str, **changes: object) -> Change:
         return metadata.model_copy(update={"org_units": units})
 
     return change
+
+
+def with_option(code: str, **changes: object) -> Change:
+    """Change a category option."""
+
+    def change(metadata: Metadata) -> Metadata:
+        options = tuple(
+            option.model_copy(update=changes) if option.code == f"OPTION_{code}" else option
+            for option in metadata.category_options
+        )
+        return metadata.model_copy(update={"category_options": options})
+
+    return change
+
+
+def approved(code: str, period: str) -> Change:
+    """Give the data set an approval workflow, and approve the data of an org unit."""
+
+    def change(metadata: Metadata) -> Metadata:
+        approval = Approval(
+            workflow_id="workflow001", org_unit_id=uid("organisationUnit", code), period=period
+        )
+        changed = with_data_set(SINGLE, workflow_id="workflow001")(metadata)
+        return changed.model_copy(update={"approvals": (approval,)})
+
+    return change
+
+
+def requiring_combos(metadata: Metadata) -> Metadata:
+    settings = SystemSettings(require_category_option_combo=True, require_attribute_option_combo=True)
+    return metadata.model_copy(update={"system_settings": settings})
 
 
 ELEMENTS = tuple(reference for reference, _ in REFERENCES)

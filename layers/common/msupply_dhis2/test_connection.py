@@ -7,7 +7,7 @@ is out of reach are both told in one go. What a push needs beside the connection
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +16,7 @@ from msupply_dhis2.connections import last_success, record_success, written_in
 from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2.known_metadata import KeptAnswers
 from msupply_dhis2.dhis2.metadata import ReadsDhis2, User, read_user
+from msupply_dhis2.dhis2.sending import PostsDataValues
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -69,9 +70,9 @@ class ConnectionReport(BaseModel):
     last_successful_connection
         When DHIS2 last let this user in, this test included, in the configured time zone; ``None`` where none is on record.
     checks
-        What was asked, in this order: settings, credentials, login, server, authority, data set, write access,
-        period format, open periods, database, stores, org units, items, option combos, value types, zeros,
-        aggregation.
+        What was asked, in this order: settings, credentials, login, server, authority, data set, write access, trial
+        call, period format, open periods, database, stores, org units, items, option combos, import settings,
+        category options, approved data, value types, zeros, aggregation.
     not_asked
         The names of the checks that a failure has left without sense.
     """
@@ -108,6 +109,10 @@ class _Findings:
     server: Server | None = None
     last: datetime | None = None
     not_asked: list[str] = field(default_factory=list)
+
+
+class TalksToDhis2(ReadsDhis2, PostsDataValues, Protocol):
+    """What the test needs of a DHIS2 client."""
 
 
 class _Questions:
@@ -166,7 +171,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     *,
     settings_reader: Callable[[], Settings],
     credentials_reader: Callable[[Settings], Dhis2Credentials],
-    client_factory: Callable[[Settings, Dhis2Credentials], ReadsDhis2],
+    client_factory: Callable[[Settings, Dhis2Credentials], TalksToDhis2],
     database_check: Callable[[], DatabaseAnswer],
     table: "Table | None",
     calendar: Calendar,
@@ -211,8 +216,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         if isinstance(credentials, MsupplyDhis2Error):
             findings.failure = credentials
         else:
-            # Kept, so that a question of several requests goes on where a proxy's limit broke it off.
-            client = KeptAnswers(client_factory(settings, credentials))
+            client = client_factory(settings, credentials)
             findings = _ask_dhis2(questions, client, settings, database, _Moment(as_of or clock(), calendar))
             findings.user = findings.user or credentials.user
             now = None if findings.failure else clock()
@@ -328,14 +332,16 @@ class _Moment:
 
 
 def _ask_dhis2(
-    questions: _Questions, client: ReadsDhis2, settings: Settings, database: _Database, moment: _Moment
+    questions: _Questions, client: TalksToDhis2, settings: Settings, database: _Database, moment: _Moment
 ) -> _Findings:
     """Log in, and if that works look whether a push would go well."""
-    user = questions.ask("login", lambda: _log_in(client, database.patience))
+    # Kept, so that a question of several requests goes on where a proxy's limit broke it off.
+    answers = KeptAnswers(client)
+    user = questions.ask("login", lambda: _log_in(answers, database.patience))
     if isinstance(user, MsupplyDhis2Error):
         return _Findings(failure=user)
     preflight = Preflight(
-        client, settings, user, moment.windows(settings), database.patience, today=moment.today
+        answers, client, settings, user, moment.windows(settings), database.patience, today=moment.today
     )
     preflight.ask_dhis2()
     questions.checks += preflight.checks

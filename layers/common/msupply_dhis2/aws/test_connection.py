@@ -29,7 +29,7 @@ from msupply_dhis2.configuration import (
 )
 from msupply_dhis2.connections import written_in
 from msupply_dhis2.credentials import Dhis2Credentials
-from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, SourceError
 from msupply_dhis2.log_line import LogLine
 from msupply_dhis2.logins import Login, remember_refusal
@@ -107,6 +107,8 @@ class _Witness:
     def __init__(self) -> None:
         self.login: Login | None = None
         self.refused: tuple[Login, Dhis2AuthenticationError] | None = None
+        self.refuses_posts = False
+        """Whether it was refused where something is posted only: so will it be with what waits on the queue."""
 
     def client(self, settings: Settings, credentials: Dhis2Credentials) -> "_WitnessedClient":
         self.login = Login.of(settings.url, credentials)
@@ -131,6 +133,20 @@ class _WitnessedClient:
             self._witness.refused = (self._login, error)
             raise
 
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        """Post data values, or none to see whether that is let through."""
+        try:
+            return self._client.post_data_values(body, params, read_timeout=read_timeout)
+        except Dhis2AuthenticationError as error:
+            self._witness.refused, self._witness.refuses_posts = (self._login, error), True
+            raise
+
 
 def _check_queue(
     report: ConnectionReport, witness: _Witness, table: "Table", pause: QueuePause, calendar: Calendar
@@ -138,7 +154,7 @@ def _check_queue(
     """Resume or pause the queue as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
     try:
         before = reason_of_pause(table)
-        if report.connected:
+        if report.connected and not witness.refuses_posts:
             return None if before is None else _resume(before, pause, calendar)
         if witness.refused is not None:
             login, error = witness.refused

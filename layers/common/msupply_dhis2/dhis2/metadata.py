@@ -58,6 +58,20 @@ class OptionCombo(Identified):
 
 
 @dataclass(frozen=True, slots=True)
+class CategoryOption(Identified):
+    """A category option of an option combo, and for when, where and whom it takes values.
+
+    ``org_units`` are the UIDs of those for which, and for those below which, it does; none is no limit. ``may_write`` is
+    ``None`` where the server does not say.
+    """
+
+    start_date: date | None
+    end_date: date | None
+    org_units: tuple[str, ...]
+    may_write: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class DataElement(Identified):
     """A data element of the data set.
 
@@ -96,14 +110,16 @@ class DataSet(Identified):
     """The data set that the values belong to.
 
     ``option_combos`` are those of its own category combo: the attribute option combos. ``may_write`` is
-    ``None`` where the server does not say.
+    ``None`` where the server does not say. ``workflow`` is the UID of its approval workflow.
+    ``open_periods_after_end`` is for how many periods a category option is valid beyond its end date.
     """
 
     period_type: str
     open_future_periods: int
+    open_periods_after_end: int
     expiry_days: float
     input_periods: tuple[InputPeriod, ...]
-    has_approval: bool
+    workflow: str | None
     may_write: bool | None
     option_combos: tuple[OptionCombo, ...]
     data_elements: tuple[DataElement, ...]
@@ -166,6 +182,16 @@ class Server:
     @property
     def drops_zeros(self) -> bool:
         """Whether zeros of data elements whose zero is not significant vanish (up to 2.42)."""
+        return self.version < (2, 43)
+
+    @property
+    def guards_category_options(self) -> bool:
+        """Whether values of a category option that the user may not write are refused; 2.40 takes them."""
+        return self.version > (2, 40)
+
+    @property
+    def guards_approved_data(self) -> bool:
+        """Whether values of approved periods are refused; 2.43.1 stores over them."""
         return self.version < (2, 43)
 
     @property
@@ -312,6 +338,76 @@ def find_category_option(client: ReadsDhis2, identifier: str, scheme: Scheme) ->
     return tuple(_option_combo(combo) for option in found for combo in option.category_option_combos)
 
 
+def find_category_options(
+    client: ReadsDhis2, combos: Collection[str]
+) -> dict[str, tuple[CategoryOption, ...]]:
+    """Find the category options of option combos, by the UIDs of the latter.
+
+    Raises
+    ------
+    Dhis2Error
+        They cannot be read, or are not what DHIS2 answers.
+    """
+    path = "/api/categoryOptionCombos"
+    return {
+        combo.id: tuple(
+            CategoryOption(
+                option.id,
+                option.code,
+                option.name,
+                option.start_date,
+                option.end_date,
+                tuple(org_unit.id for org_unit in option.organisation_units),
+                option.access.data.write,
+            )
+            for option in combo.category_options
+        )
+        for query in _queries(combos, Scheme.UID, _OPTIONS_OF_COMBO_FIELDS)
+        for combo in parse(_OptionsOfCombos, client.get(path, query), path).category_option_combos
+    }
+
+
+def find_approved(
+    client: ReadsDhis2, workflow: str, period: str, org_units: Collection[str], combos: Collection[str]
+) -> frozenset[str]:
+    """Find the org units whose data of a period are approved, by UIDs throughout.
+
+    Parameters
+    ----------
+    combos
+        The attribute option combos; one that is approved is enough. None: the default one.
+
+    Raises
+    ------
+    Dhis2Error
+        It cannot be read, or is not what DHIS2 answers.
+    """
+    path = "/api/dataApprovals/approvals"
+    asked, approved = list(org_units), set()
+    for start in range(0, len(asked), _IDENTIFIERS_A_CALL):
+        query = {
+            "wf": workflow,
+            "pe": period,
+            "ou": ",".join(asked[start : start + _IDENTIFIERS_A_CALL]),
+        } | ({"aoc": ",".join(sorted(combos))} if combos else {})
+        answer = parse(_ApprovalList, {"approvals": client.get(path, query)}, path)
+        approved |= {each.ou for each in answer.approvals if each.state.startswith(_APPROVED)}
+    return frozenset(approved)
+
+
+def read_system_setting(client: ReadsDhis2, key: str) -> bool:
+    """Read a system setting that is on or off; off where the server knows none of that name.
+
+    Raises
+    ------
+    Dhis2Error
+        It cannot be read, or is not what DHIS2 answers.
+    """
+    path = f"/api/systemSettings/{key}"
+    answer = client.get(path)
+    return isinstance(answer, dict) and str(answer.get(key)).lower() == "true"
+
+
 def find_lock_exceptions(client: ReadsDhis2, data_set_id: str) -> frozenset[tuple[str, str]]:
     """Find for what the data set's expiry days do not count.
 
@@ -346,13 +442,17 @@ def _parse_version(text: str) -> tuple[int, int] | None:
 
 _ORG_UNIT_FIELDS = "id,code,name,path,openingDate,closedDate"
 _OPTION_COMBO_FIELDS = "id,code,name,categoryCombo[id]"
+_OPTIONS_OF_COMBO_FIELDS = (
+    "id,code,name,categoryOptions[id,code,name,startDate,endDate,organisationUnits[id],access[data[write]]]"
+)
+_APPROVED = ("APPROVED", "ACCEPTED")
 _CATEGORY_COMBO_FIELDS = "categoryCombo[id,categoryOptionCombos[id,code,name]]"
 _DATA_ELEMENT_FIELDS = (
     "id,code,name,valueType,aggregationType,zeroIsSignificant,optionSet[id],dataSetElements[dataSet[id]],"
     f"{_CATEGORY_COMBO_FIELDS}"
 )
 _DATA_SET_FIELDS = (
-    "id,code,name,periodType,expiryDays,openFuturePeriods,"
+    "id,code,name,periodType,expiryDays,openFuturePeriods,openPeriodsAfterCoEndDate,"
     "dataInputPeriods[period[id],openingDate,closingDate],workflow[id],access[data[write]],"
     f"{_CATEGORY_COMBO_FIELDS},dataSetElements[{_CATEGORY_COMBO_FIELDS},dataElement[{_DATA_ELEMENT_FIELDS}]],"
     f"organisationUnits[{_ORG_UNIT_FIELDS}]"
@@ -478,9 +578,26 @@ class _Access(Answered):
     data: _DataAccess = _DataAccess()
 
 
+class _CategoryOptionInFull(_Named):
+    start_date: _Day = None
+    end_date: _Day = None
+    organisation_units: tuple[_Reference, ...] = ()
+    access: _Access = _Access()
+
+
+class _OptionsOfCombo(_Named):
+    category_options: tuple[_CategoryOptionInFull, ...] = ()
+
+
+class _Approval(Answered):
+    ou: str
+    state: str
+
+
 class _DataSet(_Named):
     period_type: str
     open_future_periods: int = 0
+    open_periods_after_co_end_date: int = 0
     expiry_days: float = 0
     data_input_periods: tuple[_InputPeriod, ...] = ()
     workflow: _Reference | None = None
@@ -491,6 +608,14 @@ class _DataSet(_Named):
 
 
 # The lists are insisted upon: what answers without them is not DHIS2's list.
+
+
+class _OptionsOfCombos(Answered):
+    category_option_combos: tuple[_OptionsOfCombo, ...]
+
+
+class _ApprovalList(Answered):
+    approvals: tuple[_Approval, ...]
 
 
 class _DataSetList(Answered):
@@ -594,12 +719,13 @@ def _data_set(answer: _DataSet) -> DataSet:
         name=answer.name,
         period_type=answer.period_type,
         open_future_periods=answer.open_future_periods,
+        open_periods_after_end=answer.open_periods_after_co_end_date,
         expiry_days=answer.expiry_days,
         input_periods=tuple(
             InputPeriod(period.period.id, period.opening_date, period.closing_date)
             for period in answer.data_input_periods
         ),
-        has_approval=answer.workflow is not None,
+        workflow=answer.workflow.id if answer.workflow else None,
         may_write=answer.access.data.write,
         option_combos=combos.of(answer.category_combo),
         data_elements=tuple(

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 
 from msupply_dhis2.dhis2.metadata import DataSet, OrgUnit, Server, User
+from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import called, title_of
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.words import count
+from msupply_dhis2.words import count, joined
 
 OLDEST = (2, 36)
 NEWEST = (2, 43)
 ADD_DATA_VALUES = "F_DATAVALUE_ADD"
 ALL = "ALL"
 REACH = "org unit reach"
+TRIAL = "trial call"
+IMPORT_SETTINGS = "import settings"
 
 
 def check_server(server: Server) -> Check:
@@ -49,6 +52,32 @@ def check_authority(user: User) -> Check:
         ok=False,
         message=f"{user.username} has no right to add data values. Give the user a role with the authority "
         f'"Add/Update Data Value" ({ADD_DATA_VALUES}) in DHIS2\'s Users app.',
+    )
+
+
+def check_trial(user: User, refusal: Dhis2Error | None) -> Check:
+    """Whether a call like those of a push, but without values, gets through."""
+    if refusal is None:
+        return make_check(
+            TRIAL, ok=True, message=f"DHIS2 takes a call without values that {user.username} posts."
+        )
+    return make_check(
+        TRIAL,
+        ok=False,
+        message=f"A call without values, posted as push posts its values, does not get through. {refusal}",
+    )
+
+
+def check_import_settings(required: Sequence[str]) -> Check | None:
+    """Note the system settings by which DHIS2 insists on option combos; nothing to say where there are none."""
+    if not required:
+        return None
+    return make_check(
+        IMPORT_SETTINGS,
+        ok=True,
+        to_note=True,
+        message=f"DHIS2's System Settings app has {joined(required)} switched on. Nothing needs to be done: push names the "
+        "option combos with every value, 'default' too, wherever it may read the data set.",
     )
 
 

@@ -32,6 +32,44 @@ class FindsCombos(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class UsedCombos:
+    """The option combos that values are sent with, named or not, as far as they are known."""
+
+    category: frozenset[OptionCombo]
+    attribute: frozenset[OptionCombo]
+
+    @property
+    def all(self) -> tuple[OptionCombo, ...]:
+        """Return each of them once, by name."""
+        return tuple(sorted(self.category | self.attribute, key=lambda combo: (combo.name, combo.id)))
+
+
+def used_combos(settings: Settings, data_set: DataSet, uses: Sequence[Use]) -> UsedCombos:
+    """Find the option combos that push sends values with."""
+    category: set[OptionCombo | None] = set()
+    attribute: set[OptionCombo | None] = set()
+    for use in uses:
+        for row in use.rows:
+            identifier, scheme = row.category_option_id, row.category_option_combo_id_scheme
+            named = settings.setup is Setup.CATEGORY_OPTION_COMBO and identifier is not None
+            of_data_set, of_element = data_set.option_combos, use.data_element.option_combos
+            as_attribute = as_category = None
+            if named and settings.option_combo_field is not OptionComboField.CATEGORY:
+                as_attribute = _called(str(identifier), scheme, of_data_set)
+            if named and as_attribute is None:
+                as_category = _called(str(identifier), scheme, of_element)
+            attribute.add(as_attribute or _only(of_data_set))
+            category.add(as_category or _only(of_element))
+    return UsedCombos(
+        frozenset(combo for combo in category if combo), frozenset(combo for combo in attribute if combo)
+    )
+
+
+def _only(combos: Sequence[OptionCombo]) -> OptionCombo | None:
+    return combos[0] if len(combos) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
 class _Verdict:
     """What is to be said of a row."""
 

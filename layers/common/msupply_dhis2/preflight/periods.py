@@ -77,15 +77,8 @@ def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> 
     """
     name = open_name(window.basis)
     period = times.find(window.period)
-    approval = (
-        " The data set has an approval workflow: periods that are approved take no more values."
-        if data_set.has_approval
-        else ""
-    )
     if period is None:
-        return make_check(
-            name, ok=True, message=f"Whether {window.period} is open is left to DHIS2.{approval}"
-        )
+        return make_check(name, ok=True, message=f"Whether {window.period} is open is left to DHIS2.")
     closed, notes = [], []
     if times.too_early(window.period, period):
         closed.append(_not_open_yet(data_set, period, today))
@@ -104,14 +97,14 @@ def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> 
     if inverted and times.is_open_by_input_period(period):
         closed.append(_refused_while_open(times.server, period))
     if closed:
-        return make_check(name, ok=False, message=f"{' '.join(closed)}{approval}")
+        return make_check(name, ok=False, message=" ".join(closed))
     if inverted:
         notes.append(
             f"{_dates(named[0], period)}, but DHIS2 {times.server.version_text} takes its values all the same: {_INVERTED}"
         )
     if notes:
-        return make_check(name, ok=True, to_note=True, message=f"{' '.join(notes)}{approval}")
-    return make_check(name, ok=True, message=f"{window.period} is open.{approval}")
+        return make_check(name, ok=True, to_note=True, message=" ".join(notes))
+    return make_check(name, ok=True, message=f"{window.period} is open.")
 
 
 def _not_open_yet(data_set: DataSet, period: Period, today: date) -> str:

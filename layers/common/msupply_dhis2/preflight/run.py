@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
+from functools import partial
 
 from msupply_dhis2.dhis2.fitting import Times
 from msupply_dhis2.dhis2.known_metadata import KnownMetadata
@@ -14,25 +15,33 @@ from msupply_dhis2.dhis2.metadata import (
     ReadsDhis2,
     Server,
     User,
+    find_approved,
     find_category_option,
+    find_category_options,
     find_data_elements,
     find_option_combos,
     find_org_units,
     read_data_set,
     read_server,
+    read_system_setting,
 )
-from msupply_dhis2.dhis2.request import UIDS
+from msupply_dhis2.dhis2.request import UIDS, Schemes, request_body, request_parameters
+from msupply_dhis2.dhis2.sending import PostsDataValues
 from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
 from msupply_dhis2.mapped import MappedNames
 from msupply_dhis2.patience import Patience
-from msupply_dhis2.periods import Basis, Window
-from msupply_dhis2.preflight import counterparts, data_elements, option_combos
+from msupply_dhis2.periods import Basis, Period, Window
+from msupply_dhis2.preflight import approval, category_options, counterparts, data_elements, option_combos
 from msupply_dhis2.preflight.access import (
+    ADD_DATA_VALUES,
     NEWEST,
+    TRIAL,
     check_authority,
     check_data_set,
+    check_import_settings,
     check_reach,
     check_server,
+    check_trial,
     check_write_access,
 )
 from msupply_dhis2.preflight.check import Check, make_check
@@ -40,6 +49,12 @@ from msupply_dhis2.preflight.facts import Find, Matched, Use, match, uses_by_pre
 from msupply_dhis2.preflight.periods import FORMAT, check_open, check_period_format, open_name
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.words import joined
+
+REQUIRED_COMBOS = {
+    "keyDataImportRequireCategoryOptionCombo": "'Require category option combo'",
+    "keyDataImportRequireAttributeOptionCombo": "'Require attribute option combo'",
+}
+"""System settings that refuse values without option combos, up to 2.42."""
 
 LOOKED_UP = 300
 """How many stores' or items' identifiers that the data set does not have are looked for elsewhere in DHIS2."""
@@ -52,6 +67,8 @@ class Preflight:
     ----------
     client
         Logged in.
+    poster
+        Posts with the same login.
     settings
         As far as they can be read; where they are not complete, only what does not depend on them is asked.
     windows
@@ -74,6 +91,7 @@ class Preflight:
     def __init__(
         self,
         client: ReadsDhis2,
+        poster: PostsDataValues,
         settings: Settings,
         user: User,
         windows: Mapping[Basis, Window],
@@ -84,6 +102,7 @@ class Preflight:
         self.not_asked: list[str] = []
         self.server: Server | None = None
         self._client = client
+        self._poster = poster
         self._settings = settings
         self._user = user
         self._windows = windows
@@ -91,6 +110,7 @@ class Preflight:
         self._today = today
         self._data_set: DataSet | None = None
         self._times: Times | None = None
+        self._org_units: tuple[OrgUnit, ...] = ()
 
     def ask_dhis2(self) -> None:
         """Check what DHIS2 alone decides: version, authority, data set, periods."""
@@ -104,6 +124,10 @@ class Preflight:
             self.not_asked.append("write access")
         else:
             self.checks.append(check_write_access(self._data_set, self._user))
+        if self._settings.data_set_id:
+            self._try_a_call()
+        else:
+            self.not_asked.append(TRIAL)
         self._check_periods()
 
     def _ask_server(self) -> None:
@@ -114,6 +138,38 @@ class Preflight:
             return
         self.checks.append(check_server(self.server))
         self._today = self.server.server_date.date()
+
+    def _try_a_call(self) -> None:
+        """Post a call without values: a token or a firewall that lets only GET pass shows in nothing that is read."""
+        if not self._user.may(ADD_DATA_VALUES):
+            # It would be refused for that alone, which the authority's check says.
+            return
+        settings = self._settings
+        schemes = Schemes(
+            data_set=settings.data_set_id_scheme,
+            data_element=settings.data_element_id_scheme,
+            org_unit=settings.org_unit_scheme,
+        )
+        body = request_body(settings.data_set_id, (), schemes)
+        refusal = None
+        try:
+            self._patience.ask(lambda: self._poster.post_data_values(body, request_parameters(schemes)))
+        except Dhis2Error as error:
+            refusal = error
+        self.checks.append(check_trial(self._user, refusal))
+
+    def _ask_import_settings(self) -> None:
+        """Ask for the system settings that insist on option combos; where they may not be read, push copes as well."""
+        if self.server is None or self.server.imports_by_group:
+            return
+        with suppress(Dhis2Error):
+            required = [
+                title
+                for key, title in REQUIRED_COMBOS.items()
+                if self._patience.ask(partial(read_system_setting, self._client, key))
+            ]
+            check = check_import_settings(required)
+            self.checks += [check] if check else []
 
     def _ask_data_set(self) -> None:
         settings = self._settings
@@ -146,10 +202,14 @@ class Preflight:
             check_open(times, window, self._data_set, self._today) for window in self._windows.values()
         ]
 
-    def _judge_of_periods(self, data_set: DataSet) -> Times:
-        """Return what judges periods as push does; where the server could not be read, by our own date."""
+    def _server_or_newest(self) -> Server:
+        """Return the server; where it could not be read, one of the newest version that is known, on our own date."""
         today = datetime.combine(self._today, datetime.min.time())
-        server = self.server or Server("", "unknown", NEWEST, "iso8601", today)
+        return self.server or Server("", "unknown", NEWEST, "iso8601", today)
+
+    def _judge_of_periods(self, data_set: DataSet) -> Times:
+        """Return what judges periods as push does."""
+        server = self._server_or_newest()
         known = KnownMetadata(
             server=server,
             user=self._user,
@@ -191,8 +251,13 @@ class Preflight:
         if self._data_set is not None and self._windows:
             uses = uses or uses_by_prefix(self._settings, self._data_set)
             self.checks.append(option_combos.check_option_combos(self._settings, self._data_set, uses, self))
+            self._ask_import_settings()
+            used = option_combos.used_combos(self._settings, self._data_set, uses)
+            self._ask_category_options(self._data_set, used)
+            if self._data_set.workflow:
+                self._ask_approval(self._data_set.workflow, used)
         else:
-            self.not_asked.append(option_combos.NAME)
+            self.not_asked += [option_combos.NAME, category_options.NAME]
         if not uses:
             self.not_asked += [data_elements.VALUE_TYPES, data_elements.ZEROS, data_elements.AGGREGATION]
             return
@@ -202,6 +267,52 @@ class Preflight:
         else:
             self.checks.append(data_elements.check_zeros(uses, self.server))
         self.checks.append(data_elements.check_aggregation(uses))
+
+    def _periods(self) -> list[Period]:
+        found = (self._times and self._times.find(window.period) for window in self._windows.values())
+        return list(dict.fromkeys(period for period in found if period))
+
+    def _ask_category_options(self, data_set: DataSet, used: option_combos.UsedCombos) -> None:
+        if not used.all:
+            self.not_asked.append(category_options.NAME)
+            return
+        try:
+            options = self._patience.ask(
+                lambda: find_category_options(self._client, [combo.id for combo in used.all])
+            )
+        except Dhis2Error as error:
+            message = f"Whether the category options take the values cannot be read. {error}"
+            self.checks.append(make_check(category_options.NAME, ok=True, to_note=True, message=message))
+            return
+        sent = category_options.Sent(self._periods(), self._org_units)
+        self.checks.append(
+            category_options.check_category_options(
+                used, options, sent, data_set, self._user, self._server_or_newest()
+            )
+        )
+
+    def _ask_approval(self, workflow: str, used: option_combos.UsedCombos) -> None:
+        periods = self._periods()
+        if not periods:
+            self.not_asked.append(approval.NAME)
+            return
+        server = self._server_or_newest()
+        if not server.guards_approved_data:
+            self.checks.append(approval.check_no_guard(server))
+            return
+        asked = {org_unit.id: org_unit for org_unit in self._org_units[:LOOKED_UP]}
+        combos = [combo.id for combo in used.attribute]
+        approved = {}
+        try:
+            for period in periods:
+                found = self._patience.ask(
+                    partial(find_approved, self._client, workflow, period.label, asked, combos)
+                )
+                approved[period.label] = [asked[identifier] for identifier in sorted(found & asked.keys())]
+        except Dhis2Error as error:
+            self.checks.append(approval.check_unknown(error))
+            return
+        self.checks.append(approval.check_approved(approved, len(asked)))
 
     def _compare_stores(self, mapped: MappedNames) -> None:
         stores, data_set = mapped.stores, self._data_set
@@ -218,6 +329,7 @@ class Preflight:
             return
         check = counterparts.check_stores(self._settings, stores, matched, data_set, self._closure)
         self.checks.append(_qualified(check, mapped.more_stores, failure))
+        self._org_units = tuple(dict.fromkeys(matched.inside.values()))
         if matched.found:
             self.checks.append(check_reach(self._user, tuple(matched.found.values())))
         if data_set is not None and not mapped.more_stores:

@@ -12,6 +12,7 @@ _BY_IMPORTANCE = (
     "login",
     "queue",
     "authority",
+    "trial call",
     "data set",
     "write access",
     "period format",
@@ -19,6 +20,8 @@ _BY_IMPORTANCE = (
     "open period",
     # … without these some values are not …
     "option combos",
+    "category options",
+    "approved data",
     "stores",
     "org unit reach",
     "items",
