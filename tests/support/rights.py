@@ -153,6 +153,9 @@ def _called(target: Any, resources: Mapping[str, Any]) -> str:  # noqa: ANN401 -
 def _name(resource: str, resources: Mapping[str, Any]) -> str:
     if resource in _UNNAMED:
         return _UNNAMED[resource]
+    if resource not in resources:
+        # A parameter, such as the ARN of a key: nothing on moto is called so.
+        return resource
     properties = resources[resource]["Properties"]
     (name,) = [properties[each] for each in _NAMES if each in properties] or [resource]
     return _called(name, resources)
