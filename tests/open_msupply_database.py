@@ -299,6 +299,11 @@ def scope_of(catalogue: Catalogue) -> Scope:
     )
 
 
+def oddities(source: Source) -> tuple[str, ...]:
+    """Give what was odd in the histories, but for ledgers that do not add up, as in tests that need no whole ones."""
+    return tuple(each for each in source.warnings() if "all their movements add up to" not in each)
+
+
 def pairs_by_code(source: Source, floor: datetime) -> dict[tuple[str, str], PairHistory]:
     """Read all that the catalogue lists, by the codes of store and item."""
     return {

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.metrics import format_value, to_units
+from msupply_dhis2.metrics.quantity import MOST_UNITS
 from msupply_dhis2.stock import MICRO
 
 
@@ -24,7 +25,9 @@ from msupply_dhis2.stock import MICRO
         (-0.0000005, 1.0, -1),
         (0.00000049, 1.0, 0),
         (1e-7, 1e7, 1_000_000),
-        (1e20, 1.0, 10**26),
+        (1e12, 1.0, 10**18),
+        (1e20, -1e-8, -(10**18)),
+        (1e12 + 0.0001, 0.0, 0),
         (0.0, 5.0, 0),
         (5.0, 0.0, 0),
         (5.0, None, 0),
@@ -48,6 +51,14 @@ def test_what_is_no_finite_number_makes_no_units(packs: float, pack_size: float)
         to_units(packs, pack_size)
 
 
+@pytest.mark.parametrize(
+    ("packs", "pack_size"), [(1e12 + 0.001, 1.0), (1e7, 100_001.0), (-1e13, 1.0), (1e300, 1e300), (1e20, 1.0)]
+)
+def test_more_than_any_store_holds_is_no_quantity(packs: float, pack_size: float) -> None:
+    with pytest.raises(ValueError, match="more than 1,000,000,000,000 units"):
+        to_units(packs, pack_size)
+
+
 def test_the_little_stock_that_floating_point_leaves_is_none() -> None:
     assert to_units(0.1, 1.0) + to_units(0.2, 1.0) - to_units(0.3, 1.0) == 0
 
@@ -65,7 +76,11 @@ def test_units_are_the_printed_decimals_multiplied_and_rounded_half_away_from_ze
     with localcontext(Context(prec=800)):
         exact = Decimal(repr(packs)) * Decimal(repr(pack_size))
         expected = exact.quantize(Decimal("0.000001"), ROUND_HALF_UP)
-        assert Decimal(to_units(packs, pack_size)) / MICRO == expected
+        if abs(expected) > MOST_UNITS:
+            with pytest.raises(ValueError, match="more than"):
+                to_units(packs, pack_size)
+        else:
+            assert Decimal(to_units(packs, pack_size)) / MICRO == expected
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,11 @@ from msupply_dhis2.shards import Shard, divide, lines_of
 from msupply_dhis2.source import Scope, Source, Verification
 from msupply_dhis2.steps import Step, restated_steps, rows_of_past, steps_of_range
 from msupply_dhis2.survey import Survey, make_survey, read_mapped
-from msupply_dhis2.values import Plan, Tally, make_plan, values_of_org_units
+from msupply_dhis2.values import MOST_ROWS_NAMED, Plan, Tally, make_plan, values_of_org_units
 from msupply_dhis2.words import count
+
+ONE_IN = 10
+"""Where more than one in so many groups of an invocation is left out for rows that cannot be read, its run is incomplete."""
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 type Compare = Callable[[Coverage, Wish], Changes | None]
@@ -53,7 +56,8 @@ class ComputeResult(BaseModel):
 
     ``periods`` are those in DHIS2 that the values are about. ``values`` were computed, ``batches`` put on the queue (in a dry run: would have been); ``stores``
     and ``items`` those with at least one value. ``left_out`` holds sentences; ``mapped`` answers the connection
-    test's question about the database. ``unchanged`` of the values were not sent, because DHIS2 has them; ``vanished``
+    test's question about the database. ``unreadable_groups`` were left out, because rows of mSupply's database cannot be
+    read (``unreadable_rows``, which ``left_out`` holds too); where they are too many, the run is ``incomplete``. ``unchanged`` of the values were not sent, because DHIS2 has them; ``vanished``
     are acknowledged by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``shards`` says into how
     many a run was divided. ``to_follow`` is work for other invocations, which may begin once the batches of this one
     are on the queue.
@@ -77,6 +81,9 @@ class ComputeResult(BaseModel):
     unchanged: int = 0
     vanished: int = 0
     deletions: int = 0
+    unreadable_groups: int = 0
+    unreadable_rows: tuple[str, ...] = Field(default=(), exclude=True)
+    incomplete: bool = False
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     see_the_log: str | None = None
@@ -349,6 +356,10 @@ def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) ->
     items = set[str]().union(*(each.tally.items for each in done))
     values = sum(each.tally.values for each in done)
     batches = sum(each.outgoing.batches for each in done)
+    unreadable_groups = sum(each.tally.unreadable_groups for each in done)
+    incomplete = ONE_IN * unreadable_groups > sum(each.tally.groups for each in done)
+    # The same rows in each step.
+    unreadable_rows = dict.fromkeys(row for each in done for row in each.tally.unreadable_rows)
     conflicts, oddities = list[str](), list[str]()
     for each in done:
         # Two months may be odd in different ways.
@@ -373,9 +384,35 @@ def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) ->
             "unchanged": sum(each.outgoing.unchanged for each in done),
             "vanished": sum(each.outgoing.vanished for each in done),
             "deletions": sum(each.outgoing.deletions for each in done),
-            "left_out": (*about.left_out, *conflicts),
-            "warnings": (*about.warnings, *oddities),
+            "unreadable_groups": unreadable_groups,
+            "unreadable_rows": tuple(unreadable_rows),
+            "incomplete": incomplete,
+            "left_out": (*about.left_out, *conflicts, *unreadable_rows),
+            "warnings": (
+                *about.warnings,
+                *_about_unreadable(unreadable_groups, len(unreadable_rows), incomplete=incomplete),
+                *oddities,
+            ),
         }
+    )
+
+
+def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[str]:
+    """Say what rows that cannot be read cost, and what to do."""
+    if not groups:
+        return
+    named = f"the first {rows:,} of these rows" if rows == MOST_ROWS_NAMED else "these rows"
+    too_many = "That is more than one in {ONE_IN}, so the run ends incomplete. " if incomplete else ""
+    yield (
+        f"{_unreadable(groups)} {too_many}What DHIS2 has of them stays. What is left out names {named}: ask whoever looks "
+        "after mSupply to correct them, and invoke compute again."
+    )
+
+
+def _unreadable(groups: int) -> str:
+    return (
+        f"{count(groups, 'group')} (all values of an item in an org unit) {'is' if groups == 1 else 'are'} left out, "
+        "because rows of mSupply's database cannot be read."
     )
 
 
@@ -492,14 +529,16 @@ def _summary(event: ComputeEvent, *, stores: int, items: int, values: int, done:
     )
     if any(each.step.month for each in done):
         counts = f"{_named([each.step for each in done])}: {counts}"
+    unreadable = sum(each.tally.unreadable_groups for each in done)
+    left_out = f" {_unreadable(unreadable)}" if unreadable else ""
     if event.dry_run:
-        return f"Dry run: {counts}. Nothing was sent."
+        return f"Dry run: {counts}. Nothing was sent.{left_out}"
     sentence = f"{counts}, on the way to DHIS2." if batches else f"{counts}: nothing to send to DHIS2."
     if unchanged:
         sentence += f" Of the values {unchanged:,} are not sent: DHIS2 has them as they are."
     if deletions:
         sentence += f" {count(deletions, 'value')} to be deleted there."
-    return sentence
+    return f"{sentence}{left_out}"
 
 
 def _sentences(warnings: Counter[StockWarning]) -> Iterator[str]:

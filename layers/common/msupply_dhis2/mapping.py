@@ -229,6 +229,11 @@ class Mapper:
                 metric=row.metric,
             )
 
+    def identifiers(self, group: ItemGroup) -> set[Identifier]:
+        """Give what the values of a group would be known by, if it had all of them."""
+        identifiers = (identifier_of(self.settings, row, group) for row, _ in self.rows)
+        return {identifier for identifier in identifiers if identifier is not None}
+
 
 def contested(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifier, tuple[Claim, ...]]:
     """Find the identifiers that more than one item group, or more than one metric of an item, would send.

@@ -20,12 +20,13 @@ _PAYLOADS_OF_A_STRIP = 8
 class OrgUnitValues:
     """All data values of one org unit, none of them twice, and what could not be computed for it.
 
-    ``contested`` is what several items claim, so that none of them was computed.
+    ``uncertain`` is what several items claim, and what would be computed from rows that cannot be read: nobody knows
+    what it would be.
     """
 
     org_unit: OrgUnit
     values: list[DataValue]
-    contested: frozenset[Identifier] = frozenset()
+    uncertain: frozenset[Identifier] = frozenset()
 
 
 @dataclass(slots=True)
@@ -144,4 +145,4 @@ def _compared(
     for each in org_units:
         # Claimed before looking: what an older run notes from now on is superseded, what it noted before is seen.
         claim_all(each.values)
-        yield changes.changed(each.org_unit.code, each.values, each.contested)
+        yield changes.changed(each.org_unit.code, each.values, each.uncertain)

@@ -116,16 +116,52 @@ class ItemGroup:
     items: tuple[Item, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row of mSupply's database that would count for an item in a store, and cannot be read.
+
+    Attributes
+    ----------
+    table, id
+        Which row it is.
+    fault
+        What is wrong with it: ``pack_size is …``.
+    until
+        It counts for stock at this instant and before, and not for later stock; ``None``: for all.
+    """
+
+    store: Store
+    item: Item
+    table: str
+    id: str
+    fault: str
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        """Name what cannot be sent because of it, and the row itself."""
+        return (
+            f"{described(self.store, self.item)}: not sent, because a row of mSupply's database cannot be read: "
+            f"{self.table} {self.id}: {self.fault}"
+        )
+
+
+def described(store: Store, item: Item) -> str:
+    """Name an item in a store so that both can be found in mSupply."""
+    return f"{item.name} (item {item.code}) in {store.name} (store {store.code})"
+
+
 @dataclass(slots=True)
 class GroupHistory:
     """What one set of values is about: one org unit, one item group, and their pairs.
 
-    Only pairs that are visible in the store, or that ever had a stock line or a movement there, are in it.
+    Only pairs that are visible in the store, or that ever had a stock line or a movement there, are in it. Where any row
+    of theirs is ``unreadable``, no value of the group would be right.
     """
 
     org_unit: OrgUnit
     item_group: ItemGroup
     pairs: list[PairHistory]
+    unreadable: list[UnreadableRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

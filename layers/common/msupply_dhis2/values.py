@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 
-from msupply_dhis2.mapping import Claim, Conflict, DataValue, Identifier, Mapper, without_conflicts
+from msupply_dhis2.mapping import (
+    Claim,
+    Conflict,
+    DataValue,
+    Identifier,
+    Mapper,
+    without_conflicts,
+)
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
 from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Basis, Calendar, Window, window
@@ -14,6 +21,9 @@ from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Scope, Source
 from msupply_dhis2.stock import GroupHistory, ItemGroup
 from msupply_dhis2.survey import Survey
+
+MOST_ROWS_NAMED = 10_000
+"""How many rows that cannot be read a step names: a table that is damaged as a whole must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +38,35 @@ class Plan:
     contested: Mapping[Identifier, tuple[Claim, ...]]
     floor: datetime
 
+    @property
+    def first_snapshot(self) -> datetime:
+        """The earliest instant that stock lines are looked at."""
+        return min(window_of_basis.snapshot for window_of_basis in self.windows.values())
+
 
 @dataclass(slots=True)
 class Tally:
-    """What a run meets on its way."""
+    """What a run meets on its way.
+
+    Attributes
+    ----------
+    stores, items
+        Those with at least one value, by id.
+    groups, unreadable_groups
+        How many pairs of an org unit and an item reference there were, and how many of them were left out, because a
+        row that counts for them cannot be read.
+    unreadable_rows
+        Sentences about these rows, the first ``MOST_ROWS_NAMED``.
+    """
 
     stores: set[str] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
     values: int = 0
     warnings: Counter[StockWarning] = field(default_factory=Counter)
     conflicts: Counter[Conflict] = field(default_factory=Counter)
+    groups: int = 0
+    unreadable_groups: int = 0
+    unreadable_rows: list[str] = field(default_factory=list)
 
 
 def make_plan(
@@ -71,14 +100,22 @@ def make_plan(
 def values_of_org_units(source: Source, plan: Plan, tally: Tally) -> Iterator[OrgUnitValues]:
     """Stream the data values, one org unit after the other, and count what is met on the way."""
     histories = source.histories(plan.scope, plan.floor)
+    first_snapshot = plan.first_snapshot
     for org_unit, groups in groupby(histories, key=lambda history: history.org_unit):
         computed: list[DataValue] = []
         about: list[tuple[set[str], set[str], list[DataValue]]] = []
         present: list[ItemGroup] = []
+        unreadable: set[Identifier] = set()
         for history in groups:
+            tally.groups += 1
+            present.append(history.item_group)
+            if history.unreadable and (rows := _rows_that_count(history, first_snapshot)):
+                tally.unreadable_groups += 1
+                tally.unreadable_rows += rows[: MOST_ROWS_NAMED - len(tally.unreadable_rows)]
+                unreadable |= plan.mapper.identifiers(history.item_group)
+                continue
             values = list(_values_of_group(history, plan, tally))
             computed.extend(values)
-            present.append(history.item_group)
             about.append(
                 (
                     {pair.store.id for pair in history.pairs},
@@ -94,7 +131,12 @@ def values_of_org_units(source: Source, plan: Plan, tally: Tally) -> Iterator[Or
                 tally.items |= items
         tally.values += len(kept)
         tally.conflicts.update(conflicts)
-        yield OrgUnitValues(org_unit, kept, frozenset(refused))
+        yield OrgUnitValues(org_unit, kept, frozenset(refused | unreadable))
+
+
+def _rows_that_count(history: GroupHistory, snapshot: datetime) -> list[str]:
+    """Name the unreadable rows of a group, but for those that count for earlier stock only."""
+    return [str(row) for row in history.unreadable if row.until is None or row.until >= snapshot]
 
 
 def _values_of_group(history: GroupHistory, plan: Plan, tally: Tally) -> Iterator[DataValue]:

@@ -130,7 +130,7 @@ class Changes:
         values
             All that the run computes for it.
         uncertain
-            What is neither computed nor to be taken for vanished: several items claim it.
+            What is neither computed nor to be taken for vanished (see ``OrgUnitValues``).
         """
         self._seen.add(org_unit)
         by_period: dict[str, list[DataValue]] = defaultdict(list)

@@ -16,7 +16,7 @@ from msupply_dhis2.events import ComputeEvent
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.rejected_rows.file import RejectedRows
 from msupply_dhis2.runs.run import About, Part
-from msupply_dhis2.runs.table import Message, Runs
+from msupply_dhis2.runs.table import MOST_ROWS_NOTED, Message, Runs
 from msupply_dhis2.settings import DataElementRow
 from msupply_dhis2.shards import Shard
 
@@ -109,6 +109,9 @@ class RunBook:
                 left_out=result.unchanged,
                 vanished=result.vanished,
                 periods=result.periods,
+                unreadable_groups=result.unreadable_groups,
+                unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
+                incomplete=result.incomplete,
             )
             self._runs.finish_part(self._run_id, name, part)
 

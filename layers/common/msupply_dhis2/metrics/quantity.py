@@ -10,6 +10,9 @@ from msupply_dhis2.stock import MICRO
 type Quantity = int | Fraction
 """An exact number of millionths of a unit, a month or a day, whatever the metric is in."""
 
+MOST_UNITS = 10**12
+"""No store holds or moves more of an item at once: what is more is a slip of the keyboard, or damaged."""
+
 _DECIMALS = 6
 _EXACTLY = Context(prec=60)
 """Room for the product of two floats, which print as 17 digits at most."""
@@ -36,17 +39,20 @@ def to_units(packs: float, pack_size: float | None) -> int:
     Raises
     ------
     ValueError
-        Packs or pack size are not finite.
+        Packs or pack size are not finite, or make more than ``MOST_UNITS``.
     """
     if not pack_size or not packs:
         return 0
-    if abs(packs) < _EXACT and abs(pack_size) < _EXACT:
-        if packs.is_integer() and pack_size.is_integer():
-            return int(packs) * int(pack_size) * MICRO
-    elif not math.isfinite(packs) or not math.isfinite(pack_size):
+    if abs(packs) < _EXACT and abs(pack_size) < _EXACT and packs.is_integer() and pack_size.is_integer():
+        units = int(packs) * int(pack_size) * MICRO
+    elif math.isfinite(packs) and math.isfinite(pack_size):
+        product = _EXACTLY.multiply(Decimal(str(packs)), Decimal(str(pack_size)))
+        units = int(_EXACTLY.scaleb(product, _DECIMALS).to_integral_value(ROUND_HALF_UP))
+    else:
         raise ValueError(f"{packs} packs of {pack_size}: not finite")
-    product = _EXACTLY.multiply(Decimal(str(packs)), Decimal(str(pack_size)))
-    return int(_EXACTLY.scaleb(product, _DECIMALS).to_integral_value(ROUND_HALF_UP))
+    if abs(units) > MOST_UNITS * MICRO:
+        raise ValueError(f"{packs} packs of {pack_size}: more than {MOST_UNITS:,} units")
+    return units
 
 
 def format_value(value: Quantity, *, round_off: bool) -> str:

@@ -92,7 +92,9 @@ class Part:
     """What one invocation of compute came to.
 
     ``values`` were computed: those that were put on the queue, deletions not counted, and those that were ``left_out``,
-    because DHIS2 has them already.
+    because DHIS2 has them already. ``unreadable_groups`` (an item in an org unit) were left out for rows of mSupply's
+    database that cannot be read, of which ``unreadable_rows`` names some; where they were too many, the part is
+    ``incomplete``.
     """
 
     stores: int = 0
@@ -101,6 +103,9 @@ class Part:
     left_out: int = 0
     vanished: int = 0
     periods: tuple[str, ...] = ()
+    unreadable_groups: int = 0
+    unreadable_rows: tuple[str, ...] = ()
+    incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,14 @@ class Run:
         counts = self.counts
         if self.parts_failed and not counts.queued:
             return Outcome.FAILED
-        if self.parts_failed or counts.dead or counts.unaccounted or counts.not_sent or self.lacks:
+        if (
+            self.parts_failed
+            or self.computed.incomplete
+            or counts.dead
+            or counts.unaccounted
+            or counts.not_sent
+            or self.lacks
+        ):
             return Outcome.INCOMPLETE
         return Outcome.WITH_REJECTIONS if counts.rejected else Outcome.COMPLETE
 
@@ -227,6 +239,8 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     sentences = [f"Run {run.run_id} ended {_ENDINGS[run.outcome]}. {run.counts.sentence()}."]
     if run.computed.left_out:
         sentences.append(f"{run.computed.left_out:,} more were not sent, because DHIS2 has them already.")
+    if run.computed.unreadable_groups:
+        sentences.append(_about_unreadable(run.computed))
     if run.parts_failed:
         sentences.append(
             f"{count(run.parts_failed, 'part')} could not be computed: {run.message or 'see the log'}"
@@ -261,6 +275,7 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         "batches": run.batches,
         "left_out": run.computed.left_out,
         "values": run.computed.values,
+        "unreadable_groups": run.computed.unreadable_groups,
         "rejected_file": run.rejected_file,
         "rejected_file_rows": rows_in_file,
         "lacks": [newer.run_id for newer in run.lacks],
@@ -268,7 +283,18 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     }
     if run.started_at is not None:
         fields["seconds"] = round((run.ended_at - run.started_at).total_seconds())
-    return LogLine(_LEVELS[run.outcome], " ".join(sentences), fields)
+    level = max(_LEVELS[run.outcome], logging.WARNING if run.computed.unreadable_groups else logging.NOTSET)
+    return LogLine(level, " ".join(sentences), fields)
+
+
+def _about_unreadable(computed: Part) -> str:
+    groups = computed.unreadable_groups
+    too_many = ", more than one in ten of what a part computed" if computed.incomplete else ""
+    return (
+        f"{count(groups, 'group')} (all values of an item in an org unit) {'was' if groups == 1 else 'were'} left out, "
+        f"because rows of mSupply's database cannot be read{too_many}: {'; '.join(computed.unreadable_rows)}. The log of "
+        "compute names all of them. Ask whoever looks after mSupply to correct them, and invoke compute again."
+    )
 
 
 _ENDINGS: Mapping[Outcome, str] = {

@@ -28,6 +28,9 @@ RUNS_KEPT_FOR = timedelta(days=400)
 MESSAGES_KEPT_FOR = timedelta(days=120)
 """Longer than a message lives, and longer than its copy in the bucket, from which it may be sent again."""
 
+MOST_ROWS_NOTED = 20
+"""How many rows of mSupply's database that cannot be read a run names."""
+
 _RUN = "run"
 _PART = "part#"
 _MESSAGE = "batch#"
@@ -374,7 +377,7 @@ class Runs:
         return sorted(run.supersedes)
 
     def _judge(self, run_id: str) -> None:
-        run = self._row(run_id)
+        run = self.run(run_id)
         if run is None or run.ended_at is None:
             return
         if replace(run, lacks=self._lacks(run)).fate is not run.outcome:
@@ -467,9 +470,12 @@ class Runs:
                 damaged.append(str(item["part"]))
         # The shards of a run share no store, and each does its months one after the other.
         stores: dict[str, int] = {}
+        unreadable: dict[str, int] = {}
         for name, part in parts:
             shard = name.partition(",")[0]
             stores[shard] = max(stores.get(shard, 0), part.stores)
+            unreadable[shard] = max(unreadable.get(shard, 0), part.unreadable_groups)
+        rows = dict.fromkeys(row for _, part in parts for row in part.unreadable_rows)
         computed = Part(
             stores=sum(stores.values()),
             items=max((part.items for _, part in parts), default=0),
@@ -477,6 +483,9 @@ class Runs:
             left_out=sum(part.left_out for _, part in parts),
             vanished=sum(part.vanished for _, part in parts),
             periods=tuple(sorted({period for _, part in parts for period in part.periods})),
+            unreadable_groups=sum(unreadable.values()),
+            unreadable_rows=tuple(rows)[:MOST_ROWS_NOTED],
+            incomplete=any(part.incomplete for _, part in parts),
         )
         return computed, tuple(damaged)
 
@@ -562,6 +571,10 @@ def _part_of(item: Mapping[str, Any]) -> Part:
         left_out=int(item["left_out"]),
         vanished=int(item["vanished"]),
         periods=tuple(str(period) for period in item["periods"]),
+        # Parts of earlier releases lack these.
+        unreadable_groups=int(item.get("unreadable_groups", 0)),
+        unreadable_rows=tuple(str(row) for row in item.get("unreadable_rows", ())),
+        incomplete=bool(item.get("incomplete", False)),
     )
 
 

@@ -1,7 +1,6 @@
 """The few expressions that SQLite and PostgreSQL write differently, so that each query is written once."""
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
-    Double,
     String,
     Text,
     and_,
@@ -21,7 +19,6 @@ from sqlalchemy import (
     case,
     cast,
     column,
-    literal_column,
     select,
 )
 from sqlalchemy.engine import Dialect
@@ -31,16 +28,13 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import CTE, Join
 from sqlalchemy.types import Boolean, TypeDecorator, TypeEngine
 
-from msupply_dhis2.metrics.quantity import to_units
-
-GREATEST: ColumnElement[float] = literal_column(repr(sys.float_info.max), Double)
-"""The greatest finite number. Infinity is greater, as are PostgreSQL's NaN and SQLite's text."""
+from msupply_dhis2.metrics.quantity import MOST_UNITS, to_units
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 
 
 def units_or_none(packs: Any, pack_size: Any) -> int | None:  # noqa: ANN401 - SQLite keeps anything in any column
-    """Multiply as ``to_units`` does; ``None`` where either is no finite number."""
+    """Multiply as ``to_units`` does; ``None`` where that refuses it."""
     try:
         return to_units(packs, pack_size)
     except (TypeError, ValueError):
@@ -107,7 +101,8 @@ def is_readable(value: object) -> bool:
 class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are written in small letters
     """Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as.
 
-    NULL where either is no finite number.
+    NULL where either is no finite number, or the product more than ``MOST_UNITS``. So it always has room in 64 bits,
+    which a sum of some does not.
     """
 
     type = BigInteger()
@@ -126,9 +121,12 @@ def _exact_micro_units_postgresql(
     # A float that is cast straight to numeric is cut to 15 digits; its text has them all.
     numbers = [compiler.process(clause, **options) for clause in element.clauses]
     product = " * ".join(f"CAST(CAST({number} AS TEXT) AS NUMERIC)" for number in numbers)
-    # NaN counts as greater than infinity.
-    finite = " AND ".join(f"abs({number}) < 'Infinity'" for number in numbers)
-    return f"CASE WHEN {finite} THEN round({product} * 1000000) END"
+    is_nothing = " OR ".join(f"{number} = 0" for number in numbers)
+    # NaN counts as greater than infinity. Half a millionth more than the most is rounded up, and too much.
+    is_readable = " AND ".join(
+        (*(f"abs({number}) < 'Infinity'" for number in numbers), f"abs({product}) < {MOST_UNITS}.0000005")
+    )
+    return f"CASE WHEN {is_nothing} THEN 0 WHEN {is_readable} THEN CAST(round({product} * 1000000) AS BIGINT) END"
 
 
 class is_unreadable_instant(FunctionElement[bool]):  # noqa: N801 - as above

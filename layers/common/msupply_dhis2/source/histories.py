@@ -11,22 +11,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
+from heapq import heappush, heappushpop
 from itertools import chain, groupby
 from math import inf
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, CursorResult, Select
 from sqlalchemy.exc import DBAPIError
 
-from msupply_dhis2.errors import SourceError
-from msupply_dhis2.metrics.quantity import to_units
+from msupply_dhis2.metrics.quantity import MOST_UNITS, format_value, to_units
 from msupply_dhis2.source.catalogue import Scope
-from msupply_dhis2.source.sentences import some_of
-from msupply_dhis2.stock import MICRO, GroupHistory, Movement, MovementKind, PairHistory, StockLine
+from msupply_dhis2.source.sentences import MOST_NAMED, some_of
+from msupply_dhis2.stock import (
+    MICRO,
+    GroupHistory,
+    Movement,
+    MovementKind,
+    PairHistory,
+    StockLine,
+    UnreadableRow,
+    described,
+)
 
 ROWS_AT_A_TIME = 5_000
 """How many rows of each stream are in memory."""
+
+ID_SEPARATOR = "\n"
+"""Stands between the ids of rows that the database hands over together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +163,46 @@ class Oddities:
     stock_lines_without_pack_size: int = 0
     of_these_with_packs: int = 0
     movements_without_pack_size: int = 0
-    unreadable_expiry_dates: int = 0
     moved_without_instant: tuple[str, ...] = ()
     dated_later: tuple[str, ...] = ()
     receipts_without_date: Mapping[str, int] = field(default_factory=dict)
     """By the code of the store."""
+    negative_stock_lines: int = 0
+    some_negative_stock_lines: list[str] = field(default_factory=list)
+    ledgers: int = 0
+    ledgers_off: int = 0
+    worst_ledgers: list[tuple[int, int, int, str]] = field(default_factory=list)
+
+    def note_negative(self, pair: PairHistory, line: StockLine) -> None:
+        """Count a stock line below 0, and name it unless many are named already."""
+        self.negative_stock_lines += 1
+        if len(self.some_negative_stock_lines) < MOST_NAMED:
+            units = format_value(line.units, round_off=False)
+            self.some_negative_stock_lines.append(
+                f"{described(pair.store, pair.item)}, stock line {line.id}: {units} units"
+            )
+
+    def note_ledger(self, pair: PairHistory, moved: int) -> None:
+        """Count a pair and whether its stock lines are what all its movements add up to; keep the worst.
+
+        Parameters
+        ----------
+        moved
+            The sum of all movements there ever were, in millionths.
+        """
+        self.ledgers += 1
+        difference = -moved
+        for line in pair.stock_lines:
+            difference += line[1]
+        if not difference:
+            return
+        self.ledgers_off += 1
+        # Of two that are as bad the earlier one stays.
+        entry = (abs(difference), -self.ledgers, difference, described(pair.store, pair.item))
+        if len(self.worst_ledgers) < MOST_NAMED:
+            heappush(self.worst_ledgers, entry)
+        else:
+            heappushpop(self.worst_ledgers, entry)
 
     def sentences(self) -> Iterator[str]:
         """Say them."""
@@ -173,10 +220,22 @@ class Oddities:
                 "Lines of invoices without a pack size, which count as movements of 0 units: "
                 f"{self.movements_without_pack_size:,}."
             )
-        if self.unreadable_expiry_dates:
+        if self.negative_stock_lines:
+            more = self.negative_stock_lines - len(self.some_negative_stock_lines)
             yield (
-                "Stock lines with an expiry date that cannot be read, which count as never expiring: "
-                f"{self.unreadable_expiry_dates:,}."
+                "Stock lines below 0, which the metrics add up as they are and mSupply's own stock on hand leaves out: "
+                f"{self.negative_stock_lines:,}, namely {'; '.join(self.some_negative_stock_lines)}"
+                f"{f'; and {more:,} more' if more else ''}."
+            )
+        if self.ledgers_off:
+            worst = [
+                f"{named}: {'+' if difference > 0 else ''}{format_value(difference, round_off=False)} units"
+                for _, _, difference, named in sorted(self.worst_ledgers, reverse=True)
+            ]
+            yield (
+                "Items in a store whose stock lines are not what all their movements add up to: "
+                f"{self.ledgers_off:,} of {self.ledgers:,}. Nothing is corrected: the stock lines count. The largest "
+                f"differences (+ means more stock than moved in): {'; '.join(worst)}."
             )
         if count := len(self.moved_without_instant):
             yield (
@@ -214,10 +273,14 @@ class Statements:
         ``(pair, instant, type, packs, pack_size, stock_line_id)``: those at or after the floor, or a little
         earlier; packs are signed, + in.
     totals
-        ``(pair, whole, parts, first_in, unusable)``: all that ever moved, in whole units and in millionths besides,
-        the instant of the first movement in of more than 0 units, and how many lines hold no finite number.
-    numbers_of_stock, numbers_of_movements
+        ``(pair, whole, units, parts, first_in, unreadable)``: all that ever moved, in whole units, in more of these
+        and in millionths besides, the instant of the first movement in of more than 0 units, and the ids of the lines
+        whose quantity cannot be read, joined.
+    stock_table, movement_table
         Where the packs and pack sizes stand, for messages.
+    unreadable_instants
+        The rows of each pair that moved stock at an instant that cannot be read. Each of these pairs has a total; neither
+        the movements nor the instant of the first hold such an instant.
     read_instant
         Turns an instant of the database into naive UTC.
     kinds
@@ -228,22 +291,32 @@ class Statements:
     stock_lines: Select[Any]
     movements: Select[Any]
     totals: Select[Any]
-    numbers_of_stock: str
-    numbers_of_movements: str
+    stock_table: "Table"
+    movement_table: "Table"
+    unreadable_instants: Mapping[int, Sequence["RowFault"]]
     read_instant: Callable[[Any], datetime]
     kinds: Mapping[str, MovementKind]
+
+
+class Table(NamedTuple):
+    """A table with packs and pack sizes, and the columns that they are in."""
+
+    name: str
+    quantity: str
+
+
+class RowFault(NamedTuple):
+    """What is wrong with a row of a table."""
+
+    table: str
+    id: str
+    fault: str
 
 
 def read_histories(
     connection: Connection, numbers: Numbers, floor: datetime, statements: Statements, oddities: Oddities
 ) -> Iterator[GroupHistory]:
-    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way.
-
-    Raises
-    ------
-    SourceError
-        A quantity is no finite number; the message names the table, the store and the item.
-    """
+    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
     streams: list[Stream] = []
     try:
         for query in (
@@ -286,49 +359,79 @@ def _merged(
             history = numbers.history(group)
         assert history is not None  # noqa: S101 - tells mypy: set with the first group
         pair_history = numbers.pair_history(pair, history)
+        unreadable: list[RowFault] = [*statements.unreadable_instants.get(pair, ())]
+        undated: dict[str, str] = {}
         visible.take(pair)
         if stock_lines.pair == pair:
-            _read_stock_lines(pair_history, stock_lines.take(pair), statements, oddities)
+            rows = stock_lines.take(pair)
+            undated = _read_stock_lines(pair_history, rows, statements.stock_table, oddities, unreadable)
         if movements.pair == pair:
             _read_movements(pair_history, movements.take(pair), floor, statements, oddities)
-        for _, whole, parts, first_in, unusable in totals.take(pair):
-            if unusable:
-                raise _not_finite(statements.numbers_of_movements, pair_history)
-            # What lies before the floor is what is left of all there ever was, so that no instant on the
-            # edge is counted twice or lost however it is written.
-            pair_history.units_before_floor += int(whole or 0) * MICRO + int(parts or 0)
-            pair_history.first_in = None if first_in is None else statements.read_instant(first_in)
+        moved = _read_totals(pair_history, totals.take(pair), statements, unreadable)
+        history.unreadable += [
+            UnreadableRow(pair_history.store, pair_history.item, *each) for each in unreadable
+        ]
+        if undated:
+            history.unreadable += _without_expiry_date(pair_history, undated, statements.stock_table)
+        if not unreadable:
+            oddities.note_ledger(pair_history, moved)
         history.pairs.append(pair_history)
     if history is not None:
         yield history
 
 
-def _not_finite(numbers: str, pair: PairHistory) -> SourceError:
-    return SourceError(
-        f"mSupply's database: {numbers} is no finite number: {pair.store.code}, item {pair.item.code}. Ask whoever "
-        "looks after mSupply to correct it."
+def _no_quantity(table: Table, row: str) -> RowFault:
+    return RowFault(
+        table.name,
+        row,
+        f"{table.quantity} is no finite number, or together they make more than {MOST_UNITS:,} units",
     )
 
 
 def _read_stock_lines(
-    pair: PairHistory, rows: Sequence[Any], statements: Statements, oddities: Oddities
-) -> None:
+    pair: PairHistory,
+    rows: Sequence[Any],
+    table: Table,
+    oddities: Oddities,
+    unreadable: list[RowFault],
+) -> dict[str, str]:
+    """Read the stock lines of a pair; give what those have for an expiry date whose date cannot be read, by their ids."""
     lines = pair.stock_lines
+    undated = {}
     for _, stock_line_id, packs, pack_size, expiry in rows:
         if not pack_size:
             oddities.stock_lines_without_pack_size += 1
             oddities.of_these_with_packs += bool(packs)
         try:
-            expiry_date = _expiry_date(expiry)
-        except ValueError:
-            oddities.unreadable_expiry_dates += 1
-            expiry_date = None
-        try:
             units = to_units(packs or 0.0, pack_size)
         except (TypeError, ValueError):
             # In SQLite a column of numbers may hold text.
-            raise _not_finite(statements.numbers_of_stock, pair) from None
-        lines.append(StockLine(stock_line_id, units, expiry_date))
+            unreadable.append(_no_quantity(table, stock_line_id))
+            continue
+        try:
+            expiry_date = _expiry_date(expiry)
+        except ValueError:
+            undated[stock_line_id] = expiry
+            expiry_date = None
+        line = StockLine(stock_line_id, units, expiry_date)
+        if units < 0:
+            oddities.note_negative(pair, line)
+        lines.append(line)
+    return undated
+
+
+def _without_expiry_date(
+    pair: PairHistory, undated: Mapping[str, str], table: Table
+) -> Iterator[UnreadableRow]:
+    """Name the stock lines whose expiry date cannot be read, if they hold anything or did since the floor."""
+    for line in pair.stock_lines:
+        if line.id not in undated:
+            continue
+        last_moved = next((each.instant for each in pair.movements if each.stock_line_id == line.id), None)
+        if line.units or last_moved is not None:
+            fault = f"expiry_date is no date ({undated[line.id]!r})"
+            until = None if line.units else last_moved
+            yield UnreadableRow(pair.store, pair.item, table.name, line.id, fault, until)
 
 
 def _read_movements(
@@ -344,11 +447,29 @@ def _read_movements(
         try:
             units = to_units(packs, pack_size)
         except (TypeError, ValueError):
-            raise _not_finite(statements.numbers_of_movements, pair) from None
+            # Its id comes with the totals.
+            continue
         pair.units_before_floor -= units
         movements.append(Movement(instant, kinds[kind], units, stock_line_id))
     if len(movements) > 1:
         movements.sort(key=itemgetter(0), reverse=True)
+
+
+def _read_totals(
+    pair: PairHistory, rows: Sequence[Any], statements: Statements, unreadable: list[RowFault]
+) -> int:
+    """Read what all movements of a pair come to, and give it in millionths."""
+    moved = 0
+    for _, whole, units, parts, first_in, unreadable_ids in rows:
+        moved = (int(whole or 0) + int(units or 0)) * MICRO + int(parts or 0)
+        # What lies before the floor is what is left of all there ever was, so that no instant on the
+        # edge is counted twice or lost however it is written.
+        pair.units_before_floor += moved
+        pair.first_in = None if first_in is None else statements.read_instant(first_in)
+        if unreadable_ids:
+            table = statements.movement_table
+            unreadable += (_no_quantity(table, each) for each in sorted(unreadable_ids.split(ID_SEPARATOR)))
+    return moved
 
 
 @lru_cache(maxsize=65_536)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-_NAMED = 20
+MOST_NAMED = 20
+"""How many of a kind a sentence names."""
 
 
 def some_of(names: Sequence[str]) -> str:
     """List names, but no more than a log line can bear."""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -4,6 +4,7 @@ Its instants are dates and seconds of the day in local time; they leave the data
 instants of them.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -34,24 +35,31 @@ from sqlalchemy import (
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.selectable import NamedFromClause
 
-from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar, add_days
 from msupply_dhis2.source.catalogue import Scope
 from msupply_dhis2.source.expressions import (
-    GREATEST,
     Reading,
     exact_micro_units,
     is_unreadable_instant,
     numbered,
     text_of,
 )
-from msupply_dhis2.source.histories import Numbers, Oddities, Statements, read_histories
+from msupply_dhis2.source.histories import (
+    ID_SEPARATOR,
+    Numbers,
+    Oddities,
+    RowFault,
+    Statements,
+    Table,
+    read_histories,
+)
 from msupply_dhis2.source.mirror.columns import Database
 from msupply_dhis2.source.mirror.tables import (
     CANCELLING,
     DISPENSING,
     EXPIRING,
     HIDING,
+    IDENTIFYING,
     NUMBERING,
     TYPES,
     VISIBILITY,
@@ -69,9 +77,9 @@ from msupply_dhis2.stock import GroupHistory, MovementKind, Store
 type _Table = NamedFromClause[ReadOnlyColumnCollection[str, ColumnClause[Any]]]
 """A table or an alias of one."""
 
-_PLAIN_PACKS = 1e9
-_PLAIN_PACK_SIZE = 1e6
-"""Whole numbers below these multiply exactly, as integers and as floats, and leave room for the sum."""
+_PLAIN_PACKS = 1e8
+_PLAIN_PACK_SIZE = 1e4
+"""Finite numbers below these never make too many units, and whole ones multiply exactly, as integers and as floats."""
 
 _INVENTORY_ADJUSTMENTS = "invad"
 """The code of the name that stands for counts of the stock."""
@@ -98,27 +106,22 @@ def histories(
     began: datetime,
     oddities: Oddities,
 ) -> Iterator[GroupHistory]:
-    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way.
-
-    Raises
-    ------
-    SourceError
-        A transaction's date, or a quantity, cannot be read.
-    """
+    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
     items = numbered("scope_item", numbers.items)
     reading = _reading(began, calendar)
-    _check_dates(database, scope, stores, reading, oddities)
+    all_readable = _check_dates(database, scope, stores, reading, oddities)
     oddities.receipts_without_date = _receipts_without_date(database, scope, stores, items)
-    transactions = _Transactions(database, stores, reading)
+    transactions = _Transactions(database, stores, reading, all_readable)
     statements = Statements(
         visible_pairs=_visible_pairs(database, stores, items),
         stock_lines=_stock_lines(database, stores, items),
         movements=_movements(database, transactions.moved(calendar.day_of(floor)), items),
         totals=_totals(database, transactions.moved(None), items),
-        numbers_of_stock="quantity or pack_size of a row of item_line",
-        numbers_of_movements="quantity or pack_size of a row of trans_line",
+        stock_table=Table("item_line", "quantity or pack_size"),
+        movement_table=Table("trans_line", "quantity or pack_size"),
+        unreadable_instants={} if all_readable else _unreadable_dates(database, stores, items),
         read_instant=lru_cache(maxsize=65_536)(calendar.instant_at),
         kinds=_KINDS,
     )
@@ -151,18 +154,17 @@ def count_lines(database: Database, stores: Sequence[Store]) -> dict[str, int]:
     return lines
 
 
-def _check_dates(database: Database, scope: Scope, stores: CTE, reading: Reading, oddities: Oddities) -> None:
-    """Make sure that every date can be read, and note the transactions that have moved without one, or later than now."""
+def _check_dates(database: Database, scope: Scope, stores: CTE, reading: Reading, oddities: Oddities) -> bool:
+    """Note the transactions that have moved without a date, or later than now; tell whether all dates can be read."""
     dated_later = _own_time(database, transact) >= reading.next
     day = database.day(transact.c.confirm_date)
-    unreadable = is_unreadable_instant(cast(day, DateTime))
-    number = transact.c.invoice_num if database.has(NUMBERING) else transact.c.id
+    unreadable = _is_unreadable(database)
+    number = _number(database)
     transactions = (
         select(
             stores.c.id.label("store_id"),
             text_of(transact.c.type).label("type"),
-            text_of(number).label("invoice_num"),
-            text_of(transact.c.confirm_date).label("confirm_date"),
+            number.label("number"),
             unreadable.label("unreadable"),
             dated_later.label("dated_later"),
         )
@@ -177,15 +179,55 @@ def _check_dates(database: Database, scope: Scope, stores: CTE, reading: Reading
     codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
     lacking: list[str] = []
     later: list[str] = []
+    all_readable = True
     for row in database.connection.execute(transactions):
-        named = f"{codes[row.store_id]} {TYPES[row.type]} {row.invoice_num}"
         if row.unreadable:
-            raise SourceError(
-                f"mSupply's database: confirm_date of a transaction cannot be read as a date ({row.confirm_date!r}): "
-                f"{named} (store, type and number of the transaction). Ask whoever looks after mSupply to correct it."
-            )
-        (later if row.dated_later else lacking).append(named)
+            all_readable = False
+        else:
+            named = f"{codes[row.store_id]} {TYPES[row.type]} {row.number}"
+            (later if row.dated_later else lacking).append(named)
     oddities.moved_without_instant, oddities.dated_later = tuple(lacking), tuple(later)
+    return all_readable
+
+
+def _is_unreadable(database: Database) -> ColumnElement[bool]:
+    """Whether the date of a transaction is there and cannot be read."""
+    return is_unreadable_instant(cast(database.day(transact.c.confirm_date), DateTime))
+
+
+def _number(database: Database) -> ColumnElement[str]:
+    return text_of(transact.c.invoice_num if database.has(NUMBERING) else transact.c.id)
+
+
+def _unreadable_dates(database: Database, stores: CTE, items: CTE) -> defaultdict[int, list[RowFault]]:
+    """Find the transactions whose date cannot be read, by the pairs that they would have moved."""
+    transactions = (
+        select(
+            database.identifier(transact.c.id).label("id"),
+            stores.c.number,
+            text_of(transact.c.type).label("type"),
+            _number(database).label("invoice_num"),
+            text_of(transact.c.confirm_date).label("confirm_date"),
+        )
+        .join(stores, stores.c.id == database.identifier(transact.c.store_id))
+        .where(transact.c.status.in_(_MOVED), transact.c.type.in_(_TYPES), _is_unreadable(database))
+        .cte("unreadable_transaction")
+        .prefix_with("MATERIALIZED")
+    )
+    columns = (
+        transactions.c.id,
+        transactions.c.type,
+        transactions.c.invoice_num,
+        transactions.c.confirm_date,
+    )
+    lines = _moved_lines(database, transactions, items, *columns)
+    found = defaultdict[int, list[RowFault]](list)
+    for pair, transaction_id, kind, number, confirm_date in database.connection.execute(
+        lines.distinct().order_by("pair", *columns)
+    ):
+        fault = f"confirm_date is no date ({confirm_date!r}; {TYPES[kind]} {number})"
+        found[pair].append(RowFault("transact", transaction_id, fault))
+    return found
 
 
 def _receipts_without_date(database: Database, scope: Scope, stores: CTE, items: CTE) -> dict[str, int]:
@@ -314,11 +356,15 @@ def _has_moved(of: _Table) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Transactions:
-    """The transactions of some stores that have moved stock, and when each of them counts."""
+    """The transactions of some stores that have moved stock, and when each of them counts.
+
+    Where not ``all_readable``, a date that cannot be read comes as NULL, and is none on a day or later.
+    """
 
     database: Database
     stores: CTE
     reading: Reading
+    all_readable: bool
 
     def moved(self, first_day: date | None) -> CTE:
         """Select all of them, or those that count on a day or later and a few besides."""
@@ -333,10 +379,13 @@ class _Transactions:
 
     def _moved_themselves(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
         day = self.database.day(transact.c.confirm_date)
+        local_time = self._placed(transact)
+        transactions = self._select(local_time)
+        if at_least is None:
+            return transactions.where(day.is_not(None))
         # By the day itself, which may have an index. None counts later than it says.
-        return self._select(self._placed(transact)).where(
-            day.is_not(None) if at_least is None else day >= at_least
-        )
+        transactions = transactions.where(day >= at_least)
+        return transactions if self.all_readable else transactions.where(local_time.is_not(None))
 
     def _moved_with_another(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
         """Select those that cancel another: they count when the other does, where that is known."""
@@ -375,7 +424,9 @@ class _Transactions:
 
     def _placed(self, of: _Table) -> ColumnElement[Any]:
         created = _local_time(self.database, of.c.entry_date, of.c.entry_time)
-        return self.reading.placed(_own_time(self.database, of), created)
+        own = _own_time(self.database, of)
+        readable = own if self.all_readable else case((is_unreadable_instant(own), None), else_=own)
+        return self.reading.placed(readable, created)
 
 
 def _moved_lines(
@@ -383,7 +434,7 @@ def _moved_lines(
 ) -> Select[Any]:
     """Select the lines of transactions that move stock. A placeholder, service or non_stock line moves none."""
     return (
-        select(_pair(transactions, items), transactions.c.local_time, *columns)
+        select(_pair(transactions, items), *columns)
         .select_from(trans_line)
         .join(transactions, transactions.c.id == database.identifier(trans_line.c.transaction_id))
         .join(items, items.c.id == database.identifier(trans_line.c.item_id))
@@ -410,6 +461,7 @@ def _movements(database: Database, transactions: CTE, items: CTE) -> Select[Any]
         database,
         transactions,
         items,
+        transactions.c.local_time,
         func.coalesce(transactions.c.kind, of_build).label("kind"),
         packs.label("packs"),
         database.number(trans_line.c.pack_size).label("pack_size"),
@@ -426,29 +478,32 @@ def _totals(database: Database, transactions: CTE, items: CTE) -> Select[Any]:
     """
     packs = _signed_packs(database)
     pack_size = func.coalesce(database.number(trans_line.c.pack_size), literal_column("0"))
-    plain = and_(
-        func.abs(packs) < _PLAIN_PACKS,
-        func.abs(pack_size) < _PLAIN_PACK_SIZE,
-        packs == func.round(packs),
-        pack_size == func.round(pack_size),
+    small = and_(func.abs(packs) < _PLAIN_PACKS, func.abs(pack_size) < _PLAIN_PACK_SIZE)
+    plain = and_(small, packs == func.round(packs), pack_size == func.round(pack_size))
+    units = exact_micro_units(packs, pack_size)
+    identifier = (
+        text_of(trans_line.c.id)
+        if database.has(IDENTIFYING)
+        else literal("of the transaction ", Text) + text_of(trans_line.c.transaction_id)
     )
     lines = _moved_lines(
         database,
         transactions,
         items,
+        transactions.c.local_time,
         case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
-        case((plain, None), else_=exact_micro_units(packs, pack_size)).label("parts"),
-        # By itself: to look at the two before would work them out once more for each line.
-        and_(func.abs(packs) <= GREATEST, func.abs(pack_size) <= GREATEST).label("finite"),
+        case((plain, None), else_=units).label("parts"),
+        case((small, None), (units.is_(None), identifier), else_=None).label("unreadable"),
     ).cte("line")
     is_in = or_(lines.c.whole > 0, lines.c.parts > 0)
     return (
         select(
             lines.c.pair,
             func.sum(lines.c.whole),
+            literal_column("0"),
             func.sum(lines.c.parts),
             func.min(lines.c.local_time).filter(is_in),
-            func.count().filter(~lines.c.finite),
+            func.aggregate_strings(lines.c.unreadable, ID_SEPARATOR),
         )
         .group_by(lines.c.pair)
         .order_by(lines.c.pair)

@@ -68,8 +68,9 @@ ENTERING = Feature(
     {"transact": ("entry_date", "entry_time")},
     "when a transaction was entered is not known, and one that is dated later than the run counts at the start of a day",
 )
+IDENTIFYING = Feature({"trans_line": ("id",)}, "lines of transactions are named by their transaction")
 
-FEATURES = (VISIBILITY, HIDING, DISABLING, DISPENSING, NUMBERING, EXPIRING, CANCELLING, ENTERING)
+FEATURES = (VISIBILITY, HIDING, DISABLING, DISPENSING, NUMBERING, EXPIRING, CANCELLING, ENTERING, IDENTIFYING)
 
 _ITEM_FIELDS = ("universalcodes_code", "custom_data", *sorted(USER_FIELDS))
 """Read where the settings ask for them."""

@@ -10,6 +10,7 @@ found by ``stock_line.store_id``, or read through where all stores are mapped. N
 one a table is read through, which for ``invoice_line`` happens anyway.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,11 +35,9 @@ from sqlalchemy import (
     union_all,
 )
 
-from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.source.catalogue import Scope
 from msupply_dhis2.source.expressions import (
-    GREATEST,
     Instant,
     JoinInOrder,
     Reading,
@@ -49,7 +48,15 @@ from msupply_dhis2.source.expressions import (
     read_instant,
     text_of,
 )
-from msupply_dhis2.source.histories import Numbers, Oddities, Statements, read_histories
+from msupply_dhis2.source.histories import (
+    ID_SEPARATOR,
+    Numbers,
+    Oddities,
+    RowFault,
+    Statements,
+    Table,
+    read_histories,
+)
 from msupply_dhis2.source.open_msupply.database import Database
 from msupply_dhis2.source.open_msupply.tables import (
     KINDS,
@@ -64,16 +71,17 @@ from msupply_dhis2.source.open_msupply.tables import (
     stock_line,
     store,
 )
-from msupply_dhis2.stock import GroupHistory, Store
+from msupply_dhis2.stock import MICRO, GroupHistory, Store
 
 # Not parameters, which are text and do not compare with the enumerated types of PostgreSQL; and not casts, which
 # its planner can say nothing about.
 _STOCK_IN: ColumnElement[str] = literal_column("'STOCK_IN'")
 _STOCK_OUT: ColumnElement[str] = literal_column("'STOCK_OUT'")
 
-_PLAIN_PACKS = 1e9
-_PLAIN_PACK_SIZE = 1e6
-"""Whole numbers below these multiply exactly, as integers and as floats, and leave room for the sum."""
+_PLAIN_PACKS = 1e8
+_PLAIN_PACK_SIZE = 1e4
+"""Finite numbers up to these never make too many units. Whole ones multiply exactly, as integers and as floats, and leave
+room for a sum of nine million of them."""
 
 
 def histories(
@@ -83,26 +91,21 @@ def histories(
     reading: Reading,
     oddities: Oddities,
 ) -> Iterator[GroupHistory]:
-    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way.
-
-    Raises
-    ------
-    SourceError
-        An invoice's instant, or a quantity, cannot be read.
-    """
+    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
     links = _links(numbers.items)
-    _check_instants(database.connection, scope, stores, reading, oddities)
+    all_readable = _check_instants(database.connection, scope, stores, reading, oddities)
     oddities.receipts_without_date = _receipts_without_date(database.connection, scope, stores, links)
-    invoices = _Invoices(database, stores, reading)
+    invoices = _Invoices(database, stores, reading, all_readable)
     statements = Statements(
         visible_pairs=_visible_pairs(stores, links),
         stock_lines=_stock_lines(stores, links),
         movements=_movements(invoices.moved(floor), links),
         totals=_totals(invoices.moved(None), links),
-        numbers_of_stock="total_number_of_packs or pack_size of a row of stock_line",
-        numbers_of_movements="number_of_packs or pack_size of a row of invoice_line",
+        stock_table=Table("stock_line", "total_number_of_packs or pack_size"),
+        movement_table=Table("invoice_line", "number_of_packs or pack_size"),
+        unreadable_instants={} if all_readable else _unreadable_instants(database.connection, stores, links),
         read_instant=lru_cache(maxsize=65_536)(read_instant),
         kinds=KINDS,
     )
@@ -142,8 +145,8 @@ def count_lines(connection: Connection, stores: Sequence[Store]) -> dict[str, in
 
 def _check_instants(
     connection: Connection, scope: Scope, stores: CTE, reading: Reading, oddities: Oddities
-) -> None:
-    """Make sure that every instant can be read, and note the invoices that have moved without one, or later than now."""
+) -> bool:
+    """Note the invoices that have moved without an instant, or later than now; tell whether all instants can be read."""
     dated_later = one_separator(_own_instant(invoice)) >= reading.next
     lacks_it = or_(
         *(
@@ -155,22 +158,13 @@ def _check_instants(
             for moved_at in MOVED_AT
         )
     )
-    unreadable = or_(
-        *(
-            and_(
-                text_of(invoice.c.type).in_(moved_at.kinds),
-                moved_at.instant.is_not(None),
-                is_unreadable_instant(moved_at.instant),
-            )
-            for moved_at in MOVED_AT
-        )
-    )
+    unreadable = _is_unreadable()
     invoices = (
         select(
             invoice.c.store_id,
             invoice.c.invoice_number,
             text_of(invoice.c.type).label("type"),
-            case((unreadable, _name_of_instant()), else_=None).label("unreadable"),
+            unreadable.label("unreadable"),
             case((dated_later, 1), else_=0).label("dated_later"),
         )
         .join(stores, stores.c.id == invoice.c.store_id)
@@ -180,15 +174,63 @@ def _check_instants(
     codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
     lacking: list[str] = []
     later: list[str] = []
-    for store_id, number, kind, column, is_later in connection.execute(invoices):
-        named = f"{codes[store_id]} {KINDS[kind].replace('_', ' ')} {number}"
-        if column is not None:
-            raise SourceError(
-                f"mSupply's database: {column} of an invoice cannot be read as a date and time: {named} "
-                "(store, type and number of the invoice). Ask whoever looks after mSupply to correct it."
-            )
-        (later if is_later else lacking).append(named)
+    all_readable = True
+    for store_id, number, kind, is_unreadable, is_later in connection.execute(invoices):
+        if is_unreadable:
+            all_readable = False
+        else:
+            named = f"{codes[store_id]} {KINDS[kind].replace('_', ' ')} {number}"
+            (later if is_later else lacking).append(named)
     oddities.moved_without_instant, oddities.dated_later = tuple(lacking), tuple(later)
+    return all_readable
+
+
+def _is_unreadable() -> ColumnElement[bool]:
+    """Whether an invoice has an instant that moves its stock and cannot be read."""
+    return or_(
+        *(
+            and_(
+                text_of(invoice.c.type).in_(moved_at.kinds),
+                moved_at.instant.is_not(None),
+                is_unreadable_instant(moved_at.instant),
+            )
+            for moved_at in MOVED_AT
+        )
+    )
+
+
+def _unreadable_instants(connection: Connection, stores: CTE, links: CTE) -> defaultdict[int, list[RowFault]]:
+    """Find the invoices whose instant cannot be read, by the pairs that they would have moved."""
+    invoices = (
+        select(
+            invoice.c.id,
+            stores.c.number,
+            invoice.c.invoice_number,
+            text_of(invoice.c.type).label("type"),
+            _by_type(invoice, lambda moved_at: moved_at.instant.name).label("column"),
+            text_of(_own_instant(invoice)).label("instant"),
+        )
+        .join(stores, stores.c.id == invoice.c.store_id)
+        .where(_is_unreadable())
+        .cte("unreadable_invoice")
+        .prefix_with("MATERIALIZED")
+    )
+    columns = (
+        invoices.c.id,
+        invoices.c.type,
+        invoices.c.invoice_number,
+        invoices.c.column,
+        invoices.c.instant,
+    )
+    lines = _moved_lines(invoices, links, _pair(invoices, links), *columns)
+    found = defaultdict[int, list[RowFault]](list)
+    for pair, invoice_id, kind, number, column, instant in connection.execute(
+        select(*lines.c).distinct().order_by(*lines.c)
+    ):
+        named = f"{KINDS[kind].replace('_', ' ')} {number}"
+        fault = f"{column} is no date and time ({instant!r}; {named})"
+        found[pair].append(RowFault("invoice", invoice_id, fault))
+    return found
 
 
 def _receipts_without_date(connection: Connection, scope: Scope, stores: CTE, links: CTE) -> dict[str, int]:
@@ -220,10 +262,6 @@ def _by_type(
 def _own_instant(of: FromClause) -> ColumnElement[Any]:
     """Give the instant at which an invoice says itself that it moved its stock."""
     return _by_type(of, lambda moved_at: of.c[moved_at.instant.name])
-
-
-def _name_of_instant() -> ColumnElement[Any]:
-    return _by_type(invoice, lambda moved_at: moved_at.instant.name)
 
 
 def _links(items: Mapping[str, int]) -> CTE:
@@ -278,11 +316,15 @@ def _stock_lines(stores: CTE, links: CTE) -> Select[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Invoices:
-    """The invoices of some stores that have moved stock, and when each of them counts."""
+    """The invoices of some stores that have moved stock, and when each of them counts.
+
+    Where not ``all_readable``, an instant that cannot be read comes as NULL, and is none at or after a floor.
+    """
 
     database: Database
     stores: CTE
     reading: Reading
+    all_readable: bool
 
     def moved(self, floor: datetime | None) -> CTE:
         """Select all of them, or those that count at or after the floor and a few besides."""
@@ -296,12 +338,13 @@ class _Invoices:
         return both.cte("moved_invoice").prefix_with("MATERIALIZED")
 
     def _moved_themselves(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
-        own = _own_instant(invoice)
         invoices = self._select(self._placed(invoice))
         if at_least is None:
-            return invoices.where(own.is_not(None))
+            return invoices.where(_own_instant(invoice).is_not(None))
         # Each instant by itself, which has an index, and then the one that counts. None counts later than it says.
-        return invoices.where(or_(*(moved_at.instant >= at_least for moved_at in MOVED_AT)), own >= at_least)
+        return invoices.where(
+            or_(*(moved_at.instant >= at_least for moved_at in MOVED_AT)), self._readable(invoice) >= at_least
+        )
 
     def _moved_with_another(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
         """Select those that cancel another: they count when the other does, where that is known."""
@@ -330,7 +373,11 @@ class _Invoices:
 
     def _placed(self, of: FromClause) -> ColumnElement[Any]:
         created = self.database.value(of.c.created_datetime, of=invoice)
-        return self.reading.placed(one_separator(_own_instant(of)), one_separator(created))
+        return self.reading.placed(one_separator(self._readable(of)), one_separator(created))
+
+    def _readable(self, of: FromClause) -> ColumnElement[Any]:
+        own = _own_instant(of)
+        return own if self.all_readable else case((is_unreadable_instant(own), None), else_=own)
 
 
 def _moved_lines(invoices: CTE, links: CTE, *columns: ColumnElement[Any]) -> CTE:
@@ -373,15 +420,13 @@ def _totals(invoices: CTE, links: CTE) -> Select[Any]:
     """Sum all that ever moved, exactly, and find the first movement in of more than 0 units.
 
     Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of
-    their decimals, which costs more.
+    their decimals, which costs more, and summed in two parts, for which 64 bits are enough.
     """
     packs, pack_size = invoice_line.c.number_of_packs, func.coalesce(invoice_line.c.pack_size, 0)
-    plain = and_(
-        packs < _PLAIN_PACKS,
-        func.abs(pack_size) < _PLAIN_PACK_SIZE,
-        packs == func.round(packs),
-        pack_size == func.round(pack_size),
-    )
+    # Not by abs(), which is 0 for text in SQLite.
+    small = and_(packs < _PLAIN_PACKS, pack_size.between(-_PLAIN_PACK_SIZE, _PLAIN_PACK_SIZE))
+    plain = and_(small, packs == func.round(packs), pack_size == func.round(pack_size))
+    units = exact_micro_units(packs, pack_size)
     lines = _moved_lines(
         invoices,
         links,
@@ -389,18 +434,18 @@ def _totals(invoices: CTE, links: CTE) -> Select[Any]:
         invoices.c.instant,
         case((invoice_line.c.type == _STOCK_IN, 1), else_=-1).label("sign"),
         case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
-        case((plain, None), else_=exact_micro_units(packs, pack_size)).label("parts"),
-        # By itself: to look at the two before would work them out once more for each line.
-        and_(packs <= GREATEST, pack_size.between(-GREATEST, GREATEST)).label("finite"),
+        case((plain, None), else_=units).label("parts"),
+        case((small, None), (units.is_(None), invoice_line.c.id), else_=None).label("unreadable"),
     )
     is_in = and_(lines.c.sign == 1, or_(lines.c.whole > 0, lines.c.parts > 0))
     return (
         select(
             lines.c.pair,
             func.sum(lines.c.sign * lines.c.whole),
-            func.sum(lines.c.sign * lines.c.parts),
+            func.sum(lines.c.sign * (lines.c.parts // MICRO)),
+            func.sum(lines.c.sign * (lines.c.parts % MICRO)),
             func.min(lines.c.instant).filter(is_in),
-            func.count().filter(~lines.c.finite),
+            func.aggregate_strings(lines.c.unreadable, ID_SEPARATOR),
         )
         .group_by(lines.c.pair)
         .order_by(lines.c.pair)

@@ -26,7 +26,15 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
         "received_datetime",
         "verified_datetime",
     ),
-    "invoice_line": ("invoice_id", "item_link_id", "stock_line_id", "type", "number_of_packs", "pack_size"),
+    "invoice_line": (
+        "id",
+        "invoice_id",
+        "item_link_id",
+        "stock_line_id",
+        "type",
+        "number_of_packs",
+        "pack_size",
+    ),
     "master_list_line": ("item_link_id", "master_list_id"),
     "master_list_name_join": ("master_list_id", "name_link_id"),
 }
