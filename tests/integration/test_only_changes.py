@@ -165,6 +165,49 @@ def test_what_is_computed_no_longer_is_deleted_where_the_settings_say_so(world: 
     assert (third["vanished"], third["batches"]) == (0, 0)
 
 
+def test_a_group_with_a_row_that_cannot_be_read_stays_in_dhis2_as_it_is_and_the_others_are_sent(
+    world: World,
+) -> None:
+    world.use(delete_vanished=True)
+    first = world.run()
+    before = world.values()
+    broken = world.sql_value("SELECT min(id) FROM stock_line WHERE total_number_of_packs > 0")
+    world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
+    world.sql("UPDATE stock_line SET total_number_of_packs = 9e999 WHERE id = ?", broken)
+
+    second = world.run()
+
+    assert (second["unreadable_groups"], second["incomplete"]) == (1, False)
+    assert "1 group (all values of an item in an org unit) is left out" in second["message"]
+    (named,) = [each for each in second["left_out"] if broken in each]
+    assert f"stock_line {broken}: total_number_of_packs or pack_size is no finite number" in named
+    (warning,) = [each for each in second["warnings"] if "cannot be read" in each]
+    assert "What DHIS2 has of them stays" in warning
+    assert (second["vanished"], second["deletions"]) == (0, 0)
+    left_out = first["values"] - second["values"]
+    assert 0 < left_out <= 12
+    assert len(world.values()) == len(before)
+    changed = {key for key, value in world.values().items() if before[key] != value}
+    assert len(changed) == second["values"] - second["unchanged"] > 0
+
+    # Once the row is corrected, what changed of it is sent too.
+    world.sql("UPDATE stock_line SET total_number_of_packs = 7 WHERE id = ?", broken)
+    third = world.run()
+    assert (third["unreadable_groups"], third["values"]) == (0, first["values"])
+    of_the_group = {key for key, value in world.values().items() if before[key] != value} - changed
+    assert 0 < len(of_the_group) <= left_out
+
+
+def test_a_message_that_waits_is_not_superseded_by_a_run_that_left_its_group_out(world: World) -> None:
+    first = world.compute()
+    world.sql("UPDATE stock_line SET total_number_of_packs = 9e999")
+    later = world.compute()
+    assert later["incomplete"]
+    pushes = world.deliver()
+    assert sum(each.metric("ValuesSuperseded") for each in pushes) == later["values"] < 20
+    assert len(world.values()) == sum(each.metric("ValuesStored") for each in pushes) == first["values"]
+
+
 def test_so_much_that_it_must_be_a_mistake_is_deleted_only_when_it_is_confirmed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """What became of each run, in DynamoDB: its counts add up, whatever is repeated or breaks off."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -269,6 +270,32 @@ def test_a_run_that_could_not_be_computed_has_failed_and_one_of_which_a_part_cou
     ended = runs.close(RUN, None, NOW)
     assert ended is not None
     assert (ended.outcome, ended.parts_failed) == (Outcome.COMPLETE, 0)
+
+
+UNREADABLE = Part(unreadable_groups=2, unreadable_rows=("stock_line 1: …", "stock_line 2: …"))
+
+
+@pytest.mark.parametrize(("too_many", "outcome"), [(False, Outcome.COMPLETE), (True, Outcome.INCOMPLETE)])
+def test_groups_with_rows_that_cannot_be_read_are_named_and_too_many_of_them_leave_the_run_incomplete(
+    runs: Runs, *, too_many: bool, outcome: Outcome
+) -> None:
+    runs.begin(RUN, ABOUT, ["a"], NOW)
+    runs.open_parts(RUN, ["b", "b, 2025-12"], NOW)
+    runs.finish_part(RUN, "a", replace(PART, unreadable_groups=1, unreadable_rows=("item_line 9: …",)))
+    # The same rows are met in each month.
+    runs.finish_part(RUN, "b", replace(UNREADABLE, incomplete=too_many))
+    runs.finish_part(RUN, "b, 2025-12", UNREADABLE)
+    ended = runs.close(RUN, None, NOW)
+    assert ended is not None
+    assert ended.outcome is outcome
+    assert ended.computed.unreadable_groups == 3
+    line = last_line(ended)
+    assert line.level == (logging.ERROR if too_many else logging.WARNING)
+    assert line.fields["unreadable_groups"] == 3
+    assert "3 groups (all values of an item in an org unit) were left out" in line.message
+    assert ("more than one in ten" in line.message) is too_many
+    for row in ("item_line 9: …", "stock_line 1: …", "stock_line 2: …"):
+        assert line.message.count(row) == 1
 
 
 def test_what_is_said_twice_of_a_part_counts_once(runs: Runs) -> None:
