@@ -471,6 +471,7 @@ def test_where_the_release_inverts_data_input_periods_nothing_is_withheld_and_th
         ("2.43.2-SNAPSHOT", False),
         ("2.43.10", False),
         ("2.44.0", False),
+        ("?", False),
     ],
 )
 def test_the_releases_that_invert_data_input_periods_are_known(

@@ -180,7 +180,7 @@ def names_of(situation: Situation) -> MappedNames:
 
 
 def values_of(settings: Settings, names: MappedNames, numbers: tuple[str, ...]) -> list[DataValue]:
-    """Give what compute would send: a value for each store, item and active row."""
+    """Return what compute would send: a value for each store, item and active row."""
     calendar = Calendar(ZoneInfo("Pacific/Auckland"))
     values = []
     for place, (store, item) in enumerate((store, item) for store in names.stores for item in names.items):

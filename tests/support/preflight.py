@@ -71,7 +71,7 @@ def mapped(rows: int = 1, prefix: str = "", **changes: Any) -> MappedNames:  # n
 
 
 def settings_text(url: str, **changes: object) -> str:
-    """Give settings; by default stock on hand of last month in the data set of the single data element."""
+    """Return settings; by default stock on hand of last month in the data set of the single data element."""
     document = {
         "use_dhis2": True,
         "url": url,

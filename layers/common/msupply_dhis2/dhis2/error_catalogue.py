@@ -402,10 +402,14 @@ EXPLANATIONS: dict[str, Explanation] = {
     "E8030": replace(
         _PERIOD_NOT_OPEN,
         meaning=f"{_PERIOD_NOT_OPEN.meaning} DHIS2 names the period only, although expiry days count for each org unit: org "
-        "units with an exception from them are sent by themselves.",
+        "units with an exception from them are sent by themselves. DHIS2 2.43.0 and 2.43.1 refuse a data input period while "
+        "it is open.",
+        cure=f"{_PERIOD_NOT_OPEN.cure} Where DHIS2 2.43.0 or 2.43.1 refuses an open data input period, upgrade to 2.43.2 "
+        "or later, or remove the data input periods of the data set until then.",
     ),
     "E8031": Explanation(
-        "The org unit was closed, or not open yet, in this period.",
+        "The org unit was closed, or not open yet, in this period. From 2.43 on the first day of the period decides: an org "
+        "unit that opened within it takes no values.",
         Who.DHIS2,
         "Correct the org unit's opening or closed date in DHIS2, or empty the store's code in mSupply so that "
         "it is no longer sent.",

@@ -201,7 +201,7 @@ class Server:
         So do 2.43.0, 2.43.1 and their patches (DHIS2-21981, mended in 2.43.2).
         """
         match = _VERSION.match(self.version_text.strip())
-        return self.version == (2, 43) and (match is None or int(match[2] or 0) <= _LAST_INVERTED_PATCH)
+        return match is not None and match[1] == "43" and int(match[2] or 0) <= _LAST_INVERTED_PATCH
 
 
 def read_server(client: ReadsDhis2) -> Server:
