@@ -10,17 +10,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from local.dhis2 import ADMIN, Metadata, StandIn, User, uid
+from local.dhis2 import Metadata, User, uid
 from local.dhis2.metadata import DataInputPeriod, LockException
 from msupply_dhis2.batches import encode
-from msupply_dhis2.credentials import parse_dhis2_credentials
-from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.mapped import MappedNames, MappedStore
 from msupply_dhis2.mapping import DataValue, identifier_of
 from msupply_dhis2.periods import Calendar, window
 from msupply_dhis2.push import Dhis2Session, push
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.stock import ItemGroup
+from tests.support.direct import DirectClient
 from tests.support.preflight import (
     ELEMENTS,
     NOW,
@@ -33,7 +32,7 @@ from tests.support.preflight import (
     approved,
     items,
     mapped,
-    report_of,
+    report_by,
     requiring_combos,
     row,
     row_with_combo,
@@ -214,16 +213,14 @@ def test_what_the_connection_test_calls_well_is_stored_and_the_reverse(
 ) -> None:
     metadata, names = situation.change(world()), names_of(situation)
     changes = {name: value for name, value in situation.settings.items() if name != "names"}
-    report = report_of(metadata, version, user=situation.user, names=names, **changes)
+    client = DirectClient(metadata, version, NOW.date(), situation.user)
+    report = report_by(lambda *_: client, user=situation.user, names=names, **changes)
     wrong = {check.name for check in report.checks if not check.ok} - SHOWN_OTHERWISE
 
-    with StandIn(metadata, version=version, users=[situation.user, ADMIN], now=NOW.date()) as dhis2:
-        settings = parse_settings(settings_text(dhis2.url, **changes))
-        login = f'{{"username": "{situation.user.username}", "password": "x"}}'
-        client = Dhis2Client(dhis2.url, parse_dhis2_credentials(login, settings), read_timeout=5)
-        values = values_of(settings, names, situation.numbers)
-        batch = encode(values, run_id="run-1", as_of=NOW, settings=settings)
-        result = push(batch, Dhis2Session(client, pause=lambda _: None), settings=settings)
+    settings = parse_settings(settings_text("https://dhis2.example.org", **changes))
+    values = values_of(settings, names, situation.numbers)
+    batch = encode(values, run_id="run-1", as_of=NOW, settings=settings)
+    result = push(batch, Dhis2Session(client, pause=lambda _: None), settings=settings)
 
     assert result.failure is None
     stored = result.fates.landed

@@ -12,11 +12,12 @@ from pydantic import SecretStr
 from local.dhis2 import Metadata, StandIn, User, Version, stock_metadata, uid
 from local.dhis2.metadata import Approval, DataElement, DataSet, OrgUnit, SystemSettings
 from msupply_dhis2 import test_connection as job
-from msupply_dhis2.credentials import parse_dhis2_credentials
+from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.periods import Calendar
-from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.test_connection import TalksToDhis2
 
 NOW = datetime(2026, 2, 5, 1, 3, tzinfo=UTC)
 """Noon of 5 February in Auckland."""
@@ -103,6 +104,34 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
     **changes: object,
 ) -> job.ConnectionReport:
     """Test the connection; by default stock on hand of last month in the data set of the single data element."""
+    with StandIn(metadata, version=Version(version), users=[user], now=now.date()) as dhis2:
+        prepare(dhis2)
+        return report_by(
+            lambda parsed, given: client(parsed.url, given, read_timeout=5),
+            dhis2.url,
+            user=user,
+            names=names,
+            database=database,
+            now=now,
+            time_limit=time_limit,
+            login=login,
+            **changes,
+        )
+
+
+def report_by(  # noqa: PLR0913 - all but the first have defaults
+    client_factory: Callable[[Settings, Dhis2Credentials], TalksToDhis2],
+    url: str = "https://dhis2.example.org",
+    *,
+    user: User = PUSHER,
+    names: MappedNames | None = None,
+    database: Callable[[], DatabaseAnswer] | None = None,
+    now: datetime = NOW,
+    time_limit: float | None = None,
+    login: dict[str, str] | None = None,
+    **changes: object,
+) -> job.ConnectionReport:
+    """Test the connection by a client of one's own."""
     rows = changes.get("data_elements", [row("stock_on_hand")])
     assert isinstance(rows, list)
 
@@ -110,21 +139,19 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
         answer = names or mapped(sum(bool(each["active"]) for each in rows))
         return DatabaseAnswer(message="mSupply's database answers.", mapped=answer)
 
-    with StandIn(metadata, version=Version(version), users=[user], now=now.date()) as dhis2:
-        prepare(dhis2)
-        settings = settings_text(dhis2.url, **changes)
-        secret = json.dumps(login or {"username": user.username, "password": "x"})
-        return job.test_connection(
-            settings_reader=lambda: parse_settings(settings),
-            credentials_reader=lambda parsed: parse_dhis2_credentials(secret, parsed),
-            client_factory=lambda parsed, given: client(parsed.url, given, read_timeout=5),
-            database_check=database or database_answers,
-            table=None,
-            calendar=Calendar(ZoneInfo("Pacific/Auckland")),
-            clock=lambda: now,
-            as_of=None,
-            time_limit=time_limit,
-        )
+    settings = settings_text(url, **changes)
+    secret = json.dumps(login or {"username": user.username, "password": "x"})
+    return job.test_connection(
+        settings_reader=lambda: parse_settings(settings),
+        credentials_reader=lambda parsed: parse_dhis2_credentials(secret, parsed),
+        client_factory=client_factory,
+        database_check=database or database_answers,
+        table=None,
+        calendar=Calendar(ZoneInfo("Pacific/Auckland")),
+        clock=lambda: now,
+        as_of=None,
+        time_limit=time_limit,
+    )
 
 
 WITH_COMBOS: dict[str, Any] = {
