@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from local.dhis2.metadata import MAY_EDIT_EXPIRED, DataSet, LockException, Metadata, User
-from local.dhis2.periods import Period, latest_open_period
+from local.dhis2.periods import FIRST_RELEASES, Period, latest_open_period, parse_period
 from local.dhis2.values import ValueStore
 from local.dhis2.versions import Version
 
@@ -27,6 +27,13 @@ class Server:
     def today(self) -> date:
         """The day on the server's clock."""
         return self.now.date()
+
+    def period(self, text: str | None) -> Period | None:
+        """Return the period that a text means to this version."""
+        period = parse_period(text) if text else None
+        if period is None or FIRST_RELEASES.get(period.period_type, 0) > self.version.minor:
+            return None
+        return period
 
     def latest_open_period(self, data_set: DataSet) -> Period:
         """Return the last period that the data set may be filled in for today."""

@@ -16,7 +16,7 @@ from local.dhis2.metadata import (
     is_uid,
 )
 from local.dhis2.payload import Push, Row
-from local.dhis2.periods import Period, parse_period
+from local.dhis2.periods import Period
 from local.dhis2.values import StoredValue, ValueKey, fault_of, normalise
 
 
@@ -37,7 +37,7 @@ def import_group(push: Push, server: Server) -> ImportSummary | Answer:
     Only the first fault that concerns the whole group is told; faults of values are told row by row. An
     impossible period is a 500 instead of a summary.
     """
-    if any(row.period and parse_period(row.period) is None for row in push.rows):
+    if any(row.period and server.period(row.period) is None for row in push.rows):
         method = "org.hisp.dhis.datavalue.DataEntryGroup.deletion()"
         return message(500, f'Cannot invoke "{method}" because "group" is null')
     complete = push.complete_date or "false"
@@ -139,7 +139,7 @@ class _GroupImport:
     def _resolve(self, number: int, row: Row) -> _Entry:
         schemes = self._push.schemes
         metadata = self._metadata
-        period = parse_period(row.period) if row.period else None
+        period = self._server.period(row.period)
         if row.data_element is None:
             raise _undefined("E8102", number, "data element", row)
         if row.org_unit is None:

@@ -7,7 +7,7 @@ from local.dhis2.answers import Conflict, ImportSummary, failed_import
 from local.dhis2.importer import Server
 from local.dhis2.metadata import DEFAULT_OPTION_COMBO_ID, CategoryOptionCombo, DataElement, DataSet, OrgUnit
 from local.dhis2.payload import Push, Row
-from local.dhis2.periods import Period, parse_period
+from local.dhis2.periods import Period
 from local.dhis2.values import StoredValue, ValueKey, fault_of, is_vanishing_zero, normalise
 from local.dhis2.versions import Version
 
@@ -126,7 +126,7 @@ class _RowImport:
         data_element = metadata.data_element.by_scheme(schemes.data_element, row.data_element)
         if data_element is None:
             return _not_found("E7610", "Data element", "dataElement", "dataElement", row.data_element)
-        period = parse_period(row.period) if row.period else None
+        period = self._server.period(row.period)
         if period is None or period.iso in self._server.raced_periods:
             text = f"Period not valid: `{_shown(row.period)}`"
             return Conflict("E7611", text, {"period": row.period}, "period")

@@ -198,3 +198,12 @@ _MAKERS: dict[str, Callable[[date], Period]] = {
 
 PERIOD_TYPES = tuple(_MAKERS)
 """The period types that a data set can have."""
+
+FIRST_RELEASES = {
+    "QuarterlyNov": 38,
+    "FinancialSep": 42,
+    "WeeklyFriday": 43,
+    "FinancialFeb": 43,
+    "FinancialAug": 43,
+}
+"""Since which release (2.38, …) a period type is there, where it has not always been."""

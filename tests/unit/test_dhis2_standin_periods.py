@@ -1,12 +1,15 @@
 """DHIS2's periods as the stand-in reads them."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.dhis2 import ADMIN, Metadata, Version
+from local.dhis2.importer import Server
 from local.dhis2.periods import PERIOD_TYPES, latest_open_period, parse_period, period_of
+from local.dhis2.values import ValueStore
 
 
 @pytest.mark.parametrize(
@@ -68,3 +71,20 @@ def test_without_open_future_periods_the_current_period_is_closed() -> None:
     assert latest_open_period("Monthly", 0, date(2026, 1, 15)).iso == "202512"
     assert latest_open_period("Monthly", 1, date(2026, 1, 15)).iso == "202601"
     assert latest_open_period("Monthly", 3, date(2026, 1, 15)).iso == "202603"
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("202601", Version.V2_37),
+        ("2026NovQ1", Version.V2_40),
+        ("2026Sep", Version.V2_42),
+        ("2026FriW5", Version.V2_43),
+        ("2026Feb", Version.V2_43),
+        ("2026Aug", Version.V2_43),
+    ],
+)
+def test_a_version_knows_the_period_types_that_it_has(text: str, first: Version) -> None:
+    for version in Version:
+        server = Server(version, Metadata(), ValueStore(), datetime(2026, 2, 1, tzinfo=UTC), ADMIN)
+        assert (server.period(text) is not None) is version.is_at_least(first), version
