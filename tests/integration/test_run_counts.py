@@ -39,6 +39,15 @@ def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Itera
         yield it
 
 
+def misplace_items(world: World, number: int) -> None:
+    """Let data elements of some items be missing in DHIS2, so that it refuses their values."""
+    world.sql(
+        "UPDATE item SET universal_code = 'nowhere-' || id "
+        "WHERE id IN (SELECT DISTINCT item_id FROM item_link ORDER BY item_id LIMIT ?)",
+        number,
+    )
+
+
 def the_run(world: World) -> Run:
     runs = Runs(world.aws.runs)
     (run_id,) = {str(item["run_id"]) for item in world.aws.runs.scan()["Items"]}
@@ -88,7 +97,7 @@ def test_a_run_ends_with_one_line_and_its_row_tells_what_became_of_its_values(wo
 
 
 def test_the_rows_that_dhis2_refused_are_in_a_file_that_the_last_line_names(world: World) -> None:
-    world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=409)
+    misplace_items(world, 1)
     answer = world.compute()
     pushes = world.deliver()
     run = the_run(world)
@@ -110,7 +119,7 @@ def test_where_the_file_does_not_hold_all_refused_rows_the_last_line_says_so(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file, "MOST_ROWS", 1)
-    world.dhis2.faults.next(FaultKind.STATUS, times=2, method="POST", status=409)
+    misplace_items(world, 4)
     world.compute()
     (line,) = last_lines(*world.deliver())
     assert line["rejected"] > line["rejected_file_rows"] > 0
@@ -120,7 +129,7 @@ def test_where_the_file_does_not_hold_all_refused_rows_the_last_line_says_so(
 def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=409)
+    misplace_items(world, 1)
     world.compute()
     keep = clients.s3().put_object
 
@@ -143,8 +152,7 @@ def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
 def test_what_was_refused_stands_in_the_file_once_though_its_message_died_and_was_sent_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One item's data element is not there in DHIS2.
-    world.sql("UPDATE item SET universal_code = 'nowhere' WHERE id = (SELECT min(item_id) FROM item_link)")
+    misplace_items(world, 1)
     world.compute()
     messages = world.aws.messages()
 

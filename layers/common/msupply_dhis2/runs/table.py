@@ -194,7 +194,9 @@ class Runs:
                 .if_absent("part")
                 for message in messages
             ]
-            there = change_together(self._table, [run, *rows], "counting what is on the queue")
+            there = change_together(
+                self._table, [run, *rows], f"counting what of the run {run_id} is on the queue"
+            )
             if not there:
                 return
             messages = [message for place, message in enumerate(messages, 1) if place not in there]
@@ -277,7 +279,9 @@ class Runs:
                 if others := superseded_by - {message.run_id}:
                     of_run.add({"superseded_by": others})
                     changes += [_note_superseded(run_id, message.run_id, ended) for run_id in sorted(others)]
-            if not change_together(self._table, changes, "noting what became of values"):
+            if not change_together(
+                self._table, changes, f"noting what became of values of the run {message.run_id}"
+            ):
                 return new
             before = self.read(message, ended)
         raise _busy(message.run_id)
