@@ -240,6 +240,34 @@ def test_what_the_server_would_refuse_or_hide_is_refused_beforehand(
     assert [reason.code for reason in decided.reasons] == [code]
 
 
+@pytest.mark.parametrize(
+    ("given_value", "rules", "hint"),
+    [
+        (
+            value("BY\u00a0METRIC"),
+            Rules(),
+            "Did you mean `BY_METRIC`? Character 3 is a NO-BREAK SPACE (U+00A0) in mSupply",
+        ),
+        (
+            value(org_unit="NE\u0410R"),
+            Rules(),
+            "Did you mean `NEAR`? Character 3 is a CYRILLIC CAPITAL LETTER A (U+0410) in mSupply",
+        ),
+        (
+            value("BY_METRIC", attribute="SO\u041d"),
+            Rules(),
+            "Did you mean `SOH`? Character 3 is a CYRILLIC CAPITAL LETTER EN (U+041D) in the settings",
+        ),
+    ],
+)
+def test_what_only_looks_like_something_of_the_data_set_is_refused_with_what_differs(
+    given_value: DataValue, rules: Rules, hint: str
+) -> None:
+    decided = fate(given_value, rules)
+    assert isinstance(decided, Misfit)
+    assert any(hint in reason.text for reason in decided.reasons)
+
+
 STORED_UNSEEN_UP_TO_2_42 = {
     "an org unit that was closed",
     "an org unit that was not open yet",

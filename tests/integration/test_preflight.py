@@ -123,6 +123,15 @@ def test_a_version_that_is_not_supported_is_said(
 
 
 @every_version
+def test_a_data_set_s_code_that_only_looks_right_is_told_with_what_differs(version: str) -> None:
+    report = report_of(world(), version, data_set_id="ST\u041eCK_SINGLE")
+    assert only_fault(report, "data set").message.endswith(
+        "(STOCK_SINGLE)? Character 3 is a CYRILLIC CAPITAL LETTER O (U+041E) in the settings, a LATIN CAPITAL LETTER O "
+        "(U+004F) in DHIS2."
+    )
+
+
+@every_version
 def test_org_units_outside_the_user_s_hierarchy_are_named(version: str) -> None:
     reach = tuple(uid("organisationUnit", code) for code in ("KAMO", "OPUA"))
     report = report_of(world(), version, user=PUSHER.model_copy(update={"org_unit_ids": reach}))
@@ -310,6 +319,10 @@ def test_an_option_combo_field_that_is_set_wrong_is_told(
     [
         ("STOCK_ONHAND", "has no category option combo whose code is 'STOCK_ONHAND'"),
         ("STOCK_ONHAND", "Correct Category option ID; did you mean Stock on hand (uid"),
+        (
+            "STOCK_ON\u200b_HAND",
+            "? Character 9 is a ZERO WIDTH SPACE (U+200B) in the settings, and DHIS2 has nothing there.",
+        ),
         (uid("categoryOptionCombo", "STOCK_ON_HAND"), "is the uid of the option combo Stock on hand"),
         ("MALE", "belongs neither to the category combination of the data set"),
     ],
@@ -595,7 +608,8 @@ def test_a_store_whose_org_unit_is_unknown_is_told_with_the_nearest(version: str
     assert check.details == (
         (
             "Kamo Clinic (KAM): no org unit has the code 'Kamo ', or the user may not see it. "
-            "Did you mean 'KAMO' (Kamo Clinic)?"
+            "Did you mean 'KAMO' (Kamo Clinic)? Character 5 is a space in mSupply, and DHIS2 has nothing there. "
+            "Capital and small letters differ, first at character 2."
         ),
         (
             "Opua H.C. (OPU): no org unit has the code 'OPUAA', or the user may not see it. "
@@ -674,7 +688,8 @@ def test_an_item_whose_data_element_is_unknown_is_told_with_the_nearest(version:
     assert check.details == (
         (
             "Amoxicillin 250mg tabs (368C): no data element has the code '368c74bF', or the user may not see it. "
-            "Did you mean '368c74bf' (Amoxicillin 250mg tabs)?"
+            "Did you mean '368c74bf' (Amoxicillin 250mg tabs)? Only capital and small letters differ, first at "
+            "character 8."
         ),
     )
     without = check_of(report, "data elements without an item")

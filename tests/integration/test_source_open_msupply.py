@@ -190,6 +190,19 @@ def test_without_a_mapped_store_the_error_names_the_field_to_fill_in(database: O
 
 
 @pytest.mark.usefixtures("amoxicillin")
+def test_a_custom_field_of_stores_that_only_looks_like_the_one_asked_for_is_named(
+    database: OpenMsupplyDatabase,
+) -> None:
+    database.add_store("KAMO", {"Dhis2\u0421ode": "x", "else": "y"})
+    with database.open() as source, pytest.raises(SourceError) as raised:
+        read_catalogue(source)
+    assert (
+        "There is a field 'Dhis2\u0421ode' that looks like it. Character 6 is a LATIN CAPITAL LETTER C (U+0043) in the "
+        "settings, a CYRILLIC CAPITAL LETTER ES (U+0421) in mSupply." in str(raised.value)
+    )
+
+
+@pytest.mark.usefixtures("amoxicillin")
 def test_the_error_says_so_when_all_mapped_stores_are_disabled(database: OpenMsupplyDatabase) -> None:
     database.add_store("KAMO", is_disabled=True)
     with database.open() as source, pytest.raises(SourceError, match="disabled"):

@@ -450,7 +450,8 @@ class _Judge:
     def _strange_data_element(self, identifier: str) -> _Fault:
         others = self._known.other_data_elements
         if identifier in others and others[identifier] is None:
-            words = f"Data element not found or not accessible: `{identifier}`"
+            hint = self._known.hint(identifier, "data element", self._known.schemes.data_element)
+            words = f"Data element not found or not accessible: `{identifier}`{hint}"
             return _Fault("E7610", "dataElement", identifier, lambda _: words)
         words = f"Data element: `{identifier}` is not part of dataset(s): `{self._data_set.id}`"
         return _Fault("E7633", "dataElement", identifier, lambda _: words)
@@ -481,7 +482,7 @@ class _Judge:
         shown = _shown(identifier)
         strange = self._strange_combo(identifier, scheme)
         if strange is not None and strange.combo is None:
-            hint = self._hint(identifier, strange)
+            hint = self._hint(identifier, scheme, strange)
             words = f"Category option combo not found or not accessible for writing data: `{shown}`{hint}"
             return _Fault("E7613", "categoryOptionCombo", identifier, lambda _: words)
         of_data_set = identifier in self._known.combos(self._data_set.option_combos, scheme)
@@ -500,7 +501,7 @@ class _Judge:
         shown = _shown(identifier)
         strange = self._strange_combo(identifier, scheme)
         if strange is not None and strange.combo is None:
-            hint = self._hint(identifier, strange)
+            hint = self._hint(identifier, scheme, strange)
             words = f"Attribute option combo not found or not accessible for writing data: `{shown}`{hint}"
             return _Fault("E7615", "attributeOptionCombo", identifier, lambda _: words)
         of_element = identifier in self._known.combos(element.option_combos, scheme)
@@ -518,10 +519,10 @@ class _Judge:
     def _strange_combo(self, identifier: str | None, scheme: Scheme) -> StrangeCombo | None:
         return self._known.strange_combos.get((scheme, identifier)) if identifier is not None else None
 
-    def _hint(self, identifier: str | None, strange: StrangeCombo) -> str:
-        """Say which option combo was meant where the category option's identifier was given."""
+    def _hint(self, identifier: str | None, scheme: Scheme, strange: StrangeCombo) -> str:
+        """Say which option combo was meant: one that looks the same, or that of a category option."""
         if not strange.meant:
-            return ""
+            return self._known.hint(identifier or "", "option combo", scheme)
         used = {among[0].category_combo for among in self._known.combos_in_use}
         meant = [combo for combo in strange.meant if combo.category_combo in used] or list(strange.meant)
         names = " or ".join(f"{combo.id} ({combo.name})" for combo in meant[:_SHOWN])
@@ -560,7 +561,8 @@ class _Judge:
     def _strange_org_unit(self, identifier: str) -> _Fault:
         others = self._known.other_org_units
         if identifier in others and others[identifier] is None:
-            words = f"Organisation unit not found or not accessible: `{identifier}`"
+            hint = self._known.hint(identifier, "org unit", self._known.schemes.org_unit)
+            words = f"Organisation unit not found or not accessible: `{identifier}`{hint}"
             return _Fault("E7612", "orgUnit", identifier, lambda _: words)
         after = f"must be assigned through data sets to organisation unit: `{identifier}`"
         return _Fault(

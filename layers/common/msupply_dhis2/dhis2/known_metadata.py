@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 from msupply_dhis2.dhis2.metadata import (
     DataElement,
@@ -23,6 +24,7 @@ from msupply_dhis2.dhis2.metadata import (
 )
 from msupply_dhis2.dhis2.request import Schemes
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+from msupply_dhis2.lookalikes import LookAlikes, difference
 from msupply_dhis2.settings import Scheme
 
 
@@ -91,6 +93,7 @@ class KnownMetadata:
     lock_exceptions: frozenset[tuple[str, str]] | None = None
     _combos: dict[tuple[str, Scheme], Mapping[str, OptionCombo]] = field(default_factory=dict)
     _locks_asked_for: bool = False
+    _look_alikes: dict[str, LookAlikes] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -136,6 +139,26 @@ class KnownMetadata:
     def has_combo(self, identifier: str, scheme: Scheme) -> bool:
         """Whether it is an option combo of the data set or of any of its data elements."""
         return any(identifier in self.combos(among, scheme) for among in self.combos_in_use)
+
+    def hint(
+        self, identifier: str, kind: Literal["data element", "org unit", "option combo"], scheme: Scheme
+    ) -> str:
+        """Name what in the data set looks like an identifier, to follow words about it; nothing where nothing does."""
+        key = f"{kind} {scheme}"
+        if key not in self._look_alikes:
+            match kind:
+                case "data element":
+                    among: Iterable[str] = self.data_elements
+                case "org unit":
+                    among = self.org_units
+                case "option combo":
+                    among = (each for combos in self.combos_in_use for each in self.combos(combos, scheme))
+            self._look_alikes[key] = LookAlikes(among)
+        alike = self._look_alikes[key].to(identifier)
+        if alike is None:
+            return ""
+        here = "the settings" if kind == "option combo" else "mSupply"
+        return f". Did you mean `{alike}`? {difference(identifier, alike, here=here)}"
 
     def look_up(
         self,

@@ -243,6 +243,19 @@ def read_user(client: ReadsDhis2) -> User:
     )
 
 
+def list_data_sets(client: ReadsDhis2) -> list[Identified]:
+    """Read which data sets the user may see.
+
+    Raises
+    ------
+    Dhis2Error
+        They cannot be read, or are not what DHIS2 answers.
+    """
+    path = "/api/dataSets"
+    found = parse(_NamedDataSets, client.get(path, {"fields": "id,code,name", "paging": "false"}), path)
+    return [Identified(each.id, each.code, each.name) for each in found.data_sets]
+
+
 def read_data_set(client: ReadsDhis2, identifier: str, scheme: Scheme) -> DataSet | None:
     """Read a data set with all that belongs to it; ``None`` where there is none, or the user may not see it.
 
@@ -529,6 +542,10 @@ class _Named(Answered):
 
 class _OptionCombo(_Named):
     category_combo: _Reference | None = None
+
+
+class _NamedDataSets(Answered):
+    data_sets: tuple[_Named, ...] = ()
 
 
 class _CategoryCombo(Answered):

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from msupply_dhis2.dhis2.metadata import DataSet, OrgUnit, Server, User
+from msupply_dhis2.dhis2.metadata import DataSet, Identified, OrgUnit, Server, User
 from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.lookalikes import difference
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import called, title_of
-from msupply_dhis2.settings import Settings
+from msupply_dhis2.preflight.nearest import Nearest
+from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.words import count, joined
 
 OLDEST = (2, 36)
@@ -81,8 +83,10 @@ def check_import_settings(required: Sequence[str]) -> Check | None:
     )
 
 
-def check_data_set(data_set: DataSet | None, settings: Settings, user: User) -> Check:
-    """Whether there is such a data set, as far as the user may see."""
+def check_data_set(
+    data_set: DataSet | None, settings: Settings, user: User, others: Sequence[Identified]
+) -> Check:
+    """Whether there is such a data set, as far as the user may see; ``others`` are those that there are instead."""
     if data_set is not None:
         return make_check(
             "data set",
@@ -95,8 +99,17 @@ def check_data_set(data_set: DataSet | None, settings: Settings, user: User) -> 
         ok=False,
         message=f"DHIS2 has no data set whose {settings.data_set_id_scheme.value} is {settings.data_set_id}, or does "
         f"not let {user.username} see it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and "
-        "that the data set is shared with the user.",
+        f"that the data set is shared with the user.{_nearest_data_set(settings, others)}",
     )
+
+
+def _nearest_data_set(settings: Settings, others: Sequence[Identified]) -> str:
+    near = Nearest(others).to(settings.data_set_id, "")
+    if near is None:
+        return ""
+    named = near.id if settings.data_set_id_scheme is Scheme.UID else near.code or ""
+    differs = difference(settings.data_set_id, named, here="the settings")
+    return f" Did you mean {called(near)}?{f' {differs}' if differs else ''}"
 
 
 def check_write_access(data_set: DataSet, user: User) -> Check:

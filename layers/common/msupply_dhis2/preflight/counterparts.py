@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msupply_dhis2.dhis2.metadata import DataElement, DataSet, Identified, OrgUnit
+from msupply_dhis2.lookalikes import difference
 from msupply_dhis2.mapped import MappedItem, MappedStore
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import Matched, called, row_labels, title_of
@@ -201,7 +202,8 @@ def _meant[Thing: Identified](
     shown = near.id if scheme is Scheme.UID else near.code
     if shown is None:
         return f" Did you mean {near.name}, which has no code?", False
-    return f" Did you mean '{shown}' ({near.name})?", False
+    differs = difference(identifier, shown)
+    return f" Did you mean '{shown}' ({near.name})?{f' {differs}' if differs else ''}", False
 
 
 def _unclaimed[Thing: Identified](things: Collection[Thing], matched: Matched[Thing]) -> list[Thing]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 
 from msupply_dhis2.dhis2.metadata import Identified
+from msupply_dhis2.lookalikes import folded
 
 COMPARISONS = 150_000
 """How many texts are compared letter by letter for one list: about a second on a small function."""
@@ -14,20 +15,22 @@ _ALIKE = 0.75
 class Nearest[Thing: Identified]:
     """Finds the nearest of some things, by code first and then by name.
 
-    Codes and names that differ in case, blanks and punctuation only are found at once; the others are compared
-    letter by letter until the comparisons are used up.
+    Codes and names that look the same (see ``lookalikes``), and UIDs, are found at once; the others are compared letter by
+    letter until the comparisons are used up.
     """
 
     def __init__(self, things: Collection[Thing]) -> None:
         self._by_code = _index(things, lambda thing: thing.code)
         self._by_name = _index(things, lambda thing: thing.name)
+        self._by_id = _index(things, lambda thing: thing.id)
         self._comparisons = COMPARISONS
 
     def to(self, identifier: str, name: str) -> Thing | None:
         """Give the thing that is nearest to what mSupply has."""
-        code, bare_name = bare(identifier), bare(name)
+        code, bare_name = folded(identifier), folded(name)
         return (
             self._by_code.get(code)
+            or self._by_id.get(code)
             or self._by_name.get(bare_name)
             or self._alike(code, self._by_code)
             or self._alike(bare_name, self._by_name)
@@ -41,10 +44,5 @@ class Nearest[Thing: Identified]:
         return things[near[0]] if near else None
 
 
-def bare(text: str) -> str:
-    """Give the letters and digits of a text, in small letters."""
-    return "".join(filter(str.isalnum, text.casefold()))
-
-
 def _index[Thing](things: Collection[Thing], key: Callable[[Thing], str | None]) -> dict[str, Thing]:
-    return {bared: thing for thing in things if (bared := bare(key(thing) or ""))}
+    return {text: thing for thing in things if (text := folded(key(thing) or ""))}

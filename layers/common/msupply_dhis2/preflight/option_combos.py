@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msupply_dhis2.dhis2.metadata import DataElement, DataSet, OptionCombo
 from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.lookalikes import difference
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import Use, called, row_labels, title_of
 from msupply_dhis2.preflight.nearest import Nearest
@@ -312,4 +313,8 @@ def _called(identifier: str, scheme: Scheme, combos: Sequence[OptionCombo]) -> O
 
 def _or_nearest(identifier: str, row: DataElementRow, combos: Sequence[OptionCombo]) -> str:
     near = Nearest(combos).to(identifier, row.metric.label)
-    return f"; did you mean {_in_full(near)}?" if near else "."
+    if near is None:
+        return "."
+    named = near.id if row.category_option_combo_id_scheme is Scheme.UID else near.code or ""
+    differs = difference(identifier, named, here="the settings")
+    return f"; did you mean {_in_full(near)}?{f' {differs}' if differs else ''}"

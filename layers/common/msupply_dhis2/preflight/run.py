@@ -10,6 +10,7 @@ from msupply_dhis2.dhis2.known_metadata import KnownMetadata
 from msupply_dhis2.dhis2.metadata import (
     DataElement,
     DataSet,
+    Identified,
     OptionCombo,
     OrgUnit,
     ReadsDhis2,
@@ -21,6 +22,7 @@ from msupply_dhis2.dhis2.metadata import (
     find_data_elements,
     find_option_combos,
     find_org_units,
+    list_data_sets,
     read_data_set,
     read_server,
     read_system_setting,
@@ -185,7 +187,16 @@ class Preflight:
             )
             self.checks.append(make_check("data set", ok=False, message=message))
             return
-        self.checks.append(check_data_set(self._data_set, settings, self._user))
+        others = () if self._data_set is not None else self._all_data_sets()
+        self.checks.append(check_data_set(self._data_set, settings, self._user, others))
+
+    def _all_data_sets(self) -> Sequence[Identified]:
+        """Read which data sets there are, to name the one that may be meant; none where they cannot be read."""
+        try:
+            return self._patience.ask(lambda: list_data_sets(self._client))
+        except Dhis2Error:
+            # That the data set is not there is told anyway; a candidate only helps.
+            return ()
 
     def _check_periods(self) -> None:
         open_names = [open_name(basis) for basis in self._windows]

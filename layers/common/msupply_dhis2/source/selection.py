@@ -1,11 +1,12 @@
 """Choosing which stores and items are sent, and saying why not; the same for every kind of mSupply database."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from operator import attrgetter
 
 from msupply_dhis2.errors import SourceError
+from msupply_dhis2.lookalikes import LookAlikes, difference
 from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.source.catalogue import Catalogue, Kind, LeftOut
 from msupply_dhis2.source.fields import (
@@ -39,6 +40,8 @@ class StoreSelection:
     store_field: str
     sent: list[Store] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    other_fields: set[str] = field(default_factory=set)
+    """Custom fields with a value, of stores that have none in the store field."""
     unreadable: list[str] = field(default_factory=list)
     unreadable_look_backs: list[str] = field(default_factory=list)
 
@@ -73,6 +76,7 @@ class StoreSelection:
         """
         org_unit = field_text(first_value(places, self.store_field))
         if org_unit is None:
+            self.other_fields.update(*places)
             return
         if why_not is not None:
             self.left_out.append(LeftOut(Kind.STORE, code, name, why_not))
@@ -109,7 +113,8 @@ class StoreSelection:
                 "and fill the field in there."
             )
         raise SourceError(
-            f"No store in mSupply has a value in the custom field '{self.store_field}' (Store field reference). "
+            f"No store in mSupply has a value in the custom field '{self.store_field}' (Store field reference)."
+            f"{_alike(self.store_field, self.other_fields)} "
             "In mSupply, open each store that is to be sent and fill in this custom field with the code or UID "
             "of its org unit in DHIS2; it must be spelt exactly so."
         )
@@ -144,6 +149,8 @@ class ItemSelection:
     include_field: str | None
     broken_place: str
     sent: list[Item] = field(default_factory=list)
+    other_fields: set[str] = field(default_factory=set)
+    """Fields of items that have no value in those that are asked for."""
     left_out: list[LeftOut] = field(default_factory=list)
     without_reference: int = 0
     not_included: int = 0
@@ -183,6 +190,7 @@ class ItemSelection:
         fields = {each: text for each, text in texts.items() if text is not None}
         included = self.include_field is None or is_ticked(first_value(places, self.include_field))
         if not fields:
+            self.other_fields.update(*places)
             self.without_reference += included and why_not is None
         elif not included:
             self.not_included += 1
@@ -211,8 +219,9 @@ class ItemSelection:
                 f"No item in mSupply with a value in {fields} can be sent{ticked}{inactive}. In mSupply, correct "
                 "the items that are to be sent."
             )
+        alike = "".join(_alike(each, self.other_fields) for each in self.fields)
         raise SourceError(
-            f"No item in mSupply has a value in {fields}. In mSupply, open each item that is to be sent and fill "
+            f"No item in mSupply has a value in {fields}.{alike} In mSupply, open each item that is to be sent and fill "
             "it in with the item's identifier in DHIS2, or name another field in the settings (Item field "
             "reference; with different data elements per item the custom field names)."
         )
@@ -224,6 +233,14 @@ class ItemSelection:
                 f"{self.broken_place} cannot be read, so these items have no user fields or no custom data: "
                 f"{some_of(tuple(dict.fromkeys(self.broken)))}."
             )
+
+
+def _alike(asked: str, known: Collection[str]) -> str:
+    """Name the field that looks like one that is asked for, to follow a sentence."""
+    alike = LookAlikes(sorted(known)).to(asked)
+    if alike is None:
+        return ""
+    return f" There is a field '{alike}' that looks like it. {difference(asked, alike, here='the settings', there='mSupply')}"
 
 
 def described(field_name: str) -> str:
