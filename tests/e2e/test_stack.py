@@ -289,7 +289,10 @@ def test_a_connection_test_resumes_the_queue_and_a_deployment_in_between_does_no
 def test_a_batch_that_dhis2_could_not_take_just_now_is_delivered_again_when_dhis2_asks_for_it(
     world: World,
 ) -> None:
-    world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, path="dataValueSets", times=1, seconds=1)
+    # Push waits for the first by itself and calls once more.
+    world.dhis2.faults.next(
+        FaultKind.TOO_MANY_REQUESTS, path="dataValueSets", method="POST", times=2, seconds=1
+    )
     run = push_by_hand(world)
     prove(run, wait_for_all(world.emulator, run))
     (line,) = put_back(world, run)
@@ -297,8 +300,9 @@ def test_a_batch_that_dhis2_could_not_take_just_now_is_delivered_again_when_dhis
 
 
 def test_what_a_first_delivery_settled_is_not_counted_again_by_the_next(world: World) -> None:
-    # A batch's first call opens the period with one value; the second is the one that fails.
-    world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, method="POST", times=1, after=1, seconds=1)
+    # The first call is too large and sent as halves; the first half is stored, and the second is refused for the moment.
+    world.dhis2.faults.next(FaultKind.TOO_LARGE, method="POST", times=1, size=1)
+    world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, method="POST", times=2, after=1, seconds=1)
     run = push_by_hand(world)
     fates = wait_for_all(world.emulator, run)
     assert len(fates.batches) == run.batches + 1
