@@ -28,7 +28,7 @@ def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogLine:
     return LogLine(
         logging.INFO,
         f"{len(older):,} values were left out, because a later run has sent newer ones, or is about to: {named}{more}. "
-        "Nothing need be done.",
+        "Nothing need be done: should that run fail, the last line of this one says so.",
         {"superseded": len(older)},
     )
 
