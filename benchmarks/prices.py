@@ -95,8 +95,9 @@ def item_bytes(item: Mapping[str, Mapping[str, Any]]) -> int:
 def _value_bytes(value: Mapping[str, Any]) -> int:
     ((kind, content),) = value.items()
     match kind:
-        case "S":
-            return len(content.encode())
+        case "S" | "SS":
+            # A text, or several.
+            return len("".join(content).encode())
         case "N":
             # Two digits a byte, and one byte more; one again for the sign.
             return math.ceil(len(content.strip("-.0")) / 2) + 1 + int(content[0] == "-")

@@ -67,7 +67,10 @@ def test_all_is_well(run: Callable[..., Invocation], dhis2: StandIn) -> None:
     assert all(check["ok"] for check in tested.answer["checks"])
     assert tested.said("Connection successful")
     assert tested.metric("ConnectionTestsSucceeded") == 1
-    assert all(request.method == "GET" for request in dhis2.requests)
+    # It posts once, as push does, but no value.
+    (trial,) = (request for request in dhis2.requests if request.method != "GET")
+    assert (trial.method, trial.path, trial.values) == ("POST", "/api/dataValueSets", 0)
+    assert dhis2.values == {}
 
 
 def test_the_last_successful_connection_is_shown_by_a_failed_test_too_in_the_configured_time_zone(

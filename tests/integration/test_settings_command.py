@@ -45,7 +45,7 @@ def test_warnings_are_told_and_do_not_fail_the_check(
 ) -> None:
     sample.write_text(sample.read_text().replace("https://dhis2", "http://dhis2"))
     assert main(["check", str(sample)]) == 0
-    assert "\nWarning: URL begins with http://" in capsys.readouterr().out
+    assert "\nWarning: NOT SAFE: URL begins with http://" in capsys.readouterr().out
 
 
 def test_all_faults_are_listed_and_fail_the_check(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
