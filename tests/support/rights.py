@@ -36,6 +36,9 @@ _ACTIONS = {
 }
 """Calls whose right has another name."""
 
+_ROW = " row "
+"""Between a table's name and a row's key."""
+
 type _Right = tuple[str, str]
 """An action, and what it is done to: both as patterns where it is a role's."""
 
@@ -94,7 +97,9 @@ def _asked(service: str, operation: str, arguments: Mapping[str, Any]) -> Iterat
         case "dynamodb" if operation == "TransactWriteItems":
             for item in arguments["TransactItems"]:
                 for kind, change in item.items():
-                    yield f"dynamodb:{kind}Item", change["TableName"]
+                    yield f"dynamodb:{kind}Item", f"{change['TableName']}{_ROW}{change['Key'].get('id', '')}"
+        case "dynamodb" if "Key" in arguments:
+            yield action, f"{arguments['TableName']}{_ROW}{arguments['Key'].get('id', '')}"
         case "dynamodb":
             index = f"/index/{arguments['IndexName']}" if "IndexName" in arguments else ""
             for table in _tables(arguments):
@@ -121,12 +126,23 @@ def _rights_of(function: str) -> tuple[_Right, ...]:
         if resource["Type"] == "AWS::IAM::Policy" and {"Ref": role} in resource["Properties"]["Roles"]
     ]
     return tuple(
-        (action, _called(target, resources))
+        (action, f"{_called(target, resources)}{row}")
         for policy in policies
         for statement in map(_where_chosen, policy["Statement"])
         for action in _as_list(statement["Action"])
         for target in _as_list(statement["Resource"])
+        for row in _rows_of(statement, action)
     )
+
+
+def _rows_of(statement: Mapping[str, Any], action: str) -> list[str]:
+    """Give patterns of the rows of a table that a right is limited to."""
+    if not action.startswith("dynamodb:") or action.endswith((":Query", ":BatchGetItem")):
+        return [""]
+    keys = (
+        statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
+    )
+    return [f"{_ROW}{key}" for key in keys]
 
 
 def _where_chosen(value: Any) -> Any:  # noqa: ANN401 - as the template has it

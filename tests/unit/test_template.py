@@ -498,6 +498,22 @@ def test_no_right_is_given_on_everything() -> None:
                 assert "*" not in action or action in single, (name, statement["Sid"])
 
 
+def test_of_the_rows_that_functions_share_a_table_for_each_may_change_its_own_only() -> None:
+    changed: dict[str, set[str]] = {}
+    for role in resources("AWS::IAM::Role"):
+        for statement in statements(role):
+            if statement["Resource"] == {"Fn::GetAtt": ["Table", "Arn"]} and "dynamodb:UpdateItem" in as_list(
+                statement["Action"]
+            ):
+                keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+                changed.setdefault(role, set()).update(keys)
+    assert set(changed) == {"ComputeRole", "PushRole", "TestConnectionRole", "WatchdogRole"}
+    assert changed["ComputeRole"] == {"invocation#*", "shard#*"}
+    assert changed["WatchdogRole"] == {"watchdog"}
+    assert changed["TestConnectionRole"] < changed["PushRole"]
+    assert changed["PushRole"].isdisjoint(changed["ComputeRole"] | changed["WatchdogRole"])
+
+
 def test_a_managed_policy_is_there_for_network_interfaces_only_and_only_in_a_vpc() -> None:
     for name, role in resources("AWS::IAM::Role").items():
         managed = role["Properties"].get("ManagedPolicyArns")
