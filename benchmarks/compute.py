@@ -40,16 +40,16 @@ from benchmarks.measure import (  # noqa: E402 - after the path is set
 )
 from local.postgres import temporary_postgres  # noqa: E402 - as above
 from local.sample import SampleSummary, generate  # noqa: E402 - as above
-from msupply_dhis2.compute import compute  # noqa: E402 - as above
-from msupply_dhis2.credentials import parse_database_address  # noqa: E402 - as above
-from msupply_dhis2.events import ComputeEvent, rows_asked_for  # noqa: E402 - as above
+from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for  # noqa: E402 - as above
+from msupply_dhis2.compute.job import compute  # noqa: E402 - as above
+from msupply_dhis2.compute.plan import make_survey  # noqa: E402 - as above
+from msupply_dhis2.compute.values import make_plan  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric, calculate  # noqa: E402 - as above
 from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
+from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import Source, open_source  # noqa: E402 - as above
-from msupply_dhis2.source.database import open_database  # noqa: E402 - as above
-from msupply_dhis2.survey import make_survey  # noqa: E402 - as above
-from msupply_dhis2.values import make_plan  # noqa: E402 - as above
+from msupply_dhis2.source.connection import open_database  # noqa: E402 - as above
 
 LAST_DAY = date(2026, 10, 31)
 AS_OF = datetime(2026, 11, 1, 1, tzinfo=UTC)

@@ -58,11 +58,11 @@ from local.dhis2 import StandIn, User  # noqa: E402 - as above
 from local.handlers import Context, Handler, delivery, handler_of  # noqa: E402 - as above
 from local.sample import generate  # noqa: E402 - as above
 from local.sample_world import catalogue_of, metadata_for  # noqa: E402 - as above
-from msupply_dhis2.aws.watchdog import LOOKED_BACK  # noqa: E402 - as above
+from msupply_dhis2.handlers.watchdog import LOOKED_BACK  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
-from msupply_dhis2.runs.run import About, Part  # noqa: E402 - as above
-from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, RUNS_KEPT_FOR, Runs  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
+from msupply_dhis2.state.run import About, Part  # noqa: E402 - as above
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, RUNS_KEPT_FOR, Runs  # noqa: E402 - as above
 
 FUNCTIONS = {
     "compute": "ComputeFunction",

@@ -32,17 +32,17 @@ from benchmarks.prices import (  # noqa: E402 - as above
     SQS_REQUEST,
     sqs_requests,
 )
-from msupply_dhis2.aws.queue import ENTRIES_IN_ONE_CALL  # noqa: E402 - as above
-from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
-from msupply_dhis2.compute import Division, compute, compute_shard  # noqa: E402 - as above
-from msupply_dhis2.credentials import parse_database_address  # noqa: E402 - as above
+from msupply_dhis2.aws.queues import ENTRIES_IN_ONE_CALL  # noqa: E402 - as above
+from msupply_dhis2.compute.backfill import Step  # noqa: E402 - as above
+from msupply_dhis2.compute.job import Division, compute, compute_shard  # noqa: E402 - as above
+from msupply_dhis2.compute.sharding import Shard, divide, lines_of  # noqa: E402 - as above
+from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
+from msupply_dhis2.domain.stock import OrgUnit, Store  # noqa: E402 - as above
 from msupply_dhis2.mapping import DataValue  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Scheme  # noqa: E402 - as above
-from msupply_dhis2.shards import Shard, divide, lines_of  # noqa: E402 - as above
+from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import open_source  # noqa: E402 - as above
-from msupply_dhis2.steps import Step  # noqa: E402 - as above
-from msupply_dhis2.stock import OrgUnit, Store  # noqa: E402 - as above
 
 # template.yaml
 COMPUTE_GIGABYTES = 1769 / 1024

@@ -42,19 +42,19 @@ from benchmarks.prices import (  # noqa: E402 - as above
     write_units,
 )
 from local.sample import generate  # noqa: E402 - as above
-from msupply_dhis2.acknowledged.changes import Changes, Coverage, Wish  # noqa: E402 - as above
-from msupply_dhis2.acknowledged.record import Receipt, Receipts, Record, Sending  # noqa: E402 - as above
-from msupply_dhis2.acknowledged.table import MOST_BYTES  # noqa: E402 - as above
-from msupply_dhis2.batches import Batch  # noqa: E402 - as above
-from msupply_dhis2.compute import compute  # noqa: E402 - as above
-from msupply_dhis2.credentials import parse_database_address  # noqa: E402 - as above
-from msupply_dhis2.events import ComputeEvent  # noqa: E402 - as above
+from msupply_dhis2.compute.event import ComputeEvent  # noqa: E402 - as above
+from msupply_dhis2.compute.job import compute  # noqa: E402 - as above
+from msupply_dhis2.compute.publish import OrgUnitValues, send_values  # noqa: E402 - as above
+from msupply_dhis2.domain.batch import Batch  # noqa: E402 - as above
+from msupply_dhis2.domain.stock import GroupHistory, PairHistory, Store  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
-from msupply_dhis2.outgoing import OrgUnitValues, send_values  # noqa: E402 - as above
 from msupply_dhis2.periods import Interval  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
+from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import Catalogue, Scope, Source, open_source  # noqa: E402 - as above
-from msupply_dhis2.stock import GroupHistory, PairHistory, Store  # noqa: E402 - as above
+from msupply_dhis2.state.delta.filter import Changes, Coverage, Wish  # noqa: E402 - as above
+from msupply_dhis2.state.delta.record import Receipt, Receipts, Record, Sending  # noqa: E402 - as above
+from msupply_dhis2.state.delta.table import MOST_BYTES  # noqa: E402 - as above
 
 NATION_STORES = 1_289
 PUSH_TAKES = timedelta(minutes=1)

@@ -30,14 +30,14 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.measure import Table  # noqa: E402 - after the path is set
 from local.dhis2 import ADMIN, stock_metadata  # noqa: E402 - as above
-from msupply_dhis2.batches import Batch, cut, encode  # noqa: E402 - as above
-from msupply_dhis2.credentials import parse_dhis2_credentials  # noqa: E402 - as above
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client  # noqa: E402 - as above
-from msupply_dhis2.dhis2.request import DataValueRow, request_body, request_parameters  # noqa: E402 - as above
+from msupply_dhis2.dhis2.import_request import DataValueRow, request_body, request_parameters  # noqa: E402 - as above
+from msupply_dhis2.domain.batch import Batch, cut, encode  # noqa: E402 - as above
+from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.mapping import DataValue  # noqa: E402 - as above
-from msupply_dhis2.metrics.metric import Metric  # noqa: E402 - as above
-from msupply_dhis2.push import Dhis2Session, push, schemes_of  # noqa: E402 - as above
+from msupply_dhis2.push.job import Dhis2Session, push, schemes_of  # noqa: E402 - as above
 from msupply_dhis2.settings import Scheme, Settings, parse_settings  # noqa: E402 - as above
+from msupply_dhis2.settings.credentials import parse_dhis2_credentials  # noqa: E402 - as above
 
 NOW = date(2026, 2, 10)
 LOGIN = (ADMIN.username, ADMIN.password.get_secret_value())

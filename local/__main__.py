@@ -17,36 +17,30 @@ from rich.console import Console
 from rich.progress import track
 
 from local.output import Format, write_record, write_rows
-from msupply_dhis2.batches import Batch
-from msupply_dhis2.compute import (
-    ComputeResult,
-    Status,
-    Track,
-    check_database,
-    compute,
-)
-from msupply_dhis2.credentials import (
-    DatabaseAddress,
-    Dhis2Credentials,
-    parse_database_address,
-    parse_dhis2_credentials,
-)
+from msupply_dhis2.compute.event import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
+from msupply_dhis2.compute.job import ComputeResult, Status, Track, check_database, compute
+from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.domain.batch import Batch
+from msupply_dhis2.domain.choices import DatabaseTrust
+from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     MsupplyDhis2Error,
     SettingsError,
 )
-from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
-from msupply_dhis2.fates import Counts
-from msupply_dhis2.mapped import DatabaseAnswer
-from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Calendar, parse_time_zone
-from msupply_dhis2.push import Dhis2Session, push
+from msupply_dhis2.preflight.job import as_text, test_connection
+from msupply_dhis2.push.job import Dhis2Session, push
+from msupply_dhis2.push.outcome import Counts
 from msupply_dhis2.settings import Settings, parse_settings
-from msupply_dhis2.settings.choices import DatabaseTrust
+from msupply_dhis2.settings.credentials import (
+    DatabaseAddress,
+    Dhis2Credentials,
+    parse_database_address,
+    parse_dhis2_credentials,
+)
 from msupply_dhis2.source import Source, open_source, verification_of
-from msupply_dhis2.test_connection import as_text, test_connection
 
 if TYPE_CHECKING:
     from msupply_dhis2.mapping import DataValue

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 from local.settings import STACK, aws_client
 from msupply_dhis2.aws import clients
-from msupply_dhis2.configuration import aws_faults, read_settings
-from msupply_dhis2.credentials import is_token, parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.aws.environment import aws_faults, read_settings
 from msupply_dhis2.errors import ConfigurationError, CredentialsError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.settings.tab import PLAIN_HTTP_WARNING
+from msupply_dhis2.settings.credentials import is_token, parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
 
 _Ask = Callable[[str], str]
 

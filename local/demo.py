@@ -41,12 +41,12 @@ from local.sample_world import (
 from local.settings import STACK
 from local.stack import FunctionFailedError, LogLine, StackError
 from local.tools import PROJECT, ToolError
-from msupply_dhis2.credentials import parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import MsupplyDhis2Error
-from msupply_dhis2.fates import Counts
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import parse_time_zone
+from msupply_dhis2.push.outcome import Counts
 from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address, parse_dhis2_credentials
 from msupply_dhis2.source import Catalogue
 
 DRAINED_WITHIN = 300.0

@@ -19,11 +19,11 @@ from local.dhis2 import Metadata, StandIn, User, stock_metadata
 from local.postgres import TemporaryPostgres, temporary_postgres
 from local.sample import SampleSummary, generate
 from local.tools import PROJECT
-from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import MsupplyDhis2Error
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Catalogue, open_source
 
 TIME_ZONE = "Pacific/Auckland"

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.configuration import aws_faults
+from msupply_dhis2.aws.environment import aws_faults
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.settings import Settings, json_schema, parse_settings
-from msupply_dhis2.words import count
+from msupply_dhis2.text import count
 
 STACK = "msupply-dhis2"
 """The name that the stack has where no other is given."""

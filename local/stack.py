@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from local.settings import STACK
-from msupply_dhis2.compute import ComputeResult, Status
-from msupply_dhis2.test_connection import ConnectionReport, as_text
-from msupply_dhis2.words import count, joined
+from msupply_dhis2.compute.job import ComputeResult, Status
+from msupply_dhis2.preflight.job import ConnectionReport, as_text
+from msupply_dhis2.text import count, joined
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from local.aws_on_moto import BUCKET, Aws, moto_server, stack_on_moto
-from msupply_dhis2.aws import dead_letters
+from msupply_dhis2.handlers import dead_letters
 
 __all__ = ["BUCKET", "Aws"]
 

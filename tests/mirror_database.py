@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from local.sample import mirror_tables
-from msupply_dhis2.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.periods import Calendar
+from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.source import Source, open_source
 from tests.open_msupply_database import CALENDAR, clock_of_database
 

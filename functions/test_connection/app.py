@@ -3,7 +3,7 @@
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from msupply_dhis2.aws import probe, test_connection
+from msupply_dhis2.handlers import probe, test_connection
 
 logger = Logger()
 metrics = Metrics()

@@ -34,7 +34,7 @@ from local.sample_world import (
     with_whole_numbers_only,
 )
 from local.stack import StackError
-from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.periods import Basis, Interval, parse_time_zone
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.source import Catalogue

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from local.demo import Run, prove, wait_for_all
 from local.sample_world import TIME_ZONE
 from local.stack import LogLine
-from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import open_source
 from tests.support.waiting import until
 

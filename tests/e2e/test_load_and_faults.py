@@ -23,16 +23,16 @@ from local.dhis2 import FaultKind
 from local.dhis2.call import Call
 from local.dhis2.server import Request
 from local.sample_world import TIME_ZONE
-from msupply_dhis2.compute import compute
-from msupply_dhis2.credentials import parse_database_address
-from msupply_dhis2.events import parse_compute_event
+from msupply_dhis2.compute.event import parse_compute_event
+from msupply_dhis2.compute.job import compute
+from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Calendar
-from msupply_dhis2.runs.run import COUNTERS, Outcome, Run
-from msupply_dhis2.runs.table import Runs
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import open_source
+from msupply_dhis2.state.run import COUNTERS, Outcome, Run
+from msupply_dhis2.state.runs import Runs
 from tests.support.waiting import STILL_SECONDS
 
 if TYPE_CHECKING:

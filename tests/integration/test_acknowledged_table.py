@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from msupply_dhis2.acknowledged.record import TRACKED_FOR, Record, Sending
-from msupply_dhis2.acknowledged.table import DISTURBED_FOR, AcknowledgedTable
-from msupply_dhis2.runs.progress import Progress
-from msupply_dhis2.runs.table import Message, Runs
+from msupply_dhis2.state.delta.record import TRACKED_FOR, Record, Sending
+from msupply_dhis2.state.delta.table import DISTURBED_FOR, AcknowledgedTable
+from msupply_dhis2.state.message import Progress
+from msupply_dhis2.state.runs import Message, Runs
 from tests.conftest import Aws
 from tests.support.batches import value_of
 from tests.support.table_in_memory import TableInMemory

@@ -18,11 +18,11 @@ from local.dhis2 import StandIn, User
 from local.dhis2.stock import PREFIXES
 from local.sample.generate import generate
 from local.sample_world import catalogue_of, metadata_for
-from msupply_dhis2.aws import push as push_on_aws
-from msupply_dhis2.batches import Batch, decode
+from msupply_dhis2.domain.batch import Batch, decode
+from msupply_dhis2.domain.mapped import MappedNames
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SettingsError, SourceUnreachableError
-from msupply_dhis2.mapped import MappedNames
-from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import parse_settings
 from tests.conftest import Aws
 from tests.support.functions import Invocation, deliver, invoke

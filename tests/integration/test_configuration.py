@@ -9,7 +9,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
-from msupply_dhis2.configuration import (
+from msupply_dhis2.aws.environment import (
     ComputeEnvironment,
     PushEnvironment,
     TestConnectionEnvironment,

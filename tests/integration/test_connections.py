@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from botocore.exceptions import ClientError
 
-from msupply_dhis2.connections import (
+from msupply_dhis2.state.connections import (
     last_success,
     read_call_limit,
     record_success,

@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from local.credentials import main
-from msupply_dhis2.configuration import read_database_address, read_dhis2_credentials
-from msupply_dhis2.credentials import Dhis2Credentials, LoginKind
+from msupply_dhis2.aws.environment import read_database_address, read_dhis2_credentials
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
 from tests.conftest import Aws
 
 PROJECT = Path(__file__).parents[2]

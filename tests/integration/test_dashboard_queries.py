@@ -18,8 +18,8 @@ from local.dhis2.stock import ROOT_CODE
 from local.sample_world import with_unassigned
 from local.tools import PROJECT
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.push import MOST_FAILURES
 from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.handlers.push import MOST_FAILURES
 from tests.conftest import Aws
 from tests.support.dashboard import alarm_links, dashboard_body, saved_queries
 from tests.support.functions import ComputeAnswers, Invocation, delivery, invoke, move_to_dead_letters

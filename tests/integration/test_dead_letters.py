@@ -10,14 +10,14 @@ import pytest
 from moto.backends import get_backend
 
 from local.dhis2 import FaultKind
-from msupply_dhis2.aws import dead_letters as on_aws
-from msupply_dhis2.aws import push as push_function
-from msupply_dhis2.aws.push import LAST_DELIVERY, MOST_FAILURES, WAITS_FOR
-from msupply_dhis2.batches import BatchError
-from msupply_dhis2.dead_letters.letter import UNREADABLE
+from msupply_dhis2.domain.batch import BatchError
 from msupply_dhis2.errors import EventError
-from msupply_dhis2.runs.run import Counts, Outcome, Run
-from msupply_dhis2.runs.table import Runs
+from msupply_dhis2.handlers import dead_letters as on_aws
+from msupply_dhis2.handlers import push as push_function
+from msupply_dhis2.handlers.push import LAST_DELIVERY, MOST_FAILURES, WAITS_FOR
+from msupply_dhis2.state.dead_letters.letter import UNREADABLE
+from msupply_dhis2.state.run import Counts, Outcome, Run
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import BUCKET, Aws
 from tests.support.functions import Invocation, delivery, invoke, move_to_dead_letters, put_copies
 from tests.support.passing import passing

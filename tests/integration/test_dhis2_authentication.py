@@ -25,15 +25,15 @@ from local.dhis2 import (
     new_token,
     stock_metadata,
 )
-from msupply_dhis2.credentials import Dhis2Credentials, LoginKind
-from msupply_dhis2.dhis2.answer import read_answer
 from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.import_summary import read_answer
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
     Dhis2FaultError,
     Dhis2TransientError,
 )
+from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
 from tests.support.failures import failure_of
 from tests.support.scripted import JSON_TYPE, scripted
 

@@ -27,11 +27,10 @@ from pydantic import SecretStr
 
 from local.dhis2 import ADMIN, FaultKind, StandIn, User, Version, stock_metadata
 from msupply_dhis2 import __version__
-from msupply_dhis2.credentials import Dhis2Credentials
-from msupply_dhis2.dhis2.answer import read_answer
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
-from msupply_dhis2.dhis2.wire import LARGEST_ANSWER
+from msupply_dhis2.dhis2.import_summary import read_answer
+from msupply_dhis2.dhis2.transport import LARGEST_ANSWER
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2BlockedError,
@@ -42,6 +41,7 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
+from msupply_dhis2.settings.credentials import Dhis2Credentials
 from tests.support.failures import failure_of
 from tests.support.scripted import JSON_TYPE, scripted
 

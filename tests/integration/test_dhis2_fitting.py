@@ -19,9 +19,10 @@ from local.dhis2.metadata import (
 )
 from local.dhis2.periods import FIRST_RELEASES
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
-from msupply_dhis2.dhis2.fitting import Cell, Fits, Fitter, Misfit, NoTrue, VanishingZero
-from msupply_dhis2.dhis2.metadata import read_server
-from msupply_dhis2.dhis2.request import UIDS, DataValueRow, Schemes, request_body, request_parameters
+from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, Schemes, request_body, request_parameters
+from msupply_dhis2.dhis2.models import read_server
+from msupply_dhis2.dhis2.validation import Cell, Fits, Fitter, Misfit, NoTrue, VanishingZero
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -30,7 +31,6 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import PeriodFormat
 from msupply_dhis2.settings import OptionComboField, Scheme
 from tests.support.clinic_world import (

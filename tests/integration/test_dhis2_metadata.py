@@ -11,8 +11,8 @@ import requests
 
 from local.dhis2 import ADMIN, Metadata, StandIn, User, stock_metadata, uid
 from local.dhis2.metadata import DataInputPeriod
-from msupply_dhis2.dhis2 import metadata
-from msupply_dhis2.dhis2.metadata import (
+from msupply_dhis2.dhis2 import models as metadata
+from msupply_dhis2.dhis2.models import (
     MAXIMUM_QUERY,
     find_category_option,
     find_data_elements,

@@ -31,7 +31,7 @@ from local.dhis2.metadata import (
     SystemSettings,
 )
 from local.dhis2.values import StoredValue
-from msupply_dhis2.dhis2.metadata import find_lock_exceptions
+from msupply_dhis2.dhis2.models import find_lock_exceptions
 from tests.support.dhis2_recordings import PASSWORD, RECORDINGS, VERSIONS, known, normalised, recorded_users
 
 MORE = RECORDINGS / "more"

@@ -11,9 +11,9 @@ import pytest
 
 from local.dhis2 import ADMIN, Metadata, User, ValueKey, stock_metadata, uid
 from local.dhis2.values import StoredValue
-from msupply_dhis2.dhis2.fitting import Cell
-from msupply_dhis2.dhis2.request import UIDS, DataValueRow, request_body, request_parameters
-from msupply_dhis2.dhis2.stored_values import read_cells
+from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, request_body, request_parameters
+from msupply_dhis2.dhis2.read_back import read_cells
+from msupply_dhis2.dhis2.validation import Cell
 from msupply_dhis2.errors import Dhis2Error
 from tests.support.direct import DirectClient
 

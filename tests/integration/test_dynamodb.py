@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.stub import Stubber
 
-from msupply_dhis2 import dynamodb
-from msupply_dhis2.aws import clients
-from msupply_dhis2.dynamodb import Change, change_together, read_items
+from msupply_dhis2.aws import clients, dynamodb
+from msupply_dhis2.aws.dynamodb import Change, change_together, read_items
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.runs.run import About
-from msupply_dhis2.runs.table import Message, Runs
+from msupply_dhis2.state.run import About
+from msupply_dhis2.state.runs import Message, Runs
 from tests.conftest import Aws
 from tests.support.refusing import refusing
 

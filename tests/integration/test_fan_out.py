@@ -11,11 +11,11 @@ import pytest
 from local.__main__ import main as local_main
 from local.sample.generate import generate
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.compute import DELIVERIES
-from msupply_dhis2.batches import decode
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.shard_progress import WORKED_FOR, Taken, take
-from msupply_dhis2.shards import parse_shard
+from msupply_dhis2.compute.sharding import parse_shard
+from msupply_dhis2.domain.batch import decode
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.handlers.compute import DELIVERIES
+from msupply_dhis2.state.shard_progress import WORKED_FOR, Taken, take
 from tests.conftest import Aws
 from tests.support.functions import Invocation, delivery, invoke
 
@@ -438,7 +438,7 @@ def test_a_fault_after_the_next_month_was_queued_makes_no_month_to_be_sent_twice
     stack.compute(MONTHS)
     (august,) = stack.shards()
     with monkeypatch.context() as fault:
-        fault.setattr("msupply_dhis2.aws.compute.note_finished", fail)
+        fault.setattr("msupply_dhis2.handlers.compute.note_finished", fail)
         assert is_given_back(stack.work(august))
     stack.values()
     again = show_again(stack, august)

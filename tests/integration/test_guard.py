@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from msupply_dhis2.addresses import is_public
-from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.dhis2 import guard
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
+from msupply_dhis2.settings.credentials import Dhis2Credentials
+from msupply_dhis2.settings.urls import is_public
 from tests.support.scripted import JSON_TYPE, Script, scripted
 
 LOGIN = Dhis2Credentials(username="pusher", password=SecretStr("x"))

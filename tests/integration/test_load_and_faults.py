@@ -20,11 +20,11 @@ from pydantic import SecretStr
 from local.dhis2 import FaultKind, StandIn, User
 from local.sample.generate import generate
 from local.sample_world import catalogue_of, metadata_for
-from msupply_dhis2.aws import push as push_on_aws
-from msupply_dhis2.order import flights
-from msupply_dhis2.runs.run import COUNTERS, Outcome, Run
-from msupply_dhis2.runs.table import Runs
+from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.ordering import in_flight as flights
+from msupply_dhis2.state.run import COUNTERS, Outcome, Run
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
 from tests.support.functions import Invocation, delivery, invoke
 from tests.support.whole_way import NOW, OCTOBER, PASSWORD, World, document

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from msupply_dhis2.credentials import Dhis2Credentials
 from msupply_dhis2.errors import (
     ConfigurationError,
     Dhis2AuthenticationError,
     Dhis2Error,
     Dhis2TransientError,
 )
-from msupply_dhis2.logins import (
+from msupply_dhis2.settings.credentials import Dhis2Credentials
+from msupply_dhis2.state.logins import (
     ATTEMPT_SECONDS,
     Login,
     Refusal,

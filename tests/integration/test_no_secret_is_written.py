@@ -38,15 +38,15 @@ from local.sample_world import catalogue_of, metadata_for
 from local.tools import PROJECT
 from msupply_dhis2 import aws as jobs
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws import push as push_on_aws
-from msupply_dhis2.aws import watchdog as watchdog_on_aws
-from msupply_dhis2.aws.compute import DELIVERIES
-from msupply_dhis2.aws.dead_letters import DeadLetterEvent
-from msupply_dhis2.aws.push import LAST_DELIVERY
-from msupply_dhis2.credentials import LoginKind
-from msupply_dhis2.events import ComputeEvent
-from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.compute.event import ComputeEvent
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.handlers import push as push_on_aws
+from msupply_dhis2.handlers import watchdog as watchdog_on_aws
+from msupply_dhis2.handlers.compute import DELIVERIES
+from msupply_dhis2.handlers.dead_letters import DeadLetterEvent
+from msupply_dhis2.handlers.push import LAST_DELIVERY
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.settings.credentials import LoginKind
 from tests.conftest import BUCKET, Aws
 from tests.support.echo import echo
 from tests.support.functions import Context, delivery, handler_of

@@ -12,13 +12,13 @@ import pytest
 
 from local.dhis2 import Metadata, User, uid
 from local.dhis2.metadata import DataInputPeriod, LockException
-from msupply_dhis2.batches import encode
-from msupply_dhis2.mapped import MappedNames, MappedStore
+from msupply_dhis2.domain.batch import encode
+from msupply_dhis2.domain.mapped import MappedNames, MappedStore
+from msupply_dhis2.domain.stock import ItemGroup
 from msupply_dhis2.mapping import DataValue, identifier_of
 from msupply_dhis2.periods import Calendar, window
-from msupply_dhis2.push import Dhis2Session, push
+from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.settings import Settings, parse_settings
-from msupply_dhis2.stock import ItemGroup
 from tests.support.direct import DirectClient
 from tests.support.preflight import (
     ELEMENTS,

@@ -9,8 +9,8 @@ import pytest
 
 from local.dhis2.metadata import Metadata
 from local.sample_world import catalogue_of, metadata_for
-from msupply_dhis2.acknowledged import changes
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.delta import filter as changes
 from tests.conftest import Aws
 from tests.support.functions import invoke
 from tests.support.whole_way import OCTOBER, World, document, whole_way

@@ -11,19 +11,26 @@ import pytest
 
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws import push as push_on_aws
-from msupply_dhis2.aws.queue import BatchQueue
-from msupply_dhis2.batches import Age, Batch, decode, encode
+from msupply_dhis2.aws.queues import BatchQueue
+from msupply_dhis2.domain.batch import Age, Batch, decode, encode
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import QueueError, SourceError
+from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.order import flights, table
-from msupply_dhis2.order.flights import LANDS_WITHIN_SECONDS, Flight, Flights, InTheAirError, org_units_of
-from msupply_dhis2.order.stamp import Stamp, stamps_of
-from msupply_dhis2.order.table import UNKNOWN_RUN, OrderTable
-from msupply_dhis2.runs.run import Counts
-from msupply_dhis2.runs.table import Runs
 from msupply_dhis2.settings import Scheme
+from msupply_dhis2.state.ordering import in_flight as flights
+from msupply_dhis2.state.ordering import table
+from msupply_dhis2.state.ordering.in_flight import (
+    LANDS_WITHIN_SECONDS,
+    Flight,
+    Flights,
+    InTheAirError,
+    org_units_of,
+)
+from msupply_dhis2.state.ordering.revision import Stamp, stamps_of
+from msupply_dhis2.state.ordering.table import UNKNOWN_RUN, OrderTable
+from msupply_dhis2.state.run import Counts
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
 from tests.support.batches import settings_of, value_of
 from tests.support.functions import delivery, invoke

@@ -11,13 +11,13 @@ import pytest
 
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws import probe as probe_on_aws
-from msupply_dhis2.aws import push as push_on_aws
-from msupply_dhis2.connections import written_in
-from msupply_dhis2.logins import Refusal, read_refusal
-from msupply_dhis2.outages import ENOUGH_FAILURES, note_outage, read_outage
-from msupply_dhis2.runs.run import Counts, Outcome
-from msupply_dhis2.runs.table import Runs
+from msupply_dhis2.handlers import probe as probe_on_aws
+from msupply_dhis2.handlers import push as push_on_aws
+from msupply_dhis2.state.connections import written_in
+from msupply_dhis2.state.logins import Refusal, read_refusal
+from msupply_dhis2.state.outages import ENOUGH_FAILURES, note_outage, read_outage
+from msupply_dhis2.state.run import Counts, Outcome
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
 from tests.integration.test_dead_letters import buried, deliver, is_done, kept, take, the_run
 from tests.support.functions import Invocation, delivery, invoke

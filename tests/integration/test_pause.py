@@ -7,11 +7,11 @@ import boto3
 import pytest
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.pause import QueuePause, mapping_of, reason_of_pause
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.logins import Login, Refusal, forget_refusal, read_refusal, remember_refusal
-from msupply_dhis2.outages import ENOUGH_FAILURES, note_outage, pausing_outage, read_outage
-from msupply_dhis2.resumption import Resumption
+from msupply_dhis2.handlers.pause import QueuePause, mapping_of, reason_of_pause
+from msupply_dhis2.state.logins import Login, Refusal, forget_refusal, read_refusal, remember_refusal
+from msupply_dhis2.state.outages import ENOUGH_FAILURES, note_outage, pausing_outage, read_outage
+from msupply_dhis2.state.resumption import Resumption
 from tests.conftest import Aws
 from tests.support.breaking_off import BreaksOffError
 from tests.support.refusing import busy_lambda as busy

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from local.dhis2 import FaultKind, PersonalAccessToken, StandIn, User, new_token, stock_metadata
-from msupply_dhis2.logins import read_refusal
+from msupply_dhis2.state.logins import read_refusal
 from tests.conftest import Aws
 from tests.support.batches import batch_of, settings_of, value_of
 from tests.support.functions import Invocation, deliver, invoke

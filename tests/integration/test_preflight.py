@@ -15,12 +15,12 @@ from local.dhis2.metadata import (
     MetadataAccess,
     OptionSet,
 )
-from msupply_dhis2 import test_connection as job
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.dhis2.wire import Query
+from msupply_dhis2.dhis2.transport import Query
+from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SourceUnreachableError
-from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
-from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.preflight import job
 from msupply_dhis2.preflight.check import DETAILS, Check
 from tests.support.preflight import (
     ATTRIBUTE,

@@ -11,15 +11,15 @@ import pytest
 
 from local.dhis2 import FaultKind, StandIn, User, stock_metadata
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws import push as push_on_aws
-from msupply_dhis2.aws.queue import BatchQueue
-from msupply_dhis2.batches import Operation, decode
-from msupply_dhis2.configuration import read_dhis2_credentials
-from msupply_dhis2.connections import read_call_limit, record_success
+from msupply_dhis2.aws.environment import read_dhis2_credentials
+from msupply_dhis2.aws.queues import BatchQueue
+from msupply_dhis2.domain.batch import Operation, decode
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import ConfigurationError, EventError
-from msupply_dhis2.logins import Login, read_refusal, remember_refusal
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.runs.table import Runs
+from msupply_dhis2.handlers import push as push_on_aws
+from msupply_dhis2.state.connections import read_call_limit, record_success
+from msupply_dhis2.state.logins import Login, read_refusal, remember_refusal
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
 from tests.support.batches import batch_of, settings_of, value_of
 from tests.support.functions import Context, Pushed, deliver, delivery, handler_of, show_again

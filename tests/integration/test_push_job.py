@@ -11,19 +11,19 @@ import pytest
 
 from local.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata, uid
 from local.dhis2.metadata import LockException, MetadataAccess, SystemSettings
-from msupply_dhis2.credentials import Dhis2Credentials, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.dhis2.wire import Query
+from msupply_dhis2.dhis2.transport import Query
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
     Dhis2RateLimitedError,
     Dhis2TransientError,
 )
-from msupply_dhis2.fates import BatchResult
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.push import Dhis2Session, push
+from msupply_dhis2.push.job import Dhis2Session, push
+from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.settings import Scheme, Settings
+from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
 from tests.support.batches import batch_of, fates_in_the_file, fates_in_the_log, settings_of, value_of
 
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
+from msupply_dhis2.domain.rejected_row import RejectedRow, Why
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.rejected_rows import file
-from msupply_dhis2.rejected_rows.file import RejectedFile, RejectedRows
-from msupply_dhis2.rejected_rows.rows import RejectedRow, Why
+from msupply_dhis2.state.rejected_rows import file
+from msupply_dhis2.state.rejected_rows.file import RejectedFile, RejectedRows
 from tests.conftest import Aws
 
 if TYPE_CHECKING:

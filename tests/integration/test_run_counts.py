@@ -10,12 +10,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.dhis2 import FaultKind
-from msupply_dhis2.aws import clients, run_book
+from msupply_dhis2.aws import clients
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.rejected_rows import file
-from msupply_dhis2.runs import table
-from msupply_dhis2.runs.run import Counts, Outcome, Run
-from msupply_dhis2.runs.table import Runs
+from msupply_dhis2.handlers import run_recorder as run_book
+from msupply_dhis2.state import runs as table
+from msupply_dhis2.state.rejected_rows import file
+from msupply_dhis2.state.run import Counts, Outcome, Run
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import BUCKET, Aws
 from tests.integration.test_dead_letters import put
 from tests.support.functions import Invocation, Pushed, delivery, invoke, show_again

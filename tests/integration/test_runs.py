@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msupply_dhis2.errors import ConfigurationError, DamagedRowError
-from msupply_dhis2.runs.progress import Death, Progress, progress_of
-from msupply_dhis2.runs.run import (
+from msupply_dhis2.state.message import Death, Progress, progress_of
+from msupply_dhis2.state.run import (
     COMPUTED_WITHIN,
     COUNTERS,
     About,
@@ -28,8 +28,8 @@ from msupply_dhis2.runs.run import (
     event_of,
     last_line,
 )
-from msupply_dhis2.runs.run import run_of as table_run
-from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Message, Runs, read_receipts
+from msupply_dhis2.state.run import run_of as table_run
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Message, Runs, read_receipts
 from tests.conftest import Aws
 
 NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)

@@ -19,12 +19,13 @@ import sqlalchemy as sa
 
 from local.postgres import TemporaryPostgres, temporary_postgres
 from local.postgres_tls import make_certificates
-from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, ChannelBinding, DatabaseTrust
 from msupply_dhis2.errors import SourceError, SourceUnreachableError
-from msupply_dhis2.settings.choices import PUBLIC_AUTHORITIES, ChannelBinding, DatabaseTrust
-from msupply_dhis2.source import database as database_module
-from msupply_dhis2.source import histories, open_source
-from msupply_dhis2.source.database import (
+from msupply_dhis2.settings.credentials import parse_database_address
+from msupply_dhis2.source import connection as database_module
+from msupply_dhis2.source import merge as histories
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.connection import (
     UNVERIFIED_CERTIFICATE,
     Verification,
     open_database,

@@ -11,18 +11,18 @@ import sqlalchemy as sa
 
 from local.postgres import TemporaryPostgres, temporary_postgres
 from local.sample import SampleKind, generate, mirror_tables
-from msupply_dhis2.compute import ComputeResult, Status, compute
-from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.compute.event import parse_compute_event
+from msupply_dhis2.compute.job import ComputeResult, Status, compute
+from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.domain.stock import MICRO, ConsumptionPreferences, MovementKind, PairHistory, StockLine
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.events import parse_compute_event
 from msupply_dhis2.metrics import Metric
-from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Kind, LeftOut, Scope, Source
-from msupply_dhis2.source.database import open_database, read_columns, reading_began
+from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.mirror import Mirror
-from msupply_dhis2.stock import MICRO, ConsumptionPreferences, MovementKind, PairHistory, StockLine
 from tests.mirror_database import MirrorDatabase
 from tests.open_msupply_database import CALENDAR, oddities, pairs_by_code, read_catalogue, scope_of
 

@@ -17,12 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.postgres import TemporaryPostgres, temporary_postgres
-from msupply_dhis2.errors import SourceError
-from msupply_dhis2.metrics.quantity import to_units
-from msupply_dhis2.source import Kind, LeftOut, Scope, Source, histories
-from msupply_dhis2.source.database import open_database, read_columns, reading_began
-from msupply_dhis2.source.open_msupply import OpenMsupply
-from msupply_dhis2.stock import (
+from msupply_dhis2.domain.stock import (
     MICRO,
     ConsumptionPreferences,
     GroupHistory,
@@ -32,6 +27,12 @@ from msupply_dhis2.stock import (
     PairHistory,
     StockLine,
 )
+from msupply_dhis2.errors import SourceError
+from msupply_dhis2.metrics.quantity import to_units
+from msupply_dhis2.source import Kind, LeftOut, Scope, Source
+from msupply_dhis2.source import merge as histories
+from msupply_dhis2.source.connection import open_database, read_columns, reading_began
+from msupply_dhis2.source.open_msupply import OpenMsupply
 from tests.open_msupply_database import (
     CALENDAR,
     INSTANTS,

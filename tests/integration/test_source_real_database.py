@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from msupply_dhis2.credentials import parse_database_address
+from msupply_dhis2.domain.stock import MICRO
+from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Source, open_source
-from msupply_dhis2.stock import MICRO
 from tests.open_msupply_database import (
     CALENDAR,
     INSTANTS,

@@ -12,14 +12,14 @@ import pytest
 from pydantic import SecretStr
 
 from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, Version, stock_metadata
-from msupply_dhis2 import test_connection as job
-from msupply_dhis2.connections import record_success
-from msupply_dhis2.credentials import Dhis2Credentials, LoginKind, parse_dhis2_credentials
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
+from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
-from msupply_dhis2.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.periods import Calendar
+from msupply_dhis2.preflight import job
 from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind, parse_dhis2_credentials
+from msupply_dhis2.state.connections import record_success
 from tests.conftest import Aws
 
 NOW = datetime(2026, 2, 5, 1, 3, tzinfo=UTC)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 
-from msupply_dhis2.aws import watchdog
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.logins import Login, remember_refusal
-from msupply_dhis2.runs.run import Outcome
-from msupply_dhis2.runs.table import Runs
+from msupply_dhis2.handlers import watchdog
+from msupply_dhis2.state.logins import Login, remember_refusal
+from msupply_dhis2.state.run import Outcome
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import BUCKET, Aws
 from tests.support.functions import Invocation, invoke, move_to_dead_letters, put_copies
 from tests.support.passing import passing

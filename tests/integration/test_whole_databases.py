@@ -20,16 +20,16 @@ import pytest
 
 from local.postgres import TemporaryPostgres, temporary_postgres
 from local.sample import SampleKind, generate
-from msupply_dhis2.compute import compute
-from msupply_dhis2.credentials import parse_database_address
-from msupply_dhis2.events import instant_of_run, parse_compute_event
+from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
+from msupply_dhis2.compute.job import compute
+from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.domain.stock import Item, MovementKind, Store
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics import Metric, format_value
-from msupply_dhis2.outgoing import OrgUnitValues
 from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Catalogue, open_source
-from msupply_dhis2.stock import Item, MovementKind, Store
 from tests.mirror_database import REAL_MIRROR, load_files
 from tests.unit.slow_reference import Entry, Invoice, Line, Question, counts_at, reference_values
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from msupply_dhis2.batches import Batch, Operation, encode
-from msupply_dhis2.fates import BatchResult
+from msupply_dhis2.domain.batch import Batch, Operation, encode
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
 
 AS_OF = datetime(2026, 2, 10, tzinfo=UTC)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode
 from local.dhis2 import ADMIN, Metadata, StandIn, User
 from local.dhis2.call import Call
 from msupply_dhis2.dhis2.client import Answer
-from msupply_dhis2.dhis2.wire import Query
+from msupply_dhis2.dhis2.transport import Query
 from msupply_dhis2.errors import (
     Dhis2Error,
     Dhis2FaultError,

@@ -17,7 +17,7 @@ from local.dhis2 import StandIn, User, ValueKey
 from local.sample.generate import generate
 from local.sample_world import catalogue_of, metadata_for
 from local.tools import PROJECT
-from msupply_dhis2.aws import push as push_on_aws
+from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import Settings, parse_settings
 from tests.conftest import Aws
 from tests.support.functions import Pushed, deliver, invoke

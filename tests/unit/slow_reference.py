@@ -12,9 +12,9 @@ from fractions import Fraction
 from functools import cache
 from zoneinfo import ZoneInfo
 
+from msupply_dhis2.domain.stock import Item, MovementKind, Store
 from msupply_dhis2.metrics import Metric
 from msupply_dhis2.periods import Basis
-from msupply_dhis2.stock import Item, MovementKind, Store
 
 MILLION = 1_000_000
 ONE_DAY = timedelta(days=1)

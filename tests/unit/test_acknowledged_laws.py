@@ -24,17 +24,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from msupply_dhis2.acknowledged.changes import Changes, Coverage, Wish
-from msupply_dhis2.acknowledged.table import AcknowledgedTable, target_of, target_of_batch
-from msupply_dhis2.batches import Batch, Operation
+from msupply_dhis2.compute.publish import OrgUnitValues, send_values
+from msupply_dhis2.domain.batch import Batch, Operation
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.outgoing import OrgUnitValues, send_values
-from msupply_dhis2.runs.progress import Progress
-from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR, Runs
-from msupply_dhis2.runs.table import Message as RunMessage
 from msupply_dhis2.settings import Scheme, parse_settings
-from msupply_dhis2.stock import OrgUnit
+from msupply_dhis2.state.delta.filter import Changes, Coverage, Wish
+from msupply_dhis2.state.delta.table import AcknowledgedTable, target_of, target_of_batch
+from msupply_dhis2.state.message import Progress
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
+from msupply_dhis2.state.runs import Message as RunMessage
 from tests.support.table_in_memory import TableInMemory
 
 PERIOD = "202606"

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.acknowledged.record import (
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.settings import Scheme
+from msupply_dhis2.state.delta.record import (
     OVERLAP_SECONDS,
     SETTLED_SECONDS,
     Entry,
@@ -18,9 +21,6 @@ from msupply_dhis2.acknowledged.record import (
     Record,
     Sending,
 )
-from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.settings import Scheme
 
 NOON = 1_800_000_000.0
 HOUR = 3600.0

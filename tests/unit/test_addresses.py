@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.addresses import is_forbidden
-from msupply_dhis2.credentials import parse_database_address
 from msupply_dhis2.errors import CredentialsError, SettingsError
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address
+from msupply_dhis2.settings.urls import is_forbidden
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES, BatchError, Operation, cut, decode, encode
+from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, BatchError, Operation, cut, decode, encode
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
 
 AS_OF = datetime(2026, 2, 1, tzinfo=UTC)

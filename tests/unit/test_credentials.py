@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from msupply_dhis2.credentials import (
+from msupply_dhis2.errors import CredentialsError
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.credentials import (
     DatabaseAddress,
     DatabaseServer,
     Dhis2Credentials,
@@ -19,8 +21,6 @@ from msupply_dhis2.credentials import (
     parse_database_address,
     parse_dhis2_credentials,
 )
-from msupply_dhis2.errors import CredentialsError
-from msupply_dhis2.settings import Settings
 
 SECRET = "hunter2"
 BASIC = Settings(use_dhis2=False)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.dhis2.answer import Extent, PushOutcome, read_answer
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK, NO_REASON
+from msupply_dhis2.dhis2.import_summary import Extent, PushOutcome, read_answer
 from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
 
 type Json = dict[str, object]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from msupply_dhis2.dhis2.answer import PushOutcome, read_answer
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import EXPLANATIONS
+from msupply_dhis2.dhis2.import_summary import PushOutcome, read_answer
 from msupply_dhis2.errors import Dhis2TransientError
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"

@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from msupply_dhis2.compute.event import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event, run_id
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import EventError
-from msupply_dhis2.events import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event, run_id
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Calendar, Interval
 
 AUCKLAND = Calendar(ZoneInfo("Pacific/Auckland"))

@@ -30,7 +30,7 @@ def test_what_does_not_read_mSupply_does_not_load_a_database_driver(function: st
 
 @pytest.mark.parametrize("function", ["push", "test_connection"])
 def test_only_compute_loads_what_plans_a_run(function: str) -> None:
-    planning = {"msupply_dhis2.events", "msupply_dhis2.shards", "msupply_dhis2.source"}
+    planning = {"msupply_dhis2.compute.event", "msupply_dhis2.compute.sharding", "msupply_dhis2.source"}
     assert planning <= loaded_by("compute")
     assert not loaded_by(function) & planning
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.lookalikes import LookAlikes, difference
+from msupply_dhis2.domain.lookalikes import LookAlikes, difference
 
 ZERO_WIDTH_SPACE = "\u200b"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from msupply_dhis2.mapped import BYTES_OF_A_LIST, SENTENCES, MappedNames
+from msupply_dhis2.domain.mapped import BYTES_OF_A_LIST, SENTENCES, MappedNames
+from msupply_dhis2.domain.stock import Item, ItemGroup, OrgUnit, Store
 from msupply_dhis2.settings import Settings, parse_settings
-from msupply_dhis2.stock import Item, ItemGroup, OrgUnit, Store
 
 LAMBDA_CARRIES = 6_000_000
 ROW: dict[str, Any] = {"active": True, "interval": "monthly", "basis": "previous_month"}

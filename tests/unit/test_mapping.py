@@ -6,6 +6,7 @@ from datetime import datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
+from msupply_dhis2.domain.stock import MICRO, GroupHistory, Item, ItemGroup, OrgUnit, PairHistory, Store
 from msupply_dhis2.mapping import (
     DataValue,
     Mapper,
@@ -17,7 +18,6 @@ from msupply_dhis2.mapping import (
 from msupply_dhis2.metrics import GroupValues, Metric, Quantity
 from msupply_dhis2.periods import Basis, Calendar, window
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
-from msupply_dhis2.stock import MICRO, GroupHistory, Item, ItemGroup, OrgUnit, PairHistory, Store
 
 KAMO = Store("s1", "KAM", "Kamo", "OU_KAMO")
 KAMO_PHARMACY = Store("s2", "KAP", "Kamo pharmacy", "OU_KAMO")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.masking import Mask, writable
+from msupply_dhis2.redaction import Mask, writable
 
 SECRET = 'dïs\\\\tri"ct&\\ x/+%25\\'
 

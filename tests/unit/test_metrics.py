@@ -9,18 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from msupply_dhis2.metrics import (
-    GroupValues,
-    Metric,
-    Quantity,
-    Rules,
-    StockWarning,
-    calculate,
-    floor,
-    format_value,
-)
-from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, window
-from msupply_dhis2.stock import (
+from msupply_dhis2.domain.stock import (
     MICRO,
     ConsumptionPreferences,
     GroupHistory,
@@ -33,6 +22,17 @@ from msupply_dhis2.stock import (
     StockLine,
     Store,
 )
+from msupply_dhis2.metrics import (
+    GroupValues,
+    Metric,
+    Quantity,
+    Rules,
+    StockWarning,
+    calculate,
+    floor,
+    format_value,
+)
+from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, window
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 AUCKLAND = "Pacific/Auckland"

@@ -8,9 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
-from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, window
-from msupply_dhis2.stock import (
+from msupply_dhis2.domain.stock import (
     MICRO,
     ConsumptionPreferences,
     GroupHistory,
@@ -23,6 +21,8 @@ from msupply_dhis2.stock import (
     StockLine,
     Store,
 )
+from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
+from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, window
 from tests.unit.slow_reference import PERIOD_BEGINS, Entry, Line, Question, reference_values, start_of
 
 # Each with dates around which something happens: daylight saving, a skipped or doubled midnight, a day that

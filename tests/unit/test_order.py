@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.order.claims import Claim, Claims, mark_of
-from msupply_dhis2.order.flights import MOST_ORG_UNITS, Flight, org_units_of
-from msupply_dhis2.order.stamp import OLDEST, Stamp
 from msupply_dhis2.settings import Scheme
+from msupply_dhis2.state.ordering.claims import Claim, Claims, mark_of
+from msupply_dhis2.state.ordering.in_flight import MOST_ORG_UNITS, Flight, org_units_of
+from msupply_dhis2.state.ordering.revision import OLDEST, Stamp
 from tests.support.batches import value_of
 
 MONTH_END = datetime(2026, 2, 1, tzinfo=UTC)

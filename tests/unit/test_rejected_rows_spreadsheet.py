@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.dhis2.answer import Reason
-from msupply_dhis2.fates import Fates
-from msupply_dhis2.rejected_rows.refused import rows_of
-from msupply_dhis2.rejected_rows.rows import RejectedRow, Why
-from msupply_dhis2.rejected_rows.spreadsheet import COLUMNS, safe, write_rows
+from msupply_dhis2.dhis2.import_summary import Reason
+from msupply_dhis2.domain.rejected_row import RejectedRow, Why
+from msupply_dhis2.push.outcome import Fates
+from msupply_dhis2.push.rejections import rows_of
+from msupply_dhis2.state.rejected_rows.spreadsheet import COLUMNS, safe, write_rows
 from tests.support.batches import value_of
 
 WHY = Why(code="E7612", reason="Org unit not assigned", what_to_do="Assign it.")

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from local.dhis2 import ADMIN, FaultKind, stock_metadata, uid
 from local.dhis2.metadata import DataSet, LockException, Metadata
+from msupply_dhis2.dhis2.batch_size import Pace
 from msupply_dhis2.dhis2.client import Answer
-from msupply_dhis2.dhis2.pace import Pace
-from msupply_dhis2.dhis2.request import DataValueRow, Schemes
-from msupply_dhis2.dhis2.sending import Calls, Sent, send
+from msupply_dhis2.dhis2.import_request import DataValueRow, Schemes
+from msupply_dhis2.dhis2.importer import Calls, Sent, send
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -23,7 +24,6 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.settings import Scheme
 from tests.support.direct import DirectClient
 

@@ -13,8 +13,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SettingsError
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings import (
     OptionComboField,

@@ -11,16 +11,16 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel
 
-from msupply_dhis2.batches import encode
-from msupply_dhis2.dhis2.request import DataValueRow, request_body
+from msupply_dhis2.dhis2.import_request import DataValueRow, request_body
+from msupply_dhis2.domain.batch import encode
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import MICRO, GroupHistory, Item, OrgUnit, PairHistory, Store
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.mapping import Mapper, group_items
 from msupply_dhis2.metrics.calculate import GroupValues
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.periods import Basis, Calendar, window
-from msupply_dhis2.push import schemes_of
+from msupply_dhis2.push.job import schemes_of
 from msupply_dhis2.settings import DataElementRow, Settings, Setup, parse_settings
-from msupply_dhis2.stock import MICRO, GroupHistory, Item, OrgUnit, PairHistory, Store
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 FIELDS = [(form, name) for form in (Settings, DataElementRow) for name in form.model_fields]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.events import parse_compute_event
-from msupply_dhis2.shards import MOST_ORG_UNITS, Shard, ShardError, divide, lines_of, parse_shard
-from msupply_dhis2.steps import Step
-from msupply_dhis2.stock import OrgUnit, Store
+from msupply_dhis2.compute.backfill import Step
+from msupply_dhis2.compute.event import parse_compute_event
+from msupply_dhis2.compute.sharding import MOST_ORG_UNITS, Shard, ShardError, divide, lines_of, parse_shard
+from msupply_dhis2.domain.stock import OrgUnit, Store
 
 STEPS = (
     Step(as_of=datetime(2026, 1, 1, tzinfo=UTC), month="2025-12"),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msupply_dhis2.compute.backfill import MonthRange, Step, restated_steps, steps_of_range
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, window
-from msupply_dhis2.steps import MonthRange, Step, restated_steps, steps_of_range
 
 AUCKLAND = Calendar(ZoneInfo("Pacific/Auckland"))
 MONTHLY = PeriodFormat.parse("YYYYMM")

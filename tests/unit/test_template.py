@@ -19,25 +19,25 @@ from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-from msupply_dhis2.aws.back_off import wait_seconds
-from msupply_dhis2.aws.compute import DELIVERIES
-from msupply_dhis2.aws.push import FOR_NOTES_SECONDS, LAST_DELIVERY, WAITS_FOR
-from msupply_dhis2.aws.test_connection import TIME_LIMIT
-from msupply_dhis2.aws.watchdog import RESCUED_AFTER
-from msupply_dhis2.batches import MAXIMUM_MESSAGE_BYTES
-from msupply_dhis2.configuration import (
+from msupply_dhis2.aws.backoff import wait_seconds
+from msupply_dhis2.aws.environment import (
     ComputeEnvironment,
     PushEnvironment,
     TestConnectionEnvironment,
     WatchdogEnvironment,
 )
-from msupply_dhis2.dhis2.sending import LONGEST_CALL
-from msupply_dhis2.events import instant_of_run, parse_compute_event
+from msupply_dhis2.compute.backfill import MOST_MONTHS
+from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
+from msupply_dhis2.dhis2.importer import LONGEST_CALL
+from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES
+from msupply_dhis2.handlers.compute import DELIVERIES
+from msupply_dhis2.handlers.push import FOR_NOTES_SECONDS, LAST_DELIVERY, WAITS_FOR
+from msupply_dhis2.handlers.test_connection import TIME_LIMIT
+from msupply_dhis2.handlers.watchdog import RESCUED_AFTER
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
-from msupply_dhis2.runs.table import MESSAGES_KEPT_FOR
-from msupply_dhis2.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
-from msupply_dhis2.shard_progress import WORKED_FOR
-from msupply_dhis2.steps import MOST_MONTHS
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR
+from msupply_dhis2.state.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
+from msupply_dhis2.state.shard_progress import WORKED_FOR
 from msupply_dhis2.watchdog.schedules import parse_schedule
 from msupply_dhis2.watchdog.unfinished import QUEUE_KEEPS
 from tests.support.dashboard import log_and_filter
@@ -794,7 +794,7 @@ def test_an_alarm_looks_at_metrics_that_there_are(name: str) -> None:
             r'"([A-Z]\w+)"',
             "".join(
                 path.read_text(encoding="utf-8")
-                for path in (PROJECT / "layers/common/msupply_dhis2/aws").glob("*.py")
+                for path in (PROJECT / "layers/common/msupply_dhis2/handlers").glob("*.py")
             ),
         )
     )
@@ -997,7 +997,7 @@ def test_the_dashboard_opens_with_the_last_monthly_run_in_sight() -> None:
 def test_the_dashboard_shows_metrics_that_there_are() -> None:
     code = "".join(
         path.read_text(encoding="utf-8")
-        for path in (PROJECT / "layers/common/msupply_dhis2/aws").glob("*.py")
+        for path in (PROJECT / "layers/common/msupply_dhis2/handlers").glob("*.py")
     )
     queues = {queue["Properties"]["QueueName"]["Fn::Sub"] for queue in resources("AWS::SQS::Queue").values()}
     shown = [metric for widget in widgets() for metric in widget["properties"].get("metrics", ())]

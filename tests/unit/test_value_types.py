@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from local.dhis2 import Version
 from local.dhis2.metadata import DataElement
 from local.dhis2.values import normalise
-from msupply_dhis2.dhis2.answer import Reason
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
+from msupply_dhis2.dhis2.import_summary import Reason
 from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, shape
 
 TYPES = (*sorted(NUMERIC_TYPES), "BOOLEAN", "TRUE_ONLY")

@@ -14,12 +14,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, OrgUnit, Store
 from msupply_dhis2.metrics.calculate import GroupValues
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.metrics.quantity import format_value
 from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
-from msupply_dhis2.stock import GroupHistory, Item, ItemGroup, OrgUnit, Store
 
 _UID = re.compile(r"[A-Za-z][A-Za-z0-9]{10}")
 JOINED_BY = "; "

@@ -1,1 +1,1 @@
-"""The three jobs on AWS: where settings, secrets, queue, table and log meet them."""
+"""What every function needs of AWS: clients, tables, queues, its environment."""

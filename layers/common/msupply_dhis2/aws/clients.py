@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
-from msupply_dhis2.dynamodb import ask_again_where_refused_for_now
+from msupply_dhis2.aws.dynamodb import ask_again_where_refused_for_now
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table

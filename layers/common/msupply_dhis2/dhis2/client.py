@@ -14,12 +14,12 @@ from typing import Self
 
 import requests
 
-from msupply_dhis2.credentials import Dhis2Credentials
-from msupply_dhis2.dhis2.authentication import login_of
-from msupply_dhis2.dhis2.wire import Query, Wire
+from msupply_dhis2.dhis2.auth import login_of
+from msupply_dhis2.dhis2.transport import Query, Wire
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.masking import Mask
+from msupply_dhis2.redaction import Mask
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.credentials import Dhis2Credentials
 
 CONNECT_TIMEOUT = 5.0
 """Seconds: a firewall that drops packets is not worth a longer wait."""

@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from msupply_dhis2.addresses import is_forbidden, is_public
+from msupply_dhis2.settings.urls import is_forbidden, is_public
 
 
 class ForbiddenAddressError(OSError):

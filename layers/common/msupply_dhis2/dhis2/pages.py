@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import requests
 
-from msupply_dhis2.masking import Mask
+from msupply_dhis2.redaction import Mask
 
 _LOOKED_AT = 10_000
 """Characters of a page in which its title and first words are looked for."""

@@ -8,8 +8,8 @@ import math
 import re
 from decimal import Decimal
 
-from msupply_dhis2.dhis2.answer import Reason
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
+from msupply_dhis2.dhis2.import_summary import Reason
 
 _PLAIN = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _LARGEST_INTEGER = 2**31 - 1

@@ -1,10 +1,10 @@
 """Stock ledger and the twelve metrics: pure functions, no input or output."""
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.metrics.calculate import GroupValues, calculate
-from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.metrics.data_warning import StockWarning
 from msupply_dhis2.metrics.quantity import Quantity, format_value, to_units
 from msupply_dhis2.metrics.rules import Rules, floor
-from msupply_dhis2.metrics.warning import StockWarning
 
 __all__ = [
     "GroupValues",

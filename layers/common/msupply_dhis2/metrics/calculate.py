@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from operator import attrgetter
 
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import MICRO, GroupHistory, MovementKind, PairHistory, Store
+from msupply_dhis2.metrics.data_warning import StockWarning
 from msupply_dhis2.metrics.ledger import Ledger, stock_that_expires
-from msupply_dhis2.metrics.metric import Metric
 from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.metrics.rules import Rules, look_back_months, look_back_start
-from msupply_dhis2.metrics.warning import StockWarning
 from msupply_dhis2.periods import Window, add_days
-from msupply_dhis2.stock import MICRO, GroupHistory, MovementKind, PairHistory, Store
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from itertools import chain
 from operator import attrgetter
 from types import MappingProxyType
 
-from msupply_dhis2.metrics.warning import StockWarning
-from msupply_dhis2.stock import Movement, MovementKind, PairHistory
+from msupply_dhis2.domain.stock import Movement, MovementKind, PairHistory
+from msupply_dhis2.metrics.data_warning import StockWarning
 
 _instant_of = attrgetter("instant")
 _NOTHING_MOVED = MappingProxyType(dict.fromkeys(MovementKind, 0))

@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
 
-from msupply_dhis2.stock import MICRO
+from msupply_dhis2.domain.stock import MICRO
 
 type Quantity = int | Fraction
 """An exact number of millionths of a unit, a month or a day, whatever the metric is in."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 
+from msupply_dhis2.domain.stock import ConsumptionPreferences, Store
 from msupply_dhis2.periods import Window, add_days
-from msupply_dhis2.stock import ConsumptionPreferences, Store
 
 DEFAULT_LOOK_BACK_MONTHS = Fraction(3)
 """How far average monthly consumption looks back where the store has no preference of its own."""

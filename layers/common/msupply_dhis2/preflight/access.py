@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from msupply_dhis2.dhis2.metadata import DataSet, Identified, OrgUnit, Server, User
+from msupply_dhis2.dhis2.models import DataSet, Identified, OrgUnit, Server, User
+from msupply_dhis2.domain.lookalikes import difference
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.lookalikes import difference
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import called, title_of
 from msupply_dhis2.preflight.nearest import Nearest
 from msupply_dhis2.settings import Scheme, Settings
-from msupply_dhis2.words import count, joined
+from msupply_dhis2.text import count, joined
 
 OLDEST = (2, 36)
 NEWEST = (2, 43)

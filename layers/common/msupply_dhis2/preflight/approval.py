@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from msupply_dhis2.dhis2.metadata import OrgUnit, Server
+from msupply_dhis2.dhis2.models import OrgUnit, Server
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import called
-from msupply_dhis2.words import count
+from msupply_dhis2.text import count
 
 NAME = "approved data"
 _CURE = (

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from msupply_dhis2.dhis2.metadata import CategoryOption, DataSet, OptionCombo, OrgUnit, Server, User
+from msupply_dhis2.dhis2.models import CategoryOption, DataSet, OptionCombo, OrgUnit, Server, User
 from msupply_dhis2.periods import Period, PeriodFormat, add_days
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import called
 from msupply_dhis2.preflight.option_combos import UsedCombos
-from msupply_dhis2.words import count, joined, listed
+from msupply_dhis2.text import count, joined, listed
 
 NAME = "category options"
 _NAMED = 3

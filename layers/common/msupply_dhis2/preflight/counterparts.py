@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from msupply_dhis2.dhis2.metadata import DataElement, DataSet, Identified, OrgUnit
-from msupply_dhis2.lookalikes import difference
-from msupply_dhis2.mapped import MappedItem, MappedStore
+from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified, OrgUnit
+from msupply_dhis2.domain.lookalikes import difference
+from msupply_dhis2.domain.mapped import MappedItem, MappedStore
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import Matched, called, row_labels, title_of
 from msupply_dhis2.preflight.nearest import Nearest
 from msupply_dhis2.settings import Scheme, Settings
-from msupply_dhis2.words import count, joined, listed
+from msupply_dhis2.text import count, joined, listed
 
 STORES = "stores"
 ITEMS = "items"

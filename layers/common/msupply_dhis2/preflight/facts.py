@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from msupply_dhis2.dhis2.metadata import DataElement, DataSet, Identified
-from msupply_dhis2.mapped import MappedNames
+from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified
+from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.settings import DataElementRow, Scheme, Settings, Setup
 
 type Find[Thing: Identified] = Callable[[Collection[str], Scheme], Sequence[Thing]]

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 
-from msupply_dhis2.dhis2.metadata import Identified
-from msupply_dhis2.lookalikes import folded
+from msupply_dhis2.dhis2.models import Identified
+from msupply_dhis2.domain.lookalikes import folded
 
 COMPARISONS = 150_000
 """How many texts are compared letter by letter for one list: about a second on a small function."""

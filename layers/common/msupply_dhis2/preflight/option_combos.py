@@ -5,14 +5,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from msupply_dhis2.dhis2.metadata import DataElement, DataSet, OptionCombo
+from msupply_dhis2.dhis2.models import DataElement, DataSet, OptionCombo
+from msupply_dhis2.domain.lookalikes import difference
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.lookalikes import difference
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import Use, called, row_labels, title_of
 from msupply_dhis2.preflight.nearest import Nearest
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
-from msupply_dhis2.words import count, joined, listed
+from msupply_dhis2.text import count, joined, listed
 
 NAME = "option combos"
 _ATTRIBUTE = "attribute option combo (of the data set)"

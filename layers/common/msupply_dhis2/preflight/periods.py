@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from msupply_dhis2.dhis2.fitting import Times
-from msupply_dhis2.dhis2.metadata import DataSet, InputPeriod, Server
+from msupply_dhis2.dhis2.models import DataSet, InputPeriod, Server
+from msupply_dhis2.dhis2.validation import Times
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, make_check
 from msupply_dhis2.preflight.facts import title_of
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.words import count
+from msupply_dhis2.text import count
 
 FORMAT = "period format"
 MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"

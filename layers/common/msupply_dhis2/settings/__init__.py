@@ -4,10 +4,10 @@ One document, YAML or JSON, has the tab's fields by name; ``docs/settings.md`` d
 a sentence in the tab's words that says where it is and what to do, and all of them are told at once.
 """
 
-from msupply_dhis2.settings.choices import OptionComboField, ReadBack, Scheme, Setup
-from msupply_dhis2.settings.reading import parse_settings
+from msupply_dhis2.domain.choices import OptionComboField, ReadBack, Scheme, Setup
+from msupply_dhis2.settings.model import DataElementRow, Settings
+from msupply_dhis2.settings.parsing import parse_settings
 from msupply_dhis2.settings.schema import json_schema
-from msupply_dhis2.settings.tab import DataElementRow, Settings
 
 __all__ = [
     "DataElementRow",

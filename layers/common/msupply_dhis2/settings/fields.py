@@ -11,9 +11,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from msupply_dhis2.addresses import is_forbidden
+from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, Scheme
 from msupply_dhis2.periods import PeriodFormat
-from msupply_dhis2.settings.choices import PUBLIC_AUTHORITIES, Scheme
+from msupply_dhis2.settings.urls import is_forbidden
 
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
 _WORDS = MappingProxyType({True: ("true", "on", "yes"), False: ("false", "off", "no")})

@@ -5,8 +5,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from msupply_dhis2.settings.choices import Setup
-from msupply_dhis2.settings.tab import Settings
+from msupply_dhis2.domain.choices import Setup
+from msupply_dhis2.settings.model import Settings
 
 
 class _SchemaWithoutNulls(GenerateJsonSchema):

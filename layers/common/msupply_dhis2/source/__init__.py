@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
-from msupply_dhis2.credentials import DatabaseAddress
+from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
-from msupply_dhis2.settings.choices import DatabaseTrust
-from msupply_dhis2.source.catalogue import Catalogue, Kind, LeftOut, Scope, Source
-from msupply_dhis2.source.database import (
+from msupply_dhis2.settings.credentials import DatabaseAddress
+from msupply_dhis2.source.base import Catalogue, Kind, LeftOut, Scope, Source
+from msupply_dhis2.source.connection import (
     UNVERIFIED_CERTIFICATE,
     Columns,
     Verification,

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from operator import attrgetter
 
+from msupply_dhis2.domain.lookalikes import LookAlikes, difference
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, Store
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.lookalikes import LookAlikes, difference
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.source.catalogue import Catalogue, Kind, LeftOut
+from msupply_dhis2.source.base import Catalogue, Kind, LeftOut
 from msupply_dhis2.source.fields import (
     UNIVERSAL_CODE,
     USER_FIELDS,
@@ -19,7 +20,6 @@ from msupply_dhis2.source.fields import (
     read_object,
 )
 from msupply_dhis2.source.sentences import some_of
-from msupply_dhis2.stock import ConsumptionPreferences, Item, Store
 
 LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"
 """The custom field of stores that holds the look-back for average monthly consumption, in months."""

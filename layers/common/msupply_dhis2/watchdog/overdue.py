@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msupply_dhis2.compute.event import parse_compute_event, rows_asked_for
 from msupply_dhis2.errors import EventError
-from msupply_dhis2.events import parse_compute_event, rows_asked_for
 from msupply_dhis2.periods import Interval
-from msupply_dhis2.runs.run import Outcome, Run
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.state.run import Outcome, Run
 from msupply_dhis2.watchdog.schedules import Schedule
 
 GRACE = timedelta(hours=6)

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from msupply_dhis2.connections import written_in
-from msupply_dhis2.runs.run import COMPUTED_WITHIN, Run, event_of
-from msupply_dhis2.words import count
+from msupply_dhis2.state.connections import written_in
+from msupply_dhis2.state.run import COMPUTED_WITHIN, Run, event_of
+from msupply_dhis2.text import count
 
 QUEUE_KEEPS = timedelta(days=12)
 """So long the queue keeps a message (``template.yaml``)."""

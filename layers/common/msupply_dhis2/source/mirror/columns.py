@@ -30,10 +30,10 @@ from sqlalchemy import (
     null,
 )
 
-from msupply_dhis2.metrics.metric import Metric
-from msupply_dhis2.source.database import Columns
-from msupply_dhis2.source.expressions import text_of
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.source.connection import Columns
 from msupply_dhis2.source.mirror.tables import FEATURES, REQUIRED, Feature
+from msupply_dhis2.source.sql import text_of
 
 _TEXTS = frozenset({"text", "character varying", "character"})
 _WHOLE_NUMBERS = frozenset({"smallint", "integer", "bigint"})

@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterator
 
 from sqlalchemy import Text, column, func, select, table, text
 
-from msupply_dhis2.credentials import DatabaseAddress
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.source.expressions import text_of
+from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.mirror.columns import Database
 from msupply_dhis2.source.mirror.tables import STATUSES, TABLES, TYPES, transact
 from msupply_dhis2.source.sentences import some_of
-from msupply_dhis2.words import count
+from msupply_dhis2.source.sql import text_of
+from msupply_dhis2.text import count
 
 _WITH_UNIQUE_ID = text(
     # Of the id alone and of all rows: others let a row be there twice.

@@ -35,16 +35,10 @@ from sqlalchemy import (
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.selectable import NamedFromClause
 
+from msupply_dhis2.domain.stock import GroupHistory, MovementKind, Store
 from msupply_dhis2.periods import Calendar, add_days
-from msupply_dhis2.source.catalogue import Scope
-from msupply_dhis2.source.expressions import (
-    Reading,
-    exact_micro_units,
-    is_unreadable_instant,
-    numbered,
-    text_of,
-)
-from msupply_dhis2.source.histories import (
+from msupply_dhis2.source.base import Scope
+from msupply_dhis2.source.merge import (
     ID_SEPARATOR,
     Numbers,
     Oddities,
@@ -72,7 +66,7 @@ from msupply_dhis2.source.mirror.tables import (
     trans_line,
     transact,
 )
-from msupply_dhis2.stock import GroupHistory, MovementKind, Store
+from msupply_dhis2.source.sql import Reading, exact_micro_units, is_unreadable_instant, numbered, text_of
 
 type _Table = NamedFromClause[ReadOnlyColumnCollection[str, ColumnClause[Any]]]
 """A table or an alias of one."""

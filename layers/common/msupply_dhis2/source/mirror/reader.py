@@ -10,20 +10,20 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from msupply_dhis2.credentials import DatabaseAddress
+from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Store
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
-from msupply_dhis2.source.catalogue import Catalogue, Scope
-from msupply_dhis2.source.database import Columns, faults_as_sentences
-from msupply_dhis2.source.expressions import text_of
+from msupply_dhis2.settings.credentials import DatabaseAddress
+from msupply_dhis2.source.base import Catalogue, Scope
+from msupply_dhis2.source.connection import Columns, faults_as_sentences
 from msupply_dhis2.source.fields import UNIVERSAL_CODE, USER_FIELDS, item_fields
-from msupply_dhis2.source.histories import Oddities
+from msupply_dhis2.source.merge import Oddities
 from msupply_dhis2.source.mirror.columns import Database, lacks
 from msupply_dhis2.source.mirror.contents import check_contents
 from msupply_dhis2.source.mirror.histories import count_lines, histories
 from msupply_dhis2.source.mirror.tables import item, store
 from msupply_dhis2.source.selection import ItemSelection, StoreSelection, to_catalogue
-from msupply_dhis2.stock import ConsumptionPreferences, GroupHistory, Store
+from msupply_dhis2.source.sql import text_of
 
 _ROWS_AT_A_TIME = 500
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import TableClause, column, table
 
-from msupply_dhis2.metrics.metric import Metric
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.source.fields import USER_FIELDS
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {

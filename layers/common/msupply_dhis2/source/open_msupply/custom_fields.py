@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import exists, select
 
-from msupply_dhis2.source.expressions import text_of
 from msupply_dhis2.source.fields import has_value, read_object
 from msupply_dhis2.source.open_msupply.database import Database
 from msupply_dhis2.source.open_msupply.tables import (
@@ -19,6 +18,7 @@ from msupply_dhis2.source.open_msupply.tables import (
     store,
     sync_buffer,
 )
+from msupply_dhis2.source.sql import text_of
 
 _ROWS_AT_A_TIME = 100
 """A store's record may hold its logo."""

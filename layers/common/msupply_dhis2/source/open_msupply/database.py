@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, TableClause, null
 
-from msupply_dhis2.credentials import DatabaseAddress
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.source.database import Columns
-from msupply_dhis2.source.expressions import text_of
+from msupply_dhis2.settings.credentials import DatabaseAddress
+from msupply_dhis2.source.connection import Columns
 from msupply_dhis2.source.open_msupply.tables import OPTIONAL, REQUIRED
+from msupply_dhis2.source.sql import text_of
 
 
 @dataclass(frozen=True, slots=True)

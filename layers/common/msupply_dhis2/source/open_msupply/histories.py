@@ -35,20 +35,10 @@ from sqlalchemy import (
     union_all,
 )
 
+from msupply_dhis2.domain.stock import MICRO, GroupHistory, Store
 from msupply_dhis2.periods import Calendar
-from msupply_dhis2.source.catalogue import Scope
-from msupply_dhis2.source.expressions import (
-    Instant,
-    JoinInOrder,
-    Reading,
-    exact_micro_units,
-    is_unreadable_instant,
-    numbered,
-    one_separator,
-    read_instant,
-    text_of,
-)
-from msupply_dhis2.source.histories import (
+from msupply_dhis2.source.base import Scope
+from msupply_dhis2.source.merge import (
     ID_SEPARATOR,
     Numbers,
     Oddities,
@@ -71,7 +61,17 @@ from msupply_dhis2.source.open_msupply.tables import (
     stock_line,
     store,
 )
-from msupply_dhis2.stock import MICRO, GroupHistory, Store
+from msupply_dhis2.source.sql import (
+    Instant,
+    JoinInOrder,
+    Reading,
+    exact_micro_units,
+    is_unreadable_instant,
+    numbered,
+    one_separator,
+    read_instant,
+    text_of,
+)
 
 # Not parameters, which are text and do not compare with the enumerated types of PostgreSQL; and not casts, which
 # its planner can say nothing about.

@@ -9,13 +9,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, exists, select
 
-from msupply_dhis2.credentials import DatabaseAddress
+from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Store
 from msupply_dhis2.periods import Calendar
-from msupply_dhis2.source.catalogue import Catalogue, Scope
-from msupply_dhis2.source.database import Columns, faults_as_sentences
-from msupply_dhis2.source.expressions import text_of
+from msupply_dhis2.settings.credentials import DatabaseAddress
+from msupply_dhis2.source.base import Catalogue, Scope
+from msupply_dhis2.source.connection import Columns, faults_as_sentences
 from msupply_dhis2.source.fields import days_in_month, field_text, flag, item_fields
-from msupply_dhis2.source.histories import Oddities
+from msupply_dhis2.source.merge import Oddities
 from msupply_dhis2.source.open_msupply.custom_fields import (
     SCOPES_OF_ITEMS,
     SCOPES_OF_STORES,
@@ -34,7 +34,7 @@ from msupply_dhis2.source.open_msupply.tables import (
     store_preference,
 )
 from msupply_dhis2.source.selection import LOOK_BACK_FIELD, ItemSelection, StoreSelection, to_catalogue
-from msupply_dhis2.stock import ConsumptionPreferences, GroupHistory, Store
+from msupply_dhis2.source.sql import text_of
 
 _ROWS_AT_A_TIME = 500
 """Items carry their whole record, pictures included."""

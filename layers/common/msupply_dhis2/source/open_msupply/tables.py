@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, TableClause, column, table
 
-from msupply_dhis2.source.expressions import Instant
-from msupply_dhis2.stock import MovementKind
+from msupply_dhis2.domain.stock import MovementKind
+from msupply_dhis2.source.sql import Instant
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "item": ("id", "name", "code", "type", "legacy_record"),

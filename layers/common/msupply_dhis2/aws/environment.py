@@ -1,0 +1,272 @@
+"""What a function reads before it works: its environment, the settings and the secrets.
+
+Nothing is kept from one invocation to the next: an edited setting or a new password holds from the next
+invocation on, without a deployment.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectionError,  # noqa: A004 - botocore's, which Python's is not a base of
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from msupply_dhis2.errors import ConfigurationError, CredentialsError, SettingsError
+from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings.credentials import (
+    DatabaseAddress,
+    DatabaseServer,
+    Dhis2Credentials,
+    parse_database_address,
+    parse_dhis2_credentials,
+)
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_ssm import SSMClient
+
+_REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_BAD_LOGIN = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"}
+)
+
+
+class _Environment(BaseModel):
+    """Environment variables of a function, as the template sets them: the fields' names in capitals."""
+
+    # Each function builds its own only.
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    settings_parameter: str
+    table_name: str
+    timezone: str
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the function's own environment.
+
+        Raises
+        ------
+        ConfigurationError
+            A variable is missing or blank; all of them are named.
+        """
+        values = {name: os.environ.get(name.upper(), "").strip() for name in cls.model_fields}
+        if missing := [
+            name.upper()
+            for name, value in values.items()
+            if not value and cls.model_fields[name].is_required()
+        ]:
+            raise ConfigurationError(
+                f"The function's environment lacks {', '.join(missing)}. Deploy the stack again with its "
+                "template (make deploy), which sets it."
+            )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = ", ".join(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+            raise ConfigurationError(
+                f"The function's environment is not as its template says ({faults}). Deploy the stack again with its "
+                "template (make deploy)."
+            ) from error
+
+
+class ComputeEnvironment(_Environment):
+    """What compute is told by the template."""
+
+    database_secret: str
+    database_host: str = ""
+    database_port: str = ""
+    database_name: str = ""
+    queue_url: str
+    shard_queue_url: str
+    failed_shard_queue_url: str
+    lines_per_invocation: PositiveInt
+    acknowledged_table_name: str
+    runs_table_name: str
+    order_table_name: str
+    bucket_name: str
+    push_log_group: str
+
+    @property
+    def database_server(self) -> DatabaseServer:
+        """What the template's parameters say of the database's server."""
+        return DatabaseServer(self.database_host, self.database_port, self.database_name)
+
+
+class PushEnvironment(_Environment):
+    """What push is told by the template."""
+
+    dhis2_secret: str
+    queue_url: str
+    dead_letter_queue_url: str
+    acknowledged_table_name: str
+    runs_table_name: str
+    order_table_name: str
+    bucket_name: str
+
+
+class TestConnectionEnvironment(_Environment):
+    """What the connection test is told by the template."""
+
+    __test__ = False  # no test of ours, whatever pytest makes of its name
+
+    dhis2_secret: str
+    compute_function: str
+    queue_mapping: str
+
+
+class WatchdogEnvironment(_Environment):
+    """What the watchdog is told by the template."""
+
+    queue_url: str
+    dead_letter_queue_url: str
+    queue_mapping: str
+    runs_table_name: str
+    bucket_name: str
+    alert_topic: str
+    stack_name: str
+    schedules_state: str
+    monthly_schedule: str
+    weekly_schedule: str
+    daily_schedule: str
+    first_day_of_month_schedule: str
+    last_day_of_month_schedule: str
+
+
+def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
+    """Read the settings from their SSM parameter.
+
+    Raises
+    ------
+    SettingsError
+        There are none yet, or they have faults.
+    ConfigurationError
+        The parameter cannot be read.
+    """
+    with aws_faults(f"reading the settings from the parameter {parameter_name}", client):
+        try:
+            value = client.get_parameter(Name=parameter_name, WithDecryption=True)["Parameter"]["Value"]
+        except client.exceptions.ParameterNotFound as error:
+            raise SettingsError(
+                [
+                    (
+                        f"There are no settings yet: the parameter {parameter_name} does not exist. Fill in "
+                        "settings.yaml and run `make settings`, or run `aws ssm put-parameter --name "
+                        f"{parameter_name} --type String --tier Intelligent-Tiering --overwrite --value file://settings.yaml`."
+                    )
+                ]
+            ) from error
+    return parse_settings(value)
+
+
+def read_dhis2_credentials(
+    secret_id: str, client: "SecretsManagerClient", settings: Settings
+) -> Dhis2Credentials:
+    """Read DHIS2's credentials from their secret.
+
+    Raises
+    ------
+    CredentialsError
+        The secret does not exist, is not filled in yet, or is not of the form that it must have.
+    SettingsError
+        The settings ask for a login that is not supported yet.
+    ConfigurationError
+        The secret cannot be read.
+    """
+    value, version = _read_secret(secret_id, client, "DHIS2's credentials")
+    return parse_dhis2_credentials(value, settings, version=version)
+
+
+def read_database_address(
+    secret_id: str, client: "SecretsManagerClient", server: DatabaseServer | None = None
+) -> DatabaseAddress:
+    """Read the address of mSupply's database from its secret, and from the stack's parameters what it lacks.
+
+    Raises
+    ------
+    CredentialsError
+        The secret does not exist, is not filled in yet, or is not of a form that it can have.
+    ConfigurationError
+        The secret cannot be read.
+    """
+    value, _ = _read_secret(secret_id, client, "the address of mSupply's database")
+    return parse_database_address(value, server)
+
+
+def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -> tuple[str, str]:
+    """Give the secret's text, and the id of its version."""
+    version = ""
+    with aws_faults(f"reading the secret {secret_id}", client):
+        try:
+            secret = client.get_secret_value(SecretId=secret_id)
+            value, version = secret.get("SecretString", ""), secret["VersionId"]
+        except client.exceptions.ResourceNotFoundException as error:
+            # The same code for a secret without a value; AWS names the label of the value that is missing.
+            if "AWSCURRENT" not in str(error):
+                raise CredentialsError(
+                    f"The secret {secret_id} with {content} does not exist. Deploy the stack again "
+                    "(make deploy), which makes it, and run `make credentials`."
+                ) from error
+            value = ""
+    if not value.strip():
+        raise CredentialsError(
+            f"The secret {secret_id} with {content} is not filled in yet. Run `make credentials`, which asks for "
+            f"it, or run `aws secretsmanager put-secret-value --secret-id {secret_id} --secret-string "
+            "file:///dev/stdin` and type it."
+        )
+    return value, version
+
+
+@contextmanager
+def aws_faults(doing: str, client: "BaseClient") -> Iterator[None]:
+    """Say in words for people why AWS did not do something.
+
+    Parameters
+    ----------
+    doing
+        What was tried: ``reading the secret …``.
+    client
+        Whom it was asked of.
+
+    Raises
+    ------
+    ConfigurationError
+        AWS could not be reached, does not know who asks, or refused.
+    """
+    service, region = client.meta.service_model.endpoint_prefix, client.meta.region_name
+    try:
+        yield
+    except (ConnectionError, HTTPClientError) as error:
+        raise ConfigurationError(
+            f"AWS did not answer while {doing}. A function in private subnets needs a VPC endpoint for "
+            f"com.amazonaws.{region}.{service}, or a NAT gateway: set the template's parameter that adds the "
+            "endpoints, and let the security group out on port 443. On one's own machine: is there an internet "
+            "connection?"
+        ) from error
+    except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError) as error:
+        raise ConfigurationError(f"AWS was not logged in to while {doing}. {_LOG_IN}") from error
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in _BAD_LOGIN:
+            raise ConfigurationError(f"AWS does not accept the login while {doing}. {_LOG_IN}") from error
+        if code in _REFUSED:
+            raise ConfigurationError(
+                f"AWS refused {doing} ({code}). In a function: deploy the stack again, whose roles allow it, and "
+                "if the secret or parameter has a KMS key of its own, allow kms:Decrypt on it. On one's own "
+                "machine: ask the account's administrator for the right."
+            ) from error
+        raise ConfigurationError(
+            f"AWS answered with an error while {doing}: {error.response.get('Error', {}).get('Message', code)}"
+        ) from error
+
+
+_LOG_IN = "Run `aws configure` or `aws sso login`, or set AWS_PROFILE, then try again."

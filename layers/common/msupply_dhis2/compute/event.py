@@ -1,0 +1,307 @@
+"""What compute can be asked to do, and the instant and the name of the run that follows from it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from msupply_dhis2.compute.backfill import FIRST_YEAR, MonthRange
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import EventError
+from msupply_dhis2.periods import Basis, Calendar, Interval
+from msupply_dhis2.settings import DataElementRow, Settings
+
+CLOCK_SKEW = timedelta(minutes=5)
+EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
+EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_run": true} or {"interval": "monthly"}'
+_LONGEST_FIELD = 100
+_MOST_FAULTS = 20
+UNFILLED_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+
+
+class BasisChoice(StrEnum):
+    """The basis of a run: one for all its metrics, or that of each row of the settings."""
+
+    PREVIOUS_MONTH = Basis.PREVIOUS_MONTH.value
+    CURRENT_DAY = Basis.CURRENT_DAY.value
+    AS_IN_SETTINGS = "as_in_settings"
+
+    def of_row(self, basis_of_row: Basis) -> Basis:
+        """Give the basis of a row of the settings under this choice."""
+        return basis_of_row if self is BasisChoice.AS_IN_SETTINGS else Basis(self.value)
+
+
+def _tuple_of_text(value: object) -> object:
+    """Take ``"KAMO"`` for ``["KAMO"]``: a list of one is easily written without its brackets."""
+    return [value] if isinstance(value, str) else value
+
+
+def _metrics(value: object) -> object:
+    """Take a metric by its name as well as by its code."""
+    listed = _tuple_of_text(value)
+    if not isinstance(listed, list):
+        return listed
+    codes = [str(name).strip().casefold().replace(" ", "_") for name in listed]
+    unknown = [str(name) for name, code in zip(listed, codes, strict=True) if code not in set(Metric)]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is no metric. The metrics are {', '.join(Metric)}")
+    return codes
+
+
+def _months(value: object) -> object:
+    """Take a range of months as it is written."""
+    if value is None or isinstance(value, MonthRange):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("Write a month, 2025-01, or a range of months, 2025-01..2025-12")  # noqa: TRY004 pydantic's
+    return MonthRange.parse(value)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_text), Field(min_length=1)]
+
+
+class ComputeEvent(BaseModel):
+    """An event to compute: a schedule's, a manual push, or the connection test's question about the database.
+
+    Attributes
+    ----------
+    interval
+        Compute the active rows of this interval, each on its own basis.
+    scheduled_time
+        The instant for which the schedule was set, in UTC; it becomes ``as_of``.
+    manual
+        Compute all active rows, whatever their interval, on a current day basis.
+    check_database
+        Only open mSupply's database and say whether that works.
+    as_of
+        The instant of the run instead: a date (its first midnight) or a date and time, in the configured
+        time zone unless it names an offset.
+    basis
+        The basis instead: one for all rows, or ``as_in_settings``.
+    months
+        Compute these months instead, the oldest first: of each the values of its end and about its whole. Only the
+        rows on a previous month basis, or with that ``basis`` all rows.
+    metrics, stores, items
+        Limit the run. A store is named by its code, name, id or org unit, an item by its code, name, id or
+        reference; the other stores of the same org unit and the other items of the same reference are taken
+        along, because their quantities are one number in DHIS2.
+    dry_run
+        Compute and count, send nothing. Works while "Use DHIS2" is off.
+    full
+        Send also the values that DHIS2 has acknowledged as they are now (where *Only changes* is on).
+    confirm_deletions
+        Delete what is computed no longer also where it is so much that a mistake is supposed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval: Interval | None = None
+    scheduled_time: datetime | None = None
+    manual: bool = False
+    check_database: bool = False
+    as_of: str | None = None
+    basis: BasisChoice | None = None
+    months: Annotated[
+        MonthRange | None, BeforeValidator(_months), PlainSerializer(lambda months: months and str(months))
+    ] = None
+    metrics: Annotated[tuple[Metric, ...] | None, BeforeValidator(_metrics)] = None
+    stores: Names | None = None
+    items: Names | None = None
+    dry_run: bool = False
+    full: bool = False
+    confirm_deletions: bool = False
+
+    @model_validator(mode="after")
+    def _ask_one_thing(self) -> Self:
+        if sum((self.interval is not None, self.manual, self.check_database)) != 1:
+            raise ValueError("The event must hold exactly one of interval, manual and check_database")
+        return self
+
+    @model_validator(mode="after")
+    def _months_stand_alone(self) -> Self:
+        if self.months is None:
+            return self
+        if not self.manual:
+            raise ValueError(
+                'months: only a manual event has them: {"manual": true, "months": "2025-01..2025-12"}'
+            )
+        if self.basis is BasisChoice.CURRENT_DAY:
+            raise ValueError(
+                "basis: a month that is over has no current day. Leave basis out, or write previous_month to send "
+                "the rows on a current day basis too, with the values of each month's end"
+            )
+        if self.as_of is not None:
+            raise ValueError("as_of: each month has its own instant. Leave as_of out, or leave months out")
+        return self
+
+    @property
+    def started_by(self) -> str:
+        """Say what started the run: the interval's name, or ``manual``."""
+        return self.interval.value if self.interval else "manual"
+
+    @property
+    def basis_choice(self) -> BasisChoice:
+        """The basis of the run: where the event does not say, a manual push without months is about today."""
+        about_today = self.manual and self.months is None
+        return self.basis or (BasisChoice.CURRENT_DAY if about_today else BasisChoice.AS_IN_SETTINGS)
+
+
+def parse_compute_event(event: object) -> ComputeEvent:
+    """Read an event to compute.
+
+    Raises
+    ------
+    EventError
+        With a sentence for each field that is wrong, and examples of events that are understood.
+    """
+    if not isinstance(event, Mapping):
+        raise EventError(f"The event must be a JSON object, for example {EXAMPLES}.")
+    if event.get("scheduled_time") == UNFILLED_SCHEDULED_TIME:
+        raise EventError(
+            f"scheduled_time still reads {UNFILLED_SCHEDULED_TIME}: EventBridge Scheduler replaces this by the "
+            "time of the schedule. To invoke compute by hand, give a time such as 2026-02-01T01:00:00Z instead."
+        )
+    try:
+        return ComputeEvent.model_validate(dict(event))
+    except ValidationError as error:
+        faults = fault_sentences(error, ComputeEvent)
+    raise EventError(
+        "\n".join((f"The event is not understood. Events are, for example, {EXAMPLES}.", *faults))
+    )
+
+
+def fault_sentences(
+    error: ValidationError, model: type[BaseModel], groups: Mapping[str, type[BaseModel]] | None = None
+) -> list[str]:
+    """Say what is wrong with each field; of very many, of the first.
+
+    Parameters
+    ----------
+    model, groups
+        Whose fields are told where one is unknown: the model's own, or those of the group that it stands in.
+    """
+    faults = error.errors()
+    sentences = [
+        _sentence(fault["loc"], fault["msg"], model, groups or {}) for fault in faults[:_MOST_FAULTS]
+    ]
+    if more := len(faults) - len(sentences):
+        sentences.append(f"And {more:,} more.")
+    return sentences
+
+
+def _sentence(
+    location: tuple[int | str, ...],
+    message: str,
+    model: type[BaseModel],
+    groups: Mapping[str, type[BaseModel]],
+) -> str:
+    said = message.removeprefix("Value error, ")
+    if not said.endswith("?"):
+        said += "."
+    if not location:
+        return said
+    name = ".".join(str(part) for part in location)
+    # It goes where control characters may not (an attribute of a message), and may be as long as a message.
+    field = "".join(character for character in name if character.isprintable())[:_LONGEST_FIELD]
+    if message.startswith("Extra inputs"):
+        of_group = next((part for part in reversed(location[:-1]) if part in groups), None)
+        known = ", ".join((groups[str(of_group)] if of_group else model).model_fields)
+        return f"{field}: there is no such field. The fields are {known}."
+    return f"{field}: {said}"
+
+
+def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
+    """Give ``as_of``: what the event says, else its scheduled time, else the instant it first arrived.
+
+    Parameters
+    ----------
+    first_arrival
+        An aware instant; the same for each retry of one invocation.
+
+    Returns
+    -------
+    datetime
+        Aware, in the calendar's time zone.
+
+    Raises
+    ------
+    EventError
+        ``as_of`` is no date or time, or lies in the future.
+    """
+    if event.as_of is not None:
+        as_of = _parse_as_of(event.as_of, calendar)
+    elif event.scheduled_time is not None:
+        scheduled = event.scheduled_time
+        # EventBridge Scheduler fills in UTC; a time without an offset is taken as that too.
+        as_of = scheduled if scheduled.tzinfo else scheduled.replace(tzinfo=UTC)
+    else:
+        as_of = first_arrival
+    require_known(as_of, first_arrival)
+    return as_of.astimezone(calendar.time_zone)
+
+
+def require_known(as_of: datetime, now: datetime) -> None:
+    """Make sure that an instant, aware as ``now`` is, is one that mSupply can know of.
+
+    Raises
+    ------
+    EventError
+        It lies in the future, or before there was any mSupply.
+    """
+    if as_of > now + CLOCK_SKEW:
+        raise EventError(
+            f"as_of: {as_of.isoformat()} lies in the future, where the stock is not known yet. "
+            "Give a date or time up to now."
+        )
+    if as_of < EARLIEST:
+        raise EventError(
+            f"as_of: {as_of.isoformat()} lies before the year {EARLIEST.year}: is the date right?"
+        )
+
+
+def _parse_as_of(text: str, calendar: Calendar) -> datetime:
+    try:
+        return calendar.parse_instant(text)
+    except ValueError as error:
+        raise EventError(
+            f"as_of: '{text}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
+        ) from error
+
+
+def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataElementRow, Basis], ...]:
+    """Give the active rows that the event asks for, each with the basis that holds for it."""
+    return tuple(
+        (row, event.basis_choice.of_row(row.basis))
+        for row in settings.active_rows
+        if (event.interval is None or row.interval is event.interval)
+        and (event.metrics is None or row.metric in event.metrics)
+    )
+
+
+def run_id(event: ComputeEvent, as_of: datetime) -> str:
+    """Name the run: the same for the same event at the same instant, so that a retry makes the same run.
+
+    Returns
+    -------
+    str
+        The instant in UTC, what started it, and a hash of the rest: ``20260201T010000Z-monthly-1f0c2a9b``.
+    """
+    moment = as_of.astimezone(UTC)
+    content = json.dumps(
+        [moment.isoformat(), event.model_dump(mode="json", exclude={"scheduled_time", "as_of"})],
+        sort_keys=True,
+    )
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return f"{moment:%Y%m%dT%H%M%SZ}-{event.started_by}-{digest}"

@@ -1,0 +1,213 @@
+"""What a run is about: the org units and items that are mapped, and those of them that were asked for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from msupply_dhis2.compute.event import ComputeEvent
+from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
+from msupply_dhis2.errors import EventError, SourceError
+from msupply_dhis2.mapping import Claim, Identifier, Unmapped, contested, group_items, group_stores
+from msupply_dhis2.metrics import Metric, Rules
+from msupply_dhis2.periods import Basis
+from msupply_dhis2.settings import DataElementRow, Settings
+from msupply_dhis2.source import Catalogue, Scope, Source
+
+EXAMPLES = 3
+"""How many of what cannot be sent an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a run is about, read before the first movement; the same for all its steps.
+
+    ``mapped`` are the codes of all org units, also of those that the run is not about.
+    """
+
+    scope: Scope
+    mapped: frozenset[str]
+    rules: Rules
+    contested: Mapping[Identifier, tuple[Claim, ...]]
+    left_out: tuple[str, ...]
+    warnings: tuple[str, ...]
+    missing_metrics: frozenset[Metric] = frozenset()
+
+    def computable(
+        self, rows: tuple[tuple[DataElementRow, Basis], ...]
+    ) -> tuple[tuple[DataElementRow, Basis], ...]:
+        """Keep the rows whose metrics can be computed from this database."""
+        return tuple((row, basis) for row, basis in rows if row.metric not in self.missing_metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Which stores and items of mSupply have identifiers for DHIS2, and which have none that can be sent."""
+
+    catalogue: Catalogue
+    org_units: tuple[OrgUnit, ...]
+    item_groups: tuple[ItemGroup, ...]
+    unmapped: tuple[Unmapped, ...]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What is not sent and why, a sentence each."""
+        return (
+            *(f"{left_out.kind} {left_out.name}: {left_out.reason}" for left_out in self.catalogue.left_out),
+            *(f"{subject.subject}: {subject.reason}" for subject in self.unmapped),
+        )
+
+
+def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRow]) -> Mapped:
+    """Read which stores and items are mapped, for these rows of the settings.
+
+    Raises
+    ------
+    SourceError
+        No store or no item is.
+    """
+    catalogue = source.catalogue(
+        store_field=settings.store_field_reference,
+        item_fields=settings.item_fields,
+        include_field=settings.include_field,
+    )
+    org_units, unmapped_stores = group_stores(catalogue.stores, settings)
+    item_groups, unmapped_items = group_items(catalogue.items, rows, settings)
+    _require_any("store", org_units, unmapped_stores)
+    _require_any("item", item_groups, unmapped_items)
+    return Mapped(catalogue, org_units, item_groups, (*unmapped_stores, *unmapped_items))
+
+
+def make_survey(
+    event: ComputeEvent,
+    rows: Sequence[tuple[DataElementRow, Basis]],
+    *,
+    settings: Settings,
+    source: Source,
+    only: Sequence[str] | None = None,
+) -> Survey:
+    """Read which stores and items are mapped, and which of them a run is about.
+
+    Parameters
+    ----------
+    only
+        The codes of the org units of a shard; ``None``: those that the event names, or all.
+
+    Raises
+    ------
+    SourceError
+        No store or no item is mapped.
+    EventError
+        The event limits the run to a store or item that is not sent.
+    """
+    mapped = read_mapped(source, settings, [row for row, _ in rows])
+    catalogue, org_units = mapped.catalogue, mapped.org_units
+    # All of them: an item that only another run sends may claim what this one is about to send.
+    item_groups, _ = group_items(catalogue.items, settings.active_rows, settings)
+    contested_identifiers = contested(item_groups, settings)
+    if only is None:
+        org_units = _limit_org_units(org_units, event.stores)
+    else:
+        codes = frozenset(only)
+        org_units = tuple(org_unit for org_unit in org_units if org_unit.code in codes)
+    return Survey(
+        mapped=frozenset(org_unit.code for org_unit in mapped.org_units),
+        scope=Scope(org_units, _limit_items(item_groups, event.items, contested_identifiers)),
+        rules=Rules(
+            expiring_within_days=settings.expiring_within_days,
+            include_returns=settings.include_returns,
+            consumption=catalogue.preferences,
+        ),
+        contested=contested_identifiers,
+        left_out=mapped.left_out,
+        warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
+        missing_metrics=catalogue.missing_metrics,
+    )
+
+
+def _require_any(what: str, mapped: Sequence[object], unmapped: Sequence[Unmapped]) -> None:
+    if mapped:
+        return
+    examples = " ".join(f"{subject.subject}: {subject.reason}" for subject in unmapped[:EXAMPLES])
+    raise SourceError(
+        f"No {what} of mSupply has an identifier that can be sent. {examples}".strip()
+        if examples
+        else f"No {what} of mSupply has a value in the fields that the active rows of this run ask for. Fill them "
+        "in in mSupply, or correct 'Data elements to push'."
+    )
+
+
+def _about_items(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
+    if settings.include_field is None:
+        yield "include_field is not set: every item with a reference is included."
+    elif catalogue.items_not_included:
+        yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."
+    if catalogue.items_without_reference:
+        yield (
+            f"Items without a value in {' or '.join(settings.item_fields)}, which are not sent: "
+            f"{catalogue.items_without_reference:,}."
+        )
+
+
+def _limit_org_units(org_units: tuple[OrgUnit, ...], wanted: Sequence[str] | None) -> tuple[OrgUnit, ...]:
+    """Keep the org units that hold a wanted store (by code, name, id or org unit)."""
+    names = {
+        org_unit: {
+            name for store in org_unit.stores for name in (store.code, store.name, store.id, store.org_unit)
+        }
+        for org_unit in org_units
+    }
+    return _limited("stores", names, wanted)
+
+
+def _limit_items(
+    groups: tuple[ItemGroup, ...],
+    wanted: Sequence[str] | None,
+    contested_identifiers: Mapping[Identifier, tuple[Claim, ...]],
+) -> tuple[ItemGroup, ...]:
+    """Keep the item groups that hold a wanted item (by code, name, id or reference).
+
+    Those that claim the same data element as one of them come along: whether both are in one org unit is
+    seen only there.
+    """
+    names = {
+        place: {
+            name for item in group.items for name in (item.code, item.name, item.id, *item.fields.values())
+        }
+        for place, group in enumerate(groups)
+    }
+    kept = {id(groups[place]) for place in _limited("items", names, wanted)}
+    for claims in contested_identifiers.values():
+        if any(id(claim.group) in kept for claim in claims):
+            kept |= {id(claim.group) for claim in claims}
+    return tuple(group for group in groups if id(group) in kept)
+
+
+def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | None) -> tuple[T, ...]:
+    if wanted is None:
+        return tuple(names)
+    known = {_folded(name): name for its_names in names.values() for name in its_names}
+    unknown = [name for name in wanted if _folded(name) not in known]
+    if unknown:
+        raise EventError(
+            "\n".join(
+                f"{what}: '{name}' is none of the {what} that are sent. {_instead(what, name, known)}"
+                for name in unknown
+            )
+        )
+    asked = {_folded(name) for name in wanted}
+    return tuple(thing for thing, its_names in names.items() if asked & set(map(_folded, its_names)))
+
+
+def _instead(what: str, name: str, known: Mapping[str, str]) -> str:
+    near = get_close_matches(_folded(name), sorted(known), n=1) or [
+        whole for whole in sorted(known) if _folded(name) in whole
+    ]
+    if near:
+        return f"Did you mean '{known[near[0]]}'?"
+    return (
+        f"Write code or whole name as in mSupply; a dry run of all tells which {what} are left out, and why."
+    )
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()

@@ -1,0 +1,174 @@
+"""Dividing a run among several invocations of compute.
+
+One invocation plans, each shard is worked by another, from a message on a queue of its own. A shard is a set of whole
+org units, so that no value, and no group of stores or items that is one number in DHIS2, is ever divided.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from heapq import heappop, heappush
+from math import ceil
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msupply_dhis2.compute.backfill import Step
+from msupply_dhis2.compute.event import ComputeEvent, fault_sentences, require_known
+from msupply_dhis2.domain.stock import OrgUnit
+from msupply_dhis2.errors import EventError, MsupplyDhis2Error
+
+MOST_ORG_UNITS = 5_000
+"""So many org units are one message: also twice as many codes, of 50 characters each, are within what a message holds."""
+
+
+class ShardError(MsupplyDhis2Error):
+    """A message on the queue of shards is none of ours."""
+
+
+class Shard(BaseModel):
+    """A part of a run: some org units, and the steps that are still to be done for them.
+
+    Working it does the first step and queues a shard with the others, so that each step has its own time, its own
+    attempts and its own end.
+
+    Attributes
+    ----------
+    run_id, event
+        The run's, the same for all its shards.
+    planned_by
+        The request id of the invocation that planned: the same where AWS repeats it, another where somebody asks
+        for the same run once more, which is then sent anew.
+    number, of
+        Which shard of how many.
+    lines
+        About how many lines mSupply has for these org units.
+    org_units
+        By their codes in mSupply's store field, in order.
+    steps
+        Never empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1]
+    run_id: str
+    planned_by: str
+    event: ComputeEvent
+    number: int
+    of: int
+    lines: int
+    org_units: tuple[str, ...]
+    steps: tuple[Step, ...] = Field(min_length=1)
+
+    @property
+    def name(self) -> str:
+        """Name it for messages: ``shard 3 of 12``, with its month if it is about one."""
+        month = f", {self.step.month}" if self.step.month else ""
+        return f"shard {self.number} of {self.of}{month}"
+
+    @property
+    def step(self) -> Step:
+        """The step to do next."""
+        return self.steps[0]
+
+    @property
+    def rest(self) -> Self | None:
+        """What is to follow once the next step is done."""
+        return self.model_copy(update={"steps": self.steps[1:]}) if len(self.steps) > 1 else None
+
+    @property
+    def key(self) -> str:
+        """What the next step of this shard is noted by.
+
+        By its content, not its number: planned again, the same number may stand for other org units.
+        """
+        content = json.dumps([self.org_units, self.step.model_dump(mode="json")])
+        return f"{self.planned_by}#{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+    def require_known(self, now: datetime) -> None:
+        """Make sure that no step is about the future: one that somebody has written could be.
+
+        Raises
+        ------
+        ShardError
+            A step is, or lies before there was any mSupply.
+        """
+        for place, step in enumerate(self.steps):
+            try:
+                require_known(step.as_of, now)
+            except EventError as error:
+                raise ShardError(f"shard.steps.{place}.{error}") from error
+
+    def encoded(self) -> str:
+        """Give the message's body, which is an event to compute too: ``{"shard": …}``."""
+        return ShardEvent(shard=self).model_dump_json(exclude_defaults=True)
+
+
+class ShardEvent(BaseModel):
+    """A message on the queue of shards, and the event that works one shard by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard: Shard
+
+
+def parse_shard(event: str | Mapping[object, object]) -> Shard:
+    """Read a message's body, or an event.
+
+    Raises
+    ------
+    ShardError
+        It is no shard of this version; a sentence for each field that is wrong.
+    """
+    try:
+        if isinstance(event, str):
+            return ShardEvent.model_validate_json(event).shard
+        return ShardEvent.model_validate(dict(event)).shard
+    except ValidationError as error:
+        faults = fault_sentences(error, ShardEvent, {"shard": Shard, "event": ComputeEvent, "steps": Step})
+    what_to_do = (
+        "This is no shard that this version of msupply-dhis2 understands. Only compute writes to the queue of "
+        "shards: invoke it with the run's event again, which plans anew."
+    )
+    raise ShardError("\n".join((what_to_do, *faults)))
+
+
+def divide(
+    org_units: Sequence[OrgUnit], lines: Mapping[str, int], limit: int
+) -> tuple[tuple[OrgUnit, ...], ...]:
+    """Divide org units into shards of even size: two of them differ by one org unit's lines at most.
+
+    The largest org unit first, each to the shard that is the smallest by then. The same org units with the same lines
+    are always divided alike.
+
+    Parameters
+    ----------
+    org_units
+        None of them twice; each keeps its place within its shard.
+    lines
+        By the stores' ids (``Source.lines``).
+    limit
+        About so many lines make one shard; 1 at least.
+
+    Returns
+    -------
+    tuple
+        Each org unit in exactly one shard; no shard is empty, and without org units there is none.
+    """
+    # One more, because an org unit without any line is work too.
+    weights = [1 + sum(lines[store.id] for store in org_unit.stores) for org_unit in org_units]
+    number = max(ceil(lines_of(org_units, lines) / limit), ceil(len(org_units) / MOST_ORG_UNITS), 1)
+    shards: list[list[int]] = [[] for _ in range(min(number, len(org_units)))]
+    smallest = [(0, place) for place in range(len(shards))]
+    for org_unit in sorted(range(len(org_units)), key=lambda each: (-weights[each], each)):
+        weight, place = heappop(smallest)
+        shards[place].append(org_unit)
+        heappush(smallest, (weight + weights[org_unit], place))
+    return tuple(tuple(org_units[each] for each in sorted(shard)) for shard in shards)
+
+
+def lines_of(org_units: Sequence[OrgUnit], lines: Mapping[str, int]) -> int:
+    """Add up the lines of org units."""
+    return sum(lines[store.id] for org_unit in org_units for store in org_unit.stores)

@@ -1,0 +1,292 @@
+"""How a call tells DHIS2 who asks: basic authentication, a personal access token, or OAuth2.
+
+What servers answer to each (docs/dhis2.md, Logins) decides the words. A login that was refused is never tried
+again here: several failures can lock the account.
+"""
+
+import base64
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+import requests
+from pydantic import SecretStr
+
+from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
+from msupply_dhis2.dhis2.pages import is_page
+from msupply_dhis2.dhis2.transport import Wire, fields
+from msupply_dhis2.errors import Dhis2AuthenticationError
+from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
+
+_TOKEN_PATH = "/uaa/oauth/token"  # noqa: S105 - an address
+_ABSENT = {404, 405}
+_SHORTER = 0.95
+"""Access tokens are renewed when this much of their time is over, so that none ends on the way."""
+
+_ACCOUNT_WORDS = {
+    "disabled": ConnectionFault.ACCOUNT_DISABLED,
+    "locked": ConnectionFault.ACCOUNT_LOCKED,
+}
+_TOKEN_WORDS = {
+    "checksum": ConnectionFault.TOKEN_MISTYPED,
+    "expired": ConnectionFault.TOKEN_EXPIRED,
+    "method": ConnectionFault.TOKEN_METHOD,
+    "ip address": ConnectionFault.TOKEN_ADDRESS,
+    "not exist": ConnectionFault.TOKEN_UNKNOWN,
+    "disabled": ConnectionFault.TOKEN_USER,
+}
+"""What DHIS2 says of a personal access token that it refuses, in this order."""
+
+
+class Login(Protocol):
+    """One of the three ways."""
+
+    first_asks_who_it_is: bool
+    """Whether the first call of a session has to be a question: on 2.43.0 a token may fail with its first use."""
+
+    def authorization(self, wire: Wire) -> str:
+        """Give the header ``Authorization`` for the next call.
+
+        Raises
+        ------
+        Dhis2Error
+            It had to be asked for, and was not given.
+        """
+
+    def renewed(self, wire: Wire, refused: str) -> bool:
+        """Get another header after this one was refused; False where there is no other.
+
+        Raises
+        ------
+        Dhis2Error
+            It was asked for, and not given.
+        """
+
+    def refusal(self, response: requests.Response) -> ConnectionFault | None:
+        """Say why an answer is a refused login; ``None`` where it is something else."""
+
+    def secrets(self) -> Iterator[str]:
+        """Give what no message may show."""
+
+
+def login_of(credentials: Dhis2Credentials, base_url: str) -> Login:
+    """Give the way in which these credentials log in to the DHIS2 at this address."""
+    match credentials.kind:
+        case LoginKind.BASIC:
+            return _BasicLogin(credentials)
+        case LoginKind.TOKEN:
+            return _TokenLogin(credentials)
+        case LoginKind.OAUTH2:
+            return _OAuth2Login(credentials, base_url)
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
+
+
+def _basic(user: str, password: str) -> str:
+    # UTF-8, which DHIS2 reads: Latin-1, which HTTP began with, has no Khmer.
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _by_words(response: requests.Response, words: Mapping[str, ConnectionFault]) -> ConnectionFault | None:
+    answer = fields(response)
+    said = f"{answer.get('message', '')} {answer.get('error_description', '')}".lower()
+    return next((fault for phrase, fault in words.items() if phrase in said), None)
+
+
+class _BasicLogin:
+    first_asks_who_it_is = False
+
+    def __init__(self, credentials: Dhis2Credentials) -> None:
+        self._password = _revealed(credentials.password)
+        self._header = _basic(credentials.user, self._password)
+
+    def authorization(self, wire: Wire) -> str:  # noqa: ARG002 - others have to ask
+        return self._header
+
+    def renewed(self, wire: Wire, refused: str) -> bool:  # noqa: ARG002 - there is but one header
+        return False
+
+    def refusal(self, response: requests.Response) -> ConnectionFault | None:
+        if response.status_code != requests.codes.unauthorized:
+            return None
+        return _by_words(response, _ACCOUNT_WORDS) or ConnectionFault.AUTHENTICATION
+
+    def secrets(self) -> Iterator[str]:
+        yield self._password
+        yield self._header.removeprefix("Basic ")
+
+
+class _TokenLogin:
+    first_asks_who_it_is = True
+
+    def __init__(self, credentials: Dhis2Credentials) -> None:
+        self._token = _revealed(credentials.token)
+
+    def authorization(self, wire: Wire) -> str:  # noqa: ARG002 - others have to ask
+        return f"ApiToken {self._token}"
+
+    def renewed(self, wire: Wire, refused: str) -> bool:  # noqa: ARG002 - there is but one header
+        return False
+
+    def refusal(self, response: requests.Response) -> ConnectionFault | None:
+        challenged = response.headers.get("WWW-Authenticate", "").startswith("ApiToken")
+        if response.status_code == requests.codes.unauthorized or challenged:
+            return _by_words(response, _TOKEN_WORDS) or ConnectionFault.TOKEN_REFUSED
+        return None
+
+    def secrets(self) -> Iterator[str]:
+        yield self._token
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """What DHIS2 gave for the password: tokens as good as it, for a time."""
+
+    access: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+    ends: float
+    """On the clock of ``time.time``, which goes on while a function is frozen."""
+
+
+@dataclass(slots=True, weakref_slot=True)
+class _Grants:
+    """The grant that all clients of a process share: renewing it makes the access token before it invalid."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    grant: _Grant | None = None
+    finished: int = 0
+    """How many attempts have come to their end."""
+    refusal: str | None = None
+    """Why the last attempt was refused: who waited for it must not try the same again."""
+
+
+_shared: WeakValueDictionary[tuple[str, str], _Grants] = WeakValueDictionary()
+_sharing = threading.Lock()
+
+
+class _OAuth2Login:
+    """OAuth2's password grant, which DHIS2 has up to 2.41."""
+
+    first_asks_who_it_is = False
+
+    def __init__(self, credentials: Dhis2Credentials, base_url: str) -> None:
+        self._credentials = credentials
+        self._client = _basic(credentials.client or "", _revealed(credentials.secret))
+        with _sharing:
+            self._grants = _shared.setdefault((base_url, credentials.fingerprint), _Grants())
+
+    def authorization(self, wire: Wire) -> str:
+        return f"Bearer {self._access_token(wire, '')}"
+
+    def renewed(self, wire: Wire, refused: str) -> bool:
+        self._access_token(wire, refused.removeprefix("Bearer "))
+        return True
+
+    def refusal(self, response: requests.Response) -> ConnectionFault | None:
+        if response.status_code != requests.codes.unauthorized:
+            return None
+        return _by_words(response, _ACCOUNT_WORDS) or ConnectionFault.OAUTH2_REFUSED
+
+    def secrets(self) -> Iterator[str]:
+        yield _revealed(self._credentials.password)
+        yield _revealed(self._credentials.secret)
+        yield self._client.removeprefix("Basic ")
+        if grant := self._grants.grant:
+            yield grant.access
+            yield grant.refresh or ""
+
+    def _access_token(self, wire: Wire, refused: str) -> str:
+        """Give an access token other than the refused one, asking for it where need be."""
+        grants = self._grants
+        finished = grants.finished
+        with grants.lock:
+            if grants.grant and grants.grant.access != refused and time.time() < grants.grant.ends:
+                return grants.grant.access
+            if grants.refusal and grants.finished != finished:
+                raise Dhis2AuthenticationError(grants.refusal)
+            grants.refusal = None
+            try:
+                grants.grant = self._ask(wire, grants.grant)
+            except Dhis2AuthenticationError as error:
+                if grants.grant:
+                    # It is kept, so that no message shows it.
+                    grants.grant = replace(grants.grant, ends=0.0)
+                grants.refusal = str(error)
+                raise
+            finally:
+                grants.finished += 1
+            return grants.grant.access
+
+    def _ask(self, wire: Wire, before: _Grant | None) -> _Grant:
+        """Ask for an access token: with the refresh token where there is one and it works, else with the password."""
+        if before and before.refresh:
+            form = {"grant_type": "refresh_token", "refresh_token": before.refresh}
+            response = wire.send("POST", _TOKEN_PATH, self._client, content=form)
+            if _is_success(response):
+                return self._granted(wire, response)
+        form = {
+            "grant_type": "password",
+            "username": self._credentials.user,
+            "password": _revealed(self._credentials.password),
+        }
+        response = wire.send("POST", _TOKEN_PATH, self._client, content=form)
+        if _is_success(response):
+            return self._granted(wire, response)
+        fault = _no_grant(response)
+        is_absent = response.status_code in _ABSENT
+        if fault is ConnectionFault.OAUTH2_REFUSED or (fault is None and (response.is_redirect or is_absent)):
+            ping = wire.send("GET", "/api/ping", "")
+            if _is_success(ping) and not is_page(ping):
+                # From 2.42 on anybody may ask this.
+                fault = ConnectionFault.OAUTH2_GONE
+            elif is_absent and _asks_to_log_in(ping):
+                fault = ConnectionFault.OAUTH2_OFF
+            elif response.is_redirect:
+                raise wire.redirection(response)
+        raise wire.refusal(response, fault)
+
+    def _granted(self, wire: Wire, response: requests.Response) -> _Grant:
+        wire.json(response)
+        answer = fields(response)
+        access, refresh, seconds = (
+            answer.get(name) for name in ("access_token", "refresh_token", "expires_in")
+        )
+        if not isinstance(access, str) or not access:
+            raise wire.error(ConnectionFault.NOT_JSON, "no access token in it")
+        lasts = seconds if isinstance(seconds, int) else 0
+        return _Grant(access, refresh if isinstance(refresh, str) else None, time.time() + lasts * _SHORTER)
+
+
+def _no_grant(response: requests.Response) -> ConnectionFault | None:
+    """Say why no access token was given; ``None`` where the status alone tells."""
+    answer = fields(response)
+    match response.status_code, answer.get("error"):
+        case 400, "invalid_grant":
+            return _by_words(response, _ACCOUNT_WORDS) or ConnectionFault.OAUTH2_USER
+        case ((400 | 401), "invalid_client" | "unauthorized_client" | "unsupported_grant_type"):
+            return ConnectionFault.OAUTH2_GRANT_TYPE
+        case 401, _ if "httpStatus" in answer:
+            # DHIS2 itself answers, not the part of it that hands out tokens: from 2.42 there is none.
+            return ConnectionFault.OAUTH2_REFUSED
+        case 401, _:
+            return ConnectionFault.OAUTH2_SECRET
+        case 500, _ if b"Invalid client_id" in response.content:
+            return ConnectionFault.OAUTH2_CLIENT
+    return None
+
+
+def _asks_to_log_in(response: requests.Response) -> bool:
+    """Tell DHIS2's own answer to a call without a login: a 401 with its words, or a redirect to its login page."""
+    if response.is_redirect:
+        return "login" in urlsplit(response.headers["Location"]).path
+    return response.status_code == requests.codes.unauthorized and "httpStatus" in fields(response)
+
+
+def _is_success(response: requests.Response) -> bool:
+    return response.ok and not response.is_redirect

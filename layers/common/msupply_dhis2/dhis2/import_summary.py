@@ -1,0 +1,328 @@
+"""What became of each value of a push, read from DHIS2's answer.
+
+The HTTP status is not the outcome: partial success is a 409 from 2.38 to 2.42, a 200 from 2.43 and a 200
+with a bare import summary up to 2.37. The body decides. Three generations of servers differ:
+
+- up to 2.42 rows are imported one by one: a refused row is listed by its place in the request, the others are
+  stored; unchanged rows count as ``ignored`` (later releases of 2.38 to 2.42) or as ``updated`` (before);
+  a zero that DHIS2 drops is counted nowhere, or as ``deleted`` where it removed an older value;
+- from 2.43 one identifier that cannot be resolved (indexes ``[-1]``) or one wrong org unit, period or data
+  element (indexes of the whole group) refuses every row; only faults of the value itself are per row; whatever
+  was stored, new, changed or unchanged, counts as ``updated``.
+
+``PushOutcome`` always adds up to what was sent; where the server's counts do not, the rest is *unaccounted*,
+or the outcome is unknown and the request is to be sent again.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from http import HTTPStatus
+from typing import cast
+
+from msupply_dhis2.dhis2.client import Answer
+from msupply_dhis2.dhis2.error_catalogue import HELD_BACK, NO_REASON
+from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
+from msupply_dhis2.redaction import Mask
+
+_NUMBERED = re.compile(r"Value #(\d{1,9})\b")
+_DESCRIPTION_LIMIT = 300
+_CODE_LIMIT = 50
+_TEXT_LIMIT = 1000
+"""Characters: from 2.43 one reason may name a thousand org units, and stands for a thousand values."""
+
+
+class Extent(StrEnum):
+    """How much DHIS2 refused for one reason."""
+
+    VALUE = "value"
+    GROUP = "group"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why DHIS2 refused a value.
+
+    Attributes
+    ----------
+    code
+        The server's error code (``E7612``), or ``held_back`` or ``no_reason``, which are ours.
+    text
+        The server's own words, or ours for the two codes that are ours.
+    extent
+        Whether the reason is about this value, about some value among all those of its data set in the
+        request, or about the request.
+    property
+        The field of the value that is wrong (``orgUnit``), where the server says so.
+    object
+        What stood in that field, where the server says so.
+    """
+
+    code: str
+    text: str
+    extent: Extent = Extent.VALUE
+    property: str | None = None
+    object: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One value that DHIS2 refused, by its place in the request (from 0), with at least one reason."""
+
+    index: int
+    reasons: tuple[Reason, ...]
+
+    @property
+    def code(self) -> str:
+        """The code of the first reason."""
+        return self.reasons[0].code
+
+    @property
+    def text(self) -> str:
+        """The words of all reasons."""
+        return "; ".join(reason.text for reason in self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutcome:
+    """What became of the values of one request.
+
+    Attributes
+    ----------
+    sent
+        How many values the request held. ``stored + unchanged + len(rejected) + unaccounted`` is the same.
+    stored
+        Values that are in DHIS2 now; of a delete those that it deleted. From 2.43, and in 2.37 and before, values that were there already are
+        among them: those servers do not tell.
+    unchanged
+        Values that were in DHIS2 already, where the server tells; of a delete those that it did not have.
+    rejected
+        Values that DHIS2 refused, in the order of the request.
+    unaccounted
+        Values that DHIS2 neither stored nor refused: up to 2.42 typically zeros of a data element whose
+        "zero is significant" is off.
+    deleted
+        How many older values an import removed, as DHIS2 says. They are among the unaccounted: each is a zero
+        that wiped out what was there. Of a delete, 0.
+    unplaced
+        Reasons that the server gave without saying for which value (2.36 and older).
+    """
+
+    sent: int
+    stored: int
+    unchanged: int
+    rejected: tuple[Rejection, ...]
+    unaccounted: int
+    deleted: int
+    unplaced: tuple[Reason, ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = (self.sent, self.stored, self.unchanged, self.unaccounted, self.deleted)
+        if (
+            min(counts) < 0
+            or self.sent != self.stored + self.unchanged + len(self.rejected) + self.unaccounted
+        ):
+            raise ValueError(f"the counts do not add up: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """The import counts as the server gives them."""
+
+    imported: int
+    updated: int
+    ignored: int
+    deleted: int
+
+    @property
+    def written(self) -> int:
+        return self.imported + self.updated
+
+
+@dataclass(frozen=True, slots=True)
+class _Conflict:
+    """One entry of ``conflicts``; ``rows`` are those that the server lists or names, within the request."""
+
+    reason: Reason
+    rows: frozenset[int]
+    aborts: bool
+    """It names one row and refuses all (indexes ``[-1]``)."""
+
+
+def read_answer(answer: Answer, sent: int, *, deletes: bool = False) -> PushOutcome:
+    """Read the answer to ``POST /api/dataValueSets``.
+
+    Parameters
+    ----------
+    answer
+        The answer, whatever its status.
+    sent
+        How many values the request held.
+    deletes
+        Whether it asked for them to be deleted. Up to 2.42 a value that is not there is then ignored, and listed
+        as rejected without a conflict.
+
+    Raises
+    ------
+    Dhis2TransientError
+        The outcome is unknown: send the same again.
+    Dhis2Error
+        The answer is no import summary.
+    """
+    summary = _summary(answer)
+    counts = _counts(summary)
+    conflicts = [_conflict(conflict, sent, answer.mask) for conflict in _objects(summary.get("conflicts"))]
+    reasons: dict[int, list[Reason]] = defaultdict(list)
+    for conflict in conflicts:
+        for index in conflict.rows:
+            reasons[index].append(conflict.reason)
+    if not deletes or _is_import_by_group(summary):
+        for index in _indexes(summary.get("rejectedIndexes"), sent) - reasons.keys():
+            reasons[index].append(Reason(NO_REASON, "DHIS2 refused the value and gave no reason"))
+    unplaced = tuple(conflict.reason for conflict in conflicts if not conflict.rows)
+
+    # Only where nothing at all was stored: with the system setting dataEntryAutoGroup one group may be stored
+    # and another refused in the same answer, and servers before 2.37 list no indexes for single rows either.
+    if counts.written == 0 and counts.deleted == 0 and counts.ignored in {0, sent}:
+        if unplaced:
+            for index in range(sent):
+                reasons[index].extend(replace(reason, extent=Extent.REQUEST) for reason in unplaced)
+            unplaced = ()
+        elif any(conflict.aborts for conflict in conflicts):
+            held_back = _held_back(reasons)
+            for index in set(range(sent)) - reasons.keys():
+                reasons[index].append(held_back)
+
+    rejected = tuple(Rejection(index, tuple(reasons[index])) for index in sorted(reasons))
+    explained = bool(rejected or unplaced)
+    _insist_on_an_outcome(summary, counts, sent, explained=explained, deletes=deletes, mask=answer.mask)
+    rest = sent - len(rejected)
+    stored = min(counts.deleted if deletes else counts.written, rest)
+    # Refused rows are among the ignored wherever rows are imported one by one. What is left of the ignored was
+    # there already; but not from 2.43, where it was tried and failed, nor where refused rows hide in it.
+    tells_unchanged = not unplaced and not _is_import_by_group(summary)
+    unchanged = min(max(counts.ignored - len(rejected), 0), rest - stored) if tells_unchanged else 0
+    return PushOutcome(
+        sent=sent,
+        stored=stored,
+        unchanged=unchanged,
+        rejected=rejected,
+        unaccounted=rest - stored - unchanged,
+        deleted=0 if deletes else counts.deleted,
+        unplaced=unplaced,
+    )
+
+
+def _summary(answer: Answer) -> Mapping[str, object]:
+    body = answer.body
+    if isinstance(body, Mapping):
+        for candidate in (body.get("response"), body):
+            if isinstance(candidate, Mapping) and isinstance(candidate.get("importCount"), Mapping):
+                return cast("Mapping[str, object]", candidate)
+        message = body.get("message")
+    else:
+        message = None
+    said = f" It said: {answer.mask.text(str(message), _DESCRIPTION_LIMIT)}." if message else ""
+    # After a 409 nothing was stored. After a success nobody knows; sending the values again does no harm.
+    error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2Error
+    raise error(
+        f"DHIS2 took the call (status {answer.status}) but did not say what became of the values: its answer is "
+        f"no import summary.{said} Check URL, and that no proxy changes what DHIS2 answers."
+    )
+
+
+def _counts(summary: Mapping[str, object]) -> _Counts:
+    counts = cast("Mapping[str, object]", summary["importCount"])
+    return _Counts(*(_count(counts.get(name)) for name in ("imported", "updated", "ignored", "deleted")))
+
+
+def _count(value: object) -> int:
+    return max(value, 0) if isinstance(value, int) else 0
+
+
+def _objects(value: object) -> list[Mapping[str, object]]:
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+
+
+def _indexes(value: object, sent: int) -> frozenset[int]:
+    entries = value if isinstance(value, list) else []
+    return frozenset(entry for entry in entries if isinstance(entry, int) and 0 <= entry < sent)
+
+
+def _conflict(conflict: Mapping[str, object], sent: int, mask: Mask) -> _Conflict:
+    said = str(conflict.get("value") or "DHIS2 gave no words for it")
+    text = mask.text(said, _TEXT_LIMIT)
+    if len(said) > _TEXT_LIMIT:
+        text += "…"
+    rows = _indexes(conflict.get("indexes"), sent)
+    aborts = not rows and conflict.get("indexes") == [-1]
+    if aborts:
+        number = _NUMBERED.match(said)
+        rows = _indexes([int(number[1])] if number else [], sent)
+    # A row-by-row importer says which field is wrong in each row that it lists. From 2.43 a reason without a
+    # field that lists several rows stands for the whole group, and only its text names what is wrong.
+    of_group = len(rows) > 1 and "property" not in conflict and "object" not in conflict
+    reason = Reason(
+        code=mask.text(str(conflict.get("errorCode") or NO_REASON), _CODE_LIMIT),
+        text=text,
+        extent=Extent.GROUP if of_group else Extent.VALUE,
+        property=_text_or_none(conflict.get("property"), mask),
+        object=_text_or_none(conflict.get("object"), mask),
+    )
+    return _Conflict(reason, rows, aborts)
+
+
+def _text_or_none(value: object, mask: Mask) -> str | None:
+    return mask.text(value, _TEXT_LIMIT) if isinstance(value, str) else None
+
+
+def _held_back(guilty: Mapping[int, Sequence[Reason]]) -> Reason:
+    """Say of the rows that nothing is wrong with why they were not stored."""
+    names = ", ".join(f"number {index + 1} ({reasons[0].text})" for index, reasons in sorted(guilty.items()))
+    return Reason(
+        HELD_BACK, f"not stored because DHIS2 refused another value of the same call: {names}", Extent.REQUEST
+    )
+
+
+def _is_import_by_group(summary: Mapping[str, object]) -> bool:
+    """Tell a summary of 2.43 and later: it has no description, which every summary before it has."""
+    return "description" not in summary
+
+
+def _insist_on_an_outcome(
+    summary: Mapping[str, object], counts: _Counts, sent: int, *, explained: bool, deletes: bool, mask: Mask
+) -> None:
+    """Raise where the summary does not say what became of the values.
+
+    Fewer deleted values than were sent are no failure: some may have been gone before.
+
+    Raises
+    ------
+    Dhis2TransientError
+        The import broke off, or from 2.43 succeeded with fewer values than were sent.
+    """
+    description = str(summary.get("description") or "")
+    broke_off = description.startswith("The import process failed") or (
+        summary.get("status") == "ERROR" and not explained and counts.written == 0
+    )
+    lost = (
+        summary.get("status") == "SUCCESS"
+        and _is_import_by_group(summary)
+        and not explained
+        and not deletes
+        and counts.written + counts.deleted < sent
+    )
+    if broke_off:
+        said = f" ({mask.text(description, _DESCRIPTION_LIMIT)})" if description else ""
+        raise Dhis2TransientError(
+            f"DHIS2 broke the import off without saying what became of the values{said}. Some may be stored. "
+            "The same values are sent again."
+        )
+    if lost:
+        raise Dhis2TransientError(
+            f"DHIS2 says that the import succeeded, but counts {counts.written} of {sent} values and names none "
+            "that it refused. The same values are sent again."
+        )

@@ -1,0 +1,240 @@
+"""The metadata of one data set, read once and kept by identifier, and what was looked up outside of it."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from msupply_dhis2.dhis2.import_request import Schemes
+from msupply_dhis2.dhis2.models import (
+    DataElement,
+    DataSet,
+    Identified,
+    OptionCombo,
+    OrgUnit,
+    ReadsDhis2,
+    Server,
+    User,
+    find_category_option,
+    find_data_elements,
+    find_lock_exceptions,
+    find_option_combos,
+    find_org_units,
+    read_data_set,
+    read_user,
+)
+from msupply_dhis2.domain.lookalikes import LookAlikes, difference
+from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+from msupply_dhis2.settings import Scheme
+
+
+class KeptAnswers:
+    """Asks DHIS2, and keeps the answers: a reading that broke off goes on where it was, without asking again.
+
+    A proxy that limits the rate would break off each attempt at the same place otherwise.
+    """
+
+    def __init__(self, client: ReadsDhis2) -> None:
+        self._client = client
+        self._answers: dict[tuple[str, frozenset[tuple[str, str]]], object] = {}
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        """Give the answer that is kept, or DHIS2's."""
+        question = path, frozenset((params or {}).items())
+        if question not in self._answers:
+            self._answers[question] = self._client.get(path, params)
+        return self._answers[question]
+
+    def forget(self) -> None:
+        """Forget all answers, because what they were asked for is known."""
+        self._answers.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class StrangeCombo:
+    """An identifier that no option combo of the data set or its data elements has.
+
+    ``combo`` is the option combo elsewhere in DHIS2 that it means; ``meant`` are the option combos of the
+    category option that it means instead.
+    """
+
+    combo: OptionCombo | None
+    meant: tuple[OptionCombo, ...]
+
+
+@dataclass(slots=True)
+class KnownMetadata:
+    """What is known of the server, the user and the data set. Made by :meth:`read`.
+
+    Attributes
+    ----------
+    data_elements, org_units
+        Those of the data set, by identifier of their scheme.
+    combos_in_use
+        The option combos of each category combo that the data set or one of its data elements has.
+    other_data_elements, other_org_units, strange_combos
+        What was looked up because the data set does not have it; ``None`` where there is no such thing. What
+        could not be looked up is in none of them.
+    lock_exceptions
+        Org unit and period of the exceptions from the expiry days; ``None`` while, or where, not known.
+    """
+
+    server: Server
+    user: User
+    data_set: DataSet
+    schemes: Schemes
+    read_at: float
+    data_elements: Mapping[str, DataElement]
+    org_units: Mapping[str, OrgUnit]
+    combos_in_use: Collection[tuple[OptionCombo, ...]]
+    other_data_elements: dict[str, DataElement | None] = field(default_factory=dict)
+    other_org_units: dict[str, OrgUnit | None] = field(default_factory=dict)
+    strange_combos: dict[tuple[Scheme, str], StrangeCombo] = field(default_factory=dict)
+    lock_exceptions: frozenset[tuple[str, str]] | None = None
+    _combos: dict[tuple[str, Scheme], Mapping[str, OptionCombo]] = field(default_factory=dict)
+    _locks_asked_for: bool = False
+    _look_alikes: dict[str, LookAlikes] = field(default_factory=dict)
+
+    @classmethod
+    def read(
+        cls, client: ReadsDhis2, data_set_id: str, schemes: Schemes, server: Server, read_at: float
+    ) -> "KnownMetadata | None":
+        """Read the metadata; ``None`` where the data set cannot be seen.
+
+        Parameters
+        ----------
+        server, read_at
+            What was read of the server, and when.
+
+        Raises
+        ------
+        Dhis2Error
+            They cannot be read.
+        """
+        data_set = read_data_set(client, data_set_id, schemes.data_set)
+        if data_set is None:
+            return None
+        return cls(
+            server=server,
+            user=read_user(client),
+            data_set=data_set,
+            schemes=schemes,
+            read_at=read_at,
+            data_elements=_by_identifier(data_set.data_elements, schemes.data_element),
+            org_units=_by_identifier(data_set.org_units, schemes.org_unit),
+            combos_in_use=_combos_in_use(data_set),
+        )
+
+    def server_date(self, now: float) -> datetime:
+        """Give the date and time on the server, from the clock's present reading."""
+        return self.server.server_date + timedelta(seconds=now - self.read_at)
+
+    def combos(self, among: tuple[OptionCombo, ...], scheme: Scheme) -> Mapping[str, OptionCombo]:
+        """Give all option combos of a category combo by identifier."""
+        key = among[0].category_combo, scheme
+        if key not in self._combos:
+            self._combos[key] = _by_identifier(among, scheme)
+        return self._combos[key]
+
+    def has_combo(self, identifier: str, scheme: Scheme) -> bool:
+        """Whether it is an option combo of the data set or of any of its data elements."""
+        return any(identifier in self.combos(among, scheme) for among in self.combos_in_use)
+
+    def hint(
+        self, identifier: str, kind: Literal["data element", "org unit", "option combo"], scheme: Scheme
+    ) -> str:
+        """Name what in the data set looks like an identifier, to follow words about it; nothing where nothing does."""
+        key = f"{kind} {scheme}"
+        if key not in self._look_alikes:
+            match kind:
+                case "data element":
+                    among: Iterable[str] = self.data_elements
+                case "org unit":
+                    among = self.org_units
+                case "option combo":
+                    among = (each for combos in self.combos_in_use for each in self.combos(combos, scheme))
+            self._look_alikes[key] = LookAlikes(among)
+        alike = self._look_alikes[key].to(identifier)
+        if alike is None:
+            return ""
+        here = "the settings" if kind == "option combo" else "mSupply"
+        return f". Did you mean `{alike}`? {difference(identifier, alike, here=here)}"
+
+    def look_up(
+        self,
+        client: ReadsDhis2,
+        *,
+        data_elements: Collection[str],
+        org_units: Collection[str],
+        combos: Collection[tuple[Scheme, str]],
+    ) -> None:
+        """Look up what the data set does not have, as far as that may be read; nothing is asked for twice.
+
+        Raises
+        ------
+        Dhis2AuthenticationError, Dhis2TransientError
+            It cannot be read just now.
+        """
+        schemes = self.schemes
+        elements = set(data_elements) - self.data_elements.keys() - self.other_data_elements.keys()
+        if elements:
+            found = _if_readable(lambda: find_data_elements(client, sorted(elements), schemes.data_element))
+            self.other_data_elements |= _with_absent(elements, found, schemes.data_element)
+        units = set(org_units) - self.org_units.keys() - self.other_org_units.keys()
+        if units:
+            found_units = _if_readable(lambda: find_org_units(client, sorted(units), schemes.org_unit))
+            self.other_org_units |= _with_absent(units, found_units, schemes.org_unit)
+        for scheme, identifier in set(combos) - self.strange_combos.keys():
+            if not self.has_combo(identifier, scheme):
+                self._look_up_combo(client, scheme, identifier)
+
+    def _look_up_combo(self, client: ReadsDhis2, scheme: Scheme, identifier: str) -> None:
+        combos = _if_readable(lambda: find_option_combos(client, [identifier], scheme))
+        if combos is None:
+            return
+        combo = next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
+        meant = None
+        if combo is None:
+            meant = _if_readable(lambda: find_category_option(client, identifier, scheme))
+        self.strange_combos[scheme, identifier] = StrangeCombo(combo, meant or ())
+
+    def look_up_locks(self, client: ReadsDhis2) -> None:
+        """Read the exceptions from the expiry days, as far as they may be read.
+
+        Raises
+        ------
+        Dhis2AuthenticationError, Dhis2TransientError
+            They cannot be read just now.
+        """
+        if not self._locks_asked_for:
+            self.lock_exceptions = _if_readable(lambda: find_lock_exceptions(client, self.data_set.id))
+            self._locks_asked_for = True
+
+
+def _combos_in_use(data_set: DataSet) -> Collection[tuple[OptionCombo, ...]]:
+    each = (data_set.option_combos, *(element.option_combos for element in data_set.data_elements))
+    return {among[0].category_combo: among for among in each if among}.values()
+
+
+def _by_identifier[Thing: Identified](things: Iterable[Thing], scheme: Scheme) -> dict[str, Thing]:
+    named = ((thing.id if scheme is Scheme.UID else thing.code, thing) for thing in things)
+    return {identifier: thing for identifier, thing in named if identifier is not None}
+
+
+def _with_absent[Thing: Identified](
+    identifiers: Collection[str], found: Iterable[Thing] | None, scheme: Scheme
+) -> dict[str, Thing | None]:
+    if found is None:
+        return {}
+    by_identifier = _by_identifier(found, scheme)
+    return {identifier: by_identifier.get(identifier) for identifier in identifiers}
+
+
+def _if_readable[Thing](read: Callable[[], Thing]) -> Thing | None:
+    """Read something that only makes a refusal clearer; ``None`` where the user may not."""
+    try:
+        return read()
+    except (Dhis2AuthenticationError, Dhis2TransientError):
+        raise
+    except Dhis2Error:
+        return None

@@ -1,0 +1,542 @@
+"""One session with one server: what goes over the wire, and every failure of it in words.
+
+No redirect is ever followed (without a login DHIS2 redirects to a page with status 200, and http to https
+turns a POST into a GET), only JSON is taken for an answer, and an answer is bounded in time and in size. Nothing is
+tried again here.
+"""
+
+import errno
+import http.client
+import json
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import requests
+import urllib3.exceptions
+from urllib3.util.ssl_ import create_urllib3_context
+
+from msupply_dhis2 import __version__
+from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFault
+from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter, PlainHttpError
+from msupply_dhis2.dhis2.pages import is_of_container, is_of_dhis2, is_page, on_one_line, words_of
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2BlockedError,
+    Dhis2DownError,
+    Dhis2Error,
+    Dhis2FaultError,
+    Dhis2RateLimitedError,
+    Dhis2SlowError,
+    Dhis2TooLargeError,
+    Dhis2TransientError,
+)
+from msupply_dhis2.redaction import Mask, writable
+
+type Query = Mapping[str, str | Sequence[str]]
+"""The parameters of an address; a list stands for a parameter that is there several times."""
+
+LARGEST_ANSWER = 32_000_000
+"""Bytes, unpacked. A data set of 5,000 data elements with 24 option combos each, and 10,000 org units, is 13 million; push
+has memory for twice as much."""
+
+_PIECE = 65_536
+_MESSAGE_LIMIT = 300
+_HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_SHORTEST_SESSION = 16
+"""Characters of a cookie that nobody can guess. A shorter one is the name of a server behind a load balancer, or a
+language: what it says stands in many an answer."""
+_EXPIRED = 10
+_SELF_SIGNED = {18, 19}
+_OTHER_NAME = {62, 64}
+"""OpenSSL's verification results X509_V_ERR_…: HOSTNAME_MISMATCH and IP_ADDRESS_MISMATCH."""
+
+_FAULT_BY_STATUS = {
+    401: ConnectionFault.AUTHENTICATION,
+    408: ConnectionFault.GATEWAY_TIMED_OUT,
+    413: ConnectionFault.TOO_LARGE,
+    429: ConnectionFault.TOO_MANY,
+    502: ConnectionFault.NOT_AVAILABLE,
+    503: ConnectionFault.NOT_AVAILABLE,
+    504: ConnectionFault.GATEWAY_TIMED_OUT,
+    # Cloudflare's own: the server behind it is down, cannot be reached, or did not answer in time.
+    521: ConnectionFault.NOT_AVAILABLE,
+    522: ConnectionFault.NOT_AVAILABLE,
+    523: ConnectionFault.NOT_AVAILABLE,
+    524: ConnectionFault.GATEWAY_TIMED_OUT,
+}
+
+_DOWN = frozenset(
+    {
+        ConnectionFault.NAME_NOT_RESOLVED,
+        ConnectionFault.REFUSED,
+        ConnectionFault.UNREACHABLE,
+        ConnectionFault.CONNECT_TIMED_OUT,
+        ConnectionFault.PROXY,
+        ConnectionFault.CERTIFICATE_EXPIRED,
+        ConnectionFault.NOT_AVAILABLE,
+    }
+)
+"""Not a connection that is cut, nor an answer that does not come: there what was sent may be to blame."""
+
+_KINDS: dict[ConnectionFault, type[Dhis2TransientError]] = {
+    **dict.fromkeys(_DOWN, Dhis2DownError),
+    ConnectionFault.READ_TIMED_OUT: Dhis2SlowError,
+    ConnectionFault.GATEWAY_TIMED_OUT: Dhis2SlowError,
+    ConnectionFault.SERVER_FAULT: Dhis2FaultError,
+    ConnectionFault.TOO_MANY: Dhis2RateLimitedError,
+    ConnectionFault.FAULT_PAGE: Dhis2FaultError,
+    ConnectionFault.BEFORE_DHIS2: Dhis2BlockedError,
+}
+"""What to do about those that may pass."""
+
+_MAY_LAND = frozenset(
+    {
+        ConnectionFault.UNREACHABLE,
+        ConnectionFault.READ_TIMED_OUT,
+        ConnectionFault.CUT,
+        ConnectionFault.PROXY,
+        ConnectionFault.TLS,
+        ConnectionFault.SERVER_FAULT,
+        ConnectionFault.FAULT_PAGE,
+        ConnectionFault.NOT_AVAILABLE,
+        ConnectionFault.GATEWAY_TIMED_OUT,
+    }
+)
+"""What can happen when the call is on its way already, or is said by a proxy that has given DHIS2 up."""
+
+
+class _AnswerTooLargeError(Exception):
+    """More came than any answer of DHIS2's can hold."""
+
+
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
+
+_FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], ...] = (
+    # In this order: what is said of a cause deep inside is truer than what is said of its wrapping.
+    ((ForbiddenAddressError,), ConnectionFault.FORBIDDEN_ADDRESS),
+    ((PlainHttpError,), ConnectionFault.PLAIN_HTTP),
+    ((_AnswerTooLargeError,), ConnectionFault.ANSWER_TOO_LARGE),
+    ((urllib3.exceptions.ProxyError,), ConnectionFault.PROXY),
+    ((socket.gaierror,), ConnectionFault.NAME_NOT_RESOLVED),
+    ((ConnectionRefusedError,), ConnectionFault.REFUSED),
+    ((urllib3.exceptions.ReadTimeoutError,), ConnectionFault.READ_TIMED_OUT),
+    ((urllib3.exceptions.ConnectTimeoutError,), ConnectionFault.CONNECT_TIMED_OUT),
+    ((ConnectionError, ssl.SSLEOFError, http.client.IncompleteRead), ConnectionFault.CUT),
+    ((ssl.SSLError,), ConnectionFault.TLS),
+    ((urllib3.exceptions.DecodeError, http.client.HTTPException), ConnectionFault.NOT_JSON),
+    ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), ConnectionFault.BAD_ADDRESS),
+    ((requests.exceptions.MissingSchema,), ConnectionFault.BAD_ADDRESS),
+    ((ValueError,), ConnectionFault.NOT_JSON),
+)
+
+
+class _Authorization(requests.auth.AuthBase):
+    """The header ``Authorization`` of a call: empty for none, whatever a ``.netrc`` holds."""
+
+    def __init__(self, header: str) -> None:
+        self.header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the header into a request."""
+        if self.header:
+            request.headers["Authorization"] = self.header
+        return request
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - whatever it is
+        """Give none: to see where a redirect leads, requests would read all that comes with it, without bounds."""
+        return None
+
+
+class Wire:
+    """A session with a server: its connections and its cookie.
+
+    Parameters
+    ----------
+    base_url
+        The address of DHIS2, up to, without, ``/api``.
+    user
+        Who logs in, for messages.
+    secrets
+        Gives whatever a server may echo and no message may show.
+    connect_timeout, read_timeout
+        Seconds.
+    ca_certificate
+        PEM text: authorities that are trusted besides the public ones.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user: str,
+        secrets: Callable[[], Iterable[str]],
+        connect_timeout: float,
+        read_timeout: float,
+        ca_certificate: str | None,
+        allow_plain_http: bool,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._user = user
+        self._secrets = secrets
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._has_answered = False
+        """Whether DHIS2 itself has answered: then it is there, whatever comes later."""
+        self._session = _Session()
+        self._session.mount("http://", GuardedAdapter(allow_plain_http=allow_plain_http))
+        self._session.mount("https://", GuardedAdapter())
+        if ca_certificate is not None:
+            self._session.mount("https://", _TrustingAdapter(ca_certificate))
+        self._session.headers.update(
+            {
+                "Accept": "application/json",
+                # With this header a refused login is a 401 in JSON rather than a redirect to a login page.
+                "X-Requested-With": "XMLHttpRequest",
+                "User-Agent": f"msupply-dhis2/{__version__}",
+            }
+        )
+
+    def close(self) -> None:
+        """Close the session's connections."""
+        self._session.close()
+
+    @property
+    def shown_url(self) -> str:
+        """The address without a user name and password, should somebody have put them there."""
+        scheme, separator, rest = self._base_url.partition("://")
+        authority, slash, path = rest.partition("/")
+        return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+    @property
+    def has_cookie(self) -> bool:
+        """Whether the server knows us by a cookie."""
+        return bool(self._session.cookies)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        authorization: str,
+        *,
+        params: Query | None = None,
+        content: bytes | Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        read_timeout: float | None = None,
+    ) -> requests.Response:
+        """Make one call and give its answer, whatever its status.
+
+        The session's cookie is dropped where the answer is a redirect or a 401: it has come to its end.
+
+        Parameters
+        ----------
+        path
+            Below the address of DHIS2.
+        authorization
+            The header ``Authorization``; empty for none.
+        content
+            The body, or the fields of a form.
+        read_timeout
+            Seconds, where it is another than the session's.
+
+        Raises
+        ------
+        Dhis2Error
+            There is no answer.
+        """
+        seconds = self._read_timeout if read_timeout is None else read_timeout
+        try:
+            response = self._session.request(
+                method,
+                self._base_url + path,
+                params=params,
+                data=content,
+                headers=headers,
+                auth=_Authorization(authorization),
+                timeout=(self._connect_timeout, seconds),
+                allow_redirects=False,
+                stream=True,
+            )
+            _read_whole(response)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, _AnswerTooLargeError) as error:
+            fault = _fault(error)
+        else:
+            if response.is_redirect or response.status_code == requests.codes.unauthorized:
+                self._session.cookies.clear()
+            return response
+        # Outside the except clause, so that the error has no context: a request of requests holds the login.
+        raise self.error(fault, seconds=seconds)
+
+    def json(self, response: requests.Response) -> object:
+        """Parse an answer.
+
+        Raises
+        ------
+        Dhis2Error
+            It is a web page, or no JSON.
+        """
+        try:
+            parsed = _parsed(response.content)
+        except (ValueError, RecursionError):
+            claims_json = "json" in response.headers.get("Content-Type", "").lower()
+            if not is_page(response) and (claims_json or not self._has_answered):
+                fault = ConnectionFault.NOT_JSON
+            else:
+                fault = ConnectionFault.BEFORE_DHIS2 if self._has_answered else ConnectionFault.NOT_DHIS2
+        else:
+            self._has_answered = True
+            return parsed
+        raise self.refusal(response, fault)
+
+    def refusal(self, response: requests.Response, fault: ConnectionFault | None = None) -> Dhis2Error:
+        """Turn an answer that is no success into the error that it stands for.
+
+        Parameters
+        ----------
+        fault
+            What it stands for, where the caller knows better than the status tells.
+        """
+        body = fields(response)
+        fault = fault or self._fault_of_refusal(response, body)
+        retry_after = _seconds_to_wait(response)
+        detail = ", ".join((f"status {response.status_code}", *self._said(response, body)))
+        if retry_after is not None and CONNECTION_WORDS[fault].transient:
+            # Not as it came, which may be anything.
+            detail += f", Retry-After: {retry_after:g}"
+        return self.error(fault, detail, retry_after=retry_after)
+
+    def redirection(self, response: requests.Response) -> Dhis2Error:
+        """Say where a redirect leads, and what that means."""
+        here = urlsplit(self._base_url)
+        try:
+            there = urlsplit(urljoin(response.url, response.headers["Location"]))
+        except ValueError:
+            return self.error(ConnectionFault.REDIRECT, f"status {response.status_code}, to no address")
+        same_server = here.hostname == there.hostname
+        if here.scheme == "http" and there.scheme == "https" and same_server:
+            fault = ConnectionFault.REDIRECT_TO_HTTPS
+        elif "login" in there.path:
+            fault = ConnectionFault.REDIRECT_TO_LOGIN
+        elif self._has_answered:
+            fault = ConnectionFault.BEFORE_DHIS2
+        else:
+            fault = ConnectionFault.REDIRECT
+        to = self.mask(response).text(_shown(there))
+        return self.error(fault, f"status {response.status_code}, to {to}")
+
+    def error(
+        self,
+        fault: ConnectionFault,
+        detail: str = "",
+        *,
+        seconds: float | None = None,
+        retry_after: float | None = None,
+    ) -> Dhis2Error:
+        """Put a fault into the words of the catalogue, and into the class that says what to do about it.
+
+        Parameters
+        ----------
+        detail
+            The server's own words, or whatever else explains the fault.
+        seconds
+            How long an answer was waited for.
+        retry_after
+            Seconds that the server asks to wait.
+        """
+        error = self._error(fault, detail, seconds, retry_after)
+        error.may_land = fault in _MAY_LAND
+        return error
+
+    def _error(
+        self, fault: ConnectionFault, detail: str, seconds: float | None, retry_after: float | None
+    ) -> Dhis2Error:
+        words = CONNECTION_WORDS[fault]
+        waited = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
+        problem = words.problem.format(url=self.shown_url, username=self._user, seconds=f"{waited or 0:g}")
+        message = f"{problem}{f' ({detail})' if detail else ''}. {words.cure}."
+        if words.login:
+            return Dhis2AuthenticationError(message)
+        if fault is ConnectionFault.TOO_LARGE:
+            return Dhis2TooLargeError(message)
+        if not words.transient:
+            return Dhis2Error(message)
+        return _KINDS.get(fault, Dhis2TransientError)(message, retry_after=retry_after)
+
+    def mask(self, response: requests.Response) -> Mask:
+        """Give what takes the login out of an answer, also the session's cookie, which is as good as a password."""
+        cookies = [cookie.value or "" for cookie in (*self._session.cookies, *response.cookies)]
+        brought = response.request.headers.get("Cookie", "")
+        cookies += [part.partition("=")[2] for part in str(brought).split("; ")]
+        sessions = (cookie for cookie in cookies if len(cookie) >= _SHORTEST_SESSION)
+        return Mask([*self._secrets(), *sessions])
+
+    def _fault_of_refusal(self, response: requests.Response, body: Mapping[str, object]) -> ConnectionFault:
+        status = response.status_code
+        if status in _FAULT_BY_STATUS:
+            return _FAULT_BY_STATUS[status]
+        if is_of_dhis2(body):
+            self._has_answered = True
+            return _fault_of_dhis2(status)
+        if is_of_container(response, body):
+            if status not in {requests.codes.not_found, requests.codes.method_not_allowed}:
+                return _fault_of_dhis2(status)
+            # It runs without DHIS2: DHIS2 is being upgraded perhaps, or was never at this path.
+            return ConnectionFault.NOT_AVAILABLE if self._has_answered else ConnectionFault.NOT_FOUND
+        if status == requests.codes.not_found and not self._has_answered:
+            return ConnectionFault.NOT_FOUND
+        is_fault = status >= requests.codes.server_error and status != requests.codes.not_implemented
+        return ConnectionFault.FAULT_PAGE if is_fault else ConnectionFault.BEFORE_DHIS2
+
+    def _said(self, response: requests.Response, body: Mapping[str, object]) -> Iterator[str]:
+        """Give the server's own words, and whose they are where they are not DHIS2's."""
+        mask = self.mask(response)
+        message = body.get("message") or body.get("error_description")
+        if isinstance(message, str):
+            yield f'"{on_one_line(message, mask, _MESSAGE_LIMIT)}"'
+        elif not body and (words := words_of(response, mask)):
+            yield f'the page "{words}"'
+        if (server := response.headers.get("Server")) and not is_of_dhis2(body):
+            yield f"server {on_one_line(server, mask, _MESSAGE_LIMIT)}"
+
+
+class _TrustingAdapter(GuardedAdapter):
+    """Trusts an authority besides the public ones, which requests adds by itself."""
+
+    def __init__(self, ca_certificate: str) -> None:
+        self._ca_certificate = ca_certificate
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them
+        super().init_poolmanager(*arguments, **options, ssl_context=self._context())
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401 - as the base class has them
+        return super().proxy_manager_for(proxy, **options, ssl_context=self._context())
+
+    def _context(self) -> ssl.SSLContext:
+        context = create_urllib3_context()
+        context.load_verify_locations(cadata=self._ca_certificate)
+        # The server's own certificate, or one in the middle, may be given; and what a ministry's authority
+        # signs seldom has all the extensions that the strict reading of the standard asks for.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return context
+
+
+def _read_whole(response: requests.Response) -> None:
+    """Read an answer to its end.
+
+    Raises
+    ------
+    _AnswerTooLargeError
+        It is larger than any that is asked for.
+    """
+    content = bytearray()
+    for piece in response.iter_content(_PIECE):
+        content += piece
+        if len(content) > LARGEST_ANSWER:
+            response.close()
+            raise _AnswerTooLargeError
+    # requests itself reads all that comes, however much that is.
+    response._content = bytes(content)  # noqa: SLF001
+
+
+def _parsed(content: bytes) -> object:
+    r"""Parse JSON; half a character (``\\ud800``), which JSON can say and nothing can write, becomes a sign for it.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        It is none, or nested beyond all reason.
+    """
+    text = content.decode("utf-8-sig", "surrogatepass")
+    parsed: object = json.loads(text)
+    if _HALF_A_CHARACTER.search(text):
+        parsed = json.loads(writable(json.dumps(parsed, ensure_ascii=False)))
+    return parsed
+
+
+def fields(response: requests.Response) -> Mapping[str, object]:
+    """Give the fields of a JSON object, or none where the answer is something else."""
+    try:
+        body = _parsed(response.content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _fault_of_dhis2(status: int) -> ConnectionFault:
+    """Say what a refusal in DHIS2's own words, or of what it runs in, is."""
+    if status == requests.codes.forbidden:
+        return ConnectionFault.FORBIDDEN
+    is_fault = status >= requests.codes.server_error
+    return ConnectionFault.SERVER_FAULT if is_fault else ConnectionFault.REFUSED_REQUEST
+
+
+def _seconds_to_wait(response: requests.Response) -> float | None:
+    """Read ``Retry-After``, which holds seconds or an instant (RFC 9110, 10.2.3)."""
+    text = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        return float(text)
+    then = _instant(text)
+    if then is None:
+        return None
+    # By the server's own clock, where it tells it: that is the one its instant is of.
+    now = _instant(response.headers.get("Date", "")) or datetime.now(UTC)
+    return max((then - now).total_seconds(), 0.0)
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        instant = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _shown(address: SplitResult) -> str:
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk what is wrapped in an error, wherever requests and urllib3 put it, outermost first."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        inner = (*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__)
+        waiting += [candidate for candidate in inner if isinstance(candidate, BaseException)]
+
+
+def _fault(error: BaseException) -> ConnectionFault:
+    """Say what an error of requests is about."""
+    causes = tuple(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _certificate_fault(cause.verify_code)
+        if isinstance(cause, OSError) and cause.errno in _UNREACHABLE:
+            return ConnectionFault.UNREACHABLE
+    for kinds, fault in _FAULT_BY_KIND:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return fault
+    return ConnectionFault.CUT
+
+
+def _certificate_fault(verify_code: int) -> ConnectionFault:
+    if verify_code == _EXPIRED:
+        return ConnectionFault.CERTIFICATE_EXPIRED
+    if verify_code in _SELF_SIGNED:
+        return ConnectionFault.CERTIFICATE_SELF_SIGNED
+    if verify_code in _OTHER_NAME:
+        return ConnectionFault.CERTIFICATE_OTHER_NAME
+    return ConnectionFault.CERTIFICATE_NOT_TRUSTED

@@ -1,0 +1,1 @@
+"""What crosses packages: frozen dataclasses and enumerations, without input or output."""

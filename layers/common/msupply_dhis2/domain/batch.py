@@ -1,0 +1,370 @@
+"""Data values to messages on the queue, and back.
+
+A message is a payload: it holds exactly one call to DHIS2. What costs a DHIS2 server is each distinct data
+element, and less so each distinct org unit, in a call: payloads are therefore cut as squarish blocks of the
+matrix org units x data elements, which real servers import twice as fast as rows of it. Blocks share no keys.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
+from itertools import groupby
+from math import isqrt
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.settings import Scheme, Settings
+
+MAXIMUM_MESSAGE_BYTES = 1_000_000
+"""Below the 1,048,576 bytes of SQS, and of the 1 MB that nginx lets through to DHIS2 by default."""
+
+
+class BatchError(MsupplyDhis2Error):
+    """A message on the queue is not a batch of ours."""
+
+
+class Operation(StrEnum):
+    """What DHIS2 is to do with the values of a batch: store them, or delete what it holds in their places."""
+
+    IMPORT = "import"
+    DELETE = "delete"
+
+
+class Row(NamedTuple):
+    """A value in a message. ``store`` and ``item`` are places in the message's lists of names."""
+
+    data_element: str
+    org_unit: str
+    period: str
+    category_option_combo: str | None
+    attribute_option_combo: str | None
+    value: str
+    store: int
+    item: int
+    metric: Metric
+
+
+class Tracking(BaseModel):
+    """By what a batch is known in what is remembered of DHIS2 (``acknowledged``).
+
+    Attributes
+    ----------
+    sending
+        Which time that the batch was put on the queue.
+    until
+        Afterwards nobody waits for its receipt any more, and push takes the batch for one that is not tracked.
+    target
+        Where it goes: the DHIS2, the data set, and what its identifiers are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sending: str
+    until: datetime
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """How new values are.
+
+    Attributes
+    ----------
+    read_at
+        When mSupply's database was read; aware.
+    snapshots
+        The instant at which stock was looked at, for each metric.
+    """
+
+    read_at: datetime
+    snapshots: Mapping[Metric, datetime]
+
+
+class Batch(BaseModel):
+    """One message on the queue: one call to DHIS2, and the names for what is said about its values.
+
+    ``run_id`` and ``batch_id`` are the same for the same values of the same run, however often it is
+    computed; ``as_of`` is the run's instant. ``read_at`` is when mSupply's database was read, ``snapshots`` say at which
+    instant stock was looked at for each metric: of two messages about the same value they tell which is newer, and
+    one that does not say is the oldest. The values of a delete are those that DHIS2 acknowledged last; it
+    deletes whatever stands in their places now.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    run_id: str
+    batch_id: str
+    operation: Operation = Operation.IMPORT
+    as_of: datetime
+    data_set_id: str
+    data_set_id_scheme: Scheme
+    data_element_id_scheme: Scheme
+    org_unit_scheme: Scheme
+    option_combo_scheme: Scheme
+    stores: tuple[str, ...]
+    items: tuple[str, ...]
+    read_at: datetime | None = None
+    snapshots: dict[Metric, datetime] = Field(default_factory=dict)
+    tracking: Tracking | None = None
+    rows: tuple[Row, ...]
+
+    def encoded(self) -> str:
+        """Give the message's body: ASCII JSON without white space."""
+        # The rows are most of it, and JSON already. An import does not say so: a push from before there were
+        # deletes understands it, and refuses a delete.
+        unsaid = {"operation"} if self.operation is Operation.IMPORT else set()
+        unsaid |= {name for name in ("tracking", "read_at", "snapshots") if not getattr(self, name)}
+        return _json({**self.model_dump(mode="json", exclude={"rows", *unsaid}), "rows": self.rows})
+
+    def values(self) -> tuple[DataValue, ...]:
+        """Give the values with their names, in the order of the rows."""
+        return tuple(
+            DataValue(
+                data_element=row.data_element,
+                period=row.period,
+                org_unit=row.org_unit,
+                category_option_combo=row.category_option_combo,
+                attribute_option_combo=row.attribute_option_combo,
+                option_combo_scheme=self.option_combo_scheme,
+                value=row.value,
+                store=self.stores[row.store],
+                item=self.items[row.item],
+                metric=row.metric,
+            )
+            for row in self.rows
+        )
+
+
+def decode(body: str) -> Batch:
+    """Read a message's body.
+
+    Raises
+    ------
+    BatchError
+        It is no batch of this version.
+    """
+    try:
+        batch = Batch.model_validate_json(body)
+        batch.values()
+    except (ValidationError, IndexError):
+        pass
+    else:
+        return batch
+    # Outside the except clause: pydantic's error shows what the message holds.
+    raise BatchError(
+        "The message on the queue is not a batch that this version of msupply-dhis2 understands. Only compute "
+        'writes to this queue: invoke compute with {"manual": true} to compute and send the values again.'
+    )
+
+
+def encode(
+    values: Sequence[DataValue],
+    *,
+    run_id: str,
+    as_of: datetime,
+    settings: Settings,
+    operation: Operation = Operation.IMPORT,
+    tracking: Tracking | None = None,
+    age: Age | None = None,
+) -> Batch:
+    """Make a batch of values that share one option combo scheme."""
+    stores = _places(value.store for value in values)
+    items = _places(value.item for value in values)
+    rows = tuple(
+        Row(
+            value.data_element,
+            value.org_unit,
+            value.period,
+            value.category_option_combo,
+            value.attribute_option_combo,
+            value.value,
+            stores[value.store],
+            items[value.item],
+            value.metric,
+        )
+        for value in values
+    )
+    batch = Batch(
+        run_id=run_id,
+        batch_id="",
+        operation=operation,
+        as_of=as_of,
+        data_set_id=str(settings.data_set_id),
+        data_set_id_scheme=settings.data_set_id_scheme,
+        data_element_id_scheme=settings.data_element_id_scheme,
+        org_unit_scheme=settings.org_unit_scheme,
+        option_combo_scheme=values[0].option_combo_scheme,
+        stores=tuple(stores),
+        items=tuple(items),
+        read_at=age.read_at if age else None,
+        snapshots={row.metric: age.snapshots[row.metric] for row in rows} if age else {},
+        tracking=tracking,
+        rows=rows,
+    )
+    content: list[object] = [batch.data_set_id, batch.stores, batch.items, batch.rows]
+    if operation is not Operation.IMPORT:
+        content.append(operation)
+    digest = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
+    return batch.model_copy(update={"batch_id": f"{run_id}-{digest}"})
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"))
+
+
+def _places(names: Iterable[str]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
+
+
+def cut(
+    org_units: Iterable[Sequence[DataValue]],
+    *,
+    maximum_values: int,
+    maximum_bytes: int = MAXIMUM_MESSAGE_BYTES,
+    values_per_cell: int = 1,
+) -> Iterator[list[DataValue]]:
+    """Cut values into payloads: squarish blocks of org units x data elements.
+
+    Parameters
+    ----------
+    org_units
+        The values of one org unit after the other. Only a strip of them is held at a time.
+    maximum_values
+        "No. of items per payload".
+    maximum_bytes
+        An upper limit for the bytes of a payload's values and names.
+    values_per_cell
+        How many values an org unit has for one data element, at most: with option combos one for each
+        active metric.
+
+    Yields
+    ------
+    list of DataValue
+        At least one value, at most ``maximum_values``, of one option combo scheme. Together the payloads hold
+        each value exactly once.
+    """
+    for strip in strips(org_units, maximum_values=maximum_values, values_per_cell=values_per_cell):
+        yield from blocks(strip, maximum_values=maximum_values, maximum_bytes=maximum_bytes)
+
+
+def strips(
+    org_units: Iterable[Sequence[DataValue]],
+    *,
+    maximum_values: int,
+    values_per_cell: int = 1,
+    payloads: int = 0,
+) -> Iterator[list[Sequence[DataValue]]]:
+    """Gather org units for payloads as wide as they are high, with the parameters of ``cut``.
+
+    Parameters
+    ----------
+    payloads
+        Gather more of them until their values fill so many payloads: where only what changed is sent, each has few.
+    """
+    side = max(1, isqrt(max(1, maximum_values // values_per_cell)))
+    strip: list[Sequence[DataValue]] = []
+    held = 0
+    for values in org_units:
+        if values:
+            strip.append(values)
+            held += len(values)
+        if len(strip) >= side and held >= payloads * maximum_values:
+            yield strip
+            strip, held = [], 0
+    if strip:
+        yield strip
+
+
+def blocks(
+    strip: Sequence[Sequence[DataValue]], *, maximum_values: int, maximum_bytes: int = MAXIMUM_MESSAGE_BYTES
+) -> Iterator[list[DataValue]]:
+    """Cut a strip into payloads, as ``cut`` does."""
+    by_scheme: dict[Scheme, list[DataValue]] = defaultdict(list)
+    for values in strip:
+        for value in values:
+            by_scheme[value.option_combo_scheme].append(value)
+    for same_scheme in by_scheme.values():
+        # A stable sort: within a data element the org units keep their order.
+        same_scheme.sort(key=lambda value: value.data_element)
+        block = _Block(maximum_values, maximum_bytes)
+        for _, of_data_element in groupby(same_scheme, key=lambda value: value.data_element):
+            column = _Column.of(of_data_element)
+            if not block.has_room_for(column):
+                if block.values:
+                    yield block.values
+                block = _Block(maximum_values, maximum_bytes)
+            # Only a column that is more than a payload by itself is cut within.
+            pieces = [column] if block.has_room_for(column) else column.split()
+            for piece in pieces:
+                if not block.has_room_for(piece) and block.values:
+                    yield block.values
+                    block = _Block(maximum_values, maximum_bytes)
+                block.add(piece)
+        if block.values:
+            yield block.values
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Values of one data element that stay together, the names in them, and the bytes of their rows."""
+
+    values: list[DataValue]
+    names: frozenset[str]
+    bytes: int
+
+    @classmethod
+    def of(cls, values: Iterable[DataValue]) -> "_Column":
+        held = list(values)
+        names = frozenset(name for value in held for name in (value.store, value.item))
+        return cls(held, names, sum(map(_row_bytes, held)))
+
+    def split(self) -> list["_Column"]:
+        return [_Column.of([value]) for value in self.values]
+
+
+class _Block:
+    """A payload in the making, and an upper bound of the bytes that its message will have."""
+
+    def __init__(self, maximum_values: int, maximum_bytes: int) -> None:
+        self.values: list[DataValue] = []
+        self._maximum_values = maximum_values
+        self._room = maximum_bytes
+        self._names: set[str] = set()
+
+    def has_room_for(self, column: _Column) -> bool:
+        return (
+            len(self.values) + len(column.values) <= self._maximum_values
+            and self._bytes(column) <= self._room
+        )
+
+    def add(self, column: _Column) -> None:
+        self._room -= self._bytes(column)
+        self._names |= column.names
+        self.values += column.values
+
+    def _bytes(self, column: _Column) -> int:
+        return column.bytes + sum(map(_text_bytes, column.names - self._names))
+
+
+def _row_bytes(value: DataValue) -> int:
+    places_and_punctuation = 24
+    texts = (*value.key, value.value, value.metric)
+    return places_and_punctuation + sum(_text_bytes(text) if text else len("null,") for text in texts)
+
+
+# The same identifiers and names come again and again.
+@lru_cache(maxsize=65_536)
+def _text_bytes(text: str) -> int:
+    """Bound the bytes of a text in JSON: quotes, a comma, and up to 12 bytes for a character that is escaped."""
+    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    return len(text) * (1 if plain else 12) + 3

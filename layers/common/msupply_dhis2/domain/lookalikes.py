@@ -1,0 +1,101 @@
+"""Texts that look the same and are not: which characters differ, and where."""
+
+import unicodedata
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+from msupply_dhis2.text import count
+
+_OTHER_ALPHABETS = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0455\u0456\u0458\u04bb\u0501\u051b\u051d"
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
+    "abekmhopctyxsijhdqwabezhikmnoptyx",
+)
+"""Small letters of the Cyrillic and the Greek alphabet that look like Latin ones, themselves or their capitals."""
+
+_DIGITS = str.maketrans("01i", "oll")
+
+_LONGEST = 300
+"""Characters that are compared: codes of DHIS2 have 50, names 230."""
+
+_NAMED = 3
+
+
+def folded(text: str) -> str:
+    """Return what the eye takes in of a text: letters and digits, composed, in small letters of one alphabet."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(filter(str.isalnum, plain)).translate(_OTHER_ALPHABETS)
+
+
+def difference(ours: str, theirs: str, *, here: str = "mSupply", there: str = "DHIS2") -> str | None:
+    """Say where two texts that look alike differ; ``None`` where they are the same, or look different.
+
+    Parameters
+    ----------
+    here, there
+        Where the one and the other stand.
+
+    Returns
+    -------
+    str or None
+        Sentences, such as "Character 3 is a NO-BREAK SPACE (U+00A0) in mSupply, a space in DHIS2."
+    """
+    ours, theirs = ours[:_LONGEST], theirs[:_LONGEST]
+    if ours == theirs or _look(ours) != _look(theirs):
+        return None
+    ours_small, theirs_small = [*map(str.lower, ours)], [*map(str.lower, theirs)]
+    opcodes = SequenceMatcher(None, ours_small, theirs_small, autojunk=False).get_opcodes()
+    changes = [opcode for opcode in opcodes if opcode[0] != "equal"]
+    in_case = [
+        start + place
+        for kind, start, end, their_start, their_end in opcodes
+        for place, (our, their) in enumerate(
+            zip(ours[start:end], theirs[their_start:their_end], strict=False)
+        )
+        if kind == "equal" and our != their
+    ]
+    said = []
+    for _, start, end, their_start, their_end in changes[:_NAMED]:
+        our_part, their_part = _names(ours[start:end]), _names(theirs[their_start:their_end])
+        place = f"Character {start + 1} is" if end - start == 1 else f"Characters {start + 1} to {end} are"
+        if not our_part:
+            where = "at the end" if start == len(ours) else f"before character {start + 1}"
+            said.append(f"{there} has {their_part} {where}, {here} has not.")
+        elif not their_part:
+            said.append(f"{place} {our_part} in {here}, and {there} has nothing there.")
+        else:
+            said.append(f"{place} {our_part} in {here}, {their_part} in {there}.")
+    more = len(changes) - _NAMED
+    if more > 0:
+        said.append(f"They differ in {count(more, 'more place')}.")
+    if in_case:
+        only = "Only capital" if not changes else "Capital"
+        said.append(f"{only} and small letters differ, first at character {in_case[0] + 1}.")
+    return " ".join(said)
+
+
+class LookAlikes:
+    """Finds the one among some texts that looks like another."""
+
+    def __init__(self, among: Iterable[str]) -> None:
+        self._by_look = {_look(text): text for text in among}
+
+    def to(self, text: str) -> str | None:
+        """Return the text that looks like this one and is not the same; ``None`` where there is none."""
+        found = self._by_look.get(_look(text))
+        return None if found == text else found
+
+
+def _look(text: str) -> str:
+    return folded(text[:_LONGEST]).translate(_DIGITS)
+
+
+def _names(characters: str) -> str:
+    names = [_name(character) for character in characters[:_NAMED]]
+    return " and ".join(names) + (" and more" if len(characters) > _NAMED else "")
+
+
+def _name(character: str) -> str:
+    if character == " ":
+        return "a space"
+    return f"a {unicodedata.name(character, 'control character')} (U+{ord(character):04X})"

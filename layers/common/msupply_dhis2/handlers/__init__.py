@@ -1,0 +1,1 @@
+"""One module a function: where a job meets queue, secrets, tables and log."""

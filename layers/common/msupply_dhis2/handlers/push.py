@@ -1,0 +1,660 @@
+"""Push on AWS: messages from the queue in, the ones to try again out."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.backoff import FIRST_SECONDS, wait_seconds
+from msupply_dhis2.aws.environment import PushEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.aws.queues import put_back
+from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
+from msupply_dhis2.dhis2.batch_size import Pace
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.domain.batch import Batch, BatchError, Operation, decode
+from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.errors import (
+    ConfigurationError,
+    Dhis2AuthenticationError,
+    Dhis2DownError,
+    Dhis2Error,
+    Dhis2TransientError,
+    EventError,
+    MsupplyDhis2Error,
+)
+from msupply_dhis2.handlers.dead_letters import FailedBatches, parse_dead_letter_event
+from msupply_dhis2.handlers.log import write
+from msupply_dhis2.handlers.pause import QueuePause, mapping_of, when_resumed
+from msupply_dhis2.handlers.run_end import end_if_done
+from msupply_dhis2.push.job import Dhis2Session, push
+from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.credentials import Dhis2Credentials
+from msupply_dhis2.settings.fields import shown
+from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
+from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
+from msupply_dhis2.state.dead_letters.store import DeadLetterStore
+from msupply_dhis2.state.delta.table import AcknowledgedTable, target_of_batch
+from msupply_dhis2.state.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
+from msupply_dhis2.state.message import Death, Progress
+from msupply_dhis2.state.ordering.in_flight import Flight, Flights, InTheAirError, Landing, org_units_of
+from msupply_dhis2.state.ordering.revision import OLDEST, Stamp
+from msupply_dhis2.state.ordering.skipped import superseded, too_old
+from msupply_dhis2.state.ordering.table import SENT_WITHIN, OrderTable, stamps_of_batch
+from msupply_dhis2.state.outages import forget_outage, note_outage, read_outage
+from msupply_dhis2.state.rejected_rows.file import RejectedRows
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Message, Runs
+from msupply_dhis2.text import count
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+UNTIL_PAUSED_SECONDS = FIRST_SECONDS
+"""A message of a paused queue is hidden so long: Lambda goes on taking messages for up to a minute, and each time
+costs one of its deliveries; yet it shall be there when the queue is resumed."""
+
+MOST_FAILURES = 12
+"""With the growing waits two hours: a restart or an upgrade of DHIS2 is outlasted."""
+
+LAST_DELIVERY = 28
+"""Of the 30 that the queue has (``template.yaml``). It has more than a message may fail, because a message is also given
+back while another must land first, or while the queue is being paused."""
+
+WAITS_FOR = timedelta(days=10)
+"""Of the 12 days that the queue keeps a message."""
+
+MOST_PATIENCE_SECONDS = 60.0
+"""So long older values that are being sent just now are waited for; then the message goes back to the queue."""
+
+FOR_NOTES_SECONDS = 10.0
+"""Kept of the function's time, to note and tell what became of the values and to put the message back."""
+
+READ_SECONDS = 45.0
+"""How long an answer to a question about metadata or stored values is waited for: several fit into the function's
+time. Calls that push values have a longer time of their own."""
+
+_AFTER_REFUSAL = (
+    "This login is not tried again, because that could lock the account: the queue is paused and the values wait. "
+    "Correct the credentials (make credentials) or mend the account in DHIS2, and test the connection (make "
+    "test-connection), which resumes the queue. A new version of the secret is noticed within 15 minutes too."
+)
+
+
+def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Push every message of an event.
+
+    Returns
+    -------
+    dict
+        SQS's partial batch response: the messages to deliver again.
+
+    Raises
+    ------
+    EventError
+        Invoked with anything but messages of the queue.
+    """
+    push_messages = _PushMessages(PushEnvironment.read(), context, logger, metrics)
+    if isinstance(event, Mapping) and "dead_letters" in event:
+        return push_messages.answer(event)
+    if not is_from_a_queue(event):
+        message = (
+            "Push is invoked by the queue. To push by hand, invoke compute with "
+            '{"manual": true}; to list dead letters, or to send them again, invoke push with {"dead_letters": "list"} '
+            'or {"dead_letters": "redrive"}.'
+        )
+        _not_understood(message, logger, metrics)
+        raise EventError(message)
+    # Also where it is all of them: raising would make each message that is tried again an error of the function,
+    # and hide the real ones.
+    return partial_response(
+        [record.message_id for record in queue_records(event) if not push_messages.is_done(record)]
+    )
+
+
+def _not_understood(message: str, logger: Logger, metrics: Metrics) -> None:
+    logger.error(message)
+    metrics.add_metric(name="EventsNotUnderstood", unit=MetricUnit.Count, value=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What keeps a message in order: claims to its values, and what is known of how it lands."""
+
+    claims: OrderTable
+    landing: Landing
+
+
+class _PushMessages:
+    """Works the messages of one invocation."""
+
+    def __init__(
+        self, environment: PushEnvironment, context: LambdaContext, logger: Logger, metrics: Metrics
+    ) -> None:
+        self._environment = environment
+        self._context = context
+        self._logger = logger
+        self._metrics = metrics
+        self._runs = Runs(clients.table(environment.runs_table_name))
+        self._failed_batches = FailedBatches(
+            clients.sqs(),
+            environment.queue_url,
+            environment.dead_letter_queue_url,
+            DeadLetterStore(clients.s3(), environment.bucket_name),
+            self._runs,
+            self._seconds_left,
+        )
+        self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
+
+    def answer(self, event: Mapping[Any, Any]) -> dict[str, object]:
+        """Do what is asked about dead letters.
+
+        Raises
+        ------
+        EventError
+            It cannot be understood.
+        ConfigurationError
+            A queue, the bucket or the table refused.
+        """
+        try:
+            asked = parse_dead_letter_event(event)
+        except EventError as error:
+            _not_understood(str(error), self._logger, self._metrics)
+            raise
+        answer = self._failed_batches.answer(asked)
+        self._logger.info(answer.message)
+        self._count(
+            "DeadLettersListed" if asked.dead_letters == "list" else "DeadLettersSentAgain",
+            sum(group.messages for group in answer.letters),
+        )
+        return answer.model_dump(mode="json")
+
+    def is_done(self, record: QueueRecord) -> bool:
+        """Work one message, and tell whether it is finished; otherwise it is to be delivered again."""
+        self._logger.append_keys(receive=str(record.delivery))
+        batch = None
+        try:
+            batch = self._batch(record.body, record.sending)
+            if batch is not None:
+                self._push(batch, record)
+        except Dhis2AuthenticationError as error:
+            self._put_back(record, batch, error, paused=self._pause(record))
+        except Dhis2DownError as error:
+            return self._failed(record, batch, error, paused=self._is_outage(error, record))
+        except MsupplyDhis2Error as error:
+            return self._failed(record, batch, error)
+        except Exception as error:
+            # Nobody else would hear of it: the message is only given back.
+            self._logger.exception("Push met a fault of its own.")
+            return self._failed(record, batch, error)
+        else:
+            return True
+        finally:
+            self._logger.remove_keys(["receive", "run_id", "batch_id", "user", "dhis2"])
+        return False
+
+    def _batch(self, body: str, sending: str) -> Batch | None:
+        """Read a message; one that is no batch goes to the dead letters."""
+        try:
+            batch = decode(body)
+        except BatchError as error:
+            self._bury(body, None, sending, str(error), type(error).__name__)
+            return None
+        self._logger.append_keys(run_id=batch.run_id, batch_id=batch.batch_id)
+        return batch
+
+    def _is_outage(self, error: Dhis2DownError, record: QueueRecord) -> bool:
+        """Note that DHIS2 is down; pause the queue where it is not for the first time, and tell whether it is."""
+        try:
+            outage = note_outage(self._table, str(error), datetime.now(UTC))
+        except ConfigurationError as fault:
+            self._logger.warning(f"That DHIS2 is down could not be noted. {fault}")
+            return False
+        if not outage.pauses or not self._pause(record):
+            return False
+        _sessions.clear()
+        self._count("OutagesNoted", 1)
+        resumed = when_resumed(outage, datetime.now(UTC), "{:%Y-%m-%d %H:%M} UTC".format)
+        self._logger.error(
+            f"{error} DHIS2 has been down since {outage.since:%Y-%m-%d %H:%M} UTC, {outage.failures} times in a row: the "
+            f"queue is paused and the values wait. It is resumed {resumed}, or at once when the connection is tested (make "
+            "test-connection)."
+        )
+        return True
+
+    def _failed(
+        self, record: QueueRecord, batch: Batch | None, error: Exception, *, paused: bool = False
+    ) -> bool:
+        """Give a message back, or bury it where it has failed often enough; tell whether it is buried."""
+        try:
+            why = self._why_buried(record, batch, error)
+            if why is not None and batch is not None:
+                # Of any other only the kind is told: what it is about may be a part of the login.
+                kind = type(error).__name__
+                reason = (
+                    str(error)
+                    if isinstance(error, MsupplyDhis2Error)
+                    else f"A fault of push ({kind}), see its log."
+                )
+                self._bury(record.body, batch, record.sending, f"{reason} {why}", kind)
+                return True
+        except MsupplyDhis2Error as fault:
+            self._logger.warning(f"The message could not be moved to the dead letters yet. {fault}")
+        self._put_back(record, batch, error, paused=paused)
+        return False
+
+    def _why_buried(self, record: QueueRecord, batch: Batch | None, error: Exception) -> str | None:
+        if batch is not None and not isinstance(error, InTheAirError | Dhis2DownError):
+            message = Message(batch.batch_id, record.sending, len(batch.rows))
+            failures = self._runs.note_failure(message, datetime.now(UTC))
+            if failures >= MOST_FAILURES:
+                return f"It failed {failures} times. By itself it is tried no more."
+        waited = datetime.now(UTC) - record.queued_at
+        if waited > WAITS_FOR:
+            return f"It waited for {waited.days} days, and the queue keeps nothing for more than 12."
+        if record.delivery >= LAST_DELIVERY:
+            return f"The queue delivered it {record.delivery} times."
+        return None
+
+    def _put_back(
+        self, record: QueueRecord, batch: Batch | None, error: Exception, *, paused: bool = False
+    ) -> None:
+        """Have a message delivered again after a while, and say so."""
+        asked_for = error.retry_after if isinstance(error, Dhis2TransientError) else None
+        wait = wait_seconds(
+            record.delivery,
+            UNTIL_PAUSED_SECONDS if paused else asked_for,
+        )
+        when = "when the queue is resumed" if paused else f"in {wait:,} seconds"
+        try:
+            put_back(clients.sqs(), self._environment.queue_url, record.receipt_handle, wait)
+        except ConfigurationError as fault:
+            self._logger.warning(f"How long a message waits on the queue could not be set: {fault}")
+            when = "after the queue's own visibility time-out"
+        self._count("BatchesToTryAgain", 1)
+        waiting = len(batch.rows) if batch else 0
+        what = f"{count(waiting, 'value')} {'goes' if waiting == 1 else 'go'}" if batch else "A message goes"
+        known = isinstance(error, MsupplyDhis2Error)
+        self._logger.warning(
+            f"{what} back to the queue, to be tried again {when}: "
+            f"{error if known else 'push met a fault of its own, see the line before.'}",
+            error=type(error).__name__,
+            waiting=waiting,
+            wait=wait,
+        )
+
+    def _push(self, batch: Batch, record: QueueRecord) -> None:
+        settings = read_settings(self._environment.settings_parameter, clients.ssm())
+        # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
+        message = Message(batch.batch_id, record.sending, len(batch.rows))
+        if (why := _why_not_sent(batch, settings, datetime.now(UTC))) is not None:
+            self._note_not_sent(message, batch, why)
+            return
+        credentials = read_dhis2_credentials(
+            self._environment.dhis2_secret, clients.secretsmanager(), settings
+        )
+        login = Login.of(str(settings.url), credentials)
+        self._logger.append_keys(user=login.user, dhis2=login.url)
+        # Read for each message: it is one small request beside a call of seconds, and so a warm function, whose
+        # session DHIS2 may still know, stops as soon as another one's login was refused.
+        refusal = read_refusal(self._table)
+        if refusal is not None and refusal.login == login:
+            raise RefusedBeforeError(refusal)
+        began = datetime.now(UTC)
+        progress = self._alive(message, self._runs.read(message, began))
+        if len(progress.settled) == len(batch.rows):
+            self._logger.info(
+                "Each value of this batch got its fate at an earlier delivery: nothing is sent."
+            )
+            self._count("BatchesFinishedBefore", 1)
+            self._end_if_done(message)
+            return
+        is_tracked = _is_tracked(batch, record, settings, began)
+        with self._in_order(message, batch) as order:
+            progress = self._leave_out_older(message, batch, progress, order.claims)
+            if len(progress.settled) == len(batch.rows):
+                self._end_if_done(message)
+                return
+            if (why_refused := _for_another_data_set(batch, settings)) is not None:
+                self._bury(record.body, batch, record.sending, why_refused, "OtherDataSet")
+                return
+            if settings.only_changes and not is_tracked:
+                # Before anything is sent: where push breaks off nobody could tell afterwards.
+                self._disturb(batch, settings, began)
+            result = self._send(batch, progress.settled, settings, login, credentials)
+            order.landing.lingers = result.may_land
+            order.landing.held_periods = result.held_periods
+            if result.settled != progress.settled:
+                # Before anything is said about the values: what could not be noted is sent and counted again.
+                self._settle(message, batch, progress, result, began, is_tracked=is_tracked)
+        self._tell(result, login, record, was_refused=refusal is not None)
+        self._end_if_done(message)
+
+    @contextmanager
+    def _in_order(self, message: Message, batch: Batch) -> Iterator[_Order]:
+        """Send while nothing older can land afterwards: what is being sent already lands before."""
+        seconds = self._seconds_left() + FOR_NOTES_SECONDS
+        patience = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
+        flights = Flights(self._table, tell=self._logger.warning)
+        claims = OrderTable(clients.table(self._environment.order_table_name), datetime.now(UTC))
+        with flights.flight(_flight_of(message, batch), seconds, patience) as landing:
+            yield _Order(claims, landing)
+
+    def _leave_out_older(
+        self, message: Message, batch: Batch, progress: Progress, claims: OrderTable
+    ) -> Progress:
+        """Take out what a newer run has sent, or is about to; give what is settled then."""
+        left = [place for place in range(len(batch.rows)) if place not in progress.settled]
+        older = claims.superseded(batch, left)
+        for fault in claims.faults():
+            self._logger.warning(fault)
+        if not older:
+            return progress
+        now = datetime.now(UTC)
+        new = self._runs.settle(
+            message,
+            progress,
+            settled=frozenset(older),
+            landed=frozenset(),
+            began=now,
+            ended=now,
+            counts=lambda places: {"superseded": len(places)},
+            superseded_by=frozenset(claim.run_id for claim in older.values()),
+            keep_until=_keep_until(batch),
+        )
+        write(self._logger, superseded(batch, older))
+        self._count("ValuesSuperseded", len(new))
+        return self._runs.read(message, now)
+
+    def _alive(self, message: Message, progress: Progress) -> Progress:
+        """Count a dead letter back that is on the queue again, whoever has redriven it."""
+        if progress.death is None:
+            return progress
+        alive = self._runs.revive(message, progress)
+        self._failed_batches.has_come_back(message)
+        self._logger.info(f"A dead letter is sent again. It had died of: {progress.death.reason}")
+        return alive
+
+    def _tell(self, result: BatchResult, login: Login, record: QueueRecord, *, was_refused: bool) -> None:
+        """Log what became of the values and act on how DHIS2 answered.
+
+        Raises
+        ------
+        Dhis2TransientError, Dhis2AuthenticationError
+            Why other values wait.
+        """
+        for line in result.lines:
+            write(self._logger, line)
+        if result.answered:
+            self._remember_connection(login)
+            self._forget_outage(record)
+        if isinstance(result.failure, Dhis2AuthenticationError):
+            self._refused(login, result.failure)
+        elif result.answered and was_refused:
+            self._resume(record)
+        if result.failure:
+            raise result.failure
+
+    def _settle(
+        self,
+        message: Message,
+        batch: Batch,
+        before: Progress,
+        result: BatchResult,
+        began: datetime,
+        *,
+        is_tracked: bool,
+    ) -> None:
+        """Note what became of values, and count it: first in the table, whose transaction decides what counts."""
+        file = before.files + 1 if result.refused else None
+        if file is not None:
+            self._rejected_rows.keep(result.refused, run_id=message.run_id, part=message.name, number=file)
+        new = self._runs.settle(
+            message,
+            before,
+            settled=result.settled,
+            landed=result.landed if is_tracked else frozenset(),
+            began=began,
+            ended=datetime.now(UTC),
+            counts=lambda places: result.fates.counts_of(places).by_name(),
+            file=file,
+            keep_until=_keep_until(batch),
+        )
+        counts = result.fates.counts_of(new)
+        self._count("ValuesStored", counts.stored)
+        self._count("ValuesUnchanged", counts.unchanged)
+        self._count("ValuesRejected", counts.rejected)
+        self._count("ValuesUnaccounted", counts.unaccounted)
+        if counts.deleted:
+            self._count("ValuesDeleted", counts.deleted)
+
+    def _note_not_sent(self, message: Message, batch: Batch, why: LogLine) -> None:
+        """Note, and have compute know, that what is left of a batch will not arrive."""
+        now = datetime.now(UTC)
+        new = self._runs.settle(
+            message,
+            self._alive(message, self._runs.read(message, now)),
+            settled=frozenset(range(len(batch.rows))),
+            landed=frozenset(),
+            began=now,
+            ended=now,
+            counts=lambda places: {"not_sent": len(places)},
+            keep_until=_keep_until(batch),
+        )
+        write(self._logger, why)
+        self._count("ValuesNotSent", len(new))
+        self._end_if_done(message)
+
+    def _end_if_done(self, message: Message) -> None:
+        end_if_done(
+            message.run_id,
+            self._runs,
+            self._rejected_rows,
+            datetime.now(UTC),
+            seconds_left=self._seconds_left,
+            logger=self._logger,
+        )
+
+    def _disturb(self, batch: Batch, settings: Settings, now: datetime) -> None:
+        """Have compute not rely on what it knows of the org units and periods of a batch."""
+        records = AcknowledgedTable(
+            clients.table(self._environment.acknowledged_table_name),
+            clients.table(self._environment.runs_table_name),
+            now,
+        )
+        for period, org_unit in sorted({(row.period, row.org_unit) for row in batch.rows}):
+            records.disturb(target_of_batch(batch, settings), period, org_unit)
+
+    def _send(
+        self,
+        batch: Batch,
+        done: frozenset[int],
+        settings: Settings,
+        login: Login,
+        credentials: Dhis2Credentials,
+    ) -> BatchResult:
+        """Push what is not done yet, and remember what was learnt of the server's pace."""
+        try:
+            session = self._session(login, settings, credentials)
+        except RefusedBeforeError:
+            raise
+        except Dhis2AuthenticationError as error:
+            self._refused(login, error)
+            raise
+        limit = session.pace.limit
+        started = time.perf_counter()
+        result = push(batch, session, settings=settings, done=done, seconds_left=self._seconds_left)
+        seconds = time.perf_counter() - started
+        self._metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
+        if session.pace.limit != limit:
+            try:
+                remember_call_limit(self._table, login.url, session.pace.limit)
+            except (BotoCoreError, ClientError) as error:
+                self._logger.warning(f"How many values DHIS2 takes in a call could not be noted: {error}")
+        return result
+
+    def _seconds_left(self) -> float:
+        return self._context.get_remaining_time_in_millis() / 1000 - FOR_NOTES_SECONDS
+
+    @property
+    def _table(self) -> "Table":
+        return clients.table(self._environment.table_name)
+
+    def _session(self, login: Login, settings: Settings, credentials: Dhis2Credentials) -> Dhis2Session:
+        """Give the session of a warm function, for as long as the login stays the same."""
+        key = (login, settings.dhis2_ca_certificate)
+        if key not in _sessions:
+            _sessions.clear()
+            if settings.sends_login_in_clear_text:
+                self._logger.warning(PLAIN_HTTP_WARNING)
+            client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS)
+            try:
+                log_in(self._table, login, client, lambda: datetime.now(UTC))
+            except (Dhis2AuthenticationError, Dhis2TransientError):
+                raise
+            except Dhis2Error as error:
+                # What it means for the values is told by the push itself.
+                self._logger.debug(f"The login could not be tried: {error}")
+            _sessions[key] = Dhis2Session(client, Pace(self._call_limit(login)))
+        return _sessions[key]
+
+    def _call_limit(self, login: Login) -> int | None:
+        try:
+            return read_call_limit(self._table, login.url)
+        except (BotoCoreError, ClientError) as error:
+            self._logger.warning(f"How many values DHIS2 takes in a call could not be read: {error}")
+            return None
+
+    def _refused(self, login: Login, error: Dhis2AuthenticationError) -> None:
+        """Remember and tell that DHIS2 refused a login."""
+        _sessions.clear()
+        remember_refusal(self._table, login, str(error), datetime.now(UTC))
+        self._count("CredentialsRefused", 1)
+        self._logger.error(f"{error} {_AFTER_REFUSAL}", secret_version=login.version)
+
+    def _queue_pause(self, record: QueueRecord) -> QueuePause:
+        client = clients.event_sources()
+        return QueuePause(
+            self._table,
+            client,
+            lambda: mapping_of(client, self._context.function_name, record.queue_arn),
+            self._seconds_left,
+        )
+
+    def _pause(self, record: QueueRecord) -> bool:
+        """Pause the queue, also where a deployment has resumed it; tell whether it is paused."""
+        try:
+            return self._queue_pause(record).begin()
+        except ConfigurationError as error:
+            self._logger.error(f"Pausing the queue went wrong. {error}")  # noqa: TRY400 the message is for people
+            return False
+
+    def _resume(self, record: QueueRecord) -> None:
+        """Resume the queue, which was paused on account of another login, or of an outage."""
+        try:
+            self._queue_pause(record).end()
+        except ConfigurationError as error:
+            self._logger.warning(
+                f"The queue could not be resumed: the probe, or a connection test, does it. {error}"
+            )
+        else:
+            self._logger.info("The queue is resumed: DHIS2 lets the user in again.")
+
+    def _remember_connection(self, login: Login) -> None:
+        try:
+            record_success(self._table, login.url, login.user, datetime.now(UTC))
+        except (BotoCoreError, ClientError) as error:
+            # The values are in DHIS2: sending them again because this could not be noted would be worse.
+            self._logger.warning(f"The last successful connection could not be noted: {error}")
+
+    def _forget_outage(self, record: QueueRecord) -> None:
+        """DHIS2 answers: what was noted of an outage is over, and so is the pause that it may have led to."""
+        try:
+            outage = read_outage(self._table)
+            if outage is not None and outage.pauses:
+                self._resume(record)
+            elif outage is not None:
+                forget_outage(self._table, outage)
+        except ConfigurationError as error:
+            self._logger.warning(f"That DHIS2 answers again could not be noted. {error}")
+
+    def _bury(self, body: str, batch: Batch | None, sending: str, reason: str, status: str) -> None:
+        self._failed_batches.bury(body, batch, sending, Death(reason, status, datetime.now(UTC)))
+        self._count("BatchesDead", 1)
+        self._logger.error(
+            f"A message went to the dead letters. {reason} When the cause is mended, send it again: invoke push with "
+            '{"dead_letters": "redrive"} (make redrive).'
+        )
+        if batch is not None:
+            self._end_if_done(Message(batch.batch_id, sending, len(batch.rows)))
+
+    def _count(self, name: str, value: int) -> None:
+        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+
+def _why_not_sent(batch: Batch, settings: Settings, now: datetime) -> LogLine | None:
+    """Say of a batch that the settings do not want it sent any more, or that it is too old."""
+    if not settings.use_dhis2:
+        return not_sent(len(batch.rows))
+    if batch.operation is Operation.DELETE and not settings.delete_vanished:
+        return not_deleted(len(batch.rows))
+    if batch.read_at is not None and now - batch.read_at > SENT_WITHIN:
+        return too_old(batch)
+    return None
+
+
+def _for_another_data_set(batch: Batch, settings: Settings) -> str | None:
+    """Say of a batch that it is not for the data set of the settings, which alone choose where values go."""
+    its_own = batch.data_set_id, batch.data_set_id_scheme
+    chosen = str(settings.data_set_id), settings.data_set_id_scheme
+    if its_own == chosen:
+        return None
+    said, wanted = (f"{shown(name)} ({scheme.value})" for name, scheme in (its_own, chosen))
+    periods = ", ".join(sorted({row.period for row in batch.rows}))
+    return (
+        f"These values are for the data set {said}, and the settings (data_set_id, data_set_id_scheme) send to {wanted} only. "
+        f"If the settings are right, compute the periods again ({periods}): what is sent then replaces these values. If "
+        f"{said} is right, write it into the settings again (make settings), then send the dead letters again."
+    )
+
+
+def _is_tracked(batch: Batch, record: QueueRecord, settings: Settings, now: datetime) -> bool:
+    """Tell whether compute will look for what became of this batch, and finds it where it is about to be noted."""
+    tracking = batch.tracking
+    return (
+        tracking is not None
+        and tracking.sending == record.sending
+        and now < tracking.until
+        and tracking.target == target_of_batch(batch, settings)
+    )
+
+
+def _flight_of(message: Message, batch: Batch) -> Flight:
+    stamps = stamps_of_batch(batch)
+    periods: dict[str, tuple[Stamp, Stamp]] = {}
+    for period, metric in {(row.period, row.metric) for row in batch.rows}:
+        stamp = stamps.get(metric, OLDEST)
+        oldest, newest = periods.get(period, (stamp, stamp))
+        periods[period] = min(oldest, stamp), max(newest, stamp)
+    return Flight(message.name, periods, org_units_of(row.org_unit for row in batch.rows))
+
+
+def _keep_until(batch: Batch) -> datetime | None:
+    """Say until when compute may ask what became of a batch."""
+    return None if batch.tracking is None else batch.tracking.until + MESSAGES_KEPT_FOR
+
+
+_sessions: dict[tuple[Login, str | None], Dhis2Session] = {}
+"""One at most: by its login and what DHIS2's certificate is verified with."""
+
+
+def forget_sessions() -> None:
+    """Forget the sessions with DHIS2, as a cold start does."""
+    _sessions.clear()

@@ -1,0 +1,151 @@
+"""What compute notes of a run in the table of runs, from its beginning to the last message on the queue."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from aws_lambda_powertools import Logger
+
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.environment import ComputeEnvironment
+from msupply_dhis2.compute.event import ComputeEvent
+from msupply_dhis2.compute.job import ComputeResult
+from msupply_dhis2.compute.sharding import Shard
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.handlers.run_end import end_if_done
+from msupply_dhis2.periods import Basis
+from msupply_dhis2.settings import DataElementRow
+from msupply_dhis2.state.rejected_rows.file import RejectedRows
+from msupply_dhis2.state.run import About, Part
+from msupply_dhis2.state.runs import MOST_ROWS_NOTED, Message, Runs
+
+WHOLE = "shard 1 of 1"
+"""The part of the invocation that begins a run: all of it, the first of its months, or the planning of its shards."""
+
+
+def about_run(event: ComputeEvent, as_of: datetime, rows: Sequence[tuple[DataElementRow, Basis]]) -> About:
+    """Say what a run is about."""
+    return About(
+        started_by=event.started_by,
+        as_of=as_of,
+        event=event.model_dump_json(exclude_defaults=True),
+        metrics=tuple(sorted(row.metric.value for row, _ in rows)),
+        bases=tuple(sorted({basis.value for _, basis in rows})),
+    )
+
+
+class RunBook:
+    """The notes of one invocation about a run; a dry run has none.
+
+    When it is closed, a run that is done is ended, and so are older ones of whose values it has claimed newer ones.
+
+    Notes are what the counts are made of, so what cannot be noted fails, and is tried again: but for why something
+    failed, which must not hide the failure itself.
+    """
+
+    def __init__(
+        self,
+        environment: ComputeEnvironment,
+        run_id: str,
+        logger: Logger,
+        seconds_left: Callable[[], float],
+        *,
+        dry_run: bool,
+    ) -> None:
+        self._runs = Runs(clients.table(environment.runs_table_name))
+        self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
+        self._run_id = run_id
+        self._logger = logger
+        self._seconds_left = seconds_left
+        self._is_kept = not dry_run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._is_kept:
+            return
+        try:
+            # They may have waited to know whether what supersedes their values is on the queue.
+            superseded = self._runs.judge_superseded(self._run_id)
+        except ConfigurationError as fault:
+            self._logger.warning(f"How older runs ended could not be noted yet. {fault}")
+            superseded = []
+        for run_id in (self._run_id, *superseded):
+            end_if_done(
+                run_id,
+                self._runs,
+                self._rejected_rows,
+                datetime.now(UTC),
+                seconds_left=self._seconds_left,
+                logger=self._logger,
+            )
+
+    def begin(self, about: About) -> None:
+        """Note that the run is computed."""
+        if self._is_kept:
+            self._runs.begin(self._run_id, about, [WHOLE], datetime.now(UTC))
+
+    def open(self, shards: Iterable[Shard]) -> None:
+        """Note all steps of shards as parts that are to be computed, before they are queued."""
+        if self._is_kept:
+            self._runs.open_parts(self._run_id, _steps(shards), datetime.now(UTC))
+
+    def queued(self, messages: Sequence[Message]) -> None:
+        """Count messages that the queue has taken."""
+        if self._is_kept:
+            self._runs.register(messages, datetime.now(UTC))
+
+    def finished(self, name: str, result: ComputeResult) -> None:
+        """Note that all messages of a part, and what follows it, are on their queues."""
+        if self._is_kept:
+            part = Part(
+                stores=result.stores,
+                items=result.items,
+                values=result.values,
+                left_out=result.unchanged,
+                vanished=result.vanished,
+                periods=result.periods,
+                unreadable_groups=result.unreadable_groups,
+                unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
+                incomplete=result.incomplete,
+            )
+            self._runs.finish_part(self._run_id, name, part)
+
+    def was_finished(self, shard: Shard) -> None:
+        """Note again that the next step of a shard was finished before."""
+        if self._is_kept:
+            self._runs.part_is_finished(self._run_id, shard.name)
+
+    def failed(self, message: str, *, for_good: bool) -> None:
+        """Note why the invocation failed, and whether nobody tries it again."""
+        if not self._is_kept:
+            return
+        try:
+            if for_good:
+                self._runs.fail_part(self._run_id, WHOLE, message)
+            else:
+                self._runs.note_fault(self._run_id, message)
+        except ConfigurationError as fault:
+            self._logger.warning(f"That the run {self._run_id} failed could not be noted. {fault}")
+
+    def failed_for_good(self, shard: Shard, message: str) -> None:
+        """Note why a shard goes to the dead letters: none of its steps is computed until it is sent again."""
+        if not self._is_kept:
+            return
+        try:
+            for name in _steps([shard]):
+                self._runs.fail_part(self._run_id, name, message)
+        except ConfigurationError as fault:
+            self._logger.warning(f"That {shard.name} failed could not be noted. {fault}")
+
+
+def _steps(shards: Iterable[Shard]) -> list[str]:
+    return [
+        shard.model_copy(update={"steps": shard.steps[place:]}).name
+        for shard in shards
+        for place in range(len(shard.steps))
+    ]

@@ -1,0 +1,222 @@
+"""Test connection on AWS."""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.environment import (
+    TestConnectionEnvironment,
+    aws_faults,
+    read_dhis2_credentials,
+    read_settings,
+)
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client
+from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.domain.mapped import DatabaseAnswer
+from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, SourceError
+from msupply_dhis2.handlers.log import write
+from msupply_dhis2.handlers.pause import (
+    QueuePause,
+    Reason,
+    pause_for_tests,
+    reason_of_pause,
+    when_resumed,
+    why_paused,
+)
+from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.preflight.check import Check
+from msupply_dhis2.preflight.job import ConnectionReport, test_connection
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.credentials import Dhis2Credentials
+from msupply_dhis2.state.connections import written_in
+from msupply_dhis2.state.logins import Login, remember_refusal
+from msupply_dhis2.state.outages import Outage
+from msupply_dhis2.state.resumption import Resumption
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_lambda import LambdaClient
+
+ANSWER_SECONDS = 30
+"""How long DHIS2 may be silent over one question: the metadata of a whole country may take so long."""
+
+TIME_LIMIT = 45
+"""Seconds for all questions together, less than the function's time-out of 55: what is known by then is told."""
+
+
+def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Test the connection; resume the queue where it is paused and DHIS2 lets us in.
+
+    Somebody asks for it, so it logs in even where DHIS2 refused the same login before.
+
+    Returns
+    -------
+    dict
+        A ``ConnectionReport`` as JSON.
+    """
+    environment = TestConnectionEnvironment.read()
+    table = clients.table(environment.table_name)
+    calendar = Calendar(parse_time_zone(environment.timezone))
+    witness = _Witness()
+
+    def read_credentials(settings: Settings) -> Dhis2Credentials:
+        return read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
+
+    report = test_connection(
+        settings_reader=lambda: read_settings(environment.settings_parameter, clients.ssm()),
+        credentials_reader=read_credentials,
+        client_factory=witness.client,
+        database_check=partial(_ask_compute, clients.lambda_(), environment.compute_function),
+        table=table,
+        calendar=calendar,
+        clock=lambda: datetime.now(UTC),
+        as_of=None,
+        time_limit=TIME_LIMIT,
+    )
+    pause = pause_for_tests(environment, context)
+    if check := _check_queue(report, witness, table, pause, calendar):
+        report = report.with_check(check)
+    answer = report.model_dump(mode="json")
+    if report.connected and witness.login is not None:
+        # A line of its own: of one as long as the report CloudWatch finds the first 200 fields only.
+        logger.info(
+            f"DHIS2 let {witness.login.user} in.",
+            let_in=True,
+            user=witness.login.user,
+            dhis2=witness.login.url,
+        )
+    write(
+        logger,
+        LogLine(logging.INFO if report.all_well else logging.WARNING, report.message, {"report": answer}),
+    )
+    metrics.add_metric(name="ConnectionTestsSucceeded", unit=MetricUnit.Count, value=int(report.connected))
+    return answer
+
+
+class _Witness:
+    """Makes the test's client, and keeps in mind as whom it logs in and whether DHIS2 refused that."""
+
+    def __init__(self) -> None:
+        self.login: Login | None = None
+        self.refused: tuple[Login, Dhis2AuthenticationError] | None = None
+        self.refuses_posts = False
+        """Whether it was refused where something is posted only: so will it be with what waits on the queue."""
+
+    def client(self, settings: Settings, credentials: Dhis2Credentials) -> "_WitnessedClient":
+        self.login = Login.of(settings.url, credentials)
+        return _WitnessedClient(settings, credentials, self.login, self)
+
+
+class _WitnessedClient:
+    """The test's client of DHIS2."""
+
+    def __init__(
+        self, settings: Settings, credentials: Dhis2Credentials, login: Login, witness: _Witness
+    ) -> None:
+        self._client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
+        self._login = login
+        self._witness = witness
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        """Read something below the address of DHIS2."""
+        try:
+            return self._client.get(path, params)
+        except Dhis2AuthenticationError as error:
+            self._witness.refused = (self._login, error)
+            raise
+
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        """Post data values, or none to see whether that is let through."""
+        try:
+            return self._client.post_data_values(body, params, read_timeout=read_timeout)
+        except Dhis2AuthenticationError as error:
+            self._witness.refused, self._witness.refuses_posts = (self._login, error), True
+            raise
+
+
+def _check_queue(
+    report: ConnectionReport, witness: _Witness, table: "Table", pause: QueuePause, calendar: Calendar
+) -> Check | None:
+    """Resume or pause the queue as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
+    try:
+        before = reason_of_pause(table)
+        if report.connected and not witness.refuses_posts:
+            return None if before is None else _resume(before, pause, calendar)
+        if witness.refused is not None:
+            login, error = witness.refused
+            refusal = remember_refusal(table, login, str(error), datetime.now(UTC))
+            pause.begin()
+            return _paused(refusal, calendar)
+        return None if before is None else _paused(before, calendar)
+    except ConfigurationError as error:
+        return Check(name="queue", ok=False, message=str(error))
+
+
+def _resume(reason: Reason, pause: QueuePause, calendar: Calendar) -> Check:
+    why = why_paused(reason, calendar.time_zone).replace("is paused", "was paused", 1)
+    try:
+        pause.end()
+    except ConfigurationError as error:
+        message = (
+            f"{why} DHIS2 lets us in now, but the queue could not be resumed yet: {error} That is tried again within 15 "
+            "minutes, or at once when the connection is tested again (make test-connection)."
+        )
+        return Check(name="queue", ok=False, message=message)
+    return Check(name="queue", ok=True, message=f"{why} It is resumed: waiting values are sent now.")
+
+
+def _paused(reason: Reason, calendar: Calendar) -> Check:
+    if isinstance(reason, Outage):
+        resumed = when_resumed(reason, datetime.now(UTC), partial(written_in, time_zone=calendar.time_zone))
+        message = (
+            f"{why_paused(reason, calendar.time_zone)} Values wait. The queue is resumed {resumed}, or by the next "
+            "connection test that succeeds."
+        )
+        return Check(name="queue", ok=False, message=message)
+    if isinstance(reason, Resumption):
+        message = f"{why_paused(reason, calendar.time_zone)} That is tried again within 15 minutes."
+        return Check(name="queue", ok=False, message=message)
+    refusal = reason
+    message = (
+        f"{why_paused(refusal, calendar.time_zone)} Values wait and no function tries this login. The queue is "
+        "resumed by the next connection test that succeeds, or within 15 minutes after a new version of the "
+        "secret with which DHIS2 lets us in."
+    )
+    return Check(name="queue", ok=False, message=message)
+
+
+def _ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
+    """Ask compute, which may sit in another network, whether mSupply's database answers, and what is mapped there.
+
+    It is asked in a thread of its own, and boto3 cannot make clients in two threads at once: it is made before.
+
+    Raises
+    ------
+    SourceError
+        It does not.
+    ConfigurationError
+        Compute cannot be asked.
+    """
+    with aws_faults("asking compute about mSupply's database", client):
+        answer = client.invoke(FunctionName=function, Payload=json.dumps({"check_database": True}))
+    result = json.loads(answer["Payload"].read())
+    message = str(result.get("message") or result.get("errorMessage") or "no reason given")
+    if answer.get("FunctionError"):
+        raise SourceError(f"Compute failed when asked about mSupply's database: {message}")
+    if result.get("status") == "failed":
+        raise SourceError(message)
+    return DatabaseAnswer.model_validate({**result, "message": message})

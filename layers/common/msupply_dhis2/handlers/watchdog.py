@@ -1,0 +1,302 @@
+"""The watchdog on AWS: once a day it looks at runs, messages and schedules, mends what it can, and tells the rest.
+
+What an alarm cannot see is that something did *not* happen, and it cannot name what. So the watchdog writes to the topic of
+the alarms itself; that it is silent is an alarm of CloudWatch.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.dynamodb import read_item
+from msupply_dhis2.aws.environment import WatchdogEnvironment, aws_faults, read_settings
+from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
+from msupply_dhis2.handlers.dead_letters import FailedBatches
+from msupply_dhis2.handlers.pause import QueuePause
+from msupply_dhis2.handlers.run_end import end_if_done
+from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.state.connections import written_in
+from msupply_dhis2.state.dead_letters.store import DeadLetterStore
+from msupply_dhis2.state.rejected_rows.file import RejectedRows
+from msupply_dhis2.state.run import Run
+from msupply_dhis2.state.runs import RUNS_KEPT_FOR, Runs
+from msupply_dhis2.text import count
+from msupply_dhis2.watchdog.overdue import Duty, Overdue, due_instants, overdue
+from msupply_dhis2.watchdog.schedules import ScheduleError, parse_schedule
+from msupply_dhis2.watchdog.unfinished import why_unfinished
+
+RESCUED_AFTER = timedelta(days=9)
+"""Of the 12 days that the queue keeps a message; push gives one up after ten."""
+
+FOR_ALL_ELSE_SECONDS = 120.0
+"""Kept of the function's time when queues are searched: to look at runs and schedules, and to tell what was found."""
+
+LOOKED_BACK = timedelta(days=120)
+"""Runs of so long ago are looked at, whether they ended: so long dead letters of them may be sent again."""
+
+BEGINNING = timedelta(hours=1)
+"""So young a run that seems to be done may only be about to note its parts."""
+
+_SUBJECT = "{stack}: {findings}"
+_MOST_SAID = 20
+"""Findings that are told in full; a message of the topic holds 256 KB."""
+
+_STATE = {"id": "watchdog"}
+
+
+def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Look after everything once.
+
+    Returns
+    -------
+    dict
+        ``message``: a sentence; ``findings``: what somebody has to do, a text each.
+
+    Raises
+    ------
+    ConfigurationError
+        The environment is not as the template says, or the topic cannot be written to.
+    """
+    environment = WatchdogEnvironment.read()
+    watchdog = _Watchdog(
+        environment,
+        lambda: context.get_remaining_time_in_millis() / 1000 - FOR_ALL_ELSE_SECONDS,
+        logger,
+        metrics,
+    )
+    findings = watchdog.look()
+    for finding in findings:
+        logger.error(finding)
+    if findings:
+        _tell(environment, findings)
+    # Last: where anything before it broke off, the watchdog has been silent.
+    metrics.add_metric(name="WatchdogLooked", unit=MetricUnit.Count, value=1)
+    message = f"{count(len(findings), 'thing')} to do." if findings else "Nothing to do."
+    logger.info(f"The watchdog has looked. {message}")
+    return {"message": message, "findings": findings}
+
+
+def _tell(environment: WatchdogEnvironment, findings: list[str]) -> None:
+    said = [f"{number}. {finding}" for number, finding in enumerate(findings[:_MOST_SAID], 1)]
+    if more := len(findings) - len(said):
+        said.append(f"And {more:,} more: see the log /{environment.stack_name}/watchdog.")
+    client = clients.sns()
+    subject = _SUBJECT.format(
+        stack=environment.stack_name[:60], findings=f"{count(len(findings), 'thing')} to do"
+    )
+    with aws_faults("telling the topic of the alarms", client):
+        client.publish(TopicArn=environment.alert_topic, Subject=subject, Message="\n\n".join(said))
+
+
+class _Watchdog:
+    def __init__(
+        self,
+        environment: WatchdogEnvironment,
+        seconds_left: Callable[[], float],
+        logger: Logger,
+        metrics: Metrics,
+    ) -> None:
+        self._environment = environment
+        self._logger = logger
+        self._metrics = metrics
+        self._now = datetime.now(UTC)
+        self._time_zone = Calendar(parse_time_zone(environment.timezone)).time_zone
+        self._seconds_left = seconds_left
+        self._runs = Runs(clients.table(environment.runs_table_name))
+        self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
+        self._damaged: dict[str, str] = {}
+        self._failed_batches = FailedBatches(
+            clients.sqs(),
+            environment.queue_url,
+            environment.dead_letter_queue_url,
+            DeadLetterStore(clients.s3(), environment.bucket_name),
+            self._runs,
+            seconds_left,
+        )
+
+    def look(self) -> list[str]:
+        """Look at one thing after the other; that one cannot be looked at does not hide the next."""
+        findings: list[str] = []
+        # What lies among the dead letters is counted first: a run may have ended with it.
+        for look in (
+            self._dead_letters,
+            self._waiting_messages,
+            self._unfinished_runs,
+            self._overdue_intervals,
+        ):
+            try:
+                findings += look()
+            except MsupplyDhis2Error as error:
+                findings.append(f"The watchdog could not look at everything: {error}")
+        return [*findings, *self._failed_batches.faults, *self._damaged.values()]
+
+    def _run(self, run_id: str) -> Run | None:
+        """Read a run; one whose row is damaged is told of, and the others are looked at all the same."""
+        try:
+            return self._runs.run(run_id)
+        except DamagedRowError as error:
+            self._damaged[run_id] = str(error)
+            return None
+
+    def _dead_letters(self) -> Iterator[str]:
+        if not self._failed_batches.collect():
+            yield "There are more dead letters than the watchdog had time to look at. List them: make dead-letters"
+
+    def _waiting_messages(self) -> Iterator[str]:
+        """Move what a paused queue is about to forget to where it is kept."""
+        pause = QueuePause(
+            clients.table(self._environment.table_name),
+            clients.event_sources(),
+            lambda: self._environment.queue_mapping,
+            self._seconds_left,
+        )
+        if not pause.is_on() or not self._may_be_near_its_end():
+            return
+        reason = f"The queue is paused, and it waited there for more than {RESCUED_AFTER.days} days; the queue forgets after 12."
+        rescued = self._failed_batches.rescue(RESCUED_AFTER, reason)
+        self._metrics.add_metric(name="MessagesRescued", unit=MetricUnit.Count, value=rescued.messages)
+        if rescued.messages:
+            yield (
+                f"The queue is paused, and {count(rescued.messages, 'batch')} with {count(rescued.values, 'value')} waited for "
+                f"more than {RESCUED_AFTER.days} days: they were moved to the dead letters, which are kept for 100 days. Let "
+                "the queue go on (make test-connection says why it is paused), then send them again: make redrive"
+            )
+        if not rescued.is_all:
+            yield (
+                "The watchdog had no time to look at all messages that wait on the paused queue, which forgets them after 12 "
+                "days. Let it look again: make watchdog"
+            )
+
+    def _may_be_near_its_end(self) -> bool:
+        """Tell whether a message may have waited for so long; without a search, which costs each one of its deliveries.
+
+        Since when the queue is paused does not tell: a message may come from an earlier pause, or have been put off for ten
+        days before, and twelve is all it has. No message is older than its run.
+        """
+        runs = (self._run(run_id) for run_id in self._runs.recent(self._now - LOOKED_BACK))
+        # Of one whose row is damaged nobody knows.
+        return any(
+            run is None
+            or (
+                run.may_be_on_the_queue
+                and run.started_at is not None
+                and self._now - run.started_at > RESCUED_AFTER
+            )
+            for run in runs
+        )
+
+    def _unfinished_runs(self) -> list[str]:
+        """Close runs that are done, which nobody said; give what is to be said of those that are not."""
+        found = []
+        for run_id in self._runs.recent(self._now - LOOKED_BACK):
+            run = self._run(run_id)
+            if run is None or run.ended_at is not None:
+                continue
+            if run.is_done:
+                if run.started_at is None or self._now - run.started_at < BEGINNING:
+                    continue
+                end_if_done(
+                    run_id,
+                    self._runs,
+                    self._rejected_rows,
+                    self._now,
+                    seconds_left=self._seconds_left,
+                    logger=self._logger,
+                )
+            elif (why := why_unfinished(run, self._now, self._time_zone)) is not None:
+                found.append(why)
+        self._metrics.add_metric(name="RunsUnfinished", unit=MetricUnit.Count, value=len(found))
+        return found
+
+    def _overdue_intervals(self) -> list[str]:
+        settings = read_settings(self._environment.settings_parameter, clients.ssm())
+        duties, found = self._duties(settings)
+        due = due_instants(duties, self._now)
+        if due:
+            since = max(min(due.values()), self._now - RUNS_KEPT_FOR)
+            runs = (self._run(run_id) for run_id in self._runs.recent(since))
+            missing = overdue(due, [run for run in runs if run is not None], settings)
+            found += [self._overdue_sentence(each, settings) for each in missing]
+            self._metrics.add_metric(name="IntervalsOverdue", unit=MetricUnit.Count, value=len(missing))
+        return found
+
+    def _duties(self, settings: Settings) -> tuple[list[Duty], list[str]]:
+        """Tell what is to be looked after, and remember since when; and what cannot be."""
+        is_sent = settings.use_dhis2 and self._environment.schedules_state == "ENABLED"
+        intervals = {row.interval for row in settings.active_rows} if is_sent else set()
+        duties: list[Duty] = []
+        faults: list[str] = []
+        before, state = self._state(), dict[str, Any]()
+        for interval in sorted(intervals):
+            expression = str(getattr(self._environment, f"{interval.value}_schedule"))
+            schedule = f"{expression} {self._time_zone.key}"
+            since = _known_since(before.get(interval.value), schedule) or self._now
+            state[interval.value] = {"schedule": schedule, "since": since.isoformat()}
+            try:
+                duties.append(Duty(interval, parse_schedule(expression, self._time_zone), since))
+            except ScheduleError as error:
+                faults.append(
+                    f"The watchdog does not see whether the {_named(interval)} runs take place: {error}. Write the schedule "
+                    "in another way (make deploy, or sam deploy --guided)."
+                )
+        if state != before:
+            self._keep_state(state)
+        return duties, faults
+
+    def _state(self) -> Mapping[str, Any]:
+        table = clients.table(self._environment.table_name)
+        item = read_item(table, _STATE, "reading what the watchdog saw before") or {}
+        intervals = item.get("intervals")
+        return intervals if isinstance(intervals, Mapping) else {}
+
+    def _keep_state(self, state: Mapping[str, Any]) -> None:
+        table = clients.table(self._environment.table_name)
+        with aws_faults("noting what the watchdog saw", table.meta.client):
+            table.update_item(
+                Key=_STATE,
+                UpdateExpression="SET intervals = :intervals",
+                ExpressionAttributeValues={":intervals": state},
+            )
+
+    def _overdue_sentence(self, missing: Overdue, settings: Settings) -> str:
+        metrics = sorted(row.metric.value for row in settings.active_rows if row.interval is missing.interval)
+        event = {
+            "interval": missing.interval.value,
+            "scheduled_time": missing.due.astimezone(UTC).isoformat(),
+        }
+        schedule = f"{self._environment.stack_name}-{missing.interval.value.replace('_', '-')}"
+        return (
+            f"The {_named(missing.interval)} run of {written_in(missing.due, self._time_zone)} did not take place"
+            f"{self._last(missing.last_run)}. So DHIS2 lacks newer values of {', '.join(metrics)}. See whether the schedule "
+            f"{schedule} is enabled (EventBridge → Schedules), whether {self._environment.stack_name}-failed-runs holds its "
+            f"event, and what the log of compute says. Then make up for it: make push EVENT='{json.dumps(event)}'"
+        )
+
+    def _last(self, last: Run | None) -> str:
+        if last is None or last.as_of is None:
+            return ", or failed"
+        return f", or failed; the last one that was computed is of {written_in(last.as_of, self._time_zone)}"
+
+
+def _known_since(known: object, schedule: str) -> datetime | None:
+    """Tell since when a schedule is known; what cannot be read is noted anew."""
+    match known:
+        case {"schedule": str(noted), "since": str(since)} if noted == schedule:
+            try:
+                instant = datetime.fromisoformat(since)
+            except ValueError:
+                return None
+            return instant if instant.tzinfo is not None else None
+        case _:
+            return None
+
+
+def _named(interval: Interval) -> str:
+    return f'"{interval.value.replace("_", " ")}"'

@@ -1,0 +1,418 @@
+"""Asks the questions of the preflight one after the other, each on its own."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime
+from functools import partial
+
+from msupply_dhis2.deadline import Patience
+from msupply_dhis2.dhis2.import_request import UIDS, Schemes, request_body, request_parameters
+from msupply_dhis2.dhis2.importer import PostsDataValues
+from msupply_dhis2.dhis2.metadata_cache import KnownMetadata
+from msupply_dhis2.dhis2.models import (
+    DataElement,
+    DataSet,
+    Identified,
+    OptionCombo,
+    OrgUnit,
+    ReadsDhis2,
+    Server,
+    User,
+    find_approved,
+    find_category_option,
+    find_category_options,
+    find_data_elements,
+    find_option_combos,
+    find_org_units,
+    list_data_sets,
+    read_data_set,
+    read_server,
+    read_system_setting,
+)
+from msupply_dhis2.dhis2.validation import Times
+from msupply_dhis2.domain.mapped import MappedNames
+from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
+from msupply_dhis2.periods import Basis, Period, Window
+from msupply_dhis2.preflight import approval, category_options, counterparts, data_elements, option_combos
+from msupply_dhis2.preflight.access import (
+    ADD_DATA_VALUES,
+    NEWEST,
+    TRIAL,
+    check_authority,
+    check_data_set,
+    check_import_settings,
+    check_reach,
+    check_server,
+    check_trial,
+    check_write_access,
+)
+from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.facts import Find, Matched, Use, match, uses_by_prefix, uses_of_mapped
+from msupply_dhis2.preflight.periods import FORMAT, check_open, check_period_format, open_name
+from msupply_dhis2.settings import Scheme, Settings
+from msupply_dhis2.text import joined
+
+REQUIRED_COMBOS = {
+    "keyDataImportRequireCategoryOptionCombo": "'Require category option combo'",
+    "keyDataImportRequireAttributeOptionCombo": "'Require attribute option combo'",
+}
+"""System settings that refuse values without option combos, up to 2.42."""
+
+LOOKED_UP = 300
+"""How many stores' or items' identifiers that the data set does not have are looked for elsewhere in DHIS2."""
+
+
+class Preflight:
+    """Checks what a push needs beside the connection.
+
+    Parameters
+    ----------
+    client
+        Logged in.
+    poster
+        Posts with the same login.
+    settings
+        As far as they can be read; where they are not complete, only what does not depend on them is asked.
+    windows
+        Of each basis that an active row uses, for a run now; none where the settings are not complete.
+    patience
+        The time that all questions may take.
+    today
+        The date, in case that the server does not tell its own.
+
+    Attributes
+    ----------
+    checks
+        What was found, in the order in which it was asked.
+    not_asked
+        The names of the checks that a failure has left without sense.
+    server
+        The server, as far as it could be read.
+    """
+
+    def __init__(
+        self,
+        client: ReadsDhis2,
+        poster: PostsDataValues,
+        settings: Settings,
+        user: User,
+        windows: Mapping[Basis, Window],
+        patience: Patience,
+        today: date,
+    ) -> None:
+        self.checks: list[Check] = []
+        self.not_asked: list[str] = []
+        self.server: Server | None = None
+        self._client = client
+        self._poster = poster
+        self._settings = settings
+        self._user = user
+        self._windows = windows
+        self._patience = patience
+        self._today = today
+        self._data_set: DataSet | None = None
+        self._times: Times | None = None
+        self._org_units: tuple[OrgUnit, ...] = ()
+
+    def ask_dhis2(self) -> None:
+        """Check what DHIS2 alone decides: version, authority, data set, periods."""
+        self._ask_server()
+        self.checks.append(check_authority(self._user))
+        if self._settings.data_set_id:
+            self._ask_data_set()
+        else:
+            self.not_asked.append("data set")
+        if self._data_set is None:
+            self.not_asked.append("write access")
+        else:
+            self.checks.append(check_write_access(self._data_set, self._user))
+        if self._settings.data_set_id:
+            self._try_a_call()
+        else:
+            self.not_asked.append(TRIAL)
+        self._check_periods()
+
+    def _ask_server(self) -> None:
+        try:
+            self.server = self._patience.ask(lambda: read_server(self._client))
+        except Dhis2Error as error:
+            self.checks.append(make_check("server", ok=False, message=str(error)))
+            return
+        self.checks.append(check_server(self.server))
+        self._today = self.server.server_date.date()
+
+    def _try_a_call(self) -> None:
+        """Post a call without values: a token or a firewall that lets only GET pass shows in nothing that is read."""
+        if not self._user.may(ADD_DATA_VALUES):
+            # It would be refused for that alone, which the authority's check says.
+            return
+        settings = self._settings
+        schemes = Schemes(
+            data_set=settings.data_set_id_scheme,
+            data_element=settings.data_element_id_scheme,
+            org_unit=settings.org_unit_scheme,
+        )
+        body = request_body(settings.data_set_id, (), schemes)
+        refusal = None
+        try:
+            self._patience.ask(lambda: self._poster.post_data_values(body, request_parameters(schemes)))
+        except Dhis2Error as error:
+            refusal = error
+        self.checks.append(check_trial(self._user, refusal))
+
+    def _ask_import_settings(self) -> None:
+        """Ask for the system settings that insist on option combos; where they may not be read, push copes as well."""
+        if self.server is None or self.server.imports_by_group:
+            return
+        with suppress(Dhis2Error):
+            required = [
+                title
+                for key, title in REQUIRED_COMBOS.items()
+                if self._patience.ask(partial(read_system_setting, self._client, key))
+            ]
+            check = check_import_settings(required)
+            self.checks += [check] if check else []
+
+    def _ask_data_set(self) -> None:
+        settings = self._settings
+        try:
+            self._data_set = self._patience.ask(
+                lambda: read_data_set(self._client, settings.data_set_id, settings.data_set_id_scheme)
+            )
+        except Dhis2Error as error:
+            waits = isinstance(error, Dhis2TransientError)
+            message = (
+                "The data set cannot be read, so that much of the rest cannot be looked at; a push "
+                f"{'waits until it can' if waits else 'goes on all the same'}. {error}"
+            )
+            self.checks.append(make_check("data set", ok=False, message=message))
+            return
+        others = () if self._data_set is not None else self._all_data_sets()
+        self.checks.append(check_data_set(self._data_set, settings, self._user, others))
+
+    def _all_data_sets(self) -> Sequence[Identified]:
+        """Read which data sets there are, to name the one that may be meant; none where they cannot be read."""
+        try:
+            return self._patience.ask(lambda: list_data_sets(self._client))
+        except Dhis2Error:
+            # That the data set is not there is told anyway; a candidate only helps.
+            return ()
+
+    def _check_periods(self) -> None:
+        open_names = [open_name(basis) for basis in self._windows]
+        if self._data_set is None or not self._windows:
+            self.not_asked += [FORMAT, *open_names]
+            return
+        check = check_period_format(self._settings, self._data_set, self._windows, self.server)
+        self.checks.append(check)
+        if not check.ok:
+            self.not_asked += open_names
+            return
+        times = self._times = self._judge_of_periods(self._data_set)
+        self.checks += [
+            check_open(times, window, self._data_set, self._today) for window in self._windows.values()
+        ]
+
+    def _server_or_newest(self) -> Server:
+        """Return the server; where it could not be read, one of the newest version that is known, on our own date."""
+        today = datetime.combine(self._today, datetime.min.time())
+        return self.server or Server("", "unknown", NEWEST, "iso8601", today)
+
+    def _judge_of_periods(self, data_set: DataSet) -> Times:
+        """Return what judges periods as push does."""
+        server = self._server_or_newest()
+        known = KnownMetadata(
+            server=server,
+            user=self._user,
+            data_set=data_set,
+            schemes=UIDS,
+            read_at=0,
+            data_elements={},
+            org_units={},
+            combos_in_use=(),
+        )
+        times = Times(known, server.server_date)
+        periods = [times.find(window.period) for window in self._windows.values()]
+        if any(period is not None and times.is_expired(period) for period in periods):
+            # Where they cannot be read, push leaves expired periods to the server, which refuses them.
+            with suppress(Dhis2Error):
+                self._patience.ask(lambda: known.look_up_locks(self._client))
+        return times
+
+    def compare(self, mapped: MappedNames | None) -> None:
+        """Check how what mSupply has mapped fits what DHIS2 has set up.
+
+        Parameters
+        ----------
+        mapped
+            ``None`` where the database did not tell: data elements and option combos are then looked at by
+            themselves.
+        """
+        uses: Sequence[Use] = ()
+        if not self._windows:
+            mapped = None
+        if mapped is None:
+            self.not_asked += [counterparts.STORES, counterparts.ITEMS]
+            if self._data_set is not None:
+                self.checks.append(check_reach(self._user, self._data_set.org_units))
+        else:
+            self._compare_stores(mapped)
+            elements = self._compare_items(mapped)
+            uses = uses_of_mapped(self._settings, mapped, elements.found)
+        if self._data_set is not None and self._windows:
+            uses = uses or uses_by_prefix(self._settings, self._data_set)
+            self.checks.append(option_combos.check_option_combos(self._settings, self._data_set, uses, self))
+            self._ask_import_settings()
+            used = option_combos.used_combos(self._settings, self._data_set, uses)
+            self._ask_category_options(self._data_set, used)
+            if self._data_set.workflow:
+                self._ask_approval(self._data_set.workflow, used)
+        else:
+            self.not_asked += [option_combos.NAME, category_options.NAME]
+        if not uses:
+            self.not_asked += [data_elements.VALUE_TYPES, data_elements.ZEROS, data_elements.AGGREGATION]
+            return
+        self.checks.append(data_elements.check_value_types(uses, round_off=self._settings.round_off))
+        if self.server is None:
+            self.not_asked.append(data_elements.ZEROS)
+        else:
+            self.checks.append(data_elements.check_zeros(uses, self.server))
+        self.checks.append(data_elements.check_aggregation(uses))
+
+    def _periods(self) -> list[Period]:
+        found = (self._times and self._times.find(window.period) for window in self._windows.values())
+        return list(dict.fromkeys(period for period in found if period))
+
+    def _ask_category_options(self, data_set: DataSet, used: option_combos.UsedCombos) -> None:
+        if not used.all:
+            self.not_asked.append(category_options.NAME)
+            return
+        try:
+            options = self._patience.ask(
+                lambda: find_category_options(self._client, [combo.id for combo in used.all])
+            )
+        except Dhis2Error as error:
+            message = f"Whether the category options take the values cannot be read. {error}"
+            self.checks.append(make_check(category_options.NAME, ok=True, to_note=True, message=message))
+            return
+        sent = category_options.Sent(self._periods(), self._org_units)
+        self.checks.append(
+            category_options.check_category_options(
+                used, options, sent, data_set, self._user, self._server_or_newest()
+            )
+        )
+
+    def _ask_approval(self, workflow: str, used: option_combos.UsedCombos) -> None:
+        periods = self._periods()
+        if not periods:
+            self.not_asked.append(approval.NAME)
+            return
+        server = self._server_or_newest()
+        if not server.guards_approved_data:
+            self.checks.append(approval.check_no_guard(server))
+            return
+        asked = {org_unit.id: org_unit for org_unit in self._org_units[:LOOKED_UP]}
+        combos = [combo.id for combo in used.attribute]
+        approved = {}
+        try:
+            for period in periods:
+                found = self._patience.ask(
+                    partial(find_approved, self._client, workflow, period.label, asked, combos)
+                )
+                approved[period.label] = [asked[identifier] for identifier in sorted(found & asked.keys())]
+        except Dhis2Error as error:
+            self.checks.append(approval.check_unknown(error))
+            return
+        self.checks.append(approval.check_approved(approved, len(asked)))
+
+    def _compare_stores(self, mapped: MappedNames) -> None:
+        stores, data_set = mapped.stores, self._data_set
+        of_data_set = data_set.org_units if data_set else ()
+        identifiers = {store.org_unit: None for store in stores}
+        scheme = self._settings.org_unit_scheme
+
+        def find(wanted: Collection[str], by: Scheme) -> Sequence[OrgUnit]:
+            return self._patience.ask(lambda: find_org_units(self._client, wanted, by))
+
+        matched, failure = _matched(identifiers, scheme, of_data_set, find)
+        if failure and data_set is None:
+            self.checks.append(_unreadable(counterparts.STORES, failure))
+            return
+        check = counterparts.check_stores(self._settings, stores, matched, data_set, self._closure)
+        self.checks.append(_qualified(check, mapped.more_stores, failure))
+        self._org_units = tuple(dict.fromkeys(matched.inside.values()))
+        if matched.found:
+            self.checks.append(check_reach(self._user, tuple(matched.found.values())))
+        if data_set is not None and not mapped.more_stores:
+            self.checks.append(counterparts.check_org_units_without_store(stores, matched, data_set))
+
+    def _closure(self, org_unit: OrgUnit) -> str | None:
+        """Return for which periods of a run an org unit takes no values, and why; by the judge that push has."""
+        times = self._times
+        if times is None:
+            return None
+        closed = {}
+        for label in dict.fromkeys(window.period for window in self._windows.values()):
+            period = times.find(label)
+            if period is not None and (hint := times.closure(org_unit, period)):
+                closed[label] = hint
+            elif (
+                period is not None
+                and times.exempt_org_units(period)
+                and times.expired(org_unit, label, period)
+            ):
+                closed[label] = "the data set's expiry days are over, and it has no lock exception"
+        return joined(f"{label}: {hint}" for label, hint in closed.items()) if closed else None
+
+    def _compare_items(self, mapped: MappedNames) -> Matched[DataElement]:
+        items, data_set = mapped.items, self._data_set
+        of_data_set = data_set.data_elements if data_set else ()
+        identifiers = {identifier: None for item in items for identifier in item.data_elements if identifier}
+        scheme = self._settings.data_element_id_scheme
+
+        def find(wanted: Collection[str], by: Scheme) -> Sequence[DataElement]:
+            return self._patience.ask(lambda: find_data_elements(self._client, wanted, by))
+
+        matched, failure = _matched(identifiers, scheme, of_data_set, find)
+        if failure and data_set is None:
+            self.checks.append(_unreadable(counterparts.ITEMS, failure))
+            return matched
+        check = counterparts.check_items(self._settings, items, matched, data_set)
+        self.checks.append(_qualified(check, mapped.more_items, failure))
+        if data_set is not None and not mapped.more_items:
+            self.checks.append(counterparts.check_data_elements_without_item(items, matched, data_set))
+        return matched
+
+    def option_combos(self, identifier: str, scheme: Scheme) -> Sequence[OptionCombo]:
+        """Find option combos of whatever category combination."""
+        return self._patience.ask(lambda: find_option_combos(self._client, [identifier], scheme))
+
+    def of_category_option(self, identifier: str, scheme: Scheme) -> Sequence[OptionCombo]:
+        """Find the option combos of a category option."""
+        return self._patience.ask(lambda: find_category_option(self._client, identifier, scheme))
+
+
+def _matched[Thing: (OrgUnit, DataElement)](
+    identifiers: Collection[str], scheme: Scheme, of_data_set: Collection[Thing], find: Find[Thing]
+) -> tuple[Matched[Thing], Dhis2Error | None]:
+    """Match identifiers; where others than the data set's cannot be read, without those."""
+    try:
+        return match(identifiers, scheme, of_data_set, find, LOOKED_UP), None
+    except Dhis2Error as error:
+        return match(identifiers, scheme, of_data_set, find, 0), error
+
+
+def _unreadable(name: str, failure: Dhis2Error) -> Check:
+    return make_check(
+        name, ok=False, message=f"What they are mapped to cannot be looked up in DHIS2. {failure}"
+    )
+
+
+def _qualified(check: Check, more: int, failure: Dhis2Error | None) -> Check:
+    """Add what limits the truth of a check."""
+    message = check.message
+    if more:
+        message += f" {more:,} more were not looked at: their list is too long for one answer."
+    if failure and not check.ok:
+        message += f" Whether they are elsewhere in DHIS2 cannot be read: {failure}"
+    return check.model_copy(update={"message": message})

@@ -1,0 +1,442 @@
+"""What is kept in Secrets Manager: DHIS2's credentials and the address of mSupply's database.
+
+No message, log or representation ever holds any part of a secret's content.
+"""
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Self
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
+
+from msupply_dhis2.errors import CredentialsError
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.urls import is_forbidden
+
+_FIELDS = ("username", "password", "client", "secret", "token")
+_POSTGRESQL = re.compile(r"(postgres|postgresql|postgresql\+psycopg)://", re.IGNORECASE)
+_POSTGRESQL_PORT = 5432
+_HIGHEST_PORT = 65_535
+_HOST = re.compile(r"/.*|[\w.:%,-]+")
+"""The folder of a Unix socket; or names or addresses of servers."""
+_ENCODE = "; encode special characters of the password, such as @ as %40, / as %2F, # as %23 and ? as %3F"
+_SSL_MODES = ("disable", "require", "verify-ca", "verify-full")
+"""Not allow and prefer, which give up encryption wherever somebody on the way says that there is none."""
+
+
+class LoginKind(StrEnum):
+    """How DHIS2 is told who asks."""
+
+    BASIC = "basic"
+    OAUTH2 = "oauth2"
+    TOKEN = "token"  # noqa: S105 - the name of a kind of login
+
+
+class Dhis2Credentials(BaseModel):
+    """A login to DHIS2.
+
+    Attributes
+    ----------
+    kind
+        How it logs in: it decides which of the other fields are there.
+    username, password
+        The user. ``None`` with a personal access token, which belongs to a user itself.
+    client, secret
+        The OAuth2 client, and its secret where it has one. ``None`` but with OAuth2.
+    token
+        A personal access token. ``None`` with the other two.
+    version
+        Which version of the secret in Secrets Manager it is from; empty on one's own machine. No secret.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    kind: LoginKind = LoginKind.BASIC
+    username: str | None = None
+    password: SecretStr | None = None
+    client: str | None = None
+    secret: SecretStr | None = None
+    token: SecretStr | None = None
+    version: str = ""
+
+    @model_validator(mode="after")
+    def _have_what_the_kind_needs(self) -> Self:
+        match self.kind:
+            case LoginKind.TOKEN:
+                needed: tuple[object, ...] = (self.token,)
+            case LoginKind.OAUTH2:
+                needed = (self.username, self.password, self.client)
+            case LoginKind.BASIC:
+                needed = (self.username, self.password)
+        if None in needed:
+            raise ValueError(f"fields are missing for a login of the kind {self.kind}")
+        return self
+
+    @property
+    def user(self) -> str:
+        """Who logs in, for messages and as a key: the user name, or ``the personal access token``."""
+        return self.username if self.username is not None else "the personal access token"
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that change when any of the fields but ``version`` does.
+
+        Made so slowly (PBKDF2 with SHA-256) that a password cannot be found again by trying many.
+        """
+        secrets = (self.password, self.secret, self.token)
+        return _fingerprint(
+            self.kind,
+            self.username,
+            self.client,
+            *(secret and secret.get_secret_value() for secret in secrets),
+        )
+
+
+@lru_cache(maxsize=2)
+def _fingerprint(*parts: str | None) -> str:
+    return hashlib.pbkdf2_hmac("sha256", json.dumps(parts).encode(), b"msupply-dhis2", 100_000).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenForm:
+    """A form of DHIS2's personal access tokens: prefix, random letters and digits, and their checksum.
+
+    Attributes
+    ----------
+    zeros
+        How many zero bytes may be counted along with the random part. DHIS2's routine counts a whole buffer,
+        which in later releases is a tenth longer than what it holds.
+    """
+
+    prefix: str
+    random: int
+    checksum: int
+    base: int
+    zeros: tuple[int, ...]
+
+    def fault(self, token: str) -> str | None:
+        rest = token.removeprefix(self.prefix)
+        length = self.random + self.checksum
+        if len(rest) != length:
+            return (
+                f"holds {len(rest)} characters after {self.prefix} where a personal access token has {length}"
+            )
+        if not (rest.isascii() and rest.isalnum()):
+            return "holds something other than letters and digits"
+        code, checksum = rest[: self.random].encode(), rest[self.random :]
+        sums = (zlib.crc32(code + bytes(zeros)) for zeros in self.zeros)
+        if checksum not in {_in_base(total, self.base, self.checksum) for total in sums}:
+            return "does not match its own checksum, so at least one character is wrong"
+        return None
+
+
+_TOKEN_FORMS = (
+    # 2.38 to 2.40, and the first form of later releases.
+    _TokenForm("d2pat_", random=32, checksum=10, base=10, zeros=(0, 3)),
+    # The second form, the default from 2.41.
+    _TokenForm("d2p_", random=44, checksum=6, base=62, zeros=(0, 4)),
+)
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def is_token(text: str) -> bool:
+    """Tell whether something begins as a personal access token of DHIS2 does."""
+    return text.startswith(tuple(form.prefix for form in _TOKEN_FORMS))
+
+
+def _in_base(number: int, base: int, length: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, base)
+        digits = _DIGITS[digit] + digits
+    return digits.rjust(length, "0")
+
+
+def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "") -> Dhis2Credentials:
+    """Read the secret with DHIS2's credentials.
+
+    Parameters
+    ----------
+    text
+        JSON: ``{"username": "…", "password": "…"}``; without basic authentication the same with ``"client"``,
+        and ``"secret"`` where the client has one; or, either way, ``{"token": "…"}``, a personal access token.
+    settings
+        What says whether DHIS2 is logged in to with basic authentication.
+    version
+        Which version of the secret it is, where it comes from Secrets Manager.
+
+    Raises
+    ------
+    CredentialsError
+        It is empty, not of that form, lacks a field that the login needs, has two logins at once, or holds a
+        token with a typing error: a checksum in it tells without asking DHIS2.
+    """
+    if not text.strip():
+        raise _no_dhis2_credentials("is not filled in yet")
+    given = _read_object(text)
+    if given is None:
+        raise _no_dhis2_credentials("is not JSON with username and password")
+    if unknown := len(given.keys() - set(_FIELDS)):
+        raise _no_dhis2_credentials(f"has {unknown} field(s) other than {', '.join(_FIELDS)}")
+    if given.get("token") not in (None, ""):
+        return _with_token(given, version)
+    for name in ("username", "password"):
+        if not _text_or_none(given.get(name)):
+            raise _no_dhis2_credentials(f"has no text in its field {name}")
+    username, password = given["username"], SecretStr(given["password"])
+    if settings.basic_authentication:
+        # Client and secret may stay there, for the day on which basic authentication is switched off.
+        return Dhis2Credentials(kind=LoginKind.BASIC, username=username, password=password, version=version)
+    client, secret = given.get("client"), given.get("secret")
+    if not _text_or_none(client):
+        raise _no_dhis2_credentials(
+            "has no text in its field client, which OAuth2 needs: Basic authentication is off in the settings. Set "
+            "basic_authentication: true, or put the client (and its secret, if it has one) of DHIS2's OAuth2 clients "
+            "there as well"
+        )
+    if not isinstance(secret, str | None):
+        raise _no_dhis2_credentials("has something other than text in its field secret")
+    return Dhis2Credentials(
+        kind=LoginKind.OAUTH2,
+        username=username,
+        password=password,
+        client=client,
+        secret=SecretStr(secret) if secret else None,
+        version=version,
+    )
+
+
+def _with_token(given: Mapping[str, Any], version: str) -> Dhis2Credentials:
+    token = _text_or_none(given["token"])
+    if token is None:
+        raise _no_dhis2_credentials("has no text in its field token")
+    if others := [name for name in _FIELDS if name != "token" and given.get(name) not in (None, "")]:
+        raise _no_dhis2_credentials(
+            f"has a token and also {', '.join(others)}: two logins at once. A personal access token stands alone; "
+            "leave either it or the others out"
+        )
+    token = token.strip()
+    form = next((form for form in _TOKEN_FORMS if token.startswith(form.prefix)), None)
+    fault = form.fault(token) if form else "begins neither with d2pat_ nor with d2p_"
+    if fault:
+        raise _no_dhis2_credentials(
+            f"has a field token that is no personal access token: it {fault}. Copy it anew, whole, from where DHIS2 "
+            "showed it; DHIS2 shows it only once, so if it was not kept make another one"
+        )
+    return Dhis2Credentials(kind=LoginKind.TOKEN, token=SecretStr(token), version=version)
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _no_dhis2_credentials(fault: str) -> CredentialsError:
+    return CredentialsError(
+        f"The secret with DHIS2's credentials {fault}. Run `make credentials` (`make credentials OAUTH2=yes` where "
+        "a client is needed), which asks for them, or put "
+        '{"username": "…", "password": "…"} or {"token": "…"} into it with `aws secretsmanager put-secret-value`.'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """Where mSupply's database is and how to log in to it: the arguments of ``sqlalchemy.URL.create``.
+
+    Attributes
+    ----------
+    drivername
+        ``sqlite`` or ``postgresql+psycopg``.
+    host
+        A server, or the folder of a Unix socket. ``None`` for SQLite.
+    database
+        The database's name, or the file of SQLite.
+    query
+        ``sslmode``, where the address names one.
+    """
+
+    drivername: str
+    database: str
+    username: str | None = None
+    password: SecretStr | None = field(default=None, repr=False)
+    host: str | None = None
+    port: int | None = None
+    query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def described(self) -> str:
+        """The address for messages: neither user name nor password."""
+        if self.host is None:
+            # Somebody may have written another database's address so.
+            return f"the SQLite file {self.database.rpartition('@')[2]}"
+        port = "" if self.port is None else f", port {self.port}"
+        return f"the PostgreSQL database {self.database} on {self.host}{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseServer:
+    """What the stack's parameters say of the server, for a secret that holds user name and password only.
+
+    Such is the secret that Amazon RDS makes and rotates itself. Texts may be empty.
+    """
+
+    host: str = ""
+    port: str = ""
+    database: str = ""
+
+
+def parse_database_address(text: str, server: DatabaseServer | None = None) -> DatabaseAddress:
+    """Read the address of mSupply's database.
+
+    Parameters
+    ----------
+    text
+        ``sqlite:///path``, ``postgresql://user:password@host:port/database`` (special characters of the
+        password encoded as in addresses; ``?sslmode=…`` if need be, ``?host=/folder`` for a Unix socket), or
+        JSON as Amazon RDS keeps it: ``{"host": …, "port": …, "dbname": …, "username": …, "password": …}``.
+    server
+        What stands in for the host, port and database that such JSON lacks.
+
+    Raises
+    ------
+    CredentialsError
+        It is empty or none of these.
+    """
+    text = text.strip()
+    if not text:
+        raise _no_address("is not filled in yet")
+    if text.startswith("{"):
+        return _checked(_from_rds(text, server or DatabaseServer()))
+    if text.lower().startswith("sqlite:"):
+        return _from_sqlite_url(text)
+    if _POSTGRESQL.match(text):
+        return _checked(_from_postgresql_url(text))
+    raise _no_address("begins with neither sqlite:///, postgresql:// nor {")
+
+
+def _checked(address: DatabaseAddress) -> DatabaseAddress:
+    """Make sure that what messages show of a PostgreSQL address is no password, and that it leads to a database."""
+    if not _HOST.fullmatch(str(address.host)):
+        raise _no_address("has something other than a server's name or address for a host")
+    if re.search(r"[/@]", address.database):
+        raise _no_address(f"names a database with '/' or '@' in it{_ENCODE}")
+    password = address.password.get_secret_value() if address.password else ""
+    if "\0" in f"{address.username}{password}{address.host}{address.database}":
+        # PostgreSQL's library reads what it is given up to there, and would look for another database.
+        raise _no_address("has a character in it that no name or password can have (%00)")
+    if any(is_forbidden(host) for host in str(address.host).split(",")):
+        raise _no_address(
+            "has an address of AWS or of the function itself for a host, not that of a database"
+        )
+    return address
+
+
+def _no_address(fault: str) -> CredentialsError:
+    return CredentialsError(
+        f"The secret with the address of mSupply's database {fault}. It takes "
+        "postgresql://user:password@host:5432/database, sqlite:///folder/file.sqlite (on one's own machine "
+        'only), or the JSON of Amazon RDS: {"host": "…", "port": 5432, "dbname": "…", "username": "…", '
+        '"password": "…"}. Run `make credentials`, which asks for it, or put it there with '
+        "`aws secretsmanager put-secret-value`."
+    )
+
+
+def _from_sqlite_url(text: str) -> DatabaseAddress:
+    _, slashes, path = text.partition(":///")
+    if not slashes or not path:
+        raise _no_address("names no file after sqlite:///")
+    return DatabaseAddress(drivername="sqlite", database=path)
+
+
+def _from_postgresql_url(text: str) -> DatabaseAddress:
+    # A password with an unencoded '/', '?' or '#' cuts the address in a wrong place: host, port or database
+    # are then not what they should be.
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        # What was read as the port may be part of the password: it must not even be the error's cause.
+        parts = None
+    if parts is None or parts.fragment:
+        raise _no_address(f"cannot be read{_ENCODE}")
+    query = _query(parts)
+    host = query.pop("host", None) or host
+    database = unquote(parts.path.removeprefix("/"))
+    lacking = [
+        name
+        for name, value in (("user name", parts.username), ("host", host), ("database", database))
+        if not value
+    ]
+    if lacking:
+        raise _no_address(f"names no {', no '.join(lacking)}{_ENCODE}")
+    if port == 0:
+        raise _no_address(f"names port 0{_ENCODE}")
+    return DatabaseAddress(
+        drivername="postgresql+psycopg",
+        database=database,
+        username=unquote(parts.username or ""),
+        password=None if parts.password is None else SecretStr(unquote(parts.password)),
+        host=host,
+        port=port or (None if str(host).startswith("/") else _POSTGRESQL_PORT),
+        query=MappingProxyType(query),
+    )
+
+
+def _query(parts: SplitResult) -> dict[str, str]:
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if query.keys() - {"sslmode", "host"}:
+        raise _no_address(f"has something other than sslmode or host after the '?'{_ENCODE}")
+    if query.get("sslmode", "require") not in _SSL_MODES:
+        raise _no_address(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
+    if not query.get("host", "/").startswith("/"):
+        raise _no_address("has a host after the '?' that is not the folder of a Unix socket")
+    return query
+
+
+def _from_rds(text: str, server: DatabaseServer) -> DatabaseAddress:
+    given = _read_object(text)
+    if given is None:
+        raise _no_address("begins with { but is not JSON")
+    if "postgres" not in str(given.get("engine") or "postgres").casefold():
+        raise _no_address("is that of another kind of database: its field engine does not say postgres")
+    lacking = [name for name in ("username", "password") if not _text_or_none(given.get(name))]
+    if lacking:
+        raise _no_address(f"has no text in its field(s) {', '.join(lacking)}")
+    host = _text_or_none(given.get("host")) or server.host
+    database = _text_or_none(given.get("dbname")) or server.database
+    if missing := [
+        f"{name} (nor is there one in the stack's parameter {parameter}: make deploy GUIDED=yes asks for it)"
+        for name, parameter, value in (("host", "DatabaseHost", host), ("dbname", "DatabaseName", database))
+        if not value
+    ]:
+        raise _no_address(f"has no text in its field {', and none in its field '.join(missing)}")
+    given_port = given.get("port")
+    port = str(server.port or _POSTGRESQL_PORT if given_port in (None, "") else given_port)
+    if not re.fullmatch(r"[1-9]\d{0,4}", port, re.ASCII) or int(port) > _HIGHEST_PORT:
+        raise _no_address("has a port that is no number from 1 to 65535")
+    return DatabaseAddress(
+        drivername="postgresql+psycopg",
+        database=database,
+        username=given["username"],
+        password=SecretStr(given["password"]),
+        host=host,
+        port=int(port),
+    )
+
+
+def _read_object(text: str) -> dict[str, Any] | None:
+    """Read a JSON object; not to fail keeps its content out of the causes of an error."""
+    try:
+        value = json.loads(text)
+        # Half a character, \\ud800, is JSON; but it cannot be sent, and the error would hold all around it.
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

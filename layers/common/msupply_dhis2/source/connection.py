@@ -1,0 +1,436 @@
+"""Opening mSupply's database: read-only, one consistent state, and faults in words that say what to do."""
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from urllib.parse import quote
+
+import certifi
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, ChannelBinding, DatabaseTrust
+from msupply_dhis2.errors import SourceError, SourceUnreachableError
+from msupply_dhis2.redaction import Mask
+from msupply_dhis2.settings.credentials import DatabaseAddress
+from msupply_dhis2.settings.urls import is_this_machine
+from msupply_dhis2.source.sql import SQLITE_FUNCTIONS
+
+CONNECT_WITHIN = 10
+"""Seconds. A wrong subnet or security group lets packets vanish: waiting longer only hides it."""
+
+ANSWER_WITHIN = 14 * 60
+"""Seconds that one query may take: just under the 15 minutes after which Lambda ends everything unheard."""
+
+_LOCKED_WITHIN = 30
+"""Seconds to wait for another program that is writing to an SQLite file."""
+
+_SAID_LIMIT = 1_000
+"""Characters of what the database says of a fault."""
+
+_SECRET = "the secret with the address of mSupply's database"  # noqa: S105 - a name, not a secret
+
+UNVERIFIED_CERTIFICATE = DatabaseTrust()
+"""What holds where the settings say nothing."""
+
+SESSION = {
+    "statement_timeout": f"{ANSWER_WITHIN}s",
+    # A cursor is planned for its first rows unless told that all will be read.
+    "cursor_tuple_fraction": "1",
+    # Floats as they are, on every version.
+    "extra_float_digits": "3",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+}
+
+type Columns = Mapping[str, Mapping[str, str]]
+"""The tables and views of a database by name, and of each its columns with their types."""
+
+_COLUMNS = {
+    "sqlite": (
+        "SELECT t.name, c.name, c.type FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c "
+        "WHERE t.type IN ('table', 'view')"
+    ),
+    # Not information_schema: it hides tables that the user may not read, which would look like another program's
+    # database.
+    "postgresql": (
+        "SELECT c.relname, a.attname, pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid "
+        "WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p') AND a.attnum > 0 AND NOT a.attisdropped "
+        "AND pg_catalog.pg_table_is_visible(c.oid)"
+    ),
+}
+
+
+@contextmanager
+def open_database(
+    address: DatabaseAddress, trust: DatabaseTrust = UNVERIFIED_CERTIFICATE
+) -> Iterator[Connection]:
+    """Open one connection in one read-only transaction: all its queries see one state of the database.
+
+    On SQLite a reading transaction does this (the other program can go on writing where the file is in WAL
+    mode, and waits otherwise), on PostgreSQL ``REPEATABLE READ``.
+
+    Parameters
+    ----------
+    trust
+        How a PostgreSQL server is known to be the right one before it is given the password.
+
+    Raises
+    ------
+    SourceUnreachableError
+        The database did not answer.
+    SourceError
+        There is none at this address, or it refused the login.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(faults_as_sentences(address))
+        if address.drivername == "sqlite":
+            engine = _sqlite(address)
+        else:
+            engine = _postgresql(address, stack.enter_context(_security(address, trust)))
+        stack.callback(engine.dispose)
+        connection = stack.enter_context(engine.connect())
+        if address.drivername != "sqlite":
+            for name, value in SESSION.items():
+                connection.execute(
+                    text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value}
+                )
+        yield connection
+
+
+def read_columns(connection: Connection) -> Columns:
+    """Read which tables and views there are, with their columns."""
+    columns: dict[str, dict[str, str]] = {}
+    for table, column, kind in connection.execute(text(_COLUMNS[connection.dialect.name])):
+        columns.setdefault(table, {})[column] = kind
+    return columns
+
+
+def reading_began(connection: Connection) -> datetime:
+    """Return the instant (naive UTC) at which the reading of a database began, by its own clock where it has one."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC).replace(tzinfo=None)
+    began: datetime = connection.execute(
+        text("SELECT transaction_timestamp() AT TIME ZONE 'UTC'")
+    ).scalar_one()
+    return began
+
+
+def _sqlite(address: DatabaseAddress) -> Engine:
+    path = Path(address.database)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise SourceError(
+            f"mSupply's database: {address.described} {what}. On one's own machine, correct the path; on "
+            f"AWS the file is not there, and {_SECRET} must hold postgresql://user:password@host:5432/database."
+        )
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro",
+            uri=True,
+            timeout=_LOCKED_WITHIN,
+            # Or sqlite3 would begin transactions when it sees fit, which is never for reading.
+            isolation_level=None,
+        )
+        for name, (arguments, function) in SQLITE_FUNCTIONS.items():
+            connection.create_function(name, arguments, function, deterministic=True)
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+        # A transaction sees the state at its first reading, not at its beginning.
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+
+    return engine
+
+
+def _postgresql(address: DatabaseAddress, security: Mapping[str, str]) -> Engine:
+    return create_engine(
+        URL.create(
+            address.drivername,
+            username=address.username,
+            password=None if address.password is None else address.password.get_secret_value(),
+            port=address.port,
+            database=address.database,
+        ),
+        poolclass=NullPool,
+        isolation_level="REPEATABLE READ",
+        execution_options={"postgresql_readonly": True},
+        connect_args={
+            **security,
+            # Not part of the URL, which has no room for the folder of a socket.
+            "host": address.host,
+            "connect_timeout": CONNECT_WITHIN,
+            "application_name": "msupply-dhis2",
+            "client_encoding": "utf8",
+            # Statements that the server keeps under a name fail behind a connection pooler.
+            "prepare_threshold": None,
+            # A server that vanishes is noticed within a minute, not when the system gives up hours later.
+            "keepalives_idle": 20,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+        },
+    )
+
+
+class Verification(StrEnum):
+    """How a server is known to be mSupply's database, in the words of the connection test."""
+
+    NOT_NEEDED = ""
+    CERTIFICATE = "The server's certificate was verified."
+    CHANNEL_BINDING = "The server proved that it knows the password (channel binding)."
+    ENCRYPTED = (
+        "The connection is encrypted, but nothing proves that the server is yours, because Database channel binding is "
+        "'not_required'. Give the certificate of the server's authority in Database CA certificate "
+        "(database_ca_certificate)."
+    )
+    NONE = (
+        "The connection is NOT encrypted (sslmode=disable in the address): whoever is on the way can read what mSupply "
+        f"sends. Take sslmode=disable out of {_SECRET}."
+    )
+
+
+def verification_of(address: DatabaseAddress, trust: DatabaseTrust) -> Verification:
+    """Return how the server at an address is verified."""
+    mode = address.query.get("sslmode")
+    if address.host is None or address.host.startswith("/"):
+        return Verification.NOT_NEEDED
+    if mode == "disable":
+        return Verification.NOT_NEEDED if is_this_machine(address.host) else Verification.NONE
+    if trust.ca_certificate is not None or mode in {"verify-ca", "verify-full"}:
+        return Verification.CERTIFICATE
+    is_required = trust.channel_binding is ChannelBinding.REQUIRED
+    return Verification.CHANNEL_BINDING if is_required else Verification.ENCRYPTED
+
+
+@contextmanager
+def _security(address: DatabaseAddress, trust: DatabaseTrust) -> Iterator[dict[str, str]]:
+    """Yield how PostgreSQL's library makes sure of the server.
+
+    A server that is not verified may be anybody's, and may ask for the password in clear text: it is refused then.
+    """
+    match verification_of(address, trust):
+        case Verification.NOT_NEEDED:
+            yield {"sslmode": "disable"}
+        case Verification.NONE:
+            yield {"sslmode": "disable", "require_auth": "!password"}
+        case Verification.ENCRYPTED:
+            yield {"sslmode": "require", "require_auth": "!password"}
+        case Verification.CHANNEL_BINDING:
+            yield {"sslmode": "require", "channel_binding": "require", "require_auth": "scram-sha-256"}
+        case Verification.CERTIFICATE if trust.ca_certificate in {None, PUBLIC_AUTHORITIES}:
+            yield {"sslmode": "verify-full", "sslrootcert": certifi.where()}
+        case Verification.CERTIFICATE:
+            with NamedTemporaryFile("w", suffix=".pem") as file:
+                file.write(str(trust.ca_certificate))
+                file.flush()
+                yield {"sslmode": "verify-full", "sslrootcert": file.name}
+
+
+@contextmanager
+def faults_as_sentences(address: DatabaseAddress) -> Iterator[None]:
+    """Turn what the database or its driver raises into sentences; none of them ever holds the password.
+
+    Raises
+    ------
+    SourceUnreachableError
+        Where trying again later may help.
+    SourceError
+        Where it does not.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        fault = (
+            _sqlite_fault(error.orig) if isinstance(error.orig, sqlite3.Error) else _postgresql_fault(error)
+        )
+        said = _said(error.orig, address) if fault.quote else ""
+    except SQLAlchemyError:
+        fault, said = _Fault("could not be read."), ""
+    else:
+        return
+    # Without the cause: what a driver says may hold the whole address, password included.
+    raise fault.error(f"mSupply's database ({address.described}) {fault.sentence}{said}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What to say about a fault; ``quote`` where the database's own words are needed to make sense of it."""
+
+    sentence: str
+    error: type[SourceError] = SourceError
+    quote: bool = False
+
+
+_LOST = _Fault(
+    "did not answer, or the connection to it was lost. Try again later.", SourceUnreachableError, quote=True
+)
+
+_SQLITE_FAULTS = {
+    "SQLITE_NOTADB": _Fault("is not an SQLite database: give the file that Open mSupply itself uses."),
+    "SQLITE_CORRUPT": _Fault("is damaged. Restore it from a backup."),
+    "SQLITE_BUSY": _Fault("is being written to by another program. Try again later.", SourceUnreachableError),
+    "SQLITE_CANTOPEN": _Fault(
+        "could not be opened. Check that this user may read it; a database in WAL mode also needs a folder "
+        "that can be written to."
+    ),
+}
+
+_LOGIN_REFUSED = _Fault(
+    f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it anew."
+)
+_BUSY = _Fault(
+    "takes no connections just now: it is starting, stopping or has too many. Try again later.",
+    SourceUnreachableError,
+)
+
+# While a connection is made, PostgreSQL's library passes on no error code, but only these words.
+_CONNECTION_FAULTS = (
+    (
+        r"Temporary failure in name resolution",
+        _Fault(
+            "could not be reached: its name cannot be looked up just now. Try again later; in private subnets, "
+            "check that the network's DNS is on.",
+            SourceUnreachableError,
+        ),
+    ),
+    (
+        r"failed to resolve host|could not translate host name",
+        _Fault(f"could not be reached: there is no server of that name. Check the host in {_SECRET}."),
+    ),
+    (
+        r"Connection refused",
+        _Fault(
+            "could not be reached: nothing takes connections there. Check the host and port, and that PostgreSQL "
+            "is running and listens to other machines (listen_addresses).",
+            SourceUnreachableError,
+        ),
+    ),
+    (
+        r"timeout expired|timed out|No route to host|Network is unreachable",
+        _Fault(
+            f"did not answer within {CONNECT_WITHIN} seconds. Check its firewall or security group and the host "
+            "and port; where it is in a private network, the stack's subnets and security groups for compute.",
+            SourceUnreachableError,
+        ),
+    ),
+    (
+        r"does not support SSL",
+        _Fault(
+            "does not offer TLS, which is required. Turn TLS on at the server; only for a database on one's own "
+            "machine, add ?sslmode=disable to its address."
+        ),
+    ),
+    (
+        r"root certificate file",
+        _Fault(
+            "could not be checked: there is no readable CA certificate. Put the certificate of the server's authority, "
+            "as PEM text, into Database CA certificate (database_ca_certificate) in the settings."
+        ),
+    ),
+    (
+        r"channel binding|authentication method requirement",
+        _Fault(
+            "did not prove that it is your server, so the password was not sent. It may stand behind a pooler that cannot "
+            "(PgBouncer, RDS Proxy), keep the password in an old form (md5), or somebody else's server may pose as it. "
+            "Either put the certificate of its authority into Database CA certificate (database_ca_certificate; 'public "
+            "authorities' for a publicly known one), which is the safer way, or set Database channel binding "
+            "(database_channel_binding) to not_required.",
+            quote=True,
+        ),
+    ),
+    (
+        r"certificate verify failed|does not match host name",
+        _Fault(
+            "shows a TLS certificate that the CA certificate does not vouch for. Check the host's name and that "
+            "the CA certificate is the one of this server.",
+            quote=True,
+        ),
+    ),
+    (
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        _Fault(
+            "does not let this user in from here, or only in another way. Add a line for it to the server's "
+            "pg_hba.conf.",
+            quote=True,
+        ),
+    ),
+    (
+        r"authentication failed|no password supplied|role \".*\" (does not exist|is not permitted)",
+        _LOGIN_REFUSED,
+    ),
+    (
+        r"database \".*\" does not exist",
+        _Fault(f"does not exist on that server. Check the name of the database in {_SECRET}."),
+    ),
+    (r"starting up|shutting down|too many|connection slots|recovery mode", _BUSY),
+)
+
+_SQLSTATE_FAULTS = (
+    # By code or class of codes: postgresql.org/docs/current/errcodes-appendix.html
+    ("28", _LOGIN_REFUSED),
+    (
+        "42501",
+        _Fault(
+            "does not let this user read its tables. Let its administrator run: GRANT SELECT ON ALL TABLES IN "
+            'SCHEMA public TO "the user".',
+            quote=True,
+        ),
+    ),
+    (
+        "57014",
+        _Fault(
+            f"took longer than {ANSWER_WITHIN // 60} minutes over one question, or someone stopped it. Try again "
+            "when the server has less to do.",
+            SourceUnreachableError,
+            quote=True,
+        ),
+    ),
+    (
+        "40001",
+        _Fault(
+            "is a copy that had to move on while it was being read. Try again later.", SourceUnreachableError
+        ),
+    ),
+    ("57P", _LOST),
+    ("08", _LOST),
+    ("53", _BUSY),
+)
+
+
+def _sqlite_fault(error: sqlite3.Error) -> _Fault:
+    # Only the first two parts name the fault; SQLITE_BUSY_SNAPSHOT is a kind of SQLITE_BUSY.
+    name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+    return _SQLITE_FAULTS.get(name, _Fault("could not be read.", quote=True))
+
+
+def _postgresql_fault(error: DBAPIError) -> _Fault:
+    code = getattr(error.orig, "sqlstate", None)
+    if code is not None:
+        return next(
+            (fault for start, fault in _SQLSTATE_FAULTS if code.startswith(start)),
+            _Fault("could not be read.", quote=True),
+        )
+    if not isinstance(error, OperationalError | InterfaceError):
+        return _Fault("could not be read.", quote=True)
+    words = str(error.orig)
+    return next((fault for pattern, fault in _CONNECTION_FAULTS if re.search(pattern, words)), _LOST)
+
+
+def _said(error: BaseException | None, address: DatabaseAddress) -> str:
+    """Quote the database's first line, whatever it may hold but the password."""
+    line = str(error).partition("\n")[0].strip()
+    mask = Mask([address.password.get_secret_value()] if address.password else [])
+    return f" It says: {mask.text(line, _SAID_LIMIT)}"

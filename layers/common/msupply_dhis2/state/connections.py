@@ -1,0 +1,104 @@
+"""What is remembered of each DHIS2 in the stack's DynamoDB table.
+
+When it last let us in, for each address and user, and how many values a call may hold there. The items hold an
+address, a user name, an instant, a number, never a password. They have no expiry: the last successful connection
+is worth most where it lies long ago.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from msupply_dhis2.aws.dynamodb import unless_changed
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+
+def record_success(table: "Table", url: str, username: str, instant: datetime) -> None:
+    """Remember that DHIS2 answered this user; an older instant never replaces a newer one.
+
+    Parameters
+    ----------
+    table
+        A table whose partition key is ``id``.
+    url, username
+        The address of DHIS2 and the user who was let in.
+    instant
+        When it answered; aware.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+        The table refused.
+    """
+    # Another function may have been faster with a newer one, which stands.
+    with unless_changed(table):
+        table.update_item(
+            Key={"id": _key(url, username)},
+            UpdateExpression="SET last_success = :instant",
+            ConditionExpression="attribute_not_exists(last_success) OR last_success < :instant",
+            ExpressionAttributeValues={":instant": _written(instant)},
+        )
+
+
+def last_success(table: "Table", url: str, username: str) -> datetime | None:
+    """Give the instant of the last successful connection, aware and in UTC, or ``None``.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+        The table refused.
+    """
+    item = table.get_item(Key={"id": _key(url, username)}, ConsistentRead=True).get("Item")
+    return datetime.fromisoformat(str(item["last_success"])) if item else None
+
+
+def read_call_limit(table: "Table", url: str) -> int | None:
+    """Give how many values a call may hold at this DHIS2, or ``None`` where the setting alone decides.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+        The table refused.
+    """
+    limit = table.get_item(Key={"id": _pace_key(url)}).get("Item", {}).get("values_in_a_call")
+    return int(limit) if isinstance(limit, Decimal) and limit >= 1 else None
+
+
+def remember_call_limit(table: "Table", url: str, limit: int | None) -> None:
+    """Remember how many values a call may hold at this DHIS2; ``None`` forgets it.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+        The table refused.
+    """
+    key = {"id": _pace_key(url)}
+    if limit is None:
+        table.delete_item(Key=key)
+        return
+    table.update_item(
+        Key=key,
+        UpdateExpression="SET values_in_a_call = :limit",
+        ExpressionAttributeValues={":limit": limit},
+    )
+
+
+def written_in(instant: datetime, time_zone: ZoneInfo) -> str:
+    """Write an instant for people: ``2026-02-05 14:03 (Pacific/Auckland)``."""
+    return f"{instant.astimezone(time_zone):%Y-%m-%d %H:%M} ({time_zone.key})"
+
+
+def _key(url: str, username: str) -> str:
+    return f"connection#{url}#{username}"
+
+
+def _pace_key(url: str) -> str:
+    return f"pace#{url}"
+
+
+def _written(instant: datetime) -> str:
+    """Write an instant so that text order is time order: always UTC, always microseconds."""
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")

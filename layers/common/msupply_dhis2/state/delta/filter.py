@@ -1,0 +1,296 @@
+"""Which values of a run are sent, by what DHIS2 has acknowledged.
+
+Org unit by org unit: what is known to be in DHIS2 is left out, what is computed no longer is found. Before the batches
+of a strip of org units go onto the queue, they are noted as on their way.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import uuid4
+
+from msupply_dhis2.domain.batch import Batch, Operation, Tracking
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import SourceUnreachableError
+from msupply_dhis2.mapping import DataValue, Identifier
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record, Sending
+from msupply_dhis2.state.delta.table import Records, target_of
+
+NAMED = 20
+"""How many values that are computed no longer a run names; their number it says always."""
+
+_ATTEMPTS = 10
+_SECONDS_IN_A_DAY = 86_400
+_SPARED_FROM = 100
+_MOST_VANISHED = 0.2
+"""So much of what DHIS2 has acknowledged may vanish at once, in numbers of 100 and more, before a slip is supposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a run computes, from which follows what it does not compute any longer.
+
+    Attributes
+    ----------
+    periods
+        The periods of each metric.
+    org_units
+        The codes of those that the run is about.
+    mapped
+        The codes of all that are mapped in mSupply; ``None`` where others than the run's are not its business.
+    all_items
+        Whether it is about all items.
+    """
+
+    periods: Mapping[Metric, frozenset[str]]
+    org_units: frozenset[str]
+    mapped: frozenset[str] | None
+    all_items: bool
+
+    @property
+    def all_periods(self) -> tuple[str, ...]:
+        """Each period that any metric has."""
+        return tuple(sorted(frozenset().union(*self.periods.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the event says about sending.
+
+    Attributes
+    ----------
+    full
+        Send also what DHIS2 has acknowledged.
+    confirm_deletions
+        Delete what has vanished also where it is suspiciously much.
+    """
+
+    full: bool = False
+    confirm_deletions: bool = False
+
+
+@dataclass(slots=True)
+class Found:
+    """What comparing came to.
+
+    Attributes
+    ----------
+    unchanged
+        How many values were left out.
+    acknowledged
+        How many values DHIS2 had acknowledged of what the run computes.
+    vanished
+        How many of those are computed no longer, by metric.
+    named
+        The first of them.
+    """
+
+    unchanged: int = 0
+    acknowledged: int = 0
+    vanished: Counter[Metric] = field(default_factory=Counter)
+    named: list[DataValue] = field(default_factory=list)
+
+
+class Changes:
+    """Compares a run with what DHIS2 has acknowledged.
+
+    Parameters
+    ----------
+    records
+        Where that is kept.
+    coverage, wish
+        What the run is about, and what was asked for.
+    now
+        The clock, aware.
+    """
+
+    def __init__(
+        self, records: Records, settings: Settings, coverage: Coverage, wish: Wish, now: datetime
+    ) -> None:
+        self.found = Found()
+        self._records = records
+        self._settings = settings
+        self._target = target_of(settings)
+        self._coverage = coverage
+        self._wish = wish
+        self._now = now.timestamp()
+        self._until = now + TRACKED_FOR
+        self._seen: set[str] = set()
+        self._to_delete: list[DataValue] = []
+
+    def changed(
+        self, org_unit: str, values: Sequence[DataValue], uncertain: Iterable[Identifier] = ()
+    ) -> list[DataValue]:
+        """Give the values of an org unit that are to be sent.
+
+        Parameters
+        ----------
+        values
+            All that the run computes for it.
+        uncertain
+            What is neither computed nor to be taken for vanished (see ``OrgUnitValues``).
+        """
+        self._seen.add(org_unit)
+        by_period: dict[str, list[DataValue]] = defaultdict(list)
+        for value in values:
+            by_period[value.period].append(value)
+        spared = frozenset(uncertain)
+        to_send: list[DataValue] = []
+        for period in self._coverage.all_periods:
+            record, receipts = self._settled(period, org_unit)
+            computed = by_period[period]
+            for value in computed:
+                if not self._is_due(record, value.metric) and record.is_known(value, receipts, self._now):
+                    self.found.unchanged += 1
+                else:
+                    to_send.append(value)
+            self._find_vanished(record, computed, spared)
+        return to_send
+
+    def _settled(self, period: str, org_unit: str) -> tuple[Record, Receipts]:
+        """Read a record, and write it again where something can be forgotten."""
+        record = self._records.read(self._target, period, [org_unit])[org_unit]
+        receipts = self._records.receipts([record])
+        if record.settle(receipts, self._now):
+            if self._records.write(self._target, record):
+                record.version = (record.version or 0) + 1
+            else:
+                # Another run was faster. What both have read is right, and is forgotten the next time.
+                record = self._records.read(self._target, period, [org_unit])[org_unit]
+                receipts = self._records.receipts([record])
+        return record, receipts
+
+    def _is_due(self, record: Record, metric: Metric) -> bool:
+        if self._wish.full:
+            return True
+        last = record.full.get(metric)
+        return last is None or self._now - last >= self._settings.full_send_every_days * _SECONDS_IN_A_DAY
+
+    def _find_vanished(
+        self, record: Record, values: Sequence[DataValue], spared: frozenset[Identifier]
+    ) -> None:
+        if not self._coverage.all_items:
+            return
+        computed = {value.identifier for value in values} | spared
+        schemes = {(value.data_element, value.metric): value.option_combo_scheme for value in values}
+        for identifier, entry in record.entries.items():
+            if entry.acknowledged is None or record.period not in self._coverage.periods.get(
+                entry.metric, frozenset()
+            ):
+                continue
+            self.found.acknowledged += 1
+            if identifier in computed:
+                continue
+            if schemes.get((identifier[0], entry.metric), entry.scheme) is not entry.scheme:
+                # The same place in DHIS2, it may be, by another name: deleted, it would take the new value along.
+                continue
+            value = record.as_value(identifier, entry)
+            self.found.vanished[value.metric] += 1
+            if len(self.found.named) < NAMED:
+                self.found.named.append(value)
+            if self._settings.delete_vanished:
+                self._to_delete.append(value)
+
+    def look_at_the_rest(self) -> None:
+        """Find what has vanished with whole org units: those without any value now, and those mapped no longer."""
+        if not self._coverage.all_items:
+            return
+        for period in self._coverage.all_periods:
+            for org_unit in sorted(self._records.org_units(self._target, period)):
+                is_ours = org_unit in self._coverage.org_units
+                is_gone = self._coverage.mapped is not None and org_unit not in self._coverage.mapped
+                if org_unit not in self._seen and (is_ours or is_gone):
+                    record, _ = self._settled(period, org_unit)
+                    self._find_vanished(record, (), frozenset())
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether so much has vanished that nothing is deleted before somebody has looked at it."""
+        vanished = self.found.vanished.total()
+        return (
+            self._settings.delete_vanished
+            and not self._wish.confirm_deletions
+            and vanished >= _SPARED_FROM
+            and vanished > _MOST_VANISHED * self.found.acknowledged
+        )
+
+    def to_delete(self) -> list[DataValue]:
+        """Give the values that are to be deleted, org unit by org unit."""
+        return (
+            []
+            if self.is_held_back
+            else sorted(self._to_delete, key=lambda value: (value.org_unit, value.period))
+        )
+
+    def tracking(self) -> Tracking:
+        """Give what a new batch is known by."""
+        return Tracking(sending=uuid4().hex, until=self._until, target=self._target)
+
+    def note(self, batches: Iterable[tuple[Sequence[DataValue], Batch]]) -> None:
+        """Note batches as on their way, each with its values in order, before they are.
+
+        Raises
+        ------
+        SourceUnreachableError
+            Too many other runs note values of the same org unit at the same time.
+        """
+        notes: dict[tuple[str, str], list[tuple[DataValue, Sending, bool]]] = defaultdict(list)
+        for values, batch in batches:
+            assert batch.tracking is not None  # noqa: S101 - tells mypy: made so by whoever calls
+            deletes = batch.operation is Operation.DELETE
+            until = int(batch.tracking.until.timestamp())
+            for place, value in enumerate(values):
+                sent = None if deletes else value.value
+                sending = Sending(batch.batch_id, batch.tracking.sending, until, place, sent)
+                notes[value.period, value.org_unit].append((value, sending, deletes))
+        for (period, org_unit), noted in notes.items():
+            self._note(period, org_unit, noted)
+
+    def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Sending, bool]]) -> None:
+        for _ in range(_ATTEMPTS):
+            record = self._records.read(self._target, period, [org_unit])[org_unit]
+            due = [
+                metric
+                for metric in {value.metric for value, _, deletes in noted if not deletes}
+                if self._coverage.all_items and self._is_due(record, metric)
+            ]
+            for value, sending, _ in noted:
+                record.note(value, sending)
+            record.full |= dict.fromkeys(due, int(self._now))
+            if self._records.write(self._target, record):
+                return
+        raise SourceUnreachableError(
+            f"What is on its way to DHIS2 could not be noted for the org unit {org_unit}, because other runs note "
+            "something there all the time. Invoke compute again when they are done."
+        )
+
+    def sentences(self) -> Iterator[str]:
+        """Say what has vanished, and what is done about it."""
+        if vanished := self.found.vanished.total():
+            by_metric = ", ".join(
+                f"{metric.label} {number:,}" for metric, number in self.found.vanished.most_common()
+            )
+            named = "; ".join(
+                f"{value.item}, {value.store}, {value.metric.label} ({value.data_element}, {value.org_unit}, "
+                f"{value.period}): {value.value}"
+                for value in self.found.named
+            )
+            more = f"; and {vanished - NAMED:,} more" if vanished > NAMED else ""
+            yield (
+                f"Values that DHIS2 has acknowledged and that are computed no longer: {vanished:,} ({by_metric}). "
+                f"{self._what_is_done()} They are: {named}{more}."
+            )
+        yield from self._records.faults()
+
+    def _what_is_done(self) -> str:
+        if not self._settings.delete_vanished:
+            return "They stay in DHIS2: to have them deleted, switch on Delete vanished values (delete_vanished)."
+        if self.is_held_back:
+            return (
+                f"That is more than a fifth of the {self.found.acknowledged:,} that it has, so nothing is deleted: has "
+                "a setting, or an item or store in mSupply, been changed by mistake? If all is right, invoke compute "
+                'with {"manual": true, "confirm_deletions": true}.'
+            )
+        return "They are being deleted in DHIS2."

@@ -1,0 +1,326 @@
+"""The records of what DHIS2 has acknowledged, in a DynamoDB table of their own.
+
+Compute writes them, before the messages go onto the queue. Push only marks those that were disturbed: where it sends
+something of which nothing was noted.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msupply_dhis2.aws.dynamodb import read_items
+from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.domain.batch import Batch
+from msupply_dhis2.settings import OptionComboField, Scheme, Settings
+from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipt, Receipts, Record
+from msupply_dhis2.state.runs import read_receipts
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+KEPT_FOR = timedelta(days=400)
+"""Since the last write. A period that nobody has computed for over a year is sent whole when it is computed again."""
+
+DISTURBED_FOR = timedelta(hours=1)
+"""Longer than push lives: what it was about to send when it said so has arrived by then."""
+
+MOST_BYTES = 390_000
+"""An item may have 400 KB."""
+
+_EVERY_ORG_UNIT = " "
+"""The sort key of what holds for all org units of a period: no identifier, since those are stripped of blanks."""
+
+
+class Records(Protocol):
+    """Where records are kept: ``AcknowledgedTable``."""
+
+    def read(self, target: str, period: str, org_units: Iterable[str]) -> dict[str, Record]:
+        """Read the records of org units; one that is not there, or cannot be read, comes back empty."""
+        ...
+
+    def write(self, target: str, record: Record) -> bool:
+        """Write a record; ``False`` where another has written it since it was read."""
+        ...
+
+    def org_units(self, target: str, period: str) -> Iterator[str]:
+        """Give the org units that have a record."""
+        ...
+
+    def receipts(self, records: Iterable[Record]) -> Receipts:
+        """Read what became of the sendings of records."""
+        ...
+
+    def disturb(self, target: str, period: str, org_unit: str | None) -> None:
+        """Mark an org unit, or all: something of which nothing is noted may arrive there within the hour."""
+        ...
+
+    def faults(self) -> tuple[str, ...]:
+        """Say what could not be read or written, a sentence each."""
+        ...
+
+
+def target_of(settings: Settings) -> str:
+    """Name what the values of these settings go to; other settings, other records."""
+    return _target(
+        settings,
+        str(settings.data_set_id),
+        (settings.data_set_id_scheme, settings.data_element_id_scheme, settings.org_unit_scheme),
+        settings.option_combo_field,
+    )
+
+
+def names_of(settings: Settings) -> str:
+    """Tell how these settings name places in DHIS2: by others the same place may have another name."""
+    schemes = [f"{row.metric}-{row.category_option_combo_id_scheme}" for row in settings.data_elements]
+    return "#".join((target_of(settings), str(settings.setup), *sorted(schemes)))
+
+
+def target_of_batch(batch: Batch, settings: Settings) -> str:
+    """Name what a batch goes to when it is pushed by these settings."""
+    return _target(
+        settings,
+        batch.data_set_id,
+        (batch.data_set_id_scheme, batch.data_element_id_scheme, batch.org_unit_scheme),
+        settings.option_combo_field,
+    )
+
+
+def _target(
+    settings: Settings, data_set_id: str, schemes: Iterable[Scheme], option_combo_field: OptionComboField
+) -> str:
+    kinds = "-".join(scheme.value for scheme in schemes)
+    return f"{settings.url}#{data_set_id}#{kinds}-{option_combo_field.value}"
+
+
+class AcknowledgedTable:
+    """Records in DynamoDB.
+
+    Parameters
+    ----------
+    table
+        With the partition key ``target_period``, the sort key ``org_unit``, and the time-to-live attribute
+        ``expires_at``.
+    receipts
+        The table in which push notes how far messages are (``runs``).
+    now
+        The clock, aware.
+    """
+
+    def __init__(self, table: "Table", receipts: "Table", now: datetime) -> None:
+        self._table = table
+        self._receipts = receipts
+        self._now = now
+        self._damaged: list[str] = []
+        self._too_large: list[str] = []
+
+    def read(self, target: str, period: str, org_units: Iterable[str]) -> dict[str, Record]:
+        """Read the records of org units (see ``Records``).
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read.
+        """
+        wanted = tuple(org_units)
+        keys = [_key(target, period, org_unit) for org_unit in (*wanted, _EVERY_ORG_UNIT)]
+        doing = "reading what DHIS2 has acknowledged"
+        found = {str(item["org_unit"]): item for item in read_items(self._table, keys, doing)}
+        disturbed = self._disturbed(period, found.get(_EVERY_ORG_UNIT))
+        return {
+            org_unit: self._record(period, org_unit, found.get(org_unit, {}), disturbed)
+            for org_unit in wanted
+        }
+
+    def _disturbed(self, period: str, item: Any) -> float:  # noqa: ANN401 - as boto3 gives it
+        try:
+            return _seconds(item)
+        except (ValueError, TypeError, ArithmeticError):
+            self._damaged.append(f"all org units in {period}")
+            return (self._now + TRACKED_FOR).timestamp()
+
+    def _record(self, period: str, org_unit: str, item: Any, disturbed: float) -> Record:  # noqa: ANN401 - as boto3 gives it
+        record = Record(period, org_unit, disturbed_until=disturbed)
+        try:
+            version, content = item.get("version"), item.get("content")
+            record.version = None if version is None else int(version)
+            record.disturbed_until = max(disturbed, _seconds(item))
+            if content is not None:
+                record.read(bytes(content))
+        except (ValueError, TypeError, ArithmeticError):
+            # Nothing is acknowledged then, and something may be on its way that nobody knows of any more.
+            self._damaged.append(f"{org_unit} in {period}")
+            return self._new_beginning(record)
+        return record
+
+    def _new_beginning(self, record: Record) -> Record:
+        return Record(
+            record.period,
+            record.org_unit,
+            disturbed_until=(self._now + TRACKED_FOR + DISTURBED_FOR).timestamp(),
+            version=record.version,
+            is_new_beginning=True,
+        )
+
+    def write(self, target: str, record: Record) -> bool:
+        """Write a record (see ``Records``).
+
+        Raises
+        ------
+        ConfigurationError
+            The table refused.
+        """
+        client = self._table.meta.client
+        content = record.encoded()
+        if len(content) > MOST_BYTES:
+            self._too_large.append(f"{record.org_unit} in {record.period}")
+            record = self._new_beginning(record)
+            content = record.encoded()
+        values: dict[str, Any] = {
+            ":content": content,
+            ":version": (record.version or 0) + 1,
+            ":end": int((self._now + KEPT_FOR).timestamp()),
+        }
+        update = "SET content = :content, version = :version, expires_at = :end"
+        if record.is_new_beginning:
+            # Later than any that push sets, so that none of those is lost by it.
+            update += ", disturbed_until = :disturbed"
+            values[":disturbed"] = int(record.disturbed_until)
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(version)"}
+        if record.version is not None:
+            condition, values[":read"] = {"ConditionExpression": "version = :read"}, record.version
+        elif record.is_new_beginning:
+            # Its version cannot be read; and nothing is certain for as long as what others write now matters.
+            condition = {}
+        with aws_faults("noting what is on its way to DHIS2", client):
+            try:
+                self._table.update_item(
+                    Key=_key(target, record.period, record.org_unit),
+                    UpdateExpression=update,
+                    ExpressionAttributeValues=values,
+                    **condition,
+                )
+            except client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
+
+    def org_units(self, target: str, period: str) -> Iterator[str]:
+        """Give the org units that have a record (see ``Records``).
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read.
+        """
+        client = self._table.meta.client
+        start: dict[str, Any] = {}
+        while True:
+            with aws_faults("reading which org units DHIS2 has acknowledged values of", client):
+                answer = self._table.query(
+                    KeyConditionExpression="target_period = :key",
+                    ExpressionAttributeValues={":key": _key(target, period, "")["target_period"]},
+                    ProjectionExpression="org_unit",
+                    **start,
+                )
+            for item in answer["Items"]:
+                if item["org_unit"] != _EVERY_ORG_UNIT:
+                    yield str(item["org_unit"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def receipts(self, records: Iterable[Record]) -> Receipts:
+        """Read what became of the sendings of records (see ``Records``).
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read.
+        """
+        batches = {batch for record in records for batch in record.sendings()}
+        return {
+            batch: Receipt(
+                progress.settled, progress.landed, progress.began.timestamp(), progress.ended.timestamp()
+            )
+            for batch, progress in read_receipts(self._receipts, sorted(batches)).items()
+            if progress.began is not None and progress.ended is not None
+        }
+
+    def disturb(self, target: str, period: str, org_unit: str | None) -> None:
+        """Mark what was disturbed (see ``Records``).
+
+        Raises
+        ------
+        ConfigurationError
+            The table refused.
+        """
+        client = self._table.meta.client
+        with aws_faults("noting that values are sent of which nothing is remembered", client):
+            try:
+                self._table.update_item(
+                    Key=_key(target, period, org_unit or _EVERY_ORG_UNIT),
+                    UpdateExpression="SET disturbed_until = :until, expires_at = :end",
+                    ConditionExpression="attribute_not_exists(disturbed_until) OR disturbed_until < :until",
+                    ExpressionAttributeValues={
+                        ":until": int((self._now + DISTURBED_FOR).timestamp()),
+                        ":end": int((self._now + KEPT_FOR).timestamp()),
+                    },
+                )
+            except client.exceptions.ConditionalCheckFailedException:
+                # It is marked for longer already.
+                return
+
+    def note_names(self, settings: Settings, period: str) -> None:
+        """Note how places in DHIS2 are named; where they were named otherwise last, nothing is certain any more.
+
+        Under the other names something else may have been sent to the same places.
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read or written.
+        """
+        names = names_of(settings)
+        key = _key(str(settings.url), period, _EVERY_ORG_UNIT)
+        doing = "noting how places in DHIS2 are named"
+        if any(item.get("names", names) != names for item in read_items(self._table, [key], doing)):
+            # First: where this breaks off it is done again.
+            self.disturb(target_of(settings), period, None)
+        with aws_faults(doing, self._table.meta.client):
+            self._table.update_item(
+                Key=key,
+                UpdateExpression="SET #names = :names, expires_at = :end",
+                ExpressionAttributeNames={"#names": "names"},
+                ExpressionAttributeValues={
+                    ":names": names,
+                    ":end": int((self._now + KEPT_FOR).timestamp()),
+                },
+            )
+
+    def faults(self) -> tuple[str, ...]:
+        """Say what could not be read or written (see ``Records``)."""
+        faults = []
+        if self._damaged:
+            faults.append(
+                f"What DHIS2 had acknowledged could not be read of {_listed(self._damaged)}: all their values are sent. "
+                "It is noted anew. Where this is said again and again, delete these rows of the table."
+            )
+        if self._too_large:
+            faults.append(
+                "There is too much to remember what DHIS2 acknowledges of "
+                f"{_listed(self._too_large)}: all their values are sent each time."
+            )
+        return tuple(faults)
+
+
+def _key(target: str, period: str, org_unit: str) -> dict[str, str]:
+    return {"target_period": f"{target}#{period}", "org_unit": org_unit}
+
+
+def _seconds(item: Any) -> float:  # noqa: ANN401 - as boto3 gives it
+    return float(item.get("disturbed_until", 0)) if item else 0.0
+
+
+def _listed(names: list[str]) -> str:
+    unique = list(dict.fromkeys(names))
+    shown = 5
+    return ", ".join(unique[:shown]) + (f" and {len(unique) - shown:,} more" if len(unique) > shown else "")

@@ -1,0 +1,115 @@
+"""Who has claimed the values of an org unit in a period: for each value the latest claim.
+
+A value is kept as six bytes of a hash of what it is known by, so that 60,000 of them fit into an item of DynamoDB. That
+two values of one org unit and period share them is a matter of one in ten million even for 6,000 of them, and it only
+tells where an older message comes after a newer one.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+from msupply_dhis2.mapping import DataValue, Identifier
+from msupply_dhis2.settings import Scheme
+from msupply_dhis2.state.ordering.revision import Stamp
+
+_MARK_BYTES = 6
+_GROUP = struct.Struct(">QQIB")
+
+
+# The same identifiers come in each org unit.
+@lru_cache(maxsize=65_536)
+def _mark(identifier: Identifier, data_element_scheme: Scheme, option_combo_scheme: Scheme) -> bytes:
+    name = "\x1f".join((data_element_scheme, option_combo_scheme, *(part or "" for part in identifier)))
+    return blake2b(name.encode(), digest_size=_MARK_BYTES).digest()
+
+
+def mark_of(value: DataValue, data_element_scheme: Scheme) -> bytes:
+    """Give what a value is kept by within its org unit and period."""
+    return _mark(value.identifier, data_element_scheme, value.option_combo_scheme)
+
+
+class Claim(NamedTuple):
+    """Who claims values: how new they are, and the run that reads them. The larger is the later."""
+
+    stamp: Stamp
+    run_id: str
+
+
+@dataclass(slots=True)
+class Claims:
+    """The claims to the values of one org unit in one period; a value stands under its latest claim only.
+
+    Attributes
+    ----------
+    marks
+        The values of each claim.
+    unknown
+        A claim that any value may have, because those before could not be read.
+    """
+
+    marks: dict[Claim, set[bytes]] = field(default_factory=dict)
+    unknown: Claim | None = None
+
+    def claim(self, claim: Claim, marks: Iterable[bytes]) -> None:
+        """Claim values; those that a later claim has stay with it."""
+        claimed = set(marks)
+        for other, held in self.marks.items():
+            if other > claim:
+                claimed.difference_update(held)
+            elif other < claim:
+                held.difference_update(claimed)
+        if claimed:
+            self.marks.setdefault(claim, set()).update(claimed)
+        self.marks = {each: held for each, held in self.marks.items() if held}
+
+    def latest(self, mark: bytes) -> Claim | None:
+        """Return the latest claim to a value; ``None`` where there is none."""
+        found = next((claim for claim, held in self.marks.items() if mark in held), None)
+        return max((each for each in (found, self.unknown) if each is not None), default=None)
+
+    def encoded(self) -> bytes:
+        """Write the claims: for each its stamp's two numbers, how many values, the run, and the marks."""
+        return b"".join(self._groups())
+
+    def _groups(self) -> Iterator[bytes]:
+        # A group without a mark is the one that any value may have.
+        unknown = [] if self.unknown is None else [(self.unknown, set[bytes]())]
+        for claim, held in [*unknown, *sorted(self.marks.items())]:
+            run = claim.run_id.encode()
+            yield _GROUP.pack(*claim.stamp, len(held), len(run)) + run
+            yield b"".join(sorted(held))
+
+    @classmethod
+    def read(cls, content: bytes) -> "Claims":
+        """Read what ``encoded`` wrote.
+
+        Raises
+        ------
+        ValueError
+            It is something else.
+        """
+        claims = cls()
+        place = 0
+        while place < len(content):
+            try:
+                snapshot, read_at, number, run_bytes = _GROUP.unpack_from(content, place)
+            except struct.error as error:
+                raise ValueError("the claims end within a group") from error
+            run_at = place + _GROUP.size
+            place = run_at + run_bytes
+            end = place + number * _MARK_BYTES
+            if end > len(content):
+                raise ValueError("the claims end within a mark")
+            claim = Claim(Stamp(snapshot, read_at), content[run_at:place].decode())
+            if number:
+                claims.marks[claim] = {
+                    content[start : start + _MARK_BYTES] for start in range(place, end, _MARK_BYTES)
+                }
+            else:
+                claims.unknown = claim
+            place = end
+        return claims

@@ -1,0 +1,291 @@
+"""Which messages are being sent to DHIS2 now: what began earlier, and is older, must land before what is newer.
+
+One item of the stack's table holds them, an attribute each, so that whoever takes off sees at once who was in the air
+before, at whatever address of DHIS2. Two functions push at a time; so few are ever there.
+
+Of two calls at once into a period that is new to DHIS2 it loses one. So the item also tells which periods DHIS2 has been
+seen to hold: into any other only one message flies at a time, whatever its age and its org units. That a period is
+forgotten, as all are a day after the last flight, costs no more than that one message goes alone.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from msupply_dhis2.aws.dynamodb import Change, read_item
+from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
+from msupply_dhis2.state.ordering.revision import Stamp
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+LOOK_AGAIN_SECONDS = 2.0
+LANDS_WITHIN_SECONDS = 120
+"""After a call without an answer: DHIS2 may go on importing what it was sent."""
+
+MOST_ORG_UNITS = 250
+"""A flight tells no more of them: the item is written for each message. A payload is cut squarish, so it has few."""
+
+MOST_HELD_PERIODS = 500
+"""With more of them, such as the days of years, only the latest are remembered: the item is written for each message."""
+
+_KEY = {"id": "flights"}
+_PREFIX = "flight_"
+_HELD_PERIODS = "held_periods"
+_DIGEST_BYTES = 4
+
+
+class InTheAirError(MsupplyDhis2Error):
+    """Another message has to land first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A message on its way.
+
+    Attributes
+    ----------
+    message
+        The batch with its sending.
+    periods
+        The oldest and the newest stamp of the values of each period.
+    org_units
+        Whose values they are, by ``org_units_of``; none stands for any.
+    """
+
+    message: str
+    periods: Mapping[str, tuple[Stamp, Stamp]]
+    org_units: frozenset[bytes] = frozenset()
+
+    def must_follow(self, other: "Flight") -> bool:
+        """Tell whether the other has something older, for a period and an org unit of ours, than some of ours."""
+        if self.org_units and other.org_units and self.org_units.isdisjoint(other.org_units):
+            # Such as two shards of one run, of which the second was read later.
+            return False
+        return any(
+            period in other.periods and other.periods[period][0] < newest
+            for period, (_, newest) in self.periods.items()
+        )
+
+
+@dataclass(slots=True)
+class Landing:
+    """What is known of how a flight ends, told by whoever flies.
+
+    Attributes
+    ----------
+    lingers
+        Whether some of it may still land: a call got no answer, or the work broke off.
+    held_periods
+        Of its periods those in which DHIS2 holds a value now.
+    """
+
+    lingers: bool = False
+    held_periods: frozenset[str] = frozenset()
+
+
+def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
+    """Give what a flight tells of its org units: a few bytes of a hash of each, or nothing where they are many.
+
+    Two that share a hash make a message wait that need not.
+    """
+    digests = frozenset(blake2b(each.encode(), digest_size=_DIGEST_BYTES).digest() for each in set(org_units))
+    return digests if len(digests) <= MOST_ORG_UNITS else frozenset()
+
+
+class Flights:
+    """The flights to DHIS2.
+
+    Parameters
+    ----------
+    table
+        Has the partition key ``id`` and the time-to-live attribute ``expires_at``.
+    tell
+        Is given what went wrong without doing harm.
+    clock
+        Seconds since 1970.
+    sleep
+        How to wait for some seconds.
+    """
+
+    def __init__(
+        self,
+        table: "Table",
+        *,
+        tell: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._table = table
+        self._tell = tell
+        self._clock = clock
+        self._sleep = sleep
+
+    @contextmanager
+    def flight(self, flight: Flight, seconds: float, patience: float) -> Iterator[Landing]:
+        """Fly, once all that must land before has landed.
+
+        Parameters
+        ----------
+        seconds
+            How long it flies at most.
+        patience
+            How long others are waited for.
+
+        Yields
+        ------
+        Landing
+            For what is found out on the way. Others wait a while longer for what lingers.
+
+        Raises
+        ------
+        InTheAirError
+            The others have not landed in time; or the same message is sent by another delivery just now.
+        ConfigurationError
+            The table refused.
+        """
+        name = f"{_PREFIX}{uuid4().hex}"
+        landing = Landing()
+        before, held_before = self._take_off(name, flight, seconds)
+        try:
+            self._wait(flight, before, held_before, patience)
+            try:
+                yield landing
+            except BaseException:
+                landing.lingers = True
+                raise
+        finally:
+            try:
+                self._land(name, flight, landing, held_before)
+            except ConfigurationError as error:
+                # What was sent has its fate; others wait for it a while longer than they need to.
+                self._tell(f"That a message has been sent could not be noted. {error}")
+
+    def _take_off(
+        self, name: str, flight: Flight, seconds: float
+    ) -> tuple[dict[str, dict[str, Any]], AbstractSet[str]]:
+        """Note a flight, and give those that are in the air, and the periods that DHIS2 holds."""
+        now = self._clock()
+        with aws_faults("noting which values are being sent", self._table.meta.client):
+            item = self._table.update_item(
+                Key=_KEY,
+                UpdateExpression=f"SET {name} = :flight, expires_at = :end",
+                ExpressionAttributeValues={
+                    ":flight": _written(flight, int(now + seconds) + 1, is_over=False),
+                    ":end": int(now + seconds) + 86_400,
+                },
+                ReturnValues="ALL_NEW",
+            )["Attributes"]
+        others: dict[str, Any] = {
+            each: held for each, held in item.items() if each.startswith(_PREFIX) and each != name
+        }
+        damaged = [each for each, held in others.items() if not _is_readable(held)]
+        for each in damaged:
+            self._tell(f"{each} in the row flights of the stack's table cannot be read, and is taken away.")
+        crashed = [each for each, held in others.items() if each in damaged or int(held["until"]) < now]
+        if crashed:
+            self._remove(crashed)
+        held_periods: Any = item.get(_HELD_PERIODS)
+        return (
+            {each: held for each, held in others.items() if each not in crashed},
+            held_periods if isinstance(held_periods, set) else frozenset(),
+        )
+
+    def _wait(
+        self,
+        flight: Flight,
+        before: dict[str, dict[str, Any]],
+        held_periods: AbstractSet[str],
+        patience: float,
+    ) -> None:
+        if any(held["message"] == flight.message and not held["is_over"] for held in before.values()):
+            raise InTheAirError("Another delivery of the same message is being sent just now.")
+        older = {each for each, held in before.items() if flight.must_follow(_read(held))}
+        new_periods = flight.periods.keys() - held_periods
+        first = {
+            each
+            for each, held in before.items()
+            # One that is over and may still land need not: where two meet all the same, what is lost is sent again.
+            if not held["is_over"] and not new_periods.isdisjoint(held["periods"])
+        }
+        ahead = older | first
+        until = self._clock() + patience
+        while ahead:
+            if self._clock() >= until:
+                raise InTheAirError(_OLDER_FIRST if ahead & older else _ALONE)
+            self._sleep(LOOK_AGAIN_SECONDS)
+            item: Any = read_item(self._table, _KEY, "reading which values are being sent") or {}
+            now = self._clock()
+            ahead = {
+                each for each in ahead if _is_readable(item.get(each)) and int(item[each]["until"]) >= now
+            }
+
+    def _land(self, name: str, flight: Flight, landing: Landing, held_before: AbstractSet[str]) -> None:
+        change = Change(_KEY)
+        if landing.lingers:
+            until = int(self._clock()) + LANDS_WITHIN_SECONDS
+            change.set({name: _written(flight, until, is_over=True)})
+        else:
+            change.remove(name)
+        if new := set(landing.held_periods - held_before):
+            if held_before and len(held_before) + len(new) <= MOST_HELD_PERIODS:
+                change.add({_HELD_PERIODS: new})
+            else:
+                change.set({_HELD_PERIODS: new})
+        with aws_faults("noting which values are sent, and which may still arrive", self._table.meta.client):
+            self._table.update_item(**change.arguments())
+
+    def _remove(self, names: list[str]) -> None:
+        with aws_faults("noting which values are sent", self._table.meta.client):
+            self._table.update_item(Key=_KEY, UpdateExpression=f"REMOVE {', '.join(names)}")
+
+
+_OLDER_FIRST = (
+    "Older values for the same periods and org units are still being sent: these must follow them, so that DHIS2 ends "
+    "with the newer ones."
+)
+_ALONE = (
+    "The first values of a period are being sent just now: these wait for them, because DHIS2 loses one of two calls "
+    "that come at once for a period that is new to it."
+)
+
+
+def _written(flight: Flight, until: int, *, is_over: bool) -> dict[str, Any]:
+    return {
+        "message": flight.message,
+        "periods": {
+            period: [str(oldest), str(newest)] for period, (oldest, newest) in flight.periods.items()
+        },
+        "org_units": b"".join(sorted(flight.org_units)),
+        "until": until,
+        "is_over": is_over,
+    }
+
+
+def _is_readable(held: Any) -> bool:  # noqa: ANN401 - whatever the table holds
+    try:
+        _read(held)
+        int(held["until"])
+    except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError):
+        return False
+    return "is_over" in held
+
+
+def _read(held: dict[str, Any]) -> Flight:
+    org_units = bytes(held["org_units"])
+    return Flight(
+        str(held["message"]),
+        {
+            str(period): (Stamp.parse(str(oldest)), Stamp.parse(str(newest)))
+            for period, (oldest, newest) in held["periods"].items()
+        },
+        frozenset(
+            org_units[start : start + _DIGEST_BYTES] for start in range(0, len(org_units), _DIGEST_BYTES)
+        ),
+    )

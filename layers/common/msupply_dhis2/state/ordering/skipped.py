@@ -1,0 +1,45 @@
+"""What is said of values that are not sent, because DHIS2 has newer ones or is about to."""
+
+import logging
+from collections.abc import Mapping
+
+from msupply_dhis2.domain.batch import Batch
+from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.state.ordering.claims import Claim
+
+NAMED = 5
+
+
+def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogLine:
+    """Say of some values of a batch, by their places, that newer ones are there.
+
+    Parameters
+    ----------
+    older
+        With the claims to the newer ones.
+    """
+    values = batch.values()
+    named = "; ".join(
+        f"{values[place].item}, {values[place].store}, {values[place].metric.label}, {values[place].period}: newer is the "
+        f"one of the run {older[place].run_id}, {older[place].stamp.sentence()}"
+        for place in sorted(older)[:NAMED]
+    )
+    more = f"; and {len(older) - NAMED:,} more" if len(older) > NAMED else ""
+    return LogLine(
+        logging.INFO,
+        f"{len(older):,} values were left out, because a later run has sent newer ones, or is about to: {named}{more}. "
+        "Nothing need be done: should that run fail, the last line of this one says so.",
+        {"superseded": len(older)},
+    )
+
+
+def too_old(batch: Batch) -> LogLine:
+    """Say of a batch that nobody can tell any more whether DHIS2 has newer values."""
+    periods = ", ".join(sorted({row.period for row in batch.rows}))
+    return LogLine(
+        logging.WARNING,
+        f"{len(batch.rows):,} values were not sent: they were read from mSupply so long ago that nobody can tell any more "
+        f"whether DHIS2 has newer ones. To send them, compute their periods again ({periods}), with the months in the "
+        'event: {"manual": true, "months": "2026-01..2026-02"}.',
+        {"not_sent": len(batch.rows)},
+    )

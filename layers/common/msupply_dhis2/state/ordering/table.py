@@ -1,0 +1,247 @@
+"""The claims in a DynamoDB table of their own.
+
+It has the partition key ``period``, the sort key ``org_unit``, and the time-to-live attribute ``expires_at``. DHIS2's
+address is in no key: however it is written, and whenever it changes, a newer value stays newer. One item for each period tells the latest stamp of all: nearly always it is not later than that
+of the message at hand, and then no other item need be read.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from msupply_dhis2.aws.dynamodb import read_item, read_items
+from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.domain.batch import Batch
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.settings import Scheme
+from msupply_dhis2.state.ordering.claims import Claim, Claims, mark_of
+from msupply_dhis2.state.ordering.revision import LATEST, OLDEST, Stamp
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+KEPT_FOR = timedelta(days=120)
+"""Since the last claim: longer than a message, or its copy, may wait to be sent again."""
+
+SENT_WITHIN = timedelta(days=110)
+"""What was read longer ago is not sent any more: the claims that would stop it may be gone."""
+
+MOST_BYTES = 390_000
+"""An item may have 400 KB."""
+
+UNKNOWN_RUN = "unknown"
+"""In place of the run of a claim that cannot be read."""
+
+_WHOLE_PERIOD = " "
+"""The sort key of what holds for a period: no identifier, since those are stripped of blanks."""
+
+_ATTEMPTS = 10
+
+
+class OrderTable:
+    """Claims to values.
+
+    Parameters
+    ----------
+    table
+        The table.
+    now
+        The clock, aware.
+    """
+
+    def __init__(self, table: "Table", now: datetime) -> None:
+        self._table = table
+        self._now = now
+        self._newest: dict[str, Stamp] = {}
+        self._too_many: list[str] = []
+        self._damaged: list[str] = []
+
+    # What compute does
+
+    def claim(
+        self,
+        values: Iterable[DataValue],
+        stamps: Mapping[Metric, Stamp],
+        data_element_scheme: Scheme,
+        run_id: str,
+    ) -> None:
+        """Claim values for a run, before any of them is on the queue.
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read or written, or others write the same items all the time.
+        """
+        marks: dict[str, dict[str, dict[Claim, list[bytes]]]] = {}
+        for value in values:
+            of_org_unit = marks.setdefault(value.period, {}).setdefault(value.org_unit, {})
+            claim = Claim(stamps[value.metric], run_id)
+            of_org_unit.setdefault(claim, []).append(mark_of(value, data_element_scheme))
+        for period, of_period in marks.items():
+            # First: who finds a later one here looks at the org units, and who does not sends nothing after this.
+            self._note_newest(period, max(claim.stamp for each in of_period.values() for claim in each))
+            self._claim_in(period, of_period)
+
+    def _note_newest(self, period: str, stamp: Stamp) -> None:
+        if self._newest.get(period, OLDEST) >= stamp:
+            return
+        client = self._table.meta.client
+        with aws_faults("noting how new the values of a period are", client):
+            try:
+                self._table.update_item(
+                    Key=_key(period, _WHOLE_PERIOD),
+                    UpdateExpression="SET newest = :newest, expires_at = :end",
+                    ConditionExpression="attribute_not_exists(newest) OR newest < :newest",
+                    ExpressionAttributeValues={":newest": str(stamp), ":end": self._end()},
+                )
+            except client.exceptions.ConditionalCheckFailedException:
+                # A newer one is noted, and expires no earlier than it must.
+                self._keep(period)
+        self._newest[period] = stamp
+
+    def _keep(self, period: str) -> None:
+        self._table.update_item(
+            Key=_key(period, _WHOLE_PERIOD),
+            UpdateExpression="SET expires_at = :end",
+            ExpressionAttributeValues={":end": self._end()},
+        )
+
+    def _claim_in(self, period: str, marks: Mapping[str, Mapping[Claim, Sequence[bytes]]]) -> None:
+        waiting = dict(marks)
+        for _ in range(_ATTEMPTS):
+            found = self._read(period, waiting)
+            for org_unit in list(waiting):
+                claims, version = found[org_unit]
+                for claim, claimed in waiting[org_unit].items():
+                    claims.claim(claim, claimed)
+                if self._write(period, org_unit, claims, version):
+                    del waiting[org_unit]
+            if not waiting:
+                return
+        raise ConfigurationError(
+            f"The values of {', '.join(waiting)} could not be claimed, because other runs claim them all the time. "
+            "Invoke compute again when they are done."
+        )
+
+    def _write(self, period: str, org_unit: str, claims: Claims, version: object) -> bool:
+        content = claims.encoded()
+        if len(content) > MOST_BYTES:
+            self._too_many.append(f"{org_unit} in {period}")
+            return True
+        client = self._table.meta.client
+        before = version if isinstance(version, Decimal) else 0
+        values: dict[str, Any] = {":content": content, ":version": before + 1, ":end": self._end()}
+        condition = "attribute_not_exists(version)"
+        if version is not None:
+            condition, values[":read"] = "version = :read", version
+        with aws_faults("claiming values", client):
+            try:
+                self._table.update_item(
+                    Key=_key(period, org_unit),
+                    UpdateExpression="SET content = :content, version = :version, expires_at = :end",
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=values,
+                )
+            except client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
+
+    def faults(self) -> tuple[str, ...]:
+        """Say of what no claims could be kept, or read, a sentence each."""
+        faults = []
+        if self._damaged:
+            faults.append(
+                f"The rows of the table of claims that are named here cannot be read (period, org unit): "
+                f"{'; '.join(dict.fromkeys(self._damaged))}. What is not the newest of the period is not sent there, since "
+                "something newer may have been. Compute these periods again."
+            )
+        if self._too_many:
+            faults.append(
+                f"There are too many values to keep the order of {', '.join(dict.fromkeys(self._too_many))}: an older "
+                "message that is sent again later may overwrite newer values there. Do not redrive messages for them; "
+                "compute them again."
+            )
+        return tuple(faults)
+
+    # What push does
+
+    def superseded(self, batch: Batch, places: Iterable[int]) -> dict[int, Claim]:
+        """Find the values of a batch that a later stamp has claimed.
+
+        Parameters
+        ----------
+        places
+            The values that would be sent.
+
+        Returns
+        -------
+        dict
+            Their places, with the claim to what is newer.
+
+        Raises
+        ------
+        ConfigurationError
+            The table cannot be read.
+        """
+        stamps = stamps_of_batch(batch)
+        values = batch.values()
+        asked: dict[str, list[int]] = {}
+        for place in places:
+            asked.setdefault(values[place].period, []).append(place)
+        found: dict[int, Claim] = {}
+        for period, in_period in asked.items():
+            newest = self._newest_of(period)
+            older = [place for place in in_period if stamps.get(values[place].metric, OLDEST) < newest]
+            claims = self._read(period, sorted({values[place].org_unit for place in older}))
+            for place in older:
+                value = values[place]
+                claimed, _ = claims[value.org_unit]
+                claim = claimed.latest(mark_of(value, batch.data_element_id_scheme))
+                if claim is not None and claim.stamp > stamps.get(value.metric, OLDEST):
+                    found[place] = claim
+        return found
+
+    def _newest_of(self, period: str) -> Stamp:
+        key = _key(period, _WHOLE_PERIOD)
+        item = read_item(self._table, key, "reading how new the values of a period are")
+        if item is None or "newest" not in item:
+            return OLDEST
+        try:
+            return Stamp.parse(str(item["newest"]))
+        except ValueError:
+            # Then the org units tell.
+            return LATEST
+
+    def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[Claims, object]]:
+        """Read the claims of org units, and which version of them that is.
+
+        Where they cannot be read, any value may have been claimed as late as the newest of the period.
+        """
+        claims: dict[str, tuple[Claims, object]] = {org_unit: (Claims(), None) for org_unit in org_units}
+        keys = [_key(period, org_unit) for org_unit in claims]
+        for item in read_items(self._table, keys, "reading which values are claimed"):
+            org_unit = str(item["org_unit"])
+            try:
+                held = Claims.read(bytes(item["content"]))
+            except (ValueError, TypeError, KeyError):
+                self._damaged.append(f"{period}, {org_unit}")
+                held = Claims(unknown=Claim(self._newest_of(period), UNKNOWN_RUN))
+            claims[org_unit] = held, item.get("version")
+        return claims
+
+    def _end(self) -> int:
+        return int((self._now + KEPT_FOR).timestamp())
+
+
+def _key(period: str, org_unit: str) -> dict[str, str]:
+    return {"period": period, "org_unit": org_unit}
+
+
+def stamps_of_batch(batch: Batch) -> dict[Metric, Stamp]:
+    """Give the stamps of a batch's values, by their metrics; none where the message says nothing about it."""
+    if batch.read_at is None:
+        return {}
+    return {metric: Stamp.of(snapshot, batch.read_at) for metric, snapshot in batch.snapshots.items()}

@@ -1,0 +1,362 @@
+"""A run as the table holds it: what it was about, what became of its values, and how it ended."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.errors import DamagedRowError
+from msupply_dhis2.text import count
+
+COMPUTED_WITHIN = timedelta(days=1)
+"""A part that is open for longer is not counted on any more: it is tried for hours."""
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    COMPLETE = "complete"
+    WITH_REJECTIONS = "with rejections"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the values that a run put on the queue.
+
+    They add up: ``queued`` is the sum of the others. ``waiting`` are on the queue, ``dead`` among the dead letters;
+    ``superseded`` were not sent, because DHIS2 has newer ones, ``not_sent``, because the settings did not want it any
+    more.
+    """
+
+    queued: int = 0
+    waiting: int = 0
+    stored: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    unaccounted: int = 0
+    deleted: int = 0
+    superseded: int = 0
+    not_sent: int = 0
+    dead: int = 0
+
+    def __post_init__(self) -> None:
+        each = (getattr(self, field.name) for field in fields(self))
+        if self.queued != sum(each) - self.queued:
+            raise ValueError(f"the counts do not add up: {self}")
+
+    def sentence(self) -> str:
+        """Say them: ``5 queued: 4 stored, 1 rejected``, without what is none but for the first three."""
+        always = {"stored", "unchanged", "rejected"}
+        said = [
+            f"{getattr(self, field.name):,} {field.name.replace('_', ' ')}"
+            for field in fields(self)
+            if field.name != "queued" and (field.name in always or getattr(self, field.name))
+        ]
+        return f"{self.queued:,} queued: {', '.join(said)}"
+
+
+COUNTERS = tuple(field.name for field in fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a run is about.
+
+    Attributes
+    ----------
+    started_by
+        The interval's name, or ``manual``.
+    as_of
+        The instant of the run, aware.
+    event
+        The event as JSON.
+    metrics, bases
+        Codes.
+    """
+
+    started_by: str
+    as_of: datetime
+    event: str
+    metrics: tuple[str, ...]
+    bases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one invocation of compute came to.
+
+    ``values`` were computed: those that were put on the queue, deletions not counted, and those that were ``left_out``,
+    because DHIS2 has them already. ``unreadable_groups`` (an item in an org unit) were left out for rows of mSupply's
+    database that cannot be read, of which ``unreadable_rows`` names some; where they were too many, the part is
+    ``incomplete``.
+    """
+
+    stores: int = 0
+    items: int = 0
+    values: int = 0
+    left_out: int = 0
+    vanished: int = 0
+    periods: tuple[str, ...] = ()
+    unreadable_groups: int = 0
+    unreadable_rows: tuple[str, ...] = ()
+    incomplete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run.
+
+    Attributes
+    ----------
+    started_at
+        When it was first computed; aware. ``None`` where only push knows of it.
+    counts
+        What became of its values.
+    batches
+        How many messages were put on the queue.
+    computed
+        What all parts came to. ``items`` are those of the part with the most.
+    parts_open, parts_failed
+        How many parts are not computed yet, and how many cannot be.
+    message
+        Why computing failed.
+    ended_at, outcome
+        ``None`` while it is not over.
+    rejected_file
+        Where the values that DHIS2 refused are told: ``s3://…``.
+    opened_at
+        When a part was last opened; aware.
+    superseded_by, supersedes
+        The runs that have claimed newer values of it, and those of whose values it has claimed newer ones.
+    lacks
+        Those among ``superseded_by`` that did not put all that they have claimed on the queue.
+    damaged
+        The rows about parts or messages that cannot be read, by their sort keys: what they tell is left out.
+    """
+
+    run_id: str
+    started_by: str
+    as_of: datetime | None
+    event: str
+    metrics: tuple[str, ...]
+    bases: tuple[str, ...]
+    started_at: datetime | None
+    counts: Counts
+    batches: int
+    computed: Part
+    parts_open: int
+    parts_failed: int
+    message: str | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    rejected_file: str | None = None
+    opened_at: datetime | None = None
+    superseded_by: frozenset[str] = frozenset()
+    supersedes: frozenset[str] = frozenset()
+    lacks: tuple["Run", ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is computed, sent or waiting any more."""
+        return not self.counts.waiting and not self.parts_open
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether all that it has claimed is known to be on the queue, or to have been there."""
+        return self.started_at is not None and not self.parts_open and not self.parts_failed
+
+    def may_be_computed(self, now: datetime) -> bool:
+        """Tell whether values that it has claimed may yet be put on the queue by themselves."""
+        return bool(self.parts_open) and (self.opened_at is None or now - self.opened_at < COMPUTED_WITHIN)
+
+    @property
+    def may_be_on_the_queue(self) -> bool:
+        """Whether a message of it may wait on the queue with a value that has no fate yet.
+
+        Dead letters that are sent again count as dead until push takes them, and what a part that failed put on the queue
+        may not have been counted.
+        """
+        return bool(self.counts.waiting or self.counts.dead or self.parts_open or self.parts_failed)
+
+    @property
+    def fate(self) -> Outcome:
+        """How it ends, or would if it ended now."""
+        counts = self.counts
+        if self.parts_failed and not counts.queued:
+            return Outcome.FAILED
+        if (
+            self.parts_failed
+            or self.computed.incomplete
+            or counts.dead
+            or counts.unaccounted
+            or counts.not_sent
+            or self.lacks
+        ):
+            return Outcome.INCOMPLETE
+        return Outcome.WITH_REJECTIONS if counts.rejected else Outcome.COMPLETE
+
+
+def event_of(run: Run) -> str:
+    """Give the event by which a run is computed again, at its own instant, to be put between apostrophes."""
+    event = json.loads(run.event or "{}")
+    has_instant = {"scheduled_time", "as_of", "months"} & event.keys()
+    if run.as_of is not None and not has_instant:
+        event["as_of"] = run.as_of.isoformat()
+    return json.dumps(event).replace("'", "\\u0027")
+
+
+def _made_up_for(run: Run) -> str:
+    if not run.event:
+        return "Its row in the table of runs does not tell how it is computed again: compute its periods."
+    return f"Compute that run again: make push EVENT='{event_of(run)}'."
+
+
+_LEVELS = {
+    Outcome.COMPLETE: logging.INFO,
+    Outcome.WITH_REJECTIONS: logging.WARNING,
+    Outcome.INCOMPLETE: logging.ERROR,
+    Outcome.FAILED: logging.ERROR,
+}
+
+
+def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0) -> LogLine:
+    """Give the one line that says how a run ended; it is over.
+
+    Parameters
+    ----------
+    about_file, rows_in_file
+        What there is to say about the file of the values that DHIS2 refused, and how many of them it holds.
+    """
+    assert run.outcome is not None  # noqa: S101 - tells mypy: it is over
+    assert run.ended_at is not None  # noqa: S101 - as above
+    sentences = [f"Run {run.run_id} ended {_ENDINGS[run.outcome]}. {run.counts.sentence()}."]
+    if run.computed.left_out:
+        sentences.append(f"{run.computed.left_out:,} more were not sent, because DHIS2 has them already.")
+    if run.computed.unreadable_groups:
+        sentences.append(_about_unreadable(run.computed))
+    if run.parts_failed:
+        sentences.append(
+            f"{count(run.parts_failed, 'part')} could not be computed: {run.message or 'see the log'}"
+        )
+    if run.counts.dead:
+        sentences.append(
+            "The dead ones are kept: mend what their reasons say, then send them again (make redrive)."
+        )
+    if run.counts.not_sent:
+        sentences.append(
+            "Those not sent met settings that did not want it any more: see the log, and compute them again."
+        )
+    sentences += [
+        f"Some of its values were superseded by the run {newer.run_id}, which was not computed to its end: DHIS2 may lack "
+        f"them. {_made_up_for(newer)}"
+        for newer in run.lacks
+    ]
+    if run.damaged:
+        sentences.append(
+            f"{count(len(run.damaged), 'row')} of it in the table of runs cannot be read, and what they tell is left out here: "
+            f"{', '.join(run.damaged)}."
+        )
+    if about_file is not None:
+        sentences.append(about_file)
+    fields: dict[str, object] = {
+        "run_ended": True,
+        "run_id": run.run_id,
+        "outcome": run.outcome.value,
+        "started_by": run.started_by,
+        "as_of": run.as_of.isoformat() if run.as_of else None,
+        "periods": list(run.computed.periods),
+        "batches": run.batches,
+        "left_out": run.computed.left_out,
+        "values": run.computed.values,
+        "unreadable_groups": run.computed.unreadable_groups,
+        "rejected_file": run.rejected_file,
+        "rejected_file_rows": rows_in_file,
+        "lacks": [newer.run_id for newer in run.lacks],
+        **{name: getattr(run.counts, name) for name in COUNTERS},
+    }
+    if run.started_at is not None:
+        fields["seconds"] = round((run.ended_at - run.started_at).total_seconds())
+    level = max(_LEVELS[run.outcome], logging.WARNING if run.computed.unreadable_groups else logging.NOTSET)
+    return LogLine(level, " ".join(sentences), fields)
+
+
+def _about_unreadable(computed: Part) -> str:
+    groups = computed.unreadable_groups
+    too_many = ", more than one in ten of what a part computed" if computed.incomplete else ""
+    return (
+        f"{count(groups, 'group')} (all values of an item in an org unit) {'was' if groups == 1 else 'were'} left out, "
+        f"because rows of mSupply's database cannot be read{too_many}: {'; '.join(computed.unreadable_rows)}. The log of "
+        "compute names all of them. Ask whoever looks after mSupply to correct them, and invoke compute again."
+    )
+
+
+_ENDINGS: Mapping[Outcome, str] = {
+    Outcome.COMPLETE: "well",
+    Outcome.WITH_REJECTIONS: "with values that DHIS2 refused",
+    Outcome.INCOMPLETE: "incomplete",
+    Outcome.FAILED: "without anything computed",
+}
+
+
+def _event(text: str) -> str:
+    if text and not isinstance(json.loads(text), dict):
+        raise ValueError("its event is no JSON object")
+    return text
+
+
+_NOTHING = Part()
+
+
+def run_of(item: Mapping[str, Any], computed: Part = _NOTHING) -> Run:
+    """Read a run's row of the table.
+
+    Raises
+    ------
+    DamagedRowError
+        It is none, or its counts do not add up.
+    """
+    try:
+        return _run_of(item, computed)
+    except (ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+    raise DamagedRowError(
+        f"The row run of {item['run_id']} in the table of runs is damaged ({reason}): how this run ended cannot be told. When "
+        "none of its messages waits any more, delete the row, and compute the run's periods again."
+    )
+
+
+def _run_of(item: Mapping[str, Any], computed: Part) -> Run:
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(sorted(str(each) for each in item.get(name) or ()))
+
+    def instant(name: str) -> datetime | None:
+        return datetime.fromisoformat(str(item[name])) if name in item else None
+
+    return Run(
+        run_id=str(item["run_id"]),
+        started_by=str(item.get("started_by", "unknown")),
+        as_of=instant("as_of"),
+        event=_event(str(item.get("event", ""))),
+        metrics=texts("metrics"),
+        bases=texts("bases"),
+        started_at=instant("started_at"),
+        counts=Counts(**{name: int(item.get(name, 0)) for name in COUNTERS}),
+        batches=int(item.get("batches", 0)),
+        computed=computed,
+        parts_open=int(item.get("parts_open", 0)),
+        parts_failed=int(item.get("parts_failed", 0)),
+        message=None if "message" not in item else str(item["message"]),
+        ended_at=instant("ended_at"),
+        outcome=Outcome(item["outcome"]) if "outcome" in item else None,
+        rejected_file=None if "rejected_file" not in item else str(item["rejected_file"]),
+        opened_at=instant("opened_at"),
+        superseded_by=frozenset(texts("superseded_by")),
+        supersedes=frozenset(texts("supersedes")),
+    )

@@ -1,0 +1,598 @@
+"""Runs in the stack's DynamoDB table.
+
+The table has the partition key ``run_id``, the sort key ``part``, the time-to-live attribute ``expires_at`` and the index
+``ByStart`` of the runs' own rows. A run's own row has the counts; every change of them is one transaction with the change
+of the row that it comes from: a part that compute works, or a message that is on the queue. A message's row is made by
+whoever is first: compute, once the queue has taken the message, or push, where it is delivered before.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from msupply_dhis2.aws.dynamodb import CHANGES_IN_ONE_CALL, Change, change_together, read_item, read_items
+from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.errors import ConfigurationError, DamagedRowError
+from msupply_dhis2.state.message import Death, Progress, bitmap, milliseconds, progress_of
+from msupply_dhis2.state.run import About, Part, Run, run_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+RUNS_KEPT_FOR = timedelta(days=400)
+"""A year can be looked back at."""
+
+MESSAGES_KEPT_FOR = timedelta(days=120)
+"""Longer than a message lives, and longer than its copy in the bucket, from which it may be sent again."""
+
+MOST_ROWS_NOTED = 20
+"""How many rows of mSupply's database that cannot be read a run names."""
+
+_RUN = "run"
+_PART = "part#"
+_MESSAGE = "batch#"
+_OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
+_OPEN_RUN = ("ended_at", "outcome", "rejected_file")
+"""What a run's row has only once it has ended."""
+
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A batch on the queue: the same batch put there once more is another message.
+
+    Attributes
+    ----------
+    batch_id
+        Begins with the run's id.
+    sending
+        Which time that the batch was put on the queue.
+    values
+        How many it holds.
+    """
+
+    batch_id: str
+    sending: str
+    values: int
+
+    @property
+    def run_id(self) -> str:
+        """The run whose values it holds."""
+        return self.batch_id.rpartition("-")[0]
+
+    @property
+    def name(self) -> str:
+        """The message's own name within its run."""
+        return f"{self.batch_id}-{self.sending}"
+
+    @property
+    def key(self) -> dict[str, str]:
+        """Its row."""
+        return _key(self.batch_id, self.sending)
+
+
+class Runs:
+    """The table of runs.
+
+    Every method raises a ``ConfigurationError`` where the table cannot be read or written.
+    """
+
+    def __init__(self, table: "Table") -> None:
+        self._table = table
+
+    # What compute tells
+
+    def begin(self, run_id: str, about: About, parts: Iterable[str], now: datetime) -> None:
+        """Note that a run is computed, and what parts it has; once more it is open again."""
+        values: dict[str, object] = {
+            "kind": "run",
+            "started_by": about.started_by,
+            "as_of": about.as_of.isoformat(),
+            "event": about.event,
+            "metrics": list(about.metrics),
+            "bases": list(about.bases),
+            "expires_at": _seconds(now + RUNS_KEPT_FOR),
+        }
+        # What superseded its values before is older than those that are computed now.
+        change = Change(_run_key(run_id)).set(values).remove(*_OPEN_RUN, "message", "superseded_by")
+        change.set_once({"started_at": now.astimezone(UTC).isoformat()})
+        # First: a run without an open part is taken for one that is done.
+        self.open_parts(run_id, parts, now)
+        self._update(change, "noting that a run begins")
+
+    def open_parts(self, run_id: str, parts: Iterable[str], now: datetime) -> None:
+        """Note parts that are to be computed; one that was finished, or failed, is open again."""
+        names = list(parts)
+        for some in batched(names, CHANGES_IN_ONE_CALL - 1, strict=False):
+            run = Change(_run_key(run_id)).add({"parts_open": len(some)}).remove(*_OPEN_RUN)
+            run.set({"opened_at": now.astimezone(UTC).isoformat()})
+            new = [_new_part(run_id, name, now) for name in some]
+            if change_together(self._table, [run, *new], _NOTING_PARTS):
+                for name in some:
+                    self._open_part(run_id, name, now)
+
+    def _open_part(self, run_id: str, name: str, now: datetime) -> None:
+        """Open one part, unless it is: it may be there already."""
+        for _ in range(_ATTEMPTS):
+            item = read_item(self._table, {"run_id": run_id, "part": f"{_PART}{name}"}, _NOTING_PARTS)
+            if item is None:
+                change, failed = _new_part(run_id, name, now), 0
+            elif item.get("state") == _OPEN:
+                return
+            elif item.get("state") not in {_FINISHED, _FAILED}:
+                raise DamagedRowError(
+                    f"The row {item['part']} of {run_id} in the table of runs is damaged: it tells no state. Delete it, and "
+                    "compute that part again."
+                )
+            else:
+                change = _move_part(run_id, name, str(item["state"]), _OPEN)
+                failed = -int(item["state"] == _FAILED)
+            run = Change(_run_key(run_id)).add({"parts_open": 1, "parts_failed": failed}).remove(*_OPEN_RUN)
+            run.set({"opened_at": now.astimezone(UTC).isoformat()})
+            if not change_together(self._table, [run, change], _NOTING_PARTS):
+                return
+        raise _busy(run_id)
+
+    def finish_part(self, run_id: str, name: str, part: Part) -> None:
+        """Note that all messages of a part are on the queue; once more does no harm."""
+        self._close_part(run_id, name, _FINISHED, asdict(part), failed=0)
+
+    def part_is_finished(self, run_id: str, name: str) -> None:
+        """Note again that a part was finished before: somebody may have opened it since, who planned twice."""
+        self._close_part(run_id, name, _FINISHED, {}, failed=0)
+
+    def fail_part(self, run_id: str, name: str, message: str) -> None:
+        """Note that a part cannot be computed, and why."""
+        self._close_part(run_id, name, _FAILED, {}, failed=1, message=message)
+
+    def _close_part(
+        self,
+        run_id: str,
+        name: str,
+        state: str,
+        facts: Mapping[str, object],
+        *,
+        failed: int,
+        message: str | None = None,
+    ) -> None:
+        change = _move_part(run_id, name, _OPEN, state, facts)
+        of_run = Change(_run_key(run_id)).add({"parts_open": -1, "parts_failed": failed})
+        if message is not None:
+            of_run.set({"message": message})
+        # Where it is not open any more somebody else has noted it.
+        change_together(self._table, [of_run, change], _NOTING_PARTS)
+
+    def note_fault(self, run_id: str, message: str) -> None:
+        """Note why computing failed this time; it is tried again."""
+        self._update(
+            Change(_run_key(run_id)).set({"message": message}), "noting why a run could not be computed"
+        )
+
+    def register(self, messages: Iterable[Message], now: datetime) -> None:
+        """Count messages that the queue has taken; one that is counted already is not counted again."""
+        by_run: dict[str, list[Message]] = {}
+        for message in messages:
+            by_run.setdefault(message.run_id, []).append(message)
+        for run_id, of_run in by_run.items():
+            for some in batched(of_run, CHANGES_IN_ONE_CALL - 1, strict=False):
+                self._register(run_id, list(some), now)
+
+    def _register(self, run_id: str, messages: list[Message], now: datetime) -> None:
+        while messages:
+            values = sum(message.values for message in messages)
+            run = Change(_run_key(run_id)).add(
+                {"queued": values, "waiting": values, "batches": len(messages)}
+            )
+            run.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)}).remove(*_OPEN_RUN)
+            rows = [
+                Change(message.key)
+                .set({"values": message.values, "expires_at": _seconds(now + MESSAGES_KEPT_FOR)})
+                .if_absent("part")
+                for message in messages
+            ]
+            there = change_together(
+                self._table, [run, *rows], f"counting what of the run {run_id} is on the queue"
+            )
+            if not there:
+                return
+            messages = [message for place, message in enumerate(messages, 1) if place not in there]
+
+    # What push tells
+
+    def read(self, message: Message, now: datetime) -> Progress:
+        """Tell how far a message is; one that nobody has counted yet is counted."""
+        item = read_item(self._table, message.key, "reading how far a batch was sent")
+        if item is None:
+            self.register([message], now)
+            return Progress()
+        progress = progress_of(item)
+        if progress is None:
+            raise DamagedRowError(
+                f"The row {message.key['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
+                "it: the batch is sent from its beginning."
+            )
+        return progress
+
+    def settle(  # noqa: PLR0913 - a delivery, and what became of it
+        self,
+        message: Message,
+        before: Progress,
+        *,
+        settled: frozenset[int],
+        landed: frozenset[int],
+        began: datetime,
+        ended: datetime,
+        counts: Callable[[frozenset[int]], Mapping[str, int]],
+        superseded_by: frozenset[str] = frozenset(),
+        file: int | None = None,
+        keep_until: datetime | None = None,
+    ) -> frozenset[int]:
+        """Note what became of values, and count it.
+
+        Parameters
+        ----------
+        before
+            What was read before the delivery.
+        settled, landed
+            The places that got their fate now or earlier, and those known to be in DHIS2 as they were sent.
+        counts
+            Says how many of the given places have which fate, by the counters' names. Where another delivery of the
+            same message was noted meanwhile, only those count that it has not settled.
+        superseded_by
+            The runs that have claimed newer ones of the values, where these were left out for them.
+        file
+            The number of the file that the delivery left of values that DHIS2 refused, one more than there were before;
+            ``None`` where it left none.
+        keep_until
+            When the row may be forgotten, if that is later than it would be.
+
+        Returns
+        -------
+        frozenset of int
+            The places that were counted.
+        """
+        for _ in range(_ATTEMPTS):
+            after = before.after(settled, landed, began=began, ended=ended)
+            new = after.settled - before.settled
+            row = Change(message.key).set(
+                {
+                    **_times(after),
+                    "settled": bitmap(after.settled),
+                    "landed": bitmap(after.landed),
+                    "version": after.version,
+                }
+            )
+            if file is not None:
+                row.set({"files": file})
+            if keep_until is not None:
+                row.set({"expires_at": _seconds(keep_until)})
+            changes = [row.if_equal("version", before.version)]
+            if new:
+                # Another delivery may have given the message up meanwhile.
+                left = "waiting" if before.death is None else "dead"
+                of_run = Change(_run_key(message.run_id)).add({left: -len(new), **counts(new)})
+                changes.append(of_run)
+                if others := superseded_by - {message.run_id}:
+                    of_run.add({"superseded_by": others})
+                    changes += [_note_superseded(run_id, message.run_id, ended) for run_id in sorted(others)]
+            if not change_together(
+                self._table, changes, f"noting what became of values of the run {message.run_id}"
+            ):
+                return new
+            before = self.read(message, ended)
+        raise _busy(message.run_id)
+
+    def note_failure(self, message: Message, now: datetime) -> int:
+        """Count a delivery that failed on the message's own account; give how many have."""
+        # It may have failed before anybody counted it: a row that only tells of failures would pass for counted.
+        self.read(message, now)
+        change = Change(message.key).add({"failures": 1})
+        with aws_faults("counting a failed delivery", self._table.meta.client):
+            answer: Any = self._table.update_item(**change.arguments(), ReturnValues="UPDATED_NEW")
+        return int(answer["Attributes"]["failures"])
+
+    def mark_dead(self, message: Message, before: Progress, death: Death) -> bool:
+        """Note that a message lies among the dead letters, and count its values; ``False`` where it was noted before."""
+        for _ in range(_ATTEMPTS):
+            if before.death is not None:
+                return False
+            left = message.values - len(before.settled)
+            row = Change(message.key).set(
+                {
+                    "died": milliseconds(death.at),
+                    "reason": death.reason,
+                    "status": death.status,
+                    "version": before.version + 1,
+                }
+            )
+            row.if_equal("version", before.version)
+            of_run = Change(_run_key(message.run_id)).add({"waiting": -left, "dead": left})
+            if not change_together(self._table, [row, of_run], "counting a dead letter"):
+                return True
+            before = self.read(message, death.at)
+        raise _busy(message.run_id)
+
+    def revive(self, message: Message, before: Progress) -> Progress:
+        """Note that a dead letter is on the queue again, and open its run; give what is known of it now."""
+        for _ in range(_ATTEMPTS):
+            if before.death is None:
+                return before
+            left = message.values - len(before.settled)
+            row = Change(message.key).set({"version": before.version + 1, "failures": 0})
+            row.remove("died", "reason", "status").if_equal("version", before.version)
+            of_run = Change(_run_key(message.run_id)).add({"waiting": left, "dead": -left})
+            of_run.remove(*_OPEN_RUN)
+            if not change_together(self._table, [row, of_run], "counting a dead letter that is sent again"):
+                return replace(before, version=before.version + 1, failures=0, death=None)
+            before = self.read(message, datetime.now(UTC))
+        raise _busy(message.run_id)
+
+    # How it ends
+
+    def is_done(self, run_id: str, now: datetime) -> bool:
+        """Tell whether a run can be ended: nothing of it is computed, sent or waiting any more, and nobody has said so yet.
+
+        Where newer values supersede its own, it is also known by then whether those are on the queue.
+        """
+        run = self._row(run_id)
+        return run is not None and self._may_end(run, now)
+
+    def _may_end(self, run: Run, now: datetime) -> bool:
+        return (
+            run.ended_at is None
+            and run.is_done
+            and not any(newer.may_be_computed(now) for newer in self._superseding(run))
+        )
+
+    def _row(self, run_id: str) -> Run | None:
+        """Read a run without what its parts came to."""
+        item = read_item(self._table, _run_key(run_id), _READING_RUN)
+        return None if item is None else run_of(item)
+
+    def _superseding(self, run: Run) -> Iterator[Run]:
+        for run_id in sorted(run.superseded_by):
+            newer = None
+            # Of one whose row cannot be read nobody can tell whether it was computed to its end.
+            with suppress(DamagedRowError):
+                newer = self._row(run_id)
+            yield run_of({"run_id": run_id}) if newer is None else newer
+
+    def _lacks(self, run: Run) -> tuple[Run, ...]:
+        return tuple(newer for newer in self._superseding(run) if not newer.is_computed)
+
+    def judge_superseded(self, run_id: str) -> list[str]:
+        """Open again what ended otherwise than it would now that a run is computed, or cannot be.
+
+        Returns
+        -------
+        list of str
+            All the runs of whose values it has claimed newer ones, so that they are ended; none while it is computed.
+        """
+        run = self._row(run_id)
+        if run is None or run.parts_open:
+            return []
+        for older_id in sorted(run.supersedes):
+            with suppress(DamagedRowError):
+                self._judge(older_id)
+        return sorted(run.supersedes)
+
+    def _judge(self, run_id: str) -> None:
+        run = self.run(run_id)
+        if run is None or run.ended_at is None:
+            return
+        if replace(run, lacks=self._lacks(run)).fate is not run.outcome:
+            self._update(Change(_run_key(run_id)).remove(*_OPEN_RUN), "opening a run again")
+
+    def close(self, run_id: str, rejected_file: str | None, now: datetime) -> Run | None:
+        """Note that a run has ended; ``None`` where it has not, or where another was faster.
+
+        A run of which a message is sent again is open again, and ends once more.
+        """
+        run = self.run(run_id)
+        if run is None or not self._may_end(run, now):
+            return None
+        run = replace(run, lacks=self._lacks(run))
+        ended = {"ended_at": now.astimezone(UTC).isoformat(), "outcome": run.fate.value}
+        if rejected_file is not None:
+            ended["rejected_file"] = rejected_file
+        change = Change(_run_key(run_id)).set(ended).if_absent("ended_at")
+        change.if_equal("waiting", 0).if_equal("parts_open", 0).if_equal("batches", run.batches)
+        client = self._table.meta.client
+        with aws_faults("noting that a run has ended", client):
+            try:
+                self._table.update_item(**change.arguments())
+            except client.exceptions.ConditionalCheckFailedException:
+                return None
+        return replace(run, ended_at=now, outcome=run.fate, rejected_file=rejected_file)
+
+    # Reading
+
+    def run(self, run_id: str) -> Run | None:
+        """Read a run."""
+        item = read_item(self._table, _run_key(run_id), _READING_RUN)
+        if item is None:
+            return None
+        computed, damaged = self._computed(run_id)
+        return replace(run_of(item, computed), damaged=damaged)
+
+    def recent(self, since: datetime) -> Iterator[str]:
+        """Give the ids of the runs that were first computed since an instant, the newest first."""
+        more: dict[str, Any] = {}
+        while True:
+            with aws_faults(_READING_RUN, self._table.meta.client):
+                answer = self._table.query(
+                    IndexName="ByStart",
+                    KeyConditionExpression="#kind = :kind AND started_at >= :since",
+                    ExpressionAttributeNames={"#kind": "kind"},
+                    ExpressionAttributeValues={
+                        ":kind": "run",
+                        ":since": since.astimezone(UTC).isoformat(),
+                    },
+                    ScanIndexForward=False,
+                    **more,
+                )
+            for item in answer["Items"]:
+                yield str(item["run_id"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def files(self, run_id: str) -> tuple[dict[str, int], tuple[str, ...]]:
+        """Tell how many files of refused values each message has left.
+
+        Returns
+        -------
+        tuple
+            Their numbers, by the messages' names; and the rows of messages that cannot be read.
+        """
+        files: dict[str, int] = {}
+        damaged = []
+        for item in self._rows(run_id, _MESSAGE):
+            name = str(item["part"]).removeprefix(_MESSAGE).replace("#", "-")
+            progress = progress_of(item)
+            if progress is None:
+                damaged.append(str(item["part"]))
+            elif progress.files:
+                files[name] = progress.files
+        return files, tuple(damaged)
+
+    def _computed(self, run_id: str) -> tuple[Part, tuple[str, ...]]:
+        """Tell what the parts of a run came to together, and which of their rows cannot be read."""
+        parts: list[tuple[str, Part]] = []
+        damaged = []
+        for item in self._rows(run_id, _PART):
+            if item.get("state") == _FINISHED and "stores" not in item:
+                continue
+            try:
+                if item["state"] == _FINISHED:
+                    parts.append((str(item["part"]), _part_of(item)))
+            except (KeyError, ValueError, TypeError, ArithmeticError):
+                damaged.append(str(item["part"]))
+        # The shards of a run share no store, and each does its months one after the other.
+        stores: dict[str, int] = {}
+        unreadable: dict[str, int] = {}
+        for name, part in parts:
+            shard = name.partition(",")[0]
+            stores[shard] = max(stores.get(shard, 0), part.stores)
+            unreadable[shard] = max(unreadable.get(shard, 0), part.unreadable_groups)
+        rows = dict.fromkeys(row for _, part in parts for row in part.unreadable_rows)
+        computed = Part(
+            stores=sum(stores.values()),
+            items=max((part.items for _, part in parts), default=0),
+            values=sum(part.values for _, part in parts),
+            left_out=sum(part.left_out for _, part in parts),
+            vanished=sum(part.vanished for _, part in parts),
+            periods=tuple(sorted({period for _, part in parts for period in part.periods})),
+            unreadable_groups=sum(unreadable.values()),
+            unreadable_rows=tuple(rows)[:MOST_ROWS_NOTED],
+            incomplete=any(part.incomplete for _, part in parts),
+        )
+        return computed, tuple(damaged)
+
+    def _rows(self, run_id: str, begins: str) -> Iterator[Mapping[str, Any]]:
+        more: dict[str, Any] = {}
+        while True:
+            with aws_faults(_READING_RUN, self._table.meta.client):
+                answer = self._table.query(
+                    KeyConditionExpression="run_id = :run AND begins_with(#part, :begins)",
+                    ExpressionAttributeNames={"#part": "part"},
+                    ExpressionAttributeValues={":run": run_id, ":begins": begins},
+                    ConsistentRead=True,
+                    **more,
+                )
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _update(self, change: Change, doing: str) -> None:
+        with aws_faults(doing, self._table.meta.client):
+            self._table.update_item(**change.arguments())
+
+
+def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Progress]:
+    """Read what became of messages, each given by its batch id and its sending; those of which nothing can be read lack.
+
+    Raises
+    ------
+    ConfigurationError
+        The table cannot be read.
+    """
+    keys = {_key(*batch)["part"]: batch for batch in batches}
+    receipts: dict[tuple[str, str], Progress] = {}
+    asked = [_key(*batch) for batch in keys.values()]
+    for item in read_items(table, asked, "reading what DHIS2 has acknowledged"):
+        progress = progress_of(item)
+        if progress is not None:
+            receipts[keys[str(item["part"])]] = progress
+    return receipts
+
+
+_NOTING_PARTS = "noting which part of a run is computed"
+_READING_RUN = "reading what became of a run"
+
+
+def _busy(run_id: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"What became of the run {run_id} could not be noted, because others note something there all the time. It is "
+        "tried again."
+    )
+
+
+def _times(progress: Progress) -> dict[str, object]:
+    assert progress.began is not None  # noqa: S101 - tells mypy: after a delivery
+    assert progress.ended is not None  # noqa: S101 - as above
+    return {"began": milliseconds(progress.began), "ended": milliseconds(progress.ended)}
+
+
+def _new_part(run_id: str, name: str, now: datetime) -> Change:
+    values = {"state": _OPEN, "expires_at": _seconds(now + RUNS_KEPT_FOR)}
+    return Change(_part_key(run_id, name)).set(values).if_absent("part")
+
+
+def _move_part(
+    run_id: str, name: str, before: str, after: str, facts: Mapping[str, object] | None = None
+) -> Change:
+    change = Change(_part_key(run_id, name)).set({"state": after, **(facts or {})})
+    return change.if_equal("state", before)
+
+
+def _note_superseded(run_id: str, older: str, now: datetime) -> Change:
+    """Note at a run of whose values it has claimed newer ones, so that whoever computes it can end that run."""
+    change = Change(_run_key(run_id)).add({"supersedes": frozenset({older})})
+    return change.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)})
+
+
+def _part_of(item: Mapping[str, Any]) -> Part:
+    return Part(
+        stores=int(item["stores"]),
+        items=int(item["items"]),
+        values=int(item["values"]),
+        left_out=int(item["left_out"]),
+        vanished=int(item["vanished"]),
+        periods=tuple(str(period) for period in item["periods"]),
+        # Parts of earlier releases lack these.
+        unreadable_groups=int(item.get("unreadable_groups", 0)),
+        unreadable_rows=tuple(str(row) for row in item.get("unreadable_rows", ())),
+        incomplete=bool(item.get("incomplete", False)),
+    )
+
+
+def _run_key(run_id: str) -> dict[str, str]:
+    return {"run_id": run_id, "part": _RUN}
+
+
+def _part_key(run_id: str, name: str) -> dict[str, str]:
+    return {"run_id": run_id, "part": f"{_PART}{name}"}
+
+
+def _key(batch_id: str, sending: str) -> dict[str, str]:
+    return {"run_id": batch_id.rpartition("-")[0], "part": f"{_MESSAGE}{batch_id}#{sending}"}
+
+
+def _seconds(instant: datetime) -> int:
+    return int(instant.timestamp())

@@ -1,0 +1,106 @@
+"""Which steps of shards are finished, and which are being worked.
+
+A queue may deliver a message twice, and the invocation that planned may be repeated as a whole. So each step of a shard
+is taken before it is worked, by one invocation at a time, and noted when it is finished.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.compute.sharding import Shard
+from msupply_dhis2.errors import DamagedRowError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+KEPT_FOR = timedelta(days=15)
+"""Longer than a message lives: 14 days, counted from its first day, in the dead-letter queue."""
+
+WORKED_FOR = timedelta(minutes=16)
+"""Longer than an invocation lives: what was taken so long ago, and not finished, is free again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Whether a step was taken.
+
+    Attributes
+    ----------
+    finished
+        It was finished before.
+    free_at
+        Another invocation works it, until this instant at the latest; ``None``: it is ours, or finished.
+    """
+
+    finished: bool = False
+    free_at: datetime | None = None
+
+
+def take(table: "Table", shard: Shard, now: datetime) -> Taken:
+    """Take the next step of a shard, unless it is finished or another invocation works it.
+
+    Parameters
+    ----------
+    table
+        Has the partition key ``id`` and the time-to-live attribute ``expires_at``.
+    now
+        The clock, aware.
+
+    Raises
+    ------
+    ConfigurationError
+        The table cannot be read or written.
+    """
+    client = table.meta.client
+    with aws_faults("noting which shard is worked", client):
+        try:
+            table.update_item(
+                Key=_key(shard),
+                UpdateExpression="SET free_at = :free_at, expires_at = :end",
+                ConditionExpression="attribute_not_exists(finished) AND (attribute_not_exists(free_at) OR free_at <= :now)",
+                ExpressionAttributeValues={
+                    ":now": _seconds(now),
+                    ":free_at": _seconds(now + WORKED_FOR),
+                    ":end": _seconds(now + KEPT_FOR),
+                },
+            )
+        except client.exceptions.ConditionalCheckFailedException:
+            item = table.get_item(Key=_key(shard), ConsistentRead=True).get("Item", {})
+        else:
+            return Taken()
+    if "finished" in item:
+        return Taken(finished=True)
+    # Nothing there: whoever worked it has let go of it since.
+    free_at = item.get("free_at", _seconds(now))
+    try:
+        return Taken(free_at=datetime.fromtimestamp(int(str(free_at)), now.tzinfo))
+    except (ValueError, OverflowError, OSError) as error:
+        raise DamagedRowError(
+            f"The row {_key(shard)['id']} of the stack's table is damaged. Delete it: the shard is worked again."
+        ) from error
+
+
+def let_go(table: "Table", shard: Shard) -> None:
+    """Let go of a step that was taken and could not be finished, so that the next attempt need not wait."""
+    with aws_faults("noting that a shard is not worked any more", table.meta.client):
+        table.update_item(Key=_key(shard), UpdateExpression="REMOVE free_at")
+
+
+def note_finished(table: "Table", shard: Shard, now: datetime) -> None:
+    """Note that the next step of a shard is finished: its batches, and the message with the rest, are on their queues."""
+    with aws_faults("noting that a shard is finished", table.meta.client):
+        table.update_item(
+            Key=_key(shard),
+            UpdateExpression="SET finished = :now, expires_at = :end REMOVE free_at",
+            ExpressionAttributeValues={":now": now.isoformat(), ":end": _seconds(now + KEPT_FOR)},
+        )
+
+
+def _key(shard: Shard) -> dict[str, str]:
+    return {"id": f"shard#{shard.key}"}
+
+
+def _seconds(instant: datetime) -> int:
+    return int(instant.timestamp())
