@@ -37,7 +37,7 @@ class Section:
     seconds: float
 
     def ratios(self) -> list[tuple[str, str]]:
-        """Give what each row of its tables is about, and its ratio, where a table has that column."""
+        """Return what each row of its tables is about, and its ratio, where a table has that column."""
         found: list[tuple[str, str]] = []
         columns: list[str] = []
         for line in self.printed.splitlines():
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def benchmarks() -> list[str]:
-    """Give the names of the benchmarks in this folder."""
+    """Return the names of the benchmarks in this folder."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in COMMON)
 
 
@@ -129,7 +129,7 @@ def written(sections: list[Section]) -> str:
 
 
 def machine() -> str:
-    """Say what it was measured on; nothing that tells whose machine it is."""
+    """Return what it was measured on; nothing that tells whose machine it is."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} on {platform.machine()}, {os.cpu_count()} cores, "

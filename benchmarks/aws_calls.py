@@ -100,7 +100,7 @@ class Meter:
 
 
 def message_bytes(body: str, attributes: Mapping[str, Mapping[str, Any]]) -> int:
-    """Give the size of a message: its body, and the name, type and value of each of its attributes."""
+    """Return the size of a message: its body, and the name, type and value of each of its attributes."""
     return len(body.encode()) + sum(
         len((name + attribute["DataType"] + attribute["StringValue"]).encode())
         for name, attribute in attributes.items()

@@ -209,7 +209,7 @@ def seconds(function: str, layer: Path, runtime: Path, first_use: str) -> Second
 
 
 def quickest_shares(function: str, layer: Path, runtime: Path, repeat: int) -> Counter[str]:
-    """Give how many thousandths of a second each package took for itself, in the quickest of the imports."""
+    """Return how many thousandths of a second each package took for itself, in the quickest of the imports."""
     third_party = {path.name.partition(".")[0] for folder in (layer, runtime) for path in folder.iterdir()}
     runs = []
     for _ in range(repeat):
@@ -240,7 +240,7 @@ def interpret(function: str, layer: Path, runtime: Path, *arguments: str) -> sub
 
 
 def zipped(paths: Iterable[Path], base: Path) -> int:
-    """Give how many bytes files and folders take in a zip file."""
+    """Return how many bytes files and folders take in a zip file."""
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in paths:

@@ -42,7 +42,7 @@ from local.postgres import temporary_postgres  # noqa: E402 - as above
 from local.sample import SampleSummary, generate  # noqa: E402 - as above
 from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for  # noqa: E402 - as above
 from msupply_dhis2.compute.job import compute  # noqa: E402 - as above
-from msupply_dhis2.compute.plan import make_survey  # noqa: E402 - as above
+from msupply_dhis2.compute.plan import make_run_plan  # noqa: E402 - as above
 from msupply_dhis2.compute.values import make_plan  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric, calculate  # noqa: E402 - as above
 from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
@@ -68,7 +68,7 @@ class Statement:
 
 
 def settings() -> Settings:
-    """Give settings with all twelve metrics, of the previous month."""
+    """Return settings with all twelve metrics, of the previous month."""
     rows = [
         {
             "metric": metric.value,
@@ -123,8 +123,8 @@ def metrics(url: str) -> Measurement:
 
 def _metrics(source: Source) -> str:
     rows = rows_asked_for(EVENT, settings())
-    survey = make_survey(EVENT, rows, settings=settings(), source=source)
-    plan = make_plan(survey, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
+    run_plan = make_run_plan(EVENT, rows, settings=settings(), source=source)
+    plan = make_plan(run_plan, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
     every_metric = frozenset(Metric)
     window = plan.windows[Basis.PREVIOUS_MONTH]
     groups = values = 0

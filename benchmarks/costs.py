@@ -133,12 +133,12 @@ def template() -> Mapping[str, Any]:
 
 
 def megabytes(function: str) -> int:
-    """Give the memory that the template gives a function."""
+    """Return the memory that the template gives a function."""
     return int(template()["Resources"][FUNCTIONS[function]]["Properties"]["MemorySize"])
 
 
 def resources(kind: str) -> list[Mapping[str, Any]]:
-    """Give the template's resources of one type."""
+    """Return the template's resources of one type."""
     return [each for each in template()["Resources"].values() if each["Type"] == kind]
 
 
@@ -156,7 +156,7 @@ class Log(io.TextIOBase):
         return len(text)
 
     def taken(self) -> list[str]:
-        """Give the lines since last time."""
+        """Return the lines since last time."""
         taken, self.lines = self.lines, []
         return [line for line in taken if line]
 
@@ -253,7 +253,7 @@ class Stack:
         return answer
 
     def taken(self) -> Units:
-        """Give what was counted since last time, with what the tables hold more than then."""
+        """Return what was counted since last time, with what the tables hold more than then."""
         asks = "push" if self.units["push: invocations"] else "test_connection"
         for request in self._dhis2.requests:
             took = request.values / self._rate if request.values else DHIS2_CALL_SECONDS
@@ -278,7 +278,7 @@ class Stack:
 
 
 def kept(aws: Aws) -> Units:
-    """Give what the tables hold, each item as often as months that it is kept: bytes in all, and those with a backup."""
+    """Return what the tables hold, each item as often as months that it is kept: bytes in all, and those with a backup."""
     months = {"stack": 1.0, "stack-order": MESSAGES_KEPT_FOR / timedelta(days=MONTH_DAYS)}
     longest = RUNS_KEPT_FOR / timedelta(days=MONTH_DAYS)
     bytes_kept: Units = defaultdict(float)
@@ -323,7 +323,7 @@ def divide_by(lines: int) -> None:
 
 
 def settings_of(url: str, *, only_changes: bool) -> Settings:
-    """Give the project's sample settings with stock on hand of the day, and the other eleven metrics of last month."""
+    """Return the project's sample settings with stock on hand of the day, and the other eleven metrics of last month."""
     document = json.loads(parse_settings((ROOT / "settings.yaml").read_text(encoding="utf-8")).compact())
     rows = [
         row
@@ -368,7 +368,7 @@ def month(
 
 
 def daily_event(day: datetime) -> dict[str, object]:
-    """Give the event of the daily schedule."""
+    """Return the event of the daily schedule."""
     return {"interval": "daily", "scheduled_time": day.replace(hour=3, minute=30).isoformat()}
 
 
@@ -416,7 +416,7 @@ def a_shard(it: Stack, day: datetime, lines: int) -> Units:
 
 
 def less(units: Units, others: Units) -> Units:
-    """Give how much more there is of each thing than in others."""
+    """Return how much more there is of each thing than in others."""
     return defaultdict(float, {name: units[name] - others[name] for name in units | others})
 
 
@@ -429,7 +429,7 @@ def mean(units: Units, number: int) -> Units:
 
 
 def on_the_line(stores: int, samples: Mapping[int, Units]) -> Units:
-    """Give what a country of so many stores comes to: as measured, or on the straight line through the two samples."""
+    """Return what a country of so many stores comes to: as measured, or on the straight line through the two samples."""
     if stores in samples:
         return samples[stores]
     small, large = sorted(samples)
@@ -561,7 +561,7 @@ def bill(month: Units) -> list[Line]:
 
 
 def searched(logs: Mapping[str, float]) -> float:
-    """Give how much of the logs one look at the dashboard searches."""
+    """Return how much of the logs one look at the dashboard searches."""
     (dashboard,) = resources("AWS::CloudWatch::Dashboard")
     body = json.loads(dashboard["Properties"]["DashboardBody"]["Fn::Sub"])
     months = int(re.fullmatch(r"-P(\d+)D", body["start"])[1]) / MONTH_DAYS  # type: ignore[index] # it is of this form
@@ -575,7 +575,7 @@ def searched(logs: Mapping[str, float]) -> float:
 
 
 def free_dollars(lines: Sequence[Line]) -> float:
-    """Give how much of a bill is not charged where nothing else in the account uses what is free."""
+    """Return how much of a bill is not charged where nothing else in the account uses what is free."""
     units: dict[prices.Price, float] = {}
     for line in lines:
         units[line.price] = units.get(line.price, 0) + line.units

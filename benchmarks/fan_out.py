@@ -33,7 +33,7 @@ from benchmarks.prices import (  # noqa: E402 - as above
     sqs_requests,
 )
 from msupply_dhis2.aws.queues import ENTRIES_IN_ONE_CALL  # noqa: E402 - as above
-from msupply_dhis2.compute.backfill import Step  # noqa: E402 - as above
+from msupply_dhis2.compute.backfill import MonthStep  # noqa: E402 - as above
 from msupply_dhis2.compute.job import Division, compute, compute_shard  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import Shard, divide, lines_of  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
@@ -105,7 +105,7 @@ def country(stores: int, lines_per_store: float, spread: float) -> tuple[list[Or
 
 
 def elapsed(planning: float, seconds: Sequence[float], at_once: int) -> float:
-    """Give the seconds until the last of some shards is done, so many at once, in their order."""
+    """Return the seconds until the last of some shards is done, so many at once, in their order."""
     workers = [planning] * min(at_once, len(seconds))
     for each in seconds:
         heapreplace(workers, workers[0] + each)
@@ -113,7 +113,7 @@ def elapsed(planning: float, seconds: Sequence[float], at_once: int) -> float:
 
 
 def bytes_of_a_batch(values: int) -> int:
-    """Give the size of a message with so many values."""
+    """Return the size of a message with so many values."""
     side = math.isqrt(values)
     made = [
         DataValue(
@@ -215,7 +215,7 @@ def message(shard: tuple[OrgUnit, ...], run: Simulated) -> Shard:
         of=len(run.shards),
         lines=max(run.sizes),
         org_units=tuple(org_unit.code for org_unit in shard),
-        steps=(Step(as_of=AS_OF),),
+        steps=(MonthStep(as_of=AS_OF),),
     )
 
 

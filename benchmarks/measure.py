@@ -60,7 +60,7 @@ def measure(work: Callable[[], str]) -> Measurement:
 
 
 def peak_memory() -> int:
-    """Give the most memory that this process has had, in bytes."""
+    """Return the most memory that this process has had, in bytes."""
     # Linux gives kibibytes, macOS bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -44,7 +44,7 @@ from benchmarks.prices import (  # noqa: E402 - as above
 from local.sample import generate  # noqa: E402 - as above
 from msupply_dhis2.compute.event import ComputeEvent  # noqa: E402 - as above
 from msupply_dhis2.compute.job import compute  # noqa: E402 - as above
-from msupply_dhis2.compute.publish import OrgUnitValues, send_values  # noqa: E402 - as above
+from msupply_dhis2.compute.publish import OrgUnitValues, publish  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import GroupHistory, PairHistory, Store  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
@@ -52,7 +52,7 @@ from msupply_dhis2.periods import Interval  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import Catalogue, Scope, Source, open_source  # noqa: E402 - as above
-from msupply_dhis2.state.delta.filter import Changes, Coverage, Wish  # noqa: E402 - as above
+from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope  # noqa: E402 - as above
 from msupply_dhis2.state.delta.record import Receipt, Receipts, Record, Sending  # noqa: E402 - as above
 from msupply_dhis2.state.delta.table import MOST_BYTES  # noqa: E402 - as above
 
@@ -98,7 +98,7 @@ class Memory:
     """
 
     contents: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
-    landed: dict[tuple[str, str], Receipt] = field(default_factory=dict)
+    applied: dict[tuple[str, str], Receipt] = field(default_factory=dict)
     units: Units = field(default_factory=Units)
     largest: int = 0
 
@@ -129,20 +129,20 @@ class Memory:
         return True
 
     def org_units(self, target: str, period: str) -> Iterator[str]:  # noqa: ARG002 - as above
-        """Give the org units that have a record."""
+        """Return the org units that have a record."""
         there = [key for key in self.contents if key[0] == period]
         # A query is charged for all that it passes, not for what it gives.
         self.units.get(sum(len(self.contents[key][1]) for key in there), consistent=False)
         return iter([org_unit for _, org_unit in there])
 
     def receipts(self, records: Iterable[Record]) -> Receipts:
-        """Give the receipts of what is on its way."""
-        batches = {batch for record in records for batch in record.sendings()}
+        """Return the receipts of what is on its way."""
+        batches = {batch for record in records for batch in record.attempt_ids()}
         for _ in batches:
             self.units.get(0)
-        return {batch: self.landed[batch] for batch in batches}
+        return {batch: self.applied[batch] for batch in batches}
 
-    def disturb(self, target: str, period: str, org_unit: str | None) -> None:
+    def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
         """Nothing is sent here of which nothing is noted."""
         raise NotImplementedError
 
@@ -155,7 +155,7 @@ class Memory:
         for batch in batches:
             assert batch.tracking is not None  # noqa: S101 - tells mypy: these are made with records
             places = frozenset(range(len(batch.rows)))
-            self.landed[batch.batch_id, batch.tracking.sending] = Receipt(
+            self.applied[batch.batch_id, batch.tracking.attempt_id] = Receipt(
                 places, places, began.timestamp(), (began + PUSH_TAKES).timestamp()
             )
             self.units.write(0)
@@ -211,12 +211,12 @@ class LateSource:
         )
 
     def warnings(self) -> tuple[str, ...]:
-        """Say what was odd."""
+        """Return what was odd."""
         return self._source.warnings()
 
 
 def synchronised(as_of: datetime, place: int) -> datetime:
-    """Tell when the store at a place of the list had synchronised last, naive UTC: in some night."""
+    """Return when the store at a place of the list had synchronised last, naive UTC: in some night."""
     days = SYNCHRONISED_EVERY[place % len(SYNCHRONISED_EVERY)]
     late = (as_of.date() - date(2025, 1, 1 + place % 28)).days % days
     return datetime.combine(as_of.date() - timedelta(days=late), datetime.min.time())
@@ -225,7 +225,7 @@ def synchronised(as_of: datetime, place: int) -> datetime:
 def settings(
     interval: Interval, period_format: str, restate_months: int = 0, full_send_every_days: int = 30
 ) -> Settings:
-    """Give settings with all twelve metrics."""
+    """Return settings with all twelve metrics."""
     rows = [
         {
             "metric": metric.value,
@@ -301,8 +301,8 @@ class World:
                 yield named
             self.count.messages_without += self._messages(everything, as_of)
 
-        def compare(coverage: Coverage, wish: Wish) -> Changes:
-            return Changes(self.memory, self.settings, coverage, wish, as_of)
+        def compare(coverage: RunScope, wish: DeltaOptions) -> DeltaFilter:
+            return DeltaFilter(self.memory, self.settings, coverage, wish, as_of)
 
         result = compute(
             event,
@@ -322,7 +322,7 @@ class World:
 
     def _messages(self, everything: Iterable[OrgUnitValues], as_of: datetime) -> int:
         """Count the messages of a step of which all is sent."""
-        return send_values(
+        return publish(
             everything, run_id="all", as_of=as_of, settings=self.settings, metrics=len(Metric), send=None
         ).batches
 
@@ -348,14 +348,14 @@ class World:
 
 
 def days_until(last: date, number: int) -> Iterator[tuple[ComputeEvent, datetime]]:
-    """Give the daily runs of so many days: each at four in the morning."""
+    """Yield the daily runs of so many days: each at four in the morning."""
     for ago in reversed(range(number)):
         as_of = datetime.combine(last - timedelta(days=ago), datetime.min.time(), UTC).replace(hour=4)
         yield event(Interval.DAILY, as_of), as_of
 
 
 def months_until(last: date, number: int) -> Iterator[tuple[ComputeEvent, datetime]]:
-    """Give the monthly runs of so many days: each on the 5th, when stores have synchronised."""
+    """Yield the monthly runs of so many days: each on the 5th, when stores have synchronised."""
     for daily, as_of in days_until(last, number):
         if as_of.day == 5:  # noqa: PLR2004 - the template's schedule
             yield daily.model_copy(update={"interval": Interval.MONTHLY}), as_of
@@ -461,20 +461,20 @@ def limits(memory: Memory) -> None:
     key, (_, content) = max(memory.contents.items(), key=lambda entry: len(entry[1][1]))
     record = _read(key, content)
     table = Table("an org unit and period", "values:", "on their way:", "bytes of the item:", "remembered")
-    for times, sendings in ((1, 0), (1, 1), (1, 12), (2, 1), (5, 1), (10, 1)):
-        larger = _several(record, times, sendings)
+    for times, attempt_ids in ((1, 0), (1, 1), (1, 12), (2, 1), (5, 1), (10, 1)):
+        larger = _several(record, times, attempt_ids)
         size = len(larger.encoded())
         is_kept = "yes" if size <= MOST_BYTES else "no: all is sent each time"
         table.row(
             "as measured" if times == 1 else f"{times} times as many items",
             f"{len(larger.entries):,}",
-            f"{sendings} times",
+            f"{attempt_ids} times",
             f"{size:,}",
             is_kept,
         )
 
 
-def _several(record: Record, times: int, sendings: int) -> Record:
+def _several(record: Record, times: int, attempt_ids: int) -> Record:
     """Make a record of so many times as many values, each on its way as often."""
     larger = Record(record.period, record.org_unit, full=record.full)
     for number in range(times):
@@ -483,14 +483,14 @@ def _several(record: Record, times: int, sendings: int) -> Record:
             item = f"{entry.item} {number}" if number else entry.item
             # A payload holds about a thousand values.
             batch = place // 1000
-            sent = [_sending(f"{batch} {time}", place % 1000) for time in range(sendings)]
+            sent = [_attempt_id(f"{batch} {time}", place % 1000) for time in range(attempt_ids)]
             larger.entries[again, category, attribute] = replace(
-                entry, item=item, certain=str(entry.acknowledged), sendings=sent
+                entry, item=item, certain=str(entry.acknowledged), attempt_ids=sent
             )
     return larger
 
 
-def _sending(batch: str, place: int) -> Sending:
+def _attempt_id(batch: str, place: int) -> Sending:
     unlike = hashlib.sha256(batch.encode()).hexdigest()
     return Sending(f"20261031T040000Z-daily-1f0c2a9b-{unlike[:16]}", unlike[:32], 1_800_000_000, place, "7")
 

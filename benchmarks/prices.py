@@ -70,22 +70,22 @@ _READ_BYTES = 4096
 
 
 def sqs_requests(size: int) -> int:
-    """Give how many requests one of so many bytes is charged as."""
+    """Return how many requests one of so many bytes is charged as."""
     return max(1, math.ceil(size / SQS_CHUNK))
 
 
 def write_units(size: int) -> int:
-    """Give the units that the writing of an item of so many bytes takes; in a transaction it takes twice as many."""
+    """Return the units that the writing of an item of so many bytes takes; in a transaction it takes twice as many."""
     return max(1, math.ceil(size / _WRITE_BYTES))
 
 
 def read_units(size: int, *, consistent: bool = True) -> float:
-    """Give the units that the reading of so many bytes takes."""
+    """Return the units that the reading of so many bytes takes."""
     return max(1, math.ceil(size / _READ_BYTES)) * (1 if consistent else 0.5)
 
 
 def item_bytes(item: Mapping[str, Mapping[str, Any]]) -> int:
-    """Give the size by which DynamoDB charges an item, given as its interface gives it: names and values.
+    """Return the size by which DynamoDB charges an item, given as its interface gives it: names and values.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     """

@@ -144,7 +144,7 @@ def make_batches(
 
 
 def settings_of(url: str, payload: int) -> Settings:
-    """Give the settings of a data element for each item."""
+    """Return the settings of a data element for each item."""
     row = "{metric: stock_on_hand, active: true, custom_field_name: user_field_1, interval: monthly, basis: previous_month}"
     return parse_settings(
         f"{{use_dhis2: true, url: '{url}', setup: data_element_per_item, data_elements: [{row}], "

@@ -87,7 +87,7 @@ class Aws:
         return [f"{body['Subject']}\n\n{body['Message']}" for body in bodies]
 
     def hidden(self) -> int:
-        """Give how many messages of the queue are not to be seen for a while."""
+        """Return how many messages of the queue are not to be seen for a while."""
         name: Literal["ApproximateNumberOfMessagesNotVisible"] = "ApproximateNumberOfMessagesNotVisible"
         answer = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=[name])
         return int(answer["Attributes"][name])
@@ -141,9 +141,9 @@ def stack_on_moto(moto_url: str, set_variable: Callable[[str, str], object]) -> 
         "DHIS2_SECRET": "stack/dhis2",
         "DATABASE_SECRET": "stack/database",
         "TABLE_NAME": "stack",
-        "ACKNOWLEDGED_TABLE_NAME": "stack-acknowledged",
+        "DELTA_TABLE_NAME": "stack-acknowledged",
         "RUNS_TABLE_NAME": "stack-runs",
-        "ORDER_TABLE_NAME": "stack-order",
+        "ORDERING_TABLE_NAME": "stack-order",
         "BUCKET_NAME": BUCKET,
         "TIMEZONE": "Pacific/Auckland",
         "PUSH_LOG_GROUP": "/stack/push",

@@ -39,7 +39,7 @@ from local.sample_world import (
     with_whole_numbers_only,
 )
 from local.settings import STACK
-from local.stack import FunctionFailedError, LogLine, StackError
+from local.stack import FunctionFailedError, LogRecord, StackError
 from local.tools import PROJECT, ToolError
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import MsupplyDhis2Error
@@ -83,7 +83,7 @@ class Story:
 
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:
-        """Say what is being done, for as long as it takes, and then how long it took."""
+        """Yield what is being done, for as long as it takes, and then how long it took."""
         started = time.monotonic()
         with console.status(text):
             yield
@@ -139,8 +139,8 @@ class Run:
 class Fates:
     """What push logged about the batches of a run."""
 
-    batches: tuple[LogLine, ...]
-    rejections: tuple[LogLine, ...]
+    batches: tuple[LogRecord, ...]
+    rejections: tuple[LogRecord, ...]
 
     @property
     def counts(self) -> Counts:
@@ -152,7 +152,7 @@ class Fates:
 
 
 def latest_run(emulator: Emulator) -> Run:
-    """Give the last run that compute logged."""
+    """Return the last run that compute logged."""
     for line in reversed(emulator.stack.logs("ComputeFunction")):
         if "values" in line.fields:
             return Run(line.fields["run_id"], line.fields["values"], line.fields["batches"])
@@ -160,7 +160,7 @@ def latest_run(emulator: Emulator) -> Run:
 
 
 def fates_of(emulator: Emulator, run: Run) -> Fates:
-    """Give what push has logged about a run so far."""
+    """Return what push has logged about a run so far."""
     lines = [line for line in emulator.stack.logs("PushFunction") if line.fields.get("run_id") == run.id]
     return Fates(
         batches=tuple(line for line in lines if "sent" in line.fields),

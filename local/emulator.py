@@ -177,7 +177,7 @@ class Emulator:
         return self._folder / "build" / "CommonLayer" / "python"
 
     def built_function(self, function: str) -> Path:
-        """Give the folder of a function's own code, by its logical id."""
+        """Return the folder of a function's own code, by its logical id."""
         return self._folder / "build" / function
 
     # --------------------------------------------------------------------------------------- using the stack
@@ -197,7 +197,7 @@ class Emulator:
         secrets.put_secret_value(SecretId=self.stack.resource(logical_id), SecretString=value)
 
     def emulator_log(self) -> str:
-        """Give the end of what the emulator itself said, for a fault that is its own."""
+        """Return the end of what the emulator itself said, for a fault that is its own."""
         return _end_of((self._folder / "emulator.log").read_text(errors="replace"))
 
     # ---------------------------------------------------------------------------------------------- processes
@@ -308,7 +308,7 @@ def _kept_environment() -> dict[str, str]:
 
 
 def _architecture() -> str:
-    """Give the template's name of this machine's processor, on which the emulator runs the functions."""
+    """Return the template's name of this machine's processor, on which the emulator runs the functions."""
     machine = os.uname().machine
     try:
         return _ARCHITECTURES[machine]

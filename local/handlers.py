@@ -24,7 +24,7 @@ class Context:
     seconds_left: float = 300.0
 
     def get_remaining_time_in_millis(self) -> int:
-        """Give the time that the function has left."""
+        """Return the time that the function has left."""
         return int(1000 * self.seconds_left)
 
 
@@ -41,7 +41,7 @@ def handler_of(function: str) -> Handler:
 
 
 def delivery(messages: "Sequence[MessageTypeDef]", queue_arn: str) -> dict[str, object]:
-    """Give the event by which Lambda hands messages of a queue to a function."""
+    """Return the event by which Lambda hands messages of a queue to a function."""
     return {
         "Records": [
             {

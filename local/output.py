@@ -49,7 +49,7 @@ def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], form: F
 
 
 def _console() -> Console:
-    """Give a console that cuts nothing off where there is no terminal to fit into."""
+    """Return a console that cuts nothing off where there is no terminal to fit into."""
     return Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
 
 

@@ -115,7 +115,7 @@ async def _hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 def _refusal() -> bytes:
-    """Say what a server that demands encryption says to a client that comes without."""
+    """Return what a server that demands encryption says to a client that comes without."""
     fields = ("SFATAL", "VFATAL", "C28000", "Mno pg_hba.conf entry for host, no encryption")
     body = b"".join(field.encode() + b"\0" for field in fields) + b"\0"
     return b"E" + (len(body) + 4).to_bytes(4) + body

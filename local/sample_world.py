@@ -58,7 +58,7 @@ def sample_database(*, stores: int = 4, items: int = 15) -> Iterator[SampleDatab
 
 
 def settings_for(dhis2_url: str, ca_certificate: str) -> str:
-    """Give the project's sample settings with this DHIS2's address and the database's certificate authority."""
+    """Return the project's sample settings with this DHIS2's address and the database's certificate authority."""
     document = json.loads(parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8")).compact())
     changed = {"use_dhis2": True, "url": dhis2_url, "database_ca_certificate": ca_certificate}
     return json.dumps({**document, **changed}, indent=2)
@@ -88,7 +88,7 @@ def metadata_for(catalogue: Catalogue) -> Metadata:
 
 
 def with_whole_numbers_only(metadata: Metadata, code: str) -> Metadata:
-    """Give the same metadata with a slip in them: a data element that takes whole numbers only."""
+    """Return the same metadata with a slip in them: a data element that takes whole numbers only."""
     elements = tuple(
         element.model_copy(update={"value_type": "INTEGER"}) if element.code == code else element
         for element in metadata.data_elements
@@ -97,7 +97,7 @@ def with_whole_numbers_only(metadata: Metadata, code: str) -> Metadata:
 
 
 def with_unassigned(metadata: Metadata, code: str) -> Metadata:
-    """Give the same metadata with another slip: an org unit that is assigned to no data set."""
+    """Return the same metadata with another slip: an org unit that is assigned to no data set."""
     data_sets = tuple(
         data_set.model_copy(
             update={
@@ -114,7 +114,7 @@ def with_unassigned(metadata: Metadata, code: str) -> Metadata:
 
 
 def dhis2_for(metadata: Metadata, version: str = "2.42") -> StandIn:
-    """Give a stand-in for DHIS2 with one user, who may add data values and nothing else."""
+    """Return a stand-in for DHIS2 with one user, who may add data values and nothing else."""
     user = User(
         username=DHIS2_USER,
         password=SecretStr(secrets.token_urlsafe(12)),

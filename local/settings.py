@@ -63,7 +63,7 @@ def aws_client[Client](make: Callable[[], Client]) -> Client:
 
 
 def schema_text() -> str:
-    """Give the JSON Schema of the settings document as it stands in ``settings.schema.json``."""
+    """Return the JSON Schema of the settings document as it stands in ``settings.schema.json``."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -69,7 +69,7 @@ class FunctionFailedError(RuntimeError):
         super().__init__(f"{function} failed with {kind}: {message}")
 
 
-class LogLine(BaseModel):
+class LogRecord(BaseModel):
     """A line that a function logged; what else it says beside the message is in ``fields``.
 
     ``level`` is empty for a line that is not one of ours, such as that of a function which ran out of time.
@@ -128,17 +128,17 @@ class Stack:
         return str(self.client("cloudformation").meta.region_name)
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 knows the type by the name
-        """Give a boto3 client of a service."""
+        """Return a boto3 client of a service."""
         # The stubs know each service's type by a literal name only.
         return self._session.client(service, endpoint_url=self._endpoint, config=_CONFIG)  # type: ignore[call-overload]
 
     def table(self, logical_id: str) -> "Table":
-        """Give one of the stack's DynamoDB tables."""
+        """Return one of the stack's DynamoDB tables."""
         dynamodb = self._session.resource("dynamodb", endpoint_url=self._endpoint, config=_CONFIG)
         return dynamodb.Table(self.resource(logical_id))
 
     def resource(self, logical_id: str) -> str:
-        """Give the physical id (a function's name, a queue's URL) of one of the template's resources.
+        """Return the physical id (a function's name, a queue's URL) of one of the template's resources.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class Stack:
         return self._resources[logical_id]
 
     def outputs(self) -> dict[str, str]:
-        """Give the stack's outputs."""
+        """Return the stack's outputs."""
         (stack,) = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
@@ -193,8 +193,8 @@ class Stack:
         client: LambdaClient = self.client("lambda")
         client.invoke(FunctionName=self.resource(function), InvocationType="Event", Payload=json.dumps(event))
 
-    def logs(self, function: str, since: datetime | None = None) -> list[LogLine]:
-        """Give what a function logged, the oldest line first."""
+    def logs(self, function: str, since: datetime | None = None) -> list[LogRecord]:
+        """Return what a function logged, the oldest line first."""
         client: CloudWatchLogsClient = self.client("logs")
         group = self.resource(function.removesuffix("Function") + "LogGroup")
         start = 0 if since is None else int(since.timestamp() * 1000)
@@ -214,7 +214,7 @@ class Stack:
         ]
 
     def depth(self, queue: str) -> QueueDepth:
-        """Give how many messages a queue holds."""
+        """Return how many messages a queue holds."""
         client: SQSClient = self.client("sqs")
         attributes = client.get_queue_attributes(
             QueueUrl=self.resource(queue),
@@ -226,7 +226,7 @@ class Stack:
         )
 
 
-def _lines(identifier: str, timestamp: int, text: str) -> Iterator[LogLine]:
+def _lines(identifier: str, timestamp: int, text: str) -> Iterator[LogRecord]:
     instant = datetime.fromtimestamp(timestamp / 1000, UTC)
     if text.startswith(_LAMBDA_S_OWN):
         return
@@ -237,7 +237,7 @@ def _lines(identifier: str, timestamp: int, text: str) -> Iterator[LogLine]:
     # Metrics are logged as JSON too, without a message.
     if isinstance(document, dict) and "message" in document:
         level, message = document.pop("level", ""), document.pop("message")
-        yield LogLine(id=identifier, instant=instant, level=level, message=str(message), fields=document)
+        yield LogRecord(id=identifier, instant=instant, level=level, message=str(message), fields=document)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,13 +37,13 @@ def uv() -> str:
 
 
 def sam() -> list[str]:
-    """Give the command of the SAM CLI, without its arguments."""
+    """Return the command of the SAM CLI, without its arguments."""
     # pip, which sam build calls, is not part of every Python that is otherwise good enough.
     return [uv(), "tool", "run", "--python", str(INTERPRETER), "--with", "pip", "--from", SAM_CLI, "sam"]
 
 
 def python_with_ministack() -> list[str]:
-    """Give the command of a Python that has MiniStack, the emulator of AWS, and nothing of the project."""
+    """Return the command of a Python that has MiniStack, the emulator of AWS, and nothing of the project."""
     emulator, translator = MINISTACK
     return [
         *(uv(), "tool", "run", "--python", str(INTERPRETER)),

@@ -116,7 +116,7 @@ class OpenMsupplyDatabase:
         return store
 
     def upgrade_to_3(self) -> None:
-        """Give the database what release 3 has of custom fields; the records become its log."""
+        """Return the database what release 3 has of custom fields; the records become its log."""
         if self.is_sqlite:
             cursor, key, json_type = "INTEGER PRIMARY KEY AUTOINCREMENT", ")", "TEXT"
         else:
@@ -299,8 +299,8 @@ def scope_of(catalogue: Catalogue) -> Scope:
     )
 
 
-def oddities(source: Source) -> tuple[str, ...]:
-    """Give what was odd in the histories, but for ledgers that do not add up, as in tests that need no whole ones."""
+def data_warnings(source: Source) -> tuple[str, ...]:
+    """Return what was odd in the histories, but for ledgers that do not add up, as in tests that need no whole ones."""
     return tuple(each for each in source.warnings() if "all their movements add up to" not in each)
 
 

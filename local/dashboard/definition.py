@@ -59,7 +59,7 @@ def widgets_of(body: str) -> tuple[Widget, ...]:
 
 
 def fingerprint(body: str) -> str:
-    """Give a digest of a dashboard's body, whatever its white space."""
+    """Return a digest of a dashboard's body, whatever its white space."""
     canonical = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -66,7 +66,7 @@ class _Result:
 
 
 def sources_of(query: str) -> tuple[str, ...]:
-    """Give the log groups that a dashboard's query names itself."""
+    """Return the log groups that a dashboard's query names itself."""
     return tuple(
         _unquoted(command[1]) for command in _commands(query) if command and _is(command[0], "source")
     )
@@ -125,7 +125,7 @@ def _record(event: Event) -> Record:
 
 
 def _flat(thing: object, path: str = "") -> Iterator[tuple[str, Value]]:
-    """Give the fields of a document, as ``report.checks.0.name``; what is null is no field."""
+    """Yield the fields of a document, as ``report.checks.0.name``; what is null is no field."""
     if isinstance(thing, dict | list):
         parts = thing.items() if isinstance(thing, dict) else enumerate(thing)
         for name, value in parts:
@@ -376,7 +376,7 @@ def _unquoted_text(said: str) -> str:
 
 
 def _compared(value: Value, other: str | float) -> int | None:
-    """Give the sign of a comparison, ``None`` where there is nothing to compare; as numbers, where both are."""
+    """Return the sign of a comparison, ``None`` where there is nothing to compare; as numbers, where both are."""
     if value is None:
         return None
     mine, others = _order(value), _order(other)

@@ -22,7 +22,7 @@ class Datum:
 
 
 def written(events: Iterable[Event]) -> Iterator[Datum]:
-    """Give the metrics that lines hold in the embedded metric format.
+    """Yield the metrics that lines hold in the embedded metric format.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
@@ -44,7 +44,7 @@ def written(events: Iterable[Event]) -> Iterator[Datum]:
 
 
 def series_of(metric: Metric, data: Iterable[Datum]) -> list[tuple[datetime, float]]:
-    """Give what a graph shows of a metric: a number for each period in which something was written."""
+    """Return what a graph shows of a metric: a number for each period in which something was written."""
     periods: dict[int, list[float]] = {}
     for datum in data:
         if (datum.namespace, datum.name, datum.dimensions) == (

@@ -214,7 +214,7 @@ class _Picture:
             )
 
     def _widths(self, room: float, answer: Answer, shown: Sequence[Sequence[str]]) -> list[float]:
-        """Give each column what it needs; where that is too much, the widest ones are cut."""
+        """Return each column what it needs; where that is too much, the widest ones are cut."""
         needs = [
             16
             + max(

@@ -163,7 +163,7 @@ class Slips:
     unassigned: str
 
     def in_elements(self, metadata: Metadata) -> Metadata:
-        """Give the same metadata with the slips in data elements."""
+        """Return the same metadata with the slips in data elements."""
         metadata = with_whole_numbers_only(metadata, self.whole_numbers_only)
         elements = tuple(
             element.model_copy(update={"zero_is_significant": element.code != self.loses_zeros})
@@ -229,7 +229,7 @@ class _Weeks:
         self._dhis2.now = instant.astimezone(parse_time_zone(TIME_ZONE)).replace(tzinfo=None)
 
     def _due(self, begins: datetime, ends: datetime) -> Iterator[tuple[Interval, datetime]]:
-        """Give what the stack's schedules would have begun."""
+        """Yield what the stack's schedules would have begun."""
         scheduler = self._emulator.stack.client("scheduler")
         for interval in Interval:
             name = f"{self._emulator.name}-{interval.value.replace('_', '-')}"

@@ -262,9 +262,9 @@ class _GroupImport:
             raise _unusable("E8020", data_set_id, "data element(s)", unusable)
 
         def check(
-            error_code: str, what: str, name: Callable[[_Entry], str], fits: Callable[[_Entry], bool]
+            error_code: str, what: str, name: Callable[[_Entry], str], validated: Callable[[_Entry], bool]
         ) -> None:
-            unusable = _listed(name(entry) for entry in entries if not fits(entry))
+            unusable = _listed(name(entry) for entry in entries if not validated(entry))
             if unusable:
                 raise _unusable(error_code, data_set_id, what, unusable)
 

@@ -129,7 +129,7 @@ class Logins:
             grant.ends = time.monotonic()
 
     def change_all(self) -> None:
-        """Give every user and client another password, and delete all tokens and sessions."""
+        """Return every user and client another password, and delete all tokens and sessions."""
         for username, user in self.users.items():
             self.users[username] = user.model_copy(update={"password": SecretStr(secrets.token_hex())})
         for name, client in self.clients.items():

@@ -298,7 +298,7 @@ class WebApi:
 
 
 def _periods_of(push: Push) -> frozenset[str]:
-    """Give the periods that a push makes the server hold, by their ISO names."""
+    """Return the periods that a push makes the server hold, by their ISO names."""
     if push.strategy == "DELETE" or push.flag("dryRun"):
         return frozenset()
     labels = {row.period for row in push.rows if row.period is not None}

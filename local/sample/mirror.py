@@ -188,7 +188,7 @@ class MirrorWriter(Writer):
             )
 
     def _local(self, instant: str | None) -> tuple[str | None, int]:
-        """Give the day and the seconds of the day that the server's clock showed."""
+        """Return the day and the seconds of the day that the server's clock showed."""
         if instant is None:
             return None, 0
         shown = datetime.fromisoformat(instant[:19]).replace(tzinfo=UTC).astimezone(self._time_zone)

@@ -27,7 +27,7 @@ STOPS_WITHIN = 60.0
 
 
 def environment(temporary: Path) -> dict[str, str]:
-    """Give an environment in which everything temporary lies in one folder, so that it can be looked for."""
+    """Return an environment in which everything temporary lies in one folder, so that it can be looked for."""
     # PostgreSQL runs as another user where we are root, who must reach its folder.
     for folder in (temporary, *temporary.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o011)
@@ -36,7 +36,7 @@ def environment(temporary: Path) -> dict[str, str]:
 
 
 def processes_about(temporary: Path) -> list[str]:
-    """Give the command lines of the processes that have to do with a folder."""
+    """Return the command lines of the processes that have to do with a folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

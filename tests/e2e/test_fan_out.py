@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from local.demo import Run, prove, wait_for_all
 from local.sample_world import TIME_ZONE
-from local.stack import LogLine
+from local.stack import LogRecord
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
@@ -44,7 +44,7 @@ def lines_of(world: World) -> int:
 
 @contextmanager
 def divided(world: World) -> Iterator[None]:
-    """Give the stack so low a limit that its stores are two shards."""
+    """Yield the stack so low a limit that its stores are two shards."""
     world.emulator.deploy(Timezone=TIME_ZONE, LinesPerInvocation=str(lines_of(world) // SHARDS + 1))
     try:
         yield
@@ -52,8 +52,8 @@ def divided(world: World) -> Iterator[None]:
         world.emulator.deploy(Timezone=TIME_ZONE, LinesPerInvocation=str(UNDIVIDED))
 
 
-def worked(world: World, run_id: str) -> list[LogLine]:
-    """Give compute's lines about the shards of a run that came to their end."""
+def worked(world: World, run_id: str) -> list[LogRecord]:
+    """Return compute's lines about the shards of a run that came to their end."""
     return [
         line
         for line in world.emulator.stack.logs("ComputeFunction")

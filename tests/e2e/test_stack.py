@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from local.demo import Run, fates_of, prove, wait_for_all
 from local.dhis2 import FaultKind
 from local.sample_world import DHIS2_USER, TIME_ZONE
-from local.stack import FunctionFailedError, LogLine
+from local.stack import FunctionFailedError, LogRecord
 from local.tools import INTERPRETER
 from msupply_dhis2.settings import parse_settings
 from tests.support.waiting import STILL_SECONDS, until
@@ -215,7 +215,7 @@ def refused(world: World) -> Run:
     return run
 
 
-def put_back(world: World, run: Run) -> list[LogLine]:
+def put_back(world: World, run: Run) -> list[LogRecord]:
     return [
         line
         for line in world.emulator.stack.logs("PushFunction")

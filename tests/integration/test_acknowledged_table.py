@@ -9,8 +9,8 @@ import boto3
 import pytest
 
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Record, Sending
-from msupply_dhis2.state.delta.table import DISTURBED_FOR, AcknowledgedTable
-from msupply_dhis2.state.message import Progress
+from msupply_dhis2.state.delta.table import DISTURBED_FOR, DeltaTable
+from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.runs import Message, Runs
 from tests.conftest import Aws
 from tests.support.batches import value_of
@@ -23,7 +23,7 @@ NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
 TARGET = "https://dhis2.example.org#STOCK#code-code-code-auto"
 PERIOD = "202601"
 
-type At = Callable[[datetime], AcknowledgedTable]
+type At = Callable[[datetime], DeltaTable]
 
 
 @pytest.fixture(params=["moto", "in memory"])
@@ -41,17 +41,17 @@ def tables(request: pytest.FixtureRequest, aws: Aws) -> "tuple[Table, Table]":
 
 @pytest.fixture
 def at(tables: "tuple[Table, Table]") -> At:
-    return lambda now: AcknowledgedTable(*tables, now)
+    return lambda now: DeltaTable(*tables, now)
 
 
-def record_with(value: str, org_unit: str = "OU_0", sending: str = "s1") -> Record:
+def record_with(value: str, org_unit: str = "OU_0", attempt_id: str = "s1") -> Record:
     record = Record(PERIOD, org_unit)
     until = int((NOW + TRACKED_FOR).timestamp())
-    record.note(value_of("DE_0", value, org_unit=org_unit), Sending("batch-1", sending, until, 0, value))
+    record.note(value_of("DE_0", value, org_unit=org_unit), Sending("batch-1", attempt_id, until, 0, value))
     return record
 
 
-def read(records: AcknowledgedTable, org_unit: str = "OU_0") -> Record:
+def read(records: DeltaTable, org_unit: str = "OU_0") -> Record:
     return records.read(TARGET, PERIOD, [org_unit])[org_unit]
 
 
@@ -81,11 +81,11 @@ def test_after_a_disturbance_nothing_noted_before_is_certain(at: At, org_unit: s
     value = value_of("DE_0", "12")
     record = record_with("12")
     record.entries[value.identifier].certain = "12"
-    record.entries[value.identifier].sendings.clear()
+    record.entries[value.identifier].attempt_ids.clear()
     at(NOW).write(TARGET, record)
     assert read(at(NOW)).is_known(value, {}, NOW.timestamp())
 
-    at(NOW).disturb(TARGET, PERIOD, org_unit)
+    at(NOW).invalidate(TARGET, PERIOD, org_unit)
 
     later = NOW + timedelta(days=1)
     assert not read(at(later)).is_known(value, {}, later.timestamp())
@@ -94,7 +94,7 @@ def test_after_a_disturbance_nothing_noted_before_is_certain(at: At, org_unit: s
 
 @pytest.mark.parametrize(
     ("attribute", "damage"),
-    [("content", b"?"), ("content", "text"), ("version", "text"), ("disturbed_until", "text")],
+    [("content", b"?"), ("content", "text"), ("version", "text"), ("invalid_until", "text")],
 )
 def test_a_damaged_record_counts_as_nothing_and_for_as_long_as_messages_live_nothing_is_certain(
     at: At, tables: "tuple[Table, Table]", attribute: str, damage: str | bytes
@@ -115,8 +115,8 @@ def test_a_damaged_record_counts_as_nothing_and_for_as_long_as_messages_live_not
     assert again.faults() == ()
 
     # What push marks meanwhile does not shorten it.
-    at(NOW + timedelta(days=1)).disturb(TARGET, PERIOD, "OU_0")
-    until = datetime.fromtimestamp(read(at(NOW)).disturbed_until, UTC)
+    at(NOW + timedelta(days=1)).invalidate(TARGET, PERIOD, "OU_0")
+    until = datetime.fromtimestamp(read(at(NOW)).invalid_until, UTC)
     assert until >= (NOW + TRACKED_FOR + DISTURBED_FOR).replace(microsecond=0)
 
 
@@ -132,18 +132,18 @@ def test_a_record_that_is_too_large_is_not_kept_and_that_is_said(at: At) -> None
 
     assert read(at(NOW)).entries == {}
     assert "There is too much to remember" in records.faults()[0]
-    assert read(at(NOW)).disturbed_until > (NOW + TRACKED_FOR).timestamp()
+    assert read(at(NOW)).invalid_until > (NOW + TRACKED_FOR).timestamp()
 
 
 def test_receipts_tell_when_values_landed(at: At, tables: "tuple[Table, Table]") -> None:
     message, runs = Message("batch-1", "s1", 3), Runs(tables[1])
-    settled, landed = frozenset({0, 1}), frozenset({0})
+    settled, applied = frozenset({0, 1}), frozenset({0})
     runs.register([message], NOW)
     runs.settle(
         message,
-        Progress(),
+        DeliveryState(),
         settled=settled,
-        landed=landed,
+        applied=applied,
         began=NOW,
         ended=NOW + timedelta(minutes=1),
         counts=lambda places: {"stored": len(places)},
@@ -151,7 +151,7 @@ def test_receipts_tell_when_values_landed(at: At, tables: "tuple[Table, Table]")
 
     (receipt,) = at(NOW).receipts([record_with("12"), record_with("12", "OU_1", "s2")]).values()
 
-    assert (receipt.settled, receipt.landed) == (settled, landed)
+    assert (receipt.settled, receipt.applied) == (settled, applied)
     assert receipt.ended - receipt.began == 60
 
 

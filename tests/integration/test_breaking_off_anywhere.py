@@ -60,7 +60,7 @@ class Country:
     has_come_to_harm: bool = False
 
     def events(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Give runs about the same month, with the number of the call that is to come to harm, while there is one."""
+        """Yield runs about the same month, with the number of the call that is to come to harm, while there is one."""
         for at in count(1):
             self.has_come_to_harm = False
             yield (
@@ -144,7 +144,7 @@ class Country:
 
     def wait(self) -> None:
         """Let half an hour pass, after which the message of a push that ended is delivered again."""
-        for key in ("flights", "login-attempt"):
+        for key in ("in-flight", "login-attempt"):
             self.world.aws.table.delete_item(Key={"id": key})
 
     def check(self) -> None:

@@ -43,9 +43,9 @@ VARIABLES = {
     "SHARD_QUEUE_URL": "https://sqs/shards",
     "FAILED_SHARD_QUEUE_URL": "https://sqs/failed-shards",
     "LINES_PER_INVOCATION": "2000000",
-    "ACKNOWLEDGED_TABLE_NAME": "acknowledged",
+    "DELTA_TABLE_NAME": "acknowledged",
     "RUNS_TABLE_NAME": "runs",
-    "ORDER_TABLE_NAME": "order",
+    "ORDERING_TABLE_NAME": "order",
     "BUCKET_NAME": "reports",
 }
 

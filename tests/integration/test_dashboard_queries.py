@@ -66,31 +66,31 @@ class Stack:
         return pushes
 
     def shown(self, title: str) -> list[dict[str, Any]]:
-        """Give the rows of a table of the dashboard."""
+        """Return the rows of a table of the dashboard."""
         (query,) = (
             widget.query for widget in widgets_of(dashboard_body()) if widget.title == title and widget.query
         )
         return self._rows(ask(query, self._of(sources_of(query))))
 
     def saved(self, name: str) -> list[dict[str, Any]]:
-        """Give the rows of a saved query."""
+        """Return the rows of a saved query."""
         saved = saved_queries()[name]
         return self._rows(ask(saved.query, self._of(saved.log_groups)))
 
     def documented(self, title: str) -> list[dict[str, Any]]:
-        """Give the rows of a query of the runbook, which is asked of push's log."""
+        """Return the rows of a query of the runbook, which is asked of push's log."""
         page = (PROJECT / "docs/operating.md").read_text(encoding="utf-8")
         (query,) = re.findall(rf"^# {re.escape(title)}\n((?:[^`\n]+\n)+)", page, re.MULTILINE)
         return self._rows(ask(query, self._of(("/stack/push",))))
 
     def graph(self, title: str) -> dict[str, float]:
-        """Give the sums of a graph's lines by their labels."""
+        """Return the sums of a graph's lines by their labels."""
         data = list(written(event for events in self.logs.values() for event in events))
         (metrics,) = (widget.metrics for widget in widgets_of(dashboard_body()) if widget.title == title)
         return {metric.label: sum(value for _, value in series_of(metric, data)) for metric in metrics}
 
     def found_by_links(self, alarm: str) -> set[str]:
-        """Give the log groups in which an alarm's links find a line."""
+        """Return the log groups in which an alarm's links find a line."""
         return {
             group
             for group, pattern in alarm_links(alarm)
@@ -105,7 +105,7 @@ class Stack:
 
 
 def matches(pattern: str, line: str) -> bool:
-    """Tell whether a filter pattern of terms finds a line: all of them, or any where each has a question mark."""
+    """Return whether a filter pattern of terms finds a line: all of them, or any where each has a question mark."""
     terms = re.findall(r'(\??)(?:"([^"]+)"|(\S+))', pattern)
     found = [(phrase or word) in line for _, phrase, word in terms]
     optional = {mark for mark, _, _ in terms}

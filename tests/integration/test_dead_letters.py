@@ -168,7 +168,7 @@ def test_what_fails_too_often_dies_with_its_reason_in_queue_bucket_and_table(wor
     assert said["run_id"] == answer["run_id"]
     assert said["status"] == "Dhis2SlowError"
     assert said["reason"].endswith("It failed 12 times. By itself it is tried no more.")
-    assert said["sending"] == first["MessageAttributes"]["sending"]["StringValue"]
+    assert said["attempt_id"] == first["MessageAttributes"]["attempt_id"]["StringValue"]
     (key,) = kept(world)
     copy = json.loads(world.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
     assert (copy["body"], copy["values"]) == (first["Body"], run.counts.dead)
@@ -453,8 +453,8 @@ def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(world: Worl
     # The row of one message, and two files that somebody put into the folder.
     first = buried(world)[0]
     batch = json.loads(str(first["Body"]))["batch_id"]
-    sending = first["MessageAttributes"]["sending"]["StringValue"]
-    row = {"run_id": answer["run_id"], "part": f"batch#{batch}#{sending}"}
+    attempt_id = first["MessageAttributes"]["attempt_id"]["StringValue"]
+    row = {"run_id": answer["run_id"], "part": f"batch#{batch}#{attempt_id}"}
     damaged = world.aws.runs.get_item(Key=row)["Item"]
     world.aws.runs.put_item(Item={**damaged, "settled": "by hand"})
     for name in ("x.json", ""):

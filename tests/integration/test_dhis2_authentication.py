@@ -26,7 +26,7 @@ from local.dhis2 import (
     stock_metadata,
 )
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.dhis2.import_summary import read_answer
+from msupply_dhis2.dhis2.import_summary import read_import_summary
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -95,7 +95,7 @@ failure = partial(failure_of, secrets=MARKED)
 
 def push(client: Dhis2Client) -> int:
     """Push one value, perhaps once more; give how many DHIS2 has now."""
-    outcome = read_answer(client.post_data_values(BODY, SCHEMES), 1)
+    outcome = read_import_summary(client.post_data_values(BODY, SCHEMES), 1)
     return outcome.stored + outcome.unchanged
 
 

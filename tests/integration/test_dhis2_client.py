@@ -29,7 +29,7 @@ from local.dhis2 import ADMIN, FaultKind, StandIn, User, Version, stock_metadata
 from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
-from msupply_dhis2.dhis2.import_summary import read_answer
+from msupply_dhis2.dhis2.import_summary import read_import_summary
 from msupply_dhis2.dhis2.transport import LARGEST_ANSWER
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -90,7 +90,7 @@ failure = partial(failure_of, secrets=(PASSWORD, "Authorization"))
 def test_values_that_were_posted_are_stored(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         answer = client.post_data_values(body_of("KAMO", "OPUA"), SCHEMES)
-        outcome = read_answer(answer, 2)
+        outcome = read_import_summary(answer, 2)
         assert (answer.status, outcome.stored, outcome.rejected) == (200, 2, ())
         assert dhis2.value("368c74bf", "KAMO", "202602") == "12"
 
@@ -98,7 +98,7 @@ def test_values_that_were_posted_are_stored(version: Version) -> None:
 @every_version
 def test_a_value_for_an_unknown_org_unit_is_rejected_and_named(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
-        outcome = read_answer(client.post_data_values(body_of("KAMO", "NOWHERE"), SCHEMES), 2)
+        outcome = read_import_summary(client.post_data_values(body_of("KAMO", "NOWHERE"), SCHEMES), 2)
         stored = dhis2.value("368c74bf", "KAMO", "202602")
     assert "NOWHERE" in outcome.rejected[-1].text
     assert outcome.rejected[-1].index == 1
@@ -214,13 +214,13 @@ def test_each_fault_of_a_push_has_its_words_and_says_whether_it_may_pass(
 ) -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(times=None, **fault)
-        error = failure(lambda: read_answer(client.post_data_values(body_of("KAMO"), SCHEMES), 1))
+        error = failure(lambda: read_import_summary(client.post_data_values(body_of("KAMO"), SCHEMES), 1))
         dhis2.faults.clear()
         assert words in str(error)
         assert isinstance(error, Dhis2TransientError) is transient
         assert not isinstance(error, Dhis2AuthenticationError)
         assert {request.method for request in dhis2.requests} == {"POST"}
-        assert read_answer(client.post_data_values(body_of("KAMO"), SCHEMES), 1).stored == 1
+        assert read_import_summary(client.post_data_values(body_of("KAMO"), SCHEMES), 1).stored == 1
 
 
 def test_a_401_in_the_middle_is_an_authentication_error_and_is_asked_once() -> None:
@@ -405,7 +405,7 @@ def test_an_answer_of_any_nesting_tells_what_became_of_the_values(nested: bytes)
         "importCount": {"imported": 0, "updated": 0, "ignored": 1, "deleted": 0},
         "conflicts": [{"value": %(it)s, "object": %(it)s, "errorCode": %(it)s, "indexes": [0]}]}}"""
     with scripted((409, JSON_TYPE, template % {b"it": nested})) as script, client_of(script.url) as client:
-        (rejection,) = read_answer(client.post_data_values(body_of("KAMO")), 1).rejected
+        (rejection,) = read_import_summary(client.post_data_values(body_of("KAMO")), 1).rejected
     assert rejection.index == 0
     assert len(rejection.text) < 2_000
 
@@ -553,7 +553,7 @@ def test_a_password_that_is_part_of_an_answer_changes_no_value_s_fate(password: 
         scripted((409, JSON_TYPE, json.dumps(summary).encode())) as script,
         Dhis2Client(script.url, credentials) as client,
     ):
-        outcome = read_answer(client.post_data_values(body_of("KAMO", "OPUA", "TAKA")), 3)
+        outcome = read_import_summary(client.post_data_values(body_of("KAMO", "OPUA", "TAKA")), 3)
     assert [rejection.code for rejection in outcome.rejected] == [HELD_BACK, HELD_BACK, "E7619"]
     assert outcome.rejected[2].text == "Value #2 is damaged".replace(password, "***")
 
@@ -570,7 +570,7 @@ def test_an_import_that_broke_off_is_sent_again_though_the_password_is_part_of_w
         Dhis2Client(script.url, credentials) as client,
     ):
         answer = client.post_data_values(body_of("KAMO"))
-    error = failure(lambda: read_answer(answer, 1))
+    error = failure(lambda: read_import_summary(answer, 1))
     assert isinstance(error, Dhis2TransientError)
     assert "The import *** failed" in str(error)
 
@@ -656,7 +656,7 @@ def test_a_port_where_nothing_listens_is_told_as_refused() -> None:
         port = listener.getsockname()[1]
     error = failure(lambda: client_of(f"http://127.0.0.1:{port}").get("/api/me"))
     assert isinstance(error, Dhis2TransientError)
-    assert not error.may_land
+    assert not error.may_still_be_applied
     assert "refused the connection" in str(error)
 
 
@@ -674,7 +674,7 @@ def test_a_network_without_a_way_out_is_told(monkeypatch: pytest.MonkeyPatch) ->
     error = failure(lambda: client_of("http://192.0.2.1").get("/api/me"))
     assert isinstance(error, Dhis2TransientError)
     # It may have been found out after the call was sent.
-    assert error.may_land
+    assert error.may_still_be_applied
     assert "no way to the server" in str(error)
 
 
@@ -713,7 +713,7 @@ def plain_length(body: Mapping[str, object]) -> int:
 
 
 def pushed(client: Dhis2Client, body: Mapping[str, object] = LONG) -> int:
-    outcome = read_answer(client.post_data_values(body, SCHEMES), 24)
+    outcome = read_import_summary(client.post_data_values(body, SCHEMES), 24)
     return outcome.stored + outcome.unchanged
 
 
@@ -721,7 +721,7 @@ def pushed(client: Dhis2Client, body: Mapping[str, object] = LONG) -> int:
 def test_a_long_body_is_sent_compressed_and_understood(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         answer = client.post_data_values(LONG, SCHEMES)
-        assert read_answer(answer, 24).stored == 24
+        assert read_import_summary(answer, 24).stored == 24
         assert dhis2.value("368c74bf", "OPUA", "202512") == "12"
         assert answer.bytes_sent < plain_length(LONG) / 5
         assert client.compresses
@@ -835,7 +835,7 @@ def test_each_fault_has_the_class_that_says_what_may_mend_it(
 
 
 @pytest.mark.parametrize(
-    ("fault", "may_land"),
+    ("fault", "may_still_be_applied"),
     [
         ({"kind": FaultKind.DELAY, "seconds": 5}, True),
         ({"kind": FaultKind.CUT}, True),
@@ -850,19 +850,21 @@ def test_each_fault_has_the_class_that_says_what_may_mend_it(
     ],
     ids=lambda value: f"{value['kind']} {value.get('status', '')}" if isinstance(value, dict) else None,
 )
-def test_what_dhis2_itself_sent_away_cannot_land_later(fault: dict[str, Any], *, may_land: bool) -> None:
+def test_what_dhis2_itself_sent_away_cannot_land_later(
+    fault: dict[str, Any], *, may_still_be_applied: bool
+) -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(**fault)
         error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=0.3))
     assert isinstance(error, Dhis2Error)
-    assert error.may_land is may_land
+    assert error.may_still_be_applied is may_still_be_applied
 
 
 def test_a_call_may_have_a_time_out_of_its_own() -> None:
     with stand_in() as dhis2, client_of(dhis2.url, read_timeout=0.1) as client:
         dhis2.faults.next(FaultKind.DELAY, seconds=0.4)
         answer = client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=10)
-        assert read_answer(answer, 1).stored == 1
+        assert read_import_summary(answer, 1).stored == 1
         assert 0.4 < answer.seconds < 5
 
 

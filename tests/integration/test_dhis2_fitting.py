@@ -21,7 +21,7 @@ from local.dhis2.periods import FIRST_RELEASES
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
 from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, Schemes, request_body, request_parameters
 from msupply_dhis2.dhis2.models import read_server
-from msupply_dhis2.dhis2.validation import Cell, Fits, Fitter, Misfit, NoTrue, VanishingZero
+from msupply_dhis2.dhis2.validation import Cell, Invalid, OmittedZero, Valid, Validator, VanishingZero
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -107,8 +107,8 @@ def fitter_of(
     clock: Clock | None = None,
     schemes: Schemes = CODES,
     data_set: str = DATA_SET,
-) -> Fitter:
-    return Fitter(
+) -> Validator:
+    return Validator(
         client,
         data_set_id=data_set,
         schemes=schemes,
@@ -124,8 +124,8 @@ def fate(
     version: str = "2.42",
     user: User = USER,
     field: OptionComboField = OptionComboField.AUTO,
-) -> Fits | VanishingZero | NoTrue | Misfit:
-    fates = fitter_of(CountingClient(clinic_world(rules), version, TODAY, user), field).fit([given])
+) -> Valid | VanishingZero | OmittedZero | Invalid:
+    fates = fitter_of(CountingClient(clinic_world(rules), version, TODAY, user), field).validate([given])
     assert fates is not None
     (only,) = fates
     return only
@@ -141,7 +141,7 @@ def post(client: DirectClient, row: DataValueRow, schemes: Schemes, data_set: st
 
 
 def as_it_is(given: DataValue, field: OptionComboField) -> list[DataValueRow]:
-    """Give the rows by which the value could be sent without the metadata: with auto there are two."""
+    """Return the rows by which the value could be sent without the metadata: with auto there are two."""
     category, attribute = given.category_option_combo, given.attribute_option_combo
     places = {(category, attribute)}
     if field is OptionComboField.AUTO:
@@ -154,30 +154,30 @@ def as_it_is(given: DataValue, field: OptionComboField) -> list[DataValueRow]:
 
 def check_against_server(
     rules: Rules, given: DataValue, *, version: str, user: User, field: OptionComboField
-) -> Fits | VanishingZero | NoTrue | Misfit:
+) -> Valid | VanishingZero | OmittedZero | Invalid:
     """Insist that the stand-in does what the decision says that it would."""
     metadata = clinic_world(rules)
     client = CountingClient(metadata, version, TODAY, user)
-    fitter = fitter_of(client, field)
-    fates = fitter.fit([given])
+    validator = fitter_of(client, field)
+    fates = validator.validate([given])
     assert fates is not None
     (decided,) = fates
     match decided:
-        case Fits(row=row, cell=cell):
-            post(client, row, UIDS, fitter.data_set_id)
+        case Valid(row=row, cell=cell):
+            post(client, row, UIDS, validator.data_set_id)
             held = stored(client.dhis2)
             undecided = bool(rules.input_periods or rules.expiry_days) or given.data_element == "OPTIONS"
             undecided = undecided or given.data_element == "SHARED" or user == SUPERUSER
             assert held == {ValueKey(**cell_fields(cell)): row.value} or (undecided and not held)
         case VanishingZero(row=row):
-            post(client, row, UIDS, fitter.data_set_id)
+            post(client, row, UIDS, validator.data_set_id)
             assert stored(client.dhis2) == {}
-        case Misfit():
+        case Invalid():
             for row in as_it_is(given, field):
                 post(client, row, CODES, DATA_SET)
             seen = [key for key in stored(client.dhis2) if is_seen(metadata, key)]
             assert seen == []
-        case NoTrue():
+        case OmittedZero():
             assert given.value in {"0", "0.0"}
     return decided
 
@@ -234,9 +234,9 @@ def test_what_the_server_would_refuse_or_hide_is_refused_beforehand(
     )
     if version == "2.43" and OVER in rules.input_periods:
         # This release has it the wrong way round: what is over is taken.
-        assert isinstance(decided, Fits)
+        assert isinstance(decided, Valid)
         return
-    assert isinstance(decided, Misfit)
+    assert isinstance(decided, Invalid)
     assert [reason.code for reason in decided.reasons] == [code]
 
 
@@ -264,7 +264,7 @@ def test_what_only_looks_like_something_of_the_data_set_is_refused_with_what_dif
     given_value: DataValue, rules: Rules, hint: str
 ) -> None:
     decided = fate(given_value, rules)
-    assert isinstance(decided, Misfit)
+    assert isinstance(decided, Invalid)
     assert any(hint in reason.text for reason in decided.reasons)
 
 
@@ -283,7 +283,7 @@ def test_a_refusal_has_the_code_words_and_field_of_a_server(
     given_value: DataValue, rules: Rules, code: str
 ) -> None:
     decided = fate(given_value, rules)
-    assert isinstance(decided, Misfit)
+    assert isinstance(decided, Invalid)
     (reason,) = decided.reasons
     client = DirectClient(clinic_world(rules), "2.42", TODAY, USER)
     conflicts: dict[str, dict[str, Any]] = {}
@@ -307,19 +307,19 @@ def test_a_value_that_is_wrong_in_several_ways_gets_the_reason_that_a_server_com
         replace(wrong, period="20260501", org_unit="UNASSIGNED"),
     ):
         decided = fate(mended)
-        assert isinstance(decided, Misfit)
+        assert isinstance(decided, Invalid)
         codes.append(decided.reasons[0].code)
     assert codes == ["E7611", "E7617", FRACTION]
 
 
 def test_where_a_category_option_was_given_the_option_combo_that_was_meant_is_named() -> None:
     decided = fate(value("BY_METRIC", attribute=uid("categoryOption", "SOH"), scheme=Scheme.UID))
-    assert isinstance(decided, Misfit)
+    assert isinstance(decided, Invalid)
     (reason,) = decided.reasons
     assert reason.code == "E7613"
     assert f"its category option combo is {uid('categoryOptionCombo', 'SOH')} (Soh)" in reason.text
     decided = fate(value(attribute="OPTION_DRAFT"), Rules(category_combo=REPORT))
-    assert isinstance(decided, Misfit)
+    assert isinstance(decided, Invalid)
     (reason,) = decided.reasons
     assert reason.code == "E7615"
     assert f"its category option combo is {uid('categoryOptionCombo', 'DRAFT')} (Draft)" in reason.text
@@ -327,11 +327,11 @@ def test_where_a_category_option_was_given_the_option_combo_that_was_meant_is_na
 
 def test_an_option_combo_in_the_other_place_is_told_where_it_belongs() -> None:
     decided = fate(value("BY_METRIC", attribute="SOH"), field=OptionComboField.ATTRIBUTE)
-    assert isinstance(decided, Misfit)
+    assert isinstance(decided, Invalid)
     # The first reason a server comes to is that the data element has no option combo.
     assert decided.reasons[0].code == "E7634"
     decided = fate(value(category="DRAFT"), Rules(category_combo=REPORT), field=OptionComboField.CATEGORY)
-    assert isinstance(decided, Misfit)
+    assert isinstance(decided, Invalid)
     assert decided.reasons[0].code == "E7634"
     assert "It is an attribute option combo, of the data set" in decided.reasons[0].text
 
@@ -366,32 +366,32 @@ def test_what_fits_is_let_through_in_the_shape_of_its_type_and_stored(
     decided = check_against_server(
         rules, given_value, version=version, user=USER, field=OptionComboField.AUTO
     )
-    assert isinstance(decided, Fits)
+    assert isinstance(decided, Valid)
     assert decided.row.value == shaped
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_option_combo_is_put_where_it_belongs(version: str) -> None:
     of_element = fate(value("BY_METRIC", attribute="SOH"), version=version)
-    assert isinstance(of_element, Fits)
+    assert isinstance(of_element, Valid)
     assert (of_element.row.category_option_combo, of_element.row.attribute_option_combo) == (
         uid("categoryOptionCombo", "SOH"),
         DEFAULT_OPTION_COMBO_ID,
     )
     of_data_set = fate(value(attribute="DRAFT"), Rules(category_combo=REPORT), version=version)
-    assert isinstance(of_data_set, Fits)
+    assert isinstance(of_data_set, Valid)
     assert (of_data_set.row.category_option_combo, of_data_set.row.attribute_option_combo) == (
         DEFAULT_OPTION_COMBO_ID,
         uid("categoryOptionCombo", "DRAFT"),
     )
     overridden = fate(value("OVERRIDDEN", attribute="AMC"), version=version)
-    assert isinstance(overridden, Fits)
+    assert isinstance(overridden, Valid)
     assert overridden.row.category_option_combo == uid("categoryOptionCombo", "AMC")
 
 
 def test_the_only_option_combo_that_there_is_is_named_where_it_is_not_the_default() -> None:
     decided = fate(value("ONE_OPTION"))
-    assert isinstance(decided, Fits)
+    assert isinstance(decided, Valid)
     assert decided.row.category_option_combo == uid("categoryOptionCombo", "ALONE")
 
 
@@ -402,13 +402,13 @@ def test_a_zero_that_the_server_would_drop_is_told_from_one_that_it_keeps(versio
         decided = check_against_server(
             Rules(), value(element, "0"), version=version, user=USER, field=OptionComboField.AUTO
         )
-        assert isinstance(decided, VanishingZero if dropping else Fits)
-    assert isinstance(fate(value("NUMBER_0", "0.5"), version=version), Fits)
+        assert isinstance(decided, VanishingZero if dropping else Valid)
+    assert isinstance(fate(value("NUMBER_0", "0.5"), version=version), Valid)
 
 
 def test_a_zero_for_yes_only_is_no_row() -> None:
     decided = fate(value("TRUE_ONLY", "0"))
-    assert isinstance(decided, NoTrue)
+    assert isinstance(decided, OmittedZero)
     assert decided.cell.data_element == uid("dataElement", "TRUE_ONLY")
 
 
@@ -418,10 +418,10 @@ def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> Non
         value("BY_METRIC", "2", attribute="AMC"),
         value("BY_METRIC", "3", category="SOH", period="2026-05"),
     ]
-    fates = fitter_of(CountingClient(clinic_world(Rules()), "2.42", TODAY)).fit(twins)
+    fates = fitter_of(CountingClient(clinic_world(Rules()), "2.42", TODAY)).validate(twins)
     assert fates is not None
-    assert [type(each) for each in fates] == [Fits, Fits, Misfit]
-    assert isinstance(fates[2], Misfit)
+    assert [type(each) for each in fates] == [Valid, Valid, Invalid]
+    assert isinstance(fates[2], Invalid)
     (reason,) = fates[2].reasons
     assert reason.code == "E8128"
     assert reason.text.count("Item BY_METRIC, Store NEAR, stock on hand") == 2
@@ -446,16 +446,16 @@ def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> Non
     ],
 )
 def test_in_doubt_the_server_decides(given_value: DataValue, rules: Rules, user: User) -> None:
-    assert isinstance(fate(given_value, rules, user=user), Fits)
+    assert isinstance(fate(given_value, rules, user=user), Valid)
 
 
 @pytest.mark.parametrize(
     ("org_unit", "period", "kind"),
     [
-        ("NEW", "2026Q1", Misfit),
-        ("NEW", "2026Q2", Misfit),
-        ("CLOSED", "2020Q1", Fits),
-        ("CLOSED", "2020Q2", Misfit),
+        ("NEW", "2026Q1", Invalid),
+        ("NEW", "2026Q2", Invalid),
+        ("CLOSED", "2020Q1", Valid),
+        ("CLOSED", "2020Q2", Invalid),
     ],
 )
 def test_from_2_43_the_first_day_of_the_period_decides_whether_the_org_unit_is_open(
@@ -479,11 +479,11 @@ def test_where_the_release_inverts_data_input_periods_nothing_is_withheld_and_th
     input_period: DataInputPeriod, *, is_stored: bool
 ) -> None:
     client = CountingClient(clinic_world(Rules(input_periods=(input_period,))), "2.43", TODAY)
-    fitter = fitter_of(client)
-    fates = fitter.fit([value()])
+    validator = fitter_of(client)
+    fates = validator.validate([value()])
     assert fates is not None
-    assert isinstance(fates[0], Fits)
-    post(client, fates[0].row, UIDS, fitter.data_set_id)
+    assert isinstance(fates[0], Valid)
+    post(client, fates[0].row, UIDS, validator.data_set_id)
     assert bool(stored(client.dhis2)) is is_stored
 
 
@@ -518,16 +518,16 @@ def test_from_2_43_data_input_periods_count_instead_of_expiry_days_and_open_futu
     for period in ("202608", "202601"):
         given = value(period=period)
         decided = check_against_server(rules, given, version="2.43", user=USER, field=OptionComboField.AUTO)
-        assert isinstance(decided, Fits)
-        assert isinstance(fate(given, rules, version="2.42"), Misfit)
+        assert isinstance(decided, Valid)
+        assert isinstance(fate(given, rules, version="2.42"), Invalid)
 
 
 def test_lock_exceptions_that_may_not_be_read_leave_expired_periods_to_the_server() -> None:
     client = CountingClient(clinic_world(Rules(expiry_days=10)), "2.42", TODAY)
     client.failures["/api/lockExceptions"] = Dhis2Error("no")
-    fates = fitter_of(client).fit([value(period="202601")])
+    fates = fitter_of(client).validate([value(period="202601")])
     assert fates is not None
-    assert isinstance(fates[0], Fits)
+    assert isinstance(fates[0], Valid)
 
 
 @pytest.mark.parametrize("access", MetadataAccess)
@@ -538,10 +538,10 @@ def test_to_a_server_of_another_calendar_nothing_is_sent_whatever_the_user_may_r
     user = USER.model_copy(update={"metadata_access": access})
     metadata = clinic_world(Rules()).model_copy(update={"calendar": calendar})
     client = CountingClient(metadata, "2.42", TODAY, user)
-    fates = fitter_of(client).fit([value(period="202605"), value(org_unit="NOWHERE")])
+    fates = fitter_of(client).validate([value(period="202605"), value(org_unit="NOWHERE")])
     assert fates is not None
     for decided in fates:
-        assert isinstance(decided, Misfit)
+        assert isinstance(decided, Invalid)
         assert [reason.code for reason in decided.reasons] == [CALENDAR]
         assert f"calendar '{calendar}'" in decided.reasons[0].text
 
@@ -549,12 +549,12 @@ def test_to_a_server_of_another_calendar_nothing_is_sent_whatever_the_user_may_r
 def test_a_calendar_that_was_set_right_counts_at_once() -> None:
     metadata = clinic_world(Rules())
     client = CountingClient(metadata.model_copy(update={"calendar": "nepali"}), "2.42", TODAY)
-    fitter = fitter_of(client)
-    assert fitter.fit([value()]) is not None
+    validator = fitter_of(client)
+    assert validator.validate([value()]) is not None
     client.dhis2.metadata = metadata
-    fates = fitter.fit([value()])
+    fates = validator.validate([value()])
     assert fates is not None
-    assert isinstance(fates[0], Fits)
+    assert isinstance(fates[0], Valid)
 
 
 def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_older_servers() -> None:
@@ -572,11 +572,11 @@ def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_old
 
     codes = {}
     for version in ("2.42", "2.43"):
-        fitter = fitter_of(TellsMore(clinic_world(Rules()), version, TODAY))
-        fates = fitter.fit([value("SHARED", period="202608"), value("NUMBER", period="202608")])
+        validator = fitter_of(TellsMore(clinic_world(Rules()), version, TODAY))
+        fates = validator.validate([value("SHARED", period="202608"), value("NUMBER", period="202608")])
         assert fates is not None
         codes[version] = [type(each) for each in fates]
-    assert codes == {"2.42": [Fits, Misfit], "2.43": [Misfit, Misfit]}
+    assert codes == {"2.42": [Valid, Invalid], "2.43": [Invalid, Invalid]}
 
 
 # What is read, and when
@@ -585,61 +585,61 @@ def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_old
 def test_metadata_are_read_once_and_again_after_an_hour() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
-    fitter = fitter_of(client, clock=clock)
-    assert (fitter.server, fitter.data_set_id) == (None, DATA_SET)
+    validator = fitter_of(client, clock=clock)
+    assert (validator.server, validator.data_set_id) == (None, DATA_SET)
     for _ in range(3):
-        fitter.fit([value()])
+        validator.validate([value()])
         clock.now += 1000
     assert sorted(client.reads) == ["/api/dataSets", "/api/me", "/api/system/info"]
-    assert fitter.data_set_id == uid("dataSet", DATA_SET)
-    assert fitter.server is not None
-    assert fitter.server.version == (2, 42)
+    assert validator.data_set_id == uid("dataSet", DATA_SET)
+    assert validator.server is not None
+    assert validator.server.version == (2, 42)
     clock.now += 1000
-    fitter.fit([value()])
+    validator.validate([value()])
     assert client.reads.count("/api/dataSets") == 2
 
 
 def test_what_was_mended_in_dhis2_counts_at_once() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules(open_future_periods=0)), "2.42", TODAY)
-    fitter = fitter_of(client, clock=clock)
+    validator = fitter_of(client, clock=clock)
     current = [value(period="202606")]
-    refused = fitter.fit(current)
+    refused = validator.validate(current)
     client.dhis2.metadata = clinic_world(Rules(open_future_periods=1))
     assert refused is not None
-    assert isinstance(refused[0], Misfit)
+    assert isinstance(refused[0], Invalid)
     # Within a minute it is not asked for again, so that a batch of misfits does not read for each.
     clock.now += 59
-    assert fitter.fit(current) == refused
+    assert validator.validate(current) == refused
     assert client.reads.count("/api/dataSets") == 1
     clock.now += 2
-    mended = fitter.fit(current)
+    mended = validator.validate(current)
     assert mended is not None
-    assert isinstance(mended[0], Fits)
+    assert isinstance(mended[0], Valid)
     assert client.reads.count("/api/dataSets") == 2
 
 
 def test_the_period_that_is_open_moves_on_with_the_clock() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules(period_type="Daily", open_future_periods=1)), "2.42", TODAY)
-    fitter = fitter_of(client, clock=clock)
+    validator = fitter_of(client, clock=clock)
     today, tomorrow = value(period="20260615"), value(period="20260616")
-    fates = fitter.fit([today, tomorrow])
+    fates = validator.validate([today, tomorrow])
     assert fates is not None
-    assert [type(each) for each in fates] == [Fits, Misfit]
+    assert [type(each) for each in fates] == [Valid, Invalid]
     clock.now += timedelta(days=1).total_seconds()
     client.dhis2 = DirectClient(client.dhis2.metadata, "2.42", TODAY + timedelta(days=1), USER).dhis2
-    fates = fitter.fit([tomorrow])
+    fates = validator.validate([tomorrow])
     assert fates is not None
-    assert isinstance(fates[0], Fits)
+    assert isinstance(fates[0], Valid)
 
 
 def test_strangers_are_looked_up_together_and_once() -> None:
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
-    fitter = fitter_of(client)
+    validator = fitter_of(client)
     strangers = [value(f"NOTHING_{number}", org_unit=f"NOWHERE_{number}") for number in range(60)]
-    fitter.fit(strangers)
-    fitter.fit(strangers)
+    validator.validate(strangers)
+    validator.validate(strangers)
     assert client.reads.count("/api/dataElements") == 1
     assert client.reads.count("/api/organisationUnits") == 1
 
@@ -648,11 +648,11 @@ def test_strangers_that_may_not_be_looked_up_are_refused_as_not_belonging_to_the
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     for path in ("/api/dataElements", "/api/organisationUnits", "/api/categoryOptionCombos"):
         client.failures[path] = Dhis2Error("no")
-    fates = fitter_of(client).fit(
+    fates = fitter_of(client).validate(
         [value("NOTHING"), value(org_unit="NOWHERE"), value("BY_METRIC", attribute="NOPE")]
     )
     assert fates is not None
-    codes = [each.reasons[0].code for each in fates if isinstance(each, Misfit)]
+    codes = [each.reasons[0].code for each in fates if isinstance(each, Invalid)]
     assert codes == ["E7633", "E7636", "E7634"]
 
 
@@ -663,15 +663,15 @@ def test_where_metadata_may_not_be_read_nothing_is_decided_and_not_asked_for_aga
     clock = Clock()
     user = USER.model_copy(update={"metadata_access": access})
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY, user)
-    fitter = fitter_of(client, clock=clock)
-    assert fitter.fit([value()]) is None
+    validator = fitter_of(client, clock=clock)
+    assert validator.validate([value()]) is None
     asked = len(client.reads)
     clock.now += 599
-    assert fitter.fit([value()]) is None
+    assert validator.validate([value()]) is None
     assert len(client.reads) == asked
     clock.now += 2
     client.dhis2.users[USER.username] = USER
-    assert fitter.fit([value()]) is not None
+    assert validator.validate([value()]) is not None
 
 
 def test_an_answer_of_another_shape_decides_nothing() -> None:
@@ -680,7 +680,7 @@ def test_an_answer_of_another_shape_decides_nothing() -> None:
             answer = super().get(path, params)
             return ["what?"] if path == "/api/me" else answer
 
-    assert fitter_of(Strange(clinic_world(Rules()), "2.42", TODAY)).fit([value()]) is None
+    assert fitter_of(Strange(clinic_world(Rules()), "2.42", TODAY)).validate([value()]) is None
 
 
 @pytest.mark.parametrize("whose", ["the data set's", "the data elements'"])
@@ -701,11 +701,11 @@ def test_where_option_combos_are_hidden_only_what_cannot_fit_with_any_is_refused
 
     client = Hides(clinic_world(Rules()), "2.42", TODAY)
     astray = [value(period="20260501"), value(period="2026W20"), value(org_unit="UNASSIGNED")]
-    assert fitter_of(client).fit([value()]) is None
-    assert fitter_of(client).fit([*astray, value()]) is None
-    fates = fitter_of(client).fit(astray)
+    assert fitter_of(client).validate([value()]) is None
+    assert fitter_of(client).validate([*astray, value()]) is None
+    fates = fitter_of(client).validate(astray)
     assert fates is not None
-    codes = [each.reasons[0].code for each in fates if isinstance(each, Misfit)]
+    codes = [each.reasons[0].code for each in fates if isinstance(each, Invalid)]
     assert codes == ["E7632", "E7632", "E7636"]
 
 
@@ -722,26 +722,26 @@ def test_a_refused_login_and_what_may_pass_are_not_taken_for_metadata_that_may_n
     error: Dhis2Error,
 ) -> None:
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
-    fitter = fitter_of(client)
+    validator = fitter_of(client)
     client.failures["/api/system/info"] = error
     with pytest.raises(type(error)):
-        fitter.fit([value()])
+        validator.validate([value()])
     client.failures.clear()
-    assert fitter.fit([value()]) is not None
+    assert validator.validate([value()]) is not None
 
 
 def test_a_server_that_fails_at_its_metadata_time_and_again_is_sent_to_without_them() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     client.failures["/api/dataSets"] = Dhis2SlowError("slow")
-    fitter = fitter_of(client, clock=clock)
+    validator = fitter_of(client, clock=clock)
     for _ in range(2):
         with pytest.raises(Dhis2SlowError):
-            fitter.fit([value()])
-    assert fitter.fit([value()]) is None
+            validator.validate([value()])
+    assert validator.validate([value()]) is None
     client.failures.clear()
     clock.now += 601
-    assert fitter.fit([value()]) is not None
+    assert validator.validate([value()]) is not None
 
 
 class LimitedClient(CountingClient):
@@ -773,10 +773,10 @@ def test_behind_a_proxy_that_limits_the_rate_each_attempt_gets_further(
 ) -> None:
     clock, world = Clock(), clinic_world(Rules())
     client, unlimited = LimitedClient(world, "2.42", TODAY), CountingClient(world, "2.42", TODAY)
-    fitter = fitter_of(client, clock=clock)
+    validator = fitter_of(client, clock=clock)
     if known_for is not None:
         client.left = 100
-        fitter.fit([value()])
+        validator.validate([value()])
         clock.now += known_for
     before = len(client.reads)
     attempts, fates = 0, None
@@ -784,10 +784,10 @@ def test_behind_a_proxy_that_limits_the_rate_each_attempt_gets_further(
         attempts += 1
         client.left = at_a_time
         try:
-            fates = fitter.fit(STRANGERS)
+            fates = validator.validate(STRANGERS)
         except Dhis2TransientError:
             clock.now += wait
-    assert fates == fitter_of(unlimited).fit(STRANGERS)
+    assert fates == fitter_of(unlimited).validate(STRANGERS)
     # What was known for long is looked at once more where it speaks against values.
     most = len(unlimited.reads) if known_for is None else 2 * len(unlimited.reads)
     assert len(client.reads) - before <= most
@@ -798,18 +798,18 @@ def test_behind_a_proxy_that_limits_the_rate_each_attempt_gets_further(
 def test_what_was_mended_before_a_reading_was_broken_off_counts(before_the_limit: int) -> None:
     clock = Clock()
     client = LimitedClient(clinic_world(Rules(open_future_periods=0)), "2.42", TODAY)
-    fitter = fitter_of(client, clock=clock)
+    validator = fitter_of(client, clock=clock)
     client.left = 100
-    assert [type(each) for each in fitter.fit([value(period="202606")]) or ()] == [Misfit]
+    assert [type(each) for each in validator.validate([value(period="202606")]) or ()] == [Invalid]
     clock.now += 3000
     client.dhis2.metadata = clinic_world(Rules(open_future_periods=1))
     client.left = before_the_limit
     values = [value(period="202606"), value(org_unit="NOWHERE")]
     with pytest.raises(Dhis2TransientError):
-        fitter.fit(values)
+        validator.validate(values)
     clock.now += 120
     client.left = 100
-    assert [type(each) for each in fitter.fit(values) or ()] == [Fits, Misfit]
+    assert [type(each) for each in validator.validate(values) or ()] == [Valid, Invalid]
 
 
 def test_identifiers_by_uid_are_understood_as_well_as_codes() -> None:
@@ -820,11 +820,11 @@ def test_identifiers_by_uid_are_understood_as_well_as_codes() -> None:
         attribute=uid("categoryOptionCombo", "SOH"),
         scheme=Scheme.UID,
     )
-    fates = fitter_of(client, schemes=Schemes(), data_set=uid("dataSet", DATA_SET)).fit([by_uid])
-    by_code = fitter_of(client).fit([value("BY_METRIC", attribute="SOH")])
+    fates = fitter_of(client, schemes=Schemes(), data_set=uid("dataSet", DATA_SET)).validate([by_uid])
+    by_code = fitter_of(client).validate([value("BY_METRIC", attribute="SOH")])
     assert fates == by_code
     assert fates is not None
-    assert isinstance(fates[0], Fits)
+    assert isinstance(fates[0], Valid)
 
 
 def test_a_large_batch_is_decided_with_no_more_reads_than_a_small_one() -> None:
@@ -834,16 +834,16 @@ def test_a_large_batch_is_decided_with_no_more_reads_than_a_small_one() -> None:
         ["stock_on_hand"],
     )
     client = CountingClient(metadata, "2.42", TODAY, ADMIN)
-    fitter = fitter_of(client, data_set="STOCK_PER_ITEM")
+    validator = fitter_of(client, data_set="STOCK_PER_ITEM")
     values = [
         value(f"SOH_item{item}", org_unit=f"OU_{org_unit}", period="202605")
         for item in range(32)
         for org_unit in range(32)
     ]
-    fates = fitter.fit(values)
+    fates = validator.validate(values)
     assert fates is not None
-    assert {type(each) for each in fates} == {Fits}
-    assert len({each.cell for each in fates if isinstance(each, Fits)}) == len(values)
+    assert {type(each) for each in fates} == {Valid}
+    assert len({each.cell for each in fates if isinstance(each, Valid)}) == len(values)
     assert len(client.reads) == 3
 
 

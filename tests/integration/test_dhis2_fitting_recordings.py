@@ -12,7 +12,7 @@ import pytest
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION
 from msupply_dhis2.dhis2.import_request import Schemes
-from msupply_dhis2.dhis2.validation import Fitter, Misfit, VanishingZero
+from msupply_dhis2.dhis2.validation import Invalid, Validator, VanishingZero
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.mapping import DataValue
@@ -96,7 +96,7 @@ def recorded(version: str) -> Recorded:
 
 
 def pushes(server: Recorded) -> Iterator[tuple[str, str, Scheme, list[dict[str, Any]], dict[int, str]]]:
-    """Give each comparable push: case, data set, scheme of its option combos, rows, and codes by place."""
+    """Yield each comparable push: case, data set, scheme of its option combos, rows, and codes by place."""
     for case in server.cases:
         request, answer = case["request"], case["response"]["body"]
         if (
@@ -134,7 +134,7 @@ def test_what_real_servers_refused_is_refused_and_what_they_showed_is_not(versio
     compared = refusals = 0
     differences = []
     for case, data_set, scheme, rows, refused in pushes(server):
-        fitter = Fitter(
+        validator = Validator(
             server,
             data_set_id=data_set,
             schemes=Schemes(Scheme.UID, Scheme.CODE, Scheme.CODE, scheme),
@@ -153,10 +153,10 @@ def test_what_real_servers_refused_is_refused_and_what_they_showed_is_not(versio
                 item="item",
                 metric=Metric.STOCK_ON_HAND,
             )
-            fates = fitter.fit([value])
+            fates = validator.validate([value])
             assert fates is not None
             (fate,) = fates
-            decided = fate.reasons[0].code if isinstance(fate, Misfit) else None
+            decided = fate.reasons[0].code if isinstance(fate, Invalid) else None
             compared += 1
             refusals += index in refused
             if decided != refused.get(index) and not (index not in refused and decided in STORED_UNSEEN):

@@ -262,7 +262,7 @@ recorded = pytest.mark.skipif(
 
 
 def recording(version: str) -> dict[str, object]:
-    """Give the bodies of a version's recorded answers, by case."""
+    """Return the bodies of a version's recorded answers, by case."""
     (file,) = RECORDINGS.glob(f"{version}.*.jsonl")
     with file.open() as lines:
         return {case["case"]: case["response"]["body"] for case in map(json.loads, lines)}

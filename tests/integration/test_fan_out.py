@@ -377,7 +377,7 @@ def test_a_shard_that_the_settings_leave_no_work_for_is_kept_with_its_months_for
 
 
 def sent_on_the_first(stack: Stack, *firsts: str, basis: str = "previous_month") -> list[Value]:
-    """Give the values that runs on these days would have sent, without their runs."""
+    """Return the values that runs on these days would have sent, without their runs."""
     for number, first in enumerate(firsts):
         stack.compute({"manual": True, "basis": basis, "as_of": first}, f"on-the-first-{number}")
     return sorted(value[1:] for value in stack.values())

@@ -141,7 +141,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def as_shown(instant: datetime | None, zone: ZoneInfo) -> datetime | None:
-    """Give what the clock shows, in whole seconds, which is all that the older mSupply keeps."""
+    """Return what the clock shows, in whole seconds, which is all that the older mSupply keeps."""
     if instant is None:
         return None
     return instant.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None, fold=0, microsecond=0)

@@ -22,7 +22,7 @@ from local.sample.generate import generate
 from local.sample_world import catalogue_of, metadata_for
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import parse_settings
-from msupply_dhis2.state.ordering import in_flight as flights
+from msupply_dhis2.state.ordering import in_flight as in_flight_messages
 from msupply_dhis2.state.run import COUNTERS, Outcome, Run
 from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
@@ -122,7 +122,7 @@ def breaking_off(chance: random.Random) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Runs, "settle", settle_or_break_off)
         # A push that broke off is in the air for minutes, which this test does not wait.
-        patch.setattr(flights, "LANDS_WITHIN_SECONDS", 0)
+        patch.setattr(in_flight_messages, "LANDS_WITHIN_SECONDS", 0)
         yield
 
 

@@ -494,7 +494,7 @@ PROBE = {"probe": True}
 
 
 def first[Text](malformed: Mapping[str, Text]) -> Mapping[str, Text]:
-    """Give a few: what reads them is the same for each job, and one job is driven with them all."""
+    """Return a few: what reads them is the same for each job, and one job is driven with them all."""
     return dict(islice(malformed.items(), 3))
 
 
@@ -785,7 +785,7 @@ def test_a_planted_secret_is_found(plant: Callable[[Stage], object], stage: Stag
 
 
 def table_that_says(words: str) -> Callable[[str], object]:
-    """Give what a client of the table is made by, and which prints something instead."""
+    """Return what a client of the table is made by, and which prints something instead."""
 
     def table(name: str) -> object:
         sys.stderr.write(f"{name} {words}")

@@ -223,5 +223,5 @@ def test_what_the_connection_test_calls_well_is_stored_and_the_reverse(
     result = push(batch, Dhis2Session(client, pause=lambda _: None), settings=settings)
 
     assert result.failure is None
-    stored = result.fates.landed
+    stored = result.fates.applied
     assert (stored == set(range(len(values)))) is (not wrong), (report.summary, result.lines)

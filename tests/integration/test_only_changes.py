@@ -310,7 +310,7 @@ def metadata_of(world: World) -> Metadata:
 
 
 def rows_by_uid(world: World, *metrics: str) -> list[dict[str, Any]]:
-    """Give the rows of the settings, those of some metrics with the UID of the same option combo."""
+    """Return the rows of the settings, those of some metrics with the UID of the same option combo."""
     uids = {
         option.code: option.id
         for combo in metadata_of(world).category_combos

@@ -1,4 +1,4 @@
-"""Order: claims and flights in DynamoDB, and what DHIS2 holds in the end, whatever the order of messages."""
+"""Order: claims and messages in flight in DynamoDB, and what DHIS2 holds in the end, whatever the order of messages."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,17 +18,17 @@ from msupply_dhis2.errors import QueueError, SourceError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import Scheme
-from msupply_dhis2.state.ordering import in_flight as flights
+from msupply_dhis2.state.ordering import in_flight as in_flight_messages
 from msupply_dhis2.state.ordering import table
 from msupply_dhis2.state.ordering.in_flight import (
     LANDS_WITHIN_SECONDS,
-    Flight,
-    Flights,
-    InTheAirError,
+    InFlightError,
+    InFlightMessage,
+    InFlightMessages,
     org_units_of,
 )
-from msupply_dhis2.state.ordering.revision import Stamp, stamps_of
-from msupply_dhis2.state.ordering.table import UNKNOWN_RUN, OrderTable
+from msupply_dhis2.state.ordering.revision import Revision, revisions_of
+from msupply_dhis2.state.ordering.table import UNKNOWN_RUN, OrderingTable
 from msupply_dhis2.state.run import Counts
 from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
@@ -45,9 +45,9 @@ MONTH_END = datetime(2026, 2, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def order(aws: Aws, now: datetime = NOW) -> OrderTable:
+def order(aws: Aws, now: datetime = NOW) -> OrderingTable:
     assert aws.queue_url
-    return OrderTable(boto3.resource("dynamodb").Table("stack-order"), now)
+    return OrderingTable(boto3.resource("dynamodb").Table("stack-order"), now)
 
 
 def age(days: float = 0, *, snapshot: datetime = MONTH_END) -> Age:
@@ -55,7 +55,7 @@ def age(days: float = 0, *, snapshot: datetime = MONTH_END) -> Age:
 
 
 def claim(aws: Aws, how_new: Age, *values: DataValue) -> None:
-    order(aws).claim(values, stamps_of(how_new.snapshots, how_new.read_at), Scheme.UID, "run")
+    order(aws).claim(values, revisions_of(how_new.snapshots, how_new.read_at), Scheme.UID, "run")
 
 
 def batch_of(how_new: Age | None, *values: DataValue) -> Batch:
@@ -114,7 +114,7 @@ def test_one_small_item_tells_that_nothing_newer_is_there(aws: Aws, monkeypatch:
 def test_claims_of_two_runs_at_the_same_time_are_all_kept(aws: Aws) -> None:
     first, second = value_of("one"), value_of("two")
     slow = order(aws)
-    stamps = stamps_of(age(1).snapshots, age(1).read_at)
+    revisions = revisions_of(age(1).snapshots, age(1).read_at)
     read, hurried = slow._read, False  # noqa: SLF001 - another run comes between reading and writing
 
     def read_and_be_overtaken(period: str, org_units: "object") -> object:
@@ -126,7 +126,7 @@ def test_claims_of_two_runs_at_the_same_time_are_all_kept(aws: Aws) -> None:
         return found
 
     slow._read = read_and_be_overtaken  # type: ignore[assignment,method-assign]  # noqa: SLF001 - as above
-    slow.claim([first], stamps, Scheme.UID, "run")
+    slow.claim([first], revisions, Scheme.UID, "run")
     assert left_out(aws, batch_of(age(0), first, second)) == [0, 1]
 
 
@@ -174,22 +174,24 @@ def test_a_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
     clock: "Clock",
     damage: Any,  # noqa: ANN401 - whatever the table holds
 ) -> None:
-    aws.table.put_item(Item={"id": "flights", "flight_damaged": damage})
+    aws.table.put_item(Item={"id": "in-flight", "flight_damaged": damage})
     told: list[str] = []
-    with Flights(aws.table, tell=told.append, clock=clock, sleep=clock.sleep).flight(flight(2), 300, 0):
+    with InFlightMessages(aws.table, tell=told.append, clock=clock, sleep=clock.sleep).in_flight(
+        in_flight(2), 300, 0
+    ):
         pass
     assert told == [
-        "flight_damaged in the row flights of the stack's table cannot be read, and is taken away."
+        "flight_damaged in the row in-flight of the stack's table cannot be read, and is taken away."
     ]
-    assert "flight_damaged" not in aws.table.get_item(Key={"id": "flights"})["Item"]
+    assert "flight_damaged" not in aws.table.get_item(Key={"id": "in-flight"})["Item"]
 
 
 def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "MOST_BYTES", 30)
     claims = order(aws)
-    stamps = stamps_of(age().snapshots, age().read_at)
+    revisions = revisions_of(age().snapshots, age().read_at)
     claims.claim(
-        [value_of("one"), value_of("two"), value_of("one", org_unit="OU_1")], stamps, Scheme.UID, "run"
+        [value_of("one"), value_of("two"), value_of("one", org_unit="OU_1")], revisions, Scheme.UID, "run"
     )
     (fault,) = claims.faults()
     assert "OU_0 in 202601" in fault
@@ -220,72 +222,74 @@ def clock() -> Clock:
 
 @pytest.fixture
 def held_period(aws: Aws, clock: Clock) -> None:
-    """Have DHIS2 hold the period of the flights."""
-    with airspace(aws, clock).flight(flight(0), 300, 0) as landing:
+    """Have DHIS2 hold the period of the messages in flight."""
+    with airspace(aws, clock).in_flight(in_flight(0), 300, 0) as landing:
         landing.held_periods = frozenset({"202601"})
 
 
-def airspace(aws: Aws, clock: Clock) -> Flights:
-    return Flights(aws.table, tell=pytest.fail, clock=clock, sleep=clock.sleep)
+def airspace(aws: Aws, clock: Clock) -> InFlightMessages:
+    return InFlightMessages(aws.table, tell=pytest.fail, clock=clock, sleep=clock.sleep)
 
 
-def flight(number: int, message: str = "", org_unit: str = "OU_0") -> Flight:
-    stamp = Stamp(number, 0)
-    return Flight(message or f"message-{number}", {"202601": (stamp, stamp)}, org_units_of([org_unit]))
+def in_flight(number: int, message: str = "", org_unit: str = "OU_0") -> InFlightMessage:
+    revision = Revision(number, 0)
+    return InFlightMessage(
+        message or f"message-{number}", {"202601": (revision, revision)}, org_units_of([org_unit])
+    )
 
 
 @pytest.mark.usefixtures("held_period")
 def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clock: Clock) -> None:
-    older = airspace(aws, clock).flight(flight(1), 300, 60)
+    older = airspace(aws, clock).in_flight(in_flight(1), 300, 60)
     older.__enter__()
 
     def land() -> None:
         older.__exit__(None, None, None)
 
     clock.then = [lambda: None, land]
-    with airspace(aws, clock).flight(flight(2), 300, 60):
+    with airspace(aws, clock).in_flight(in_flight(2), 300, 60):
         assert clock.then == []
-        assert clock.now == 1_000_000 + 2 * flights.LOOK_AGAIN_SECONDS
+        assert clock.now == 1_000_000 + 2 * in_flight_messages.LOOK_AGAIN_SECONDS
         # An older one that takes off now finds what the newer has claimed: it need not wait.
-        with airspace(aws, clock).flight(flight(1, "another"), 300, 0):
+        with airspace(aws, clock).in_flight(in_flight(1, "another"), 300, 0):
             pass
 
 
 @pytest.mark.usefixtures("held_period")
 def test_the_newer_does_not_wait_for_the_older_of_another_org_unit(aws: Aws, clock: Clock) -> None:
-    with airspace(aws, clock).flight(flight(1), 300, 0):
-        with airspace(aws, clock).flight(flight(2, org_unit="OU_1"), 300, 0):
+    with airspace(aws, clock).in_flight(in_flight(1), 300, 0):
+        with airspace(aws, clock).in_flight(in_flight(2, org_unit="OU_1"), 300, 0):
             pass
         with (
-            pytest.raises(InTheAirError, match="Older values"),
-            airspace(aws, clock).flight(flight(2, org_unit="OU_0"), 300, 0),
+            pytest.raises(InFlightError, match="Older values"),
+            airspace(aws, clock).in_flight(in_flight(2, org_unit="OU_0"), 300, 0),
         ):
             pytest.fail("it flew")
 
 
 @pytest.mark.usefixtures("held_period")
 def test_who_waits_too_long_gives_the_message_back(aws: Aws, clock: Clock) -> None:
-    with airspace(aws, clock).flight(flight(1), 300, 60):
+    with airspace(aws, clock).in_flight(in_flight(1), 300, 60):
         with (
             pytest.raises(
-                InTheAirError, match="Older values for the same periods and org units are still being sent"
+                InFlightError, match="Older values for the same periods and org units are still being sent"
             ),
-            airspace(aws, clock).flight(flight(2), 300, 10),
+            airspace(aws, clock).in_flight(in_flight(2), 300, 10),
         ):
             pytest.fail("it flew")
         # Nor is it in anybody's way.
-        with airspace(aws, clock).flight(flight(0), 300, 0):
+        with airspace(aws, clock).in_flight(in_flight(0), 300, 0):
             pass
 
 
 def test_two_deliveries_of_one_message_are_never_sent_at_the_same_time(aws: Aws, clock: Clock) -> None:
     with (
-        airspace(aws, clock).flight(flight(1), 300, 60),
-        pytest.raises(InTheAirError, match="Another delivery of the same message"),
-        airspace(aws, clock).flight(flight(1), 300, 60),
+        airspace(aws, clock).in_flight(in_flight(1), 300, 60),
+        pytest.raises(InFlightError, match="Another delivery of the same message"),
+        airspace(aws, clock).in_flight(in_flight(1), 300, 60),
     ):
         pytest.fail("it flew")
-    with airspace(aws, clock).flight(flight(1), 300, 60):
+    with airspace(aws, clock).in_flight(in_flight(1), 300, 60):
         pass
 
 
@@ -302,44 +306,44 @@ OTHER_AGE_AND_ORG_UNIT = [
 def test_into_a_period_that_dhis2_does_not_hold_only_one_message_flies_at_a_time(
     aws: Aws, clock: Clock, number: int, org_unit: str
 ) -> None:
-    second = flight(number, "second", org_unit)
+    second = in_flight(number, "second", org_unit)
     # DHIS2 has refused all values of the first ones: it does not hold the period yet.
     for held in (frozenset[str](), frozenset({"202601"})):
-        with airspace(aws, clock).flight(flight(2), 300, 0) as first:
+        with airspace(aws, clock).in_flight(in_flight(2), 300, 0) as first:
             with (
-                pytest.raises(InTheAirError, match="The first values of a period are being sent just now"),
-                airspace(aws, clock).flight(second, 300, 60),
+                pytest.raises(InFlightError, match="The first values of a period are being sent just now"),
+                airspace(aws, clock).in_flight(second, 300, 60),
             ):
                 pytest.fail("it flew")
             first.held_periods = held
-    with airspace(aws, clock).flight(flight(2), 300, 0), airspace(aws, clock).flight(second, 300, 0):
+    with airspace(aws, clock).in_flight(in_flight(2), 300, 0), airspace(aws, clock).in_flight(second, 300, 0):
         pass
 
 
 def test_who_waits_for_the_first_message_of_a_period_flies_when_it_has_landed(aws: Aws, clock: Clock) -> None:
-    first = airspace(aws, clock).flight(flight(2), 300, 60)
+    first = airspace(aws, clock).in_flight(in_flight(2), 300, 60)
     first.__enter__()
 
     def land() -> None:
         first.__exit__(None, None, None)
 
     clock.then = [lambda: None, land]
-    with airspace(aws, clock).flight(flight(1, org_unit="OU_1"), 300, 60):
-        assert clock.now == 1_000_000 + 2 * flights.LOOK_AGAIN_SECONDS
+    with airspace(aws, clock).in_flight(in_flight(1, org_unit="OU_1"), 300, 60):
+        assert clock.now == 1_000_000 + 2 * in_flight_messages.LOOK_AGAIN_SECONDS
 
 
 def test_into_different_new_periods_messages_fly_at_once(aws: Aws, clock: Clock) -> None:
-    stamp = Stamp(1, 0)
-    other = Flight("other", {"202602": (stamp, stamp)}, org_units_of(["OU_0"]))
-    with airspace(aws, clock).flight(flight(1), 300, 0), airspace(aws, clock).flight(other, 300, 0):
+    revision = Revision(1, 0)
+    other = InFlightMessage("other", {"202602": (revision, revision)}, org_units_of(["OU_0"]))
+    with airspace(aws, clock).in_flight(in_flight(1), 300, 0), airspace(aws, clock).in_flight(other, 300, 0):
         pass
 
 
 def test_a_first_message_that_broke_off_holds_the_others_up_only_as_long_as_it_could_have_lived(
     aws: Aws, clock: Clock
 ) -> None:
-    airspace(aws, clock)._take_off("flight_broken", flight(2), 300)  # noqa: SLF001 - and it never lands
-    with airspace(aws, clock).flight(flight(1, org_unit="OU_1"), 300, 600):
+    airspace(aws, clock)._begin("flight_broken", in_flight(2), 300)  # noqa: SLF001 - and it never lands
+    with airspace(aws, clock).in_flight(in_flight(1, org_unit="OU_1"), 300, 600):
         assert 300 < clock.now - 1_000_000 < 306
 
 
@@ -347,11 +351,11 @@ def test_periods_that_dhis2_holds_are_remembered_up_to_a_number(
     aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def held_after(*periods: str) -> object:
-        with airspace(aws, clock).flight(flight(1), 300, 0) as landing:
+        with airspace(aws, clock).in_flight(in_flight(1), 300, 0) as landing:
             landing.held_periods = frozenset(periods)
-        return aws.table.get_item(Key={"id": "flights"})["Item"].get("held_periods")
+        return aws.table.get_item(Key={"id": "in-flight"})["Item"].get("held_periods")
 
-    monkeypatch.setattr(flights, "MOST_HELD_PERIODS", 3)
+    monkeypatch.setattr(in_flight_messages, "MOST_HELD_PERIODS", 3)
     assert held_after() is None
     assert held_after("202601", "202602") == {"202601", "202602"}
     assert held_after("202602", "202603") == {"202601", "202602", "202603"}
@@ -361,32 +365,32 @@ def test_periods_that_dhis2_holds_are_remembered_up_to_a_number(
 def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived(
     aws: Aws, clock: Clock
 ) -> None:
-    airspace(aws, clock)._take_off("flight_broken", flight(1), 300)  # noqa: SLF001 - and it never lands
+    airspace(aws, clock)._begin("flight_broken", in_flight(1), 300)  # noqa: SLF001 - and it never lands
     clock.now += 299
-    with airspace(aws, clock).flight(flight(2), 300, 60):
+    with airspace(aws, clock).in_flight(in_flight(2), 300, 60):
         assert 300 < clock.now - 1_000_000 < 306
-    with airspace(aws, clock).flight(flight(3), 300, 0):
-        item = aws.table.get_item(Key={"id": "flights"})["Item"]
+    with airspace(aws, clock).in_flight(in_flight(3), 300, 0):
+        item = aws.table.get_item(Key={"id": "in-flight"})["Item"]
         assert "flight_broken" not in item
 
 
 def test_what_got_no_answer_may_still_land_and_the_same_message_need_not_wait_for_it(
     aws: Aws, clock: Clock
 ) -> None:
-    with airspace(aws, clock).flight(flight(1), 300, 60) as landing:
+    with airspace(aws, clock).in_flight(in_flight(1), 300, 60) as landing:
         landing.lingers = True
-    with airspace(aws, clock).flight(flight(1), 300, 0):
+    with airspace(aws, clock).in_flight(in_flight(1), 300, 0):
         pass
     before = clock.now
-    with airspace(aws, clock).flight(flight(2), 300, 600):
+    with airspace(aws, clock).in_flight(in_flight(2), 300, 600):
         assert LANDS_WITHIN_SECONDS <= clock.now - before < LANDS_WITHIN_SECONDS + 5
 
 
 def test_what_broke_off_while_it_was_sent_may_still_land(aws: Aws, clock: Clock) -> None:
-    with pytest.raises(MemoryError), airspace(aws, clock).flight(flight(1), 300, 60):
+    with pytest.raises(MemoryError), airspace(aws, clock).in_flight(in_flight(1), 300, 60):
         raise MemoryError
     before = clock.now
-    with airspace(aws, clock).flight(flight(2), 300, 600):
+    with airspace(aws, clock).in_flight(in_flight(2), 300, 600):
         assert LANDS_WITHIN_SECONDS <= clock.now - before < LANDS_WITHIN_SECONDS + 5
 
 
@@ -401,7 +405,7 @@ def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Itera
 
 
 def compute(world: World, **changes: object) -> "tuple[list[MessageTypeDef], str]":
-    """Give the messages that a run puts on the queue, taken off it, and its id."""
+    """Return the messages that a run puts on the queue, taken off it, and its id."""
     answer = world.compute(**changes)
     messages: list[MessageTypeDef] = []
     for message in world.aws.messages():
@@ -518,10 +522,10 @@ def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(wo
     answer = world.compute()
     messages = world.aws.messages()
     batch = decode(str(messages[0]["Body"]))
-    sending = str(messages[0]["MessageAttributes"]["sending"]["StringValue"])
-    stamp = Stamp(1, 1)
-    other = Flight(f"{batch.batch_id}-{sending}", {"202610": (stamp, stamp)})
-    with Flights(clients.table("stack"), tell=pytest.fail).flight(other, 300, 0):
+    attempt_id = str(messages[0]["MessageAttributes"]["attempt_id"]["StringValue"])
+    revision = Revision(1, 1)
+    other = InFlightMessage(f"{batch.batch_id}-{attempt_id}", {"202610": (revision, revision)})
+    with InFlightMessages(clients.table("stack"), tell=pytest.fail).in_flight(other, 300, 0):
         pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
     assert pushed.answer["batchItemFailures"] == [{"itemIdentifier": messages[0]["MessageId"]}]
     assert pushed.said("Another delivery of the same message is being sent just now")
@@ -536,11 +540,11 @@ def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_
     monkeypatch.setattr(push_on_aws, "MOST_PATIENCE_SECONDS", 0.0)
     answer = world.compute()
     messages = world.aws.messages()
-    stamp = Stamp(2**41, 1)
-    other = Flight("other", {"202610": (stamp, stamp)}, org_units_of(["OU_elsewhere"]))
+    revision = Revision(2**41, 1)
+    other = InFlightMessage("other", {"202610": (revision, revision)}, org_units_of(["OU_elsewhere"]))
 
     def push_beside_the_other() -> list[dict[str, str]]:
-        with Flights(clients.table("stack"), tell=pytest.fail).flight(other, 300, 0):
+        with InFlightMessages(clients.table("stack"), tell=pytest.fail).in_flight(other, 300, 0):
             pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
         again: list[dict[str, str]] = pushed.answer["batchItemFailures"]
         return again
@@ -557,7 +561,7 @@ def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_
 def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_waits(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flights, "LANDS_WITHIN_SECONDS", 3)
+    monkeypatch.setattr(in_flight_messages, "LANDS_WITHIN_SECONDS", 3)
     older, _ = compute(world)
     world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=504)
     unanswered = invoke("push", delivery(older[:1], world.aws.queue_arn), world.capsys)

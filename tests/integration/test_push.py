@@ -43,7 +43,7 @@ def dhis2() -> Iterator[StandIn]:
 
 
 def body_of(dhis2: StandIn, *numbers: str) -> str:
-    """Give a message with a value for each number, in one org unit after the other."""
+    """Return a message with a value for each number, in one org unit after the other."""
     values = [
         value_of("SOH_368c74bf", number, org_unit=f"OU_{place}") for place, number in enumerate(numbers)
     ]
@@ -309,7 +309,7 @@ def in_pieces(aws: Aws, dhis2: StandIn, push: Push) -> Pushed:
     aws.sqs.send_message(
         QueueUrl=aws.queue_url,
         MessageBody=body,
-        MessageAttributes={"sending": {"DataType": "String", "StringValue": "first"}},
+        MessageAttributes={"attempt_id": {"DataType": "String", "StringValue": "first"}},
     )
     pushed = push()
     dhis2.faults.clear()
@@ -346,7 +346,7 @@ def test_a_batch_that_came_to_its_end_is_not_sent_when_its_message_comes_once_mo
     aws.sqs.send_message(
         QueueUrl=aws.queue_url,
         MessageBody=message["Body"],
-        MessageAttributes={"sending": {"DataType": "String", "StringValue": "first"}},
+        MessageAttributes={"attempt_id": {"DataType": "String", "StringValue": "first"}},
     )
     once_more = push()
     assert once_more.again == []

@@ -82,7 +82,7 @@ def test_what_is_deleted_is_gone_and_the_rest_stays(version: str) -> None:
     server.send(VALUES)
     result = server.delete(VALUES[:5])
     assert (result.counts.sent, result.counts.deleted) == (5, 5)
-    assert result.landed == frozenset(range(5))
+    assert result.applied == frozenset(range(5))
     assert server.held(VALUES[:5]) == [None] * 5
     assert server.held(VALUES[5:]) == [value.value for value in VALUES[5:]]
 
@@ -104,7 +104,7 @@ def test_a_value_that_was_deleted_comes_back_when_it_is_sent_again(version: str)
     server.send(VALUES)
     server.delete(VALUES)
     result = server.send(VALUES)
-    assert result.landed == frozenset(range(len(VALUES)))
+    assert result.applied == frozenset(range(len(VALUES)))
     assert server.held(VALUES) == [value.value for value in VALUES]
 
 
@@ -154,7 +154,7 @@ def test_where_nothing_may_be_read_a_value_that_was_gone_counts_as_gone(version:
     server.send(VALUES[:4])
     result = server.delete(VALUES)
     assert (result.counts.deleted, result.counts.rejected, result.counts.unaccounted) == (len(VALUES), 0, 0)
-    assert result.landed == frozenset(range(len(VALUES)))
+    assert result.applied == frozenset(range(len(VALUES)))
 
 
 @every_version
@@ -190,7 +190,7 @@ def test_a_delete_whose_answer_was_lost_is_finished_by_the_next_delivery(version
     batch = batch_of(VALUES, SETTINGS, Operation.DELETE)
     first = push(batch, server.session, settings=SETTINGS)
     assert first.failure is not None
-    assert first.landed == frozenset()
+    assert first.applied == frozenset()
     second = push(batch, server.session, settings=SETTINGS, done=first.settled)
     assert second.counts.deleted == len(VALUES)
     assert server.held(VALUES) == [None] * len(VALUES)
@@ -223,6 +223,6 @@ def test_what_is_still_there_is_named_and_has_not_landed(version: str) -> None:
     server.dhis2, server.session = server.client.dhis2, Dhis2Session(server.client, pause=lambda _: None)
     server.send(VALUES)
     result = server.delete(VALUES)
-    assert result.landed == frozenset()
+    assert result.applied == frozenset()
     assert (result.counts.deleted, result.counts.unaccounted) == (0, len(VALUES))
     assert codes(result) == ["still_there"] * len(VALUES)

@@ -43,7 +43,7 @@ class Setup:
     option_combo_field: str = "auto"
 
     def values(self, period: str) -> list[DataValue]:
-        """Give a value of each item, org unit and metric; one has no org unit in DHIS2, one no data element."""
+        """Return a value of each item, org unit and metric; one has no org unit in DHIS2, one no data element."""
         metrics = METRICS if self.option_combos else METRICS[:1]
         good = [
             self.value(item, org_unit, metric, str(1 + place), period)
@@ -172,7 +172,7 @@ def deliver(dhis2: StandIn, batches: list[Batch], settings: Settings) -> Deliver
                 client.close()
                 password = NEW if dhis2.users[USER].password.get_secret_value() == NEW else password
                 client = Impatient(dhis2.url, credentials_of(settings, password))
-                session = Dhis2Session(client, session.pace, session.pause)
+                session = Dhis2Session(client, session.batch_size, session.pause)
             if result.failure is None:
                 break
         assert len(done) == len(batch.rows)

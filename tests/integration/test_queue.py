@@ -103,7 +103,7 @@ def test_each_message_is_counted_once_the_queue_has_taken_it_and_not_before(aws:
         ("run-1", 2),
         ("run-2", 3),
     ]
-    assert len({message.sending for message in counted}) == 3
+    assert len({message.attempt_id for message in counted}) == 3
 
     counted.clear()
     queue = BatchQueue(FailingQueue(aws, refusals=99), "url", counted.extend)  # type: ignore[arg-type]

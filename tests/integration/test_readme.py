@@ -34,7 +34,7 @@ def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
 
 
 def headings(page: Path) -> set[str]:
-    """Give the anchors of a page's headings, as they are made of their words on GitHub."""
+    """Return the anchors of a page's headings, as they are made of their words on GitHub."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 

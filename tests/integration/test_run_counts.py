@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.handlers import run_recorder as run_book
+from msupply_dhis2.handlers import run_recorder
 from msupply_dhis2.state import runs as table
 from msupply_dhis2.state.rejected_rows import file
 from msupply_dhis2.state.run import Counts, Outcome, Run
@@ -247,15 +247,15 @@ def test_a_compute_that_breaks_off_before_it_has_counted_what_it_queued_leaves_n
 def test_where_push_is_faster_than_compute_it_is_compute_that_ends_the_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = run_book.RunBook.finished
+    original = run_recorder.RunRecorder.finished
     pushes: list[Pushed] = []
 
-    def finished_late(self: run_book.RunBook, name: str, result: Any) -> None:  # noqa: ANN401 - as the original
-        monkeypatch.setattr(run_book.RunBook, "finished", original)
+    def finished_late(self: run_recorder.RunRecorder, name: str, result: Any) -> None:  # noqa: ANN401 - as the original
+        monkeypatch.setattr(run_recorder.RunRecorder, "finished", original)
         pushes.extend(world.deliver())
         original(self, name, result)
 
-    monkeypatch.setattr(run_book.RunBook, "finished", finished_late)
+    monkeypatch.setattr(run_recorder.RunRecorder, "finished", finished_late)
     computed = invoke("compute", OCTOBER, world.capsys)
     assert pushes
     assert last_lines(*pushes) == []

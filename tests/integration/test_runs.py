@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msupply_dhis2.errors import ConfigurationError, DamagedRowError
-from msupply_dhis2.state.message import Death, Progress, progress_of
+from msupply_dhis2.state.message import Death, DeliveryState, delivery_state_of
 from msupply_dhis2.state.run import (
     COMPUTED_WITHIN,
     COUNTERS,
@@ -46,19 +46,19 @@ def runs(aws: Aws) -> Runs:
     return Runs(aws.runs)
 
 
-def message(number: int = 1, values: int = 10, sending: str = "s1") -> Message:
-    return Message(f"{RUN}-{number:016x}", sending, values)
+def message(number: int = 1, values: int = 10, attempt_id: str = "s1") -> Message:
+    return Message(f"{RUN}-{number:016x}", attempt_id, values)
 
 
 def settle(
-    runs: Runs, of: Message, before: Progress, *places: int, fate: str = "stored", minute: int = 0
+    runs: Runs, of: Message, before: DeliveryState, *places: int, fate: str = "stored", minute: int = 0
 ) -> frozenset[int]:
     chosen = frozenset(places)
     return runs.settle(
         of,
         before,
         settled=chosen,
-        landed=chosen,
+        applied=chosen,
         began=NOW + minute * MINUTE,
         ended=NOW + (minute + 1) * MINUTE,
         counts=lambda new: {fate: len(new)},
@@ -88,10 +88,10 @@ def test_a_run_holds_what_it_is_about_and_what_its_parts_came_to(runs: Runs) -> 
 def test_messages_are_counted_once_whoever_comes_first(runs: Runs) -> None:
     runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
     first, second, third = message(1), message(2, 7), message(3, 5)
-    assert runs.read(first, NOW) == Progress()
+    assert runs.read(first, NOW) == DeliveryState()
     runs.register([first, second], NOW)
     runs.register([second, third], NOW)
-    assert runs.read(third, NOW) == Progress()
+    assert runs.read(third, NOW) == DeliveryState()
     run = run_of(runs)
     assert run.counts == Counts(queued=22, waiting=22)
     assert run.batches == 3
@@ -105,7 +105,7 @@ def test_more_messages_than_one_transaction_takes_are_counted(runs: Runs) -> Non
 
 def test_the_same_batch_put_on_the_queue_anew_counts_anew(runs: Runs) -> None:
     settle(runs, message(), runs.read(message(), NOW), *range(10))
-    assert runs.read(message(sending="s2"), NOW) == Progress()
+    assert runs.read(message(attempt_id="s2"), NOW) == DeliveryState()
     assert run_of(runs).counts == Counts(queued=20, waiting=10, stored=10)
 
 
@@ -113,7 +113,7 @@ def test_deliveries_add_up_and_their_times_span_them_all(runs: Runs) -> None:
     assert settle(runs, message(), runs.read(message(), NOW), 0, 1, 2) == {0, 1, 2}
     noted = runs.read(message(), NOW)
     assert settle(runs, message(), noted, 0, 1, 2, 3, fate="rejected", minute=5) == {3}
-    assert runs.read(message(), NOW) == Progress(
+    assert runs.read(message(), NOW) == DeliveryState(
         frozenset({0, 1, 2, 3}), frozenset({0, 1, 2, 3}), NOW, NOW + 6 * MINUTE, version=2
     )
     assert run_of(runs).counts == Counts(queued=10, waiting=6, stored=3, rejected=1)
@@ -351,7 +351,7 @@ def superseded(runs: Runs) -> None:
         message(),
         runs.read(message(), NOW),
         settled=frozenset(range(10)),
-        landed=frozenset(),
+        applied=frozenset(),
         began=NOW,
         ended=NOW,
         counts=lambda new: {"superseded": len(new)},
@@ -451,9 +451,9 @@ def test_a_message_s_row_outlives_the_message_and_its_copy(runs: Runs, aws: Aws)
 def test_places_are_read_as_they_were_noted(aws: Aws, places: frozenset[int]) -> None:
     # A message of its own for each example: they share the table.
     runs, of = Runs(aws.runs), message(next(NUMBERS), 20_001)
-    settle(runs, of, Progress(), *places)
+    settle(runs, of, DeliveryState(), *places)
     noted = runs.read(of, NOW)
-    assert (noted.settled, noted.landed) == (places, places)
+    assert (noted.settled, noted.applied) == (places, places)
 
 
 def test_a_damaged_row_is_told(runs: Runs, aws: Aws) -> None:
@@ -467,11 +467,11 @@ def test_more_receipts_than_one_call_holds_are_read_and_a_damaged_one_tells_noth
 ) -> None:
     messages = [message(number) for number in range(130)]
     for each in messages:
-        settle(runs, each, Progress(), 1)
+        settle(runs, each, DeliveryState(), 1)
     aws.runs.put_item(Item={**messages[7].key, "settled": "all"})
-    asked = [(each.batch_id, each.sending) for each in messages]
+    asked = [(each.batch_id, each.attempt_id) for each in messages]
     receipts = read_receipts(aws.runs, [*asked, (f"{RUN}-none", "s1")])
-    one = Progress(frozenset({1}), frozenset({1}), NOW, NOW + MINUTE, version=1)
+    one = DeliveryState(frozenset({1}), frozenset({1}), NOW, NOW + MINUTE, version=1)
     assert receipts == {key: one for place, key in enumerate(asked) if place != 7}
 
 
@@ -498,13 +498,13 @@ ANYTHING = st.one_of(
 ATTRIBUTES = [
     *COUNTERS,
     *("as_of", "event", "metrics", "started_at", "opened_at", "ended_at", "outcome", "parts_open", "batches"),
-    *("superseded_by", "message", "settled", "landed", "began", "died", "version", "files"),
+    *("superseded_by", "message", "settled", "applied", "began", "died", "version", "files"),
 ]
 
 
 @given(st.dictionaries(st.sampled_from(ATTRIBUTES), ANYTHING))
 def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, Any]) -> None:
-    progress_of(row)
+    delivery_state_of(row)
     try:
         run = table_run({"run_id": RUN, **row})
     except DamagedRowError:

@@ -24,7 +24,7 @@ from msupply_dhis2.source import Kind, LeftOut, Scope, Source
 from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.mirror import Mirror
 from tests.mirror_database import MirrorDatabase
-from tests.open_msupply_database import CALENDAR, oddities, pairs_by_code, read_catalogue, scope_of
+from tests.open_msupply_database import CALENDAR, data_warnings, pairs_by_code, read_catalogue, scope_of
 
 FLOOR = datetime(2022, 3, 31, 11)  # noqa: DTZ001 - instants of a source are naive, in UTC
 EARLY = "2021-05-06"
@@ -198,7 +198,7 @@ def test_stock_lines_are_counted_by_all_their_packs(either: MirrorDatabase) -> N
     either.add_stock(kamo, amoxicillin, None, id="c", pack_size=None)
     with either.open() as source:
         lines = history(source).stock_lines
-        warnings = oddities(source)
+        warnings = data_warnings(source)
     assert lines == [
         StockLine("a", 25 * MICRO, date(2022, 6, 30)),
         StockLine("b", 0, None),
@@ -289,7 +289,7 @@ def test_what_is_new_or_suggested_has_not_moved(
     database.move(database.add_store("OPUA"), amoxicillin, 4, "si", LATE)
     with database.open() as source:
         pair = history(source)
-        assert oddities(source) == ()
+        assert data_warnings(source) == ()
     assert (pair.movements, pair.first_in, pair.units_before_floor) == ([], None, 0)
 
 
@@ -306,7 +306,7 @@ def test_a_moved_status_without_a_date_is_warned_of_with_the_transactions_number
     database.move(kamo, amoxicillin, 4, "ci", nothing, status="nw")  # type: ignore[arg-type]
     with database.open() as source:
         assert history(source).movements == []
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert "lack the instant at which it did" in warning
     assert warning.endswith(": 1, namely KAMO supplier invoice 17.")
 
@@ -327,7 +327,7 @@ def instants(database: MirrorDatabase) -> tuple[list[tuple[datetime, int]], tupl
     for floor in (FLOOR, *(instant for instant, _ in movements)):
         with database.open(began=BEGAN) as source:
             later = history(source, floor)
-            warnings = oddities(source)
+            warnings = data_warnings(source)
         assert later.movements == [each for each in pair.movements if each.instant >= floor]
         assert later.units_before_floor == sum(each.units for each in pair.movements if each.instant < floor)
     return movements, warnings
@@ -417,7 +417,7 @@ def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(eith
         either.add_line(receipt, amoxicillin, 5, item_line_id=named)
     with either.open() as source:
         history(source)
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert (
         "without a date, with their stock in the store already: 2, by store KAMO 2. Stock is right."
         in warning
@@ -425,7 +425,7 @@ def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(eith
     either.execute("ALTER TABLE trans_line DROP COLUMN item_line_id")
     with either.open() as source:
         history(source)
-        assert oddities(source) == ()
+        assert data_warnings(source) == ()
 
 
 @pytest.mark.parametrize("line", ["placeholder", "service", "non_stock"])
@@ -479,7 +479,7 @@ def test_movements_without_a_pack_size_are_no_units_and_counted(
         database.add_line(transaction, amoxicillin, 3, pack_size=pack_size)
     with database.open() as source:
         pair = history(source)
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert [movement.units for movement in pair.movements] == [0, 0]
     assert (pair.first_in, pair.units_before_floor) == (None, 0)
     assert "which count as movements of 0 units: 2" in warning

@@ -37,7 +37,7 @@ from tests.open_msupply_database import (
     CALENDAR,
     INSTANTS,
     OpenMsupplyDatabase,
-    oddities,
+    data_warnings,
     pairs_by_code,
     read_catalogue,
     scope_of,
@@ -604,7 +604,7 @@ def test_stock_lines_without_a_pack_size_are_no_units_and_counted(
     database.add_stock(kamo, amoxicillin, 0, pack_size=0)
     with database.open() as source:
         pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert [line.units for line in pair.stock_lines] == [0, 0]
     assert warning.startswith("Stock lines without a pack size, which count as 0 units: 2")
     assert "1 of them hold packs" in warning
@@ -624,7 +624,7 @@ def test_each_kind_of_invoice_moves_stock_at_its_own_instant(
     database.add_line(invoice, amoxicillin, -0.5, pack_size=10)
     with database.open() as source:
         movements = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements
-        assert oddities(source) == ()
+        assert data_warnings(source) == ()
     at = datetime.fromisoformat(LATE)
     assert sorted(movements, key=lambda movement: movement.units) == [
         (at, MovementKind(kind.lower()), -5 * MICRO, None),
@@ -644,7 +644,7 @@ def test_without_its_instant_nothing_has_moved_and_a_status_that_says_so_is_warn
     database.add_stock(kamo, amoxicillin, 1)
     with database.open() as source:
         pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert (pair.movements, pair.first_in, pair.units_before_floor) == ([], None, 0)
     assert warning.endswith(f": 1, namely KAMO {kind.lower().replace('_', ' ')} 4711.")
 
@@ -657,7 +657,7 @@ def test_a_delivered_shipment_is_not_yet_stock(
         database.add_line(invoice, amoxicillin, 1)
     with database.open() as source:
         assert pairs_by_code(source, FLOOR) == {}
-        assert oddities(source) == ()
+        assert data_warnings(source) == ()
 
 
 @pytest.mark.usefixtures("amoxicillin")
@@ -666,7 +666,7 @@ def test_only_some_of_many_invoices_are_named(database: OpenMsupplyDatabase, kam
         database.add_invoice(kamo, "REPACK", invoice_number=number)
     with database.open() as source:
         pairs_by_code(source, FLOOR)
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert ": 23, namely " in warning
     assert warning.endswith("KAMO repack 20 and 3 more.")
 
@@ -719,7 +719,7 @@ def instants_and_warnings(
 ) -> tuple[list[tuple[datetime, int]], PairHistory, tuple[str, ...]]:
     with database.open(began=BEGAN) as source:
         pair = pairs_by_code(source, floor)["KAMO", "amoxicillin"]
-        return [(each.instant, each.units // MICRO) for each in pair.movements], pair, oddities(source)
+        return [(each.instant, each.units // MICRO) for each in pair.movements], pair, data_warnings(source)
 
 
 @pytest.mark.parametrize(
@@ -895,7 +895,7 @@ def test_the_first_movement_in_is_found_before_the_floor_and_is_of_more_than_not
         database.move(kamo, amoxicillin, packs, "INVENTORY_ADDITION", instant, pack_size=pack_size)
     with database.open() as source:
         pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
-        assert oddities(source) == ()
+        assert data_warnings(source) == ()
     assert pair.first_in == datetime(2019, 4, 1, 0, 0, 0, 250_000)  # noqa: DTZ001 - naive, in UTC
     assert pair.units_before_floor == -8 * MICRO + 1
 
@@ -906,7 +906,7 @@ def test_movements_without_a_pack_size_are_no_units_and_counted(
     database.move(kamo, amoxicillin, 5, "REPACK", LATE, pack_size=0)
     with database.open() as source:
         pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert [movement.units for movement in pair.movements] == [0]
     assert pair.first_in is None
     assert warning.startswith("Lines of invoices without a pack size")
@@ -979,7 +979,7 @@ def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(
         database.add_line(database.add_invoice(kamo, kind, **values), item, 5, stock_line_id=named)
     with database.open() as source:
         pairs = pairs_by_code(source, FLOOR)
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert sum(line.units for line in pairs["KAMO", "amoxicillin"].stock_lines) == 20 * MICRO
     assert warning == (
         "Receipts (inbound shipments) that came over as new and without a date, with their stock in the store already: 3, "
@@ -1359,7 +1359,7 @@ def test_stock_lines_below_0_are_added_up_and_named(
     database.add_stock(kamo, amoxicillin, 2.5)
     with database.open() as source:
         pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
-        (warning,) = oddities(source)
+        (warning,) = data_warnings(source)
     assert sum(each.units for each in pair.stock_lines) == 0
     assert warning == (
         "Stock lines below 0, which the metrics add up as they are and mSupply's own stock on hand leaves out: 1, namely "

@@ -30,7 +30,7 @@ def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Itera
 
 
 def daily_rows(world: World) -> list[dict[str, object]]:
-    """Give the rows of the settings, all of them daily and about the current day."""
+    """Return the rows of the settings, all of them daily and about the current day."""
     document = json.loads(world.aws.ssm.get_parameter(Name="/stack/settings")["Parameter"]["Value"])
     return [row | {"interval": "daily", "basis": "current_day"} for row in document["data_elements"]]
 

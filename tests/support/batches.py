@@ -14,7 +14,7 @@ AS_OF = datetime(2026, 2, 10, tzinfo=UTC)
 
 
 def settings_of(url: str = "https://dhis2.example.org", **changes: object) -> Settings:
-    """Give settings for the data set with a data element for each item and metric."""
+    """Return settings for the data set with a data element for each item and metric."""
     return parse_settings(
         json.dumps(
             {
@@ -52,7 +52,7 @@ def value_of(  # noqa: PLR0913 - each has its default
     attribute_option_combo: str | None = None,
     scheme: Scheme = Scheme.UID,
 ) -> DataValue:
-    """Give a value; its item and store are called after its identifiers."""
+    """Return a value; its item and store are called after its identifiers."""
     return DataValue(
         data_element=data_element,
         period=period,
@@ -70,12 +70,12 @@ def value_of(  # noqa: PLR0913 - each has its default
 def batch_of(
     values: Sequence[DataValue], settings: Settings, operation: Operation = Operation.IMPORT
 ) -> Batch:
-    """Give the batch that compute would make of the values."""
+    """Return the batch that compute would make of the values."""
     return encode(values, run_id="run-1", as_of=AS_OF, settings=settings, operation=operation)
 
 
 def fates_in_the_log(result: BatchResult) -> list[tuple[object, ...]]:
-    """Give item, store and fate of each value that has a line of its own in the log."""
+    """Return item, store and fate of each value that has a line of its own in the log."""
     return sorted(
         (line.fields["item"], line.fields["store"], line.fields["fate"])
         for line in result.lines
@@ -84,5 +84,5 @@ def fates_in_the_log(result: BatchResult) -> list[tuple[object, ...]]:
 
 
 def fates_in_the_file(result: BatchResult) -> list[tuple[object, ...]]:
-    """Give item, store and fate of each value that the file of refused values names."""
+    """Return item, store and fate of each value that the file of refused values names."""
     return sorted((row.item, row.store, row.fate) for row in result.refused)

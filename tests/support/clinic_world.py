@@ -157,7 +157,7 @@ def is_seen(metadata: Metadata, key: ValueKey) -> bool:
 
 
 def stored(dhis2: StandIn) -> dict[ValueKey, str]:
-    """Give everything that stands in the stand-in."""
+    """Return everything that stands in the stand-in."""
     return dict(dhis2.values)
 
 

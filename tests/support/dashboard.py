@@ -27,20 +27,20 @@ class SavedQuery:
 
 @cache
 def template_resources() -> dict[str, Any]:
-    """Give the template's resources by their logical ids."""
+    """Return the template's resources by their logical ids."""
     template: dict[str, Any] = yaml_parse((PROJECT / "template.yaml").read_text(encoding="utf-8"))
     resources: dict[str, Any] = template["Resources"]
     return resources
 
 
 def dashboard_body(stack: str = "stack", region: str = "us-east-1") -> str:
-    """Give the dashboard's body as it is deployed."""
+    """Return the dashboard's body as it is deployed."""
     body: str = template_resources()["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     return body.replace("${AWS::StackName}", stack).replace("${AWS::Region}", region)
 
 
 def saved_queries(stack: str = "stack") -> dict[str, SavedQuery]:
-    """Give the saved queries by their logical ids."""
+    """Return the saved queries by their logical ids."""
     return {
         name: SavedQuery(
             tuple(
@@ -54,7 +54,7 @@ def saved_queries(stack: str = "stack") -> dict[str, SavedQuery]:
 
 
 def alarm_links(alarm: str, stack: str = "stack") -> list[tuple[str, str]]:
-    """Give log group and filter pattern of each link of an alarm to a log."""
+    """Return log group and filter pattern of each link of an alarm to a log."""
     said: str = template_resources()[alarm]["Properties"]["AlarmDescription"]["Fn::Sub"]
     return [
         log_and_filter(word)
@@ -64,7 +64,7 @@ def alarm_links(alarm: str, stack: str = "stack") -> list[tuple[str, str]]:
 
 
 def log_and_filter(link: str) -> tuple[str, str]:
-    """Give the log group and the filter pattern that a link to CloudWatch's console shows."""
+    """Return the log group and the filter pattern that a link to CloudWatch's console shows."""
     _, _, place = link.partition("#logsV2:log-groups/log-group/")
     group, _, pattern = place.partition("/log-events$3FfilterPattern$3D")
     return _decoded(group), _decoded(pattern)

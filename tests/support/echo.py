@@ -99,7 +99,7 @@ def echo(dhis2: str, status: int, *, only_pushes: bool) -> Iterator[str]:
 
 
 def _readings(header: str) -> Iterator[str]:
-    """Give a header ``Authorization``, and the password in it, as they are and as they may be encoded."""
+    """Yield a header ``Authorization``, and the password in it, as they are and as they may be encoded."""
     _, _, credentials = header.partition(" ")
     yield header
     yield quote(header, safe="")

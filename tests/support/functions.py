@@ -40,7 +40,7 @@ class Invocation:
     lines: list[dict[str, Any]]
 
     def said(self, words: str) -> list[dict[str, Any]]:
-        """Give the log lines whose message holds these words."""
+        """Return the log lines whose message holds these words."""
         return [line for line in self.lines if words in str(line.get("message", ""))]
 
     def metric(self, name: str) -> float:
@@ -80,12 +80,12 @@ class Pushed(Invocation):
         return [failure["itemIdentifier"] for failure in self.answer["batchItemFailures"]]
 
     def counts(self) -> tuple[int, int, int, int, int]:
-        """Give what the one line about a batch says: sent, stored, unchanged, rejected, unaccounted."""
+        """Return what the one line about a batch says: sent, stored, unchanged, rejected, unaccounted."""
         (line,) = self.said("Batch: ")
         return line["sent"], line["stored"], line["unchanged"], line["rejected"], line["unaccounted"]
 
     def rejected(self) -> list[dict[str, Any]]:
-        """Give the lines about single values that were rejected."""
+        """Return the lines about single values that were rejected."""
         return self.said(": rejected. ")
 
 
@@ -118,7 +118,7 @@ def put_copies(aws: "Aws", copies: int) -> None:
         aws.sqs.send_message(
             QueueUrl=aws.queue_url,
             MessageBody=messages[0]["Body"],
-            MessageAttributes={"sending": {"DataType": "String", "StringValue": f"copy-{number}"}},
+            MessageAttributes={"attempt_id": {"DataType": "String", "StringValue": f"copy-{number}"}},
         )
 
 

@@ -23,7 +23,7 @@ _ESCAPED = re.compile(rb"\\u([0-9a-fA-F]{4})")
 
 
 def where_marked(written: object) -> list[str]:
-    """Say what stands around each mark in something that was written; empty where there is none."""
+    """Return what stands around each mark in something that was written; empty where there is none."""
     content = written if isinstance(written, bytes) else _as_text(written).encode("utf-8", "backslashreplace")
     found: list[str] = []
     for form in _forms(content, 0, set()):
@@ -49,7 +49,7 @@ def _binary_or_repr(value: object) -> str:
 
 
 def _forms(content: bytes, depth: int, seen: set[bytes]) -> Iterator[bytes]:
-    """Give a content, and all that can be read out of it; each once."""
+    """Yield a content, and all that can be read out of it; each once."""
     if content in seen:
         return
     seen.add(content)
@@ -98,7 +98,7 @@ def _from_base64(run: bytes) -> tuple[bytes, ...]:
 
 
 def _means_something(content: bytes) -> bool:
-    """Tell what is worth reading on in: a text, or something compressed. What is decoded is mostly noise."""
+    """Return what is worth reading on in: a text, or something compressed. What is decoded is mostly noise."""
     return (
         MARK.encode() in content.lower()
         or _COMPRESSED.match(content) is not None

@@ -22,7 +22,7 @@ class Clock:
 
 @contextmanager
 def passing(seconds: float, takes: Mapping[str, float]) -> Iterator[Clock]:
-    """Give what is invoked here so much time, of which each call of AWS takes as much as is said; others take none."""
+    """Yield what is invoked here so much time, of which each call of AWS takes as much as is said; others take none."""
     clock = Clock(seconds)
     call = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001 - where all calls come by
 

@@ -218,7 +218,7 @@ def with_option(code: str, **changes: object) -> Change:
 
 
 def approved(code: str, period: str) -> Change:
-    """Give the data set an approval workflow, and approve the data of an org unit."""
+    """Return the data set an approval workflow, and approve the data of an org unit."""
 
     def change(metadata: Metadata) -> Metadata:
         approval = Approval(

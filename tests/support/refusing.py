@@ -15,7 +15,7 @@ from msupply_dhis2.aws import clients
 
 class _Body(io.BytesIO):
     def stream(self) -> Iterator[bytes]:
-        """Give it as urllib3 does."""
+        """Yield it as urllib3 does."""
         yield self.read()
 
 

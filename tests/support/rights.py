@@ -21,8 +21,8 @@ _UNNAMED = {
     "AWS::StackName": STACK,
     "ReportBucket": BUCKET,
     "Table": STACK,
-    "AcknowledgedTable": f"{STACK}-acknowledged",
-    "OrderTable": f"{STACK}-order",
+    "DeltaTable": f"{STACK}-acknowledged",
+    "OrderingTable": f"{STACK}-order",
     "RunsTable": f"{STACK}-runs",
 }
 """What the template gives no name of its own, or one with the account in it, and how ``local.aws_on_moto`` calls it."""
@@ -136,7 +136,7 @@ def _rights_of(function: str) -> tuple[_Right, ...]:
 
 
 def _rows_of(statement: Mapping[str, Any], action: str) -> list[str]:
-    """Give patterns of the rows of a table that a right is limited to."""
+    """Return patterns of the rows of a table that a right is limited to."""
     if not action.startswith("dynamodb:") or action.endswith((":Query", ":BatchGetItem")):
         return [""]
     keys = (
@@ -146,12 +146,12 @@ def _rows_of(statement: Mapping[str, Any], action: str) -> list[str]:
 
 
 def _where_chosen(value: Any) -> Any:  # noqa: ANN401 - as the template has it
-    """Give what holds where the condition of an ``!If`` holds."""
+    """Return what holds where the condition of an ``!If`` holds."""
     return value["Fn::If"][1] if "Fn::If" in value else value
 
 
 def _called(target: Any, resources: Mapping[str, Any]) -> str:  # noqa: ANN401 - as the template has it
-    """Give a resource's name on moto, in place of what the template says of it."""
+    """Return a resource's name on moto, in place of what the template says of it."""
     target = _where_chosen(target) if isinstance(target, dict) else target
     if isinstance(target, str):
         return target

@@ -114,7 +114,7 @@ class TableInMemory:
 
 
 def _holds(condition: str, item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Tell whether all of what AND joins holds; each of it may be several things that OR joins."""
+    """Return whether all of what AND joins holds; each of it may be several things that OR joins."""
     return not condition or all(
         any(_is_met(each, item, values) for each in _CONDITION.findall(part))
         for part in condition.split(" AND ")

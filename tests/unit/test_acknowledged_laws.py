@@ -1,7 +1,7 @@
 """Whatever happens on the way: no value is left out that DHIS2 does not hold, and in the end it holds what was computed.
 
 A small country, a queue that delivers in any order and more than once, a push that breaks off, a DHIS2 that refuses.
-What decides is the product's own: ``send_values``, ``Changes``, the records and receipts. Only DynamoDB is a few lines in
+What decides is the product's own: ``publish``, ``DeltaFilter``, the records and receipts. Only DynamoDB is a few lines in
 memory here, that thousands of runs may be tried; that these lines do as DynamoDB does is seen in
 ``test_acknowledged_table``.
 """
@@ -24,15 +24,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from msupply_dhis2.compute.publish import OrgUnitValues, send_values
+from msupply_dhis2.compute.publish import OrgUnitValues, publish
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import Scheme, parse_settings
-from msupply_dhis2.state.delta.filter import Changes, Coverage, Wish
-from msupply_dhis2.state.delta.table import AcknowledgedTable, target_of, target_of_batch
-from msupply_dhis2.state.message import Progress
+from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
+from msupply_dhis2.state.delta.table import DeltaTable, target_of, target_of_batch
+from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
 from msupply_dhis2.state.runs import Message as RunMessage
 from tests.support.table_in_memory import TableInMemory
@@ -75,12 +75,12 @@ class Message:
     is_finished: bool = False
 
     @property
-    def sending(self) -> str:
-        return self.batch.tracking.sending if self.batch.tracking else f"untracked-{id(self)}"
+    def attempt_id(self) -> str:
+        return self.batch.tracking.attempt_id if self.batch.tracking else f"untracked-{id(self)}"
 
     @property
     def counted(self) -> RunMessage:
-        return RunMessage(self.batch.batch_id, self.sending, len(self.batch.rows))
+        return RunMessage(self.batch.batch_id, self.attempt_id, len(self.batch.rows))
 
 
 @dataclass(eq=False)
@@ -89,7 +89,7 @@ class Delivery:
 
     message: Message
     began: datetime
-    progress: Progress
+    delivery_state: DeliveryState
     is_tracked: bool
 
 
@@ -119,22 +119,22 @@ class Country(RuleBasedStateMachine):
     def table_of_runs(self) -> Runs:
         return Runs(self.table)
 
-    def note(self, message: Message, before: Progress, after: Progress, until: datetime) -> None:
+    def note(self, message: Message, before: DeliveryState, after: DeliveryState, until: datetime) -> None:
         assert after.began is not None
         assert after.ended is not None
         self.table_of_runs.settle(
             message.counted,
             before,
             settled=after.settled,
-            landed=after.landed,
+            applied=after.applied,
             began=after.began,
             ended=after.ended,
             counts=lambda places: {"stored": len(places)},
             keep_until=until,
         )
 
-    def records(self) -> AcknowledgedTable:
-        return AcknowledgedTable(self.acknowledged, self.table, self.now)
+    def records(self) -> DeltaTable:
+        return DeltaTable(self.acknowledged, self.table, self.now)
 
     # What happens
 
@@ -175,22 +175,22 @@ class Country(RuleBasedStateMachine):
         changes = None
         records = self.records()
         if self.only_changes:
-            changes = Changes(
+            changes = DeltaFilter(
                 records,
                 settings_now,
-                Coverage(
+                RunScope(
                     {Metric.STOCK_ON_HAND: frozenset({PERIOD})},
                     frozenset(ORG_UNITS),
                     frozenset(ORG_UNITS),
                     all_items=True,
                 ),
-                Wish(full=full, confirm_deletions=True),
+                DeltaOptions(full=full, confirm_deletions=True),
                 self.now,
             )
         else:
-            records.disturb(target_of(settings_now), PERIOD, None)
+            records.invalidate(target_of(settings_now), PERIOD, None)
         try:
-            outgoing = send_values(
+            outgoing = publish(
                 self.org_units(),
                 run_id=f"run-{self.runs}",
                 as_of=self.now,
@@ -260,8 +260,8 @@ class Country(RuleBasedStateMachine):
 
     def begin_push(self, message: Message) -> list[Delivery]:
         batch, settings_now = message.batch, SETTINGS[self.only_changes]
-        progress = self.table_of_runs.read(message.counted, self.now)
-        if message.is_finished or len(progress.settled) == len(batch.rows):
+        delivery_state = self.table_of_runs.read(message.counted, self.now)
+        if message.is_finished or len(delivery_state.settled) == len(batch.rows):
             return []
         target = target_of_batch(batch, settings_now)
         is_tracked = (
@@ -269,8 +269,8 @@ class Country(RuleBasedStateMachine):
         )
         if self.only_changes and not is_tracked:
             for org_unit in {row.org_unit for row in batch.rows}:
-                self.records().disturb(target, PERIOD, org_unit)
-        delivery = Delivery(message, self.now, progress, is_tracked)
+                self.records().invalidate(target, PERIOD, org_unit)
+        delivery = Delivery(message, self.now, delivery_state, is_tracked)
         self.under_way.append(delivery)
         return [delivery]
 
@@ -281,36 +281,36 @@ class Country(RuleBasedStateMachine):
         if delivery in self.under_way:
             self.end_push(delivery, refused, waiting)
 
-    @rule(delivery=consumes(deliveries), landed=st.sets(st.integers(0, 1)))
-    def push_breaks_off(self, delivery: Delivery, landed: set[int]) -> None:
+    @rule(delivery=consumes(deliveries), applied=st.sets(st.integers(0, 1)))
+    def push_breaks_off(self, delivery: Delivery, applied: set[int]) -> None:
         if delivery in self.under_way:
             self.under_way.remove(delivery)
-            self.land(delivery, landed)
+            self.land(delivery, applied)
 
     def end_push(self, delivery: Delivery, refused: set[int], waiting: set[int]) -> None:
         self.under_way.remove(delivery)
         batch = delivery.message.batch
-        places = set(range(len(batch.rows))) - delivery.progress.settled
+        places = set(range(len(batch.rows))) - delivery.delivery_state.settled
         settled = places - waiting
-        landed = settled - refused
-        self.land(delivery, landed)
-        noted = delivery.progress.after(
+        applied = settled - refused
+        self.land(delivery, applied)
+        noted = delivery.delivery_state.after(
             frozenset(settled),
-            frozenset(landed) if delivery.is_tracked else frozenset(),
+            frozenset(applied) if delivery.is_tracked else frozenset(),
             began=delivery.began,
             ended=self.now,
         )
         until = self.now + MESSAGES_KEPT_FOR
         if batch.tracking is not None:
             until = max(until, batch.tracking.until + MESSAGES_KEPT_FOR)
-        self.note(delivery.message, delivery.progress, noted, until)
+        self.note(delivery.message, delivery.delivery_state, noted, until)
         if len(noted.settled) == len(batch.rows):
             delivery.message.is_finished = True
 
     def land(self, delivery: Delivery, places: set[int]) -> None:
         batch = delivery.message.batch
         for place, value in enumerate(batch.values()):
-            if place not in places or place in delivery.progress.settled:
+            if place not in places or place in delivery.delivery_state.settled:
                 continue
             if batch.operation is Operation.IMPORT:
                 self.dhis2[key_of(value)] = value.value
@@ -326,10 +326,10 @@ class Country(RuleBasedStateMachine):
     def push_finds_that_nothing_is_to_be_sent(self, message: Message) -> None:
         batch = message.batch
         if message in self.queue and not message.is_finished and batch.tracking is not None:
-            progress = self.table_of_runs.read(message.counted, self.now)
+            delivery_state = self.table_of_runs.read(message.counted, self.now)
             every_place = frozenset(range(len(batch.rows)))
-            noted = progress.after(every_place, frozenset(), began=self.now, ended=self.now)
-            self.note(message, progress, noted, batch.tracking.until + MESSAGES_KEPT_FOR)
+            noted = delivery_state.after(every_place, frozenset(), began=self.now, ended=self.now)
+            self.note(message, delivery_state, noted, batch.tracking.until + MESSAGES_KEPT_FOR)
             message.is_finished = True
 
     @rule(minutes=st.integers(1, 4) | st.sampled_from([20, 90, 24 * 60, 35 * 24 * 60]))

@@ -41,7 +41,7 @@ def secret_of(credentials: Dhis2Credentials | DatabaseAddress) -> str | None:
 
 
 def checked(code: str, *, zeros: int = 0) -> str:
-    """Give a personal access token with its checksum, worked out anew from its random part."""
+    """Return a personal access token with its checksum, worked out anew from its random part."""
     total = zlib.crc32(code.encode() + bytes(zeros))
     if len(code) == 32:
         return f"d2pat_{code}{total:010}"

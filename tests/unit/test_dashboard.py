@@ -18,7 +18,7 @@ MIDNIGHT = datetime(2026, 11, 5, tzinfo=UTC)
 
 
 def logged(*lines: object) -> list[Event]:
-    """Give lines of a log, a minute between them."""
+    """Return lines of a log, a minute between them."""
     return [
         Event(MIDNIGHT + timedelta(minutes=minute), line if isinstance(line, str) else json.dumps(line))
         for minute, line in enumerate(lines)

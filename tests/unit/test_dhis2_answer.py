@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK, NO_REASON
-from msupply_dhis2.dhis2.import_summary import Extent, PushOutcome, read_answer
+from msupply_dhis2.dhis2.import_summary import Extent, ImportSummary, read_import_summary
 from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
 
 type Json = dict[str, object]
@@ -48,28 +48,28 @@ def group_conflict(code: str, text: str, *indexes: int) -> Json:
     return {"objects": {"args": "…"}, "value": text, "errorCode": code, "indexes": list(indexes)}
 
 
-def counts_of(outcome: PushOutcome) -> tuple[int, int, int, int]:
+def counts_of(outcome: ImportSummary) -> tuple[int, int, int, int]:
     return outcome.stored, outcome.unchanged, len(outcome.rejected), outcome.unaccounted
 
 
 def test_new_and_changed_values_are_stored() -> None:
-    outcome = read_answer(in_message(summary("SUCCESS", (3, 2, 0, 0)), 200), 5)
+    outcome = read_import_summary(in_message(summary("SUCCESS", (3, 2, 0, 0)), 200), 5)
     assert counts_of(outcome) == (5, 0, 0, 0)
 
 
 def test_up_to_2_42_values_that_are_there_already_are_unchanged() -> None:
-    outcome = read_answer(in_message(summary("SUCCESS", (1, 1, 3, 0)), 200), 5)
+    outcome = read_import_summary(in_message(summary("SUCCESS", (1, 1, 3, 0)), 200), 5)
     assert counts_of(outcome) == (2, 3, 0, 0)
 
 
 def test_a_bare_summary_of_2_37_is_read_like_one_in_a_message() -> None:
-    outcome = read_answer(Answer(200, {}, summary("SUCCESS", (4, 1, 0, 0))), 5)
+    outcome = read_import_summary(Answer(200, {}, summary("SUCCESS", (4, 1, 0, 0))), 5)
     assert counts_of(outcome) == (5, 0, 0, 0)
 
 
 def test_a_conflict_status_of_up_to_2_42_is_a_partial_success() -> None:
     conflict = row_conflict("E7612", "Organisation unit not found or not accessible: `X`", 1, 3)
-    outcome = read_answer(in_message(summary("WARNING", (2, 0, 3, 0), [conflict], [1, 3]), 409), 5)
+    outcome = read_import_summary(in_message(summary("WARNING", (2, 0, 3, 0), [conflict], [1, 3]), 409), 5)
     assert counts_of(outcome) == (2, 1, 2, 0)
     first, second = outcome.rejected
     assert (first.index, second.index) == (1, 3)
@@ -79,7 +79,7 @@ def test_a_conflict_status_of_up_to_2_42_is_a_partial_success() -> None:
 
 def test_a_value_refused_for_two_reasons_is_one_rejection_with_both() -> None:
     conflicts = [row_conflict("E7610", "no data element", 0), row_conflict("E7619", "no number", 0)]
-    outcome = read_answer(in_message(summary("WARNING", (1, 0, 1, 0), conflicts, [0]), 409), 2)
+    outcome = read_import_summary(in_message(summary("WARNING", (1, 0, 1, 0), conflicts, [0]), 409), 2)
     assert counts_of(outcome) == (1, 0, 1, 0)
     assert [reason.code for reason in outcome.rejected[0].reasons] == ["E7610", "E7619"]
     assert outcome.rejected[0].text == "no data element; no number"
@@ -88,22 +88,22 @@ def test_a_value_refused_for_two_reasons_is_one_rejection_with_both() -> None:
 def test_rejected_values_are_found_without_the_list_of_rejected_indexes() -> None:
     inner = summary("WARNING", (1, 0, 1, 0), [row_conflict("E7619", "no number", 1)])
     del inner["rejectedIndexes"]
-    assert [rejection.index for rejection in read_answer(in_message(inner, 409), 2).rejected] == [1]
+    assert [rejection.index for rejection in read_import_summary(in_message(inner, 409), 2).rejected] == [1]
 
 
 def test_a_value_on_the_list_without_a_conflict_is_rejected_without_a_reason() -> None:
-    outcome = read_answer(in_message(summary("SUCCESS", (1, 0, 1, 0), [], [0]), 200), 2)
+    outcome = read_import_summary(in_message(summary("SUCCESS", (1, 0, 1, 0), [], [0]), 200), 2)
     assert counts_of(outcome) == (1, 0, 1, 0)
     assert outcome.rejected[0].code == NO_REASON
 
 
 def test_a_zero_that_vanished_is_unaccounted() -> None:
-    outcome = read_answer(in_message(summary("SUCCESS", (1, 0, 0, 0)), 200), 2)
+    outcome = read_import_summary(in_message(summary("SUCCESS", (1, 0, 0, 0)), 200), 2)
     assert counts_of(outcome) == (1, 0, 0, 1)
 
 
 def test_a_zero_that_wiped_out_a_value_is_unaccounted_and_never_stored() -> None:
-    outcome = read_answer(in_message(summary("SUCCESS", (0, 0, 0, 1)), 200), 1)
+    outcome = read_import_summary(in_message(summary("SUCCESS", (0, 0, 0, 1)), 200), 1)
     assert counts_of(outcome) == (0, 0, 0, 1)
     assert outcome.deleted == 1
 
@@ -114,21 +114,23 @@ def test_a_conflict_without_indexes_refuses_every_value_of_the_request() -> None
         "value": "Data set not found or not accessible: `DS`",
         "errorCode": "E7600",
     }
-    outcome = read_answer(in_message(summary("ERROR", (0, 0, 0, 0), [conflict]), 409), 3)
+    outcome = read_import_summary(in_message(summary("ERROR", (0, 0, 0, 0), [conflict]), 409), 3)
     assert counts_of(outcome) == (0, 0, 3, 0)
     assert {(one.code, one.reasons[0].extent) for one in outcome.rejected} == {("E7600", Extent.REQUEST)}
 
 
 def test_before_2_37_reasons_without_a_place_are_kept_and_their_values_unaccounted() -> None:
     conflict: Json = {"object": "X", "value": "Data element not found or not accessible"}
-    outcome = read_answer(Answer(200, {}, summary("WARNING", (3, 0, 2, 0), [conflict])), 5)
+    outcome = read_import_summary(Answer(200, {}, summary("WARNING", (3, 0, 2, 0), [conflict])), 5)
     assert counts_of(outcome) == (3, 0, 0, 2)
     assert [reason.text for reason in outcome.unplaced] == ["Data element not found or not accessible"]
 
 
 def test_from_2_43_the_value_that_the_text_names_is_guilty_and_the_others_are_held_back() -> None:
     conflict = group_conflict("E8103", "Value #2 data element not found: `SOH_X`", -1)
-    outcome = read_answer(in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 4)
+    outcome = read_import_summary(
+        in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 4
+    )
     assert [rejection.code for rejection in outcome.rejected] == [HELD_BACK, HELD_BACK, "E8103", HELD_BACK]
     assert outcome.rejected[2].reasons[0].extent is Extent.VALUE
     assert "number 3 (Value #2 data element not found: `SOH_X`)" in outcome.rejected[0].text
@@ -136,19 +138,23 @@ def test_from_2_43_the_value_that_the_text_names_is_guilty_and_the_others_are_he
 
 def test_from_2_43_an_abort_that_names_no_value_refuses_every_value_of_the_request() -> None:
     conflict = group_conflict("E8005", "Data set not found: `DS`", -1)
-    outcome = read_answer(in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 2)
+    outcome = read_import_summary(
+        in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 2
+    )
     assert [one.code for one in outcome.rejected] == ["E8005", "E8005"]
 
 
 def test_an_abort_that_names_a_value_that_was_not_sent_refuses_every_value() -> None:
     conflict = group_conflict("E8103", "Value #7 data element not found: `SOH_X`", -1)
-    outcome = read_answer(in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 2)
+    outcome = read_import_summary(
+        in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 2
+    )
     assert counts_of(outcome) == (0, 0, 2, 0)
 
 
 def test_a_reason_that_names_very_many_things_is_cut_short() -> None:
     conflict = group_conflict("E8022", "not usable with org unit(s): " + "abcdefghij1, " * 1000, 0, 1)
-    outcome = read_answer(
+    outcome = read_import_summary(
         in_message(summary("ERROR", (0, 0, 0, 0), [conflict], [0, 1], description=None), 409), 2
     )
     assert len(outcome.rejected[0].text) < 1100
@@ -157,7 +163,7 @@ def test_a_reason_that_names_very_many_things_is_cut_short() -> None:
 
 def test_from_2_43_a_reason_for_a_whole_group_says_that_it_is_one() -> None:
     conflict = group_conflict("E8021", "Data set DS not usable with period(s): `[20260105]`", 0, 1, 2)
-    outcome = read_answer(
+    outcome = read_import_summary(
         in_message(summary("ERROR", (0, 0, 0, 0), [conflict], [0, 1, 2], description=None), 409), 3
     )
     assert counts_of(outcome) == (0, 0, 3, 0)
@@ -166,7 +172,7 @@ def test_from_2_43_a_reason_for_a_whole_group_says_that_it_is_one() -> None:
 
 def test_from_2_43_values_refused_on_their_own_do_not_touch_the_others() -> None:
     conflict = group_conflict("E8122", "Value #1 value `abc` is no valid NUMBER", 1)
-    outcome = read_answer(
+    outcome = read_import_summary(
         in_message(summary("WARNING", (0, 2, 1, 0), [conflict], [1], description=None), 200), 3
     )
     assert counts_of(outcome) == (2, 0, 1, 0)
@@ -175,7 +181,7 @@ def test_from_2_43_values_refused_on_their_own_do_not_touch_the_others() -> None
 
 def test_from_2_43_a_value_that_was_tried_and_failed_is_not_taken_for_unchanged() -> None:
     conflict = group_conflict("E8122", "Value #1 value `abc` is no valid NUMBER", 1)
-    outcome = read_answer(
+    outcome = read_import_summary(
         in_message(summary("WARNING", (0, 1, 2, 0), [conflict], [1], description=None), 200), 3
     )
     assert counts_of(outcome) == (1, 0, 1, 1)
@@ -183,7 +189,7 @@ def test_from_2_43_a_value_that_was_tried_and_failed_is_not_taken_for_unchanged(
 
 def test_from_2_43_one_group_stored_and_another_refused_are_told_apart() -> None:
     conflict = group_conflict("E8022", "Data set DS not usable with org unit(s): `[OU]`", 2, 3)
-    outcome = read_answer(
+    outcome = read_import_summary(
         in_message(summary("ERROR", (0, 2, 0, 0), [conflict], [2, 3], description=None), 409), 4
     )
     assert counts_of(outcome) == (2, 0, 2, 0)
@@ -202,13 +208,13 @@ def test_from_2_43_one_group_stored_and_another_refused_are_told_apart() -> None
 )
 def test_an_outcome_that_is_not_told_is_to_be_sent_again(inner: Json) -> None:
     with pytest.raises(Dhis2TransientError, match="sent again"):
-        read_answer(in_message(inner, 409), 5)
+        read_import_summary(in_message(inner, 409), 5)
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        {"httpStatus": "Conflict", "message": "At least one organisation unit must be specified"},
+        {"httpStatus": "Collision", "message": "At least one organisation unit must be specified"},
         [],
         None,
         "text",
@@ -216,17 +222,17 @@ def test_an_outcome_that_is_not_told_is_to_be_sent_again(inner: Json) -> None:
 )
 def test_an_answer_that_is_no_import_summary_is_an_error_with_the_servers_words(body: object) -> None:
     with pytest.raises(Dhis2Error, match="no import summary") as raised:
-        read_answer(Answer(409, {}, body), 5)
+        read_import_summary(Answer(409, {}, body), 5)
     assert not isinstance(raised.value, Dhis2TransientError)
     # After a success the values may be stored: they are not called rejected, but sent again.
     with pytest.raises(Dhis2TransientError, match="no import summary"):
-        read_answer(Answer(200, {}, body), 5)
+        read_import_summary(Answer(200, {}, body), 5)
     assert not isinstance(body, dict) or body["message"] in str(raised.value)
 
 
 def test_an_outcome_that_does_not_add_up_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="add up"):
-        PushOutcome(sent=3, stored=1, unchanged=0, rejected=(), unaccounted=1, deleted=0)
+        ImportSummary(sent=3, stored=1, unchanged=0, rejected=(), unaccounted=1, deleted=0)
 
 
 small = st.integers(-1, 12)
@@ -263,7 +269,7 @@ def test_whatever_the_server_says_the_counts_add_up_or_the_outcome_is_unknown(
     sent: int,
 ) -> None:
     try:
-        outcome = read_answer(Answer(200, {}, inner if bare else {"response": inner}), sent)
+        outcome = read_import_summary(Answer(200, {}, inner if bare else {"response": inner}), sent)
     except Dhis2TransientError:
         return
     assert sum(counts_of(outcome)) == outcome.sent == sent
@@ -281,22 +287,22 @@ def test_whatever_the_server_says_the_counts_add_up_or_the_outcome_is_unknown(
 def test_of_a_delete_what_is_not_there_up_to_2_42_is_gone_already_and_not_rejected() -> None:
     conflict = row_conflict("E7612", "Organisation unit not found", 3)
     answer = in_message(summary("WARNING", (0, 0, 2, 2), [conflict], [1, 3]), 409)
-    outcome = read_answer(answer, 4, deletes=True)
+    outcome = read_import_summary(answer, 4, deletes=True)
     assert counts_of(outcome) == (2, 1, 1, 0)
     assert [(rejection.index, rejection.code) for rejection in outcome.rejected] == [(3, "E7612")]
 
 
 def test_of_a_delete_2_37_tells_what_is_gone_already_by_its_counts_only() -> None:
-    outcome = read_answer(Answer(200, {}, summary("SUCCESS", (0, 0, 3, 2))), 5, deletes=True)
+    outcome = read_import_summary(Answer(200, {}, summary("SUCCESS", (0, 0, 3, 2))), 5, deletes=True)
     assert counts_of(outcome) == (2, 3, 0, 0)
 
 
 def test_of_a_delete_from_2_43_what_is_not_counted_is_unaccounted_and_not_sent_for_ever() -> None:
     answer = in_message(summary("SUCCESS", (0, 0, 0, 2), description=None), 200)
-    assert counts_of(read_answer(answer, 5, deletes=True)) == (2, 0, 0, 3)
+    assert counts_of(read_import_summary(answer, 5, deletes=True)) == (2, 0, 0, 3)
 
 
 def test_a_delete_that_breaks_off_is_to_be_sent_again() -> None:
     answer = in_message(summary("ERROR", (0, 0, 0, 0), description="The import process failed: x"), 409)
     with pytest.raises(Dhis2TransientError, match="broke the import off"):
-        read_answer(answer, 2, deletes=True)
+        read_import_summary(answer, 2, deletes=True)

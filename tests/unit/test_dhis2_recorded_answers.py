@@ -15,7 +15,7 @@ import pytest
 
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import EXPLANATIONS
-from msupply_dhis2.dhis2.import_summary import PushOutcome, read_answer
+from msupply_dhis2.dhis2.import_summary import ImportSummary, read_import_summary
 from msupply_dhis2.errors import Dhis2TransientError
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"
@@ -237,9 +237,9 @@ def is_in(rows: Counter[str], row: dict[str, str]) -> bool:
     return False
 
 
-def outcome_of(case: Case) -> PushOutcome | None:
+def outcome_of(case: Case) -> ImportSummary | None:
     try:
-        return read_answer(case.answer, len(case.rows))
+        return read_import_summary(case.answer, len(case.rows))
     except Dhis2TransientError:
         return None
 
@@ -287,12 +287,12 @@ def test_a_recorded_delete_took_as_many_values_out_of_the_database_as_it_says(ve
     (case,) = (
         case for case in CASES if case.version == version and case.name == "push_import_strategy_delete"
     )
-    outcome = read_answer(case.answer, len(case.rows), deletes=True)
+    outcome = read_import_summary(case.answer, len(case.rows), deletes=True)
     assert (outcome.stored, outcome.rejected, outcome.unaccounted) == (len(case.rows), (), 0)
     assert all(is_in(case.before, row) and not is_in(case.after, row) for row in case.rows)
 
 
-def told(outcome: PushOutcome | None) -> str:
+def told(outcome: ImportSummary | None) -> str:
     """The reasons of an outcome, as ``REASONS`` has them."""
     if outcome is None:
         return "unknown"

@@ -14,7 +14,7 @@ DATABASE_DRIVERS = {"sqlalchemy", "psycopg"}
 
 @cache
 def loaded_by(function: str) -> set[str]:
-    """Give the modules that are loaded when the function's own is."""
+    """Return the modules that are loaded when the function's own is."""
     program = f"import runpy, sys\nrunpy.run_path('functions/{function}/app.py')\nprint(*sys.modules)"
     environment = {"POWERTOOLS_METRICS_NAMESPACE": "test", "POWERTOOLS_SERVICE_NAME": "test"}
     ran = subprocess.run(

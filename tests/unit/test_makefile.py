@@ -71,7 +71,7 @@ def test_an_event_reaches_the_command_unharmed_by_the_shell() -> None:
 
 
 def variable(name: str, *arguments: str, folder: Path = PROJECT, **environment: str) -> str:
-    """Give what a command that make runs finds in its environment."""
+    """Return what a command that make runs finds in its environment."""
     show = f'show: ; @printf %s "$${{{name}-}}"'
     return make(f"--directory={folder}", "--eval", show, "show", *arguments, **environment)
 

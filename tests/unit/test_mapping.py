@@ -10,10 +10,10 @@ from msupply_dhis2.domain.stock import MICRO, GroupHistory, Item, ItemGroup, Org
 from msupply_dhis2.mapping import (
     DataValue,
     Mapper,
-    contested,
+    collisions,
     group_items,
     group_stores,
-    without_conflicts,
+    without_collisions,
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Quantity
 from msupply_dhis2.periods import Basis, Calendar, window
@@ -240,7 +240,7 @@ def test_two_items_that_claim_one_data_element_are_both_left_out_and_named() -> 
             {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}},
         )
     ]
-    kept, conflicts = without_conflicts(values, groups, contested(groups, of))
+    kept, conflicts = without_collisions(values, groups, collisions(groups, of))
     assert kept == []
     (conflict,) = conflicts
     sentence = conflict.sentence(org_units=1)
@@ -257,15 +257,15 @@ def test_values_that_differ_in_period_or_combo_are_no_conflict() -> None:
         history(OrgUnit("OU_KAMO", (KAMO,)), group),
         {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}, Basis.PREVIOUS_MONTH: {Metric.ISSUED: MICRO}},
     )
-    assert contested([group], combo_settings()) == {}
-    assert without_conflicts(values, [group], {}) == (values, [])
+    assert collisions([group], combo_settings()) == {}
+    assert without_collisions(values, [group], {}) == (values, [])
 
 
 def test_one_item_that_would_send_two_metrics_by_one_data_element_sends_neither() -> None:
     of = per_item_settings()
     items = [item("Amoxicillin", user_field_1="X", issued_id="SOH_X")]
     groups, _ = group_items(items, of.active_rows, of)
-    ((_, claims),) = contested(groups, of).items()
+    ((_, claims),) = collisions(groups, of).items()
     assert sorted(map(str, claims)) == ["Amoxicillin (issued)", "Amoxicillin (stock on hand)"]
 
 
@@ -278,7 +278,7 @@ def test_items_that_are_never_in_one_org_unit_may_share_a_data_element() -> None
         history(OrgUnit("OU_KAMO", (KAMO,)), groups[0]),
         {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO}},
     )
-    assert without_conflicts(values, groups[:1], contested(groups, of)) == (values, [])
+    assert without_collisions(values, groups[:1], collisions(groups, of)) == (values, [])
 
 
 def test_every_metric_of_a_field_that_is_missing_is_named() -> None:

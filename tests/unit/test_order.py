@@ -9,36 +9,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.settings import Scheme
-from msupply_dhis2.state.ordering.claims import Claim, Claims, mark_of
-from msupply_dhis2.state.ordering.in_flight import MOST_ORG_UNITS, Flight, org_units_of
-from msupply_dhis2.state.ordering.revision import OLDEST, Stamp
+from msupply_dhis2.state.ordering.claims import Claim, LatestRevisions, mark_of
+from msupply_dhis2.state.ordering.in_flight import MOST_ORG_UNITS, InFlightMessage, org_units_of
+from msupply_dhis2.state.ordering.revision import OLDEST, Revision
 from tests.support.batches import value_of
 
 MONTH_END = datetime(2026, 2, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-stamps = st.builds(Stamp, st.integers(0, 10**14), st.integers(0, 10**14))
-claims_made = st.builds(Claim, stamps, st.text(max_size=8))
+revisions = st.builds(Revision, st.integers(0, 10**14), st.integers(0, 10**14))
+claims_made = st.builds(Claim, revisions, st.text(max_size=8))
 marks = st.binary(min_size=6, max_size=6)
 
 
 def test_the_later_snapshot_wins_and_at_the_same_one_the_later_reading() -> None:
-    monthly_run = Stamp.of(MONTH_END, MONTH_END + 100 * HOUR)
-    backfill_of_that_month = Stamp.of(MONTH_END, MONTH_END + 9_000 * HOUR)
-    a_day_of_that_month = Stamp.of(MONTH_END - 24 * HOUR, MONTH_END + 9_999 * HOUR)
+    monthly_run = Revision.of(MONTH_END, MONTH_END + 100 * HOUR)
+    backfill_of_that_month = Revision.of(MONTH_END, MONTH_END + 9_000 * HOUR)
+    a_day_of_that_month = Revision.of(MONTH_END - 24 * HOUR, MONTH_END + 9_999 * HOUR)
     assert OLDEST < a_day_of_that_month < monthly_run < backfill_of_that_month
 
 
-@given(stamps, stamps)
+@given(revisions, revisions)
 def test_written_stamps_are_in_the_order_of_stamps_and_are_read_as_they_were(
-    one: Stamp, other: Stamp
+    one: Revision, other: Revision
 ) -> None:
-    assert Stamp.parse(str(one)) == one
+    assert Revision.parse(str(one)) == one
     assert (str(one) < str(other)) == (one < other)
 
 
-@given(st.lists(st.tuples(claims_made, st.sets(marks, max_size=6)), max_size=8), stamps, st.randoms())
+@given(st.lists(st.tuples(claims_made, st.sets(marks, max_size=6)), max_size=8), revisions, st.randoms())
 def test_each_value_stands_under_its_latest_claim_whatever_comes_first(
-    made: list[tuple[Claim, set[bytes]]], floor: Stamp, chance: Random
+    made: list[tuple[Claim, set[bytes]]], floor: Revision, chance: Random
 ) -> None:
     latest: dict[bytes, Claim] = {}
     for claim, claimed in made:
@@ -46,14 +46,14 @@ def test_each_value_stands_under_its_latest_claim_whatever_comes_first(
             latest[mark] = max(claim, latest.get(mark, claim))
     shuffled = list(made)
     chance.shuffle(shuffled)
-    claims = Claims()
+    claims = LatestRevisions()
     for claim, claimed in shuffled:
         claims.claim(claim, claimed)
-    read = Claims.read(claims.encoded())
+    read = LatestRevisions.read(claims.encoded())
     assert read == claims
     # What could not be read may have been claimed by any.
-    unknown = Claims(read.marks, Claim(floor, ""))
-    assert Claims.read(unknown.encoded()) == unknown
+    unknown = LatestRevisions(read.marks, Claim(floor, ""))
+    assert LatestRevisions.read(unknown.encoded()) == unknown
     assert {mark: unknown.latest(mark) for mark in latest} == {
         mark: max(each, Claim(floor, "")) for mark, each in latest.items()
     }
@@ -70,16 +70,16 @@ def test_each_value_stands_under_its_latest_claim_whatever_comes_first(
 def test_claims_that_are_cut_off_are_not_taken_for_whole(
     held: dict[Claim, set[bytes]], data: st.DataObject
 ) -> None:
-    content = Claims(held).encoded()
+    content = LatestRevisions(held).encoded()
     ends = accumulate(21 + len(claim.run_id.encode()) + 6 * len(held[claim]) for claim in sorted(held))
     inner = frozenset(range(1, len(content))) - frozenset(ends)
     cut = data.draw(st.sampled_from(sorted(inner)))
     with pytest.raises(ValueError, match="the claims end within"):
-        Claims.read(content[:cut])
+        LatestRevisions.read(content[:cut])
 
 
 def test_six_thousand_values_of_an_org_unit_take_36_kilobytes() -> None:
-    claims = Claims()
+    claims = LatestRevisions()
     values = [value_of(f"element{number}", "1") for number in range(6_000)]
     claims.claim(Claim(OLDEST, "run"), (mark_of(value, Scheme.UID) for value in values))
     assert len(claims.encoded()) == 21 + len("run") + 6 * 6_000
@@ -99,7 +99,7 @@ def test_values_that_dhis2_tells_apart_have_different_marks() -> None:
     assert mark_of(value_of("a", "5"), Scheme.UID) == mark_of(value_of("a", "7"), Scheme.UID)
 
 
-EARLY, LATE = Stamp(1, 1), Stamp(2, 1)
+EARLY, LATE = Revision(1, 1), Revision(2, 1)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ EARLY, LATE = Stamp(1, 1), Stamp(2, 1)
     ],
 )
 def test_only_what_is_newer_in_the_same_period_follows_another_message(
-    ours: dict[str, tuple[Stamp, Stamp]],
-    other: dict[str, tuple[Stamp, Stamp]],
+    ours: dict[str, tuple[Revision, Revision]],
+    other: dict[str, tuple[Revision, Revision]],
     follows: bool,  # noqa: FBT001 - a case
 ) -> None:
-    assert Flight("ours", ours).must_follow(Flight("other", other)) is follows
+    assert InFlightMessage("ours", ours).must_follow(InFlightMessage("other", other)) is follows
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,6 @@ def test_messages_about_different_org_units_do_not_wait_for_each_other(
     other: list[str],
     follows: bool,  # noqa: FBT001 - a case
 ) -> None:
-    newer = Flight("ours", {"202601": (LATE, LATE)}, org_units_of(ours))
-    older = Flight("other", {"202601": (EARLY, EARLY)}, org_units_of(other))
+    newer = InFlightMessage("ours", {"202601": (LATE, LATE)}, org_units_of(ours))
+    older = InFlightMessage("other", {"202601": (EARLY, EARLY)}, org_units_of(other))
     assert newer.must_follow(older) is follows

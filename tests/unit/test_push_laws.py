@@ -35,7 +35,7 @@ TYPES = ["NUMBER", "INTEGER", "INTEGER_POSITIVE", "PERCENTAGE", "BOOLEAN", "TRUE
 
 @st.composite
 def worlds(draw: st.DrawFn) -> Metadata:
-    """Give data elements of any type, whose zeros may not be significant."""
+    """Return data elements of any type, whose zeros may not be significant."""
     metadata = stock_metadata(ORG_UNITS, ITEMS, ["stock_on_hand"])
     elements = tuple(
         element.model_copy(
@@ -117,17 +117,17 @@ def test_every_value_gets_one_fate_and_the_counts_are_what_dhis2_holds(
     if access is MetadataAccess.READABLE:
         assert counts.rejected + counts.unaccounted == len(named)
         assert counts.unaccounted == 0
-    # What is counted as landed is there, and nothing else has come.
+    # What is counted as was applied is there, and nothing else has come.
     after = client.dhis2.values
     assert len(set(after) - set(before)) <= counts.stored + counts.unchanged
-    landed = [
+    applied = [
         value
         for value in values
         if (value.data_element, value.org_unit, value.period) not in named
         and not (value.value == "0" and is_true_only(world, value))
     ]
     if access is MetadataAccess.READABLE:
-        for value in landed:
+        for value in applied:
             stored = client.dhis2.value(value.data_element, value.org_unit, value.period)
             assert stored is not None
             assert stored in {value.value, {"0": "false", "1": "true"}.get(value.value)}
@@ -181,7 +181,7 @@ faults = st.lists(
     values=batches,
     entered=st.lists(st.integers(0, 39), max_size=5),
     planned=faults,
-    pace=st.tuples(st.integers(1, 50), st.integers(15, 60)),
+    batch_size=st.tuples(st.integers(1, 50), st.integers(15, 60)),
 )
 def test_what_is_said_to_have_landed_is_in_dhis2_as_it_was_sent_or_gone_whatever_fails(
     world: Metadata,
@@ -190,10 +190,10 @@ def test_what_is_said_to_have_landed_is_in_dhis2_as_it_was_sent_or_gone_whatever
     values: list[DataValue],
     entered: list[int],
     planned: list[dict[str, object]],
-    pace: tuple[int, int],
+    batch_size: tuple[int, int],
 ) -> None:
     version, access = server
-    per_call, calls_in_time = pace
+    per_call, calls_in_time = batch_size
     user = ADMIN.model_copy(update={"metadata_access": access})
     client = DirectClient(world, version, NOW, user)
     session = Dhis2Session(client, pause=lambda _: None)
@@ -208,39 +208,39 @@ def test_what_is_said_to_have_landed_is_in_dhis2_as_it_was_sent_or_gone_whatever
         client.dhis2.faults.plan(Fault.model_validate(fault))
 
     batch = batch_of(values, of_tab, operation)
-    counts, done, landed = Counts(), frozenset[int](), frozenset[int]()
+    counts, done, applied = Counts(), frozenset[int](), frozenset[int]()
     for _ in range(30):
         left = chain(repeat(300.0, 2 * calls_in_time), repeat(0.0))
         result = push(batch, session, settings=of_tab, done=done, seconds_left=left.__next__)
-        assert result.landed <= result.settled - done
+        assert result.applied <= result.settled - done
         assert result.counts.sent == len(result.settled - done)
-        counts, done, landed = counts + result.counts, result.settled, landed | result.landed
-        assert_true(client, world, batch.values(), landed, operation)
+        counts, done, applied = counts + result.counts, result.settled, applied | result.applied
+        assert_true(client, world, batch.values(), applied, operation)
         if result.failure is None:
             break
 
     assert counts.sent == len(done)
     if operation is Operation.DELETE:
         assert counts.stored == counts.unchanged == 0
-        assert counts.deleted >= len(landed)
+        assert counts.deleted >= len(applied)
         # A fault while reading may leave DHIS2 to delete blindly; otherwise what somebody entered stays.
         if access is MetadataAccess.READABLE and not any(fault.get("method") == "GET" for fault in planned):
-            assert counts.deleted == len(landed)
+            assert counts.deleted == len(applied)
             for value in values:
                 if before[value.key] not in sent_as(value) | {None}:
                     assert held(client, value) == before[value.key]
     else:
         assert counts.deleted == 0
-        assert counts.stored + counts.unchanged >= len(landed)
+        assert counts.stored + counts.unchanged >= len(applied)
 
     # What was deleted comes back when it is sent again.
     client.dhis2.faults.clear()
     again = push(batch_of(values, of_tab), session, settings=of_tab)
-    assert_true(client, world, values, again.landed, Operation.IMPORT)
+    assert_true(client, world, values, again.applied, Operation.IMPORT)
 
 
 def held(client: DirectClient, value: DataValue) -> str | None:
-    """Give what the stand-in holds in the place of a value."""
+    """Return what the stand-in holds in the place of a value."""
     try:
         return client.dhis2.value(value.data_element, value.org_unit, value.period)
     except LookupError:
@@ -248,7 +248,7 @@ def held(client: DirectClient, value: DataValue) -> str | None:
 
 
 def sent_as(value: DataValue) -> set[str | None]:
-    """Give the shapes in which a value may stand."""
+    """Return the shapes in which a value may stand."""
     return {value.value, {"0": "false", "1": "true"}.get(value.value, value.value)}
 
 
@@ -256,11 +256,11 @@ def assert_true(
     client: DirectClient,
     world: Metadata,
     values: Iterable[DataValue],
-    landed: frozenset[int],
+    applied: frozenset[int],
     operation: Operation,
 ) -> None:
     for place, value in enumerate(values):
-        if place not in landed:
+        if place not in applied:
             continue
         found = held(client, value)
         if operation is Operation.DELETE or (value.value == "0" and is_true_only(world, value)):

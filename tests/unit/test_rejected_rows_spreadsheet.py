@@ -135,7 +135,7 @@ def test_the_columns_are_as_many_as_the_cells_of_a_row() -> None:
 def test_the_rows_of_a_batch_are_those_that_are_not_in_dhis2() -> None:
     values = [value_of(f"de{place}", str(place)) for place in range(4)]
     fates = Fates(
-        landed={0},
+        applied={0},
         rejected={1: (Reason("E7612", "no"), Reason("E7641", "late"))},
         missing={3: Reason("vanished", "gone")},
     )

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from local.dhis2 import ADMIN, FaultKind, stock_metadata, uid
 from local.dhis2.metadata import DataSet, LockException, Metadata
-from msupply_dhis2.dhis2.batch_size import Pace
+from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.import_request import DataValueRow, Schemes
-from msupply_dhis2.dhis2.importer import Calls, Sent, send
+from msupply_dhis2.dhis2.importer import Calls, ImportResult, send
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -59,16 +59,16 @@ def sent(  # noqa: PLR0913 - each has its default
     *,
     schemes: Schemes = CODES,
     data_set: str = "STOCK_PER_ITEM",
-    pace: Pace | None = None,
+    batch_size: AdaptiveBatchSize | None = None,
     values: int = 1000,
     seconds: float = 300,
     try_again: bool = True,
     timely: Collection[int] = (),
     lock_exceptions: Collection[tuple[str, str]] | None = None,
-) -> Sent:
+) -> ImportResult:
     calls = Calls(
         client,  # type: ignore[arg-type]  # scripted clients have no more than the one method
-        pace or Pace(),
+        batch_size or AdaptiveBatchSize(),
         data_set,
         schemes,
         values,
@@ -81,15 +81,15 @@ def sent(  # noqa: PLR0913 - each has its default
 
 
 def whole_batch(**wrong: DataValueRow) -> dict[int, DataValueRow]:
-    """Give 100 good rows; ``wrong`` replaces those at its places (``at_7``)."""
+    """Return 100 good rows; ``wrong`` replaces those at its places (``at_7``)."""
     good = [row(item, org_unit) for item, _ in ITEMS for org_unit, _ in ORG_UNITS[:10]]
     # The keys of the wrong ones are none of the good ones': DHIS2 takes one value for each.
     return dict(enumerate(good)) | {int(place[3:]): bad for place, bad in wrong.items()}
 
 
-def places_with_fate(result: Sent) -> list[int]:
+def places_with_fate(result: ImportResult) -> list[int]:
     unclear = [place for call in result.unclear for place in call.places]
-    return sorted([*result.landed, *result.rejected, *unclear, *result.waiting])
+    return sorted([*result.applied, *result.rejected, *unclear, *result.waiting])
 
 
 WRONG = {
@@ -109,7 +109,7 @@ def test_one_wrong_value_costs_one_value(version: str, what: str) -> None:
     client = client_of(version)
     result = sent(client, whole_batch(at_57=WRONG[what]))
     assert list(result.rejected) == [57]
-    assert sorted(result.landed) == [place for place in range(100) if place != 57]
+    assert sorted(result.applied) == [place for place in range(100) if place != 57]
     assert len(client.dhis2.values) == 99
     assert len(client.pushes) <= (12 if version == "2.43" else 1)
 
@@ -282,17 +282,17 @@ def test_after_enough_deliveries_each_value_is_stored_or_rejected_for_its_own_fa
         and str(row.attribute_option_combo).lower() not in closed
         and (not expired or row.org_unit == metadata.org_units[1].code)
     }
-    landed: set[int] = set()
+    applied: set[int] = set()
     rejected: set[int] = set()
     waiting = dict(rows)
     for _ in range(5):
         result = sent(client, waiting, data_set="STOCK_ATTRIBUTE", values=per_call)
         assert places_with_fate(result) == sorted(waiting)
-        landed.update(result.landed)
+        applied.update(result.applied)
         rejected.update(result.rejected)
         waiting = {place: rows[place] for place in result.waiting}
     assert waiting == {}
-    assert landed == good
+    assert applied == good
     assert rejected == rows.keys() - good
 
 
@@ -334,7 +334,7 @@ def test_an_expired_period_is_refused_to_the_org_units_without_an_exception_only
     result = sent(client, rows, schemes=Schemes(), data_set=data_set_of(metadata).id, lock_exceptions=locks)
     expected = {place for place, row in rows.items() if row.period == "202601" and row.org_unit not in uids}
     assert result.rejected.keys() == expected
-    assert sorted(result.landed) == sorted(rows.keys() - expected)
+    assert sorted(result.applied) == sorted(rows.keys() - expected)
     # Where the exceptions are not known, each of the ten org units has a call of its own.
     assert len(client.pushes) <= (2 if are_known else 12)
 
@@ -356,12 +356,12 @@ def test_a_search_that_has_spent_its_calls_leaves_the_rest_waiting_and_the_next_
     first = sent(client, rows)
     assert len(client.pushes) == 101
     assert len(first.rejected) == 101
-    assert first.landed == []
+    assert first.applied == []
     assert first.waiting == rows.keys() - first.rejected.keys()
     assert isinstance(first.failure, Dhis2TransientError)
     assert "None of those that wait is rejected" in str(first.failure)
     second = sent(client, {place: rows[place] for place in sorted(first.waiting)})
-    assert second.landed == [150]
+    assert second.applied == [150]
     assert first.rejected.keys() | second.rejected.keys() == set(range(150))
     assert second.failure is None
 
@@ -378,7 +378,7 @@ def test_what_dhis2_refuses_against_its_own_metadata_waits_and_is_not_rejected(c
     assert first.failure.retry_after is None
     assert "DHIS2 refuses 98 values (" in str(first.failure)
     second = sent(client, {place: rows[place] for place in sorted(first.waiting)}, timely=rows.keys())
-    assert len(second.landed) == 98
+    assert len(second.applied) == 98
 
 
 class Scripted:
@@ -433,7 +433,7 @@ def test_a_value_at_which_the_server_fails_is_found_and_the_others_are_stored() 
     result = sent(client, numbered(40))
     assert list(result.rejected) == [13]
     assert result.rejected[13][0].code == "too_large_alone"
-    assert sorted(result.landed) == [place for place in range(40) if place != 13]
+    assert sorted(result.applied) == [place for place in range(40) if place != 13]
     assert result.failure is None
 
 
@@ -452,7 +452,7 @@ def test_a_data_element_or_org_unit_at_which_the_server_fails_is_found_in_a_whol
     result = sent(client, rows)
     guilty = [place for place, value in rows.items() if of in (value.data_element[4:], value.org_unit)]
     assert sorted(result.rejected) == guilty
-    assert sorted(result.landed) == [place for place in rows if place not in guilty]
+    assert sorted(result.applied) == [place for place in rows if place not in guilty]
 
 
 def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_rejected() -> None:
@@ -467,7 +467,7 @@ def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_
 def test_a_value_that_failed_alone_is_tried_once_more_before_it_is_condemned() -> None:
     client = Scripted(Dhis2FaultError("status 500"), Dhis2FaultError("status 500"))
     result = sent(client, numbered(40))
-    assert sorted(result.landed) == list(range(40))
+    assert sorted(result.applied) == list(range(40))
     assert result.rejected == {}
 
 
@@ -509,7 +509,7 @@ def test_values_that_failed_alone_are_not_each_tried_with_a_refused_login() -> N
 def test_a_failure_that_passes_costs_one_more_call() -> None:
     client = Scripted(Dhis2FaultError("status 500"))
     result = sent(client, numbered(40))
-    assert len(result.landed) == 40
+    assert len(result.applied) == 40
     assert len(client.calls) == 2
 
 
@@ -519,20 +519,20 @@ def test_a_call_that_is_too_large_is_halved_until_it_fits_and_the_limit_is_remem
             if len(values) > 15:
                 raise Dhis2TooLargeError("status 413")
 
-    client, pace = Narrow(), Pace()
-    result = sent(client, numbered(40), pace=pace)
-    assert len(result.landed) == 40
+    client, batch_size = Narrow(), AdaptiveBatchSize()
+    result = sent(client, numbered(40), batch_size=batch_size)
+    assert len(result.applied) == 40
     assert [len(call) for call in client.calls] == [40, 20, 10, 10, 10, 10]
-    assert pace.limit == 10
+    assert batch_size.limit == 10
 
 
 def test_after_a_time_out_all_wait_and_the_next_calls_hold_half() -> None:
-    client, pace = Scripted(None, Dhis2SlowError("no answer in time")), Pace(limit=20)
-    result = sent(client, numbered(40), pace=pace)
-    assert len(result.landed) == 20
+    client, batch_size = Scripted(None, Dhis2SlowError("no answer in time")), AdaptiveBatchSize(limit=20)
+    result = sent(client, numbered(40), batch_size=batch_size)
+    assert len(result.applied) == 20
     assert len(result.waiting) == 20
     assert isinstance(result.failure, Dhis2SlowError)
-    assert pace.limit == 10
+    assert batch_size.limit == 10
 
 
 @pytest.mark.parametrize(
@@ -543,7 +543,7 @@ def test_what_does_not_pass_by_trying_again_at_once_leaves_the_rest_waiting(
 ) -> None:
     client = Scripted(None, error)
     result = sent(client, numbered(40), values=20)
-    assert sorted(result.landed) == list(range(20))
+    assert sorted(result.applied) == list(range(20))
     assert result.waiting == frozenset(range(20, 40))
     assert result.failure is error
     assert len(client.calls) == 2
@@ -553,7 +553,7 @@ def test_a_call_that_is_refused_for_good_rejects_all_that_were_not_sent_yet() ->
     error = Dhis2Error("There is no DHIS2 at this address")
     client = Scripted(None, error)
     result = sent(client, numbered(40), values=10)
-    assert len(result.landed) == 10
+    assert len(result.applied) == 10
     assert sorted(result.rejected) == list(range(10, 40))
     assert result.refused_all is error
     assert len(client.calls) == 2
@@ -588,14 +588,14 @@ def test_a_period_that_is_right_is_tried_again_where_dhis2_says_that_it_is_not(
     elif races > 3:
         assert {reason.code for reasons in result.rejected.values() for reason in reasons} == {"E7611"}
     else:
-        assert (sorted(result.landed), result.rejected) == ([0, 1, 2], {})
+        assert (sorted(result.applied), result.rejected) == ([0, 1, 2], {})
     assert len(client.calls) == min(races, 3) + 1
 
 
 def test_a_period_that_is_none_is_refused_at_once() -> None:
     client = client_of("2.42")
     result = sent(client, {0: row("item1", "OU_1", period="2026/01"), 1: row("item1", "OU_2")})
-    assert ([*result.rejected], result.landed, client.pushes) == ([0], [1], [2])
+    assert ([*result.rejected], result.applied, client.pushes) == ([0], [1], [2])
 
 
 def period_refused(values: int) -> Answer:
@@ -642,7 +642,7 @@ class BreaksOff(Scripted):
 
 def test_an_import_that_broke_off_is_tried_once_more_at_once_and_then_waits() -> None:
     passing, lasting = BreaksOff(1), BreaksOff(99)
-    assert len(sent(passing, numbered(40)).landed) == 40
+    assert len(sent(passing, numbered(40)).applied) == 40
     result = sent(lasting, numbered(40))
     assert len(result.waiting) == 40
     assert len(lasting.calls) == 2
@@ -657,8 +657,8 @@ def test_a_zero_that_removes_something_is_sent_only_once() -> None:
 
 def test_it_is_not_forgotten_that_a_call_before_the_last_may_still_land() -> None:
     no_answer, sent_away = Dhis2FaultError("status 502"), Dhis2TransientError("status 429")
-    no_answer.may_land = True
+    no_answer.may_still_be_applied = True
     result = sent(Scripted(no_answer, sent_away), numbered(4))
     assert result.failure is sent_away
-    assert result.may_land
-    assert not sent(Scripted(sent_away), numbered(4)).may_land
+    assert result.may_still_be_applied
+    assert not sent(Scripted(sent_away), numbered(4)).may_still_be_applied

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.compute.backfill import Step
+from msupply_dhis2.compute.backfill import MonthStep
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.sharding import MOST_ORG_UNITS, Shard, ShardError, divide, lines_of, parse_shard
 from msupply_dhis2.domain.stock import OrgUnit, Store
 
 STEPS = (
-    Step(as_of=datetime(2026, 1, 1, tzinfo=UTC), month="2025-12"),
-    Step(as_of=datetime(2026, 2, 1, tzinfo=UTC)),
+    MonthStep(as_of=datetime(2026, 1, 1, tzinfo=UTC), month="2025-12"),
+    MonthStep(as_of=datetime(2026, 2, 1, tzinfo=UTC)),
 )
 
 
@@ -201,7 +201,7 @@ def test_a_fault_of_a_message_never_repeats_what_stands_in_it() -> None:
 
 @pytest.mark.parametrize(("year", "says"), [(2062, "lies in the future"), (1970, "before the year 2000")])
 def test_a_shard_about_an_instant_that_cannot_be_known_is_refused(year: int, says: str) -> None:
-    steps = (STEPS[0], Step(as_of=datetime(year, 1, 1, tzinfo=UTC)))
+    steps = (STEPS[0], MonthStep(as_of=datetime(year, 1, 1, tzinfo=UTC)))
     shard().require_known(now=datetime(2026, 2, 1, tzinfo=UTC))
     with pytest.raises(ShardError, match=rf"shard.steps.1.as_of: {year}-01-01T00:00:00.*{says}"):
         shard(steps=steps).require_known(now=datetime(2026, 2, 1, tzinfo=UTC))

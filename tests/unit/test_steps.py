@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.compute.backfill import MonthRange, Step, restated_steps, steps_of_range
+from msupply_dhis2.compute.backfill import MonthRange, MonthStep, month_steps_of_range, restated_month_steps
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, window
 
@@ -18,17 +18,17 @@ NOW = datetime(2026, 2, 1, 1, tzinfo=UTC)
 MONTHS = st.dates(date(2000, 1, 1), date(2025, 12, 31)).map(lambda day: day.replace(day=1))
 
 
-def months_of(steps: tuple[Step, ...]) -> list[str | None]:
+def months_of(steps: tuple[MonthStep, ...]) -> list[str | None]:
     return [step.month for step in steps]
 
 
 def test_a_range_holds_both_its_ends_and_the_oldest_month_comes_first() -> None:
-    steps = steps_of_range(MonthRange.parse("2025-11..2026-01"), NOW, AUCKLAND, MONTHLY)
+    steps = month_steps_of_range(MonthRange.parse("2025-11..2026-01"), NOW, AUCKLAND, MONTHLY)
     assert months_of(steps) == ["2025-11", "2025-12", "2026-01"]
 
 
 def test_a_month_is_a_range_by_itself() -> None:
-    assert months_of(steps_of_range(MonthRange.parse("2025-11"), NOW, AUCKLAND, MONTHLY)) == ["2025-11"]
+    assert months_of(month_steps_of_range(MonthRange.parse("2025-11"), NOW, AUCKLAND, MONTHLY)) == ["2025-11"]
 
 
 @given(first=MONTHS, number=st.integers(0, 119))
@@ -44,7 +44,7 @@ def test_a_range_is_written_as_it_is_read(first: date, number: int) -> None:
 
 @given(month=MONTHS)
 def test_a_month_s_step_has_the_window_of_a_run_on_the_first_of_the_next_month(month: date) -> None:
-    (step,) = steps_of_range(MonthRange(month, month), NOW, AUCKLAND, MONTHLY)
+    (step,) = month_steps_of_range(MonthRange(month, month), NOW, AUCKLAND, MONTHLY)
     following = (month + timedelta(31)).replace(day=1)
     first_instant = AUCKLAND.start_of_day(following).replace(tzinfo=UTC)
     assert step.as_of == first_instant
@@ -54,9 +54,9 @@ def test_a_month_s_step_has_the_window_of_a_run_on_the_first_of_the_next_month(m
 def test_the_current_month_cannot_be_asked_for_and_the_last_one_is_named() -> None:
     # In Auckland it is February already, in UTC still January.
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
-    assert months_of(steps_of_range(MonthRange.parse("2026-01"), now, AUCKLAND, MONTHLY)) == ["2026-01"]
+    assert months_of(month_steps_of_range(MonthRange.parse("2026-01"), now, AUCKLAND, MONTHLY)) == ["2026-01"]
     with pytest.raises(EventError, match=r"months: 2026-02 is not over yet\. .* that is: 2026-01\."):
-        steps_of_range(MonthRange.parse("2025-12..2026-02"), now, AUCKLAND, MONTHLY)
+        month_steps_of_range(MonthRange.parse("2025-12..2026-02"), now, AUCKLAND, MONTHLY)
 
 
 @pytest.mark.parametrize(
@@ -78,23 +78,23 @@ def test_a_range_that_cannot_be_meant_is_refused_with_what_to_write(months: str,
 
 def test_of_a_period_of_several_months_only_the_last_month_is_worked() -> None:
     # The second quarter's values of April would replace those of May, and June's replace them.
-    steps = steps_of_range(MonthRange.parse("2025-02..2025-07"), NOW, AUCKLAND, QUARTERLY)
+    steps = month_steps_of_range(MonthRange.parse("2025-02..2025-07"), NOW, AUCKLAND, QUARTERLY)
     assert months_of(steps) == ["2025-03", "2025-06", "2025-09"]
 
 
 def test_of_a_period_that_is_not_over_the_last_month_that_is_over_is_worked() -> None:
     now = datetime(2026, 6, 10, tzinfo=UTC)
-    steps = steps_of_range(MonthRange.parse("2026-03..2026-04"), now, AUCKLAND, QUARTERLY)
+    steps = month_steps_of_range(MonthRange.parse("2026-03..2026-04"), now, AUCKLAND, QUARTERLY)
     assert months_of(steps) == ["2026-03", "2026-05"]
 
 
 def test_the_months_before_a_run_s_own_are_restated_the_oldest_first() -> None:
     as_of = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)
-    assert months_of(restated_steps(3, as_of, AUCKLAND, MONTHLY)) == ["2025-11", "2025-12", "2026-01"]
-    assert restated_steps(0, as_of, AUCKLAND, MONTHLY) == ()
+    assert months_of(restated_month_steps(3, as_of, AUCKLAND, MONTHLY)) == ["2025-11", "2025-12", "2026-01"]
+    assert restated_month_steps(0, as_of, AUCKLAND, MONTHLY) == ()
 
 
 def test_a_month_whose_period_is_the_run_s_own_is_not_restated() -> None:
     # March is the run's own month, and the whole first quarter its period.
     as_of = datetime(2026, 4, 4, 15, 30, tzinfo=UTC)
-    assert months_of(restated_steps(4, as_of, AUCKLAND, QUARTERLY)) == ["2025-12"]
+    assert months_of(restated_month_steps(4, as_of, AUCKLAND, QUARTERLY)) == ["2025-12"]

@@ -100,7 +100,7 @@ def faults(template: Template, regions: list[str]) -> list[str]:
 
 
 def statements(role: str) -> Iterator[dict[str, Any]]:
-    """Give what a role allows at most, by policies of its own and by those that are attached to it."""
+    """Yield what a role allows at most, by policies of its own and by those that are attached to it."""
     for policy in properties(role)["Policies"]:
         yield from map(where_chosen, policy["PolicyDocument"]["Statement"])
     for policy in resources("AWS::IAM::Policy").values():
@@ -109,7 +109,7 @@ def statements(role: str) -> Iterator[dict[str, Any]]:
 
 
 def where_chosen(value: dict[str, Any]) -> dict[str, Any]:
-    """Give what holds where the condition of an ``!If`` holds."""
+    """Return what holds where the condition of an ``!If`` holds."""
     chosen: dict[str, Any] = value["Fn::If"][1] if "Fn::If" in value else value
     return chosen
 
@@ -225,7 +225,7 @@ def test_a_failed_run_is_tried_twice_more_and_then_kept() -> None:
 
 
 def dead_letter_queues() -> set[str]:
-    """Give the queues that something else falls into."""
+    """Return the queues that something else falls into."""
     queues = set(resources("AWS::SQS::Queue"))
     text = json.dumps(
         [
@@ -746,7 +746,7 @@ ALARMS = sorted(resources("AWS::CloudWatch::Alarm"))
 
 
 def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Give the metrics that an alarm looks at, each as CloudWatch names it."""
+    """Return the metrics that an alarm looks at, each as CloudWatch names it."""
     if "MetricName" in alarm:
         return [alarm]
     return [query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query]

@@ -20,12 +20,12 @@ _LONGEST_WAIT_SECONDS = 60.0
 
 
 def wait_for(error: Dhis2RateLimitedError, seconds_left: float) -> float | None:
-    """Give the seconds to wait until a proxy takes requests again; ``None`` where there is no time for it."""
+    """Return the seconds to wait until a proxy takes requests again; ``None`` where there is no time for it."""
     wait = _WAIT_SECONDS if error.retry_after is None else error.retry_after
     return wait if wait < seconds_left else None
 
 
-class Later[Thing]:
+class BackgroundTask[Thing]:
     """Work that goes on beside; one that is given up does not keep the process from ending."""
 
     def __init__(self, work: Callable[[], Thing]) -> None:
@@ -49,7 +49,7 @@ class Later[Thing]:
         return self._future.result(seconds)
 
 
-class Patience:
+class Deadline:
     """The time that several questions may take together.
 
     Parameters
@@ -69,7 +69,7 @@ class Patience:
         """Whether a question was given up. It may still be under way, so its client is not to be used again."""
 
     def left(self) -> float | None:
-        """Give the seconds that are left, ``None`` for any number."""
+        """Return the seconds that are left, ``None`` for any number."""
         return None if self._until is None else max(0.0, self._until - time.monotonic())
 
     def ask[Thing](self, question: Callable[[], Thing]) -> Thing:
@@ -86,7 +86,7 @@ class Patience:
             if self._sent_away is not None:
                 raise self._sent_away
             try:
-                return Later(question).result(self.left())
+                return BackgroundTask(question).result(self.left())
             except TimedOutError:
                 self.is_over = True
             except Dhis2RateLimitedError as error:

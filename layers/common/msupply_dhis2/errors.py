@@ -57,11 +57,11 @@ class Dhis2Error(MsupplyDhis2Error):
 
     Attributes
     ----------
-    may_land
+    may_still_be_applied
         Whether what was sent may be stored later all the same: there was no answer, or not DHIS2's own.
     """
 
-    may_land = False
+    may_still_be_applied = False
 
 
 class Dhis2AuthenticationError(Dhis2Error):

@@ -74,7 +74,7 @@ class Unmapped:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Claim:
+class Claimant:
     """An item group that would send a metric by an identifier."""
 
     group: ItemGroup
@@ -86,14 +86,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class Collision:
     """Claims to one identifier in an org unit, of which at most one could be right."""
 
     identifier: Identifier
     claims: tuple[str, ...]
 
     def sentence(self, org_units: int) -> str:
-        """Say what collides, in how many org units, and what to do."""
+        """Return what collides, in how many org units, and what to do."""
         return (
             f"{' and '.join(self.claims)} claim the same data element '{self.identifier[0]}' "
             f"(in {org_units} org unit{'' if org_units == 1 else 's'}): neither was sent. "
@@ -197,7 +197,7 @@ class Mapper:
     windows: Mapping[Basis, Window]
 
     def data_values(self, history: GroupHistory, values: Mapping[Basis, GroupValues]) -> Iterator[DataValue]:
-        """Give the data values of one group, a row of the settings after the other.
+        """Yield the data values of one group, a row of the settings after the other.
 
         Parameters
         ----------
@@ -230,31 +230,31 @@ class Mapper:
             )
 
     def identifiers(self, group: ItemGroup) -> set[Identifier]:
-        """Give what the values of a group would be known by, if it had all of them."""
+        """Return what the values of a group would be known by, if it had all of them."""
         identifiers = (identifier_of(self.settings, row, group) for row, _ in self.rows)
         return {identifier for identifier in identifiers if identifier is not None}
 
 
-def contested(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifier, tuple[Claim, ...]]:
+def collisions(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifier, tuple[Claimant, ...]]:
     """Find the identifiers that more than one item group, or more than one metric of an item, would send.
 
     All active rows of the settings count, whatever their interval: what one run sends another must not
     overwrite with something else.
     """
-    claims: dict[Identifier, list[Claim]] = defaultdict(list)
+    claims: dict[Identifier, list[Claimant]] = defaultdict(list)
     for group in groups:
         for row in settings.active_rows:
             identifier = identifier_of(settings, row, group)
             if identifier is not None:
-                claims[identifier].append(Claim(group, row.metric))
+                claims[identifier].append(Claimant(group, row.metric))
     return {identifier: tuple(several) for identifier, several in claims.items() if len(several) > 1}
 
 
-def without_conflicts(
+def without_collisions(
     values: Iterable[DataValue],
     groups: Iterable[ItemGroup],
-    contested_identifiers: Mapping[Identifier, tuple[Claim, ...]],
-) -> tuple[list[DataValue], list[Conflict]]:
+    contested_identifiers: Mapping[Identifier, tuple[Claimant, ...]],
+) -> tuple[list[DataValue], list[Collision]]:
     """Take out the values that something else in their org unit claims too: which one is right cannot be known.
 
     Parameters
@@ -266,7 +266,7 @@ def without_conflicts(
     """
     present = set(map(id, groups))
     conflicts = [
-        Conflict(identifier, tuple(sorted(here)))
+        Collision(identifier, tuple(sorted(here)))
         for identifier, claims in contested_identifiers.items()
         if len(here := [str(claim) for claim in claims if id(claim.group) in present]) > 1
     ]
@@ -277,7 +277,7 @@ def without_conflicts(
 
 
 def identifier_of(settings: Settings, row: DataElementRow, group: ItemGroup) -> Identifier | None:
-    """Give what a metric of a group is sent by; ``None`` where the item has no identifier for it."""
+    """Return what a metric of a group is sent by; ``None`` where the item has no identifier for it."""
     if settings.setup is not Setup.DATA_ELEMENT_PER_ITEM:
         data_element = group.reference
     else:

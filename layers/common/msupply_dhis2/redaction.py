@@ -37,7 +37,7 @@ class Mask:
         self._longest = _LONGEST_OF_A_CHARACTER * max(map(len, forms), default=0)
 
     def text(self, text: str, limit: int | None = None) -> str:
-        """Give a text without the secrets, and without what cannot be written.
+        """Return a text without the secrets, and without what cannot be written.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class Mask:
 
 
 def writable(text: str) -> str:
-    """Give a text as it can be written to any log, file or table: for half a character stands U+FFFD."""
+    """Return a text as it can be written to any log, file or table: for half a character stands U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -69,7 +69,7 @@ def _pattern(secret: str) -> str:
 
 
 def _of_backslashes(number: int) -> str:
-    """Give what stands for backslashes in a secret: as many, or more, for each may be escaped.
+    """Return what stands for backslashes in a secret: as many, or more, for each may be escaped.
 
     All of them at once: each for itself could be any part of a long row of them, in more ways than can be tried.
     """
@@ -78,7 +78,7 @@ def _of_backslashes(number: int) -> str:
 
 @cache
 def _of_character(character: str) -> str:
-    """Give what stands for another character of a secret."""
+    """Return what stands for another character of a secret."""
     in_json = json.dumps(character)[1:-1].removeprefix("\\").split("\\")
     forms = {
         re.escape(character),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """Say how many: ``1 store``, ``10,000 stores``, ``2 batches``."""
+    """Return how many: ``1 store``, ``10,000 stores``, ``2 batches``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

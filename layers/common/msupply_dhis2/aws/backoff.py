@@ -11,7 +11,7 @@ _JITTER = 0.1
 
 
 def wait_seconds(receive_count: int, asked_for: float | None = None) -> int:
-    """Give the seconds until a message is to be delivered again.
+    """Return the seconds until a message is to be delivered again.
 
     Parameters
     ----------

@@ -29,37 +29,37 @@ _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard"
 
 @cache
 def ssm() -> "SSMClient":
-    """Give the client that reads the settings."""
+    """Return the client that reads the settings."""
     return boto3.client("ssm", config=_CONFIG)
 
 
 @cache
 def secretsmanager() -> "SecretsManagerClient":
-    """Give the client that reads the secrets."""
+    """Return the client that reads the secrets."""
     return boto3.client("secretsmanager", config=_CONFIG)
 
 
 @cache
 def s3() -> "S3Client":
-    """Give the client of the bucket."""
+    """Return the client of the bucket."""
     return boto3.client("s3", config=_CONFIG)
 
 
 @cache
 def sns() -> "SNSClient":
-    """Give the client that writes to people."""
+    """Return the client that writes to people."""
     return boto3.client("sns", config=_CONFIG)
 
 
 @cache
 def sqs() -> "SQSClient":
-    """Give the client that writes to the queues."""
+    """Return the client that writes to the queues."""
     return boto3.client("sqs", config=_CONFIG)
 
 
 @cache
 def lambda_() -> "LambdaClient":
-    """Give the client by which the connection test asks compute about the database.
+    """Return the client by which the connection test asks compute about the database.
 
     One attempt, and shorter than the test's own time-out, so that a compute that hangs is told as one.
     """
@@ -71,13 +71,13 @@ def lambda_() -> "LambdaClient":
 
 @cache
 def event_sources() -> "LambdaClient":
-    """Give the client that pauses and resumes the queue."""
+    """Return the client that pauses and resumes the queue."""
     return boto3.client("lambda", config=_CONFIG)
 
 
 @cache
 def table(name: str) -> "Table":
-    """Give the table of all that is remembered from one invocation to the next."""
+    """Return the table of all that is remembered from one invocation to the next."""
     table = boto3.resource("dynamodb", config=_CONFIG).Table(name)
     ask_again_where_refused_for_now(table.meta.client)
     return table

@@ -91,7 +91,7 @@ class Change:
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Give the arguments of ``update_item``."""
+        """Return the arguments of ``update_item``."""
         given: dict[str, Any] = {
             "Key": self._key,
             "UpdateExpression": " ".join(

@@ -90,9 +90,9 @@ class ComputeEnvironment(_Environment):
     shard_queue_url: str
     failed_shard_queue_url: str
     lines_per_invocation: PositiveInt
-    acknowledged_table_name: str
+    delta_table_name: str
     runs_table_name: str
-    order_table_name: str
+    ordering_table_name: str
     bucket_name: str
     push_log_group: str
 
@@ -108,9 +108,9 @@ class PushEnvironment(_Environment):
     dhis2_secret: str
     queue_url: str
     dead_letter_queue_url: str
-    acknowledged_table_name: str
+    delta_table_name: str
     runs_table_name: str
-    order_table_name: str
+    ordering_table_name: str
     bucket_name: str
 
 
@@ -203,7 +203,7 @@ def read_database_address(
 
 
 def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -> tuple[str, str]:
-    """Give the secret's text, and the id of its version."""
+    """Return the secret's text, and the id of its version."""
     version = ""
     with aws_faults(f"reading the secret {secret_id}", client):
         try:

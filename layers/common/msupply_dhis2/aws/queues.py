@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from msupply_dhis2.aws.environment import aws_faults
-from msupply_dhis2.aws.records import SENDING
+from msupply_dhis2.aws.records import ATTEMPT_ID
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch
 from msupply_dhis2.errors import QueueError
 from msupply_dhis2.state.runs import Message
@@ -91,7 +91,7 @@ class BatchQueue:
     def send(self, batch: Batch) -> None:
         """Take a batch; it leaves with the next call."""
         body = batch.encoded()
-        sending = batch.tracking.sending if batch.tracking else uuid4().hex
+        attempt_id = batch.tracking.attempt_id if batch.tracking else uuid4().hex
         # A call may hold ten messages, and no more bytes than one message may.
         if len(self._held) == ENTRIES_IN_ONE_CALL or self._held_bytes + len(body) > MAXIMUM_MESSAGE_BYTES:
             self.flush()
@@ -99,10 +99,10 @@ class BatchQueue:
             {
                 "Id": str(len(self._held)),
                 "MessageBody": body,
-                "MessageAttributes": {SENDING: {"DataType": "String", "StringValue": sending}},
+                "MessageAttributes": {ATTEMPT_ID: {"DataType": "String", "StringValue": attempt_id}},
             }
         )
-        self._messages.append(Message(batch.batch_id, sending, len(batch.rows)))
+        self._messages.append(Message(batch.batch_id, attempt_id, len(batch.rows)))
         # The attribute counts too, but its 45 bytes are well within what MAXIMUM_MESSAGE_BYTES leaves.
         self._held_bytes += len(body)
 

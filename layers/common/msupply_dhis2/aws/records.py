@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
-SENDING = "sending"
+ATTEMPT_ID = "attempt_id"
 """The attribute of a message that tells it from the same batch put on the queue another time.
 
 A redelivery must not count again what was settled before, while the same run, computed again, is to be sent anew.
@@ -28,7 +28,7 @@ class QueueRecord:
     delivery: int
     """Which delivery it is, from 1."""
 
-    sending: str
+    attempt_id: str
     """Which time it is that the message was put on the queue; of one that was copied by hand the queue's own id."""
 
     queue_arn: str
@@ -38,7 +38,7 @@ class QueueRecord:
 
 
 def is_from_a_queue(event: object) -> TypeGuard[Mapping[str, Any]]:
-    """Tell whether an event is a delivery of messages."""
+    """Return whether an event is a delivery of messages."""
     if not isinstance(event, Mapping):
         return False
     records = event.get("Records")
@@ -57,8 +57,8 @@ def queue_records(event: Mapping[str, Any]) -> list[QueueRecord]:
             receipt_handle=record["receiptHandle"],
             body=record["body"],
             delivery=int(record["attributes"].get("ApproximateReceiveCount") or 1),
-            sending=str(
-                (record.get("messageAttributes") or {}).get(SENDING, {}).get("stringValue")
+            attempt_id=str(
+                (record.get("messageAttributes") or {}).get(ATTEMPT_ID, {}).get("stringValue")
                 or record["messageId"]
             ),
             queue_arn=record["eventSourceARN"],
@@ -69,5 +69,5 @@ def queue_records(event: Mapping[str, Any]) -> list[QueueRecord]:
 
 
 def partial_response(again: Sequence[str]) -> dict[str, object]:
-    """Give SQS's partial batch response: these messages, by id, are to be delivered again."""
+    """Return SQS's partial batch response: these messages, by id, are to be delivered again."""
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}

@@ -64,7 +64,7 @@ class MonthRange:
         return f"{self.first:%Y-%m}..{self.last:%Y-%m}" if self.last > self.first else f"{self.first:%Y-%m}"
 
     def months(self) -> tuple[date, ...]:
-        """Give the first day of each month, the oldest first."""
+        """Return the first day of each month, the oldest first."""
         months = [self.first]
         while months[-1] < self.last:
             months.append(_after(months[-1]))
@@ -89,7 +89,7 @@ def _before(month: date) -> date:
     return (month - timedelta(1)).replace(day=1)
 
 
-class Step(BaseModel):
+class MonthStep(BaseModel):
     """A part of a run, whose values are on the queue before the next step begins.
 
     Attributes
@@ -107,10 +107,10 @@ class Step(BaseModel):
     month: str | None = None
 
 
-def steps_of_range(
+def month_steps_of_range(
     months: MonthRange, now: datetime, calendar: Calendar, period: PeriodFormat
-) -> tuple[Step, ...]:
-    """Give a step for each month of a range, the oldest first.
+) -> tuple[MonthStep, ...]:
+    """Return a step for each month of a range, the oldest first.
 
     Where a period has more than one month, a later month's values replace an earlier one's: then only the last month
     of a period that is over is worked, even where the range ends before it.
@@ -137,10 +137,10 @@ def steps_of_range(
     )
 
 
-def restated_steps(
+def restated_month_steps(
     number: int, as_of: datetime, calendar: Calendar, period: PeriodFormat
-) -> tuple[Step, ...]:
-    """Give a step for each of so many months before the month of a monthly run, the oldest first.
+) -> tuple[MonthStep, ...]:
+    """Return a step for each of so many months before the month of a monthly run, the oldest first.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def restated_steps(
 
 
 def _last_month(instant: datetime, calendar: Calendar) -> date:
-    """Give the last month that is over at an instant."""
+    """Return the last month that is over at an instant."""
     return _before(calendar.day_of(instant.astimezone(UTC).replace(tzinfo=None)).replace(day=1))
 
 
@@ -171,9 +171,9 @@ def _label(month: date, period: PeriodFormat) -> str:
     return period.label(_after(month) - timedelta(1))
 
 
-def _step(month: date, calendar: Calendar) -> Step:
+def _step(month: date, calendar: Calendar) -> MonthStep:
     as_of = calendar.start_of_day(_after(month)).replace(tzinfo=UTC).astimezone(calendar.time_zone)
-    return Step(as_of=as_of, month=f"{month:%Y-%m}")
+    return MonthStep(as_of=as_of, month=f"{month:%Y-%m}")
 
 
 def rows_of_past[Row](rows: Sequence[tuple[Row, Basis]]) -> tuple[tuple[Row, Basis], ...]:

@@ -39,7 +39,7 @@ class BasisChoice(StrEnum):
     AS_IN_SETTINGS = "as_in_settings"
 
     def of_row(self, basis_of_row: Basis) -> Basis:
-        """Give the basis of a row of the settings under this choice."""
+        """Return the basis of a row of the settings under this choice."""
         return basis_of_row if self is BasisChoice.AS_IN_SETTINGS else Basis(self.value)
 
 
@@ -148,7 +148,7 @@ class ComputeEvent(BaseModel):
 
     @property
     def started_by(self) -> str:
-        """Say what started the run: the interval's name, or ``manual``."""
+        """Return what started the run: the interval's name, or ``manual``."""
         return self.interval.value if self.interval else "manual"
 
     @property
@@ -185,7 +185,7 @@ def parse_compute_event(event: object) -> ComputeEvent:
 def fault_sentences(
     error: ValidationError, model: type[BaseModel], groups: Mapping[str, type[BaseModel]] | None = None
 ) -> list[str]:
-    """Say what is wrong with each field; of very many, of the first.
+    """Return what is wrong with each field; of very many, of the first.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def _sentence(
 
 
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
-    """Give ``as_of``: what the event says, else its scheduled time, else the instant it first arrived.
+    """Return ``as_of``: what the event says, else its scheduled time, else the instant it first arrived.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def _parse_as_of(text: str, calendar: Calendar) -> datetime:
 
 
 def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataElementRow, Basis], ...]:
-    """Give the active rows that the event asks for, each with the basis that holds for it."""
+    """Return the active rows that the event asks for, each with the basis that holds for it."""
     return tuple(
         (row, event.basis_choice.of_row(row.basis))
         for row in settings.active_rows

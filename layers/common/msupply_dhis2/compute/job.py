@@ -14,11 +14,10 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from msupply_dhis2.compute.backfill import Step, restated_steps, rows_of_past, steps_of_range
+from msupply_dhis2.compute.backfill import MonthStep, month_steps_of_range, restated_month_steps, rows_of_past
 from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for, run_id
-from msupply_dhis2.compute.plan import Survey, make_survey, read_mapped
-from msupply_dhis2.compute.publish import Claim as ClaimValues
-from msupply_dhis2.compute.publish import OrgUnitValues, Outgoing, send_values
+from msupply_dhis2.compute.plan import RunPlan, make_run_plan, read_mapped
+from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues, Publisher, publish
 from msupply_dhis2.compute.sharding import Shard, divide, lines_of
 from msupply_dhis2.compute.values import MOST_ROWS_NAMED, Plan, Tally, make_plan, values_of_org_units
 from msupply_dhis2.domain.batch import Age, Batch
@@ -27,14 +26,14 @@ from msupply_dhis2.metrics import Metric, StockWarning
 from msupply_dhis2.periods import Basis, Calendar, Interval
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Scope, Source, Verification
-from msupply_dhis2.state.delta.filter import Changes, Coverage, Wish
+from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
 from msupply_dhis2.text import count
 
 ONE_IN = 10
 """Where more than one in so many groups of an invocation is left out for rows that cannot be read, its run is incomplete."""
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
-type Compare = Callable[[Coverage, Wish], Changes | None]
+type Compare = Callable[[RunScope, DeltaOptions], DeltaFilter | None]
 """Gives what tells a run which of its values DHIS2 has acknowledged; ``None``: all are to be sent."""
 type Track = Callable[[Iterable[OrgUnitValues], int], Iterable[OrgUnitValues]]
 
@@ -107,15 +106,15 @@ class Division:
     planned_by: str
 
 
-def steps_of_run(
+def month_steps_of_run(
     event: ComputeEvent,
     rows: Sequence[tuple[DataElementRow, Basis]],
     *,
     settings: Settings,
     as_of: datetime,
     calendar: Calendar,
-) -> tuple[Step, ...]:
-    """Give the steps of a run, in the order in which they are done; there is at least one.
+) -> tuple[MonthStep, ...]:
+    """Return the steps of a run, in the order in which they are done; there is at least one.
 
     A monthly run does its own first, so that a fault in an earlier month does not keep it from being sent.
 
@@ -125,11 +124,11 @@ def steps_of_run(
         The event asks for a month that is not over.
     """
     if event.months is not None:
-        return steps_of_range(event.months, as_of, calendar, settings.period)
-    own = Step(as_of=as_of)
+        return month_steps_of_range(event.months, as_of, calendar, settings.period)
+    own = MonthStep(as_of=as_of)
     if event.interval is not Interval.MONTHLY or not rows_of_past(rows):
         return (own,)
-    return (own, *restated_steps(settings.restate_months, as_of, calendar, settings.period))
+    return (own, *restated_month_steps(settings.restate_months, as_of, calendar, settings.period))
 
 
 def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
@@ -184,27 +183,27 @@ def compute(  # noqa: PLR0913 - here the job meets all that surrounds it
     rows = rows_of_past(asked) if event.months else asked
     if not rows:
         return _nothing_to_do(about, event, asked)
-    steps = steps_of_run(event, rows, settings=settings, as_of=as_of, calendar=calendar)
+    steps = month_steps_of_run(event, rows, settings=settings, as_of=as_of, calendar=calendar)
 
     with open_database() as source:
         read_at = clock()
-        survey = make_survey(event, rows, settings=settings, source=source)
+        run_plan = make_run_plan(event, rows, settings=settings, source=source)
         about = about.model_copy(
             update={
-                "left_out": survey.left_out,
-                "warnings": (*survey.warnings, *_rows_without_months(asked, rows)),
+                "left_out": run_plan.left_out,
+                "warnings": (*run_plan.warnings, *_rows_without_months(asked, rows)),
             }
         )
-        if not (rows := survey.computable(rows)):
+        if not (rows := run_plan.computable(rows)):
             return _nothing_to_compute(about)
         rest: Shard | None = None
         if division is not None:
-            shards = _shards(event, survey.scope, steps, division, run_id=name, source=source)
+            shards = _shards(event, run_plan.scope, steps, division, run_id=name, source=source)
             if len(shards) > 1:
                 return _planned(about, shards, steps)
             rest, steps = shards[0].rest, steps[:1]
         work = _Work(event, name, rows, settings, calendar, read_at, send, track, compare, claim)
-        done = [work.do(step, survey, source) for step in steps]
+        done = [work.do(step, run_plan, source) for step in steps]
     result = _all_of(about, event, done)
     if rest is None:
         return result
@@ -252,10 +251,10 @@ def compute_shard(  # noqa: PLR0913 - as compute
         return _nothing_to_do(about, event, asked)
     with open_database() as source:
         read_at = clock()
-        survey = make_survey(event, rows, settings=settings, source=source, only=shard.org_units)
-        if not (rows := survey.computable(rows)):
+        run_plan = make_run_plan(event, rows, settings=settings, source=source, only=shard.org_units)
+        if not (rows := run_plan.computable(rows)):
             return _nothing_to_compute(about)
-        mapped = {org_unit.code for org_unit in survey.scope.org_units}
+        mapped = {org_unit.code for org_unit in run_plan.scope.org_units}
         gone = [code for code in shard.org_units if code not in mapped]
         work = _Work(
             event,
@@ -271,7 +270,7 @@ def compute_shard(  # noqa: PLR0913 - as compute
             # What is mapped no longer is in no shard: one of them looks after it.
             minds_unmapped=shard.number == 1,
         )
-        done = work.do(step, survey, source)
+        done = work.do(step, run_plan, source)
     if gone:
         about = about.model_copy(
             update={"warnings": (f"No longer mapped in mSupply, and not sent: org units {', '.join(gone)}.",)}
@@ -288,11 +287,11 @@ def compute_shard(  # noqa: PLR0913 - as compute
 class _Done:
     """What a step came to."""
 
-    step: Step
+    step: MonthStep
     periods: frozenset[str]
     tally: Tally
-    outgoing: Outgoing
-    oddities: tuple[str, ...]
+    outgoing: Publisher
+    data_warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,13 +310,13 @@ class _Work:
     claim: ClaimValues | None
     minds_unmapped: bool = True
 
-    def do(self, step: Step, survey: Survey, source: Source) -> _Done:
+    def do(self, step: MonthStep, run_plan: RunPlan, source: Source) -> _Done:
         """Put the values of a step on the queue."""
         rows = rows_of_past(self.rows) if step.month else self.rows
         tally = Tally()
-        plan = make_plan(survey, rows, settings=self.settings, as_of=step.as_of, calendar=self.calendar)
+        plan = make_plan(run_plan, rows, settings=self.settings, as_of=step.as_of, calendar=self.calendar)
         org_units = self.track(values_of_org_units(source, plan, tally), len(plan.scope.org_units))
-        outgoing = send_values(
+        outgoing = publish(
             org_units,
             run_id=self.run_id,
             as_of=step.as_of,
@@ -328,30 +327,32 @@ class _Work:
             claim=self.claim,
             changes=None
             if self.compare is None
-            else self.compare(self._coverage(rows, plan, survey), self._wish),
+            else self.compare(self._coverage(rows, plan, run_plan), self._wish),
         )
         periods = frozenset(plan.windows[basis].period for _, basis in rows)
         return _Done(step, periods, tally, outgoing, source.warnings())
 
     @property
-    def _wish(self) -> Wish:
-        return Wish(full=self.event.full, confirm_deletions=self.event.confirm_deletions)
+    def _wish(self) -> DeltaOptions:
+        return DeltaOptions(full=self.event.full, confirm_deletions=self.event.confirm_deletions)
 
-    def _coverage(self, rows: Sequence[tuple[DataElementRow, Basis]], plan: Plan, survey: Survey) -> Coverage:
+    def _coverage(
+        self, rows: Sequence[tuple[DataElementRow, Basis]], plan: Plan, run_plan: RunPlan
+    ) -> RunScope:
         periods: defaultdict[Metric, set[str]] = defaultdict(set)
         for row, basis in rows:
             periods[row.metric].add(plan.windows[basis].period)
         is_limited = self.event.stores is not None or not self.minds_unmapped
-        return Coverage(
+        return RunScope(
             periods={metric: frozenset(labels) for metric, labels in periods.items()},
-            org_units=frozenset(org_unit.code for org_unit in survey.scope.org_units),
-            mapped=None if is_limited else survey.mapped,
+            org_units=frozenset(org_unit.code for org_unit in run_plan.scope.org_units),
+            mapped=None if is_limited else run_plan.mapped,
             all_items=self.event.items is None,
         )
 
 
 def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) -> ComputeResult:
-    """Tell what the steps came to, all together."""
+    """Return what the steps came to, all together."""
     stores = set[str]().union(*(each.tally.stores for each in done))
     items = set[str]().union(*(each.tally.items for each in done))
     values = sum(each.tally.values for each in done)
@@ -360,16 +361,16 @@ def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) ->
     incomplete = ONE_IN * unreadable_groups > sum(each.tally.groups for each in done)
     # The same rows in each step.
     unreadable_rows = dict.fromkeys(row for each in done for row in each.tally.unreadable_rows)
-    conflicts, oddities = list[str](), list[str]()
+    conflicts, data_warnings = list[str](), list[str]()
     for each in done:
         # Two months may be odd in different ways.
         prefix = f"{each.step.month}: " if len(done) > 1 and each.step.month else ""
         conflicts += (
             f"{prefix}{conflict.sentence(number)}" for conflict, number in each.tally.conflicts.items()
         )
-        oddities += (
+        data_warnings += (
             f"{prefix}{sentence}"
-            for sentence in (*each.oddities, *_sentences(each.tally.warnings), *each.outgoing.sentences)
+            for sentence in (*each.data_warnings, *_sentences(each.tally.warnings), *each.outgoing.sentences)
         )
     return about.model_copy(
         update={
@@ -391,14 +392,14 @@ def _all_of(about: ComputeResult, event: ComputeEvent, done: Sequence[_Done]) ->
             "warnings": (
                 *about.warnings,
                 *_about_unreadable(unreadable_groups, len(unreadable_rows), incomplete=incomplete),
-                *oddities,
+                *data_warnings,
             ),
         }
     )
 
 
 def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[str]:
-    """Say what rows that cannot be read cost, and what to do."""
+    """Yield what rows that cannot be read cost, and what to do."""
     if not groups:
         return
     named = f"the first {rows:,} of these rows" if rows == MOST_ROWS_NAMED else "these rows"
@@ -419,7 +420,7 @@ def _unreadable(groups: int) -> str:
 def _shards(
     event: ComputeEvent,
     scope: Scope,
-    steps: tuple[Step, ...],
+    steps: tuple[MonthStep, ...],
     division: Division,
     *,
     run_id: str,
@@ -444,7 +445,7 @@ def _shards(
     )
 
 
-def _planned(about: ComputeResult, shards: tuple[Shard, ...], steps: Sequence[Step]) -> ComputeResult:
+def _planned(about: ComputeResult, shards: tuple[Shard, ...], steps: Sequence[MonthStep]) -> ComputeResult:
     lines = [shard.lines for shard in shards]
     org_units = sum(len(shard.org_units) for shard in shards)
     message = (
@@ -462,7 +463,7 @@ def _follows(rest: Shard) -> str:
     return f"To follow, by way of the queue: {_named(rest.steps)}."
 
 
-def _named(steps: Sequence[Step]) -> str:
+def _named(steps: Sequence[MonthStep]) -> str:
     return ", ".join(step.month or "the run's own" for step in steps)
 
 
@@ -511,7 +512,7 @@ def _why_no_row(event: ComputeEvent) -> str:
 def _rows_without_months(
     asked: Sequence[tuple[DataElementRow, Basis]], rows: Sequence[tuple[DataElementRow, Basis]]
 ) -> Iterator[str]:
-    """Say which rows a range of months leaves out."""
+    """Yield which rows a range of months leaves out."""
     if left_out := [row.metric.label for row, basis in asked if (row, basis) not in rows]:
         yield (
             f"Not sent for months that are over, because of their basis 'current day': {', '.join(left_out)}. To "

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
 from msupply_dhis2.errors import EventError, SourceError
-from msupply_dhis2.mapping import Claim, Identifier, Unmapped, contested, group_items, group_stores
+from msupply_dhis2.mapping import Claimant, Identifier, Unmapped, collisions, group_items, group_stores
 from msupply_dhis2.metrics import Metric, Rules
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow, Settings
@@ -18,7 +18,7 @@ EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class RunPlan:
     """What a run is about, read before the first movement; the same for all its steps.
 
     ``mapped`` are the codes of all org units, also of those that the run is not about.
@@ -27,7 +27,7 @@ class Survey:
     scope: Scope
     mapped: frozenset[str]
     rules: Rules
-    contested: Mapping[Identifier, tuple[Claim, ...]]
+    collisions: Mapping[Identifier, tuple[Claimant, ...]]
     left_out: tuple[str, ...]
     warnings: tuple[str, ...]
     missing_metrics: frozenset[Metric] = frozenset()
@@ -77,14 +77,14 @@ def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRo
     return Mapped(catalogue, org_units, item_groups, (*unmapped_stores, *unmapped_items))
 
 
-def make_survey(
+def make_run_plan(
     event: ComputeEvent,
     rows: Sequence[tuple[DataElementRow, Basis]],
     *,
     settings: Settings,
     source: Source,
     only: Sequence[str] | None = None,
-) -> Survey:
+) -> RunPlan:
     """Read which stores and items are mapped, and which of them a run is about.
 
     Parameters
@@ -103,13 +103,13 @@ def make_survey(
     catalogue, org_units = mapped.catalogue, mapped.org_units
     # All of them: an item that only another run sends may claim what this one is about to send.
     item_groups, _ = group_items(catalogue.items, settings.active_rows, settings)
-    contested_identifiers = contested(item_groups, settings)
+    contested_identifiers = collisions(item_groups, settings)
     if only is None:
         org_units = _limit_org_units(org_units, event.stores)
     else:
         codes = frozenset(only)
         org_units = tuple(org_unit for org_unit in org_units if org_unit.code in codes)
-    return Survey(
+    return RunPlan(
         mapped=frozenset(org_unit.code for org_unit in mapped.org_units),
         scope=Scope(org_units, _limit_items(item_groups, event.items, contested_identifiers)),
         rules=Rules(
@@ -117,7 +117,7 @@ def make_survey(
             include_returns=settings.include_returns,
             consumption=catalogue.preferences,
         ),
-        contested=contested_identifiers,
+        collisions=contested_identifiers,
         left_out=mapped.left_out,
         warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
         missing_metrics=catalogue.missing_metrics,
@@ -162,7 +162,7 @@ def _limit_org_units(org_units: tuple[OrgUnit, ...], wanted: Sequence[str] | Non
 def _limit_items(
     groups: tuple[ItemGroup, ...],
     wanted: Sequence[str] | None,
-    contested_identifiers: Mapping[Identifier, tuple[Claim, ...]],
+    contested_identifiers: Mapping[Identifier, tuple[Claimant, ...]],
 ) -> tuple[ItemGroup, ...]:
     """Keep the item groups that hold a wanted item (by code, name, id or reference).
 

@@ -8,9 +8,9 @@ from msupply_dhis2.domain.batch import Age, Batch, Operation, blocks, encode, st
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.settings import Settings, Setup
-from msupply_dhis2.state.delta.filter import Changes
+from msupply_dhis2.state.delta.filter import DeltaFilter
 
-type Claim = Callable[[Iterable[DataValue], Age], None]
+type ClaimValues = Callable[[Iterable[DataValue], Age], None]
 
 _PAYLOADS_OF_A_STRIP = 8
 """At least, where only what changed is sent: so a payload that is not full, which each strip may end with, is rare."""
@@ -30,7 +30,7 @@ class OrgUnitValues:
 
 
 @dataclass(slots=True)
-class Outgoing:
+class Publisher:
     """How much a run put on the queue, and how much it did not have to.
 
     ``sent`` and ``unchanged`` are all values that were computed; ``deletions`` are values that were not.
@@ -44,7 +44,7 @@ class Outgoing:
     sentences: tuple[str, ...] = ()
 
 
-def send_values(  # noqa: PLR0913 - what is known of a run, and what is done with its values
+def publish(  # noqa: PLR0913 - what is known of a run, and what is done with its values
     org_units: Iterable[OrgUnitValues],
     *,
     run_id: str,
@@ -53,9 +53,9 @@ def send_values(  # noqa: PLR0913 - what is known of a run, and what is done wit
     metrics: int,
     send: Callable[[Batch], None] | None,
     age: Age | None = None,
-    changes: Changes | None = None,
-    claim: Claim | None = None,
-) -> Outgoing:
+    changes: DeltaFilter | None = None,
+    claim: ClaimValues | None = None,
+) -> Publisher:
     """Put the values of a run on the queue.
 
     Parameters
@@ -74,7 +74,7 @@ def send_values(  # noqa: PLR0913 - what is known of a run, and what is done wit
     changes
         Tells which values DHIS2 has acknowledged, and notes what is sent. Without it everything is sent.
     """
-    outgoing = Outgoing()
+    outgoing = Publisher()
 
     claim_all = _claiming(claim if send is not None else None, age)
 
@@ -130,7 +130,7 @@ def send_values(  # noqa: PLR0913 - what is known of a run, and what is done wit
     return outgoing
 
 
-def _claiming(claim: Claim | None, age: Age | None) -> Callable[[Iterable[DataValue]], None]:
+def _claiming(claim: ClaimValues | None, age: Age | None) -> Callable[[Iterable[DataValue]], None]:
     def claim_all(values: Iterable[DataValue]) -> None:
         if claim is not None and age is not None:
             claim(values, age)
@@ -139,9 +139,9 @@ def _claiming(claim: Claim | None, age: Age | None) -> Callable[[Iterable[DataVa
 
 
 def _compared(
-    org_units: Iterable[OrgUnitValues], changes: Changes, claim_all: Callable[[Iterable[DataValue]], None]
+    org_units: Iterable[OrgUnitValues], changes: DeltaFilter, claim_all: Callable[[Iterable[DataValue]], None]
 ) -> Iterator[Sequence[DataValue]]:
-    """Give what is to be sent of each org unit; all is claimed, since what is left out is just as new."""
+    """Yield what is to be sent of each org unit; all is claimed, since what is left out is just as new."""
     for each in org_units:
         # Claimed before looking: what an older run notes from now on is superseded, what it noted before is seen.
         claim_all(each.values)

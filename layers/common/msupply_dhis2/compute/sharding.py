@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from msupply_dhis2.compute.backfill import Step
+from msupply_dhis2.compute.backfill import MonthStep
 from msupply_dhis2.compute.event import ComputeEvent, fault_sentences, require_known
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.errors import EventError, MsupplyDhis2Error
@@ -60,7 +60,7 @@ class Shard(BaseModel):
     of: int
     lines: int
     org_units: tuple[str, ...]
-    steps: tuple[Step, ...] = Field(min_length=1)
+    steps: tuple[MonthStep, ...] = Field(min_length=1)
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class Shard(BaseModel):
         return f"shard {self.number} of {self.of}{month}"
 
     @property
-    def step(self) -> Step:
+    def step(self) -> MonthStep:
         """The step to do next."""
         return self.steps[0]
 
@@ -102,7 +102,7 @@ class Shard(BaseModel):
                 raise ShardError(f"shard.steps.{place}.{error}") from error
 
     def encoded(self) -> str:
-        """Give the message's body, which is an event to compute too: ``{"shard": …}``."""
+        """Return the message's body, which is an event to compute too: ``{"shard": …}``."""
         return ShardEvent(shard=self).model_dump_json(exclude_defaults=True)
 
 
@@ -127,7 +127,9 @@ def parse_shard(event: str | Mapping[object, object]) -> Shard:
             return ShardEvent.model_validate_json(event).shard
         return ShardEvent.model_validate(dict(event)).shard
     except ValidationError as error:
-        faults = fault_sentences(error, ShardEvent, {"shard": Shard, "event": ComputeEvent, "steps": Step})
+        faults = fault_sentences(
+            error, ShardEvent, {"shard": Shard, "event": ComputeEvent, "steps": MonthStep}
+        )
     what_to_do = (
         "This is no shard that this version of msupply-dhis2 understands. Only compute writes to the queue of "
         "shards: invoke it with the run's event again, which plans anew."

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 
-from msupply_dhis2.compute.plan import Survey
+from msupply_dhis2.compute.plan import RunPlan
 from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup
 from msupply_dhis2.mapping import (
-    Claim,
-    Conflict,
+    Claimant,
+    Collision,
     DataValue,
     Identifier,
     Mapper,
-    without_conflicts,
+    without_collisions,
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, Window, window
@@ -35,7 +35,7 @@ class Plan:
     metrics: dict[Basis, frozenset[Metric]]
     rules: Rules
     mapper: Mapper
-    contested: Mapping[Identifier, tuple[Claim, ...]]
+    collisions: Mapping[Identifier, tuple[Claimant, ...]]
     floor: datetime
 
     @property
@@ -63,14 +63,14 @@ class Tally:
     items: set[str] = field(default_factory=set)
     values: int = 0
     warnings: Counter[StockWarning] = field(default_factory=Counter)
-    conflicts: Counter[Conflict] = field(default_factory=Counter)
+    conflicts: Counter[Collision] = field(default_factory=Counter)
     groups: int = 0
     unreadable_groups: int = 0
     unreadable_rows: list[str] = field(default_factory=list)
 
 
 def make_plan(
-    survey: Survey,
+    run_plan: RunPlan,
     rows: Sequence[tuple[DataElementRow, Basis]],
     *,
     settings: Settings,
@@ -82,18 +82,18 @@ def make_plan(
         basis: window(basis, as_of, calendar, settings.period)
         for basis in dict.fromkeys(basis for _, basis in rows)
     }
-    stores = [store for org_unit in survey.scope.org_units for store in org_unit.stores]
+    stores = [store for org_unit in run_plan.scope.org_units for store in org_unit.stores]
     return Plan(
-        scope=survey.scope,
+        scope=run_plan.scope,
         windows=windows,
         metrics={
             basis: frozenset(row.metric for row, basis_of_row in rows if basis_of_row is basis)
             for basis in windows
         },
-        rules=survey.rules,
+        rules=run_plan.rules,
         mapper=Mapper(settings, tuple(rows), windows),
-        contested=survey.contested,
-        floor=floor(windows.values(), stores, survey.rules),
+        collisions=run_plan.collisions,
+        floor=floor(windows.values(), stores, run_plan.rules),
     )
 
 
@@ -123,7 +123,7 @@ def values_of_org_units(source: Source, plan: Plan, tally: Tally) -> Iterator[Or
                     values,
                 )
             )
-        kept, conflicts = without_conflicts(computed, present, plan.contested)
+        kept, conflicts = without_collisions(computed, present, plan.collisions)
         refused = {conflict.identifier for conflict in conflicts}
         for stores, items, values in about:
             if any(value.identifier not in refused for value in values):

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 from msupply_dhis2.dhis2.pages import is_page
-from msupply_dhis2.dhis2.transport import Wire, fields
+from msupply_dhis2.dhis2.transport import Transport, fields
 from msupply_dhis2.errors import Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
 
@@ -48,8 +48,8 @@ class Login(Protocol):
     first_asks_who_it_is: bool
     """Whether the first call of a session has to be a question: on 2.43.0 a token may fail with its first use."""
 
-    def authorization(self, wire: Wire) -> str:
-        """Give the header ``Authorization`` for the next call.
+    def authorization(self, transport: Transport) -> str:
+        """Return the header ``Authorization`` for the next call.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class Login(Protocol):
             It had to be asked for, and was not given.
         """
 
-    def renewed(self, wire: Wire, refused: str) -> bool:
+    def renewed(self, transport: Transport, refused: str) -> bool:
         """Get another header after this one was refused; False where there is no other.
 
         Raises
@@ -67,14 +67,14 @@ class Login(Protocol):
         """
 
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
-        """Say why an answer is a refused login; ``None`` where it is something else."""
+        """Return why an answer is a refused login; ``None`` where it is something else."""
 
     def secrets(self) -> Iterator[str]:
-        """Give what no message may show."""
+        """Return what no message may show."""
 
 
 def login_of(credentials: Dhis2Credentials, base_url: str) -> Login:
-    """Give the way in which these credentials log in to the DHIS2 at this address."""
+    """Return the way in which these credentials log in to the DHIS2 at this address."""
     match credentials.kind:
         case LoginKind.BASIC:
             return _BasicLogin(credentials)
@@ -106,10 +106,10 @@ class _BasicLogin:
         self._password = _revealed(credentials.password)
         self._header = _basic(credentials.user, self._password)
 
-    def authorization(self, wire: Wire) -> str:  # noqa: ARG002 - others have to ask
+    def authorization(self, transport: Transport) -> str:  # noqa: ARG002 - others have to ask
         return self._header
 
-    def renewed(self, wire: Wire, refused: str) -> bool:  # noqa: ARG002 - there is but one header
+    def renewed(self, transport: Transport, refused: str) -> bool:  # noqa: ARG002 - there is but one header
         return False
 
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
@@ -128,10 +128,10 @@ class _TokenLogin:
     def __init__(self, credentials: Dhis2Credentials) -> None:
         self._token = _revealed(credentials.token)
 
-    def authorization(self, wire: Wire) -> str:  # noqa: ARG002 - others have to ask
+    def authorization(self, transport: Transport) -> str:  # noqa: ARG002 - others have to ask
         return f"ApiToken {self._token}"
 
-    def renewed(self, wire: Wire, refused: str) -> bool:  # noqa: ARG002 - there is but one header
+    def renewed(self, transport: Transport, refused: str) -> bool:  # noqa: ARG002 - there is but one header
         return False
 
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
@@ -181,11 +181,11 @@ class _OAuth2Login:
         with _sharing:
             self._grants = _shared.setdefault((base_url, credentials.fingerprint), _Grants())
 
-    def authorization(self, wire: Wire) -> str:
-        return f"Bearer {self._access_token(wire, '')}"
+    def authorization(self, transport: Transport) -> str:
+        return f"Bearer {self._access_token(transport, '')}"
 
-    def renewed(self, wire: Wire, refused: str) -> bool:
-        self._access_token(wire, refused.removeprefix("Bearer "))
+    def renewed(self, transport: Transport, refused: str) -> bool:
+        self._access_token(transport, refused.removeprefix("Bearer "))
         return True
 
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
@@ -201,8 +201,8 @@ class _OAuth2Login:
             yield grant.access
             yield grant.refresh or ""
 
-    def _access_token(self, wire: Wire, refused: str) -> str:
-        """Give an access token other than the refused one, asking for it where need be."""
+    def _access_token(self, transport: Transport, refused: str) -> str:
+        """Return an access token other than the refused one, asking for it where need be."""
         grants = self._grants
         finished = grants.finished
         with grants.lock:
@@ -212,7 +212,7 @@ class _OAuth2Login:
                 raise Dhis2AuthenticationError(grants.refusal)
             grants.refusal = None
             try:
-                grants.grant = self._ask(wire, grants.grant)
+                grants.grant = self._ask(transport, grants.grant)
             except Dhis2AuthenticationError as error:
                 if grants.grant:
                     # It is kept, so that no message shows it.
@@ -223,48 +223,48 @@ class _OAuth2Login:
                 grants.finished += 1
             return grants.grant.access
 
-    def _ask(self, wire: Wire, before: _Grant | None) -> _Grant:
+    def _ask(self, transport: Transport, before: _Grant | None) -> _Grant:
         """Ask for an access token: with the refresh token where there is one and it works, else with the password."""
         if before and before.refresh:
             form = {"grant_type": "refresh_token", "refresh_token": before.refresh}
-            response = wire.send("POST", _TOKEN_PATH, self._client, content=form)
+            response = transport.send("POST", _TOKEN_PATH, self._client, content=form)
             if _is_success(response):
-                return self._granted(wire, response)
+                return self._granted(transport, response)
         form = {
             "grant_type": "password",
             "username": self._credentials.user,
             "password": _revealed(self._credentials.password),
         }
-        response = wire.send("POST", _TOKEN_PATH, self._client, content=form)
+        response = transport.send("POST", _TOKEN_PATH, self._client, content=form)
         if _is_success(response):
-            return self._granted(wire, response)
+            return self._granted(transport, response)
         fault = _no_grant(response)
         is_absent = response.status_code in _ABSENT
         if fault is ConnectionFault.OAUTH2_REFUSED or (fault is None and (response.is_redirect or is_absent)):
-            ping = wire.send("GET", "/api/ping", "")
+            ping = transport.send("GET", "/api/ping", "")
             if _is_success(ping) and not is_page(ping):
                 # From 2.42 on anybody may ask this.
                 fault = ConnectionFault.OAUTH2_GONE
             elif is_absent and _asks_to_log_in(ping):
                 fault = ConnectionFault.OAUTH2_OFF
             elif response.is_redirect:
-                raise wire.redirection(response)
-        raise wire.refusal(response, fault)
+                raise transport.redirection(response)
+        raise transport.refusal(response, fault)
 
-    def _granted(self, wire: Wire, response: requests.Response) -> _Grant:
-        wire.json(response)
+    def _granted(self, transport: Transport, response: requests.Response) -> _Grant:
+        transport.json(response)
         answer = fields(response)
         access, refresh, seconds = (
             answer.get(name) for name in ("access_token", "refresh_token", "expires_in")
         )
         if not isinstance(access, str) or not access:
-            raise wire.error(ConnectionFault.NOT_JSON, "no access token in it")
+            raise transport.error(ConnectionFault.NOT_JSON, "no access token in it")
         lasts = seconds if isinstance(seconds, int) else 0
         return _Grant(access, refresh if isinstance(refresh, str) else None, time.time() + lasts * _SHORTER)
 
 
 def _no_grant(response: requests.Response) -> ConnectionFault | None:
-    """Say why no access token was given; ``None`` where the status alone tells."""
+    """Return why no access token was given; ``None`` where the status alone tells."""
     answer = fields(response)
     match response.status_code, answer.get("error"):
         case 400, "invalid_grant":

@@ -9,7 +9,7 @@ _ENOUGH_TO_TELL = 50
 _SMALLEST = 10
 
 
-class Pace:
+class AdaptiveBatchSize:
     """What was learnt about a server from the calls so far.
 
     Parameters
@@ -24,7 +24,7 @@ class Pace:
         self._ceiling: int | None = None
 
     def values(self, setting: int) -> int:
-        """Give how many values a call may hold, where "No. of items per payload" allows ``setting``."""
+        """Return how many values a call may hold, where "No. of items per payload" allows ``setting``."""
         return setting if self.limit is None else min(setting, self.limit)
 
     def took(self, values: int, seconds: float) -> None:

@@ -15,7 +15,7 @@ from typing import Self
 import requests
 
 from msupply_dhis2.dhis2.auth import login_of
-from msupply_dhis2.dhis2.transport import Query, Wire
+from msupply_dhis2.dhis2.transport import Query, Transport
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.redaction import Mask
 from msupply_dhis2.settings import Settings
@@ -106,7 +106,7 @@ class Dhis2Client:
         allow_plain_http: bool = False,
     ) -> None:
         self._login = login_of(credentials, base_url)
-        self._wire = Wire(
+        self._transport = Transport(
             base_url,
             user=credentials.user,
             secrets=self._login.secrets,
@@ -134,7 +134,7 @@ class Dhis2Client:
         )
 
     def __repr__(self) -> str:
-        return f"Dhis2Client({self._wire.shown_url!r})"
+        return f"Dhis2Client({self._transport.shown_url!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -144,7 +144,7 @@ class Dhis2Client:
 
     def close(self) -> None:
         """Close the session's connections."""
-        self._wire.close()
+        self._transport.close()
 
     def get(self, path: str, params: Query | None = None) -> object:
         """Read something.
@@ -174,7 +174,7 @@ class Dhis2Client:
         if not response.ok:
             raise self._refusal(response)
         self._has_asked = True
-        return self._wire.json(response)
+        return self._transport.json(response)
 
     def post_data_values(
         self,
@@ -197,7 +197,7 @@ class Dhis2Client:
         Returns
         -------
         Answer
-            For ``read_answer``: statuses 200 to 299, and 409, which may be partial success.
+            For ``read_import_summary``: statuses 200 to 299, and 409, which may be partial success.
 
         Raises
         ------
@@ -231,11 +231,11 @@ class Dhis2Client:
             raise self._refusal(response)
         # The session's cookie is as good as a password for a while, and an answer may be logged.
         headers = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
-        mask = self._wire.mask(response)
+        mask = self._transport.mask(response)
         return Answer(
             response.status_code,
             {name: mask.text(value) for name, value in headers.items()},
-            self._wire.json(response),
+            self._transport.json(response),
             posted.seconds,
             posted.bytes_sent,
             mask,
@@ -273,7 +273,7 @@ class Dhis2Client:
         read_timeout: float | None = None,
     ) -> requests.Response:
         send = partial(
-            self._wire.send,
+            self._transport.send,
             method,
             path,
             params=params,
@@ -281,20 +281,20 @@ class Dhis2Client:
             headers=headers,
             read_timeout=read_timeout,
         )
-        with_cookie = self._wire.has_cookie
-        authorization = self._login.authorization(self._wire)
+        with_cookie = self._transport.has_cookie
+        authorization = self._login.authorization(self._transport)
         response = send(authorization)
         if response.is_redirect and with_cookie:
             response = send(authorization)
         is_refused = response.is_redirect or response.status_code == requests.codes.unauthorized
-        if is_refused and self._login.renewed(self._wire, authorization):
-            response = send(self._login.authorization(self._wire))
+        if is_refused and self._login.renewed(self._transport, authorization):
+            response = send(self._login.authorization(self._transport))
         if response.is_redirect:
-            raise self._wire.redirection(response)
+            raise self._transport.redirection(response)
         return response
 
     def _refusal(self, response: requests.Response) -> Dhis2Error:
-        return self._wire.refusal(response, self._login.refusal(response))
+        return self._transport.refusal(response, self._login.refusal(response))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ UIDS = Schemes()
 
 
 def request_body(data_set_id: str, rows: Sequence[DataValueRow], schemes: Schemes) -> dict[str, object]:
-    """Give the body of the call: identifiers of period, org unit and option combos stand in the rows only."""
+    """Return the body of the call: identifiers of period, org unit and option combos stand in the rows only."""
     body: dict[str, object] = {"dataSet": data_set_id, "dataValues": [_data_value(row) for row in rows]}
     if any(row.attribute_option_combo for row in rows):
         # From 2.43 the scheme of attribute option combos is taken from here only; older servers ignore it.
@@ -57,7 +57,7 @@ def _data_value(row: DataValueRow) -> dict[str, str]:
 
 
 def request_parameters(schemes: Schemes, *, deletes: bool = False) -> dict[str, str]:
-    """Give the query of the call: the schemes, everything strict, and whether the values are to be deleted.
+    """Return the query of the call: the schemes, everything strict, and whether the values are to be deleted.
 
     Without the strict flags DHIS2 2.42 and older store a value under a period type or in an org unit that the
     data set does not have, where nobody sees it.

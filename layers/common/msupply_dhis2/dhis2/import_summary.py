@@ -10,7 +10,7 @@ with a bare import summary up to 2.37. The body decides. Three generations of se
   element (indexes of the whole group) refuses every row; only faults of the value itself are per row; whatever
   was stored, new, changed or unchanged, counts as ``updated``.
 
-``PushOutcome`` always adds up to what was sent; where the server's counts do not, the rest is *unaccounted*,
+``ImportSummary`` always adds up to what was sent; where the server's counts do not, the rest is *unaccounted*,
 or the outcome is unknown and the request is to be sent again.
 """
 
@@ -87,7 +87,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class PushOutcome:
+class ImportSummary:
     """What became of the values of one request.
 
     Attributes
@@ -152,7 +152,7 @@ class _Conflict:
     """It names one row and refuses all (indexes ``[-1]``)."""
 
 
-def read_answer(answer: Answer, sent: int, *, deletes: bool = False) -> PushOutcome:
+def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> ImportSummary:
     """Read the answer to ``POST /api/dataValueSets``.
 
     Parameters
@@ -205,7 +205,7 @@ def read_answer(answer: Answer, sent: int, *, deletes: bool = False) -> PushOutc
     # there already; but not from 2.43, where it was tried and failed, nor where refused rows hide in it.
     tells_unchanged = not unplaced and not _is_import_by_group(summary)
     unchanged = min(max(counts.ignored - len(rejected), 0), rest - stored) if tells_unchanged else 0
-    return PushOutcome(
+    return ImportSummary(
         sent=sent,
         stored=stored,
         unchanged=unchanged,

@@ -13,11 +13,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from msupply_dhis2.dhis2.batch_size import Pace
+from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE, HELD_BACK
 from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, Schemes, request_body, request_parameters
-from msupply_dhis2.dhis2.import_summary import Extent, PushOutcome, Reason, read_answer
+from msupply_dhis2.dhis2.import_summary import Extent, ImportSummary, Reason, read_import_summary
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -133,7 +133,7 @@ class Unclear:
     places
         The values that were not refused.
     unchanged, unaccounted, deleted
-        The call's counts, as in ``PushOutcome``.
+        The call's counts, as in ``ImportSummary``.
     unplaced
         Reasons that the server gave without saying for which value.
     """
@@ -146,12 +146,12 @@ class Unclear:
 
 
 @dataclass(slots=True)
-class Sent:
+class ImportResult:
     """What became of the values, by their places.
 
     Attributes
     ----------
-    landed
+    applied
         The places of the values that are in DHIS2 now; of a delete, that are gone.
     unchanged
         How many of these DHIS2 says were there, or gone, before.
@@ -165,11 +165,11 @@ class Sent:
         Why DHIS2 does not take calls like these at all; the values that it was about are among the rejected.
     answered
         Whether DHIS2 judged any value.
-    may_land
+    may_still_be_applied
         Whether a call got no answer of DHIS2's: what it held may be stored later.
     """
 
-    landed: list[int] = field(default_factory=list)
+    applied: list[int] = field(default_factory=list)
     unchanged: int = 0
     rejected: dict[int, tuple[Reason, ...]] = field(default_factory=dict)
     unclear: list[Unclear] = field(default_factory=list)
@@ -177,7 +177,7 @@ class Sent:
     failure: Dhis2AuthenticationError | Dhis2TransientError | None = None
     refused_all: Dhis2Error | None = None
     answered: bool = False
-    may_land: bool = False
+    may_still_be_applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Calls:
     """
 
     client: PostsDataValues
-    pace: Pace
+    batch_size: AdaptiveBatchSize
     data_set_id: str
     schemes: Schemes
     maximum_values: int
@@ -216,7 +216,7 @@ class Calls:
     @property
     def values(self) -> int:
         """How many values a call may hold now."""
-        return self.pace.values(self.maximum_values)
+        return self.batch_size.values(self.maximum_values)
 
     def with_metadata(
         self,
@@ -251,7 +251,7 @@ class Calls:
             request_parameters(self.schemes, deletes=self.deletes),
             read_timeout=max(min(LONGEST_CALL, self.seconds_left() - _LEAST_SECONDS / 2), 1.0),
         )
-        self.pace.took(len(rows), answer.seconds)
+        self.batch_size.took(len(rows), answer.seconds)
         return answer
 
 
@@ -260,7 +260,7 @@ def send(
     calls: Calls,
     *,
     try_again: bool = True,
-) -> Sent:
+) -> ImportResult:
     """Send rows, given by their places in the batch.
 
     Parameters
@@ -269,13 +269,13 @@ def send(
         Whether a call may be repeated at once. A zero that removes what stands in its cell may not be: sent
         twice, DHIS2 would store it after all.
     """
-    return _Sending(rows, calls, try_again=try_again).run()
+    return _Importer(rows, calls, try_again=try_again).run()
 
 
 type _Places = tuple[int, ...]
 
 
-class _Sending:
+class _Importer:
     """The work of :func:`send`: calls that wait to be made, and what became of those that were."""
 
     def __init__(
@@ -288,7 +288,7 @@ class _Sending:
         self._rows = rows
         self._calls = calls
         self._try_again = try_again
-        self._sent = Sent()
+        self._sent = ImportResult()
         self._pending: deque[_Places] = deque([tuple(rows)] if rows else [])
         self._repeated: set[_Places] = set()
         self._raced: Counter[int] = Counter()
@@ -301,7 +301,7 @@ class _Sending:
         self._stale: dict[int, Reason] = {}
         """Values that DHIS2 refuses against its own metadata."""
 
-    def run(self) -> Sent:
+    def run(self) -> ImportResult:
         """Make the calls until every value has a fate, or what is left has to wait."""
         self._make_calls()
         self._try_suspects()
@@ -334,14 +334,14 @@ class _Sending:
         try:
             answer = self._post(places)
         except Dhis2TooLargeError:
-            self._calls.pace.too_large(len(places))
+            self._calls.batch_size.too_large(len(places))
             if len(places) > 1:
                 self._pending.extendleft(reversed(_halves(places)))
             else:
                 self._reject(places, Reason(FAILS_ALONE, "This value alone is too large for a call"))
         except Dhis2SlowError as error:
             # The import may still be running: the same values at once would get in its way.
-            self._calls.pace.too_slow(len(places))
+            self._calls.batch_size.too_slow(len(places))
             self._wait(places, error)
         except Dhis2FaultError as error:
             self._meet_fault(places, error)
@@ -356,12 +356,12 @@ class _Sending:
         try:
             return self._calls.post([self._rows[place] for place in places])
         except Dhis2Error as error:
-            self._sent.may_land |= error.may_land
+            self._sent.may_still_be_applied |= error.may_still_be_applied
             raise
 
     def _read(self, places: _Places, answer: Answer) -> None:
         try:
-            outcome = read_answer(answer, len(places), deletes=self._calls.deletes)
+            outcome = read_import_summary(answer, len(places), deletes=self._calls.deletes)
         except Dhis2TransientError as error:
             # The import broke off, as it does when two of them get in each other's way.
             if self._may_repeat(places):
@@ -452,7 +452,7 @@ class _Sending:
 
     # Refused values
 
-    def _judge(self, places: _Places, outcome: PushOutcome) -> None:
+    def _judge(self, places: _Places, outcome: ImportSummary) -> None:
         """Take what the answer says of each value, and send again what was refused on account of others."""
         certain: dict[int, tuple[Reason, ...]] = {}
         doubtful: dict[int, tuple[Reason, ...]] = {}
@@ -486,14 +486,14 @@ class _Sending:
             and find_period(self._rows[place].period) is not None
         )
 
-    def _keep_counts(self, accepted: _Places, outcome: PushOutcome) -> None:
+    def _keep_counts(self, accepted: _Places, outcome: ImportSummary) -> None:
         if outcome.unaccounted or outcome.deleted:
             unclear = Unclear(
                 accepted, outcome.unchanged, outcome.unaccounted, outcome.deleted, outcome.unplaced
             )
             self._sent.unclear.append(unclear)
         else:
-            self._sent.landed += accepted
+            self._sent.applied += accepted
             self._sent.unchanged += outcome.unchanged
 
     def _search(

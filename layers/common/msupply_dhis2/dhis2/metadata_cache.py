@@ -39,7 +39,7 @@ class KeptAnswers:
         self._answers: dict[tuple[str, frozenset[tuple[str, str]]], object] = {}
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
-        """Give the answer that is kept, or DHIS2's."""
+        """Return the answer that is kept, or DHIS2's."""
         question = path, frozenset((params or {}).items())
         if question not in self._answers:
             self._answers[question] = self._client.get(path, params)
@@ -63,7 +63,7 @@ class StrangeCombo:
 
 
 @dataclass(slots=True)
-class KnownMetadata:
+class MetadataCache:
     """What is known of the server, the user and the data set. Made by :meth:`read`.
 
     Attributes
@@ -98,7 +98,7 @@ class KnownMetadata:
     @classmethod
     def read(
         cls, client: ReadsDhis2, data_set_id: str, schemes: Schemes, server: Server, read_at: float
-    ) -> "KnownMetadata | None":
+    ) -> "MetadataCache | None":
         """Read the metadata; ``None`` where the data set cannot be seen.
 
         Parameters
@@ -126,11 +126,11 @@ class KnownMetadata:
         )
 
     def server_date(self, now: float) -> datetime:
-        """Give the date and time on the server, from the clock's present reading."""
+        """Return the date and time on the server, from the clock's present reading."""
         return self.server.server_date + timedelta(seconds=now - self.read_at)
 
     def combos(self, among: tuple[OptionCombo, ...], scheme: Scheme) -> Mapping[str, OptionCombo]:
-        """Give all option combos of a category combo by identifier."""
+        """Return all option combos of a category combo by identifier."""
         key = among[0].category_combo, scheme
         if key not in self._combos:
             self._combos[key] = _by_identifier(among, scheme)

@@ -477,7 +477,7 @@ def _property(scheme: Scheme) -> str:
 
 
 def _queries(identifiers: Collection[str], scheme: Scheme, fields: str) -> Iterator[dict[str, str]]:
-    """Give the queries that together ask for all identifiers, each short enough for an address."""
+    """Yield the queries that together ask for all identifiers, each short enough for an address."""
 
     def query(condition: str) -> dict[str, str]:
         return {"filter": f"{_property(scheme)}:{condition}", "fields": fields, "paging": "false"}

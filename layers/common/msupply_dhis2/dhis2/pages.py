@@ -27,7 +27,7 @@ _UNSEEN = re.compile(r"<(script|style|title)\b.*?</\1\s*>|<[^>]*>", re.IGNORECAS
 
 
 def is_page(response: requests.Response) -> bool:
-    """Tell whether an answer is a web page."""
+    """Return whether an answer is a web page."""
     return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
 
 
@@ -44,7 +44,7 @@ def is_of_container(response: requests.Response, body: Mapping[str, object]) -> 
 
 
 def words_of(response: requests.Response, mask: Mask) -> str:
-    """Give the title and the first words of an answer that is no JSON; nothing where it is empty."""
+    """Return the title and the first words of an answer that is no JSON; nothing where it is empty."""
     # A secret may be written there as in a page, so that it is looked for before and after that is read.
     text = mask.text(_text(response), _LOOKED_AT)
     title = " ".join(html.unescape(found[1]).split()) if (found := _TITLE.search(text)) else ""
@@ -53,7 +53,7 @@ def words_of(response: requests.Response, mask: Mask) -> str:
 
 
 def on_one_line(text: str, mask: Mask, limit: int) -> str:
-    """Give the beginning of what a server says, without anything secret that it may repeat."""
+    """Return the beginning of what a server says, without anything secret that it may repeat."""
     line = " ".join(mask.text(text, limit).split())
     shortened = "…" if len(text) > limit else ""
     return "".join(character for character in line if character.isprintable()).strip() + shortened

@@ -52,7 +52,7 @@ def read_cells(client: ReadsStoredValues, data_set_id: str, cells: Collection[Ce
 
 
 def _queries(data_set_id: str, cells: Collection[Cell]) -> Iterator[dict[str, str | Sequence[str]]]:
-    """Give the queries that cover all cells; org units with the same periods are asked for together."""
+    """Yield the queries that cover all cells; org units with the same periods are asked for together."""
     periods_of: dict[str, set[str]] = {}
     for cell in cells:
         periods_of.setdefault(cell.org_unit, set()).add(cell.period)

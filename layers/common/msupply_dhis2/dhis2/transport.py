@@ -151,11 +151,11 @@ class _Authorization(requests.auth.AuthBase):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - whatever it is
-        """Give none: to see where a redirect leads, requests would read all that comes with it, without bounds."""
+        """Return none: to see where a redirect leads, requests would read all that comes with it, without bounds."""
         return None
 
 
-class Wire:
+class Transport:
     """A session with a server: its connections and its cookie.
 
     Parameters
@@ -313,7 +313,7 @@ class Wire:
         return self.error(fault, detail, retry_after=retry_after)
 
     def redirection(self, response: requests.Response) -> Dhis2Error:
-        """Say where a redirect leads, and what that means."""
+        """Return where a redirect leads, and what that means."""
         here = urlsplit(self._base_url)
         try:
             there = urlsplit(urljoin(response.url, response.headers["Location"]))
@@ -351,7 +351,7 @@ class Wire:
             Seconds that the server asks to wait.
         """
         error = self._error(fault, detail, seconds, retry_after)
-        error.may_land = fault in _MAY_LAND
+        error.may_still_be_applied = fault in _MAY_LAND
         return error
 
     def _error(
@@ -370,7 +370,7 @@ class Wire:
         return _KINDS.get(fault, Dhis2TransientError)(message, retry_after=retry_after)
 
     def mask(self, response: requests.Response) -> Mask:
-        """Give what takes the login out of an answer, also the session's cookie, which is as good as a password."""
+        """Return what takes the login out of an answer, also the session's cookie, which is as good as a password."""
         cookies = [cookie.value or "" for cookie in (*self._session.cookies, *response.cookies)]
         brought = response.request.headers.get("Cookie", "")
         cookies += [part.partition("=")[2] for part in str(brought).split("; ")]
@@ -395,7 +395,7 @@ class Wire:
         return ConnectionFault.FAULT_PAGE if is_fault else ConnectionFault.BEFORE_DHIS2
 
     def _said(self, response: requests.Response, body: Mapping[str, object]) -> Iterator[str]:
-        """Give the server's own words, and whose they are where they are not DHIS2's."""
+        """Yield the server's own words, and whose they are where they are not DHIS2's."""
         mask = self.mask(response)
         message = body.get("message") or body.get("error_description")
         if isinstance(message, str):
@@ -463,7 +463,7 @@ def _parsed(content: bytes) -> object:
 
 
 def fields(response: requests.Response) -> Mapping[str, object]:
-    """Give the fields of a JSON object, or none where the answer is something else."""
+    """Return the fields of a JSON object, or none where the answer is something else."""
     try:
         body = _parsed(response.content)
     except (ValueError, RecursionError):
@@ -472,7 +472,7 @@ def fields(response: requests.Response) -> Mapping[str, object]:
 
 
 def _fault_of_dhis2(status: int) -> ConnectionFault:
-    """Say what a refusal in DHIS2's own words, or of what it runs in, is."""
+    """Return what a refusal in DHIS2's own words, or of what it runs in, is."""
     if status == requests.codes.forbidden:
         return ConnectionFault.FORBIDDEN
     is_fault = status >= requests.codes.server_error
@@ -519,7 +519,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _fault(error: BaseException) -> ConnectionFault:
-    """Say what an error of requests is about."""
+    """Return what an error of requests is about."""
     causes = tuple(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.import_request import DataValueRow, Schemes
 from msupply_dhis2.dhis2.import_summary import Reason
-from msupply_dhis2.dhis2.metadata_cache import KeptAnswers, KnownMetadata, StrangeCombo
+from msupply_dhis2.dhis2.metadata_cache import KeptAnswers, MetadataCache, StrangeCombo
 from msupply_dhis2.dhis2.models import (
     DataElement,
     InputPeriod,
@@ -78,7 +78,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Fits:
+class Valid:
     """A value that may be sent: its row, of UIDs and in the shape of its value type, and its cell.
 
     ``is_timely`` tells whether its period is known to be of the right type and open.
@@ -99,23 +99,23 @@ class VanishingZero:
 
 
 @dataclass(frozen=True, slots=True)
-class NoTrue:
+class OmittedZero:
     """A zero for a data element that takes only ``true``: it is told by having no value, so no row is sent."""
 
     cell: Cell
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class Invalid:
     """A value that cannot be stored, and why."""
 
     reasons: tuple[Reason, ...]
 
 
-type Fate = Fits | VanishingZero | NoTrue | Misfit
+type Fate = Valid | VanishingZero | OmittedZero | Invalid
 
 
-class Fitter:
+class Validator:
     """Decides about values by the metadata of their data set, which it reads once and keeps.
 
     Parameters
@@ -148,7 +148,7 @@ class Fitter:
         self._option_combo_field = option_combo_field
         self._clock = clock
         self._server: Server | None = None
-        self._known: KnownMetadata | None = None
+        self._known: MetadataCache | None = None
         self._reading_since: float | None = None
         """When the server was read, while the rest of the metadata is not."""
         self._broken_off_at: float | None = None
@@ -175,7 +175,7 @@ class Fitter:
         """
         return self._lock_exceptions
 
-    def fit(self, values: Sequence[DataValue], *, deletes: bool = False) -> tuple[Fate, ...] | None:
+    def validate(self, values: Sequence[DataValue], *, deletes: bool = False) -> tuple[Fate, ...] | None:
         """Decide about values.
 
         Metadata that speak against a value are read once more if they are older than a minute, so that what was
@@ -229,17 +229,17 @@ class Fitter:
         for believed_for in (_KEPT_FOR, _FRESH_FOR):
             known = self._read(believed_for)
             if self._server is not None and not self._server.has_iso_calendar:
-                return (Misfit((_other_calendar(self._server),)),) * len(values)
+                return (Invalid((_other_calendar(self._server),)),) * len(values)
             if known is None:
                 return None
             fates = self._judge(known, values, deletes=deletes)
             if fates is None or self._is_believed(known.read_at, _FRESH_FOR):
                 return fates
-            if not any(isinstance(fate, Misfit | VanishingZero) for fate in fates):
+            if not any(isinstance(fate, Invalid | VanishingZero) for fate in fates):
                 return fates
         return fates
 
-    def _read(self, believed_for: float) -> KnownMetadata | None:
+    def _read(self, believed_for: float) -> MetadataCache | None:
         if self._known is None or not self._is_believed(self._known.read_at, believed_for):
             self._known = None
             since = self._reading_since
@@ -250,7 +250,7 @@ class Fitter:
                 self._server = read_server(self._answers)
                 self._reading_since = since
             if self._server.has_iso_calendar:
-                self._known = KnownMetadata.read(
+                self._known = MetadataCache.read(
                     self._answers, self._data_set_id, self._schemes, self._server, since
                 )
             self._reading_since = None
@@ -272,7 +272,7 @@ class Fitter:
         return since is not None and 0 <= self._clock() - since <= seconds
 
     def _judge(
-        self, known: KnownMetadata, values: Sequence[DataValue], *, deletes: bool
+        self, known: MetadataCache, values: Sequence[DataValue], *, deletes: bool
     ) -> tuple[Fate, ...] | None:
         data_elements = {value.data_element for value in values}
         judge = _Judge(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
@@ -336,7 +336,7 @@ class _Judge:
     """Decides about values at one moment; what several have in common is decided once."""
 
     def __init__(
-        self, known: KnownMetadata, option_combo_field: OptionComboField, now: datetime, *, deletes: bool
+        self, known: MetadataCache, option_combo_field: OptionComboField, now: datetime, *, deletes: bool
     ) -> None:
         self._known = known
         self._option_combo_field = option_combo_field
@@ -353,7 +353,7 @@ class _Judge:
             element is not None and not element.option_combos for element in elements
         )
 
-    def misfits_all(self, values: Sequence[DataValue]) -> tuple[Misfit, ...] | None:
+    def misfits_all(self, values: Sequence[DataValue]) -> tuple[Invalid, ...] | None:
         """Refuse all values where none can fit, whatever their option combos are; ``None`` where one may.
 
         So nothing is sent to periods of another type than the data set's, to a data set without data elements, or to one
@@ -367,7 +367,7 @@ class _Judge:
                 faults.append(self._strange_data_element(value.data_element))
             if not faults:
                 return None
-            misfits.append(Misfit((min((fault.reason(value) for fault in faults), key=_turn),)))
+            misfits.append(Invalid((min((fault.reason(value) for fault in faults), key=_turn),)))
         return tuple(misfits)
 
     def has_expired(self, periods: Collection[str]) -> bool:
@@ -399,25 +399,25 @@ class _Judge:
         if what.faults or where.faults or where.untimely or wrong:
             reason = self._first_reason(value, what, where, shaped)
             if reason is not None:
-                return Misfit((reason,))
+                return Invalid((reason,))
         cell = Cell(element.id if element else "", where.period, where.org_unit, *what.combos)
         twin = first.setdefault(cell, value)
         if twin is not value:
-            return Misfit((_twice(twin, value),))
+            return Invalid((_twice(twin, value),))
         if isinstance(shaped, Reason):
-            return NoTrue(cell)
+            return OmittedZero(cell)
         # The default option combos are named too: up to 2.42 a system setting can insist on it, and none forbids it.
         row = DataValueRow(cell.data_element, where.period, where.org_unit, *what.combos, shaped)
         vanishes = element is not None and shaped == "0" and drops_zeros_of(self._known.server, element)
         is_timely = where.is_judged and not where.untimely
         if vanishes and not self._deletes:
             return VanishingZero(row, cell, is_timely)
-        return Fits(row, cell, is_timely)
+        return Valid(row, cell, is_timely)
 
     def _first_reason(
         self, value: DataValue, what: _What, where: _Where, shaped: str | Reason
     ) -> Reason | None:
-        """Give what a server would say first: its checks come in the order of their codes."""
+        """Return what a server would say first: its checks come in the order of their codes."""
         faults = [*what.faults, *where.faults]
         # Up to 2.42 the open periods of other data sets may count for a data element as well.
         shared = what.element is not None and what.element.in_other_data_sets
@@ -457,7 +457,7 @@ class _Judge:
         return _Fault("E7633", "dataElement", identifier, lambda _: words)
 
     def _places(self, value: DataValue, element: DataElement) -> tuple[str | None, str | None]:
-        """Give the category and the attribute option combo, in the places where they belong."""
+        """Return the category and the attribute option combo, in the places where they belong."""
         category, attribute = value.category_option_combo, value.attribute_option_combo
         given = category or attribute
         if self._option_combo_field is not OptionComboField.AUTO or given is None or (category and attribute):
@@ -520,7 +520,7 @@ class _Judge:
         return self._known.strange_combos.get((scheme, identifier)) if identifier is not None else None
 
     def _hint(self, identifier: str | None, scheme: Scheme, strange: StrangeCombo) -> str:
-        """Say which option combo was meant: one that looks the same, or that of a category option."""
+        """Return which option combo was meant: one that looks the same, or that of a category option."""
         if not strange.meant:
             return self._known.hint(identifier or "", "option combo", scheme)
         used = {among[0].category_combo for among in self._known.combos_in_use}
@@ -590,7 +590,7 @@ def drops_zeros_of(server: Server, element: DataElement) -> bool:
 class Times:
     """Which periods the data set and its org units are open for, at one moment, as far as that is certain."""
 
-    def __init__(self, known: KnownMetadata, now: datetime) -> None:
+    def __init__(self, known: MetadataCache, now: datetime) -> None:
         self._known = known
         self._data_set = known.data_set
         self._now = now
@@ -741,7 +741,7 @@ class Times:
         return self._is_of_type(period) and not unsure
 
     def _first_day_not_open(self) -> date | None:
-        """Give the day after the latest open period; without open future periods the current one is closed."""
+        """Return the day after the latest open period; without open future periods the current one is closed."""
         count = self._data_set.open_future_periods
         if self._format is None or not 0 <= count <= _MOST_FUTURE_PERIODS:
             return None
@@ -752,8 +752,8 @@ class Times:
         return day
 
 
-def _period_format(known: KnownMetadata) -> PeriodFormat | None:
-    """Give the data set's period type; ``None`` where its periods cannot be judged."""
+def _period_format(known: MetadataCache) -> PeriodFormat | None:
+    """Return the data set's period type; ``None`` where its periods cannot be judged."""
     if not known.server.has_iso_calendar:
         return None
     try:
@@ -771,7 +771,7 @@ def _other_calendar(server: Server) -> Reason:
 
 
 def _turn(reason: Reason) -> str:
-    """Give the code by which a server would come to it."""
+    """Return the code by which a server would come to it."""
     return VALUE_TYPE_FAULT if reason.code == FRACTION else reason.code
 
 

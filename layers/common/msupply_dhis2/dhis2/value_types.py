@@ -75,7 +75,7 @@ def shape(text: str, value_type: str, data_element: str = "") -> str | Reason:
     elif number == 1:
         return "true"
     elif number == 0:
-        return "false" if value_type == "BOOLEAN" else _no_true(data_element)
+        return "false" if value_type == "BOOLEAN" else _omitted_zero(data_element)
     return Reason(
         VALUE_TYPE_FAULT,
         f"Value must match value type of data element `{data_element}`: `{_FAULTS[value_type]}` (the value is "
@@ -94,7 +94,7 @@ def _fraction(text: str, value_type: str, data_element: str) -> Reason:
     )
 
 
-def _no_true(data_element: str) -> Reason:
+def _omitted_zero(data_element: str) -> Reason:
     return Reason(
         TRUE_ONLY,
         f"Data element `{data_element}` takes only `true` (Yes only): a 0 is told by having no value",

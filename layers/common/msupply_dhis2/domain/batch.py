@@ -68,7 +68,7 @@ class Tracking(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sending: str
+    attempt_id: str
     until: datetime
     target: str
 
@@ -119,7 +119,7 @@ class Batch(BaseModel):
     rows: tuple[Row, ...]
 
     def encoded(self) -> str:
-        """Give the message's body: ASCII JSON without white space."""
+        """Return the message's body: ASCII JSON without white space."""
         # The rows are most of it, and JSON already. An import does not say so: a push from before there were
         # deletes understands it, and refuses a delete.
         unsaid = {"operation"} if self.operation is Operation.IMPORT else set()
@@ -127,7 +127,7 @@ class Batch(BaseModel):
         return _json({**self.model_dump(mode="json", exclude={"rows", *unsaid}), "rows": self.rows})
 
     def values(self) -> tuple[DataValue, ...]:
-        """Give the values with their names, in the order of the rows."""
+        """Return the values with their names, in the order of the rows."""
         return tuple(
             DataValue(
                 data_element=row.data_element,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
+class LogRecord:
     """One line for the log: a sentence for people, fields for queries."""
 
     level: int

@@ -28,7 +28,7 @@ def folded(text: str) -> str:
 
 
 def difference(ours: str, theirs: str, *, here: str = "mSupply", there: str = "DHIS2") -> str | None:
-    """Say where two texts that look alike differ; ``None`` where they are the same, or look different.
+    """Return where two texts that look alike differ; ``None`` where they are the same, or look different.
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ class DatabaseAnswer(BaseModel):
 
 
 def data_elements_of(group: ItemGroup, settings: Settings) -> tuple[str | None, ...]:
-    """Give the data element of an item group for each active row, ``None`` where it has none."""
+    """Return the data element of an item group for each active row, ``None`` where it has none."""
     identifiers = (identifier_of(settings, row, group) for row in settings.active_rows)
     return tuple(identifier and identifier[0] for identifier in identifiers)
 

@@ -43,17 +43,17 @@ from msupply_dhis2.errors import (
     SettingsError,
     SourceUnreachableError,
 )
-from msupply_dhis2.handlers.run_recorder import WHOLE, RunBook, about_run
+from msupply_dhis2.handlers.run_recorder import WHOLE, RunRecorder, about_run
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source import Source, open_source, verification_of
-from msupply_dhis2.state.delta.filter import Changes, Coverage, Wish
-from msupply_dhis2.state.delta.table import AcknowledgedTable, target_of
+from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
+from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.invocations import first_arrival
-from msupply_dhis2.state.ordering.revision import stamps_of
-from msupply_dhis2.state.ordering.table import OrderTable
+from msupply_dhis2.state.ordering.revision import revisions_of
+from msupply_dhis2.state.ordering.table import OrderingTable
 from msupply_dhis2.state.shard_progress import let_go, note_finished, take
 
 NAMED_IN_RESULT = 100
@@ -105,7 +105,7 @@ def _seconds_left(context: LambdaContext) -> Callable[[], float]:
 
 
 def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
-    """Tell whether AWS shall try an invocation again that failed."""
+    """Return whether AWS shall try an invocation again that failed."""
     if not isinstance(event, Mapping):
         return isinstance(error, MAY_PASS)
     return "interval" in event or (isinstance(error, MAY_PASS) and "check_database" not in event)
@@ -119,7 +119,9 @@ def _work(event: object, context: LambdaContext, logger: Logger) -> ComputeResul
         # By hand, and so to be sent whatever is noted; also what follows it.
         shard = parse_shard(event).model_copy(update={"planned_by": request_id})
         shard.require_known(datetime.now(UTC))
-        with RunBook(environment, shard.run_id, logger, seconds_left, dry_run=shard.event.dry_run) as book:
+        with RunRecorder(
+            environment, shard.run_id, logger, seconds_left, dry_run=shard.event.dry_run
+        ) as book:
             return _compute_shard(shard, environment, calendar, book)
     asked = parse_compute_event(event)
     if asked.check_database:
@@ -130,7 +132,7 @@ def _work(event: object, context: LambdaContext, logger: Logger) -> ComputeResul
     name = run_id(asked, as_of)
     rows = rows_asked_for(asked, settings)
     is_run = settings.use_dhis2 and not asked.dry_run and bool(rows)
-    with RunBook(environment, name, logger, seconds_left, dry_run=not is_run) as book:
+    with RunRecorder(environment, name, logger, seconds_left, dry_run=not is_run) as book:
         book.begin(about_run(asked, as_of, rows))
         try:
             result = _compute(asked, request_id, as_of, environment, settings, calendar, book)
@@ -180,7 +182,7 @@ def _compute(
     environment: ComputeEnvironment,
     settings: Settings,
     calendar: Calendar,
-    book: RunBook,
+    book: RunRecorder,
 ) -> ComputeResult:
     claims = _Claims(environment, settings, run_id(event, as_of))
     with BatchQueue(clients.sqs(), environment.queue_url, book.queued) as queue:
@@ -203,7 +205,7 @@ def _compute(
 
 
 def _compute_shard(
-    shard: Shard, environment: ComputeEnvironment, calendar: Calendar, book: RunBook
+    shard: Shard, environment: ComputeEnvironment, calendar: Calendar, book: RunRecorder
 ) -> ComputeResult:
     settings = read_settings(environment.settings_parameter, clients.ssm())
     book.open([shard])
@@ -231,12 +233,12 @@ class _Claims:
     def __init__(self, environment: ComputeEnvironment, settings: Settings, name: str) -> None:
         self._settings = settings
         self._run_id = name
-        self._table = OrderTable(clients.table(environment.order_table_name), datetime.now(UTC))
+        self._table = OrderingTable(clients.table(environment.ordering_table_name), datetime.now(UTC))
 
     def claim(self, values: Iterable[DataValue], age: Age) -> None:
-        """Claim values (see ``outgoing.send_values``)."""
-        stamps = stamps_of(age.snapshots, age.read_at)
-        self._table.claim(values, stamps, self._settings.data_element_id_scheme, self._run_id)
+        """Claim values (see ``outgoing.publish``)."""
+        revisions = revisions_of(age.snapshots, age.read_at)
+        self._table.claim(values, revisions, self._settings.data_element_id_scheme, self._run_id)
 
     def noted_in(self, result: ComputeResult) -> ComputeResult:
         """Add to a result of what the order cannot be kept."""
@@ -245,21 +247,21 @@ class _Claims:
 
 def _compare(environment: ComputeEnvironment, settings: Settings, *, dry_run: bool) -> Compare:
     now = datetime.now(UTC)
-    records = AcknowledgedTable(
-        clients.table(environment.acknowledged_table_name), clients.table(environment.runs_table_name), now
+    records = DeltaTable(
+        clients.table(environment.delta_table_name), clients.table(environment.runs_table_name), now
     )
 
-    def compare(coverage: Coverage, wish: Wish) -> Changes | None:
+    def compare(coverage: RunScope, wish: DeltaOptions) -> DeltaFilter | None:
         if not dry_run:
             for period in coverage.all_periods:
                 records.note_names(settings, period)
         if settings.only_changes:
-            return Changes(records, settings, coverage, wish, now)
+            return DeltaFilter(records, settings, coverage, wish, now)
         if not dry_run:
             # Nothing is noted of what is sent now: when Only changes is switched on again, what was noted before is
             # not to be relied upon.
             for period in coverage.all_periods:
-                records.disturb(target_of(settings), period, None)
+                records.invalidate(target_of(settings), period, None)
         return None
 
     return compare
@@ -297,7 +299,7 @@ class _Shards:
             return True
         self._logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
         try:
-            with RunBook(
+            with RunRecorder(
                 self._environment,
                 shard.run_id,
                 self._logger,
@@ -308,7 +310,7 @@ class _Shards:
         finally:
             self._logger.remove_keys(["run_id", "shard"])
 
-    def _is_worked(self, shard: Shard, record: QueueRecord, book: RunBook) -> bool:
+    def _is_worked(self, shard: Shard, record: QueueRecord, book: RunRecorder) -> bool:
         try:
             return self._is_finished(shard, record, book)
         except MsupplyDhis2Error as error:
@@ -320,7 +322,7 @@ class _Shards:
             self._failed(shard, record, book, reason, type(error).__name__)
         return False
 
-    def _is_finished(self, shard: Shard, record: QueueRecord, book: RunBook) -> bool:
+    def _is_finished(self, shard: Shard, record: QueueRecord, book: RunRecorder) -> bool:
         taken = take(self._table, shard, datetime.now(UTC))
         if taken.finished:
             book.was_finished(shard)
@@ -371,7 +373,7 @@ class _Shards:
                 f"{_capital(shard.name)} is free again in a quarter of an hour only. {error}"
             )
 
-    def _failed(self, shard: Shard, record: QueueRecord, book: RunBook, reason: str, error: str) -> None:
+    def _failed(self, shard: Shard, record: QueueRecord, book: RunRecorder, reason: str, error: str) -> None:
         delivery = record.delivery
         wait = wait_seconds(delivery)
         if is_last := delivery >= DELIVERIES:
@@ -430,7 +432,7 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
 
 
 def _as_json(result: ComputeResult) -> dict[str, object]:
-    """Give the result, short enough for an answer: the log names all that was left out."""
+    """Return the result, short enough for an answer: the log names all that was left out."""
     shortened = {
         name: (
             *sentences[:NAMED_IN_RESULT],

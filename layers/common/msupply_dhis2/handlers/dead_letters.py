@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msupply_dhis2.aws.environment import aws_faults
 from msupply_dhis2.aws.queues import ATTEMPTS, ENTRIES_IN_ONE_CALL
-from msupply_dhis2.aws.records import SENDING
+from msupply_dhis2.aws.records import ATTEMPT_ID
 from msupply_dhis2.domain.batch import Batch, BatchError, decode
 from msupply_dhis2.errors import ConfigurationError, EventError
 from msupply_dhis2.state.dead_letters.letter import (
@@ -166,12 +166,12 @@ class FailedBatches:
         self.faults: list[str] = []
         """What could not be looked at, a sentence each; the others were."""
 
-    def bury(self, body: str, batch: Batch | None, sending: str, death: Death) -> DeadLetter:
+    def bury(self, body: str, batch: Batch | None, attempt_id: str, death: Death) -> DeadLetter:
         """Move a message over: first into the bucket, then into the queue, then it is counted.
 
         Where something breaks off in between the message comes again, and is moved again into the same place.
         """
-        letter = self._keep(body, batch, sending, death)
+        letter = self._keep(body, batch, attempt_id, death)
         with aws_faults("putting a message into the dead-letter queue", self._client):
             self._client.send_message(
                 QueueUrl=self._dead_letter_queue_url, MessageBody=body, MessageAttributes=_attributes(letter)
@@ -179,14 +179,14 @@ class FailedBatches:
         self._count(letter, batch, death)
         return letter
 
-    def _keep(self, body: str, batch: Batch | None, sending: str, death: Death) -> DeadLetter:
+    def _keep(self, body: str, batch: Batch | None, attempt_id: str, death: Death) -> DeadLetter:
         values = 0
         if batch is not None:
-            message = Message(batch.batch_id, sending, len(batch.rows))
+            message = Message(batch.batch_id, attempt_id, len(batch.rows))
             values = len(batch.rows) - len(self._runs.read(message, death.at).settled)
         letter = DeadLetter(
             body=body,
-            sending=sending,
+            attempt_id=attempt_id,
             run_id=batch.run_id if batch else UNREADABLE,
             batch_id=batch.batch_id if batch else _id_of_unreadable(body),
             values=values,
@@ -199,7 +199,7 @@ class FailedBatches:
 
     def _count(self, letter: DeadLetter, batch: Batch | None, death: Death) -> None:
         if batch is not None:
-            message = Message(batch.batch_id, letter.sending, len(batch.rows))
+            message = Message(batch.batch_id, letter.attempt_id, len(batch.rows))
             self._runs.mark_dead(message, self._runs.read(message, death.at), death)
 
     def has_come_back(self, message: Message) -> None:
@@ -233,7 +233,7 @@ class FailedBatches:
             if _attribute(message, "run_id") == UNREADABLE:
                 self._move(message, self._dead_letter_queue_url, NOT_UNDERSTOOD, "NotUnderstood")
                 unreadable = _id_of_unreadable(str(message["Body"]))
-                self._store.forget(place_of(UNREADABLE, unreadable, _sending(message)))
+                self._store.forget(place_of(UNREADABLE, unreadable, _attempt_id(message)))
             else:
                 self._move(message, self._dead_letter_queue_url, BROKE_OFF, "BrokeOff")
 
@@ -246,21 +246,21 @@ class FailedBatches:
             self.faults.append(f"The message {message['MessageId']} was left where it is. {error}")
 
     def _is_in_its_place(self, message: "MessageTypeDef") -> bool:
-        """Tell whether a message of the dead-letter queue need not be moved; one without a value to send is deleted."""
+        """Return whether a message of the dead-letter queue need not be moved; one without a value to send is deleted."""
         has_reason = bool(_attribute(message, "reason"))
         try:
             batch = decode(str(message["Body"]))
         except BatchError:
             return has_reason
-        known = Message(batch.batch_id, _sending(message), len(batch.rows))
-        progress = self._runs.read(known, datetime.now(UTC))
-        if len(progress.settled) == known.values:
+        known = Message(batch.batch_id, _attempt_id(message), len(batch.rows))
+        delivery_state = self._runs.read(known, datetime.now(UTC))
+        if len(delivery_state.settled) == known.values:
             # It was delivered once more after it had died, or another copy of it was.
             self.has_come_back(known)
             self._delete(message, self._dead_letter_queue_url)
             return True
         # The reason may be that of an earlier death, after which it was sent again.
-        return has_reason and progress.death is not None
+        return has_reason and delivery_state.death is not None
 
     def rescue(self, older_than: timedelta, reason: str) -> Rescued:
         """Move what waits on the queue for so long to the dead letters; only for a queue that is paused.
@@ -282,13 +282,13 @@ class FailedBatches:
     def _move(self, message: "MessageTypeDef", queue_url: str, reason: str, status: str) -> int:
         """Bury a message that was found on a queue, and give how many of its values had no fate."""
         body = str(message["Body"])
-        sending = _sending(message)
+        attempt_id = _attempt_id(message)
         death = Death(reason, status, datetime.now(UTC))
         try:
             batch = decode(body)
         except BatchError as error:
             batch, death = None, Death(str(error), "BatchError", datetime.now(UTC))
-        letter = self.bury(body, batch, sending, death)
+        letter = self.bury(body, batch, attempt_id, death)
         self._delete(message, queue_url)
         return letter.values
 
@@ -334,12 +334,12 @@ class FailedBatches:
                 self._client.send_message(
                     QueueUrl=self._queue_url,
                     MessageBody=letter.body,
-                    MessageAttributes={SENDING: {"DataType": "String", "StringValue": letter.sending}},
+                    MessageAttributes={ATTEMPT_ID: {"DataType": "String", "StringValue": letter.attempt_id}},
                 )
             # Push takes the same sending for the same message: sent twice, it is worked and counted once.
             self._store.forget(letter.key)
             sent.append(letter.model_copy(update={"body": ""}))
-        self._clear({letter.sending for letter in sent})
+        self._clear({letter.attempt_id for letter in sent})
         if sent:
             message = (
                 f"{count(len(sent), 'dead letter')} with {count(sum(letter.values for letter in sent), 'value')}"
@@ -369,7 +369,7 @@ class FailedBatches:
         )
 
     def _kept(self, event: DeadLetterEvent) -> Iterator[DeadLetter | None]:
-        """Give the dead letters that are meant; ``None`` where the time is over."""
+        """Yield the dead letters that are meant; ``None`` where the time is over."""
         for key in list(self._store.keys(event.run)):
             if self._seconds_left() < _LAST_SECONDS:
                 yield None
@@ -382,18 +382,18 @@ class FailedBatches:
             if letter is not None and letter.is_meant(event.run, event.reason):
                 yield letter
 
-    def _clear(self, sendings: set[str]) -> None:
+    def _clear(self, attempt_ids: set[str]) -> None:
         """Take messages off the dead-letter queue that are on the other one again. Those that stay do no harm."""
-        if not sendings:
+        if not attempt_ids:
             return
         for message in self._search(self._dead_letter_queue_url, _DEAD_HIDDEN_SECONDS):
             if message is None:
                 return
-            if _attribute(message, SENDING) in sendings:
+            if _attribute(message, ATTEMPT_ID) in attempt_ids:
                 self._delete(message, self._dead_letter_queue_url)
 
     def _search(self, queue_url: str, hidden_seconds: int) -> "Iterator[MessageTypeDef | None]":
-        """Give each message of a queue once, and let all be seen again; ``None``: that was not all of them.
+        """Yield each message of a queue once, and let all be seen again; ``None``: that was not all of them.
 
         The search ends early where the time is over, and where a message comes a second time: then those that were looked
         at first are not hidden any more, and it would go round in a circle.
@@ -457,8 +457,8 @@ def _attribute(message: "MessageTypeDef", name: str) -> str:
     return "" if attribute is None else str(attribute.get("StringValue", ""))
 
 
-def _sending(message: "MessageTypeDef") -> str:
-    return _attribute(message, SENDING) or str(message["MessageId"])
+def _attempt_id(message: "MessageTypeDef") -> str:
+    return _attribute(message, ATTEMPT_ID) or str(message["MessageId"])
 
 
 def _id_of_unreadable(body: str) -> str:
@@ -467,7 +467,7 @@ def _id_of_unreadable(body: str) -> str:
 
 def _attributes(letter: DeadLetter) -> dict[str, Any]:
     said = {
-        SENDING: letter.sending,
+        ATTEMPT_ID: letter.attempt_id,
         "reason": letter.reason[:_MOST_REASON],
         "status": letter.status,
         "run_id": letter.run_id,

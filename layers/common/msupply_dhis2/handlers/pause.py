@@ -38,7 +38,7 @@ type Reason = Refusal | Outage | Resumption
 
 
 def reason_of_pause(table: "Table") -> Reason | None:
-    """Give the reason for which the queue is paused, or ``None`` where there is none, whoever else has paused it.
+    """Return the reason for which the queue is paused, or ``None`` where there is none, whoever else has paused it.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def reason_of_pause(table: "Table") -> Reason | None:
 
 
 def mapping_of(client: "LambdaClient", function: str, queue_arn: str) -> str:
-    """Give the id of the event source mapping that delivers a queue's messages to a function.
+    """Return the id of the event source mapping that delivers a queue's messages to a function.
 
     Push asks for it, because its own environment cannot name it: the mapping is made after the function.
 
@@ -87,7 +87,7 @@ def why_paused(reason: Reason, time_zone: ZoneInfo) -> str:
 
 
 def when_resumed(outage: Outage, now: datetime, written: Callable[[datetime], str]) -> str:
-    """Say when the queue is resumed by itself, to follow "it is resumed"; ``written`` writes an instant for people."""
+    """Return when the queue is resumed by itself, to follow "it is resumed"; ``written`` writes an instant for people."""
     if outage.next_trial is None or outage.next_trial <= now:
         return "within 15 minutes after DHIS2 answers again"
     return f"on trial at {written(outage.next_trial)}, if DHIS2 lets us in then"
@@ -186,7 +186,7 @@ class QueuePause:
         begin_trial(self._table, outage, now)
 
     def is_on(self) -> bool:
-        """Tell whether Lambda takes no messages, whoever switched it off.
+        """Return whether Lambda takes no messages, whoever switched it off.
 
         Raises
         ------
@@ -219,7 +219,7 @@ class QueuePause:
 
 
 def pause_for_tests(environment: TestConnectionEnvironment, context: LambdaContext) -> QueuePause:
-    """Give the pause as a connection test and the probe meet it: one function, whose environment names the mapping."""
+    """Return the pause as a connection test and the probe meet it: one function, whose environment names the mapping."""
     return QueuePause(
         clients.table(environment.table_name),
         clients.event_sources(),

@@ -17,10 +17,10 @@ from msupply_dhis2.aws.backoff import FIRST_SECONDS, wait_seconds
 from msupply_dhis2.aws.environment import PushEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.queues import put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
-from msupply_dhis2.dhis2.batch_size import Pace
+from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.domain.batch import Batch, BatchError, Operation, decode
-from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.errors import (
     ConfigurationError,
     Dhis2AuthenticationError,
@@ -42,13 +42,19 @@ from msupply_dhis2.settings.fields import shown
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
 from msupply_dhis2.state.dead_letters.store import DeadLetterStore
-from msupply_dhis2.state.delta.table import AcknowledgedTable, target_of_batch
+from msupply_dhis2.state.delta.table import DeltaTable, target_of_batch
 from msupply_dhis2.state.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
-from msupply_dhis2.state.message import Death, Progress
-from msupply_dhis2.state.ordering.in_flight import Flight, Flights, InTheAirError, Landing, org_units_of
-from msupply_dhis2.state.ordering.revision import OLDEST, Stamp
+from msupply_dhis2.state.message import Death, DeliveryState
+from msupply_dhis2.state.ordering.in_flight import (
+    InFlightError,
+    InFlightMessage,
+    InFlightMessages,
+    Landing,
+    org_units_of,
+)
+from msupply_dhis2.state.ordering.revision import OLDEST, Revision
 from msupply_dhis2.state.ordering.skipped import superseded, too_old
-from msupply_dhis2.state.ordering.table import SENT_WITHIN, OrderTable, stamps_of_batch
+from msupply_dhis2.state.ordering.table import SENT_WITHIN, OrderingTable, revisions_of_batch
 from msupply_dhis2.state.outages import forget_outage, note_outage, read_outage
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Message, Runs
@@ -115,7 +121,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     # Also where it is all of them: raising would make each message that is tried again an error of the function,
     # and hide the real ones.
     return partial_response(
-        [record.message_id for record in queue_records(event) if not push_messages.is_done(record)]
+        [record.message_id for record in queue_records(event) if not push_messages.process_record(record)]
     )
 
 
@@ -126,9 +132,9 @@ def _not_understood(message: str, logger: Logger, metrics: Metrics) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What keeps a message in order: claims to its values, and what is known of how it lands."""
+    """What keeps a message in order: claims to its values, and what is known of how it ends."""
 
-    claims: OrderTable
+    claims: OrderingTable
     landing: Landing
 
 
@@ -176,18 +182,18 @@ class _PushMessages:
         )
         return answer.model_dump(mode="json")
 
-    def is_done(self, record: QueueRecord) -> bool:
+    def process_record(self, record: QueueRecord) -> bool:
         """Work one message, and tell whether it is finished; otherwise it is to be delivered again."""
         self._logger.append_keys(receive=str(record.delivery))
         batch = None
         try:
-            batch = self._batch(record.body, record.sending)
+            batch = self._batch(record.body, record.attempt_id)
             if batch is not None:
                 self._push(batch, record)
         except Dhis2AuthenticationError as error:
             self._put_back(record, batch, error, paused=self._pause(record))
         except Dhis2DownError as error:
-            return self._failed(record, batch, error, paused=self._is_outage(error, record))
+            return self._failed(record, batch, error, paused=self._record_outage(error, record))
         except MsupplyDhis2Error as error:
             return self._failed(record, batch, error)
         except Exception as error:
@@ -200,17 +206,17 @@ class _PushMessages:
             self._logger.remove_keys(["receive", "run_id", "batch_id", "user", "dhis2"])
         return False
 
-    def _batch(self, body: str, sending: str) -> Batch | None:
+    def _batch(self, body: str, attempt_id: str) -> Batch | None:
         """Read a message; one that is no batch goes to the dead letters."""
         try:
             batch = decode(body)
         except BatchError as error:
-            self._bury(body, None, sending, str(error), type(error).__name__)
+            self._bury(body, None, attempt_id, str(error), type(error).__name__)
             return None
         self._logger.append_keys(run_id=batch.run_id, batch_id=batch.batch_id)
         return batch
 
-    def _is_outage(self, error: Dhis2DownError, record: QueueRecord) -> bool:
+    def _record_outage(self, error: Dhis2DownError, record: QueueRecord) -> bool:
         """Note that DHIS2 is down; pause the queue where it is not for the first time, and tell whether it is."""
         try:
             outage = note_outage(self._table, str(error), datetime.now(UTC))
@@ -243,7 +249,7 @@ class _PushMessages:
                     if isinstance(error, MsupplyDhis2Error)
                     else f"A fault of push ({kind}), see its log."
                 )
-                self._bury(record.body, batch, record.sending, f"{reason} {why}", kind)
+                self._bury(record.body, batch, record.attempt_id, f"{reason} {why}", kind)
                 return True
         except MsupplyDhis2Error as fault:
             self._logger.warning(f"The message could not be moved to the dead letters yet. {fault}")
@@ -251,8 +257,8 @@ class _PushMessages:
         return False
 
     def _why_buried(self, record: QueueRecord, batch: Batch | None, error: Exception) -> str | None:
-        if batch is not None and not isinstance(error, InTheAirError | Dhis2DownError):
-            message = Message(batch.batch_id, record.sending, len(batch.rows))
+        if batch is not None and not isinstance(error, InFlightError | Dhis2DownError):
+            message = Message(batch.batch_id, record.attempt_id, len(batch.rows))
             failures = self._runs.note_failure(message, datetime.now(UTC))
             if failures >= MOST_FAILURES:
                 return f"It failed {failures} times. By itself it is tried no more."
@@ -293,7 +299,7 @@ class _PushMessages:
     def _push(self, batch: Batch, record: QueueRecord) -> None:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
         # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
-        message = Message(batch.batch_id, record.sending, len(batch.rows))
+        message = Message(batch.batch_id, record.attempt_id, len(batch.rows))
         if (why := _why_not_sent(batch, settings, datetime.now(UTC))) is not None:
             self._note_not_sent(message, batch, why)
             return
@@ -308,8 +314,8 @@ class _PushMessages:
         if refusal is not None and refusal.login == login:
             raise RefusedBeforeError(refusal)
         began = datetime.now(UTC)
-        progress = self._alive(message, self._runs.read(message, began))
-        if len(progress.settled) == len(batch.rows):
+        delivery_state = self._alive(message, self._runs.read(message, began))
+        if len(delivery_state.settled) == len(batch.rows):
             self._logger.info(
                 "Each value of this batch got its fate at an earlier delivery: nothing is sent."
             )
@@ -318,51 +324,53 @@ class _PushMessages:
             return
         is_tracked = _is_tracked(batch, record, settings, began)
         with self._in_order(message, batch) as order:
-            progress = self._leave_out_older(message, batch, progress, order.claims)
-            if len(progress.settled) == len(batch.rows):
+            delivery_state = self._leave_out_older(message, batch, delivery_state, order.claims)
+            if len(delivery_state.settled) == len(batch.rows):
                 self._end_if_done(message)
                 return
             if (why_refused := _for_another_data_set(batch, settings)) is not None:
-                self._bury(record.body, batch, record.sending, why_refused, "OtherDataSet")
+                self._bury(record.body, batch, record.attempt_id, why_refused, "OtherDataSet")
                 return
             if settings.only_changes and not is_tracked:
                 # Before anything is sent: where push breaks off nobody could tell afterwards.
                 self._disturb(batch, settings, began)
-            result = self._send(batch, progress.settled, settings, login, credentials)
-            order.landing.lingers = result.may_land
+            result = self._send(batch, delivery_state.settled, settings, login, credentials)
+            order.landing.lingers = result.may_still_be_applied
             order.landing.held_periods = result.held_periods
-            if result.settled != progress.settled:
+            if result.settled != delivery_state.settled:
                 # Before anything is said about the values: what could not be noted is sent and counted again.
-                self._settle(message, batch, progress, result, began, is_tracked=is_tracked)
+                self._settle(message, batch, delivery_state, result, began, is_tracked=is_tracked)
         self._tell(result, login, record, was_refused=refusal is not None)
         self._end_if_done(message)
 
     @contextmanager
     def _in_order(self, message: Message, batch: Batch) -> Iterator[_Order]:
-        """Send while nothing older can land afterwards: what is being sent already lands before."""
+        """Send while nothing older can be applied afterwards: what is being sent already ends before."""
         seconds = self._seconds_left() + FOR_NOTES_SECONDS
-        patience = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
-        flights = Flights(self._table, tell=self._logger.warning)
-        claims = OrderTable(clients.table(self._environment.order_table_name), datetime.now(UTC))
-        with flights.flight(_flight_of(message, batch), seconds, patience) as landing:
+        deadline = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
+        in_flight_messages = InFlightMessages(self._table, tell=self._logger.warning)
+        claims = OrderingTable(clients.table(self._environment.ordering_table_name), datetime.now(UTC))
+        with in_flight_messages.in_flight(
+            _in_flight_message_of(message, batch), seconds, deadline
+        ) as landing:
             yield _Order(claims, landing)
 
     def _leave_out_older(
-        self, message: Message, batch: Batch, progress: Progress, claims: OrderTable
-    ) -> Progress:
+        self, message: Message, batch: Batch, delivery_state: DeliveryState, claims: OrderingTable
+    ) -> DeliveryState:
         """Take out what a newer run has sent, or is about to; give what is settled then."""
-        left = [place for place in range(len(batch.rows)) if place not in progress.settled]
+        left = [place for place in range(len(batch.rows)) if place not in delivery_state.settled]
         older = claims.superseded(batch, left)
         for fault in claims.faults():
             self._logger.warning(fault)
         if not older:
-            return progress
+            return delivery_state
         now = datetime.now(UTC)
         new = self._runs.settle(
             message,
-            progress,
+            delivery_state,
             settled=frozenset(older),
-            landed=frozenset(),
+            applied=frozenset(),
             began=now,
             ended=now,
             counts=lambda places: {"superseded": len(places)},
@@ -373,13 +381,13 @@ class _PushMessages:
         self._count("ValuesSuperseded", len(new))
         return self._runs.read(message, now)
 
-    def _alive(self, message: Message, progress: Progress) -> Progress:
+    def _alive(self, message: Message, delivery_state: DeliveryState) -> DeliveryState:
         """Count a dead letter back that is on the queue again, whoever has redriven it."""
-        if progress.death is None:
-            return progress
-        alive = self._runs.revive(message, progress)
+        if delivery_state.death is None:
+            return delivery_state
+        alive = self._runs.revive(message, delivery_state)
         self._failed_batches.has_come_back(message)
-        self._logger.info(f"A dead letter is sent again. It had died of: {progress.death.reason}")
+        self._logger.info(f"A dead letter is sent again. It had died of: {delivery_state.death.reason}")
         return alive
 
     def _tell(self, result: BatchResult, login: Login, record: QueueRecord, *, was_refused: bool) -> None:
@@ -406,7 +414,7 @@ class _PushMessages:
         self,
         message: Message,
         batch: Batch,
-        before: Progress,
+        before: DeliveryState,
         result: BatchResult,
         began: datetime,
         *,
@@ -420,7 +428,7 @@ class _PushMessages:
             message,
             before,
             settled=result.settled,
-            landed=result.landed if is_tracked else frozenset(),
+            applied=result.applied if is_tracked else frozenset(),
             began=began,
             ended=datetime.now(UTC),
             counts=lambda places: result.fates.counts_of(places).by_name(),
@@ -435,14 +443,14 @@ class _PushMessages:
         if counts.deleted:
             self._count("ValuesDeleted", counts.deleted)
 
-    def _note_not_sent(self, message: Message, batch: Batch, why: LogLine) -> None:
+    def _note_not_sent(self, message: Message, batch: Batch, why: LogRecord) -> None:
         """Note, and have compute know, that what is left of a batch will not arrive."""
         now = datetime.now(UTC)
         new = self._runs.settle(
             message,
             self._alive(message, self._runs.read(message, now)),
             settled=frozenset(range(len(batch.rows))),
-            landed=frozenset(),
+            applied=frozenset(),
             began=now,
             ended=now,
             counts=lambda places: {"not_sent": len(places)},
@@ -464,13 +472,13 @@ class _PushMessages:
 
     def _disturb(self, batch: Batch, settings: Settings, now: datetime) -> None:
         """Have compute not rely on what it knows of the org units and periods of a batch."""
-        records = AcknowledgedTable(
-            clients.table(self._environment.acknowledged_table_name),
+        records = DeltaTable(
+            clients.table(self._environment.delta_table_name),
             clients.table(self._environment.runs_table_name),
             now,
         )
         for period, org_unit in sorted({(row.period, row.org_unit) for row in batch.rows}):
-            records.disturb(target_of_batch(batch, settings), period, org_unit)
+            records.invalidate(target_of_batch(batch, settings), period, org_unit)
 
     def _send(
         self,
@@ -488,14 +496,14 @@ class _PushMessages:
         except Dhis2AuthenticationError as error:
             self._refused(login, error)
             raise
-        limit = session.pace.limit
+        limit = session.batch_size.limit
         started = time.perf_counter()
         result = push(batch, session, settings=settings, done=done, seconds_left=self._seconds_left)
         seconds = time.perf_counter() - started
         self._metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
-        if session.pace.limit != limit:
+        if session.batch_size.limit != limit:
             try:
-                remember_call_limit(self._table, login.url, session.pace.limit)
+                remember_call_limit(self._table, login.url, session.batch_size.limit)
             except (BotoCoreError, ClientError) as error:
                 self._logger.warning(f"How many values DHIS2 takes in a call could not be noted: {error}")
         return result
@@ -508,7 +516,7 @@ class _PushMessages:
         return clients.table(self._environment.table_name)
 
     def _session(self, login: Login, settings: Settings, credentials: Dhis2Credentials) -> Dhis2Session:
-        """Give the session of a warm function, for as long as the login stays the same."""
+        """Return the session of a warm function, for as long as the login stays the same."""
         key = (login, settings.dhis2_ca_certificate)
         if key not in _sessions:
             _sessions.clear()
@@ -522,7 +530,7 @@ class _PushMessages:
             except Dhis2Error as error:
                 # What it means for the values is told by the push itself.
                 self._logger.debug(f"The login could not be tried: {error}")
-            _sessions[key] = Dhis2Session(client, Pace(self._call_limit(login)))
+            _sessions[key] = Dhis2Session(client, AdaptiveBatchSize(self._call_limit(login)))
         return _sessions[key]
 
     def _call_limit(self, login: Login) -> int | None:
@@ -585,21 +593,21 @@ class _PushMessages:
         except ConfigurationError as error:
             self._logger.warning(f"That DHIS2 answers again could not be noted. {error}")
 
-    def _bury(self, body: str, batch: Batch | None, sending: str, reason: str, status: str) -> None:
-        self._failed_batches.bury(body, batch, sending, Death(reason, status, datetime.now(UTC)))
+    def _bury(self, body: str, batch: Batch | None, attempt_id: str, reason: str, status: str) -> None:
+        self._failed_batches.bury(body, batch, attempt_id, Death(reason, status, datetime.now(UTC)))
         self._count("BatchesDead", 1)
         self._logger.error(
             f"A message went to the dead letters. {reason} When the cause is mended, send it again: invoke push with "
             '{"dead_letters": "redrive"} (make redrive).'
         )
         if batch is not None:
-            self._end_if_done(Message(batch.batch_id, sending, len(batch.rows)))
+            self._end_if_done(Message(batch.batch_id, attempt_id, len(batch.rows)))
 
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 
-def _why_not_sent(batch: Batch, settings: Settings, now: datetime) -> LogLine | None:
+def _why_not_sent(batch: Batch, settings: Settings, now: datetime) -> LogRecord | None:
     """Say of a batch that the settings do not want it sent any more, or that it is too old."""
     if not settings.use_dhis2:
         return not_sent(len(batch.rows))
@@ -626,24 +634,24 @@ def _for_another_data_set(batch: Batch, settings: Settings) -> str | None:
 
 
 def _is_tracked(batch: Batch, record: QueueRecord, settings: Settings, now: datetime) -> bool:
-    """Tell whether compute will look for what became of this batch, and finds it where it is about to be noted."""
+    """Return whether compute will look for what became of this batch, and finds it where it is about to be noted."""
     tracking = batch.tracking
     return (
         tracking is not None
-        and tracking.sending == record.sending
+        and tracking.attempt_id == record.attempt_id
         and now < tracking.until
         and tracking.target == target_of_batch(batch, settings)
     )
 
 
-def _flight_of(message: Message, batch: Batch) -> Flight:
-    stamps = stamps_of_batch(batch)
-    periods: dict[str, tuple[Stamp, Stamp]] = {}
+def _in_flight_message_of(message: Message, batch: Batch) -> InFlightMessage:
+    revisions = revisions_of_batch(batch)
+    periods: dict[str, tuple[Revision, Revision]] = {}
     for period, metric in {(row.period, row.metric) for row in batch.rows}:
-        stamp = stamps.get(metric, OLDEST)
-        oldest, newest = periods.get(period, (stamp, stamp))
-        periods[period] = min(oldest, stamp), max(newest, stamp)
-    return Flight(message.name, periods, org_units_of(row.org_unit for row in batch.rows))
+        revision = revisions.get(metric, OLDEST)
+        oldest, newest = periods.get(period, (revision, revision))
+        periods[period] = min(oldest, revision), max(newest, revision)
+    return InFlightMessage(message.name, periods, org_units_of(row.org_unit for row in batch.rows))
 
 
 def _keep_until(batch: Batch) -> datetime | None:

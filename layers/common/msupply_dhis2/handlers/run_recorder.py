@@ -25,7 +25,7 @@ WHOLE = "shard 1 of 1"
 
 
 def about_run(event: ComputeEvent, as_of: datetime, rows: Sequence[tuple[DataElementRow, Basis]]) -> About:
-    """Say what a run is about."""
+    """Return what a run is about."""
     return About(
         started_by=event.started_by,
         as_of=as_of,
@@ -35,7 +35,7 @@ def about_run(event: ComputeEvent, as_of: datetime, rows: Sequence[tuple[DataEle
     )
 
 
-class RunBook:
+class RunRecorder:
     """The notes of one invocation about a run; a dry run has none.
 
     When it is closed, a run that is done is ended, and so are older ones of whose values it has claimed newer ones.

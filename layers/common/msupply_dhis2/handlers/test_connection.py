@@ -19,7 +19,7 @@ from msupply_dhis2.aws.environment import (
     read_settings,
 )
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, SourceError
 from msupply_dhis2.handlers.log import write
@@ -95,7 +95,7 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
         )
     write(
         logger,
-        LogLine(logging.INFO if report.all_well else logging.WARNING, report.message, {"report": answer}),
+        LogRecord(logging.INFO if report.all_well else logging.WARNING, report.message, {"report": answer}),
     )
     metrics.add_metric(name="ConnectionTestsSucceeded", unit=MetricUnit.Count, value=int(report.connected))
     return answer

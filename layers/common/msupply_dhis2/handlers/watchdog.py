@@ -175,7 +175,7 @@ class _Watchdog:
             )
 
     def _may_be_near_its_end(self) -> bool:
-        """Tell whether a message may have waited for so long; without a search, which costs each one of its deliveries.
+        """Return whether a message may have waited for so long; without a search, which costs each one of its deliveries.
 
         Since when the queue is paused does not tell: a message may come from an earlier pause, or have been put off for ten
         days before, and twelve is all it has. No message is older than its run.
@@ -228,7 +228,7 @@ class _Watchdog:
         return found
 
     def _duties(self, settings: Settings) -> tuple[list[Duty], list[str]]:
-        """Tell what is to be looked after, and remember since when; and what cannot be."""
+        """Find what is to be looked after, and remember since when; and what cannot be."""
         is_sent = settings.use_dhis2 and self._environment.schedules_state == "ENABLED"
         intervals = {row.interval for row in settings.active_rows} if is_sent else set()
         duties: list[Duty] = []

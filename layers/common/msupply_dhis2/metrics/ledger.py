@@ -105,7 +105,7 @@ class Ledger:
         return None if first is None else self._days_without_stock(midnights, first)
 
     def is_in_stock(self, midnights: Sequence[datetime]) -> bool:
-        """Tell whether there is any stock on any of some whole days, those before the first stocking included."""
+        """Return whether there is any stock on any of some whole days, those before the first stocking included."""
         return self._days_without_stock(midnights, 0) < len(midnights) - 1
 
     def _days_without_stock(self, midnights: Sequence[datetime], first: int) -> int:

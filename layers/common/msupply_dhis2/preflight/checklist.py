@@ -5,10 +5,10 @@ from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
 
-from msupply_dhis2.deadline import Patience
+from msupply_dhis2.deadline import Deadline
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, request_body, request_parameters
 from msupply_dhis2.dhis2.importer import PostsDataValues
-from msupply_dhis2.dhis2.metadata_cache import KnownMetadata
+from msupply_dhis2.dhis2.metadata_cache import MetadataCache
 from msupply_dhis2.dhis2.models import (
     DataElement,
     DataSet,
@@ -97,7 +97,7 @@ class Preflight:
         settings: Settings,
         user: User,
         windows: Mapping[Basis, Window],
-        patience: Patience,
+        deadline: Deadline,
         today: date,
     ) -> None:
         self.checks: list[Check] = []
@@ -108,7 +108,7 @@ class Preflight:
         self._settings = settings
         self._user = user
         self._windows = windows
-        self._patience = patience
+        self._patience = deadline
         self._today = today
         self._data_set: DataSet | None = None
         self._times: Times | None = None
@@ -221,7 +221,7 @@ class Preflight:
     def _judge_of_periods(self, data_set: DataSet) -> Times:
         """Return what judges periods as push does."""
         server = self._server_or_newest()
-        known = KnownMetadata(
+        known = MetadataCache(
             server=server,
             user=self._user,
             data_set=data_set,

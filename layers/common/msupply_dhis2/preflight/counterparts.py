@@ -150,7 +150,7 @@ def check_items(
 
 
 def _metrics_of(item: MappedItem, labels: Sequence[str]) -> Mapping[str, str]:
-    """Give an item's identifiers, each with the metrics in words, unless all of them go there."""
+    """Return an item's identifiers, each with the metrics in words, unless all of them go there."""
     metrics: dict[str, list[str]] = {}
     for identifier, label in zip(item.data_elements, labels, strict=True):
         if identifier is not None:
@@ -191,7 +191,7 @@ def _other(scheme: Scheme, others: int, faulty: int, setting: str) -> str:
 def _meant[Thing: Identified](
     identifier: str, name: str, scheme: Scheme, free: Sequence[Thing], nearest: Nearest[Thing]
 ) -> tuple[str, bool]:
-    """Say what may have been meant, and whether it is known by this identifier in the other scheme."""
+    """Return what may have been meant, and whether it is known by this identifier in the other scheme."""
     other = Scheme.CODE if scheme is Scheme.UID else Scheme.UID
     by_other = next((thing for thing in free if thing.is_called(identifier, other)), None)
     if by_other is not None:

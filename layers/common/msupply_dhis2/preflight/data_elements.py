@@ -83,7 +83,7 @@ def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
 
 
 def _misfits(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
-    """Give what a data element cannot hold: the cause and its cure, and a sentence about this one."""
+    """Yield what a data element cannot hold: the cause and its cure, and a sentence about this one."""
     element = use.data_element
     if element.has_option_set:
         yield (
@@ -107,7 +107,7 @@ def _misfits(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
 
 
 def _samples(metric: Metric, *, round_off: bool) -> tuple[str, ...]:
-    """Give values as the metric has them every day."""
+    """Return values as the metric has them every day."""
     match metric:
         case Metric.STOCKED_OUT:
             return ("1", "0")
@@ -122,7 +122,7 @@ def _samples(metric: Metric, *, round_off: bool) -> tuple[str, ...]:
 
 
 def _refused(element: DataElement, metric: Metric, value: str) -> str | None:
-    """Say why a data element cannot hold a value and what to do, or ``None``."""
+    """Return why a data element cannot hold a value and what to do, or ``None``."""
     value_type = element.value_type
     if value_type not in NUMERIC_TYPES | _YES_OR_NO:
         return f"{value_type} holds no numbers: give the data element the value type Number"

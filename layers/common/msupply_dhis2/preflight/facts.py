@@ -12,7 +12,7 @@ type Find[Thing: Identified] = Callable[[Collection[str], Scheme], Sequence[Thin
 
 
 def title_of(name: str) -> str:
-    """Give the name of a setting as the tab shows it."""
+    """Return the name of a setting as the tab shows it."""
     return str(Settings.model_fields[name].title)
 
 
@@ -102,7 +102,7 @@ class Use:
 def uses_of_mapped(
     settings: Settings, mapped: MappedNames, data_elements: Mapping[str, DataElement]
 ) -> tuple[Use, ...]:
-    """Give the data elements that items are mapped to, each with the rows that send to it.
+    """Return the data elements that items are mapped to, each with the rows that send to it.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def uses_of_mapped(
 
 
 def uses_by_prefix(settings: Settings, data_set: DataSet) -> tuple[Use, ...]:
-    """Give what may be sent to which data elements, as far as that can be told without mSupply's items.
+    """Return what may be sent to which data elements, as far as that can be told without mSupply's items.
 
     With different data elements per item only prefixes tell which of them a row is for.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
 
-from msupply_dhis2.deadline import Later, Patience
+from msupply_dhis2.deadline import BackgroundTask, Deadline
 from msupply_dhis2.dhis2.importer import PostsDataValues
 from msupply_dhis2.dhis2.metadata_cache import KeptAnswers
 from msupply_dhis2.dhis2.models import ReadsDhis2, User, read_user
@@ -136,13 +136,13 @@ class _Questions:
 class _Database:
     """The question about mSupply's database, which is asked from the beginning, beside the others."""
 
-    answer: Later[DatabaseAnswer]
-    patience: Patience
+    answer: BackgroundTask[DatabaseAnswer]
+    deadline: Deadline
 
     def ask(self, questions: _Questions) -> MappedNames | None:
         """Wait for the answer and keep it as a check; give what is mapped."""
         try:
-            answer = self.answer.result(self.patience.left())
+            answer = self.answer.result(self.deadline.left())
         except TimeoutError:
             error: MsupplyDhis2Error = SourceError(
                 "mSupply's database, or compute, which asks it, did not answer in time. Test again; if it stays so, "
@@ -202,8 +202,8 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     time_limit
         Seconds after which no answer of DHIS2 or the database is waited for any longer; ``None``: any.
     """
-    patience = Patience(time_limit)
-    database = _Database(Later(database_check), patience)
+    deadline = Deadline(time_limit)
+    database = _Database(BackgroundTask(database_check), deadline)
     questions = _Questions()
     findings = _Findings()
     settings = questions.ask("settings", lambda: _read_settings(settings_reader))
@@ -290,7 +290,7 @@ def _read_settings(settings_reader: Callable[[], Settings]) -> tuple[Settings, s
 
 
 def _insist_on_completeness(questions: _Questions, settings: Settings) -> SettingsError | None:
-    """Tell what is missing, or what to note; the address, if it is there, is tried all the same."""
+    """Find what is missing, or what to note; the address, if it is there, is tried all the same."""
     try:
         settings.require_complete()
     except SettingsError as error:
@@ -324,7 +324,7 @@ class _Moment:
         return self.as_of.astimezone(self.calendar.time_zone).date()
 
     def windows(self, settings: Settings) -> dict[Basis, Window]:
-        """Give the window of each basis that an active row uses; none where the settings are not complete."""
+        """Return the window of each basis that an active row uses; none where the settings are not complete."""
         if settings.complete_faults():
             return {}
         bases = dict.fromkeys(row.basis for row in settings.active_rows)
@@ -337,11 +337,11 @@ def _ask_dhis2(
     """Log in, and if that works look whether a push would go well."""
     # Kept, so that a question of several requests goes on where a proxy's limit broke it off.
     answers = KeptAnswers(client)
-    user = questions.ask("login", lambda: _log_in(answers, database.patience))
+    user = questions.ask("login", lambda: _log_in(answers, database.deadline))
     if isinstance(user, MsupplyDhis2Error):
         return _Findings(failure=user)
     preflight = Preflight(
-        answers, client, settings, user, moment.windows(settings), database.patience, today=moment.today
+        answers, client, settings, user, moment.windows(settings), database.deadline, today=moment.today
     )
     preflight.ask_dhis2()
     questions.checks += preflight.checks
@@ -356,14 +356,14 @@ def _ask_dhis2(
     )
 
 
-def _log_in(client: ReadsDhis2, patience: Patience) -> tuple[User, str]:
-    answer = patience.ask(lambda: client.get("/api/me", {"fields": "id"}))
+def _log_in(client: ReadsDhis2, deadline: Deadline) -> tuple[User, str]:
+    answer = deadline.ask(lambda: client.get("/api/me", {"fields": "id"}))
     if not isinstance(answer, Mapping) or "id" not in answer:
         raise Dhis2Error(
             "There is no DHIS2 at this address: something answers, but does not know who the user is. Check URL "
             "and its path."
         )
-    user = patience.ask(lambda: read_user(client))
+    user = deadline.ask(lambda: read_user(client))
     return user, f"DHIS2 lets {user.username} in."
 
 

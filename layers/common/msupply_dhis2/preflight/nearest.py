@@ -26,7 +26,7 @@ class Nearest[Thing: Identified]:
         self._comparisons = COMPARISONS
 
     def to(self, identifier: str, name: str) -> Thing | None:
-        """Give the thing that is nearest to what mSupply has."""
+        """Return the thing that is nearest to what mSupply has."""
         code, bare_name = folded(identifier), folded(name)
         return (
             self._by_code.get(code)

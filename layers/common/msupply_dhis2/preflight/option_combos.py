@@ -187,7 +187,7 @@ class _Combos:
         self._finds = finds
 
     def judge(self, row: DataElementRow, elements: Sequence[DataElement]) -> Iterator[_Verdict]:
-        """Say whether the option combo of a row fits, and where it belongs, or what is wrong with it."""
+        """Yield whether the option combo of a row fits, and where it belongs, or what is wrong with it."""
         identifier, scheme = str(row.category_option_id), row.category_option_combo_id_scheme
         attribute = _called(identifier, scheme, self._data_set.option_combos)
         having = [element for element in elements if _called(identifier, scheme, element.option_combos)]
@@ -250,7 +250,7 @@ class _Combos:
     def _what_it_is_instead(
         self, identifier: str, scheme: Scheme, row: DataElementRow, elements: Sequence[DataElement]
     ) -> str:
-        """Say what an identifier is, if it is no option combo of the data set or its data elements."""
+        """Return what an identifier is, if it is no option combo of the data set or its data elements."""
         of_elements = {combo.id: combo for element in elements for combo in element.option_combos}
         ours = {**of_elements, **{combo.id: combo for combo in self._data_set.option_combos}}
         named = [combo for combo in ours.values() if _DEFAULT not in (combo.name, combo.code)]

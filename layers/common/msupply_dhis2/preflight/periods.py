@@ -59,7 +59,7 @@ def _cure(period_type: str) -> str:
 
 
 def open_name(basis: Basis) -> str:
-    """Give the name of the check for a basis."""
+    """Return the name of the check for a basis."""
     return f"open period, {basis.value.replace('_', ' ')}"
 
 

@@ -67,6 +67,6 @@ def _importance(check: Check) -> int:
 
 
 def first_sentence(text: str) -> str:
-    """Give the first sentence of a text: what is wrong, without what to do."""
+    """Return the first sentence of a text: what is wrong, without what to do."""
     first, separator, _ = text.partition(". ")
     return f"{first}." if separator else text

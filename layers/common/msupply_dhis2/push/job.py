@@ -16,7 +16,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
 from msupply_dhis2.deadline import wait_for
-from msupply_dhis2.dhis2.batch_size import Pace
+from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import (
     CHANGED_SINCE,
@@ -28,12 +28,12 @@ from msupply_dhis2.dhis2.error_catalogue import (
 )
 from msupply_dhis2.dhis2.import_request import DataValueRow, Schemes
 from msupply_dhis2.dhis2.import_summary import Reason
-from msupply_dhis2.dhis2.importer import Calls, PostsDataValues, Sent, Unclear, send
+from msupply_dhis2.dhis2.importer import Calls, ImportResult, PostsDataValues, Unclear, send
 from msupply_dhis2.dhis2.read_back import ReadsStoredValues, read_cells
 from msupply_dhis2.dhis2.transport import Query
-from msupply_dhis2.dhis2.validation import Cell, Fits, Fitter, Misfit, NoTrue, VanishingZero
+from msupply_dhis2.dhis2.validation import Cell, Invalid, OmittedZero, Valid, Validator, VanishingZero
 from msupply_dhis2.domain.batch import Batch, Operation
-from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2BlockedError,
@@ -115,21 +115,21 @@ class Dhis2Session:
     """
 
     client: TalksToDhis2
-    pace: Pace = field(default_factory=Pace)
+    batch_size: AdaptiveBatchSize = field(default_factory=AdaptiveBatchSize)
     pause: Callable[[float], None] = time.sleep
     failed_reads: int = 0
     """How often in a row the stored values could not be read because DHIS2 failed or gave no answer."""
     patient: _PatientClient = field(init=False)
-    _fitters: dict[object, Fitter] = field(default_factory=dict)
+    _fitters: dict[object, Validator] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.patient = _PatientClient(self.client, self.pause)
 
-    def fitter(self, batch: Batch, option_combo_field: OptionComboField) -> Fitter:
-        """Give what knows the metadata of the batch's data set."""
+    def validator(self, batch: Batch, option_combo_field: OptionComboField) -> Validator:
+        """Return what knows the metadata of the batch's data set."""
         kind = (batch.data_set_id, schemes_of(batch), option_combo_field)
         if kind not in self._fitters:
-            self._fitters[kind] = Fitter(
+            self._fitters[kind] = Validator(
                 self.patient,
                 data_set_id=batch.data_set_id,
                 schemes=schemes_of(batch),
@@ -139,7 +139,7 @@ class Dhis2Session:
 
 
 def schemes_of(batch: Batch) -> Schemes:
-    """Give what the identifiers of a batch are."""
+    """Return what the identifiers of a batch are."""
     return Schemes(
         data_set=batch.data_set_id_scheme,
         data_element=batch.data_element_id_scheme,
@@ -190,7 +190,7 @@ def push(
         settled=done | settled,
         refused=tuple(rows_of(values, job.fates)),
         failure=job.failure,
-        may_land=job.failure is not None and job.may_land,
+        may_still_be_applied=job.failure is not None and job.may_still_be_applied,
         held_periods=job.held_periods(),
     )
 
@@ -210,12 +210,12 @@ class _Push:
         self.fates = Fates(deletes=self._deletes)
         self.failure: Failure | None = None
         self.answered = False
-        self.may_land = False
+        self.may_still_be_applied = False
         self._batch = batch
         self._session = session
         self._settings = settings
         self._values = values
-        self._fitter = session.fitter(batch, settings.option_combo_field)
+        self._validator = session.validator(batch, settings.option_combo_field)
         session.patient.seconds_left = seconds_left
         self._rows: dict[int, DataValueRow] = {}
         self._seconds_left = seconds_left
@@ -224,7 +224,7 @@ class _Push:
         """What a 0 that is not kept is sent to remove."""
         self._calls = Calls(
             client=session.patient,
-            pace=session.pace,
+            batch_size=session.batch_size,
             data_set_id=batch.data_set_id,
             schemes=schemes_of(batch),
             maximum_values=settings.items_per_payload,
@@ -234,86 +234,88 @@ class _Push:
         )
 
     def run(self) -> None:
-        limit_before = self._session.pace.limit
+        limit_before = self._session.batch_size.limit
         try:
-            zeros, no_trues = self._prepare()
+            zeros, omitted_zeros = self._prepare()
             if self._deletes:
-                self._spare_what_changed(no_trues)
+                self._spare_what_changed(omitted_zeros)
             self._send()
             if self.failure is None and not self._deletes:
-                self._send_zeros(zeros, no_trues)
+                self._send_zeros(zeros, omitted_zeros)
             if self.failure is None:
                 self._read_back()
         except (Dhis2AuthenticationError, Dhis2TransientError) as error:
             self.failure = error
-        self._session.pace.forget_limit(self._settings.items_per_payload)
+        self._session.batch_size.forget_limit(self._settings.items_per_payload)
         self._tell_pace(limit_before)
 
     def held_periods(self) -> frozenset[str]:
-        """Give the periods in which DHIS2 holds a value, as far as this push has seen it."""
+        """Return the periods in which DHIS2 holds a value, as far as this push has seen it."""
         # What was deleted is gone, and a "no" that is told by no value was never there.
-        landed = set() if self._deletes else self.fates.landed & self._rows.keys()
-        return frozenset(self._values[place].period for place in landed)
+        applied = set() if self._deletes else self.fates.applied & self._rows.keys()
+        return frozenset(self._values[place].period for place in applied)
 
     # Before anything is sent
 
     def _prepare(self) -> tuple[dict[int, DataValueRow], set[int]]:
-        """Tell what fits from what does not.
+        """Separate what fits from what does not.
 
         Returns
         -------
         tuple
             The zeros that this server would drop, and the places of those zeros that are told by no row.
         """
-        fits = self._fitter.fit(list(self._values.values()), deletes=self._deletes)
-        if fits is None:
+        validated = self._validator.validate(list(self._values.values()), deletes=self._deletes)
+        if validated is None:
             self._rows = {
                 place: DataValueRow(*value.key, value.value) for place, value in self._values.items()
             }
             return {}, set()
         timely = {
             place
-            for place, fit in zip(self._values, fits, strict=True)
-            if isinstance(fit, Fits | VanishingZero) and fit.is_timely
+            for place, validate in zip(self._values, validated, strict=True)
+            if isinstance(validate, Valid | VanishingZero) and validate.is_timely
         }
         self._calls = self._calls.with_metadata(
-            self._fitter.data_set_id, timely=timely, lock_exceptions=self._fitter.lock_exceptions
+            self._validator.data_set_id, timely=timely, lock_exceptions=self._validator.lock_exceptions
         )
         zeros: dict[int, DataValueRow] = {}
-        no_trues: set[int] = set()
-        for place, fit in zip(self._values, fits, strict=True):
-            match fit:
-                case Fits():
-                    self._rows[place] = fit.row
-                    self._cells[place] = fit.cell
+        omitted_zeros: set[int] = set()
+        for place, validate in zip(self._values, validated, strict=True):
+            match validate:
+                case Valid():
+                    self._rows[place] = validate.row
+                    self._cells[place] = validate.cell
                 case VanishingZero():
-                    zeros[place] = fit.row
-                    self._cells[place] = fit.cell
-                case NoTrue():
-                    no_trues.add(place)
-                    self._cells[place] = fit.cell
-                case Misfit():
-                    self.fates.rejected[place] = fit.reasons
-                    self.fates.refused_beforehand.add(place)
-        return zeros, no_trues
+                    zeros[place] = validate.row
+                    self._cells[place] = validate.cell
+                case OmittedZero():
+                    omitted_zeros.add(place)
+                    self._cells[place] = validate.cell
+                case Invalid():
+                    self.fates.rejected[place] = validate.reasons
+                    self.fates.rejected_locally.add(place)
+        return zeros, omitted_zeros
 
     # Deleting
 
-    def _spare_what_changed(self, no_trues: Collection[int]) -> None:
-        """Keep of the rows to delete those that stand in DHIS2 as they were sent; ``no_trues`` never were."""
-        if not self._rows and not no_trues:
+    def _spare_what_changed(self, omitted_zeros: Collection[int]) -> None:
+        """Keep of the rows to delete those that stand in DHIS2 as they were sent; ``omitted_zeros`` never were."""
+        if not self._rows and not omitted_zeros:
             return
-        stored = self._stored([*self._rows, *no_trues])
+        stored = self._stored([*self._rows, *omitted_zeros])
         if stored is None:
-            self.fates.rejected |= {place: (_no_true(None),) for place in no_trues}
+            self.fates.rejected |= {place: (_omitted_zero(None),) for place in omitted_zeros}
             return
-        for place in [*self._rows, *no_trues]:
+        for place in [*self._rows, *omitted_zeros]:
             found, sent = stored.get(place), self._values[place].value
             if found is None:
-                self.fates.landed.add(place)
-            elif place in no_trues or not (_is_same(found, self._rows[place].value) or _is_same(found, sent)):
+                self.fates.applied.add(place)
+            elif place in omitted_zeros or not (
+                _is_same(found, self._rows[place].value) or _is_same(found, sent)
+            ):
                 self.fates.rejected[place] = (_changed_since(found, sent),)
-                self.fates.refused_beforehand.add(place)
+                self.fates.rejected_locally.add(place)
         self._rows = {place: row for place, row in self._rows.items() if place not in self.fates.settled}
 
     # Sending
@@ -321,12 +323,12 @@ class _Push:
     def _send(self) -> None:
         self._take(send(self._rows, self._calls))
 
-    def _take(self, sent: Sent, *, send_again: bool = True) -> None:
+    def _take(self, sent: ImportResult, *, send_again: bool = True) -> None:
         """Keep the fates of what was sent; what is unclear is read back, and sent again once."""
-        self.fates.landed.update(sent.landed)
+        self.fates.applied.update(sent.applied)
         self.fates.unchanged += sent.unchanged
         self.answered = self.answered or sent.answered
-        self.may_land = self.may_land or sent.may_land
+        self.may_still_be_applied = self.may_still_be_applied or sent.may_still_be_applied
         self.fates.rejected |= sent.rejected
         self.fates.refused_all = sent.refused_all or self.fates.refused_all
         self.failure = sent.failure or self.failure
@@ -344,20 +346,20 @@ class _Push:
         if stored is None:
             self._clear_up_unread(unclear, send_again=send_again)
             return
-        landed = 0
+        applied = 0
         missing: dict[int, Reason] = {}
         for place in unclear.places:
             found = stored.get(place)
             if self._is_done(place, found):
-                self.fates.landed.add(place)
-                landed += 1
+                self.fates.applied.add(place)
+                applied += 1
             elif self._deletes:
                 missing[place] = _still_there(found, unclear.unplaced)
             elif found is None and self._may_vanish(place):
                 self.fates.rejected[place] = (_zero_not_kept(self._removed.get(place)),)
             else:
                 missing[place] = _not_as_sent(found, self._rows[place].value, unclear.unplaced)
-        self.fates.unchanged += min(unclear.unchanged, landed)
+        self.fates.unchanged += min(unclear.unchanged, applied)
         again = {place: self._rows[place] for place in missing if send_again and not self._may_vanish(place)}
         self.fates.missing |= {place: reason for place, reason in missing.items() if place not in again}
         self._send_again(again)
@@ -390,7 +392,7 @@ class _Push:
 
     def _may_vanish(self, place: int) -> bool:
         """Whether it is a 0 that the server may drop; sent twice, it would be kept after all."""
-        server = self._fitter.server
+        server = self._validator.server
         return (
             not self._deletes and _is_zero(self._rows[place].value) and (server is None or server.drops_zeros)
         )
@@ -402,31 +404,31 @@ class _Push:
 
     # Zeros that the server would drop
 
-    def _send_zeros(self, zeros: Mapping[int, DataValueRow], no_trues: Collection[int]) -> None:
+    def _send_zeros(self, zeros: Mapping[int, DataValueRow], omitted_zeros: Collection[int]) -> None:
         """Send a zero that will not be kept only where another value stands: nothing is better than a stale one."""
-        if not zeros and not no_trues:
+        if not zeros and not omitted_zeros:
             return
-        stored = self._stored([*zeros, *no_trues])
+        stored = self._stored([*zeros, *omitted_zeros])
         if stored is None:
             # Which cells hold something is not known: the server shall decide.
             self._rows |= zeros
             self._take(send(zeros, self._calls, try_again=False))
-            self.fates.rejected |= {place: (_no_true(None),) for place in no_trues}
+            self.fates.rejected |= {place: (_omitted_zero(None),) for place in omitted_zeros}
             return
-        for place in no_trues:
+        for place in omitted_zeros:
             if place in stored:
-                self.fates.rejected[place] = (_no_true(stored[place]),)
+                self.fates.rejected[place] = (_omitted_zero(stored[place]),)
             else:
-                self.fates.landed.add(place)
+                self.fates.applied.add(place)
                 self.fates.unchanged += 1
         stale: dict[int, DataValueRow] = {}
         for place, row in zeros.items():
             held = stored.get(place)
             if held is None:
                 self.fates.rejected[place] = (_zero_not_kept(None),)
-                self.fates.refused_beforehand.add(place)
+                self.fates.rejected_locally.add(place)
             elif _is_zero(held):
-                self.fates.landed.add(place)
+                self.fates.applied.add(place)
                 self.fates.unchanged += 1
             else:
                 stale[place] = row
@@ -452,7 +454,7 @@ class _Push:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         try:
             found = read_cells(
-                self._session.patient, self._fitter.data_set_id, {self._cells[place] for place in places}
+                self._session.patient, self._validator.data_set_id, {self._cells[place] for place in places}
             )
         except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError) as error:
             self._session.failed_reads += 1
@@ -460,14 +462,14 @@ class _Push:
                 raise
             # It does not pass: then it is as though it were not allowed.
             self.fates.remarks.append(
-                LogLine(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
+                LogRecord(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
             )
             return None
         except (Dhis2AuthenticationError, Dhis2TransientError):
             raise
         except Dhis2Error as error:
             self.fates.remarks.append(
-                LogLine(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
+                LogRecord(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
             )
             return None
         self._session.failed_reads = 0
@@ -475,7 +477,7 @@ class _Push:
 
     def _read_back(self) -> None:
         """Compare what is stored with what was sent, where the settings ask for it."""
-        places = sorted(place for place in self.fates.landed if place in self._rows)
+        places = sorted(place for place in self.fates.applied if place in self._rows)
         if self._settings.read_back is ReadBack.NONE or not places:
             return
         if self._settings.read_back is ReadBack.SAMPLE:
@@ -483,14 +485,14 @@ class _Push:
         try:
             stored = self._stored(places)
         except Dhis2Error as error:
-            self.fates.remarks.append(LogLine(logging.WARNING, f"Nothing could be read back. {error}"))
+            self.fates.remarks.append(LogRecord(logging.WARNING, f"Nothing could be read back. {error}"))
             return
         if stored is None:
             return
         for place in places:
             found = stored.get(place)
             if not self._is_done(place, found):
-                self.fates.landed.remove(place)
+                self.fates.applied.remove(place)
                 self.fates.missing[place] = (
                     _still_there(found, ())
                     if self._deletes
@@ -498,7 +500,7 @@ class _Push:
                 )
         differing = len(self.fates.missing.keys() & set(places))
         self.fates.remarks.append(
-            LogLine(
+            LogRecord(
                 logging.WARNING if differing else logging.INFO,
                 f"Read back {len(places):,} values: {len(places) - differing:,} are "
                 f"{'gone from DHIS2' if self._deletes else 'in DHIS2 as they were sent'}.",
@@ -513,11 +515,11 @@ class _Push:
         return [place for place in places if self._rows[place].org_unit == chosen]
 
     def _tell_pace(self, limit_before: int | None) -> None:
-        limit = self._session.pace.limit
+        limit = self._session.batch_size.limit
         setting = self._settings.items_per_payload
         if limit is not None and limit < setting and (limit_before is None or limit < limit_before):
             self.fates.remarks.append(
-                LogLine(
+                LogRecord(
                     logging.WARNING,
                     f"Calls of up to {setting:,} values are too much for this DHIS2 or the proxy before it: they now "
                     f"hold at most {limit:,}. If this goes on, set No. of items per payload to {limit:,}.",
@@ -546,7 +548,7 @@ def _zero_not_kept(removed: str | None) -> Reason:
     return Reason(ZERO_NOT_KEPT, text)
 
 
-def _no_true(found: str | None) -> Reason:
+def _omitted_zero(found: str | None) -> Reason:
     if found is None:
         return Reason(
             TRUE_ONLY,

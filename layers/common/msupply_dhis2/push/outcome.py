@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
 from msupply_dhis2.dhis2.import_summary import Extent, Reason
 from msupply_dhis2.dhis2.importer import Unclear
-from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
 from msupply_dhis2.mapping import DataValue
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NAMED_SUSPECTS = 20
 
 
-class NotThere(StrEnum):
+class Missing(StrEnum):
     """The fates of a value that is not in DHIS2, as the log and the file of refused values call them."""
 
     REJECTED = "rejected"
@@ -65,7 +65,7 @@ class Counts:
         )
 
     def by_name(self) -> dict[str, int]:
-        """Give each fate's number by its name."""
+        """Return each fate's number by its name."""
         return {
             "stored": self.stored,
             "unchanged": self.unchanged,
@@ -108,19 +108,19 @@ class BatchResult:
         The values that got their fate just now and are not in DHIS2, with the reasons.
     failure
         Why the other values wait: the message must come back for them.
-    may_land
+    may_still_be_applied
         Whether some of those that wait may be stored without being sent again.
     held_periods
         The periods in which DHIS2 holds one of the values.
     """
 
     fates: "Fates"
-    lines: tuple[LogLine, ...]
+    lines: tuple[LogRecord, ...]
     answered: bool
     settled: frozenset[int]
     refused: "tuple[RejectedRow, ...]" = ()
     failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
-    may_land: bool = False
+    may_still_be_applied: bool = False
     held_periods: frozenset[str] = frozenset()
 
     @property
@@ -129,12 +129,12 @@ class BatchResult:
         return self.fates.counts
 
     @property
-    def landed(self) -> frozenset[int]:
+    def applied(self) -> frozenset[int]:
         """The places of the values that got their fate just now and are in DHIS2 as they were sent.
 
         Of a delete, those that are gone. A value of a call of which DHIS2 does not account for all is not among them.
         """
-        return frozenset(self.fates.landed)
+        return frozenset(self.fates.applied)
 
 
 @dataclass(slots=True)
@@ -145,12 +145,12 @@ class Fates:
     ----------
     deletes
         Whether the values are to be deleted.
-    landed
+    applied
         Values that are in DHIS2 now; ``unchanged`` says of how many DHIS2 told that they were before. Of a
         delete, values that are gone.
     rejected
         The reasons of those that DHIS2 refused.
-    refused_beforehand
+    rejected_locally
         Those among the rejected that were not even sent, because DHIS2 would refuse them.
     missing
         What was found in place of values that DHIS2 neither stored, or deleted, nor refused.
@@ -161,19 +161,19 @@ class Fates:
     """
 
     deletes: bool = False
-    landed: set[int] = field(default_factory=set)
+    applied: set[int] = field(default_factory=set)
     unchanged: int = 0
     rejected: dict[int, tuple[Reason, ...]] = field(default_factory=dict)
-    refused_beforehand: set[int] = field(default_factory=set)
+    rejected_locally: set[int] = field(default_factory=set)
     missing: dict[int, Reason] = field(default_factory=dict)
     suspects: list[Unclear] = field(default_factory=list)
     refused_all: Dhis2Error | None = None
-    remarks: list[LogLine] = field(default_factory=list)
+    remarks: list[LogRecord] = field(default_factory=list)
 
     @property
     def settled(self) -> frozenset[int]:
         """The places that have a fate."""
-        return frozenset(self.landed | self.rejected.keys() | self.missing.keys()).union(
+        return frozenset(self.applied | self.rejected.keys() | self.missing.keys()).union(
             *(unclear.places for unclear in self.suspects)
         )
 
@@ -190,13 +190,13 @@ class Fates:
         unknown = sum(
             min(unclear.unaccounted, number) for unclear, number in zip(self.suspects, suspected, strict=True)
         )
-        landed = len(settled & self.landed) + sum(suspected) - unknown
-        unchanged = 0 if self.deletes else min(self.unchanged, landed)
+        applied = len(settled & self.applied) + sum(suspected) - unknown
+        unchanged = 0 if self.deletes else min(self.unchanged, applied)
         return Counts(
             sent=len(settled),
-            stored=0 if self.deletes else landed - unchanged,
+            stored=0 if self.deletes else applied - unchanged,
             unchanged=unchanged,
-            deleted=landed if self.deletes else 0,
+            deleted=applied if self.deletes else 0,
             rejected=len(settled & self.rejected.keys()),
             unaccounted=len(settled & self.missing.keys()) + unknown,
         )
@@ -204,8 +204,8 @@ class Fates:
 
 def lines_of(
     values: Sequence[DataValue], fates: Fates, waiting: int, failure: Exception | None, *, let_in: bool
-) -> Iterator[LogLine]:
-    """Give the lines of a batch: its counts, remarks, and what is not in DHIS2, value by value.
+) -> Iterator[LogRecord]:
+    """Yield the lines of a batch: its counts, remarks, and what is not in DHIS2, value by value.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def lines_of(
         yield _rejected(
             values[place],
             fates.rejected[place],
-            beforehand=place in fates.refused_beforehand,
+            beforehand=place in fates.rejected_locally,
             deletes=fates.deletes,
         )
     for place in sorted(fates.missing):
@@ -234,9 +234,9 @@ def lines_of(
             yield from _unaccounted([values[place] for place in unclear.places], unclear)
 
 
-def not_deleted(values: int) -> LogLine:
+def not_deleted(values: int) -> LogRecord:
     """Say of a delete that it was not done, because "Delete vanished values" was switched off meanwhile."""
-    return LogLine(
+    return LogRecord(
         logging.WARNING,
         f"{values:,} values that are no longer computed were not deleted in DHIS2: Delete vanished values is off in "
         'the settings now. They stay in DHIS2; to delete them, switch it on again and invoke compute with {"manual": true}.',
@@ -244,9 +244,9 @@ def not_deleted(values: int) -> LogLine:
     )
 
 
-def not_sent(values: int) -> LogLine:
+def not_sent(values: int) -> LogRecord:
     """Say of a batch that it waited while "Use DHIS2" was switched off."""
-    return LogLine(
+    return LogRecord(
         logging.WARNING,
         f"{values:,} values were not sent: Use DHIS2 is off in the settings. To send them, switch it on "
         'and invoke compute with {"manual": true}.',
@@ -254,7 +254,7 @@ def not_sent(values: int) -> LogLine:
     )
 
 
-def _batch_line(fates: Fates, waiting: int, failure: Exception | None, *, let_in: bool) -> LogLine:
+def _batch_line(fates: Fates, waiting: int, failure: Exception | None, *, let_in: bool) -> LogRecord:
     counts = fates.counts
     fields: dict[str, object] = {
         "sent": counts.sent,
@@ -276,14 +276,14 @@ def _batch_line(fates: Fates, waiting: int, failure: Exception | None, *, let_in
     level = logging.INFO
     if counts.rejected or counts.unaccounted or waiting:
         level = logging.ERROR if fates.refused_all is not None else logging.WARNING
-    return LogLine(level, " ".join(sentences), fields)
+    return LogRecord(level, " ".join(sentences), fields)
 
 
-def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool, deletes: bool) -> LogLine:
+def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool, deletes: bool) -> LogRecord:
     said = " ".join(_explained(reason) for reason in reasons)
-    fate = NotThere.NOT_DELETED if deletes else NotThere.REJECTED
+    fate = Missing.NOT_DELETED if deletes else Missing.REJECTED
     stays = ", what stands in DHIS2 stays" if deletes else ""
-    return LogLine(
+    return LogRecord(
         logging.WARNING,
         f"{_about(value)}: {fate}{stays}. {said}",
         {
@@ -305,15 +305,15 @@ def _explained(reason: Reason) -> str:
     return f"{reason.text} ({reason.code}). {explanation.meaning} {explanation.cure}{together}"
 
 
-def _missing(value: DataValue, reason: Reason) -> LogLine:
-    return LogLine(
+def _missing(value: DataValue, reason: Reason) -> LogRecord:
+    return LogRecord(
         logging.WARNING,
         f"{_about(value)}: unaccounted for. {_explained(reason)}",
-        _fields(value, NotThere.UNACCOUNTED, reason.code),
+        _fields(value, Missing.UNACCOUNTED, reason.code),
     )
 
 
-def _unaccounted(values: Iterable[DataValue], unclear: Unclear) -> Iterator[LogLine]:
+def _unaccounted(values: Iterable[DataValue], unclear: Unclear) -> Iterator[LogRecord]:
     zeros = [_about(value) for value in values if value.value == "0"]
     named = "; ".join(zeros[:NAMED_SUSPECTS]) + (
         f"; and {len(zeros) - NAMED_SUSPECTS:,} more" if len(zeros) > NAMED_SUSPECTS else ""
@@ -322,7 +322,7 @@ def _unaccounted(values: Iterable[DataValue], unclear: Unclear) -> Iterator[LogL
     removed = (
         f" {unclear.deleted:,} older values were removed by DHIS2 on that account." if unclear.deleted else ""
     )
-    yield LogLine(
+    yield LogRecord(
         logging.WARNING,
         f"{unclear.unaccounted:,} values were neither stored nor rejected by DHIS2, and which ones could not be "
         "read from it. Up to 2.42 it drops a 0 where the data element does not have 'Store zero data values' "
@@ -333,8 +333,8 @@ def _unaccounted(values: Iterable[DataValue], unclear: Unclear) -> Iterator[LogL
     yield from _unplaced(unclear)
 
 
-def _perhaps_deleted(unclear: Unclear) -> Iterator[LogLine]:
-    yield LogLine(
+def _perhaps_deleted(unclear: Unclear) -> Iterator[LogRecord]:
+    yield LogRecord(
         logging.WARNING,
         f"{unclear.unaccounted:,} values were neither deleted nor rejected by DHIS2, and whether they were gone before "
         "could not be read from it. Let the user view the data of the data set.",
@@ -343,9 +343,9 @@ def _perhaps_deleted(unclear: Unclear) -> Iterator[LogLine]:
     yield from _unplaced(unclear)
 
 
-def _unplaced(unclear: Unclear) -> Iterator[LogLine]:
+def _unplaced(unclear: Unclear) -> Iterator[LogRecord]:
     for reason in unclear.unplaced:
-        yield LogLine(
+        yield LogRecord(
             logging.WARNING,
             f"DHIS2 does not say which value this is about: {_explained(reason)}",
             {"code": reason.code},
@@ -356,7 +356,7 @@ def _about(value: DataValue) -> str:
     return f"{value.item}, {value.store}, {value.metric.label}"
 
 
-def _fields(value: DataValue, fate: NotThere, code: str) -> dict[str, object]:
+def _fields(value: DataValue, fate: Missing, code: str) -> dict[str, object]:
     return {
         "fate": fate.value,
         "code": code,

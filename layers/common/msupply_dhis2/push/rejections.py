@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from msupply_dhis2.dhis2.error_catalogue import explain
 from msupply_dhis2.domain.rejected_row import RejectedRow, Why
 from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.push.outcome import Fates, NotThere
+from msupply_dhis2.push.outcome import Fates, Missing
 
 _UNCLEAR = Why(
     code="unaccounted",
@@ -16,7 +16,7 @@ _UNCLEAR = Why(
 
 
 def rows_of(values: Sequence[DataValue], fates: Fates) -> Iterator[RejectedRow]:
-    """Give the values that got their fate just now and are not in DHIS2, in the order of the batch.
+    """Yield the values that got their fate just now and are not in DHIS2, in the order of the batch.
 
     Parameters
     ----------
@@ -24,14 +24,14 @@ def rows_of(values: Sequence[DataValue], fates: Fates) -> Iterator[RejectedRow]:
         All values of the batch.
     """
     unclear = {place for suspects in fates.suspects for place in suspects.places}
-    refused = NotThere.NOT_DELETED if fates.deletes else NotThere.REJECTED
+    refused = Missing.NOT_DELETED if fates.deletes else Missing.REJECTED
     for place in sorted({*fates.rejected, *fates.missing, *unclear}):
         if place in fates.rejected:
             fate, reasons = refused, fates.rejected[place]
         elif place in fates.missing:
-            fate, reasons = NotThere.UNACCOUNTED, (fates.missing[place],)
+            fate, reasons = Missing.UNACCOUNTED, (fates.missing[place],)
         else:
-            yield _row(values[place], NotThere.PERHAPS_UNACCOUNTED, (_UNCLEAR,))
+            yield _row(values[place], Missing.PERHAPS_UNACCOUNTED, (_UNCLEAR,))
             continue
         why = (
             Why(
@@ -44,7 +44,7 @@ def rows_of(values: Sequence[DataValue], fates: Fates) -> Iterator[RejectedRow]:
         yield _row(values[place], fate, tuple(why))
 
 
-def _row(value: DataValue, fate: NotThere, why: tuple[Why, ...]) -> RejectedRow:
+def _row(value: DataValue, fate: Missing, why: tuple[Why, ...]) -> RejectedRow:
     return RejectedRow(
         fate=fate.value,
         store=value.store,

@@ -148,7 +148,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def is_token(text: str) -> bool:
-    """Tell whether something begins as a personal access token of DHIS2 does."""
+    """Return whether something begins as a personal access token of DHIS2 does."""
     return text.startswith(tuple(form.prefix for form in _TOKEN_FORMS))
 
 

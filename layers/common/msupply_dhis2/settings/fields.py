@@ -109,7 +109,7 @@ def one_of[Choice: StrEnum](
 
 
 def choices_of(*words: str) -> WithJsonSchema:
-    """Give the schema of a choice among these words."""
+    """Return the schema of a choice among these words."""
     return WithJsonSchema({"type": "string", "enum": list(words)})
 
 

@@ -383,7 +383,7 @@ class Settings(Form):
         return self._sentences(self._misread)
 
     def complete_faults(self) -> tuple[str, ...]:
-        """Say what keeps these settings from being used, as though Use DHIS2 were on: a sentence each."""
+        """Return what keeps these settings from being used, as though Use DHIS2 were on: a sentence each."""
         faults = dict(self._misread)
         for place, fault in self._broken_rules():
             faults.setdefault(place, fault)
@@ -401,11 +401,11 @@ class Settings(Form):
             raise SettingsError(faults)
 
     def compact(self) -> str:
-        """Give the document as short as it gets: JSON without what is left at its default."""
+        """Return the document as short as it gets: JSON without what is left at its default."""
         return self.model_dump_json(exclude_defaults=True)
 
     def warnings(self) -> tuple[str, ...]:
-        """Say what is allowed but may not be meant: a sentence each."""
+        """Return what is allowed but may not be meant: a sentence each."""
         return tuple(self._doubts())
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ class _SchemaWithoutNulls(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the JSON Schema of the settings document, for editors: fields, choices and most of the rules."""
+    """Return the JSON Schema of the settings document, for editors: fields, choices and most of the rules."""
     schema = Settings.model_json_schema(schema_generator=_SchemaWithoutNulls)
     row = schema["$defs"]["DataElementRow"]
     row["required"] = ["metric", "active"]

@@ -21,7 +21,7 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 
 
 def is_forbidden(host: str) -> bool:
-    """Tell whether a host is an IP address that must not be called; a name is none.
+    """Return whether a host is an IP address that must not be called; a name is none.
 
     Loopback is forbidden within Lambda only: on one's own machine DHIS2 may run there, and so it may beside an
     emulator of AWS, which is told by its own address.
@@ -52,7 +52,7 @@ def is_this_machine(host: str) -> bool:
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Give the IPv4 address that an IPv6 address stands for, where it does."""
+    """Return the IPv4 address that an IPv6 address stands for, where it does."""
     if isinstance(address, IPv4Address):
         return address
     if address in _TRANSLATED:

@@ -127,5 +127,5 @@ class Source(Protocol):
         ...
 
     def warnings(self) -> tuple[str, ...]:
-        """Give sentences about what was odd in the histories; complete once they are exhausted."""
+        """Return sentences about what was odd in the histories; complete once they are exhausted."""
         ...

@@ -62,7 +62,7 @@ def field_value(value: object) -> object:
 
 
 def field_text(value: object) -> str | None:
-    """Give a field's text, stripped; ``None`` where it is blank or neither text nor a number."""
+    """Return a field's text, stripped; ``None`` where it is blank or neither text nor a number."""
     match field_value(value):
         case str(text):
             return text.strip() or None
@@ -75,12 +75,12 @@ def field_text(value: object) -> str | None:
 
 
 def is_ticked(value: object) -> bool:
-    """Tell whether a checkbox field is on: true, 1, "true" or "True" (docs/msupply.md)."""
+    """Return whether a checkbox field is on: true, 1, "true" or "True" (docs/msupply.md)."""
     return field_value(value) in (True, "true", "True")
 
 
 def has_value(value: object) -> bool:
-    """Tell whether somebody has filled a field in: with text, a number, true or false."""
+    """Return whether somebody has filled a field in: with text, a number, true or false."""
     return field_text(value) is not None or isinstance(field_value(value), bool)
 
 

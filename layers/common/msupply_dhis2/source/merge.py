@@ -57,7 +57,7 @@ class Numbers:
 
     @classmethod
     def of(cls, scope: Scope) -> "Numbers":
-        """Give every store and item of a scope its number."""
+        """Return every store and item of a scope its number."""
         most_stores = max((len(org_unit.stores) for org_unit in scope.org_units), default=1)
         most_items = max((len(group.items) for group in scope.item_groups), default=1)
         of_group = most_stores * most_items
@@ -112,7 +112,7 @@ class Stream:
         self.pair, self._rows = next(self._pairs, _THE_END)
 
     def take(self, pair: int) -> Sequence[Any]:
-        """Give the rows of a pair, if any are next."""
+        """Return the rows of a pair, if any are next."""
         if self.pair != pair:
             return ()
         rows = list(self._rows)
@@ -128,7 +128,7 @@ _THE_END: tuple[float, Iterator[Any]] = (inf, iter(()))
 
 
 def _rows_of_driver(connection: Connection, result: CursorResult[Any]) -> Iterator[Sequence[Any]]:
-    """Give the rows many at a time, as the plain tuples that the driver makes.
+    """Yield the rows many at a time, as the plain tuples that the driver makes.
 
     SQLAlchemy would make another object of each, and has nothing to convert: all columns are asked for in types that
     leave as they come. Only the first lot comes from SQLAlchemy, which has fetched some of it already: one row on
@@ -314,7 +314,7 @@ class RowFault(NamedTuple):
 
 
 def read_histories(
-    connection: Connection, numbers: Numbers, floor: datetime, statements: Statements, oddities: Oddities
+    connection: Connection, numbers: Numbers, floor: datetime, statements: Statements, data_warnings: Oddities
 ) -> Iterator[GroupHistory]:
     """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
     streams: list[Stream] = []
@@ -327,7 +327,7 @@ def read_histories(
         ):
             streams.append(Stream(connection, query))  # noqa: PERF401 - those that are open must be closed
         with _cycles_sought_rarely():
-            yield from _merged(numbers, streams, floor, statements, oddities)
+            yield from _merged(numbers, streams, floor, statements, data_warnings)
     finally:
         for stream in streams:
             stream.close()
@@ -345,7 +345,7 @@ def _cycles_sought_rarely() -> Iterator[None]:
 
 
 def _merged(
-    numbers: Numbers, streams: list[Stream], floor: datetime, statements: Statements, oddities: Oddities
+    numbers: Numbers, streams: list[Stream], floor: datetime, statements: Statements, data_warnings: Oddities
 ) -> Iterator[GroupHistory]:
     visible, stock_lines, movements, totals = streams
     pairs_of_a_group = numbers.pairs_of_a_group
@@ -364,9 +364,9 @@ def _merged(
         visible.take(pair)
         if stock_lines.pair == pair:
             rows = stock_lines.take(pair)
-            undated = _read_stock_lines(pair_history, rows, statements.stock_table, oddities, unreadable)
+            undated = _read_stock_lines(pair_history, rows, statements.stock_table, data_warnings, unreadable)
         if movements.pair == pair:
-            _read_movements(pair_history, movements.take(pair), floor, statements, oddities)
+            _read_movements(pair_history, movements.take(pair), floor, statements, data_warnings)
         moved = _read_totals(pair_history, totals.take(pair), statements, unreadable)
         history.unreadable += [
             UnreadableRow(pair_history.store, pair_history.item, *each) for each in unreadable
@@ -374,7 +374,7 @@ def _merged(
         if undated:
             history.unreadable += _without_expiry_date(pair_history, undated, statements.stock_table)
         if not unreadable:
-            oddities.note_ledger(pair_history, moved)
+            data_warnings.note_ledger(pair_history, moved)
         history.pairs.append(pair_history)
     if history is not None:
         yield history
@@ -392,7 +392,7 @@ def _read_stock_lines(
     pair: PairHistory,
     rows: Sequence[Any],
     table: Table,
-    oddities: Oddities,
+    data_warnings: Oddities,
     unreadable: list[RowFault],
 ) -> dict[str, str]:
     """Read the stock lines of a pair; give what those have for an expiry date whose date cannot be read, by their ids."""
@@ -400,8 +400,8 @@ def _read_stock_lines(
     undated = {}
     for _, stock_line_id, packs, pack_size, expiry in rows:
         if not pack_size:
-            oddities.stock_lines_without_pack_size += 1
-            oddities.of_these_with_packs += bool(packs)
+            data_warnings.stock_lines_without_pack_size += 1
+            data_warnings.of_these_with_packs += bool(packs)
         try:
             units = to_units(packs or 0.0, pack_size)
         except (TypeError, ValueError):
@@ -415,7 +415,7 @@ def _read_stock_lines(
             expiry_date = None
         line = StockLine(stock_line_id, units, expiry_date)
         if units < 0:
-            oddities.note_negative(pair, line)
+            data_warnings.note_negative(pair, line)
         lines.append(line)
     return undated
 
@@ -435,7 +435,7 @@ def _without_expiry_date(
 
 
 def _read_movements(
-    pair: PairHistory, rows: Sequence[Any], floor: datetime, statements: Statements, oddities: Oddities
+    pair: PairHistory, rows: Sequence[Any], floor: datetime, statements: Statements, data_warnings: Oddities
 ) -> None:
     movements, read_instant, kinds = pair.movements, statements.read_instant, statements.kinds
     for _, instant_as_stored, kind, packs, pack_size, stock_line_id in rows:
@@ -443,7 +443,7 @@ def _read_movements(
         if instant < floor:
             continue
         if not pack_size:
-            oddities.movements_without_pack_size += 1
+            data_warnings.movements_without_pack_size += 1
         try:
             units = to_units(packs, pack_size)
         except (TypeError, ValueError):

@@ -120,7 +120,7 @@ class StoreSelection:
         )
 
     def warnings(self) -> Iterator[str]:
-        """Say what could not be read."""
+        """Yield what could not be read."""
         if self.unreadable:
             yield (
                 f"Custom fields that cannot be read (broken JSON) count as empty, in stores "
@@ -227,7 +227,7 @@ class ItemSelection:
         )
 
     def warnings(self) -> Iterator[str]:
-        """Say what could not be read."""
+        """Yield what could not be read."""
         if self.broken:
             yield (
                 f"{self.broken_place} cannot be read, so these items have no user fields or no custom data: "
@@ -259,7 +259,7 @@ def to_catalogue(
     warnings: Sequence[str],
     missing_metrics: frozenset[Metric] = frozenset(),
 ) -> Catalogue:
-    """Give what was chosen, by code.
+    """Return what was chosen, by code.
 
     Raises
     ------

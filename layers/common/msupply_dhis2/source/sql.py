@@ -90,7 +90,7 @@ def read_instant(value: object) -> datetime:
 
 
 def is_readable(value: object) -> bool:
-    """Tell whether ``read_instant`` can read it."""
+    """Return whether ``read_instant`` can read it."""
     try:
         read_instant(value)
     except ValueError:
@@ -186,7 +186,7 @@ class Reading:
     midnight: ColumnElement[Any]
 
     def placed(self, own: ColumnElement[Any], created: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Give the instant at which a movement counts: NULL where its own is."""
+        """Return the instant at which a movement counts: NULL where its own is."""
         is_known = and_(created < self.next, ~is_unreadable_instant(created))
         return case((own >= self.next, case((is_known, created), else_=self.midnight)), else_=own)
 
@@ -211,7 +211,7 @@ def _join_in_order_sqlite(join: JoinInOrder, compiler: SQLCompiler, **options: A
 
 
 def text_of(expression: ColumnElement[Any]) -> ColumnElement[str]:
-    """Give a column as text: types and statuses are enumerations in PostgreSQL, documents may be JSON."""
+    """Return a column as text: types and statuses are enumerations in PostgreSQL, documents may be JSON."""
     return cast(expression, Text)
 
 

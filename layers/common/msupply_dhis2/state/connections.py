@@ -44,7 +44,7 @@ def record_success(table: "Table", url: str, username: str, instant: datetime) -
 
 
 def last_success(table: "Table", url: str, username: str) -> datetime | None:
-    """Give the instant of the last successful connection, aware and in UTC, or ``None``.
+    """Return the instant of the last successful connection, aware and in UTC, or ``None``.
 
     Raises
     ------
@@ -56,14 +56,14 @@ def last_success(table: "Table", url: str, username: str) -> datetime | None:
 
 
 def read_call_limit(table: "Table", url: str) -> int | None:
-    """Give how many values a call may hold at this DHIS2, or ``None`` where the setting alone decides.
+    """Return how many values a call may hold at this DHIS2, or ``None`` where the setting alone decides.
 
     Raises
     ------
     botocore.exceptions.ClientError
         The table refused.
     """
-    limit = table.get_item(Key={"id": _pace_key(url)}).get("Item", {}).get("values_in_a_call")
+    limit = table.get_item(Key={"id": _batch_size_key(url)}).get("Item", {}).get("values_in_a_call")
     return int(limit) if isinstance(limit, Decimal) and limit >= 1 else None
 
 
@@ -75,7 +75,7 @@ def remember_call_limit(table: "Table", url: str, limit: int | None) -> None:
     botocore.exceptions.ClientError
         The table refused.
     """
-    key = {"id": _pace_key(url)}
+    key = {"id": _batch_size_key(url)}
     if limit is None:
         table.delete_item(Key=key)
         return
@@ -95,8 +95,8 @@ def _key(url: str, username: str) -> str:
     return f"connection#{url}#{username}"
 
 
-def _pace_key(url: str) -> str:
-    return f"pace#{url}"
+def _batch_size_key(url: str) -> str:
+    return f"batch-size#{url}"
 
 
 def _written(instant: datetime) -> str:

@@ -18,7 +18,7 @@ KEPT_FOR = timedelta(days=7)
 
 
 def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
-    """Give the instant at which the invocation with this request id was first seen.
+    """Return the instant at which the invocation with this request id was first seen.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class Login:
 
     @classmethod
     def of(cls, url: str, credentials: Dhis2Credentials) -> Self:
-        """Give the login with these credentials."""
+        """Return the login with these credentials."""
         return cls(url, credentials.user, credentials.fingerprint, credentials.version)
 
 
@@ -123,7 +123,7 @@ def log_in(table: "Table", login: Login, client: ReadsDhis2, clock: Callable[[],
 
 
 def read_refusal(table: "Table") -> Refusal | None:
-    """Give the login that DHIS2 refused and has not taken since, or ``None``. One consistent read.
+    """Return the login that DHIS2 refused and has not taken since, or ``None``. One consistent read.
 
     Raises
     ------

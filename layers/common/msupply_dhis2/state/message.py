@@ -31,14 +31,14 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DeliveryState:
     """What is known of a message after its deliveries so far.
 
     Attributes
     ----------
     settled
         The places of the values that have a fate.
-    landed
+    applied
         Those among them that are in DHIS2 as they were sent, or gone from it where they were to be deleted.
     began, ended
         When the first delivery began, and when the last one that was noted ended; aware. ``None`` where nothing is noted.
@@ -53,7 +53,7 @@ class Progress:
     """
 
     settled: frozenset[int] = frozenset()
-    landed: frozenset[int] = frozenset()
+    applied: frozenset[int] = frozenset()
     began: datetime | None = None
     ended: datetime | None = None
     version: int = 0
@@ -62,20 +62,20 @@ class Progress:
     death: Death | None = None
 
     def after(
-        self, settled: frozenset[int], landed: frozenset[int], *, began: datetime, ended: datetime
+        self, settled: frozenset[int], applied: frozenset[int], *, began: datetime, ended: datetime
     ) -> Self:
         """Add a delivery."""
         return replace(
             self,
             settled=self.settled | settled,
-            landed=self.landed | landed,
+            applied=self.applied | applied,
             began=min(began, self.began or began),
             ended=max(ended, self.ended or ended),
             version=self.version + 1,
         )
 
 
-def progress_of(item: Mapping[str, Any]) -> Progress | None:
+def delivery_state_of(item: Mapping[str, Any]) -> DeliveryState | None:
     """Read a row of the table; ``None`` where it is damaged."""
     try:
         return _progress_of(item)
@@ -84,14 +84,14 @@ def progress_of(item: Mapping[str, Any]) -> Progress | None:
         return None
 
 
-def _progress_of(item: Mapping[str, Any]) -> Progress | None:
-    settled, landed = _places(item.get("settled", b"")), _places(item.get("landed", b""))
-    if settled is None or landed is None:
+def _progress_of(item: Mapping[str, Any]) -> DeliveryState | None:
+    settled, applied = _places(item.get("settled", b"")), _places(item.get("applied", b""))
+    if settled is None or applied is None:
         return None
     died = _instant(item.get("died"))
-    return Progress(
+    return DeliveryState(
         settled,
-        landed,
+        applied,
         _instant(item.get("began")),
         _instant(item.get("ended")),
         int(item.get("version", 0)),

@@ -67,7 +67,7 @@ class Outage:
 
 
 def read_outage(table: "Table") -> Outage | None:
-    """Give the outage that is going on, or ``None``. One consistent read.
+    """Return the outage that is going on, or ``None``. One consistent read.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def read_outage(table: "Table") -> Outage | None:
 
 
 def pausing_outage(table: "Table") -> Outage | None:
-    """Give the outage on whose account the queue is paused, or ``None``; as ``read_outage``."""
+    """Return the outage on whose account the queue is paused, or ``None``; as ``read_outage``."""
     outage = read_outage(table)
     return outage if outage is not None and outage.pauses else None
 

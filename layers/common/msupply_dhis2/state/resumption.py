@@ -33,7 +33,7 @@ class Resumption:
 
 
 def read_resumption(table: "Table") -> Resumption | None:
-    """Tell whether the queue is to be resumed, or give ``None``. One consistent read.
+    """Return the resumption of the queue that is to come, or ``None``. One consistent read.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.text import count
 
@@ -173,7 +173,7 @@ class Run:
         return self.started_at is not None and not self.parts_open and not self.parts_failed
 
     def may_be_computed(self, now: datetime) -> bool:
-        """Tell whether values that it has claimed may yet be put on the queue by themselves."""
+        """Return whether values that it has claimed may yet be put on the queue by themselves."""
         return bool(self.parts_open) and (self.opened_at is None or now - self.opened_at < COMPUTED_WITHIN)
 
     @property
@@ -204,7 +204,7 @@ class Run:
 
 
 def event_of(run: Run) -> str:
-    """Give the event by which a run is computed again, at its own instant, to be put between apostrophes."""
+    """Return the event by which a run is computed again, at its own instant, to be put between apostrophes."""
     event = json.loads(run.event or "{}")
     has_instant = {"scheduled_time", "as_of", "months"} & event.keys()
     if run.as_of is not None and not has_instant:
@@ -226,8 +226,8 @@ _LEVELS = {
 }
 
 
-def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0) -> LogLine:
-    """Give the one line that says how a run ended; it is over.
+def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0) -> LogRecord:
+    """Return the one line that says how a run ended; it is over.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     if run.started_at is not None:
         fields["seconds"] = round((run.ended_at - run.started_at).total_seconds())
     level = max(_LEVELS[run.outcome], logging.WARNING if run.computed.unreadable_groups else logging.NOTSET)
-    return LogLine(level, " ".join(sentences), fields)
+    return LogRecord(level, " ".join(sentences), fields)
 
 
 def _about_unreadable(computed: Part) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msupply_dhis2.aws.dynamodb import CHANGES_IN_ONE_CALL, Change, change_together, read_item, read_items
 from msupply_dhis2.aws.environment import aws_faults
 from msupply_dhis2.errors import ConfigurationError, DamagedRowError
-from msupply_dhis2.state.message import Death, Progress, bitmap, milliseconds, progress_of
+from msupply_dhis2.state.message import Death, DeliveryState, bitmap, delivery_state_of, milliseconds
 from msupply_dhis2.state.run import About, Part, Run, run_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Message:
     """
 
     batch_id: str
-    sending: str
+    attempt_id: str
     values: int
 
     @property
@@ -67,12 +67,12 @@ class Message:
     @property
     def name(self) -> str:
         """The message's own name within its run."""
-        return f"{self.batch_id}-{self.sending}"
+        return f"{self.batch_id}-{self.attempt_id}"
 
     @property
     def key(self) -> dict[str, str]:
         """Its row."""
-        return _key(self.batch_id, self.sending)
+        return _key(self.batch_id, self.attempt_id)
 
 
 class Runs:
@@ -203,27 +203,27 @@ class Runs:
 
     # What push tells
 
-    def read(self, message: Message, now: datetime) -> Progress:
-        """Tell how far a message is; one that nobody has counted yet is counted."""
+    def read(self, message: Message, now: datetime) -> DeliveryState:
+        """Return how far a message is; one that nobody has counted yet is counted."""
         item = read_item(self._table, message.key, "reading how far a batch was sent")
         if item is None:
             self.register([message], now)
-            return Progress()
-        progress = progress_of(item)
-        if progress is None:
+            return DeliveryState()
+        delivery_state = delivery_state_of(item)
+        if delivery_state is None:
             raise DamagedRowError(
                 f"The row {message.key['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
                 "it: the batch is sent from its beginning."
             )
-        return progress
+        return delivery_state
 
     def settle(  # noqa: PLR0913 - a delivery, and what became of it
         self,
         message: Message,
-        before: Progress,
+        before: DeliveryState,
         *,
         settled: frozenset[int],
-        landed: frozenset[int],
+        applied: frozenset[int],
         began: datetime,
         ended: datetime,
         counts: Callable[[frozenset[int]], Mapping[str, int]],
@@ -237,7 +237,7 @@ class Runs:
         ----------
         before
             What was read before the delivery.
-        settled, landed
+        settled, applied
             The places that got their fate now or earlier, and those known to be in DHIS2 as they were sent.
         counts
             Says how many of the given places have which fate, by the counters' names. Where another delivery of the
@@ -256,13 +256,13 @@ class Runs:
             The places that were counted.
         """
         for _ in range(_ATTEMPTS):
-            after = before.after(settled, landed, began=began, ended=ended)
+            after = before.after(settled, applied, began=began, ended=ended)
             new = after.settled - before.settled
             row = Change(message.key).set(
                 {
                     **_times(after),
                     "settled": bitmap(after.settled),
-                    "landed": bitmap(after.landed),
+                    "applied": bitmap(after.applied),
                     "version": after.version,
                 }
             )
@@ -295,7 +295,7 @@ class Runs:
             answer: Any = self._table.update_item(**change.arguments(), ReturnValues="UPDATED_NEW")
         return int(answer["Attributes"]["failures"])
 
-    def mark_dead(self, message: Message, before: Progress, death: Death) -> bool:
+    def mark_dead(self, message: Message, before: DeliveryState, death: Death) -> bool:
         """Note that a message lies among the dead letters, and count its values; ``False`` where it was noted before."""
         for _ in range(_ATTEMPTS):
             if before.death is not None:
@@ -316,7 +316,7 @@ class Runs:
             before = self.read(message, death.at)
         raise _busy(message.run_id)
 
-    def revive(self, message: Message, before: Progress) -> Progress:
+    def revive(self, message: Message, before: DeliveryState) -> DeliveryState:
         """Note that a dead letter is on the queue again, and open its run; give what is known of it now."""
         for _ in range(_ATTEMPTS):
             if before.death is None:
@@ -334,7 +334,7 @@ class Runs:
     # How it ends
 
     def is_done(self, run_id: str, now: datetime) -> bool:
-        """Tell whether a run can be ended: nothing of it is computed, sent or waiting any more, and nobody has said so yet.
+        """Return whether a run can be ended: nothing of it is computed, sent or waiting any more, and nobody has said so yet.
 
         Where newer values supersede its own, it is also known by then whether those are on the queue.
         """
@@ -420,7 +420,7 @@ class Runs:
         return replace(run_of(item, computed), damaged=damaged)
 
     def recent(self, since: datetime) -> Iterator[str]:
-        """Give the ids of the runs that were first computed since an instant, the newest first."""
+        """Yield the ids of the runs that were first computed since an instant, the newest first."""
         more: dict[str, Any] = {}
         while True:
             with aws_faults(_READING_RUN, self._table.meta.client):
@@ -442,7 +442,7 @@ class Runs:
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def files(self, run_id: str) -> tuple[dict[str, int], tuple[str, ...]]:
-        """Tell how many files of refused values each message has left.
+        """Return how many files of refused values each message has left.
 
         Returns
         -------
@@ -453,15 +453,15 @@ class Runs:
         damaged = []
         for item in self._rows(run_id, _MESSAGE):
             name = str(item["part"]).removeprefix(_MESSAGE).replace("#", "-")
-            progress = progress_of(item)
-            if progress is None:
+            delivery_state = delivery_state_of(item)
+            if delivery_state is None:
                 damaged.append(str(item["part"]))
-            elif progress.files:
-                files[name] = progress.files
+            elif delivery_state.files:
+                files[name] = delivery_state.files
         return files, tuple(damaged)
 
     def _computed(self, run_id: str) -> tuple[Part, tuple[str, ...]]:
-        """Tell what the parts of a run came to together, and which of their rows cannot be read."""
+        """Return what the parts of a run came to together, and which of their rows cannot be read."""
         parts: list[tuple[str, Part]] = []
         damaged = []
         for item in self._rows(run_id, _PART):
@@ -514,7 +514,7 @@ class Runs:
             self._table.update_item(**change.arguments())
 
 
-def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Progress]:
+def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DeliveryState]:
     """Read what became of messages, each given by its batch id and its sending; those of which nothing can be read lack.
 
     Raises
@@ -523,12 +523,12 @@ def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tu
         The table cannot be read.
     """
     keys = {_key(*batch)["part"]: batch for batch in batches}
-    receipts: dict[tuple[str, str], Progress] = {}
+    receipts: dict[tuple[str, str], DeliveryState] = {}
     asked = [_key(*batch) for batch in keys.values()]
     for item in read_items(table, asked, "reading what DHIS2 has acknowledged"):
-        progress = progress_of(item)
-        if progress is not None:
-            receipts[keys[str(item["part"])]] = progress
+        delivery_state = delivery_state_of(item)
+        if delivery_state is not None:
+            receipts[keys[str(item["part"])]] = delivery_state
     return receipts
 
 
@@ -543,10 +543,10 @@ def _busy(run_id: str) -> ConfigurationError:
     )
 
 
-def _times(progress: Progress) -> dict[str, object]:
-    assert progress.began is not None  # noqa: S101 - tells mypy: after a delivery
-    assert progress.ended is not None  # noqa: S101 - as above
-    return {"began": milliseconds(progress.began), "ended": milliseconds(progress.ended)}
+def _times(delivery_state: DeliveryState) -> dict[str, object]:
+    assert delivery_state.began is not None  # noqa: S101 - tells mypy: after a delivery
+    assert delivery_state.ended is not None  # noqa: S101 - as above
+    return {"began": milliseconds(delivery_state.began), "ended": milliseconds(delivery_state.ended)}
 
 
 def _new_part(run_id: str, name: str, now: datetime) -> Change:
@@ -590,8 +590,8 @@ def _part_key(run_id: str, name: str) -> dict[str, str]:
     return {"run_id": run_id, "part": f"{_PART}{name}"}
 
 
-def _key(batch_id: str, sending: str) -> dict[str, str]:
-    return {"run_id": batch_id.rpartition("-")[0], "part": f"{_MESSAGE}{batch_id}#{sending}"}
+def _key(batch_id: str, attempt_id: str) -> dict[str, str]:
+    return {"run_id": batch_id.rpartition("-")[0], "part": f"{_MESSAGE}{batch_id}#{attempt_id}"}
 
 
 def _seconds(instant: datetime) -> int:

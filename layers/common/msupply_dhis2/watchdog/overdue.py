@@ -54,7 +54,7 @@ class Overdue:
 
 
 def due_instants(duties: Iterable[Duty], now: datetime) -> Mapping[Interval, datetime]:
-    """Tell when a run of each interval should have taken place last, where one should."""
+    """Return when a run of each interval should have taken place last, where one should."""
     found: dict[Interval, datetime] = {}
     for duty in duties:
         due = duty.schedule.latest(now - GRACE)
@@ -64,7 +64,7 @@ def due_instants(duties: Iterable[Duty], now: datetime) -> Mapping[Interval, dat
 
 
 def overdue(due: Mapping[Interval, datetime], runs: Iterable[Run], settings: Settings) -> tuple[Overdue, ...]:
-    """Tell which intervals no run has sent since they were due.
+    """Return which intervals no run has sent since they were due.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def overdue(due: Mapping[Interval, datetime], runs: Iterable[Run], settings: Set
 
 
 def covers(run: Run, interval: Interval, settings: Settings) -> bool:
-    """Tell whether a run stands for one of an interval's own.
+    """Return whether a run stands for one of an interval's own.
 
     It does where it asked for all rows of the interval, each on its own basis, for all stores and items, and was computed:
     its own runs do, and a manual push of everything ``as_in_settings``.

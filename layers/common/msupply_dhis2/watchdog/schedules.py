@@ -29,7 +29,7 @@ class Schedule(Protocol):
     """When something is due."""
 
     def latest(self, before: datetime) -> datetime | None:
-        """Give the last instant at which it was due, before an aware instant; ``None`` where there was none."""
+        """Return the last instant at which it was due, before an aware instant; ``None`` where there was none."""
         ...
 
 

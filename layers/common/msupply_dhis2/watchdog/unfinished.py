@@ -12,7 +12,7 @@ QUEUE_KEEPS = timedelta(days=12)
 
 
 def why_unfinished(run: Run, now: datetime, time_zone: ZoneInfo) -> str | None:
-    """Say what a run waits for that is open for too long, and what to do; ``None`` of any other."""
+    """Return what a run waits for that is open for too long, and what to do; ``None`` of any other."""
     if (
         run.ended_at is not None
         or run.started_at is None

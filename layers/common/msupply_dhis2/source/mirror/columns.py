@@ -70,11 +70,11 @@ class Database:
         return self.missing(REQUIRED)
 
     def has(self, feature: Feature) -> bool:
-        """Tell whether all is there that a feature takes."""
+        """Return whether all is there that a feature takes."""
         return not self.missing(feature.columns)
 
     def warnings(self) -> Iterator[str]:
-        """Say which features are not to be had, and what is done without."""
+        """Yield which features are not to be had, and what is done without."""
         for feature in FEATURES:
             missing = self.missing(feature.columns)
             if missing:
@@ -175,7 +175,7 @@ class Database:
 
 
 def lacks(missing: list[str], otherwise: str) -> str:
-    """Say what the mirror lacks, and what is done without."""
+    """Return what the mirror lacks, and what is done without."""
     return (
         f"The mirror lacks {', '.join(missing)}: {otherwise}. Let the older mSupply export it too if that "
         "matters."

@@ -98,15 +98,15 @@ def histories(
     floor: datetime,
     calendar: Calendar,
     began: datetime,
-    oddities: Oddities,
+    data_warnings: Oddities,
 ) -> Iterator[GroupHistory]:
     """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
     items = numbered("scope_item", numbers.items)
     reading = _reading(began, calendar)
-    all_readable = _check_dates(database, scope, stores, reading, oddities)
-    oddities.receipts_without_date = _receipts_without_date(database, scope, stores, items)
+    all_readable = _check_dates(database, scope, stores, reading, data_warnings)
+    data_warnings.receipts_without_date = _receipts_without_date(database, scope, stores, items)
     transactions = _Transactions(database, stores, reading, all_readable)
     statements = Statements(
         visible_pairs=_visible_pairs(database, stores, items),
@@ -119,7 +119,7 @@ def histories(
         read_instant=lru_cache(maxsize=65_536)(calendar.instant_at),
         kinds=_KINDS,
     )
-    yield from read_histories(database.connection, numbers, floor, statements, oddities)
+    yield from read_histories(database.connection, numbers, floor, statements, data_warnings)
 
 
 def _reading(began: datetime, calendar: Calendar) -> Reading:
@@ -148,7 +148,9 @@ def count_lines(database: Database, stores: Sequence[Store]) -> dict[str, int]:
     return lines
 
 
-def _check_dates(database: Database, scope: Scope, stores: CTE, reading: Reading, oddities: Oddities) -> bool:
+def _check_dates(
+    database: Database, scope: Scope, stores: CTE, reading: Reading, data_warnings: Oddities
+) -> bool:
     """Note the transactions that have moved without a date, or later than now; tell whether all dates can be read."""
     dated_later = _own_time(database, transact) >= reading.next
     day = database.day(transact.c.confirm_date)
@@ -180,7 +182,7 @@ def _check_dates(database: Database, scope: Scope, stores: CTE, reading: Reading
         else:
             named = f"{codes[row.store_id]} {TYPES[row.type]} {row.number}"
             (later if row.dated_later else lacking).append(named)
-    oddities.moved_without_instant, oddities.dated_later = tuple(lacking), tuple(later)
+    data_warnings.moved_without_instant, data_warnings.dated_later = tuple(lacking), tuple(later)
     return all_readable
 
 
@@ -306,7 +308,7 @@ def _stock_lines(database: Database, stores: CTE, items: CTE) -> Select[Any]:
 
 
 def _kind(database: Database) -> ColumnElement[str]:
-    """Tell what a transaction is; a build's lines tell by themselves whether they add or reduce."""
+    """Return what a transaction is; a build's lines tell by themselves whether they add or reduce."""
     counted = database.identifier(transact.c.name_id).in_(
         select(database.identifier(name.c.id)).where(
             func.lower(func.btrim(text_of(name.c.code))) == _INVENTORY_ADJUSTMENTS
@@ -340,7 +342,7 @@ def _local_time(database: Database, day: ColumnClause[Any], seconds: ColumnClaus
 
 
 def _own_time(database: Database, of: _Table) -> ColumnElement[Any]:
-    """Give the local time at which a transaction says itself that it moved its stock."""
+    """Return the local time at which a transaction says itself that it moved its stock."""
     return _local_time(database, of.c.confirm_date, of.c.confirm_time)
 
 
@@ -440,7 +442,7 @@ def _moved_lines(
 
 
 def _signed_packs(database: Database) -> ColumnElement[float]:
-    """Give the packs that a line moves, + in. A cancellation may come as a negative quantity, which turns the sign."""
+    """Return the packs that a line moves, + in. A cancellation may come as a negative quantity, which turns the sign."""
     packs = database.number(trans_line.c.quantity)
     return case((trans_line.c.type == _code("stock_in"), packs), else_=-packs)
 

@@ -136,7 +136,7 @@ class Mirror:
             yield from histories(self._database, scope, floor, self._calendar, self._began, self._oddities)
 
     def warnings(self) -> tuple[str, ...]:
-        """Give sentences about what was odd in the histories (see ``Source``)."""
+        """Return sentences about what was odd in the histories (see ``Source``)."""
         return tuple(self._oddities.sentences())
 
 
@@ -194,7 +194,7 @@ def _read_items(database: Database, items: ItemSelection) -> None:
 
 
 def _column_of(field: str) -> str:
-    """Give the column of ``item`` that a field is kept in."""
+    """Return the column of ``item`` that a field is kept in."""
     if field == UNIVERSAL_CODE:
         return "universalcodes_code"
     return field if field in USER_FIELDS else "custom_data"

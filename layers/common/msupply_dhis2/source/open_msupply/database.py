@@ -34,11 +34,11 @@ class Database:
             )
 
     def has(self, table: TableClause) -> bool:
-        """Tell whether an optional table is there, with all that is read from it."""
+        """Return whether an optional table is there, with all that is read from it."""
         return all(self.has_column(column, of=table) for column in OPTIONAL[table.name])
 
     def has_column(self, column: str, *, of: TableClause) -> bool:
-        """Tell whether a table is there and has a column."""
+        """Return whether a table is there and has a column."""
         return column in self.columns.get(of.name, {})
 
     def text(self, column: ColumnElement[Any], *, of: TableClause) -> ColumnElement[Any]:

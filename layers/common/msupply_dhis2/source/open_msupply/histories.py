@@ -89,14 +89,14 @@ def histories(
     scope: Scope,
     floor: datetime,
     reading: Reading,
-    oddities: Oddities,
+    data_warnings: Oddities,
 ) -> Iterator[GroupHistory]:
     """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
     numbers = Numbers.of(scope)
     stores = numbered("scope_store", numbers.stores)
     links = _links(numbers.items)
-    all_readable = _check_instants(database.connection, scope, stores, reading, oddities)
-    oddities.receipts_without_date = _receipts_without_date(database.connection, scope, stores, links)
+    all_readable = _check_instants(database.connection, scope, stores, reading, data_warnings)
+    data_warnings.receipts_without_date = _receipts_without_date(database.connection, scope, stores, links)
     invoices = _Invoices(database, stores, reading, all_readable)
     statements = Statements(
         visible_pairs=_visible_pairs(stores, links),
@@ -109,11 +109,11 @@ def histories(
         read_instant=lru_cache(maxsize=65_536)(read_instant),
         kinds=KINDS,
     )
-    yield from read_histories(database.connection, numbers, floor, statements, oddities)
+    yield from read_histories(database.connection, numbers, floor, statements, data_warnings)
 
 
 def reading(began: datetime, calendar: Calendar) -> Reading:
-    """Give the reading that began at an instant (naive UTC)."""
+    """Return the reading that began at an instant (naive UTC)."""
     return Reading(
         next=bindparam("next_instant", began + timedelta(microseconds=1), Instant()),
         midnight=bindparam("midnight", calendar.start_of_day(calendar.day_of(began)), Instant()),
@@ -144,7 +144,7 @@ def count_lines(connection: Connection, stores: Sequence[Store]) -> dict[str, in
 
 
 def _check_instants(
-    connection: Connection, scope: Scope, stores: CTE, reading: Reading, oddities: Oddities
+    connection: Connection, scope: Scope, stores: CTE, reading: Reading, data_warnings: Oddities
 ) -> bool:
     """Note the invoices that have moved without an instant, or later than now; tell whether all instants can be read."""
     dated_later = one_separator(_own_instant(invoice)) >= reading.next
@@ -181,7 +181,7 @@ def _check_instants(
         else:
             named = f"{codes[store_id]} {KINDS[kind].replace('_', ' ')} {number}"
             (later if is_later else lacking).append(named)
-    oddities.moved_without_instant, oddities.dated_later = tuple(lacking), tuple(later)
+    data_warnings.moved_without_instant, data_warnings.dated_later = tuple(lacking), tuple(later)
     return all_readable
 
 
@@ -260,7 +260,7 @@ def _by_type(
 
 
 def _own_instant(of: FromClause) -> ColumnElement[Any]:
-    """Give the instant at which an invoice says itself that it moved its stock."""
+    """Return the instant at which an invoice says itself that it moved its stock."""
     return _by_type(of, lambda moved_at: of.c[moved_at.instant.name])
 
 

@@ -112,7 +112,7 @@ class OpenMsupply:
             )
 
     def warnings(self) -> tuple[str, ...]:
-        """Give sentences about what was odd in the histories (see ``Source``)."""
+        """Return sentences about what was odd in the histories (see ``Source``)."""
         return tuple(self._oddities.sentences())
 
 

@@ -23,9 +23,9 @@ UNREADABLE = "unreadable"
 FOLDER = "dead-letters/"
 
 
-def place_of(run_id: str, batch_id: str, sending: str) -> str:
-    """Give the place of a dead letter in the bucket."""
-    return f"{FOLDER}{run_id}/{batch_id}-{sending}.json"
+def place_of(run_id: str, batch_id: str, attempt_id: str) -> str:
+    """Return the place of a dead letter in the bucket."""
+    return f"{FOLDER}{run_id}/{batch_id}-{attempt_id}.json"
 
 
 class DeadLetter(BaseModel):
@@ -48,7 +48,7 @@ class DeadLetter(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     body: str
-    sending: str
+    attempt_id: str
     run_id: str
     batch_id: str
     values: int
@@ -59,7 +59,7 @@ class DeadLetter(BaseModel):
     @property
     def key(self) -> str:
         """Its place in the bucket; the same message has but one."""
-        return place_of(self.run_id, self.batch_id, self.sending)
+        return place_of(self.run_id, self.batch_id, self.attempt_id)
 
     @property
     def can_be_sent(self) -> bool:
@@ -67,7 +67,7 @@ class DeadLetter(BaseModel):
         return self.run_id != UNREADABLE
 
     def is_meant(self, run: str | None, reason: str | None) -> bool:
-        """Tell whether it belongs to a run, and has some words in its reason or status; ``None`` is any."""
+        """Return whether it belongs to a run, and has some words in its reason or status; ``None`` is any."""
         said = f"{self.status} {self.reason}".casefold()
         return (run is None or run == self.run_id) and (reason is None or reason.casefold() in said)
 

@@ -33,7 +33,7 @@ class DeadLetterStore:
             )
 
     def keys(self, run: str | None = None) -> Iterator[str]:
-        """Give the places of all dead letters, or of a run's."""
+        """Yield the places of all dead letters, or of a run's."""
         more: dict[str, Any] = {}
         while True:
             with aws_faults("listing the dead letters", self._client):

@@ -29,7 +29,7 @@ _MOST_VANISHED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class RunScope:
     """What a run computes, from which follows what it does not compute any longer.
 
     Attributes
@@ -56,7 +56,7 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DeltaOptions:
     """What the event says about sending.
 
     Attributes
@@ -72,7 +72,7 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Found:
+class DeltaStats:
     """What comparing came to.
 
     Attributes
@@ -93,7 +93,7 @@ class Found:
     named: list[DataValue] = field(default_factory=list)
 
 
-class Changes:
+class DeltaFilter:
     """Compares a run with what DHIS2 has acknowledged.
 
     Parameters
@@ -107,9 +107,9 @@ class Changes:
     """
 
     def __init__(
-        self, records: Records, settings: Settings, coverage: Coverage, wish: Wish, now: datetime
+        self, records: Records, settings: Settings, coverage: RunScope, wish: DeltaOptions, now: datetime
     ) -> None:
-        self.found = Found()
+        self.found = DeltaStats()
         self._records = records
         self._settings = settings
         self._target = target_of(settings)
@@ -123,7 +123,7 @@ class Changes:
     def changed(
         self, org_unit: str, values: Sequence[DataValue], uncertain: Iterable[Identifier] = ()
     ) -> list[DataValue]:
-        """Give the values of an org unit that are to be sent.
+        """Return the values of an org unit that are to be sent.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class Changes:
         )
 
     def to_delete(self) -> list[DataValue]:
-        """Give the values that are to be deleted, org unit by org unit."""
+        """Return the values that are to be deleted, org unit by org unit."""
         return (
             []
             if self.is_held_back
@@ -225,8 +225,8 @@ class Changes:
         )
 
     def tracking(self) -> Tracking:
-        """Give what a new batch is known by."""
-        return Tracking(sending=uuid4().hex, until=self._until, target=self._target)
+        """Return what a new batch is known by."""
+        return Tracking(attempt_id=uuid4().hex, until=self._until, target=self._target)
 
     def note(self, batches: Iterable[tuple[Sequence[DataValue], Batch]]) -> None:
         """Note batches as on their way, each with its values in order, before they are.
@@ -243,8 +243,8 @@ class Changes:
             until = int(batch.tracking.until.timestamp())
             for place, value in enumerate(values):
                 sent = None if deletes else value.value
-                sending = Sending(batch.batch_id, batch.tracking.sending, until, place, sent)
-                notes[value.period, value.org_unit].append((value, sending, deletes))
+                attempt_id = Sending(batch.batch_id, batch.tracking.attempt_id, until, place, sent)
+                notes[value.period, value.org_unit].append((value, attempt_id, deletes))
         for (period, org_unit), noted in notes.items():
             self._note(period, org_unit, noted)
 
@@ -256,8 +256,8 @@ class Changes:
                 for metric in {value.metric for value, _, deletes in noted if not deletes}
                 if self._coverage.all_items and self._is_due(record, metric)
             ]
-            for value, sending, _ in noted:
-                record.note(value, sending)
+            for value, attempt_id, _ in noted:
+                record.note(value, attempt_id)
             record.full |= dict.fromkeys(due, int(self._now))
             if self._records.write(self._target, record):
                 return
@@ -267,7 +267,7 @@ class Changes:
         )
 
     def sentences(self) -> Iterator[str]:
-        """Say what has vanished, and what is done about it."""
+        """Yield what has vanished, and what is done about it."""
         if vanished := self.found.vanished.total():
             by_metric = ", ".join(
                 f"{metric.label} {number:,}" for metric, number in self.found.vanished.most_common()

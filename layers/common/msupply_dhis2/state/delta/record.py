@@ -19,11 +19,11 @@ from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.settings import Scheme
 
 OVERLAP_SECONDS = 900.0
-"""What landed less than this before something else began may have come after it: clocks differ a little, and a slow
+"""What was applied less than this before something else began may have come after it: clocks differ a little, and a slow
 DHIS2 goes on with a call that nobody waits for any more."""
 
 SETTLED_SECONDS = 3600.0
-"""So long after it landed no second delivery of the same message, begun before, can still be at work."""
+"""So long after it was applied no second delivery of the same message, begun before, can still be at work."""
 
 TRACKED_FOR = timedelta(days=30)
 """How long a batch may take to arrive: 12 days on the queue, 14 as a dead letter, and some to mend what kept it."""
@@ -50,7 +50,7 @@ class Sending(NamedTuple):
     """
 
     batch_id: str
-    sending: str
+    attempt_id: str
     until: int
     place: int
     value: str | None
@@ -58,10 +58,10 @@ class Sending(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What push noted of a batch: places with a fate, those that landed, and from when to when it was at it."""
+    """What push noted of a batch: places with a fate, those that were applied, and from when to when it was at it."""
 
     settled: frozenset[int]
-    landed: frozenset[int]
+    applied: frozenset[int]
     began: float
     ended: float
 
@@ -96,34 +96,32 @@ class Entry:
     item: str
     certain: Held = Fate.UNKNOWN
     acknowledged: str | None = None
-    sendings: list[Sending] = field(default_factory=list)
+    attempt_ids: list[Sending] = field(default_factory=list)
 
-    def holds(self, receipts: Receipts, now: float, disturbed_until: float) -> frozenset[Held]:
-        """Give all that DHIS2 may hold, now or once what is on its way has arrived."""
-        if not self.sendings:
+    def holds(self, receipts: Receipts, now: float, invalid_until: float) -> frozenset[Held]:
+        """Return all that DHIS2 may hold, now or once what is on its way has arrived."""
+        if not self.attempt_ids:
             return frozenset({self.certain})
-        landings = [_landing(sending, receipts, now) for sending in self.sendings]
+        landings = [_landing(attempt_id, receipts, now) for attempt_id in self.attempt_ids]
         still_open = {
-            _held(sending)
-            for sending, landing in zip(self.sendings, landings, strict=True)
+            _held(attempt_id)
+            for attempt_id, landing in zip(self.attempt_ids, landings, strict=True)
             if landing is None
         }
-        return self._last([landing for landing in landings if landing], disturbed_until) | still_open
+        return self._last([landing for landing in landings if landing], invalid_until) | still_open
 
-    def _last(self, landings: list[_Landing], disturbed_until: float) -> frozenset[Held]:
-        """Give what may have arrived last."""
+    def _last(self, landings: list[_Landing], invalid_until: float) -> frozenset[Held]:
+        """Return what may have arrived last."""
         if not landings:
             return frozenset({self.certain})
         # Of a disturbance nothing is known but that it was over then.
-        all_landings = (
-            [*landings, _Landing(0.0, disturbed_until, Fate.UNKNOWN)] if disturbed_until else landings
-        )
+        all_landings = [*landings, _Landing(0.0, invalid_until, Fate.UNKNOWN)] if invalid_until else landings
         latest = max(landing.began for landing in all_landings)
         return frozenset(
             landing.held for landing in all_landings if landing.ended + OVERLAP_SECONDS >= latest
         )
 
-    def settle(self, receipts: Receipts, now: float, disturbed_until: float) -> bool:
+    def settle(self, receipts: Receipts, now: float, invalid_until: float) -> bool:
         """Forget the sendings of which nothing can come any more, and keep what they came to.
 
         Returns
@@ -131,72 +129,75 @@ class Entry:
         bool
             Whether anything was forgotten.
         """
-        if not self.sendings:
+        if not self.attempt_ids:
             return False
         self._acknowledge(receipts)
         alive: list[Sending] = []
         over: list[tuple[Sending, _Landing]] = []
         latest = 0.0
-        for sending in self.sendings:
-            landing = _landing(sending, receipts, now)
+        for attempt_id in self.attempt_ids:
+            landing = _landing(attempt_id, receipts, now)
             if landing is None or now <= landing.ended + SETTLED_SECONDS:
-                alive.append(sending)
+                alive.append(attempt_id)
                 latest = max(latest, landing.began if landing else 0.0)
             else:
-                over.append((sending, landing))
+                over.append((attempt_id, landing))
         if not over:
             return False
         if latest:
             # Of those that are over only the ones matter that may have come after one that is not.
             over = [
-                (sending, landing) for sending, landing in over if landing.ended + OVERLAP_SECONDS >= latest
+                (attempt_id, landing)
+                for attempt_id, landing in over
+                if landing.ended + OVERLAP_SECONDS >= latest
             ]
-            kept = [*(sending for sending, _ in over), *alive]
+            kept = [*(attempt_id for attempt_id, _ in over), *alive]
         else:
-            last = self._last([landing for _, landing in over], disturbed_until)
+            last = self._last([landing for _, landing in over], invalid_until)
             self.certain = next(iter(last)) if len(last) == 1 else Fate.UNKNOWN
             kept = alive
-        is_less = len(kept) < len(self.sendings)
-        self.sendings = kept
+        is_less = len(kept) < len(self.attempt_ids)
+        self.attempt_ids = kept
         return is_less
 
     def _acknowledge(self, receipts: Receipts) -> None:
-        """Keep what landed last; what DHIS2 refused, a value or a deletion, changes nothing about that."""
-        landed = [
+        """Keep what was applied last; what DHIS2 refused, a value or a deletion, changes nothing about that."""
+        applied = [
             (receipt.ended, place)
-            for place, sending in enumerate(self.sendings)
-            if (receipt := _receipt_of(sending, receipts)) is not None and sending.place in receipt.landed
+            for place, attempt_id in enumerate(self.attempt_ids)
+            if (receipt := _receipt_of(attempt_id, receipts)) is not None
+            and attempt_id.place in receipt.applied
         ]
-        if landed:
-            self.acknowledged = self.sendings[max(landed)[1]].value
+        if applied:
+            self.acknowledged = self.attempt_ids[max(applied)[1]].value
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to remember."""
-        return not self.sendings and self.acknowledged is None and isinstance(self.certain, Fate)
+        return not self.attempt_ids and self.acknowledged is None and isinstance(self.certain, Fate)
 
 
-def _receipt_of(sending: Sending, receipts: Receipts) -> Receipt | None:
-    """Give the receipt that tells of a sending, once its value has a fate."""
-    receipt = receipts.get((sending.batch_id, sending.sending))
-    return receipt if receipt is not None and sending.place in receipt.settled else None
+def _receipt_of(attempt_id: Sending, receipts: Receipts) -> Receipt | None:
+    """Return the receipt that tells of an attempt, once its value has a fate."""
+    receipt = receipts.get((attempt_id.batch_id, attempt_id.attempt_id))
+    return receipt if receipt is not None and attempt_id.place in receipt.settled else None
 
 
-def _held(sending: Sending) -> Held:
-    return Fate.GONE if sending.value is None else sending.value
+def _held(attempt_id: Sending) -> Held:
+    return Fate.GONE if attempt_id.value is None else attempt_id.value
 
 
-def _landing(sending: Sending, receipts: Receipts, now: float) -> _Landing | None:
-    """Tell when and with what a sending arrived; ``None`` while it may still."""
-    receipt = _receipt_of(sending, receipts)
+def _landing(attempt_id: Sending, receipts: Receipts, now: float) -> _Landing | None:
+    """Return when and with what an attempt arrived; ``None`` while it may still."""
+    receipt = _receipt_of(attempt_id, receipts)
     if receipt is not None:
         # What was refused may yet have changed something: a zero that is not kept removes what stood there.
-        held = _held(sending) if sending.place in receipt.landed else Fate.UNKNOWN
+        held = _held(attempt_id) if attempt_id.place in receipt.applied else Fate.UNKNOWN
         return _Landing(receipt.began, receipt.ended, held)
-    if now <= sending.until:
+    if now <= attempt_id.until:
         return None
     # It never arrived, or its receipt has expired.
-    return _Landing(0.0, float(sending.until), Fate.UNKNOWN)
+    return _Landing(0.0, float(attempt_id.until), Fate.UNKNOWN)
 
 
 @dataclass(slots=True)
@@ -209,48 +210,48 @@ class Record:
         By what each value is known by within its org unit and period.
     full
         When all values of a metric were last sent, in epoch seconds.
-    disturbed_until
+    invalid_until
         Up to when something may have arrived of which nothing was noted; 0 where nothing ever did.
     version
         Counts the writes; ``None`` for a record that is not in the table yet.
-    is_new_beginning
+    is_reset
         What was remembered before is lost, and with it what is on its way: until that has arrived, which
-        ``disturbed_until`` says, nothing is certain.
+        ``invalid_until`` says, nothing is certain.
     """
 
     period: str
     org_unit: str
     entries: dict[Identifier, Entry] = field(default_factory=dict)
     full: dict[Metric, int] = field(default_factory=dict)
-    disturbed_until: float = 0.0
+    invalid_until: float = 0.0
     version: int | None = None
-    is_new_beginning: bool = False
+    is_reset: bool = False
 
-    def sendings(self) -> Iterator[tuple[str, str]]:
-        """Give the batches whose receipts tell what became of the values."""
+    def attempt_ids(self) -> Iterator[tuple[str, str]]:
+        """Yield the batches whose receipts tell what became of the values."""
         for entry in self.entries.values():
-            for sending in entry.sendings:
-                yield sending.batch_id, sending.sending
+            for attempt_id in entry.attempt_ids:
+                yield attempt_id.batch_id, attempt_id.attempt_id
 
     def settle(self, receipts: Receipts, now: float) -> bool:
         """Forget what cannot matter any more; tell whether anything was forgotten."""
-        settled = [entry.settle(receipts, now, self.disturbed_until) for entry in self.entries.values()]
+        settled = [entry.settle(receipts, now, self.invalid_until) for entry in self.entries.values()]
         empty = [identifier for identifier, entry in self.entries.items() if entry.is_empty]
         for identifier in empty:
             del self.entries[identifier]
         return any(settled) or bool(empty)
 
     def is_known(self, value: DataValue, receipts: Receipts, now: float) -> bool:
-        """Tell whether DHIS2 holds a value for certain, as one of this metric, and nothing else is on its way."""
+        """Return whether DHIS2 holds a value for certain, as one of this metric, and nothing else is on its way."""
         entry = self.entries.get(value.identifier)
         return (
             entry is not None
             # Sent once more where a row of the settings was corrected: else it would vanish with the other metric.
             and entry.metric is value.metric
-            and entry.holds(receipts, now, self.disturbed_until) == {value.value}
+            and entry.holds(receipts, now, self.invalid_until) == {value.value}
         )
 
-    def note(self, value: DataValue, sending: Sending) -> None:
+    def note(self, value: DataValue, attempt_id: Sending) -> None:
         """Remember that a value is put on the queue."""
         entry = self.entries.get(value.identifier)
         if entry is None:
@@ -259,10 +260,10 @@ class Record:
         else:
             entry.metric, entry.scheme = value.metric, value.option_combo_scheme
             entry.store, entry.item = value.store, value.item
-        entry.sendings.append(sending)
+        entry.attempt_ids.append(attempt_id)
 
     def as_value(self, identifier: Identifier, entry: Entry) -> DataValue:
-        """Give an entry as the value that DHIS2 acknowledged last; there is one."""
+        """Return an entry as the value that DHIS2 acknowledged last; there is one."""
         data_element, category, attribute = identifier
         return DataValue(
             data_element=data_element,
@@ -278,7 +279,7 @@ class Record:
         )
 
     def encoded(self) -> bytes:
-        """Give the record's content, compactly."""
+        """Return the record's content, compactly."""
         names, batches = _Places(), _Places()
         # What comes again and again stands once. A combo is an option combo with its metric.
         combos = _Places()
@@ -293,13 +294,13 @@ class Record:
                 # Nearly always the same as what is certain.
                 0 if entry.acknowledged == entry.certain else entry.acknowledged,
             ]
-            for sending in entry.sendings:
-                batch = batches.of((sending.batch_id, sending.sending, sending.until))
-                row += [batch, sending.place, sending.value]
+            for attempt_id in entry.attempt_ids:
+                batch = batches.of((attempt_id.batch_id, attempt_id.attempt_id, attempt_id.until))
+                row += [batch, attempt_id.place, attempt_id.value]
             rows.append(row)
         content = [
             _FORMAT,
-            self.disturbed_until,
+            self.invalid_until,
             {metric.value: when for metric, when in self.full.items()},
             list(names.places),
             list(combos.places),
@@ -311,7 +312,7 @@ class Record:
     def read(self, content: bytes) -> None:
         """Take over a record's content, and what the disturbances since mean for it.
 
-        ``disturbed_until`` is the table's, which push may have set after the content was written.
+        ``invalid_until`` is the table's, which push may have set after the content was written.
 
         Raises
         ------
@@ -322,7 +323,7 @@ class Record:
             form, disturbed, full, names, combos, batches, rows = json.loads(zlib.decompress(content))
             if form != _FORMAT:
                 raise ValueError("another format")  # noqa: TRY301 - told like all that cannot be read
-            is_doubtful = self.disturbed_until > disturbed
+            is_doubtful = self.invalid_until > disturbed
             read_combos = [
                 (category, attribute, Scheme(scheme), Metric(metric))
                 for category, attribute, scheme, metric in combos
@@ -340,8 +341,8 @@ class Record:
                     acknowledged=(held if isinstance(held, str) else None)
                     if acknowledged == 0
                     else acknowledged,
-                    sendings=[
-                        _sending(batches[batch], place, value)
+                    attempt_ids=[
+                        _attempt_id(batches[batch], place, value)
                         for batch, place, value in zip(sent[::3], sent[1::3], sent[2::3], strict=True)
                     ],
                 )
@@ -358,11 +359,11 @@ class Record:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _sending(batch: Any, place: Any, value: object) -> Sending:  # noqa: ANN401 - as read
+def _attempt_id(batch: Any, place: Any, value: object) -> Sending:  # noqa: ANN401 - as read
     if value is not None and not isinstance(value, str):
         raise ValueError("a value is no text")
-    batch_id, sending, until = batch
-    return Sending(str(batch_id), str(sending), int(until), int(place), value)
+    batch_id, attempt_id, until = batch
+    return Sending(str(batch_id), str(attempt_id), int(until), int(place), value)
 
 
 class _Places:

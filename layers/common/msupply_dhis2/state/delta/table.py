@@ -32,7 +32,7 @@ _EVERY_ORG_UNIT = " "
 
 
 class Records(Protocol):
-    """Where records are kept: ``AcknowledgedTable``."""
+    """Where records are kept: ``DeltaTable``."""
 
     def read(self, target: str, period: str, org_units: Iterable[str]) -> dict[str, Record]:
         """Read the records of org units; one that is not there, or cannot be read, comes back empty."""
@@ -43,19 +43,19 @@ class Records(Protocol):
         ...
 
     def org_units(self, target: str, period: str) -> Iterator[str]:
-        """Give the org units that have a record."""
+        """Return the org units that have a record."""
         ...
 
     def receipts(self, records: Iterable[Record]) -> Receipts:
         """Read what became of the sendings of records."""
         ...
 
-    def disturb(self, target: str, period: str, org_unit: str | None) -> None:
+    def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
         """Mark an org unit, or all: something of which nothing is noted may arrive there within the hour."""
         ...
 
     def faults(self) -> tuple[str, ...]:
-        """Say what could not be read or written, a sentence each."""
+        """Return what could not be read or written, a sentence each."""
         ...
 
 
@@ -70,7 +70,7 @@ def target_of(settings: Settings) -> str:
 
 
 def names_of(settings: Settings) -> str:
-    """Tell how these settings name places in DHIS2: by others the same place may have another name."""
+    """Return how these settings name places in DHIS2: by others the same place may have another name."""
     schemes = [f"{row.metric}-{row.category_option_combo_id_scheme}" for row in settings.data_elements]
     return "#".join((target_of(settings), str(settings.setup), *sorted(schemes)))
 
@@ -92,7 +92,7 @@ def _target(
     return f"{settings.url}#{data_set_id}#{kinds}-{option_combo_field.value}"
 
 
-class AcknowledgedTable:
+class DeltaTable:
     """Records in DynamoDB.
 
     Parameters
@@ -139,26 +139,26 @@ class AcknowledgedTable:
             return (self._now + TRACKED_FOR).timestamp()
 
     def _record(self, period: str, org_unit: str, item: Any, disturbed: float) -> Record:  # noqa: ANN401 - as boto3 gives it
-        record = Record(period, org_unit, disturbed_until=disturbed)
+        record = Record(period, org_unit, invalid_until=disturbed)
         try:
             version, content = item.get("version"), item.get("content")
             record.version = None if version is None else int(version)
-            record.disturbed_until = max(disturbed, _seconds(item))
+            record.invalid_until = max(disturbed, _seconds(item))
             if content is not None:
                 record.read(bytes(content))
         except (ValueError, TypeError, ArithmeticError):
             # Nothing is acknowledged then, and something may be on its way that nobody knows of any more.
             self._damaged.append(f"{org_unit} in {period}")
-            return self._new_beginning(record)
+            return self._reset(record)
         return record
 
-    def _new_beginning(self, record: Record) -> Record:
+    def _reset(self, record: Record) -> Record:
         return Record(
             record.period,
             record.org_unit,
-            disturbed_until=(self._now + TRACKED_FOR + DISTURBED_FOR).timestamp(),
+            invalid_until=(self._now + TRACKED_FOR + DISTURBED_FOR).timestamp(),
             version=record.version,
-            is_new_beginning=True,
+            is_reset=True,
         )
 
     def write(self, target: str, record: Record) -> bool:
@@ -173,7 +173,7 @@ class AcknowledgedTable:
         content = record.encoded()
         if len(content) > MOST_BYTES:
             self._too_large.append(f"{record.org_unit} in {record.period}")
-            record = self._new_beginning(record)
+            record = self._reset(record)
             content = record.encoded()
         values: dict[str, Any] = {
             ":content": content,
@@ -181,14 +181,14 @@ class AcknowledgedTable:
             ":end": int((self._now + KEPT_FOR).timestamp()),
         }
         update = "SET content = :content, version = :version, expires_at = :end"
-        if record.is_new_beginning:
+        if record.is_reset:
             # Later than any that push sets, so that none of those is lost by it.
-            update += ", disturbed_until = :disturbed"
-            values[":disturbed"] = int(record.disturbed_until)
+            update += ", invalid_until = :disturbed"
+            values[":disturbed"] = int(record.invalid_until)
         condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(version)"}
         if record.version is not None:
             condition, values[":read"] = {"ConditionExpression": "version = :read"}, record.version
-        elif record.is_new_beginning:
+        elif record.is_reset:
             # Its version cannot be read; and nothing is certain for as long as what others write now matters.
             condition = {}
         with aws_faults("noting what is on its way to DHIS2", client):
@@ -204,7 +204,7 @@ class AcknowledgedTable:
         return True
 
     def org_units(self, target: str, period: str) -> Iterator[str]:
-        """Give the org units that have a record (see ``Records``).
+        """Yield the org units that have a record (see ``Records``).
 
         Raises
         ------
@@ -236,16 +236,16 @@ class AcknowledgedTable:
         ConfigurationError
             The table cannot be read.
         """
-        batches = {batch for record in records for batch in record.sendings()}
+        batches = {batch for record in records for batch in record.attempt_ids()}
         return {
             batch: Receipt(
-                progress.settled, progress.landed, progress.began.timestamp(), progress.ended.timestamp()
+                progress.settled, progress.applied, progress.began.timestamp(), progress.ended.timestamp()
             )
             for batch, progress in read_receipts(self._receipts, sorted(batches)).items()
             if progress.began is not None and progress.ended is not None
         }
 
-    def disturb(self, target: str, period: str, org_unit: str | None) -> None:
+    def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
         """Mark what was disturbed (see ``Records``).
 
         Raises
@@ -258,8 +258,8 @@ class AcknowledgedTable:
             try:
                 self._table.update_item(
                     Key=_key(target, period, org_unit or _EVERY_ORG_UNIT),
-                    UpdateExpression="SET disturbed_until = :until, expires_at = :end",
-                    ConditionExpression="attribute_not_exists(disturbed_until) OR disturbed_until < :until",
+                    UpdateExpression="SET invalid_until = :until, expires_at = :end",
+                    ConditionExpression="attribute_not_exists(invalid_until) OR invalid_until < :until",
                     ExpressionAttributeValues={
                         ":until": int((self._now + DISTURBED_FOR).timestamp()),
                         ":end": int((self._now + KEPT_FOR).timestamp()),
@@ -284,7 +284,7 @@ class AcknowledgedTable:
         doing = "noting how places in DHIS2 are named"
         if any(item.get("names", names) != names for item in read_items(self._table, [key], doing)):
             # First: where this breaks off it is done again.
-            self.disturb(target_of(settings), period, None)
+            self.invalidate(target_of(settings), period, None)
         with aws_faults(doing, self._table.meta.client):
             self._table.update_item(
                 Key=key,
@@ -297,7 +297,7 @@ class AcknowledgedTable:
             )
 
     def faults(self) -> tuple[str, ...]:
-        """Say what could not be read or written (see ``Records``)."""
+        """Return what could not be read or written (see ``Records``)."""
         faults = []
         if self._damaged:
             faults.append(
@@ -317,7 +317,7 @@ def _key(target: str, period: str, org_unit: str) -> dict[str, str]:
 
 
 def _seconds(item: Any) -> float:  # noqa: ANN401 - as boto3 gives it
-    return float(item.get("disturbed_until", 0)) if item else 0.0
+    return float(item.get("invalid_until", 0)) if item else 0.0
 
 
 def _listed(names: list[str]) -> str:

@@ -1,5 +1,5 @@
 """An older value never overwrites a newer one, in whatever order messages arrive.
 
-Decided value by value. Compute claims each value that it is about to send with the stamp of what it read; push takes out
-of a message what a later stamp has claimed, and lets an older message that is being sent come to its end first.
+Decided value by value. Compute claims each value that it is about to send with the revision of what it read; push takes out
+of a message what a later revision has claimed, and lets an older message that is being sent come to its end first.
 """

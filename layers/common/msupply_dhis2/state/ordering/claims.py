@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.settings import Scheme
-from msupply_dhis2.state.ordering.revision import Stamp
+from msupply_dhis2.state.ordering.revision import Revision
 
 _MARK_BYTES = 6
 _GROUP = struct.Struct(">QQIB")
@@ -28,19 +28,19 @@ def _mark(identifier: Identifier, data_element_scheme: Scheme, option_combo_sche
 
 
 def mark_of(value: DataValue, data_element_scheme: Scheme) -> bytes:
-    """Give what a value is kept by within its org unit and period."""
+    """Return what a value is kept by within its org unit and period."""
     return _mark(value.identifier, data_element_scheme, value.option_combo_scheme)
 
 
 class Claim(NamedTuple):
     """Who claims values: how new they are, and the run that reads them. The larger is the later."""
 
-    stamp: Stamp
+    revision: Revision
     run_id: str
 
 
 @dataclass(slots=True)
-class Claims:
+class LatestRevisions:
     """The claims to the values of one org unit in one period; a value stands under its latest claim only.
 
     Attributes
@@ -72,7 +72,7 @@ class Claims:
         return max((each for each in (found, self.unknown) if each is not None), default=None)
 
     def encoded(self) -> bytes:
-        """Write the claims: for each its stamp's two numbers, how many values, the run, and the marks."""
+        """Write the claims: for each its revision's two numbers, how many values, the run, and the marks."""
         return b"".join(self._groups())
 
     def _groups(self) -> Iterator[bytes]:
@@ -80,11 +80,11 @@ class Claims:
         unknown = [] if self.unknown is None else [(self.unknown, set[bytes]())]
         for claim, held in [*unknown, *sorted(self.marks.items())]:
             run = claim.run_id.encode()
-            yield _GROUP.pack(*claim.stamp, len(held), len(run)) + run
+            yield _GROUP.pack(*claim.revision, len(held), len(run)) + run
             yield b"".join(sorted(held))
 
     @classmethod
-    def read(cls, content: bytes) -> "Claims":
+    def read(cls, content: bytes) -> "LatestRevisions":
         """Read what ``encoded`` wrote.
 
         Raises
@@ -104,7 +104,7 @@ class Claims:
             end = place + number * _MARK_BYTES
             if end > len(content):
                 raise ValueError("the claims end within a mark")
-            claim = Claim(Stamp(snapshot, read_at), content[run_at:place].decode())
+            claim = Claim(Revision(snapshot, read_at), content[run_at:place].decode())
             if number:
                 claims.marks[claim] = {
                     content[start : start + _MARK_BYTES] for start in range(place, end, _MARK_BYTES)

@@ -1,6 +1,6 @@
 """Which messages are being sent to DHIS2 now: what began earlier, and is older, must land before what is newer.
 
-One item of the stack's table holds them, an attribute each, so that whoever takes off sees at once who was in the air
+One item of the stack's table holds them, an attribute each, so that whoever begins sees at once who was in the air
 before, at whatever address of DHIS2. Two functions push at a time; so few are ever there.
 
 Of two calls at once into a period that is new to DHIS2 it loses one. So the item also tells which periods DHIS2 has been
@@ -20,7 +20,7 @@ from uuid import uuid4
 from msupply_dhis2.aws.dynamodb import Change, read_item
 from msupply_dhis2.aws.environment import aws_faults
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
-from msupply_dhis2.state.ordering.revision import Stamp
+from msupply_dhis2.state.ordering.revision import Revision
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -35,18 +35,18 @@ MOST_ORG_UNITS = 250
 MOST_HELD_PERIODS = 500
 """With more of them, such as the days of years, only the latest are remembered: the item is written for each message."""
 
-_KEY = {"id": "flights"}
+_KEY = {"id": "in-flight"}
 _PREFIX = "flight_"
 _HELD_PERIODS = "held_periods"
 _DIGEST_BYTES = 4
 
 
-class InTheAirError(MsupplyDhis2Error):
-    """Another message has to land first."""
+class InFlightError(MsupplyDhis2Error):
+    """Another message must end first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class InFlightMessage:
     """A message on its way.
 
     Attributes
@@ -54,17 +54,17 @@ class Flight:
     message
         The batch with its sending.
     periods
-        The oldest and the newest stamp of the values of each period.
+        The oldest and the newest revision of the values of each period.
     org_units
         Whose values they are, by ``org_units_of``; none stands for any.
     """
 
     message: str
-    periods: Mapping[str, tuple[Stamp, Stamp]]
+    periods: Mapping[str, tuple[Revision, Revision]]
     org_units: frozenset[bytes] = frozenset()
 
-    def must_follow(self, other: "Flight") -> bool:
-        """Tell whether the other has something older, for a period and an org unit of ours, than some of ours."""
+    def must_follow(self, other: "InFlightMessage") -> bool:
+        """Return whether the other has something older, for a period and an org unit of ours, than some of ours."""
         if self.org_units and other.org_units and self.org_units.isdisjoint(other.org_units):
             # Such as two shards of one run, of which the second was read later.
             return False
@@ -91,7 +91,7 @@ class Landing:
 
 
 def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
-    """Give what a flight tells of its org units: a few bytes of a hash of each, or nothing where they are many.
+    """Return what a message in flight tells of its org units: a few bytes of a hash of each, or nothing where they are many.
 
     Two that share a hash make a message wait that need not.
     """
@@ -99,8 +99,8 @@ def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
     return digests if len(digests) <= MOST_ORG_UNITS else frozenset()
 
 
-class Flights:
-    """The flights to DHIS2.
+class InFlightMessages:
+    """The messages in flight to DHIS2.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ class Flights:
         self._sleep = sleep
 
     @contextmanager
-    def flight(self, flight: Flight, seconds: float, patience: float) -> Iterator[Landing]:
-        """Fly, once all that must land before has landed.
+    def in_flight(self, in_flight: InFlightMessage, seconds: float, deadline: float) -> Iterator[Landing]:
+        """Be in flight, once all that must end before has ended.
 
         Parameters
         ----------
@@ -145,16 +145,16 @@ class Flights:
 
         Raises
         ------
-        InTheAirError
-            The others have not landed in time; or the same message is sent by another delivery just now.
+        InFlightError
+            The others have not ended in time; or the same message is sent by another delivery just now.
         ConfigurationError
             The table refused.
         """
         name = f"{_PREFIX}{uuid4().hex}"
         landing = Landing()
-        before, held_before = self._take_off(name, flight, seconds)
+        before, held_before = self._begin(name, in_flight, seconds)
         try:
-            self._wait(flight, before, held_before, patience)
+            self._wait(in_flight, before, held_before, deadline)
             try:
                 yield landing
             except BaseException:
@@ -162,22 +162,22 @@ class Flights:
                 raise
         finally:
             try:
-                self._land(name, flight, landing, held_before)
+                self._end(name, in_flight, landing, held_before)
             except ConfigurationError as error:
                 # What was sent has its fate; others wait for it a while longer than they need to.
                 self._tell(f"That a message has been sent could not be noted. {error}")
 
-    def _take_off(
-        self, name: str, flight: Flight, seconds: float
+    def _begin(
+        self, name: str, in_flight: InFlightMessage, seconds: float
     ) -> tuple[dict[str, dict[str, Any]], AbstractSet[str]]:
-        """Note a flight, and give those that are in the air, and the periods that DHIS2 holds."""
+        """Note a message in flight, and return the others, and the periods that DHIS2 holds."""
         now = self._clock()
         with aws_faults("noting which values are being sent", self._table.meta.client):
             item = self._table.update_item(
                 Key=_KEY,
                 UpdateExpression=f"SET {name} = :flight, expires_at = :end",
                 ExpressionAttributeValues={
-                    ":flight": _written(flight, int(now + seconds) + 1, is_over=False),
+                    ":flight": _written(in_flight, int(now + seconds) + 1, is_over=False),
                     ":end": int(now + seconds) + 86_400,
                 },
                 ReturnValues="ALL_NEW",
@@ -187,7 +187,7 @@ class Flights:
         }
         damaged = [each for each, held in others.items() if not _is_readable(held)]
         for each in damaged:
-            self._tell(f"{each} in the row flights of the stack's table cannot be read, and is taken away.")
+            self._tell(f"{each} in the row in-flight of the stack's table cannot be read, and is taken away.")
         crashed = [each for each, held in others.items() if each in damaged or int(held["until"]) < now]
         if crashed:
             self._remove(crashed)
@@ -199,15 +199,15 @@ class Flights:
 
     def _wait(
         self,
-        flight: Flight,
+        in_flight: InFlightMessage,
         before: dict[str, dict[str, Any]],
         held_periods: AbstractSet[str],
-        patience: float,
+        deadline: float,
     ) -> None:
-        if any(held["message"] == flight.message and not held["is_over"] for held in before.values()):
-            raise InTheAirError("Another delivery of the same message is being sent just now.")
-        older = {each for each, held in before.items() if flight.must_follow(_read(held))}
-        new_periods = flight.periods.keys() - held_periods
+        if any(held["message"] == in_flight.message and not held["is_over"] for held in before.values()):
+            raise InFlightError("Another delivery of the same message is being sent just now.")
+        older = {each for each, held in before.items() if in_flight.must_follow(_read(held))}
+        new_periods = in_flight.periods.keys() - held_periods
         first = {
             each
             for each, held in before.items()
@@ -215,10 +215,10 @@ class Flights:
             if not held["is_over"] and not new_periods.isdisjoint(held["periods"])
         }
         ahead = older | first
-        until = self._clock() + patience
+        until = self._clock() + deadline
         while ahead:
             if self._clock() >= until:
-                raise InTheAirError(_OLDER_FIRST if ahead & older else _ALONE)
+                raise InFlightError(_OLDER_FIRST if ahead & older else _ALONE)
             self._sleep(LOOK_AGAIN_SECONDS)
             item: Any = read_item(self._table, _KEY, "reading which values are being sent") or {}
             now = self._clock()
@@ -226,11 +226,13 @@ class Flights:
                 each for each in ahead if _is_readable(item.get(each)) and int(item[each]["until"]) >= now
             }
 
-    def _land(self, name: str, flight: Flight, landing: Landing, held_before: AbstractSet[str]) -> None:
+    def _end(
+        self, name: str, in_flight: InFlightMessage, landing: Landing, held_before: AbstractSet[str]
+    ) -> None:
         change = Change(_KEY)
         if landing.lingers:
             until = int(self._clock()) + LANDS_WITHIN_SECONDS
-            change.set({name: _written(flight, until, is_over=True)})
+            change.set({name: _written(in_flight, until, is_over=True)})
         else:
             change.remove(name)
         if new := set(landing.held_periods - held_before):
@@ -256,13 +258,13 @@ _ALONE = (
 )
 
 
-def _written(flight: Flight, until: int, *, is_over: bool) -> dict[str, Any]:
+def _written(in_flight: InFlightMessage, until: int, *, is_over: bool) -> dict[str, Any]:
     return {
-        "message": flight.message,
+        "message": in_flight.message,
         "periods": {
-            period: [str(oldest), str(newest)] for period, (oldest, newest) in flight.periods.items()
+            period: [str(oldest), str(newest)] for period, (oldest, newest) in in_flight.periods.items()
         },
-        "org_units": b"".join(sorted(flight.org_units)),
+        "org_units": b"".join(sorted(in_flight.org_units)),
         "until": until,
         "is_over": is_over,
     }
@@ -277,12 +279,12 @@ def _is_readable(held: Any) -> bool:  # noqa: ANN401 - whatever the table holds
     return "is_over" in held
 
 
-def _read(held: dict[str, Any]) -> Flight:
+def _read(held: dict[str, Any]) -> InFlightMessage:
     org_units = bytes(held["org_units"])
-    return Flight(
+    return InFlightMessage(
         str(held["message"]),
         {
-            str(period): (Stamp.parse(str(oldest)), Stamp.parse(str(newest)))
+            str(period): (Revision.parse(str(oldest)), Revision.parse(str(newest)))
             for period, (oldest, newest) in held["periods"].items()
         },
         frozenset(

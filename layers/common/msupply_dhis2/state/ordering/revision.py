@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 _DIGITS = 15
 
 
-class Stamp(NamedTuple):
+class Revision(NamedTuple):
     """Milliseconds since 1970. The larger is the newer.
 
     Attributes
@@ -25,7 +25,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, snapshot: datetime, read_at: datetime) -> Self:
-        """Make a stamp of two aware instants."""
+        """Make a revision of two aware instants."""
         return cls(_milliseconds(snapshot), _milliseconds(read_at))
 
     @classmethod
@@ -35,7 +35,7 @@ class Stamp(NamedTuple):
         return cls(int(snapshot), int(read_at))
 
     def __str__(self) -> str:
-        """Write it so that the order of texts is that of stamps."""
+        """Write it so that the order of texts is that of revisions."""
         return f"{self.snapshot:0{_DIGITS}}-{self.read_at:0{_DIGITS}}"
 
     def sentence(self) -> str:
@@ -44,16 +44,16 @@ class Stamp(NamedTuple):
         return f"about {snapshot:%Y-%m-%d %H:%M}, read {read_at:%Y-%m-%d %H:%M} (UTC)"
 
 
-LATEST = Stamp(10**_DIGITS - 1, 10**_DIGITS - 1)
+LATEST = Revision(10**_DIGITS - 1, 10**_DIGITS - 1)
 """In place of one that cannot be read."""
 
-OLDEST = Stamp(0, 0)
+OLDEST = Revision(0, 0)
 """Of a message that says nothing about it."""
 
 
-def stamps_of[Kind](snapshots: Mapping[Kind, datetime], read_at: datetime) -> dict[Kind, Stamp]:
-    """Give the stamp of each kind of value."""
-    return {kind: Stamp.of(snapshot, read_at) for kind, snapshot in snapshots.items()}
+def revisions_of[Kind](snapshots: Mapping[Kind, datetime], read_at: datetime) -> dict[Kind, Revision]:
+    """Return the revision of each kind of value."""
+    return {kind: Revision.of(snapshot, read_at) for kind, snapshot in snapshots.items()}
 
 
 def _milliseconds(instant: datetime) -> int:

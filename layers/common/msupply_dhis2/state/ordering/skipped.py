@@ -4,13 +4,13 @@ import logging
 from collections.abc import Mapping
 
 from msupply_dhis2.domain.batch import Batch
-from msupply_dhis2.domain.log_record import LogLine
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.state.ordering.claims import Claim
 
 NAMED = 5
 
 
-def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogLine:
+def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
     """Say of some values of a batch, by their places, that newer ones are there.
 
     Parameters
@@ -21,11 +21,11 @@ def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogLine:
     values = batch.values()
     named = "; ".join(
         f"{values[place].item}, {values[place].store}, {values[place].metric.label}, {values[place].period}: newer is the "
-        f"one of the run {older[place].run_id}, {older[place].stamp.sentence()}"
+        f"one of the run {older[place].run_id}, {older[place].revision.sentence()}"
         for place in sorted(older)[:NAMED]
     )
     more = f"; and {len(older) - NAMED:,} more" if len(older) > NAMED else ""
-    return LogLine(
+    return LogRecord(
         logging.INFO,
         f"{len(older):,} values were left out, because a later run has sent newer ones, or is about to: {named}{more}. "
         "Nothing need be done: should that run fail, the last line of this one says so.",
@@ -33,10 +33,10 @@ def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogLine:
     )
 
 
-def too_old(batch: Batch) -> LogLine:
+def too_old(batch: Batch) -> LogRecord:
     """Say of a batch that nobody can tell any more whether DHIS2 has newer values."""
     periods = ", ".join(sorted({row.period for row in batch.rows}))
-    return LogLine(
+    return LogRecord(
         logging.WARNING,
         f"{len(batch.rows):,} values were not sent: they were read from mSupply so long ago that nobody can tell any more "
         f"whether DHIS2 has newer ones. To send them, compute their periods again ({periods}), with the months in the "

@@ -1,7 +1,7 @@
 """The claims in a DynamoDB table of their own.
 
 It has the partition key ``period``, the sort key ``org_unit``, and the time-to-live attribute ``expires_at``. DHIS2's
-address is in no key: however it is written, and whenever it changes, a newer value stays newer. One item for each period tells the latest stamp of all: nearly always it is not later than that
+address is in no key: however it is written, and whenever it changes, a newer value stays newer. One item for each period tells the latest revision of all: nearly always it is not later than that
 of the message at hand, and then no other item need be read.
 """
 
@@ -17,8 +17,8 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import Scheme
-from msupply_dhis2.state.ordering.claims import Claim, Claims, mark_of
-from msupply_dhis2.state.ordering.revision import LATEST, OLDEST, Stamp
+from msupply_dhis2.state.ordering.claims import Claim, LatestRevisions, mark_of
+from msupply_dhis2.state.ordering.revision import LATEST, OLDEST, Revision
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -41,7 +41,7 @@ _WHOLE_PERIOD = " "
 _ATTEMPTS = 10
 
 
-class OrderTable:
+class OrderingTable:
     """Claims to values.
 
     Parameters
@@ -55,7 +55,7 @@ class OrderTable:
     def __init__(self, table: "Table", now: datetime) -> None:
         self._table = table
         self._now = now
-        self._newest: dict[str, Stamp] = {}
+        self._newest: dict[str, Revision] = {}
         self._too_many: list[str] = []
         self._damaged: list[str] = []
 
@@ -64,7 +64,7 @@ class OrderTable:
     def claim(
         self,
         values: Iterable[DataValue],
-        stamps: Mapping[Metric, Stamp],
+        revisions: Mapping[Metric, Revision],
         data_element_scheme: Scheme,
         run_id: str,
     ) -> None:
@@ -78,15 +78,15 @@ class OrderTable:
         marks: dict[str, dict[str, dict[Claim, list[bytes]]]] = {}
         for value in values:
             of_org_unit = marks.setdefault(value.period, {}).setdefault(value.org_unit, {})
-            claim = Claim(stamps[value.metric], run_id)
+            claim = Claim(revisions[value.metric], run_id)
             of_org_unit.setdefault(claim, []).append(mark_of(value, data_element_scheme))
         for period, of_period in marks.items():
             # First: who finds a later one here looks at the org units, and who does not sends nothing after this.
-            self._note_newest(period, max(claim.stamp for each in of_period.values() for claim in each))
+            self._note_newest(period, max(claim.revision for each in of_period.values() for claim in each))
             self._claim_in(period, of_period)
 
-    def _note_newest(self, period: str, stamp: Stamp) -> None:
-        if self._newest.get(period, OLDEST) >= stamp:
+    def _note_newest(self, period: str, revision: Revision) -> None:
+        if self._newest.get(period, OLDEST) >= revision:
             return
         client = self._table.meta.client
         with aws_faults("noting how new the values of a period are", client):
@@ -95,12 +95,12 @@ class OrderTable:
                     Key=_key(period, _WHOLE_PERIOD),
                     UpdateExpression="SET newest = :newest, expires_at = :end",
                     ConditionExpression="attribute_not_exists(newest) OR newest < :newest",
-                    ExpressionAttributeValues={":newest": str(stamp), ":end": self._end()},
+                    ExpressionAttributeValues={":newest": str(revision), ":end": self._end()},
                 )
             except client.exceptions.ConditionalCheckFailedException:
                 # A newer one is noted, and expires no earlier than it must.
                 self._keep(period)
-        self._newest[period] = stamp
+        self._newest[period] = revision
 
     def _keep(self, period: str) -> None:
         self._table.update_item(
@@ -126,7 +126,7 @@ class OrderTable:
             "Invoke compute again when they are done."
         )
 
-    def _write(self, period: str, org_unit: str, claims: Claims, version: object) -> bool:
+    def _write(self, period: str, org_unit: str, claims: LatestRevisions, version: object) -> bool:
         content = claims.encoded()
         if len(content) > MOST_BYTES:
             self._too_many.append(f"{org_unit} in {period}")
@@ -169,7 +169,7 @@ class OrderTable:
     # What push does
 
     def superseded(self, batch: Batch, places: Iterable[int]) -> dict[int, Claim]:
-        """Find the values of a batch that a later stamp has claimed.
+        """Find the values of a batch that a later revision has claimed.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class OrderTable:
         ConfigurationError
             The table cannot be read.
         """
-        stamps = stamps_of_batch(batch)
+        revisions = revisions_of_batch(batch)
         values = batch.values()
         asked: dict[str, list[int]] = {}
         for place in places:
@@ -194,41 +194,43 @@ class OrderTable:
         found: dict[int, Claim] = {}
         for period, in_period in asked.items():
             newest = self._newest_of(period)
-            older = [place for place in in_period if stamps.get(values[place].metric, OLDEST) < newest]
+            older = [place for place in in_period if revisions.get(values[place].metric, OLDEST) < newest]
             claims = self._read(period, sorted({values[place].org_unit for place in older}))
             for place in older:
                 value = values[place]
                 claimed, _ = claims[value.org_unit]
                 claim = claimed.latest(mark_of(value, batch.data_element_id_scheme))
-                if claim is not None and claim.stamp > stamps.get(value.metric, OLDEST):
+                if claim is not None and claim.revision > revisions.get(value.metric, OLDEST):
                     found[place] = claim
         return found
 
-    def _newest_of(self, period: str) -> Stamp:
+    def _newest_of(self, period: str) -> Revision:
         key = _key(period, _WHOLE_PERIOD)
         item = read_item(self._table, key, "reading how new the values of a period are")
         if item is None or "newest" not in item:
             return OLDEST
         try:
-            return Stamp.parse(str(item["newest"]))
+            return Revision.parse(str(item["newest"]))
         except ValueError:
             # Then the org units tell.
             return LATEST
 
-    def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[Claims, object]]:
+    def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[LatestRevisions, object]]:
         """Read the claims of org units, and which version of them that is.
 
         Where they cannot be read, any value may have been claimed as late as the newest of the period.
         """
-        claims: dict[str, tuple[Claims, object]] = {org_unit: (Claims(), None) for org_unit in org_units}
+        claims: dict[str, tuple[LatestRevisions, object]] = {
+            org_unit: (LatestRevisions(), None) for org_unit in org_units
+        }
         keys = [_key(period, org_unit) for org_unit in claims]
         for item in read_items(self._table, keys, "reading which values are claimed"):
             org_unit = str(item["org_unit"])
             try:
-                held = Claims.read(bytes(item["content"]))
+                held = LatestRevisions.read(bytes(item["content"]))
             except (ValueError, TypeError, KeyError):
                 self._damaged.append(f"{period}, {org_unit}")
-                held = Claims(unknown=Claim(self._newest_of(period), UNKNOWN_RUN))
+                held = LatestRevisions(unknown=Claim(self._newest_of(period), UNKNOWN_RUN))
             claims[org_unit] = held, item.get("version")
         return claims
 
@@ -240,8 +242,8 @@ def _key(period: str, org_unit: str) -> dict[str, str]:
     return {"period": period, "org_unit": org_unit}
 
 
-def stamps_of_batch(batch: Batch) -> dict[Metric, Stamp]:
-    """Give the stamps of a batch's values, by their metrics; none where the message says nothing about it."""
+def revisions_of_batch(batch: Batch) -> dict[Metric, Revision]:
+    """Return the revisions of a batch's values, by their metrics; none where the message says nothing about it."""
     if batch.read_at is None:
         return {}
-    return {metric: Stamp.of(snapshot, batch.read_at) for metric, snapshot in batch.snapshots.items()}
+    return {metric: Revision.of(snapshot, batch.read_at) for metric, snapshot in batch.snapshots.items()}

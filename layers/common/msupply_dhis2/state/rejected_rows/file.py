@@ -212,7 +212,7 @@ class _Found:
         self.reasons = max([self.reasons, *(len(row.why) for row in rows)])
 
     def lacks(self, parts: int, folder: str) -> Iterator[str]:
-        """Say which of so many parts are not there."""
+        """Yield which of so many parts are not there."""
         if self.lost:
             first, why = next(iter(self.lost.items()))
             more = f", and {count(len(self.lost) - 1, 'other part')}" if len(self.lost) > 1 else ""

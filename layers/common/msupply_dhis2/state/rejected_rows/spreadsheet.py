@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def safe(cell: str) -> str:
-    """Give a text that a spreadsheet shows as it is; numbers stay numbers.
+    """Return a text that a spreadsheet shows as it is; numbers stay numbers.
 
     An apostrophe before it makes it text. Line breaks and other control characters, which may begin another cell where
     the file is taken apart carelessly, become blanks.
