@@ -59,10 +59,11 @@ test: $(UV) ## Run all tests, the stack on the emulator and the demo included
 	$(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
-lint: $(UV) ## Check code (ruff, mypy) and template (cfn-lint)
+lint: $(UV) ## Check code (ruff, mypy), who imports whom (import-linter) and template (cfn-lint)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) lint-imports --no-cache
 	$(RUN) pytest -q tests/unit/test_template.py
 
 .PHONY: audit

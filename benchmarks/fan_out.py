@@ -37,8 +37,8 @@ from msupply_dhis2.compute.backfill import MonthStep  # noqa: E402 - as above
 from msupply_dhis2.compute.job import Division, compute, compute_shard  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import Shard, divide, lines_of  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
+from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import OrgUnit, Store  # noqa: E402 - as above
-from msupply_dhis2.mapping import DataValue  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Scheme  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
@@ -131,7 +131,7 @@ def bytes_of_a_batch(values: int) -> int:
         for place in range(values)
     ]
     run_id = "20261101T010000Z-monthly-1f0c2a9b"
-    return len(encode(made, run_id=run_id, as_of=AS_OF, settings=settings()).encoded())
+    return len(encode(made, run_id=run_id, as_of=AS_OF, destination=settings().destination).encoded())
 
 
 def simulate(arguments: argparse.Namespace) -> Simulated:

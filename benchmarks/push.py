@@ -33,8 +33,8 @@ from local.dhis2 import ADMIN, stock_metadata  # noqa: E402 - as above
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client  # noqa: E402 - as above
 from msupply_dhis2.dhis2.import_request import DataValueRow, request_body, request_parameters  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch, cut, encode  # noqa: E402 - as above
+from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
 from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
-from msupply_dhis2.mapping import DataValue  # noqa: E402 - as above
 from msupply_dhis2.push.job import Dhis2Session, push, schemes_of  # noqa: E402 - as above
 from msupply_dhis2.settings import Scheme, Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_dhis2_credentials  # noqa: E402 - as above
@@ -138,7 +138,7 @@ def make_batches(
     )
     as_of = datetime(2026, 2, 10, tzinfo=UTC)
     return [
-        encode(block, run_id="benchmark", as_of=as_of, settings=settings)
+        encode(block, run_id="benchmark", as_of=as_of, destination=settings.destination)
         for block in cut(values, maximum_values=payload)
     ]
 

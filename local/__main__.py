@@ -43,7 +43,7 @@ from msupply_dhis2.settings.credentials import (
 from msupply_dhis2.source import Source, open_source, verification_of
 
 if TYPE_CHECKING:
-    from msupply_dhis2.mapping import DataValue
+    from msupply_dhis2.domain.data_value import DataValue
 
 PREVIEW_COLUMNS = (
     "org_unit",

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 from local.settings import STACK, aws_client
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.environment import aws_faults, read_settings
+from msupply_dhis2.aws.environment import read_settings
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError, CredentialsError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import is_token, parse_database_address, parse_dhis2_credentials

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.settings import Settings, json_schema, parse_settings
 from msupply_dhis2.text import count

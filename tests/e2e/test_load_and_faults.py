@@ -26,7 +26,7 @@ from local.sample_world import TIME_ZONE
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.job import compute
 from msupply_dhis2.compute.publish import OrgUnitValues
-from msupply_dhis2.mapping import DataValue
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Record, Sending
 from msupply_dhis2.state.delta.table import DISTURBED_FOR, DeltaTable
 from msupply_dhis2.state.message import DeliveryState
-from msupply_dhis2.state.runs import Message, Runs
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
 from tests.support.batches import value_of
 from tests.support.table_in_memory import TableInMemory

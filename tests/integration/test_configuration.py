@@ -13,11 +13,11 @@ from msupply_dhis2.aws.environment import (
     ComputeEnvironment,
     PushEnvironment,
     TestConnectionEnvironment,
-    aws_faults,
     read_database_address,
     read_dhis2_credentials,
     read_settings,
 )
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError, CredentialsError, SettingsError
 from msupply_dhis2.settings import Settings
 from tests.conftest import Aws

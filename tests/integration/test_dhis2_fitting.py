@@ -22,6 +22,7 @@ from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
 from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, Schemes, request_body, request_parameters
 from msupply_dhis2.dhis2.models import read_server
 from msupply_dhis2.dhis2.validation import Cell, Invalid, OmittedZero, Valid, Validator, VanishingZero
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -30,7 +31,6 @@ from msupply_dhis2.errors import (
     Dhis2SlowError,
     Dhis2TransientError,
 )
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.periods import PeriodFormat
 from msupply_dhis2.settings import OptionComboField, Scheme
 from tests.support.clinic_world import (

@@ -13,9 +13,9 @@ import pytest
 from msupply_dhis2.dhis2.error_catalogue import FRACTION
 from msupply_dhis2.dhis2.import_request import Schemes
 from msupply_dhis2.dhis2.validation import Invalid, Validator, VanishingZero
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import OptionComboField, Scheme
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"

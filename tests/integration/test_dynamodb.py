@@ -8,9 +8,10 @@ from botocore.stub import Stubber
 
 from msupply_dhis2.aws import clients, dynamodb
 from msupply_dhis2.aws.dynamodb import Change, change_together, read_items
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.state.run import About
-from msupply_dhis2.state.runs import Message, Runs
+from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
 from tests.support.refusing import refusing
 

@@ -217,7 +217,7 @@ def test_a_shard_that_another_invocation_works_waits_until_that_one_must_have_en
     message = stack.shards()[0]
     table = clients.table("stack")
     now = datetime.now(UTC)
-    assert take(table, parse_shard(message["Body"]), now) == Taken()
+    assert take(table, parse_shard(message["Body"]).key, now) == Taken()
     waiting = stack.work(message)
     assert is_given_back(waiting)
     assert waiting.said("is worked by another invocation")

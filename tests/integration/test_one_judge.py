@@ -13,9 +13,10 @@ import pytest
 from local.dhis2 import Metadata, User, uid
 from local.dhis2.metadata import DataInputPeriod, LockException
 from msupply_dhis2.domain.batch import encode
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.mapped import MappedNames, MappedStore
 from msupply_dhis2.domain.stock import ItemGroup
-from msupply_dhis2.mapping import DataValue, identifier_of
+from msupply_dhis2.mapping import identifier_of
 from msupply_dhis2.periods import Calendar, window
 from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.settings import Settings, parse_settings
@@ -219,7 +220,7 @@ def test_what_the_connection_test_calls_well_is_stored_and_the_reverse(
 
     settings = parse_settings(settings_text("https://dhis2.example.org", **changes))
     values = values_of(settings, names, situation.numbers)
-    batch = encode(values, run_id="run-1", as_of=NOW, settings=settings)
+    batch = encode(values, run_id="run-1", as_of=NOW, destination=settings.destination)
     result = push(batch, Dhis2Session(client, pause=lambda _: None), settings=settings)
 
     assert result.failure is None

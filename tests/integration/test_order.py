@@ -13,10 +13,10 @@ from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.queues import BatchQueue
 from msupply_dhis2.domain.batch import Age, Batch, decode, encode
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import QueueError, SourceError
 from msupply_dhis2.handlers import push as push_on_aws
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering import in_flight as in_flight_messages
 from msupply_dhis2.state.ordering import table
@@ -60,7 +60,7 @@ def claim(aws: Aws, how_new: Age, *values: DataValue) -> None:
 
 def batch_of(how_new: Age | None, *values: DataValue) -> Batch:
     settings = settings_of(URL, data_element_id_scheme="uid")
-    return encode(values, run_id="run", as_of=NOW, settings=settings, age=how_new)
+    return encode(values, run_id="run", as_of=NOW, destination=settings.destination, age=how_new)
 
 
 def left_out(aws: Aws, batch: Batch) -> list[int]:

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, stock_metadata
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.domain.batch import Batch
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import Dhis2AuthenticationError
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import Counts
 from msupply_dhis2.settings import Scheme, Settings

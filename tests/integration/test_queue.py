@@ -8,10 +8,10 @@ import pytest
 
 from msupply_dhis2.aws.queues import BatchQueue
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch, Row, decode
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import QueueError
 from msupply_dhis2.settings import Scheme
-from msupply_dhis2.state.runs import Message
 from tests.conftest import Aws
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import ConfigurationError, DamagedRowError
 from msupply_dhis2.state.message import Death, DeliveryState, delivery_state_of
 from msupply_dhis2.state.run import (
@@ -29,7 +30,7 @@ from msupply_dhis2.state.run import (
     last_line,
 )
 from msupply_dhis2.state.run import run_of as table_run
-from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Message, Runs, read_receipts
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs, message_key, read_receipts
 from tests.conftest import Aws
 
 NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
@@ -440,7 +441,7 @@ def test_runs_are_listed_the_newest_first(runs: Runs) -> None:
 
 def test_a_message_s_row_outlives_the_message_and_its_copy(runs: Runs, aws: Aws) -> None:
     runs.register([message()], NOW)
-    row = aws.runs.get_item(Key=message().key)["Item"]
+    row = aws.runs.get_item(Key=message_key(message()))["Item"]
     longest_life_of_a_copy = timedelta(days=14 + 100)
     assert longest_life_of_a_copy < MESSAGES_KEPT_FOR
     assert datetime.fromtimestamp(int(str(row["expires_at"])), UTC) == NOW + MESSAGES_KEPT_FOR
@@ -457,7 +458,7 @@ def test_places_are_read_as_they_were_noted(aws: Aws, places: frozenset[int]) ->
 
 
 def test_a_damaged_row_is_told(runs: Runs, aws: Aws) -> None:
-    aws.runs.put_item(Item={**message().key, "settled": "all"})
+    aws.runs.put_item(Item={**message_key(message()), "settled": "all"})
     with pytest.raises(ConfigurationError, match=r"batch#.*#s1 of the run 20260205.* is damaged"):
         runs.read(message(), NOW)
 
@@ -468,7 +469,7 @@ def test_more_receipts_than_one_call_holds_are_read_and_a_damaged_one_tells_noth
     messages = [message(number) for number in range(130)]
     for each in messages:
         settle(runs, each, DeliveryState(), 1)
-    aws.runs.put_item(Item={**messages[7].key, "settled": "all"})
+    aws.runs.put_item(Item={**message_key(messages[7]), "settled": "all"})
     asked = [(each.batch_id, each.attempt_id) for each in messages]
     receipts = read_receipts(aws.runs, [*asked, (f"{RUN}-none", "s1")])
     one = DeliveryState(frozenset({1}), frozenset({1}), NOW, NOW + MINUTE, version=1)

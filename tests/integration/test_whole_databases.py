@@ -23,8 +23,8 @@ from local.sample import SampleKind, generate
 from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
 from msupply_dhis2.compute.job import compute
 from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.stock import Item, MovementKind, Store
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.metrics import Metric, format_value
 from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from msupply_dhis2.domain.batch import Batch, Operation, encode
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
 
@@ -71,7 +71,7 @@ def batch_of(
     values: Sequence[DataValue], settings: Settings, operation: Operation = Operation.IMPORT
 ) -> Batch:
     """Return the batch that compute would make of the values."""
-    return encode(values, run_id="run-1", as_of=AS_OF, settings=settings, operation=operation)
+    return encode(values, run_id="run-1", as_of=AS_OF, destination=settings.destination, operation=operation)
 
 
 def fates_in_the_log(result: BatchResult) -> list[tuple[object, ...]]:

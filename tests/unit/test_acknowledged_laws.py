@@ -26,15 +26,15 @@ from hypothesis.stateful import (
 
 from msupply_dhis2.compute.publish import OrgUnitValues, publish
 from msupply_dhis2.domain.batch import Batch, Operation
+from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.message import Message as RunMessage
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import OrgUnit
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import Scheme, parse_settings
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of, target_of_batch
 from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
-from msupply_dhis2.state.runs import Message as RunMessage
 from tests.support.table_in_memory import TableInMemory
 
 PERIOD = "202606"

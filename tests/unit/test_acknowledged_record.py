@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.delta.record import (
     OVERLAP_SECONDS,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, BatchError, Operation, cut, decode, encode
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
 
 AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
@@ -104,7 +104,7 @@ def test_every_value_is_in_exactly_one_payload_and_no_payload_is_too_large(
     assert all(len({value.option_combo_scheme for value in payload}) == 1 for payload in payloads)
     envelope = 600
     for payload in payloads:
-        message = encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded()
+        message = encode(payload, run_id="run", as_of=AS_OF, destination=settings.destination).encoded()
         assert len(message) <= room + envelope or len(payload) == 1
 
 
@@ -115,7 +115,8 @@ def test_the_same_values_make_the_same_batches(values: list[list[DataValue]], li
     def batches() -> list[str]:
         payloads = cut(values, maximum_values=limit)
         return [
-            encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded() for payload in payloads
+            encode(payload, run_id="run", as_of=AS_OF, destination=settings.destination).encoded()
+            for payload in payloads
         ]
 
     assert batches() == batches()
@@ -125,7 +126,7 @@ def test_the_same_values_make_the_same_batches(values: list[list[DataValue]], li
 def test_a_message_gives_back_its_values(values: list[list[DataValue]]) -> None:
     settings = parse_settings(SETTINGS)
     for payload in cut(values, maximum_values=1000):
-        batch = decode(encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded())
+        batch = decode(encode(payload, run_id="run", as_of=AS_OF, destination=settings.destination).encoded())
         assert list(batch.values()) == payload
 
 
@@ -146,16 +147,24 @@ def test_a_setting_of_one_sends_values_one_by_one() -> None:
 
 def test_another_run_or_another_value_is_another_batch(settings: Settings) -> None:
     values = [value(1, 1), value(1, 2)]
-    batch = encode(values, run_id="run", as_of=AS_OF, settings=settings)
+    batch = encode(values, run_id="run", as_of=AS_OF, destination=settings.destination)
     assert batch.batch_id.startswith("run-")
-    assert encode(values, run_id="other", as_of=AS_OF, settings=settings).batch_id != batch.batch_id
-    assert encode(values[:1], run_id="run", as_of=AS_OF, settings=settings).batch_id != batch.batch_id
+    assert (
+        encode(values, run_id="other", as_of=AS_OF, destination=settings.destination).batch_id
+        != batch.batch_id
+    )
+    assert (
+        encode(values[:1], run_id="run", as_of=AS_OF, destination=settings.destination).batch_id
+        != batch.batch_id
+    )
 
 
 def test_a_delete_is_another_batch_than_the_import_of_the_same_values(settings: Settings) -> None:
     values = [value(1, 1), value(1, 2)]
-    stored = encode(values, run_id="run", as_of=AS_OF, settings=settings)
-    deleted = encode(values, run_id="run", as_of=AS_OF, settings=settings, operation=Operation.DELETE)
+    stored = encode(values, run_id="run", as_of=AS_OF, destination=settings.destination)
+    deleted = encode(
+        values, run_id="run", as_of=AS_OF, destination=settings.destination, operation=Operation.DELETE
+    )
     assert deleted.batch_id != stored.batch_id
     assert decode(deleted.encoded()) == deleted
     assert decode(stored.encoded()).operation is Operation.IMPORT
@@ -167,7 +176,8 @@ def test_a_delete_is_another_batch_than_the_import_of_the_same_values(settings: 
 def test_a_message_of_the_largest_payload_setting_stays_below_the_queue_s_limit(settings: Settings) -> None:
     payloads = list(cut(matrix(100, 200), maximum_values=20_000))
     sizes = [
-        len(encode(payload, run_id="run", as_of=AS_OF, settings=settings).encoded()) for payload in payloads
+        len(encode(payload, run_id="run", as_of=AS_OF, destination=settings.destination).encoded())
+        for payload in payloads
     ]
     assert max(sizes) <= MAXIMUM_MESSAGE_BYTES + 600
     assert sum(map(len, payloads)) == 20_000
@@ -180,6 +190,6 @@ def test_a_message_that_is_no_batch_says_what_to_do(body: str) -> None:
 
 
 def test_a_message_whose_names_are_missing_is_no_batch(settings: Settings) -> None:
-    batch = encode([value(1, 1)], run_id="run", as_of=AS_OF, settings=settings)
+    batch = encode([value(1, 1)], run_id="run", as_of=AS_OF, destination=settings.destination)
     with pytest.raises(BatchError):
         decode(batch.model_copy(update={"stores": ()}).encoded())

@@ -52,3 +52,17 @@ def test_no_function_loads_the_events_of_all_of_AWS(function: str) -> None:  # n
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_function_loads_what_only_a_developers_machine_has(function: str) -> None:
     assert not loaded_by(function) & {"local", "rich", "cryptography", "moto"}
+
+
+def test_what_changes_a_table_knows_nothing_of_settings() -> None:
+    program = (
+        "import sys, msupply_dhis2.aws.dynamodb\nprint(*(name for name in sys.modules if 'msupply' in name))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(ran.stdout.split()) == {
+        "msupply_dhis2",
+        "msupply_dhis2.aws",
+        "msupply_dhis2.aws.dynamodb",
+        "msupply_dhis2.aws.errors",
+        "msupply_dhis2.errors",
+    }

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from msupply_dhis2.domain.mapped import BYTES_OF_A_LIST, SENTENCES, MappedNames
+from msupply_dhis2.compute.mapped import BYTES_OF_A_LIST, SENTENCES, mapped_names
+from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.domain.stock import Item, ItemGroup, OrgUnit, Store
 from msupply_dhis2.settings import Settings, parse_settings
 
@@ -43,7 +44,7 @@ def group(number: int, name: str = "Amoxicillin 250mg tabs") -> ItemGroup:
 
 
 def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -> None:
-    mapped = MappedNames.of([org_unit(1, "Kamo")], [group(255)], ["store Old: disabled"], SINGLE)
+    mapped = mapped_names([org_unit(1, "Kamo")], [group(255)], ["store Old: disabled"], SINGLE)
     assert mapped.model_dump(mode="json") == {
         "stores": [["Kamo", "S00001", "OU00001"]],
         "items": [["Amoxicillin 250mg tabs", "I00255", ["SOH_000000ff"]]],
@@ -62,7 +63,7 @@ def test_an_item_without_a_data_element_for_a_row_says_so_in_the_place_of_the_ro
         item_field_reference=None,
     )
     item = Item("1", "A", "Amoxicillin", {"user_field_2": "ISS_A"})
-    mapped = MappedNames.of([], [ItemGroup(None, (item,))], [], per_item)
+    mapped = mapped_names([], [ItemGroup(None, (item,))], [], per_item)
     assert mapped.items[0].data_elements == (None, "ISS_A")
     sent = mapped.model_dump_json(exclude_none=True)
     assert MappedNames.model_validate_json(sent) == mapped
@@ -70,7 +71,7 @@ def test_an_item_without_a_data_element_for_a_row_says_so_in_the_place_of_the_ro
 
 @pytest.mark.parametrize("name", ["Mangawhai Community Clinic and Dispensary (North)", "មណ្ឌលសុខភាព ភូមិថ្មី"])
 def test_ten_thousand_stores_fit(name: str) -> None:
-    mapped = MappedNames.of([org_unit(number, name) for number in range(10_000)], [group(1)], [], SINGLE)
+    mapped = mapped_names([org_unit(number, name) for number in range(10_000)], [group(1)], [], SINGLE)
     assert len(mapped.stores) == 10_000
     assert mapped.more_stores == 0
     assert len(json.dumps(mapped.model_dump(mode="json"))) < LAMBDA_CARRIES
@@ -78,7 +79,7 @@ def test_ten_thousand_stores_fit(name: str) -> None:
 
 def test_what_does_not_fit_is_counted_and_the_answer_stays_below_what_lambda_carries() -> None:
     long = "x" * 1_000
-    mapped = MappedNames.of(
+    mapped = mapped_names(
         [org_unit(number, long) for number in range(4_000)],
         [group(number, long) for number in range(4_000)],
         [f"store {long}: disabled" for _ in range(4_000)],

@@ -15,8 +15,8 @@ from local.dhis2.faults import Fault
 from local.dhis2.metadata import MetadataAccess
 from local.dhis2.server import ADMIN
 from msupply_dhis2.domain.batch import Operation
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.errors import Dhis2TransientError
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import Counts
 from tests.support.batches import batch_of, settings_of, value_of

@@ -81,7 +81,7 @@ def test_each_setup_sends_what_its_example_shows(setup: Setup) -> None:
         GroupHistory(OrgUnit("OU_KAMO", (kamo,)), group, [PairHistory(kamo, amoxicillin, [], [], None, 0)]),
         {time.basis: GroupValues({Metric.STOCK_ON_HAND: 12 * MICRO, Metric.RECEIVED: 50 * MICRO})},
     )
-    batch = encode(list(values), run_id="run", as_of=as_of, settings=settings)
+    batch = encode(list(values), run_id="run", as_of=as_of, destination=settings.destination)
     rows = [DataValueRow(*value.key, value.value) for value in batch.values()]
     assert request_body(batch.data_set_id, rows, schemes_of(batch))["dataValues"] == [
         json.loads(line) for line in sent.splitlines()

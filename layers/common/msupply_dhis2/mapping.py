@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from msupply_dhis2.domain.data_value import JOINED_BY, DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, OrgUnit, Store
 from msupply_dhis2.metrics.calculate import GroupValues
@@ -22,47 +23,6 @@ from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
 
 _UID = re.compile(r"[A-Za-z][A-Za-z0-9]{10}")
-JOINED_BY = "; "
-
-
-type Identifier = tuple[str, str | None, str | None]
-"""Data element, category option combo and attribute option combo: what an org unit has one value of a period for."""
-
-
-@dataclass(frozen=True, slots=True)
-class DataValue:
-    """One value on its way to DHIS2, with the store, item and metric that it is about.
-
-    ``store`` and ``item`` are names for messages, several joined with ``; ``; the first five fields and the
-    scheme are what DHIS2 knows the value by.
-    """
-
-    data_element: str
-    period: str
-    org_unit: str
-    category_option_combo: str | None
-    attribute_option_combo: str | None
-    option_combo_scheme: Scheme
-    value: str
-    store: str
-    item: str
-    metric: Metric
-
-    @property
-    def identifier(self) -> Identifier:
-        """What the value is known by within its org unit and period."""
-        return self.data_element, self.category_option_combo, self.attribute_option_combo
-
-    @property
-    def key(self) -> tuple[str, str, str, str | None, str | None]:
-        """What DHIS2 stores one value for: sent twice, the second would replace the first."""
-        return (
-            self.data_element,
-            self.period,
-            self.org_unit,
-            self.category_option_combo,
-            self.attribute_option_combo,
-        )
 
 
 @dataclass(frozen=True, slots=True)

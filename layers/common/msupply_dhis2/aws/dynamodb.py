@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
 
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -5,18 +5,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.records import ATTEMPT_ID
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import QueueError
-from msupply_dhis2.state.runs import Message
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
-
-    # Only compute has shards; push does without what they need.
-    from msupply_dhis2.compute.sharding import Shard
 
 ENTRIES_IN_ONE_CALL = 10
 ATTEMPTS = 3
@@ -45,8 +42,8 @@ class ShardQueue:
         self._client = client
         self._queue_url = queue_url
 
-    def send(self, shard: "Shard") -> None:
-        """Put a shard on the queue.
+    def send(self, body: str) -> None:
+        """Put a shard, as its message's body, on the queue.
 
         Raises
         ------
@@ -54,7 +51,7 @@ class ShardQueue:
             The queue did not take it.
         """
         with aws_faults("putting a shard on the queue", self._client):
-            self._client.send_message(QueueUrl=self._queue_url, MessageBody=shard.encoded())
+            self._client.send_message(QueueUrl=self._queue_url, MessageBody=body)
 
 
 class BatchQueue:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from msupply_dhis2.compute.backfill import MonthStep, month_steps_of_range, restated_month_steps, rows_of_past
 from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for, run_id
+from msupply_dhis2.compute.mapped import mapped_names
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan, read_mapped
 from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues, Publisher, publish
 from msupply_dhis2.compute.sharding import Shard, divide, lines_of
@@ -580,5 +581,5 @@ def check_database(
         f" {verification}".rstrip(),
         stores=stores,
         items=items,
-        mapped=MappedNames.of(mapped.org_units, mapped.item_groups, mapped.left_out, settings),
+        mapped=mapped_names(mapped.org_units, mapped.item_groups, mapped.left_out, settings),
     )

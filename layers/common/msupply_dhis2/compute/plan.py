@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from msupply_dhis2.compute.event import ComputeEvent
+from msupply_dhis2.domain.data_value import Identifier
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
 from msupply_dhis2.errors import EventError, SourceError
-from msupply_dhis2.mapping import Claimant, Identifier, Unmapped, collisions, group_items, group_stores
+from msupply_dhis2.mapping import Claimant, Unmapped, collisions, group_items, group_stores
 from msupply_dhis2.metrics import Metric, Rules
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow, Settings

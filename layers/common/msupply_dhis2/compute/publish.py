@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from msupply_dhis2.domain.batch import Age, Batch, Operation, blocks, encode, strips
+from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.stock import OrgUnit
-from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.state.delta.filter import DeltaFilter
 
@@ -111,7 +111,7 @@ def publish(  # noqa: PLR0913 - what is known of a run, and what is done with it
                     payload,
                     run_id=run_id,
                     as_of=as_of,
-                    settings=settings,
+                    destination=settings.destination,
                     operation=operation,
                     tracking=changes.tracking() if changes is not None else None,
                     age=age,

@@ -8,15 +8,9 @@ from itertools import groupby
 
 from msupply_dhis2.compute.plan import RunPlan
 from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup
-from msupply_dhis2.mapping import (
-    Claimant,
-    Collision,
-    DataValue,
-    Identifier,
-    Mapper,
-    without_collisions,
-)
+from msupply_dhis2.mapping import Claimant, Collision, Mapper, without_collisions
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings

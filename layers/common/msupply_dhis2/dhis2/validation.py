@@ -27,6 +27,7 @@ from msupply_dhis2.dhis2.models import (
     read_server,
 )
 from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, VALUE_TYPE_FAULT, shape
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2BlockedError,
@@ -35,7 +36,6 @@ from msupply_dhis2.errors import (
     Dhis2SlowError,
     Dhis2TransientError,
 )
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.periods import Period, PeriodFormat, add_days, find_period
 from msupply_dhis2.settings import OptionComboField, Scheme
 

@@ -19,10 +19,10 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from msupply_dhis2.domain.choices import Scheme
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import MsupplyDhis2Error
-from msupply_dhis2.mapping import DataValue
-from msupply_dhis2.settings import Scheme, Settings
 
 MAXIMUM_MESSAGE_BYTES = 1_000_000
 """Below the 1,048,576 bytes of SQS, and of the 1 MB that nginx lets through to DHIS2 by default."""
@@ -87,6 +87,16 @@ class Age:
 
     read_at: datetime
     snapshots: Mapping[Metric, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where in DHIS2 values go, and what their identifiers are there: UIDs or codes."""
+
+    data_set_id: str
+    data_set_id_scheme: Scheme
+    data_element_id_scheme: Scheme
+    org_unit_scheme: Scheme
 
 
 class Batch(BaseModel):
@@ -172,7 +182,7 @@ def encode(
     *,
     run_id: str,
     as_of: datetime,
-    settings: Settings,
+    destination: Destination,
     operation: Operation = Operation.IMPORT,
     tracking: Tracking | None = None,
     age: Age | None = None,
@@ -199,10 +209,10 @@ def encode(
         batch_id="",
         operation=operation,
         as_of=as_of,
-        data_set_id=str(settings.data_set_id),
-        data_set_id_scheme=settings.data_set_id_scheme,
-        data_element_id_scheme=settings.data_element_id_scheme,
-        org_unit_scheme=settings.org_unit_scheme,
+        data_set_id=destination.data_set_id,
+        data_set_id_scheme=destination.data_set_id_scheme,
+        data_element_id_scheme=destination.data_element_id_scheme,
+        org_unit_scheme=destination.org_unit_scheme,
         option_combo_scheme=values[0].option_combo_scheme,
         stores=tuple(stores),
         items=tuple(items),

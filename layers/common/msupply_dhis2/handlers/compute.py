@@ -36,6 +36,7 @@ from msupply_dhis2.compute.job import (
 from msupply_dhis2.compute.sharding import Shard, ShardError, parse_shard
 from msupply_dhis2.domain.batch import Age
 from msupply_dhis2.domain.choices import DatabaseTrust
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.errors import (
     ConfigurationError,
     MsupplyDhis2Error,
@@ -44,7 +45,6 @@ from msupply_dhis2.errors import (
     SourceUnreachableError,
 )
 from msupply_dhis2.handlers.run_recorder import WHOLE, RunRecorder, about_run
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import DatabaseAddress
@@ -271,7 +271,7 @@ def _queue_what_follows(result: ComputeResult, environment: ComputeEnvironment) 
     """Queue the shards that a result leaves to other invocations; all its batches are on their queue."""
     queue = ShardQueue(clients.sqs(), environment.shard_queue_url)
     for shard in result.to_follow:
-        queue.send(shard)
+        queue.send(shard.encoded())
 
 
 class _Shards:
@@ -323,7 +323,7 @@ class _Shards:
         return False
 
     def _is_finished(self, shard: Shard, record: QueueRecord, book: RunRecorder) -> bool:
-        taken = take(self._table, shard, datetime.now(UTC))
+        taken = take(self._table, shard.key, datetime.now(UTC))
         if taken.finished:
             book.was_finished(shard)
             self._logger.info(f"{_capital(shard.name)} was finished at an earlier delivery: nothing is sent.")
@@ -344,7 +344,7 @@ class _Shards:
                 self._set_aside(shard, record, result)
                 book.failed_for_good(shard, result.message)
                 return True
-            note_finished(self._table, shard, datetime.now(UTC))
+            note_finished(self._table, shard.key, datetime.now(UTC))
         except BaseException:
             self._let_go(shard)
             raise
@@ -367,7 +367,7 @@ class _Shards:
 
     def _let_go(self, shard: Shard) -> None:
         try:
-            let_go(self._table, shard)
+            let_go(self._table, shard.key)
         except MsupplyDhis2Error as error:
             self._logger.warning(
                 f"{_capital(shard.name)} is free again in a quarter of an hour only. {error}"

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.queues import ATTEMPTS, ENTRIES_IN_ONE_CALL
 from msupply_dhis2.aws.records import ATTEMPT_ID
 from msupply_dhis2.domain.batch import Batch, BatchError, decode
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import ConfigurationError, EventError
 from msupply_dhis2.state.dead_letters.letter import (
     BROKE_OFF,
@@ -33,7 +34,7 @@ from msupply_dhis2.state.dead_letters.letter import (
 )
 from msupply_dhis2.state.dead_letters.store import DeadLetterStore, NoDeadLetterError
 from msupply_dhis2.state.message import Death
-from msupply_dhis2.state.runs import Message, Runs
+from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
 
 if TYPE_CHECKING:

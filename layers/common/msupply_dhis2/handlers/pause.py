@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.environment import TestConnectionEnvironment, aws_faults
+from msupply_dhis2.aws.environment import TestConnectionEnvironment
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.state.logins import Refusal, forget_refusal, read_refusal

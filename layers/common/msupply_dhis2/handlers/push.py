@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import BotoCoreError, ClientError
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.backoff import FIRST_SECONDS, wait_seconds
@@ -21,6 +20,7 @@ from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.domain.batch import Batch, BatchError, Operation, decode
 from msupply_dhis2.domain.log_record import LogRecord
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import (
     ConfigurationError,
     Dhis2AuthenticationError,
@@ -57,7 +57,7 @@ from msupply_dhis2.state.ordering.skipped import superseded, too_old
 from msupply_dhis2.state.ordering.table import SENT_WITHIN, OrderingTable, revisions_of_batch
 from msupply_dhis2.state.outages import forget_outage, note_outage, read_outage
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
-from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Message, Runs
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
 from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
@@ -504,7 +504,7 @@ class _PushMessages:
         if session.batch_size.limit != limit:
             try:
                 remember_call_limit(self._table, login.url, session.batch_size.limit)
-            except (BotoCoreError, ClientError) as error:
+            except ConfigurationError as error:
                 self._logger.warning(f"How many values DHIS2 takes in a call could not be noted: {error}")
         return result
 
@@ -536,7 +536,7 @@ class _PushMessages:
     def _call_limit(self, login: Login) -> int | None:
         try:
             return read_call_limit(self._table, login.url)
-        except (BotoCoreError, ClientError) as error:
+        except ConfigurationError as error:
             self._logger.warning(f"How many values DHIS2 takes in a call could not be read: {error}")
             return None
 
@@ -578,7 +578,7 @@ class _PushMessages:
     def _remember_connection(self, login: Login) -> None:
         try:
             record_success(self._table, login.url, login.user, datetime.now(UTC))
-        except (BotoCoreError, ClientError) as error:
+        except ConfigurationError as error:
             # The values are in DHIS2: sending them again because this could not be noted would be worse.
             self._logger.warning(f"The last successful connection could not be noted: {error}")
 

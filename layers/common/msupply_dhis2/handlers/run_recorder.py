@@ -12,13 +12,14 @@ from msupply_dhis2.aws.environment import ComputeEnvironment
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.compute.job import ComputeResult
 from msupply_dhis2.compute.sharding import Shard
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
 from msupply_dhis2.state.run import About, Part
-from msupply_dhis2.state.runs import MOST_ROWS_NOTED, Message, Runs
+from msupply_dhis2.state.runs import MOST_ROWS_NOTED, Runs
 
 WHOLE = "shard 1 of 1"
 """The part of the invocation that begins a run: all of it, the first of its months, or the planning of its shards."""

@@ -12,12 +12,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.environment import (
-    TestConnectionEnvironment,
-    aws_faults,
-    read_dhis2_credentials,
-    read_settings,
-)
+from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer

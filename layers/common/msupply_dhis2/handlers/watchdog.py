@@ -15,7 +15,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.dynamodb import read_item
-from msupply_dhis2.aws.environment import WatchdogEnvironment, aws_faults, read_settings
+from msupply_dhis2.aws.environment import WatchdogEnvironment, read_settings
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
 from msupply_dhis2.handlers.dead_letters import FailedBatches
 from msupply_dhis2.handlers.pause import QueuePause

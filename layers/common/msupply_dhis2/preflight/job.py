@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.deadline import BackgroundTask, Deadline
@@ -18,6 +17,7 @@ from msupply_dhis2.dhis2.metadata_cache import KeptAnswers
 from msupply_dhis2.dhis2.models import ReadsDhis2, User, read_user
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
 from msupply_dhis2.errors import (
+    ConfigurationError,
     Dhis2AuthenticationError,
     Dhis2Error,
     MsupplyDhis2Error,
@@ -375,7 +375,7 @@ def _remember(
         if now is not None:
             record_success(table, url, username, now)
         return last_success(table, url, username)
-    except (BotoCoreError, ClientError) as error:
+    except ConfigurationError as error:
         message = f"The table that keeps the last successful connection cannot be used: {error}"
         questions.checks.append(make_check("last successful connection", ok=False, message=message))
         return now

@@ -33,6 +33,7 @@ from msupply_dhis2.dhis2.read_back import ReadsStoredValues, read_cells
 from msupply_dhis2.dhis2.transport import Query
 from msupply_dhis2.dhis2.validation import Cell, Invalid, OmittedZero, Valid, Validator, VanishingZero
 from msupply_dhis2.domain.batch import Batch, Operation
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -43,7 +44,6 @@ from msupply_dhis2.errors import (
     Dhis2SlowError,
     Dhis2TransientError,
 )
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.push.outcome import BatchResult, Fates, lines_of
 from msupply_dhis2.push.rejections import rows_of
 from msupply_dhis2.settings import OptionComboField, ReadBack, Settings

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
 from msupply_dhis2.dhis2.import_summary import Extent, Reason
 from msupply_dhis2.dhis2.importer import Unclear
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
-from msupply_dhis2.mapping import DataValue
 
 if TYPE_CHECKING:
     from msupply_dhis2.domain.rejected_row import RejectedRow

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import explain
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.rejected_row import RejectedRow, Why
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.push.outcome import Fates, Missing
 
 _UNCLEAR = Why(

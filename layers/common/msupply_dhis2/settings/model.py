@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from msupply_dhis2.domain.batch import Destination
 from msupply_dhis2.domain.choices import (
     ChannelBinding,
     DatabaseTrust,
@@ -362,6 +363,16 @@ class Settings(Form):
     def database_trust(self) -> DatabaseTrust:
         """How mSupply's database is known to be itself."""
         return DatabaseTrust(self.database_ca_certificate, self.database_channel_binding)
+
+    @property
+    def destination(self) -> Destination:
+        """Where in DHIS2 values go."""
+        return Destination(
+            data_set_id=str(self.data_set_id),
+            data_set_id_scheme=self.data_set_id_scheme,
+            data_element_id_scheme=self.data_element_id_scheme,
+            org_unit_scheme=self.org_unit_scheme,
+        )
 
     @property
     def period(self) -> PeriodFormat:

@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from msupply_dhis2.aws.dynamodb import unless_changed
+from msupply_dhis2.aws.dynamodb import Change, read_item, unless_changed
+from msupply_dhis2.aws.errors import aws_faults
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -30,11 +31,11 @@ def record_success(table: "Table", url: str, username: str, instant: datetime) -
 
     Raises
     ------
-    botocore.exceptions.ClientError
+    ConfigurationError
         The table refused.
     """
     # Another function may have been faster with a newer one, which stands.
-    with unless_changed(table):
+    with aws_faults("noting the last successful connection", table.meta.client), unless_changed(table):
         table.update_item(
             Key={"id": _key(url, username)},
             UpdateExpression="SET last_success = :instant",
@@ -48,10 +49,11 @@ def last_success(table: "Table", url: str, username: str) -> datetime | None:
 
     Raises
     ------
-    botocore.exceptions.ClientError
+    ConfigurationError
         The table refused.
     """
-    item = table.get_item(Key={"id": _key(url, username)}, ConsistentRead=True).get("Item")
+    key = {"id": _key(url, username)}
+    item = read_item(table, key, "reading the last successful connection")
     return datetime.fromisoformat(str(item["last_success"])) if item else None
 
 
@@ -60,10 +62,11 @@ def read_call_limit(table: "Table", url: str) -> int | None:
 
     Raises
     ------
-    botocore.exceptions.ClientError
+    ConfigurationError
         The table refused.
     """
-    limit = table.get_item(Key={"id": _batch_size_key(url)}).get("Item", {}).get("values_in_a_call")
+    item = read_item(table, {"id": _batch_size_key(url)}, "reading how many values DHIS2 takes in a call")
+    limit = (item or {}).get("values_in_a_call")
     return int(limit) if isinstance(limit, Decimal) and limit >= 1 else None
 
 
@@ -72,18 +75,15 @@ def remember_call_limit(table: "Table", url: str, limit: int | None) -> None:
 
     Raises
     ------
-    botocore.exceptions.ClientError
+    ConfigurationError
         The table refused.
     """
     key = {"id": _batch_size_key(url)}
-    if limit is None:
-        table.delete_item(Key=key)
-        return
-    table.update_item(
-        Key=key,
-        UpdateExpression="SET values_in_a_call = :limit",
-        ExpressionAttributeValues={":limit": limit},
-    )
+    with aws_faults("noting how many values DHIS2 takes in a call", table.meta.client):
+        if limit is None:
+            table.delete_item(Key=key)
+        else:
+            table.update_item(**Change(key).set({"values_in_a_call": limit}).arguments())
 
 
 def written_in(instant: datetime, time_zone: ZoneInfo) -> str:

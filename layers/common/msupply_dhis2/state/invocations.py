@@ -8,7 +8,7 @@ kept for the few days in which a retry can come.
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from msupply_dhis2.aws.dynamodb import read_item, unless_changed
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.dhis2.models import ReadsDhis2
 from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials

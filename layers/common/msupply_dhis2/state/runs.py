@@ -8,13 +8,14 @@ whoever is first: compute, once the queue has taken the message, or push, where 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.aws.dynamodb import CHANGES_IN_ONE_CALL, Change, change_together, read_item, read_items
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import ConfigurationError, DamagedRowError
 from msupply_dhis2.state.message import Death, DeliveryState, bitmap, delivery_state_of, milliseconds
 from msupply_dhis2.state.run import About, Part, Run, run_of
@@ -39,40 +40,6 @@ _OPEN_RUN = ("ended_at", "outcome", "rejected_file")
 """What a run's row has only once it has ended."""
 
 _ATTEMPTS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A batch on the queue: the same batch put there once more is another message.
-
-    Attributes
-    ----------
-    batch_id
-        Begins with the run's id.
-    sending
-        Which time that the batch was put on the queue.
-    values
-        How many it holds.
-    """
-
-    batch_id: str
-    attempt_id: str
-    values: int
-
-    @property
-    def run_id(self) -> str:
-        """The run whose values it holds."""
-        return self.batch_id.rpartition("-")[0]
-
-    @property
-    def name(self) -> str:
-        """The message's own name within its run."""
-        return f"{self.batch_id}-{self.attempt_id}"
-
-    @property
-    def key(self) -> dict[str, str]:
-        """Its row."""
-        return _key(self.batch_id, self.attempt_id)
 
 
 class Runs:
@@ -189,7 +156,7 @@ class Runs:
             )
             run.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)}).remove(*_OPEN_RUN)
             rows = [
-                Change(message.key)
+                Change(message_key(message))
                 .set({"values": message.values, "expires_at": _seconds(now + MESSAGES_KEPT_FOR)})
                 .if_absent("part")
                 for message in messages
@@ -205,14 +172,14 @@ class Runs:
 
     def read(self, message: Message, now: datetime) -> DeliveryState:
         """Return how far a message is; one that nobody has counted yet is counted."""
-        item = read_item(self._table, message.key, "reading how far a batch was sent")
+        item = read_item(self._table, message_key(message), "reading how far a batch was sent")
         if item is None:
             self.register([message], now)
             return DeliveryState()
         delivery_state = delivery_state_of(item)
         if delivery_state is None:
             raise DamagedRowError(
-                f"The row {message.key['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
+                f"The row {message_key(message)['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
                 "it: the batch is sent from its beginning."
             )
         return delivery_state
@@ -258,7 +225,7 @@ class Runs:
         for _ in range(_ATTEMPTS):
             after = before.after(settled, applied, began=began, ended=ended)
             new = after.settled - before.settled
-            row = Change(message.key).set(
+            row = Change(message_key(message)).set(
                 {
                     **_times(after),
                     "settled": bitmap(after.settled),
@@ -290,7 +257,7 @@ class Runs:
         """Count a delivery that failed on the message's own account; give how many have."""
         # It may have failed before anybody counted it: a row that only tells of failures would pass for counted.
         self.read(message, now)
-        change = Change(message.key).add({"failures": 1})
+        change = Change(message_key(message)).add({"failures": 1})
         with aws_faults("counting a failed delivery", self._table.meta.client):
             answer: Any = self._table.update_item(**change.arguments(), ReturnValues="UPDATED_NEW")
         return int(answer["Attributes"]["failures"])
@@ -301,7 +268,7 @@ class Runs:
             if before.death is not None:
                 return False
             left = message.values - len(before.settled)
-            row = Change(message.key).set(
+            row = Change(message_key(message)).set(
                 {
                     "died": milliseconds(death.at),
                     "reason": death.reason,
@@ -322,7 +289,7 @@ class Runs:
             if before.death is None:
                 return before
             left = message.values - len(before.settled)
-            row = Change(message.key).set({"version": before.version + 1, "failures": 0})
+            row = Change(message_key(message)).set({"version": before.version + 1, "failures": 0})
             row.remove("died", "reason", "status").if_equal("version", before.version)
             of_run = Change(_run_key(message.run_id)).add({"waiting": left, "dead": -left})
             of_run.remove(*_OPEN_RUN)
@@ -588,6 +555,11 @@ def _run_key(run_id: str) -> dict[str, str]:
 
 def _part_key(run_id: str, name: str) -> dict[str, str]:
     return {"run_id": run_id, "part": f"{_PART}{name}"}
+
+
+def message_key(message: Message) -> dict[str, str]:
+    """Return the key of a message's row."""
+    return _key(message.batch_id, message.attempt_id)
 
 
 def _key(batch_id: str, attempt_id: str) -> dict[str, str]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from msupply_dhis2.aws.environment import aws_faults
-from msupply_dhis2.compute.sharding import Shard
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Taken:
     free_at: datetime | None = None
 
 
-def take(table: "Table", shard: Shard, now: datetime) -> Taken:
+def take(table: "Table", step: str, now: datetime) -> Taken:
     """Take the next step of a shard, unless it is finished or another invocation works it.
 
     Parameters
@@ -57,7 +56,7 @@ def take(table: "Table", shard: Shard, now: datetime) -> Taken:
     with aws_faults("noting which shard is worked", client):
         try:
             table.update_item(
-                Key=_key(shard),
+                Key=_key(step),
                 UpdateExpression="SET free_at = :free_at, expires_at = :end",
                 ConditionExpression="attribute_not_exists(finished) AND (attribute_not_exists(free_at) OR free_at <= :now)",
                 ExpressionAttributeValues={
@@ -67,7 +66,7 @@ def take(table: "Table", shard: Shard, now: datetime) -> Taken:
                 },
             )
         except client.exceptions.ConditionalCheckFailedException:
-            item = table.get_item(Key=_key(shard), ConsistentRead=True).get("Item", {})
+            item = table.get_item(Key=_key(step), ConsistentRead=True).get("Item", {})
         else:
             return Taken()
     if "finished" in item:
@@ -78,28 +77,28 @@ def take(table: "Table", shard: Shard, now: datetime) -> Taken:
         return Taken(free_at=datetime.fromtimestamp(int(str(free_at)), now.tzinfo))
     except (ValueError, OverflowError, OSError) as error:
         raise DamagedRowError(
-            f"The row {_key(shard)['id']} of the stack's table is damaged. Delete it: the shard is worked again."
+            f"The row {_key(step)['id']} of the stack's table is damaged. Delete it: the shard is worked again."
         ) from error
 
 
-def let_go(table: "Table", shard: Shard) -> None:
+def let_go(table: "Table", step: str) -> None:
     """Let go of a step that was taken and could not be finished, so that the next attempt need not wait."""
     with aws_faults("noting that a shard is not worked any more", table.meta.client):
-        table.update_item(Key=_key(shard), UpdateExpression="REMOVE free_at")
+        table.update_item(Key=_key(step), UpdateExpression="REMOVE free_at")
 
 
-def note_finished(table: "Table", shard: Shard, now: datetime) -> None:
+def note_finished(table: "Table", step: str, now: datetime) -> None:
     """Note that the next step of a shard is finished: its batches, and the message with the rest, are on their queues."""
     with aws_faults("noting that a shard is finished", table.meta.client):
         table.update_item(
-            Key=_key(shard),
+            Key=_key(step),
             UpdateExpression="SET finished = :now, expires_at = :end REMOVE free_at",
             ExpressionAttributeValues={":now": now.isoformat(), ":end": _seconds(now + KEPT_FOR)},
         )
 
 
-def _key(shard: Shard) -> dict[str, str]:
-    return {"id": f"shard#{shard.key}"}
+def _key(step: str) -> dict[str, str]:
+    return {"id": f"shard#{step}"}
 
 
 def _seconds(instant: datetime) -> int:

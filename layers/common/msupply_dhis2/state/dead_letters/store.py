@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.state.dead_letters.letter import FOLDER, DeadLetter
 

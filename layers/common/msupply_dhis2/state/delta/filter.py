@@ -11,9 +11,9 @@ from datetime import datetime
 from uuid import uuid4
 
 from msupply_dhis2.domain.batch import Batch, Operation, Tracking
+from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SourceUnreachableError
-from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record, Sending
 from msupply_dhis2.state.delta.table import Records, target_of

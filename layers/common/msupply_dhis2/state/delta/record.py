@@ -14,8 +14,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
+from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.mapping import DataValue, Identifier
 from msupply_dhis2.settings import Scheme
 
 OVERLAP_SECONDS = 900.0

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msupply_dhis2.aws.dynamodb import read_items
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.settings import OptionComboField, Scheme, Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipt, Receipts, Record

@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-from msupply_dhis2.mapping import DataValue, Identifier
+from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering.revision import Revision
 

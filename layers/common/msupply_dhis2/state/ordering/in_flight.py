@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from msupply_dhis2.aws.dynamodb import Change, read_item
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
 from msupply_dhis2.state.ordering.revision import Revision
 

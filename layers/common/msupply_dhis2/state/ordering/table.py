@@ -11,11 +11,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.aws.dynamodb import read_item, read_items
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.domain.batch import Batch
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.mapping import DataValue
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering.claims import Claim, LatestRevisions, mark_of
 from msupply_dhis2.state.ordering.revision import LATEST, OLDEST, Revision

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from msupply_dhis2.aws.environment import aws_faults
+from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.domain.rejected_row import RejectedRow
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.state.rejected_rows.spreadsheet import write_rows
