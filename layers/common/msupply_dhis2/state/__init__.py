@@ -1,1 +1,29 @@
-"""What is remembered between invocations."""
+"""What is remembered between invocations.
+
+=========================  ============================================  =========================  ==========
+row                        what it says                                  written and read by        kept for
+=========================  ============================================  =========================  ==========
+stack's table
+  invocation#ID            when an invocation first arrived              compute                    7 days
+  shard#KEY                a step of a shard is worked, or finished      compute                    15 days
+  in-flight                what is being sent to DHIS2 now               push                       1 day
+  batch-size#URL           how many values a call may hold               push                       for good
+  connection#URL#USER      the last successful connection                push, connection test      for good
+  refused-login            the login that DHIS2 refuses                  push, connection test      until one succeeds
+  login-attempt            who logs in just now                          push, connection test      1 minute
+  outage                   DHIS2 is down                                 push, connection test      until it answers
+  queue-to-be-resumed      Lambda has not resumed the queue yet          push, connection test      until it has
+  watchdog                 since when which schedule is looked after     watchdog                   for good
+table of runs
+  RUN, run                 a run: what it is about, its counts, its end  all                        400 days
+  RUN, part#NAME           a part that compute works                     compute                    400 days
+  RUN, batch#ID#ATTEMPT    how far a message is                          push; compute, watchdog    120 days
+table of the ordering
+  PERIOD, ORG UNIT         the latest revision of each value             compute; push              120 days
+table of the delta
+  TARGET, ORG UNIT         what DHIS2 holds of each value                compute; push invalidates  400 days
+bucket
+  runs/                    what DHIS2 refused, as files                  push, compute, watchdog    400 days
+  dead-letters/            messages that could not be delivered          push, watchdog             100 days
+=========================  ============================================  =========================  ==========
+"""
