@@ -36,7 +36,7 @@ from local.postgres import TemporaryPostgres, temporary_postgres
 from local.sample.generate import generate
 from local.sample_world import catalogue_of, metadata_for
 from local.tools import PROJECT
-from msupply_dhis2 import aws as jobs
+from msupply_dhis2 import handlers as jobs
 from msupply_dhis2.aws import clients
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.metric import Metric
