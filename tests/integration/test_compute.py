@@ -18,14 +18,16 @@ from local.dhis2 import StandIn, User
 from local.dhis2.stock import PREFIXES
 from local.sample.generate import generate
 from local.sample_world import catalogue_of, metadata_for
+from msupply_dhis2.aws import clients
 from msupply_dhis2.domain.batch import Batch, decode
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import SettingsError, SourceUnreachableError
+from msupply_dhis2.errors import AwsBusyError, AwsError, SettingsError, SourceUnreachableError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import parse_settings
 from tests.conftest import Aws
 from tests.support.functions import Invocation, deliver, invoke
+from tests.support.refusing import refusing
 
 AS_OF = "2026-10-31T22:30"
 SCHEDULED = {"interval": "monthly", "scheduled_time": "2026-10-31T09:30:00Z"}
@@ -339,6 +341,24 @@ def test_a_database_that_is_not_there_is_told_and_its_password_is_not(
         # It may be there again at the next attempt, also of an asynchronous manual push.
         with pytest.raises(SourceUnreachableError):
             compute(event)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_tried_again"), [("ThrottlingException", True), ("AccessDeniedException", False)]
+)
+def test_what_aws_refuses_for_good_is_the_answer_and_what_may_pass_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, compute: Callable[..., Invocation], *, code: str, is_tried_again: bool
+) -> None:
+    # botocore's own wait between attempts.
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    with refusing(clients.ssm(), "GetParameter", code, times=1000):
+        if is_tried_again:
+            with pytest.raises(AwsBusyError):
+                compute({"manual": True})
+        else:
+            assert compute({"manual": True}).answer["status"] == "failed"
+        with pytest.raises(AwsError):
+            compute(SCHEDULED)
 
 
 def test_a_database_check_that_fails_is_no_failed_run(aws: Aws, compute: Callable[..., Invocation]) -> None:

@@ -18,7 +18,14 @@ from msupply_dhis2.aws.environment import (
     read_settings,
 )
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError, CredentialsError, SettingsError
+from msupply_dhis2.errors import (
+    AwsBusyError,
+    AwsError,
+    AwsRefusedError,
+    ConfigurationError,
+    CredentialsError,
+    SettingsError,
+)
 from msupply_dhis2.settings import Settings
 from tests.conftest import Aws
 
@@ -145,21 +152,36 @@ def test_a_secret_that_is_being_deleted_is_told_with_aws_words(
 ) -> None:
     secretsmanager.create_secret(Name="s/database", SecretString="x")
     secretsmanager.delete_secret(SecretId="s/database")
-    with pytest.raises(ConfigurationError, match=r"reading the secret s/database: .*deleted"):
+    with pytest.raises(AwsRefusedError, match=r"reading the secret s/database: .*deleted"):
         read_database_address("s/database", secretsmanager)
 
 
+ANSWERED = "AWS answered with an error while reading it"
+
+
 @pytest.mark.parametrize(
-    ("code", "part"),
+    ("code", "status", "part", "kind"),
     [
-        ("AccessDeniedException", "AWS refused reading it (AccessDeniedException)"),
-        ("ExpiredTokenException", "AWS does not accept the login while reading it. Run `aws configure`"),
-        ("InternalServerError", "AWS answered with an error while reading it: said by AWS"),
+        ("AccessDeniedException", 400, "AWS refused reading it (AccessDeniedException)", AwsRefusedError),
+        (
+            "ExpiredTokenException",
+            400,
+            "AWS does not accept the login while reading it. Run",
+            AwsRefusedError,
+        ),
+        ("ValidationException", 400, f"{ANSWERED}: said by AWS", AwsRefusedError),
+        ("ThrottlingException", 400, f"{ANSWERED}: said by AWS", AwsBusyError),
+        ("InternalServerError", 500, f"{ANSWERED}: said by AWS", AwsBusyError),
     ],
 )
-def test_what_aws_refuses_is_told_with_what_to_do(ssm: "SSMClient", code: str, part: str) -> None:
-    answer = ClientError({"Error": {"Code": code, "Message": "said by AWS"}}, "GetParameter")
-    with pytest.raises(ConfigurationError) as caught, aws_faults("reading it", ssm):
+def test_what_aws_refuses_is_told_with_what_to_do_and_whether_it_may_pass(
+    ssm: "SSMClient", code: str, status: int, part: str, kind: type[AwsError]
+) -> None:
+    answer = ClientError(
+        {"Error": {"Code": code, "Message": "said by AWS"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # the rest is not looked at
+        "GetParameter",
+    )
+    with pytest.raises(kind) as caught, aws_faults("reading it", ssm):
         raise answer
     assert part in str(caught.value)
 
@@ -171,7 +193,7 @@ def test_a_service_that_does_not_answer_is_told_with_the_endpoint_that_may_be_mi
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
         once = Config(connect_timeout=1, retries={"total_max_attempts": 1})
         client = boto3.client("secretsmanager", endpoint_url=address, config=once)
-        with pytest.raises(ConfigurationError) as caught:
+        with pytest.raises(AwsBusyError) as caught:
             read_database_address("s/database", client)
     assert "AWS did not answer while reading the secret s/database" in str(caught.value)
     assert "com.amazonaws.us-east-1.secretsmanager" in str(caught.value)
@@ -185,7 +207,7 @@ def test_not_being_logged_in_is_told_with_how_to(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     client = boto3.session.Session().client("ssm")
-    with pytest.raises(ConfigurationError, match="AWS was not logged in to while reading the settings"):
+    with pytest.raises(AwsRefusedError, match="AWS was not logged in to while reading the settings"):
         read_settings(PARAMETER, client)
 
 

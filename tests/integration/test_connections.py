@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state.connections import (
     last_success,
     read_call_limit,
@@ -48,7 +48,7 @@ def test_each_address_and_each_user_has_an_instant_of_its_own(aws: Aws) -> None:
 
 def test_a_table_that_is_not_there_is_not_taken_for_a_newer_success(aws: Aws) -> None:
     aws.table.delete()
-    with pytest.raises(ConfigurationError, match="noting the last successful connection"):
+    with pytest.raises(AwsError, match="noting the last successful connection"):
         record_success(aws.table, URL, "pusher", EARLY)
 
 

@@ -9,7 +9,7 @@ from botocore.stub import Stubber
 from msupply_dhis2.aws import clients, dynamodb
 from msupply_dhis2.aws.dynamodb import Change, change_together, read_items
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.state.run import About
 from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
@@ -78,7 +78,7 @@ def test_a_read_that_is_too_much_at_once_is_done_in_the_end(table: "Table") -> N
 def test_what_is_refused_all_the_time_is_told_as_dynamodb_says_it(table: "Table") -> None:
     with (
         refusing(table.meta.client, "BatchGetItem", THROTTLED, times=1000) as refused,
-        pytest.raises(ConfigurationError, match=f"while reading a row: {THROTTLED} was said"),
+        pytest.raises(AwsBusyError, match=f"while reading a row: {THROTTLED} was said"),
     ):
         list(read_items(table, [{"id": "one"}], "reading a row"))
     assert refused.refusals == 10
@@ -150,7 +150,7 @@ def test_what_dynamodb_never_gets_to_is_told(stubbed: "tuple[Table, Stubber]") -
     for _ in range(10):
         stub.add_response("batch_get_item", answer_with(left=("one",)), {"RequestItems": asking_for("one")})
     waited: list[float] = []
-    with pytest.raises(ConfigurationError, match="did not give all that was asked for, while reading a row"):
+    with pytest.raises(AwsBusyError, match="did not give all that was asked for, while reading a row"):
         list(read_items(table, [{"id": "one"}], "reading a row", waited.append))
     assert len(waited) == 9, "nothing follows the last attempt"
 
@@ -166,6 +166,6 @@ def test_a_transaction_that_is_in_the_way_of_others_all_the_time_is_told(
             modeled_fields={"CancellationReasons": [{"Code": "TransactionConflict"}]},
         )
     waited: list[float] = []
-    with pytest.raises(ConfigurationError, match="Others changed the same items"):
+    with pytest.raises(AwsBusyError, match="Others changed the same items"):
         change_together(table, [Change({"id": "one"}).add({"times": 1})], "counting", waited.append)
     assert len(waited) == 9, "nothing follows the last attempt"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from msupply_dhis2.errors import (
-    ConfigurationError,
+    AwsError,
     Dhis2AuthenticationError,
     Dhis2Error,
     Dhis2TransientError,
@@ -66,13 +66,13 @@ def test_the_newest_refused_login_is_the_one_that_is_known_and_values_wait_since
 
 def test_a_damaged_row_is_told_and_not_taken_for_a_login_that_is_let_in(aws: Aws) -> None:
     aws.table.put_item(Item={"id": "refused-login", "since": "yesterday"})
-    with pytest.raises(ConfigurationError, match="refused-login is damaged"):
+    with pytest.raises(AwsError, match="refused-login is damaged"):
         read_refusal(aws.table)
 
 
 def test_a_table_that_is_not_there_is_not_taken_for_a_login_that_is_let_in(aws: Aws) -> None:
     aws.table.delete()
-    with pytest.raises(ConfigurationError, match="reading whether DHIS2 refused the login"):
+    with pytest.raises(AwsError, match="reading whether DHIS2 refused the login"):
         read_refusal(aws.table)
 
 

@@ -15,7 +15,7 @@ from msupply_dhis2.aws.queues import BatchQueue
 from msupply_dhis2.domain.batch import Age, Batch, decode, encode
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import QueueError, SourceError
+from msupply_dhis2.errors import AwsBusyError, SourceError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering import in_flight as in_flight_messages
@@ -476,11 +476,11 @@ def test_what_a_run_superseded_that_never_came_onto_the_queue_is_told_of(
 
         def refuse(*_: object) -> None:
             # By hand an invocation is tried again where its fault may pass.
-            raise QueueError("No.") if comes_after_all else SourceError("No.")
+            raise AwsBusyError("No.") if comes_after_all else SourceError("No.")
 
         broken.setattr(BatchQueue, "flush", refuse)
         if comes_after_all:
-            with pytest.raises(QueueError):
+            with pytest.raises(AwsBusyError):
                 invoke("compute", event, world.capsys, "newer")
         else:
             assert invoke("compute", event, world.capsys, "newer").answer["status"] == "failed"

@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.handlers.pause import QueuePause, mapping_of, reason_of_pause
 from msupply_dhis2.state.logins import Login, Refusal, forget_refusal, read_refusal, remember_refusal
 from msupply_dhis2.state.outages import ENOUGH_FAILURES, note_outage, pausing_outage, read_outage
@@ -30,7 +30,7 @@ def test_the_mapping_is_found_by_function_and_queue(aws: Aws) -> None:
 
 def test_a_mapping_that_is_not_there_is_told(aws: Aws) -> None:
     boto3.client("lambda").delete_event_source_mapping(UUID=aws.mapping)
-    with pytest.raises(ConfigurationError, match="No event source mapping"):
+    with pytest.raises(AwsError, match="No event source mapping"):
         mapping_of(boto3.client("lambda"), "stack-push", aws.queue_arn)
 
 
@@ -87,7 +87,7 @@ def test_a_mapping_that_goes_on_changing_is_told(aws: Aws, pause: QueuePause, wa
     refuse(aws)
     with (
         busy("Enabling", 1000) as refused,
-        pytest.raises(ConfigurationError, match=r"still at its last change .* while pausing the queue"),
+        pytest.raises(AwsError, match=r"still at its last change .* while pausing the queue"),
     ):
         pause.begin()
     assert refused.refusals == len(watch.waits) + 1
@@ -97,7 +97,7 @@ def test_a_mapping_that_goes_on_changing_is_told(aws: Aws, pause: QueuePause, wa
 def test_no_longer_is_waited_than_the_function_lives(aws: Aws, pause: QueuePause, watch: Watch) -> None:
     refuse(aws)
     watch.seconds_left = 5
-    with busy("Enabling", 1000), pytest.raises(ConfigurationError):
+    with busy("Enabling", 1000), pytest.raises(AwsError):
         pause.begin()
     assert watch.waits
     assert watch.seconds_left >= 0
@@ -131,7 +131,7 @@ def test_a_queue_that_is_paused_for_no_reason_any_more_and_cannot_be_resumed_at_
     assert reason_of_pause(aws.table) is None
     pausing = clients.event_sources().update_event_source_mapping(UUID=aws.mapping, Enabled=False)
     assert pausing["State"] in {"Disabling", "Disabled"}
-    with busy("Disabling", 1000), pytest.raises(ConfigurationError, match="resuming the queue"):
+    with busy("Disabling", 1000), pytest.raises(AwsError, match="resuming the queue"):
         pause.begin()
     assert isinstance(reason_of_pause(aws.table), Resumption)
     pause.resume()
@@ -160,7 +160,7 @@ def test_a_queue_that_cannot_be_resumed_waits_for_that_alone_whatever_it_was_pau
 ) -> None:
     refuse(aws)
     pause.begin()
-    with busy("Disabling", 1000), pytest.raises(ConfigurationError, match="resuming the queue"):
+    with busy("Disabling", 1000), pytest.raises(AwsError, match="resuming the queue"):
         pause.end()
     # Of a login that was refused nobody would find out by himself that DHIS2 takes it again.
     assert read_refusal(aws.table) is None
@@ -172,7 +172,7 @@ def test_a_queue_that_is_paused_anew_is_not_resumed_for_what_was_over_before(
 ) -> None:
     refuse(aws)
     pause.begin()
-    with busy("Disabling", 1000), pytest.raises(ConfigurationError):
+    with busy("Disabling", 1000), pytest.raises(AwsError):
         pause.end()
     refuse(aws)
     assert pause.begin()
@@ -182,11 +182,11 @@ def test_a_queue_that_is_paused_anew_is_not_resumed_for_what_was_over_before(
 
 def test_where_the_mapping_cannot_be_found_the_reason_stays_as_it_is(aws: Aws) -> None:
     def lost() -> str:
-        raise ConfigurationError("No event source mapping.")
+        raise AwsError("No event source mapping.")
 
     refuse(aws)
     before = reason_of_pause(aws.table)
-    with pytest.raises(ConfigurationError, match="No event source mapping"):
+    with pytest.raises(AwsError, match="No event source mapping"):
         QueuePause(aws.table, clients.event_sources(), lost, lambda: 300).end()
     assert reason_of_pause(aws.table) == before
 

@@ -15,7 +15,7 @@ from msupply_dhis2.aws.environment import read_dhis2_credentials
 from msupply_dhis2.aws.queues import BatchQueue
 from msupply_dhis2.domain.batch import Operation, decode
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import ConfigurationError, EventError
+from msupply_dhis2.errors import AwsBusyError, EventError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.state.connections import read_call_limit, record_success
 from msupply_dhis2.state.logins import Login, read_refusal, remember_refusal
@@ -373,7 +373,7 @@ def test_progress_that_cannot_be_noted_is_neither_told_nor_counted_so_that_nothi
     push(body_of(dhis2, "11"))
 
     def refuse(*_: object, **__: object) -> None:
-        raise ConfigurationError("AWS did not answer while noting what became of values.")
+        raise AwsBusyError("AWS did not answer while noting what became of values.")
 
     monkeypatch.setattr(Runs, "settle", refuse)
     first = in_pieces(aws, dhis2, push)

@@ -10,7 +10,7 @@ from msupply_dhis2.aws.queues import BatchQueue
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch, Row, decode
 from msupply_dhis2.domain.message import Message
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import QueueError
+from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.settings import Scheme
 from tests.conftest import Aws
 
@@ -109,7 +109,7 @@ def test_each_message_is_counted_once_the_queue_has_taken_it_and_not_before(aws:
     queue = BatchQueue(FailingQueue(aws, refusals=99), "url", counted.extend)  # type: ignore[arg-type]
     queue.send(batch(1))
     queue.send(batch(2))
-    with pytest.raises(QueueError):
+    with pytest.raises(AwsBusyError):
         queue.flush()
     assert [message.batch_id for message in counted] == ["run-2"]
 
@@ -117,5 +117,5 @@ def test_each_message_is_counted_once_the_queue_has_taken_it_and_not_before(aws:
 def test_a_message_that_the_queue_goes_on_refusing_is_an_error_that_says_what_to_do(aws: Aws) -> None:
     queue = BatchQueue(FailingQueue(aws, refusals=99), "url", nobody_counts)  # type: ignore[arg-type]
     queue.send(batch(1))
-    with pytest.raises(QueueError, match=r"1 batches: try again\. Invoke compute again"):
+    with pytest.raises(AwsBusyError, match=r"1 batches: try again\. Invoke compute again"):
         queue.flush()

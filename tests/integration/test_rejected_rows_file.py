@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from msupply_dhis2.domain.rejected_row import RejectedRow, Why
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state.rejected_rows import file
 from msupply_dhis2.state.rejected_rows.file import RejectedFile, RejectedRows
 from tests.conftest import Aws
@@ -117,7 +117,7 @@ def test_a_thousand_parts_are_all_taken(s3: "S3Client") -> None:
 
 
 def test_a_bucket_that_is_not_there_is_told_in_words(s3: "S3Client") -> None:
-    with pytest.raises(ConfigurationError, match="keeping the rows that DHIS2 refused"):
+    with pytest.raises(AwsError, match="keeping the rows that DHIS2 refused"):
         RejectedRows(s3, "no-such-bucket").keep([row("a")], run_id="run", part="p", number=1)
 
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.handlers import run_recorder
 from msupply_dhis2.state import runs as table
 from msupply_dhis2.state.rejected_rows import file
@@ -317,11 +317,11 @@ def test_a_run_whose_beginning_could_not_be_noted_does_not_end_well(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise ConfigurationError("DynamoDB is away.")
+        raise AwsBusyError("DynamoDB is away.")
 
     with monkeypatch.context() as broken:
         broken.setattr(table, "change_together", refuse)
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(AwsBusyError):
             invoke("compute", OCTOBER, world.capsys)
     ended = [item for item in world.aws.runs.scan()["Items"] if "outcome" in item]
     assert ended == []

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import ConfigurationError, DamagedRowError
+from msupply_dhis2.errors import AwsError, DamagedRowError
 from msupply_dhis2.state.message import Death, DeliveryState, delivery_state_of
 from msupply_dhis2.state.run import (
     COMPUTED_WITHIN,
@@ -191,12 +191,12 @@ def test_a_run_whose_beginning_could_not_be_noted_whole_is_not_done(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
-        raise ConfigurationError("DynamoDB is away.")
+        raise AwsError("DynamoDB is away.")
 
     for step in ("_update", "open_parts"):
         with monkeypatch.context() as broken:
             broken.setattr(runs, step, refuse)
-            with pytest.raises(ConfigurationError):
+            with pytest.raises(AwsError):
                 runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
         assert not runs.is_done(RUN, NOW)
     runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
@@ -459,7 +459,7 @@ def test_places_are_read_as_they_were_noted(aws: Aws, places: frozenset[int]) ->
 
 def test_a_damaged_row_is_told(runs: Runs, aws: Aws) -> None:
     aws.runs.put_item(Item={**message_key(message()), "settled": "all"})
-    with pytest.raises(ConfigurationError, match=r"batch#.*#s1 of the run 20260205.* is damaged"):
+    with pytest.raises(AwsError, match=r"batch#.*#s1 of the run 20260205.* is damaged"):
         runs.read(message(), NOW)
 
 
@@ -479,7 +479,7 @@ def test_more_receipts_than_one_call_holds_are_read_and_a_damaged_one_tells_noth
 def test_a_table_that_is_not_there_is_told_in_words(aws: Aws) -> None:
     nowhere = Runs(boto3.resource("dynamodb").Table("no-such-table"))
     for attempt in (lambda: nowhere.read(message(), NOW), lambda: nowhere.begin(RUN, ABOUT, ["a"], NOW)):
-        with pytest.raises(ConfigurationError, match="AWS answered with an error while"):
+        with pytest.raises(AwsError, match="AWS answered with an error while"):
             attempt()
     assert aws.runs.scan()["Items"] == []
 

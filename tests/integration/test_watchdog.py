@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.handlers import watchdog
 from msupply_dhis2.state.logins import Login, remember_refusal
 from msupply_dhis2.state.run import Outcome
@@ -361,6 +361,6 @@ def test_what_waits_on_a_queue_that_is_not_paused_is_push_s_business(
 def test_a_watchdog_that_cannot_tell_has_not_looked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     has_known_for(world, timedelta(days=40))
     monkeypatch.setenv("ALERT_TOPIC", "arn:aws:sns:us-east-1:123456789012:gone")
-    with pytest.raises(ConfigurationError, match="telling the topic of the alarms"):
+    with pytest.raises(AwsError, match="telling the topic of the alarms"):
         look(world)
     assert '"WatchdogLooked"' not in world.capsys.readouterr().out

@@ -1,25 +1,26 @@
-"""The one exception tree.
+"""The one exception tree: whose a fault is, and whether the same may succeed later.
 
-Every message is written for an integration officer, not a programmer: it says what is wrong, where (the
-setting, the secret, the store, the item) and what to do about it. No message ever holds a secret.
+Every message is written for an integration officer: it says what is wrong, where (the setting, the secret, the
+store, the item) and what to do about it. No message ever holds a secret.
 """
 
 from collections.abc import Sequence
 
 
 class MsupplyDhis2Error(Exception):
-    """Base of every fault that a user can be told about in one sentence.
+    """Base of every fault that a user can be told about: ``str(error)`` is one sentence, or several, a line each.
 
-    ``str(error)`` is that sentence (or several, a line each).
+    Attributes
+    ----------
+    is_transient
+        Whether the same may succeed later, without anybody's doing.
     """
+
+    is_transient = False
 
 
 class ConfigurationError(MsupplyDhis2Error):
     """A function's own environment lacks something: the stack is not deployed as the template says."""
-
-
-class DamagedRowError(ConfigurationError):
-    """A row of state cannot be read. It costs what it is about; the message names it."""
 
 
 class SettingsError(MsupplyDhis2Error):
@@ -50,6 +51,8 @@ class SourceError(MsupplyDhis2Error):
 
 class SourceUnreachableError(SourceError):
     """mSupply's database did not answer; trying again later may help."""
+
+    is_transient = True
 
 
 class Dhis2Error(MsupplyDhis2Error):
@@ -83,6 +86,8 @@ class Dhis2TransientError(Dhis2Error):
         Seconds that the server asks to wait; ``None`` where it does not say.
     """
 
+    is_transient = True
+
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -108,5 +113,19 @@ class Dhis2FaultError(Dhis2TransientError):
     """DHIS2 failed (status 500). If the same call fails again, one of its values may be the cause."""
 
 
-class QueueError(MsupplyDhis2Error):
-    """The queue did not take a batch."""
+class AwsError(MsupplyDhis2Error):
+    """A table, queue, bucket, parameter or secret could not be read or written."""
+
+
+class AwsBusyError(AwsError):
+    """AWS did not answer, or takes no more just now, or others change the same row all the time."""
+
+    is_transient = True
+
+
+class AwsRefusedError(AwsError):
+    """AWS does not know who asks, does not allow it, or cannot do what it was asked for."""
+
+
+class DamagedRowError(AwsError):
+    """A row of state cannot be read. It costs what it is about; the message names it."""

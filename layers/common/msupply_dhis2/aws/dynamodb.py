@@ -8,8 +8,8 @@ from contextlib import suppress
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
 
-from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.aws.errors import BUSY, aws_faults
+from msupply_dhis2.errors import AwsBusyError
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -23,17 +23,6 @@ CHANGES_IN_ONE_CALL = 100
 
 _ATTEMPTS = 10
 _FIRST_WAIT_SECONDS = 0.05
-_REFUSED_FOR_NOW = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "ThrottlingException",
-        "RequestLimitExceeded",
-        "TransactionConflictException",
-    }
-)
-"""With what DynamoDB refuses a call that it may take a moment later: it was too much at once, or a transaction is changing
-the same item."""
-
 _IN_THE_WAY = frozenset(
     {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"}
 )
@@ -135,7 +124,7 @@ def _wait_where_refused_for_now(
     if response is None or attempts >= _ATTEMPTS:
         return None
     _, answer = response
-    is_for_now = answer.get("Error", {}).get("Code") in _REFUSED_FOR_NOW
+    is_for_now = answer.get("Error", {}).get("Code") in BUSY
     return _wait_seconds(attempts - 1) if is_for_now else None
 
 
@@ -154,7 +143,7 @@ def read_item(table: "Table", key: Mapping[str, Any], doing: str) -> Mapping[str
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table cannot be read; the message says what was being done.
     """
     with aws_faults(doing, table.meta.client):
@@ -176,7 +165,7 @@ def read_items(
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table cannot be read.
     """
     client = table.meta.client
@@ -193,7 +182,7 @@ def read_items(
             if not asked:
                 break
         else:
-            raise ConfigurationError(
+            raise AwsBusyError(
                 f"DynamoDB did not give all that was asked for, while {doing}. Try again later."
             )
 
@@ -220,7 +209,7 @@ def change_together(
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused, or others change the same items all the time.
     """
     client = table.meta.client
@@ -243,6 +232,6 @@ def change_together(
                     return unmet
             else:
                 return frozenset()
-    raise ConfigurationError(
+    raise AwsBusyError(
         f"Others changed the same items of DynamoDB all the time, while {doing}. Try again later."
     )

@@ -134,7 +134,7 @@ def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
     ------
     SettingsError
         There are none yet, or they have faults.
-    ConfigurationError
+    AwsError
         The parameter cannot be read.
     """
     with aws_faults(f"reading the settings from the parameter {parameter_name}", client):
@@ -164,7 +164,7 @@ def read_dhis2_credentials(
         The secret does not exist, is not filled in yet, or is not of the form that it must have.
     SettingsError
         The settings ask for a login that is not supported yet.
-    ConfigurationError
+    AwsError
         The secret cannot be read.
     """
     value, version = _read_secret(secret_id, client, "DHIS2's credentials")
@@ -180,7 +180,7 @@ def read_database_address(
     ------
     CredentialsError
         The secret does not exist, is not filled in yet, or is not of a form that it can have.
-    ConfigurationError
+    AwsError
         The secret cannot be read.
     """
     value, _ = _read_secret(secret_id, client, "the address of mSupply's database")

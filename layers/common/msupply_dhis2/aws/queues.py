@@ -9,7 +9,7 @@ from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.records import ATTEMPT_ID
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import QueueError
+from msupply_dhis2.errors import AwsBusyError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -26,7 +26,7 @@ def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: 
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The queue refused.
     """
     with aws_faults("putting a message back", client):
@@ -47,7 +47,7 @@ class ShardQueue:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The queue did not take it.
         """
         with aws_faults("putting a shard on the queue", self._client):
@@ -108,7 +108,7 @@ class BatchQueue:
 
         Raises
         ------
-        QueueError
+        AwsBusyError
             The queue did not take a message, after three attempts.
         """
         held, self._held, self._held_bytes = self._held, [], 0
@@ -127,7 +127,7 @@ class BatchQueue:
         self._taken([message for place, message in enumerate(messages) if place not in waiting])
         if held:
             reasons = "; ".join(dict.fromkeys(failed.values()))
-            raise QueueError(
+            raise AwsBusyError(
                 f"The queue did not take {len(held)} batches: {reasons}. Invoke compute again with the same "
                 "event: values that arrived already are only confirmed."
             )

@@ -38,11 +38,8 @@ from msupply_dhis2.domain.batch import Age
 from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.errors import (
-    ConfigurationError,
     MsupplyDhis2Error,
-    QueueError,
     SettingsError,
-    SourceUnreachableError,
 )
 from msupply_dhis2.handlers.run_recorder import WHOLE, RunRecorder, about_run
 from msupply_dhis2.periods import Calendar, parse_time_zone
@@ -64,10 +61,6 @@ FOR_NOTES_SECONDS = 10.0
 
 LINES_IN_ONE_ENTRY = 200
 """A log entry may have 256 KB."""
-
-
-MAY_PASS = (SourceUnreachableError, QueueError, ConfigurationError)
-"""Faults that may be gone at the next attempt."""
 
 
 DELIVERIES = 9
@@ -107,8 +100,8 @@ def _seconds_left(context: LambdaContext) -> Callable[[], float]:
 def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     """Return whether AWS shall try an invocation again that failed."""
     if not isinstance(event, Mapping):
-        return isinstance(error, MAY_PASS)
-    return "interval" in event or (isinstance(error, MAY_PASS) and "check_database" not in event)
+        return error.is_transient
+    return "interval" in event or (error.is_transient and "check_database" not in event)
 
 
 def _work(event: object, context: LambdaContext, logger: Logger) -> ComputeResult:

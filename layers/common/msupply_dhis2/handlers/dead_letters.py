@@ -21,7 +21,7 @@ from msupply_dhis2.aws.queues import ATTEMPTS, ENTRIES_IN_ONE_CALL
 from msupply_dhis2.aws.records import ATTEMPT_ID
 from msupply_dhis2.domain.batch import Batch, BatchError, decode
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import ConfigurationError, EventError
+from msupply_dhis2.errors import AwsError, EventError
 from msupply_dhis2.state.dead_letters.letter import (
     BROKE_OFF,
     FOLDER,
@@ -243,7 +243,7 @@ class FailedBatches:
         """Tell of a message that cannot be worked, and go on with the others."""
         try:
             yield
-        except ConfigurationError as error:
+        except AwsError as error:
             self.faults.append(f"The message {message['MessageId']} was left where it is. {error}")
 
     def _is_in_its_place(self, message: "MessageTypeDef") -> bool:

@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsBusyError, AwsRefusedError
 from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.state.logins import Refusal, forget_refusal, read_refusal
 from msupply_dhis2.state.outages import Outage, begin_trial, forget_outage, pausing_outage, read_outage
@@ -43,7 +43,7 @@ def reason_of_pause(table: "Table") -> Reason | None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table cannot be read.
     """
     return read_refusal(table) or pausing_outage(table) or read_resumption(table)
@@ -56,14 +56,14 @@ def mapping_of(client: "LambdaClient", function: str, queue_arn: str) -> str:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         There is none, or Lambda cannot be asked.
     """
     with aws_faults("looking for the mapping between queue and push", client):
         found = client.list_event_source_mappings(FunctionName=function, EventSourceArn=queue_arn)
     for mapping in found["EventSourceMappings"]:
         return mapping["UUID"]
-    raise ConfigurationError(
+    raise AwsRefusedError(
         f"No event source mapping delivers the messages of {queue_arn} to {function}. Deploy the stack again "
         "(make deploy)."
     )
@@ -135,7 +135,7 @@ class QueuePause:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             Lambda refused, or the table.
         """
         self._switch(self._mapping(), "pausing the queue", enabled=False)
@@ -155,7 +155,7 @@ class QueuePause:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             Lambda or the table refused.
         """
         self._resume(read_refusal(self._table), read_outage(self._table))
@@ -180,7 +180,7 @@ class QueuePause:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             Lambda or the table refused.
         """
         self._switch(self._mapping(), "resuming the queue", enabled=True)
@@ -191,7 +191,7 @@ class QueuePause:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             Lambda refused.
         """
         with aws_faults("looking whether the queue is paused", self._client):
@@ -211,7 +211,7 @@ class QueuePause:
                     if self._state(mapping) in (_ON if enabled else _OFF):
                         return
                     if wait is None or self._seconds_left() < wait:
-                        raise ConfigurationError(
+                        raise AwsBusyError(
                             f"Lambda was still at its last change of the mapping between queue and push, while {doing}."
                         ) from error
                     self._sleep(wait)

@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
+from msupply_dhis2.errors import AwsError, MsupplyDhis2Error
 from msupply_dhis2.handlers.pause import QueuePause, Reason, pause_for_tests, reason_of_pause, why_paused
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.state.connections import written_in
@@ -58,7 +58,7 @@ def _look_after(
     if isinstance(reason, Resumption):
         try:
             pause.resume()
-        except ConfigurationError as error:
+        except AwsError as error:
             return True, f"{why} It could not be resumed: {error} That is tried again in 15 minutes."
         return False, f"The queue is resumed. Before: {why}"
     now = datetime.now(UTC)

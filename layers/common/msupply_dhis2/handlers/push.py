@@ -22,7 +22,7 @@ from msupply_dhis2.domain.batch import Batch, BatchError, Operation, decode
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import (
-    ConfigurationError,
+    AwsError,
     Dhis2AuthenticationError,
     Dhis2DownError,
     Dhis2Error,
@@ -166,7 +166,7 @@ class _PushMessages:
         ------
         EventError
             It cannot be understood.
-        ConfigurationError
+        AwsError
             A queue, the bucket or the table refused.
         """
         try:
@@ -220,7 +220,7 @@ class _PushMessages:
         """Note that DHIS2 is down; pause the queue where it is not for the first time, and tell whether it is."""
         try:
             outage = note_outage(self._table, str(error), datetime.now(UTC))
-        except ConfigurationError as fault:
+        except AwsError as fault:
             self._logger.warning(f"That DHIS2 is down could not be noted. {fault}")
             return False
         if not outage.pauses or not self._pause(record):
@@ -281,7 +281,7 @@ class _PushMessages:
         when = "when the queue is resumed" if paused else f"in {wait:,} seconds"
         try:
             put_back(clients.sqs(), self._environment.queue_url, record.receipt_handle, wait)
-        except ConfigurationError as fault:
+        except AwsError as fault:
             self._logger.warning(f"How long a message waits on the queue could not be set: {fault}")
             when = "after the queue's own visibility time-out"
         self._count("BatchesToTryAgain", 1)
@@ -504,7 +504,7 @@ class _PushMessages:
         if session.batch_size.limit != limit:
             try:
                 remember_call_limit(self._table, login.url, session.batch_size.limit)
-            except ConfigurationError as error:
+            except AwsError as error:
                 self._logger.warning(f"How many values DHIS2 takes in a call could not be noted: {error}")
         return result
 
@@ -536,7 +536,7 @@ class _PushMessages:
     def _call_limit(self, login: Login) -> int | None:
         try:
             return read_call_limit(self._table, login.url)
-        except ConfigurationError as error:
+        except AwsError as error:
             self._logger.warning(f"How many values DHIS2 takes in a call could not be read: {error}")
             return None
 
@@ -560,7 +560,7 @@ class _PushMessages:
         """Pause the queue, also where a deployment has resumed it; tell whether it is paused."""
         try:
             return self._queue_pause(record).begin()
-        except ConfigurationError as error:
+        except AwsError as error:
             self._logger.error(f"Pausing the queue went wrong. {error}")  # noqa: TRY400 the message is for people
             return False
 
@@ -568,7 +568,7 @@ class _PushMessages:
         """Resume the queue, which was paused on account of another login, or of an outage."""
         try:
             self._queue_pause(record).end()
-        except ConfigurationError as error:
+        except AwsError as error:
             self._logger.warning(
                 f"The queue could not be resumed: the probe, or a connection test, does it. {error}"
             )
@@ -578,7 +578,7 @@ class _PushMessages:
     def _remember_connection(self, login: Login) -> None:
         try:
             record_success(self._table, login.url, login.user, datetime.now(UTC))
-        except ConfigurationError as error:
+        except AwsError as error:
             # The values are in DHIS2: sending them again because this could not be noted would be worse.
             self._logger.warning(f"The last successful connection could not be noted: {error}")
 
@@ -590,7 +590,7 @@ class _PushMessages:
                 self._resume(record)
             elif outage is not None:
                 forget_outage(self._table, outage)
-        except ConfigurationError as error:
+        except AwsError as error:
             self._logger.warning(f"That DHIS2 answers again could not be noted. {error}")
 
     def _bury(self, body: str, batch: Batch | None, attempt_id: str, reason: str, status: str) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.handlers.log import write
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
@@ -41,7 +41,7 @@ def end_if_done(
         parts, damaged = runs.files(run_id)
         file = rejected_rows.write_file(run_id, parts, seconds_left)
         run = runs.close(run_id, file.address if file else None, now)
-    except ConfigurationError as error:
+    except AwsError as error:
         logger.warning(f"How the run {run_id} ended could not be noted yet. {error}", run_id=run_id)
         return
     if run is None:

@@ -13,7 +13,7 @@ from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.compute.job import ComputeResult
 from msupply_dhis2.compute.sharding import Shard
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow
@@ -72,7 +72,7 @@ class RunRecorder:
         try:
             # They may have waited to know whether what supersedes their values is on the queue.
             superseded = self._runs.judge_superseded(self._run_id)
-        except ConfigurationError as fault:
+        except AwsError as fault:
             self._logger.warning(f"How older runs ended could not be noted yet. {fault}")
             superseded = []
         for run_id in (self._run_id, *superseded):
@@ -130,7 +130,7 @@ class RunRecorder:
                 self._runs.fail_part(self._run_id, WHOLE, message)
             else:
                 self._runs.note_fault(self._run_id, message)
-        except ConfigurationError as fault:
+        except AwsError as fault:
             self._logger.warning(f"That the run {self._run_id} failed could not be noted. {fault}")
 
     def failed_for_good(self, shard: Shard, message: str) -> None:
@@ -140,7 +140,7 @@ class RunRecorder:
         try:
             for name in _steps([shard]):
                 self._runs.fail_part(self._run_id, name, message)
-        except ConfigurationError as fault:
+        except AwsError as fault:
             self._logger.warning(f"That {shard.name} failed could not be noted. {fault}")
 
 

@@ -17,7 +17,7 @@ from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer
-from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError, SourceError
+from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, SourceError
 from msupply_dhis2.handlers.log import write
 from msupply_dhis2.handlers.pause import (
     QueuePause,
@@ -158,7 +158,7 @@ def _check_queue(
             pause.begin()
             return _paused(refusal, calendar)
         return None if before is None else _paused(before, calendar)
-    except ConfigurationError as error:
+    except AwsError as error:
         return Check(name="queue", ok=False, message=str(error))
 
 
@@ -166,7 +166,7 @@ def _resume(reason: Reason, pause: QueuePause, calendar: Calendar) -> Check:
     why = why_paused(reason, calendar.time_zone).replace("is paused", "was paused", 1)
     try:
         pause.end()
-    except ConfigurationError as error:
+    except AwsError as error:
         message = (
             f"{why} DHIS2 lets us in now, but the queue could not be resumed yet: {error} That is tried again within 15 "
             "minutes, or at once when the connection is tested again (make test-connection)."
@@ -204,7 +204,7 @@ def _ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
     ------
     SourceError
         It does not.
-    ConfigurationError
+    AwsError
         Compute cannot be asked.
     """
     with aws_faults("asking compute about mSupply's database", client):

@@ -62,7 +62,7 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The environment is not as the template says, or the topic cannot be written to.
     """
     environment = WatchdogEnvironment.read()

@@ -17,7 +17,7 @@ from msupply_dhis2.dhis2.metadata_cache import KeptAnswers
 from msupply_dhis2.dhis2.models import ReadsDhis2, User, read_user
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
 from msupply_dhis2.errors import (
-    ConfigurationError,
+    AwsError,
     Dhis2AuthenticationError,
     Dhis2Error,
     MsupplyDhis2Error,
@@ -375,7 +375,7 @@ def _remember(
         if now is not None:
             record_success(table, url, username, now)
         return last_success(table, url, username)
-    except ConfigurationError as error:
+    except AwsError as error:
         message = f"The table that keeps the last successful connection cannot be used: {error}"
         questions.checks.append(make_check("last successful connection", ok=False, message=message))
         return now

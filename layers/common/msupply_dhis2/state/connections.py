@@ -31,7 +31,7 @@ def record_success(table: "Table", url: str, username: str, instant: datetime) -
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     # Another function may have been faster with a newer one, which stands.
@@ -49,7 +49,7 @@ def last_success(table: "Table", url: str, username: str) -> datetime | None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     key = {"id": _key(url, username)}
@@ -62,7 +62,7 @@ def read_call_limit(table: "Table", url: str) -> int | None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     item = read_item(table, {"id": _batch_size_key(url)}, "reading how many values DHIS2 takes in a call")
@@ -75,7 +75,7 @@ def remember_call_limit(table: "Table", url: str, limit: int | None) -> None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     key = {"id": _batch_size_key(url)}

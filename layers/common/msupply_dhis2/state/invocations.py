@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -45,7 +45,5 @@ def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
         )["Attributes"]
     arrived = item["arrived"]
     if not isinstance(arrived, str):
-        raise ConfigurationError(
-            f"The table's row invocation#{request_id} is damaged. Delete it and try again."
-        )
+        raise DamagedRowError(f"The table's row invocation#{request_id} is damaged. Delete it and try again.")
     return datetime.fromisoformat(arrived)

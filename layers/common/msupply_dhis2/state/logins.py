@@ -18,7 +18,7 @@ from uuid import uuid4
 from msupply_dhis2.aws.dynamodb import read_item, unless_changed
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.dhis2.models import ReadsDhis2
-from msupply_dhis2.errors import ConfigurationError, Dhis2AuthenticationError
+from msupply_dhis2.errors import DamagedRowError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def log_in(table: "Table", login: Login, client: ReadsDhis2, clock: Callable[[],
         DHIS2 refuses the login, which is remembered.
     Dhis2Error
         Something else is wrong, for now (Dhis2TransientError) or until it is mended.
-    ConfigurationError
+    AwsError
         The table refused: without it nobody knows whether the login may be tried.
     """
     with one_attempt_at_a_time(table, uuid4().hex):
@@ -127,7 +127,7 @@ def read_refusal(table: "Table") -> Refusal | None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table cannot be read.
     """
     item = read_item(table, _REFUSED, "reading whether DHIS2 refused the login")
@@ -138,7 +138,7 @@ def read_refusal(table: "Table") -> Refusal | None:
         login = Login(*(str(item[name]) for name in names))
         return Refusal(login, datetime.fromisoformat(str(item["since"])), str(item["said"]))
     except (KeyError, ValueError, TypeError) as error:
-        raise ConfigurationError(
+        raise DamagedRowError(
             f"The table's row {_REFUSED['id']} is damaged. Delete it and test the connection."
         ) from error
 
@@ -157,7 +157,7 @@ def remember_refusal(table: "Table", login: Login, said: str, now: datetime) -> 
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     with aws_faults("noting that DHIS2 refused the login", table.meta.client):
@@ -186,7 +186,7 @@ def forget_refusal(table: "Table", refusal: Refusal) -> None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     login = refusal.login
@@ -222,7 +222,7 @@ def one_attempt_at_a_time(
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     with aws_faults("taking turns at logging in", table.meta.client):

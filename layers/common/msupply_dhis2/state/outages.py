@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.aws.dynamodb import read_item, unless_changed
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -71,7 +71,7 @@ def read_outage(table: "Table") -> Outage | None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table cannot be read.
     """
     item = read_item(table, _OUTAGE, "reading whether DHIS2 is down")
@@ -89,7 +89,7 @@ def note_outage(table: "Table", said: str, now: datetime) -> Outage:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     with aws_faults("noting that DHIS2 is down", table.meta.client):
@@ -109,7 +109,7 @@ def begin_trial(table: "Table", outage: Outage, now: datetime) -> None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     with aws_faults("noting that the queue is resumed", table.meta.client), unless_changed(table):
@@ -131,7 +131,7 @@ def forget_outage(table: "Table", outage: Outage) -> None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     with aws_faults("forgetting that DHIS2 was down", table.meta.client), unless_changed(table):
@@ -154,6 +154,6 @@ def _outage(item: Any) -> Outage:  # noqa: ANN401 - as boto3 gives it
             bool(item.get("is_on_trial", False)),
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise ConfigurationError(
+        raise DamagedRowError(
             f"The table's row {_OUTAGE['id']} is damaged. Delete it and test the connection."
         ) from error

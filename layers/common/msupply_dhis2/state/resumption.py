@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msupply_dhis2.aws.dynamodb import read_item
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -37,7 +37,7 @@ def read_resumption(table: "Table") -> Resumption | None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table cannot be read.
     """
     item = read_item(table, _RESUMPTION, "reading whether the queue is to be resumed")
@@ -46,7 +46,7 @@ def read_resumption(table: "Table") -> Resumption | None:
     try:
         return Resumption(datetime.fromisoformat(str(item["since"])))
     except (KeyError, ValueError, TypeError) as error:
-        raise ConfigurationError(
+        raise DamagedRowError(
             f"The table's row {_RESUMPTION['id']} is damaged. Delete it, and enable push's trigger in Lambda if it is "
             "disabled."
         ) from error
@@ -57,7 +57,7 @@ def note_resumption(table: "Table", now: datetime) -> None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     with aws_faults("noting that the queue is to be resumed", table.meta.client):
@@ -73,7 +73,7 @@ def forget_resumption(table: "Table") -> None:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table refused.
     """
     with aws_faults("forgetting that the queue is to be resumed", table.meta.client):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msupply_dhis2.aws.dynamodb import CHANGES_IN_ONE_CALL, Change, change_together, read_item, read_items
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import ConfigurationError, DamagedRowError
+from msupply_dhis2.errors import AwsBusyError, DamagedRowError
 from msupply_dhis2.state.message import Death, DeliveryState, bitmap, delivery_state_of, milliseconds
 from msupply_dhis2.state.run import About, Part, Run, run_of
 
@@ -45,7 +45,7 @@ _ATTEMPTS = 8
 class Runs:
     """The table of runs.
 
-    Every method raises a ``ConfigurationError`` where the table cannot be read or written.
+    Every method raises a ``AwsError`` where the table cannot be read or written.
     """
 
     def __init__(self, table: "Table") -> None:
@@ -486,7 +486,7 @@ def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tu
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table cannot be read.
     """
     keys = {_key(*batch)["part"]: batch for batch in batches}
@@ -503,8 +503,8 @@ _NOTING_PARTS = "noting which part of a run is computed"
 _READING_RUN = "reading what became of a run"
 
 
-def _busy(run_id: str) -> ConfigurationError:
-    return ConfigurationError(
+def _busy(run_id: str) -> AwsBusyError:
+    return AwsBusyError(
         f"What became of the run {run_id} could not be noted, because others note something there all the time. It is "
         "tried again."
     )

@@ -49,7 +49,7 @@ def take(table: "Table", step: str, now: datetime) -> Taken:
 
     Raises
     ------
-    ConfigurationError
+    AwsError
         The table cannot be read or written.
     """
     client = table.meta.client

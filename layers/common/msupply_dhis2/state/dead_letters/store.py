@@ -4,19 +4,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state.dead_letters.letter import FOLDER, DeadLetter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-class NoDeadLetterError(ConfigurationError):
+class NoDeadLetterError(AwsError):
     """A file in the folder of dead letters is something else."""
 
 
 class DeadLetterStore:
-    """The folder ``dead-letters/`` of a bucket. Every method raises a ``ConfigurationError`` where the bucket refuses."""
+    """The folder ``dead-letters/`` of a bucket. Every method raises a ``AwsError`` where the bucket refuses."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
         self._client = client

@@ -13,7 +13,7 @@ from uuid import uuid4
 from msupply_dhis2.domain.batch import Batch, Operation, Tracking
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import SourceUnreachableError
+from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record, Sending
 from msupply_dhis2.state.delta.table import Records, target_of
@@ -233,7 +233,7 @@ class DeltaFilter:
 
         Raises
         ------
-        SourceUnreachableError
+        AwsBusyError
             Too many other runs note values of the same org unit at the same time.
         """
         notes: dict[tuple[str, str], list[tuple[DataValue, Sending, bool]]] = defaultdict(list)
@@ -261,7 +261,7 @@ class DeltaFilter:
             record.full |= dict.fromkeys(due, int(self._now))
             if self._records.write(self._target, record):
                 return
-        raise SourceUnreachableError(
+        raise AwsBusyError(
             f"What is on its way to DHIS2 could not be noted for the org unit {org_unit}, because other runs note "
             "something there all the time. Invoke compute again when they are done."
         )

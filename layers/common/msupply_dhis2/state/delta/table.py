@@ -118,7 +118,7 @@ class DeltaTable:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The table cannot be read.
         """
         wanted = tuple(org_units)
@@ -166,7 +166,7 @@ class DeltaTable:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The table refused.
         """
         client = self._table.meta.client
@@ -208,7 +208,7 @@ class DeltaTable:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The table cannot be read.
         """
         client = self._table.meta.client
@@ -233,7 +233,7 @@ class DeltaTable:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The table cannot be read.
         """
         batches = {batch for record in records for batch in record.attempt_ids()}
@@ -250,7 +250,7 @@ class DeltaTable:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The table refused.
         """
         client = self._table.meta.client
@@ -276,7 +276,7 @@ class DeltaTable:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The table cannot be read or written.
         """
         names = names_of(settings)

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from msupply_dhis2.aws.dynamodb import Change, read_item
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
+from msupply_dhis2.errors import AwsError, MsupplyDhis2Error
 from msupply_dhis2.state.ordering.revision import Revision
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class InFlightMessages:
         ------
         InFlightError
             The others have not ended in time; or the same message is sent by another delivery just now.
-        ConfigurationError
+        AwsError
             The table refused.
         """
         name = f"{_PREFIX}{uuid4().hex}"
@@ -163,7 +163,7 @@ class InFlightMessages:
         finally:
             try:
                 self._end(name, in_flight, landing, held_before)
-            except ConfigurationError as error:
+            except AwsError as error:
                 # What was sent has its fate; others wait for it a while longer than they need to.
                 self._tell(f"That a message has been sent could not be noted. {error}")
 

@@ -15,7 +15,7 @@ from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering.claims import Claim, LatestRevisions, mark_of
 from msupply_dhis2.state.ordering.revision import LATEST, OLDEST, Revision
@@ -72,7 +72,7 @@ class OrderingTable:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The table cannot be read or written, or others write the same items all the time.
         """
         marks: dict[str, dict[str, dict[Claim, list[bytes]]]] = {}
@@ -121,7 +121,7 @@ class OrderingTable:
                     del waiting[org_unit]
             if not waiting:
                 return
-        raise ConfigurationError(
+        raise AwsBusyError(
             f"The values of {', '.join(waiting)} could not be claimed, because other runs claim them all the time. "
             "Invoke compute again when they are done."
         )
@@ -183,7 +183,7 @@ class OrderingTable:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The table cannot be read.
         """
         revisions = revisions_of_batch(batch)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.domain.rejected_row import RejectedRow
-from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state.rejected_rows.spreadsheet import write_rows
 from msupply_dhis2.text import count
 
@@ -93,7 +93,7 @@ class RejectedRows:
 
         Raises
         ------
-        ConfigurationError
+        AwsError
             The bucket refused.
         """
         with aws_faults(_DOING, self._client):
@@ -142,7 +142,7 @@ class RejectedRows:
                     self._client.put_object(
                         Bucket=self._bucket, Key=key, Body=file, ContentType="text/csv; charset=utf-8"
                     )
-            except ConfigurationError as error:
+            except AwsError as error:
                 return RejectedFile(None, 0, (str(error), f"Its parts are in {folder}."))
         return RejectedFile(f"s3://{self._bucket}/{key}", rows, tuple(lacks))
 
@@ -171,7 +171,7 @@ class RejectedRows:
                     found.add(_ROWS.validate_json(content))
                 except TimeoutError:
                     break
-                except ConfigurationError as error:
+                except AwsError as error:
                     found.lost[part] = str(error)
                 except ValidationError:
                     found.lost[part] = "It is no part of this version."
