@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from local.output import Format, write_record, write_rows
+from local.report import as_text
 from msupply_dhis2.compute.event import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
 from msupply_dhis2.compute.job import ComputeResult, Status, Track, check_database, compute
 from msupply_dhis2.compute.publish import OrgUnitValues
@@ -30,7 +31,7 @@ from msupply_dhis2.errors import (
     SettingsError,
 )
 from msupply_dhis2.periods import Calendar, parse_time_zone
-from msupply_dhis2.preflight.job import as_text, test_connection
+from msupply_dhis2.preflight.job import test_connection
 from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import Counts
 from msupply_dhis2.settings import Settings, parse_settings

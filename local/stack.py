@@ -18,9 +18,10 @@ from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
+from local.report import as_text
 from local.settings import STACK
 from msupply_dhis2.compute.job import ComputeResult, Status
-from msupply_dhis2.preflight.job import ConnectionReport, as_text
+from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.text import count, joined
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from local.dhis2.metadata import (
     MetadataAccess,
     OptionSet,
 )
+from local.report import as_text
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.transport import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
@@ -158,7 +159,7 @@ def test_a_data_set_that_is_not_there_leaves_what_does_not_need_it(version: str)
     )
     for name in ("stores", "items", "org unit reach", "value types", "zeros", "aggregation"):
         assert check_of(report, name).ok
-    assert any(line.startswith("Not looked at on that account: write access, ") for line in report.summary)
+    assert any(line.startswith("Not looked at because of that: write access, ") for line in report.summary)
 
 
 @every_version
@@ -733,7 +734,7 @@ def test_a_long_list_is_shortened_in_text_and_bounded_in_json() -> None:
     check = check_of(report, "stores")
     assert len(check.details) == DETAILS
     assert len(check.details) + check.more_details == 200
-    assert "          - and 190 more" in job.as_text(report).splitlines()
+    assert "          - and 190 more" in as_text(report).splitlines()
 
 
 def test_what_the_database_leaves_out_is_to_note() -> None:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, Version, stock_metadata
+from local.report import as_text
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
@@ -175,7 +176,7 @@ def test_a_wrong_password_is_authentication_failed_and_asked_once(version: Versi
     assert report.user == "pusher"
     assert report.server is None
     assert "make credentials" in message_of(report, "login")
-    assert "Last successful connection: none on record" in job.as_text(report)
+    assert "Last successful connection: none on record" in as_text(report)
     assert report.summary[:2] == (
         "There is no connection to DHIS2, so nothing can be sent:",
         "login: Authentication failed.",
@@ -436,19 +437,19 @@ def test_a_table_that_cannot_be_used_is_a_check_of_its_own(dhis2: StandIn, aws: 
 
 def test_the_text_for_a_terminal_tells_everything(dhis2: StandIn) -> None:
     report = report_of(document(dhis2.url), database=database_is_out_of_reach)
-    lines = job.as_text(report).splitlines()
+    lines = as_text(report).splitlines()
     assert lines[0] == "Connection successful"
     assert f"Server: DHIS 2, version {dhis2.version.release}" in lines
     assert "User: pusher" in lines
     assert f"Last successful connection: {TODAY}" in lines
-    assert "ok      login: DHIS2 lets pusher in." in lines
+    assert "ok      login: DHIS2 authenticates pusher." in lines
     assert "not ok  database: mSupply's database at db.example.org does not answer." in lines
 
 
 def test_colours_are_shown_only_where_they_are_asked_for(dhis2: StandIn) -> None:
     good = report_of(document(dhis2.url), database=database_is_out_of_reach)
     bad = report_of(document(dhis2.url), password="wrong")
-    assert "\x1b" not in job.as_text(good) + bad.model_dump_json()
-    assert job.as_text(good, colour=True).startswith("\x1b[32mConnection successful\x1b[0m\n")
-    assert job.as_text(bad, colour=True).startswith("\x1b[31mAuthentication failed\x1b[0m\n")
-    assert re.sub(r"\x1b\[\d+m", "", job.as_text(good, colour=True)) == job.as_text(good)
+    assert "\x1b" not in as_text(good) + bad.model_dump_json()
+    assert as_text(good, colour=True).startswith("\x1b[32mConnection successful\x1b[0m\n")
+    assert as_text(bad, colour=True).startswith("\x1b[31mAuthentication failed\x1b[0m\n")
+    assert re.sub(r"\x1b\[\d+m", "", as_text(good, colour=True)) == as_text(good)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msupply_dhis2.dhis2.models import DataSet, Identified, OrgUnit, Server, User
 from msupply_dhis2.domain.lookalikes import difference
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import called, title_of
 from msupply_dhis2.preflight.nearest import Nearest
 from msupply_dhis2.settings import Scheme, Settings
@@ -37,8 +37,8 @@ def check_server(server: Server) -> Check:
             "there is a newer release of msupply-dhis2, and compare what DHIS2 shows after the first push."
         )
     else:
-        return make_check("server", ok=True, message=said)
-    return make_check("server", ok=False, message=said)
+        return passed("server", said)
+    return failed("server", said)
 
 
 def _version(version: tuple[int, int]) -> str:
@@ -48,11 +48,10 @@ def _version(version: tuple[int, int]) -> str:
 def check_authority(user: User) -> Check:
     """Whether the user may add data values at all."""
     if user.may(ADD_DATA_VALUES):
-        return make_check("authority", ok=True, message=f"{user.username} may add data values.")
-    return make_check(
+        return passed("authority", f"{user.username} may add data values.")
+    return failed(
         "authority",
-        ok=False,
-        message=f"{user.username} has no right to add data values. Give the user a role with the authority "
+        f"{user.username} has no right to add data values. Give the user a role with the authority "
         f'"Add/Update Data Value" ({ADD_DATA_VALUES}) in DHIS2\'s Users app.',
     )
 
@@ -60,25 +59,17 @@ def check_authority(user: User) -> Check:
 def check_trial(user: User, refusal: Dhis2Error | None) -> Check:
     """Whether a call like those of a push, but without values, gets through."""
     if refusal is None:
-        return make_check(
-            TRIAL, ok=True, message=f"DHIS2 takes a call without values that {user.username} posts."
-        )
-    return make_check(
-        TRIAL,
-        ok=False,
-        message=f"A call without values, posted as push posts its values, does not get through. {refusal}",
+        return passed(TRIAL, f"DHIS2 takes a call without values that {user.username} posts.")
+    return failed(
+        TRIAL, f"A call without values, posted as push posts its values, does not get through. {refusal}"
     )
 
 
-def check_import_settings(required: Sequence[str]) -> Check | None:
-    """Note the system settings by which DHIS2 insists on option combos; nothing to say where there are none."""
-    if not required:
-        return None
-    return make_check(
+def check_import_settings(required: Sequence[str]) -> Check:
+    """Note the system settings by which DHIS2 insists on option combos."""
+    return noted(
         IMPORT_SETTINGS,
-        ok=True,
-        to_note=True,
-        message=f"DHIS2's System Settings app has {joined(required)} switched on. Nothing needs to be done: push names the "
+        f"DHIS2's System Settings app has {joined(required)} switched on. Nothing needs to be done: push names the "
         "option combos with every value, 'default' too, wherever it may read the data set.",
     )
 
@@ -88,16 +79,14 @@ def check_data_set(
 ) -> Check:
     """Whether there is such a data set, as far as the user may see; ``others`` are those that there are instead."""
     if data_set is not None:
-        return make_check(
+        return passed(
             "data set",
-            ok=True,
-            message=f"{called(data_set)}: {data_set.period_type}, {count(len(data_set.data_elements), 'data element')}, "
+            f"{called(data_set)}: {data_set.period_type}, {count(len(data_set.data_elements), 'data element')}, "
             f"{count(len(data_set.org_units), 'org unit')}.",
         )
-    return make_check(
+    return failed(
         "data set",
-        ok=False,
-        message=f"DHIS2 has no data set whose {settings.data_set_id_scheme.value} is {settings.data_set_id}, or does "
+        f"DHIS2 has no data set whose {settings.data_set_id_scheme.value} is {settings.data_set_id}, or does "
         f"not let {user.username} see it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and "
         f"that the data set is shared with the user.{_nearest_data_set(settings, others)}",
     )
@@ -117,21 +106,17 @@ def check_write_access(data_set: DataSet, user: User) -> Check:
     name = "write access"
     match data_set.may_write:
         case True:
-            return make_check(
-                name, ok=True, message=f"{user.username} may enter data into the data set {data_set.name}."
-            )
+            return passed(name, f"{user.username} may enter data into the data set {data_set.name}.")
         case False:
-            return make_check(
+            return failed(
                 name,
-                ok=False,
-                message=f"{user.username} may not enter data into the data set {data_set.name}. Share the data set "
+                f"{user.username} may not enter data into the data set {data_set.name}. Share the data set "
                 'with the user, with data access "can capture and view".',
             )
         case None:
-            return make_check(
+            return failed(
                 name,
-                ok=False,
-                message=f"DHIS2 does not say whether {user.username} may enter data into the data set "
+                f"DHIS2 does not say whether {user.username} may enter data into the data set "
                 f'{data_set.name}. Make sure in DHIS2 that it is shared with the user, with data access "can capture '
                 'and view".',
             )
@@ -147,23 +132,19 @@ def check_reach(user: User, org_units: Sequence[OrgUnit]) -> Check:
     """
     cure = 'Add them, or an org unit above them, to the user\'s "data capture and maintenance" org units.'
     if ALL in user.authorities:
-        return make_check(REACH, ok=True, message=f"{user.username} has all authorities.")
+        return passed(REACH, f"{user.username} has all authorities.")
     if not user.org_units:
-        return make_check(
+        return failed(
             REACH,
-            ok=False,
-            message=f'{user.username} has no "data capture and maintenance" org units, so that values may be refused. '
+            f'{user.username} has no "data capture and maintenance" org units, so that values may be refused. '
             "Give the user the org units, or one above them, in DHIS2's Users app.",
         )
     outside = [called(org_unit) for org_unit in org_units if user.is_kept_out_of(org_unit)]
     if outside:
-        return make_check(
+        return failed(
             REACH,
-            ok=False,
-            message=f"{len(outside):,} of {count(len(org_units), 'org unit')} lie outside the part of the hierarchy "
+            f"{len(outside):,} of {count(len(org_units), 'org unit')} lie outside the part of the hierarchy "
             f"in which {user.username} may enter data; values for them are refused. {cure}",
-            details=outside,
+            outside,
         )
-    return make_check(
-        REACH, ok=True, message=f"{user.username} may enter data in all {count(len(org_units), 'org unit')}."
-    )
+    return passed(REACH, f"{user.username} may enter data in all {count(len(org_units), 'org unit')}.")

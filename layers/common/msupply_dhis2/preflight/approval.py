@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from msupply_dhis2.dhis2.models import OrgUnit, Server
-from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import called
 from msupply_dhis2.text import count
 
@@ -16,11 +16,9 @@ _CURE = (
 
 def check_no_guard(server: Server) -> Check:
     """Say that the server does not keep approved data from being overwritten."""
-    return make_check(
+    return noted(
         NAME,
-        ok=True,
-        to_note=True,
-        message=f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
+        f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
         "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and send "
         "no earlier months that are.",
     )
@@ -42,27 +40,23 @@ def check_approved(approved: Mapping[str, Sequence[OrgUnit]], org_units: int) ->
         for org_unit in of_it
     ]
     if not details:
-        return make_check(
+        return passed(
             NAME,
-            ok=True,
-            message=f"The data set has an approval workflow; nothing is approved in {count(org_units, 'org unit')}.",
+            f"The data set has an approval workflow; nothing is approved in {count(org_units, 'org unit')}.",
         )
     closed = {org_unit.id for of_it in approved.values() for org_unit in of_it}
-    return make_check(
+    return failed(
         NAME,
-        ok=False,
-        message=f"The data of {len(closed):,} of {count(org_units, 'org unit')} are approved; DHIS2 refuses values for them. "
+        f"The data of {len(closed):,} of {count(org_units, 'org unit')} are approved; DHIS2 refuses values for them. "
         f"{_CURE}",
-        details=details,
+        details,
     )
 
 
 def check_unknown(failure: Exception) -> Check:
     """Say that nobody knows what is approved."""
-    return make_check(
+    return noted(
         NAME,
-        ok=True,
-        to_note=True,
-        message="The data set has an approval workflow: periods that are approved take no more values. Which are approved "
+        "The data set has an approval workflow: periods that are approved take no more values. Which are approved "
         f"cannot be read: {failure}",
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from msupply_dhis2.dhis2.models import CategoryOption, DataSet, OptionCombo, OrgUnit, Server, User
 from msupply_dhis2.periods import Period, PeriodFormat, add_days
-from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.check import Check, failed, passed
 from msupply_dhis2.preflight.facts import called
 from msupply_dhis2.preflight.option_combos import UsedCombos
 from msupply_dhis2.text import count, joined, listed
@@ -58,13 +58,12 @@ def check_category_options(
             details += [f"{_both(combo, option)}: {fault}." for fault in faults.values()]
     number = count(len(used.all), "option combo")
     if not details:
-        return make_check(NAME, ok=True, message=f"The category options of {number} take the values.")
-    return make_check(
+        return passed(NAME, f"The category options of {number} take the values.")
+    return failed(
         NAME,
-        ok=False,
-        message=f"The category options of {len(faulty):,} of {number} keep values out ({joined(causes)}): DHIS2 refuses "
+        f"The category options of {len(faulty):,} of {number} keep values out ({joined(causes)}): DHIS2 refuses "
         f"them. {' '.join(_CURES[cause] for cause in causes)}",
-        details=details,
+        details,
     )
 
 

@@ -34,17 +34,22 @@ class Check(BaseModel):
     details: tuple[str, ...] = ()
     more_details: int = 0
 
+    def with_details(self, details: Sequence[str], more: int = 0) -> "Check":
+        """Return the check with as many of the details as it may hold; ``more`` are not in the list at all."""
+        more += max(0, len(details) - DETAILS)
+        return self.model_copy(update={"details": tuple(details[:DETAILS]), "more_details": more})
 
-def make_check(
-    name: str, *, ok: bool, message: str, details: Sequence[str] = (), to_note: bool = False
-) -> Check:
-    """Make a check with as many of the details as it may hold."""
-    more = max(0, len(details) - DETAILS)
-    return Check(
-        name=name,
-        ok=ok,
-        to_note=to_note,
-        message=message,
-        details=tuple(details[:DETAILS]),
-        more_details=more,
-    )
+
+def passed(name: str, message: str, details: Sequence[str] = ()) -> Check:
+    """Return a check of what is well."""
+    return Check(name=name, ok=True, message=message).with_details(details)
+
+
+def noted(name: str, message: str, details: Sequence[str] = ()) -> Check:
+    """Return a check of what is well, and worth knowing."""
+    return Check(name=name, ok=True, to_note=True, message=message).with_details(details)
+
+
+def failed(name: str, message: str, details: Sequence[str] = ()) -> Check:
+    """Return a check of what is not well."""
+    return Check(name=name, ok=False, message=message).with_details(details)

@@ -1,6 +1,6 @@
 """Asks the questions of the preflight one after the other, each on its own."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
@@ -13,16 +13,13 @@ from msupply_dhis2.dhis2.models import (
     DataElement,
     DataSet,
     Identified,
-    OptionCombo,
     OrgUnit,
     ReadsDhis2,
     Server,
     User,
     find_approved,
-    find_category_option,
     find_category_options,
     find_data_elements,
-    find_option_combos,
     find_org_units,
     list_data_sets,
     read_data_set,
@@ -46,8 +43,9 @@ from msupply_dhis2.preflight.access import (
     check_trial,
     check_write_access,
 )
-from msupply_dhis2.preflight.check import Check, make_check
-from msupply_dhis2.preflight.facts import Find, Matched, Use, match, uses_by_prefix, uses_of_mapped
+from msupply_dhis2.preflight.check import Check, failed, noted
+from msupply_dhis2.preflight.counterparts import ITEMS, STORES, Kind, Subject, mapped_items, mapped_stores
+from msupply_dhis2.preflight.facts import Matched, Use, match, uses_by_prefix, uses_of_mapped
 from msupply_dhis2.preflight.periods import FORMAT, check_open, check_period_format, open_name
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.text import joined
@@ -67,23 +65,17 @@ class Preflight:
 
     Parameters
     ----------
-    client
-        Logged in.
-    poster
-        Posts with the same login.
+    client, poster
+        Logged in; the one reads, the other posts with the same login.
     settings
         As far as they can be read; where they are not complete, only what does not depend on them is asked.
     windows
         Of each basis that an active row uses, for a run now; none where the settings are not complete.
-    patience
-        The time that all questions may take.
     today
         The date, in case that the server does not tell its own.
 
     Attributes
     ----------
-    checks
-        What was found, in the order in which it was asked.
     not_asked
         The names of the checks that a failure has left without sense.
     server
@@ -108,7 +100,7 @@ class Preflight:
         self._settings = settings
         self._user = user
         self._windows = windows
-        self._patience = deadline
+        self._deadline = deadline
         self._today = today
         self._data_set: DataSet | None = None
         self._times: Times | None = None
@@ -134,9 +126,9 @@ class Preflight:
 
     def _ask_server(self) -> None:
         try:
-            self.server = self._patience.ask(lambda: read_server(self._client))
+            self.server = self._deadline.ask(lambda: read_server(self._client))
         except Dhis2Error as error:
-            self.checks.append(make_check("server", ok=False, message=str(error)))
+            self.checks.append(failed("server", str(error)))
             return
         self.checks.append(check_server(self.server))
         self._today = self.server.server_date.date()
@@ -155,7 +147,7 @@ class Preflight:
         body = request_body(settings.data_set_id, (), schemes)
         refusal = None
         try:
-            self._patience.ask(lambda: self._poster.post_data_values(body, request_parameters(schemes)))
+            self._deadline.ask(lambda: self._poster.post_data_values(body, request_parameters(schemes)))
         except Dhis2Error as error:
             refusal = error
         self.checks.append(check_trial(self._user, refusal))
@@ -168,15 +160,15 @@ class Preflight:
             required = [
                 title
                 for key, title in REQUIRED_COMBOS.items()
-                if self._patience.ask(partial(read_system_setting, self._client, key))
+                if self._deadline.ask(partial(read_system_setting, self._client, key))
             ]
-            check = check_import_settings(required)
-            self.checks += [check] if check else []
+            if required:
+                self.checks.append(check_import_settings(required))
 
     def _ask_data_set(self) -> None:
         settings = self._settings
         try:
-            self._data_set = self._patience.ask(
+            self._data_set = self._deadline.ask(
                 lambda: read_data_set(self._client, settings.data_set_id, settings.data_set_id_scheme)
             )
         except Dhis2Error as error:
@@ -185,18 +177,14 @@ class Preflight:
                 "The data set cannot be read, so that much of the rest cannot be looked at; a push "
                 f"{'waits until it can' if waits else 'goes on all the same'}. {error}"
             )
-            self.checks.append(make_check("data set", ok=False, message=message))
+            self.checks.append(failed("data set", message))
             return
-        others = () if self._data_set is not None else self._all_data_sets()
+        others: Sequence[Identified] = ()
+        if self._data_set is None:
+            # To name the one that may be meant. That it is not there is told anyway.
+            with suppress(Dhis2Error):
+                others = self._deadline.ask(lambda: list_data_sets(self._client))
         self.checks.append(check_data_set(self._data_set, settings, self._user, others))
-
-    def _all_data_sets(self) -> Sequence[Identified]:
-        """Read which data sets there are, to name the one that may be meant; none where they cannot be read."""
-        try:
-            return self._patience.ask(lambda: list_data_sets(self._client))
-        except Dhis2Error:
-            # That the data set is not there is told anyway; a candidate only helps.
-            return ()
 
     def _check_periods(self) -> None:
         open_names = [open_name(basis) for basis in self._windows]
@@ -236,7 +224,7 @@ class Preflight:
         if any(period is not None and times.is_expired(period) for period in periods):
             # Where they cannot be read, push leaves expired periods to the server, which refuses them.
             with suppress(Dhis2Error):
-                self._patience.ask(lambda: known.look_up_locks(self._client))
+                self._deadline.ask(lambda: known.look_up_locks(self._client))
         return times
 
     def compare(self, mapped: MappedNames | None) -> None:
@@ -248,25 +236,25 @@ class Preflight:
             ``None`` where the database did not tell: data elements and option combos are then looked at by
             themselves.
         """
+        data_set = self._data_set
         uses: Sequence[Use] = ()
-        if not self._windows:
-            mapped = None
-        if mapped is None:
-            self.not_asked += [counterparts.STORES, counterparts.ITEMS]
-            if self._data_set is not None:
-                self.checks.append(check_reach(self._user, self._data_set.org_units))
+        if mapped is None or not self._windows:
+            self.not_asked += [STORES.check, ITEMS.check]
+            if data_set is not None:
+                self.checks.append(check_reach(self._user, data_set.org_units))
         else:
             self._compare_stores(mapped)
             elements = self._compare_items(mapped)
             uses = uses_of_mapped(self._settings, mapped, elements.found)
-        if self._data_set is not None and self._windows:
-            uses = uses or uses_by_prefix(self._settings, self._data_set)
-            self.checks.append(option_combos.check_option_combos(self._settings, self._data_set, uses, self))
+        if data_set is not None and self._windows:
+            uses = uses or uses_by_prefix(self._settings, data_set)
+            combos = option_combos.Combos(self._settings, data_set, self._client, deadline=self._deadline)
+            self.checks.append(combos.check(uses))
             self._ask_import_settings()
-            used = option_combos.used_combos(self._settings, self._data_set, uses)
-            self._ask_category_options(self._data_set, used)
-            if self._data_set.workflow:
-                self._ask_approval(self._data_set.workflow, used)
+            used = option_combos.used_combos(self._settings, data_set, uses)
+            self._ask_category_options(data_set, used)
+            if data_set.workflow:
+                self._ask_approval(data_set.workflow, used)
         else:
             self.not_asked += [option_combos.NAME, category_options.NAME]
         if not uses:
@@ -288,12 +276,12 @@ class Preflight:
             self.not_asked.append(category_options.NAME)
             return
         try:
-            options = self._patience.ask(
+            options = self._deadline.ask(
                 lambda: find_category_options(self._client, [combo.id for combo in used.all])
             )
         except Dhis2Error as error:
             message = f"Whether the category options take the values cannot be read. {error}"
-            self.checks.append(make_check(category_options.NAME, ok=True, to_note=True, message=message))
+            self.checks.append(noted(category_options.NAME, message))
             return
         sent = category_options.Sent(self._periods(), self._org_units)
         self.checks.append(
@@ -316,7 +304,7 @@ class Preflight:
         approved = {}
         try:
             for period in periods:
-                found = self._patience.ask(
+                found = self._deadline.ask(
                     partial(find_approved, self._client, workflow, period.label, asked, combos)
                 )
                 approved[period.label] = [asked[identifier] for identifier in sorted(found & asked.keys())]
@@ -326,25 +314,63 @@ class Preflight:
         self.checks.append(approval.check_approved(approved, len(asked)))
 
     def _compare_stores(self, mapped: MappedNames) -> None:
-        stores, data_set = mapped.stores, self._data_set
-        of_data_set = data_set.org_units if data_set else ()
-        identifiers = {store.org_unit: None for store in stores}
-        scheme = self._settings.org_unit_scheme
-
-        def find(wanted: Collection[str], by: Scheme) -> Sequence[OrgUnit]:
-            return self._patience.ask(lambda: find_org_units(self._client, wanted, by))
-
-        matched, failure = _matched(identifiers, scheme, of_data_set, find)
-        if failure and data_set is None:
-            self.checks.append(_unreadable(counterparts.STORES, failure))
-            return
-        check = counterparts.check_stores(self._settings, stores, matched, data_set, self._closure)
-        self.checks.append(_qualified(check, mapped.more_stores, failure))
+        org_units = self._data_set.org_units if self._data_set else None
+        stores = mapped_stores(mapped)
+        matched = self._compare(STORES, stores, mapped.more_stores, org_units, find_org_units, self._closure)
         self._org_units = tuple(dict.fromkeys(matched.inside.values()))
         if matched.found:
             self.checks.append(check_reach(self._user, tuple(matched.found.values())))
-        if data_set is not None and not mapped.more_stores:
-            self.checks.append(counterparts.check_org_units_without_store(stores, matched, data_set))
+        if org_units is not None and not mapped.more_stores:
+            self.checks.append(counterparts.check_left_over(STORES, stores, matched, org_units))
+
+    def _compare_items(self, mapped: MappedNames) -> Matched[DataElement]:
+        elements = self._data_set.data_elements if self._data_set else None
+        items = mapped_items(mapped, self._settings)
+        matched = self._compare(ITEMS, items, mapped.more_items, elements, find_data_elements)
+        if elements is not None and not mapped.more_items:
+            self.checks.append(counterparts.check_left_over(ITEMS, items, matched, elements))
+        return matched
+
+    def _compare[Thing: (OrgUnit, DataElement)](
+        self,
+        kind: Kind,
+        subjects: Sequence[Subject],
+        more: int,
+        of_data_set: Collection[Thing] | None,
+        find: Callable[[ReadsDhis2, Collection[str], Scheme], Sequence[Thing]],
+        closure: Callable[[Thing], str | None] = lambda _: None,
+    ) -> Matched[Thing]:
+        """Match stores or items with their counterparts; where others than the data set's cannot be read, without those.
+
+        Parameters
+        ----------
+        more
+            How many the database has beyond the subjects.
+        """
+        scheme: Scheme = getattr(self._settings, kind.scheme)
+        identifiers = [identifier for subject in subjects for identifier in subject.identifiers]
+
+        def look_up(wanted: Collection[str], by: Scheme) -> Sequence[Thing]:
+            return self._deadline.ask(lambda: find(self._client, wanted, by))
+
+        failure = None
+        try:
+            matched = match(identifiers, scheme, of_data_set or (), look_up, LOOKED_UP)
+        except Dhis2Error as error:
+            failure = error
+            matched = match(identifiers, scheme, of_data_set or (), look_up, 0)
+        if failure and of_data_set is None:
+            message = f"What they are mapped to cannot be looked up in DHIS2. {failure}"
+            self.checks.append(failed(kind.check, message))
+            return matched
+        check = counterparts.check_subjects(kind, self._settings, subjects, matched, of_data_set, closure)
+        message = check.message
+        if more:
+            message += f" {more:,} more were not looked at: their list is too long for one answer."
+        if failure and not check.ok:
+            message += f" Whether they are elsewhere in DHIS2 cannot be read: {failure}"
+        self.checks.append(check.model_copy(update={"message": message}))
+        return matched
 
     def _closure(self, org_unit: OrgUnit) -> str | None:
         """Return for which periods of a run an org unit takes no values, and why; by the judge that push has."""
@@ -354,65 +380,10 @@ class Preflight:
         closed = {}
         for label in dict.fromkeys(window.period for window in self._windows.values()):
             period = times.find(label)
-            if period is not None and (hint := times.closure(org_unit, period)):
+            if period is None:
+                continue
+            if hint := times.closure(org_unit, period):
                 closed[label] = hint
-            elif (
-                period is not None
-                and times.exempt_org_units(period)
-                and times.expired(org_unit, label, period)
-            ):
+            elif times.exempt_org_units(period) and times.expired(org_unit, label, period):
                 closed[label] = "the data set's expiry days are over, and it has no lock exception"
         return joined(f"{label}: {hint}" for label, hint in closed.items()) if closed else None
-
-    def _compare_items(self, mapped: MappedNames) -> Matched[DataElement]:
-        items, data_set = mapped.items, self._data_set
-        of_data_set = data_set.data_elements if data_set else ()
-        identifiers = {identifier: None for item in items for identifier in item.data_elements if identifier}
-        scheme = self._settings.data_element_id_scheme
-
-        def find(wanted: Collection[str], by: Scheme) -> Sequence[DataElement]:
-            return self._patience.ask(lambda: find_data_elements(self._client, wanted, by))
-
-        matched, failure = _matched(identifiers, scheme, of_data_set, find)
-        if failure and data_set is None:
-            self.checks.append(_unreadable(counterparts.ITEMS, failure))
-            return matched
-        check = counterparts.check_items(self._settings, items, matched, data_set)
-        self.checks.append(_qualified(check, mapped.more_items, failure))
-        if data_set is not None and not mapped.more_items:
-            self.checks.append(counterparts.check_data_elements_without_item(items, matched, data_set))
-        return matched
-
-    def option_combos(self, identifier: str, scheme: Scheme) -> Sequence[OptionCombo]:
-        """Find option combos of whatever category combination."""
-        return self._patience.ask(lambda: find_option_combos(self._client, [identifier], scheme))
-
-    def of_category_option(self, identifier: str, scheme: Scheme) -> Sequence[OptionCombo]:
-        """Find the option combos of a category option."""
-        return self._patience.ask(lambda: find_category_option(self._client, identifier, scheme))
-
-
-def _matched[Thing: (OrgUnit, DataElement)](
-    identifiers: Collection[str], scheme: Scheme, of_data_set: Collection[Thing], find: Find[Thing]
-) -> tuple[Matched[Thing], Dhis2Error | None]:
-    """Match identifiers; where others than the data set's cannot be read, without those."""
-    try:
-        return match(identifiers, scheme, of_data_set, find, LOOKED_UP), None
-    except Dhis2Error as error:
-        return match(identifiers, scheme, of_data_set, find, 0), error
-
-
-def _unreadable(name: str, failure: Dhis2Error) -> Check:
-    return make_check(
-        name, ok=False, message=f"What they are mapped to cannot be looked up in DHIS2. {failure}"
-    )
-
-
-def _qualified(check: Check, more: int, failure: Dhis2Error | None) -> Check:
-    """Add what limits the truth of a check."""
-    message = check.message
-    if more:
-        message += f" {more:,} more were not looked at: their list is too long for one answer."
-    if failure and not check.ok:
-        message += f" Whether they are elsewhere in DHIS2 cannot be read: {failure}"
-    return check.model_copy(update={"message": message})

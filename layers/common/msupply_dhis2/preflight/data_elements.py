@@ -9,7 +9,7 @@ from msupply_dhis2.dhis2.models import DataElement, Server
 from msupply_dhis2.dhis2.validation import drops_zeros_of
 from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, shape
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import Use, called
 from msupply_dhis2.text import count, joined, listed
 
@@ -55,34 +55,28 @@ def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
     remarks = _Remarks()
     faulty = 0
     for use in uses:
-        faults = list(_misfits(use, round_off=round_off))
+        faults = list(_unfit(use, round_off=round_off))
         faulty += bool(faults)
         # A data element that several metrics share counts once for a cause.
         causes_of.update({cause for cause, _ in faults})
         details += [f"{called(use.data_element)}: {sentence}" for _, sentence in faults]
         for remark in _remarks(use, round_off=round_off):
             remarks.add(remark, use.data_element)
+    noticed = remarks.warnings()
     if not faulty:
-        return make_check(
-            VALUE_TYPES,
-            ok=True,
-            message=f"{count(len(uses), 'data element')} can hold what is sent to them.",
-            details=remarks.sentences(),
-            to_note=bool(remarks.sentences()),
-        )
+        message = f"{count(len(uses), 'data element')} can hold what is sent to them."
+        return noted(VALUE_TYPES, message, noticed) if noticed else passed(VALUE_TYPES, message)
     causes = " ".join(
         f"{cause} ({count(number, 'data element')})." for cause, number in causes_of.most_common()
     )
-    return make_check(
-        VALUE_TYPES,
-        ok=False,
-        message=f"{faulty:,} of {count(len(uses), 'data element')} cannot hold what is sent to them; such values are "
-        f"refused. {causes}",
-        details=[*details, *remarks.sentences()],
+    message = (
+        f"{faulty:,} of {count(len(uses), 'data element')} cannot hold what is sent to them; such values are refused. "
+        f"{causes}"
     )
+    return failed(VALUE_TYPES, message, [*details, *noticed])
 
 
-def _misfits(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
+def _unfit(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
     """Yield what a data element cannot hold: the cause and its cure, and a sentence about this one."""
     element = use.data_element
     if element.has_option_set:
@@ -163,19 +157,16 @@ def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:
 def check_zeros(uses: Sequence[Use], server: Server) -> Check:
     """Whether zeros are kept: up to 2.42 DHIS2 drops those of data elements without "Store zero data values"."""
     if not server.drops_zeros:
-        return make_check(ZEROS, ok=True, message="This version of DHIS2 keeps every zero.")
+        return passed(ZEROS, "This version of DHIS2 keeps every zero.")
     losing = [called(use.data_element) for use in uses if drops_zeros_of(server, use.data_element)]
     if not losing:
-        return make_check(
-            ZEROS, ok=True, message=f"The zeros of {count(len(uses), 'data element')} are kept."
-        )
-    return make_check(
+        return passed(ZEROS, f"The zeros of {count(len(uses), 'data element')} are kept.")
+    return failed(
         ZEROS,
-        ok=False,
-        message=f"{len(losing):,} of {count(len(uses), 'data element')} lose their zeros: a 0, such as no stock on hand, "
+        f"{len(losing):,} of {count(len(uses), 'data element')} lose their zeros: a 0, such as no stock on hand, "
         "is not stored, and what was stored before is deleted. Tick 'Store zero data values' in DHIS2, Maintenance, "
         "Data element.",
-        details=losing,
+        losing,
     )
 
 
@@ -200,23 +191,18 @@ def check_aggregation(uses: Sequence[Use]) -> Check:
                 use.data_element,
             )
     if not wrong:
-        return make_check(
-            AGGREGATION,
-            ok=True,
-            message=" ".join(("No stock level is added up over time.", *remarks.sentences())),
-        )
-    return make_check(
+        return passed(AGGREGATION, " ".join(("No stock level is added up over time.", *remarks.warnings())))
+    return failed(
         AGGREGATION,
-        ok=False,
-        message=f"{len(details):,} of {count(len(uses), 'data element')} add up stock levels over time: three months "
+        f"{len(details):,} of {count(len(uses), 'data element')} add up stock levels over time: three months "
         f"with 100 in stock would be shown as 300 for the quarter ({_labels(sorted(wrong, key=list(Metric).index))}). "
         f"Set their aggregation type to {_right_type(list(wrong))} in DHIS2, Maintenance, Data element.",
-        details=[*details, *remarks.sentences()],
+        [*details, *remarks.warnings()],
     )
 
 
 class _Remarks:
-    """What need not be mended, but be known: a sentence for all data elements that it is about."""
+    """What need not be fixed, but be known: a sentence for all data elements that it is about."""
 
     def __init__(self) -> None:
         self._of: dict[str, list[DataElement]] = {}
@@ -224,7 +210,7 @@ class _Remarks:
     def add(self, remark: str, data_element: DataElement) -> None:
         self._of.setdefault(remark, []).append(data_element)
 
-    def sentences(self) -> list[str]:
+    def warnings(self) -> list[str]:
         return [
             f"{remark} ({listed([called(element) for element in elements], _NAMED)})."
             for remark, elements in self._of.items()

@@ -7,9 +7,6 @@ from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.settings import DataElementRow, Scheme, Settings, Setup
 
-type Find[Thing: Identified] = Callable[[Collection[str], Scheme], Sequence[Thing]]
-"""Finds things of DHIS2 by their identifiers, in or out of the data set."""
-
 
 def title_of(name: str) -> str:
     """Return the name of a setting as the tab shows it."""
@@ -58,37 +55,29 @@ class Matched[Thing: Identified]:
 
 
 def match[Thing: Identified](
-    identifiers: Collection[str], scheme: Scheme, of_data_set: Collection[Thing], find: Find[Thing], most: int
+    identifiers: Collection[str],
+    scheme: Scheme,
+    of_data_set: Collection[Thing],
+    find: Callable[[Collection[str], Scheme], Sequence[Thing]],
+    most: int,
 ) -> Matched[Thing]:
-    """Match identifiers of mSupply with what DHIS2 has.
-
-    Parameters
-    ----------
-    of_data_set
-        What belongs to the data set.
-    find
-        Finds the others.
-    most
-        How many of those are looked for: DHIS2 is asked about 100 at a time.
-    """
-    by_identifier = {thing.id if scheme is Scheme.UID else thing.code: thing for thing in of_data_set}
+    """Match identifiers of mSupply with what the data set has, and up to ``most`` of the others with what DHIS2 finds."""
     wanted = dict.fromkeys(identifiers)
-    inside = {identifier: by_identifier[identifier] for identifier in wanted if identifier in by_identifier}
+    of_ours = _by_identifier(of_data_set, scheme)
+    inside = {identifier: of_ours[identifier] for identifier in wanted if identifier in of_ours}
     missing = [identifier for identifier in wanted if identifier not in inside]
     looked_for, unclear = missing[:most], missing[most:]
-    things = find(looked_for, scheme) if looked_for else ()
-    elsewhere = {
-        identifier: thing
-        for thing in things
-        for identifier in [thing.id if scheme is Scheme.UID else thing.code]
-        if identifier is not None
-    }
+    found = _by_identifier(find(looked_for, scheme), scheme) if looked_for else {}
     return Matched(
         inside,
-        {identifier: elsewhere[identifier] for identifier in looked_for if identifier in elsewhere},
-        frozenset(identifier for identifier in looked_for if identifier not in elsewhere),
+        {identifier: found[identifier] for identifier in looked_for if identifier in found},
+        frozenset(identifier for identifier in looked_for if identifier not in found),
         frozenset(unclear),
     )
+
+
+def _by_identifier[Thing: Identified](things: Collection[Thing], scheme: Scheme) -> dict[str | None, Thing]:
+    return {thing.id if scheme is Scheme.UID else thing.code: thing for thing in things}
 
 
 @dataclass(frozen=True, slots=True)

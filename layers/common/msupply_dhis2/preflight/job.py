@@ -1,4 +1,4 @@
-"""Test connection: does DHIS2 let us in, and would a push go well.
+"""Test connection: does DHIS2 authenticate the user, and would a push go well.
 
 Each question is asked on its own, so that one cause does not hide another: wrong settings and a database that
 is out of reach are both told in one go. What a push needs beside the connection is looked at by the preflight.
@@ -22,10 +22,9 @@ from msupply_dhis2.errors import (
     Dhis2Error,
     MsupplyDhis2Error,
     SettingsError,
-    SourceError,
 )
 from msupply_dhis2.periods import Basis, Calendar, Window, window
-from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.checklist import Preflight
 from msupply_dhis2.preflight.report import summarize
 from msupply_dhis2.settings import Settings
@@ -35,11 +34,6 @@ from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
-
-DETAILS_SHOWN = 10
-"""How many details of a check the text shows; the report in JSON has more."""
-
-_GREEN, _YELLOW, _RED, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
 
 
 class Server(BaseModel):
@@ -57,7 +51,7 @@ class ConnectionReport(BaseModel):
     Attributes
     ----------
     connected
-        Whether DHIS2 let the user in. What else may be wrong is said by the checks.
+        Whether DHIS2 authenticated the user. What else may be wrong is said by the checks.
     message
         "Connection successful", "Authentication failed" (or that the account is disabled or locked), or why
         there is no connection.
@@ -66,9 +60,9 @@ class ConnectionReport(BaseModel):
     server
         The server's version and name, where it said so.
     user
-        As whom DHIS2 let us in, or else the user of the credentials.
+        Whom DHIS2 authenticated, or else the user of the credentials.
     last_successful_connection
-        When DHIS2 last let this user in, this test included, in the configured time zone; ``None`` where none is on record.
+        When DHIS2 last authenticated this user, this test included, in the configured time zone; ``None`` where none is on record.
     checks
         What was asked, in this order: settings, credentials, login, server, authority, data set, write access, trial
         call, period format, open periods, database, stores, org units, items, option combos, import settings,
@@ -100,36 +94,30 @@ class ConnectionReport(BaseModel):
         return self.model_copy(update={"checks": checks, "summary": summary})
 
 
-@dataclass(slots=True)
-class _Findings:
-    """What was found, as far as it was asked."""
-
-    failure: MsupplyDhis2Error | None = None
-    user: str | None = None
-    server: Server | None = None
-    last: datetime | None = None
-    not_asked: list[str] = field(default_factory=list)
-
-
 class TalksToDhis2(ReadsDhis2, PostsDataValues, Protocol):
     """What the test needs of a DHIS2 client."""
 
 
-class _Questions:
-    """Asks questions one by one and keeps each answer as a check."""
+@dataclass(slots=True)
+class _Findings:
+    """What was found, as far as it was asked."""
 
-    def __init__(self) -> None:
-        self.checks: list[Check] = []
+    checks: list[Check] = field(default_factory=list)
+    not_asked: list[str] = field(default_factory=list)
+    failure: MsupplyDhis2Error | None = None
+    user: str | None = None
+    server: Server | None = None
+    last: datetime | None = None
 
-    def ask[Thing](self, name: str, question: Callable[[], tuple[Thing, str]]) -> Thing | MsupplyDhis2Error:
-        """Ask for a thing and what is to be said of it; give the thing, or the error that there was instead."""
+    def ask[Thing](self, name: str, question: Callable[[], Thing], said: Callable[[Thing], str]) -> Thing:
+        """Return the answer and keep what is said of it as a check; of an error too, before it is raised."""
         try:
-            thing, message = question()
+            answer = question()
         except MsupplyDhis2Error as error:
-            self.checks.append(make_check(name, ok=False, message=str(error)))
-            return error
-        self.checks.append(make_check(name, ok=True, message=message))
-        return thing
+            self.checks.append(failed(name, str(error)))
+            raise
+        self.checks.append(passed(name, said(answer)))
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,32 +127,31 @@ class _Database:
     answer: BackgroundTask[DatabaseAnswer]
     deadline: Deadline
 
-    def ask(self, questions: _Questions) -> MappedNames | None:
-        """Wait for the answer and keep it as a check; give what is mapped."""
+    def ask(self, checks: list[Check]) -> MappedNames | None:
+        """Wait for the answer and keep it as a check; return what is mapped."""
         try:
             answer = self.answer.result(self.deadline.left())
         except TimeoutError:
-            error: MsupplyDhis2Error = SourceError(
+            message = (
                 "mSupply's database, or compute, which asks it, did not answer in time. Test again; if it stays so, "
                 "look into the log of compute."
             )
-        except MsupplyDhis2Error as raised:
-            error = raised
-        else:
-            questions.checks.append(_about_database(answer))
-            return answer.mapped
-        questions.checks.append(make_check("database", ok=False, message=str(error)))
-        return None
+            checks.append(failed("database", message))
+            return None
+        except MsupplyDhis2Error as error:
+            checks.append(failed("database", str(error)))
+            return None
+        checks.append(_about_database(answer))
+        return answer.mapped
 
 
 def _about_database(answer: DatabaseAnswer) -> Check:
-    left_out = answer.mapped.left_out if answer.mapped else ()
-    if answer.mapped is None or not left_out:
-        return make_check("database", ok=True, message=answer.message)
-    number = len(left_out) + answer.mapped.more_left_out
+    mapped = answer.mapped
+    if mapped is None or not mapped.left_out:
+        return passed("database", answer.message)
+    number = len(mapped.left_out) + mapped.more_left_out
     message = f"{answer.message} Left out of pushes: {count(number, 'store or item', 'stores and items')}."
-    check = make_check("database", ok=True, to_note=True, message=message, details=left_out)
-    return check.model_copy(update={"more_details": check.more_details + answer.mapped.more_left_out})
+    return noted("database", message).with_details(mapped.left_out, mapped.more_left_out)
 
 
 def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by name
@@ -179,98 +166,59 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     as_of: datetime | None,
     time_limit: float | None,
 ) -> ConnectionReport:
-    """Test the connection to DHIS2, and what a push needs besides.
-
-    Works while "Use DHIS2" is off, and says that it is.
+    """Test the connection to DHIS2, and what a push needs besides; also while "Use DHIS2" is off.
 
     Parameters
     ----------
     settings_reader, credentials_reader
-        Give the settings, and the credentials that go with them, or raise with a sentence.
-    client_factory
-        Makes a client for the address in the settings and the credentials.
+        Return the settings, and the credentials that go with them, or raise with a sentence.
     database_check
         Asks mSupply's database what is mapped, or raises with a sentence. It is asked beside DHIS2, in a thread.
     table
         Where the last successful connection is kept; ``None`` where there is no such place.
-    calendar
-        For the time zone in which instants are written and days begin.
     clock
-        Gives the present instant, aware.
+        Returns the present instant, aware.
     as_of
         The instant, aware, of the run whose periods are looked at; ``None``: now.
     time_limit
         Seconds after which no answer of DHIS2 or the database is waited for any longer; ``None``: any.
     """
-    deadline = Deadline(time_limit)
-    database = _Database(BackgroundTask(database_check), deadline)
-    questions = _Questions()
+    database = _Database(BackgroundTask(database_check), Deadline(time_limit))
     findings = _Findings()
-    settings = questions.ask("settings", lambda: _read_settings(settings_reader))
-    if isinstance(settings, MsupplyDhis2Error):
-        findings.failure = settings
-    elif (incomplete := _insist_on_completeness(questions, settings)) and not settings.url:
-        findings.failure = incomplete
-    else:
-        credentials = questions.ask("credentials", lambda: _read_credentials(credentials_reader, settings))
-        if isinstance(credentials, MsupplyDhis2Error):
-            findings.failure = credentials
-        else:
-            client = client_factory(settings, credentials)
-            findings = _ask_dhis2(questions, client, settings, database, _Moment(as_of or clock(), calendar))
-            findings.user = findings.user or credentials.user
-            now = None if findings.failure else clock()
-            findings.last = now
-            if table is not None:
-                findings.last = _remember(questions, table, settings.url, credentials.user, now)
-    if findings.failure:
-        database.ask(questions)
-    message, connected = _message(findings.failure), findings.failure is None
+    credentials = None
+    try:
+        settings = findings.ask("settings", settings_reader, lambda _: "The settings can be read.")
+        incomplete = _insist_on_completeness(findings, settings)
+        # The address, if it is there, is tried all the same.
+        if incomplete and not settings.url:
+            raise incomplete
+        credentials = findings.ask(
+            "credentials",
+            lambda: credentials_reader(settings),
+            lambda read: f"The credentials can be read; the user is {read.user}.",
+        )
+        client = client_factory(settings, credentials)
+        _ask_dhis2(findings, client, settings, database, _Moment(as_of or clock(), calendar))
+    except MsupplyDhis2Error as error:
+        findings.failure = error
+    connected = findings.failure is None
+    if credentials is not None:
+        findings.user = findings.user or credentials.user
+        findings.last = clock() if connected else None
+        if table is not None:
+            findings.last = _remember(findings, table, settings.url, credentials.user)
+    if not connected:
+        database.ask(findings.checks)
     return ConnectionReport(
         connected=connected,
-        message=message,
-        summary=summarize(connected=connected, checks=questions.checks, not_asked=findings.not_asked),
+        message=_message(findings.failure),
+        summary=summarize(connected=connected, checks=findings.checks, not_asked=findings.not_asked),
         server=findings.server,
         user=findings.user,
         last_successful_connection=written_in(findings.last, calendar.time_zone) if findings.last else None,
-        checks=tuple(questions.checks),
+        checks=tuple(findings.checks),
         not_asked=tuple(findings.not_asked),
     )
-
-
-def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
-    """Write a report for people: the message, what is known, the summary, and each check.
-
-    Of what is not well, or to note, the first details are shown too.
-
-    Parameters
-    ----------
-    colour
-        Whether the terminal shows colours: green for what is well, red for what is not, yellow for what is to note.
-    """
-
-    def coloured(text: str, check: Check) -> str:
-        shade = _RED if not check.ok else _YELLOW if check.to_note else _GREEN
-        return f"{shade}{text}{_PLAIN}" if colour else text
-
-    shade = _GREEN if report.connected else _RED
-    lines = [f"{shade}{report.message}{_PLAIN}" if colour else report.message]
-    if report.server:
-        lines.append(f"Server: {report.server.name}, version {report.server.version}")
-    if report.user:
-        lines.append(f"User: {report.user}")
-    lines.append(f"Last successful connection: {report.last_successful_connection or 'none on record'}")
-    lines += ["", *report.summary, ""]
-    for check in report.checks:
-        fate = "not ok" if not check.ok else "note  " if check.to_note else "ok    "
-        lines.append(f"{coloured(fate, check)}  {check.name}: {check.message}")
-        if check.ok and not check.to_note:
-            continue
-        lines += [f"          - {detail}" for detail in check.details[:DETAILS_SHOWN]]
-        more = len(check.details[DETAILS_SHOWN:]) + check.more_details
-        if more:
-            lines.append(f"          - and {more:,} more")
-    return "\n".join(lines)
 
 
 def _message(failure: MsupplyDhis2Error | None) -> str:
@@ -284,32 +232,19 @@ def _message(failure: MsupplyDhis2Error | None) -> str:
     return str(failure)
 
 
-def _read_settings(settings_reader: Callable[[], Settings]) -> tuple[Settings, str]:
-    settings = settings_reader()
-    return settings, "The settings can be read."
-
-
-def _insist_on_completeness(questions: _Questions, settings: Settings) -> SettingsError | None:
-    """Find what is missing, or what to note; the address, if it is there, is tried all the same."""
+def _insist_on_completeness(findings: _Findings, settings: Settings) -> SettingsError | None:
+    """Find what is missing, or worth knowing, of settings that can be read."""
     try:
         settings.require_complete()
     except SettingsError as error:
-        questions.checks[-1] = make_check("settings", ok=False, message=str(error))
+        findings.checks[-1] = failed("settings", str(error))
         return error
     notes = list(settings.warnings())
     if not settings.use_dhis2:
         notes.insert(0, "Use DHIS2 is off: nothing is sent until it is switched on. Dry runs compute.")
     if notes:
-        message = " ".join(("The settings can be read.", *notes))
-        questions.checks[-1] = make_check("settings", ok=True, to_note=True, message=message)
+        findings.checks[-1] = noted("settings", " ".join(("The settings can be read.", *notes)))
     return None
-
-
-def _read_credentials(
-    credentials_reader: Callable[[Settings], Dhis2Credentials], settings: Settings
-) -> tuple[Dhis2Credentials, str]:
-    credentials = credentials_reader(settings)
-    return credentials, f"The credentials can be read; the user is {credentials.user}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,50 +267,44 @@ class _Moment:
 
 
 def _ask_dhis2(
-    questions: _Questions, client: TalksToDhis2, settings: Settings, database: _Database, moment: _Moment
-) -> _Findings:
+    findings: _Findings, client: TalksToDhis2, settings: Settings, database: _Database, moment: _Moment
+) -> None:
     """Log in, and if that works look whether a push would go well."""
     # Kept, so that a question of several requests goes on where a proxy's limit broke it off.
     answers = KeptAnswers(client)
-    user = questions.ask("login", lambda: _log_in(answers, database.deadline))
-    if isinstance(user, MsupplyDhis2Error):
-        return _Findings(failure=user)
-    preflight = Preflight(
-        answers, client, settings, user, moment.windows(settings), database.deadline, today=moment.today
+    user = findings.ask(
+        "login",
+        lambda: _log_in(answers, database.deadline),
+        lambda user: f"DHIS2 authenticates {user.username}.",
     )
+    findings.user = user.username
+    windows = moment.windows(settings)
+    preflight = Preflight(answers, client, settings, user, windows, database.deadline, today=moment.today)
     preflight.ask_dhis2()
-    questions.checks += preflight.checks
-    preflight.checks.clear()
-    preflight.compare(database.ask(questions))
-    questions.checks += preflight.checks
-    server = preflight.server
-    return _Findings(
-        user=user.username,
-        server=Server(version=server.version_text, name=server.name) if server else None,
-        not_asked=preflight.not_asked,
-    )
+    preflight.compare(database.ask(preflight.checks))
+    findings.checks += preflight.checks
+    findings.not_asked += preflight.not_asked
+    if server := preflight.server:
+        findings.server = Server(version=server.version_text, name=server.name)
 
 
-def _log_in(client: ReadsDhis2, deadline: Deadline) -> tuple[User, str]:
+def _log_in(client: ReadsDhis2, deadline: Deadline) -> User:
     answer = deadline.ask(lambda: client.get("/api/me", {"fields": "id"}))
     if not isinstance(answer, Mapping) or "id" not in answer:
         raise Dhis2Error(
             "There is no DHIS2 at this address: something answers, but does not know who the user is. Check URL "
             "and its path."
         )
-    user = deadline.ask(lambda: read_user(client))
-    return user, f"DHIS2 lets {user.username} in."
+    return deadline.ask(lambda: read_user(client))
 
 
-def _remember(
-    questions: _Questions, table: "Table", url: str, username: str, now: datetime | None
-) -> datetime | None:
-    """Note a success, and give the last one; a table that cannot be used is a check of its own."""
+def _remember(findings: _Findings, table: "Table", url: str, username: str) -> datetime | None:
+    """Note a success, and return the last one; a table that cannot be used is a check of its own."""
     try:
-        if now is not None:
-            record_success(table, url, username, now)
+        if findings.last is not None:
+            record_success(table, url, username, findings.last)
         return last_success(table, url, username)
     except AwsError as error:
         message = f"The table that keeps the last successful connection cannot be used: {error}"
-        questions.checks.append(make_check("last successful connection", ok=False, message=message))
-        return now
+        findings.checks.append(failed("last successful connection", message))
+        return findings.last

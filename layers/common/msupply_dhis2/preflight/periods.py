@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from msupply_dhis2.dhis2.models import DataSet, InputPeriod, Server
 from msupply_dhis2.dhis2.validation import Times
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
-from msupply_dhis2.preflight.check import Check, make_check
+from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import title_of
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.text import count
@@ -20,10 +20,9 @@ def check_period_format(
 ) -> Check:
     """Whether the labels of the periods mean periods of the data set's type to this server."""
     if server and not server.has_iso_calendar:
-        return make_check(
+        return failed(
             FORMAT,
-            ok=False,
-            message=f"DHIS2 keeps its periods in the calendar '{server.calendar}', where the labels of the ISO calendar "
+            f"DHIS2 keeps its periods in the calendar '{server.calendar}', where the labels of the ISO calendar "
             "mean other months: nothing is sent. Use a DHIS2 whose calendar is ISO 8601 (Settings app, Calendar). Do not "
             "change the calendar of a DHIS2 that holds data.",
         )
@@ -34,15 +33,12 @@ def check_period_format(
         label for label in labels if (period := find_period(label)) is None or period.type_name != wanted
     ]
     if not wrong:
-        return make_check(
-            FORMAT, ok=True, message=f"{written} suits the data set, which is {wanted}: {', '.join(labels)}."
-        )
+        return passed(FORMAT, f"{written} suits the data set, which is {wanted}: {', '.join(labels)}.")
     found = find_period(wrong[0])
     what = f"a period of the type {found.type_name}" if found else "no period to DHIS2"
-    return make_check(
+    return failed(
         FORMAT,
-        ok=False,
-        message=f"{written} makes {wrong[0]}, which is {what}, but the data set's period type is {wanted}; every value "
+        f"{written} makes {wrong[0]}, which is {what}, but the data set's period type is {wanted}; every value "
         f"is refused. {_cure(wanted)}",
     )
 
@@ -78,7 +74,7 @@ def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> 
     name = open_name(window.basis)
     period = times.find(window.period)
     if period is None:
-        return make_check(name, ok=True, message=f"Whether {window.period} is open is left to DHIS2.")
+        return passed(name, f"Whether {window.period} is open is left to DHIS2.")
     closed, notes = [], []
     if times.too_early(window.period, period):
         closed.append(_not_open_yet(data_set, period, today))
@@ -97,14 +93,14 @@ def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> 
     if inverted and times.is_open_by_input_period(period):
         closed.append(_refused_while_open(times.server, period))
     if closed:
-        return make_check(name, ok=False, message=" ".join(closed))
+        return failed(name, " ".join(closed))
     if inverted:
         notes.append(
             f"{_dates(named[0], period)}, but DHIS2 {times.server.version_text} takes its values all the same: {_INVERTED}"
         )
     if notes:
-        return make_check(name, ok=True, to_note=True, message=" ".join(notes))
-    return make_check(name, ok=True, message=f"{window.period} is open.")
+        return noted(name, " ".join(notes))
+    return passed(name, f"{window.period} is open.")
 
 
 def _not_open_yet(data_set: DataSet, period: Period, today: date) -> str:

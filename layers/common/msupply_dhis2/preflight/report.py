@@ -55,7 +55,7 @@ def _lines(connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -
         yield "There is no connection to DHIS2, so nothing can be sent:"
     yield from (f"{check.name}: {first_sentence(check.message)}" for check in wrong)
     if not_asked:
-        yield f"Not looked at on that account: {', '.join(not_asked)}."
+        yield f"Not looked at because of that: {', '.join(not_asked)}."
     yield from (f"To note: {check.message}" for check in checks if check.ok and check.to_note)
     if wrong and (well := [check.name for check in checks if check.ok]):
         yield f"Well: {', '.join(well)}."

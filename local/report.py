@@ -1,0 +1,44 @@
+"""A connection test's report for a terminal."""
+
+from msupply_dhis2.preflight.check import Check
+from msupply_dhis2.preflight.job import ConnectionReport
+
+DETAILS_SHOWN = 10
+"""How many details of a check are shown; the report in JSON has more."""
+
+_GREEN, _YELLOW, _RED, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
+
+
+def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
+    """Return a report for a terminal: the message, what is known, the summary, and each check.
+
+    Of what is not well, or to note, the first details are shown too.
+
+    Parameters
+    ----------
+    colour
+        Whether the terminal shows colours: green for what is well, red for what is not, yellow for what is to note.
+    """
+
+    def coloured(text: str, check: Check) -> str:
+        shade = _RED if not check.ok else _YELLOW if check.to_note else _GREEN
+        return f"{shade}{text}{_PLAIN}" if colour else text
+
+    shade = _GREEN if report.connected else _RED
+    lines = [f"{shade}{report.message}{_PLAIN}" if colour else report.message]
+    if report.server:
+        lines.append(f"Server: {report.server.name}, version {report.server.version}")
+    if report.user:
+        lines.append(f"User: {report.user}")
+    lines.append(f"Last successful connection: {report.last_successful_connection or 'none on record'}")
+    lines += ["", *report.summary, ""]
+    for check in report.checks:
+        outcome = "not ok" if not check.ok else "note  " if check.to_note else "ok    "
+        lines.append(f"{coloured(outcome, check)}  {check.name}: {check.message}")
+        if check.ok and not check.to_note:
+            continue
+        lines += [f"          - {detail}" for detail in check.details[:DETAILS_SHOWN]]
+        more = len(check.details[DETAILS_SHOWN:]) + check.more_details
+        if more:
+            lines.append(f"          - and {more:,} more")
+    return "\n".join(lines)
