@@ -207,9 +207,9 @@ def test_sent_again_they_arrive_and_the_run_ends_once_more_without_anything_comp
     assert run.counts == Counts(queued=answer["values"], stored=answer["values"])
     assert run.outcome is Outcome.COMPLETE
     assert len(world.values()) == answer["values"]
-    assert [line["outcome"] for each in pushes for line in each.lines if line.get("run_ended")] == [
-        "complete"
-    ]
+    assert [
+        line["outcome"] for each in pushes for line in each.lines if line.get("event") == "run_ended"
+    ] == ["complete"]
     assert (
         ask(world, dead_letters="redrive")["message"] == "There are no dead letters that could be sent again."
     )

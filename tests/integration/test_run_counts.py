@@ -58,7 +58,7 @@ def the_run(world: World) -> Run:
 
 
 def last_lines(*invocations: Invocation) -> list[dict[str, Any]]:
-    return [line for each in invocations for line in each.lines if line.get("run_ended")]
+    return [line for each in invocations for line in each.lines if line.get("event") == "run_ended"]
 
 
 def work_shards(world: World) -> list[Invocation]:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from msupply_dhis2.domain.log_record import LogEvent
 from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import AwsError, DamagedRowError
 from msupply_dhis2.state.message import Death, DeliveryState, delivery_state_of
@@ -241,7 +242,7 @@ def test_the_outcome_says_whether_somebody_has_to_look(runs: Runs, fate: str, ou
     assert ended is not None
     assert ended.outcome is outcome
     line = last_line(ended)
-    assert line.fields["run_ended"] is True
+    assert line.event is LogEvent.RUN_ENDED
     assert line.fields[fate] == line.fields["queued"] == 2
 
 

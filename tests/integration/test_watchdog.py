@@ -179,12 +179,12 @@ def test_a_run_that_nobody_ended_is_ended_with_its_last_line(world: World) -> No
     )
     looked = look(world)
     assert looked.answer["findings"] == []
-    (line,) = [line for line in looked.lines if line.get("run_ended")]
+    (line,) = [line for line in looked.lines if line.get("event") == "run_ended"]
     assert (line["run_id"], line["waiting"]) == (run_id, 0)
     run = Runs(world.aws.runs).run(run_id)
     assert run is not None
     assert run.outcome is Outcome.COMPLETE
-    assert [line for line in look(world).lines if line.get("run_ended")] == []
+    assert [line for line in look(world).lines if line.get("event") == "run_ended"] == []
 
 
 def test_a_run_that_is_only_beginning_is_not_ended(world: World) -> None:

@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from local.handlers import Context, delivery, handler_of
+from msupply_dhis2.domain.log_record import LogEvent
 from tests.support.rights import only_with_rights_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def invoke(
         with only_with_rights_of(function):
             answer = handler_of(function)(event, context)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for line in lines:
+        assert "_aws" in line or line.get("event") in LogEvent, f"a line without an event: {line}"
     return Invocation(answer, lines)
 
 

@@ -6,6 +6,7 @@ It is invoked by schedules, by hand, and by the queue of shards, into which it d
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -41,6 +42,7 @@ from msupply_dhis2.errors import (
     MsupplyDhis2Error,
     SettingsError,
 )
+from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent, log
 from msupply_dhis2.handlers.run_recorder import WHOLE, RunRecorder, about_run
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
@@ -84,7 +86,8 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     except MsupplyDhis2Error as error:
         checking = isinstance(event, Mapping) and "check_database" in event
         metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=int(not checking))
-        logger.error(str(error), error=type(error).__name__)  # noqa: TRY400 the message is for people; it needs no traceback
+        failed = LogEvent.DATABASE_CHECKED if checking else LogEvent.RUN_FAILED
+        log(logger, failed, ERROR, str(error), error=type(error).__name__)
         if _is_tried_again(event, error):
             raise
         return _as_json(ComputeResult(status=Status.FAILED, message=str(error)))
@@ -272,6 +275,7 @@ class _Shards:
 
     def __init__(self, logger: Logger, metrics: Metrics, seconds_left: Callable[[], float]) -> None:
         self._logger = logger
+        self._log = partial(log, logger)
         self._seconds_left = seconds_left
         self._metrics = metrics
         self._environment = ComputeEnvironment.read()
@@ -288,7 +292,9 @@ class _Shards:
         except ShardError as error:
             DeadLetters(clients.sqs(), self._environment.failed_shard_queue_url).put(record.body, str(error))
             self._count("ShardsFailed", 1)
-            self._logger.error(f"A message went to the dead-letter queue. {error}")  # noqa: TRY400 as above
+            self._log(
+                LogEvent.MESSAGE_DEAD_LETTERED, ERROR, f"A message went to the dead-letter queue. {error}"
+            )
             return True
         self._logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
         try:
@@ -308,9 +314,9 @@ class _Shards:
             return self._is_finished(shard, record, book)
         except MsupplyDhis2Error as error:
             self._failed(shard, record, book, str(error), type(error).__name__)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told with its traceback
             # Nobody else would hear of it: the message is only given back.
-            self._logger.exception("Compute met a fault of its own.")
+            self._log(LogEvent.UNEXPECTED_FAULT, ERROR, "Compute met a fault of its own.", exc_info=True)
             reason = "Compute met a fault of its own, see the line before."
             self._failed(shard, record, book, reason, type(error).__name__)
         return False
@@ -319,14 +325,20 @@ class _Shards:
         taken = take(self._table, shard.key, datetime.now(UTC))
         if taken.finished:
             book.was_finished(shard)
-            self._logger.info(f"{_capital(shard.name)} was finished at an earlier delivery: nothing is sent.")
+            self._log(
+                LogEvent.SHARD_DONE_BEFORE,
+                INFO,
+                f"{_capital(shard.name)} was finished at an earlier delivery: nothing is sent.",
+            )
             self._count("ShardsFinishedBefore", 1)
             return True
         if taken.free_at is not None:
             # The other may break off, and then nobody else has the message: so it stays.
             wait = 1 + max(0, round((taken.free_at - datetime.now(UTC)).total_seconds()))
-            self._logger.info(
-                f"{_capital(shard.name)} is worked by another invocation: looked at again in {wait:,} seconds."
+            self._log(
+                LogEvent.SHARD_WAITS,
+                INFO,
+                f"{_capital(shard.name)} is worked by another invocation: looked at again in {wait:,} seconds.",
             )
             self._count("ShardsToTryAgain", 1)
             self._put_back(record, wait)
@@ -353,17 +365,21 @@ class _Shards:
         self._let_go(shard)
         self._count("ShardsFailed", len(shard.steps))
         what = "switch Use DHIS2 on" if result.status is Status.OFF else "correct the settings"
-        self._logger.warning(
+        self._log(
+            LogEvent.MESSAGE_DEAD_LETTERED,
+            WARNING,
             f"{_capital(shard.name)} of the run {shard.run_id} went to the dead-letter queue. {reason} To send "
-            f"them, {what} and redrive that queue."
+            f"them, {what} and redrive that queue.",
         )
 
     def _let_go(self, shard: Shard) -> None:
         try:
             let_go(self._table, shard.key)
         except MsupplyDhis2Error as error:
-            self._logger.warning(
-                f"{_capital(shard.name)} is free again in a quarter of an hour only. {error}"
+            self._log(
+                LogEvent.BOOKKEEPING_FAILED,
+                WARNING,
+                f"{_capital(shard.name)} is free again in a quarter of an hour only. {error}",
             )
 
     def _failed(self, shard: Shard, record: QueueRecord, book: RunRecorder, reason: str, error: str) -> None:
@@ -379,16 +395,17 @@ class _Shards:
             then = f"Attempt {delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
         # The months that would have followed were planned too, and fail with it.
         self._count("ShardsFailed" if is_last else "ShardsToTryAgain", len(shard.steps) if is_last else 1)
-        self._logger.error(
-            f"{_capital(shard.name)} of the run {shard.run_id} failed: {reason} {then}.", error=error
-        )
+        event = LogEvent.MESSAGE_DEAD_LETTERED if is_last else LogEvent.SHARD_FAILED
+        said = f"{_capital(shard.name)} of the run {shard.run_id} failed: {reason} {then}."
+        self._log(event, ERROR, said, error=error)
         self._put_back(record, 0 if is_last else wait)
 
     def _put_back(self, record: QueueRecord, seconds: int) -> None:
         try:
             put_back(clients.sqs(), self._environment.shard_queue_url, record.receipt_handle, seconds)
         except MsupplyDhis2Error as error:
-            self._logger.warning(f"It is tried again after the queue's own visibility time-out. {error}")
+            said = f"It is tried again after the queue's own visibility time-out. {error}"
+            self._log(LogEvent.BOOKKEEPING_FAILED, WARNING, said)
 
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
@@ -406,13 +423,21 @@ def _log_command(environment: ComputeEnvironment, result: ComputeResult) -> str 
 
 def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
     fields = result.model_dump(mode="json", exclude={"message", "left_out", "warnings", "mapped"})
-    logger.info(result.message, **fields)
-    for what, sentences in (("left out", result.left_out), ("to note", result.warnings)):
+    if result.status is Status.DATABASE_REACHED:
+        event = LogEvent.DATABASE_CHECKED
+    else:
+        event = LogEvent.RUN_COMPUTED if result.shard is None else LogEvent.SHARD_COMPUTED
+    log(logger, event, INFO, result.message, **fields)
+    for event, what, sentences in (
+        (LogEvent.SUBJECTS_SKIPPED, "left out", result.left_out),
+        (LogEvent.DATA_WARNINGS, "to note", result.warnings),
+    ):
         for start in range(0, len(sentences), LINES_IN_ONE_ENTRY):
             part = sentences[start : start + LINES_IN_ONE_ENTRY]
             first = part[0].removesuffix(".")
             more = f"; and {len(part) - 1} more, in this line's field all" if len(part) > 1 else ""
-            logger.warning(f"{len(sentences)} {what}: {first}{more}.", run_id=result.run_id, all=part)
+            said = f"{len(sentences)} {what}: {first}{more}."
+            log(logger, event, WARNING, said, run_id=result.run_id, all=part)
     if result.shard is None:
         # What a shard leaves to follow was planned with it.
         planned = sum(len(shard.steps) for shard in result.to_follow)

@@ -15,6 +15,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import AwsError, MsupplyDhis2Error
+from msupply_dhis2.handlers.log import INFO, WARNING, LogEvent, log
 from msupply_dhis2.handlers.pause import QueuePause, Reason, pause_for_tests, reason_of_pause, why_paused
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.state.connections import written_in
@@ -44,8 +45,8 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
     if reason is not None:
         pause = pause_for_tests(environment, context)
         paused, message = _look_after(reason, pause, environment, table)
-        log = logger.warning if paused else logger.info
-        log(message)
+        event, level = (LogEvent.BREAKER_OPEN, WARNING) if paused else (LogEvent.BREAKER_CHANGED, INFO)
+        log(logger, event, level, message)
     metrics.add_metric(name="QueuePaused", unit=MetricUnit.Count, value=int(paused))
     return {"paused": paused, "message": message}
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -31,7 +32,7 @@ from msupply_dhis2.errors import (
     MsupplyDhis2Error,
 )
 from msupply_dhis2.handlers.dead_letters import FailedBatches, parse_dead_letter_event
-from msupply_dhis2.handlers.log import write
+from msupply_dhis2.handlers.log import DEBUG, ERROR, INFO, WARNING, LogEvent, log, write
 from msupply_dhis2.handlers.pause import QueuePause, mapping_of, when_resumed
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.push.job import Dhis2Session, push
@@ -126,7 +127,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
 
 
 def _not_understood(message: str, logger: Logger, metrics: Metrics) -> None:
-    logger.error(message)
+    log(logger, LogEvent.INVOCATION_NOT_UNDERSTOOD, ERROR, message)
     metrics.add_metric(name="EventsNotUnderstood", unit=MetricUnit.Count, value=1)
 
 
@@ -147,6 +148,7 @@ class _PushMessages:
         self._environment = environment
         self._context = context
         self._logger = logger
+        self._log = partial(log, logger)
         self._metrics = metrics
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._failed_batches = FailedBatches(
@@ -175,11 +177,13 @@ class _PushMessages:
             _not_understood(str(error), self._logger, self._metrics)
             raise
         answer = self._failed_batches.answer(asked)
-        self._logger.info(answer.message)
-        self._count(
-            "DeadLettersListed" if asked.dead_letters == "list" else "DeadLettersSentAgain",
-            sum(group.messages for group in answer.letters),
+        told, metric = (
+            (LogEvent.DEAD_LETTERS_LISTED, "DeadLettersListed")
+            if asked.dead_letters == "list"
+            else (LogEvent.DEAD_LETTERS_REDRIVEN, "DeadLettersSentAgain")
         )
+        self._log(told, INFO, answer.message)
+        self._count(metric, sum(group.messages for group in answer.letters))
         return answer.model_dump(mode="json")
 
     def process_record(self, record: QueueRecord) -> bool:
@@ -196,9 +200,9 @@ class _PushMessages:
             return self._failed(record, batch, error, paused=self._record_outage(error, record))
         except MsupplyDhis2Error as error:
             return self._failed(record, batch, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told with its traceback
             # Nobody else would hear of it: the message is only given back.
-            self._logger.exception("Push met a fault of its own.")
+            self._log(LogEvent.UNEXPECTED_FAULT, ERROR, "Push met a fault of its own.", exc_info=True)
             return self._failed(record, batch, error)
         else:
             return True
@@ -221,17 +225,19 @@ class _PushMessages:
         try:
             outage = note_outage(self._table, str(error), datetime.now(UTC))
         except AwsError as fault:
-            self._logger.warning(f"That DHIS2 is down could not be noted. {fault}")
+            self._not_noted(f"That DHIS2 is down could not be noted. {fault}")
             return False
         if not outage.pauses or not self._pause(record):
             return False
         _sessions.clear()
         self._count("OutagesNoted", 1)
         resumed = when_resumed(outage, datetime.now(UTC), "{:%Y-%m-%d %H:%M} UTC".format)
-        self._logger.error(
+        self._log(
+            LogEvent.BREAKER_CHANGED,
+            ERROR,
             f"{error} DHIS2 has been down since {outage.since:%Y-%m-%d %H:%M} UTC, {outage.failures} times in a row: the "
             f"queue is paused and the values wait. It is resumed {resumed}, or at once when the connection is tested (make "
-            "test-connection)."
+            "test-connection).",
         )
         return True
 
@@ -252,7 +258,7 @@ class _PushMessages:
                 self._bury(record.body, batch, record.attempt_id, f"{reason} {why}", kind)
                 return True
         except MsupplyDhis2Error as fault:
-            self._logger.warning(f"The message could not be moved to the dead letters yet. {fault}")
+            self._not_noted(f"The message could not be moved to the dead letters yet. {fault}")
         self._put_back(record, batch, error, paused=paused)
         return False
 
@@ -282,13 +288,15 @@ class _PushMessages:
         try:
             put_back(clients.sqs(), self._environment.queue_url, record.receipt_handle, wait)
         except AwsError as fault:
-            self._logger.warning(f"How long a message waits on the queue could not be set: {fault}")
+            self._not_noted(f"How long a message waits on the queue could not be set: {fault}")
             when = "after the queue's own visibility time-out"
         self._count("BatchesToTryAgain", 1)
         waiting = len(batch.rows) if batch else 0
         what = f"{count(waiting, 'value')} {'goes' if waiting == 1 else 'go'}" if batch else "A message goes"
         known = isinstance(error, MsupplyDhis2Error)
-        self._logger.warning(
+        self._log(
+            LogEvent.MESSAGE_PUT_BACK,
+            WARNING,
             f"{what} back to the queue, to be tried again {when}: "
             f"{error if known else 'push met a fault of its own, see the line before.'}",
             error=type(error).__name__,
@@ -316,8 +324,10 @@ class _PushMessages:
         began = datetime.now(UTC)
         delivery_state = self._alive(message, self._runs.read(message, began))
         if len(delivery_state.settled) == len(batch.rows):
-            self._logger.info(
-                "Each value of this batch got its fate at an earlier delivery: nothing is sent."
+            self._log(
+                LogEvent.BATCH_DONE_BEFORE,
+                INFO,
+                "Each value of this batch got its fate at an earlier delivery: nothing is sent.",
             )
             self._count("BatchesFinishedBefore", 1)
             self._end_if_done(message)
@@ -348,7 +358,7 @@ class _PushMessages:
         """Send while nothing older can be applied afterwards: what is being sent already ends before."""
         seconds = self._seconds_left() + FOR_NOTES_SECONDS
         deadline = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
-        in_flight_messages = InFlightMessages(self._table, tell=self._logger.warning)
+        in_flight_messages = InFlightMessages(self._table, tell=self._not_noted)
         claims = OrderingTable(clients.table(self._environment.ordering_table_name), datetime.now(UTC))
         with in_flight_messages.in_flight(
             _in_flight_message_of(message, batch), seconds, deadline
@@ -362,7 +372,7 @@ class _PushMessages:
         left = [place for place in range(len(batch.rows)) if place not in delivery_state.settled]
         older = claims.superseded(batch, left)
         for fault in claims.faults():
-            self._logger.warning(fault)
+            self._log(LogEvent.ORDER_UNKNOWN, WARNING, fault)
         if not older:
             return delivery_state
         now = datetime.now(UTC)
@@ -387,7 +397,8 @@ class _PushMessages:
             return delivery_state
         alive = self._runs.revive(message, delivery_state)
         self._failed_batches.has_come_back(message)
-        self._logger.info(f"A dead letter is sent again. It had died of: {delivery_state.death.reason}")
+        said = f"A dead letter is sent again. It had died of: {delivery_state.death.reason}"
+        self._log(LogEvent.MESSAGE_REDRIVEN, INFO, said)
         return alive
 
     def _tell(self, result: BatchResult, login: Login, record: QueueRecord, *, was_refused: bool) -> None:
@@ -505,7 +516,7 @@ class _PushMessages:
             try:
                 remember_call_limit(self._table, login.url, session.batch_size.limit)
             except AwsError as error:
-                self._logger.warning(f"How many values DHIS2 takes in a call could not be noted: {error}")
+                self._not_noted(f"How many values DHIS2 takes in a call could not be noted: {error}")
         return result
 
     def _seconds_left(self) -> float:
@@ -521,7 +532,7 @@ class _PushMessages:
         if key not in _sessions:
             _sessions.clear()
             if settings.sends_login_in_clear_text:
-                self._logger.warning(PLAIN_HTTP_WARNING)
+                self._log(LogEvent.PLAIN_HTTP, WARNING, PLAIN_HTTP_WARNING)
             client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS)
             try:
                 log_in(self._table, login, client, lambda: datetime.now(UTC))
@@ -529,7 +540,7 @@ class _PushMessages:
                 raise
             except Dhis2Error as error:
                 # What it means for the values is told by the push itself.
-                self._logger.debug(f"The login could not be tried: {error}")
+                self._log(LogEvent.LOGIN_NOT_TRIED, DEBUG, f"The login could not be tried: {error}")
             _sessions[key] = Dhis2Session(client, AdaptiveBatchSize(self._call_limit(login)))
         return _sessions[key]
 
@@ -537,7 +548,7 @@ class _PushMessages:
         try:
             return read_call_limit(self._table, login.url)
         except AwsError as error:
-            self._logger.warning(f"How many values DHIS2 takes in a call could not be read: {error}")
+            self._not_noted(f"How many values DHIS2 takes in a call could not be read: {error}")
             return None
 
     def _refused(self, login: Login, error: Dhis2AuthenticationError) -> None:
@@ -545,7 +556,7 @@ class _PushMessages:
         _sessions.clear()
         remember_refusal(self._table, login, str(error), datetime.now(UTC))
         self._count("CredentialsRefused", 1)
-        self._logger.error(f"{error} {_AFTER_REFUSAL}", secret_version=login.version)
+        self._log(LogEvent.LOGIN_REFUSED, ERROR, f"{error} {_AFTER_REFUSAL}", secret_version=login.version)
 
     def _queue_pause(self, record: QueueRecord) -> QueuePause:
         client = clients.event_sources()
@@ -561,7 +572,7 @@ class _PushMessages:
         try:
             return self._queue_pause(record).begin()
         except AwsError as error:
-            self._logger.error(f"Pausing the queue went wrong. {error}")  # noqa: TRY400 the message is for people
+            self._log(LogEvent.BOOKKEEPING_FAILED, ERROR, f"Pausing the queue went wrong. {error}")
             return False
 
     def _resume(self, record: QueueRecord) -> None:
@@ -569,18 +580,18 @@ class _PushMessages:
         try:
             self._queue_pause(record).end()
         except AwsError as error:
-            self._logger.warning(
+            self._not_noted(
                 f"The queue could not be resumed: the probe, or a connection test, does it. {error}"
             )
         else:
-            self._logger.info("The queue is resumed: DHIS2 lets the user in again.")
+            self._log(LogEvent.BREAKER_CHANGED, INFO, "The queue is resumed: DHIS2 lets the user in again.")
 
     def _remember_connection(self, login: Login) -> None:
         try:
             record_success(self._table, login.url, login.user, datetime.now(UTC))
         except AwsError as error:
             # The values are in DHIS2: sending them again because this could not be noted would be worse.
-            self._logger.warning(f"The last successful connection could not be noted: {error}")
+            self._not_noted(f"The last successful connection could not be noted: {error}")
 
     def _forget_outage(self, record: QueueRecord) -> None:
         """DHIS2 answers: what was noted of an outage is over, and so is the pause that it may have led to."""
@@ -591,17 +602,22 @@ class _PushMessages:
             elif outage is not None:
                 forget_outage(self._table, outage)
         except AwsError as error:
-            self._logger.warning(f"That DHIS2 answers again could not be noted. {error}")
+            self._not_noted(f"That DHIS2 answers again could not be noted. {error}")
 
     def _bury(self, body: str, batch: Batch | None, attempt_id: str, reason: str, status: str) -> None:
         self._failed_batches.bury(body, batch, attempt_id, Death(reason, status, datetime.now(UTC)))
         self._count("BatchesDead", 1)
-        self._logger.error(
+        self._log(
+            LogEvent.MESSAGE_DEAD_LETTERED,
+            ERROR,
             f"A message went to the dead letters. {reason} When the cause is mended, send it again: invoke push with "
-            '{"dead_letters": "redrive"} (make redrive).'
+            '{"dead_letters": "redrive"} (make redrive).',
         )
         if batch is not None:
             self._end_if_done(Message(batch.batch_id, attempt_id, len(batch.rows)))
+
+    def _not_noted(self, message: str) -> None:
+        self._log(LogEvent.BOOKKEEPING_FAILED, WARNING, message)
 
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)

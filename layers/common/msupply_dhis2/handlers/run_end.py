@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.errors import AwsError
-from msupply_dhis2.handlers.log import write
+from msupply_dhis2.handlers.log import WARNING, LogEvent, log, write
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
 from msupply_dhis2.state.runs import Runs
@@ -42,7 +42,8 @@ def end_if_done(
         file = rejected_rows.write_file(run_id, parts, seconds_left)
         run = runs.close(run_id, file.address if file else None, now)
     except AwsError as error:
-        logger.warning(f"How the run {run_id} ended could not be noted yet. {error}", run_id=run_id)
+        said = f"How the run {run_id} ended could not be noted yet. {error}"
+        log(logger, LogEvent.BOOKKEEPING_FAILED, WARNING, said, run_id=run_id)
         return
     if run is None:
         return

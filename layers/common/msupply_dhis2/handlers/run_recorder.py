@@ -14,6 +14,7 @@ from msupply_dhis2.compute.job import ComputeResult
 from msupply_dhis2.compute.sharding import Shard
 from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import AwsError
+from msupply_dhis2.handlers.log import WARNING, LogEvent, log
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow
@@ -73,7 +74,7 @@ class RunRecorder:
             # They may have waited to know whether what supersedes their values is on the queue.
             superseded = self._runs.judge_superseded(self._run_id)
         except AwsError as fault:
-            self._logger.warning(f"How older runs ended could not be noted yet. {fault}")
+            self._not_noted(f"How older runs ended could not be noted yet. {fault}")
             superseded = []
         for run_id in (self._run_id, *superseded):
             end_if_done(
@@ -131,7 +132,7 @@ class RunRecorder:
             else:
                 self._runs.note_fault(self._run_id, message)
         except AwsError as fault:
-            self._logger.warning(f"That the run {self._run_id} failed could not be noted. {fault}")
+            self._not_noted(f"That the run {self._run_id} failed could not be noted. {fault}")
 
     def failed_for_good(self, shard: Shard, message: str) -> None:
         """Note why a shard goes to the dead letters: none of its steps is computed until it is sent again."""
@@ -141,7 +142,10 @@ class RunRecorder:
             for name in _steps([shard]):
                 self._runs.fail_part(self._run_id, name, message)
         except AwsError as fault:
-            self._logger.warning(f"That {shard.name} failed could not be noted. {fault}")
+            self._not_noted(f"That {shard.name} failed could not be noted. {fault}")
+
+    def _not_noted(self, message: str) -> None:
+        log(self._logger, LogEvent.BOOKKEEPING_FAILED, WARNING, message)
 
 
 def _steps(shards: Iterable[Shard]) -> list[str]:

@@ -1,7 +1,6 @@
 """Test connection on AWS."""
 
 import json
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -15,10 +14,9 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, SourceError
-from msupply_dhis2.handlers.log import write
+from msupply_dhis2.handlers.log import INFO, WARNING, LogEvent, log
 from msupply_dhis2.handlers.pause import (
     QueuePause,
     Reason,
@@ -83,16 +81,17 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
     answer = report.model_dump(mode="json")
     if report.connected and witness.login is not None:
         # A line of its own: of one as long as the report CloudWatch finds the first 200 fields only.
-        logger.info(
+        log(
+            logger,
+            LogEvent.LOGIN_ACCEPTED,
+            INFO,
             f"DHIS2 let {witness.login.user} in.",
             let_in=True,
             user=witness.login.user,
             dhis2=witness.login.url,
         )
-    write(
-        logger,
-        LogRecord(logging.INFO if report.all_well else logging.WARNING, report.message, {"report": answer}),
-    )
+    level = INFO if report.all_well else WARNING
+    log(logger, LogEvent.CONNECTION_TESTED, level, report.message, report=answer)
     metrics.add_metric(name="ConnectionTestsSucceeded", unit=MetricUnit.Count, value=int(report.connected))
     return answer
 

@@ -19,6 +19,7 @@ from msupply_dhis2.aws.environment import WatchdogEnvironment, read_settings
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
 from msupply_dhis2.handlers.dead_letters import FailedBatches
+from msupply_dhis2.handlers.log import ERROR, INFO, LogEvent, log
 from msupply_dhis2.handlers.pause import QueuePause
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
@@ -74,13 +75,13 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
     )
     findings = watchdog.look()
     for finding in findings:
-        logger.error(finding)
+        log(logger, LogEvent.WATCHDOG_FOUND, ERROR, finding)
     if findings:
         _tell(environment, findings)
     # Last: where anything before it broke off, the watchdog has been silent.
     metrics.add_metric(name="WatchdogLooked", unit=MetricUnit.Count, value=1)
     message = f"{count(len(findings), 'thing')} to do." if findings else "Nothing to do."
-    logger.info(f"The watchdog has looked. {message}")
+    log(logger, LogEvent.WATCHDOG_LOOKED, INFO, f"The watchdog has looked. {message}", findings=len(findings))
     return {"message": message, "findings": findings}
 
 

@@ -34,7 +34,7 @@ from msupply_dhis2.dhis2.transport import Query
 from msupply_dhis2.dhis2.validation import Cell, Invalid, OmittedZero, Valid, Validator, VanishingZero
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.data_value import DataValue
-from msupply_dhis2.domain.log_record import LogRecord
+from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2BlockedError,
@@ -462,14 +462,22 @@ class _Push:
                 raise
             # It does not pass: then it is as though it were not allowed.
             self.fates.remarks.append(
-                LogRecord(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
+                LogRecord(
+                    LogEvent.STORED_VALUES_UNREAD,
+                    logging.WARNING,
+                    f"The values in DHIS2 could not be read. {error}",
+                )
             )
             return None
         except (Dhis2AuthenticationError, Dhis2TransientError):
             raise
         except Dhis2Error as error:
             self.fates.remarks.append(
-                LogRecord(logging.WARNING, f"The values in DHIS2 could not be read. {error}")
+                LogRecord(
+                    LogEvent.STORED_VALUES_UNREAD,
+                    logging.WARNING,
+                    f"The values in DHIS2 could not be read. {error}",
+                )
             )
             return None
         self._session.failed_reads = 0
@@ -485,7 +493,11 @@ class _Push:
         try:
             stored = self._stored(places)
         except Dhis2Error as error:
-            self.fates.remarks.append(LogRecord(logging.WARNING, f"Nothing could be read back. {error}"))
+            self.fates.remarks.append(
+                LogRecord(
+                    LogEvent.STORED_VALUES_UNREAD, logging.WARNING, f"Nothing could be read back. {error}"
+                )
+            )
             return
         if stored is None:
             return
@@ -501,6 +513,7 @@ class _Push:
         differing = len(self.fates.missing.keys() & set(places))
         self.fates.remarks.append(
             LogRecord(
+                LogEvent.VALUES_READ_BACK,
                 logging.WARNING if differing else logging.INFO,
                 f"Read back {len(places):,} values: {len(places) - differing:,} are "
                 f"{'gone from DHIS2' if self._deletes else 'in DHIS2 as they were sent'}.",
@@ -520,6 +533,7 @@ class _Push:
         if limit is not None and limit < setting and (limit_before is None or limit < limit_before):
             self.fates.remarks.append(
                 LogRecord(
+                    LogEvent.CALLS_REDUCED,
                     logging.WARNING,
                     f"Calls of up to {setting:,} values are too much for this DHIS2 or the proxy before it: they now "
                     f"hold at most {limit:,}. If this goes on, set No. of items per payload to {limit:,}.",

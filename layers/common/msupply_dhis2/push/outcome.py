@@ -13,7 +13,7 @@ from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
 from msupply_dhis2.dhis2.import_summary import Extent, Reason
 from msupply_dhis2.dhis2.importer import Unclear
 from msupply_dhis2.domain.data_value import DataValue
-from msupply_dhis2.domain.log_record import LogRecord
+from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ def lines_of(
 def not_deleted(values: int) -> LogRecord:
     """Say of a delete that it was not done, because "Delete vanished values" was switched off meanwhile."""
     return LogRecord(
+        LogEvent.VALUES_NOT_SENT,
         logging.WARNING,
         f"{values:,} values that are no longer computed were not deleted in DHIS2: Delete vanished values is off in "
         'the settings now. They stay in DHIS2; to delete them, switch it on again and invoke compute with {"manual": true}.',
@@ -247,6 +248,7 @@ def not_deleted(values: int) -> LogRecord:
 def not_sent(values: int) -> LogRecord:
     """Say of a batch that it waited while "Use DHIS2" was switched off."""
     return LogRecord(
+        LogEvent.VALUES_NOT_SENT,
         logging.WARNING,
         f"{values:,} values were not sent: Use DHIS2 is off in the settings. To send them, switch it on "
         'and invoke compute with {"manual": true}.',
@@ -276,7 +278,7 @@ def _batch_line(fates: Fates, waiting: int, failure: Exception | None, *, let_in
     level = logging.INFO
     if counts.rejected or counts.unaccounted or waiting:
         level = logging.ERROR if fates.refused_all is not None else logging.WARNING
-    return LogRecord(level, " ".join(sentences), fields)
+    return LogRecord(LogEvent.BATCH_SENT, level, " ".join(sentences), fields)
 
 
 def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool, deletes: bool) -> LogRecord:
@@ -284,6 +286,7 @@ def _rejected(value: DataValue, reasons: Sequence[Reason], *, beforehand: bool, 
     fate = Missing.NOT_DELETED if deletes else Missing.REJECTED
     stays = ", what stands in DHIS2 stays" if deletes else ""
     return LogRecord(
+        LogEvent.VALUE_REJECTED,
         logging.WARNING,
         f"{_about(value)}: {fate}{stays}. {said}",
         {
@@ -307,6 +310,7 @@ def _explained(reason: Reason) -> str:
 
 def _missing(value: DataValue, reason: Reason) -> LogRecord:
     return LogRecord(
+        LogEvent.VALUE_UNACCOUNTED,
         logging.WARNING,
         f"{_about(value)}: unaccounted for. {_explained(reason)}",
         _fields(value, Missing.UNACCOUNTED, reason.code),
@@ -323,6 +327,7 @@ def _unaccounted(values: Iterable[DataValue], unclear: Unclear) -> Iterator[LogR
         f" {unclear.deleted:,} older values were removed by DHIS2 on that account." if unclear.deleted else ""
     )
     yield LogRecord(
+        LogEvent.CALL_UNACCOUNTED,
         logging.WARNING,
         f"{unclear.unaccounted:,} values were neither stored nor rejected by DHIS2, and which ones could not be "
         "read from it. Up to 2.42 it drops a 0 where the data element does not have 'Store zero data values' "
@@ -335,6 +340,7 @@ def _unaccounted(values: Iterable[DataValue], unclear: Unclear) -> Iterator[LogR
 
 def _perhaps_deleted(unclear: Unclear) -> Iterator[LogRecord]:
     yield LogRecord(
+        LogEvent.CALL_UNACCOUNTED,
         logging.WARNING,
         f"{unclear.unaccounted:,} values were neither deleted nor rejected by DHIS2, and whether they were gone before "
         "could not be read from it. Let the user view the data of the data set.",
@@ -346,6 +352,7 @@ def _perhaps_deleted(unclear: Unclear) -> Iterator[LogRecord]:
 def _unplaced(unclear: Unclear) -> Iterator[LogRecord]:
     for reason in unclear.unplaced:
         yield LogRecord(
+            LogEvent.REASON_UNPLACED,
             logging.WARNING,
             f"DHIS2 does not say which value this is about: {_explained(reason)}",
             {"code": reason.code},

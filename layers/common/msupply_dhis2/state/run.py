@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from msupply_dhis2.domain.log_record import LogRecord
+from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.text import count
 
@@ -266,7 +266,6 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     if about_file is not None:
         sentences.append(about_file)
     fields: dict[str, object] = {
-        "run_ended": True,
         "run_id": run.run_id,
         "outcome": run.outcome.value,
         "started_by": run.started_by,
@@ -284,7 +283,7 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     if run.started_at is not None:
         fields["seconds"] = round((run.ended_at - run.started_at).total_seconds())
     level = max(_LEVELS[run.outcome], logging.WARNING if run.computed.unreadable_groups else logging.NOTSET)
-    return LogRecord(level, " ".join(sentences), fields)
+    return LogRecord(LogEvent.RUN_ENDED, level, " ".join(sentences), fields)
 
 
 def _about_unreadable(computed: Part) -> str:

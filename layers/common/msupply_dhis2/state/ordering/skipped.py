@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from msupply_dhis2.domain.batch import Batch
-from msupply_dhis2.domain.log_record import LogRecord
+from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.state.ordering.claims import Claim
 
 NAMED = 5
@@ -26,6 +26,7 @@ def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
     )
     more = f"; and {len(older) - NAMED:,} more" if len(older) > NAMED else ""
     return LogRecord(
+        LogEvent.VALUES_SUPERSEDED,
         logging.INFO,
         f"{len(older):,} values were left out, because a later run has sent newer ones, or is about to: {named}{more}. "
         "Nothing need be done: should that run fail, the last line of this one says so.",
@@ -37,6 +38,7 @@ def too_old(batch: Batch) -> LogRecord:
     """Say of a batch that nobody can tell any more whether DHIS2 has newer values."""
     periods = ", ".join(sorted({row.period for row in batch.rows}))
     return LogRecord(
+        LogEvent.VALUES_NOT_SENT,
         logging.WARNING,
         f"{len(batch.rows):,} values were not sent: they were read from mSupply so long ago that nobody can tell any more "
         f"whether DHIS2 has newer ones. To send them, compute their periods again ({periods}), with the months in the "
