@@ -36,7 +36,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo $(UV_HERE))
 PYTHON ?= python3
 
 RUN := $(UV) run --locked
-SAM := $(RUN) python -m local.tools sam
+SAM := $(RUN) python -m sandbox.tools sam
 
 .DEFAULT_GOAL := help
 
@@ -50,7 +50,7 @@ help: ## Show what there is to make
 ## On your own machine
 .PHONY: demo
 demo: $(UV) ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL=https://... on your own systems
-	@$(RUN) python -m local.demo
+	@$(RUN) python -m sandbox.demo
 
 .PHONY: test
 test: $(UV) ## Run all tests, the stack on the emulator and the demo included
@@ -68,7 +68,7 @@ lint: $(UV) ## Check code (ruff, mypy), who imports whom (import-linter) and tem
 
 .PHONY: audit
 audit: $(UV) ## Look for known vulnerabilities of the locked packages; UNLESS_OFFLINE=yes passes where nothing can be asked
-	@$(RUN) python -m local.audit $(if $(UNLESS_OFFLINE),--unless-offline)
+	@$(RUN) python -m sandbox.audit $(if $(UNLESS_OFFLINE),--unless-offline)
 
 .PHONY: format
 format: $(UV) ## Format the code
@@ -80,10 +80,6 @@ bench: $(UV) ## Measure everything; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=
 	@$(RUN) python -m benchmarks $(ONLY) $(if $(STORES),--stores $(STORES)) $(if $(ITEMS),--items $(ITEMS)) \
 		$(if $(MOVEMENTS),--movements $(MOVEMENTS)) $(if $(REPEAT),--repeat $(REPEAT)) \
 		$(if $(REPORT),--report "$(REPORT)")
-
-.PHONY: dashboard
-dashboard: $(UV) ## Draw docs/dashboard.png: the dashboard as it is deployed, over five weeks of runs on the emulator
-	@$(RUN) --group dashboard python -m local.dashboard
 
 .PHONY: load
 load: $(UV) ## Push a nation with faults everywhere, and compare table, log and DHIS2; STORES=, ITEMS=, SEED= set sizes and chance
@@ -103,7 +99,7 @@ lock: $(UV) ## Take the newest allowed versions of all packages
 .PHONY: build
 build: $(UV) ## Build the functions and their layer
 	$(SAM) build --parameter-overrides Architecture=$(PROCESSOR)
-	@$(RUN) python -m local.bytecode .aws-sam/build/CommonLayer/python
+	@$(RUN) python -m sandbox.bytecode .aws-sam/build/CommonLayer/python
 
 .PHONY: deploy
 deploy: $(UV) ## Build and deploy; the first time it asks for region and time zone and keeps the answers; GUIDED=yes asks again
@@ -122,39 +118,39 @@ deploy: $(UV) ## Build and deploy; the first time it asks for region and time zo
 
 .PHONY: credentials
 credentials: $(UV) ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and mSupply's database, at hidden prompts
-	@$(RUN) python -m local.credentials --stack "$$STACK" $(if $(OAUTH2),--oauth2)
+	@$(RUN) python -m cli.credentials --stack "$$STACK" $(if $(OAUTH2),--oauth2)
 
 .PHONY: settings
 settings: $(UV) ## Check settings.yaml (or SETTINGS=file) and upload it
-	@$(RUN) python -m local.settings upload "$$SETTINGS" --stack "$$STACK"
+	@$(RUN) python -m cli.settings upload "$$SETTINGS" --stack "$$STACK"
 
 .PHONY: test-connection
 test-connection: $(UV) ## Test DHIS2 and the database from where the stack is
-	@$(RUN) python -m local.stack test-connection --stack "$$STACK"
+	@$(RUN) python -m cli.stack test-connection --stack "$$STACK"
 
 .PHONY: push
 push: $(UV) ## Push all active metrics now; EVENT='{"manual": true, "dry_run": true}' only computes
-	@$(RUN) python -m local.stack push --event "$$EVENT" --stack "$$STACK"
+	@$(RUN) python -m cli.stack push --event "$$EVENT" --stack "$$STACK"
 
 .PHONY: logs
 logs: $(UV) ## Show what the functions logged in the last hour, and go on showing it
-	@$(RUN) python -m local.stack logs --follow --stack "$$STACK"
+	@$(RUN) python -m cli.stack logs --follow --stack "$$STACK"
 
 .PHONY: dead-letters
 dead-letters: $(UV) ## List what could not be brought to DHIS2, by run and reason; RUN_ID=id, REASON=words choose some
-	@$(RUN) python -m local.stack dead-letters $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
+	@$(RUN) python -m cli.stack dead-letters $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: watchdog
 watchdog: $(UV) ## Look now whether every run took place and ended; the stack does so every day
-	@$(RUN) python -m local.stack watchdog --stack "$$STACK"
+	@$(RUN) python -m cli.stack watchdog --stack "$$STACK"
 
 .PHONY: redrive
 redrive: $(UV) ## Send it again, when the cause is mended; RUN_ID=id, REASON=words choose some
-	@$(RUN) python -m local.stack redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
+	@$(RUN) python -m cli.stack redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: delete
 delete: $(UV) ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
-	@$(RUN) python -m local.stack before-delete --stack "$$STACK"
+	@$(RUN) python -m cli.stack before-delete --stack "$$STACK"
 	$(SAM) delete --stack-name "$$STACK" --config-file "$(CURDIR)/$(firstword $(wildcard $(ANSWERS)) samconfig.toml)"
 
 $(UV_HERE):

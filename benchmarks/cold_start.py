@@ -32,8 +32,8 @@ sys.path.insert(0, str(ROOT))
 import boto3  # noqa: E402 - after the path is set
 
 from benchmarks.measure import Table  # noqa: E402 - as above
-from local.bytecode import add_bytecode  # noqa: E402 - as above
-from local.tools import INTERPRETER, uv  # noqa: E402 - as above
+from sandbox.bytecode import add_bytecode  # noqa: E402 - as above
+from sandbox.tools import INTERPRETER, uv  # noqa: E402 - as above
 
 FUNCTIONS = ("compute", "push", "test_connection")
 IN_THE_RUNTIME = ("boto3", "botocore", "s3transfer", "dateutil", "six.py")

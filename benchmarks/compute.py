@@ -3,7 +3,7 @@
     uv run python benchmarks/compute.py [--stores 200] [--items 500] [--movements 1000000]
     uv run python benchmarks/compute.py --database postgresql://user:password@127.0.0.1/sample?sslmode=disable
 
-The second form measures a database that is there, made by ``python -m local.sample`` as of 2026-10-31.
+The second form measures a database that is there, made by ``python -m sandbox.sample`` as of 2026-10-31.
 
 Each measurement runs in a process of its own, of which the peak memory is taken:
 
@@ -38,8 +38,6 @@ from benchmarks.measure import (  # noqa: E402 - after the path is set
     in_a_process,
     measure,
 )
-from local.postgres import temporary_postgres  # noqa: E402 - as above
-from local.sample import SampleSummary, generate  # noqa: E402 - as above
 from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for  # noqa: E402 - as above
 from msupply_dhis2.compute.job import compute  # noqa: E402 - as above
 from msupply_dhis2.compute.plan import make_run_plan  # noqa: E402 - as above
@@ -50,6 +48,8 @@ from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as a
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import Source, open_source  # noqa: E402 - as above
 from msupply_dhis2.source.connection import open_database  # noqa: E402 - as above
+from sandbox.postgres import temporary_postgres  # noqa: E402 - as above
+from sandbox.sample import SampleSummary, generate  # noqa: E402 - as above
 
 LAST_DAY = date(2026, 10, 31)
 AS_OF = datetime(2026, 11, 1, 1, tzinfo=UTC)

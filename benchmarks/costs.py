@@ -53,16 +53,16 @@ from benchmarks.fan_out import (  # noqa: E402 - as above
     SECONDS_TO_COUNT_A_LINE,
 )
 from benchmarks.measure import Table, in_a_process  # noqa: E402 - as above
-from local.aws_on_moto import Aws, moto_server, stack_on_moto  # noqa: E402 - as above
-from local.dhis2 import StandIn, User  # noqa: E402 - as above
-from local.handlers import Context, Handler, delivery, handler_of  # noqa: E402 - as above
-from local.sample import generate  # noqa: E402 - as above
-from local.sample_world import catalogue_of, metadata_for  # noqa: E402 - as above
 from msupply_dhis2.handlers.watchdog import LOOKED_BACK  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.state.run import About, Part  # noqa: E402 - as above
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, RUNS_KEPT_FOR, Runs  # noqa: E402 - as above
+from sandbox.aws_on_moto import Aws, moto_server, stack_on_moto  # noqa: E402 - as above
+from sandbox.dhis2 import StandIn, User  # noqa: E402 - as above
+from sandbox.handlers import Context, Handler, delivery, handler_of  # noqa: E402 - as above
+from sandbox.sample import generate  # noqa: E402 - as above
+from sandbox.sample_world import catalogue_of, metadata_for  # noqa: E402 - as above
 
 FUNCTIONS = {
     "compute": "ComputeFunction",

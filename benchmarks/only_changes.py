@@ -41,7 +41,6 @@ from benchmarks.prices import (  # noqa: E402 - as above
     read_units,
     write_units,
 )
-from local.sample import generate  # noqa: E402 - as above
 from msupply_dhis2.compute.event import ComputeEvent  # noqa: E402 - as above
 from msupply_dhis2.compute.job import compute  # noqa: E402 - as above
 from msupply_dhis2.compute.publish import OrgUnitValues, publish  # noqa: E402 - as above
@@ -55,6 +54,7 @@ from msupply_dhis2.source import Catalogue, Scope, Source, open_source  # noqa: 
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope  # noqa: E402 - as above
 from msupply_dhis2.state.delta.record import Receipt, Receipts, Record, Sending  # noqa: E402 - as above
 from msupply_dhis2.state.delta.table import MOST_BYTES  # noqa: E402 - as above
+from sandbox.sample import generate  # noqa: E402 - as above
 
 NATION_STORES = 1_289
 PUSH_TAKES = timedelta(minutes=1)

@@ -29,7 +29,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.measure import Table  # noqa: E402 - after the path is set
-from local.dhis2 import ADMIN, stock_metadata  # noqa: E402 - as above
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client  # noqa: E402 - as above
 from msupply_dhis2.dhis2.import_request import DataValueRow, request_body, request_parameters  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch, cut, encode  # noqa: E402 - as above
@@ -38,6 +37,7 @@ from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.push.job import Dhis2Session, push, schemes_of  # noqa: E402 - as above
 from msupply_dhis2.settings import Scheme, Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_dhis2_credentials  # noqa: E402 - as above
+from sandbox.dhis2 import ADMIN, stock_metadata  # noqa: E402 - as above
 
 NOW = date(2026, 2, 10)
 LOGIN = (ADMIN.username, ADMIN.password.get_secret_value())
@@ -159,7 +159,7 @@ def stand_in(version: str, metadata: Path, slowness: Mapping[str, object] | None
     command = [
         sys.executable,
         "-m",
-        "local.dhis2",
+        "sandbox.dhis2",
         "--version",
         version,
         "--metadata",

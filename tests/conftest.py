@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.aws_on_moto import BUCKET, Aws, moto_server, stack_on_moto
 from msupply_dhis2.handlers import dead_letters
+from sandbox.aws_on_moto import BUCKET, Aws, moto_server, stack_on_moto
 
 __all__ = ["BUCKET", "Aws"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from local.sample import mirror_tables
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.source import Source, open_source
+from sandbox.sample import mirror_tables
 from tests.open_msupply_database import CALENDAR, clock_of_database
 
 REAL_MIRROR = Path(__file__).parents[1].parent / "shared" / "real" / "msupply_mirror"

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from local.sample import tables
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit, PairHistory
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.source import Catalogue, Scope, Source, open_source
+from sandbox.sample import tables
 
 CALENDAR = Calendar(ZoneInfo("Pacific/Auckland"))
 

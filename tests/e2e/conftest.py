@@ -7,9 +7,10 @@ from http import HTTPStatus
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import StandIn
-from local.emulator import Emulator
-from local.sample_world import (
+from msupply_dhis2.settings import parse_settings
+from sandbox.dhis2 import StandIn
+from sandbox.emulator import Emulator
+from sandbox.sample_world import (
     DHIS2_USER,
     TIME_ZONE,
     SampleDatabase,
@@ -19,7 +20,6 @@ from local.sample_world import (
     sample_database,
     settings_for,
 )
-from msupply_dhis2.settings import parse_settings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

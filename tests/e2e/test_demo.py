@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from local.sample_world import (
+from msupply_dhis2.settings import parse_settings
+from sandbox.sample_world import (
     DHIS2_USER,
     TIME_ZONE,
     catalogue_of,
@@ -20,8 +21,7 @@ from local.sample_world import (
     sample_database,
     settings_for,
 )
-from local.tools import PROJECT
-from msupply_dhis2.settings import parse_settings
+from sandbox.tools import PROJECT
 
 STOPS_WITHIN = 60.0
 
@@ -106,7 +106,7 @@ def test_the_demo_brings_every_value_to_dhis2_and_leaves_nothing_behind(tmp_path
 
 def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "local.demo"],
+        [sys.executable, "-m", "sandbox.demo"],
         cwd=PROJECT,
         env=environment(tmp_path),
         stdin=subprocess.DEVNULL,
@@ -138,7 +138,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> Non
 
 def test_the_emulator_ends_with_the_process_that_started_it_however_that_ends(tmp_path: Path) -> None:
     script = (
-        "import time\nfrom local.emulator import Emulator\n"
+        "import time\nfrom sandbox.emulator import Emulator\n"
         "with Emulator():\n print('ready', flush=True)\n time.sleep(600)"
     )
     process = subprocess.Popen(
@@ -191,7 +191,7 @@ def test_the_demo_runs_on_one_s_own_systems_and_sends_what_it_announced(tmp_path
 
 def test_the_demo_on_one_s_own_systems_needs_both_addresses() -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "local.demo", "--source", "sqlite:///nowhere.sqlite"],
+        [sys.executable, "-m", "sandbox.demo", "--source", "sqlite:///nowhere.sqlite"],
         cwd=PROJECT,
         env={name: value for name, value in os.environ.items() if name not in {"SOURCE", "DHIS2_URL"}},
         stdin=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator import Emulator
+from sandbox.emulator import Emulator
 
 FUNCTION = """
 import os

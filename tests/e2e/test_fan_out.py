@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from local.demo import Run, prove, wait_for_all
-from local.sample_world import TIME_ZONE
-from local.stack import LogRecord
+from cli.stack import LogRecord
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import open_source
+from sandbox.demo import Run, prove, wait_for_all
+from sandbox.sample_world import TIME_ZONE
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

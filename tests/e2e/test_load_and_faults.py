@@ -19,10 +19,6 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import FaultKind
-from local.dhis2.call import Call
-from local.dhis2.server import Request
-from local.sample_world import TIME_ZONE
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.job import compute
 from msupply_dhis2.compute.publish import OrgUnitValues
@@ -33,6 +29,10 @@ from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import open_source
 from msupply_dhis2.state.run import COUNTERS, Outcome, Run
 from msupply_dhis2.state.runs import Runs
+from sandbox.dhis2 import FaultKind
+from sandbox.dhis2.call import Call
+from sandbox.dhis2.server import Request
+from sandbox.sample_world import TIME_ZONE
 from tests.support.waiting import STILL_SECONDS
 
 if TYPE_CHECKING:

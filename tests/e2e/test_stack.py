@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from local.demo import Run, fates_of, prove, wait_for_all
-from local.dhis2 import FaultKind
-from local.sample_world import DHIS2_USER, TIME_ZONE
-from local.stack import FunctionFailedError, LogRecord
-from local.tools import INTERPRETER
+from cli.stack import FunctionFailedError, LogRecord
 from msupply_dhis2.settings import parse_settings
+from sandbox.demo import Run, fates_of, prove, wait_for_all
+from sandbox.dhis2 import FaultKind
+from sandbox.sample_world import DHIS2_USER, TIME_ZONE
+from sandbox.tools import INTERPRETER
 from tests.support.waiting import STILL_SECONDS, until
 
 if TYPE_CHECKING:

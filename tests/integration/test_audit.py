@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from local import audit
+from sandbox import audit
 
 
 class _Osv(BaseHTTPRequestHandler):

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto.backends import get_backend
 
-from local.dhis2 import FaultKind, ValueKey
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.handlers import watchdog
 from msupply_dhis2.state.run import COUNTERS, Outcome, Run
 from msupply_dhis2.state.runs import Runs
+from sandbox.dhis2 import FaultKind, ValueKey
 from tests.conftest import BUCKET, Aws
 from tests.integration.test_dead_letters import put
 from tests.support.breaking_off import BreaksOffError, Harm, harm

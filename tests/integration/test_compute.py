@@ -13,11 +13,7 @@ from typing import Any
 
 import pytest
 
-from local.__main__ import main as local_main
-from local.dhis2 import StandIn, User
-from local.dhis2.stock import PREFIXES
-from local.sample.generate import generate
-from local.sample_world import catalogue_of, metadata_for
+from cli.__main__ import main as local_main
 from msupply_dhis2.aws import clients
 from msupply_dhis2.domain.batch import Batch, decode
 from msupply_dhis2.domain.mapped import MappedNames
@@ -25,6 +21,10 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError, AwsError, SettingsError, SourceUnreachableError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import parse_settings
+from sandbox.dhis2 import StandIn, User
+from sandbox.dhis2.stock import PREFIXES
+from sandbox.sample.generate import generate
+from sandbox.sample_world import catalogue_of, metadata_for
 from tests.conftest import Aws
 from tests.support.functions import Invocation, deliver, invoke
 from tests.support.refusing import refusing

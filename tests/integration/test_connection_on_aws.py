@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from local.dhis2 import StandIn, User, stock_metadata
 from msupply_dhis2.aws import clients
+from sandbox.dhis2 import StandIn, User, stock_metadata
 from tests.conftest import Aws
 from tests.support.functions import ComputeAnswers, Invocation, invoke
 

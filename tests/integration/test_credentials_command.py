@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from local.credentials import main
+from cli.credentials import main
 from msupply_dhis2.aws.environment import read_database_address, read_dhis2_credentials
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
@@ -162,7 +162,7 @@ def read_until(terminal: int, end: bytes) -> bytes:
 def test_on_a_terminal_no_answer_is_shown(aws: Aws, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     asking = subprocess.Popen(
-        [sys.executable, "-m", "local.credentials", "--stack", "stack", "--dhis2"],
+        [sys.executable, "-m", "cli.credentials", "--stack", "stack", "--dhis2"],
         cwd=PROJECT,
         env=os.environ | {"PYTHONPATH": str(PROJECT / "layers" / "common")},
         stdin=theirs,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from moto.backends import get_backend
 
-from local.dhis2 import FaultKind
 from msupply_dhis2.domain.batch import BatchError
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.handlers import dead_letters as on_aws
@@ -18,6 +17,7 @@ from msupply_dhis2.handlers.push import LAST_DELIVERY, MOST_FAILURES, WAITS_FOR
 from msupply_dhis2.state.dead_letters.letter import UNREADABLE
 from msupply_dhis2.state.run import Counts, Outcome, Run
 from msupply_dhis2.state.runs import Runs
+from sandbox.dhis2 import FaultKind
 from tests.conftest import BUCKET, Aws
 from tests.support.functions import Invocation, delivery, invoke, move_to_dead_letters, put_copies
 from tests.support.passing import passing

@@ -15,16 +15,6 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import (
-    FaultKind,
-    OAuth2Client,
-    PersonalAccessToken,
-    StandIn,
-    User,
-    Version,
-    new_token,
-    stock_metadata,
-)
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.import_summary import read_import_summary
 from msupply_dhis2.errors import (
@@ -34,6 +24,16 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
+from sandbox.dhis2 import (
+    FaultKind,
+    OAuth2Client,
+    PersonalAccessToken,
+    StandIn,
+    User,
+    Version,
+    new_token,
+    stock_metadata,
+)
 from tests.support.failures import failure_of
 from tests.support.scripted import JSON_TYPE, scripted
 

@@ -25,7 +25,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
-from local.dhis2 import ADMIN, FaultKind, StandIn, User, Version, stock_metadata
 from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
@@ -42,6 +41,7 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 from msupply_dhis2.settings.credentials import Dhis2Credentials
+from sandbox.dhis2 import ADMIN, FaultKind, StandIn, User, Version, stock_metadata
 from tests.support.failures import failure_of
 from tests.support.scripted import JSON_TYPE, scripted
 

@@ -10,14 +10,6 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from local.dhis2 import ADMIN, Metadata, User, ValueKey, Version, stock_metadata, uid
-from local.dhis2.metadata import (
-    DEFAULT_CATEGORY_COMBO_ID,
-    DEFAULT_OPTION_COMBO_ID,
-    DataInputPeriod,
-    MetadataAccess,
-)
-from local.dhis2.periods import FIRST_RELEASES
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
 from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, Schemes, request_body, request_parameters
 from msupply_dhis2.dhis2.models import read_server
@@ -33,6 +25,14 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.periods import PeriodFormat
 from msupply_dhis2.settings import OptionComboField, Scheme
+from sandbox.dhis2 import ADMIN, Metadata, User, ValueKey, Version, stock_metadata, uid
+from sandbox.dhis2.metadata import (
+    DEFAULT_CATEGORY_COMBO_ID,
+    DEFAULT_OPTION_COMBO_ID,
+    DataInputPeriod,
+    MetadataAccess,
+)
+from sandbox.dhis2.periods import FIRST_RELEASES
 from tests.support.clinic_world import (
     DATA_SET,
     METRIC,

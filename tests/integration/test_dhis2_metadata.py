@@ -9,8 +9,6 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from local.dhis2 import ADMIN, Metadata, StandIn, User, stock_metadata, uid
-from local.dhis2.metadata import DataInputPeriod
 from msupply_dhis2.dhis2 import models as metadata
 from msupply_dhis2.dhis2.models import (
     MAXIMUM_QUERY,
@@ -24,6 +22,8 @@ from msupply_dhis2.dhis2.models import (
 )
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.settings import Scheme
+from sandbox.dhis2 import ADMIN, Metadata, StandIn, User, stock_metadata, uid
+from sandbox.dhis2.metadata import DataInputPeriod
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")

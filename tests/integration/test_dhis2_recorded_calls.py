@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import new_token
-from local.dhis2.answers import Answer
-from local.dhis2.http_server import HttpServer
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2FaultError
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
+from sandbox.dhis2 import new_token
+from sandbox.dhis2.answers import Answer
+from sandbox.dhis2.http_server import HttpServer
 from tests.support.dhis2_recordings import RECORDINGS, VERSIONS, Case, recorded_cases
 
 pytestmark = pytest.mark.skipif(

@@ -19,7 +19,7 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from local.dhis2 import (
+from sandbox.dhis2 import (
     ADMIN,
     FaultKind,
     MetadataAccess,
@@ -32,7 +32,7 @@ from local.dhis2 import (
     stock_metadata,
     uid,
 )
-from local.dhis2.metadata import DataInputPeriod, LockException, Metadata, OptionSet
+from sandbox.dhis2.metadata import DataInputPeriod, LockException, Metadata, OptionSet
 
 ROWS = [Version.V2_37, Version.V2_40, Version.V2_41, Version.V2_42]
 CODES = {"dataElementIdScheme": "CODE", "orgUnitIdScheme": "CODE", "dataSetIdScheme": "CODE"}
@@ -1085,7 +1085,7 @@ def test_it_runs_as_a_process_and_ends_well_when_told_to(tmp_path: Path, session
     command = [
         sys.executable,
         "-m",
-        "local.dhis2",
+        "sandbox.dhis2",
         "--version",
         "2.43",
         "--user",

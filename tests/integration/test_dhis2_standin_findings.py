@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local.dhis2 import Metadata, StandIn, ValueKey, Version, uid
-from local.dhis2.metadata import (
+from msupply_dhis2.dhis2.models import find_lock_exceptions
+from sandbox.dhis2 import Metadata, StandIn, ValueKey, Version, uid
+from sandbox.dhis2.metadata import (
     DEFAULT_CATEGORY_COMBO,
     DEFAULT_OPTION_COMBO_ID,
     CategoryCombo,
@@ -30,8 +31,7 @@ from local.dhis2.metadata import (
     OrgUnit,
     SystemSettings,
 )
-from local.dhis2.values import StoredValue
-from msupply_dhis2.dhis2.models import find_lock_exceptions
+from sandbox.dhis2.values import StoredValue
 from tests.support.dhis2_recordings import PASSWORD, RECORDINGS, VERSIONS, known, normalised, recorded_users
 
 MORE = RECORDINGS / "more"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from local.dhis2 import Version
+from sandbox.dhis2 import Version
 from tests.support.dhis2_recordings import (
     LEFT_OUT,
     RECORDINGS,

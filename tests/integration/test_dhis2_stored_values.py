@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from local.dhis2 import ADMIN, Metadata, User, ValueKey, stock_metadata, uid
-from local.dhis2.values import StoredValue
 from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, request_body, request_parameters
 from msupply_dhis2.dhis2.read_back import read_cells
 from msupply_dhis2.dhis2.validation import Cell
 from msupply_dhis2.errors import Dhis2Error
+from sandbox.dhis2 import ADMIN, Metadata, User, ValueKey, stock_metadata, uid
+from sandbox.dhis2.values import StoredValue
 from tests.support.direct import DirectClient
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"

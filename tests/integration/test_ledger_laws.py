@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from local.postgres import TemporaryPostgres, temporary_postgres
 from msupply_dhis2.domain.stock import MICRO, ConsumptionPreferences, Item, MovementKind, Store
 from msupply_dhis2.metrics import Metric, Quantity, Rules, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, window
 from msupply_dhis2.source import Source
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
 from tests.mirror_database import MirrorDatabase
 from tests.open_msupply_database import INSTANTS, OpenMsupplyDatabase, read_catalogue, scope_of
 from tests.unit.slow_reference import (

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import FaultKind, StandIn, User
-from local.sample.generate import generate
-from local.sample_world import catalogue_of, metadata_for
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.state.ordering import in_flight as in_flight_messages
 from msupply_dhis2.state.run import COUNTERS, Outcome, Run
 from msupply_dhis2.state.runs import Runs
+from sandbox.dhis2 import FaultKind, StandIn, User
+from sandbox.sample.generate import generate
+from sandbox.sample_world import catalogue_of, metadata_for
 from tests.conftest import Aws
 from tests.support.functions import Invocation, delivery, invoke
 from tests.support.whole_way import NOW, OCTOBER, PASSWORD, World, document

@@ -1,4 +1,4 @@
-"""The jobs in one process: ``python -m local preview|push|test-connection``."""
+"""The jobs in one process: ``python -m cli preview|push|test-connection``."""
 
 import csv
 import io
@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from local import __main__ as local
-from local.dhis2 import FaultKind, StandIn, User
-from local.postgres import temporary_postgres
-from local.sample import SampleKind, generate
-from local.sample_world import catalogue_of, metadata_for
+from cli.__main__ import main
 from msupply_dhis2.settings import parse_settings
+from sandbox.dhis2 import FaultKind, StandIn, User
+from sandbox.postgres import temporary_postgres
+from sandbox.sample import SampleKind, generate
+from sandbox.sample_world import catalogue_of, metadata_for
 
 COLUMNS = "org_unit,store,item,metric,data_element,category_option_combo,attribute_option_combo,period,value"
 PASSWORD = "mark3d-secret"
@@ -88,7 +88,7 @@ def run(sample: str, dhis2: StandIn, tmp_path: Path, capsys: pytest.CaptureFixtu
             **{f"--{option}": value for option, value in changes.items()},
         }
         capsys.readouterr()
-        code = local.main([name, *(word for pair in arguments.items() for word in pair), *options])
+        code = main([name, *(word for pair in arguments.items() for word in pair), *options])
         said = capsys.readouterr()
         return Ran(code, said.out, said.err)
 
@@ -180,7 +180,7 @@ def test_a_value_that_dhis2_refuses_is_named_and_the_exit_code_says_so(run: Run,
 
 def test_a_fault_that_passes_is_waited_out(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("local.__main__.time.sleep", waited.append)
+    monkeypatch.setattr("cli.__main__.time.sleep", waited.append)
     dhis2.faults.next(FaultKind.STATUS, times=2, method="POST", status=503)
     ran = run("push", format="json")
     assert ran.code == 0
@@ -190,7 +190,7 @@ def test_a_fault_that_passes_is_waited_out(run: Run, dhis2: StandIn, monkeypatch
 def test_what_does_not_pass_is_counted_as_given_up(
     run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local.__main__.time.sleep", lambda _: None)
+    monkeypatch.setattr("cli.__main__.time.sleep", lambda _: None)
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
     ran = run("push", format="json")
     counts = json.loads(ran.out)
@@ -290,7 +290,7 @@ def test_it_runs_as_a_command_of_its_own_and_says_nothing_else_on_standard_outpu
 ) -> None:
     settings = tmp_path / "off.yaml"
     settings.write_text("use_dhis2: false")
-    command = [sys.executable, "-m", "local", "preview", "--settings", str(settings), "--source", sample]
+    command = [sys.executable, "-m", "cli", "preview", "--settings", str(settings), "--source", sample]
     environment: dict[str, Any] = {**os.environ, "PYTHONWARNINGS": "error"}
     ran = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, env=environment

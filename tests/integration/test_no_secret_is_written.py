@@ -31,11 +31,6 @@ import pytest
 from moto.backends import get_backend
 from pydantic import SecretStr
 
-from local.dhis2 import FaultKind, OAuth2Client, PersonalAccessToken, StandIn, User, logins
-from local.postgres import TemporaryPostgres, temporary_postgres
-from local.sample.generate import generate
-from local.sample_world import catalogue_of, metadata_for
-from local.tools import PROJECT
 from msupply_dhis2 import handlers as jobs
 from msupply_dhis2.aws import clients
 from msupply_dhis2.compute.event import ComputeEvent
@@ -47,6 +42,11 @@ from msupply_dhis2.handlers.dead_letters import DeadLetterEvent
 from msupply_dhis2.handlers.push import LAST_DELIVERY
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import LoginKind
+from sandbox.dhis2 import FaultKind, OAuth2Client, PersonalAccessToken, StandIn, User, logins
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.sample.generate import generate
+from sandbox.sample_world import catalogue_of, metadata_for
+from sandbox.tools import PROJECT
 from tests.conftest import BUCKET, Aws
 from tests.support.echo import echo
 from tests.support.functions import Context, delivery, handler_of

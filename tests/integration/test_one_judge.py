@@ -10,8 +10,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from local.dhis2 import Metadata, User, uid
-from local.dhis2.metadata import DataInputPeriod, LockException
 from msupply_dhis2.domain.batch import encode
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.mapped import MappedNames, MappedStore
@@ -20,6 +18,8 @@ from msupply_dhis2.mapping import identifier_of
 from msupply_dhis2.periods import Calendar, window
 from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.settings import Settings, parse_settings
+from sandbox.dhis2 import Metadata, User, uid
+from sandbox.dhis2.metadata import DataInputPeriod, LockException
 from tests.support.direct import DirectClient
 from tests.support.preflight import (
     ELEMENTS,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from local.dhis2.metadata import Metadata
-from local.sample_world import catalogue_of, metadata_for
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.state.delta import filter as changes
+from sandbox.dhis2.metadata import Metadata
+from sandbox.sample_world import catalogue_of, metadata_for
 from tests.conftest import Aws
 from tests.support.functions import invoke
 from tests.support.whole_way import OCTOBER, World, document, whole_way

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.queues import BatchQueue
 from msupply_dhis2.domain.batch import Age, Batch, decode, encode
@@ -31,6 +30,7 @@ from msupply_dhis2.state.ordering.revision import Revision, revisions_of
 from msupply_dhis2.state.ordering.table import UNKNOWN_RUN, OrderingTable
 from msupply_dhis2.state.run import Counts
 from msupply_dhis2.state.runs import Runs
+from sandbox.dhis2 import FaultKind
 from tests.conftest import Aws
 from tests.support.batches import settings_of, value_of
 from tests.support.functions import delivery, invoke

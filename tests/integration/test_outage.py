@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
 from msupply_dhis2.handlers import probe as probe_on_aws
 from msupply_dhis2.handlers import push as push_on_aws
@@ -18,6 +17,7 @@ from msupply_dhis2.state.logins import Refusal, read_refusal
 from msupply_dhis2.state.outages import ENOUGH_FAILURES, note_outage, read_outage
 from msupply_dhis2.state.run import Counts, Outcome
 from msupply_dhis2.state.runs import Runs
+from sandbox.dhis2 import FaultKind
 from tests.conftest import Aws
 from tests.integration.test_dead_letters import buried, deliver, is_done, kept, take, the_run
 from tests.support.functions import Invocation, delivery, invoke

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import FaultKind, PersonalAccessToken, StandIn, User, new_token, stock_metadata
 from msupply_dhis2.state.logins import read_refusal
+from sandbox.dhis2 import FaultKind, PersonalAccessToken, StandIn, User, new_token, stock_metadata
 from tests.conftest import Aws
 from tests.support.batches import batch_of, settings_of, value_of
 from tests.support.functions import Invocation, deliver, invoke

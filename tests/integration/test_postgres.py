@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.postgres import temporary_postgres
+from sandbox.postgres import temporary_postgres
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,7 +107,7 @@ def test_the_server_ends_when_the_process_that_started_it_is_killed() -> None:
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from local.postgres import temporary_postgres\n"
+        "from sandbox.postgres import temporary_postgres\n"
         "with temporary_postgres(directory=Path(sys.argv[1])) as server:\n"
         "    print(server.process_id, flush=True)\n"
         "    time.sleep(60)\n"

@@ -7,15 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import FaultKind, PersonalAccessToken, StandIn, Version, new_token, stock_metadata, uid
-from local.dhis2.metadata import (
-    CategoryCombo,
-    CategoryOptionCombo,
-    DataInputPeriod,
-    MetadataAccess,
-    OptionSet,
-)
-from local.report import as_text
+from cli.report import as_text
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.transport import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
@@ -23,6 +15,14 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SourceUnreachableError
 from msupply_dhis2.preflight import job
 from msupply_dhis2.preflight.check import DETAILS, Check
+from sandbox.dhis2 import FaultKind, PersonalAccessToken, StandIn, Version, new_token, stock_metadata, uid
+from sandbox.dhis2.metadata import (
+    CategoryCombo,
+    CategoryOptionCombo,
+    DataInputPeriod,
+    MetadataAccess,
+    OptionSet,
+)
 from tests.support.preflight import (
     ATTRIBUTE,
     CATEGORY,

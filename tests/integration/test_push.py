@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from local.dhis2 import FaultKind, StandIn, User, stock_metadata
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import read_dhis2_credentials
 from msupply_dhis2.aws.queues import BatchQueue
@@ -20,6 +19,7 @@ from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.state.connections import read_call_limit, record_success
 from msupply_dhis2.state.logins import Login, read_refusal, remember_refusal
 from msupply_dhis2.state.runs import Runs
+from sandbox.dhis2 import FaultKind, StandIn, User, stock_metadata
 from tests.conftest import Aws
 from tests.support.batches import batch_of, settings_of, value_of
 from tests.support.functions import Context, Pushed, deliver, delivery, handler_of, show_again

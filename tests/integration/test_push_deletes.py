@@ -5,13 +5,13 @@ from datetime import date
 
 import pytest
 
-from local.dhis2 import ADMIN, FaultKind, Metadata, stock_metadata
-from local.dhis2.metadata import MetadataAccess
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.domain.batch import Operation
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import BatchResult
+from sandbox.dhis2 import ADMIN, FaultKind, Metadata, stock_metadata
+from sandbox.dhis2.metadata import MetadataAccess
 from tests.support.batches import batch_of, fates_in_the_file, fates_in_the_log, settings_of, value_of
 from tests.support.direct import DirectClient
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, stock_metadata
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.data_value import DataValue
@@ -18,6 +17,7 @@ from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import Counts
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
+from sandbox.dhis2 import Fault, FaultKind, Metadata, StandIn, User, stock_metadata
 from tests.support.batches import batch_of, settings_of, value_of
 
 VERSIONS = ("2.40", "2.42", "2.43")

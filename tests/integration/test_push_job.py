@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from local.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata, uid
-from local.dhis2.metadata import LockException, MetadataAccess, SystemSettings
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.dhis2.transport import Query
 from msupply_dhis2.domain.metric import Metric
@@ -24,6 +22,8 @@ from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
+from sandbox.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata, uid
+from sandbox.dhis2.metadata import LockException, MetadataAccess, SystemSettings
 from tests.support.batches import batch_of, fates_in_the_file, fates_in_the_log, settings_of, value_of
 
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")

@@ -65,7 +65,7 @@ def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> N
     port = str(free_port())
     shutil.copy(ROOT / "settings.yaml", tmp_path)
     script = ["set -euo pipefail", "trap 'kill $(jobs -p)' EXIT"]
-    for line in console_block(holding="python -m local.sample "):
+    for line in console_block(holding="python -m sandbox.sample "):
         command = line.replace("uv run python", sys.executable).replace("8080", port)
         script.append(command)
         if command.endswith("&"):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.dhis2 import FaultKind
 from msupply_dhis2.aws import clients
 from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.handlers import run_recorder
@@ -17,6 +16,7 @@ from msupply_dhis2.state import runs as table
 from msupply_dhis2.state.rejected_rows import file
 from msupply_dhis2.state.run import Counts, Outcome, Run
 from msupply_dhis2.state.runs import Runs
+from sandbox.dhis2 import FaultKind
 from tests.conftest import BUCKET, Aws
 from tests.integration.test_dead_letters import put
 from tests.support.functions import Invocation, Pushed, delivery, invoke, show_again

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from local.postgres import temporary_postgres
-from local.sample import SampleError, SampleKind, SampleSummary, generate
-from local.sample.tables import METADATA
+from sandbox.postgres import temporary_postgres
+from sandbox.sample import SampleError, SampleKind, SampleSummary, generate
+from sandbox.sample.tables import METADATA
 
 ROOT = Path(__file__).parents[2]
 
@@ -458,7 +458,7 @@ def test_the_command_line_makes_a_mirror() -> None:
 
 def run_sample(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "local.sample", url, *arguments],
+        [sys.executable, "-m", "sandbox.sample", url, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

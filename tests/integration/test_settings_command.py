@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from local.settings import ADVANCED_BYTES, main
+from cli.settings import ADVANCED_BYTES, main
 from msupply_dhis2.settings import json_schema, parse_settings
 from tests.conftest import Aws
 

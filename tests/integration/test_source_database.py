@@ -17,8 +17,6 @@ from threading import Thread
 import pytest
 import sqlalchemy as sa
 
-from local.postgres import TemporaryPostgres, temporary_postgres
-from local.postgres_tls import make_certificates
 from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, ChannelBinding, DatabaseTrust
 from msupply_dhis2.errors import SourceError, SourceUnreachableError
 from msupply_dhis2.settings.credentials import parse_database_address
@@ -31,6 +29,8 @@ from msupply_dhis2.source.connection import (
     open_database,
     verification_of,
 )
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.postgres_tls import make_certificates
 from tests.open_msupply_database import CALENDAR, OpenMsupplyDatabase, read_catalogue, scope_of
 from tests.support.encrypting_postgres import encrypting_postgres
 

@@ -9,8 +9,6 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from local.postgres import TemporaryPostgres, temporary_postgres
-from local.sample import SampleKind, generate, mirror_tables
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.job import ComputeResult, Status, compute
 from msupply_dhis2.compute.publish import OrgUnitValues
@@ -23,6 +21,8 @@ from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Kind, LeftOut, Scope, Source
 from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.mirror import Mirror
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.sample import SampleKind, generate, mirror_tables
 from tests.mirror_database import MirrorDatabase
 from tests.open_msupply_database import CALENDAR, data_warnings, pairs_by_code, read_catalogue, scope_of
 

@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local.postgres import TemporaryPostgres, temporary_postgres
 from msupply_dhis2.domain.stock import (
     MICRO,
     ConsumptionPreferences,
@@ -33,6 +32,7 @@ from msupply_dhis2.source import Kind, LeftOut, Scope, Source
 from msupply_dhis2.source import merge as histories
 from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.open_msupply import OpenMsupply
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
 from tests.open_msupply_database import (
     CALENDAR,
     INSTANTS,

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from local.stack import Stack, StackError, main
+from cli.stack import Stack, StackError, main
 from tests.conftest import Aws
 
 GROUPS = ("Compute", "Push", "TestConnection", "Watchdog")

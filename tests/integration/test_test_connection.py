@@ -11,8 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import Fault, FaultKind, Metadata, StandIn, User, Version, stock_metadata
-from local.report import as_text
+from cli.report import as_text
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
@@ -21,6 +20,7 @@ from msupply_dhis2.preflight import job
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind, parse_dhis2_credentials
 from msupply_dhis2.state.connections import record_success
+from sandbox.dhis2 import Fault, FaultKind, Metadata, StandIn, User, Version, stock_metadata
 from tests.conftest import Aws
 
 NOW = datetime(2026, 2, 5, 1, 3, tzinfo=UTC)

@@ -18,8 +18,6 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from local.postgres import TemporaryPostgres, temporary_postgres
-from local.sample import SampleKind, generate
 from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
 from msupply_dhis2.compute.job import compute
 from msupply_dhis2.compute.publish import OrgUnitValues
@@ -30,6 +28,8 @@ from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Catalogue, open_source
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.sample import SampleKind, generate
 from tests.mirror_database import REAL_MIRROR, load_files
 from tests.unit.slow_reference import Entry, Invoice, Line, Question, counts_at, reference_values
 

@@ -5,8 +5,8 @@ from datetime import date
 
 from pydantic import SecretStr
 
-from local.dhis2 import Metadata, StandIn, User, ValueKey, uid
-from local.dhis2.metadata import (
+from sandbox.dhis2 import Metadata, StandIn, User, ValueKey, uid
+from sandbox.dhis2.metadata import (
     DEFAULT_CATEGORY_COMBO,
     DEFAULT_CATEGORY_COMBO_ID,
     CategoryCombo,
@@ -19,7 +19,7 @@ from local.dhis2.metadata import (
     OptionSet,
     OrgUnit,
 )
-from local.dhis2.periods import parse_period
+from sandbox.dhis2.periods import parse_period
 
 TODAY = date(2026, 6, 15)
 DATA_SET = "STOCK"

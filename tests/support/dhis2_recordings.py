@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
 
-from local.dhis2 import (
+from sandbox.dhis2 import (
     Metadata,
     OAuth2Client,
     PersonalAccessToken,
@@ -30,7 +30,7 @@ from local.dhis2 import (
     new_token,
     uid,
 )
-from local.dhis2.metadata import (
+from sandbox.dhis2.metadata import (
     DEFAULT_CATEGORY_COMBO,
     DEFAULT_CATEGORY_COMBO_ID,
     DEFAULT_OPTION_COMBO_ID,
@@ -42,8 +42,8 @@ from local.dhis2.metadata import (
     DataSet,
     OrgUnit,
 )
-from local.dhis2.periods import parse_period, period_of
-from local.dhis2.values import StoredValue
+from sandbox.dhis2.periods import parse_period, period_of
+from sandbox.dhis2.values import StoredValue
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT.parent / "shared" / "dhis2"

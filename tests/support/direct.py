@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import date
 from urllib.parse import parse_qs, urlencode
 
-from local.dhis2 import ADMIN, Metadata, StandIn, User
-from local.dhis2.call import Call
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.transport import Query
 from msupply_dhis2.errors import (
@@ -17,6 +15,8 @@ from msupply_dhis2.errors import (
     Dhis2TooLargeError,
     Dhis2TransientError,
 )
+from sandbox.dhis2 import ADMIN, Metadata, StandIn, User
+from sandbox.dhis2.call import Call
 
 _ERRORS = {
     413: Dhis2TooLargeError,

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from local.postgres import TemporaryPostgres, temporary_postgres
-from local.postgres_tls import make_certificates
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.postgres_tls import make_certificates
 
 
 class EncryptingPostgres:

@@ -9,8 +9,8 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from local.handlers import Context, delivery, handler_of
 from msupply_dhis2.domain.log_record import LogEvent
+from sandbox.handlers import Context, delivery, handler_of
 from tests.support.rights import only_with_rights_of
 
 if TYPE_CHECKING:

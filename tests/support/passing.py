@@ -9,7 +9,7 @@ import pytest
 from botocore.client import BaseClient
 from moto.backends import get_backend
 
-from local.handlers import Context
+from sandbox.handlers import Context
 from tests.support.breaking_off import BreaksOffError
 
 

@@ -9,8 +9,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from local.dhis2 import Metadata, StandIn, User, Version, stock_metadata, uid
-from local.dhis2.metadata import Approval, DataElement, DataSet, OrgUnit, SystemSettings
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.periods import Calendar
@@ -18,6 +16,8 @@ from msupply_dhis2.preflight import job
 from msupply_dhis2.preflight.job import TalksToDhis2
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
+from sandbox.dhis2 import Metadata, StandIn, User, Version, stock_metadata, uid
+from sandbox.dhis2.metadata import Approval, DataElement, DataSet, OrgUnit, SystemSettings
 
 NOW = datetime(2026, 2, 5, 1, 3, tzinfo=UTC)
 """Noon of 5 February in Auckland."""

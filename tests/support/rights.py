@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 
-from local.aws_on_moto import BUCKET
 from msupply_dhis2.aws import clients
-from tests.support.dashboard import template_resources
+from sandbox.aws_on_moto import BUCKET
+from tests.support.stack_template import template_resources
 
 STACK = "stack"
-"""What ``local.aws_on_moto`` calls it."""
+"""What ``sandbox.aws_on_moto`` calls it."""
 
 _UNNAMED = {
     "AWS::StackName": STACK,
@@ -25,7 +25,7 @@ _UNNAMED = {
     "OrderingTable": f"{STACK}-order",
     "RunsTable": f"{STACK}-runs",
 }
-"""What the template gives no name of its own, or one with the account in it, and how ``local.aws_on_moto`` calls it."""
+"""What the template gives no name of its own, or one with the account in it, and how ``sandbox.aws_on_moto`` calls it."""
 
 _NAMES = ("TableName", "QueueName", "Name", "TopicName", "FunctionName")
 _ACTIONS = {

@@ -13,12 +13,12 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from local.dhis2 import StandIn, User, ValueKey
-from local.sample.generate import generate
-from local.sample_world import catalogue_of, metadata_for
-from local.tools import PROJECT
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import Settings, parse_settings
+from sandbox.dhis2 import StandIn, User, ValueKey
+from sandbox.sample.generate import generate
+from sandbox.sample_world import catalogue_of, metadata_for
+from sandbox.tools import PROJECT
 from tests.conftest import Aws
 from tests.support.functions import Pushed, deliver, invoke
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.bytecode import BytecodeError, add_bytecode
+from sandbox.bytecode import BytecodeError, add_bytecode
 
 
 def layer_with(folder: Path, **modules: str) -> Path:

@@ -3,9 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from local.dhis2 import PREFIXES, Metadata, User, stock_metadata, uid
-from local.dhis2.fields import BadFilterError, Filter, parse_fields, render
-from local.dhis2.metadata import DataSet, is_uid
+from sandbox.dhis2 import PREFIXES, Metadata, User, stock_metadata, uid
+from sandbox.dhis2.fields import BadFilterError, Filter, parse_fields, render
+from sandbox.dhis2.metadata import DataSet, is_uid
 
 METADATA = stock_metadata(
     [("OPUA", "Opua"), ("KAMO", "Kamo")],

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.dhis2 import ADMIN, Metadata, Version
-from local.dhis2.importer import Server
-from local.dhis2.periods import PERIOD_TYPES, latest_open_period, parse_period, period_of
-from local.dhis2.values import ValueStore
+from sandbox.dhis2 import ADMIN, Metadata, Version
+from sandbox.dhis2.importer import Server
+from sandbox.dhis2.periods import PERIOD_TYPES, latest_open_period, parse_period, period_of
+from sandbox.dhis2.values import ValueStore
 
 
 @pytest.mark.parametrize(

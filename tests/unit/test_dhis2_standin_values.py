@@ -2,9 +2,9 @@
 
 import pytest
 
-from local.dhis2 import Version
-from local.dhis2.metadata import DataElement
-from local.dhis2.values import is_vanishing_zero, normalise
+from sandbox.dhis2 import Version
+from sandbox.dhis2.metadata import DataElement
+from sandbox.dhis2.values import is_vanishing_zero, normalise
 
 
 def element(value_type: str, **more: object) -> DataElement:

@@ -51,7 +51,7 @@ def test_no_function_loads_the_events_of_all_of_AWS(function: str) -> None:  # n
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_function_loads_what_only_a_developers_machine_has(function: str) -> None:
-    assert not loaded_by(function) & {"local", "rich", "cryptography", "moto"}
+    assert not loaded_by(function) & {"cli", "sandbox", "rich", "cryptography", "moto"}
 
 
 def test_what_changes_a_table_knows_nothing_of_settings() -> None:

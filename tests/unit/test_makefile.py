@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.tools import uv
+from sandbox.tools import uv
 
 PROJECT = Path(__file__).parents[2]
 # What the make that runs these tests was told, and what this machine says.
@@ -123,7 +123,7 @@ def commands_of_deploy(folder: Path, *arguments: str) -> list[str]:
     )
     # Those that were run, as the one in place of uv has them.
     return [
-        line for line in said.splitlines() if line.startswith("run --locked") and "local.tools sam" in line
+        line for line in said.splitlines() if line.startswith("run --locked") and "sandbox.tools sam" in line
     ]
 
 

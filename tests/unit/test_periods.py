@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from local.dhis2.periods import parse_period
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.periods import (
     Basis,
@@ -19,6 +18,7 @@ from msupply_dhis2.periods import (
     parse_time_zone,
     window,
 )
+from sandbox.dhis2.periods import parse_period
 
 ZONES = [
     "UTC",

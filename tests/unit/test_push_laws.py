@@ -10,15 +10,15 @@ from itertools import chain, repeat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.dhis2 import FaultKind, Metadata, stock_metadata
-from local.dhis2.faults import Fault
-from local.dhis2.metadata import MetadataAccess
-from local.dhis2.server import ADMIN
 from msupply_dhis2.domain.batch import Operation
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.errors import Dhis2TransientError
 from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import Counts
+from sandbox.dhis2 import FaultKind, Metadata, stock_metadata
+from sandbox.dhis2.faults import Fault
+from sandbox.dhis2.metadata import MetadataAccess
+from sandbox.dhis2.server import ADMIN
 from tests.support.batches import batch_of, settings_of, value_of
 from tests.support.direct import DirectClient
 

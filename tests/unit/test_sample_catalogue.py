@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from local.sample.clinics import clinics, unusual_clinics
-from local.sample.edge_cases import unusual_items
-from local.sample.medicines import medicines
+from sandbox.sample.clinics import clinics, unusual_clinics
+from sandbox.sample.edge_cases import unusual_items
+from sandbox.sample.medicines import medicines
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.dhis2 import ADMIN, FaultKind, stock_metadata, uid
-from local.dhis2.metadata import DataSet, LockException, Metadata
 from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.import_request import DataValueRow, Schemes
@@ -25,6 +23,8 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 from msupply_dhis2.settings import Scheme
+from sandbox.dhis2 import ADMIN, FaultKind, stock_metadata, uid
+from sandbox.dhis2.metadata import DataSet, LockException, Metadata
 from tests.support.direct import DirectClient
 
 NOW = date(2026, 2, 10)

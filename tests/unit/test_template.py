@@ -40,7 +40,7 @@ from msupply_dhis2.state.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
 from msupply_dhis2.state.shard_progress import WORKED_FOR
 from msupply_dhis2.watchdog.schedules import parse_schedule
 from msupply_dhis2.watchdog.unfinished import QUEUE_KEEPS
-from tests.support.dashboard import log_and_filter
+from tests.support.stack_template import log_and_filter
 
 PROJECT = Path(__file__).parents[2]
 REGIONS = ["us-east-1", "ap-southeast-2", "af-south-1"]

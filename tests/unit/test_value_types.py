@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.dhis2 import Version
-from local.dhis2.metadata import DataElement
-from local.dhis2.values import normalise
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.import_summary import Reason
 from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, shape
+from sandbox.dhis2 import Version
+from sandbox.dhis2.metadata import DataElement
+from sandbox.dhis2.values import normalise
 
 TYPES = (*sorted(NUMERIC_TYPES), "BOOLEAN", "TRUE_ONLY")
 WHOLE = ("INTEGER", "INTEGER_POSITIVE", "INTEGER_ZERO_OR_POSITIVE", "INTEGER_NEGATIVE")

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.tools import PROJECT
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.periods import Interval
 from msupply_dhis2.settings import Settings, parse_settings
@@ -19,6 +18,7 @@ from msupply_dhis2.state.run import Counts, Outcome, Part, Run, event_of
 from msupply_dhis2.watchdog.overdue import GRACE, Duty, covers, due_instants, overdue
 from msupply_dhis2.watchdog.schedules import ScheduleError, parse_schedule
 from msupply_dhis2.watchdog.unfinished import why_unfinished
+from sandbox.tools import PROJECT
 
 AUCKLAND = ZoneInfo("Pacific/Auckland")
 # A Tuesday.

@@ -1,0 +1,1 @@
+"""What a person runs: the commands, on one's own machine or on a stack. Never deployed."""

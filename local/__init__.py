@@ -1,1 +1,0 @@
-"""What runs on one's own machine: stand-in, sample database, demo. Never deployed."""

@@ -1,6 +1,0 @@
-"""A generator of mSupply databases for tests, benchmarks and the demo."""
-
-from local.sample.generate import DEFAULT_AS_OF, SampleKind, SampleSummary, generate
-from local.sample.writer import SampleError
-
-__all__ = ["DEFAULT_AS_OF", "SampleError", "SampleKind", "SampleSummary", "generate"]

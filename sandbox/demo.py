@@ -1,0 +1,530 @@
+"""``make demo``: the whole path, from mSupply's database to DHIS2, deployed and run on one's own machine.
+
+Every step is the real thing but for what the emulator stands in for: what is shown as ``$ make …`` is that
+command's own output. A step that fails ends the demo with a message and a non-zero exit code, and whatever
+happens, everything that was started is stopped and removed.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from cli.settings import STACK
+from cli.stack import FunctionFailedError, LogRecord, StackError
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.periods import parse_time_zone
+from msupply_dhis2.push.outcome import Counts
+from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.source import Catalogue
+from sandbox.dhis2 import Metadata, StandIn
+from sandbox.emulator import Emulator
+from sandbox.sample_world import (
+    DHIS2_USER,
+    TIME_ZONE,
+    catalogue_of,
+    dhis2_for,
+    metadata_for,
+    sample_database,
+    settings_for,
+    with_whole_numbers_only,
+)
+from sandbox.tools import PROJECT, ToolError
+
+DRAINED_WITHIN = 300.0
+# So long nothing may move in queue and log before an incomplete count is final.
+SETTLED_AFTER = 10.0
+NAMED_REJECTIONS = 3
+FATES = ("stored", "unchanged", "rejected", "unaccounted")
+
+console = Console(soft_wrap=True, highlight=False, emoji=False)
+
+
+class DemoError(RuntimeError):
+    """A step did not do what it should; the message says which and what it said."""
+
+
+# ------------------------------------------------------------------------------------- telling what happens
+
+
+class Story:
+    """Tells the steps, one after the other."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._started = time.monotonic()
+
+    def step(self, title: str) -> None:
+        """Begin a step."""
+        self._number += 1
+        console.print(f"\n[bold cyan]{self._number}. {title}[/bold cyan]")
+
+    def say(self, text: str) -> None:
+        """Say something in plain words."""
+        console.print(f"   {escape(text)}")
+
+    @contextmanager
+    def doing(self, text: str) -> Iterator[None]:
+        """Yield what is being done, for as long as it takes, and then how long it took."""
+        started = time.monotonic()
+        with console.status(text):
+            yield
+        console.print(f"   [green]ok[/green] {escape(text)} ({time.monotonic() - started:.1f} s)")
+
+    def end(self) -> None:
+        """Say that all went well."""
+        console.print(f"\n[bold green]Done in {time.monotonic() - self._started:.0f} seconds.[/bold green]")
+
+
+def command(emulator: Emulator, shown: str, module: str, *arguments: str, given: str | None = None) -> int:
+    """Run one of the project's commands against the emulator, its output where ours goes.
+
+    Parameters
+    ----------
+    shown
+        The make command that an officer would type for it.
+    given
+        What is typed at its prompts, a line each; ``None`` leaves them to the terminal.
+    """
+    console.print(f"   [bold]$ {escape(shown)}[/bold]")
+    sys.stdout.flush()
+    finished = subprocess.run(  # noqa: S603 - our own modules
+        [sys.executable, "-m", module, *arguments, "--stack", emulator.name],
+        cwd=PROJECT,
+        env=emulator.environment,
+        input=given,
+        text=True,
+        check=False,
+    )
+    return finished.returncode
+
+
+def must(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - what is asserted
+    """End the demo unless the condition holds."""
+    if not condition:
+        raise DemoError(otherwise)
+
+
+# ------------------------------------------------------------------- what became of the values, from the log
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What compute logged about a run: its id, and what it put on the queue."""
+
+    id: str
+    values: int
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fates:
+    """What push logged about the batches of a run."""
+
+    batches: tuple[LogRecord, ...]
+    rejections: tuple[LogRecord, ...]
+
+    @property
+    def counts(self) -> Counts:
+        """What became of all values that were sent."""
+        total = Counts(sent=0)
+        for line in self.batches:
+            total += Counts(line.fields["sent"], *(line.fields[fate] for fate in FATES))
+        return total
+
+
+def latest_run(emulator: Emulator) -> Run:
+    """Return the last run that compute logged."""
+    for line in reversed(emulator.stack.logs("ComputeFunction")):
+        if "values" in line.fields:
+            return Run(line.fields["run_id"], line.fields["values"], line.fields["batches"])
+    raise DemoError("Compute logged no run.")
+
+
+def fates_of(emulator: Emulator, run: Run) -> Fates:
+    """Return what push has logged about a run so far."""
+    lines = [line for line in emulator.stack.logs("PushFunction") if line.fields.get("run_id") == run.id]
+    return Fates(
+        batches=tuple(line for line in lines if "sent" in line.fields),
+        rejections=tuple(line for line in lines if "data_element" in line.fields),
+    )
+
+
+def wait_for_all(emulator: Emulator, run: Run, progress: Callable[[int], None] = lambda _: None) -> Fates:
+    """Wait until the queue is empty and the log says what became of every value.
+
+    Raises
+    ------
+    DemoError
+        Batches went to the dead-letter queue, or the log stays short of the values.
+    """
+    deadline = time.monotonic() + DRAINED_WITHIN
+    last_change, before = time.monotonic(), -1
+    while True:
+        fates = fates_of(emulator, run)
+        sent = fates.counts.sent
+        progress(sent)
+        queue = emulator.stack.depth("BatchQueue")
+        if sent >= run.values and queue.is_empty:
+            return fates
+        dead = emulator.stack.depth("FailedBatchQueue").waiting
+        must(dead == 0, f"{dead} batches went to the dead-letter queue.{_what_push_said(emulator)}")
+        now = time.monotonic()
+        if sent != before:
+            last_change, before = now, sent
+        settled = queue.is_empty and now - last_change > SETTLED_AFTER
+        must(
+            not settled and now < deadline,
+            f"The log tells of {sent:,} of {run.values:,} values; the queue holds {queue.waiting:,} batches."
+            f"{_what_push_said(emulator)}",
+        )
+        time.sleep(0.3)
+
+
+def _what_push_said(emulator: Emulator) -> str:
+    said = [line.message for line in emulator.stack.logs("PushFunction")][-5:]
+    return " Push logged last:\n" + "\n".join(f"  {message}" for message in said)
+
+
+def show_fates(story: Story, fates: Fates) -> None:
+    """Print what became of every value: each batch, and each rejected value with its reason."""
+    table = Table("Batch", *(title.capitalize() for title in ("sent", *FATES)), title_justify="left")
+    for line in fates.batches:
+        cells = (str(line.fields[name]) for name in ("sent", *FATES))
+        table.add_row(str(line.fields.get("batch_id", ""))[-12:], *cells)
+    counts = fates.counts
+    total = (counts.sent, counts.stored, counts.unchanged, counts.rejected, counts.unaccounted)
+    table.add_section()
+    table.add_row("All", *(f"{number:,}" for number in total), style="bold")
+    console.print(table)
+    if fates.rejections:
+        story.say("A line of the log for each rejected value: store, item, metric, why, and what to do:")
+        for line in fates.rejections[:NAMED_REJECTIONS]:
+            console.print(f"   [yellow]- {escape(line.message)}[/yellow]")
+        if len(fates.rejections) > NAMED_REJECTIONS:
+            story.say(f"- and {len(fates.rejections) - NAMED_REJECTIONS:,} more such lines")
+
+
+def prove(run: Run, fates: Fates) -> None:
+    """Hold the counts of compute and of push's log against each other.
+
+    Raises
+    ------
+    DemoError
+        A value is missing or counted twice.
+    """
+    counts = fates.counts
+    must(run.values > 0, "Compute found no value to send.")
+    # A batch that takes several deliveries has a line for each.
+    reported = len({line.fields["batch_id"] for line in fates.batches})
+    must(reported == run.batches, f"{run.batches} batches left, {reported} were reported.")
+    must(counts.sent == run.values, f"{run.values} values left compute, {counts.sent} were sent.")
+    fate_of_all = counts.stored + counts.unchanged + counts.rejected + counts.unaccounted
+    must(fate_of_all == counts.sent, f"{counts.sent} values were sent, {fate_of_all} have a fate.")
+    must(
+        len(fates.rejections) == counts.rejected,
+        f"{counts.rejected} values were rejected, {len(fates.rejections)} have a line in the log.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the demo
+
+
+def deploy(story: Story, emulator: Emulator, time_zone: str) -> None:
+    """Build the stack and deploy it onto the emulator."""
+    story.step("The stack, built and deployed as it would be on AWS")
+    with story.doing("sam build: the functions and the layer that they share"):
+        emulator.build()
+    with story.doing(
+        "sam deploy: queue, schedules, secrets, table and IAM roles, onto a local emulator of AWS"
+    ):
+        # In one piece, however large the database is: the story is told by one answer of compute.
+        emulator.deploy(Timezone=time_zone, LinesPerInvocation="1000000000")
+
+
+def send(story: Story, emulator: Emulator) -> Run:
+    """Push all active metrics and wait for the end."""
+    story.step("A manual push")
+    must(
+        command(emulator, "make push", "cli.stack", "push") == 0,
+        "The manual push failed; it says why above.",
+    )
+    return latest_run(emulator)
+
+
+def watch(story: Story, emulator: Emulator, run: Run) -> Fates:
+    """Show how the queue is worked off, and what became of every value."""
+    story.step("From the queue to DHIS2, and what became of every value")
+    columns = (TextColumn("   values accounted for"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=run.values)
+        fates = wait_for_all(emulator, run, lambda done: bar.update(task, completed=done))
+    story.say(f"The queue is empty. The log /{emulator.name}/push says:")
+    show_fates(story, fates)
+    prove(run, fates)
+    return fates
+
+
+def on_sample(story: Story) -> None:
+    """Show the whole path on a sample database and a stand-in for DHIS2."""
+    with ExitStack() as held:
+        story.step("A sample mSupply database, and a DHIS2 that expects its values")
+        with story.doing("a PostgreSQL server with the tables of Open mSupply"):
+            database = held.enter_context(sample_database())
+        summary = database.summary
+        story.say(
+            f"{summary.stores} stores, {summary.items} items, {summary.movements:,} stock movements until "
+            f"{summary.as_of}; encrypted connections only, and a login of our own that may read and nothing more"
+        )
+        text = settings_for("http://127.0.0.1", database.server.ca_certificate)
+        catalogue = catalogue_of(database.address, parse_settings(text))
+        metadata, slip = _with_a_slip(catalogue)
+        dhis2 = held.enter_context(dhis2_for(metadata))
+        story.say(f"a stand-in for DHIS2 {dhis2.version} at {dhis2.url}, with the data set of settings.yaml")
+        story.say(f"with one slip, as they happen: the data element of {slip} takes whole numbers only")
+
+        emulator = held.enter_context(Emulator())
+        deploy(story, emulator, TIME_ZONE)
+
+        story.step("Settings and credentials, with the commands that an officer uses")
+        _fill_in(held, emulator, database.address, settings_for(dhis2.url, database.server.ca_certificate))
+
+        _test_with_wrong_password(story, emulator, dhis2)
+
+        run = send(story, emulator)
+        fates = watch(story, emulator, run)
+
+        story.step("Do the numbers add up?")
+        _compare_with_dhis2(story, run, fates, dhis2)
+        _show_values(story, dhis2)
+
+        story.step("Cleaning up")
+        with story.doing("sam delete"):
+            emulator.delete()
+        with story.doing("the emulator, PostgreSQL and the stand-in are stopped, their files removed"):
+            held.close()
+
+
+def _with_a_slip(catalogue: Catalogue) -> tuple[Metadata, str]:
+    """Set DHIS2 up with one fault of the kind that happens, so that there is something to be rejected."""
+    # The numbers in the sample's codes begin with the items that every clinic handles.
+    item = min(catalogue.items, key=lambda item: item.code[-4:])
+    (reference,) = item.fields.values()
+    return with_whole_numbers_only(metadata_for(catalogue), reference), item.name
+
+
+def _fill_in(held: ExitStack, emulator: Emulator, address: str, settings: str) -> None:
+    file = emulator.scratch / "settings.yaml"
+    file.write_text(settings, encoding="utf-8")
+    held.callback(file.unlink, missing_ok=True)
+    uploaded = command(emulator, "make settings", "cli.settings", "upload", str(file))
+    must(uploaded == 0, "The settings were not taken; it says why above.")
+    _enter(emulator, "make credentials", DHIS2_USER, "a-mistyped-password", address)
+
+
+def _enter(emulator: Emulator, shown: str, *answers: str) -> None:
+    which = () if len(answers) > 2 else ("--dhis2",)  # noqa: PLR2004 - user name and password
+    written = command(emulator, shown, "cli.credentials", *which, given="".join(f"{a}\n" for a in answers))
+    must(written == 0, "The credentials were not taken; it says why above.")
+
+
+def _test_with_wrong_password(story: Story, emulator: Emulator, dhis2: StandIn) -> None:
+    story.step("Test connection, with a mistyped password and with the right one")
+    test = ("make test-connection", "cli.stack", "test-connection")
+    must(command(emulator, *test) == 1, "A mistyped password was not noticed.")
+    user = dhis2.users[DHIS2_USER]
+    _enter(emulator, "make credentials", user.username, user.password.get_secret_value())
+    must(command(emulator, *test) == 1, "The slip in DHIS2 was not noticed.")
+    story.say(
+        "The connection works, and the slip is found before anything is sent. Here it stays, to be rejected."
+    )
+
+
+def _compare_with_dhis2(story: Story, run: Run, fates: Fates, dhis2: StandIn) -> None:
+    counts = fates.counts
+    stored = len(dhis2.values)
+    must(
+        stored == counts.stored, f"The log tells of {counts.stored:,} stored values, DHIS2 holds {stored:,}."
+    )
+    posted = sum(request.values for request in dhis2.requests)
+    beforehand = sum(not line.fields["sent_to_dhis2"] for line in fates.rejections)
+    must(
+        posted + beforehand == run.values,
+        f"{run.values:,} values left compute, {posted:,} arrived at DHIS2, {beforehand:,} were refused before that.",
+    )
+    story.say(f"compute put on the queue    {run.values:>6,} values in {run.batches} batches")
+    story.say(f"push took from it           {counts.sent:>6,}")
+    story.say(
+        f"  stored {counts.stored:,} + unchanged {counts.unchanged:,} + rejected {counts.rejected:,} "
+        f"+ unaccounted {counts.unaccounted:,} = {counts.sent:,}"
+    )
+    story.say(
+        f"DHIS2 received              {posted:>6,} + {beforehand:,} that it would refuse were not sent to it"
+    )
+    story.say(f"DHIS2 holds                 {stored:>6,} = stored")
+
+
+def _show_values(story: Story, dhis2: StandIn) -> None:
+    """Print the values of one item in one org unit as DHIS2 has them now."""
+    per_cell = Counter((key.org_unit, key.data_element) for key in dhis2.values)
+    (org_unit, data_element), _ = max(per_cell.items(), key=lambda cell: (cell[1], cell[0]))
+    index = dhis2.metadata
+    element, unit = index.data_element.by_id(data_element), index.org_unit.by_id(org_unit)
+    must(element is not None and unit is not None, "DHIS2 holds a value of something that it does not know.")
+    story.say(f"In DHIS2 now, for {element.name if element else ''} in {unit.name if unit else ''}:")
+    table = Table("Period", "Metric", "Value")
+    for metric in Metric:
+        for key, value in dhis2.values.items():
+            option_combo = index.option_combo.by_id(key.attribute_option_combo)
+            code = option_combo.code if option_combo else None
+            if (key.org_unit, key.data_element, code) == (org_unit, data_element, metric.value.upper()):
+                table.add_row(key.period, metric.label, value)
+    console.print(table)
+
+
+def on_own_systems(story: Story, options: argparse.Namespace) -> None:
+    """Run the whole path, deployed onto the emulator, on a database and a DHIS2 of one's own."""
+    settings = _own_settings(options)
+    address = parse_database_address(options.source)
+    parse_time_zone(options.timezone)
+    login = _own_login(options, settings)
+    story.say(f"From {address.described} to {settings.url}, in the time zone {options.timezone}.")
+    with ExitStack() as held:
+        emulator = held.enter_context(Emulator())
+        deploy(story, emulator, options.timezone)
+
+        story.step("Settings and credentials")
+        emulator.put_settings(settings.compact())
+        emulator.put_secret("Dhis2Secret", login.get_secret_value())
+        emulator.put_secret("DatabaseSecret", options.source)
+        story.say("They are in the emulator only, for as long as it runs.")
+
+        story.step("Test connection")
+        tested = command(emulator, "make test-connection", "cli.stack", "test-connection")
+        must(tested == 0, "The connection test failed; it says why above.")
+
+        story.step("A dry run: everything is computed, nothing is sent")
+        event = json.dumps({"manual": True, "dry_run": True})
+        tried = command(emulator, f"make push EVENT='{event}'", "cli.stack", "push", "--event", event)
+        must(tried == 0, "The dry run failed; it says why above.")
+        if not settings.use_dhis2:
+            story.say("Use DHIS2 is off in the settings: this is the end.")
+        elif not options.yes and not _agrees(settings):
+            story.say("Nothing was sent.")
+        else:
+            watch(story, emulator, send(story, emulator))
+        with story.doing("cleaning up"):
+            held.close()
+
+
+def _own_settings(options: argparse.Namespace) -> Settings:
+    try:
+        text = options.settings.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DemoError(f"The settings cannot be read: {error}. Name the file with SETTINGS=….") from error
+    document = json.loads(parse_settings(text).compact())
+    return parse_settings(json.dumps({**document, "url": options.dhis2_url}))
+
+
+def _own_login(options: argparse.Namespace, settings: Settings) -> SecretStr:
+    """Take DHIS2's login from a file, or ask for it."""
+    if options.credentials:
+        try:
+            text = options.credentials.read_text(encoding="utf-8")
+        except OSError as error:
+            raise DemoError(f"The credentials cannot be read: {error}.") from error
+    else:
+        must(sys.stdin.isatty(), "DHIS2's login is asked for on a terminal; or name a file: CREDENTIALS=….")
+        text = json.dumps(
+            {"username": console.input("   DHIS2 user name: "), "password": getpass("   DHIS2 password: ")}
+        )
+    parse_dhis2_credentials(text, settings)
+    return SecretStr(text)
+
+
+def _agrees(settings: Settings) -> bool:
+    must(
+        sys.stdin.isatty(),
+        "The values were not sent: on a terminal you would be asked now. To send unasked: YES=1.",
+    )
+    return console.input(f"   Send these values to {escape(str(settings.url))}? (yes/no) ").strip() == "yes"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and give its exit code: 0 where every step did what it should."""
+    options = _parser().parse_args(arguments)
+    if bool(options.source) != bool(options.dhis2_url):
+        console.print("For your own systems give both SOURCE=… and DHIS2_URL=…", style="red")
+        return 2
+    signal.signal(signal.SIGTERM, _interrupt)
+    story = Story()
+    console.print(f"[bold]{STACK}: from mSupply's database to DHIS2, on this machine[/bold]")
+    try:
+        if options.source:
+            on_own_systems(story, options)
+        else:
+            on_sample(story)
+    except (DemoError, ToolError, StackError, FunctionFailedError, MsupplyDhis2Error) as error:
+        console.print(f"\n[bold red]The demo failed.[/bold red] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. Everything that was started is stopped and removed.")
+        return 130
+    story.end()
+    return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.demo", description="The whole path on this machine."
+    )
+    given = {name: value for name, value in os.environ.items() if value}
+    parser.add_argument("--source", default=given.get("SOURCE"), metavar="URL", help="your mSupply database")
+    parser.add_argument("--dhis2-url", default=given.get("DHIS2_URL"), metavar="URL", help="your DHIS2")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        default=given.get("SETTINGS", "settings.yaml"),
+        metavar="FILE",
+        help="your settings; their URL is replaced (default: settings.yaml)",
+    )
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        default=given.get("CREDENTIALS"),
+        metavar="FILE",
+        help="JSON with username and password; else it is asked",
+    )
+    parser.add_argument(
+        "--timezone", default=given.get("TIMEZONE", "UTC"), metavar="NAME", help="such as Pacific/Auckland"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", default="YES" in given, help="send to your DHIS2 without asking"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""A small world to show and test the whole path in: an mSupply database, and a DHIS2 that expects its values.
+
+``python -m sandbox.sample_world DATABASE [SETTINGS]`` writes the metadata of a DHIS2 that expects a database's values,
+for ``python -m sandbox.dhis2 --metadata``.
+"""
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address
+from msupply_dhis2.source import Catalogue, open_source
+from sandbox.dhis2 import Metadata, StandIn, User, stock_metadata
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.sample import SampleSummary, generate
+from sandbox.tools import PROJECT
+
+TIME_ZONE = "Pacific/Auckland"
+DATABASE = "omsupply"
+READER = "dhis2_reader"
+DHIS2_USER = "integration"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDatabase:
+    """A PostgreSQL server with a sample database of Open mSupply, and a user who may only read it."""
+
+    server: TemporaryPostgres
+    summary: SampleSummary
+    password: SecretStr
+
+    @property
+    def address(self) -> str:
+        """The database's address with the reader's login; it takes encrypted connections only."""
+        return self.server.address(DATABASE, user=READER, password=self.password.get_secret_value())
+
+
+@contextmanager
+def sample_database(*, stores: int = 4, items: int = 15) -> Iterator[SampleDatabase]:
+    """Run a PostgreSQL server with a sample database whose last movements were yesterday."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    with temporary_postgres(tls=True) as server:
+        summary = generate(server.new_database(DATABASE), stores=stores, items=items, as_of=yesterday)
+        password = SecretStr(secrets.token_urlsafe(12))
+        server.new_role(READER, password.get_secret_value())
+        yield SampleDatabase(server, summary, password)
+
+
+def settings_for(dhis2_url: str, ca_certificate: str) -> str:
+    """Return the project's sample settings with this DHIS2's address and the database's certificate authority."""
+    document = json.loads(parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8")).compact())
+    changed = {"use_dhis2": True, "url": dhis2_url, "database_ca_certificate": ca_certificate}
+    return json.dumps({**document, **changed}, indent=2)
+
+
+def catalogue_of(address: str, settings: Settings) -> Catalogue:
+    """Read which stores and items of a database are mapped to DHIS2, as compute does."""
+    with open_source(
+        parse_database_address(address),
+        calendar=Calendar(parse_time_zone(TIME_ZONE)),
+        trust=settings.database_trust,
+    ) as source:
+        return source.catalogue(
+            store_field=settings.store_field_reference,
+            item_fields=settings.item_fields,
+            include_field=settings.include_field,
+        )
+
+
+def metadata_for(catalogue: Catalogue) -> Metadata:
+    """Set DHIS2 up for the stores and items of a database, each reference and org unit once."""
+    org_units = {store.org_unit: store.name for store in catalogue.stores}
+    references = {reference: item.name for item in catalogue.items for reference in item.fields.values()}
+    return stock_metadata(
+        list(org_units.items()), list(references.items()), [metric.value for metric in Metric]
+    )
+
+
+def with_whole_numbers_only(metadata: Metadata, code: str) -> Metadata:
+    """Return the same metadata with a slip in them: a data element that takes whole numbers only."""
+    elements = tuple(
+        element.model_copy(update={"value_type": "INTEGER"}) if element.code == code else element
+        for element in metadata.data_elements
+    )
+    return metadata.model_copy(update={"data_elements": elements})
+
+
+def with_unassigned(metadata: Metadata, code: str) -> Metadata:
+    """Return the same metadata with another slip: an org unit that is assigned to no data set."""
+    data_sets = tuple(
+        data_set.model_copy(
+            update={
+                "org_unit_ids": tuple(
+                    org_unit.id
+                    for org_unit in metadata.org_units
+                    if org_unit.id in data_set.org_unit_ids and org_unit.code != code
+                )
+            }
+        )
+        for data_set in metadata.data_sets
+    )
+    return metadata.model_copy(update={"data_sets": data_sets})
+
+
+def dhis2_for(metadata: Metadata, version: str = "2.42") -> StandIn:
+    """Return a stand-in for DHIS2 with one user, who may add data values and nothing else."""
+    user = User(
+        username=DHIS2_USER,
+        password=SecretStr(secrets.token_urlsafe(12)),
+        authorities=("F_DATAVALUE_ADD",),
+        surname="Integration",
+    )
+    return StandIn(metadata, version=version, users=[user])
+
+
+def main(arguments: list[str]) -> int:
+    """Write the metadata for a database to standard output."""
+    address, *settings = arguments
+    file = Path(settings[0]) if settings else PROJECT / "settings.yaml"
+    try:
+        catalogue = catalogue_of(address, parse_settings(file.read_text(encoding="utf-8")))
+    except MsupplyDhis2Error as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(metadata_for(catalogue).model_dump_json(indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
