@@ -7,9 +7,9 @@ import pytest
 from botocore.stub import Stubber
 
 from msupply_dhis2.aws import clients, dynamodb
-from msupply_dhis2.aws.dynamodb import Change, change_together, read_items
+from msupply_dhis2.aws.dynamodb import Change, change_item, change_items, read_items
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import AwsBusyError
+from msupply_dhis2.errors import AwsBusyError, AwsError
 from msupply_dhis2.state.run import About
 from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
@@ -65,7 +65,7 @@ def answer_with(*ids: str, left: tuple[str, ...] = ()) -> dict[str, Any]:
 @pytest.mark.parametrize("code", [THROTTLED, "ThrottlingException", "RequestLimitExceeded", CONFLICT])
 def test_a_write_that_is_refused_for_a_moment_is_done_in_the_end(table: "Table", code: str) -> None:
     with refusing(table.meta.client, "UpdateItem", code, times=9):
-        table.update_item(**Change({"id": "one"}).add({"times": 1}).arguments())
+        change_item(table, Change({"id": "one"}).add({"times": 1}), "counting")
     assert table.get_item(Key={"id": "one"})["Item"]["times"] == 1
 
 
@@ -92,9 +92,9 @@ def test_a_service_that_is_ill_or_refuses_for_good_is_not_asked_so_often(
     for code, status, asked in (("InternalServerError", 500, 3), ("ValidationException", 400, 1)):
         with (
             refusing(table.meta.client, "UpdateItem", code, times=1000, status=status) as refused,
-            pytest.raises(table.meta.client.exceptions.ClientError),
+            pytest.raises(AwsError),
         ):
-            table.update_item(**Change({"id": "one"}).add({"times": 1}).arguments())
+            change_item(table, Change({"id": "one"}).add({"times": 1}), "counting")
         assert refused.refusals == asked
 
 
@@ -137,7 +137,8 @@ def test_what_dynamodb_did_not_get_to_is_asked_for_again_after_waits_that_grow(
         asked = asking_for(*ids[number:])
         stub.add_response("batch_get_item", answer_with(each, left=rest), {"RequestItems": asked})
     waited: list[float] = []
-    read = read_items(table, [{"id": each} for each in ids], "reading", waited.append)
+    monkeypatch.setattr(dynamodb, "sleep", waited.append)
+    read = read_items(table, [{"id": each} for each in ids], "reading")
     assert [item["id"] for item in read] == ids
     assert len(waited) == 8
     for number, seconds in enumerate(waited):
@@ -145,27 +146,79 @@ def test_what_dynamodb_did_not_get_to_is_asked_for_again_after_waits_that_grow(
         assert 2**number <= seconds <= 2 * 2**number
 
 
-def test_what_dynamodb_never_gets_to_is_told(stubbed: "tuple[Table, Stubber]") -> None:
+def test_what_dynamodb_never_gets_to_is_told(
+    stubbed: "tuple[Table, Stubber]", monkeypatch: pytest.MonkeyPatch
+) -> None:
     table, stub = stubbed
     for _ in range(10):
         stub.add_response("batch_get_item", answer_with(left=("one",)), {"RequestItems": asking_for("one")})
     waited: list[float] = []
+    monkeypatch.setattr(dynamodb, "sleep", waited.append)
     with pytest.raises(AwsBusyError, match="did not give all that was asked for, while reading a row"):
-        list(read_items(table, [{"id": "one"}], "reading a row", waited.append))
+        list(read_items(table, [{"id": "one"}], "reading a row"))
     assert len(waited) == 9, "nothing follows the last attempt"
 
 
-def test_a_transaction_that_is_in_the_way_of_others_all_the_time_is_told(
-    stubbed: "tuple[Table, Stubber]",
-) -> None:
-    table, stub = stubbed
-    for _ in range(10):
-        stub.add_client_error(
-            "transact_write_items",
-            "TransactionCanceledException",
-            modeled_fields={"CancellationReasons": [{"Code": "TransactionConflict"}]},
-        )
-    waited: list[float] = []
-    with pytest.raises(AwsBusyError, match="Others changed the same items"):
-        change_together(table, [Change({"id": "one"}).add({"times": 1})], "counting", waited.append)
-    assert len(waited) == 9, "nothing follows the last attempt"
+# ------------------------------------------------------------------------------------------------------- transactions
+
+
+def cancelled(*codes: str) -> dict[str, Any]:
+    return {"CancellationReasons": [{"Code": code} for code in codes]}
+
+
+CANCELLED = "TransactionCanceledException"
+COUNT_BOTH = [Change({"id": each}).add({"times": 1}) for each in ("one", "two")]
+
+
+def test_a_transaction_that_meets_another_is_made_in_the_end_and_once(table: "Table") -> None:
+    conflict = cancelled("None", "TransactionConflict")
+    with refusing(table.meta.client, "TransactWriteItems", CANCELLED, times=9, body=conflict):
+        assert change_items(table, COUNT_BOTH, "counting") == frozenset()
+    assert table.get_item(Key={"id": "one"})["Item"]["times"] == 1
+
+
+def test_a_transaction_that_is_in_the_way_of_others_all_the_time_is_told(table: "Table") -> None:
+    conflict = cancelled("TransactionConflict", "ConditionalCheckFailed")
+    with (
+        refusing(table.meta.client, "TransactWriteItems", CANCELLED, times=1000, body=conflict) as refused,
+        pytest.raises(AwsBusyError, match=r"Others changed the same items .* while counting"),
+    ):
+        change_items(table, COUNT_BOTH, "counting")
+    assert refused.refusals == 10
+
+
+def test_where_a_condition_is_not_met_nothing_is_changed_and_its_place_is_told(table: "Table") -> None:
+    table.put_item(Item={"id": "two"})
+    changes = [Change({"id": each}).add({"times": 1}).if_absent("id") for each in ("one", "two")]
+    assert change_items(table, changes, "counting") == {1}
+    assert table.scan()["Items"] == [{"id": "two"}]
+
+
+# ------------------------------------------------------------------------------------------------------- conditions
+
+
+@pytest.mark.parametrize(
+    ("change", "is_made"),
+    [
+        (Change({"id": "one"}).if_below("times", 3), True),
+        (Change({"id": "one"}).if_below("times", 2), False),
+        (Change({"id": "one"}).if_below("nothing", 1), True),
+        (Change({"id": "one"}).if_equal("times", 2), True),
+        (Change({"id": "one"}).if_equal("times", 1), False),
+        (Change({"id": "one"}).if_equal("times", None), False),
+        (Change({"id": "one"}).if_equal("nothing", None), True),
+        (Change({"id": "one"}).if_equal("nothing", 0), True),
+        (Change({"id": "one"}).if_absent("times"), False),
+    ],
+)
+def test_a_change_is_made_where_its_condition_holds(table: "Table", *, change: Change, is_made: bool) -> None:
+    table.put_item(Item={"id": "one", "times": 2})
+    assert change_item(table, change.set({"times": 9}), "changing") is is_made
+    assert table.get_item(Key={"id": "one"})["Item"]["times"] == (9 if is_made else 2)
+
+
+def test_an_item_is_deleted_where_the_condition_holds(table: "Table") -> None:
+    table.put_item(Item={"id": "one", "times": 2})
+    assert not change_item(table, Change({"id": "one"}).delete().if_equal("times", 1), "deleting")
+    assert change_item(table, Change({"id": "one"}).delete().if_equal("times", 2), "deleting")
+    assert table.scan()["Items"] == []

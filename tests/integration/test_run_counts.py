@@ -320,7 +320,7 @@ def test_a_run_whose_beginning_could_not_be_noted_does_not_end_well(
         raise AwsBusyError("DynamoDB is away.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(table, "change_together", refuse)
+        broken.setattr(table, "change_items", refuse)
         with pytest.raises(AwsBusyError):
             invoke("compute", OCTOBER, world.capsys)
     ended = [item for item in world.aws.runs.scan()["Items"] if "outcome" in item]

@@ -194,9 +194,9 @@ def test_a_run_whose_beginning_could_not_be_noted_whole_is_not_done(
     def refuse(*_: object) -> None:
         raise AwsError("DynamoDB is away.")
 
-    for step in ("_update", "open_parts"):
+    for step in ("msupply_dhis2.state.runs.change_item", "msupply_dhis2.state.runs.Runs.open_parts"):
         with monkeypatch.context() as broken:
-            broken.setattr(runs, step, refuse)
+            broken.setattr(step, refuse)
             with pytest.raises(AwsError):
                 runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
         assert not runs.is_done(RUN, NOW)

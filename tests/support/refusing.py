@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,7 +29,12 @@ class Refused:
 
 @contextmanager
 def refusing(
-    client: BaseClient, operation: str, code: str, times: int, status: int = 400
+    client: BaseClient,
+    operation: str,
+    code: str,
+    times: int,
+    status: int = 400,
+    body: Mapping[str, object] | None = None,
 ) -> Iterator[Refused]:
     """Have the service answer the first so many calls of an operation with an error."""
     refused = Refused()
@@ -39,10 +44,10 @@ def refusing(
             refused.calls += 1
             return None
         refused.refusals += 1
-        body = json.dumps({"__type": code, "message": f"{code} was said."}).encode()
+        said = json.dumps({"__type": code, "message": f"{code} was said.", **(body or {})}).encode()
         headers = HTTPHeaders()
         headers["x-amzn-errortype"] = code
-        return AWSResponse(request.url, status, headers, _Body(body))
+        return AWSResponse(request.url, status, headers, _Body(said))
 
     event = f"before-send.{client.meta.service_model.service_id.hyphenize()}.{operation}"
     client.meta.events.register(event, answer)  # type: ignore[arg-type]  # it answers

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from boto3.dynamodb.conditions import ConditionBase
+
 _CLAUSE = re.compile(r"(SET|ADD|REMOVE) (.*?)(?= (?:SET|ADD|REMOVE) |$)")
 _SET = re.compile(r"(\w+) = (?:if_not_exists\((\w+), (:\w+)\)|(:\w+))")
 _ADD = re.compile(r"(\w+) (:\w+)")
@@ -102,8 +104,8 @@ class TableInMemory:
         for update in updates:
             self.update_item(**{name: value for name, value in update.items() if name != "TableName"})
 
-    def query(self, ExpressionAttributeValues: Mapping[str, Any], **_: object) -> dict[str, Any]:  # noqa: N803 - as above
-        wanted = ExpressionAttributeValues[":key"]
+    def query(self, KeyConditionExpression: ConditionBase, **_: object) -> dict[str, Any]:  # noqa: N803 - as above
+        _, wanted = KeyConditionExpression.get_expression()["values"]
         return {"Items": [dict(item) for place, item in sorted(self.items.items()) if place[0] == wanted]}
 
     def forget_expired(self, now: datetime) -> None:

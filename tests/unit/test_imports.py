@@ -1,5 +1,6 @@
 """What a cold start loads."""
 
+import re
 import subprocess
 import sys
 from functools import cache
@@ -66,3 +67,26 @@ def test_what_changes_a_table_knows_nothing_of_settings() -> None:
         "msupply_dhis2.aws.errors",
         "msupply_dhis2.errors",
     }
+
+
+EXPRESSIONS = re.compile(
+    r"UpdateExpression|\bConditionExpression|\b(put|update|delete)_item\b|batch_write|transact_write"
+)
+
+
+def test_dynamodb_is_changed_in_one_place() -> None:
+    layer = ROOT / "layers/common/msupply_dhis2"
+    found = {
+        str(file.relative_to(layer)) for file in layer.rglob("*.py") if EXPRESSIONS.search(file.read_text())
+    }
+    assert found == {"aws/dynamodb.py"}
+
+
+def test_botocore_s_faults_are_known_where_aws_is_asked_only() -> None:
+    layer = ROOT / "layers/common/msupply_dhis2"
+    found = {
+        str(file.relative_to(layer))
+        for file in layer.rglob("*.py")
+        if "botocore.exceptions" in file.read_text()
+    }
+    assert found <= {"aws/errors.py", "handlers/dead_letters.py"}

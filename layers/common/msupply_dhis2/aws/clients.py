@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
-from msupply_dhis2.aws.dynamodb import ask_again_where_refused_for_now
+from msupply_dhis2.aws.dynamodb import wait_where_busy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -79,5 +79,5 @@ def event_sources() -> "LambdaClient":
 def table(name: str) -> "Table":
     """Return the table of all that is remembered from one invocation to the next."""
     table = boto3.resource("dynamodb", config=_CONFIG).Table(name)
-    ask_again_where_refused_for_now(table.meta.client)
+    wait_where_busy(table.meta.client)
     return table

@@ -1,19 +1,25 @@
-"""DynamoDB as all tables are used: many items read at once, and several changed together or not at all."""
+"""The one idiom for DynamoDB: read an item, decide, and change it where nobody else has changed it meanwhile.
 
-import random
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+Whoever finds that a condition is not met reads again and decides anew, ``ATTEMPTS`` times, and is ``busy`` then. What
+DynamoDB refuses for the moment is asked again below all of that, by ``wait_where_busy``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from itertools import batched
+from random import random
+from time import sleep
 from typing import TYPE_CHECKING, Any, Self
 
 from msupply_dhis2.aws.errors import BUSY, aws_faults
 from msupply_dhis2.errors import AwsBusyError
 
 if TYPE_CHECKING:
+    from boto3.dynamodb.conditions import ConditionBase
     from botocore.client import BaseClient
     from mypy_boto3_dynamodb.service_resource import Table
+
+ATTEMPTS = 10
 
 KEYS_IN_ONE_CALL = 100
 """What BatchGetItem takes."""
@@ -21,7 +27,6 @@ KEYS_IN_ONE_CALL = 100
 CHANGES_IN_ONE_CALL = 100
 """What TransactWriteItems takes."""
 
-_ATTEMPTS = 10
 _FIRST_WAIT_SECONDS = 0.05
 _IN_THE_WAY = frozenset(
     {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"}
@@ -30,7 +35,7 @@ _IN_THE_WAY = frozenset(
 
 
 class Change:
-    """An update of one item, put together clause by clause; ``arguments`` gives it as ``update_item`` takes it.
+    """A change of one item, put together clause by clause.
 
     Attributes' names stand apart from the expressions, because many an English word is reserved.
     """
@@ -41,6 +46,7 @@ class Change:
         self._values: dict[str, Any] = {}
         self._clauses: dict[str, list[str]] = {}
         self._conditions: list[str] = []
+        self.deletes = False
 
     def set(self, values: Mapping[str, object]) -> Self:
         """Set attributes."""
@@ -67,31 +73,43 @@ class Change:
             self._clause("REMOVE", self._name(name))
         return self
 
+    def delete(self) -> Self:
+        """Delete the item, instead of all else."""
+        self.deletes = True
+        return self
+
     def if_absent(self, *names: str) -> Self:
         """Only where these attributes are not there; a key's: where there is no item."""
         self._conditions += [f"attribute_not_exists({self._name(name)})" for name in names]
         return self
 
     def if_equal(self, name: str, value: object) -> Self:
-        """Only where an attribute has a value; nothing and 0 are the same."""
-        placed = self._name(name)
-        equal = f"{placed} = {self._value(f'{name}_before', value)}"
-        self._conditions.append(f"(attribute_not_exists({placed}) OR {equal})" if value == 0 else equal)
+        """Only where an attribute has a value; nothing and 0 are the same, and ``None`` is nothing."""
+        if value is None:
+            return self.if_absent(name)
+        equal = f"{self._name(name)} = {self._value(f'{name}_before', value)}"
+        self._conditions.append(f"(attribute_not_exists(#{name}) OR {equal})" if value == 0 else equal)
+        return self
+
+    def if_below(self, name: str, value: object) -> Self:
+        """Only where an attribute is less than a value, or not there."""
+        below = f"{self._name(name)} < {self._value(f'{name}_limit', value)}"
+        self._conditions.append(f"(attribute_not_exists(#{name}) OR {below})")
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of ``update_item``."""
-        given: dict[str, Any] = {
-            "Key": self._key,
-            "UpdateExpression": " ".join(
+        """Return the arguments of ``update_item``, or of ``delete_item``."""
+        given: dict[str, Any] = {"Key": self._key}
+        if self._clauses:
+            given["UpdateExpression"] = " ".join(
                 f"{verb} {', '.join(clauses)}" for verb, clauses in self._clauses.items()
-            ),
-            "ExpressionAttributeNames": self._names,
-        }
-        if self._values:
-            given["ExpressionAttributeValues"] = self._values
+            )
         if self._conditions:
             given["ConditionExpression"] = " AND ".join(self._conditions)
+        if self._names:
+            given["ExpressionAttributeNames"] = self._names
+        if self._values:
+            given["ExpressionAttributeValues"] = self._values
         return given
 
     def _clause(self, verb: str, clause: str) -> None:
@@ -106,72 +124,80 @@ class Change:
         return f":{name}"
 
 
-def ask_again_where_refused_for_now(client: "BaseClient") -> None:
-    """Have each call of a client made again, after waits that grow, where DynamoDB refuses it for the moment.
-
-    All org units of a period share a partition, so a run of many shards is refused as a matter of course. botocore's own
-    attempts are too few for that, and to have more of them would make a service that cannot be reached a matter of
-    minutes; and it takes a transaction that is in the way of a plain write for a refusal for good.
-    """
-    events = client.meta.events
-    events.register_first("needs-retry.dynamodb", _wait_where_refused_for_now)  # type: ignore[arg-type]  # it answers
-
-
-def _wait_where_refused_for_now(
-    attempts: int, response: tuple[object, Mapping[str, Any]] | None, **_others: object
-) -> float | None:
-    """Tell botocore for how long to wait before the next attempt; ``None`` leaves it to botocore."""
-    if response is None or attempts >= _ATTEMPTS:
-        return None
-    _, answer = response
-    is_for_now = answer.get("Error", {}).get("Code") in BUSY
-    return _wait_seconds(attempts - 1) if is_for_now else None
+def change_item(table: "Table", change: Change, doing: str) -> bool:
+    """Change an item; ``False`` where a condition is not met, and nothing was changed."""
+    client = table.meta.client
+    change_it = table.delete_item if change.deletes else table.update_item
+    with aws_faults(doing, client):
+        try:
+            change_it(**change.arguments())
+        except client.exceptions.ConditionalCheckFailedException:
+            return False
+    return True
 
 
-def _wait_seconds(waits_before: int) -> float:
-    """Give a wait that grows, by chance up to twice as long: who was refused together does not come back together."""
-    return _FIRST_WAIT_SECONDS * (1 << waits_before) * (1 + random.random())  # noqa: S311 - nothing secret
+def change_and_read(table: "Table", change: Change, doing: str) -> Mapping[str, Any]:
+    """Change an item without any condition, and return it as it is then."""
+    with aws_faults(doing, table.meta.client):
+        return table.update_item(**change.arguments(), ReturnValues="ALL_NEW")["Attributes"]
 
 
-def unless_changed(table: "Table") -> suppress:
-    """Leave an item as it is where its condition does not hold: somebody has changed it meanwhile, and knows better."""
-    return suppress(table.meta.client.exceptions.ConditionalCheckFailedException)
+def change_items(table: "Table", changes: Sequence[Change], doing: str) -> frozenset[int]:
+    """Change several items of a table, all of them or none.
 
+    Parameters
+    ----------
+    changes
+        100 at most, none of them of the same item as another.
 
-def read_item(table: "Table", key: Mapping[str, Any], doing: str) -> Mapping[str, Any] | None:
-    """Read an item by its key, consistently, or give ``None`` where there is none.
+    Returns
+    -------
+    frozenset of int
+        The places of the changes whose conditions are not met; where there is any, nothing was changed.
 
     Raises
     ------
-    AwsError
-        The table cannot be read; the message says what was being done.
+    AwsBusyError
+        Others change the same items all the time.
     """
+    client = table.meta.client
+    items: Any = [
+        {"Delete" if change.deletes else "Update": {"TableName": table.name, **change.arguments()}}
+        for change in changes
+    ]
+    with aws_faults(doing, client):
+        try:
+            client.transact_write_items(TransactItems=items)
+        except client.exceptions.TransactionCanceledException as error:
+            codes = _reasons(error.response)
+            if not _IN_THE_WAY.isdisjoint(codes):
+                raise busy(doing) from error
+            unmet = frozenset(place for place, code in enumerate(codes) if code == "ConditionalCheckFailed")
+            if not unmet:
+                raise
+            return unmet
+    return frozenset()
+
+
+def busy(doing: str) -> AwsBusyError:
+    """Return the fault of what was tried again and again, because others change the same items all the time."""
+    return AwsBusyError(
+        f"Others changed the same items of DynamoDB all the time, while {doing}. Try again later."
+    )
+
+
+def read_item(table: "Table", key: Mapping[str, Any], doing: str) -> Mapping[str, Any] | None:
+    """Read an item by its key, consistently; ``None`` where there is none."""
     with aws_faults(doing, table.meta.client):
         return table.get_item(Key=key, ConsistentRead=True).get("Item")
 
 
-def read_items(
-    table: "Table",
-    keys: Iterable[Mapping[str, Any]],
-    doing: str,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Mapping[str, Any]]:
-    """Read items by their keys, consistently, as many as there are of them.
-
-    Parameters
-    ----------
-    sleep
-        How to wait for some seconds, where DynamoDB did not get to all of them.
-
-    Raises
-    ------
-    AwsError
-        The table cannot be read.
-    """
+def read_items(table: "Table", keys: Iterable[Mapping[str, Any]], doing: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the items of these keys, read consistently, as many as there are of them."""
     client = table.meta.client
     for part in batched(keys, KEYS_IN_ONE_CALL, strict=False):
         asked: Any = {table.name: {"Keys": list(part), "ConsistentRead": True}}
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             if attempt:
                 sleep(_wait_seconds(attempt - 1))
             with aws_faults(doing, client):
@@ -187,51 +213,49 @@ def read_items(
             )
 
 
-def change_together(
+def query_items(
     table: "Table",
-    changes: Sequence[Change],
+    condition: "ConditionBase",
     doing: str,
-    sleep: Callable[[float], None] = time.sleep,
-) -> frozenset[int]:
-    """Change several items of a table, all of them or none.
+    **options: Any,  # noqa: ANN401 - as ``query`` takes them
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the items of one partition that a condition on the key chooses, page by page."""
+    while True:
+        with aws_faults(doing, table.meta.client):
+            answer = table.query(KeyConditionExpression=condition, **options)
+        yield from answer["Items"]
+        if "LastEvaluatedKey" not in answer:
+            return
+        options["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    Parameters
-    ----------
-    changes
-        100 at most, none of them of the same item as another.
-    sleep
-        How to wait for some seconds, where another is changing the same item.
 
-    Returns
-    -------
-    frozenset of int
-        The places of the changes whose conditions are not met; where there is any, nothing was changed.
+def wait_where_busy(client: "BaseClient") -> None:
+    """Have each call of a client made again, after waits that grow, where DynamoDB refuses it for the moment.
 
-    Raises
-    ------
-    AwsError
-        The table refused, or others change the same items all the time.
+    All org units of a period share a partition, so a run of many shards is refused as a matter of course. botocore's own
+    attempts are too few for that, and to have more of them would make a service that cannot be reached a matter of
+    minutes; and it takes a transaction that is in the way of another write for a refusal for good.
     """
-    client = table.meta.client
-    items: Any = [{"Update": {"TableName": table.name, **change.arguments()}} for change in changes]
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            sleep(_wait_seconds(attempt - 1))
-        with aws_faults(doing, client):
-            try:
-                client.transact_write_items(TransactItems=items)
-            except client.exceptions.TransactionCanceledException as error:
-                reasons: Any = error.response.get("CancellationReasons", ())
-                codes = [str(reason.get("Code")) for reason in reasons]
-                if not _IN_THE_WAY.intersection(codes):
-                    unmet = frozenset(
-                        place for place, code in enumerate(codes) if code == "ConditionalCheckFailed"
-                    )
-                    if not unmet:
-                        raise
-                    return unmet
-            else:
-                return frozenset()
-    raise AwsBusyError(
-        f"Others changed the same items of DynamoDB all the time, while {doing}. Try again later."
-    )
+    events = client.meta.events
+    events.register_first("needs-retry.dynamodb", _next_wait)  # type: ignore[arg-type]  # it answers
+
+
+def _next_wait(
+    attempts: int, response: tuple[object, Mapping[str, Any]] | None, **_others: object
+) -> float | None:
+    """Return for how long botocore waits before the next attempt; ``None`` leaves it to botocore."""
+    if response is None or attempts >= ATTEMPTS:
+        return None
+    _, answer = response
+    is_busy = answer.get("Error", {}).get("Code") in BUSY or not _IN_THE_WAY.isdisjoint(_reasons(answer))
+    return _wait_seconds(attempts - 1) if is_busy else None
+
+
+def _reasons(answer: Any) -> list[str]:  # noqa: ANN401 - as botocore gives it
+    """Return why a transaction was cancelled, change by change."""
+    return [str(reason.get("Code")) for reason in answer.get("CancellationReasons", ())]
+
+
+def _wait_seconds(waits_before: int) -> float:
+    """Return a wait that grows, by chance up to twice as long: who was refused together does not come back together."""
+    return _FIRST_WAIT_SECONDS * (1 << waits_before) * (1 + random())  # noqa: S311 - nothing secret

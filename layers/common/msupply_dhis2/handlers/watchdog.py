@@ -14,7 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.dynamodb import read_item
+from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
 from msupply_dhis2.aws.environment import WatchdogEnvironment, read_settings
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
@@ -260,12 +260,7 @@ class _Watchdog:
 
     def _keep_state(self, state: Mapping[str, Any]) -> None:
         table = clients.table(self._environment.table_name)
-        with aws_faults("noting what the watchdog saw", table.meta.client):
-            table.update_item(
-                Key=_STATE,
-                UpdateExpression="SET intervals = :intervals",
-                ExpressionAttributeValues={":intervals": state},
-            )
+        change_item(table, Change(_STATE).set({"intervals": state}), "noting what the watchdog saw")
 
     def _overdue_sentence(self, missing: Overdue, settings: Settings) -> str:
         metrics = sorted(row.metric.value for row in settings.active_rows if row.interval is missing.interval)

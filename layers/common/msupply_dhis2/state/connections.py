@@ -10,80 +10,40 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from msupply_dhis2.aws.dynamodb import Change, read_item, unless_changed
-from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 
 def record_success(table: "Table", url: str, username: str, instant: datetime) -> None:
-    """Remember that DHIS2 answered this user; an older instant never replaces a newer one.
-
-    Parameters
-    ----------
-    table
-        A table whose partition key is ``id``.
-    url, username
-        The address of DHIS2 and the user who was let in.
-    instant
-        When it answered; aware.
-
-    Raises
-    ------
-    AwsError
-        The table refused.
-    """
+    """Remember when (aware) DHIS2 answered this user; an older instant never replaces a newer one."""
+    # So that text order is time order: always UTC, always microseconds.
+    written = instant.astimezone(UTC).isoformat(timespec="microseconds")
+    change = Change({"id": _key(url, username)}).set({"last_success": written})
     # Another function may have been faster with a newer one, which stands.
-    with aws_faults("noting the last successful connection", table.meta.client), unless_changed(table):
-        table.update_item(
-            Key={"id": _key(url, username)},
-            UpdateExpression="SET last_success = :instant",
-            ConditionExpression="attribute_not_exists(last_success) OR last_success < :instant",
-            ExpressionAttributeValues={":instant": _written(instant)},
-        )
+    change_item(table, change.if_below("last_success", written), "noting the last successful connection")
 
 
 def last_success(table: "Table", url: str, username: str) -> datetime | None:
-    """Return the instant of the last successful connection, aware and in UTC, or ``None``.
-
-    Raises
-    ------
-    AwsError
-        The table refused.
-    """
+    """Return the instant of the last successful connection, aware and in UTC, or ``None``."""
     key = {"id": _key(url, username)}
     item = read_item(table, key, "reading the last successful connection")
     return datetime.fromisoformat(str(item["last_success"])) if item else None
 
 
 def read_call_limit(table: "Table", url: str) -> int | None:
-    """Return how many values a call may hold at this DHIS2, or ``None`` where the setting alone decides.
-
-    Raises
-    ------
-    AwsError
-        The table refused.
-    """
+    """Return how many values a call may hold at this DHIS2, or ``None`` where the setting alone decides."""
     item = read_item(table, {"id": _batch_size_key(url)}, "reading how many values DHIS2 takes in a call")
     limit = (item or {}).get("values_in_a_call")
     return int(limit) if isinstance(limit, Decimal) and limit >= 1 else None
 
 
 def remember_call_limit(table: "Table", url: str, limit: int | None) -> None:
-    """Remember how many values a call may hold at this DHIS2; ``None`` forgets it.
-
-    Raises
-    ------
-    AwsError
-        The table refused.
-    """
-    key = {"id": _batch_size_key(url)}
-    with aws_faults("noting how many values DHIS2 takes in a call", table.meta.client):
-        if limit is None:
-            table.delete_item(Key=key)
-        else:
-            table.update_item(**Change(key).set({"values_in_a_call": limit}).arguments())
+    """Remember how many values a call may hold at this DHIS2; ``None`` forgets it."""
+    change = Change({"id": _batch_size_key(url)})
+    change = change.delete() if limit is None else change.set({"values_in_a_call": limit})
+    change_item(table, change, "noting how many values DHIS2 takes in a call")
 
 
 def written_in(instant: datetime, time_zone: ZoneInfo) -> str:
@@ -97,8 +57,3 @@ def _key(url: str, username: str) -> str:
 
 def _batch_size_key(url: str) -> str:
     return f"batch-size#{url}"
-
-
-def _written(instant: datetime) -> str:
-    """Write an instant so that text order is time order: always UTC, always microseconds."""
-    return instant.astimezone(UTC).isoformat(timespec="microseconds")

@@ -8,7 +8,7 @@ kept for the few days in which a retry can come.
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.dynamodb import Change, change_and_read
 from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
@@ -18,32 +18,10 @@ KEPT_FOR = timedelta(days=7)
 
 
 def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
-    """Return the instant at which the invocation with this request id was first seen.
-
-    Parameters
-    ----------
-    table
-        Has the partition key ``id`` and the time-to-live attribute ``expires_at``.
-    request_id
-        The same for each retry of one invocation.
-    now
-        The clock, aware.
-
-    Returns
-    -------
-    datetime
-        ``now`` the first time, and that same instant ever after.
-    """
-    with aws_faults("noting when the invocation arrived", table.meta.client):
-        item = table.update_item(
-            Key={"id": f"invocation#{request_id}"},
-            UpdateExpression=(
-                "SET arrived = if_not_exists(arrived, :now), expires_at = if_not_exists(expires_at, :end)"
-            ),
-            ExpressionAttributeValues={":now": now.isoformat(), ":end": int((now + KEPT_FOR).timestamp())},
-            ReturnValues="ALL_NEW",
-        )["Attributes"]
-    arrived = item["arrived"]
+    """Return when the invocation with this request id was first seen: ``now`` (aware) the first time, and that ever after."""
+    change = Change({"id": f"invocation#{request_id}"})
+    change.set_once({"arrived": now.isoformat(), "expires_at": int((now + KEPT_FOR).timestamp())})
+    arrived = change_and_read(table, change, "noting when the invocation arrived")["arrived"]
     if not isinstance(arrived, str):
         raise DamagedRowError(f"The table's row invocation#{request_id} is damaged. Delete it and try again.")
     return datetime.fromisoformat(arrived)

@@ -10,13 +10,12 @@ Two rows of the stack's DynamoDB table, neither of which holds a password:
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
-from msupply_dhis2.aws.dynamodb import read_item, unless_changed
-from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
 from msupply_dhis2.dhis2.models import ReadsDhis2
 from msupply_dhis2.errors import DamagedRowError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials
@@ -160,24 +159,9 @@ def remember_refusal(table: "Table", login: Login, said: str, now: datetime) -> 
     AwsError
         The table refused.
     """
-    with aws_faults("noting that DHIS2 refused the login", table.meta.client):
-        item = table.update_item(
-            Key=_REFUSED,
-            UpdateExpression=(
-                "SET since = if_not_exists(since, :now), said = :said, #url = :url, #user = :user, "
-                "fingerprint = :fingerprint, version = :version"
-            ),
-            ExpressionAttributeNames={"#url": "url", "#user": "user"},
-            ExpressionAttributeValues={
-                ":now": now.astimezone(UTC).isoformat(),
-                ":said": said,
-                ":url": login.url,
-                ":user": login.user,
-                ":fingerprint": login.fingerprint,
-                ":version": login.version,
-            },
-            ReturnValues="ALL_NEW",
-        )["Attributes"]
+    change = Change(_REFUSED).set_once({"since": now.astimezone(UTC).isoformat()})
+    change.set({"said": said, **asdict(login)})
+    item = change_and_read(table, change, "noting that DHIS2 refused the login")
     return Refusal(login, datetime.fromisoformat(str(item["since"])), said)
 
 
@@ -189,18 +173,10 @@ def forget_refusal(table: "Table", refusal: Refusal) -> None:
     AwsError
         The table refused.
     """
-    login = refusal.login
-    with aws_faults("forgetting that DHIS2 refused the login", table.meta.client), unless_changed(table):
-        table.delete_item(
-            Key=_REFUSED,
-            ConditionExpression="#url = :url AND fingerprint = :fingerprint AND version = :version",
-            ExpressionAttributeNames={"#url": "url"},
-            ExpressionAttributeValues={
-                ":url": login.url,
-                ":fingerprint": login.fingerprint,
-                ":version": login.version,
-            },
-        )
+    change = Change(_REFUSED).delete()
+    for name in ("url", "fingerprint", "version"):
+        change.if_equal(name, getattr(refusal.login, name))
+    change_item(table, change, "forgetting that DHIS2 refused the login")
 
 
 @contextmanager
@@ -225,38 +201,18 @@ def one_attempt_at_a_time(
     AwsError
         The table refused.
     """
-    with aws_faults("taking turns at logging in", table.meta.client):
-        while not _began(table, holder, clock()):
-            sleep(_LOOK_AGAIN_SECONDS)
+    while not _began(table, holder, clock()):
+        sleep(_LOOK_AGAIN_SECONDS)
     try:
         yield
     finally:
-        with aws_faults("ending a turn at logging in", table.meta.client):
-            _end(table, holder)
+        # It may have taken longer than an attempt may: then another function has begun one of its own.
+        change_item(
+            table, Change(_ATTEMPT).delete().if_equal("holder", holder), "ending a turn at logging in"
+        )
 
 
 def _began(table: "Table", holder: str, now: float) -> bool:
-    try:
-        table.update_item(
-            Key=_ATTEMPT,
-            UpdateExpression="SET holder = :holder, given_up_at = :end, expires_at = :end",
-            ConditionExpression="attribute_not_exists(id) OR given_up_at <= :now",
-            ExpressionAttributeValues={
-                ":holder": holder,
-                ":end": int(now) + ATTEMPT_SECONDS,
-                ":now": int(now),
-            },
-        )
-    except table.meta.client.exceptions.ConditionalCheckFailedException:
-        return False
-    return True
-
-
-def _end(table: "Table", holder: str) -> None:
-    # It may have taken longer than an attempt may: then another function has begun one of its own.
-    with unless_changed(table):
-        table.delete_item(
-            Key=_ATTEMPT,
-            ConditionExpression="holder = :holder",
-            ExpressionAttributeValues={":holder": holder},
-        )
+    end = int(now) + ATTEMPT_SECONDS
+    change = Change(_ATTEMPT).set({"holder": holder, "given_up_at": end, "expires_at": end})
+    return change_item(table, change.if_below("given_up_at", int(now) + 1), "taking turns at logging in")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from msupply_dhis2.aws.dynamodb import read_item, unless_changed
-from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
 from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
@@ -92,16 +91,9 @@ def note_outage(table: "Table", said: str, now: datetime) -> Outage:
     AwsError
         The table refused.
     """
-    with aws_faults("noting that DHIS2 is down", table.meta.client):
-        item = table.update_item(
-            Key=_OUTAGE,
-            UpdateExpression=(
-                "SET since = if_not_exists(since, :now), said = :said REMOVE is_on_trial ADD failures :one"
-            ),
-            ExpressionAttributeValues={":now": now.astimezone(UTC).isoformat(), ":said": said, ":one": 1},
-            ReturnValues="ALL_NEW",
-        )["Attributes"]
-    return _outage(item)
+    change = Change(_OUTAGE).set_once({"since": now.astimezone(UTC).isoformat()}).set({"said": said})
+    change.remove("is_on_trial").add({"failures": 1})
+    return _outage(change_and_read(table, change, "noting that DHIS2 is down"))
 
 
 def begin_trial(table: "Table", outage: Outage, now: datetime) -> None:
@@ -112,18 +104,9 @@ def begin_trial(table: "Table", outage: Outage, now: datetime) -> None:
     AwsError
         The table refused.
     """
-    with aws_faults("noting that the queue is resumed", table.meta.client), unless_changed(table):
-        table.update_item(
-            Key=_OUTAGE,
-            UpdateExpression="SET tried_at = :now, is_on_trial = :yes ADD trials :one",
-            ConditionExpression="failures = :failures",
-            ExpressionAttributeValues={
-                ":now": now.astimezone(UTC).isoformat(),
-                ":yes": True,
-                ":one": 1,
-                ":failures": outage.failures,
-            },
-        )
+    change = Change(_OUTAGE).set({"tried_at": now.astimezone(UTC).isoformat(), "is_on_trial": True})
+    change.add({"trials": 1}).if_equal("failures", outage.failures)
+    change_item(table, change, "noting that the queue is resumed")
 
 
 def forget_outage(table: "Table", outage: Outage) -> None:
@@ -134,12 +117,8 @@ def forget_outage(table: "Table", outage: Outage) -> None:
     AwsError
         The table refused.
     """
-    with aws_faults("forgetting that DHIS2 was down", table.meta.client), unless_changed(table):
-        table.delete_item(
-            Key=_OUTAGE,
-            ConditionExpression="failures = :failures",
-            ExpressionAttributeValues={":failures": outage.failures},
-        )
+    change = Change(_OUTAGE).delete().if_equal("failures", outage.failures)
+    change_item(table, change, "forgetting that DHIS2 was down")
 
 
 def _outage(item: Any) -> Outage:  # noqa: ANN401 - as boto3 gives it

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from msupply_dhis2.aws.dynamodb import read_item
-from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
 from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
@@ -60,12 +59,8 @@ def note_resumption(table: "Table", now: datetime) -> None:
     AwsError
         The table refused.
     """
-    with aws_faults("noting that the queue is to be resumed", table.meta.client):
-        table.update_item(
-            Key=_RESUMPTION,
-            UpdateExpression="SET since = if_not_exists(since, :now)",
-            ExpressionAttributeValues={":now": now.astimezone(UTC).isoformat()},
-        )
+    change = Change(_RESUMPTION).set_once({"since": now.astimezone(UTC).isoformat()})
+    change_item(table, change, "noting that the queue is to be resumed")
 
 
 def forget_resumption(table: "Table") -> None:
@@ -76,5 +71,4 @@ def forget_resumption(table: "Table") -> None:
     AwsError
         The table refused.
     """
-    with aws_faults("forgetting that the queue is to be resumed", table.meta.client):
-        table.delete_item(Key=_RESUMPTION)
+    change_item(table, Change(_RESUMPTION).delete(), "forgetting that the queue is to be resumed")

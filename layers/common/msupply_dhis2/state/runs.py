@@ -13,10 +13,22 @@ from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from msupply_dhis2.aws.dynamodb import CHANGES_IN_ONE_CALL, Change, change_together, read_item, read_items
-from msupply_dhis2.aws.errors import aws_faults
+from boto3.dynamodb.conditions import Key
+
+from msupply_dhis2.aws.dynamodb import (
+    ATTEMPTS,
+    CHANGES_IN_ONE_CALL,
+    Change,
+    busy,
+    change_and_read,
+    change_item,
+    change_items,
+    query_items,
+    read_item,
+    read_items,
+)
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import AwsBusyError, DamagedRowError
+from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.state.message import Death, DeliveryState, bitmap, delivery_state_of, milliseconds
 from msupply_dhis2.state.run import About, Part, Run, run_of
 
@@ -38,8 +50,6 @@ _MESSAGE = "batch#"
 _OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
 _OPEN_RUN = ("ended_at", "outcome", "rejected_file")
 """What a run's row has only once it has ended."""
-
-_ATTEMPTS = 8
 
 
 class Runs:
@@ -69,7 +79,7 @@ class Runs:
         change.set_once({"started_at": now.astimezone(UTC).isoformat()})
         # First: a run without an open part is taken for one that is done.
         self.open_parts(run_id, parts, now)
-        self._update(change, "noting that a run begins")
+        change_item(self._table, change, "noting that a run begins")
 
     def open_parts(self, run_id: str, parts: Iterable[str], now: datetime) -> None:
         """Note parts that are to be computed; one that was finished, or failed, is open again."""
@@ -78,13 +88,13 @@ class Runs:
             run = Change(_run_key(run_id)).add({"parts_open": len(some)}).remove(*_OPEN_RUN)
             run.set({"opened_at": now.astimezone(UTC).isoformat()})
             new = [_new_part(run_id, name, now) for name in some]
-            if change_together(self._table, [run, *new], _NOTING_PARTS):
+            if change_items(self._table, [run, *new], _NOTING_PARTS):
                 for name in some:
                     self._open_part(run_id, name, now)
 
     def _open_part(self, run_id: str, name: str, now: datetime) -> None:
         """Open one part, unless it is: it may be there already."""
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             item = read_item(self._table, {"run_id": run_id, "part": f"{_PART}{name}"}, _NOTING_PARTS)
             if item is None:
                 change, failed = _new_part(run_id, name, now), 0
@@ -100,9 +110,9 @@ class Runs:
                 failed = -int(item["state"] == _FAILED)
             run = Change(_run_key(run_id)).add({"parts_open": 1, "parts_failed": failed}).remove(*_OPEN_RUN)
             run.set({"opened_at": now.astimezone(UTC).isoformat()})
-            if not change_together(self._table, [run, change], _NOTING_PARTS):
+            if not change_items(self._table, [run, change], _NOTING_PARTS):
                 return
-        raise _busy(run_id)
+        raise busy(_noting(run_id))
 
     def finish_part(self, run_id: str, name: str, part: Part) -> None:
         """Note that all messages of a part are on the queue; once more does no harm."""
@@ -131,13 +141,12 @@ class Runs:
         if message is not None:
             of_run.set({"message": message})
         # Where it is not open any more somebody else has noted it.
-        change_together(self._table, [of_run, change], _NOTING_PARTS)
+        change_items(self._table, [of_run, change], _NOTING_PARTS)
 
     def note_fault(self, run_id: str, message: str) -> None:
         """Note why computing failed this time; it is tried again."""
-        self._update(
-            Change(_run_key(run_id)).set({"message": message}), "noting why a run could not be computed"
-        )
+        change = Change(_run_key(run_id)).set({"message": message})
+        change_item(self._table, change, "noting why a run could not be computed")
 
     def register(self, messages: Iterable[Message], now: datetime) -> None:
         """Count messages that the queue has taken; one that is counted already is not counted again."""
@@ -161,7 +170,7 @@ class Runs:
                 .if_absent("part")
                 for message in messages
             ]
-            there = change_together(
+            there = change_items(
                 self._table, [run, *rows], f"counting what of the run {run_id} is on the queue"
             )
             if not there:
@@ -222,7 +231,7 @@ class Runs:
         frozenset of int
             The places that were counted.
         """
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             after = before.after(settled, applied, began=began, ended=ended)
             new = after.settled - before.settled
             row = Change(message_key(message)).set(
@@ -246,25 +255,23 @@ class Runs:
                 if others := superseded_by - {message.run_id}:
                     of_run.add({"superseded_by": others})
                     changes += [_note_superseded(run_id, message.run_id, ended) for run_id in sorted(others)]
-            if not change_together(
+            if not change_items(
                 self._table, changes, f"noting what became of values of the run {message.run_id}"
             ):
                 return new
             before = self.read(message, ended)
-        raise _busy(message.run_id)
+        raise busy(_noting(message.run_id))
 
     def note_failure(self, message: Message, now: datetime) -> int:
         """Count a delivery that failed on the message's own account; give how many have."""
         # It may have failed before anybody counted it: a row that only tells of failures would pass for counted.
         self.read(message, now)
         change = Change(message_key(message)).add({"failures": 1})
-        with aws_faults("counting a failed delivery", self._table.meta.client):
-            answer: Any = self._table.update_item(**change.arguments(), ReturnValues="UPDATED_NEW")
-        return int(answer["Attributes"]["failures"])
+        return int(change_and_read(self._table, change, "counting a failed delivery")["failures"])
 
     def mark_dead(self, message: Message, before: DeliveryState, death: Death) -> bool:
         """Note that a message lies among the dead letters, and count its values; ``False`` where it was noted before."""
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             if before.death is not None:
                 return False
             left = message.values - len(before.settled)
@@ -278,14 +285,14 @@ class Runs:
             )
             row.if_equal("version", before.version)
             of_run = Change(_run_key(message.run_id)).add({"waiting": -left, "dead": left})
-            if not change_together(self._table, [row, of_run], "counting a dead letter"):
+            if not change_items(self._table, [row, of_run], "counting a dead letter"):
                 return True
             before = self.read(message, death.at)
-        raise _busy(message.run_id)
+        raise busy(_noting(message.run_id))
 
     def revive(self, message: Message, before: DeliveryState) -> DeliveryState:
         """Note that a dead letter is on the queue again, and open its run; give what is known of it now."""
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             if before.death is None:
                 return before
             left = message.values - len(before.settled)
@@ -293,10 +300,10 @@ class Runs:
             row.remove("died", "reason", "status").if_equal("version", before.version)
             of_run = Change(_run_key(message.run_id)).add({"waiting": left, "dead": -left})
             of_run.remove(*_OPEN_RUN)
-            if not change_together(self._table, [row, of_run], "counting a dead letter that is sent again"):
+            if not change_items(self._table, [row, of_run], "counting a dead letter that is sent again"):
                 return replace(before, version=before.version + 1, failures=0, death=None)
             before = self.read(message, datetime.now(UTC))
-        raise _busy(message.run_id)
+        raise busy(_noting(message.run_id))
 
     # How it ends
 
@@ -352,7 +359,7 @@ class Runs:
         if run is None or run.ended_at is None:
             return
         if replace(run, lacks=self._lacks(run)).fate is not run.outcome:
-            self._update(Change(_run_key(run_id)).remove(*_OPEN_RUN), "opening a run again")
+            change_item(self._table, Change(_run_key(run_id)).remove(*_OPEN_RUN), "opening a run again")
 
     def close(self, run_id: str, rejected_file: str | None, now: datetime) -> Run | None:
         """Note that a run has ended; ``None`` where it has not, or where another was faster.
@@ -368,12 +375,8 @@ class Runs:
             ended["rejected_file"] = rejected_file
         change = Change(_run_key(run_id)).set(ended).if_absent("ended_at")
         change.if_equal("waiting", 0).if_equal("parts_open", 0).if_equal("batches", run.batches)
-        client = self._table.meta.client
-        with aws_faults("noting that a run has ended", client):
-            try:
-                self._table.update_item(**change.arguments())
-            except client.exceptions.ConditionalCheckFailedException:
-                return None
+        if not change_item(self._table, change, "noting that a run has ended"):
+            return None
         return replace(run, ended_at=now, outcome=run.fate, rejected_file=rejected_file)
 
     # Reading
@@ -388,25 +391,11 @@ class Runs:
 
     def recent(self, since: datetime) -> Iterator[str]:
         """Yield the ids of the runs that were first computed since an instant, the newest first."""
-        more: dict[str, Any] = {}
-        while True:
-            with aws_faults(_READING_RUN, self._table.meta.client):
-                answer = self._table.query(
-                    IndexName="ByStart",
-                    KeyConditionExpression="#kind = :kind AND started_at >= :since",
-                    ExpressionAttributeNames={"#kind": "kind"},
-                    ExpressionAttributeValues={
-                        ":kind": "run",
-                        ":since": since.astimezone(UTC).isoformat(),
-                    },
-                    ScanIndexForward=False,
-                    **more,
-                )
-            for item in answer["Items"]:
-                yield str(item["run_id"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        begun = Key("kind").eq("run") & Key("started_at").gte(since.astimezone(UTC).isoformat())
+        for item in query_items(
+            self._table, begun, _READING_RUN, IndexName="ByStart", ScanIndexForward=False
+        ):
+            yield str(item["run_id"])
 
     def files(self, run_id: str) -> tuple[dict[str, int], tuple[str, ...]]:
         """Return how many files of refused values each message has left.
@@ -461,24 +450,8 @@ class Runs:
         return computed, tuple(damaged)
 
     def _rows(self, run_id: str, begins: str) -> Iterator[Mapping[str, Any]]:
-        more: dict[str, Any] = {}
-        while True:
-            with aws_faults(_READING_RUN, self._table.meta.client):
-                answer = self._table.query(
-                    KeyConditionExpression="run_id = :run AND begins_with(#part, :begins)",
-                    ExpressionAttributeNames={"#part": "part"},
-                    ExpressionAttributeValues={":run": run_id, ":begins": begins},
-                    ConsistentRead=True,
-                    **more,
-                )
-            yield from answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return
-            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
-    def _update(self, change: Change, doing: str) -> None:
-        with aws_faults(doing, self._table.meta.client):
-            self._table.update_item(**change.arguments())
+        rows = Key("run_id").eq(run_id) & Key("part").begins_with(begins)
+        return query_items(self._table, rows, _READING_RUN, ConsistentRead=True)
 
 
 def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DeliveryState]:
@@ -503,11 +476,8 @@ _NOTING_PARTS = "noting which part of a run is computed"
 _READING_RUN = "reading what became of a run"
 
 
-def _busy(run_id: str) -> AwsBusyError:
-    return AwsBusyError(
-        f"What became of the run {run_id} could not be noted, because others note something there all the time. It is "
-        "tried again."
-    )
+def _noting(run_id: str) -> str:
+    return f"noting what became of the run {run_id}"
 
 
 def _times(delivery_state: DeliveryState) -> dict[str, object]:

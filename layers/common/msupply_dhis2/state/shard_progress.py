@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
 from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ KEPT_FOR = timedelta(days=15)
 
 WORKED_FOR = timedelta(minutes=16)
 """Longer than an invocation lives: what was taken so long ago, and not finished, is free again."""
+
+_DOING = "noting which shard is worked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,37 +40,14 @@ class Taken:
 
 
 def take(table: "Table", step: str, now: datetime) -> Taken:
-    """Take the next step of a shard, unless it is finished or another invocation works it.
-
-    Parameters
-    ----------
-    table
-        Has the partition key ``id`` and the time-to-live attribute ``expires_at``.
-    now
-        The clock, aware.
-
-    Raises
-    ------
-    AwsError
-        The table cannot be read or written.
-    """
-    client = table.meta.client
-    with aws_faults("noting which shard is worked", client):
-        try:
-            table.update_item(
-                Key=_key(step),
-                UpdateExpression="SET free_at = :free_at, expires_at = :end",
-                ConditionExpression="attribute_not_exists(finished) AND (attribute_not_exists(free_at) OR free_at <= :now)",
-                ExpressionAttributeValues={
-                    ":now": _seconds(now),
-                    ":free_at": _seconds(now + WORKED_FOR),
-                    ":end": _seconds(now + KEPT_FOR),
-                },
-            )
-        except client.exceptions.ConditionalCheckFailedException:
-            item = table.get_item(Key=_key(step), ConsistentRead=True).get("Item", {})
-        else:
-            return Taken()
+    """Take the next step of a shard, unless it is finished or another invocation works it; ``now`` is aware."""
+    change = Change(_key(step)).set(
+        {"free_at": _seconds(now + WORKED_FOR), "expires_at": _seconds(now + KEPT_FOR)}
+    )
+    change.if_absent("finished").if_below("free_at", _seconds(now) + 1)
+    if change_item(table, change, _DOING):
+        return Taken()
+    item = read_item(table, _key(step), _DOING) or {}
     if "finished" in item:
         return Taken(finished=True)
     # Nothing there: whoever worked it has let go of it since.
@@ -83,18 +62,13 @@ def take(table: "Table", step: str, now: datetime) -> Taken:
 
 def let_go(table: "Table", step: str) -> None:
     """Let go of a step that was taken and could not be finished, so that the next attempt need not wait."""
-    with aws_faults("noting that a shard is not worked any more", table.meta.client):
-        table.update_item(Key=_key(step), UpdateExpression="REMOVE free_at")
+    change_item(table, Change(_key(step)).remove("free_at"), "noting that a shard is not worked any more")
 
 
 def note_finished(table: "Table", step: str, now: datetime) -> None:
     """Note that the next step of a shard is finished: its batches, and the message with the rest, are on their queues."""
-    with aws_faults("noting that a shard is finished", table.meta.client):
-        table.update_item(
-            Key=_key(step),
-            UpdateExpression="SET finished = :now, expires_at = :end REMOVE free_at",
-            ExpressionAttributeValues={":now": now.isoformat(), ":end": _seconds(now + KEPT_FOR)},
-        )
+    change = Change(_key(step)).set({"finished": now.isoformat(), "expires_at": _seconds(now + KEPT_FOR)})
+    change_item(table, change.remove("free_at"), "noting that a shard is finished")
 
 
 def _key(step: str) -> dict[str, str]:

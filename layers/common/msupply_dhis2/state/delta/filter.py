@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
+from msupply_dhis2.aws.dynamodb import ATTEMPTS, busy
 from msupply_dhis2.domain.batch import Batch, Operation, Tracking
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record, Sending
 from msupply_dhis2.state.delta.table import Records, target_of
@@ -21,7 +21,6 @@ from msupply_dhis2.state.delta.table import Records, target_of
 NAMED = 20
 """How many values that are computed no longer a run names; their number it says always."""
 
-_ATTEMPTS = 10
 _SECONDS_IN_A_DAY = 86_400
 _SPARED_FROM = 100
 _MOST_VANISHED = 0.2
@@ -249,7 +248,7 @@ class DeltaFilter:
             self._note(period, org_unit, noted)
 
     def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Sending, bool]]) -> None:
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             record = self._records.read(self._target, period, [org_unit])[org_unit]
             due = [
                 metric
@@ -261,10 +260,7 @@ class DeltaFilter:
             record.full |= dict.fromkeys(due, int(self._now))
             if self._records.write(self._target, record):
                 return
-        raise AwsBusyError(
-            f"What is on its way to DHIS2 could not be noted for the org unit {org_unit}, because other runs note "
-            "something there all the time. Invoke compute again when they are done."
-        )
+        raise busy(f"noting what is on its way to DHIS2 for the org unit {org_unit}")
 
     def sentences(self) -> Iterator[str]:
         """Yield what has vanished, and what is done about it."""

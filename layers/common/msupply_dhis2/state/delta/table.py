@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msupply_dhis2.aws.dynamodb import read_items
-from msupply_dhis2.aws.errors import aws_faults
+from boto3.dynamodb.conditions import Key
+
+from msupply_dhis2.aws.dynamodb import Change, change_item, query_items, read_items
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.settings import OptionComboField, Scheme, Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipt, Receipts, Record
@@ -110,6 +111,7 @@ class DeltaTable:
         self._table = table
         self._receipts = receipts
         self._now = now
+        self._end = int((now + KEPT_FOR).timestamp())
         self._damaged: list[str] = []
         self._too_large: list[str] = []
 
@@ -169,39 +171,21 @@ class DeltaTable:
         AwsError
             The table refused.
         """
-        client = self._table.meta.client
         content = record.encoded()
         if len(content) > MOST_BYTES:
             self._too_large.append(f"{record.org_unit} in {record.period}")
             record = self._reset(record)
             content = record.encoded()
-        values: dict[str, Any] = {
-            ":content": content,
-            ":version": (record.version or 0) + 1,
-            ":end": int((self._now + KEPT_FOR).timestamp()),
-        }
-        update = "SET content = :content, version = :version, expires_at = :end"
+        change = Change(_key(target, record.period, record.org_unit)).set(
+            {"content": content, "version": (record.version or 0) + 1, "expires_at": self._end}
+        )
         if record.is_reset:
             # Later than any that push sets, so that none of those is lost by it.
-            update += ", invalid_until = :disturbed"
-            values[":disturbed"] = int(record.invalid_until)
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(version)"}
-        if record.version is not None:
-            condition, values[":read"] = {"ConditionExpression": "version = :read"}, record.version
-        elif record.is_reset:
-            # Its version cannot be read; and nothing is certain for as long as what others write now matters.
-            condition = {}
-        with aws_faults("noting what is on its way to DHIS2", client):
-            try:
-                self._table.update_item(
-                    Key=_key(target, record.period, record.org_unit),
-                    UpdateExpression=update,
-                    ExpressionAttributeValues=values,
-                    **condition,
-                )
-            except client.exceptions.ConditionalCheckFailedException:
-                return False
-        return True
+            change.set({"invalid_until": int(record.invalid_until)})
+        # Of one that is reset the version may be unreadable; nothing is certain for as long as what others write now matters.
+        if record.version is not None or not record.is_reset:
+            change.if_equal("version", record.version)
+        return change_item(self._table, change, "noting what is on its way to DHIS2")
 
     def org_units(self, target: str, period: str) -> Iterator[str]:
         """Yield the org units that have a record (see ``Records``).
@@ -211,22 +195,11 @@ class DeltaTable:
         AwsError
             The table cannot be read.
         """
-        client = self._table.meta.client
-        start: dict[str, Any] = {}
-        while True:
-            with aws_faults("reading which org units DHIS2 has acknowledged values of", client):
-                answer = self._table.query(
-                    KeyConditionExpression="target_period = :key",
-                    ExpressionAttributeValues={":key": _key(target, period, "")["target_period"]},
-                    ProjectionExpression="org_unit",
-                    **start,
-                )
-            for item in answer["Items"]:
-                if item["org_unit"] != _EVERY_ORG_UNIT:
-                    yield str(item["org_unit"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        period_key = Key("target_period").eq(_key(target, period, "")["target_period"])
+        doing = "reading which org units DHIS2 has acknowledged values of"
+        for item in query_items(self._table, period_key, doing, ProjectionExpression="org_unit"):
+            if item["org_unit"] != _EVERY_ORG_UNIT:
+                yield str(item["org_unit"])
 
     def receipts(self, records: Iterable[Record]) -> Receipts:
         """Read what became of the sendings of records (see ``Records``).
@@ -253,21 +226,12 @@ class DeltaTable:
         AwsError
             The table refused.
         """
-        client = self._table.meta.client
-        with aws_faults("noting that values are sent of which nothing is remembered", client):
-            try:
-                self._table.update_item(
-                    Key=_key(target, period, org_unit or _EVERY_ORG_UNIT),
-                    UpdateExpression="SET invalid_until = :until, expires_at = :end",
-                    ConditionExpression="attribute_not_exists(invalid_until) OR invalid_until < :until",
-                    ExpressionAttributeValues={
-                        ":until": int((self._now + DISTURBED_FOR).timestamp()),
-                        ":end": int((self._now + KEPT_FOR).timestamp()),
-                    },
-                )
-            except client.exceptions.ConditionalCheckFailedException:
-                # It is marked for longer already.
-                return
+        until = int((self._now + DISTURBED_FOR).timestamp())
+        change = Change(_key(target, period, org_unit or _EVERY_ORG_UNIT))
+        change.set({"invalid_until": until, "expires_at": self._end})
+        # It may be marked for longer already.
+        doing = "noting that values are sent of which nothing is remembered"
+        change_item(self._table, change.if_below("invalid_until", until), doing)
 
     def note_names(self, settings: Settings, period: str) -> None:
         """Note how places in DHIS2 are named; where they were named otherwise last, nothing is certain any more.
@@ -285,16 +249,7 @@ class DeltaTable:
         if any(item.get("names", names) != names for item in read_items(self._table, [key], doing)):
             # First: where this breaks off it is done again.
             self.invalidate(target_of(settings), period, None)
-        with aws_faults(doing, self._table.meta.client):
-            self._table.update_item(
-                Key=key,
-                UpdateExpression="SET #names = :names, expires_at = :end",
-                ExpressionAttributeNames={"#names": "names"},
-                ExpressionAttributeValues={
-                    ":names": names,
-                    ":end": int((self._now + KEPT_FOR).timestamp()),
-                },
-            )
+        change_item(self._table, Change(key).set({"names": names, "expires_at": self._end}), doing)
 
     def faults(self) -> tuple[str, ...]:
         """Return what could not be read or written (see ``Records``)."""

@@ -17,8 +17,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from msupply_dhis2.aws.dynamodb import Change, read_item
-from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
 from msupply_dhis2.errors import AwsError, MsupplyDhis2Error
 from msupply_dhis2.state.ordering.revision import Revision
 
@@ -172,16 +171,9 @@ class InFlightMessages:
     ) -> tuple[dict[str, dict[str, Any]], AbstractSet[str]]:
         """Note a message in flight, and return the others, and the periods that DHIS2 holds."""
         now = self._clock()
-        with aws_faults("noting which values are being sent", self._table.meta.client):
-            item = self._table.update_item(
-                Key=_KEY,
-                UpdateExpression=f"SET {name} = :flight, expires_at = :end",
-                ExpressionAttributeValues={
-                    ":flight": _written(in_flight, int(now + seconds) + 1, is_over=False),
-                    ":end": int(now + seconds) + 86_400,
-                },
-                ReturnValues="ALL_NEW",
-            )["Attributes"]
+        written = _written(in_flight, int(now + seconds) + 1, is_over=False)
+        change = Change(_KEY).set({name: written, "expires_at": int(now + seconds) + 86_400})
+        item = change_and_read(self._table, change, "noting which values are being sent")
         others: dict[str, Any] = {
             each: held for each, held in item.items() if each.startswith(_PREFIX) and each != name
         }
@@ -190,7 +182,7 @@ class InFlightMessages:
             self._tell(f"{each} in the row in-flight of the stack's table cannot be read, and is taken away.")
         crashed = [each for each, held in others.items() if each in damaged or int(held["until"]) < now]
         if crashed:
-            self._remove(crashed)
+            change_item(self._table, Change(_KEY).remove(*crashed), "noting which values are sent")
         held_periods: Any = item.get(_HELD_PERIODS)
         return (
             {each: held for each, held in others.items() if each not in crashed},
@@ -240,12 +232,7 @@ class InFlightMessages:
                 change.add({_HELD_PERIODS: new})
             else:
                 change.set({_HELD_PERIODS: new})
-        with aws_faults("noting which values are sent, and which may still arrive", self._table.meta.client):
-            self._table.update_item(**change.arguments())
-
-    def _remove(self, names: list[str]) -> None:
-        with aws_faults("noting which values are sent", self._table.meta.client):
-            self._table.update_item(Key=_KEY, UpdateExpression=f"REMOVE {', '.join(names)}")
+        change_item(self._table, change, "noting which values are sent, and which may still arrive")
 
 
 _OLDER_FIRST = (

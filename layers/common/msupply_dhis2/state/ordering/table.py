@@ -8,14 +8,12 @@ of the message at hand, and then no other item need be read.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from msupply_dhis2.aws.dynamodb import read_item, read_items
-from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item, read_items
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering.claims import Claim, LatestRevisions, mark_of
 from msupply_dhis2.state.ordering.revision import LATEST, OLDEST, Revision
@@ -37,8 +35,6 @@ UNKNOWN_RUN = "unknown"
 
 _WHOLE_PERIOD = " "
 """The sort key of what holds for a period: no identifier, since those are stripped of blanks."""
-
-_ATTEMPTS = 10
 
 
 class OrderingTable:
@@ -88,30 +84,16 @@ class OrderingTable:
     def _note_newest(self, period: str, revision: Revision) -> None:
         if self._newest.get(period, OLDEST) >= revision:
             return
-        client = self._table.meta.client
-        with aws_faults("noting how new the values of a period are", client):
-            try:
-                self._table.update_item(
-                    Key=_key(period, _WHOLE_PERIOD),
-                    UpdateExpression="SET newest = :newest, expires_at = :end",
-                    ConditionExpression="attribute_not_exists(newest) OR newest < :newest",
-                    ExpressionAttributeValues={":newest": str(revision), ":end": self._end()},
-                )
-            except client.exceptions.ConditionalCheckFailedException:
-                # A newer one is noted, and expires no earlier than it must.
-                self._keep(period)
+        key, doing = _key(period, _WHOLE_PERIOD), "noting how new the values of a period are"
+        change = Change(key).set({"newest": str(revision), "expires_at": self._end()})
+        if not change_item(self._table, change.if_below("newest", str(revision)), doing):
+            # A newer one is noted, and expires no earlier than it must.
+            change_item(self._table, Change(key).set({"expires_at": self._end()}), doing)
         self._newest[period] = revision
-
-    def _keep(self, period: str) -> None:
-        self._table.update_item(
-            Key=_key(period, _WHOLE_PERIOD),
-            UpdateExpression="SET expires_at = :end",
-            ExpressionAttributeValues={":end": self._end()},
-        )
 
     def _claim_in(self, period: str, marks: Mapping[str, Mapping[Claim, Sequence[bytes]]]) -> None:
         waiting = dict(marks)
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             found = self._read(period, waiting)
             for org_unit in list(waiting):
                 claims, version = found[org_unit]
@@ -121,33 +103,18 @@ class OrderingTable:
                     del waiting[org_unit]
             if not waiting:
                 return
-        raise AwsBusyError(
-            f"The values of {', '.join(waiting)} could not be claimed, because other runs claim them all the time. "
-            "Invoke compute again when they are done."
-        )
+        raise busy(f"claiming the values of {', '.join(waiting)}")
 
     def _write(self, period: str, org_unit: str, claims: LatestRevisions, version: object) -> bool:
         content = claims.encoded()
         if len(content) > MOST_BYTES:
             self._too_many.append(f"{org_unit} in {period}")
             return True
-        client = self._table.meta.client
         before = version if isinstance(version, Decimal) else 0
-        values: dict[str, Any] = {":content": content, ":version": before + 1, ":end": self._end()}
-        condition = "attribute_not_exists(version)"
-        if version is not None:
-            condition, values[":read"] = "version = :read", version
-        with aws_faults("claiming values", client):
-            try:
-                self._table.update_item(
-                    Key=_key(period, org_unit),
-                    UpdateExpression="SET content = :content, version = :version, expires_at = :end",
-                    ConditionExpression=condition,
-                    ExpressionAttributeValues=values,
-                )
-            except client.exceptions.ConditionalCheckFailedException:
-                return False
-        return True
+        change = Change(_key(period, org_unit)).set(
+            {"content": content, "version": before + 1, "expires_at": self._end()}
+        )
+        return change_item(self._table, change.if_equal("version", version), "claiming values")
 
     def faults(self) -> tuple[str, ...]:
         """Say of what no claims could be kept, or read, a sentence each."""
