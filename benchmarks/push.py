@@ -30,11 +30,12 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.measure import Table  # noqa: E402 - after the path is set
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client  # noqa: E402 - as above
-from msupply_dhis2.dhis2.import_request import DataValueRow, request_body, request_parameters  # noqa: E402 - as above
+from msupply_dhis2.dhis2.import_request import SentValue, request_body, request_parameters  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch, cut, encode  # noqa: E402 - as above
 from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
 from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
-from msupply_dhis2.push.job import Dhis2Session, push, schemes_of  # noqa: E402 - as above
+from msupply_dhis2.push.job import push  # noqa: E402 - as above
+from msupply_dhis2.push.session import Dhis2Session, schemes_of  # noqa: E402 - as above
 from msupply_dhis2.settings import Scheme, Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_dhis2_credentials  # noqa: E402 - as above
 from sandbox.dhis2 import ADMIN, stock_metadata  # noqa: E402 - as above
@@ -181,7 +182,7 @@ def bare_loop(url: str, batches: Sequence[Batch]) -> Measured:
     bodies = [
         request_body(
             batch.data_set_id,
-            [DataValueRow(*value.key, value.value) for value in batch.values()],
+            [SentValue(value.key, value.value) for value in batch.values()],
             schemes_of(batch),
         )
         for batch in batches

@@ -25,6 +25,7 @@ from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.domain.mapped import DatabaseAnswer
+from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     MsupplyDhis2Error,
@@ -32,8 +33,8 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.preflight.job import test_connection
-from msupply_dhis2.push.job import Dhis2Session, push
-from msupply_dhis2.push.outcome import Counts
+from msupply_dhis2.push.job import push
+from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import (
     DatabaseAddress,

@@ -29,9 +29,9 @@ from rich.table import Table
 from cli.settings import STACK
 from cli.stack import FunctionFailedError, LogRecord, StackError
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.periods import parse_time_zone
-from msupply_dhis2.push.outcome import Counts
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address, parse_dhis2_credentials
 from msupply_dhis2.source import Catalogue
@@ -145,10 +145,15 @@ class Fates:
     @property
     def counts(self) -> Counts:
         """What became of all values that were sent."""
-        total = Counts(sent=0)
+        total = Counts()
         for line in self.batches:
-            total += Counts(line.fields["sent"], *(line.fields[fate] for fate in FATES))
+            total += Counts(**{name: line.fields[name] for name in FATES})
         return total
+
+    @property
+    def sent(self) -> int:
+        """How many values the lines of the batches say were sent."""
+        return sum(line.fields["sent"] for line in self.batches)
 
 
 def latest_run(emulator: Emulator) -> Run:
@@ -236,9 +241,8 @@ def prove(run: Run, fates: Fates) -> None:
     # A batch that takes several deliveries has a line for each.
     reported = len({line.fields["batch_id"] for line in fates.batches})
     must(reported == run.batches, f"{run.batches} batches left, {reported} were reported.")
-    must(counts.sent == run.values, f"{run.values} values left compute, {counts.sent} were sent.")
-    fate_of_all = counts.stored + counts.unchanged + counts.rejected + counts.unaccounted
-    must(fate_of_all == counts.sent, f"{counts.sent} values were sent, {fate_of_all} have a fate.")
+    must(fates.sent == run.values, f"{run.values} values left compute, {fates.sent} were sent.")
+    must(counts.sent == fates.sent, f"{fates.sent} values were sent, {counts.sent} have an outcome.")
     must(
         len(fates.rejections) == counts.rejected,
         f"{counts.rejected} values were rejected, {len(fates.rejections)} have a line in the log.",

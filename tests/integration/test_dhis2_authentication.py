@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.import_summary import read_import_summary
+from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -96,7 +97,8 @@ failure = partial(failure_of, secrets=MARKED)
 def push(client: Dhis2Client) -> int:
     """Push one value, perhaps once more; give how many DHIS2 has now."""
     outcome = read_import_summary(client.post_data_values(BODY, SCHEMES), 1)
-    return outcome.stored + outcome.unchanged
+    counts = Counts.of(outcome.outcomes)
+    return counts.stored + counts.unchanged
 
 
 def calls(dhis2: StandIn) -> list[str]:

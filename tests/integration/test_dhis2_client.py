@@ -30,6 +30,7 @@ from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
 from msupply_dhis2.dhis2.import_summary import read_import_summary
 from msupply_dhis2.dhis2.transport import LARGEST_ANSWER
+from msupply_dhis2.domain.outcome import Counts, OutcomeKind, ValueOutcome
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2BlockedError,
@@ -48,6 +49,7 @@ from tests.support.scripted import JSON_TYPE, scripted
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"
 PASSWORD = "correct-horse-battery"
 CREDENTIALS = Dhis2Credentials(username="pusher", password=SecretStr(PASSWORD))
+STORED = ValueOutcome(OutcomeKind.STORED)
 PUSHER = User(username="pusher", password=SecretStr(PASSWORD), authorities=("F_DATAVALUE_ADD",))
 METADATA = stock_metadata(
     [("KAMO", "Kamo"), ("OPUA", "Opua")], [("368c74bf", "Amoxicillin")], ["stock_on_hand"]
@@ -91,7 +93,7 @@ def test_values_that_were_posted_are_stored(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         answer = client.post_data_values(body_of("KAMO", "OPUA"), SCHEMES)
         outcome = read_import_summary(answer, 2)
-        assert (answer.status, outcome.stored, outcome.rejected) == (200, 2, ())
+        assert (answer.status, Counts.of(outcome.outcomes)) == (200, Counts(stored=2))
         assert dhis2.value("368c74bf", "KAMO", "202602") == "12"
 
 
@@ -100,9 +102,8 @@ def test_a_value_for_an_unknown_org_unit_is_rejected_and_named(version: Version)
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         outcome = read_import_summary(client.post_data_values(body_of("KAMO", "NOWHERE"), SCHEMES), 2)
         stored = dhis2.value("368c74bf", "KAMO", "202602")
-    assert "NOWHERE" in outcome.rejected[-1].text
-    assert outcome.rejected[-1].index == 1
-    assert outcome.stored == (1 if stored else 0)
+    assert "NOWHERE" in outcome.outcomes[1].reasons[0].text
+    assert Counts.of(outcome.outcomes).stored == (1 if stored else 0)
 
 
 @every_version
@@ -220,7 +221,7 @@ def test_each_fault_of_a_push_has_its_words_and_says_whether_it_may_pass(
         assert isinstance(error, Dhis2TransientError) is transient
         assert not isinstance(error, Dhis2AuthenticationError)
         assert {request.method for request in dhis2.requests} == {"POST"}
-        assert read_import_summary(client.post_data_values(body_of("KAMO"), SCHEMES), 1).stored == 1
+        assert read_import_summary(client.post_data_values(body_of("KAMO"), SCHEMES), 1).outcomes == (STORED,)
 
 
 def test_a_401_in_the_middle_is_an_authentication_error_and_is_asked_once() -> None:
@@ -405,9 +406,9 @@ def test_an_answer_of_any_nesting_tells_what_became_of_the_values(nested: bytes)
         "importCount": {"imported": 0, "updated": 0, "ignored": 1, "deleted": 0},
         "conflicts": [{"value": %(it)s, "object": %(it)s, "errorCode": %(it)s, "indexes": [0]}]}}"""
     with scripted((409, JSON_TYPE, template % {b"it": nested})) as script, client_of(script.url) as client:
-        (rejection,) = read_import_summary(client.post_data_values(body_of("KAMO")), 1).rejected
-    assert rejection.index == 0
-    assert len(rejection.text) < 2_000
+        (outcome,) = read_import_summary(client.post_data_values(body_of("KAMO")), 1).outcomes
+    assert outcome.kind is OutcomeKind.REJECTED
+    assert len(outcome.reasons[0].text) < 2_000
 
 
 @pytest.mark.parametrize("half", [rb"\ud800", rb"\uDC00", b"\xed\xa0\x80"], ids=["first", "second", "raw"])
@@ -554,8 +555,8 @@ def test_a_password_that_is_part_of_an_answer_changes_no_value_s_fate(password: 
         Dhis2Client(script.url, credentials) as client,
     ):
         outcome = read_import_summary(client.post_data_values(body_of("KAMO", "OPUA", "TAKA")), 3)
-    assert [rejection.code for rejection in outcome.rejected] == [HELD_BACK, HELD_BACK, "E7619"]
-    assert outcome.rejected[2].text == "Value #2 is damaged".replace(password, "***")
+    assert [each.reasons[0].code for each in outcome.outcomes] == [HELD_BACK, HELD_BACK, "E7619"]
+    assert outcome.outcomes[2].reasons[0].text == "Value #2 is damaged".replace(password, "***")
 
 
 def test_an_import_that_broke_off_is_sent_again_though_the_password_is_part_of_what_it_says() -> None:
@@ -714,14 +715,15 @@ def plain_length(body: Mapping[str, object]) -> int:
 
 def pushed(client: Dhis2Client, body: Mapping[str, object] = LONG) -> int:
     outcome = read_import_summary(client.post_data_values(body, SCHEMES), 24)
-    return outcome.stored + outcome.unchanged
+    counts = Counts.of(outcome.outcomes)
+    return counts.stored + counts.unchanged
 
 
 @every_version
 def test_a_long_body_is_sent_compressed_and_understood(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         answer = client.post_data_values(LONG, SCHEMES)
-        assert read_import_summary(answer, 24).stored == 24
+        assert read_import_summary(answer, 24).outcomes == (STORED,) * 24
         assert dhis2.value("368c74bf", "OPUA", "202512") == "12"
         assert answer.bytes_sent < plain_length(LONG) / 5
         assert client.compresses
@@ -864,7 +866,7 @@ def test_a_call_may_have_a_time_out_of_its_own() -> None:
     with stand_in() as dhis2, client_of(dhis2.url, read_timeout=0.1) as client:
         dhis2.faults.next(FaultKind.DELAY, seconds=0.4)
         answer = client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=10)
-        assert read_import_summary(answer, 1).stored == 1
+        assert read_import_summary(answer, 1).outcomes == (STORED,)
         assert 0.4 < answer.seconds < 5
 
 

@@ -11,11 +11,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
-from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, Schemes, request_body, request_parameters
+from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue, request_body, request_parameters
 from msupply_dhis2.dhis2.models import read_server
-from msupply_dhis2.dhis2.validation import Cell, Invalid, OmittedZero, Valid, Validator, VanishingZero
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.dhis2.validation import Validator
+from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid, Validated
+from msupply_dhis2.domain.data_value import DataValue, DataValueKey
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.outcome import ValueOutcome
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -124,14 +126,14 @@ def fate(
     version: str = "2.42",
     user: User = USER,
     field: OptionComboField = OptionComboField.AUTO,
-) -> Valid | VanishingZero | OmittedZero | Invalid:
+) -> Validated:
     fates = fitter_of(CountingClient(clinic_world(rules), version, TODAY, user), field).validate([given])
     assert fates is not None
     (only,) = fates
     return only
 
 
-def post(client: DirectClient, row: DataValueRow, schemes: Schemes, data_set: str) -> None:
+def post(client: DirectClient, row: SentValue, schemes: Schemes, data_set: str) -> None:
     """Post a row, whatever becomes of it."""
     try:
         client.post_data_values(request_body(data_set, [row], schemes), request_parameters(schemes))
@@ -140,21 +142,21 @@ def post(client: DirectClient, row: DataValueRow, schemes: Schemes, data_set: st
         return
 
 
-def as_it_is(given: DataValue, field: OptionComboField) -> list[DataValueRow]:
+def as_it_is(given: DataValue, field: OptionComboField) -> list[SentValue]:
     """Return the rows by which the value could be sent without the metadata: with auto there are two."""
     category, attribute = given.category_option_combo, given.attribute_option_combo
     places = {(category, attribute)}
     if field is OptionComboField.AUTO:
         places.add((attribute, category))
     return [
-        DataValueRow(given.data_element, given.period, given.org_unit, first, second, given.value)
+        SentValue(DataValueKey(given.data_element, given.period, given.org_unit, first, second), given.value)
         for first, second in places
     ]
 
 
 def check_against_server(
     rules: Rules, given: DataValue, *, version: str, user: User, field: OptionComboField
-) -> Valid | VanishingZero | OmittedZero | Invalid:
+) -> Validated:
     """Insist that the stand-in does what the decision says that it would."""
     metadata = clinic_world(rules)
     client = CountingClient(metadata, version, TODAY, user)
@@ -163,16 +165,16 @@ def check_against_server(
     assert fates is not None
     (decided,) = fates
     match decided:
-        case Valid(row=row, cell=cell):
-            post(client, row, UIDS, validator.data_set_id)
+        case Valid(key=key, value=text, vanishes=False):
+            post(client, SentValue(key, text), UIDS, validator.data_set_id)
             held = stored(client.dhis2)
             undecided = bool(rules.input_periods or rules.expiry_days) or given.data_element == "OPTIONS"
             undecided = undecided or given.data_element == "SHARED" or user == SUPERUSER
-            assert held == {ValueKey(**cell_fields(cell)): row.value} or (undecided and not held)
-        case VanishingZero(row=row):
-            post(client, row, UIDS, validator.data_set_id)
+            assert held == {ValueKey(**key._asdict()): text} or (undecided and not held)
+        case Valid(key=key, value=text):
+            post(client, SentValue(key, text), UIDS, validator.data_set_id)
             assert stored(client.dhis2) == {}
-        case Invalid():
+        case ValueOutcome():
             for row in as_it_is(given, field):
                 post(client, row, CODES, DATA_SET)
             seen = [key for key in stored(client.dhis2) if is_seen(metadata, key)]
@@ -180,10 +182,6 @@ def check_against_server(
         case OmittedZero():
             assert given.value in {"0", "0.0"}
     return decided
-
-
-def cell_fields(cell: Cell) -> dict[str, str]:
-    return {name: getattr(cell, name) for name in Cell.__slots__}
 
 
 # What is refused, in the words of a server
@@ -236,7 +234,7 @@ def test_what_the_server_would_refuse_or_hide_is_refused_beforehand(
         # This release has it the wrong way round: what is over is taken.
         assert isinstance(decided, Valid)
         return
-    assert isinstance(decided, Invalid)
+    assert isinstance(decided, ValueOutcome)
     assert [reason.code for reason in decided.reasons] == [code]
 
 
@@ -264,7 +262,7 @@ def test_what_only_looks_like_something_of_the_data_set_is_refused_with_what_dif
     given_value: DataValue, rules: Rules, hint: str
 ) -> None:
     decided = fate(given_value, rules)
-    assert isinstance(decided, Invalid)
+    assert isinstance(decided, ValueOutcome)
     assert any(hint in reason.text for reason in decided.reasons)
 
 
@@ -283,7 +281,7 @@ def test_a_refusal_has_the_code_words_and_field_of_a_server(
     given_value: DataValue, rules: Rules, code: str
 ) -> None:
     decided = fate(given_value, rules)
-    assert isinstance(decided, Invalid)
+    assert isinstance(decided, ValueOutcome)
     (reason,) = decided.reasons
     client = DirectClient(clinic_world(rules), "2.42", TODAY, USER)
     conflicts: dict[str, dict[str, Any]] = {}
@@ -293,7 +291,6 @@ def test_a_refusal_has_the_code_words_and_field_of_a_server(
         conflicts |= {conflict["errorCode"]: conflict for conflict in body["response"]["conflicts"]}
     assert code in conflicts
     said = conflicts[code]
-    assert (reason.property, reason.object) == (said.get("property"), said.get("object"))
     # What is added is in brackets, or a sentence of its own; where a server names the UID we may have a code.
     assert " ".join(reason.text.split()).startswith(" ".join(said["value"].split()))
 
@@ -307,19 +304,19 @@ def test_a_value_that_is_wrong_in_several_ways_gets_the_reason_that_a_server_com
         replace(wrong, period="20260501", org_unit="UNASSIGNED"),
     ):
         decided = fate(mended)
-        assert isinstance(decided, Invalid)
+        assert isinstance(decided, ValueOutcome)
         codes.append(decided.reasons[0].code)
     assert codes == ["E7611", "E7617", FRACTION]
 
 
 def test_where_a_category_option_was_given_the_option_combo_that_was_meant_is_named() -> None:
     decided = fate(value("BY_METRIC", attribute=uid("categoryOption", "SOH"), scheme=Scheme.UID))
-    assert isinstance(decided, Invalid)
+    assert isinstance(decided, ValueOutcome)
     (reason,) = decided.reasons
     assert reason.code == "E7613"
     assert f"its category option combo is {uid('categoryOptionCombo', 'SOH')} (Soh)" in reason.text
     decided = fate(value(attribute="OPTION_DRAFT"), Rules(category_combo=REPORT))
-    assert isinstance(decided, Invalid)
+    assert isinstance(decided, ValueOutcome)
     (reason,) = decided.reasons
     assert reason.code == "E7615"
     assert f"its category option combo is {uid('categoryOptionCombo', 'DRAFT')} (Draft)" in reason.text
@@ -327,11 +324,11 @@ def test_where_a_category_option_was_given_the_option_combo_that_was_meant_is_na
 
 def test_an_option_combo_in_the_other_place_is_told_where_it_belongs() -> None:
     decided = fate(value("BY_METRIC", attribute="SOH"), field=OptionComboField.ATTRIBUTE)
-    assert isinstance(decided, Invalid)
+    assert isinstance(decided, ValueOutcome)
     # The first reason a server comes to is that the data element has no option combo.
     assert decided.reasons[0].code == "E7634"
     decided = fate(value(category="DRAFT"), Rules(category_combo=REPORT), field=OptionComboField.CATEGORY)
-    assert isinstance(decided, Invalid)
+    assert isinstance(decided, ValueOutcome)
     assert decided.reasons[0].code == "E7634"
     assert "It is an attribute option combo, of the data set" in decided.reasons[0].text
 
@@ -367,32 +364,32 @@ def test_what_fits_is_let_through_in_the_shape_of_its_type_and_stored(
         rules, given_value, version=version, user=USER, field=OptionComboField.AUTO
     )
     assert isinstance(decided, Valid)
-    assert decided.row.value == shaped
+    assert decided.value == shaped
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_option_combo_is_put_where_it_belongs(version: str) -> None:
     of_element = fate(value("BY_METRIC", attribute="SOH"), version=version)
     assert isinstance(of_element, Valid)
-    assert (of_element.row.category_option_combo, of_element.row.attribute_option_combo) == (
+    assert (of_element.key.category_option_combo, of_element.key.attribute_option_combo) == (
         uid("categoryOptionCombo", "SOH"),
         DEFAULT_OPTION_COMBO_ID,
     )
     of_data_set = fate(value(attribute="DRAFT"), Rules(category_combo=REPORT), version=version)
     assert isinstance(of_data_set, Valid)
-    assert (of_data_set.row.category_option_combo, of_data_set.row.attribute_option_combo) == (
+    assert (of_data_set.key.category_option_combo, of_data_set.key.attribute_option_combo) == (
         DEFAULT_OPTION_COMBO_ID,
         uid("categoryOptionCombo", "DRAFT"),
     )
     overridden = fate(value("OVERRIDDEN", attribute="AMC"), version=version)
     assert isinstance(overridden, Valid)
-    assert overridden.row.category_option_combo == uid("categoryOptionCombo", "AMC")
+    assert overridden.key.category_option_combo == uid("categoryOptionCombo", "AMC")
 
 
 def test_the_only_option_combo_that_there_is_is_named_where_it_is_not_the_default() -> None:
     decided = fate(value("ONE_OPTION"))
     assert isinstance(decided, Valid)
-    assert decided.row.category_option_combo == uid("categoryOptionCombo", "ALONE")
+    assert decided.key.category_option_combo == uid("categoryOptionCombo", "ALONE")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -402,14 +399,15 @@ def test_a_zero_that_the_server_would_drop_is_told_from_one_that_it_keeps(versio
         decided = check_against_server(
             Rules(), value(element, "0"), version=version, user=USER, field=OptionComboField.AUTO
         )
-        assert isinstance(decided, VanishingZero if dropping else Valid)
+        assert isinstance(decided, Valid)
+        assert decided.vanishes == dropping
     assert isinstance(fate(value("NUMBER_0", "0.5"), version=version), Valid)
 
 
 def test_a_zero_for_yes_only_is_no_row() -> None:
     decided = fate(value("TRUE_ONLY", "0"))
     assert isinstance(decided, OmittedZero)
-    assert decided.cell.data_element == uid("dataElement", "TRUE_ONLY")
+    assert decided.key.data_element == uid("dataElement", "TRUE_ONLY")
 
 
 def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> None:
@@ -420,8 +418,8 @@ def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> Non
     ]
     fates = fitter_of(CountingClient(clinic_world(Rules()), "2.42", TODAY)).validate(twins)
     assert fates is not None
-    assert [type(each) for each in fates] == [Valid, Valid, Invalid]
-    assert isinstance(fates[2], Invalid)
+    assert [type(each) for each in fates] == [Valid, Valid, ValueOutcome]
+    assert isinstance(fates[2], ValueOutcome)
     (reason,) = fates[2].reasons
     assert reason.code == "E8128"
     assert reason.text.count("Item BY_METRIC, Store NEAR, stock on hand") == 2
@@ -452,10 +450,10 @@ def test_in_doubt_the_server_decides(given_value: DataValue, rules: Rules, user:
 @pytest.mark.parametrize(
     ("org_unit", "period", "kind"),
     [
-        ("NEW", "2026Q1", Invalid),
-        ("NEW", "2026Q2", Invalid),
+        ("NEW", "2026Q1", ValueOutcome),
+        ("NEW", "2026Q2", ValueOutcome),
         ("CLOSED", "2020Q1", Valid),
-        ("CLOSED", "2020Q2", Invalid),
+        ("CLOSED", "2020Q2", ValueOutcome),
     ],
 )
 def test_from_2_43_the_first_day_of_the_period_decides_whether_the_org_unit_is_open(
@@ -483,7 +481,7 @@ def test_where_the_release_inverts_data_input_periods_nothing_is_withheld_and_th
     fates = validator.validate([value()])
     assert fates is not None
     assert isinstance(fates[0], Valid)
-    post(client, fates[0].row, UIDS, validator.data_set_id)
+    post(client, SentValue(fates[0].key, fates[0].value), UIDS, validator.data_set_id)
     assert bool(stored(client.dhis2)) is is_stored
 
 
@@ -519,7 +517,7 @@ def test_from_2_43_data_input_periods_count_instead_of_expiry_days_and_open_futu
         given = value(period=period)
         decided = check_against_server(rules, given, version="2.43", user=USER, field=OptionComboField.AUTO)
         assert isinstance(decided, Valid)
-        assert isinstance(fate(given, rules, version="2.42"), Invalid)
+        assert isinstance(fate(given, rules, version="2.42"), ValueOutcome)
 
 
 def test_lock_exceptions_that_may_not_be_read_leave_expired_periods_to_the_server() -> None:
@@ -541,7 +539,7 @@ def test_to_a_server_of_another_calendar_nothing_is_sent_whatever_the_user_may_r
     fates = fitter_of(client).validate([value(period="202605"), value(org_unit="NOWHERE")])
     assert fates is not None
     for decided in fates:
-        assert isinstance(decided, Invalid)
+        assert isinstance(decided, ValueOutcome)
         assert [reason.code for reason in decided.reasons] == [CALENDAR]
         assert f"calendar '{calendar}'" in decided.reasons[0].text
 
@@ -576,7 +574,7 @@ def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_old
         fates = validator.validate([value("SHARED", period="202608"), value("NUMBER", period="202608")])
         assert fates is not None
         codes[version] = [type(each) for each in fates]
-    assert codes == {"2.42": [Valid, Invalid], "2.43": [Invalid, Invalid]}
+    assert codes == {"2.42": [Valid, ValueOutcome], "2.43": [ValueOutcome, ValueOutcome]}
 
 
 # What is read, and when
@@ -607,7 +605,7 @@ def test_what_was_mended_in_dhis2_counts_at_once() -> None:
     refused = validator.validate(current)
     client.dhis2.metadata = clinic_world(Rules(open_future_periods=1))
     assert refused is not None
-    assert isinstance(refused[0], Invalid)
+    assert isinstance(refused[0], ValueOutcome)
     # Within a minute it is not asked for again, so that a batch of misfits does not read for each.
     clock.now += 59
     assert validator.validate(current) == refused
@@ -626,7 +624,7 @@ def test_the_period_that_is_open_moves_on_with_the_clock() -> None:
     today, tomorrow = value(period="20260615"), value(period="20260616")
     fates = validator.validate([today, tomorrow])
     assert fates is not None
-    assert [type(each) for each in fates] == [Valid, Invalid]
+    assert [type(each) for each in fates] == [Valid, ValueOutcome]
     clock.now += timedelta(days=1).total_seconds()
     client.dhis2 = DirectClient(client.dhis2.metadata, "2.42", TODAY + timedelta(days=1), USER).dhis2
     fates = validator.validate([tomorrow])
@@ -652,7 +650,7 @@ def test_strangers_that_may_not_be_looked_up_are_refused_as_not_belonging_to_the
         [value("NOTHING"), value(org_unit="NOWHERE"), value("BY_METRIC", attribute="NOPE")]
     )
     assert fates is not None
-    codes = [each.reasons[0].code for each in fates if isinstance(each, Invalid)]
+    codes = [each.reasons[0].code for each in fates if isinstance(each, ValueOutcome)]
     assert codes == ["E7633", "E7636", "E7634"]
 
 
@@ -705,7 +703,7 @@ def test_where_option_combos_are_hidden_only_what_cannot_fit_with_any_is_refused
     assert fitter_of(client).validate([*astray, value()]) is None
     fates = fitter_of(client).validate(astray)
     assert fates is not None
-    codes = [each.reasons[0].code for each in fates if isinstance(each, Invalid)]
+    codes = [each.reasons[0].code for each in fates if isinstance(each, ValueOutcome)]
     assert codes == ["E7632", "E7632", "E7636"]
 
 
@@ -800,7 +798,7 @@ def test_what_was_mended_before_a_reading_was_broken_off_counts(before_the_limit
     client = LimitedClient(clinic_world(Rules(open_future_periods=0)), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
     client.left = 100
-    assert [type(each) for each in validator.validate([value(period="202606")]) or ()] == [Invalid]
+    assert [type(each) for each in validator.validate([value(period="202606")]) or ()] == [ValueOutcome]
     clock.now += 3000
     client.dhis2.metadata = clinic_world(Rules(open_future_periods=1))
     client.left = before_the_limit
@@ -809,7 +807,7 @@ def test_what_was_mended_before_a_reading_was_broken_off_counts(before_the_limit
         validator.validate(values)
     clock.now += 120
     client.left = 100
-    assert [type(each) for each in validator.validate(values) or ()] == [Valid, Invalid]
+    assert [type(each) for each in validator.validate(values) or ()] == [Valid, ValueOutcome]
 
 
 def test_identifiers_by_uid_are_understood_as_well_as_codes() -> None:
@@ -843,7 +841,7 @@ def test_a_large_batch_is_decided_with_no_more_reads_than_a_small_one() -> None:
     fates = validator.validate(values)
     assert fates is not None
     assert {type(each) for each in fates} == {Valid}
-    assert len({each.cell for each in fates if isinstance(each, Valid)}) == len(values)
+    assert len({each.key for each in fates if isinstance(each, Valid)}) == len(values)
     assert len(client.reads) == 3
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ import pytest
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION
 from msupply_dhis2.dhis2.import_request import Schemes
-from msupply_dhis2.dhis2.validation import Invalid, Validator, VanishingZero
+from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.validation import Validator
+from msupply_dhis2.dhis2.value_rules import Valid
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.outcome import ValueOutcome
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.settings import OptionComboField, Scheme
 
@@ -49,8 +52,8 @@ class Recorded:
     def body(self, case: str) -> Any:  # noqa: ANN401 - any JSON
         return next(each["response"]["body"] for each in self.cases if each["case"] == case)
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
-        condition = (params or {}).get("filter", "")
+    def get(self, path: str, params: Query | None = None) -> object:
+        condition = str((params or {}).get("filter", ""))
         match path:
             case "/api/system/info":
                 return self.body("system_info")
@@ -156,12 +159,19 @@ def test_what_real_servers_refused_is_refused_and_what_they_showed_is_not(versio
             fates = validator.validate([value])
             assert fates is not None
             (fate,) = fates
-            decided = fate.reasons[0].code if isinstance(fate, Invalid) else None
+            decided = fate.reasons[0].code if isinstance(fate, ValueOutcome) else None
             compared += 1
             refusals += index in refused
             if decided != refused.get(index) and not (index not in refused and decided in STORED_UNSEEN):
                 differences.append(
-                    (case, index, row["value"], decided, refused.get(index), isinstance(fate, VanishingZero))
+                    (
+                        case,
+                        index,
+                        row["value"],
+                        decided,
+                        refused.get(index),
+                        isinstance(fate, Valid) and fate.vanishes,
+                    )
                 )
     assert {difference for difference in differences if not _is_explained(difference)} == set()
     assert compared >= 250

@@ -1,7 +1,6 @@
 """What DHIS2 has set up, read from the stand-in of every version and from what real servers answered."""
 
 import json
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlencode
@@ -20,6 +19,7 @@ from msupply_dhis2.dhis2.models import (
     read_server,
     read_user,
 )
+from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.settings import Scheme
 from sandbox.dhis2 import ADMIN, Metadata, StandIn, User, stock_metadata, uid
@@ -39,7 +39,7 @@ class Reader:
         self._session.auth = (user.username, user.password.get_secret_value())
         self.queries: list[str] = []
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+    def get(self, path: str, params: Query | None = None) -> object:
         self.queries.append(urlencode(params or {}))
         response = self._session.get(self._url + path, params=params, timeout=10)
         if not response.ok:
@@ -53,7 +53,7 @@ class Says:
     def __init__(self, answer: object) -> None:
         self._answer = answer
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:  # noqa: ARG002 - as a client has it
+    def get(self, path: str, params: Query | None = None) -> object:  # noqa: ARG002 - as a client has it
         return self._answer
 
 

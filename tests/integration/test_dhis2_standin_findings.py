@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from msupply_dhis2.dhis2.models import find_lock_exceptions
+from msupply_dhis2.dhis2.parsing import Query
 from sandbox.dhis2 import Metadata, StandIn, ValueKey, Version, uid
 from sandbox.dhis2.metadata import (
     DEFAULT_CATEGORY_COMBO,
@@ -284,7 +285,7 @@ def exceptions(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def test_the_exceptions_from_the_expiry_days_are_read_of_every_version(version: Version) -> None:
     class Recorded:
-        def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        def get(self, path: str, params: Query | None = None) -> object:
             assert path == "/api/lockExceptions"
             assert params is not None
             assert params["fields"] == "*"

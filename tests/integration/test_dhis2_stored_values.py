@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from msupply_dhis2.dhis2.import_request import UIDS, DataValueRow, request_body, request_parameters
-from msupply_dhis2.dhis2.read_back import read_cells
-from msupply_dhis2.dhis2.validation import Cell
+from msupply_dhis2.dhis2.import_request import UIDS, SentValue, request_body, request_parameters
+from msupply_dhis2.dhis2.read_back import read_stored
+from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.errors import Dhis2Error
 from sandbox.dhis2 import ADMIN, Metadata, User, ValueKey, stock_metadata, uid
 from sandbox.dhis2.values import StoredValue
@@ -53,13 +53,15 @@ def world(org_units: int) -> Metadata:
     )
 
 
-def cell(data_element: str, org_unit: str, period: str = "202601") -> Cell:
-    return Cell(uid("dataElement", data_element), period, uid("organisationUnit", org_unit), DEFAULT, DEFAULT)
+def cell(data_element: str, org_unit: str, period: str = "202601") -> DataValueKey:
+    return DataValueKey(
+        uid("dataElement", data_element), period, uid("organisationUnit", org_unit), DEFAULT, DEFAULT
+    )
 
 
-def store(client: DirectClient, values: Mapping[Cell, str]) -> None:
+def store(client: DirectClient, values: Mapping[DataValueKey, str]) -> None:
     rows = [
-        DataValueRow(each.data_element, each.period, each.org_unit, None, None, text)
+        SentValue(DataValueKey(each.data_element, each.period, each.org_unit), text)
         for each, text in values.items()
     ]
     client.post_data_values(request_body(DATA_SET, rows, UIDS), request_parameters(UIDS))
@@ -76,7 +78,9 @@ def store(client: DirectClient, values: Mapping[Cell, str]) -> None:
         [],
     ],
 )  # fmt: skip
-def test_the_cells_that_were_asked_for_are_read_and_no_others(version: str, asked: list[Cell]) -> None:
+def test_the_cells_that_were_asked_for_are_read_and_no_others(
+    version: str, asked: list[DataValueKey]
+) -> None:
     client = Reader(world(3), version)
     everything = {
         cell(f"{prefix}_{item}", f"OU_{number}", period): "1"
@@ -87,7 +91,7 @@ def test_the_cells_that_were_asked_for_are_read_and_no_others(version: str, aske
     }
     store(client, everything)
     expected = {each: "true" if each.data_element == uid("dataElement", "OUT_abc") else "1" for each in asked}
-    assert read_cells(client, DATA_SET, asked) == expected
+    assert read_stored(client, DATA_SET, asked) == expected
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -95,11 +99,11 @@ def test_cells_without_a_value_and_deleted_ones_are_absent(version: str) -> None
     client = Reader(world(2), version)
     there, deleted, never = cell("SOH_abc", "OU_0"), cell("SOH_def", "OU_0"), cell("SOH_abc", "OU_1")
     store(client, {there: "7", deleted: "8"})
-    key = ValueKey(**{name: getattr(deleted, name) for name in Cell.__slots__})
+    key = ValueKey(**deleted._asdict())
     rows = client.dhis2.values.rows
     kept = rows[key]
     rows[key] = StoredValue(kept.value, kept.stored_by, kept.created, kept.last_updated, deleted=True)
-    assert read_cells(client, DATA_SET, [there, deleted, never]) == {there: "7"}
+    assert read_stored(client, DATA_SET, [there, deleted, never]) == {there: "7"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -107,7 +111,7 @@ def test_many_org_units_are_read_in_addresses_that_are_short_enough(version: str
     client = Reader(world(250), version)
     values = {cell("SOH_abc", f"OU_{number}"): str(number + 1) for number in range(250)}
     store(client, values)
-    assert read_cells(client, DATA_SET, values) == values
+    assert read_stored(client, DATA_SET, values) == values
     assert len(client.queries) == 3
     assert max(map(len, client.queries)) < 6_500
 
@@ -121,7 +125,7 @@ def test_what_the_user_may_not_read_is_an_error(version: str) -> None:
         org_unit_ids=(uid("organisationUnit", "OU_1"),),
     )
     with pytest.raises((Dhis2Error, ValueError)):
-        read_cells(Reader(world(2), version, far), DATA_SET, [cell("SOH_abc", "OU_0")])
+        read_stored(Reader(world(2), version, far), DATA_SET, [cell("SOH_abc", "OU_0")])
 
 
 def test_rows_that_are_marked_as_deleted_are_left_out_and_periods_are_written_in_one_way() -> None:
@@ -134,15 +138,15 @@ def test_rows_that_are_marked_as_deleted_are_left_out_and_periods_are_written_in
     }
     wanted = cell("SOH_abc", "OU_0")
     deleted = {"dataValues": [{**row, "value": "9", "deleted": True}]}
-    assert read_cells(Says({"dataValues": [{**row, "value": "5"}]}), DATA_SET, [wanted]) == {wanted: "5"}
-    assert read_cells(Says(deleted), DATA_SET, [wanted]) == {}
-    assert read_cells(Says({}), DATA_SET, [wanted]) == {}
+    assert read_stored(Says({"dataValues": [{**row, "value": "5"}]}), DATA_SET, [wanted]) == {wanted: "5"}
+    assert read_stored(Says(deleted), DATA_SET, [wanted]) == {}
+    assert read_stored(Says({}), DATA_SET, [wanted]) == {}
 
 
 @pytest.mark.parametrize("answer", [None, [], "x", {"dataValues": 7}, {"dataValues": [{"value": "1"}]}])
 def test_an_answer_of_another_shape_is_an_error_in_words(answer: object) -> None:
     with pytest.raises(Dhis2Error, match="DHIS2 answered /api/dataValueSets in a way that is not understood"):
-        read_cells(Says(answer), DATA_SET, [cell("SOH_abc", "OU_0")])
+        read_stored(Says(answer), DATA_SET, [cell("SOH_abc", "OU_0")])
 
 
 @pytest.mark.skipif(
@@ -155,8 +159,8 @@ def test_what_real_servers_answered_is_read(version: str) -> None:
         answers = {each["case"]: each["response"]["body"] for each in map(json.loads, lines)}
 
     def at(case: str, data_element: str, period: str, attribute: str = DEFAULT) -> str | None:
-        wanted = Cell(data_element, period, "pgC3HU80rr0", DEFAULT, attribute)
-        return read_cells(Says(answers[case]), "pnTbB8OqVFu", [wanted]).get(wanted)
+        wanted = DataValueKey(data_element, period, "pgC3HU80rr0", DEFAULT, attribute)
+        return read_stored(Says(answers[case]), "pnTbB8OqVFu", [wanted]).get(wanted)
 
     assert at("readback", "EGDlljmuT4z", "202601") == "10"
     assert at("readback", "TRQssOI8Lkh", "202601") == "20"
@@ -170,5 +174,5 @@ def test_what_real_servers_answered_is_read(version: str) -> None:
     ]
     assert at("readback_aoc", "DLlJzuiwI4P", "202302") is None
     # By codes, from a parent's children: org units stand in the rows on every version.
-    wanted = Cell("SOH_368c74bf", "202609", "OU_KOPU", "default", "default")
-    assert read_cells(Says(answers["readback_children"]), "DS_STOCK", [wanted]) == {wanted: "10"}
+    wanted = DataValueKey("SOH_368c74bf", "202609", "OU_KOPU", "default", "default")
+    assert read_stored(Says(answers["readback_children"]), "DS_STOCK", [wanted]) == {wanted: "10"}

@@ -2,12 +2,12 @@
 
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,
@@ -133,7 +133,7 @@ class Dhis2:
         self.asked = 0
         self.is_asked = threading.Event()
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+    def get(self, path: str, params: Query | None = None) -> object:
         assert (path, params) == ("/api/me", {"fields": "id"})
         self.asked += 1
         self.is_asked.set()

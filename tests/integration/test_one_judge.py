@@ -16,7 +16,8 @@ from msupply_dhis2.domain.mapped import MappedNames, MappedStore
 from msupply_dhis2.domain.stock import ItemGroup
 from msupply_dhis2.mapping import identifier_of
 from msupply_dhis2.periods import Calendar, window
-from msupply_dhis2.push.job import Dhis2Session, push
+from msupply_dhis2.push.job import push
+from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings, parse_settings
 from sandbox.dhis2 import Metadata, User, uid
 from sandbox.dhis2.metadata import DataInputPeriod, LockException
@@ -224,5 +225,5 @@ def test_what_the_connection_test_calls_well_is_stored_and_the_reverse(
     result = push(batch, Dhis2Session(client, pause=lambda _: None), settings=settings)
 
     assert result.failure is None
-    stored = result.fates.applied
+    stored = result.applied
     assert (stored == set(range(len(values)))) is (not wrong), (report.summary, result.lines)

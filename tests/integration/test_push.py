@@ -350,7 +350,7 @@ def test_a_batch_that_came_to_its_end_is_not_sent_when_its_message_comes_once_mo
     )
     once_more = push()
     assert once_more.again == []
-    assert once_more.said("got its fate at an earlier delivery")
+    assert once_more.said("got its outcome at an earlier delivery")
     assert once_more.metric("BatchesFinishedBefore") == 1
     assert posted(dhis2) == 0
 

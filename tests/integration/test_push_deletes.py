@@ -8,11 +8,12 @@ import pytest
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.domain.batch import Operation
 from msupply_dhis2.domain.data_value import DataValue
-from msupply_dhis2.push.job import Dhis2Session, push
+from msupply_dhis2.push.job import push
 from msupply_dhis2.push.outcome import BatchResult
+from msupply_dhis2.push.session import Dhis2Session
 from sandbox.dhis2 import ADMIN, FaultKind, Metadata, stock_metadata
 from sandbox.dhis2.metadata import MetadataAccess
-from tests.support.batches import batch_of, fates_in_the_file, fates_in_the_log, settings_of, value_of
+from tests.support.batches import batch_of, outcomes_in_the_file, outcomes_in_the_log, settings_of, value_of
 from tests.support.direct import DirectClient
 
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
@@ -132,8 +133,8 @@ def test_a_data_element_that_left_the_data_set_is_named_and_holds_up_no_other(ve
     result = server.delete(VALUES)
     assert (result.counts.deleted, result.counts.rejected) == (6, 3)
     assert codes(result) == ["E7633"] * 3
-    assert fates_in_the_log(result) == fates_in_the_file(result)
-    assert {fate for _, _, fate in fates_in_the_log(result)} == {"not deleted"}
+    assert outcomes_in_the_log(result) == outcomes_in_the_file(result)
+    assert {outcome for _, _, outcome in outcomes_in_the_log(result)} == {"not deleted"}
     assert server.held(VALUES) == [None] * 3 + ["2"] * 3 + [None] * 3
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.dhis2.transport import Query
+from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -18,13 +18,14 @@ from msupply_dhis2.errors import (
     Dhis2RateLimitedError,
     Dhis2TransientError,
 )
-from msupply_dhis2.push.job import Dhis2Session, push
+from msupply_dhis2.push.job import push
 from msupply_dhis2.push.outcome import BatchResult
+from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
 from sandbox.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata, uid
 from sandbox.dhis2.metadata import LockException, MetadataAccess, SystemSettings
-from tests.support.batches import batch_of, fates_in_the_file, fates_in_the_log, settings_of, value_of
+from tests.support.batches import batch_of, outcomes_in_the_file, outcomes_in_the_log, settings_of, value_of
 
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
 BY_ROW = VERSIONS[:-1]
@@ -119,8 +120,8 @@ def test_of_10_000_values_with_10_bad_ones_9_990_are_stored_and_10_are_named(
         message = said(result, "E7636")
         assert f"item SOH_item{number}, store OU_50, stock on hand: rejected. " in message
         assert "Assign the org unit to the data set" in message
-        (row,) = result.refused
-        assert (row.fate, row.store, row.item, row.org_unit, row.value) == (
+        (row,) = result.rejected_rows
+        assert (row.outcome, row.store, row.item, row.key.org_unit, row.value) == (
             "rejected",
             "store OU_50",
             f"item SOH_item{number}",
@@ -149,8 +150,8 @@ def test_what_cannot_fit_is_told_in_the_same_words_on_every_version(version: str
         assert len(dhis2.values) == 1
         assert pushes(dhis2) == [1]
     assert codes(result) == ["E7610", "E7612", "E7636", "E7641", "E7632"]
-    assert fates_in_the_log(result) == fates_in_the_file(result)
-    assert {fate for _, _, fate in fates_in_the_log(result)} == {"rejected"}
+    assert outcomes_in_the_log(result) == outcomes_in_the_file(result)
+    assert {outcome for _, _, outcome in outcomes_in_the_log(result)} == {"rejected"}
     assert (result.counts.sent, result.counts.stored, result.counts.rejected) == (6, 1, 5)
     assert result.settled == frozenset(range(6))
     assert all(line.fields["sent_to_dhis2"] is False for line in result.lines if "code" in line.fields)
@@ -550,8 +551,8 @@ def test_what_is_read_back_differently_is_named(version: str, read_back: str) ->
             result = push(batch_of(values, settings), Dhis2Session(client), settings=settings)
     assert (result.counts.stored, result.counts.unaccounted) == (3, 2)
     assert sorted(map(str, codes(result))) == ["stored_differently", "vanished"]
-    assert fates_in_the_log(result) == fates_in_the_file(result)
-    assert {fate for _, _, fate in fates_in_the_log(result)} == {"unaccounted"}
+    assert outcomes_in_the_log(result) == outcomes_in_the_file(result)
+    assert {outcome for _, _, outcome in outcomes_in_the_log(result)} == {"unaccounted"}
     assert any(
         "Read back 5 values: 3 are in DHIS2 as they were sent." in line.message for line in result.lines
     )

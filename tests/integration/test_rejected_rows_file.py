@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
+from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.rejected_row import RejectedRow, Why
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state.rejected_rows import file
@@ -37,15 +38,11 @@ def at_leisure() -> float:
 
 def row(item: str, *why: Why) -> RejectedRow:
     return RejectedRow(
-        fate="rejected",
+        outcome="rejected",
         store="Kamo",
         item=item,
         metric="Stock on hand",
-        data_element="de",
-        org_unit="KAMO",
-        period="202601",
-        category_option_combo=None,
-        attribute_option_combo=None,
+        key=DataValueKey("de", "202601", "KAMO"),
         value="12",
         why=why or (WHY,),
     )

@@ -3,7 +3,7 @@
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from cli.report import as_text
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
+from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
 from msupply_dhis2.periods import Calendar
@@ -398,7 +399,7 @@ def test_a_firewall_that_keeps_some_addresses_is_told_as_one(dhis2: StandIn, fau
 
 def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn) -> None:
     class Other:
-        def get(self, path: str, params: Mapping[str, str] | None = None) -> object:  # noqa: ARG002
+        def get(self, path: str, params: Query | None = None) -> object:  # noqa: ARG002
             return {"hello": "world"}
 
         def post_data_values(self, *_: object, **__: object) -> Answer:

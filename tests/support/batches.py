@@ -74,15 +74,15 @@ def batch_of(
     return encode(values, run_id="run-1", as_of=AS_OF, destination=settings.destination, operation=operation)
 
 
-def fates_in_the_log(result: BatchResult) -> list[tuple[object, ...]]:
-    """Return item, store and fate of each value that has a line of its own in the log."""
+def outcomes_in_the_log(result: BatchResult) -> list[tuple[object, ...]]:
+    """Return item, store and outcome of each value that has a line of its own in the log."""
     return sorted(
-        (line.fields["item"], line.fields["store"], line.fields["fate"])
+        (line.fields["item"], line.fields["store"], line.fields["outcome"])
         for line in result.lines
         if "item" in line.fields
     )
 
 
-def fates_in_the_file(result: BatchResult) -> list[tuple[object, ...]]:
-    """Return item, store and fate of each value that the file of refused values names."""
-    return sorted((row.item, row.store, row.fate) for row in result.refused)
+def outcomes_in_the_file(result: BatchResult) -> list[tuple[object, ...]]:
+    """Return item, store and outcome of each value that the file of refused values names."""
+    return sorted((row.item, row.store, row.outcome) for row in result.rejected_rows)

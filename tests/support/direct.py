@@ -7,7 +7,7 @@ from datetime import date
 from urllib.parse import parse_qs, urlencode
 
 from msupply_dhis2.dhis2.client import Answer
-from msupply_dhis2.dhis2.transport import Query
+from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.errors import (
     Dhis2Error,
     Dhis2FaultError,

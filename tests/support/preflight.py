@@ -9,11 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.client import Dhis2Client, TalksToDhis2
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.preflight import job
-from msupply_dhis2.preflight.job import TalksToDhis2
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
 from sandbox.dhis2 import Metadata, StandIn, User, Version, stock_metadata, uid

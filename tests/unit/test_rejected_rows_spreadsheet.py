@@ -7,27 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.dhis2.import_summary import Reason
+from msupply_dhis2.domain.data_value import DataValueKey
+from msupply_dhis2.domain.outcome import OutcomeKind, Reason, ValueOutcome, rejected
 from msupply_dhis2.domain.rejected_row import RejectedRow, Why
-from msupply_dhis2.push.outcome import Fates
-from msupply_dhis2.push.rejections import rows_of
+from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.state.rejected_rows.spreadsheet import COLUMNS, safe, write_rows
-from tests.support.batches import value_of
+from tests.support.batches import batch_of, settings_of, value_of
 
 WHY = Why(code="E7612", reason="Org unit not assigned", what_to_do="Assign it.")
 
 
 def row(**changes: object) -> RejectedRow:
     fields = {
-        "fate": "rejected",
+        "outcome": "rejected",
         "store": "Kamo",
         "item": "Amoxicillin 250mg tabs",
         "metric": "Stock on hand",
-        "data_element": "368c74bf",
-        "org_unit": "KAMO",
-        "period": "202601",
-        "category_option_combo": None,
-        "attribute_option_combo": None,
+        "key": DataValueKey("368c74bf", "202601", "KAMO"),
         "value": "12",
         "why": (WHY,),
     }
@@ -46,7 +42,7 @@ def test_a_row_says_what_where_why_and_what_to_do() -> None:
     header, cells = written(row())
     assert dict(zip(header, cells, strict=True)) == {
         "run": "daily-1",
-        "fate": "rejected",
+        "outcome": "rejected",
         "store": "Kamo",
         "item": "Amoxicillin 250mg tabs",
         "metric": "Stock on hand",
@@ -134,12 +130,18 @@ def test_the_columns_are_as_many_as_the_cells_of_a_row() -> None:
 
 def test_the_rows_of_a_batch_are_those_that_are_not_in_dhis2() -> None:
     values = [value_of(f"de{place}", str(place)) for place in range(4)]
-    fates = Fates(
-        applied={0},
-        rejected={1: (Reason("E7612", "no"), Reason("E7641", "late"))},
-        missing={3: Reason("vanished", "gone")},
+    result = BatchResult(
+        batch_of(values, settings_of()),
+        {
+            3: ValueOutcome(OutcomeKind.UNACCOUNTED, (Reason("vanished", "gone"),)),
+            0: ValueOutcome(OutcomeKind.STORED),
+            1: rejected(Reason("E7612", "no"), Reason("E7641", "late")),
+        },
     )
-    rows = list(rows_of(values, fates))
-    assert [(each.data_element, each.fate) for each in rows] == [("de1", "rejected"), ("de3", "unaccounted")]
+    rows = result.rejected_rows
+    assert [(each.key.data_element, each.outcome) for each in rows] == [
+        ("de1", "rejected"),
+        ("de3", "unaccounted"),
+    ]
     assert [why.code for why in rows[0].why] == ["E7612", "E7641"]
     assert all(why.what_to_do for each in rows for why in each.why)

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer
-from msupply_dhis2.dhis2.import_request import DataValueRow, Schemes
+from msupply_dhis2.dhis2.import_request import Schemes, SentValue
 from msupply_dhis2.dhis2.importer import Calls, ImportResult, send
+from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -49,13 +51,17 @@ def client_of(version: str) -> DirectClient:
     return DirectClient(metadata.model_copy(update={"data_sets": data_sets}), version, NOW, PUSHER)
 
 
-def row(item: str, org_unit: str, value: str = "12", period: str = "202601") -> DataValueRow:
-    return DataValueRow(f"SOH_{item}", period, org_unit, None, None, value)
+def row(item: str, org_unit: str, value: str = "12", period: str = "202601") -> SentValue:
+    return SentValue(DataValueKey(f"SOH_{item}", period, org_unit), value)
+
+
+def rekeyed(value: SentValue, **parts: str) -> SentValue:
+    return value._replace(key=value.key._replace(**parts))
 
 
 def sent(  # noqa: PLR0913 - each has its default
     client: object,
-    rows: Mapping[int, DataValueRow],
+    rows: Mapping[int, SentValue],
     *,
     schemes: Schemes = CODES,
     data_set: str = "STOCK_PER_ITEM",
@@ -80,7 +86,7 @@ def sent(  # noqa: PLR0913 - each has its default
     return send(rows, calls, try_again=try_again)
 
 
-def whole_batch(**wrong: DataValueRow) -> dict[int, DataValueRow]:
+def whole_batch(**wrong: SentValue) -> dict[int, SentValue]:
     """Return 100 good rows; ``wrong`` replaces those at its places (``at_7``)."""
     good = [row(item, org_unit) for item, _ in ITEMS for org_unit, _ in ORG_UNITS[:10]]
     # The keys of the wrong ones are none of the good ones': DHIS2 takes one value for each.
@@ -89,7 +95,15 @@ def whole_batch(**wrong: DataValueRow) -> dict[int, DataValueRow]:
 
 def places_with_fate(result: ImportResult) -> list[int]:
     unclear = [place for call in result.unclear for place in call.places]
-    return sorted([*result.applied, *result.rejected, *unclear, *result.waiting])
+    return sorted([*result.outcomes, *unclear, *result.waiting])
+
+
+def applied_in(result: ImportResult) -> list[int]:
+    return [place for place, outcome in result.outcomes.items() if outcome.is_applied]
+
+
+def rejected_in(result: ImportResult) -> dict[int, tuple[Reason, ...]]:
+    return {place: outcome.reasons for place, outcome in result.outcomes.items() if outcome.reasons}
 
 
 WRONG = {
@@ -99,7 +113,7 @@ WRONG = {
     "a period of another type": row("item1", "OU_1", period="20260105"),
     "a period to come": row("item1", "OU_1", period="202612"),
     "no number": row("item1", "OU_10", value="many"),
-    "an option combo that there is not": row("item1", "OU_1")._replace(category_option_combo="NOPE"),
+    "an option combo that there is not": rekeyed(row("item1", "OU_1"), category_option_combo="NOPE"),
 }
 
 
@@ -108,8 +122,8 @@ WRONG = {
 def test_one_wrong_value_costs_one_value(version: str, what: str) -> None:
     client = client_of(version)
     result = sent(client, whole_batch(at_57=WRONG[what]))
-    assert list(result.rejected) == [57]
-    assert sorted(result.applied) == [place for place in range(100) if place != 57]
+    assert list(rejected_in(result)) == [57]
+    assert sorted(applied_in(result)) == [place for place in range(100) if place != 57]
     assert len(client.dhis2.values) == 99
     assert len(client.pushes) <= (12 if version == "2.43" else 1)
 
@@ -121,17 +135,17 @@ def test_what_the_answer_names_is_found_at_once_where_uids_are_sent(what: str) -
     data_set = client.dhis2.metadata.data_set.by_scheme("CODE", "STOCK_PER_ITEM")
     assert data_set is not None
     result = sent(client, rows, schemes=Schemes(), data_set=data_set.id)
-    assert list(result.rejected) == [57]
+    assert list(rejected_in(result)) == [57]
     assert client.pushes == [100, 99]
 
 
-def with_uids(client: DirectClient, value: DataValueRow) -> DataValueRow:
+def with_uids(client: DirectClient, value: SentValue) -> SentValue:
     metadata = client.dhis2.metadata
-    element = metadata.data_element.by_scheme("CODE", value.data_element)
-    org_unit = metadata.org_unit.by_scheme("CODE", value.org_unit)
+    element = metadata.data_element.by_scheme("CODE", value.key.data_element)
+    org_unit = metadata.org_unit.by_scheme("CODE", value.key.org_unit)
     assert element is not None
     assert org_unit is not None
-    return value._replace(data_element=element.id, org_unit=org_unit.id)
+    return rekeyed(value, data_element=element.id, org_unit=org_unit.id)
 
 
 rows_of_any_kind = st.dictionaries(st.integers(0, 119), st.sampled_from(sorted(WRONG)), max_size=8)
@@ -145,19 +159,19 @@ def test_all_that_can_get_in_does_and_every_other_value_is_rejected(
     good = [row(item, org_unit) for item, _ in ITEMS for org_unit, _ in ORG_UNITS[:11]]
     rows = dict(enumerate(good)) | {
         # A key of its own for each, or one of the two would be a duplicate.
-        place: WRONG[what]._replace(data_element=f"SOH_item{place % 10}")
+        place: rekeyed(WRONG[what], data_element=f"SOH_item{place % 10}")
         if "data element" not in what
         else WRONG[what]
         for place, what in wrong.items()
         if place < len(good)
     }
     # Wrong rows that share a key are one row to DHIS2: keep one of them.
-    unique = {value[:5]: place for place, value in rows.items()}
+    unique = {value.key: place for place, value in rows.items()}
     rows = {place: rows[place] for place in sorted(unique.values())}
     client = client_of(version)
     result = sent(client, rows, values=per_call)
     expected = {place for place in rows if rows[place] not in good}
-    assert set(result.rejected) == expected
+    assert set(rejected_in(result)) == expected
     assert places_with_fate(result) == sorted(rows)
     assert len(client.dhis2.values) == len(rows) - len(expected)
     assert all(size <= per_call for size in client.pushes)
@@ -194,7 +208,7 @@ def test_what_a_category_option_is_not_for_is_refused_at_once(
     client = DirectClient(world_with_closed_options(METRICS[0], **limits), "2.43", NOW, PUSHER)
     rows = {
         place: with_uids(
-            client, DataValueRow(item, period, org_unit, None, uid_of_combo(client, metric), "12")
+            client, SentValue(DataValueKey(item, period, org_unit, None, uid_of_combo(client, metric)), "12")
         )
         for place, ((item, _), (org_unit, _), metric, period) in enumerate(
             product(ITEMS[:3], ORG_UNITS[:6], METRICS[:combos], periods)
@@ -206,10 +220,12 @@ def test_what_a_category_option_is_not_for_is_refused_at_once(
     named = good | {uid("organisationUnit", name) for name in good}
     limited = uid_of_combo(client, METRICS[0])
     expected = {
-        place for place, row in rows.items() if row.attribute_option_combo == limited and not named & set(row)
+        place
+        for place, row in rows.items()
+        if row.key.attribute_option_combo == limited and not named & set(row.key)
     }
-    assert result.rejected.keys() == expected
-    assert {reasons[0].code for reasons in result.rejected.values()} == {code}
+    assert rejected_in(result).keys() == expected
+    assert {reasons[0].code for reasons in rejected_in(result).values()} == {code}
     assert len(client.pushes) <= 2
 
 
@@ -227,16 +243,17 @@ def test_all_values_of_an_option_combo_that_may_not_be_written_are_refused_at_on
     client = DirectClient(world_with_closed_options(*METRICS[:closed]), "2.43", NOW, PUSHER)
     by_data_set = field == "attribute_option_combo"
     rows = {
-        place: DataValueRow(
-            f"{'' if by_data_set else 'STOCK_'}{item}", "202601", org_unit, None, None, "12"
-        )._replace(**{field: metric.upper()})
+        place: rekeyed(
+            SentValue(DataValueKey(f"{'' if by_data_set else 'STOCK_'}{item}", "202601", org_unit), "12"),
+            **{field: metric.upper()},
+        )
         for place, ((item, _), (org_unit, _), metric) in enumerate(product(ITEMS[:5], ORG_UNITS[:6], METRICS))
     }
     result = sent(client, rows, data_set="STOCK_ATTRIBUTE" if by_data_set else "STOCK_CATEGORY")
     refused = {metric.upper() for metric in METRICS[:closed]}
-    expected = {place for place, row in rows.items() if getattr(row, field) in refused}
-    assert result.rejected.keys() == expected
-    assert {reasons[0].code for reasons in result.rejected.values()} == {"E8012"}
+    expected = {place for place, row in rows.items() if getattr(row.key, field) in refused}
+    assert rejected_in(result).keys() == expected
+    assert {reasons[0].code for reasons in rejected_in(result).values()} == {"E8012"}
     assert len(client.dhis2.values) == len(rows) - len(expected)
     assert len(client.pushes) <= calls
 
@@ -266,21 +283,25 @@ def test_after_enough_deliveries_each_value_is_stored_or_rejected_for_its_own_fa
         metadata = metadata.model_copy(update={"data_sets": data_sets, "lock_exceptions": excepted})
     client = DirectClient(metadata, "2.43", NOW, PUSHER)
     rows = {
-        place: DataValueRow(item, "202601", org_unit, None, metric.upper(), "12")
+        place: SentValue(DataValueKey(item, "202601", org_unit, None, metric.upper()), "12")
         for place, ((item, _), (org_unit, _), metric) in enumerate(
             product(ITEMS[:3], ORG_UNITS[:4], METRICS[:5])
         )
     }
     strange = {"org_unit": "NOWHERE", "data_element": "NOTHING", "period": "202612", "value": "many"}
-    rows |= {place: rows[place]._replace(**{name: strange[name]}) for place, name in wrong.items()}
+    for place, name in wrong.items():
+        parts = {name: strange[name]}
+        rows[place] = (
+            SentValue(rows[place].key, strange[name]) if name == "value" else rekeyed(rows[place], **parts)
+        )
     # Of rows that are one and the same to DHIS2, which are the wrong ones here, one is sent.
-    rows = {place: rows[place] for place in {row[:5]: place for place, row in rows.items()}.values()}
+    rows = {place: rows[place] for place in {row.key: place for place, row in rows.items()}.values()}
     good = {
         place
         for place, row in rows.items()
-        if not set(strange.values()) & set(row)
-        and str(row.attribute_option_combo).lower() not in closed
-        and (not expired or row.org_unit == metadata.org_units[1].code)
+        if not set(strange.values()) & {*row.key, row.value}
+        and str(row.key.attribute_option_combo).lower() not in closed
+        and (not expired or row.key.org_unit == metadata.org_units[1].code)
     }
     applied: set[int] = set()
     rejected: set[int] = set()
@@ -288,8 +309,8 @@ def test_after_enough_deliveries_each_value_is_stored_or_rejected_for_its_own_fa
     for _ in range(5):
         result = sent(client, waiting, data_set="STOCK_ATTRIBUTE", values=per_call)
         assert places_with_fate(result) == sorted(waiting)
-        applied.update(result.applied)
-        rejected.update(result.rejected)
+        applied.update(applied_in(result))
+        rejected.update(rejected_in(result))
         waiting = {place: rows[place] for place in result.waiting}
     assert waiting == {}
     assert applied == good
@@ -327,26 +348,28 @@ def test_an_expired_period_is_refused_to_the_org_units_without_an_exception_only
 ) -> None:
     client = client_with_expired_january(*excepted)
     rows = {place: with_uids(client, value) for place, value in whole_batch().items()}
-    rows |= {place: row._replace(period="202602") for place, row in rows.items() if place >= 90}
+    rows |= {place: rekeyed(row, period="202602") for place, row in rows.items() if place >= 90}
     metadata = client.dhis2.metadata
     uids = {org_unit.id for org_unit in metadata.org_units if org_unit.code in excepted}
     locks = {(org_unit, "202601") for org_unit in uids} if are_known else None
     result = sent(client, rows, schemes=Schemes(), data_set=data_set_of(metadata).id, lock_exceptions=locks)
-    expected = {place for place, row in rows.items() if row.period == "202601" and row.org_unit not in uids}
-    assert result.rejected.keys() == expected
-    assert sorted(result.applied) == sorted(rows.keys() - expected)
+    expected = {
+        place for place, row in rows.items() if row.key.period == "202601" and row.key.org_unit not in uids
+    }
+    assert rejected_in(result).keys() == expected
+    assert sorted(applied_in(result)) == sorted(rows.keys() - expected)
     # Where the exceptions are not known, each of the ten org units has a call of its own.
     assert len(client.pushes) <= (2 if are_known else 12)
 
 
 def test_where_the_period_is_closed_for_all_an_exception_does_not_help() -> None:
     client = client_of("2.43")
-    rows = {place: with_uids(client, row._replace(period="202612")) for place, row in whole_batch().items()}
-    excepted = {(rows[0].org_unit, "202612")}
+    rows = {place: with_uids(client, rekeyed(row, period="202612")) for place, row in whole_batch().items()}
+    excepted = {(rows[0].key.org_unit, "202612")}
     data_set = data_set_of(client.dhis2.metadata).id
     result = sent(client, rows, schemes=Schemes(), data_set=data_set, lock_exceptions=excepted)
-    assert result.rejected.keys() == rows.keys()
-    assert client.pushes == [100, sum(row.org_unit == rows[0].org_unit for row in rows.values())]
+    assert rejected_in(result).keys() == rows.keys()
+    assert client.pushes == [100, sum(row.key.org_unit == rows[0].key.org_unit for row in rows.values())]
 
 
 def test_a_search_that_has_spent_its_calls_leaves_the_rest_waiting_and_the_next_delivery_goes_on() -> None:
@@ -355,14 +378,14 @@ def test_a_search_that_has_spent_its_calls_leaves_the_rest_waiting_and_the_next_
     rows = {place: row(f"nothing{place}", "OU_1") for place in range(150)} | {150: row("item1", "OU_1")}
     first = sent(client, rows)
     assert len(client.pushes) == 101
-    assert len(first.rejected) == 101
-    assert first.applied == []
-    assert first.waiting == rows.keys() - first.rejected.keys()
+    assert len(rejected_in(first)) == 101
+    assert applied_in(first) == []
+    assert first.waiting == rows.keys() - rejected_in(first).keys()
     assert isinstance(first.failure, Dhis2TransientError)
     assert "None of those that wait is rejected" in str(first.failure)
     second = sent(client, {place: rows[place] for place in sorted(first.waiting)})
-    assert second.applied == [150]
-    assert first.rejected.keys() | second.rejected.keys() == set(range(150))
+    assert applied_in(second) == [150]
+    assert rejected_in(first).keys() | rejected_in(second).keys() == set(range(150))
     assert second.failure is None
 
 
@@ -372,13 +395,13 @@ def test_what_dhis2_refuses_against_its_own_metadata_waits_and_is_not_rejected(c
     client.dhis2.faults.next(FaultKind.STALE_CACHE, error_code=code)
     rows = whole_batch(at_57=WRONG["no number"])
     first = sent(client, rows, timely=rows.keys() - {3})
-    assert first.rejected.keys() == {3, 57}
+    assert rejected_in(first).keys() == {3, 57}
     assert first.waiting == rows.keys() - {3, 57}
     assert isinstance(first.failure, Dhis2TransientError)
     assert first.failure.retry_after is None
     assert "DHIS2 refuses 98 values (" in str(first.failure)
     second = sent(client, {place: rows[place] for place in sorted(first.waiting)}, timely=rows.keys())
-    assert len(second.applied) == 98
+    assert len(applied_in(second)) == 98
 
 
 class Scripted:
@@ -416,7 +439,7 @@ def success(values: int) -> Answer:
     return Answer(200, {}, body, seconds=0.1, bytes_sent=0)
 
 
-def numbered(count: int) -> dict[int, DataValueRow]:
+def numbered(count: int) -> dict[int, SentValue]:
     return {place: row(f"item{place}", "OU_1", str(place)) for place in range(count)}
 
 
@@ -431,9 +454,9 @@ class Poisoned(Scripted):
 def test_a_value_at_which_the_server_fails_is_found_and_the_others_are_stored() -> None:
     client = Poisoned()
     result = sent(client, numbered(40))
-    assert list(result.rejected) == [13]
-    assert result.rejected[13][0].code == "too_large_alone"
-    assert sorted(result.applied) == [place for place in range(40) if place != 13]
+    assert list(rejected_in(result)) == [13]
+    assert rejected_in(result)[13][0].code == "too_large_alone"
+    assert sorted(applied_in(result)) == [place for place in range(40) if place != 13]
     assert result.failure is None
 
 
@@ -450,15 +473,17 @@ def test_a_data_element_or_org_unit_at_which_the_server_fails_is_found_in_a_whol
     client = FailsAt(stock_metadata(ORG_UNITS, ITEMS, ["stock_on_hand"]), "2.42", NOW)
     rows = whole_batch()
     result = sent(client, rows)
-    guilty = [place for place, value in rows.items() if of in (value.data_element[4:], value.org_unit)]
-    assert sorted(result.rejected) == guilty
-    assert sorted(result.applied) == [place for place in rows if place not in guilty]
+    guilty = [
+        place for place, value in rows.items() if of in (value.key.data_element[4:], value.key.org_unit)
+    ]
+    assert sorted(rejected_in(result)) == guilty
+    assert sorted(applied_in(result)) == [place for place in rows if place not in guilty]
 
 
 def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_rejected() -> None:
     client = Scripted(*(Dhis2FaultError("status 500") for _ in range(100)))
     result = sent(client, numbered(40))
-    assert result.rejected == {}
+    assert rejected_in(result) == {}
     assert len(result.waiting) == 40
     assert isinstance(result.failure, Dhis2FaultError)
     assert len(client.calls) <= 8
@@ -467,8 +492,8 @@ def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_
 def test_a_value_that_failed_alone_is_tried_once_more_before_it_is_condemned() -> None:
     client = Scripted(Dhis2FaultError("status 500"), Dhis2FaultError("status 500"))
     result = sent(client, numbered(40))
-    assert sorted(result.applied) == list(range(40))
-    assert result.rejected == {}
+    assert sorted(applied_in(result)) == list(range(40))
+    assert rejected_in(result) == {}
 
 
 def test_a_value_that_failed_alone_and_whose_import_then_breaks_off_waits_and_is_not_forgotten() -> None:
@@ -509,7 +534,7 @@ def test_values_that_failed_alone_are_not_each_tried_with_a_refused_login() -> N
 def test_a_failure_that_passes_costs_one_more_call() -> None:
     client = Scripted(Dhis2FaultError("status 500"))
     result = sent(client, numbered(40))
-    assert len(result.applied) == 40
+    assert len(applied_in(result)) == 40
     assert len(client.calls) == 2
 
 
@@ -521,7 +546,7 @@ def test_a_call_that_is_too_large_is_halved_until_it_fits_and_the_limit_is_remem
 
     client, batch_size = Narrow(), AdaptiveBatchSize()
     result = sent(client, numbered(40), batch_size=batch_size)
-    assert len(result.applied) == 40
+    assert len(applied_in(result)) == 40
     assert [len(call) for call in client.calls] == [40, 20, 10, 10, 10, 10]
     assert batch_size.limit == 10
 
@@ -529,7 +554,7 @@ def test_a_call_that_is_too_large_is_halved_until_it_fits_and_the_limit_is_remem
 def test_after_a_time_out_all_wait_and_the_next_calls_hold_half() -> None:
     client, batch_size = Scripted(None, Dhis2SlowError("no answer in time")), AdaptiveBatchSize(limit=20)
     result = sent(client, numbered(40), batch_size=batch_size)
-    assert len(result.applied) == 20
+    assert len(applied_in(result)) == 20
     assert len(result.waiting) == 20
     assert isinstance(result.failure, Dhis2SlowError)
     assert batch_size.limit == 10
@@ -543,7 +568,7 @@ def test_what_does_not_pass_by_trying_again_at_once_leaves_the_rest_waiting(
 ) -> None:
     client = Scripted(None, error)
     result = sent(client, numbered(40), values=20)
-    assert sorted(result.applied) == list(range(20))
+    assert sorted(applied_in(result)) == list(range(20))
     assert result.waiting == frozenset(range(20, 40))
     assert result.failure is error
     assert len(client.calls) == 2
@@ -553,8 +578,8 @@ def test_a_call_that_is_refused_for_good_rejects_all_that_were_not_sent_yet() ->
     error = Dhis2Error("There is no DHIS2 at this address")
     client = Scripted(None, error)
     result = sent(client, numbered(40), values=10)
-    assert len(result.applied) == 10
-    assert sorted(result.rejected) == list(range(10, 40))
+    assert len(applied_in(result)) == 10
+    assert sorted(rejected_in(result)) == list(range(10, 40))
     assert result.refused_all is error
     assert len(client.calls) == 2
 
@@ -583,19 +608,19 @@ def test_a_period_that_is_right_is_tried_again_where_dhis2_says_that_it_is_not(
     result = sent(client, numbered(3), try_again=try_again, timely=timely)
     assert places_with_fate(result) == [0, 1, 2]
     if timely:
-        assert (sorted(result.waiting), result.rejected) == ([0, 1, 2], {})
+        assert (sorted(result.waiting), rejected_in(result)) == ([0, 1, 2], {})
         assert isinstance(result.failure, Dhis2TransientError)
     elif races > 3:
-        assert {reason.code for reasons in result.rejected.values() for reason in reasons} == {"E7611"}
+        assert {reason.code for reasons in rejected_in(result).values() for reason in reasons} == {"E7611"}
     else:
-        assert (sorted(result.applied), result.rejected) == ([0, 1, 2], {})
+        assert (sorted(applied_in(result)), rejected_in(result)) == ([0, 1, 2], {})
     assert len(client.calls) == min(races, 3) + 1
 
 
 def test_a_period_that_is_none_is_refused_at_once() -> None:
     client = client_of("2.42")
     result = sent(client, {0: row("item1", "OU_1", period="2026/01"), 1: row("item1", "OU_2")})
-    assert ([*result.rejected], result.applied, client.pushes) == ([0], [1], [2])
+    assert ([*rejected_in(result)], applied_in(result), client.pushes) == ([0], [1], [2])
 
 
 def period_refused(values: int) -> Answer:
@@ -642,7 +667,7 @@ class BreaksOff(Scripted):
 
 def test_an_import_that_broke_off_is_tried_once_more_at_once_and_then_waits() -> None:
     passing, lasting = BreaksOff(1), BreaksOff(99)
-    assert len(sent(passing, numbered(40)).applied) == 40
+    assert len(applied_in(sent(passing, numbered(40)))) == 40
     result = sent(lasting, numbered(40))
     assert len(result.waiting) == 40
     assert len(lasting.calls) == 2

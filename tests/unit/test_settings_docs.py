@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel
 
-from msupply_dhis2.dhis2.import_request import DataValueRow, request_body
+from msupply_dhis2.dhis2.import_request import SentValue, request_body
 from msupply_dhis2.domain.batch import encode
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MICRO, GroupHistory, Item, OrgUnit, PairHistory, Store
@@ -19,7 +19,7 @@ from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.mapping import Mapper, group_items
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.periods import Basis, Calendar, window
-from msupply_dhis2.push.job import schemes_of
+from msupply_dhis2.push.session import schemes_of
 from msupply_dhis2.settings import DataElementRow, Settings, Setup, parse_settings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def test_each_setup_sends_what_its_example_shows(setup: Setup) -> None:
         {time.basis: GroupValues({Metric.STOCK_ON_HAND: 12 * MICRO, Metric.RECEIVED: 50 * MICRO})},
     )
     batch = encode(list(values), run_id="run", as_of=as_of, destination=settings.destination)
-    rows = [DataValueRow(*value.key, value.value) for value in batch.values()]
+    rows = [SentValue(value.key, value.value) for value in batch.values()]
     assert request_body(batch.data_set_id, rows, schemes_of(batch))["dataValues"] == [
         json.loads(line) for line in sent.splitlines()
     ]

@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Protocol, Self
 
 import requests
 
 from msupply_dhis2.dhis2.auth import login_of
-from msupply_dhis2.dhis2.transport import Query, Transport
+from msupply_dhis2.dhis2.parsing import Query, ReadsDhis2
+from msupply_dhis2.dhis2.transport import Transport
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.redaction import Mask
 from msupply_dhis2.settings import Settings
@@ -66,6 +67,23 @@ class Answer:
     seconds: float = 0.0
     bytes_sent: int = 0
     mask: Mask = field(default_factory=lambda: Mask(()), repr=False)
+
+
+class PostsDataValues(Protocol):
+    """What sending needs of a DHIS2 client."""
+
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        """Post a data value set and return the server's answer."""
+
+
+class TalksToDhis2(ReadsDhis2, PostsDataValues, Protocol):
+    """What push and the connection test need of a DHIS2 client."""
 
 
 class Dhis2Client:

@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from msupply_dhis2.settings import Scheme
+from msupply_dhis2.domain.choices import Scheme
+from msupply_dhis2.domain.data_value import DataValueKey
 
 _STRICT = ("Periods", "DataElements", "CategoryOptionCombos", "AttributeOptionCombos", "OrganisationUnits")
 
 
-class DataValueRow(NamedTuple):
-    """A data value as it is sent: identifiers of the request's schemes, and the value as text."""
+class SentValue(NamedTuple):
+    """A data value as it is sent: its key in the request's schemes, and the value as text."""
 
-    data_element: str
-    period: str
-    org_unit: str
-    category_option_combo: str | None
-    attribute_option_combo: str | None
+    key: DataValueKey
     value: str
 
 
@@ -33,26 +30,27 @@ class Schemes:
 UIDS = Schemes()
 
 
-def request_body(data_set_id: str, rows: Sequence[DataValueRow], schemes: Schemes) -> dict[str, object]:
+def request_body(data_set_id: str, rows: Sequence[SentValue], schemes: Schemes) -> dict[str, object]:
     """Return the body of the call: identifiers of period, org unit and option combos stand in the rows only."""
     body: dict[str, object] = {"dataSet": data_set_id, "dataValues": [_data_value(row) for row in rows]}
-    if any(row.attribute_option_combo for row in rows):
+    if any(row.key.attribute_option_combo for row in rows):
         # From 2.43 the scheme of attribute option combos is taken from here only; older servers ignore it.
         body["attributeOptionComboIdScheme"] = schemes.option_combo.value.upper()
     return body
 
 
-def _data_value(row: DataValueRow) -> dict[str, str]:
+def _data_value(row: SentValue) -> dict[str, str]:
+    key = row.key
     value = {
-        "dataElement": row.data_element,
-        "period": row.period,
-        "orgUnit": row.org_unit,
+        "dataElement": key.data_element,
+        "period": key.period,
+        "orgUnit": key.org_unit,
         "value": row.value,
     }
-    if row.category_option_combo is not None:
-        value["categoryOptionCombo"] = row.category_option_combo
-    if row.attribute_option_combo is not None:
-        value["attributeOptionCombo"] = row.attribute_option_combo
+    if key.category_option_combo is not None:
+        value["categoryOptionCombo"] = key.category_option_combo
+    if key.attribute_option_combo is not None:
+        value["attributeOptionCombo"] = key.attribute_option_combo
     return value
 
 

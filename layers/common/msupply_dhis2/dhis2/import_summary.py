@@ -10,20 +10,20 @@ with a bare import summary up to 2.37. The body decides. Three generations of se
   element (indexes of the whole group) refuses every row; only faults of the value itself are per row; whatever
   was stored, new, changed or unchanged, counts as ``updated``.
 
-``ImportSummary`` always adds up to what was sent; where the server's counts do not, the rest is *unaccounted*,
-or the outcome is unknown and the request is to be sent again.
+Each value that was sent has an outcome in ``ImportSummary``; where the server's counts do not add up, the rest is
+*unaccounted*, or the outcome is unknown and the request is to be sent again.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from http import HTTPStatus
 from typing import cast
 
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK, NO_REASON
+from msupply_dhis2.domain.outcome import Extent, Reason, ValueOutcome, accepted, rejected
 from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
 from msupply_dhis2.redaction import Mask
 
@@ -34,98 +34,25 @@ _TEXT_LIMIT = 1000
 """Characters: from 2.43 one reason may name a thousand org units, and stands for a thousand values."""
 
 
-class Extent(StrEnum):
-    """How much DHIS2 refused for one reason."""
-
-    VALUE = "value"
-    GROUP = "group"
-    REQUEST = "request"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why DHIS2 refused a value.
-
-    Attributes
-    ----------
-    code
-        The server's error code (``E7612``), or ``held_back`` or ``no_reason``, which are ours.
-    text
-        The server's own words, or ours for the two codes that are ours.
-    extent
-        Whether the reason is about this value, about some value among all those of its data set in the
-        request, or about the request.
-    property
-        The field of the value that is wrong (``orgUnit``), where the server says so.
-    object
-        What stood in that field, where the server says so.
-    """
-
-    code: str
-    text: str
-    extent: Extent = Extent.VALUE
-    property: str | None = None
-    object: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """One value that DHIS2 refused, by its place in the request (from 0), with at least one reason."""
-
-    index: int
-    reasons: tuple[Reason, ...]
-
-    @property
-    def code(self) -> str:
-        """The code of the first reason."""
-        return self.reasons[0].code
-
-    @property
-    def text(self) -> str:
-        """The words of all reasons."""
-        return "; ".join(reason.text for reason in self.reasons)
-
-
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
     """What became of the values of one request.
 
     Attributes
     ----------
-    sent
-        How many values the request held. ``stored + unchanged + len(rejected) + unaccounted`` is the same.
-    stored
-        Values that are in DHIS2 now; of a delete those that it deleted. From 2.43, and in 2.37 and before, values that were there already are
-        among them: those servers do not tell.
-    unchanged
-        Values that were in DHIS2 already, where the server tells; of a delete those that it did not have.
-    rejected
-        Values that DHIS2 refused, in the order of the request.
-    unaccounted
-        Values that DHIS2 neither stored nor refused: up to 2.42 typically zeros of a data element whose
-        "zero is significant" is off.
+    outcomes
+        One for each value, in the order of the request. Up to 2.42 unaccounted are typically zeros of a data element whose
+        "zero is significant" is off. From 2.43, and in 2.37 and before, values that were there already are among the
+        stored: those servers do not tell. Of a delete, those that were not there are among the deleted.
     deleted
-        How many older values an import removed, as DHIS2 says. They are among the unaccounted: each is a zero
-        that wiped out what was there. Of a delete, 0.
+        How many older values an import removed, as DHIS2 says: each is a zero, unaccounted, that wiped out what was there.
     unplaced
         Reasons that the server gave without saying for which value (2.36 and older).
     """
 
-    sent: int
-    stored: int
-    unchanged: int
-    rejected: tuple[Rejection, ...]
-    unaccounted: int
-    deleted: int
+    outcomes: tuple[ValueOutcome, ...]
+    deleted: int = 0
     unplaced: tuple[Reason, ...] = ()
-
-    def __post_init__(self) -> None:
-        counts = (self.sent, self.stored, self.unchanged, self.unaccounted, self.deleted)
-        if (
-            min(counts) < 0
-            or self.sent != self.stored + self.unchanged + len(self.rejected) + self.unaccounted
-        ):
-            raise ValueError(f"the counts do not add up: {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +82,7 @@ class _Conflict:
 def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> ImportSummary:
     """Read the answer to ``POST /api/dataValueSets``.
 
-    Parameters
-    ----------
-    answer
-        The answer, whatever its status.
-    sent
-        How many values the request held.
-    deletes
-        Whether it asked for them to be deleted. Up to 2.42 a value that is not there is then ignored, and listed
-        as rejected without a conflict.
+    Up to 2.42 a value to delete that is not there is ignored, and listed as rejected without a conflict.
 
     Raises
     ------
@@ -196,24 +115,26 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
             for index in set(range(sent)) - reasons.keys():
                 reasons[index].append(held_back)
 
-    rejected = tuple(Rejection(index, tuple(reasons[index])) for index in sorted(reasons))
-    explained = bool(rejected or unplaced)
+    explained = bool(reasons or unplaced)
     _insist_on_an_outcome(summary, counts, sent, explained=explained, deletes=deletes, mask=answer.mask)
-    rest = sent - len(rejected)
-    stored = min(counts.deleted if deletes else counts.written, rest)
+    rest = sent - len(reasons)
+    written = min(counts.deleted if deletes else counts.written, rest)
     # Refused rows are among the ignored wherever rows are imported one by one. What is left of the ignored was
     # there already; but not from 2.43, where it was tried and failed, nor where refused rows hide in it.
     tells_unchanged = not unplaced and not _is_import_by_group(summary)
-    unchanged = min(max(counts.ignored - len(rejected), 0), rest - stored) if tells_unchanged else 0
-    return ImportSummary(
-        sent=sent,
-        stored=stored,
-        unchanged=unchanged,
-        rejected=rejected,
-        unaccounted=rest - stored - unchanged,
-        deleted=0 if deletes else counts.deleted,
-        unplaced=unplaced,
+    unchanged = min(max(counts.ignored - len(reasons), 0), rest - written) if tells_unchanged else 0
+    removed = 0 if deletes else counts.deleted
+    others = iter(
+        accepted(
+            rest,
+            unchanged=unchanged,
+            unaccounted=rest - written - unchanged,
+            deletes=deletes,
+            is_certain=written + unchanged == rest and not removed,
+        )
     )
+    outcomes = (rejected(*reasons[index]) if index in reasons else next(others) for index in range(sent))
+    return ImportSummary(tuple(outcomes), removed, unplaced)
 
 
 def _summary(answer: Answer) -> Mapping[str, object]:
@@ -269,14 +190,8 @@ def _conflict(conflict: Mapping[str, object], sent: int, mask: Mask) -> _Conflic
         code=mask.text(str(conflict.get("errorCode") or NO_REASON), _CODE_LIMIT),
         text=text,
         extent=Extent.GROUP if of_group else Extent.VALUE,
-        property=_text_or_none(conflict.get("property"), mask),
-        object=_text_or_none(conflict.get("object"), mask),
     )
     return _Conflict(reason, rows, aborts)
-
-
-def _text_or_none(value: object, mask: Mask) -> str | None:
-    return mask.text(value, _TEXT_LIMIT) if isinstance(value, str) else None
 
 
 def _held_back(guilty: Mapping[int, Sequence[Reason]]) -> Reason:

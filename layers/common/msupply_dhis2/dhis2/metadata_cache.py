@@ -12,7 +12,6 @@ from msupply_dhis2.dhis2.models import (
     Identified,
     OptionCombo,
     OrgUnit,
-    ReadsDhis2,
     Server,
     User,
     find_category_option,
@@ -23,6 +22,7 @@ from msupply_dhis2.dhis2.models import (
     read_data_set,
     read_user,
 )
+from msupply_dhis2.dhis2.parsing import Query, ReadsDhis2
 from msupply_dhis2.domain.lookalikes import LookAlikes, difference
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
 from msupply_dhis2.settings import Scheme
@@ -36,11 +36,11 @@ class KeptAnswers:
 
     def __init__(self, client: ReadsDhis2) -> None:
         self._client = client
-        self._answers: dict[tuple[str, frozenset[tuple[str, str]]], object] = {}
+        self._answers: dict[tuple[str, str], object] = {}
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+    def get(self, path: str, params: Query | None = None) -> object:
         """Return the answer that is kept, or DHIS2's."""
-        question = path, frozenset((params or {}).items())
+        question = path, repr(params)
         if question not in self._answers:
             self._answers[question] = self._client.get(path, params)
         return self._answers[question]

@@ -6,15 +6,15 @@ nothing found.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Self
 from urllib.parse import urlencode
 
 from pydantic import BeforeValidator, model_validator
 
-from msupply_dhis2.dhis2.parsing import Answered, parse
+from msupply_dhis2.dhis2.parsing import Answered, ReadsDhis2, parse
 from msupply_dhis2.periods import PeriodFormat
 from msupply_dhis2.settings import Scheme
 
@@ -27,13 +27,6 @@ _NEWEST = (2, 43)
 _VERSION = re.compile(r"(?:2\.)?(\d\d)(?!\d)(?:\.(\d+))?")
 _ISO_CALENDARS = frozenset({"iso8601", "gregorian"})
 _BREAKS_A_LIST = re.compile(r"[,\[\]]")
-
-
-class ReadsDhis2(Protocol):
-    """The one thing that reading needs of a DHIS2 client."""
-
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
-        """Read something below the address of DHIS2."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,22 @@
 """What DHIS2 answers to a GET, as models; what is of another shape is told in words."""
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from msupply_dhis2.errors import Dhis2Error
+
+type Query = Mapping[str, str | Sequence[str]]
+"""The parameters of an address; a list stands for a parameter that is there several times."""
+
+
+class ReadsDhis2(Protocol):
+    """What reading needs of a DHIS2 client."""
+
+    def get(self, path: str, params: Query | None = None) -> object:
+        """Read something below the address of DHIS2."""
 
 
 class Answered(BaseModel):

@@ -2,11 +2,9 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import batched
-from typing import Protocol
 
-from msupply_dhis2.dhis2.parsing import Answered, parse
-from msupply_dhis2.dhis2.transport import Query
-from msupply_dhis2.dhis2.validation import Cell
+from msupply_dhis2.dhis2.parsing import Answered, ReadsDhis2, parse
+from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.periods import find_period
 
 _PATH = "/api/dataValueSets"
@@ -15,47 +13,30 @@ _PERIODS_A_CALL = 50
 """With 20 characters each in the address an org unit and a period, far below the 7,000 that always pass."""
 
 
-class ReadsStoredValues(Protocol):
-    """The one thing that reading back needs of a DHIS2 client."""
-
-    def get(self, path: str, params: Query | None = None) -> object:
-        """Read something below the address of DHIS2."""
-
-
-def read_cells(client: ReadsStoredValues, data_set_id: str, cells: Collection[Cell]) -> dict[Cell, str]:
-    """Read the values that stand in cells of a data set.
-
-    Parameters
-    ----------
-    data_set_id
-        The UID of the data set.
-    cells
-        Cells of data elements of the data set.
-
-    Returns
-    -------
-    dict
-        The stored text of each cell that has a value; the others are absent.
+def read_stored(
+    client: ReadsDhis2, data_set_id: str, keys: Collection[DataValueKey]
+) -> dict[DataValueKey, str]:
+    """Return what DHIS2 holds for keys of a data set, all in UIDs; a key without a value is absent.
 
     Raises
     ------
     Dhis2Error
-        They cannot be read, or not by this user.
+        It cannot be read, or not by this user.
     """
-    wanted = frozenset(cells)
+    wanted = frozenset(keys)
     return {
-        cell: value
+        key: value
         for query in _queries(data_set_id, wanted)
-        for cell, value in _cells_of(parse(_DataValueSet, client.get(_PATH, query), _PATH))
-        if cell in wanted
+        for key, value in _stored_in(parse(_DataValueSet, client.get(_PATH, query), _PATH))
+        if key in wanted
     }
 
 
-def _queries(data_set_id: str, cells: Collection[Cell]) -> Iterator[dict[str, str | Sequence[str]]]:
-    """Yield the queries that cover all cells; org units with the same periods are asked for together."""
+def _queries(data_set_id: str, keys: Collection[DataValueKey]) -> Iterator[dict[str, str | Sequence[str]]]:
+    """Yield the queries that cover all keys; org units with the same periods are asked for together."""
     periods_of: dict[str, set[str]] = {}
-    for cell in cells:
-        periods_of.setdefault(cell.org_unit, set()).add(cell.period)
+    for key in keys:
+        periods_of.setdefault(key.org_unit, set()).add(key.period)
     org_units_with: dict[frozenset[str], list[str]] = {}
     for org_unit, periods in sorted(periods_of.items()):
         org_units_with.setdefault(frozenset(periods), []).append(org_unit)
@@ -83,14 +64,14 @@ class _DataValueSet(Answered):
     data_values: tuple[_Row, ...] = ()
 
 
-def _cells_of(answer: _DataValueSet) -> Iterator[tuple[Cell, str]]:
+def _stored_in(answer: _DataValueSet) -> Iterator[tuple[DataValueKey, str]]:
     for row in answer.data_values:
         period, org_unit = row.period or answer.period, row.org_unit or answer.org_unit
         if row.deleted or row.value is None or period is None or org_unit is None:
             continue
         found = find_period(period)
         yield (
-            Cell(
+            DataValueKey(
                 row.data_element,
                 found.label if found else period,
                 org_unit,

@@ -11,7 +11,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -25,6 +25,7 @@ from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFault
 from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter, PlainHttpError
 from msupply_dhis2.dhis2.pages import is_of_container, is_of_dhis2, is_page, on_one_line, words_of
+from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2BlockedError,
@@ -37,9 +38,6 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 from msupply_dhis2.redaction import Mask, writable
-
-type Query = Mapping[str, str | Sequence[str]]
-"""The parameters of an address; a list stands for a parameter that is there several times."""
 
 LARGEST_ANSWER = 32_000_000
 """Bytes, unpacked. A data set of 5,000 data elements with 24 option combos each, and 10,000 org units, is 13 million; push

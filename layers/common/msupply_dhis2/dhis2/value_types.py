@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
-from msupply_dhis2.dhis2.import_summary import Reason
+from msupply_dhis2.domain.outcome import Reason
 
 _PLAIN = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _LARGEST_INTEGER = 2**31 - 1
@@ -46,16 +46,7 @@ VALUE_TYPE_FAULT = "E7619"
 
 
 def shape(text: str, value_type: str, data_element: str = "") -> str | Reason:
-    """Write a value as its value type takes it.
-
-    Parameters
-    ----------
-    text
-        A plain decimal number: ``156.666667``, ``0``, ``-3``.
-    value_type
-        As DHIS2 names it: ``INTEGER_ZERO_OR_POSITIVE``.
-    data_element
-        Its identifier, for the words of a refusal.
+    """Write a plain decimal number (``156.666667``, ``0``, ``-3``) as its value type takes it.
 
     Returns
     -------
@@ -80,8 +71,6 @@ def shape(text: str, value_type: str, data_element: str = "") -> str | Reason:
         VALUE_TYPE_FAULT,
         f"Value must match value type of data element `{data_element}`: `{_FAULTS[value_type]}` (the value is "
         f"{text}, the value type {value_type})",
-        property="value",
-        object=data_element or None,
     )
 
 
@@ -89,8 +78,6 @@ def _fraction(text: str, value_type: str, data_element: str) -> Reason:
     return Reason(
         FRACTION,
         f"The value is {text}, and the value type of data element `{data_element}` is {value_type}",
-        property="value",
-        object=data_element or None,
     )
 
 
@@ -98,8 +85,6 @@ def _omitted_zero(data_element: str) -> Reason:
     return Reason(
         TRUE_ONLY,
         f"Data element `{data_element}` takes only `true` (Yes only): a 0 is told by having no value",
-        property="value",
-        object=data_element or None,
     )
 
 

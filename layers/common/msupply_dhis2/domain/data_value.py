@@ -1,6 +1,7 @@
 """One value on its way to DHIS2, and what DHIS2 knows it by."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.metric import Metric
@@ -9,15 +10,33 @@ JOINED_BY = "; "
 """Between the names of several stores, or items, that are one number in DHIS2."""
 
 type Identifier = tuple[str, str | None, str | None]
-"""Data element, category option combo and attribute option combo: what an org unit has one value of a period for."""
+"""The part of a key that stays the same in each org unit and period: data element, category and attribute option combo."""
+
+
+class DataValueKey(NamedTuple):
+    """What DHIS2 stores one value for: sent twice, the second replaces the first.
+
+    Before DHIS2's metadata are read its parts are codes or UIDs, as the settings say; afterwards, and where DHIS2 answers,
+    they are UIDs, the default option combos among them.
+    """
+
+    data_element: str
+    period: str
+    org_unit: str
+    category_option_combo: str | None = None
+    attribute_option_combo: str | None = None
+
+    @property
+    def identifier(self) -> Identifier:
+        """What the value is known by within its org unit and period."""
+        return self.data_element, self.category_option_combo, self.attribute_option_combo
 
 
 @dataclass(frozen=True, slots=True)
 class DataValue:
     """One value on its way to DHIS2, with the store, item and metric that it is about.
 
-    ``store`` and ``item`` are names for messages, several joined with ``; ``; the first five fields and the
-    scheme are what DHIS2 knows the value by.
+    ``store`` and ``item`` are names for messages, several joined with ``; ``; the first five fields are its key.
     """
 
     data_element: str
@@ -32,17 +51,22 @@ class DataValue:
     metric: Metric
 
     @property
-    def identifier(self) -> Identifier:
-        """What the value is known by within its org unit and period."""
-        return self.data_element, self.category_option_combo, self.attribute_option_combo
-
-    @property
-    def key(self) -> tuple[str, str, str, str | None, str | None]:
-        """What DHIS2 stores one value for: sent twice, the second would replace the first."""
-        return (
+    def key(self) -> DataValueKey:
+        """What DHIS2 knows the value by."""
+        return DataValueKey(
             self.data_element,
             self.period,
             self.org_unit,
             self.category_option_combo,
             self.attribute_option_combo,
         )
+
+    @property
+    def identifier(self) -> Identifier:
+        """What the value is known by within its org unit and period."""
+        return self.data_element, self.category_option_combo, self.attribute_option_combo
+
+    @property
+    def names(self) -> str:
+        """What the value is about, in words: item, store, metric."""
+        return f"{self.item}, {self.store}, {self.metric.label}"

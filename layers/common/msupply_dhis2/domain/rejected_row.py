@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from msupply_dhis2.domain.data_value import DataValueKey
+
 
 class Why(BaseModel):
     """One reason: DHIS2's code and words, and what to do."""
@@ -14,25 +16,14 @@ class Why(BaseModel):
 
 
 class RejectedRow(BaseModel):
-    """One value and the reasons for which it is not in DHIS2, at least one.
-
-    Attributes
-    ----------
-    fate
-        ``rejected``, ``unaccounted`` for one that DHIS2 neither stored nor refused, ``perhaps unaccounted`` for one of
-        a call of which some are and nobody can tell which, ``not deleted`` for one that was to be deleted.
-    """
+    """One value, what became of it, and the reasons for which it is not in DHIS2, at least one."""
 
     model_config = ConfigDict(frozen=True)
 
-    fate: str
+    outcome: str
     store: str
     item: str
     metric: str
-    data_element: str
-    org_unit: str
-    period: str
-    category_option_combo: str | None
-    attribute_option_combo: str | None
+    key: DataValueKey
     value: str
     why: tuple[Why, ...]

@@ -35,8 +35,9 @@ from msupply_dhis2.handlers.dead_letters import FailedBatches, parse_dead_letter
 from msupply_dhis2.handlers.log import DEBUG, ERROR, INFO, WARNING, LogEvent, log, write
 from msupply_dhis2.handlers.pause import QueuePause, mapping_of, when_resumed
 from msupply_dhis2.handlers.run_end import end_if_done
-from msupply_dhis2.push.job import Dhis2Session, push
+from msupply_dhis2.push.job import push
 from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent
+from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.settings.fields import shown
@@ -327,7 +328,7 @@ class _PushMessages:
             self._log(
                 LogEvent.BATCH_DONE_BEFORE,
                 INFO,
-                "Each value of this batch got its fate at an earlier delivery: nothing is sent.",
+                "Each value of this batch got its outcome at an earlier delivery: nothing is sent.",
             )
             self._count("BatchesFinishedBefore", 1)
             self._end_if_done(message)
@@ -432,9 +433,10 @@ class _PushMessages:
         is_tracked: bool,
     ) -> None:
         """Note what became of values, and count it: first in the table, whose transaction decides what counts."""
-        file = before.files + 1 if result.refused else None
+        rows = result.rejected_rows
+        file = before.files + 1 if rows else None
         if file is not None:
-            self._rejected_rows.keep(result.refused, run_id=message.run_id, part=message.name, number=file)
+            self._rejected_rows.keep(rows, run_id=message.run_id, part=message.name, number=file)
         new = self._runs.settle(
             message,
             before,
@@ -442,11 +444,11 @@ class _PushMessages:
             applied=result.applied if is_tracked else frozenset(),
             began=began,
             ended=datetime.now(UTC),
-            counts=lambda places: result.fates.counts_of(places).by_name(),
+            counts=lambda places: result.counts_of(places).by_name(),
             file=file,
             keep_until=_keep_until(batch),
         )
-        counts = result.fates.counts_of(new)
+        counts = result.counts_of(new)
         self._count("ValuesStored", counts.stored)
         self._count("ValuesUnchanged", counts.unchanged)
         self._count("ValuesRejected", counts.rejected)

@@ -14,6 +14,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
+from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, SourceError
 from msupply_dhis2.handlers.log import INFO, WARNING, LogEvent, log
@@ -120,7 +121,7 @@ class _WitnessedClient:
         self._login = login
         self._witness = witness
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
+    def get(self, path: str, params: Query | None = None) -> object:
         """Read something below the address of DHIS2."""
         try:
             return self._client.get(path, params)

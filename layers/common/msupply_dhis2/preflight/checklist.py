@@ -6,15 +6,14 @@ from datetime import date, datetime
 from functools import partial
 
 from msupply_dhis2.deadline import Deadline
+from msupply_dhis2.dhis2.client import PostsDataValues
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, request_body, request_parameters
-from msupply_dhis2.dhis2.importer import PostsDataValues
 from msupply_dhis2.dhis2.metadata_cache import MetadataCache
 from msupply_dhis2.dhis2.models import (
     DataElement,
     DataSet,
     Identified,
     OrgUnit,
-    ReadsDhis2,
     Server,
     User,
     find_approved,
@@ -26,7 +25,8 @@ from msupply_dhis2.dhis2.models import (
     read_server,
     read_system_setting,
 )
-from msupply_dhis2.dhis2.validation import Times
+from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
 from msupply_dhis2.periods import Basis, Period, Window
@@ -103,7 +103,7 @@ class Preflight:
         self._deadline = deadline
         self._today = today
         self._data_set: DataSet | None = None
-        self._times: Times | None = None
+        self._times: PeriodRules | None = None
         self._org_units: tuple[OrgUnit, ...] = ()
 
     def ask_dhis2(self) -> None:
@@ -206,7 +206,7 @@ class Preflight:
         today = datetime.combine(self._today, datetime.min.time())
         return self.server or Server("", "unknown", NEWEST, "iso8601", today)
 
-    def _judge_of_periods(self, data_set: DataSet) -> Times:
+    def _judge_of_periods(self, data_set: DataSet) -> PeriodRules:
         """Return what judges periods as push does."""
         server = self._server_or_newest()
         known = MetadataCache(
@@ -219,7 +219,7 @@ class Preflight:
             org_units={},
             combos_in_use=(),
         )
-        times = Times(known, server.server_date)
+        times = PeriodRules(known, server.server_date)
         periods = [times.find(window.period) for window in self._windows.values()]
         if any(period is not None and times.is_expired(period) for period in periods):
             # Where they cannot be read, push leaves expired periods to the server, which refuses them.

@@ -7,14 +7,15 @@ is out of reach are both told in one go. What a push needs beside the connection
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.deadline import BackgroundTask, Deadline
-from msupply_dhis2.dhis2.importer import PostsDataValues
+from msupply_dhis2.dhis2.client import TalksToDhis2
 from msupply_dhis2.dhis2.metadata_cache import KeptAnswers
-from msupply_dhis2.dhis2.models import ReadsDhis2, User, read_user
+from msupply_dhis2.dhis2.models import User, read_user
+from msupply_dhis2.dhis2.parsing import ReadsDhis2
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
 from msupply_dhis2.errors import (
     AwsError,
@@ -92,10 +93,6 @@ class ConnectionReport(BaseModel):
         checks = (*self.checks, check)
         summary = summarize(connected=self.connected, checks=checks, not_asked=self.not_asked)
         return self.model_copy(update={"checks": checks, "summary": summary})
-
-
-class TalksToDhis2(ReadsDhis2, PostsDataValues, Protocol):
-    """What the test needs of a DHIS2 client."""
 
 
 @dataclass(slots=True)

@@ -10,10 +10,10 @@ from msupply_dhis2.dhis2.models import (
     DataElement,
     DataSet,
     OptionCombo,
-    ReadsDhis2,
     find_category_option,
     find_option_combos,
 )
+from msupply_dhis2.dhis2.parsing import ReadsDhis2
 from msupply_dhis2.domain.lookalikes import difference
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.check import Check, failed, passed

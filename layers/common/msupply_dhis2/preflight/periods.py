@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 
 from msupply_dhis2.dhis2.models import DataSet, InputPeriod, Server
-from msupply_dhis2.dhis2.validation import Times
+from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import title_of
@@ -59,7 +59,7 @@ def open_name(basis: Basis) -> str:
     return f"open period, {basis.value.replace('_', ' ')}"
 
 
-def check_open(times: Times, window: Window, data_set: DataSet, today: date) -> Check:
+def check_open(times: PeriodRules, window: Window, data_set: DataSet, today: date) -> Check:
     """Whether a value of today's run could be entered today.
 
     Parameters
@@ -145,7 +145,7 @@ def _dates(input_period: InputPeriod, period: Period) -> str:
     )
 
 
-def _no_input_period(times: Times, data_set: DataSet, period: Period) -> str:
+def _no_input_period(times: PeriodRules, data_set: DataSet, period: Period) -> str:
     named = times.input_periods_of(period)
     where = "in DHIS2, Maintenance, Data set, Data input periods"
     if not named:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
-from msupply_dhis2.dhis2.models import ReadsDhis2
+from msupply_dhis2.dhis2.parsing import ReadsDhis2
 from msupply_dhis2.errors import DamagedRowError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 

@@ -12,7 +12,7 @@ from msupply_dhis2.domain.rejected_row import RejectedRow
 
 COLUMNS = (
     "run",
-    "fate",
+    "outcome",
     "store",
     "item",
     "metric",
@@ -74,15 +74,15 @@ def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons:
     for row in rows:
         cells = [
             run_id,
-            row.fate,
+            row.outcome,
             row.store,
             row.item,
             row.metric,
-            row.data_element,
-            row.org_unit,
-            row.period,
-            row.category_option_combo or "",
-            row.attribute_option_combo or "",
+            row.key.data_element,
+            row.key.org_unit,
+            row.key.period,
+            row.key.category_option_combo or "",
+            row.key.attribute_option_combo or "",
             row.value,
         ]
         for why in row.why:

@@ -1,0 +1,200 @@
+"""Which periods a data set and its org units are open for."""
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+from msupply_dhis2.dhis2.metadata_cache import MetadataCache
+from msupply_dhis2.dhis2.models import InputPeriod, OrgUnit, Server
+from msupply_dhis2.domain.outcome import Reason
+from msupply_dhis2.periods import Period, PeriodFormat, add_days, find_period
+
+_EDIT_EXPIRED = "F_EDIT_EXPIRED"
+_A_DAY = timedelta(days=1)
+_SOON = timedelta(minutes=5)
+_MOST_FUTURE_PERIODS = 2000
+
+_UNSURE_TYPE = "SixMonthlyNov"
+_UNSURE_LABEL = "BiW27"
+"""Periods that DHIS2 counts differently from one release, or from one question, to the next; the server decides."""
+
+type Fault = Callable[[str], Reason]
+"""Something that is wrong with values: the reason for a value, from its data element's identifier."""
+
+
+def fault(code: str, text: str) -> Fault:
+    """Return a fault that is the same for each data element."""
+    return lambda _: Reason(code, text)
+
+
+class PeriodRules:
+    """Which periods the data set and its org units are open for, at one moment, as far as that is certain."""
+
+    def __init__(self, known: MetadataCache, now: datetime) -> None:
+        self._known = known
+        self._data_set = known.data_set
+        self._now = now
+        self._format = _period_format(known)
+        # From 2.43 data input periods count instead of expiry days and open future periods, not beside them.
+        self._only_input_periods = known.server.imports_by_group and bool(known.data_set.input_periods)
+        self._open_before = self._first_day_not_open()
+        self._may_edit_expired = known.user.may(_EDIT_EXPIRED)
+
+    @property
+    def server(self) -> Server:
+        """The server whose rules count."""
+        return self._known.server
+
+    def find(self, label: str) -> Period | None:
+        """Find the period of a label; ``None`` where there is none, or where it cannot be judged."""
+        return find_period(label) if self._format is not None else None
+
+    def no_period(self, label: str, period: Period | None) -> Fault | None:
+        """Find the label to mean no period."""
+        if period is not None or self._format is None:
+            return None
+        return fault("E7611", f"Period not valid: `{label}`")
+
+    def other_period_type(self, label: str, period: Period) -> Fault | None:
+        """Find the period of another type than the data set's."""
+        if self._is_of_type(period):
+            return None
+        before = f"Period type of period: `{label}` not valid for data element"
+        needed = f"the data set is {self._data_set.period_type}, the period {period.type_name}"
+        return lambda data_element: Reason("E7632", f"{before}: `{data_element}` ({needed})")
+
+    def expired(self, org_unit: OrgUnit, label: str, period: Period) -> Fault | None:
+        """Find the expiry days over, and no exception for the org unit."""
+        exempt = self.exempt_org_units(period)
+        if exempt is None or not self.is_expired(period) or not exempt.isdisjoint({org_unit.id, ""}):
+            return None
+        return fault(
+            "E7640",
+            f"Current date is past expiry days for period: `{label}` and data set: `{self._data_set.id}`",
+        )
+
+    def exempt_org_units(self, period: Period) -> frozenset[str] | None:
+        """Return the UIDs of the org units for which the expiry days do not count; ``""`` is all of them.
+
+        ``None`` while, or where, that is not known: then the server decides.
+        """
+        locks = self._known.lock_exceptions
+        return None if locks is None else frozenset(unit for unit, label in locks if label == period.label)
+
+    def is_expired(self, period: Period) -> bool:
+        """Whether the expiry days are over, by a day at least."""
+        return self._is_certain(period) and self._is_expired(period, _A_DAY)
+
+    def may_be_expired(self, period: Period) -> bool:
+        """Whether the expiry days may be over by the server's reckoning."""
+        return self._is_expired(period, -_A_DAY)
+
+    def _is_expired(self, period: Period, margin: timedelta) -> bool:
+        days = self._data_set.expiry_days
+        if days == 0 or self._may_edit_expired or self._only_input_periods:
+            return False
+        last = datetime.combine(period.day_after, datetime.min.time())
+        return self._now > last + timedelta(days=days) + margin
+
+    def too_early(self, label: str, period: Period) -> Fault | None:
+        """Find the period after the latest open one; from 2.43 who may edit expired periods may fill in future ones."""
+        before = self._open_before
+        if (
+            before is None
+            or (self._may_edit_expired and self._known.server.imports_by_group)
+            or self._format is None
+            or self._only_input_periods
+            or not self._is_certain(period)
+            or period.first_day < before
+        ):
+            return None
+        latest = self._format.label(add_days(before, -1))
+        data_set = self._data_set.id
+        start = f"Period: `{label}` is after latest open future period: `{latest}` for data element"
+        return lambda data_element: Reason("E7641", f"{start}: `{data_element}` and data set: `{data_set}`")
+
+    def no_input_period(self, label: str, period: Period) -> Fault | None:
+        """Find no data input period for it, or only ones that are closed, by a day at least."""
+        if not self._data_set.input_periods or not self._is_of_type(period):
+            return None
+        named = self.input_periods_of(period)
+        if named and self._known.server.inverts_input_periods:
+            return None
+        if self.is_open_by_input_period(period):
+            return None
+        return fault(
+            "E7643", f"Period: `{label}` is not open for this data set at this time: `{self._data_set.id}`"
+        )
+
+    def input_periods_of(self, period: Period) -> tuple[InputPeriod, ...]:
+        """Find the data input periods of a period, open or not."""
+
+        def is_of_it(input_period: InputPeriod) -> bool:
+            found = self.find(input_period.period)
+            return found is not None and found.label == period.label
+
+        return tuple(given for given in self._data_set.input_periods if is_of_it(given))
+
+    def is_open_by_input_period(self, period: Period) -> bool:
+        """Whether one of the period's data input periods is open, give or take a day."""
+        yesterday, tomorrow = add_days(self._now.date(), -1), add_days(self._now.date(), 1)
+        return any(
+            (given.opening_date is None or given.opening_date <= tomorrow)
+            and (given.closing_date is None or given.closing_date >= yesterday)
+            for given in self.input_periods_of(period)
+        )
+
+    def closed(self, org_unit: OrgUnit, period: Period) -> Fault | None:
+        """Find the org unit closed, or not open yet, in the period."""
+        hint = self.closure(org_unit, period)
+        if hint is None:
+            return None
+        return fault(
+            "E8031",
+            f"Untimely data entry for org unit {org_unit.id} and period(s): `[{period.label}]` ({hint})",
+        )
+
+    def closure(self, org_unit: OrgUnit, period: Period) -> str | None:
+        """Return since or until when the org unit is closed, where that keeps the period's values out.
+
+        Up to 2.42 the server takes values for any period. What lies wholly before the opening date or after the closed
+        date is shown to nobody; a period with open days is sent. From 2.43 the first day decides: the server
+        refuses a period in which the org unit opened, and takes one in which it closed.
+        """
+        if not self._is_certain(period):
+            return None
+        opening, closing = org_unit.opening_date, org_unit.closed_date
+        last_chance = period.first_day if self.server.imports_by_group else add_days(period.day_after, -1)
+        if opening is not None and last_chance < opening:
+            return f"it opened on {opening}"
+        if closing is not None and period.first_day > closing:
+            return f"it closed on {closing}"
+        return None
+
+    def _is_of_type(self, period: Period) -> bool:
+        return self._format is not None and period.type_name == self._format.text
+
+    def _is_certain(self, period: Period) -> bool:
+        """Whether the days of the period are beyond doubt."""
+        unsure = period.type_name == _UNSURE_TYPE or period.label.endswith(_UNSURE_LABEL)
+        return self._is_of_type(period) and not unsure
+
+    def _first_day_not_open(self) -> date | None:
+        """Return the day after the latest open period; without open future periods the current one is closed."""
+        count = self._data_set.open_future_periods
+        if self._format is None or not 0 <= count <= _MOST_FUTURE_PERIODS:
+            return None
+        # At the turn of a period the server may be a little ahead of what is known of its clock.
+        day = self._format.first_day((self._now + _SOON).date())
+        for _ in range(count):
+            day = self._format.first_day(self._format.day_after(day))
+        return day
+
+
+def _period_format(known: MetadataCache) -> PeriodFormat | None:
+    """Return the data set's period type; ``None`` where its periods cannot be judged."""
+    if not known.server.has_iso_calendar:
+        return None
+    try:
+        return PeriodFormat.parse(known.data_set.period_type)
+    except ValueError:
+        return None

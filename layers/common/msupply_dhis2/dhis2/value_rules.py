@@ -1,0 +1,321 @@
+"""Whether a value fits the metadata of its data set.
+
+A value is rejected locally only where the server would surely refuse it, or would store it where nobody looks
+for it: up to 2.42 in a data set other than the one in the settings, or in an org unit that is closed. In doubt
+(near the end of the expiry days, where data are approved) it is sent. The words and codes are those of a server up to
+2.42, which names what is wrong with a value rather than with all values of a call.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
+from msupply_dhis2.dhis2.metadata_cache import MetadataCache, StrangeCombo
+from msupply_dhis2.dhis2.models import DataElement, OptionCombo, OrgUnit, Server
+from msupply_dhis2.dhis2.period_rules import Fault, PeriodRules, fault
+from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, VALUE_TYPE_FAULT, shape
+from msupply_dhis2.domain.choices import OptionComboField, Scheme
+from msupply_dhis2.domain.data_value import DataValue, DataValueKey, Identifier
+from msupply_dhis2.domain.outcome import Reason, ValueOutcome, rejected
+
+_AVERAGES = frozenset({"AVERAGE", "AVERAGE_SUM_ORG_UNIT"})
+_SHOWN = 3
+_NO_COMBOS = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """A value that may be sent.
+
+    Attributes
+    ----------
+    key, value
+        As it is sent: UIDs, also of the default option combos, and in the shape of its value type.
+    is_timely
+        Whether its period is known to be of the right type and open.
+    vanishes
+        Whether it is a zero that this server would not keep.
+    """
+
+    key: DataValueKey
+    value: str
+    is_timely: bool
+    vanishes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OmittedZero:
+    """A zero for a data element that takes only ``true``: it is told by having no value, so nothing is sent."""
+
+    key: DataValueKey
+
+
+type Validated = Valid | OmittedZero | ValueOutcome
+
+
+class _What(NamedTuple):
+    """A data element with its category and its attribute option combo."""
+
+    element: DataElement | None
+    combos: tuple[str, str]
+    faults: tuple[Fault, ...]
+
+
+class _Where(NamedTuple):
+    """An org unit and a period. ``untimely`` are the faults that another data set may not have."""
+
+    org_unit: str
+    period: str
+    faults: tuple[Fault, ...]
+    untimely: tuple[Fault, ...]
+    is_judged: bool
+    """Whether the period is one that can be judged."""
+
+
+class ValueRules:
+    """Decides about values at one moment; what several have in common is decided once."""
+
+    def __init__(
+        self, known: MetadataCache, option_combo_field: OptionComboField, now: datetime, *, deletes: bool
+    ) -> None:
+        self._known = known
+        self._option_combo_field = option_combo_field
+        self._periods = PeriodRules(known, now)
+        self._data_set = known.data_set
+        self._deletes = deletes
+        self._whats: dict[tuple[Identifier, Scheme], _What] = {}
+        self._wheres: dict[tuple[str, str], _Where] = {}
+
+    def has_unseen_combos(self, data_elements: Collection[str]) -> bool:
+        """Whether the option combos of the data set, or of one of them, are hidden from the user."""
+        elements = (self._known.data_elements.get(identifier) for identifier in data_elements)
+        return not self._data_set.option_combos or any(
+            element is not None and not element.option_combos for element in elements
+        )
+
+    def reject_all(self, values: Sequence[DataValue]) -> tuple[ValueOutcome, ...] | None:
+        """Reject all values where none can fit, whatever their option combos are; ``None`` where one may.
+
+        So nothing is sent to periods of another type than the data set's, to a data set without data elements, or to one
+        that none of the org units is assigned to.
+        """
+        outcomes = []
+        for value in values:
+            faults = [*self._find_where(value).faults]
+            if value.data_element not in self._known.data_elements:
+                faults.append(self._strange_data_element(value.data_element))
+            if not faults:
+                return None
+            reason = min((each(value.data_element) for each in faults), key=_turn)
+            outcomes.append(rejected(reason, was_sent=False))
+        return tuple(outcomes)
+
+    def has_expired(self, periods: Collection[str]) -> bool:
+        """Whether a period is past the expiry days, or nearly: then the exceptions are worth reading."""
+        found = (self._periods.find(label) for label in periods)
+        return any(period is not None and self._periods.may_be_expired(period) for period in found)
+
+    def validate(self, values: Sequence[DataValue]) -> tuple[Validated, ...]:
+        """Decide about values that are sent together."""
+        first: dict[DataValueKey, DataValue] = {}
+        return tuple(self._validate(value, first) for value in values)
+
+    def _validate(self, value: DataValue, first: dict[DataValueKey, DataValue]) -> Validated:
+        what_key = value.identifier, value.option_combo_scheme
+        if what_key not in self._whats:
+            self._whats[what_key] = self._find_what(value)
+        where_key = value.org_unit, value.period
+        if where_key not in self._wheres:
+            self._wheres[where_key] = self._find_where(value)
+        what, where = self._whats[what_key], self._wheres[where_key]
+        element = what.element
+        shaped = shape(value.value, element.value_type, value.data_element) if element else value.value
+        reason = self._first_reason(value, what, where, shaped)
+        if reason is not None:
+            return rejected(reason, was_sent=False)
+        key = DataValueKey(element.id if element else "", where.period, where.org_unit, *what.combos)
+        twin = first.setdefault(key, value)
+        if twin is not value:
+            return rejected(_twice(twin, value), was_sent=False)
+        if isinstance(shaped, Reason):
+            return OmittedZero(key)
+        # The default option combos are named too: up to 2.42 a system setting can insist on it, and none forbids it.
+        vanishes = element is not None and shaped == "0" and drops_zeros_of(self._known.server, element)
+        is_timely = where.is_judged and not where.untimely
+        return Valid(key, shaped, is_timely, vanishes and not self._deletes)
+
+    def _first_reason(
+        self, value: DataValue, what: _What, where: _Where, shaped: str | Reason
+    ) -> Reason | None:
+        """Return what a server would say first: its checks come in the order of their codes."""
+        faults = [*what.faults, *where.faults]
+        # Up to 2.42 the open periods of other data sets may count for a data element as well.
+        shared = what.element is not None and what.element.in_other_data_sets
+        if not shared or self._known.server.imports_by_group:
+            faults += where.untimely
+        reasons = [each(value.data_element) for each in faults]
+        if isinstance(shaped, Reason) and shaped.code != TRUE_ONLY:
+            reasons.append(shaped)
+        return min(reasons, key=_turn, default=None)
+
+    # What: the data element and its option combos
+
+    def _find_what(self, value: DataValue) -> _What:
+        element = self._known.data_elements.get(value.data_element)
+        if element is None:
+            return _What(None, _NO_COMBOS, (self._strange_data_element(value.data_element),))
+        category, attribute = self._places(value, element)
+        scheme = value.option_combo_scheme
+        of_element = self._combo(category, element.option_combos, scheme)
+        of_data_set = self._combo(attribute, self._data_set.option_combos, scheme)
+        if of_element is not None and of_data_set is not None:
+            return _What(element, (of_element.id, of_data_set.id), ())
+        faults = []
+        if of_element is None:
+            faults.append(self._no_category_option_combo(category, scheme))
+        if of_data_set is None:
+            faults.append(self._no_attribute_option_combo(attribute, scheme, element))
+        return _What(element, _NO_COMBOS, tuple(faults))
+
+    def _strange_data_element(self, identifier: str) -> Fault:
+        others = self._known.other_data_elements
+        if identifier in others and others[identifier] is None:
+            hint = self._known.hint(identifier, "data element", self._known.schemes.data_element)
+            return fault("E7610", f"Data element not found or not accessible: `{identifier}`{hint}")
+        return fault(
+            "E7633", f"Data element: `{identifier}` is not part of dataset(s): `{self._data_set.id}`"
+        )
+
+    def _places(self, value: DataValue, element: DataElement) -> tuple[str | None, str | None]:
+        """Return the category and the attribute option combo, in the places where they belong."""
+        category, attribute = value.category_option_combo, value.attribute_option_combo
+        given = category or attribute
+        if self._option_combo_field is not OptionComboField.AUTO or given is None or (category and attribute):
+            return category, attribute
+        scheme, known = value.option_combo_scheme, self._known
+        if given in known.combos(self._data_set.option_combos, scheme):
+            return None, given
+        if given in known.combos(element.option_combos, scheme):
+            return given, None
+        # It belongs to neither: where there is something to choose from, it was meant to be.
+        return (None, given) if len(self._data_set.option_combos) > 1 else (given, None)
+
+    def _combo(
+        self, identifier: str | None, among: tuple[OptionCombo, ...], scheme: Scheme
+    ) -> OptionCombo | None:
+        """Find an option combo; where none is named, the only one that there is."""
+        if identifier is None:
+            return among[0] if len(among) == 1 else None
+        return self._known.combos(among, scheme).get(identifier)
+
+    def _no_category_option_combo(self, identifier: str | None, scheme: Scheme) -> Fault:
+        what = "Category option combo"
+        if (unknown := self._unknown_combo("E7613", what, identifier, scheme)) is not None:
+            return unknown
+        of_data_set = identifier in self._known.combos(self._data_set.option_combos, scheme)
+        hint = ". It is an attribute option combo, of the data set" if of_data_set else ""
+        before = f"{what}: `{_shown(identifier)}` must be part of category combo of data element"
+        return lambda data_element: Reason("E7634", f"{before}: `{data_element}`{hint}")
+
+    def _no_attribute_option_combo(
+        self, identifier: str | None, scheme: Scheme, element: DataElement
+    ) -> Fault:
+        what = "Attribute option combo"
+        if (unknown := self._unknown_combo("E7615", what, identifier, scheme)) is not None:
+            return unknown
+        of_element = identifier in self._known.combos(element.option_combos, scheme)
+        hint = ". It is a category option combo, of the data element" if of_element else ""
+        shown = _shown(identifier)
+        before = f"{what}: `{shown}` must be part of category combo of data sets of data element"
+        return lambda data_element: Reason("E7635", f"{before}: `{data_element}`{hint}")
+
+    def _unknown_combo(self, code: str, what: str, identifier: str | None, scheme: Scheme) -> Fault | None:
+        strange = self._known.strange_combos.get((scheme, identifier)) if identifier is not None else None
+        if identifier is None or strange is None or strange.combo is not None:
+            return None
+        hint = self._hint(identifier, scheme, strange)
+        return fault(code, f"{what} not found or not accessible for writing data: `{identifier}`{hint}")
+
+    def _hint(self, identifier: str, scheme: Scheme, strange: StrangeCombo) -> str:
+        """Return which option combo was meant: one that looks the same, or that of a category option."""
+        if not strange.meant:
+            return self._known.hint(identifier, "option combo", scheme)
+        used = {among[0].category_combo for among in self._known.combos_in_use}
+        meant = [combo for combo in strange.meant if combo.category_combo in used] or list(strange.meant)
+        names = " or ".join(f"{combo.id} ({combo.name})" for combo in meant[:_SHOWN])
+        return f". `{identifier}` is a category option; its category option combo is {names}"
+
+    # Where: the org unit and the period
+
+    def _find_where(self, value: DataValue) -> _Where:
+        known, label = self._known, value.period
+        assigned = known.org_units.get(value.org_unit)
+        org_unit = assigned or known.other_org_units.get(value.org_unit)
+        period = self._periods.find(label)
+        faults: list[Fault | None] = [
+            self._periods.no_period(label, period),
+            self._strange_org_unit(value.org_unit) if assigned is None else None,
+            self._out_of_reach(value.org_unit, org_unit) if org_unit else None,
+            self._periods.other_period_type(label, period) if period else None,
+        ]
+        untimely: list[Fault | None] = []
+        if period is not None and org_unit is not None:
+            if not self._deletes or known.server.imports_by_group:
+                faults.append(self._periods.closed(org_unit, period))
+            untimely = [
+                self._periods.expired(org_unit, label, period),
+                self._periods.too_early(label, period),
+                self._periods.no_input_period(label, period),
+            ]
+        return _Where(
+            org_unit.id if org_unit else "",
+            period.label if period else label,
+            tuple(found for found in faults if found is not None),
+            tuple(found for found in untimely if found is not None),
+            period is not None,
+        )
+
+    def _strange_org_unit(self, identifier: str) -> Fault:
+        others = self._known.other_org_units
+        if identifier in others and others[identifier] is None:
+            hint = self._known.hint(identifier, "org unit", self._known.schemes.org_unit)
+            return fault("E7612", f"Organisation unit not found or not accessible: `{identifier}`{hint}")
+        after = f"must be assigned through data sets to organisation unit: `{identifier}`"
+        return lambda data_element: Reason("E7636", f"Data element: `{data_element}` {after}")
+
+    def _out_of_reach(self, identifier: str, org_unit: OrgUnit) -> Fault | None:
+        user = self._known.user
+        if not user.is_kept_out_of(org_unit):
+            return None
+        return fault(
+            "E7617", f"Organisation unit: `{identifier}` not in hierarchy of current user: `{user.id}`"
+        )
+
+
+def drops_zeros_of(server: Server, element: DataElement) -> bool:
+    """Whether this server does not keep the zeros of this data element."""
+    return (
+        server.drops_zeros
+        and not element.zero_is_significant
+        and element.value_type in NUMERIC_TYPES
+        and element.aggregation_type not in _AVERAGES
+    )
+
+
+def _turn(reason: Reason) -> str:
+    """Return the code by which a server would come to it."""
+    return VALUE_TYPE_FAULT if reason.code == FRACTION else reason.code
+
+
+def _shown(identifier: str | None) -> str:
+    return "null" if identifier is None else identifier
+
+
+def _twice(first: DataValue, second: DataValue) -> Reason:
+    return Reason(
+        "E8128",
+        f"{first.names} and {second.names} are one and the same value in DHIS2 (data element `{second.data_element}`, "
+        f"org unit `{second.org_unit}`, period `{second.period}`): only the first was sent",
+    )
