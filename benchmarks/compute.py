@@ -39,9 +39,10 @@ from benchmarks.measure import (  # noqa: E402 - after the path is set
     measure,
 )
 from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for  # noqa: E402 - as above
-from msupply_dhis2.compute.job import compute  # noqa: E402 - as above
+from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.plan import make_run_plan  # noqa: E402 - as above
-from msupply_dhis2.compute.values import make_plan  # noqa: E402 - as above
+from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
+from msupply_dhis2.compute.values import plan_step  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric, calculate  # noqa: E402 - as above
 from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
@@ -124,13 +125,13 @@ def metrics(url: str) -> Measurement:
 def _metrics(source: Source) -> str:
     rows = rows_asked_for(EVENT, settings())
     run_plan = make_run_plan(EVENT, rows, settings=settings(), source=source)
-    plan = make_plan(run_plan, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
+    plan = plan_step(run_plan, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
     every_metric = frozenset(Metric)
     window = plan.windows[Basis.PREVIOUS_MONTH]
     groups = values = 0
-    for history in source.histories(plan.scope, plan.floor):
+    for history in source.histories(run_plan.scope, plan.floor):
         groups += 1
-        values += len(calculate(history, window, plan.rules, every_metric).values)
+        values += len(calculate(history, window, run_plan.rules, every_metric).values)
     return f"{groups:,} groups, {values:,} values"
 
 
@@ -138,14 +139,12 @@ def whole_job(url: str) -> Measurement:
     """Measure compute as it runs, but for the queue."""
 
     def work() -> str:
-        result = compute(
-            EVENT,
+        result = ComputeJob(
             settings=settings(),
-            as_of=AS_OF,
             calendar=CALENDAR,
             open_database=lambda: open_source(parse_database_address(url), calendar=CALENDAR),
             send=lambda _: None,
-        )
+        ).run(whole_run(EVENT, AS_OF))
         return f"{result.values:,} values in {result.batches:,} batches"
 
     return measure(work)

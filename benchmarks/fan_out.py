@@ -34,8 +34,8 @@ from benchmarks.prices import (  # noqa: E402 - as above
 )
 from msupply_dhis2.aws.queues import ENTRIES_IN_ONE_CALL  # noqa: E402 - as above
 from msupply_dhis2.compute.backfill import MonthStep  # noqa: E402 - as above
-from msupply_dhis2.compute.job import Division, compute, compute_shard  # noqa: E402 - as above
-from msupply_dhis2.compute.sharding import Shard, divide, lines_of  # noqa: E402 - as above
+from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
+from msupply_dhis2.compute.sharding import Shard, count_ledger_lines, divide, whole_run  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
 from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import OrgUnit, Store  # noqa: E402 - as above
@@ -138,7 +138,7 @@ def simulate(arguments: argparse.Namespace) -> Simulated:
     """Plan a run, and work out what it comes to."""
     org_units, lines = country(arguments.stores, arguments.lines_per_store, arguments.spread)
     shards = divide(org_units, lines, arguments.lines_per_invocation)
-    sizes = tuple(lines_of(shard, lines) for shard in shards)
+    sizes = tuple(count_ledger_lines(shard, lines) for shard in shards)
     fixed = arguments.seconds_per_shard + sum(sizes) * arguments.seconds_per_line_of_all
     seconds = tuple(fixed + size * arguments.seconds_per_line for size in sizes)
     planning = arguments.seconds_per_shard + sum(sizes) * SECONDS_TO_COUNT_A_LINE
@@ -213,7 +213,7 @@ def message(shard: tuple[OrgUnit, ...], run: Simulated) -> Shard:
         event=EVENT,
         number=len(run.shards),
         of=len(run.shards),
-        lines=max(run.sizes),
+        ledger_lines=max(run.sizes),
         org_units=tuple(org_unit.code for org_unit in shard),
         steps=(MonthStep(as_of=AS_OF),),
     )
@@ -231,28 +231,21 @@ def measured(arguments: argparse.Namespace) -> None:
         points: list[tuple[int, float]] = []
         for shards in (1, 8, 40):
             start = time.perf_counter()
-            planned = compute(
-                EVENT,
+            job = ComputeJob(
                 settings=settings(),
-                as_of=AS_OF,
                 calendar=CALENDAR,
                 open_database=lambda: open_source(address, calendar=CALENDAR),
                 send=lambda _: None,
-                division=Division(math.ceil(lines / shards), planned_by="benchmark"),
+                lines_per_invocation=math.ceil(lines / shards),
             )
+            planned = job.run(whole_run(EVENT, AS_OF))
             planning = time.perf_counter() - start
             took, values = [], planned.values
             for shard in planned.to_follow:
                 start = time.perf_counter()
-                values += compute_shard(
-                    shard,
-                    settings=settings(),
-                    calendar=CALENDAR,
-                    open_database=lambda: open_source(address, calendar=CALENDAR),
-                    send=lambda _: None,
-                ).values
+                values += job.run(shard).values
                 took.append(time.perf_counter() - start)
-                points.append((shard.lines, took[-1]))
+                points.append((shard.ledger_lines, took[-1]))
             table.row(
                 f"{arguments.engine}, {lines:,} lines",
                 f"{max(planned.shards, 1)}",

@@ -42,8 +42,9 @@ from benchmarks.prices import (  # noqa: E402 - as above
     write_units,
 )
 from msupply_dhis2.compute.event import ComputeEvent  # noqa: E402 - as above
-from msupply_dhis2.compute.job import compute  # noqa: E402 - as above
-from msupply_dhis2.compute.publish import OrgUnitValues, publish  # noqa: E402 - as above
+from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
+from msupply_dhis2.compute.publish import OrgUnitValues, Publisher  # noqa: E402 - as above
+from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import GroupHistory, PairHistory, Store  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
@@ -293,38 +294,34 @@ class World:
         """Compute once as a schedule does, send what changed, and let it land."""
         sent: list[Batch] = []
 
-        def note(org_units: Iterable[OrgUnitValues], _: int) -> Iterator[OrgUnitValues]:
-            everything: list[OrgUnitValues] = []
-            for each in org_units:
-                named = self._named(each) if self.with_uids else each
-                everything.append(named)
-                yield named
-            self.count.messages_without += self._messages(everything, as_of)
+        without = Publisher(run_id="all", as_of=as_of, settings=self.settings, metrics=len(Metric), send=None)
+
+        def note(computed: OrgUnitValues, _: int) -> None:
+            if self.with_uids:
+                # In place: what is sent has these names too.
+                computed.values[:] = [
+                    replace(value, data_element=uid(value.data_element)) for value in computed.values
+                ]
+            without.add(computed)
 
         def compare(coverage: RunScope, wish: DeltaOptions) -> DeltaFilter:
             return DeltaFilter(self.memory, self.settings, coverage, wish, as_of)
 
-        result = compute(
-            event,
+        result = ComputeJob(
             settings=self.settings,
-            as_of=as_of,
             calendar=CALENDAR,
             open_database=lambda: self._opened(as_of),
             send=sent.append,
-            track=note,
+            watch=note,
             compare=compare,
-        )
+        ).run(whole_run(event, as_of))
+        without.flush()
+        self.count.messages_without += without.batches
         self.memory.push(sent, as_of)
         self.count.runs += 1
         self.count.computed += result.values
         self.count.sent += result.values - result.unchanged
         self.count.messages += len(sent)
-
-    def _messages(self, everything: Iterable[OrgUnitValues], as_of: datetime) -> int:
-        """Count the messages of a step of which all is sent."""
-        return publish(
-            everything, run_id="all", as_of=as_of, settings=self.settings, metrics=len(Metric), send=None
-        ).batches
 
     @contextmanager
     def _opened(self, as_of: datetime) -> Iterator[Source]:
@@ -339,12 +336,6 @@ class World:
             ).stores
             seen = {store.id: synchronised(as_of, place) for place, store in enumerate(stores)}
             yield LateSource(source, lambda store: seen[store.id])
-
-    @staticmethod
-    def _named(values: OrgUnitValues) -> OrgUnitValues:
-        return replace(
-            values, values=[replace(value, data_element=uid(value.data_element)) for value in values.values]
-        )
 
 
 def days_until(last: date, number: int) -> Iterator[tuple[ComputeEvent, datetime]]:

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from functools import cache
@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from cli.output import Format, write_record, write_rows
 from cli.report import as_text
 from msupply_dhis2.compute.event import BasisChoice, ComputeEvent, instant_of_run, parse_compute_event
-from msupply_dhis2.compute.job import ComputeResult, Status, Track, check_database, compute
+from msupply_dhis2.compute.job import ComputeJob
+from msupply_dhis2.compute.mapped import check_database
 from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.compute.result import ComputeResult, Status
+from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
@@ -200,21 +203,12 @@ def _text_of(file: Path, option: str) -> str:
         raise OptionError(f"{option}: {file} is not a text file in UTF-8.") from error
 
 
-def _progress(org_units: Iterable[OrgUnitValues], number: int) -> Iterable[OrgUnitValues]:
-    return track(org_units, "Org units", total=number, console=_messages, transient=True)
-
-
 def _preview(job: _Job) -> int:
     settings = job.settings()
     event = job.event(default_basis=BasisChoice.AS_IN_SETTINGS).model_copy(update={"dry_run": True})
     values: list[DataValue] = []
 
-    def keep(org_units: Iterable[OrgUnitValues], number: int) -> Iterator[OrgUnitValues]:
-        for org_unit in _progress(org_units, number):
-            values.extend(org_unit.values)
-            yield org_unit
-
-    result = _computed(job, event, settings, send=_send_nothing, watch=keep)
+    result = _computed(job, event, settings, keep=lambda computed: values.extend(computed.values))
     write_rows(
         PREVIEW_COLUMNS, ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in values), job.form
     )
@@ -222,22 +216,28 @@ def _preview(job: _Job) -> int:
     return 0
 
 
-def _send_nothing(batch: Batch) -> None:
-    raise AssertionError(f"a dry run was about to send {batch.batch_id}")
-
-
 def _computed(
-    job: _Job, event: ComputeEvent, settings: Settings, *, send: Callable[[Batch], None], watch: Track
+    job: _Job,
+    event: ComputeEvent,
+    settings: Settings,
+    *,
+    send: Callable[[Batch], None] | None = None,
+    keep: Callable[[OrgUnitValues], None] = lambda _: None,
 ) -> ComputeResult:
-    result = compute(
-        event,
-        settings=settings,
-        as_of=job.as_of(event),
-        calendar=job.calendar,
-        open_database=lambda: job.open_database(settings),
-        send=send,
-        track=watch,
-    )
+    with Progress(console=_messages, transient=True) as progress:
+        bar = progress.add_task("Org units", total=None)
+
+        def watch(computed: OrgUnitValues, org_units: int) -> None:
+            progress.update(bar, advance=1, total=org_units)
+            keep(computed)
+
+        result = ComputeJob(
+            settings=settings,
+            calendar=job.calendar,
+            open_database=lambda: job.open_database(settings),
+            send=send,
+            watch=watch,
+        ).run(whole_run(event, job.as_of(event)))
     for title, notes in (("Left out", result.left_out), ("To note", result.warnings)):
         if notes:
             _messages.print(f"{title}:", style="yellow")
@@ -271,7 +271,7 @@ def _push(job: _Job) -> int:
             given_up += len(batch.rows) - counts.sent
 
         try:
-            result = _computed(job, event, settings, send=send, watch=_progress)
+            result = _computed(job, event, settings, send=send)
         except (MsupplyDhis2Error, KeyboardInterrupt):
             _messages.print(f"Up to here: {total.sentence()}, {given_up:,} given up.", style="yellow")
             raise

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from cli.report import as_text
 from cli.settings import STACK
-from msupply_dhis2.compute.job import ComputeResult, Status
+from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.text import count, joined
 

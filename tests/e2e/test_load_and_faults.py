@@ -8,7 +8,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,8 +20,9 @@ import pytest
 from pydantic import SecretStr
 
 from msupply_dhis2.compute.event import parse_compute_event
-from msupply_dhis2.compute.job import compute
+from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
@@ -216,24 +217,19 @@ def computed(world: World, as_of: str) -> list[DataValue]:
     calendar = Calendar(ZoneInfo(TIME_ZONE))
     values: list[DataValue] = []
 
-    def keep(org_units: Iterable[OrgUnitValues], _: int) -> Iterator[OrgUnitValues]:
-        for org_unit in org_units:
-            values.extend(org_unit.values)
-            yield org_unit
+    def keep(computed: OrgUnitValues, _: int) -> None:
+        values.extend(computed.values)
 
-    compute(
-        parse_compute_event({**MONTH, "dry_run": True}),
+    ComputeJob(
         settings=settings,
-        as_of=datetime.fromisoformat(as_of),
         calendar=calendar,
         open_database=lambda: open_source(
             parse_database_address(world.database.address),
             calendar=calendar,
             trust=settings.database_trust,
         ),
-        send=lambda _: None,
-        track=keep,
-    )
+        watch=keep,
+    ).run(whole_run(parse_compute_event({**MONTH, "dry_run": True}), datetime.fromisoformat(as_of)))
     return values
 
 

@@ -185,9 +185,11 @@ def test_the_plan_says_how_many_shards_of_how_many_lines(stack: Stack) -> None:
     message = planned.answer["message"]
     assert planned.answer["run_id"] in planned.answer["see_the_log"]
     shards = [parse_shard(each["Body"]) for each in stack.shards()]
-    sizes = [shard.lines for shard in shards]
-    assert message.startswith(f"Planned {len(shards)} shards of {min(sizes):,} to {max(sizes):,} lines each")
-    assert f"with {sum(sizes):,} lines" in message
+    sizes = [shard.ledger_lines for shard in shards]
+    assert message.startswith(
+        f"Planned {len(shards)} shards of {min(sizes):,} to {max(sizes):,} ledger lines each"
+    )
+    assert f"with {sum(sizes):,} ledger lines" in message
 
 
 def test_a_dry_run_in_shards_counts_and_sends_nothing(stack: Stack) -> None:

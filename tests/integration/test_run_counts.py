@@ -250,10 +250,10 @@ def test_where_push_is_faster_than_compute_it_is_compute_that_ends_the_run(
     original = run_recorder.RunRecorder.finished
     pushes: list[Pushed] = []
 
-    def finished_late(self: run_recorder.RunRecorder, name: str, result: Any) -> None:  # noqa: ANN401 - as the original
+    def finished_late(self: run_recorder.RunRecorder, shard: Any, result: Any) -> None:  # noqa: ANN401 - as the original
         monkeypatch.setattr(run_recorder.RunRecorder, "finished", original)
         pushes.extend(world.deliver())
-        original(self, name, result)
+        original(self, shard, result)
 
     monkeypatch.setattr(run_recorder.RunRecorder, "finished", finished_late)
     computed = invoke("compute", OCTOBER, world.capsys)

@@ -10,8 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from msupply_dhis2.compute.event import parse_compute_event
-from msupply_dhis2.compute.job import ComputeResult, Status, compute
+from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.compute.result import ComputeResult, Status
+from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.domain.stock import MICRO, ConsumptionPreferences, MovementKind, PairHistory, StockLine
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics import Metric
@@ -935,18 +937,16 @@ def all_values(
     """Compute the previous month, and give the values of its one group."""
     values: dict[Metric, str] = {}
 
-    def keep(org_units: Iterable[OrgUnitValues], _: int) -> Iterator[OrgUnitValues]:
-        for org_unit in org_units:
-            values.update({value.metric: value.value for value in org_unit.values})
-            yield org_unit
+    def keep(computed: OrgUnitValues, _: int) -> None:
+        values.update({value.metric: value.value for value in computed.values})
 
     rows = "".join(
         f"  - {{metric: {metric}, active: true, category_option_id: {metric}, category_option_combo_id_scheme: code, "
         "interval: monthly, basis: previous_month}\n"
         for metric in metrics
     )
-    result = compute(
-        parse_compute_event({"interval": "monthly", "dry_run": True}),
+    event = parse_compute_event({"interval": "monthly", "dry_run": True})
+    result = ComputeJob(
         settings=parse_settings(f"""
 use_dhis2: true
 url: https://dhis2.example.org
@@ -959,12 +959,11 @@ org_unit_scheme: code
 period_format: YYYYMM
 data_elements:
 {rows}"""),
-        as_of=datetime(2022, 5, 1, 4, tzinfo=CALENDAR.time_zone),
         calendar=CALENDAR,
         open_database=database.open,
         send=lambda _: pytest.fail("a dry run sends nothing"),
-        track=keep,
-    )
+        watch=keep,
+    ).run(whole_run(event, datetime(2022, 5, 1, 4, tzinfo=CALENDAR.time_zone)))
     return result, values
 
 

@@ -19,8 +19,9 @@ import psycopg
 import pytest
 
 from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
-from msupply_dhis2.compute.job import compute
+from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.stock import Item, MovementKind, Store
 from msupply_dhis2.metrics import Metric, format_value
@@ -172,23 +173,19 @@ def read_mirror_plainly(folder: Path, zone: ZoneInfo) -> Plain:
 def computed(url: str, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[list[DataValue], Catalogue]:
     values: list[DataValue] = []
 
-    def keep(org_units: Iterator[OrgUnitValues], _: int) -> Iterator[OrgUnitValues]:
-        for org_unit in org_units:
-            values.extend(org_unit.values)
-            yield org_unit
+    def keep(computed: OrgUnitValues, _: int) -> None:
+        values.extend(computed.values)
 
     calendar = Calendar(zone)
     event = parse_compute_event({"manual": True, "dry_run": True, "basis": basis.value, "as_of": as_of})
     address = parse_database_address(url)
-    compute(
-        event,
+    ComputeJob(
         settings=settings(),
-        as_of=instant_of_run(event, datetime.now(zone), calendar),
         calendar=calendar,
         open_database=lambda: open_source(address, calendar=calendar),
         send=lambda _: pytest.fail("a dry run sends nothing"),
-        track=keep,  # type: ignore[arg-type]  # an iterator is an iterable
-    )
+        watch=keep,
+    ).run(whole_run(event, instant_of_run(event, datetime.now(zone), calendar)))
     with open_source(address, calendar=calendar) as source:
         catalogue = source.catalogue(
             store_field="Dhis2Code", item_fields=["universal_code"], include_field=None

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from msupply_dhis2.compute.publish import OrgUnitValues, publish
+from msupply_dhis2.compute.publish import OrgUnitValues, Publisher
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.message import Message as RunMessage
@@ -190,19 +190,22 @@ class Country(RuleBasedStateMachine):
         else:
             records.invalidate(target_of(settings_now), PERIOD, None)
         try:
-            outgoing = publish(
-                self.org_units(),
+            publisher = Publisher(
                 run_id=f"run-{self.runs}",
                 as_of=self.now,
                 settings=settings_now,
                 metrics=1,
                 send=send,
-                changes=changes,
+                delta=changes,
             )
+            for values in self.org_units():
+                publisher.add(values)
+            publisher.flush()
         except ConnectionError:
             pass
         else:
-            assert outgoing.sent + outgoing.unchanged == len(self.computed)
+            already_stored = 0 if changes is None else changes.found.unchanged
+            assert publisher.sent + already_stored == len(self.computed)
             if changes is not None:
                 self.see_that_nothing_is_wrongly_left_out(sent)
         messages = [Message(batch) for batch in sent]

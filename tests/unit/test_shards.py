@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.compute.backfill import MonthStep
 from msupply_dhis2.compute.event import parse_compute_event
-from msupply_dhis2.compute.sharding import MOST_ORG_UNITS, Shard, ShardError, divide, lines_of, parse_shard
+from msupply_dhis2.compute.sharding import (
+    MOST_ORG_UNITS,
+    Shard,
+    ShardError,
+    count_ledger_lines,
+    divide,
+    parse_shard,
+)
 from msupply_dhis2.domain.stock import OrgUnit, Store
 
 STEPS = (
@@ -57,8 +64,8 @@ def test_two_shards_differ_by_no_more_than_the_lines_of_one_org_unit(
     org_units, lines = country
     shards = divide(org_units, lines, limit)
     if shards:
-        sizes = [lines_of(shard, lines) + len(shard) for shard in shards]
-        assert max(sizes) - min(sizes) <= 1 + max(lines_of([each], lines) for each in org_units)
+        sizes = [count_ledger_lines(shard, lines) + len(shard) for shard in shards]
+        assert max(sizes) - min(sizes) <= 1 + max(count_ledger_lines([each], lines) for each in org_units)
 
 
 @given(country=COUNTRIES, limit=LIMITS)
@@ -66,7 +73,7 @@ def test_there_are_as_many_shards_as_the_limit_asks_for(
     country: tuple[list[OrgUnit], dict[str, int]], limit: int
 ) -> None:
     org_units, lines = country
-    total = lines_of(org_units, lines)
+    total = count_ledger_lines(org_units, lines)
     assert len(divide(org_units, lines, limit)) == min(len(org_units), max(1, -(-total // limit)))
 
 
@@ -107,7 +114,7 @@ def shard(org_units: tuple[str, ...] = ("OU_KAMO", "OU_KOHU"), **changes: object
         event=parse_compute_event({"manual": True, "months": "2025-11..2025-12", "items": ["Amoxicillin"]}),
         number=3,
         of=12,
-        lines=1_950_000,
+        ledger_lines=1_950_000,
         org_units=org_units,
         steps=STEPS,
     )

@@ -1,18 +1,78 @@
-"""List what is mapped in mSupply's database, for the connection test."""
+"""What is mapped in mSupply's database, for the connection test."""
 
 import json
 from collections.abc import Iterable, Sequence
 
+from msupply_dhis2.compute.job import OpenDatabase
+from msupply_dhis2.compute.plan import read_mapped
+from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
 from msupply_dhis2.mapping import identifier_of
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.source import Verification
+from msupply_dhis2.text import count
 
 BYTES_OF_A_LIST = 2_500_000
 """Bytes of JSON that the list of stores, or of items, may have: 10,000 stores with long names have 2 MB."""
 
 SENTENCES = 500
 """How many of the stores and items that are left out are named."""
+
+
+def check_database(
+    open_database: OpenDatabase, settings: Settings | None, verification: Verification
+) -> ComputeResult:
+    """Open mSupply's database and see which stores and items are mapped.
+
+    Parameters
+    ----------
+    settings
+        ``None`` where they cannot be read: then only that the database answers is seen.
+    verification
+        How its server is verified, which is told too.
+
+    Raises
+    ------
+    SourceError
+        As compute would.
+    """
+    with open_database() as source:
+        if settings is None or not settings.item_fields:
+            return ComputeResult(
+                status=Status.DATABASE_REACHED,
+                message=f"mSupply's database answers. {verification}{' ' if verification else ''}Which stores and items are mapped will be seen when "
+                "the settings are complete.",
+            )
+        mapped = read_mapped(source, settings, settings.active_rows)
+    stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)
+    return ComputeResult(
+        status=Status.DATABASE_REACHED,
+        message=f"mSupply's database answers; mapped there: {count(len(stores), 'store')} and {count(len(items), 'item')}."
+        f" {verification}".rstrip(),
+        stores=len(stores),
+        items=len(items),
+        mapped=mapped_names(mapped.org_units, mapped.item_groups, mapped.left_out, settings),
+    )
+
+
+def stores_of(org_units: Iterable[OrgUnit]) -> list[MappedStore]:
+    """Return the stores that are sent."""
+    return [
+        MappedStore(store.name, store.code, org_unit.code)
+        for org_unit in org_units
+        for store in org_unit.stores
+    ]
+
+
+def items_of(item_groups: Iterable[ItemGroup], settings: Settings) -> list[MappedItem]:
+    """Return the items that are sent, each with its data element for each active row, ``None`` where it has none."""
+    items = []
+    for group in item_groups:
+        identifiers = [identifier_of(settings, row, group) for row in settings.active_rows]
+        data_elements = tuple(identifier and identifier[0] for identifier in identifiers)
+        items += [MappedItem(item.name, item.code, data_elements) for item in group.items]
+    return items
 
 
 def mapped_names(
@@ -22,17 +82,7 @@ def mapped_names(
     settings: Settings,
 ) -> MappedNames:
     """Return the stores of these org units and the items of these groups, as long as the lists fit."""
-    stores = [
-        MappedStore(store.name, store.code, org_unit.code)
-        for org_unit in org_units
-        for store in org_unit.stores
-    ]
-    items = [
-        MappedItem(item.name, item.code, data_elements)
-        for group in item_groups
-        for data_elements in [_data_elements_of(group, settings)]
-        for item in group.items
-    ]
+    stores, items = stores_of(org_units), items_of(item_groups, settings)
     listed_stores, listed_items = _count_listed(stores), _count_listed(items)
     return MappedNames(
         stores=tuple(stores[:listed_stores]),
@@ -42,12 +92,6 @@ def mapped_names(
         left_out=tuple(left_out[:SENTENCES]),
         more_left_out=max(0, len(left_out) - SENTENCES),
     )
-
-
-def _data_elements_of(group: ItemGroup, settings: Settings) -> tuple[str | None, ...]:
-    """Return the data element of an item group for each active row, ``None`` where it has none."""
-    identifiers = (identifier_of(settings, row, group) for row in settings.active_rows)
-    return tuple(identifier and identifier[0] for identifier in identifiers)
 
 
 def _count_listed(entries: Sequence[MappedStore] | Sequence[MappedItem]) -> int:

@@ -1,16 +1,17 @@
-"""The way of a run's values onto the queue, in batches."""
+"""The way of a step's values onto the queue, in batches."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from msupply_dhis2.domain.batch import Age, Batch, Operation, blocks, encode, strips
+from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, blocks, encode
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.state.delta.filter import DeltaFilter
 
 type ClaimValues = Callable[[Iterable[DataValue], Age], None]
+"""Takes values before they are sent, with how new they are, so that nothing older replaces them in DHIS2."""
 
 _PAYLOADS_OF_A_STRIP = 8
 """At least, where only what changed is sent: so a payload that is not full, which each strip may end with, is rare."""
@@ -29,120 +30,108 @@ class OrgUnitValues:
     uncertain: frozenset[Identifier] = frozenset()
 
 
-@dataclass(slots=True)
 class Publisher:
-    """How much a run put on the queue, and how much it did not have to.
-
-    ``sent`` and ``unchanged`` are all values that were computed; ``deletions`` are values that were not.
-    """
-
-    batches: int = 0
-    sent: int = 0
-    unchanged: int = 0
-    vanished: int = 0
-    deletions: int = 0
-    sentences: tuple[str, ...] = ()
-
-
-def publish(  # noqa: PLR0913 - what is known of a run, and what is done with its values
-    org_units: Iterable[OrgUnitValues],
-    *,
-    run_id: str,
-    as_of: datetime,
-    settings: Settings,
-    metrics: int,
-    send: Callable[[Batch], None] | None,
-    age: Age | None = None,
-    changes: DeltaFilter | None = None,
-    claim: ClaimValues | None = None,
-) -> Publisher:
-    """Put the values of a run on the queue.
+    """Puts the values of a step on the queue; it holds no more than a strip of org units.
 
     Parameters
     ----------
-    org_units
-        One after the other; only a strip of them is held at a time.
     metrics
-        How many metrics the run has: with option combos an org unit has as many values for one data element.
+        How many metrics the step has: with option combos an org unit has as many values for one data element.
     send
         Takes each batch as soon as it is made; ``None`` in a dry run.
-    age
-        How new the values are.
-    claim
-        Is given values before they are sent, with how new they are, so that nothing older replaces them; also those
-        that are left out because DHIS2 has them.
-    changes
-        Tells which values DHIS2 has acknowledged, and notes what is sent. Without it everything is sent.
+    delta
+        Knows which values DHIS2 has, and notes what is sent. Without it everything is sent.
+
+    Attributes
+    ----------
+    batches, sent
+        How many batches were put on the queue (in a dry run: would have been), and how many computed values.
+    deletions
+        How many values are to be deleted.
     """
-    outgoing = Publisher()
 
-    claim_all = _claiming(claim if send is not None else None, age)
-
-    def put(values: Iterable[Sequence[DataValue]], operation: Operation, *, are_claimed: bool = False) -> int:
-        number = 0
-        for strip in strips(
-            values,
+    def __init__(  # noqa: PLR0913 - what is known of a step, and what is done with its values
+        self,
+        *,
+        run_id: str,
+        as_of: datetime,
+        settings: Settings,
+        metrics: int,
+        send: Callable[[Batch], None] | None,
+        age: Age | None = None,
+        delta: DeltaFilter | None = None,
+        claim: ClaimValues | None = None,
+    ) -> None:
+        self.batches = 0
+        self.sent = 0
+        self.deletions = 0
+        self.delta = delta
+        self._run_id = run_id
+        self._as_of = as_of
+        self._settings = settings
+        self._send = send
+        self._age = age
+        self._claim = claim
+        self._strip = Strip(
             maximum_values=settings.items_per_payload,
             values_per_cell=metrics if settings.setup is Setup.CATEGORY_OPTION_COMBO else 1,
-            payloads=0 if changes is None else _PAYLOADS_OF_A_STRIP,
-        ):
-            number += sum(map(len, strip))
-            if not are_claimed:
-                claim_all([value for of_org_unit in strip for value in of_org_unit])
-            batches = encoded(strip, operation)
-            if changes is not None and send is not None:
-                # All at once, so that each record is written once; and before the first of them is sent.
-                held = list(batches)
-                changes.note(held)
-                batches = iter(held)
-            for _, batch in batches:
-                outgoing.batches += 1
-                if send is not None:
-                    send(batch)
-        return number
+            payloads=0 if delta is None else _PAYLOADS_OF_A_STRIP,
+        )
 
-    def encoded(
-        strip: Sequence[Sequence[DataValue]], operation: Operation
-    ) -> Iterator[tuple[Sequence[DataValue], Batch]]:
-        for payload in blocks(strip, maximum_values=settings.items_per_payload):
-            yield (
+    def add(self, computed: OrgUnitValues) -> None:
+        """Take the values of an org unit; they leave when enough org units are held."""
+        to_send = computed.values
+        if self.delta is not None:
+            # All, and before looking: what an older run notes from now on is superseded, what it noted before is seen.
+            self._claim_values(computed.values)
+            to_send = self.delta.changed(computed.org_unit.code, computed.values, computed.uncertain)
+        self._strip.add(to_send)
+        if self._strip.is_full:
+            self._publish_strip()
+
+    def flush(self) -> None:
+        """Put what is held on the queue, and then what is to be deleted."""
+        self._publish_strip()
+        if self.delta is None:
+            return
+        self.delta.look_at_the_rest()
+        if to_delete := self.delta.to_delete():
+            self._claim_values(to_delete)
+            self._publish([to_delete], Operation.DELETE)
+            self.deletions = len(to_delete)
+
+    def _publish_strip(self) -> None:
+        strip = self._strip.take()
+        if self.delta is None:
+            self._claim_values(value for values in strip for value in values)
+        self._publish(strip, Operation.IMPORT)
+        self.sent += sum(map(len, strip))
+
+    def _publish(self, strip: Sequence[Sequence[DataValue]], operation: Operation) -> None:
+        made: list[tuple[Sequence[DataValue], Batch]] = []
+        for payload in blocks(strip, maximum_values=self._settings.items_per_payload):
+            batch = encode(
                 payload,
-                encode(
-                    payload,
-                    run_id=run_id,
-                    as_of=as_of,
-                    destination=settings.destination,
-                    operation=operation,
-                    tracking=changes.tracking() if changes is not None else None,
-                    age=age,
-                ),
+                run_id=self._run_id,
+                as_of=self._as_of,
+                destination=self._settings.destination,
+                operation=operation,
+                tracking=None if self.delta is None else self.delta.tracking(),
+                age=self._age,
             )
+            self.batches += 1
+            if self._send is None:
+                continue
+            if self.delta is None:
+                self._send(batch)
+            else:
+                made.append((payload, batch))
+        if self.delta is not None and self._send is not None:
+            # All at once, so that each record is written once; and before the first of them is sent.
+            self.delta.note(made)
+            for _, batch in made:
+                self._send(batch)
 
-    if changes is None:
-        outgoing.sent = put((each.values for each in org_units), Operation.IMPORT)
-        return outgoing
-    outgoing.sent = put(_compared(org_units, changes, claim_all), Operation.IMPORT, are_claimed=True)
-    changes.look_at_the_rest()
-    outgoing.deletions = put([changes.to_delete()], Operation.DELETE)
-    outgoing.unchanged = changes.found.unchanged
-    outgoing.vanished = changes.found.vanished.total()
-    outgoing.sentences = tuple(changes.sentences())
-    return outgoing
-
-
-def _claiming(claim: ClaimValues | None, age: Age | None) -> Callable[[Iterable[DataValue]], None]:
-    def claim_all(values: Iterable[DataValue]) -> None:
-        if claim is not None and age is not None:
-            claim(values, age)
-
-    return claim_all
-
-
-def _compared(
-    org_units: Iterable[OrgUnitValues], changes: DeltaFilter, claim_all: Callable[[Iterable[DataValue]], None]
-) -> Iterator[Sequence[DataValue]]:
-    """Yield what is to be sent of each org unit; all is claimed, since what is left out is just as new."""
-    for each in org_units:
-        # Claimed before looking: what an older run notes from now on is superseded, what it noted before is seen.
-        claim_all(each.values)
-        yield changes.changed(each.org_unit.code, each.values, each.uncertain)
+    def _claim_values(self, values: Iterable[DataValue]) -> None:
+        if self._claim is not None and self._send is not None and self._age is not None:
+            self._claim(values, self._age)

@@ -1,7 +1,8 @@
 """Dividing a run among several invocations of compute.
 
 One invocation plans, each shard is worked by another, from a message on a queue of its own. A shard is a set of whole
-org units, so that no value, and no group of stores or items that is one number in DHIS2, is ever divided.
+org units, so that no value, and no group of stores or items that is one number in DHIS2, is ever divided. A whole run is
+a shard that is not divided yet.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msupply_dhis2.compute.backfill import MonthStep
-from msupply_dhis2.compute.event import ComputeEvent, fault_sentences, require_known
+from msupply_dhis2.compute.event import ComputeEvent, fault_sentences, require_known, run_id
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.errors import EventError, MsupplyDhis2Error
 
@@ -35,19 +36,15 @@ class Shard(BaseModel):
 
     Attributes
     ----------
-    run_id, event
-        The run's, the same for all its shards.
     planned_by
         The request id of the invocation that planned: the same where AWS repeats it, another where somebody asks
         for the same run once more, which is then sent anew.
     number, of
         Which shard of how many.
-    lines
-        About how many lines mSupply has for these org units.
+    ledger_lines
+        About how many mSupply has for these org units.
     org_units
-        By their codes in mSupply's store field, in order.
-    steps
-        Never empty.
+        By their codes in mSupply's store field, in order. ``None``: all that the event is about, not divided yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,9 +55,14 @@ class Shard(BaseModel):
     event: ComputeEvent
     number: int
     of: int
-    lines: int
-    org_units: tuple[str, ...]
+    ledger_lines: int
+    org_units: tuple[str, ...] | None
     steps: tuple[MonthStep, ...] = Field(min_length=1)
+
+    @property
+    def is_whole_run(self) -> bool:
+        """Whether it is a run that is not divided yet."""
+        return self.org_units is None
 
     @property
     def name(self) -> str:
@@ -87,6 +89,20 @@ class Shard(BaseModel):
         content = json.dumps([self.org_units, self.step.model_dump(mode="json")])
         return f"{self.planned_by}#{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
+    def divided(self, parts: Sequence[Sequence[OrgUnit]], lines: Mapping[str, int]) -> list[Self]:
+        """Return a shard for each part of its org units."""
+        return [
+            self.model_copy(
+                update={
+                    "number": number,
+                    "of": len(parts),
+                    "ledger_lines": count_ledger_lines(org_units, lines),
+                    "org_units": tuple(org_unit.code for org_unit in org_units),
+                }
+            )
+            for number, org_units in enumerate(parts, start=1)
+        ]
+
     def require_known(self, now: datetime) -> None:
         """Make sure that no step is about the future: one that somebody has written could be.
 
@@ -95,11 +111,11 @@ class Shard(BaseModel):
         ShardError
             A step is, or lies before there was any mSupply.
         """
-        for place, step in enumerate(self.steps):
+        for index, step in enumerate(self.steps):
             try:
                 require_known(step.as_of, now)
             except EventError as error:
-                raise ShardError(f"shard.steps.{place}.{error}") from error
+                raise ShardError(f"shard.steps.{index}.{error}") from error
 
     def encoded(self) -> str:
         """Return the message's body, which is an event to compute too: ``{"shard": …}``."""
@@ -137,40 +153,48 @@ def parse_shard(event: str | Mapping[object, object]) -> Shard:
     raise ShardError("\n".join((what_to_do, *faults)))
 
 
+def whole_run(event: ComputeEvent, as_of: datetime, planned_by: str = "") -> Shard:
+    """Return the run that an event asks for, at its instant (``instant_of_run``)."""
+    return Shard(
+        version=1,
+        run_id=run_id(event, as_of),
+        planned_by=planned_by,
+        event=event,
+        number=1,
+        of=1,
+        ledger_lines=0,
+        org_units=None,
+        steps=(MonthStep(as_of=as_of),),
+    )
+
+
 def divide(
     org_units: Sequence[OrgUnit], lines: Mapping[str, int], limit: int
 ) -> tuple[tuple[OrgUnit, ...], ...]:
-    """Divide org units into shards of even size: two of them differ by one org unit's lines at most.
+    """Divide org units into shards of even size: two of them differ by one org unit's ledger lines at most.
 
     The largest org unit first, each to the shard that is the smallest by then. The same org units with the same lines
-    are always divided alike.
+    are always divided alike. No shard is empty.
 
     Parameters
     ----------
-    org_units
-        None of them twice; each keeps its place within its shard.
     lines
         By the stores' ids (``Source.lines``).
     limit
         About so many lines make one shard; 1 at least.
-
-    Returns
-    -------
-    tuple
-        Each org unit in exactly one shard; no shard is empty, and without org units there is none.
     """
     # One more, because an org unit without any line is work too.
     weights = [1 + sum(lines[store.id] for store in org_unit.stores) for org_unit in org_units]
-    number = max(ceil(lines_of(org_units, lines) / limit), ceil(len(org_units) / MOST_ORG_UNITS), 1)
+    number = max(ceil(count_ledger_lines(org_units, lines) / limit), ceil(len(org_units) / MOST_ORG_UNITS), 1)
     shards: list[list[int]] = [[] for _ in range(min(number, len(org_units)))]
-    smallest = [(0, place) for place in range(len(shards))]
+    smallest = [(0, index) for index in range(len(shards))]
     for org_unit in sorted(range(len(org_units)), key=lambda each: (-weights[each], each)):
-        weight, place = heappop(smallest)
-        shards[place].append(org_unit)
-        heappush(smallest, (weight + weights[org_unit], place))
+        weight, index = heappop(smallest)
+        shards[index].append(org_unit)
+        heappush(smallest, (weight + weights[org_unit], index))
     return tuple(tuple(org_units[each] for each in sorted(shard)) for shard in shards)
 
 
-def lines_of(org_units: Sequence[OrgUnit], lines: Mapping[str, int]) -> int:
-    """Add up the lines of org units."""
+def count_ledger_lines(org_units: Sequence[OrgUnit], lines: Mapping[str, int]) -> int:
+    """Add up the ledger lines of org units."""
     return sum(lines[store.id] for org_unit in org_units for store in org_unit.stores)

@@ -263,36 +263,41 @@ def cut(
         At least one value, at most ``maximum_values``, of one option combo scheme. Together the payloads hold
         each value exactly once.
     """
-    for strip in strips(org_units, maximum_values=maximum_values, values_per_cell=values_per_cell):
-        yield from blocks(strip, maximum_values=maximum_values, maximum_bytes=maximum_bytes)
-
-
-def strips(
-    org_units: Iterable[Sequence[DataValue]],
-    *,
-    maximum_values: int,
-    values_per_cell: int = 1,
-    payloads: int = 0,
-) -> Iterator[list[Sequence[DataValue]]]:
-    """Gather org units for payloads as wide as they are high, with the parameters of ``cut``.
-
-    Parameters
-    ----------
-    payloads
-        Gather more of them until their values fill so many payloads: where only what changed is sent, each has few.
-    """
-    side = max(1, isqrt(max(1, maximum_values // values_per_cell)))
-    strip: list[Sequence[DataValue]] = []
-    held = 0
+    strip = Strip(maximum_values=maximum_values, values_per_cell=values_per_cell)
     for values in org_units:
+        strip.add(values)
+        if strip.is_full:
+            yield from blocks(strip.take(), maximum_values=maximum_values, maximum_bytes=maximum_bytes)
+    yield from blocks(strip.take(), maximum_values=maximum_values, maximum_bytes=maximum_bytes)
+
+
+class Strip:
+    """The org units of the next payloads, which are to be as wide as they are high; with the parameters of ``cut``.
+
+    ``payloads``: gather org units until they fill so many, where each has few values because only changes are sent.
+    """
+
+    def __init__(self, *, maximum_values: int, values_per_cell: int = 1, payloads: int = 0) -> None:
+        self._side = max(1, isqrt(max(1, maximum_values // values_per_cell)))
+        self._enough = payloads * maximum_values
+        self._org_units: list[Sequence[DataValue]] = []
+        self._held = 0
+
+    def add(self, values: Sequence[DataValue]) -> None:
+        """Add the values of an org unit."""
         if values:
-            strip.append(values)
-            held += len(values)
-        if len(strip) >= side and held >= payloads * maximum_values:
-            yield strip
-            strip, held = [], 0
-    if strip:
-        yield strip
+            self._org_units.append(values)
+            self._held += len(values)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the payloads can be cut."""
+        return len(self._org_units) >= self._side and self._held >= self._enough
+
+    def take(self) -> list[Sequence[DataValue]]:
+        """Return the org units that are held, and begin anew."""
+        taken, self._org_units, self._held = self._org_units, [], 0
+        return taken
 
 
 def blocks(

@@ -9,8 +9,7 @@ from aws_lambda_powertools import Logger
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import ComputeEnvironment
-from msupply_dhis2.compute.event import ComputeEvent
-from msupply_dhis2.compute.job import ComputeResult
+from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.compute.sharding import Shard
 from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import AwsError
@@ -26,12 +25,12 @@ WHOLE = "shard 1 of 1"
 """The part of the invocation that begins a run: all of it, the first of its months, or the planning of its shards."""
 
 
-def about_run(event: ComputeEvent, as_of: datetime, rows: Sequence[tuple[DataElementRow, Basis]]) -> About:
+def about_run(run: Shard, rows: Sequence[tuple[DataElementRow, Basis]]) -> About:
     """Return what a run is about."""
     return About(
-        started_by=event.started_by,
-        as_of=as_of,
-        event=event.model_dump_json(exclude_defaults=True),
+        started_by=run.event.started_by,
+        as_of=run.step.as_of,
+        event=run.event.model_dump_json(exclude_defaults=True),
         metrics=tuple(sorted(row.metric.value for row, _ in rows)),
         bases=tuple(sorted({basis.value for _, basis in rows})),
     )
@@ -53,14 +52,14 @@ class RunRecorder:
         logger: Logger,
         seconds_left: Callable[[], float],
         *,
-        dry_run: bool,
+        is_kept: bool,
     ) -> None:
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
         self._run_id = run_id
         self._logger = logger
         self._seconds_left = seconds_left
-        self._is_kept = not dry_run
+        self._is_kept = is_kept
 
     def __enter__(self) -> Self:
         return self
@@ -101,8 +100,8 @@ class RunRecorder:
         if self._is_kept:
             self._runs.register(messages, datetime.now(UTC))
 
-    def finished(self, name: str, result: ComputeResult) -> None:
-        """Note that all messages of a part, and what follows it, are on their queues."""
+    def finished(self, shard: Shard, result: ComputeResult) -> None:
+        """Note that all messages of a shard's next step, and what follows it, are on their queues."""
         if self._is_kept:
             part = Part(
                 stores=result.stores,
@@ -115,7 +114,7 @@ class RunRecorder:
                 unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
                 incomplete=result.incomplete,
             )
-            self._runs.finish_part(self._run_id, name, part)
+            self._runs.finish_part(self._run_id, WHOLE if shard.is_whole_run else shard.name, part)
 
     def was_finished(self, shard: Shard) -> None:
         """Note again that the next step of a shard was finished before."""
@@ -150,7 +149,7 @@ class RunRecorder:
 
 def _steps(shards: Iterable[Shard]) -> list[str]:
     return [
-        shard.model_copy(update={"steps": shard.steps[place:]}).name
+        shard.model_copy(update={"steps": shard.steps[index:]}).name
         for shard in shards
-        for place in range(len(shard.steps))
+        for index in range(len(shard.steps))
     ]

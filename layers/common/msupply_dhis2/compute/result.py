@@ -1,0 +1,256 @@
+"""What an invocation of compute came to, as fields and as sentences."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from msupply_dhis2.compute.backfill import MonthStep
+from msupply_dhis2.compute.event import ComputeEvent
+from msupply_dhis2.compute.publish import Publisher
+from msupply_dhis2.compute.sharding import Shard
+from msupply_dhis2.compute.values import MOST_ROWS_NAMED, Tally
+from msupply_dhis2.domain.mapped import MappedNames
+from msupply_dhis2.periods import Basis
+from msupply_dhis2.settings import DataElementRow
+from msupply_dhis2.text import count
+
+ONE_IN = 10
+"""Where more than one in so many groups of an invocation is left out for rows that cannot be read, its run is incomplete."""
+
+
+class Status(StrEnum):
+    """How an invocation of compute ended."""
+
+    SENT = "sent"
+    PLANNED = "planned"
+    DRY_RUN = "dry run"
+    OFF = "off"
+    NOTHING_TO_DO = "nothing to do"
+    DATABASE_REACHED = "database reached"
+    FAILED = "failed"
+
+
+class ComputeResult(BaseModel):
+    """What compute returns to whoever invoked it, and logs.
+
+    ``periods`` are those in DHIS2 that the values are about. ``values`` were computed, ``batches`` put on the queue (in a dry run: would have been); ``stores``
+    and ``items`` those with at least one value. ``left_out`` holds sentences; ``mapped`` answers the connection
+    test's question about the database. ``unreadable_groups`` were left out, because rows of mSupply's database cannot be
+    read (``unreadable_rows``, which ``left_out`` holds too); where they are too many, the run is ``incomplete``. ``unchanged`` of the values were not sent, because DHIS2 has them; ``vanished``
+    are acknowledged by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``shards`` says into how
+    many a run was divided. ``to_follow`` is work for other invocations, which may begin once the batches of this one
+    are on the queue.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Status
+    message: str
+    run_id: str | None = None
+    as_of: datetime | None = None
+    started_by: str | None = None
+    shards: int = 0
+    shard: str | None = None
+    month: str | None = None
+    periods: tuple[str, ...] = ()
+    stores: int = 0
+    items: int = 0
+    values: int = 0
+    batches: int = 0
+    unchanged: int = 0
+    vanished: int = 0
+    deletions: int = 0
+    unreadable_groups: int = 0
+    unreadable_rows: tuple[str, ...] = Field(default=(), exclude=True)
+    incomplete: bool = False
+    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    see_the_log: str | None = None
+    mapped: MappedNames | None = None
+    to_follow: tuple[Shard, ...] = Field(default=(), exclude=True)
+
+    def ended(self, status: Status, message: str, **facts: object) -> "ComputeResult":
+        """Return it with how it ended, and with more facts."""
+        return self.model_copy(update={"status": status, "message": message, **facts})
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step came to."""
+
+    step: MonthStep
+    periods: frozenset[str]
+    tally: Tally
+    publisher: Publisher
+    data_warnings: tuple[str, ...]
+
+
+def computed(
+    about: ComputeResult, event: ComputeEvent, steps: Sequence[StepResult], rest: Shard | None
+) -> ComputeResult:
+    """Return what the steps of an invocation came to, all together.
+
+    Parameters
+    ----------
+    rest
+        What is to follow, in other invocations.
+    """
+    stores = set[str]().union(*(step.tally.stores for step in steps))
+    items = set[str]().union(*(step.tally.items for step in steps))
+    unreadable_groups = sum(step.tally.unreadable_groups for step in steps)
+    incomplete = ONE_IN * unreadable_groups > sum(step.tally.groups for step in steps)
+    # The same rows in each step.
+    unreadable_rows = dict.fromkeys(row for step in steps for row in step.tally.unreadable_rows)
+    collisions, data_warnings = list[str](), list[str]()
+    for each in steps:
+        # Two months may be odd in different ways.
+        prefix = f"{each.step.month}: " if len(steps) > 1 and each.step.month else ""
+        collisions += (
+            f"{prefix}{collision.sentence(number)}" for collision, number in each.tally.collisions.items()
+        )
+        data_warnings += (f"{prefix}{warning}" for warning in _warnings(each))
+    deltas = [step.publisher.delta.found for step in steps if step.publisher.delta is not None]
+    result = about.model_copy(
+        update={
+            "status": Status.DRY_RUN if event.dry_run else Status.SENT,
+            "month": steps[0].step.month if len(steps) == 1 else None,
+            "periods": tuple(sorted(frozenset().union(*(step.periods for step in steps)))),
+            "stores": len(stores),
+            "items": len(items),
+            "values": sum(step.tally.values for step in steps),
+            "batches": sum(step.publisher.batches for step in steps),
+            "unchanged": sum(found.unchanged for found in deltas),
+            "vanished": sum(found.vanished.total() for found in deltas),
+            "deletions": sum(step.publisher.deletions for step in steps),
+            "unreadable_groups": unreadable_groups,
+            "unreadable_rows": tuple(unreadable_rows),
+            "incomplete": incomplete,
+            "left_out": (*about.left_out, *collisions, *unreadable_rows),
+            "warnings": (
+                *about.warnings,
+                *_about_unreadable(unreadable_groups, len(unreadable_rows), incomplete=incomplete),
+                *data_warnings,
+            ),
+            "to_follow": () if rest is None else (rest,),
+        }
+    )
+    return result.model_copy(update={"message": _summary(result, [step.step for step in steps], rest)})
+
+
+def _warnings(step: StepResult) -> Iterator[str]:
+    yield from step.data_warnings
+    for warning, number in sorted(step.tally.warnings.items()):
+        yield f"{warning.meaning}: {number:,}."
+    if step.publisher.delta is not None:
+        yield from step.publisher.delta.sentences()
+
+
+def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[str]:
+    """Yield what rows that cannot be read cost, and what to do."""
+    if not groups:
+        return
+    named = f"the first {rows:,} of these rows" if rows == MOST_ROWS_NAMED else "these rows"
+    too_many = f"That is more than one in {ONE_IN}, so the run ends incomplete. " if incomplete else ""
+    yield (
+        f"{_unreadable(groups)} {too_many}What DHIS2 has of them stays. What is left out names {named}: ask whoever looks "
+        "after mSupply to correct them, and invoke compute again."
+    )
+
+
+def _unreadable(groups: int) -> str:
+    return (
+        f"{count(groups, 'group')} (all values of an item in an org unit) {'is' if groups == 1 else 'are'} left out, "
+        "because rows of mSupply's database cannot be read."
+    )
+
+
+def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | None) -> str:
+    counts = (
+        f"{count(result.values, 'value')} of {count(result.stores, 'store')} and "
+        f"{count(result.items, 'item')} in {count(result.batches, 'batch', 'batches')}"
+    )
+    if any(step.month for step in steps):
+        counts = f"{named(steps)}: {counts}"
+    if result.status is Status.DRY_RUN:
+        sentences = [f"Dry run: {counts}. Nothing was sent."]
+    else:
+        sentences = [
+            f"{counts}, on the way to DHIS2." if result.batches else f"{counts}: nothing to send to DHIS2."
+        ]
+        if result.unchanged:
+            sentences.append(f"Of the values {result.unchanged:,} are not sent: DHIS2 has them as they are.")
+        if result.deletions:
+            sentences.append(f"{count(result.deletions, 'value')} to be deleted there.")
+    if result.unreadable_groups:
+        sentences.append(_unreadable(result.unreadable_groups))
+    if rest is not None:
+        sentences.append(f"To follow, by way of the queue: {named(rest.steps)}.")
+    return " ".join(sentences)
+
+
+def named(steps: Sequence[MonthStep]) -> str:
+    """Name steps: ``the run's own, 2025-01, 2025-02``."""
+    return ", ".join(step.month or "the run's own" for step in steps)
+
+
+def planned(about: ComputeResult, shards: Sequence[Shard]) -> ComputeResult:
+    """Return into which shards a run was divided."""
+    lines = [shard.ledger_lines for shard in shards]
+    org_units = sum(len(shard.org_units or ()) for shard in shards)
+    steps = shards[0].steps
+    message = (
+        f"Planned {count(len(shards), 'shard')} of {min(lines):,} to {max(lines):,} ledger lines each, for "
+        f"{count(org_units, 'org unit')} with {count(sum(lines), 'ledger line')}: each is computed by an invocation of its own."
+    )
+    if len(steps) > 1:
+        message += f" Each does {count(len(steps), 'step')}, one after the other: {named(steps)}."
+    return about.ended(Status.PLANNED, message, shards=len(shards), to_follow=tuple(shards))
+
+
+def off(about: ComputeResult) -> ComputeResult:
+    """Return that nothing is computed, because "Use DHIS2" is off."""
+    return about.ended(
+        Status.OFF,
+        "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
+        "(make settings); a dry run computes without it.",
+    )
+
+
+def no_row(
+    about: ComputeResult, event: ComputeEvent, asked: Sequence[tuple[DataElementRow, Basis]]
+) -> ComputeResult:
+    """Return that no row of the settings has anything to compute."""
+    if asked:
+        return about.ended(Status.NOTHING_TO_DO, " ".join(without_months(asked, ())))
+    limits = []
+    if event.interval:
+        limits.append(f"with the interval '{event.interval.value}'")
+    if event.metrics:
+        limits.append(f"for {', '.join(metric.label for metric in event.metrics)}")
+    return about.ended(
+        Status.NOTHING_TO_DO,
+        f"No active row of 'Data elements to push' {' '.join(limits)}: nothing to compute. "
+        "To send it, tick Active and choose the interval in the settings.",
+    )
+
+
+def nothing_computable(about: ComputeResult) -> ComputeResult:
+    """Return that the database lacks what all metrics take."""
+    return about.ended(
+        Status.NOTHING_TO_DO,
+        "mSupply's database lacks what all the metrics of this run take; the log names what it is.",
+    )
+
+
+def without_months(
+    asked: Sequence[tuple[DataElementRow, Basis]], rows: Sequence[tuple[DataElementRow, Basis]]
+) -> Iterator[str]:
+    """Yield which rows a range of months leaves out."""
+    if left_out := [row.metric.label for row, basis in asked if (row, basis) not in rows]:
+        yield (
+            f"Not sent for months that are over, because of their basis 'current day': {', '.join(left_out)}. To "
+            'send them too, with the values of each month\'s end, add "basis": "previous_month" to the event.'
+        )
