@@ -53,8 +53,8 @@ from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as a
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import Catalogue, Scope, Source, open_source  # noqa: E402 - as above
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope  # noqa: E402 - as above
-from msupply_dhis2.state.delta.record import Receipt, Receipts, Record, Sending  # noqa: E402 - as above
-from msupply_dhis2.state.delta.table import MOST_BYTES  # noqa: E402 - as above
+from msupply_dhis2.state.delta.record import Attempt, Receipt, Receipts, Record  # noqa: E402 - as above
+from msupply_dhis2.state.delta.table import MOST_BYTES, DeltaTable  # noqa: E402 - as above
 from sandbox.sample import generate  # noqa: E402 - as above
 
 NATION_STORES = 1_289
@@ -88,8 +88,8 @@ class Units:
         return self.written * DYNAMODB_WRITE.dollars + self.read * DYNAMODB_READ.dollars
 
 
-@dataclass(slots=True)
-class Memory:
+@dataclass
+class Memory(DeltaTable):
     """The records in a dictionary instead of DynamoDB, and what DynamoDB would have charged for them.
 
     Attributes
@@ -138,7 +138,7 @@ class Memory:
 
     def receipts(self, records: Iterable[Record]) -> Receipts:
         """Return the receipts of what is on its way."""
-        batches = {batch for record in records for batch in record.attempt_ids()}
+        batches = {batch for record in records for batch in record.attempts()}
         for _ in batches:
             self.units.get(0)
         return {batch: self.applied[batch] for batch in batches}
@@ -452,20 +452,20 @@ def limits(memory: Memory) -> None:
     key, (_, content) = max(memory.contents.items(), key=lambda entry: len(entry[1][1]))
     record = _read(key, content)
     table = Table("an org unit and period", "values:", "on their way:", "bytes of the item:", "remembered")
-    for times, attempt_ids in ((1, 0), (1, 1), (1, 12), (2, 1), (5, 1), (10, 1)):
-        larger = _several(record, times, attempt_ids)
+    for times, attempts in ((1, 0), (1, 1), (1, 12), (2, 1), (5, 1), (10, 1)):
+        larger = _several(record, times, attempts)
         size = len(larger.encoded())
         is_kept = "yes" if size <= MOST_BYTES else "no: all is sent each time"
         table.row(
             "as measured" if times == 1 else f"{times} times as many items",
             f"{len(larger.entries):,}",
-            f"{attempt_ids} times",
+            f"{attempts} times",
             f"{size:,}",
             is_kept,
         )
 
 
-def _several(record: Record, times: int, attempt_ids: int) -> Record:
+def _several(record: Record, times: int, attempts: int) -> Record:
     """Make a record of so many times as many values, each on its way as often."""
     larger = Record(record.period, record.org_unit, full=record.full)
     for number in range(times):
@@ -474,16 +474,16 @@ def _several(record: Record, times: int, attempt_ids: int) -> Record:
             item = f"{entry.item} {number}" if number else entry.item
             # A payload holds about a thousand values.
             batch = place // 1000
-            sent = [_attempt_id(f"{batch} {time}", place % 1000) for time in range(attempt_ids)]
+            sent = [_attempt(f"{batch} {time}", place % 1000) for time in range(attempts)]
             larger.entries[again, category, attribute] = replace(
-                entry, item=item, certain=str(entry.acknowledged), attempt_ids=sent
+                entry, item=item, confirmed=str(entry.acknowledged), attempts=sent
             )
     return larger
 
 
-def _attempt_id(batch: str, place: int) -> Sending:
+def _attempt(batch: str, place: int) -> Attempt:
     unlike = hashlib.sha256(batch.encode()).hexdigest()
-    return Sending(f"20261031T040000Z-daily-1f0c2a9b-{unlike[:16]}", unlike[:32], 1_800_000_000, place, "7")
+    return Attempt(f"20261031T040000Z-daily-1f0c2a9b-{unlike[:16]}", unlike[:32], 1_800_000_000, place, "7")
 
 
 def sample(directory: str, name: str, **sizes: Any) -> str:  # noqa: ANN401 - handed on to generate

@@ -9,8 +9,8 @@ import boto3
 import pytest
 
 from msupply_dhis2.domain.message import Message
-from msupply_dhis2.state.delta.record import TRACKED_FOR, Record, Sending
-from msupply_dhis2.state.delta.table import DISTURBED_FOR, DeltaTable
+from msupply_dhis2.state.delta.record import TRACKED_FOR, Attempt, Record
+from msupply_dhis2.state.delta.table import INVALID_FOR, DeltaTable
 from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
@@ -48,7 +48,7 @@ def at(tables: "tuple[Table, Table]") -> At:
 def record_with(value: str, org_unit: str = "OU_0", attempt_id: str = "s1") -> Record:
     record = Record(PERIOD, org_unit)
     until = int((NOW + TRACKED_FOR).timestamp())
-    record.note(value_of("DE_0", value, org_unit=org_unit), Sending("batch-1", attempt_id, until, 0, value))
+    record.note(value_of("DE_0", value, org_unit=org_unit), Attempt("batch-1", attempt_id, until, 0, value))
     return record
 
 
@@ -81,8 +81,8 @@ def test_of_two_that_write_at_the_same_time_one_is_told_so(at: At) -> None:
 def test_after_a_disturbance_nothing_noted_before_is_certain(at: At, org_unit: str | None) -> None:
     value = value_of("DE_0", "12")
     record = record_with("12")
-    record.entries[value.identifier].certain = "12"
-    record.entries[value.identifier].attempt_ids.clear()
+    record.entries[value.identifier].confirmed = "12"
+    record.entries[value.identifier].attempts.clear()
     at(NOW).write(TARGET, record)
     assert read(at(NOW)).is_known(value, {}, NOW.timestamp())
 
@@ -118,7 +118,7 @@ def test_a_damaged_record_counts_as_nothing_and_for_as_long_as_messages_live_not
     # What push marks meanwhile does not shorten it.
     at(NOW + timedelta(days=1)).invalidate(TARGET, PERIOD, "OU_0")
     until = datetime.fromtimestamp(read(at(NOW)).invalid_until, UTC)
-    assert until >= (NOW + TRACKED_FOR + DISTURBED_FOR).replace(microsecond=0)
+    assert until >= (NOW + TRACKED_FOR + INVALID_FOR).replace(microsecond=0)
 
 
 def test_a_record_that_is_too_large_is_not_kept_and_that_is_said(at: At) -> None:
@@ -127,7 +127,7 @@ def test_a_record_that_is_too_large_is_not_kept_and_that_is_said(at: At) -> None
     until = int((NOW + TRACKED_FOR).timestamp())
     for number in range(30_000):
         value = value_of(f"{chance.getrandbits(64):x}", str(chance.getrandbits(30)))
-        record.note(value, Sending("batch-1", "s1", until, number, value.value))
+        record.note(value, Attempt("batch-1", "s1", until, number, value.value))
 
     assert records.write(TARGET, record)
 

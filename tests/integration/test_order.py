@@ -132,7 +132,15 @@ def test_claims_of_two_runs_at_the_same_time_are_all_kept(aws: Aws) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [{"content": b"12345"}, {"content": "text"}, {"content": 5}, {"content": b"1", "version": "a"}, {}],
+    [
+        {"claims": b"12345"},
+        {"claims": "text"},
+        {"claims": 5},
+        {"claims": [{"revision": "1-1", "run_id": "run", "marks": b"12345"}]},
+        {"claims": [{"revision": "soon", "run_id": "run", "marks": b""}], "version": "a"},
+        {"claims": [{}]},
+        {},
+    ],
 )
 def test_claims_that_cannot_be_read_cost_their_org_unit_only_and_are_told(
     aws: Aws, damage: dict[str, object]
@@ -162,7 +170,7 @@ def test_a_newest_stamp_that_cannot_be_read_has_the_claims_themselves_looked_at(
     value = value_of("one")
     claim(aws, age(), value)
     boto3.resource("dynamodb").Table("stack-order").put_item(
-        Item={"period": "202601", "org_unit": " ", "newest": "text"}
+        Item={"period": "newest", "org_unit": "202601", "newest": "text"}
     )
     assert left_out(aws, batch_of(age(-1), value)) == [0]
     assert left_out(aws, batch_of(age(), value)) == []
@@ -187,7 +195,7 @@ def test_a_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
 
 
 def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "MOST_BYTES", 30)
+    monkeypatch.setattr(table, "MOST_BYTES", 110)
     claims = order(aws)
     revisions = revisions_of(age().snapshots, age().read_at)
     claims.claim(

@@ -14,12 +14,12 @@ from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.delta.record import (
     OVERLAP_SECONDS,
     SETTLED_SECONDS,
+    Attempt,
     Entry,
-    Fate,
     Held,
+    NoValue,
     Receipt,
     Record,
-    Sending,
 )
 
 NOON = 1_800_000_000.0
@@ -28,9 +28,9 @@ UNTIL = int(NOON + 30 * 24 * HOUR)
 IDENTIFIER = ("AMOX", None, None)
 
 values = st.text(min_size=1, max_size=8)
-helds = values | st.sampled_from(Fate)
-attempt_ids = st.builds(
-    Sending, values, values, st.integers(0, 2**32), st.integers(0, 5_000), st.none() | values
+helds = values | st.sampled_from(NoValue)
+attempts = st.builds(
+    Attempt, values, values, st.integers(0, 2**32), st.integers(0, 5_000), st.none() | values
 )
 entries = st.builds(
     Entry,
@@ -40,21 +40,21 @@ entries = st.builds(
     values,
     helds,
     st.none() | values,
-    st.lists(attempt_ids, max_size=3),
+    st.lists(attempts, max_size=3),
 )
 identifiers = st.tuples(values, st.none() | values, st.none() | values)
 
 
-def attempt_id(name: str, value: str | None) -> Sending:
-    return Sending(f"batch-{name}", "s1", UNTIL, 0, value)
+def attempt(name: str, value: str | None) -> Attempt:
+    return Attempt(f"batch-{name}", "s1", UNTIL, 0, value)
 
 
 def receipt(began: float, ended: float, *, applied: bool = True) -> Receipt:
     return Receipt(frozenset({0}), frozenset({0} if applied else ()), began, ended)
 
 
-def entry(*sent: Sending, certain: Held = Fate.UNKNOWN) -> Entry:
-    return Entry(Metric.STOCK_ON_HAND, Scheme.CODE, "Kamo", "Amoxicillin", certain, None, list(sent))
+def entry(*sent: Attempt, confirmed: Held = NoValue.UNKNOWN) -> Entry:
+    return Entry(Metric.STOCK_ON_HAND, Scheme.CODE, "Kamo", "Amoxicillin", confirmed, None, list(sent))
 
 
 def value_of(text: str) -> DataValue:
@@ -119,13 +119,13 @@ def test_content_of_which_anything_is_spoilt_can_be_worked_with_or_is_told_to_be
     except ValueError:
         return
     record.is_known(value_of("7"), {}, NOON)
-    record.settle({each: receipt(NOON, NOON) for each in record.attempt_ids()}, NOON)
-    record.note(value_of("7"), attempt_id("later", "7"))
+    record.settle({each: receipt(NOON, NOON) for each in record.attempts()}, NOON)
+    record.note(value_of("7"), attempt("later", "7"))
     assert record.encoded()
 
 
 def test_what_was_disturbed_after_it_was_written_is_certain_no_more() -> None:
-    written = Record("202610", "OU_KAMO", {IDENTIFIER: entry(certain="7")})
+    written = Record("202610", "OU_KAMO", {IDENTIFIER: entry(confirmed="7")})
     read = Record("202610", "OU_KAMO", invalid_until=NOON)
     read.read(written.encoded())
     assert not read.is_known(value_of("7"), {}, NOON)
@@ -135,23 +135,23 @@ def test_what_was_disturbed_after_it_was_written_is_certain_no_more() -> None:
 
 
 def test_what_is_on_its_way_may_be_there_or_not() -> None:
-    it = entry(attempt_id("new", "8"), certain="7")
+    it = entry(attempt("new", "8"), confirmed="7")
     assert it.holds({}, NOON, 0.0) == {"7", "8"}
     applied = {("batch-new", "s1"): receipt(NOON, NOON + 60)}
     assert it.holds(applied, NOON + HOUR, 0.0) == {"8"}
 
 
 def test_the_same_value_on_its_way_twice_is_known_before_it_arrives() -> None:
-    assert entry(attempt_id("a", "7"), attempt_id("b", "7"), certain="7").holds({}, NOON, 0.0) == {"7"}
+    assert entry(attempt("a", "7"), attempt("b", "7"), confirmed="7").holds({}, NOON, 0.0) == {"7"}
 
 
 def test_after_a_rejection_nobody_knows_what_stands_there() -> None:
     refused = {("batch-new", "s1"): receipt(NOON, NOON + 60, applied=False)}
-    assert entry(attempt_id("new", "8"), certain="7").holds(refused, NOON + HOUR, 0.0) == {Fate.UNKNOWN}
+    assert entry(attempt("new", "8"), confirmed="7").holds(refused, NOON + HOUR, 0.0) == {NoValue.UNKNOWN}
 
 
 def test_the_value_that_landed_last_counts_whichever_was_sent_first() -> None:
-    redriven, newer = attempt_id("redriven", "7"), attempt_id("newer", "8")
+    redriven, newer = attempt("redriven", "7"), attempt("newer", "8")
     applied = {
         ("batch-redriven", "s1"): receipt(NOON + HOUR, NOON + HOUR + 60),
         ("batch-newer", "s1"): receipt(NOON, NOON + 60),
@@ -164,40 +164,40 @@ def test_of_two_that_landed_together_either_may_be_there() -> None:
         ("batch-a", "s1"): receipt(NOON, NOON + 60),
         ("batch-b", "s1"): receipt(NOON + OVERLAP_SECONDS, NOON + OVERLAP_SECONDS + 60),
     }
-    assert entry(attempt_id("a", "7"), attempt_id("b", "8")).holds(applied, NOON + HOUR, 0.0) == {"7", "8"}
+    assert entry(attempt("a", "7"), attempt("b", "8")).holds(applied, NOON + HOUR, 0.0) == {"7", "8"}
 
 
 def test_what_landed_is_forgotten_only_when_no_second_delivery_can_be_at_work() -> None:
     applied = {("batch-a", "s1"): receipt(NOON, NOON + 60)}
-    it = entry(attempt_id("a", "7"))
+    it = entry(attempt("a", "7"))
     assert not it.settle(applied, NOON + 60 + SETTLED_SECONDS, 0.0)
-    assert it.attempt_ids
+    assert it.attempts
     assert it.settle(applied, NOON + 61 + SETTLED_SECONDS, 0.0)
-    assert (it.attempt_ids, it.certain, it.acknowledged) == ([], "7", "7")
+    assert (it.attempts, it.confirmed, it.acknowledged) == ([], "7", "7")
 
 
 def test_what_never_arrived_is_waited_for_as_long_as_a_message_may_live() -> None:
-    it = entry(attempt_id("lost", "8"), certain="7")
+    it = entry(attempt("lost", "8"), confirmed="7")
     assert not it.settle({}, UNTIL, 0.0)
     assert it.holds({}, UNTIL, 0.0) == {"7", "8"}
     # A push that began in time may still be at it for an hour.
     assert not it.settle({}, UNTIL + HOUR, 0.0)
-    assert it.holds({}, UNTIL + HOUR, 0.0) == {Fate.UNKNOWN}
+    assert it.holds({}, UNTIL + HOUR, 0.0) == {NoValue.UNKNOWN}
     assert it.settle({}, UNTIL + HOUR + 1, 0.0)
-    assert (it.attempt_ids, it.certain) == ([], Fate.UNKNOWN)
+    assert (it.attempts, it.confirmed) == ([], NoValue.UNKNOWN)
 
 
 def test_a_deletion_that_landed_leaves_nothing_to_remember() -> None:
-    record = Record("202610", "OU_KAMO", {IDENTIFIER: entry(attempt_id("delete", None), certain="7")})
+    record = Record("202610", "OU_KAMO", {IDENTIFIER: entry(attempt("delete", None), confirmed="7")})
     record.settle({("batch-delete", "s1"): receipt(NOON, NOON + 60)}, NOON + 2 * HOUR)
     assert record.entries == {}
 
 
 def test_what_arrived_and_whose_receipt_has_expired_may_have_come_after_what_is_known() -> None:
-    redriven, newer = attempt_id("redriven", "7"), attempt_id("newer", "8")
+    redriven, newer = attempt("redriven", "7"), attempt("newer", "8")
     applied = {("batch-newer", "s1"): receipt(NOON + 24 * HOUR, NOON + 24 * HOUR + 60)}
     long_after = UNTIL + 16 * 24 * HOUR
     it = entry(redriven, newer)
-    assert it.holds(applied, long_after, 0.0) == {Fate.UNKNOWN, "8"}
+    assert it.holds(applied, long_after, 0.0) == {NoValue.UNKNOWN, "8"}
     it.settle(applied, long_after, 0.0)
     assert it.holds(applied, long_after, 0.0) != {"8"}

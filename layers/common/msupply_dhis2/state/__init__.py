@@ -20,8 +20,10 @@ table of runs
   RUN, batch#ID#ATTEMPT    how far a message is                          push; compute, watchdog    120 days
 table of the ordering
   PERIOD, ORG UNIT         the latest revision of each value             compute; push              120 days
+  newest, PERIOD           the latest revision of all                    compute; push              120 days
 table of the delta
-  TARGET, ORG UNIT         what DHIS2 holds of each value                compute; push invalidates  400 days
+  TARGET#PERIOD, ORG UNIT  what DHIS2 holds of each value                compute; push invalidates  400 days
+  ADDRESS, PERIOD          how places are named; invalid until           compute                    400 days
 bucket
   runs/                    what DHIS2 refused, as files                  push, compute, watchdog    400 days
   dead-letters/            messages that could not be delivered          push, watchdog             100 days

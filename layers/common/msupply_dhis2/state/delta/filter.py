@@ -1,7 +1,7 @@
 """Which values of a run are sent, by what DHIS2 has acknowledged.
 
-Org unit by org unit: what is known to be in DHIS2 is left out, what is computed no longer is found. Before the batches
-of a strip of org units go onto the queue, they are noted as on their way.
+Org unit by org unit: what is known to be in DHIS2 already is not sent, what is computed no longer is found. Before the
+batches of a strip of org units go onto the queue, they are noted as on their way.
 """
 
 from collections import Counter, defaultdict
@@ -15,8 +15,8 @@ from msupply_dhis2.domain.batch import Batch, Operation, Tracking
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record, Sending
-from msupply_dhis2.state.delta.table import Records, target_of
+from msupply_dhis2.state.delta.record import TRACKED_FOR, Attempt, Receipts, Record
+from msupply_dhis2.state.delta.table import DeltaTable, target_of
 
 NAMED = 20
 """How many values that are computed no longer a run names; their number it says always."""
@@ -31,16 +31,8 @@ _MOST_VANISHED = 0.2
 class RunScope:
     """What a run computes, from which follows what it does not compute any longer.
 
-    Attributes
-    ----------
-    periods
-        The periods of each metric.
-    org_units
-        The codes of those that the run is about.
-    mapped
-        The codes of all that are mapped in mSupply; ``None`` where others than the run's are not its business.
-    all_items
-        Whether it is about all items.
+    ``org_units`` are the codes of those that the run is about, ``mapped`` those of all that are mapped in mSupply, or
+    ``None`` where others than the run's are not its business.
     """
 
     periods: Mapping[Metric, frozenset[str]]
@@ -56,15 +48,7 @@ class RunScope:
 
 @dataclass(frozen=True, slots=True)
 class DeltaOptions:
-    """What the event says about sending.
-
-    Attributes
-    ----------
-    full
-        Send also what DHIS2 has acknowledged.
-    confirm_deletions
-        Delete what has vanished also where it is suspiciously much.
-    """
+    """What the event asks for: to send also what DHIS2 has acknowledged, to delete also suspiciously much."""
 
     full: bool = False
     confirm_deletions: bool = False
@@ -74,16 +58,8 @@ class DeltaOptions:
 class DeltaStats:
     """What comparing came to.
 
-    Attributes
-    ----------
-    unchanged
-        How many values were left out.
-    acknowledged
-        How many values DHIS2 had acknowledged of what the run computes.
-    vanished
-        How many of those are computed no longer, by metric.
-    named
-        The first of them.
+    ``unchanged`` values DHIS2 has already. Of what the run computes it had ``acknowledged`` so many, of which those that
+    ``vanished`` are computed no longer; ``named`` are the first of these.
     """
 
     unchanged: int = 0
@@ -93,27 +69,17 @@ class DeltaStats:
 
 
 class DeltaFilter:
-    """Compares a run with what DHIS2 has acknowledged.
-
-    Parameters
-    ----------
-    records
-        Where that is kept.
-    coverage, wish
-        What the run is about, and what was asked for.
-    now
-        The clock, aware.
-    """
+    """Compares a run with what DHIS2 has acknowledged."""
 
     def __init__(
-        self, records: Records, settings: Settings, coverage: RunScope, wish: DeltaOptions, now: datetime
+        self, records: DeltaTable, settings: Settings, scope: RunScope, options: DeltaOptions, now: datetime
     ) -> None:
         self.found = DeltaStats()
         self._records = records
         self._settings = settings
         self._target = target_of(settings)
-        self._coverage = coverage
-        self._wish = wish
+        self._scope = scope
+        self._options = options
         self._now = now.timestamp()
         self._until = now + TRACKED_FOR
         self._seen: set[str] = set()
@@ -122,14 +88,9 @@ class DeltaFilter:
     def changed(
         self, org_unit: str, values: Sequence[DataValue], uncertain: Iterable[Identifier] = ()
     ) -> list[DataValue]:
-        """Return the values of an org unit that are to be sent.
+        """Return which of all values that a run computes for an org unit are to be sent.
 
-        Parameters
-        ----------
-        values
-            All that the run computes for it.
-        uncertain
-            What is neither computed nor to be taken for vanished (see ``OrgUnitValues``).
+        What is ``uncertain`` is neither computed nor to be taken for vanished (see ``OrgUnitValues``).
         """
         self._seen.add(org_unit)
         by_period: dict[str, list[DataValue]] = defaultdict(list)
@@ -137,7 +98,7 @@ class DeltaFilter:
             by_period[value.period].append(value)
         spared = frozenset(uncertain)
         to_send: list[DataValue] = []
-        for period in self._coverage.all_periods:
+        for period in self._scope.all_periods:
             record, receipts = self._settled(period, org_unit)
             computed = by_period[period]
             for value in computed:
@@ -162,7 +123,7 @@ class DeltaFilter:
         return record, receipts
 
     def _is_due(self, record: Record, metric: Metric) -> bool:
-        if self._wish.full:
+        if self._options.full:
             return True
         last = record.full.get(metric)
         return last is None or self._now - last >= self._settings.full_send_every_days * _SECONDS_IN_A_DAY
@@ -170,12 +131,12 @@ class DeltaFilter:
     def _find_vanished(
         self, record: Record, values: Sequence[DataValue], spared: frozenset[Identifier]
     ) -> None:
-        if not self._coverage.all_items:
+        if not self._scope.all_items:
             return
         computed = {value.identifier for value in values} | spared
         schemes = {(value.data_element, value.metric): value.option_combo_scheme for value in values}
         for identifier, entry in record.entries.items():
-            if entry.acknowledged is None or record.period not in self._coverage.periods.get(
+            if entry.acknowledged is None or record.period not in self._scope.periods.get(
                 entry.metric, frozenset()
             ):
                 continue
@@ -194,12 +155,12 @@ class DeltaFilter:
 
     def look_at_the_rest(self) -> None:
         """Find what has vanished with whole org units: those without any value now, and those mapped no longer."""
-        if not self._coverage.all_items:
+        if not self._scope.all_items:
             return
-        for period in self._coverage.all_periods:
+        for period in self._scope.all_periods:
             for org_unit in sorted(self._records.org_units(self._target, period)):
-                is_ours = org_unit in self._coverage.org_units
-                is_gone = self._coverage.mapped is not None and org_unit not in self._coverage.mapped
+                is_ours = org_unit in self._scope.org_units
+                is_gone = self._scope.mapped is not None and org_unit not in self._scope.mapped
                 if org_unit not in self._seen and (is_ours or is_gone):
                     record, _ = self._settled(period, org_unit)
                     self._find_vanished(record, (), frozenset())
@@ -210,7 +171,7 @@ class DeltaFilter:
         vanished = self.found.vanished.total()
         return (
             self._settings.delete_vanished
-            and not self._wish.confirm_deletions
+            and not self._options.confirm_deletions
             and vanished >= _SPARED_FROM
             and vanished > _MOST_VANISHED * self.found.acknowledged
         )
@@ -228,35 +189,29 @@ class DeltaFilter:
         return Tracking(attempt_id=uuid4().hex, until=self._until, target=self._target)
 
     def note(self, batches: Iterable[tuple[Sequence[DataValue], Batch]]) -> None:
-        """Note batches as on their way, each with its values in order, before they are.
-
-        Raises
-        ------
-        AwsBusyError
-            Too many other runs note values of the same org unit at the same time.
-        """
-        notes: dict[tuple[str, str], list[tuple[DataValue, Sending, bool]]] = defaultdict(list)
+        """Note batches as on their way, each with its values in order, before they are."""
+        notes: dict[tuple[str, str], list[tuple[DataValue, Attempt, bool]]] = defaultdict(list)
         for values, batch in batches:
             assert batch.tracking is not None  # noqa: S101 - tells mypy: made so by whoever calls
             deletes = batch.operation is Operation.DELETE
             until = int(batch.tracking.until.timestamp())
-            for place, value in enumerate(values):
+            for index, value in enumerate(values):
                 sent = None if deletes else value.value
-                attempt_id = Sending(batch.batch_id, batch.tracking.attempt_id, until, place, sent)
-                notes[value.period, value.org_unit].append((value, attempt_id, deletes))
+                attempt = Attempt(batch.batch_id, batch.tracking.attempt_id, until, index, sent)
+                notes[value.period, value.org_unit].append((value, attempt, deletes))
         for (period, org_unit), noted in notes.items():
             self._note(period, org_unit, noted)
 
-    def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Sending, bool]]) -> None:
+    def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Attempt, bool]]) -> None:
         for _ in range(ATTEMPTS):
             record = self._records.read(self._target, period, [org_unit])[org_unit]
             due = [
                 metric
                 for metric in {value.metric for value, _, deletes in noted if not deletes}
-                if self._coverage.all_items and self._is_due(record, metric)
+                if self._scope.all_items and self._is_due(record, metric)
             ]
-            for value, attempt_id, _ in noted:
-                record.note(value, attempt_id)
+            for value, attempt, _ in noted:
+                record.note(value, attempt)
             record.full |= dict.fromkeys(due, int(self._now))
             if self._records.write(self._target, record):
                 return

@@ -1,8 +1,8 @@
 """What is remembered of one org unit in one period: what DHIS2 may hold for each value.
 
-A value is on its way from when it is put on the queue until push notes its receipt. Until then it may still arrive,
+A value is on its way from when it is put on the queue until push has noted its outcome. Until then it may still arrive,
 at any time, also after newer ones (a redriven dead letter does). So each value is remembered as the last one that is
-certain, and the *sendings* since. Only where all that follows from them is one and the same value is it known what
+confirmed, and the *attempts* since. Only where all that follows from them is one and the same value is it known what
 DHIS2 holds.
 """
 
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import Enum
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 from msupply_dhis2.domain.data_value import DataValue, Identifier
@@ -31,34 +31,38 @@ TRACKED_FOR = timedelta(days=30)
 _FORMAT = 1
 
 
-class Fate(Enum):
-    """What stands in DHIS2 where it is not a value that we sent."""
+class NoValue(IntEnum):
+    """What DHIS2 holds where it is not a value that we sent; numbers, because values are texts."""
 
-    GONE = "gone"
-    UNKNOWN = "unknown"
+    GONE = 0
+    UNKNOWN = 1
 
 
-type Held = str | Fate
+type Held = str | NoValue
 """What DHIS2 may hold for a key: a value, nothing, or something that is not known."""
 
 
-class Sending(NamedTuple):
+class Attempt(NamedTuple):
     """One time that a value was put on the queue.
 
-    ``value`` is ``None`` for a deletion; ``place`` is that of the value in its batch; after ``until`` (epoch seconds)
+    ``value`` is ``None`` for a deletion; ``index`` is that of the value in its batch; after ``until`` (epoch seconds)
     push no longer takes the message for ours, so that nothing of it can arrive unnoticed.
     """
 
     batch_id: str
     attempt_id: str
     until: int
-    place: int
+    index: int
     value: str | None
 
+    @property
+    def held(self) -> Held:
+        """What DHIS2 holds once it is applied."""
+        return NoValue.GONE if self.value is None else self.value
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What push noted of a batch: places with a fate, those that were applied, and from when to when it was at it."""
+
+class Receipt(NamedTuple):
+    """What push noted of a batch: which values have an outcome, which were applied, and from when to when it was at it."""
 
     settled: frozenset[int]
     applied: frozenset[int]
@@ -67,10 +71,10 @@ class Receipt:
 
 
 type Receipts = Mapping[tuple[str, str], Receipt]
-"""By batch id and sending."""
+"""By batch id and attempt id."""
 
 
-class _Landing(NamedTuple):
+class _Arrival(NamedTuple):
     """What arrived at DHIS2, and when: not before ``began``, not after ``ended``."""
 
     began: float
@@ -84,8 +88,8 @@ class Entry:
 
     Attributes
     ----------
-    certain
-        What DHIS2 held for certain before the sendings.
+    confirmed
+        What DHIS2 held for certain before the attempts.
     acknowledged
         The value that DHIS2 acknowledged last; ``None`` where there is none, or it was deleted.
     """
@@ -94,110 +98,83 @@ class Entry:
     scheme: Scheme
     store: str
     item: str
-    certain: Held = Fate.UNKNOWN
+    confirmed: Held = NoValue.UNKNOWN
     acknowledged: str | None = None
-    attempt_ids: list[Sending] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
 
     def holds(self, receipts: Receipts, now: float, invalid_until: float) -> frozenset[Held]:
         """Return all that DHIS2 may hold, now or once what is on its way has arrived."""
-        if not self.attempt_ids:
-            return frozenset({self.certain})
-        landings = [_landing(attempt_id, receipts, now) for attempt_id in self.attempt_ids]
-        still_open = {
-            _held(attempt_id)
-            for attempt_id, landing in zip(self.attempt_ids, landings, strict=True)
-            if landing is None
-        }
-        return self._last([landing for landing in landings if landing], invalid_until) | still_open
+        arrivals = [(attempt, _arrival(attempt, receipts, now)) for attempt in self.attempts]
+        still_open = {attempt.held for attempt, arrival in arrivals if arrival is None}
+        return self._last([arrival for _, arrival in arrivals if arrival], invalid_until) | still_open
 
-    def _last(self, landings: list[_Landing], invalid_until: float) -> frozenset[Held]:
+    def _last(self, arrivals: list[_Arrival], invalid_until: float) -> frozenset[Held]:
         """Return what may have arrived last."""
-        if not landings:
-            return frozenset({self.certain})
-        # Of a disturbance nothing is known but that it was over then.
-        all_landings = [*landings, _Landing(0.0, invalid_until, Fate.UNKNOWN)] if invalid_until else landings
-        latest = max(landing.began for landing in all_landings)
-        return frozenset(
-            landing.held for landing in all_landings if landing.ended + OVERLAP_SECONDS >= latest
-        )
+        if not arrivals:
+            return frozenset({self.confirmed})
+        if invalid_until:
+            # Of what arrived unnoted nothing is known but that it had by then.
+            arrivals = [*arrivals, _Arrival(0.0, invalid_until, NoValue.UNKNOWN)]
+        latest = max(arrival.began for arrival in arrivals)
+        return frozenset(arrival.held for arrival in arrivals if arrival.ended + OVERLAP_SECONDS >= latest)
 
     def settle(self, receipts: Receipts, now: float, invalid_until: float) -> bool:
-        """Forget the sendings of which nothing can come any more, and keep what they came to.
-
-        Returns
-        -------
-        bool
-            Whether anything was forgotten.
-        """
-        if not self.attempt_ids:
-            return False
+        """Forget the attempts of which nothing can come any more, keep what they came to; tell whether any was forgotten."""
         self._acknowledge(receipts)
-        alive: list[Sending] = []
-        over: list[tuple[Sending, _Landing]] = []
+        over: list[tuple[Attempt, _Arrival]] = []
+        alive: list[Attempt] = []
         latest = 0.0
-        for attempt_id in self.attempt_ids:
-            landing = _landing(attempt_id, receipts, now)
-            if landing is None or now <= landing.ended + SETTLED_SECONDS:
-                alive.append(attempt_id)
-                latest = max(latest, landing.began if landing else 0.0)
+        for attempt in self.attempts:
+            arrival = _arrival(attempt, receipts, now)
+            if arrival is None or now <= arrival.ended + SETTLED_SECONDS:
+                alive.append(attempt)
+                latest = max(latest, arrival.began if arrival else 0.0)
             else:
-                over.append((attempt_id, landing))
+                over.append((attempt, arrival))
         if not over:
             return False
+        kept = alive
         if latest:
             # Of those that are over only the ones matter that may have come after one that is not.
-            over = [
-                (attempt_id, landing)
-                for attempt_id, landing in over
-                if landing.ended + OVERLAP_SECONDS >= latest
-            ]
-            kept = [*(attempt_id for attempt_id, _ in over), *alive]
+            kept = [attempt for attempt, arrival in over if arrival.ended + OVERLAP_SECONDS >= latest] + alive
         else:
-            last = self._last([landing for _, landing in over], invalid_until)
-            self.certain = next(iter(last)) if len(last) == 1 else Fate.UNKNOWN
-            kept = alive
-        is_less = len(kept) < len(self.attempt_ids)
-        self.attempt_ids = kept
+            last = self._last([arrival for _, arrival in over], invalid_until)
+            self.confirmed = next(iter(last)) if len(last) == 1 else NoValue.UNKNOWN
+        is_less = len(kept) < len(self.attempts)
+        self.attempts = kept
         return is_less
 
     def _acknowledge(self, receipts: Receipts) -> None:
         """Keep what was applied last; what DHIS2 refused, a value or a deletion, changes nothing about that."""
         applied = [
-            (receipt.ended, place)
-            for place, attempt_id in enumerate(self.attempt_ids)
-            if (receipt := _receipt_of(attempt_id, receipts)) is not None
-            and attempt_id.place in receipt.applied
+            (receipt.ended, number)
+            for number, attempt in enumerate(self.attempts)
+            if (receipt := _receipt_of(attempt, receipts)) is not None and attempt.index in receipt.applied
         ]
         if applied:
-            self.acknowledged = self.attempt_ids[max(applied)[1]].value
+            self.acknowledged = self.attempts[max(applied)[1]].value
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to remember."""
-        return not self.attempt_ids and self.acknowledged is None and isinstance(self.certain, Fate)
+        return not self.attempts and self.acknowledged is None and isinstance(self.confirmed, NoValue)
 
 
-def _receipt_of(attempt_id: Sending, receipts: Receipts) -> Receipt | None:
-    """Return the receipt that tells of an attempt, once its value has a fate."""
-    receipt = receipts.get((attempt_id.batch_id, attempt_id.attempt_id))
-    return receipt if receipt is not None and attempt_id.place in receipt.settled else None
+def _receipt_of(attempt: Attempt, receipts: Receipts) -> Receipt | None:
+    """Return the receipt that tells of an attempt, once its value has an outcome."""
+    receipt = receipts.get((attempt.batch_id, attempt.attempt_id))
+    return receipt if receipt is not None and attempt.index in receipt.settled else None
 
 
-def _held(attempt_id: Sending) -> Held:
-    return Fate.GONE if attempt_id.value is None else attempt_id.value
-
-
-def _landing(attempt_id: Sending, receipts: Receipts, now: float) -> _Landing | None:
+def _arrival(attempt: Attempt, receipts: Receipts, now: float) -> _Arrival | None:
     """Return when and with what an attempt arrived; ``None`` while it may still."""
-    receipt = _receipt_of(attempt_id, receipts)
+    receipt = _receipt_of(attempt, receipts)
     if receipt is not None:
         # What was refused may yet have changed something: a zero that is not kept removes what stood there.
-        held = _held(attempt_id) if attempt_id.place in receipt.applied else Fate.UNKNOWN
-        return _Landing(receipt.began, receipt.ended, held)
-    if now <= attempt_id.until:
-        return None
-    # It never arrived, or its receipt has expired.
-    return _Landing(0.0, float(attempt_id.until), Fate.UNKNOWN)
+        held = attempt.held if attempt.index in receipt.applied else NoValue.UNKNOWN
+        return _Arrival(receipt.began, receipt.ended, held)
+    # After that it never arrived, or its receipt has expired.
+    return None if now <= attempt.until else _Arrival(0.0, float(attempt.until), NoValue.UNKNOWN)
 
 
 @dataclass(slots=True)
@@ -216,7 +193,7 @@ class Record:
         Counts the writes; ``None`` for a record that is not in the table yet.
     is_reset
         What was remembered before is lost, and with it what is on its way: until that has arrived, which
-        ``invalid_until`` says, nothing is certain.
+        ``invalid_until`` says, nothing is confirmed.
     """
 
     period: str
@@ -227,11 +204,11 @@ class Record:
     version: int | None = None
     is_reset: bool = False
 
-    def attempt_ids(self) -> Iterator[tuple[str, str]]:
+    def attempts(self) -> Iterator[tuple[str, str]]:
         """Yield the batches whose receipts tell what became of the values."""
         for entry in self.entries.values():
-            for attempt_id in entry.attempt_ids:
-                yield attempt_id.batch_id, attempt_id.attempt_id
+            for attempt in entry.attempts:
+                yield attempt.batch_id, attempt.attempt_id
 
     def settle(self, receipts: Receipts, now: float) -> bool:
         """Forget what cannot matter any more; tell whether anything was forgotten."""
@@ -251,16 +228,14 @@ class Record:
             and entry.holds(receipts, now, self.invalid_until) == {value.value}
         )
 
-    def note(self, value: DataValue, attempt_id: Sending) -> None:
+    def note(self, value: DataValue, attempt: Attempt) -> None:
         """Remember that a value is put on the queue."""
-        entry = self.entries.get(value.identifier)
-        if entry is None:
-            entry = Entry(value.metric, value.option_combo_scheme, value.store, value.item)
-            self.entries[value.identifier] = entry
-        else:
-            entry.metric, entry.scheme = value.metric, value.option_combo_scheme
-            entry.store, entry.item = value.store, value.item
-        entry.attempt_ids.append(attempt_id)
+        entry = Entry(value.metric, value.option_combo_scheme, value.store, value.item)
+        if (before := self.entries.get(value.identifier)) is not None:
+            entry.confirmed, entry.acknowledged = before.confirmed, before.acknowledged
+            entry.attempts = before.attempts
+        entry.attempts.append(attempt)
+        self.entries[value.identifier] = entry
 
     def as_value(self, identifier: Identifier, entry: Entry) -> DataValue:
         """Return an entry as the value that DHIS2 acknowledged last; there is one."""
@@ -279,40 +254,33 @@ class Record:
         )
 
     def encoded(self) -> bytes:
-        """Return the record's content, compactly."""
-        names, batches = _Places(), _Places()
-        # What comes again and again stands once. A combo is an option combo with its metric.
-        combos = _Places()
+        """Return the record's content, compactly: what comes again and again stands once, in a list of its kind."""
+        # By what each is, its index in the list. A combo is an option combo with its metric.
+        names, combos, batches = dict[str, int](), dict[Any, int](), dict[Any, int]()
+
+        def index[Kind](indexes: dict[Kind, int], of: Kind) -> int:
+            return indexes.setdefault(of, len(indexes))
+
         rows: list[list[Any]] = []
         for (data_element, category, attribute), entry in self.entries.items():
             row: list[Any] = [
-                names.of(data_element),
-                combos.of((category, attribute, entry.scheme.value, entry.metric.value)),
-                names.of(entry.store),
-                names.of(entry.item),
-                _written(entry.certain),
-                # Nearly always the same as what is certain.
-                0 if entry.acknowledged == entry.certain else entry.acknowledged,
+                index(names, data_element),
+                index(combos, (category, attribute, entry.scheme.value, entry.metric.value)),
+                index(names, entry.store),
+                index(names, entry.item),
+                entry.confirmed,
+                # Nearly always the same as what is confirmed.
+                0 if entry.acknowledged == entry.confirmed else entry.acknowledged,
             ]
-            for attempt_id in entry.attempt_ids:
-                batch = batches.of((attempt_id.batch_id, attempt_id.attempt_id, attempt_id.until))
-                row += [batch, attempt_id.place, attempt_id.value]
+            for attempt in entry.attempts:
+                row += [index(batches, attempt[:3]), attempt.index, attempt.value]
             rows.append(row)
-        content = [
-            _FORMAT,
-            self.invalid_until,
-            {metric.value: when for metric, when in self.full.items()},
-            list(names.places),
-            list(combos.places),
-            list(batches.places),
-            rows,
-        ]
+        full = {metric.value: when for metric, when in self.full.items()}
+        content = [_FORMAT, self.invalid_until, full, list(names), list(combos), list(batches), rows]
         return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 6)
 
     def read(self, content: bytes) -> None:
-        """Take over a record's content, and what the disturbances since mean for it.
-
-        ``invalid_until`` is the table's, which push may have set after the content was written.
+        """Take over a record's content; nothing of it is confirmed where ``invalid_until``, the table's, is later than its own.
 
         Raises
         ------
@@ -320,78 +288,45 @@ class Record:
             It is damaged, or of another format.
         """
         try:
-            form, disturbed, full, names, combos, batches, rows = json.loads(zlib.decompress(content))
+            form, invalid_until, full, names, combos, batches, rows = json.loads(zlib.decompress(content))
             if form != _FORMAT:
-                raise ValueError("another format")  # noqa: TRY301 - told like all that cannot be read
-            is_doubtful = self.invalid_until > disturbed
-            read_combos = [
-                (category, attribute, Scheme(scheme), Metric(metric))
-                for category, attribute, scheme, metric in combos
-            ]
+                raise ValueError("another format")
+            is_doubtful = self.invalid_until > invalid_until
             self.full = {Metric(metric): int(when) for metric, when in full.items()}
-            for data_element, combo, store, item, certain, acknowledged, *sent in rows:
-                category, attribute, scheme, metric = read_combos[combo]
-                held = _read(certain)
+            for data_element, combo, store, item, confirmed, acknowledged, *sent in rows:
+                category, attribute, scheme, metric = combos[combo]
+                held = _held(confirmed)
                 self.entries[names[data_element], category, attribute] = Entry(
-                    metric=metric,
-                    scheme=scheme,
+                    metric=Metric(metric),
+                    scheme=Scheme(scheme),
                     store=str(names[store]),
                     item=str(names[item]),
-                    certain=Fate.UNKNOWN if is_doubtful else held,
-                    acknowledged=(held if isinstance(held, str) else None)
+                    confirmed=NoValue.UNKNOWN if is_doubtful else held,
+                    acknowledged=_text(None if isinstance(held, NoValue) else held)
                     if acknowledged == 0
-                    else acknowledged,
-                    attempt_ids=[
-                        _attempt_id(batches[batch], place, value)
-                        for batch, place, value in zip(sent[::3], sent[1::3], sent[2::3], strict=True)
+                    else _text(acknowledged),
+                    attempts=[
+                        _attempt(batches[batch], index, value)
+                        for batch, index, value in zip(sent[::3], sent[1::3], sent[2::3], strict=True)
                     ],
                 )
         except (
-            zlib.error,
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
+            *(zlib.error, ValueError, TypeError, LookupError),
+            *(AttributeError, ArithmeticError, RecursionError),
         ) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _attempt_id(batch: Any, place: Any, value: object) -> Sending:  # noqa: ANN401 - as read
-    if value is not None and not isinstance(value, str):
-        raise ValueError("a value is no text")
+def _attempt(batch: Any, index: Any, value: object) -> Attempt:  # noqa: ANN401 - as read
     batch_id, attempt_id, until = batch
-    return Sending(str(batch_id), str(attempt_id), int(until), int(place), value)
+    return Attempt(str(batch_id), str(attempt_id), int(until), int(index), _text(value))
 
 
-class _Places:
-    """Gives each thing its place in a list, in which it stands once."""
-
-    def __init__(self) -> None:
-        self.places: dict[Any, int] = {}
-
-    def of(self, thing: object) -> int:
-        return self.places.setdefault(thing, len(self.places))
+def _held(read: Any) -> Held:  # noqa: ANN401 - as read
+    return read if isinstance(read, str) else NoValue(read)
 
 
-def _written(held: Held) -> str | int:
-    """Write what is held: values are text, so that numbers are free for the rest."""
-    match held:
-        case Fate.GONE:
-            return 0
-        case Fate.UNKNOWN:
-            return 1
-        case value:
-            return value
-
-
-def _read(written: object) -> Held:
-    match written:
-        case str(value):
-            return value
-        case 0:
-            return Fate.GONE
-        case _:
-            return Fate.UNKNOWN
+def _text(read: object) -> str | None:
+    if read is not None and not isinstance(read, str):
+        raise ValueError("a value is no text")
+    return read

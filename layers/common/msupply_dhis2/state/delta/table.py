@@ -1,20 +1,21 @@
 """The records of what DHIS2 has acknowledged, in a DynamoDB table of their own.
 
-Compute writes them, before the messages go onto the queue. Push only marks those that were disturbed: where it sends
-something of which nothing was noted.
+Compute writes them, before the messages go onto the queue. Push only invalidates: where it sends something of which
+nothing was noted. A row for each address and period tells what holds for all its org units.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.conditions import Key
 
 from msupply_dhis2.aws.dynamodb import Change, change_item, query_items, read_items
 from msupply_dhis2.domain.batch import Batch
-from msupply_dhis2.settings import OptionComboField, Scheme, Settings
+from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipt, Receipts, Record
 from msupply_dhis2.state.runs import read_receipts
+from msupply_dhis2.text import listed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -22,75 +23,36 @@ if TYPE_CHECKING:
 KEPT_FOR = timedelta(days=400)
 """Since the last write. A period that nobody has computed for over a year is sent whole when it is computed again."""
 
-DISTURBED_FOR = timedelta(hours=1)
+INVALID_FOR = timedelta(hours=1)
 """Longer than push lives: what it was about to send when it said so has arrived by then."""
 
 MOST_BYTES = 390_000
 """An item may have 400 KB."""
 
-_EVERY_ORG_UNIT = " "
-"""The sort key of what holds for all org units of a period: no identifier, since those are stripped of blanks."""
-
-
-class Records(Protocol):
-    """Where records are kept: ``DeltaTable``."""
-
-    def read(self, target: str, period: str, org_units: Iterable[str]) -> dict[str, Record]:
-        """Read the records of org units; one that is not there, or cannot be read, comes back empty."""
-        ...
-
-    def write(self, target: str, record: Record) -> bool:
-        """Write a record; ``False`` where another has written it since it was read."""
-        ...
-
-    def org_units(self, target: str, period: str) -> Iterator[str]:
-        """Return the org units that have a record."""
-        ...
-
-    def receipts(self, records: Iterable[Record]) -> Receipts:
-        """Read what became of the sendings of records."""
-        ...
-
-    def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
-        """Mark an org unit, or all: something of which nothing is noted may arrive there within the hour."""
-        ...
-
-    def faults(self) -> tuple[str, ...]:
-        """Return what could not be read or written, a sentence each."""
-        ...
+_NAMED = 5
 
 
 def target_of(settings: Settings) -> str:
     """Name what the values of these settings go to; other settings, other records."""
-    return _target(
-        settings,
-        str(settings.data_set_id),
-        (settings.data_set_id_scheme, settings.data_element_id_scheme, settings.org_unit_scheme),
-        settings.option_combo_field,
-    )
+    schemes = settings.data_set_id_scheme, settings.data_element_id_scheme, settings.org_unit_scheme
+    return _target(settings, str(settings.data_set_id), schemes)
+
+
+def target_of_batch(batch: Batch, settings: Settings) -> str:
+    """Name what a batch goes to when it is pushed by these settings."""
+    schemes = batch.data_set_id_scheme, batch.data_element_id_scheme, batch.org_unit_scheme
+    return _target(settings, batch.data_set_id, schemes)
+
+
+def _target(settings: Settings, data_set_id: str, schemes: Iterable[Scheme]) -> str:
+    kinds = "-".join(scheme.value for scheme in schemes)
+    return f"{settings.url}#{data_set_id}#{kinds}-{settings.option_combo_field.value}"
 
 
 def names_of(settings: Settings) -> str:
     """Return how these settings name places in DHIS2: by others the same place may have another name."""
     schemes = [f"{row.metric}-{row.category_option_combo_id_scheme}" for row in settings.data_elements]
     return "#".join((target_of(settings), str(settings.setup), *sorted(schemes)))
-
-
-def target_of_batch(batch: Batch, settings: Settings) -> str:
-    """Name what a batch goes to when it is pushed by these settings."""
-    return _target(
-        settings,
-        batch.data_set_id,
-        (batch.data_set_id_scheme, batch.data_element_id_scheme, batch.org_unit_scheme),
-        settings.option_combo_field,
-    )
-
-
-def _target(
-    settings: Settings, data_set_id: str, schemes: Iterable[Scheme], option_combo_field: OptionComboField
-) -> str:
-    kinds = "-".join(scheme.value for scheme in schemes)
-    return f"{settings.url}#{data_set_id}#{kinds}-{option_combo_field.value}"
 
 
 class DeltaTable:
@@ -116,36 +78,34 @@ class DeltaTable:
         self._too_large: list[str] = []
 
     def read(self, target: str, period: str, org_units: Iterable[str]) -> dict[str, Record]:
-        """Read the records of org units (see ``Records``).
-
-        Raises
-        ------
-        AwsError
-            The table cannot be read.
-        """
-        wanted = tuple(org_units)
-        keys = [_key(target, period, org_unit) for org_unit in (*wanted, _EVERY_ORG_UNIT)]
-        doing = "reading what DHIS2 has acknowledged"
-        found = {str(item["org_unit"]): item for item in read_items(self._table, keys, doing)}
-        disturbed = self._disturbed(period, found.get(_EVERY_ORG_UNIT))
+        """Read the records of org units; one that is not there, or cannot be read, comes back empty."""
+        wanted, of_period = tuple(org_units), _period_key(target, period)
+        keys = [of_period, *(_key(target, period, org_unit) for org_unit in wanted)]
+        found: dict[str, Mapping[str, Any]] = {}
+        invalid_until = 0.0
+        for item in read_items(self._table, keys, "reading what DHIS2 has acknowledged"):
+            if item["target_period"] == of_period["target_period"]:
+                invalid_until = self._period_invalid_until(period, item)
+            else:
+                found[str(item["org_unit"])] = item
         return {
-            org_unit: self._record(period, org_unit, found.get(org_unit, {}), disturbed)
+            org_unit: self._record(period, org_unit, found.get(org_unit, {}), invalid_until)
             for org_unit in wanted
         }
 
-    def _disturbed(self, period: str, item: Any) -> float:  # noqa: ANN401 - as boto3 gives it
+    def _period_invalid_until(self, period: str, item: Mapping[str, Any]) -> float:
         try:
             return _seconds(item)
         except (ValueError, TypeError, ArithmeticError):
             self._damaged.append(f"all org units in {period}")
             return (self._now + TRACKED_FOR).timestamp()
 
-    def _record(self, period: str, org_unit: str, item: Any, disturbed: float) -> Record:  # noqa: ANN401 - as boto3 gives it
-        record = Record(period, org_unit, invalid_until=disturbed)
+    def _record(self, period: str, org_unit: str, item: Mapping[str, Any], invalid_until: float) -> Record:
+        record = Record(period, org_unit, invalid_until=invalid_until)
         try:
             version, content = item.get("version"), item.get("content")
             record.version = None if version is None else int(version)
-            record.invalid_until = max(disturbed, _seconds(item))
+            record.invalid_until = max(invalid_until, _seconds(item))
             if content is not None:
                 record.read(bytes(content))
         except (ValueError, TypeError, ArithmeticError):
@@ -155,22 +115,13 @@ class DeltaTable:
         return record
 
     def _reset(self, record: Record) -> Record:
+        until = (self._now + TRACKED_FOR + INVALID_FOR).timestamp()
         return Record(
-            record.period,
-            record.org_unit,
-            invalid_until=(self._now + TRACKED_FOR + DISTURBED_FOR).timestamp(),
-            version=record.version,
-            is_reset=True,
+            record.period, record.org_unit, invalid_until=until, version=record.version, is_reset=True
         )
 
     def write(self, target: str, record: Record) -> bool:
-        """Write a record (see ``Records``).
-
-        Raises
-        ------
-        AwsError
-            The table refused.
-        """
+        """Write a record; ``False`` where another has written it since it was read."""
         content = record.encoded()
         if len(content) > MOST_BYTES:
             self._too_large.append(f"{record.org_unit} in {record.period}")
@@ -182,53 +133,32 @@ class DeltaTable:
         if record.is_reset:
             # Later than any that push sets, so that none of those is lost by it.
             change.set({"invalid_until": int(record.invalid_until)})
-        # Of one that is reset the version may be unreadable; nothing is certain for as long as what others write now matters.
+        # Of one that is reset the version may be unreadable; and while what others write now matters nothing is certain.
         if record.version is not None or not record.is_reset:
             change.if_equal("version", record.version)
         return change_item(self._table, change, "noting what is on its way to DHIS2")
 
     def org_units(self, target: str, period: str) -> Iterator[str]:
-        """Yield the org units that have a record (see ``Records``).
-
-        Raises
-        ------
-        AwsError
-            The table cannot be read.
-        """
+        """Yield the org units that have a record."""
         period_key = Key("target_period").eq(_key(target, period, "")["target_period"])
         doing = "reading which org units DHIS2 has acknowledged values of"
         for item in query_items(self._table, period_key, doing, ProjectionExpression="org_unit"):
-            if item["org_unit"] != _EVERY_ORG_UNIT:
-                yield str(item["org_unit"])
+            yield str(item["org_unit"])
 
     def receipts(self, records: Iterable[Record]) -> Receipts:
-        """Read what became of the sendings of records (see ``Records``).
-
-        Raises
-        ------
-        AwsError
-            The table cannot be read.
-        """
-        batches = {batch for record in records for batch in record.attempt_ids()}
+        """Read what became of the attempts of records."""
+        batches = {batch for record in records for batch in record.attempts()}
         return {
-            batch: Receipt(
-                progress.settled, progress.applied, progress.began.timestamp(), progress.ended.timestamp()
-            )
-            for batch, progress in read_receipts(self._receipts, sorted(batches)).items()
-            if progress.began is not None and progress.ended is not None
+            batch: Receipt(state.settled, state.applied, state.began.timestamp(), state.ended.timestamp())
+            for batch, state in read_receipts(self._receipts, sorted(batches)).items()
+            if state.began is not None and state.ended is not None
         }
 
     def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
-        """Mark what was disturbed (see ``Records``).
-
-        Raises
-        ------
-        AwsError
-            The table refused.
-        """
-        until = int((self._now + DISTURBED_FOR).timestamp())
-        change = Change(_key(target, period, org_unit or _EVERY_ORG_UNIT))
-        change.set({"invalid_until": until, "expires_at": self._end})
+        """Mark an org unit, or all: something of which nothing is noted may arrive there within the hour."""
+        until = int((self._now + INVALID_FOR).timestamp())
+        key = _period_key(target, period) if org_unit is None else _key(target, period, org_unit)
+        change = Change(key).set({"invalid_until": until, "expires_at": self._end})
         # It may be marked for longer already.
         doing = "noting that values are sent of which nothing is remembered"
         change_item(self._table, change.if_below("invalid_until", until), doing)
@@ -237,32 +167,26 @@ class DeltaTable:
         """Note how places in DHIS2 are named; where they were named otherwise last, nothing is certain any more.
 
         Under the other names something else may have been sent to the same places.
-
-        Raises
-        ------
-        AwsError
-            The table cannot be read or written.
         """
-        names = names_of(settings)
-        key = _key(str(settings.url), period, _EVERY_ORG_UNIT)
-        doing = "noting how places in DHIS2 are named"
+        target, names = target_of(settings), names_of(settings)
+        key, doing = _period_key(target, period), "noting how places in DHIS2 are named"
         if any(item.get("names", names) != names for item in read_items(self._table, [key], doing)):
             # First: where this breaks off it is done again.
-            self.invalidate(target_of(settings), period, None)
+            self.invalidate(target, period, None)
         change_item(self._table, Change(key).set({"names": names, "expires_at": self._end}), doing)
 
     def faults(self) -> tuple[str, ...]:
-        """Return what could not be read or written (see ``Records``)."""
+        """Return what could not be read or written, a sentence each."""
         faults = []
         if self._damaged:
             faults.append(
-                f"What DHIS2 had acknowledged could not be read of {_listed(self._damaged)}: all their values are sent. "
+                f"What DHIS2 had acknowledged could not be read of {listed(list(dict.fromkeys(self._damaged)), _NAMED)}: all their values are sent. "
                 "It is noted anew. Where this is said again and again, delete these rows of the table."
             )
         if self._too_large:
             faults.append(
                 "There is too much to remember what DHIS2 acknowledges of "
-                f"{_listed(self._too_large)}: all their values are sent each time."
+                f"{listed(list(dict.fromkeys(self._too_large)), _NAMED)}: all their values are sent each time."
             )
         return tuple(faults)
 
@@ -271,11 +195,10 @@ def _key(target: str, period: str, org_unit: str) -> dict[str, str]:
     return {"target_period": f"{target}#{period}", "org_unit": org_unit}
 
 
-def _seconds(item: Any) -> float:  # noqa: ANN401 - as boto3 gives it
-    return float(item.get("invalid_until", 0)) if item else 0.0
+def _period_key(target: str, period: str) -> dict[str, str]:
+    """Return the key of what holds for all org units of a period: it stands beside no org unit."""
+    return {"target_period": target.partition("#")[0], "org_unit": period}
 
 
-def _listed(names: list[str]) -> str:
-    unique = list(dict.fromkeys(names))
-    shown = 5
-    return ", ".join(unique[:shown]) + (f" and {len(unique) - shown:,} more" if len(unique) > shown else "")
+def _seconds(item: Mapping[str, Any]) -> float:
+    return float(item.get("invalid_until", 0))

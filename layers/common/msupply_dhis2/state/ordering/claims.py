@@ -5,19 +5,17 @@ two values of one org unit and period share them is a matter of one in ten milli
 tells where an older message comes after a newer one.
 """
 
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering.revision import Revision
 
 _MARK_BYTES = 6
-_GROUP = struct.Struct(">QQIB")
 
 
 # The same identifiers come in each org unit.
@@ -71,45 +69,32 @@ class LatestRevisions:
         found = next((claim for claim, held in self.marks.items() if mark in held), None)
         return max((each for each in (found, self.unknown) if each is not None), default=None)
 
-    def encoded(self) -> bytes:
-        """Write the claims: for each its revision's two numbers, how many values, the run, and the marks."""
-        return b"".join(self._groups())
+    @property
+    def size(self) -> int:
+        """How many bytes they take in the table, about."""
+        return sum(100 + len(claim.run_id) + _MARK_BYTES * len(held) for claim, held in self.marks.items())
 
-    def _groups(self) -> Iterator[bytes]:
-        # A group without a mark is the one that any value may have.
+    def written(self) -> list[dict[str, str | bytes]]:
+        """Write the claims as the table holds them; one without a mark is the one that any value may have."""
         unknown = [] if self.unknown is None else [(self.unknown, set[bytes]())]
-        for claim, held in [*unknown, *sorted(self.marks.items())]:
-            run = claim.run_id.encode()
-            yield _GROUP.pack(*claim.revision, len(held), len(run)) + run
-            yield b"".join(sorted(held))
+        return [
+            {"revision": str(claim.revision), "run_id": claim.run_id, "marks": b"".join(sorted(held))}
+            for claim, held in [*unknown, *sorted(self.marks.items())]
+        ]
 
     @classmethod
-    def read(cls, content: bytes) -> "LatestRevisions":
-        """Read what ``encoded`` wrote.
-
-        Raises
-        ------
-        ValueError
-            It is something else.
-        """
+    def read(cls, written: Iterable[Mapping[str, Any]]) -> "LatestRevisions":
+        """Read what ``written`` gave; a ``ValueError``, ``TypeError`` or ``KeyError`` where it is something else."""
         claims = cls()
-        place = 0
-        while place < len(content):
-            try:
-                snapshot, read_at, number, run_bytes = _GROUP.unpack_from(content, place)
-            except struct.error as error:
-                raise ValueError("the claims end within a group") from error
-            run_at = place + _GROUP.size
-            place = run_at + run_bytes
-            end = place + number * _MARK_BYTES
-            if end > len(content):
+        for each in written:
+            claim = Claim(Revision.parse(str(each["revision"])), str(each["run_id"]))
+            marks = bytes(each["marks"])
+            if len(marks) % _MARK_BYTES:
                 raise ValueError("the claims end within a mark")
-            claim = Claim(Revision(snapshot, read_at), content[run_at:place].decode())
-            if number:
+            if marks:
                 claims.marks[claim] = {
-                    content[start : start + _MARK_BYTES] for start in range(place, end, _MARK_BYTES)
+                    marks[start : start + _MARK_BYTES] for start in range(0, len(marks), _MARK_BYTES)
                 }
             else:
                 claims.unknown = claim
-            place = end
         return claims

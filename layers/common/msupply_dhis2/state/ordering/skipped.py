@@ -11,24 +11,18 @@ NAMED = 5
 
 
 def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
-    """Say of some values of a batch, by their places, that newer ones are there.
-
-    Parameters
-    ----------
-    older
-        With the claims to the newer ones.
-    """
+    """Say of some values of a batch, by their indexes, that newer ones are there, which the claims tell."""
     values = batch.values()
     named = "; ".join(
-        f"{values[place].item}, {values[place].store}, {values[place].metric.label}, {values[place].period}: newer is the "
-        f"one of the run {older[place].run_id}, {older[place].revision.sentence()}"
-        for place in sorted(older)[:NAMED]
+        f"{values[index].item}, {values[index].store}, {values[index].metric.label}, {values[index].period}: newer is the "
+        f"one of the run {older[index].run_id}, {older[index].revision.sentence()}"
+        for index in sorted(older)[:NAMED]
     )
     more = f"; and {len(older) - NAMED:,} more" if len(older) > NAMED else ""
     return LogRecord(
         LogEvent.VALUES_SUPERSEDED,
         logging.INFO,
-        f"{len(older):,} values were left out, because a later run has sent newer ones, or is about to: {named}{more}. "
+        f"{len(older):,} values were skipped, because a later run has sent newer ones, or is about to: {named}{more}. "
         "Nothing need be done: should that run fail, the last line of this one says so.",
         {"superseded": len(older)},
     )

@@ -1,8 +1,9 @@
 """The claims in a DynamoDB table of their own.
 
 It has the partition key ``period``, the sort key ``org_unit``, and the time-to-live attribute ``expires_at``. DHIS2's
-address is in no key: however it is written, and whenever it changes, a newer value stays newer. One item for each period tells the latest revision of all: nearly always it is not later than that
-of the message at hand, and then no other item need be read.
+address is in no key: however it is written, and whenever it changes, a newer value stays newer. A row for each period
+tells the latest revision of all: nearly always it is not later than that of the message at hand, and then no other row
+need be read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,20 +34,12 @@ MOST_BYTES = 390_000
 UNKNOWN_RUN = "unknown"
 """In place of the run of a claim that cannot be read."""
 
-_WHOLE_PERIOD = " "
-"""The sort key of what holds for a period: no identifier, since those are stripped of blanks."""
+_NEWEST = "newest"
+"""The partition of the rows that hold for a whole period, which is their sort key; no period is called so."""
 
 
 class OrderingTable:
-    """Claims to values.
-
-    Parameters
-    ----------
-    table
-        The table.
-    now
-        The clock, aware.
-    """
+    """Claims to values; ``now`` is aware."""
 
     def __init__(self, table: "Table", now: datetime) -> None:
         self._table = table
@@ -64,13 +57,7 @@ class OrderingTable:
         data_element_scheme: Scheme,
         run_id: str,
     ) -> None:
-        """Claim values for a run, before any of them is on the queue.
-
-        Raises
-        ------
-        AwsError
-            The table cannot be read or written, or others write the same items all the time.
-        """
+        """Claim values for a run, before any of them is on the queue."""
         marks: dict[str, dict[str, dict[Claim, list[bytes]]]] = {}
         for value in values:
             of_org_unit = marks.setdefault(value.period, {}).setdefault(value.org_unit, {})
@@ -84,7 +71,7 @@ class OrderingTable:
     def _note_newest(self, period: str, revision: Revision) -> None:
         if self._newest.get(period, OLDEST) >= revision:
             return
-        key, doing = _key(period, _WHOLE_PERIOD), "noting how new the values of a period are"
+        key, doing = _key(_NEWEST, period), "noting how new the values of a period are"
         change = Change(key).set({"newest": str(revision), "expires_at": self._end()})
         if not change_item(self._table, change.if_below("newest", str(revision)), doing):
             # A newer one is noted, and expires no earlier than it must.
@@ -106,13 +93,12 @@ class OrderingTable:
         raise busy(f"claiming the values of {', '.join(waiting)}")
 
     def _write(self, period: str, org_unit: str, claims: LatestRevisions, version: object) -> bool:
-        content = claims.encoded()
-        if len(content) > MOST_BYTES:
+        if claims.size > MOST_BYTES:
             self._too_many.append(f"{org_unit} in {period}")
             return True
         before = version if isinstance(version, Decimal) else 0
         change = Change(_key(period, org_unit)).set(
-            {"content": content, "version": before + 1, "expires_at": self._end()}
+            {"claims": claims.written(), "version": before + 1, "expires_at": self._end()}
         )
         return change_item(self._table, change.if_equal("version", version), "claiming values")
 
@@ -135,44 +121,28 @@ class OrderingTable:
 
     # What push does
 
-    def superseded(self, batch: Batch, places: Iterable[int]) -> dict[int, Claim]:
-        """Find the values of a batch that a later revision has claimed.
-
-        Parameters
-        ----------
-        places
-            The values that would be sent.
-
-        Returns
-        -------
-        dict
-            Their places, with the claim to what is newer.
-
-        Raises
-        ------
-        AwsError
-            The table cannot be read.
-        """
+    def superseded(self, batch: Batch, indexes: Iterable[int]) -> dict[int, Claim]:
+        """Find which of these values of a batch, by their indexes, a later revision has claimed; with that claim."""
         revisions = revisions_of_batch(batch)
         values = batch.values()
         asked: dict[str, list[int]] = {}
-        for place in places:
-            asked.setdefault(values[place].period, []).append(place)
+        for index in indexes:
+            asked.setdefault(values[index].period, []).append(index)
         found: dict[int, Claim] = {}
         for period, in_period in asked.items():
             newest = self._newest_of(period)
-            older = [place for place in in_period if revisions.get(values[place].metric, OLDEST) < newest]
-            claims = self._read(period, sorted({values[place].org_unit for place in older}))
-            for place in older:
-                value = values[place]
+            older = [index for index in in_period if revisions.get(values[index].metric, OLDEST) < newest]
+            claims = self._read(period, sorted({values[index].org_unit for index in older}))
+            for index in older:
+                value = values[index]
                 claimed, _ = claims[value.org_unit]
                 claim = claimed.latest(mark_of(value, batch.data_element_id_scheme))
                 if claim is not None and claim.revision > revisions.get(value.metric, OLDEST):
-                    found[place] = claim
+                    found[index] = claim
         return found
 
     def _newest_of(self, period: str) -> Revision:
-        key = _key(period, _WHOLE_PERIOD)
+        key = _key(_NEWEST, period)
         item = read_item(self._table, key, "reading how new the values of a period are")
         if item is None or "newest" not in item:
             return OLDEST
@@ -194,7 +164,7 @@ class OrderingTable:
         for item in read_items(self._table, keys, "reading which values are claimed"):
             org_unit = str(item["org_unit"])
             try:
-                held = LatestRevisions.read(bytes(item["content"]))
+                held = LatestRevisions.read(item["claims"])
             except (ValueError, TypeError, KeyError):
                 self._damaged.append(f"{period}, {org_unit}")
                 held = LatestRevisions(unknown=Claim(self._newest_of(period), UNKNOWN_RUN))
