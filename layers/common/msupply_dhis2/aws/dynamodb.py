@@ -143,22 +143,12 @@ def change_and_read(table: "Table", change: Change, doing: str) -> Mapping[str, 
 
 
 def change_items(table: "Table", changes: Sequence[Change], doing: str) -> frozenset[int]:
-    """Change several items of a table, all of them or none.
-
-    Parameters
-    ----------
-    changes
-        100 at most, none of them of the same item as another.
+    """Change several items of a table, 100 at most and each of them once, or none of them.
 
     Returns
     -------
     frozenset of int
-        The places of the changes whose conditions are not met; where there is any, nothing was changed.
-
-    Raises
-    ------
-    AwsBusyError
-        Others change the same items all the time.
+        The indexes of the changes whose conditions are not met; where there is any, nothing was changed.
     """
     client = table.meta.client
     items: Any = [
@@ -172,7 +162,7 @@ def change_items(table: "Table", changes: Sequence[Change], doing: str) -> froze
             codes = _reasons(error.response)
             if not _IN_THE_WAY.isdisjoint(codes):
                 raise busy(doing) from error
-            unmet = frozenset(place for place, code in enumerate(codes) if code == "ConditionalCheckFailed")
+            unmet = frozenset(index for index, code in enumerate(codes) if code == "ConditionalCheckFailed")
             if not unmet:
                 raise
             return unmet

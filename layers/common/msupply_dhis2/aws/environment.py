@@ -37,13 +37,7 @@ class _Environment(BaseModel):
 
     @classmethod
     def read(cls) -> Self:
-        """Read the function's own environment.
-
-        Raises
-        ------
-        ConfigurationError
-            A variable is missing or blank; all of them are named.
-        """
+        """Read the function's own environment; a ConfigurationError names all variables that are missing or blank."""
         values = {name: os.environ.get(name.upper(), "").strip() for name in cls.model_fields}
         if missing := [
             name.upper()
@@ -128,15 +122,7 @@ class WatchdogEnvironment(_Environment):
 
 
 def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
-    """Read the settings from their SSM parameter.
-
-    Raises
-    ------
-    SettingsError
-        There are none yet, or they have faults.
-    AwsError
-        The parameter cannot be read.
-    """
+    """Read the settings from their SSM parameter; a SettingsError where there are none yet, or they have faults."""
     with aws_faults(f"reading the settings from the parameter {parameter_name}", client):
         try:
             value = client.get_parameter(Name=parameter_name, WithDecryption=True)["Parameter"]["Value"]
@@ -163,9 +149,7 @@ def read_dhis2_credentials(
     CredentialsError
         The secret does not exist, is not filled in yet, or is not of the form that it must have.
     SettingsError
-        The settings ask for a login that is not supported yet.
-    AwsError
-        The secret cannot be read.
+        The settings ask for a login that is not supported.
     """
     value, version = _read_secret(secret_id, client, "DHIS2's credentials")
     return parse_dhis2_credentials(value, settings, version=version)
@@ -180,8 +164,6 @@ def read_database_address(
     ------
     CredentialsError
         The secret does not exist, is not filled in yet, or is not of a form that it can have.
-    AwsError
-        The secret cannot be read.
     """
     value, _ = _read_secret(secret_id, client, "the address of mSupply's database")
     return parse_database_address(value, server)
@@ -189,7 +171,6 @@ def read_database_address(
 
 def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -> tuple[str, str]:
     """Return the secret's text, and the id of its version."""
-    version = ""
     with aws_faults(f"reading the secret {secret_id}", client):
         try:
             secret = client.get_secret_value(SecretId=secret_id)
@@ -201,7 +182,7 @@ def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -
                     f"The secret {secret_id} with {content} does not exist. Deploy the stack again "
                     "(make deploy), which makes it, and run `make credentials`."
                 ) from error
-            value = ""
+            value, version = "", ""
     if not value.strip():
         raise CredentialsError(
             f"The secret {secret_id} with {content} is not filled in yet. Run `make credentials`, which asks for "

@@ -42,20 +42,7 @@ _LOG_IN = "Run `aws configure` or `aws sso login`, or set AWS_PROFILE, then try 
 
 @contextmanager
 def aws_faults(doing: str, client: "BaseClient") -> Iterator[None]:
-    """Say in words for people why AWS did not do something.
-
-    Parameters
-    ----------
-    doing
-        What was tried: ``reading the secret …``.
-
-    Raises
-    ------
-    AwsBusyError
-        AWS did not answer, failed, or takes no more just now.
-    AwsRefusedError
-        AWS does not know who asks, or refused.
-    """
+    """Say in words for people why AWS did not do something (``doing``: reading the secret …), and whose fault it is."""
     service, region = client.meta.service_model.endpoint_prefix, client.meta.region_name
     try:
         yield

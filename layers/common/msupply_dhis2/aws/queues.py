@@ -13,7 +13,7 @@ from msupply_dhis2.errors import AwsBusyError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef, SendMessageBatchRequestEntryTypeDef
 
 ENTRIES_IN_ONE_CALL = 10
 ATTEMPTS = 3
@@ -23,11 +23,6 @@ def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: 
     """Have a message that was not finished delivered again after so many seconds.
 
     Without this it would wait for the queue's own visibility time-out, which is there for invocations that break off.
-
-    Raises
-    ------
-    AwsError
-        The queue refused.
     """
     with aws_faults("putting a message back", client):
         client.change_message_visibility(
@@ -35,35 +30,21 @@ def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: 
         )
 
 
-class ShardQueue:
-    """Sends shards, each a message."""
-
-    def __init__(self, client: "SQSClient", queue_url: str) -> None:
-        self._client = client
-        self._queue_url = queue_url
-
-    def send(self, body: str) -> None:
-        """Put a shard, as its message's body, on the queue.
-
-        Raises
-        ------
-        AwsError
-            The queue did not take it.
-        """
-        with aws_faults("putting a shard on the queue", self._client):
-            self._client.send_message(QueueUrl=self._queue_url, MessageBody=body)
+def send(client: "SQSClient", queue_url: str, body: str, *, reason: str | None = None) -> None:
+    """Put a message on a queue; ``reason`` (no secret) tells why it is a dead letter, which SQS itself cannot add."""
+    attributes: dict[str, MessageAttributeValueTypeDef] = {}
+    if reason is not None:
+        attributes["reason"] = {"DataType": "String", "StringValue": reason}
+    with aws_faults("putting a message on a queue", client):
+        client.send_message(QueueUrl=queue_url, MessageBody=body, MessageAttributes=attributes)
 
 
 class BatchQueue:
     """Sends batches, several messages in a call; what is still held is sent when the context ends well.
 
     Where the context ends with an exception nothing more is sent: the same run computed again makes the same
-    batches, and DHIS2 keeps one value for each key.
-
-    Parameters
-    ----------
-    taken
-        Is given the messages that the queue has taken, so that they are counted.
+    batches, and DHIS2 keeps one value for each key. ``taken`` is given the messages that the queue has taken, so that
+    they are counted.
     """
 
     def __init__(
@@ -104,13 +85,7 @@ class BatchQueue:
         self._held_bytes += len(body)
 
     def flush(self) -> None:
-        """Send what is held.
-
-        Raises
-        ------
-        AwsBusyError
-            The queue did not take a message, after three attempts.
-        """
+        """Send what is held; an AwsBusyError where the queue did not take a message, after three attempts."""
         held, self._held, self._held_bytes = self._held, [], 0
         messages, self._messages = self._messages, []
         failed: dict[str, str] = {}
@@ -130,21 +105,4 @@ class BatchQueue:
             raise AwsBusyError(
                 f"The queue did not take {len(held)} batches: {reasons}. Invoke compute again with the same "
                 "event: values that arrived already are only confirmed."
-            )
-
-
-class DeadLetters:
-    """Moves a message to the dead-letter queue with the reason why, which the queue's own redrive cannot add."""
-
-    def __init__(self, client: "SQSClient", queue_url: str) -> None:
-        self._client = client
-        self._queue_url = queue_url
-
-    def put(self, body: str, reason: str) -> None:
-        """Put a message there. ``reason`` holds no secret: it is one of our own error messages."""
-        with aws_faults("putting a message into the dead-letter queue", self._client):
-            self._client.send_message(
-                QueueUrl=self._queue_url,
-                MessageBody=body,
-                MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
             )

@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.backoff import wait_seconds
 from msupply_dhis2.aws.environment import ComputeEnvironment, read_database_address, read_settings
-from msupply_dhis2.aws.queues import BatchQueue, DeadLetters, ShardQueue, put_back
+from msupply_dhis2.aws.queues import BatchQueue, put_back, send
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
 from msupply_dhis2.compute.event import instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import Compare, ComputeJob, OpenDatabase
@@ -205,9 +205,8 @@ class _Invocation:
         result = result.model_copy(update={"warnings": (*result.warnings, *ordering.faults())})
         if shard.is_whole_run:
             recorder.open(result.to_follow)
-        shard_queue = ShardQueue(clients.sqs(), environment.shard_queue_url)
         for following in result.to_follow:
-            shard_queue.send(following.encoded())
+            send(clients.sqs(), environment.shard_queue_url, following.encoded())
         if shard.is_whole_run or result.status not in NOTHING_DONE:
             recorder.finished(shard, result)
         return result
@@ -313,7 +312,7 @@ class _Invocation:
         self._put_back(record, 0 if is_last else wait)
 
     def _put_to_dead_letters(self, record: QueueRecord, reason: str) -> None:
-        DeadLetters(clients.sqs(), self._environment.failed_shard_queue_url).put(record.body, reason)
+        send(clients.sqs(), self._environment.failed_shard_queue_url, record.body, reason=reason)
 
     def _put_back(self, record: QueueRecord, seconds: int) -> None:
         try:
