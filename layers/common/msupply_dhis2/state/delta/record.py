@@ -42,7 +42,8 @@ type Held = str | NoValue
 """What DHIS2 may hold for a key: a value, nothing, or something that is not known."""
 
 
-class Attempt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Attempt:
     """One time that a value was put on the queue.
 
     ``value`` is ``None`` for a deletion; ``index`` is that of the value in its batch; after ``until`` (epoch seconds)
@@ -273,7 +274,8 @@ class Record:
                 0 if entry.acknowledged == entry.confirmed else entry.acknowledged,
             ]
             for attempt in entry.attempts:
-                row += [index(batches, attempt[:3]), attempt.index, attempt.value]
+                batch = attempt.batch_id, attempt.attempt_id, attempt.until
+                row += [index(batches, batch), attempt.index, attempt.value]
             rows.append(row)
         full = {metric.value: when for metric, when in self.full.items()}
         content = [_FORMAT, self.invalid_until, full, list(names), list(combos), list(batches), rows]
