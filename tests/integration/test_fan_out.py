@@ -1,10 +1,13 @@
-"""Large runs in shards, and months one after the other, by way of the queue of shards."""
+"""Large runs in shards, months one after the other, by way of the queue of shards; and exports."""
 
+import gzip
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,6 +29,8 @@ STORES = 6
 FULL = {"manual": True, "basis": "previous_month", "as_of": "2026-11-05"}
 MONTHS = {"manual": True, "basis": "previous_month", "months": "2026-07..2026-10"}
 SHARD_QUEUE_ARN = "arn:aws:sqs:us-east-1:123456789012:stack-shards"
+MANUAL = {"manual": True, "as_of": "2026-10-31T22:30"}
+VALUES = {"export": "values", "as_of": "2026-10-31T22:30"}
 
 type Value = tuple[str, ...]
 
@@ -556,3 +561,98 @@ def test_preview_shows_the_months_in_one_go(
     assert sorted(set(periods)) == ["202609", "202610"]
     assert periods == sorted(periods)
     assert "Dry run: 2026-09, 2026-10: " in shown.err
+
+
+# Exports
+
+
+def lines_of(aws: Aws, address: str) -> list[dict[str, Any]]:
+    parts = urlsplit(address)
+    body = aws.s3.get_object(Bucket=parts.netloc, Key=parts.path.removeprefix("/"))["Body"].read()
+    return [json.loads(line) for line in gzip.decompress(body).splitlines()]
+
+
+def sent(aws: Aws) -> list[dict[str, Any]]:
+    """Take the values off the queue, with the fields that a line of an export has."""
+    return [
+        {
+            "store": value.store,
+            "item": value.item,
+            "metric": value.metric.value,
+            "data_element": value.data_element,
+            "org_unit": value.org_unit,
+            "period": value.period,
+            "category_option_combo": value.category_option_combo,
+            "attribute_option_combo": value.attribute_option_combo,
+            "value": value.value,
+        }
+        for message in aws.messages()
+        for value in decode(str(message["Body"])).values()
+    ]
+
+
+def in_order(lines: list[dict[str, Any]]) -> list[str]:
+    return sorted(map(json.dumps, lines))
+
+
+@pytest.mark.parametrize("limits", [{}, {"metrics": ["issued"]}, {"months": "2026-09", "as_of": None}])
+def test_an_export_holds_the_values_that_a_manual_push_sends_and_sends_nothing(
+    stack: Stack,
+    limits: dict[str, Any],
+) -> None:
+    def without_nothing(event: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in event.items() if value is not None}
+
+    pushed = stack.compute(without_nothing({**MANUAL, **limits})).answer
+    values = sent(stack.aws)
+    assert values
+
+    # Whatever the settings say about sending.
+    stack.aws.put_settings(document(use_dhis2=False, only_changes=True))
+    run = stack.compute(without_nothing({**VALUES, **limits}), "request-2")
+    assert run.answer["status"] == "exported"
+    assert stack.aws.messages() == []
+    assert in_order(lines_of(stack.aws, run.answer["file"])) == in_order(values)
+    for same in ("values", "stores", "items", "periods"):
+        assert run.answer[same] == pushed[same]
+    assert run.answer["file"] in run.answer["message"]
+    assert f"/exports/{run.answer['run_id']}/values" in run.answer["file"]
+    (line,) = run.said("Export: ")
+    assert line["event"] == "values_exported"
+    assert run.metric("RunsFailed") == run.metric("ValuesComputed") == 0
+
+
+def test_a_divided_export_writes_a_file_for_each_shard(stack: Stack) -> None:
+    whole = lines_of(stack.aws, stack.compute(VALUES).answer["file"])
+    stack.allow_lines(200)
+    planned = stack.compute({**VALUES, "basis": "current_day"}, "request-2").answer
+    assert planned["status"] == "planned"
+    files = [shard.said("Export: ")[0]["file"] for shard in stack.work_all()]
+    assert len(set(files)) == planned["shards"] > 2
+    assert all(f"/exports/{planned['run_id']}/values-" in file for file in files)
+    assert in_order([line for file in files for line in lines_of(stack.aws, file)]) == in_order(whole)
+    assert stack.aws.messages() == []
+
+
+def test_the_mapping_names_what_is_sent_and_what_cannot_be(stack: Stack) -> None:
+    values = lines_of(stack.aws, stack.compute(VALUES).answer["file"])
+    answer = stack.compute({"export": "mapping"}, "request-2").answer
+    lines = lines_of(stack.aws, answer["file"])
+    kinds = Counter(line["kind"] for line in lines)
+    assert (kinds["store"], kinds["item"]) == (answer["stores"], answer["items"])
+    assert kinds["skipped"] == len(answer["left_out"]) > 0
+    stores = {line["name"]: line["org_unit"] for line in lines if line["kind"] == "store"}
+    items = {line["name"]: line["data_elements"] for line in lines if line["kind"] == "item"}
+    for value in values:
+        assert {stores[name] for name in value["store"].split("; ")} == {value["org_unit"]}
+        assert {items[name][value["metric"]] for name in value["item"].split("; ")} == {value["data_element"]}
+
+
+def test_an_export_that_fails_is_answered_and_is_no_failed_run(stack: Stack) -> None:
+    stack.aws.put_database_address("postgresql://reader:mark3d-secret@127.0.0.1:1/omsupply")
+    for event in (VALUES, {"export": "mapping"}):
+        run = stack.compute(event)
+        assert run.answer["status"] == "failed"
+        assert "127.0.0.1" in run.answer["message"]
+        assert "mark3d-secret" not in json.dumps(run.answer) + json.dumps(run.lines)
+        assert run.metric("RunsFailed") == 0

@@ -64,7 +64,18 @@ def test_a_date_where_midnight_is_skipped_begins_at_its_first_instant() -> None:
     ("event", "names"),
     [
         ("monthly", "JSON object"),
-        ({}, "exactly one of interval, manual and check_database"),
+        ({}, "exactly one of interval, manual, export and check_database"),
+        ({"manual": True, "export": "values"}, "exactly one of"),
+        ({"export": "all"}, "export: Input should be 'values' or 'mapping'"),
+        (
+            {"export": "values", "dry_run": True, "full": True},
+            'dry_run, full: not with "export": "values", which sends nothing. Leave it out.',
+        ),
+        (
+            {"export": "mapping", "stores": ["Kamo"]},
+            'stores: not with "export": "mapping", which sends nothing and holds all stores and items. Leave it out.',
+        ),
+        ({"export": "values", "months": "2025-01", "basis": "current_day"}, "basis: "),
         ({"manual": True, "interval": "daily"}, "exactly one of"),
         ({"interval": "hourly"}, "interval: "),
         ({"manual": True, "metric": "issued"}, "metric: there is no such field"),

@@ -864,7 +864,7 @@ def test_the_bucket_is_private_encrypted_expiring_and_refuses_plain_http() -> No
         for rule in bucket["LifecycleConfiguration"]["Rules"]
         if "Prefix" in rule
     }
-    assert expiring == {"runs/": 400, "dead-letters/": 100}
+    assert expiring == {"runs/": 400, "dead-letters/": 100, "exports/": 7}
     (refuses,) = properties("ReportBucketPolicy")["PolicyDocument"]["Statement"]
     assert (refuses["Effect"], refuses["Condition"]["Bool"]) == ("Deny", {"aws:SecureTransport": "false"})
     assert resources("AWS::S3::Bucket")["ReportBucket"]["DeletionPolicy"] == "RetainExceptOnCreate"

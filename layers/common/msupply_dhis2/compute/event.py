@@ -69,11 +69,18 @@ def _months(value: object) -> object:
     return MonthRange.parse(value)
 
 
+class Export(StrEnum):
+    """What is written into a file instead of being sent."""
+
+    VALUES = "values"
+    MAPPING = "mapping"
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_text), Field(min_length=1)]
 
 
 class ComputeEvent(BaseModel):
-    """An event to compute: a schedule's, a manual push, or the connection test's question about the database.
+    """An event to compute: a schedule's, a manual push, an export, or the connection test's question about the database.
 
     Attributes
     ----------
@@ -83,6 +90,8 @@ class ComputeEvent(BaseModel):
         The instant for which the schedule was set, in UTC; it becomes ``as_of``.
     manual
         Compute all active rows, whatever their interval, on a current day basis.
+    export
+        Write the values of a manual push, or what is mapped, into a file, and send nothing.
     check_database
         Only open mSupply's database and say whether that works.
     as_of
@@ -110,6 +119,7 @@ class ComputeEvent(BaseModel):
     interval: Interval | None = None
     scheduled_time: datetime | None = None
     manual: bool = False
+    export: Export | None = None
     check_database: bool = False
     as_of: str | None = None
     basis: BasisChoice | None = None
@@ -125,17 +135,33 @@ class ComputeEvent(BaseModel):
 
     @model_validator(mode="after")
     def _ask_one_thing(self) -> Self:
-        if sum((self.interval is not None, self.manual, self.check_database)) != 1:
-            raise ValueError("The event must hold exactly one of interval, manual and check_database")
+        asked = (self.interval is not None, self.manual, self.export is not None, self.check_database)
+        if sum(asked) != 1:
+            raise ValueError("The event must hold exactly one of interval, manual, export and check_database")
+        return self
+
+    @model_validator(mode="after")
+    def _export_sends_nothing(self) -> Self:
+        # All others say how something is sent; the mapping is of all stores and items.
+        allowed = {"export"}
+        if self.export is Export.VALUES:
+            allowed |= {"as_of", "basis", "months", "metrics", "stores", "items"}
+        others = [name for name in type(self).model_fields if name in self.model_fields_set - allowed]
+        if self.export is not None and others:
+            raise ValueError(
+                f'{", ".join(others)}: not with "export": "{self.export}", which sends nothing'
+                + (" and holds all stores and items" if self.export is Export.MAPPING else "")
+                + ". Leave it out"
+            )
         return self
 
     @model_validator(mode="after")
     def _months_stand_alone(self) -> Self:
         if self.months is None:
             return self
-        if not self.manual:
+        if not self.is_by_hand:
             raise ValueError(
-                'months: only a manual event has them: {"manual": true, "months": "2025-01..2025-12"}'
+                'months: only a manual event has them, or an export of values: {"manual": true, "months": "2025-01..2025-12"}'
             )
         if self.basis is BasisChoice.CURRENT_DAY:
             raise ValueError(
@@ -148,13 +174,25 @@ class ComputeEvent(BaseModel):
 
     @property
     def started_by(self) -> str:
-        """Return what started the run: the interval's name, or ``manual``."""
-        return self.interval.value if self.interval else "manual"
+        """Return what started the run: the interval's name, ``manual`` or ``export``."""
+        if self.interval:
+            return self.interval.value
+        return "export" if self.export else "manual"
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether it asks for values outside the schedules."""
+        return self.manual or self.export is Export.VALUES
+
+    @property
+    def sends(self) -> bool:
+        """Whether values are sent to DHIS2, and not only counted or exported."""
+        return not self.dry_run and self.export is None
 
     @property
     def basis_choice(self) -> BasisChoice:
-        """The basis of the run: where the event does not say, a manual push without months is about today."""
-        about_today = self.manual and self.months is None
+        """The basis of the run: where the event does not say, what is asked for by hand without months is about today."""
+        about_today = self.is_by_hand and self.months is None
         return self.basis or (BasisChoice.CURRENT_DAY if about_today else BasisChoice.AS_IN_SETTINGS)
 
 

@@ -41,7 +41,7 @@ class ComputeJob:
     Attributes
     ----------
     send
-        Takes each batch as soon as it is made; not in a dry run.
+        Takes each batch as soon as it is made; not in a dry run or an export.
     lines_per_invocation
         About so many ledger lines are worked by one invocation, and no more than one step: all else is in the result's
         ``to_follow``. ``None``: everything is done here.
@@ -84,7 +84,7 @@ class ComputeJob:
             shard=None if shard.is_whole_run else f"{shard.number} of {shard.of}",
             month=shard.step.month,
         )
-        if not self.settings.use_dhis2 and not event.dry_run:
+        if event.sends and not self.settings.use_dhis2:
             return result.off(about)
         self.settings.require_complete()
         asked = rows_asked_for(event, self.settings)
@@ -141,7 +141,7 @@ class ComputeJob:
             as_of=step.as_of,
             settings=self.settings,
             metrics=len(plan.rows),
-            send=None if event.dry_run else self.send,
+            send=self.send if event.sends else None,
             age=Age(read_at, {row.metric: plan.windows[basis].snapshot for row, basis in plan.rows}),
             delta=self.compare and self.compare(_scope_of(plan, shard), options),
             claim=self.claim,

@@ -1,7 +1,7 @@
-"""What is mapped in mSupply's database, for the connection test."""
+"""What is mapped in mSupply's database, for the connection test and for an export."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msupply_dhis2.compute.job import OpenDatabase
 from msupply_dhis2.compute.plan import read_mapped
@@ -53,6 +53,39 @@ def check_database(
         stores=len(stores),
         items=len(items),
         mapped=mapped_names(mapped.org_units, mapped.item_groups, mapped.left_out, settings),
+    )
+
+
+def export_mapping(
+    open_database: OpenDatabase, settings: Settings, write: Callable[[Mapping[str, object]], None]
+) -> ComputeResult:
+    """Write a line for each store and item that is sent, and for each that is mapped and cannot be sent.
+
+    Raises
+    ------
+    SettingsError, SourceError
+        As compute would.
+    """
+    settings.require_complete()
+    rows = settings.active_rows
+    with open_database() as source:
+        mapped = read_mapped(source, settings, rows)
+    stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)
+    for store in stores:
+        write({"kind": "store", **store._asdict()})
+    for item in items:
+        by_metric = {
+            row.metric.value: data_element for row, data_element in zip(rows, item.data_elements, strict=True)
+        }
+        write({"kind": "item", "name": item.name, "code": item.code, "data_elements": by_metric})
+    for sentence in mapped.left_out:
+        write({"kind": "skipped", "why": sentence})
+    return ComputeResult(
+        status=Status.EXPORTED,
+        message=f"Export: {count(len(stores), 'store')} and {count(len(items), 'item')} are mapped. Nothing was sent.",
+        stores=len(stores),
+        items=len(items),
+        left_out=mapped.left_out,
     )
 
 

@@ -27,6 +27,7 @@ class Status(StrEnum):
     SENT = "sent"
     PLANNED = "planned"
     DRY_RUN = "dry run"
+    EXPORTED = "exported"
     OFF = "off"
     NOTHING_TO_DO = "nothing to do"
     DATABASE_REACHED = "database reached"
@@ -41,7 +42,7 @@ class ComputeResult(BaseModel):
     test's question about the database. ``unreadable_groups`` were left out, because rows of mSupply's database cannot be
     read (``unreadable_rows``, which ``left_out`` holds too); where they are too many, the run is ``incomplete``. ``unchanged`` of the values were not sent, because DHIS2 has them; ``vanished``
     are acknowledged by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``shards`` says into how
-    many a run was divided. ``to_follow`` is work for other invocations, which may begin once the batches of this one
+    many a run was divided. ``file`` is what an export wrote. ``to_follow`` is work for other invocations, which may begin once the batches of this one
     are on the queue.
     """
 
@@ -68,6 +69,7 @@ class ComputeResult(BaseModel):
     incomplete: bool = False
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    file: str | None = None
     see_the_log: str | None = None
     mapped: MappedNames | None = None
     to_follow: tuple[Shard, ...] = Field(default=(), exclude=True)
@@ -115,7 +117,7 @@ def computed(
     deltas = [step.publisher.delta.found for step in steps if step.publisher.delta is not None]
     result = about.model_copy(
         update={
-            "status": Status.DRY_RUN if event.dry_run else Status.SENT,
+            "status": _status_of(event),
             "month": steps[0].step.month if len(steps) == 1 else None,
             "periods": tuple(sorted(frozenset().union(*(step.periods for step in steps)))),
             "stores": len(stores),
@@ -138,6 +140,12 @@ def computed(
         }
     )
     return result.model_copy(update={"message": _summary(result, [step.step for step in steps], rest)})
+
+
+def _status_of(event: ComputeEvent) -> Status:
+    if event.export is not None:
+        return Status.EXPORTED
+    return Status.DRY_RUN if event.dry_run else Status.SENT
 
 
 def _warnings(step: StepResult) -> Iterator[str]:
@@ -168,13 +176,14 @@ def _unreadable(groups: int) -> str:
 
 
 def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | None) -> str:
-    counts = (
-        f"{count(result.values, 'value')} of {count(result.stores, 'store')} and "
-        f"{count(result.items, 'item')} in {count(result.batches, 'batch', 'batches')}"
-    )
+    counts = f"{count(result.values, 'value')} of {count(result.stores, 'store')} and {count(result.items, 'item')}"
+    if result.status is not Status.EXPORTED:
+        counts += f" in {count(result.batches, 'batch', 'batches')}"
     if any(step.month for step in steps):
         counts = f"{named(steps)}: {counts}"
-    if result.status is Status.DRY_RUN:
+    if result.status is Status.EXPORTED:
+        sentences = [f"Export: {counts}. Nothing was sent."]
+    elif result.status is Status.DRY_RUN:
         sentences = [f"Dry run: {counts}. Nothing was sent."]
     else:
         sentences = [

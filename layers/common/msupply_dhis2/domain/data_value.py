@@ -50,6 +50,20 @@ class DataValue:
     item: str
     metric: Metric
 
+    def by_name(self) -> dict[str, str | None]:
+        """Return what people, and their programs, are told of it."""
+        return {
+            "store": self.store,
+            "item": self.item,
+            "metric": self.metric.value,
+            "data_element": self.data_element,
+            "org_unit": self.org_unit,
+            "period": self.period,
+            "category_option_combo": self.category_option_combo,
+            "attribute_option_combo": self.attribute_option_combo,
+            "value": self.value,
+        }
+
     @property
     def key(self) -> DataValueKey:
         """What DHIS2 knows the value by."""

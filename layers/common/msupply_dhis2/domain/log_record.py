@@ -16,6 +16,8 @@ class LogEvent(StrEnum):
     SUBJECTS_SKIPPED = "subjects_skipped"
     """Stores and items of which nothing is sent."""
     DATA_WARNINGS = "data_warnings"
+    VALUES_EXPORTED = "values_exported"
+    """A file of the values, or of what is mapped, lies in the bucket."""
     RUN_FAILED = "run_failed"
     """A run could not be computed, or not yet."""
     SHARD_FAILED = "shard_failed"

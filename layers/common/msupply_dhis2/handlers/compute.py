@@ -3,7 +3,7 @@
 It is invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
@@ -15,12 +15,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.backoff import wait_seconds
 from msupply_dhis2.aws.environment import ComputeEnvironment, read_database_address, read_settings
+from msupply_dhis2.aws.exports import ExportFile
 from msupply_dhis2.aws.queues import BatchQueue, put_back, send
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
-from msupply_dhis2.compute.event import instant_of_run, parse_compute_event, rows_asked_for
+from msupply_dhis2.compute.event import Export, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import Compare, ComputeJob, OpenDatabase
-from msupply_dhis2.compute.mapped import check_database
-from msupply_dhis2.compute.publish import ClaimValues
+from msupply_dhis2.compute.mapped import check_database, export_mapping
+from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import Shard, ShardError, parse_shard, whole_run
 from msupply_dhis2.domain.choices import DatabaseTrust
@@ -70,9 +71,9 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     try:
         result = _Invocation(context, logger, metrics).answer(event)
     except MsupplyDhis2Error as error:
-        checking = isinstance(event, Mapping) and "check_database" in event
-        metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=int(not checking))
-        failed = LogEvent.DATABASE_CHECKED if checking else LogEvent.RUN_FAILED
+        asking = {"check_database", "export"}.intersection(event) if isinstance(event, Mapping) else ()
+        metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=int(not asking))
+        failed = LogEvent.DATABASE_CHECKED if "check_database" in asking else LogEvent.RUN_FAILED
         log(logger, failed, ERROR, str(error), error=type(error).__name__)
         if _is_tried_again(event, error):
             raise
@@ -86,7 +87,7 @@ def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     """Return whether AWS shall try an invocation again that failed."""
     if not isinstance(event, Mapping):
         return error.is_transient
-    return "interval" in event or (error.is_transient and "check_database" not in event)
+    return "interval" in event or (error.is_transient and not {"check_database", "export"} & event.keys())
 
 
 class _Invocation:
@@ -187,7 +188,9 @@ class _Invocation:
 
     def _compute(self, shard: Shard, settings: Settings, recorder: RunRecorder) -> ComputeResult:
         """Compute a run or a shard, and queue its batches and then what follows it."""
-        environment, event = self._environment, shard.event
+        if shard.event.export is not None:
+            return self._export(shard, settings)
+        environment = self._environment
         if not shard.is_whole_run:
             recorder.open([shard])
         ordering = OrderingTable(clients.table(environment.ordering_table_name), datetime.now(UTC))
@@ -198,21 +201,52 @@ class _Invocation:
                 open_database=self._open_database(settings),
                 send=queue.send,
                 lines_per_invocation=environment.lines_per_invocation,
-                compare=_compare(environment, settings, dry_run=event.dry_run),
+                compare=_compare(environment, settings, dry_run=shard.event.dry_run),
                 claim=_claim(ordering, settings, shard.run_id),
             )
             result = job.run(shard)
         result = result.model_copy(update={"warnings": (*result.warnings, *ordering.faults())})
         if shard.is_whole_run:
             recorder.open(result.to_follow)
-        for following in result.to_follow:
-            send(clients.sqs(), environment.shard_queue_url, following.encoded())
+        self._queue(result.to_follow)
         if shard.is_whole_run or result.status not in NOTHING_DONE:
             recorder.finished(shard, result)
         return result
 
+    def _export(self, shard: Shard, settings: Settings) -> ComputeResult:
+        """Write the values of a run or a shard, or what is mapped, into a file of the bucket."""
+        open_database = self._open_database(settings)
+        with ExportFile(clients.s3(), self._environment.bucket_name) as file:
+            if shard.event.export is Export.MAPPING:
+                result = export_mapping(open_database, settings, file.write)
+            else:
+
+                def write(computed: OrgUnitValues, _: int) -> None:
+                    for value in computed.values:
+                        file.write(value.by_name())
+
+                result = ComputeJob(
+                    settings=settings,
+                    calendar=self._calendar,
+                    open_database=open_database,
+                    lines_per_invocation=self._environment.lines_per_invocation,
+                    watch=write,
+                ).run(shard)
+            if result.status is Status.EXPORTED:
+                shards = f"{shard.number}-of-{shard.of}" if shard.of > 1 else None
+                name = "-".join(part for part in (shard.event.export, shards, result.month) if part)
+                address = file.upload(f"{shard.run_id}/{name}.jsonl.gz")
+                said = f"{result.message} The file, which is kept for seven days: {address}"
+                result = result.model_copy(update={"message": said, "file": address, "run_id": shard.run_id})
+        self._queue(result.to_follow)
+        return result
+
+    def _queue(self, following: Sequence[Shard]) -> None:
+        for shard in following:
+            send(clients.sqs(), self._environment.shard_queue_url, shard.encoded())
+
     def _recorder(self, shard: Shard, *, is_kept: bool = True) -> RunRecorder:
-        is_kept = is_kept and not shard.event.dry_run
+        is_kept = is_kept and shard.event.sends
         return RunRecorder(self._environment, shard.run_id, self._logger, self._seconds_left, is_kept=is_kept)
 
     # Before
@@ -361,6 +395,8 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
     fields = result.model_dump(mode="json", exclude={"message", "left_out", "warnings", "mapped"})
     if result.status is Status.DATABASE_REACHED:
         event = LogEvent.DATABASE_CHECKED
+    elif result.status is Status.EXPORTED:
+        event = LogEvent.VALUES_EXPORTED
     else:
         event = LogEvent.RUN_COMPUTED if result.shard is None else LogEvent.SHARD_COMPUTED
     log(logger, event, INFO, result.message, **fields)

@@ -27,5 +27,6 @@ table of the delta
 bucket
   runs/                    what DHIS2 refused, as files                  push, compute, watchdog    400 days
   dead-letters/            messages that could not be delivered          push, watchdog             100 days
+  exports/                 values, the mapping, what DHIS2 holds         compute, connection test   7 days
 =========================  ============================================  =========================  ==========
 """

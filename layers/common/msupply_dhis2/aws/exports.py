@@ -1,0 +1,56 @@
+"""Files for people and their programs in the stack's bucket, which keeps them for seven days."""
+
+import gzip
+import json
+from collections.abc import Mapping
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from msupply_dhis2.aws.errors import aws_faults
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PREFIX = "exports/"
+
+
+class ExportFile:
+    """JSON lines, compressed by gzip. They wait on the function's disk, so that they never fill its memory."""
+
+    def __init__(self, client: "S3Client", bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._file = TemporaryFile()  # noqa: SIM115 - closed with this
+        self._gzip = gzip.GzipFile(fileobj=self._file, mode="wb", mtime=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._gzip.close()
+        self._file.close()
+
+    def write(self, line: Mapping[str, object]) -> None:
+        """Add a line."""
+        self._gzip.write(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
+
+    def upload(self, name: str) -> str:
+        """Put the file into the bucket, in the place of one that has its name, and return its address, ``s3://…``.
+
+        Raises
+        ------
+        AwsError
+            The bucket refused.
+        """
+        self._gzip.close()
+        self._file.seek(0)
+        key = f"{PREFIX}{name}"
+        address = f"s3://{self._bucket}/{key}"
+        with aws_faults(f"writing the file {address}", self._client):
+            self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=self._file, ContentType="application/gzip"
+            )
+        return address
