@@ -37,6 +37,7 @@ from msupply_dhis2.errors import (
     Dhis2DownError,
     Dhis2Error,
     Dhis2FaultError,
+    Dhis2PermanentError,
     Dhis2SlowError,
     Dhis2TooLargeError,
     Dhis2TransientError,
@@ -1116,14 +1117,14 @@ def test_every_answer_of_a_real_server_is_an_answer_or_an_error_with_a_class() -
         headers = {name: value for name, value in response["headers"].items() if name != "Content-Length"}
         answers.append((response["status"], headers, content))
     expected: dict[int, type[Dhis2Error]] = {
-        301: Dhis2Error,
-        302: Dhis2Error,
-        400: Dhis2Error,
+        301: Dhis2PermanentError,
+        302: Dhis2PermanentError,
+        400: Dhis2PermanentError,
         401: Dhis2AuthenticationError,
-        403: Dhis2Error,
-        404: Dhis2Error,
-        405: Dhis2Error,
-        415: Dhis2Error,
+        403: Dhis2PermanentError,
+        404: Dhis2PermanentError,
+        405: Dhis2PermanentError,
+        415: Dhis2PermanentError,
         500: Dhis2FaultError,
     }
     with scripted(*answers) as script:

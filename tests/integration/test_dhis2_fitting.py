@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue, request_body, request_parameters
-from msupply_dhis2.dhis2.models import read_server
+from msupply_dhis2.dhis2.metadata import read_server
 from msupply_dhis2.dhis2.validation import Validator
 from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid, Validated
 from msupply_dhis2.domain.data_value import DataValue, DataValueKey
@@ -22,6 +22,7 @@ from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
     Dhis2FaultError,
+    Dhis2PermanentError,
     Dhis2SlowError,
     Dhis2TransientError,
 )
@@ -522,7 +523,7 @@ def test_from_2_43_data_input_periods_count_instead_of_expiry_days_and_open_futu
 
 def test_lock_exceptions_that_may_not_be_read_leave_expired_periods_to_the_server() -> None:
     client = CountingClient(clinic_world(Rules(expiry_days=10)), "2.42", TODAY)
-    client.failures["/api/lockExceptions"] = Dhis2Error("no")
+    client.failures["/api/lockExceptions"] = Dhis2PermanentError("no")
     fates = fitter_of(client).validate([value(period="202601")])
     assert fates is not None
     assert isinstance(fates[0], Valid)
@@ -645,7 +646,7 @@ def test_strangers_are_looked_up_together_and_once() -> None:
 def test_strangers_that_may_not_be_looked_up_are_refused_as_not_belonging_to_the_data_set() -> None:
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     for path in ("/api/dataElements", "/api/organisationUnits", "/api/categoryOptionCombos"):
-        client.failures[path] = Dhis2Error("no")
+        client.failures[path] = Dhis2PermanentError("no")
     fates = fitter_of(client).validate(
         [value("NOTHING"), value(org_unit="NOWHERE"), value("BY_METRIC", attribute="NOPE")]
     )

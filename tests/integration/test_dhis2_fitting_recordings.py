@@ -18,7 +18,7 @@ from msupply_dhis2.dhis2.value_rules import Valid
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import ValueOutcome
-from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.errors import Dhis2PermanentError
 from msupply_dhis2.settings import OptionComboField, Scheme
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "dhis2"
@@ -63,7 +63,7 @@ class Recorded:
                 return {"dataSets": [self._data_set(DATA_SETS[condition.rpartition(":")[2]])]}
         kind = path.removeprefix("/api/")
         if kind not in {"dataElements", "organisationUnits", "categoryOptionCombos", "categoryOptions"}:
-            raise Dhis2Error(path)
+            raise Dhis2PermanentError(path)
         by, _, wanted = condition.partition(":")
         identifiers = re.split(",", wanted.partition(":")[2].strip("[]"))
         return {kind: [each for each in self._all(kind) if each.get(by) in identifiers]}

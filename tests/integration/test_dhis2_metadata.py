@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from msupply_dhis2.dhis2 import models as metadata
-from msupply_dhis2.dhis2.models import (
+from msupply_dhis2.dhis2 import models
+from msupply_dhis2.dhis2.metadata import (
     MAXIMUM_QUERY,
     find_category_option,
     find_data_elements,
@@ -20,7 +20,7 @@ from msupply_dhis2.dhis2.models import (
     read_user,
 )
 from msupply_dhis2.dhis2.parsing import Query
-from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.errors import Dhis2Error, Dhis2PermanentError
 from msupply_dhis2.settings import Scheme
 from sandbox.dhis2 import ADMIN, Metadata, StandIn, User, stock_metadata, uid
 from sandbox.dhis2.metadata import DataInputPeriod
@@ -43,7 +43,7 @@ class Reader:
         self.queries.append(urlencode(params or {}))
         response = self._session.get(self._url + path, params=params, timeout=10)
         if not response.ok:
-            raise Dhis2Error(response.text)
+            raise Dhis2PermanentError(response.text)
         return response.json()
 
 
@@ -204,7 +204,7 @@ def test_the_category_combo_that_the_data_set_gives_a_data_element_counts() -> N
     assert [combo.id for combo in first.option_combos] == ["b"]
     assert [combo.id for combo in second.option_combos] == ["a"]
     assert (first.has_option_set, second.has_option_set) == (False, True)
-    assert (first.in_other_data_sets, second.in_other_data_sets) == (True, False)
+    assert [each.is_in_another_than("set") for each in data_set.data_elements] == [True, False]
     assert data_set.workflow == "approval"
     assert data_set.may_write is None
     assert (data_set.org_units[0].opening_date, data_set.org_units[0].closed_date) == (None, date(2020, 1, 1))
@@ -280,7 +280,7 @@ def test_what_real_servers_answered_is_read(version: str) -> None:
     assert (user.username, user.authorities) == ("pusher", frozenset({"F_DATAVALUE_ADD", "F_EXPORT_DATA"}))
     assert user.org_units == ("kpzj5PlYrPM",)
 
-    def data_set(case: str) -> metadata.DataSet:
+    def data_set(case: str) -> models.DataSet:
         (answer,) = [answers[case]]
         assert isinstance(answer, dict)
         found = read_data_set(Says({"dataSets": [answer]}), answer["id"], Scheme.UID)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2FaultError
+from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2FaultError, Dhis2PermanentError
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
 from sandbox.dhis2 import new_token
 from sandbox.dhis2.answers import Answer
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 ERRORS = {
-    301: Dhis2Error,
-    302: Dhis2Error,
-    400: Dhis2Error,
+    301: Dhis2PermanentError,
+    302: Dhis2PermanentError,
+    400: Dhis2PermanentError,
     401: Dhis2AuthenticationError,
-    403: Dhis2Error,
-    404: Dhis2Error,
-    405: Dhis2Error,
-    415: Dhis2Error,
+    403: Dhis2PermanentError,
+    404: Dhis2PermanentError,
+    405: Dhis2PermanentError,
+    415: Dhis2PermanentError,
     500: Dhis2FaultError,
 }
 """What each status must become; what has none is an answer to be read."""

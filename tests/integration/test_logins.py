@@ -12,6 +12,7 @@ from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,
     Dhis2Error,
+    Dhis2PermanentError,
     Dhis2TransientError,
 )
 from msupply_dhis2.settings.credentials import Dhis2Credentials
@@ -175,7 +176,8 @@ def test_a_new_version_of_the_secret_is_tried(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Dhis2TransientError("DHIS2 is away."), Dhis2Error("There is no DHIS2 at this address.")]
+    "fault",
+    [Dhis2TransientError("DHIS2 is away."), Dhis2PermanentError("There is no DHIS2 at this address.")],
 )
 def test_any_other_fault_of_dhis2_is_no_refusal(aws: Aws, fault: Dhis2Error) -> None:
     with pytest.raises(type(fault), match=str(fault)):

@@ -14,7 +14,7 @@ from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
-    Dhis2Error,
+    Dhis2PermanentError,
     Dhis2RateLimitedError,
     Dhis2TransientError,
 )
@@ -333,7 +333,7 @@ class Ignoring(Dhis2Client):
 
     def get(self, path: str, params: Query | None = None) -> object:
         if path.endswith("dataValueSets") and not self.may_read:
-            raise Dhis2Error("DHIS2 does not let the user read the values")
+            raise Dhis2PermanentError("DHIS2 does not let the user read the values")
         return super().get(path, params)
 
     def post_data_values(self, body: Any, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on

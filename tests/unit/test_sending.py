@@ -18,8 +18,8 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
-    Dhis2Error,
     Dhis2FaultError,
+    Dhis2PermanentError,
     Dhis2SlowError,
     Dhis2TooLargeError,
     Dhis2TransientError,
@@ -575,7 +575,7 @@ def test_what_does_not_pass_by_trying_again_at_once_leaves_the_rest_waiting(
 
 
 def test_a_call_that_is_refused_for_good_rejects_all_that_were_not_sent_yet() -> None:
-    error = Dhis2Error("There is no DHIS2 at this address")
+    error = Dhis2PermanentError("There is no DHIS2 at this address")
     client = Scripted(None, error)
     result = sent(client, numbered(40), values=10)
     assert len(applied_in(result)) == 10

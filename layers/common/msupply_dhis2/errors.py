@@ -56,41 +56,39 @@ class SourceUnreachableError(SourceError):
 
 
 class Dhis2Error(MsupplyDhis2Error):
-    """DHIS2 did not take a request; trying the same again does not help.
+    """DHIS2 did not take a request.
 
     Attributes
     ----------
     may_still_be_applied
         Whether what was sent may be stored later all the same: there was no answer, or not DHIS2's own.
+    retry_after
+        Seconds that the server asks to wait; ``None`` where it does not say.
     """
 
     may_still_be_applied = False
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Dhis2AuthenticationError(Dhis2Error):
     """DHIS2 refused the credentials. Never tried again by itself: it could lock the account."""
 
 
-class Dhis2TooLargeError(Dhis2Error):
+class Dhis2PermanentError(Dhis2Error):
+    """Trying the same again does not help until somebody changes something."""
+
+
+class Dhis2TooLargeError(Dhis2PermanentError):
     """The call was too large for what stands before DHIS2; a smaller one may get through."""
 
 
 class Dhis2TransientError(Dhis2Error):
-    """DHIS2 could not take the request just now; the same request may succeed later.
-
-    Parameters
-    ----------
-    message
-        The sentence.
-    retry_after
-        Seconds that the server asks to wait; ``None`` where it does not say.
-    """
+    """DHIS2 could not take the request just now; the same request may succeed later."""
 
     is_transient = True
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Dhis2RateLimitedError(Dhis2TransientError):
@@ -102,7 +100,7 @@ class Dhis2DownError(Dhis2TransientError):
 
 
 class Dhis2BlockedError(Dhis2TransientError):
-    """Something before DHIS2, a firewall or a proxy, answered in its place. It may pass, or stay until it is mended."""
+    """Something before DHIS2, a firewall or a proxy, answered in its place. It may pass, or stay until it is fixed."""
 
 
 class Dhis2SlowError(Dhis2TransientError):

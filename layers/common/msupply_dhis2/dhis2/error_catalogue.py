@@ -1,16 +1,26 @@
-"""DHIS2's error codes and the faults of a connection, in the words of those who can mend them.
+"""DHIS2's error codes and the faults of a connection, in the words of those who can fix them.
 
 The meaning of the codes is that of DHIS2's data value import: E76xx up to 2.42, E80xx and E81xx from 2.43.
-``docs/errors.md`` is generated from this module:
-``PYTHONPATH=layers/common uv run python -m msupply_dhis2.dhis2.error_catalogue > docs/errors.md``.
+``docs/errors.md`` is generated from this module (``cli/error_document.py``).
 """
 
 # ruff: noqa: S105 - the names of faults are no passwords
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msupply_dhis2.errors import (
+    Dhis2AuthenticationError,
+    Dhis2BlockedError,
+    Dhis2DownError,
+    Dhis2Error,
+    Dhis2FaultError,
+    Dhis2PermanentError,
+    Dhis2RateLimitedError,
+    Dhis2SlowError,
+    Dhis2TooLargeError,
+    Dhis2TransientError,
+)
 
 HELD_BACK = "held_back"
 """Our code for a value that was fine but not stored, because another one in the same call was refused."""
@@ -50,23 +60,23 @@ CALL_REFUSED = "call_refused"
 
 
 class Who(StrEnum):
-    """Who can mend what a code stands for."""
+    """Who can fix what a code stands for."""
 
     MSUPPLY = "whoever sets up mSupply"
     DHIS2 = "a DHIS2 administrator"
     SETTINGS = "whoever keeps the settings of this integration"
-    WHO_MENDS_THE_OTHER = "whoever mends the value that the message names"
+    WHO_FIXES_THE_OTHER = "whoever fixes the value that the message names"
     DEVELOPERS = "the developers of this integration"
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a code means, who can mend it and how.
+    """What a code means, who can fix it and how.
 
     Attributes
     ----------
     may_pass
-        Whether a later push of the same value may succeed although nobody mended anything.
+        Whether a later push of the same value may succeed although nobody fixed anything.
     """
 
     meaning: str
@@ -235,8 +245,8 @@ _DATA_SET_AMBIGUOUS = Explanation(
 OWN_EXPLANATIONS: dict[str, Explanation] = {
     HELD_BACK: Explanation(
         "The value is fine, but DHIS2 (2.43 and later) stored nothing because another value of the call is not.",
-        Who.WHO_MENDS_THE_OTHER,
-        "Mend the value that the message names; this one is stored with the next push.",
+        Who.WHO_FIXES_THE_OTHER,
+        "Fix the value that the message names; this one is stored with the next push.",
         may_pass=True,
     ),
     NO_REASON: Explanation(
@@ -545,17 +555,16 @@ class ConnectionFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionWords:
-    """What is said about a fault of the connection.
+    """What is said about a fault of the connection, and the error that says what to do about it.
 
     ``problem`` holds ``{url}``, ``{username}`` and ``{seconds}`` where the address, the user and the time that
-    was waited belong. ``transient``: a push is sent again by itself. ``login``: the login was refused, which is
-    never tried again by itself.
+    was waited belong. ``may_still_be_applied``: the call may be on its way already, or a proxy that gave DHIS2 up says so.
     """
 
     problem: str
     cure: str
-    transient: bool = False
-    login: bool = False
+    error: type[Dhis2Error] = Dhis2PermanentError
+    may_still_be_applied: bool = False
 
 
 _ENTER = "enter it with `make credentials`"
@@ -569,67 +578,72 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ConnectionFault.NAME_NOT_RESOLVED: ConnectionWords(
         "The server name of {url} is not known",
         "Check URL for a typing error; in private subnets check the name service",
-        transient=True,
+        error=Dhis2DownError,
     ),
     ConnectionFault.REFUSED: ConnectionWords(
         "The server of {url} refused the connection: nothing listens at that port",
         "Check the port in URL, and that DHIS2 is running",
-        transient=True,
+        error=Dhis2DownError,
     ),
     ConnectionFault.UNREACHABLE: ConnectionWords(
         "There is no way to the server of {url}",
         "Check URL; in private subnets check that they have a way to the Internet or to DHIS2",
-        transient=True,
+        error=Dhis2DownError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.CONNECT_TIMED_OUT: ConnectionWords(
         "The server of {url} did not take the connection within {seconds} seconds",
         "Check URL; if it is right, a firewall lets nothing through: let it admit the address from which the "
         "function calls, or give the function subnets from which DHIS2 can be reached",
-        transient=True,
+        error=Dhis2DownError,
     ),
     ConnectionFault.READ_TIMED_OUT: ConnectionWords(
         "DHIS2 at {url} did not answer within {seconds} seconds; what was sent may be stored all the same",
         "If it happens often, lower No. of items per payload, or look why DHIS2 is slow",
-        transient=True,
+        error=Dhis2SlowError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.CUT: ConnectionWords(
         "The connection to DHIS2 at {url} was cut before the whole answer was there; what was sent may be stored "
         "all the same",
         "If it happens often, look at the proxy or firewall before DHIS2",
-        transient=True,
+        error=Dhis2TransientError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.PROXY: ConnectionWords(
         "The proxy on the way to {url} could not be used",
         "Check the environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
-        transient=True,
+        error=Dhis2DownError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.CERTIFICATE_EXPIRED: ConnectionWords(
         "The certificate of {url} has expired",
         "Have whoever runs the DHIS2 server renew it",
-        transient=True,
+        error=Dhis2DownError,
     ),
     ConnectionFault.CERTIFICATE_SELF_SIGNED: ConnectionWords(
         "The certificate of {url} is self-signed, so nothing proves that this is your DHIS2",
         "Put that certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the settings, or have whoever runs "
         "the DHIS2 server install one of a public certificate authority",
-        transient=True,
+        error=Dhis2TransientError,
     ),
     ConnectionFault.CERTIFICATE_OTHER_NAME: ConnectionWords(
         "The certificate of {url} is for another server name",
         "Use the server name of the certificate in URL, or have the certificate replaced",
-        transient=True,
+        error=Dhis2TransientError,
     ),
     ConnectionFault.CERTIFICATE_NOT_TRUSTED: ConnectionWords(
         "The certificate of {url} is not valid, or comes from an authority that is not trusted",
         "If the authority is your own, put its certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the "
         "settings; otherwise have whoever runs the DHIS2 server install a valid certificate together with its "
         "intermediate certificates",
-        transient=True,
+        error=Dhis2TransientError,
     ),
     ConnectionFault.TLS: ConnectionWords(
         "The server of {url} does not speak https there",
         "Check URL: perhaps the port is wrong, or the address begins with http://",
-        transient=True,
+        error=Dhis2TransientError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.FORBIDDEN_ADDRESS: ConnectionWords(
         "{url} leads to an address that belongs to AWS or to the function itself, not to a DHIS2",
@@ -640,7 +654,7 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
         "nothing was sent",
         "Begin URL with https://. Only where that DHIS2 cannot do it, and its owner accepts the risk, set Allow plain "
         "HTTP (allow_plain_http) to true",
-        transient=True,
+        error=Dhis2TransientError,
     ),
     ConnectionFault.BAD_ADDRESS: ConnectionWords(
         "{url} is no address that can be called",
@@ -664,13 +678,14 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
         "them to let GET and POST to all addresses below /api and /uaa pass, from the address from which the function "
         "calls. It is tried again by itself; what fails for two hours is kept as dead letters: send them again (make "
         "redrive) when the calls pass",
-        transient=True,
+        error=Dhis2BlockedError,
     ),
     ConnectionFault.FAULT_PAGE: ConnectionWords(
         "DHIS2 at {url}, or a firewall or proxy before it, failed: the answer is a page that is not DHIS2's",
         "It is tried again by itself; if it goes on, read DHIS2's server log, and show this message to whoever runs the "
         "firewall or proxy before DHIS2",
-        transient=True,
+        error=Dhis2FaultError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.NOT_DHIS2: ConnectionWords(
         "There is no DHIS2 at {url}: what answers there is a web page",
@@ -683,95 +698,95 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ConnectionFault.NOT_JSON: ConnectionWords(
         "The answer from {url} is not what DHIS2 answers, or was damaged on the way",
         "Check URL, and the proxy before DHIS2",
-        transient=True,
+        error=Dhis2TransientError,
     ),
     ConnectionFault.ANSWER_TOO_LARGE: ConnectionWords(
         "The answer from {url} is larger than 32 million bytes, more than DHIS2 has to say",
         "Check URL, and the proxy before DHIS2",
-        transient=True,
+        error=Dhis2TransientError,
     ),
     ConnectionFault.AUTHENTICATION: ConnectionWords(
         "Authentication failed. DHIS2 at {url} refused the user name or the password of {username}",
         "Correct the DHIS2 credentials (make credentials). It is not tried again by itself, because several failures "
         "can lock the account",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.ACCOUNT_DISABLED: ConnectionWords(
         "Authentication failed: the account is disabled. DHIS2 at {url} does not let {username} in",
         "Have the user enabled in DHIS2's Users app",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.ACCOUNT_LOCKED: ConnectionWords(
         "Authentication failed: the account is locked. DHIS2 at {url} does not let {username} in",
         "Wait a quarter of an hour, correct the DHIS2 credentials (make credentials) and test the connection once",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.TOKEN_MISTYPED: ConnectionWords(
         "Authentication failed: the personal access token has a typing error. DHIS2 at {url} found its checksum wrong",
         "Copy the token anew, whole, and " + _ENTER,
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.TOKEN_EXPIRED: ConnectionWords(
         "Authentication failed: the personal access token has expired. DHIS2 at {url} gives it 30 days unless another "
         "date is chosen",
         "Renew it: " + _MAKE_A_TOKEN,
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.TOKEN_METHOD: ConnectionWords(
         "Authentication failed: the personal access token is not allowed for this kind of call. DHIS2 at {url} lets it "
         "be used with some HTTP methods only",
         "Both GET and POST are needed: " + _MAKE_A_TOKEN,
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.TOKEN_ADDRESS: ConnectionWords(
         "Authentication failed: the personal access token is not allowed from this IP address. DHIS2 at {url} lets it "
         "be used from some addresses only",
         "Add the address from which the function calls to Allowed IP addresses of the token in DHIS2 (behind a proxy "
         "DHIS2 may see the proxy's), or leave that list empty: " + _MAKE_A_TOKEN,
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.TOKEN_UNKNOWN: ConnectionWords(
         "Authentication failed: the personal access token is unknown. DHIS2 at {url} has no such token; it was deleted, "
         "or is of another server",
         "Check that URL is the server on which the token was made; otherwise " + _MAKE_A_TOKEN,
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.TOKEN_USER: ConnectionWords(
         "Authentication failed: the user of the personal access token may not log in. DHIS2 at {url} has the account "
         "disabled, locked or expired, or asks it for a second factor",
         "Have the user looked at in DHIS2's Users app",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.TOKEN_REFUSED: ConnectionWords(
         "Authentication failed: the personal access token was refused. DHIS2 at {url} does not take it; there are "
         "tokens from 2.38.1 on",
         "With an older DHIS2 use user name and password (make credentials); otherwise " + _MAKE_A_TOKEN,
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.OAUTH2_USER: ConnectionWords(
         "Authentication failed. DHIS2 at {url} took the OAuth2 client, but refused the user name or the password of "
         "{username}",
         "Correct user name and password (make credentials OAUTH2=yes). It is not tried again by itself, because "
         "several failures can lock the account",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.OAUTH2_SECRET: ConnectionWords(
         "Authentication failed: the secret of the OAuth2 client was refused. DHIS2 at {url} knows the client, but not "
         "with this secret, or a proxy before it keeps the header Authorization to itself",
         "Correct client and secret (make credentials OAUTH2=yes), as the OAuth2 client in DHIS2's Settings app has them",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.OAUTH2_CLIENT: ConnectionWords(
         "Authentication failed: the OAuth2 client is unknown. DHIS2 at {url} has no client of that name",
         "Compare the client (not its display name, but its Client ID) with OAuth2 clients in DHIS2's Settings app, and "
         "correct it (make credentials OAUTH2=yes); the user's name does not belong there",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.OAUTH2_GRANT_TYPE: ConnectionWords(
         "Authentication failed: the OAuth2 client may not log in with a password. DHIS2 at {url} does not allow it "
         "this grant type",
         "Tick Password and Refresh token as grant types of the OAuth2 client in DHIS2's Settings app",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.OAUTH2_GONE: ConnectionWords(
         "Authentication failed: this way to log in no longer exists. DHIS2 at {url} is of version 2.42 or newer, which "
@@ -780,7 +795,7 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
         + _MAKE_A_TOKEN
         + ". Or tick Basic authentication in the settings "
         "(basic_authentication: true), which takes the same user name and password",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.OAUTH2_OFF: ConnectionWords(
         "Authentication failed: OAuth2 is switched off. DHIS2 at {url} is there, but its address /uaa/oauth/token, which "
@@ -790,13 +805,13 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
         + _MAKE_A_TOKEN
         + ". Or tick Basic authentication in the settings (basic_authentication: true), which takes the same user name and "
         "password",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.OAUTH2_REFUSED: ConnectionWords(
         "Authentication failed. DHIS2 at {url} refused the OAuth2 login of {username}",
         "Check user name, password, client and secret (make credentials OAUTH2=yes), and that a proxy passes the header "
         "Authorization and the path /uaa on to DHIS2",
-        login=True,
+        error=Dhis2AuthenticationError,
     ),
     ConnectionFault.FORBIDDEN: ConnectionWords(
         "DHIS2 at {url} does not let {username} do this",
@@ -805,87 +820,35 @@ CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
     ConnectionFault.TOO_LARGE: ConnectionWords(
         "A proxy before DHIS2 at {url} refused the request because it is too large",
         "Halve No. of items per payload, or have the proxy take larger requests (nginx: client_max_body_size)",
+        error=Dhis2TooLargeError,
     ),
     ConnectionFault.TOO_MANY: ConnectionWords(
         "A proxy before DHIS2 at {url} asks for fewer requests",
         "A push tries again by itself, after the time that the proxy asks for (Retry-After); test the connection again after "
         "that time. If it happens often, ask whoever runs the proxy to allow this integration more requests",
-        transient=True,
+        error=Dhis2RateLimitedError,
     ),
     ConnectionFault.SERVER_FAULT: ConnectionWords(
         "DHIS2 at {url} failed",
         "It is tried again by itself; if it goes on, read DHIS2's server log",
-        transient=True,
+        error=Dhis2FaultError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.NOT_AVAILABLE: ConnectionWords(
         "DHIS2 at {url} is not available just now, perhaps because it is starting",
         "It is tried again by itself; if it goes on, look whether DHIS2 is running, and show this message to whoever runs "
         "the firewall or proxy before DHIS2",
-        transient=True,
+        error=Dhis2DownError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.GATEWAY_TIMED_OUT: ConnectionWords(
         "A proxy before DHIS2 at {url} gave up waiting; what was sent may be stored all the same",
         "It is tried again by itself; if it goes on, lower No. of items per payload or raise the proxy's time-out",
-        transient=True,
+        error=Dhis2SlowError,
+        may_still_be_applied=True,
     ),
     ConnectionFault.REFUSED_REQUEST: ConnectionWords(
         "DHIS2 at {url} did not take the request",
         "Check URL and its path, and that the DHIS2 version is one that is supported",
     ),
 }
-
-
-def _table(explanations: Mapping[str, Explanation]) -> list[str]:
-    return [
-        "| code | what it means | who can mend it | how | may pass |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {code} | {explanation.meaning} | {explanation.who.value} | {explanation.cure} | "
-            f"{'yes' if explanation.may_pass else 'no'} |"
-            for code, explanation in explanations.items()
-        ),
-    ]
-
-
-def catalogue_as_markdown() -> str:
-    """Write ``docs/errors.md``."""
-    lines = [
-        "# What the messages mean",
-        "",
-        "Generated from `layers/common/msupply_dhis2/dhis2/error_catalogue.py`; edit that file.",
-        "",
-        "## When DHIS2 cannot be reached, or does not let us in",
-        "",
-        '"Tried again": whether a push goes back to the queue by itself. What is not is logged as failed.',
-        "",
-        "| fault | message | what to do | tried again |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {fault.value} | {words.problem.format(url='URL', username='the user', seconds='N')}. | {words.cure}. | "
-        f"{'yes' if words.transient else 'no'} |"
-        for fault, words in CONNECTION_WORDS.items()
-    ]
-    lines += [
-        "",
-        "## When a value is not stored",
-        "",
-        '"May pass": whether a later push of the same value may succeed although nobody mended anything.',
-        "",
-        "### What this integration finds out itself",
-        "",
-        *_table(OWN_EXPLANATIONS),
-        "",
-        "### What DHIS2 says",
-        "",
-        "E76xx are the codes of DHIS2 up to 2.42, E80xx and E81xx those of 2.43 and later.",
-        "From 2.43 many codes refuse all values of a call although one is wrong: the guilty one is found, and the",
-        "others are sent again.",
-        "",
-        *_table({code: EXPLANATIONS[code] for code in EXPLANATIONS if code not in OWN_EXPLANATIONS}),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(catalogue_as_markdown())

@@ -24,7 +24,7 @@ from typing import cast
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK, NO_REASON
 from msupply_dhis2.domain.outcome import Extent, Reason, ValueOutcome, accepted, rejected
-from msupply_dhis2.errors import Dhis2Error, Dhis2TransientError
+from msupply_dhis2.errors import Dhis2PermanentError, Dhis2TransientError
 from msupply_dhis2.redaction import Mask
 
 _NUMBERED = re.compile(r"Value #(\d{1,9})\b")
@@ -88,7 +88,7 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
     ------
     Dhis2TransientError
         The outcome is unknown: send the same again.
-    Dhis2Error
+    Dhis2PermanentError
         The answer is no import summary.
     """
     summary = _summary(answer)
@@ -148,7 +148,7 @@ def _summary(answer: Answer) -> Mapping[str, object]:
         message = None
     said = f" It said: {answer.mask.text(str(message), _DESCRIPTION_LIMIT)}." if message else ""
     # After a 409 nothing was stored. After a success nobody knows; sending the values again does no harm.
-    error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2Error
+    error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2PermanentError
     raise error(
         f"DHIS2 took the call (status {answer.status}) but did not say what became of the values: its answer is "
         f"no import summary.{said} Check URL, and that no proxy changes what DHIS2 answers."

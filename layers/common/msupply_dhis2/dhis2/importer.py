@@ -22,6 +22,7 @@ from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
     Dhis2FaultError,
+    Dhis2PermanentError,
     Dhis2SlowError,
     Dhis2TooLargeError,
     Dhis2TransientError,
@@ -247,7 +248,7 @@ class _Importer:
             self._meet_fault(places, error)
         except (Dhis2AuthenticationError, Dhis2TransientError) as error:
             self._wait(places, error)
-        except Dhis2Error as error:
+        except Dhis2PermanentError as error:
             self._refuse_all(places, error)
         else:
             self._read(places, answer)
@@ -268,7 +269,7 @@ class _Importer:
                 self._repeat(places)
             else:
                 self._wait(places, error)
-        except Dhis2Error as error:
+        except Dhis2PermanentError as error:
             self._refuse_all(places, error)
         else:
             self._result.answered = True
@@ -333,7 +334,7 @@ class _Importer:
                 # Above all a refused login: each of them with it again would lock the account.
                 self._wait([place, *suspects], error)
                 return
-            except Dhis2Error as error:
+            except Dhis2PermanentError as error:
                 self._refuse_all((place, *suspects), error)
                 return
             else:

@@ -6,14 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from msupply_dhis2.dhis2.import_request import Schemes
-from msupply_dhis2.dhis2.models import (
-    DataElement,
-    DataSet,
-    Identified,
-    OptionCombo,
-    OrgUnit,
-    Server,
-    User,
+from msupply_dhis2.dhis2.metadata import (
     find_category_option,
     find_data_elements,
     find_lock_exceptions,
@@ -22,9 +15,10 @@ from msupply_dhis2.dhis2.models import (
     read_data_set,
     read_user,
 )
+from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified, OptionCombo, OrgUnit, Server, User
 from msupply_dhis2.dhis2.parsing import Query, ReadsDhis2
 from msupply_dhis2.domain.lookalikes import LookAlikes, difference
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
+from msupply_dhis2.errors import Dhis2PermanentError
 from msupply_dhis2.settings import Scheme
 
 
@@ -234,7 +228,5 @@ def _if_readable[Thing](read: Callable[[], Thing]) -> Thing | None:
     """Read something that only makes a refusal clearer; ``None`` where the user may not."""
     try:
         return read()
-    except (Dhis2AuthenticationError, Dhis2TransientError):
-        raise
-    except Dhis2Error:
+    except Dhis2PermanentError:
         return None

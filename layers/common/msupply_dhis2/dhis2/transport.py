@@ -26,17 +26,7 @@ from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFaul
 from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter, PlainHttpError
 from msupply_dhis2.dhis2.pages import is_of_container, is_of_dhis2, is_page, on_one_line, words_of
 from msupply_dhis2.dhis2.parsing import Query
-from msupply_dhis2.errors import (
-    Dhis2AuthenticationError,
-    Dhis2BlockedError,
-    Dhis2DownError,
-    Dhis2Error,
-    Dhis2FaultError,
-    Dhis2RateLimitedError,
-    Dhis2SlowError,
-    Dhis2TooLargeError,
-    Dhis2TransientError,
-)
+from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.redaction import Mask, writable
 
 LARGEST_ANSWER = 32_000_000
@@ -68,45 +58,6 @@ _FAULT_BY_STATUS = {
     523: ConnectionFault.NOT_AVAILABLE,
     524: ConnectionFault.GATEWAY_TIMED_OUT,
 }
-
-_DOWN = frozenset(
-    {
-        ConnectionFault.NAME_NOT_RESOLVED,
-        ConnectionFault.REFUSED,
-        ConnectionFault.UNREACHABLE,
-        ConnectionFault.CONNECT_TIMED_OUT,
-        ConnectionFault.PROXY,
-        ConnectionFault.CERTIFICATE_EXPIRED,
-        ConnectionFault.NOT_AVAILABLE,
-    }
-)
-"""Not a connection that is cut, nor an answer that does not come: there what was sent may be to blame."""
-
-_KINDS: dict[ConnectionFault, type[Dhis2TransientError]] = {
-    **dict.fromkeys(_DOWN, Dhis2DownError),
-    ConnectionFault.READ_TIMED_OUT: Dhis2SlowError,
-    ConnectionFault.GATEWAY_TIMED_OUT: Dhis2SlowError,
-    ConnectionFault.SERVER_FAULT: Dhis2FaultError,
-    ConnectionFault.TOO_MANY: Dhis2RateLimitedError,
-    ConnectionFault.FAULT_PAGE: Dhis2FaultError,
-    ConnectionFault.BEFORE_DHIS2: Dhis2BlockedError,
-}
-"""What to do about those that may pass."""
-
-_MAY_LAND = frozenset(
-    {
-        ConnectionFault.UNREACHABLE,
-        ConnectionFault.READ_TIMED_OUT,
-        ConnectionFault.CUT,
-        ConnectionFault.PROXY,
-        ConnectionFault.TLS,
-        ConnectionFault.SERVER_FAULT,
-        ConnectionFault.FAULT_PAGE,
-        ConnectionFault.NOT_AVAILABLE,
-        ConnectionFault.GATEWAY_TIMED_OUT,
-    }
-)
-"""What can happen when the call is on its way already, or is said by a proxy that has given DHIS2 up."""
 
 
 class _AnswerTooLargeError(Exception):
@@ -305,7 +256,7 @@ class Transport:
         fault = fault or self._fault_of_refusal(response, body)
         retry_after = _seconds_to_wait(response)
         detail = ", ".join((f"status {response.status_code}", *self._said(response, body)))
-        if retry_after is not None and CONNECTION_WORDS[fault].transient:
+        if retry_after is not None and CONNECTION_WORDS[fault].error.is_transient:
             # Not as it came, which may be anything.
             detail += f", Retry-After: {retry_after:g}"
         return self.error(fault, detail, retry_after=retry_after)
@@ -348,24 +299,13 @@ class Transport:
         retry_after
             Seconds that the server asks to wait.
         """
-        error = self._error(fault, detail, seconds, retry_after)
-        error.may_still_be_applied = fault in _MAY_LAND
-        return error
-
-    def _error(
-        self, fault: ConnectionFault, detail: str, seconds: float | None, retry_after: float | None
-    ) -> Dhis2Error:
         words = CONNECTION_WORDS[fault]
         waited = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
         problem = words.problem.format(url=self.shown_url, username=self._user, seconds=f"{waited or 0:g}")
         message = f"{problem}{f' ({detail})' if detail else ''}. {words.cure}."
-        if words.login:
-            return Dhis2AuthenticationError(message)
-        if fault is ConnectionFault.TOO_LARGE:
-            return Dhis2TooLargeError(message)
-        if not words.transient:
-            return Dhis2Error(message)
-        return _KINDS.get(fault, Dhis2TransientError)(message, retry_after=retry_after)
+        error = words.error(message, retry_after=retry_after)
+        error.may_still_be_applied = words.may_still_be_applied
+        return error
 
     def mask(self, response: requests.Response) -> Mask:
         """Return what takes the login out of an answer, also the session's cookie, which is as good as a password."""

@@ -9,18 +9,18 @@ from collections.abc import Callable, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR
 from msupply_dhis2.dhis2.import_request import Schemes
+from msupply_dhis2.dhis2.metadata import read_server
 from msupply_dhis2.dhis2.metadata_cache import KeptAnswers, MetadataCache
-from msupply_dhis2.dhis2.models import Server, read_server
+from msupply_dhis2.dhis2.models import Server
 from msupply_dhis2.dhis2.parsing import ReadsDhis2
 from msupply_dhis2.dhis2.value_rules import Valid, Validated, ValueRules
 from msupply_dhis2.domain.choices import OptionComboField
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.outcome import Reason, ValueOutcome, rejected
 from msupply_dhis2.errors import (
-    Dhis2AuthenticationError,
     Dhis2BlockedError,
-    Dhis2Error,
     Dhis2FaultError,
+    Dhis2PermanentError,
     Dhis2SlowError,
     Dhis2TransientError,
 )
@@ -119,9 +119,7 @@ class Validator:
         except Dhis2TransientError:
             self._break_off(began)
             raise
-        except Dhis2AuthenticationError:
-            raise
-        except Dhis2Error:
+        except Dhis2PermanentError:
             validated = None
         self._failures = 0
         self._broken_off_at = self._reading_since = None

@@ -152,7 +152,7 @@ class ValueRules:
         """Return what a server would say first: its checks come in the order of their codes."""
         faults = [*what.faults, *where.faults]
         # Up to 2.42 the open periods of other data sets may count for a data element as well.
-        shared = what.element is not None and what.element.in_other_data_sets
+        shared = what.element is not None and what.element.is_in_another_than(self._data_set.id)
         if not shared or self._known.server.imports_by_group:
             faults += where.untimely
         reasons = [each(value.data_element) for each in faults]

@@ -26,7 +26,7 @@ from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,
     Dhis2DownError,
-    Dhis2Error,
+    Dhis2PermanentError,
     Dhis2TransientError,
     EventError,
     MsupplyDhis2Error,
@@ -538,9 +538,7 @@ class _PushMessages:
             client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS)
             try:
                 log_in(self._table, login, client, lambda: datetime.now(UTC))
-            except (Dhis2AuthenticationError, Dhis2TransientError):
-                raise
-            except Dhis2Error as error:
+            except Dhis2PermanentError as error:
                 # What it means for the values is told by the push itself.
                 self._log(LogEvent.LOGIN_NOT_TRIED, DEBUG, f"The login could not be tried: {error}")
             _sessions[key] = Dhis2Session(client, AdaptiveBatchSize(self._call_limit(login)))

@@ -8,14 +8,7 @@ from functools import partial
 from msupply_dhis2.deadline import Deadline
 from msupply_dhis2.dhis2.client import PostsDataValues
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, request_body, request_parameters
-from msupply_dhis2.dhis2.metadata_cache import MetadataCache
-from msupply_dhis2.dhis2.models import (
-    DataElement,
-    DataSet,
-    Identified,
-    OrgUnit,
-    Server,
-    User,
+from msupply_dhis2.dhis2.metadata import (
     find_approved,
     find_category_options,
     find_data_elements,
@@ -25,6 +18,8 @@ from msupply_dhis2.dhis2.models import (
     read_server,
     read_system_setting,
 )
+from msupply_dhis2.dhis2.metadata_cache import MetadataCache
+from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified, OrgUnit, Server, User
 from msupply_dhis2.dhis2.parsing import ReadsDhis2
 from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.domain.mapped import MappedNames

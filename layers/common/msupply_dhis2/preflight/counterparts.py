@@ -190,7 +190,7 @@ def check_left_over[Thing: Identified](
         for identifier in subject.identifiers
         if identifier not in matched.inside
     }
-    nearest = Nearest([Identified("", identifier, name) for identifier, name in astray.items()])
+    nearest = Nearest([Identified(id="", code=identifier, name=name) for identifier, name in astray.items()])
     details = []
     for thing in left_over:
         near = nearest.to(thing.code or thing.id, thing.name)

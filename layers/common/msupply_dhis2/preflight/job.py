@@ -13,14 +13,15 @@ from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.deadline import BackgroundTask, Deadline
 from msupply_dhis2.dhis2.client import TalksToDhis2
+from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.dhis2.metadata_cache import KeptAnswers
-from msupply_dhis2.dhis2.models import User, read_user
+from msupply_dhis2.dhis2.models import User
 from msupply_dhis2.dhis2.parsing import ReadsDhis2
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
 from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,
-    Dhis2Error,
+    Dhis2PermanentError,
     MsupplyDhis2Error,
     SettingsError,
 )
@@ -288,7 +289,7 @@ def _ask_dhis2(
 def _log_in(client: ReadsDhis2, deadline: Deadline) -> User:
     answer = deadline.ask(lambda: client.get("/api/me", {"fields": "id"}))
     if not isinstance(answer, Mapping) or "id" not in answer:
-        raise Dhis2Error(
+        raise Dhis2PermanentError(
             "There is no DHIS2 at this address: something answers, but does not know who the user is. Check URL "
             "and its path."
         )

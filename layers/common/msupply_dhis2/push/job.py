@@ -33,6 +33,7 @@ from msupply_dhis2.errors import (
     Dhis2BlockedError,
     Dhis2Error,
     Dhis2FaultError,
+    Dhis2PermanentError,
     Dhis2SlowError,
     Dhis2TransientError,
 )
@@ -384,9 +385,7 @@ class _Push:
             # It does not pass: then it is as though it were not allowed.
             self._warn(LogEvent.STORED_VALUES_UNREAD, f"The values in DHIS2 could not be read. {error}")
             return None
-        except (Dhis2AuthenticationError, Dhis2TransientError):
-            raise
-        except Dhis2Error as error:
+        except Dhis2PermanentError as error:
             self._warn(LogEvent.STORED_VALUES_UNREAD, f"The values in DHIS2 could not be read. {error}")
             return None
         self._session.failed_reads = 0

@@ -1,0 +1,234 @@
+"""The questions about what DHIS2 has set up.
+
+Objects are asked for by ``filter``, never by address: an identifier of a wrong shape in an address is 404 or 405, in a
+filter it is nothing found. Each question raises ``Dhis2Error`` where it cannot be answered, or the answer is not what
+DHIS2 answers.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from datetime import date, datetime
+from itertools import batched
+from typing import Annotated
+from urllib.parse import urlencode
+
+from pydantic import BeforeValidator
+
+from msupply_dhis2.dhis2.models import (
+    CategoryOption,
+    DataElement,
+    DataSet,
+    Identified,
+    OptionCombo,
+    OrgUnit,
+    Reference,
+    Server,
+    User,
+    parse_version,
+)
+from msupply_dhis2.dhis2.parsing import Answered, ReadsDhis2, parse, parse_list
+from msupply_dhis2.domain.choices import Scheme
+from msupply_dhis2.periods import PeriodFormat
+
+MAXIMUM_QUERY = 6_500
+"""Characters of a query: with the server's own part of the address it stays below 7,000 (8,192 are too many)."""
+
+_IDENTIFIERS_A_CALL = 100
+_NEWEST = (2, 43)
+_BREAKS_A_LIST = re.compile(r"[,\[\]]")
+_APPROVED = ("APPROVED", "ACCEPTED")
+
+_ORG_UNIT_FIELDS = "id,code,name,path,openingDate,closedDate"
+_OPTION_COMBO_FIELDS = "id,code,name,categoryCombo[id]"
+_OPTIONS_OF_COMBO_FIELDS = (
+    "id,code,name,categoryOptions[id,code,name,startDate,endDate,organisationUnits[id],access[data[write]]]"
+)
+_CATEGORY_COMBO_FIELDS = "categoryCombo[id,categoryOptionCombos[id,code,name]]"
+_DATA_ELEMENT_FIELDS = (
+    "id,code,name,valueType,aggregationType,zeroIsSignificant,optionSet[id],dataSetElements[dataSet[id]],"
+    f"{_CATEGORY_COMBO_FIELDS}"
+)
+_DATA_SET_FIELDS = (
+    "id,code,name,periodType,expiryDays,openFuturePeriods,openPeriodsAfterCoEndDate,"
+    "dataInputPeriods[period[id],openingDate,closingDate],workflow[id],access[data[write]],"
+    f"{_CATEGORY_COMBO_FIELDS},dataSetElements[{_CATEGORY_COMBO_FIELDS},dataElement[{_DATA_ELEMENT_FIELDS}]],"
+    f"organisationUnits[{_ORG_UNIT_FIELDS}]"
+)
+
+
+def read_server(client: ReadsDhis2) -> Server:
+    """Read what the server is, and its date."""
+    path = "/api/system/info"
+    info = parse(_SystemInfo, client.get(path), path)
+    return Server(
+        name=info.system_name or "DHIS2",
+        version_text=info.version,
+        version=parse_version(info.version) or _NEWEST,
+        calendar=info.calendar,
+        server_date=info.server_date.replace(tzinfo=None),
+    )
+
+
+def read_user(client: ReadsDhis2) -> User:
+    """Read who is logged in."""
+    path = "/api/me"
+    fields = "id,username,userCredentials[username],authorities,organisationUnits[id,code,path]"
+    return parse(User, client.get(path, {"fields": fields}), path)
+
+
+def list_data_sets(client: ReadsDhis2) -> tuple[Identified, ...]:
+    """Read which data sets the user may see."""
+    path = "/api/dataSets"
+    return parse_list(Identified, client.get(path, {"fields": "id,code,name", "paging": "false"}), path)
+
+
+def read_data_set(client: ReadsDhis2, identifier: str, scheme: Scheme) -> DataSet | None:
+    """Read a data set with all that belongs to it; ``None`` where there is none, or the user may not see it."""
+    path = "/api/dataSets"
+    found = parse_list(DataSet, client.get(path, _query(f"eq:{identifier}", scheme, _DATA_SET_FIELDS)), path)
+    return next((data_set for data_set in found if data_set.is_called(identifier, scheme)), None)
+
+
+def find_org_units(client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme) -> tuple[OrgUnit, ...]:
+    """Find org units, in or out of data sets; those that there are not are left out."""
+    return _find(OrgUnit, client, "/api/organisationUnits", identifiers, scheme, _ORG_UNIT_FIELDS)
+
+
+def find_data_elements(
+    client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
+) -> tuple[DataElement, ...]:
+    """Find data elements, in or out of data sets; those that there are not are left out."""
+    return _find(DataElement, client, "/api/dataElements", identifiers, scheme, _DATA_ELEMENT_FIELDS)
+
+
+def find_option_combos(
+    client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
+) -> tuple[OptionCombo, ...]:
+    """Find category option combos, whatever they are used for; those that there are not are left out."""
+    return _find(OptionCombo, client, _COMBOS_PATH, identifiers, scheme, _OPTION_COMBO_FIELDS)
+
+
+def find_category_option(client: ReadsDhis2, identifier: str, scheme: Scheme) -> tuple[OptionCombo, ...]:
+    """Find the option combos of a category option, whose identifier is easily taken for theirs; none if there is none."""
+    path = "/api/categoryOptions"
+    fields = f"id,code,name,categoryOptionCombos[{_OPTION_COMBO_FIELDS}]"
+    found = parse_list(_CombosOfOption, client.get(path, _query(f"eq:{identifier}", scheme, fields)), path)
+    return tuple(combo for option in found for combo in option.category_option_combos)
+
+
+def find_category_options(
+    client: ReadsDhis2, combos: Collection[str]
+) -> dict[str, tuple[CategoryOption, ...]]:
+    """Find the category options of option combos, by the UIDs of the latter."""
+    found = _find(_OptionsOfCombo, client, _COMBOS_PATH, combos, Scheme.UID, _OPTIONS_OF_COMBO_FIELDS)
+    return {combo.id: combo.category_options for combo in found}
+
+
+def find_approved(
+    client: ReadsDhis2, workflow: str, period: str, org_units: Collection[str], combos: Collection[str]
+) -> frozenset[str]:
+    """Find the org units whose data of a period are approved, by UIDs throughout.
+
+    ``combos`` are the attribute option combos; one that is approved is enough. None: the default one.
+    """
+    path = "/api/dataApprovals/approvals"
+    of_combos = {"aoc": ",".join(sorted(combos))} if combos else {}
+    approved: set[str] = set()
+    for some in batched(org_units, _IDENTIFIERS_A_CALL, strict=False):
+        query = {"wf": workflow, "pe": period, "ou": ",".join(some), **of_combos}
+        found = parse_list(_Approval, {"approvals": client.get(path, query)}, path)
+        approved |= {each.ou for each in found if each.state.startswith(_APPROVED)}
+    return frozenset(approved)
+
+
+def read_system_setting(client: ReadsDhis2, key: str) -> bool:
+    """Read a system setting that is on or off; off where the server knows none of that name."""
+    answer = client.get(f"/api/systemSettings/{key}")
+    return isinstance(answer, dict) and str(answer.get(key)).lower() == "true"
+
+
+def find_lock_exceptions(client: ReadsDhis2, data_set_id: str) -> frozenset[tuple[str, str]]:
+    """Find for what the data set's expiry days do not count: UID of the org unit, ``""`` for all of them, and period."""
+    path = "/api/lockExceptions"
+    # All fields: from 2.43 a period that is asked for its id answers nothing.
+    query = {"filter": f"dataSet.id:eq:{data_set_id}", "fields": "*", "paging": "false"}
+    return frozenset(
+        (exception.organisation_unit or "", exception.period)
+        for exception in parse_list(_LockException, client.get(path, query), path)
+        if exception.data_set in {None, data_set_id}
+    )
+
+
+_COMBOS_PATH = "/api/categoryOptionCombos"
+
+
+def _find[Model: Answered](
+    model: type[Model],
+    client: ReadsDhis2,
+    path: str,
+    identifiers: Collection[str],
+    scheme: Scheme,
+    fields: str,
+) -> tuple[Model, ...]:
+    queries = _queries(identifiers, scheme, fields)
+    return tuple(thing for query in queries for thing in parse_list(model, client.get(path, query), path))
+
+
+def _query(condition: str, scheme: Scheme, fields: str) -> dict[str, str]:
+    name = "id" if scheme is Scheme.UID else "code"
+    return {"filter": f"{name}:{condition}", "fields": fields, "paging": "false"}
+
+
+def _queries(identifiers: Collection[str], scheme: Scheme, fields: str) -> Iterator[dict[str, str]]:
+    """Yield the queries that together ask for all identifiers, each short enough for an address."""
+    listed: list[str] = []
+    for identifier in dict.fromkeys(identifiers):
+        # A list cannot say a comma or a bracket.
+        if _BREAKS_A_LIST.search(identifier):
+            yield _query(f"eq:{identifier}", scheme, fields)
+            continue
+        longer = _query(f"in:[{','.join([*listed, identifier])}]", scheme, fields)
+        if listed and (len(listed) == _IDENTIFIERS_A_CALL or len(urlencode(longer)) > MAXIMUM_QUERY):
+            yield _query(f"in:[{','.join(listed)}]", scheme, fields)
+            listed = []
+        listed.append(identifier)
+    if listed:
+        yield _query(f"in:[{','.join(listed)}]", scheme, fields)
+
+
+class _SystemInfo(Answered):
+    version: str = "unknown"
+    system_name: str | None = None
+    calendar: str = "iso8601"
+    server_date: datetime
+
+
+class _CombosOfOption(Identified):
+    category_option_combos: tuple[OptionCombo, ...] = ()
+
+
+class _OptionsOfCombo(Identified):
+    category_options: tuple[CategoryOption, ...] = ()
+
+
+class _Approval(Answered):
+    ou: str
+    state: str
+
+
+def _label(period: object) -> object:
+    """Return the label of a period: up to 2.42 its id; from 2.43 only its type and days are told."""
+    if not isinstance(period, dict):
+        return period
+    label, kind, start = (period.get(name) for name in ("id", "periodType", "startDate"))
+    if label is None and kind is not None and start is not None:
+        label = PeriodFormat.parse(str(kind)).label(date.fromisoformat(str(start)[:10]))
+    if not label:
+        raise ValueError("it has neither an id nor a period type with a start date")
+    return label
+
+
+class _LockException(Answered):
+    data_set: Reference | None = None
+    organisation_unit: Reference | None = None
+    period: Annotated[str, BeforeValidator(_label)]
