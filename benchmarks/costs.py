@@ -56,8 +56,8 @@ from benchmarks.measure import Table, in_a_process  # noqa: E402 - as above
 from msupply_dhis2.handlers.watchdog import LOOKED_BACK  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
-from msupply_dhis2.state.run import About, Part  # noqa: E402 - as above
-from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, RUNS_KEPT_FOR, Runs  # noqa: E402 - as above
+from msupply_dhis2.state.run import RUNS_KEPT_FOR, About, Part  # noqa: E402 - as above
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs  # noqa: E402 - as above
 from sandbox.aws_on_moto import Aws, moto_server, stack_on_moto  # noqa: E402 - as above
 from sandbox.dhis2 import StandIn, User  # noqa: E402 - as above
 from sandbox.handlers import Context, Handler, delivery, handler_of  # noqa: E402 - as above
@@ -396,8 +396,8 @@ def note_earlier_runs(runs: Runs) -> None:
     for ago in range(1, EARLIER_RUNS + 1):
         then = now - timedelta(days=ago)
         run_id = f"{then:%Y%m%dT%H%M%SZ}-daily-earlier"
-        runs.begin(run_id, about, ["shard 1 of 1"], then)
-        runs.finish_part(run_id, "shard 1 of 1", Part())
+        runs.begin(run_id, about, ["1/1"], then)
+        runs.parts.finish(run_id, "1/1", Part())
         runs.close(run_id, None, then)
 
 

@@ -393,5 +393,5 @@ def test_where_nothing_changed_the_run_ends_with_compute(world: World) -> None:
     answer = invoke("compute", OCTOBER | {"as_of": "2026-11-03T12:00"}, world.capsys)
     assert answer.answer["batches"] == 0
     (line,) = last_lines(answer)
-    assert (line["queued"], line["left_out"], line["outcome"]) == (0, first["values"], "complete")
+    assert (line["queued"], line["already_stored"], line["outcome"]) == (0, first["values"], "complete")
     assert "DHIS2 has them already" in line["message"]

@@ -39,7 +39,7 @@ MINUTE = timedelta(minutes=1)
 NUMBERS = count(1000)
 RUN = "20260205T010000Z-monthly-1f0c2a9b"
 ABOUT = About("monthly", NOW, '{"interval":"monthly"}', ("stock_on_hand",), ("previous_month",))
-PART = Part(stores=3, items=5, values=30, left_out=2, vanished=1, periods=("202601",))
+PART = Part(stores=3, items=5, values=30, already_stored=2, vanished=1, periods=("202601",))
 DEATH = Death("DHIS2 said no.", "Dhis2Error", NOW + 3 * MINUTE)
 
 
@@ -74,13 +74,13 @@ def run_of(runs: Runs) -> Run:
 
 
 def test_a_run_holds_what_it_is_about_and_what_its_parts_came_to(runs: Runs) -> None:
-    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
-    runs.open_parts(RUN, ["shard 1 of 2", "shard 2 of 2", "shard 1 of 2, 2025-12"], NOW)
-    runs.finish_part(RUN, "shard 1 of 1", Part())
-    runs.finish_part(RUN, "shard 1 of 2", PART)
-    runs.finish_part(RUN, "shard 2 of 2", replace(PART, stores=4, items=7))
+    runs.begin(RUN, ABOUT, ["1/1"], NOW)
+    runs.parts.open(RUN, ["1/2", "2/2", "1/2/2025-12"], NOW)
+    runs.parts.finish(RUN, "1/1", Part())
+    runs.parts.finish(RUN, "1/2", PART)
+    runs.parts.finish(RUN, "2/2", replace(PART, stores=4, items=7))
     assert run_of(runs).parts_open == 1
-    runs.finish_part(RUN, "shard 1 of 2, 2025-12", replace(PART, stores=2, periods=("202512",)))
+    runs.parts.finish(RUN, "1/2/2025-12", replace(PART, stores=2, periods=("202512",)))
     run = run_of(runs)
     assert (run.started_by, run.as_of, run.started_at, run.parts_open) == ("monthly", NOW, NOW, 0)
     assert (run.metrics, run.bases) == (("stock_on_hand",), ("previous_month",))
@@ -88,7 +88,7 @@ def test_a_run_holds_what_it_is_about_and_what_its_parts_came_to(runs: Runs) -> 
 
 
 def test_messages_are_counted_once_whoever_comes_first(runs: Runs) -> None:
-    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    runs.begin(RUN, ABOUT, ["1/1"], NOW)
     first, second, third = message(1), message(2, 7), message(3, 5)
     assert runs.read(first, NOW) == DeliveryState()
     runs.register([first, second], NOW)
@@ -194,23 +194,23 @@ def test_a_run_whose_beginning_could_not_be_noted_whole_is_not_done(
     def refuse(*_: object) -> None:
         raise AwsError("DynamoDB is away.")
 
-    for step in ("msupply_dhis2.state.runs.change_item", "msupply_dhis2.state.runs.Runs.open_parts"):
+    for step in ("msupply_dhis2.state.runs.change_item", "msupply_dhis2.state.parts.Parts.open"):
         with monkeypatch.context() as broken:
             broken.setattr(step, refuse)
             with pytest.raises(AwsError):
-                runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+                runs.begin(RUN, ABOUT, ["1/1"], NOW)
         assert not runs.is_done(RUN, NOW)
-    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    runs.begin(RUN, ABOUT, ["1/1"], NOW)
     assert (run_of(runs).parts_open, run_of(runs).started_by) == (1, "monthly")
 
 
 def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs: Runs) -> None:
-    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    runs.begin(RUN, ABOUT, ["1/1"], NOW)
     runs.register([message()], NOW)
     settle(runs, message(), runs.read(message(), NOW), *range(10))
     assert not runs.is_done(RUN, NOW)
     assert runs.close(RUN, None, NOW) is None
-    runs.finish_part(RUN, "shard 1 of 1", PART)
+    runs.parts.finish(RUN, "1/1", PART)
     assert runs.is_done(RUN, NOW)
     ended = runs.close(RUN, "s3://reports/file", NOW + 9 * MINUTE)
     assert ended is not None
@@ -249,26 +249,26 @@ def test_the_outcome_says_whether_somebody_has_to_look(runs: Runs, fate: str, ou
 def test_a_run_that_could_not_be_computed_has_failed_and_one_of_which_a_part_could_not_is_incomplete(
     runs: Runs,
 ) -> None:
-    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
-    runs.fail_part(RUN, "shard 1 of 1", "mSupply's database did not answer.")
+    runs.begin(RUN, ABOUT, ["1/1"], NOW)
+    runs.parts.fail(RUN, "1/1", "mSupply's database did not answer.")
     failed = runs.close(RUN, None, NOW)
     assert failed is not None
     assert failed.outcome is Outcome.FAILED
     assert "mSupply's database did not answer." in last_line(failed).message
 
-    runs.begin(RUN, ABOUT, ["shard 1 of 1"], NOW)
+    runs.begin(RUN, ABOUT, ["1/1"], NOW)
     settle(runs, message(), runs.read(message(), NOW), *range(10))
-    runs.open_parts(RUN, ["shard 1 of 2", "shard 2 of 2"], NOW)
-    runs.finish_part(RUN, "shard 1 of 1", Part())
-    runs.finish_part(RUN, "shard 1 of 2", PART)
-    runs.fail_part(RUN, "shard 2 of 2", "Out of memory.")
+    runs.parts.open(RUN, ["1/2", "2/2"], NOW)
+    runs.parts.finish(RUN, "1/1", Part())
+    runs.parts.finish(RUN, "1/2", PART)
+    runs.parts.fail(RUN, "2/2", "Out of memory.")
     incomplete = runs.close(RUN, None, NOW)
     assert incomplete is not None
     assert incomplete.outcome is Outcome.INCOMPLETE
     # Sent again, it is computed after all.
-    runs.open_parts(RUN, ["shard 2 of 2"], NOW)
+    runs.parts.open(RUN, ["2/2"], NOW)
     assert run_of(runs).ended_at is None
-    runs.finish_part(RUN, "shard 2 of 2", PART)
+    runs.parts.finish(RUN, "2/2", PART)
     ended = runs.close(RUN, None, NOW)
     assert ended is not None
     assert (ended.outcome, ended.parts_failed) == (Outcome.COMPLETE, 0)
@@ -282,11 +282,11 @@ def test_groups_with_rows_that_cannot_be_read_are_named_and_too_many_of_them_lea
     runs: Runs, *, too_many: bool, outcome: Outcome
 ) -> None:
     runs.begin(RUN, ABOUT, ["a"], NOW)
-    runs.open_parts(RUN, ["b", "b, 2025-12"], NOW)
-    runs.finish_part(RUN, "a", replace(PART, unreadable_groups=1, unreadable_rows=("item_line 9: …",)))
+    runs.parts.open(RUN, ["b", "b, 2025-12"], NOW)
+    runs.parts.finish(RUN, "a", replace(PART, unreadable_groups=1, unreadable_rows=("item_line 9: …",)))
     # The same rows are met in each month.
-    runs.finish_part(RUN, "b", replace(UNREADABLE, incomplete=too_many))
-    runs.finish_part(RUN, "b, 2025-12", UNREADABLE)
+    runs.parts.finish(RUN, "b", replace(UNREADABLE, incomplete=too_many))
+    runs.parts.finish(RUN, "b, 2025-12", UNREADABLE)
     ended = runs.close(RUN, None, NOW)
     assert ended is not None
     assert ended.outcome is outcome
@@ -303,15 +303,15 @@ def test_groups_with_rows_that_cannot_be_read_are_named_and_too_many_of_them_lea
 def test_what_is_said_twice_of_a_part_counts_once(runs: Runs) -> None:
     runs.begin(RUN, ABOUT, ["a"], NOW)
     runs.begin(RUN, ABOUT, ["a"], NOW + MINUTE)
-    runs.open_parts(RUN, ["a", "b"], NOW)
+    runs.parts.open(RUN, ["a", "b"], NOW)
     assert run_of(runs).parts_open == 2
-    runs.finish_part(RUN, "a", PART)
-    runs.finish_part(RUN, "a", PART)
-    runs.part_is_finished(RUN, "a")
+    runs.parts.finish(RUN, "a", PART)
+    runs.parts.finish(RUN, "a", PART)
+    runs.parts.finish(RUN, "a")
     assert run_of(runs).parts_open == 1
-    runs.open_parts(RUN, ["a"], NOW)
-    runs.part_is_finished(RUN, "a")
-    runs.part_is_finished(RUN, "b")
+    runs.parts.open(RUN, ["a"], NOW)
+    runs.parts.finish(RUN, "a")
+    runs.parts.finish(RUN, "b")
     run = run_of(runs)
     assert (run.parts_open, run.computed.values) == (0, 30)
     assert run.started_at == NOW
@@ -336,11 +336,11 @@ NEWER = "20260206T010000Z-daily-77aa12bc"
 
 
 def computed(runs: Runs) -> None:
-    runs.finish_part(NEWER, "whole", PART)
+    runs.parts.finish(NEWER, "whole", PART)
 
 
 def failed(runs: Runs) -> None:
-    runs.fail_part(NEWER, "whole", "The queue did not take it.")
+    runs.parts.fail(NEWER, "whole", "The queue did not take it.")
 
 
 def begun(runs: Runs) -> None:
@@ -399,7 +399,7 @@ def test_a_run_ends_well_only_where_what_supersedes_its_values_is_on_the_queue(
 ) -> None:
     runs.begin(RUN, ABOUT, ["whole"], NOW)
     runs.register([message()], NOW)
-    runs.finish_part(RUN, "whole", PART)
+    runs.parts.finish(RUN, "whole", PART)
     seen = []
     for event in events:
         event(runs)
@@ -517,8 +517,8 @@ def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, An
 
 def test_a_damaged_part_costs_what_it_tells_and_is_named(runs: Runs, aws: Aws) -> None:
     runs.begin(RUN, ABOUT, ["a", "b"], NOW)
-    runs.finish_part(RUN, "a", PART)
-    runs.finish_part(RUN, "b", PART)
+    runs.parts.finish(RUN, "a", PART)
+    runs.parts.finish(RUN, "b", PART)
     aws.runs.put_item(Item={"run_id": RUN, "part": "part#b", "state": "finished", "stores": "many"})
     ended = runs.close(RUN, None, NOW)
     assert ended is not None

@@ -71,6 +71,12 @@ class Shard(BaseModel):
         return f"shard {self.number} of {self.of}{month}"
 
     @property
+    def part(self) -> str:
+        """What its next step is known by among the parts of the run: ``3/12``, ``3/12/2026-01``."""
+        month = [self.step.month] if self.step.month else []
+        return "/".join((str(self.number), str(self.of), *month))
+
+    @property
     def step(self) -> MonthStep:
         """The step to do next."""
         return self.steps[0]

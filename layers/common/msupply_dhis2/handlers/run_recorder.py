@@ -17,11 +17,12 @@ from msupply_dhis2.handlers.log import WARNING, LogEvent, log
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow
+from msupply_dhis2.state.parts import MOST_ROWS_NOTED
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
 from msupply_dhis2.state.run import About, Part
-from msupply_dhis2.state.runs import MOST_ROWS_NOTED, Runs
+from msupply_dhis2.state.runs import Runs
 
-WHOLE = "shard 1 of 1"
+WHOLE = "1/1"
 """The part of the invocation that begins a run: all of it, the first of its months, or the planning of its shards."""
 
 
@@ -93,7 +94,7 @@ class RunRecorder:
     def open(self, shards: Iterable[Shard]) -> None:
         """Note all steps of shards as parts that are to be computed, before they are queued."""
         if self._is_kept:
-            self._runs.open_parts(self._run_id, _steps(shards), datetime.now(UTC))
+            self._runs.parts.open(self._run_id, _parts(shards), datetime.now(UTC))
 
     def queued(self, messages: Sequence[Message]) -> None:
         """Count messages that the queue has taken."""
@@ -107,19 +108,19 @@ class RunRecorder:
                 stores=result.stores,
                 items=result.items,
                 values=result.values,
-                left_out=result.unchanged,
+                already_stored=result.unchanged,
                 vanished=result.vanished,
                 periods=result.periods,
                 unreadable_groups=result.unreadable_groups,
                 unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
                 incomplete=result.incomplete,
             )
-            self._runs.finish_part(self._run_id, WHOLE if shard.is_whole_run else shard.name, part)
+            self._runs.parts.finish(self._run_id, WHOLE if shard.is_whole_run else shard.part, part)
 
     def was_finished(self, shard: Shard) -> None:
         """Note again that the next step of a shard was finished before."""
         if self._is_kept:
-            self._runs.part_is_finished(self._run_id, shard.name)
+            self._runs.parts.finish(self._run_id, shard.part)
 
     def failed(self, message: str, *, for_good: bool) -> None:
         """Note why the invocation failed, and whether nobody tries it again."""
@@ -127,7 +128,7 @@ class RunRecorder:
             return
         try:
             if for_good:
-                self._runs.fail_part(self._run_id, WHOLE, message)
+                self._runs.parts.fail(self._run_id, WHOLE, message)
             else:
                 self._runs.note_fault(self._run_id, message)
         except AwsError as fault:
@@ -138,8 +139,8 @@ class RunRecorder:
         if not self._is_kept:
             return
         try:
-            for name in _steps([shard]):
-                self._runs.fail_part(self._run_id, name, message)
+            for part in _parts([shard]):
+                self._runs.parts.fail(self._run_id, part, message)
         except AwsError as fault:
             self._not_noted(f"That {shard.name} failed could not be noted. {fault}")
 
@@ -147,9 +148,9 @@ class RunRecorder:
         log(self._logger, LogEvent.BOOKKEEPING_FAILED, WARNING, message)
 
 
-def _steps(shards: Iterable[Shard]) -> list[str]:
+def _parts(shards: Iterable[Shard]) -> list[str]:
     return [
-        shard.model_copy(update={"steps": shard.steps[index:]}).name
+        shard.model_copy(update={"steps": shard.steps[index:]}).part
         for shard in shards
         for index in range(len(shard.steps))
     ]

@@ -16,7 +16,7 @@ stack's table
   watchdog                 since when which schedule is looked after     watchdog                   for good
 table of runs
   RUN, run                 a run: what it is about, its counts, its end  all                        400 days
-  RUN, part#NAME           a part that compute works                     compute                    400 days
+  RUN, part#ID             a part that compute works: 3/46/2026-01       compute                    400 days
   RUN, batch#ID#ATTEMPT    how far a message is                          push; compute, watchdog    120 days
 table of the ordering
   PERIOD, ORG UNIT         the latest revision of each value             compute; push              120 days

@@ -12,8 +12,19 @@ from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.text import count
 
+RUNS_KEPT_FOR = timedelta(days=400)
+"""A year can be looked back at."""
+
+OPEN_RUN = ("ended_at", "outcome", "rejected_file")
+"""What a run's row has only once it has ended; without them it is open."""
+
 COMPUTED_WITHIN = timedelta(days=1)
 """A part that is open for longer is not counted on any more: it is tried for hours."""
+
+
+def run_key(run_id: str) -> dict[str, str]:
+    """Return the key of a run's own row."""
+    return {"run_id": run_id, "part": "run"}
 
 
 class Outcome(StrEnum):
@@ -66,19 +77,7 @@ COUNTERS = tuple(field.name for field in fields(Counts))
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a run is about.
-
-    Attributes
-    ----------
-    started_by
-        The interval's name, or ``manual``.
-    as_of
-        The instant of the run, aware.
-    event
-        The event as JSON.
-    metrics, bases
-        Codes.
-    """
+    """What a run is about: its interval's name or ``manual``, its instant (aware), its event as JSON, codes of metrics and bases."""
 
     started_by: str
     as_of: datetime
@@ -91,7 +90,7 @@ class About:
 class Part:
     """What one invocation of compute came to.
 
-    ``values`` were computed: those that were put on the queue, deletions not counted, and those that were ``left_out``,
+    ``values`` were computed: those that were put on the queue, deletions not counted, and those that were ``already_stored``,
     because DHIS2 has them already. ``unreadable_groups`` (an item in an org unit) were left out for rows of mSupply's
     database that cannot be read, of which ``unreadable_rows`` names some; where they were too many, the part is
     ``incomplete``.
@@ -100,7 +99,7 @@ class Part:
     stores: int = 0
     items: int = 0
     values: int = 0
-    left_out: int = 0
+    already_stored: int = 0
     vanished: int = 0
     periods: tuple[str, ...] = ()
     unreadable_groups: int = 0
@@ -110,28 +109,22 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run.
+    """A run; its instants are aware.
 
     Attributes
     ----------
     started_at
-        When it was first computed; aware. ``None`` where only push knows of it.
-    counts
-        What became of its values.
+        When it was first computed. ``None`` where only push knows of it.
     batches
         How many messages were put on the queue.
     computed
         What all parts came to. ``items`` are those of the part with the most.
-    parts_open, parts_failed
-        How many parts are not computed yet, and how many cannot be.
     message
         Why computing failed.
-    ended_at, outcome
-        ``None`` while it is not over.
     rejected_file
         Where the values that DHIS2 refused are told: ``s3://…``.
     opened_at
-        When a part was last opened; aware.
+        When a part was last opened.
     superseded_by, supersedes
         The runs that have claimed newer values of it, and those of whose values it has claimed newer ones.
     lacks
@@ -227,18 +220,14 @@ _LEVELS = {
 
 
 def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0) -> LogRecord:
-    """Return the one line that says how a run ended; it is over.
-
-    Parameters
-    ----------
-    about_file, rows_in_file
-        What there is to say about the file of the values that DHIS2 refused, and how many of them it holds.
-    """
+    """Return the one line that says how a run ended, which it has, and what there is to say about its file."""
     assert run.outcome is not None  # noqa: S101 - tells mypy: it is over
     assert run.ended_at is not None  # noqa: S101 - as above
     sentences = [f"Run {run.run_id} ended {_ENDINGS[run.outcome]}. {run.counts.sentence()}."]
-    if run.computed.left_out:
-        sentences.append(f"{run.computed.left_out:,} more were not sent, because DHIS2 has them already.")
+    if run.computed.already_stored:
+        sentences.append(
+            f"{run.computed.already_stored:,} more were not sent, because DHIS2 has them already."
+        )
     if run.computed.unreadable_groups:
         sentences.append(_about_unreadable(run.computed))
     if run.parts_failed:
@@ -272,7 +261,7 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         "as_of": run.as_of.isoformat() if run.as_of else None,
         "periods": list(run.computed.periods),
         "batches": run.batches,
-        "left_out": run.computed.left_out,
+        "already_stored": run.computed.already_stored,
         "values": run.computed.values,
         "unreadable_groups": run.computed.unreadable_groups,
         "rejected_file": run.rejected_file,
@@ -314,13 +303,7 @@ _NOTHING = Part()
 
 
 def run_of(item: Mapping[str, Any], computed: Part = _NOTHING) -> Run:
-    """Read a run's row of the table.
-
-    Raises
-    ------
-    DamagedRowError
-        It is none, or its counts do not add up.
-    """
+    """Read a run's row of the table; a DamagedRowError where it is none, or its counts do not add up."""
     try:
         return _run_of(item, computed)
     except (ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:

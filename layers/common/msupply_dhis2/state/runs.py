@@ -8,10 +8,10 @@ whoever is first: compute, once the queue has taken the message, or push, where 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boto3.dynamodb.conditions import Key
 
@@ -30,26 +30,16 @@ from msupply_dhis2.aws.dynamodb import (
 from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.state.message import Death, DeliveryState, bitmap, delivery_state_of, milliseconds
-from msupply_dhis2.state.run import About, Part, Run, run_of
+from msupply_dhis2.state.parts import Parts
+from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, About, Run, run_key, run_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
-RUNS_KEPT_FOR = timedelta(days=400)
-"""A year can be looked back at."""
-
 MESSAGES_KEPT_FOR = timedelta(days=120)
 """Longer than a message lives, and longer than its copy in the bucket, from which it may be sent again."""
 
-MOST_ROWS_NOTED = 20
-"""How many rows of mSupply's database that cannot be read a run names."""
-
-_RUN = "run"
-_PART = "part#"
 _MESSAGE = "batch#"
-_OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
-_OPEN_RUN = ("ended_at", "outcome", "rejected_file")
-"""What a run's row has only once it has ended."""
 
 
 class Runs:
@@ -60,6 +50,7 @@ class Runs:
 
     def __init__(self, table: "Table") -> None:
         self._table = table
+        self.parts = Parts(table)
 
     # What compute tells
 
@@ -75,77 +66,15 @@ class Runs:
             "expires_at": _seconds(now + RUNS_KEPT_FOR),
         }
         # What superseded its values before is older than those that are computed now.
-        change = Change(_run_key(run_id)).set(values).remove(*_OPEN_RUN, "message", "superseded_by")
+        change = Change(run_key(run_id)).set(values).remove(*OPEN_RUN, "message", "superseded_by")
         change.set_once({"started_at": now.astimezone(UTC).isoformat()})
         # First: a run without an open part is taken for one that is done.
-        self.open_parts(run_id, parts, now)
+        self.parts.open(run_id, parts, now)
         change_item(self._table, change, "noting that a run begins")
-
-    def open_parts(self, run_id: str, parts: Iterable[str], now: datetime) -> None:
-        """Note parts that are to be computed; one that was finished, or failed, is open again."""
-        names = list(parts)
-        for some in batched(names, CHANGES_IN_ONE_CALL - 1, strict=False):
-            run = Change(_run_key(run_id)).add({"parts_open": len(some)}).remove(*_OPEN_RUN)
-            run.set({"opened_at": now.astimezone(UTC).isoformat()})
-            new = [_new_part(run_id, name, now) for name in some]
-            if change_items(self._table, [run, *new], _NOTING_PARTS):
-                for name in some:
-                    self._open_part(run_id, name, now)
-
-    def _open_part(self, run_id: str, name: str, now: datetime) -> None:
-        """Open one part, unless it is: it may be there already."""
-        for _ in range(ATTEMPTS):
-            item = read_item(self._table, {"run_id": run_id, "part": f"{_PART}{name}"}, _NOTING_PARTS)
-            if item is None:
-                change, failed = _new_part(run_id, name, now), 0
-            elif item.get("state") == _OPEN:
-                return
-            elif item.get("state") not in {_FINISHED, _FAILED}:
-                raise DamagedRowError(
-                    f"The row {item['part']} of {run_id} in the table of runs is damaged: it tells no state. Delete it, and "
-                    "compute that part again."
-                )
-            else:
-                change = _move_part(run_id, name, str(item["state"]), _OPEN)
-                failed = -int(item["state"] == _FAILED)
-            run = Change(_run_key(run_id)).add({"parts_open": 1, "parts_failed": failed}).remove(*_OPEN_RUN)
-            run.set({"opened_at": now.astimezone(UTC).isoformat()})
-            if not change_items(self._table, [run, change], _NOTING_PARTS):
-                return
-        raise busy(_noting(run_id))
-
-    def finish_part(self, run_id: str, name: str, part: Part) -> None:
-        """Note that all messages of a part are on the queue; once more does no harm."""
-        self._close_part(run_id, name, _FINISHED, asdict(part), failed=0)
-
-    def part_is_finished(self, run_id: str, name: str) -> None:
-        """Note again that a part was finished before: somebody may have opened it since, who planned twice."""
-        self._close_part(run_id, name, _FINISHED, {}, failed=0)
-
-    def fail_part(self, run_id: str, name: str, message: str) -> None:
-        """Note that a part cannot be computed, and why."""
-        self._close_part(run_id, name, _FAILED, {}, failed=1, message=message)
-
-    def _close_part(
-        self,
-        run_id: str,
-        name: str,
-        state: str,
-        facts: Mapping[str, object],
-        *,
-        failed: int,
-        message: str | None = None,
-    ) -> None:
-        change = _move_part(run_id, name, _OPEN, state, facts)
-        of_run = Change(_run_key(run_id)).add({"parts_open": -1, "parts_failed": failed})
-        if message is not None:
-            of_run.set({"message": message})
-        # Where it is not open any more somebody else has noted it.
-        change_items(self._table, [of_run, change], _NOTING_PARTS)
 
     def note_fault(self, run_id: str, message: str) -> None:
         """Note why computing failed this time; it is tried again."""
-        change = Change(_run_key(run_id)).set({"message": message})
+        change = Change(run_key(run_id)).set({"message": message})
         change_item(self._table, change, "noting why a run could not be computed")
 
     def register(self, messages: Iterable[Message], now: datetime) -> None:
@@ -160,10 +89,8 @@ class Runs:
     def _register(self, run_id: str, messages: list[Message], now: datetime) -> None:
         while messages:
             values = sum(message.values for message in messages)
-            run = Change(_run_key(run_id)).add(
-                {"queued": values, "waiting": values, "batches": len(messages)}
-            )
-            run.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)}).remove(*_OPEN_RUN)
+            run = Change(run_key(run_id)).add({"queued": values, "waiting": values, "batches": len(messages)})
+            run.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)}).remove(*OPEN_RUN)
             rows = [
                 Change(message_key(message))
                 .set({"values": message.values, "expires_at": _seconds(now + MESSAGES_KEPT_FOR)})
@@ -250,7 +177,7 @@ class Runs:
             if new:
                 # Another delivery may have given the message up meanwhile.
                 left = "waiting" if before.death is None else "dead"
-                of_run = Change(_run_key(message.run_id)).add({left: -len(new), **counts(new)})
+                of_run = Change(run_key(message.run_id)).add({left: -len(new), **counts(new)})
                 changes.append(of_run)
                 if others := superseded_by - {message.run_id}:
                     of_run.add({"superseded_by": others})
@@ -284,7 +211,7 @@ class Runs:
                 }
             )
             row.if_equal("version", before.version)
-            of_run = Change(_run_key(message.run_id)).add({"waiting": -left, "dead": left})
+            of_run = Change(run_key(message.run_id)).add({"waiting": -left, "dead": left})
             if not change_items(self._table, [row, of_run], "counting a dead letter"):
                 return True
             before = self.read(message, death.at)
@@ -298,8 +225,8 @@ class Runs:
             left = message.values - len(before.settled)
             row = Change(message_key(message)).set({"version": before.version + 1, "failures": 0})
             row.remove("died", "reason", "status").if_equal("version", before.version)
-            of_run = Change(_run_key(message.run_id)).add({"waiting": left, "dead": -left})
-            of_run.remove(*_OPEN_RUN)
+            of_run = Change(run_key(message.run_id)).add({"waiting": left, "dead": -left})
+            of_run.remove(*OPEN_RUN)
             if not change_items(self._table, [row, of_run], "counting a dead letter that is sent again"):
                 return replace(before, version=before.version + 1, failures=0, death=None)
             before = self.read(message, datetime.now(UTC))
@@ -324,7 +251,7 @@ class Runs:
 
     def _row(self, run_id: str) -> Run | None:
         """Read a run without what its parts came to."""
-        item = read_item(self._table, _run_key(run_id), _READING_RUN)
+        item = read_item(self._table, run_key(run_id), _READING_RUN)
         return None if item is None else run_of(item)
 
     def _superseding(self, run: Run) -> Iterator[Run]:
@@ -359,7 +286,7 @@ class Runs:
         if run is None or run.ended_at is None:
             return
         if replace(run, lacks=self._lacks(run)).fate is not run.outcome:
-            change_item(self._table, Change(_run_key(run_id)).remove(*_OPEN_RUN), "opening a run again")
+            change_item(self._table, Change(run_key(run_id)).remove(*OPEN_RUN), "opening a run again")
 
     def close(self, run_id: str, rejected_file: str | None, now: datetime) -> Run | None:
         """Note that a run has ended; ``None`` where it has not, or where another was faster.
@@ -373,7 +300,7 @@ class Runs:
         ended = {"ended_at": now.astimezone(UTC).isoformat(), "outcome": run.fate.value}
         if rejected_file is not None:
             ended["rejected_file"] = rejected_file
-        change = Change(_run_key(run_id)).set(ended).if_absent("ended_at")
+        change = Change(run_key(run_id)).set(ended).if_absent("ended_at")
         change.if_equal("waiting", 0).if_equal("parts_open", 0).if_equal("batches", run.batches)
         if not change_item(self._table, change, "noting that a run has ended"):
             return None
@@ -383,10 +310,10 @@ class Runs:
 
     def run(self, run_id: str) -> Run | None:
         """Read a run."""
-        item = read_item(self._table, _run_key(run_id), _READING_RUN)
+        item = read_item(self._table, run_key(run_id), _READING_RUN)
         if item is None:
             return None
-        computed, damaged = self._computed(run_id)
+        computed, damaged = self.parts.computed(run_id)
         return replace(run_of(item, computed), damaged=damaged)
 
     def recent(self, since: datetime) -> Iterator[str]:
@@ -407,7 +334,8 @@ class Runs:
         """
         files: dict[str, int] = {}
         damaged = []
-        for item in self._rows(run_id, _MESSAGE):
+        rows = Key("run_id").eq(run_id) & Key("part").begins_with(_MESSAGE)
+        for item in query_items(self._table, rows, _READING_RUN, ConsistentRead=True):
             name = str(item["part"]).removeprefix(_MESSAGE).replace("#", "-")
             delivery_state = delivery_state_of(item)
             if delivery_state is None:
@@ -415,43 +343,6 @@ class Runs:
             elif delivery_state.files:
                 files[name] = delivery_state.files
         return files, tuple(damaged)
-
-    def _computed(self, run_id: str) -> tuple[Part, tuple[str, ...]]:
-        """Return what the parts of a run came to together, and which of their rows cannot be read."""
-        parts: list[tuple[str, Part]] = []
-        damaged = []
-        for item in self._rows(run_id, _PART):
-            if item.get("state") == _FINISHED and "stores" not in item:
-                continue
-            try:
-                if item["state"] == _FINISHED:
-                    parts.append((str(item["part"]), _part_of(item)))
-            except (KeyError, ValueError, TypeError, ArithmeticError):
-                damaged.append(str(item["part"]))
-        # The shards of a run share no store, and each does its months one after the other.
-        stores: dict[str, int] = {}
-        unreadable: dict[str, int] = {}
-        for name, part in parts:
-            shard = name.partition(",")[0]
-            stores[shard] = max(stores.get(shard, 0), part.stores)
-            unreadable[shard] = max(unreadable.get(shard, 0), part.unreadable_groups)
-        rows = dict.fromkeys(row for _, part in parts for row in part.unreadable_rows)
-        computed = Part(
-            stores=sum(stores.values()),
-            items=max((part.items for _, part in parts), default=0),
-            values=sum(part.values for _, part in parts),
-            left_out=sum(part.left_out for _, part in parts),
-            vanished=sum(part.vanished for _, part in parts),
-            periods=tuple(sorted({period for _, part in parts for period in part.periods})),
-            unreadable_groups=sum(unreadable.values()),
-            unreadable_rows=tuple(rows)[:MOST_ROWS_NOTED],
-            incomplete=any(part.incomplete for _, part in parts),
-        )
-        return computed, tuple(damaged)
-
-    def _rows(self, run_id: str, begins: str) -> Iterator[Mapping[str, Any]]:
-        rows = Key("run_id").eq(run_id) & Key("part").begins_with(begins)
-        return query_items(self._table, rows, _READING_RUN, ConsistentRead=True)
 
 
 def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DeliveryState]:
@@ -472,7 +363,6 @@ def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tu
     return receipts
 
 
-_NOTING_PARTS = "noting which part of a run is computed"
 _READING_RUN = "reading what became of a run"
 
 
@@ -486,45 +376,10 @@ def _times(delivery_state: DeliveryState) -> dict[str, object]:
     return {"began": milliseconds(delivery_state.began), "ended": milliseconds(delivery_state.ended)}
 
 
-def _new_part(run_id: str, name: str, now: datetime) -> Change:
-    values = {"state": _OPEN, "expires_at": _seconds(now + RUNS_KEPT_FOR)}
-    return Change(_part_key(run_id, name)).set(values).if_absent("part")
-
-
-def _move_part(
-    run_id: str, name: str, before: str, after: str, facts: Mapping[str, object] | None = None
-) -> Change:
-    change = Change(_part_key(run_id, name)).set({"state": after, **(facts or {})})
-    return change.if_equal("state", before)
-
-
 def _note_superseded(run_id: str, older: str, now: datetime) -> Change:
     """Note at a run of whose values it has claimed newer ones, so that whoever computes it can end that run."""
-    change = Change(_run_key(run_id)).add({"supersedes": frozenset({older})})
+    change = Change(run_key(run_id)).add({"supersedes": frozenset({older})})
     return change.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)})
-
-
-def _part_of(item: Mapping[str, Any]) -> Part:
-    return Part(
-        stores=int(item["stores"]),
-        items=int(item["items"]),
-        values=int(item["values"]),
-        left_out=int(item["left_out"]),
-        vanished=int(item["vanished"]),
-        periods=tuple(str(period) for period in item["periods"]),
-        # Parts of earlier releases lack these.
-        unreadable_groups=int(item.get("unreadable_groups", 0)),
-        unreadable_rows=tuple(str(row) for row in item.get("unreadable_rows", ())),
-        incomplete=bool(item.get("incomplete", False)),
-    )
-
-
-def _run_key(run_id: str) -> dict[str, str]:
-    return {"run_id": run_id, "part": _RUN}
-
-
-def _part_key(run_id: str, name: str) -> dict[str, str]:
-    return {"run_id": run_id, "part": f"{_PART}{name}"}
 
 
 def message_key(message: Message) -> dict[str, str]:

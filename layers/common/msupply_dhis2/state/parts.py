@@ -1,0 +1,155 @@
+"""The parts of a run that compute works, each a row: open, finished or failed.
+
+Every change of one is a transaction with the run's counts of open and failed parts. A part's id is the number of its shard,
+of how many, and the month where it is about one: ``3/46``, ``3/46/2026-01``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.conditions import Key
+
+from msupply_dhis2.aws.dynamodb import (
+    ATTEMPTS,
+    CHANGES_IN_ONE_CALL,
+    Change,
+    busy,
+    change_items,
+    query_items,
+    read_item,
+)
+from msupply_dhis2.errors import DamagedRowError
+from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, Part, run_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+MOST_ROWS_NOTED = 20
+"""How many rows of mSupply's database that cannot be read a run names."""
+
+_PART = "part#"
+_OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
+_DOING = "noting which part of a run is computed"
+
+
+class Parts:
+    """The rows of parts in the table of runs."""
+
+    def __init__(self, table: "Table") -> None:
+        self._table = table
+
+    def open(self, run_id: str, parts: Iterable[str], now: datetime) -> None:
+        """Note parts that are to be computed; one that was finished, or failed, is open again."""
+        for some in batched(parts, CHANGES_IN_ONE_CALL - 1, strict=False):
+            new = [_new(run_id, part, now) for part in some]
+            if change_items(self._table, [_opened(run_id, now, parts=len(some)), *new], _DOING):
+                for part in some:
+                    self._open(run_id, part, now)
+
+    def _open(self, run_id: str, part: str, now: datetime) -> None:
+        """Open one part, unless it is: it may be there already."""
+        for _ in range(ATTEMPTS):
+            item = read_item(self._table, _key(run_id, part), _DOING)
+            state, failed = None if item is None else item.get("state"), 0
+            if item is None:
+                change = _new(run_id, part, now)
+            elif state == _OPEN:
+                return
+            elif state in {_FINISHED, _FAILED}:
+                change = Change(_key(run_id, part)).set({"state": _OPEN}).if_equal("state", state)
+                failed = -int(state == _FAILED)
+            else:
+                raise DamagedRowError(
+                    f"The row {item['part']} of {run_id} in the table of runs is damaged: it tells no state. Delete it, and "
+                    "compute that part again."
+                )
+            if not change_items(self._table, [_opened(run_id, now, parts=1, failed=failed), change], _DOING):
+                return
+        raise busy(_DOING)
+
+    def finish(self, run_id: str, part: str, came_to: Part | None = None) -> None:
+        """Note that all messages of a part are on the queue; once more does no harm.
+
+        ``came_to`` is ``None`` where it was finished before, and somebody who planned twice may have opened it since.
+        """
+        self._close(run_id, part, _FINISHED, {} if came_to is None else asdict(came_to))
+
+    def fail(self, run_id: str, part: str, message: str) -> None:
+        """Note that a part cannot be computed, and why."""
+        self._close(run_id, part, _FAILED, {}, message=message)
+
+    def _close(
+        self, run_id: str, part: str, state: str, facts: Mapping[str, object], *, message: str | None = None
+    ) -> None:
+        change = Change(_key(run_id, part)).set({"state": state, **facts}).if_equal("state", _OPEN)
+        of_run = Change(run_key(run_id)).add({"parts_open": -1, "parts_failed": int(state == _FAILED)})
+        if message is not None:
+            of_run.set({"message": message})
+        # Where it is not open any more somebody else has noted it.
+        change_items(self._table, [of_run, change], _DOING)
+
+    def computed(self, run_id: str) -> tuple[Part, tuple[str, ...]]:
+        """Return what the parts of a run came to together, and which of their rows cannot be read."""
+        parts: list[tuple[str, Part]] = []
+        damaged = []
+        rows = Key("run_id").eq(run_id) & Key("part").begins_with(_PART)
+        for item in query_items(self._table, rows, "reading what became of a run", ConsistentRead=True):
+            if item.get("state") == _FINISHED and "stores" not in item:
+                continue
+            try:
+                if item["state"] == _FINISHED:
+                    parts.append((str(item["part"]), _read(item)))
+            except (KeyError, ValueError, TypeError, ArithmeticError):
+                damaged.append(str(item["part"]))
+        # The shards of a run share no store, and each does its months one after the other.
+        stores: dict[str, int] = {}
+        unreadable: dict[str, int] = {}
+        for part_id, part in parts:
+            shard = "/".join(part_id.split("/")[:2])
+            stores[shard] = max(stores.get(shard, 0), part.stores)
+            unreadable[shard] = max(unreadable.get(shard, 0), part.unreadable_groups)
+        rows_named = dict.fromkeys(row for _, part in parts for row in part.unreadable_rows)
+        computed = Part(
+            stores=sum(stores.values()),
+            items=max((part.items for _, part in parts), default=0),
+            values=sum(part.values for _, part in parts),
+            already_stored=sum(part.already_stored for _, part in parts),
+            vanished=sum(part.vanished for _, part in parts),
+            periods=tuple(sorted({period for _, part in parts for period in part.periods})),
+            unreadable_groups=sum(unreadable.values()),
+            unreadable_rows=tuple(rows_named)[:MOST_ROWS_NOTED],
+            incomplete=any(part.incomplete for _, part in parts),
+        )
+        return computed, tuple(damaged)
+
+
+def _key(run_id: str, part: str) -> dict[str, str]:
+    return {"run_id": run_id, "part": f"{_PART}{part}"}
+
+
+def _opened(run_id: str, now: datetime, *, parts: int, failed: int = 0) -> Change:
+    """Return the change of a run of which so many parts more are open, and so many fewer failed."""
+    change = Change(run_key(run_id)).add({"parts_open": parts, "parts_failed": failed}).remove(*OPEN_RUN)
+    return change.set({"opened_at": now.astimezone(UTC).isoformat()})
+
+
+def _new(run_id: str, part: str, now: datetime) -> Change:
+    expires_at = int((now + RUNS_KEPT_FOR).timestamp())
+    return Change(_key(run_id, part)).set({"state": _OPEN, "expires_at": expires_at}).if_absent("part")
+
+
+def _read(item: Mapping[str, Any]) -> Part:
+    return Part(
+        stores=int(item["stores"]),
+        items=int(item["items"]),
+        values=int(item["values"]),
+        already_stored=int(item["already_stored"]),
+        vanished=int(item["vanished"]),
+        periods=tuple(str(period) for period in item["periods"]),
+        unreadable_groups=int(item["unreadable_groups"]),
+        unreadable_rows=tuple(str(row) for row in item["unreadable_rows"]),
+        incomplete=bool(item["incomplete"]),
+    )
