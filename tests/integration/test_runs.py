@@ -281,12 +281,12 @@ UNREADABLE = Part(unreadable_groups=2, unreadable_rows=("stock_line 1: …", "st
 def test_groups_with_rows_that_cannot_be_read_are_named_and_too_many_of_them_leave_the_run_incomplete(
     runs: Runs, *, too_many: bool, outcome: Outcome
 ) -> None:
-    runs.begin(RUN, ABOUT, ["a"], NOW)
-    runs.parts.open(RUN, ["b", "b, 2025-12"], NOW)
-    runs.parts.finish(RUN, "a", replace(PART, unreadable_groups=1, unreadable_rows=("item_line 9: …",)))
+    runs.begin(RUN, ABOUT, ["1/2"], NOW)
+    runs.parts.open(RUN, ["2/2", "2/2/2025-12"], NOW)
+    runs.parts.finish(RUN, "1/2", replace(PART, unreadable_groups=1, unreadable_rows=("item_line 9: …",)))
     # The same rows are met in each month.
-    runs.parts.finish(RUN, "b", replace(UNREADABLE, incomplete=too_many))
-    runs.parts.finish(RUN, "b, 2025-12", UNREADABLE)
+    runs.parts.finish(RUN, "2/2", replace(UNREADABLE, incomplete=too_many))
+    runs.parts.finish(RUN, "2/2/2025-12", UNREADABLE)
     ended = runs.close(RUN, None, NOW)
     assert ended is not None
     assert ended.outcome is outcome
