@@ -27,8 +27,8 @@ from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.state.dead_letters.store import DeadLetterStore
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
-from msupply_dhis2.state.run import Run
-from msupply_dhis2.state.runs import RUNS_KEPT_FOR, Runs
+from msupply_dhis2.state.run import RUNS_KEPT_FOR, Run
+from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
 from msupply_dhis2.watchdog.overdue import Duty, Overdue, due_instants, overdue
 from msupply_dhis2.watchdog.schedules import ScheduleError, parse_schedule
