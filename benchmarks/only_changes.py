@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -335,7 +335,7 @@ class World:
                 include_field=None,
             ).stores
             seen = {store.id: synchronised(as_of, place) for place, store in enumerate(stores)}
-            yield LateSource(source, lambda store: seen[store.id])
+            yield cast("Source", LateSource(source, lambda store: seen[store.id]))
 
 
 def days_until(last: date, number: int) -> Iterator[tuple[ComputeEvent, datetime]]:

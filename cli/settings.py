@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError
 
+from cli.schema import json_schema
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error, SettingsError
-from msupply_dhis2.settings import Settings, json_schema, parse_settings
+from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.text import count
 
 STACK = "msupply-dhis2"

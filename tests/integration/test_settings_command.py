@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.schema import json_schema
 from cli.settings import ADVANCED_BYTES, main
-from msupply_dhis2.settings import json_schema, parse_settings
+from msupply_dhis2.settings import parse_settings
 from tests.conftest import Aws
 
 PROJECT = Path(__file__).parents[2]

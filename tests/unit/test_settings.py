@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.schema import json_schema
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
@@ -22,7 +23,6 @@ from msupply_dhis2.settings import (
     Scheme,
     Settings,
     Setup,
-    json_schema,
     parse_settings,
 )
 

@@ -47,15 +47,15 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Collision:
-    """Claims to one identifier in an org unit, of which at most one could be right."""
+    """What would be sent by one identifier in an org unit, of which at most one could be right."""
 
     identifier: Identifier
-    claims: tuple[str, ...]
+    claimants: tuple[str, ...]
 
     def sentence(self, org_units: int) -> str:
         """Return what collides, in how many org units, and what to do."""
         return (
-            f"{' and '.join(self.claims)} claim the same data element '{self.identifier[0]}' "
+            f"{' and '.join(self.claimants)} claim the same data element '{self.identifier[0]}' "
             f"(in {org_units} org unit{'' if org_units == 1 else 's'}): neither was sent. "
             "Give each item a data element of its own in mSupply, or correct the prefixes in "
             "'Data elements to push'."
@@ -201,19 +201,19 @@ def collisions(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifi
     All active rows of the settings count, whatever their interval: what one run sends another must not
     overwrite with something else.
     """
-    claims: dict[Identifier, list[Claimant]] = defaultdict(list)
+    claimants: dict[Identifier, list[Claimant]] = defaultdict(list)
     for group in groups:
         for row in settings.active_rows:
             identifier = identifier_of(settings, row, group)
             if identifier is not None:
-                claims[identifier].append(Claimant(group, row.metric))
-    return {identifier: tuple(several) for identifier, several in claims.items() if len(several) > 1}
+                claimants[identifier].append(Claimant(group, row.metric))
+    return {identifier: tuple(several) for identifier, several in claimants.items() if len(several) > 1}
 
 
 def without_collisions(
     values: Iterable[DataValue],
     groups: Iterable[ItemGroup],
-    contested_identifiers: Mapping[Identifier, tuple[Claimant, ...]],
+    colliding: Mapping[Identifier, tuple[Claimant, ...]],
 ) -> tuple[list[DataValue], list[Collision]]:
     """Take out the values that something else in their org unit claims too: which one is right cannot be known.
 
@@ -225,15 +225,15 @@ def without_collisions(
         The item groups that the org unit has, whether or not they have values.
     """
     present = set(map(id, groups))
-    conflicts = [
+    found = [
         Collision(identifier, tuple(sorted(here)))
-        for identifier, claims in contested_identifiers.items()
-        if len(here := [str(claim) for claim in claims if id(claim.group) in present]) > 1
+        for identifier, claimants in colliding.items()
+        if len(here := [str(claimant) for claimant in claimants if id(claimant.group) in present]) > 1
     ]
-    refused = {conflict.identifier for conflict in conflicts}
-    if not refused:
+    if not found:
         return list(values), []
-    return [value for value in values if value.identifier not in refused], conflicts
+    refused = {collision.identifier for collision in found}
+    return [value for value in values if value.identifier not in refused], found
 
 
 def identifier_of(settings: Settings, row: DataElementRow, group: ItemGroup) -> Identifier | None:

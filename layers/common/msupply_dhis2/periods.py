@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Protocol, Self
+from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msupply_dhis2.errors import ConfigurationError
@@ -104,10 +104,7 @@ class Calendar:
     def parse_instant(self, text: str) -> datetime:
         """Read an instant as somebody has typed it: a date (its first midnight) or a date and time.
 
-        Returns
-        -------
-        datetime
-            Aware. Without an offset in the text it is read as ``instant_at`` reads the times of a database.
+        It comes back aware. Without an offset in the text it is read as ``instant_at`` reads the times of a database.
 
         Raises
         ------
@@ -142,15 +139,12 @@ class Calendar:
 
         Each pair of neighbours is one whole day. A date that the time zone left out has none.
         """
-        midnights = self._midnights.get((start, end))
-        if midnights is None:
-            midnights = self._midnights[start, end] = self._find_midnights(start, end)
-        return midnights
-
-    def _find_midnights(self, start: datetime, end: datetime) -> tuple[datetime, ...]:
-        first, last = self.day_of(start).toordinal(), self.day_of(end).toordinal()
-        starts = (self.start_of_day(date.fromordinal(ordinal)) for ordinal in range(first, last + 1))
-        return tuple(dict.fromkeys(midnight for midnight in starts if start <= midnight <= end))
+        if (start, end) not in self._midnights:
+            first, last = self.day_of(start).toordinal(), self.day_of(end).toordinal()
+            starts = (self.start_of_day(date.fromordinal(ordinal)) for ordinal in range(first, last + 1))
+            midnights = dict.fromkeys(midnight for midnight in starts if start <= midnight <= end)
+            self._midnights[start, end] = tuple(midnights)
+        return self._midnights[start, end]
 
     def _utc(self, local: datetime, fold: int) -> datetime:
         try:
@@ -163,14 +157,6 @@ class Calendar:
             return instant.replace(tzinfo=UTC).astimezone(self.time_zone).replace(tzinfo=None, fold=0)
         except OverflowError:
             return _FIRST_INSTANT if instant.year == date.min.year else _LAST_INSTANT
-
-
-class _PeriodType(Protocol):
-    """How time is cut into periods: of days, of weeks or of months."""
-
-    def first_day(self, day: date) -> date: ...
-    def day_after(self, day: date) -> date: ...
-    def label(self, day: date) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +251,9 @@ class _Months:
         )
 
 
+type _PeriodType = _Days | _Weeks | _BiWeeks | _Months
+"""How time is cut into periods."""
+
 _MONTH = _Months(1, "{year:04d}{month:02d}")
 _YEAR = _Months(12, "{year:04d}")
 
@@ -307,39 +296,21 @@ _ALLOWED = (
 _PLACEHOLDER = re.compile("YYYY|MM|DD")
 
 
-@dataclass(frozen=True, slots=True)
-class _Pattern:
-    """A label written by the user's own pattern, over the periods of the smallest part that it names."""
-
-    text: str
-    periods: _PeriodType
-
-    def first_day(self, day: date) -> date:
-        return self.periods.first_day(day)
-
-    def day_after(self, day: date) -> date:
-        return self.periods.day_after(day)
-
-    def label(self, day: date) -> str:
-        parts = {"YYYY": f"{day.year:04d}", "MM": f"{day.month:02d}", "DD": f"{day.day:02d}"}
-        return _PLACEHOLDER.sub(lambda match: parts[match.group()], self.text)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        placeholders = _PLACEHOLDER.findall(text)
-        rest = [letters for letters in re.findall(r"[^\W\d_]+", text) if not _made_of_placeholders(letters)]
-        if rest:
-            fault = f"{rest[0]!r} is not made of YYYY, MM and DD"
-        elif "YYYY" not in placeholders:
-            fault = "it has no year"
-        elif "DD" in placeholders and "MM" not in placeholders:
-            fault = "it has a day but no month"
-        elif len(placeholders) > len(set(placeholders)):
-            fault = "it has a part twice"
-        else:
-            smallest = _Days() if "DD" in placeholders else _MONTH if "MM" in placeholders else _YEAR
-            return cls(text, smallest)
-        raise ValueError(f"{text!r} is neither a period pattern nor a period type: {fault}. {_ALLOWED}")
+def _parse_pattern(text: str) -> _PeriodType:
+    """Return the periods of the smallest part that a pattern names."""
+    placeholders = _PLACEHOLDER.findall(text)
+    rest = [letters for letters in re.findall(r"[^\W\d_]+", text) if not _made_of_placeholders(letters)]
+    if rest:
+        fault = f"{rest[0]!r} is not made of YYYY, MM and DD"
+    elif "YYYY" not in placeholders:
+        fault = "it has no year"
+    elif "DD" in placeholders and "MM" not in placeholders:
+        fault = "it has a day but no month"
+    elif len(placeholders) > len(set(placeholders)):
+        fault = "it has a part twice"
+    else:
+        return _Days() if "DD" in placeholders else _MONTH if "MM" in placeholders else _YEAR
+    raise ValueError(f"{text!r} is neither a period pattern nor a period type: {fault}. {_ALLOWED}")
 
 
 def _made_of_placeholders(letters: str) -> bool:
@@ -356,6 +327,7 @@ class PeriodFormat:
 
     text: str
     _type: _PeriodType
+    _is_pattern: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -370,11 +342,14 @@ class PeriodFormat:
         for name, period_type in _PERIOD_TYPES.items():
             if name.lower() == text.lower():
                 return cls(name, period_type)
-        return cls(text, _Pattern.parse(text))
+        return cls(text, _parse_pattern(text), _is_pattern=True)
 
     def label(self, day: date) -> str:
         """Return the label of the period that holds a day."""
-        return self._type.label(day)
+        if not self._is_pattern:
+            return self._type.label(day)
+        parts = {"YYYY": f"{day.year:04d}", "MM": f"{day.month:02d}", "DD": f"{day.day:02d}"}
+        return _PLACEHOLDER.sub(lambda match: parts[match.group()], self.text)
 
     def first_day(self, day: date) -> date:
         """Return the first day of the period that holds a day."""
@@ -396,8 +371,7 @@ class PeriodFormat:
 
     @property
     def _months(self) -> int:
-        periods = self._type.periods if isinstance(self._type, _Pattern) else self._type
-        return periods.count if isinstance(periods, _Months) else 0
+        return self._type.count if isinstance(self._type, _Months) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,15 +454,10 @@ class Window:
 
 
 def window(basis: Basis, as_of: datetime, calendar: Calendar, period_format: PeriodFormat) -> Window:
-    """Work out what a basis means at an instant.
+    """Return what a basis means at the (aware) instant of a run.
 
     Flows cover the period of the label up to the snapshot. On a previous month basis a label shorter than a
     month cannot hold a month's flows: they cover the month, and the settings say that it does not fit.
-
-    Parameters
-    ----------
-    as_of
-        The instant of the run, with its time zone.
     """
     as_of = _to_naive_utc(as_of)
     today = calendar.day_of(as_of)

@@ -8,13 +8,18 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def listed(names: Sequence[str], most: int) -> str:
-    """Say a list, shortened: ``Kamo, Opua and 3 more``."""
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+MOST_NAMED = 20
+"""How many of a kind a log line names."""
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMED, *, of: int | None = None, by: str = ", ") -> str:
+    """Return a list, shortened: ``Kamo, Opua and 3 more``; ``of`` is how many there are where not all are given."""
+    more = (len(names) if of is None else of) - most
+    shown = by.join(names[:most])
+    return f"{shown}{by if by != ', ' else ' '}and {more:,} more" if more > 0 else shown
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Say several things: ``a, b and c``."""
+    """Return several things as one: ``a, b and c``."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last

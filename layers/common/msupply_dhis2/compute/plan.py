@@ -104,7 +104,7 @@ def make_run_plan(
     catalogue, org_units = mapped.catalogue, mapped.org_units
     # All of them: an item that only another run sends may claim what this one is about to send.
     item_groups, _ = group_items(catalogue.items, settings.active_rows, settings)
-    contested_identifiers = collisions(item_groups, settings)
+    colliding = collisions(item_groups, settings)
     if only is None:
         org_units = _limit_org_units(org_units, event.stores)
     else:
@@ -112,13 +112,13 @@ def make_run_plan(
         org_units = tuple(org_unit for org_unit in org_units if org_unit.code in codes)
     return RunPlan(
         mapped=frozenset(org_unit.code for org_unit in mapped.org_units),
-        scope=Scope(org_units, _limit_items(item_groups, event.items, contested_identifiers)),
+        scope=Scope(org_units, _limit_items(item_groups, event.items, colliding)),
         rules=Rules(
             expiring_within_days=settings.expiring_within_days,
             include_returns=settings.include_returns,
             consumption=catalogue.preferences,
         ),
-        collisions=contested_identifiers,
+        collisions=colliding,
         left_out=mapped.left_out,
         warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
         missing_metrics=catalogue.missing_metrics,
@@ -163,7 +163,7 @@ def _limit_org_units(org_units: tuple[OrgUnit, ...], wanted: Sequence[str] | Non
 def _limit_items(
     groups: tuple[ItemGroup, ...],
     wanted: Sequence[str] | None,
-    contested_identifiers: Mapping[Identifier, tuple[Claimant, ...]],
+    colliding: Mapping[Identifier, tuple[Claimant, ...]],
 ) -> tuple[ItemGroup, ...]:
     """Keep the item groups that hold a wanted item (by code, name, id or reference).
 
@@ -177,7 +177,7 @@ def _limit_items(
         for place, group in enumerate(groups)
     }
     kept = {id(groups[place]) for place in _limited("items", names, wanted)}
-    for claims in contested_identifiers.values():
+    for claims in colliding.values():
         if any(id(claim.group) in kept for claim in claims):
             kept |= {id(claim.group) for claim in claims}
     return tuple(group for group in groups if id(group) in kept)

@@ -40,7 +40,7 @@ class Operation(StrEnum):
 
 
 class Row(NamedTuple):
-    """A value in a message. ``store`` and ``item`` are places in the message's lists of names."""
+    """A value in a message. ``store`` and ``item`` are indices of the message's lists of names."""
 
     data_element: str
     org_unit: str
@@ -233,7 +233,7 @@ def _json(content: object) -> str:
 
 
 def _places(names: Iterable[str]) -> dict[str, int]:
-    return {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return {name: index for index, name in enumerate(dict.fromkeys(names))}
 
 
 def cut(

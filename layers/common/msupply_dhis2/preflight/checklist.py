@@ -5,8 +5,8 @@ from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
 
-from msupply_dhis2.deadline import Deadline
 from msupply_dhis2.dhis2.client import PostsDataValues
+from msupply_dhis2.dhis2.deadline import Deadline
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, request_body, request_parameters
 from msupply_dhis2.dhis2.metadata import (
     find_approved,

@@ -19,11 +19,11 @@ def called(thing: Identified) -> str:
 
 
 def row_labels(settings: Settings) -> tuple[str, ...]:
-    """Name each active row by its metric, and where two have the same by its place too."""
+    """Name each active row by its metric, and where two have the same by its index too."""
     metrics = [row.metric for row in settings.active_rows]
     return tuple(
-        f"{metric.label} (active row {place})" if metrics.count(metric) > 1 else metric.label
-        for place, metric in enumerate(metrics, 1)
+        f"{metric.label} (active row {index})" if metrics.count(metric) > 1 else metric.label
+        for index, metric in enumerate(metrics, 1)
     )
 
 
@@ -100,9 +100,9 @@ def uses_of_mapped(
     """
     rows: dict[str, dict[int, DataElementRow]] = {}
     for item in mapped.items:
-        for place, (row, identifier) in enumerate(zip(settings.active_rows, item.data_elements, strict=True)):
+        for index, (row, identifier) in enumerate(zip(settings.active_rows, item.data_elements, strict=True)):
             if identifier is not None and identifier in data_elements:
-                rows.setdefault(identifier, {})[place] = row
+                rows.setdefault(identifier, {})[index] = row
     return tuple(Use(data_elements[identifier], tuple(sent.values())) for identifier, sent in rows.items())
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from msupply_dhis2.deadline import BackgroundTask, Deadline
 from msupply_dhis2.dhis2.client import TalksToDhis2
+from msupply_dhis2.dhis2.deadline import BackgroundTask, Deadline
 from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.dhis2.metadata_cache import KeptAnswers
 from msupply_dhis2.dhis2.models import User

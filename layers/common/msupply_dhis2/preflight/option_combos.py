@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from msupply_dhis2.deadline import Deadline
+from msupply_dhis2.dhis2.deadline import Deadline
 from msupply_dhis2.dhis2.metadata import find_category_option, find_option_combos
 from msupply_dhis2.dhis2.models import DataElement, DataSet, OptionCombo
 from msupply_dhis2.dhis2.parsing import ReadsDhis2

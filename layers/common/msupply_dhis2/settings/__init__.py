@@ -5,9 +5,9 @@ a sentence in the tab's words that says where it is and what to do, and all of t
 """
 
 from msupply_dhis2.domain.choices import OptionComboField, ReadBack, Scheme, Setup
-from msupply_dhis2.settings.model import DataElementRow, Settings
+from msupply_dhis2.settings.model import Settings
 from msupply_dhis2.settings.parsing import parse_settings
-from msupply_dhis2.settings.schema import json_schema
+from msupply_dhis2.settings.tab import DataElementRow
 
 __all__ = [
     "DataElementRow",
@@ -16,6 +16,5 @@ __all__ = [
     "Scheme",
     "Settings",
     "Setup",
-    "json_schema",
     "parse_settings",
 ]

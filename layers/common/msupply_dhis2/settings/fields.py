@@ -3,13 +3,14 @@
 import difflib
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator
 
 from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, Scheme
 from msupply_dhis2.periods import PeriodFormat
@@ -18,15 +19,14 @@ from msupply_dhis2.settings.urls import is_forbidden
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
 _WORDS = MappingProxyType({True: ("true", "on", "yes"), False: ("false", "off", "no")})
 _LONGEST_SHOWN = 60
-_SCHEMES = MappingProxyType(
-    {"item_code": Scheme.CODE, "name_code": Scheme.CODE, "uuid": Scheme.UID},
-)
+_SCHEMES = MappingProxyType({"item code": Scheme.CODE, "name code": Scheme.CODE, "UUID": Scheme.UID})
+"""The tab's words for them."""
 _CHECKBOXES = ("user_field_4", "user_field_7")
 _USER_FIELD = re.compile(r"user_field_\d+")
 
 
 def shown(value: object) -> str:
-    """Say in a sentence what was given."""
+    """Return what was given, for a sentence."""
     match value:
         case bool():
             return _WORDS[value][0]
@@ -73,18 +73,21 @@ def read_switch(value: object) -> bool:
     raise ValueError(f"is {shown(value)} where a switch belongs. Write true or false.")
 
 
-def whole_number(least: int, most: int) -> Callable[[object], int]:
-    """Make what reads a whole number from ``least`` to ``most``."""
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """Reads a whole number from ``least`` to ``most``."""
 
-    def read(value: object) -> int:
+    least: int
+    most: int
+
+    def __call__(self, value: object) -> int:
+        """Read it."""
         text = value.strip() if isinstance(value, str) else str(value)
         if not isinstance(value, bool) and re.fullmatch(r"0|[1-9]\d{0,8}", text, re.ASCII):
             number = int(text)
-            if least <= number <= most:
+            if self.least <= number <= self.most:
                 return number
-        raise ValueError(f"is {shown(value)}. Write a whole number from {least} to {most}.")
-
-    return read
+        raise ValueError(f"is {shown(value)}. Write a whole number from {self.least} to {self.most}.")
 
 
 def as_word(text: str) -> str:
@@ -92,25 +95,22 @@ def as_word(text: str) -> str:
     return "_".join(re.split(r"[\s_-]+", text.strip().casefold()))
 
 
-def one_of[Choice: StrEnum](
-    choices: type[Choice], tab_words: Mapping[str, Choice] | None = None
-) -> Callable[[object], Choice]:
-    """Make what reads a choice, by its name or in the tab's words."""
-    known = {choice.value: choice for choice in choices} | dict(tab_words or {})
+@dataclass(frozen=True, slots=True)
+class OneOf[Choice: StrEnum]:
+    """Reads a choice, by its name or in the tab's words."""
 
-    def read(value: object) -> Choice:
+    choices: type[Choice]
+    tab_words: Mapping[str, Choice] = field(default_factory=dict)
+
+    def __call__(self, value: object) -> Choice:
+        """Read it."""
+        known = {choice.value: choice for choice in self.choices}
+        known |= {as_word(words): choice for words, choice in self.tab_words.items()}
         if isinstance(value, str) and as_word(value) in known:
             return known[as_word(value)]
         nearest = difflib.get_close_matches(as_word(value), known, n=1) if isinstance(value, str) else []
         guess = f" Did you mean {known[nearest[0]]}?" if nearest else ""
-        raise ValueError(f"is {shown(value)}.{guess} It takes one of: {', '.join(choices)}.")
-
-    return read
-
-
-def choices_of(*words: str) -> WithJsonSchema:
-    """Return the schema of a choice among these words."""
-    return WithJsonSchema({"type": "string", "enum": list(words)})
+        raise ValueError(f"is {shown(value)}.{guess} It takes one of: {', '.join(self.choices)}.")
 
 
 def _split_url(url: str) -> SplitResult:
@@ -210,8 +210,4 @@ def read_certificate(text: str) -> str:
 
 Text = Annotated[str, BeforeValidator(read_text)]
 Switch = Annotated[bool, BeforeValidator(read_switch)]
-SchemeChoice = Annotated[
-    Scheme,
-    BeforeValidator(one_of(Scheme, _SCHEMES)),
-    choices_of(*Scheme, "item code", "name code", "UUID"),
-]
+SchemeChoice = Annotated[Scheme, BeforeValidator(OneOf(Scheme, _SCHEMES))]

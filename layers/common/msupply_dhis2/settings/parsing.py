@@ -8,7 +8,8 @@ from pydantic_core import ErrorDetails
 
 from msupply_dhis2.settings.document import Place, read_document
 from msupply_dhis2.settings.fields import as_word, shown
-from msupply_dhis2.settings.model import COLLECTING, DataElementRow, Form, Settings
+from msupply_dhis2.settings.model import COLLECTING, Settings
+from msupply_dhis2.settings.tab import DataElementRow, Form
 
 _CREDENTIALS = frozenset(
     {

@@ -9,7 +9,7 @@ from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.base import Catalogue, Kind, LeftOut, Scope, Source
+from msupply_dhis2.source.base import Catalogue, Kind, LeftOut, Scope
 from msupply_dhis2.source.connection import (
     UNVERIFIED_CERTIFICATE,
     Columns,
@@ -22,6 +22,7 @@ from msupply_dhis2.source.connection import (
 )
 from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.open_msupply import OpenMsupply
+from msupply_dhis2.source.reader import Source
 
 __all__ = [
     "Catalogue",

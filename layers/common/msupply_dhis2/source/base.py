@@ -1,13 +1,11 @@
-"""What a source of mSupply data gives: which stores and items are sent, and their histories."""
+"""What reading mSupply is asked for and returns: which stores and items are sent, and what to read of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Item, ItemGroup, OrgUnit, Store
+from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, ItemGroup, OrgUnit, Store
 
 
 class Kind(StrEnum):
@@ -71,61 +69,3 @@ class Scope:
         """Return what is known of stores by their ids by their codes, in the order of the scope."""
         stores = (store for org_unit in self.org_units for store in org_unit.stores)
         return {store.code: by_id[store.id] for store in stores if store.id in by_id}
-
-
-class Source(Protocol):
-    """One consistent, read-only state of an mSupply database."""
-
-    def catalogue(
-        self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
-    ) -> Catalogue:
-        """Read which stores and items are sent.
-
-        Parameters
-        ----------
-        store_field
-            The custom field of stores that holds the org unit.
-        item_fields
-            ``universal_code``, user fields (``user_field_1``) or keys of the items' custom data.
-        include_field
-            The user field or key of the custom data that is ticked on the items to send; ``None``: all are.
-
-        Raises
-        ------
-        SourceError
-            No store or no item is mapped, or the database cannot be read, or what it holds cannot be right.
-        """
-        ...
-
-    def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
-        """Count how many lines each store has, by its id: lines of invoices and stock lines, whatever their item.
-
-        About as many: it says how long a store takes, so that work can be divided evenly.
-
-        Raises
-        ------
-        SourceError
-            The database cannot be read.
-        """
-        ...
-
-    def histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
-        """Stream the groups that have any pair, by org unit, then item group, in the order of the scope.
-
-        No more than one group is held in memory, beside the rows that the database sends at a time.
-
-        Parameters
-        ----------
-        floor
-            Movements before this instant (naive UTC) are not read one by one: only their sum is.
-
-        Raises
-        ------
-        SourceError
-            The database holds what cannot be read, or the connection was lost.
-        """
-        ...
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return sentences about what was odd in the histories; complete once they are exhausted."""
-        ...

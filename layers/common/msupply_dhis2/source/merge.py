@@ -1,23 +1,37 @@
 """Streaming the stock histories of an mSupply database, whichever kind it is.
 
 The scope goes to the database as numbers: every store and every item has one, and their sum says the pair's
-place in the order of the scope. So one number a row is enough to tell rows apart, to order them and to merge
+index in the order of the scope. So one number a row is enough to tell rows apart, to order them and to merge
 the four streams, and nothing that is not mapped leaves the database.
 """
 
 import gc
+from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from heapq import heappush, heappushpop
 from itertools import chain, groupby
 from math import inf
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import Connection, CursorResult, Select
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    CursorResult,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    union_all,
+)
 from sqlalchemy.exc import DBAPIError
 
 from msupply_dhis2.domain.stock import (
@@ -28,11 +42,11 @@ from msupply_dhis2.domain.stock import (
     PairHistory,
     StockLine,
     UnreadableRow,
-    described,
 )
-from msupply_dhis2.metrics.quantity import MOST_UNITS, format_value, to_units
+from msupply_dhis2.metrics.quantity import MOST_UNITS, to_units
 from msupply_dhis2.source.base import Scope
-from msupply_dhis2.source.sentences import MOST_NAMED, some_of
+from msupply_dhis2.source.data_warnings import DataWarnings
+from msupply_dhis2.source.sql import Reading, exact_micro_units, is_unreadable_instant, numbered
 
 ROWS_AT_A_TIME = 5_000
 """How many rows of each stream are in memory."""
@@ -57,21 +71,21 @@ class Numbers:
 
     @classmethod
     def of(cls, scope: Scope) -> "Numbers":
-        """Return every store and item of a scope its number."""
+        """Return the numbers of a scope."""
         most_stores = max((len(org_unit.stores) for org_unit in scope.org_units), default=1)
         most_items = max((len(group.items) for group in scope.item_groups), default=1)
         of_group = most_stores * most_items
         return cls(
             scope=scope,
             stores={
-                each.id: org_unit_place * len(scope.item_groups) * of_group + place * most_items
-                for org_unit_place, org_unit in enumerate(scope.org_units)
-                for place, each in enumerate(org_unit.stores)
+                each.id: org_unit_index * len(scope.item_groups) * of_group + index * most_items
+                for org_unit_index, org_unit in enumerate(scope.org_units)
+                for index, each in enumerate(org_unit.stores)
             },
             items={
-                each.id: group_place * of_group + place
-                for group_place, group in enumerate(scope.item_groups)
-                for place, each in enumerate(group.items)
+                each.id: group_index * of_group + index
+                for group_index, group in enumerate(scope.item_groups)
+                for index, each in enumerate(group.items)
             },
             most_stores=most_stores,
             most_items=most_items,
@@ -79,7 +93,7 @@ class Numbers:
 
     @property
     def pairs_of_a_group(self) -> int:
-        """How many numbers each group has; the pair's number by it is the place of its group in the scope."""
+        """How many numbers each group has; the pair's number by it is the index of its group in the scope."""
         return self.most_stores * self.most_items
 
     def history(self, group: int) -> GroupHistory:
@@ -89,9 +103,9 @@ class Numbers:
 
     def pair_history(self, pair: int, group: GroupHistory) -> PairHistory:
         """Begin the history of a pair in its group."""
-        place, item_place = divmod(pair, self.most_items)
-        store = group.org_unit.stores[place % self.most_stores]
-        return PairHistory(store, group.item_group.items[item_place], [], [], None, 0)
+        index, item_index = divmod(pair, self.most_items)
+        store = group.org_unit.stores[index % self.most_stores]
+        return PairHistory(store, group.item_group.items[item_index], [], [], None, 0)
 
 
 class Stream:
@@ -156,150 +170,8 @@ def _rows_of_driver(connection: Connection, result: CursorResult[Any]) -> Iterat
             ) from error
 
 
-@dataclass(slots=True)
-class Oddities:
-    """What was odd in the histories, counted."""
-
-    stock_lines_without_pack_size: int = 0
-    of_these_with_packs: int = 0
-    movements_without_pack_size: int = 0
-    moved_without_instant: tuple[str, ...] = ()
-    dated_later: tuple[str, ...] = ()
-    receipts_without_date: Mapping[str, int] = field(default_factory=dict)
-    """By the code of the store."""
-    negative_stock_lines: int = 0
-    some_negative_stock_lines: list[str] = field(default_factory=list)
-    ledgers: int = 0
-    ledgers_off: int = 0
-    worst_ledgers: list[tuple[int, int, int, str]] = field(default_factory=list)
-
-    def note_negative(self, pair: PairHistory, line: StockLine) -> None:
-        """Count a stock line below 0, and name it unless many are named already."""
-        self.negative_stock_lines += 1
-        if len(self.some_negative_stock_lines) < MOST_NAMED:
-            units = format_value(line.units, round_off=False)
-            self.some_negative_stock_lines.append(
-                f"{described(pair.store, pair.item)}, stock line {line.id}: {units} units"
-            )
-
-    def note_ledger(self, pair: PairHistory, moved: int) -> None:
-        """Count a pair and whether its stock lines are what all its movements add up to; keep the worst.
-
-        Parameters
-        ----------
-        moved
-            The sum of all movements there ever were, in millionths.
-        """
-        self.ledgers += 1
-        difference = -moved
-        for line in pair.stock_lines:
-            difference += line[1]
-        if not difference:
-            return
-        self.ledgers_off += 1
-        # Of two that are as bad the earlier one stays.
-        entry = (abs(difference), -self.ledgers, difference, described(pair.store, pair.item))
-        if len(self.worst_ledgers) < MOST_NAMED:
-            heappush(self.worst_ledgers, entry)
-        else:
-            heappushpop(self.worst_ledgers, entry)
-
-    def sentences(self) -> Iterator[str]:
-        """Say them."""
-        if self.stock_lines_without_pack_size:
-            packs = (
-                f"{self.of_these_with_packs:,} of them hold packs"
-                if self.of_these_with_packs
-                else "all are empty"
-            )
-            yield (
-                f"Stock lines without a pack size, which count as 0 units: {self.stock_lines_without_pack_size:,} ({packs})."
-            )
-        if self.movements_without_pack_size:
-            yield (
-                "Lines of invoices without a pack size, which count as movements of 0 units: "
-                f"{self.movements_without_pack_size:,}."
-            )
-        if self.negative_stock_lines:
-            more = self.negative_stock_lines - len(self.some_negative_stock_lines)
-            yield (
-                "Stock lines below 0, which the metrics add up as they are and mSupply's own stock on hand leaves out: "
-                f"{self.negative_stock_lines:,}, namely {'; '.join(self.some_negative_stock_lines)}"
-                f"{f'; and {more:,} more' if more else ''}."
-            )
-        if self.ledgers_off:
-            worst = [
-                f"{named}: {'+' if difference > 0 else ''}{format_value(difference, round_off=False)} units"
-                for _, _, difference, named in sorted(self.worst_ledgers, reverse=True)
-            ]
-            yield (
-                "Items in a store whose stock lines are not what all their movements add up to: "
-                f"{self.ledgers_off:,} of {self.ledgers:,}. Nothing is corrected: the stock lines count. The largest "
-                f"differences (+ means more stock than moved in): {'; '.join(worst)}."
-            )
-        if count := len(self.moved_without_instant):
-            yield (
-                "Invoices whose status says that their stock has moved, but that lack the instant at which it did "
-                f"(mSupply's own ledger leaves them out, and so do the metrics): {count:,}, namely "
-                f"{some_of(self.moved_without_instant)}."
-            )
-        if self.receipts_without_date:
-            stores = [f"{code} {number:,}" for code, number in self.receipts_without_date.items()]
-            yield (
-                "Receipts (inbound shipments) that came over as new and without a date, with their stock in the store "
-                f"already: {sum(self.receipts_without_date.values()):,}, by store {some_of(stores)}. Stock is right. In "
-                "which month they were received is not known, so received leaves them out."
-            )
-        if count := len(self.dated_later):
-            yield (
-                "Invoices dated later than the moment at which the database was read. Their stock has moved already: they "
-                "count at the time at which they were created, or at the start of today where that time is missing or "
-                f"later too: {count:,}, namely {some_of(self.dated_later)}. Check the date of each, and the clock of the "
-                "computer or tablet that made it."
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Statements:
-    """What is asked of a database: four streams of rows that begin with a pair's number, in the order of these.
-
-    Attributes
-    ----------
-    visible_pairs
-        ``(pair)``: the pairs that are visible in the store.
-    stock_lines
-        ``(pair, id, packs, pack_size, expiry date as text)``, as they are now.
-    movements
-        ``(pair, instant, type, packs, pack_size, stock_line_id)``: those at or after the floor, or a little
-        earlier; packs are signed, + in.
-    totals
-        ``(pair, whole, units, parts, first_in, unreadable)``: all that ever moved, in whole units, in more of these
-        and in millionths besides, the instant of the first movement in of more than 0 units, and the ids of the lines
-        whose quantity cannot be read, joined.
-    stock_table, movement_table
-        Where the packs and pack sizes stand, for messages.
-    unreadable_instants
-        The rows of each pair that moved stock at an instant that cannot be read. Each of these pairs has a total; neither
-        the movements nor the instant of the first hold such an instant.
-    read_instant
-        Turns an instant of the database into naive UTC.
-    kinds
-        What the movements' types mean.
-    """
-
-    visible_pairs: Select[Any]
-    stock_lines: Select[Any]
-    movements: Select[Any]
-    totals: Select[Any]
-    stock_table: "Table"
-    movement_table: "Table"
-    unreadable_instants: Mapping[int, Sequence["RowFault"]]
-    read_instant: Callable[[Any], datetime]
-    kinds: Mapping[str, MovementKind]
-
-
 class Table(NamedTuple):
-    """A table with packs and pack sizes, and the columns that they are in."""
+    """A table with packs and pack sizes, and the columns that they are in, for messages."""
 
     name: str
     quantity: str
@@ -313,24 +185,169 @@ class RowFault(NamedTuple):
     fault: str
 
 
-def read_histories(
-    connection: Connection, numbers: Numbers, floor: datetime, statements: Statements, data_warnings: Oddities
-) -> Iterator[GroupHistory]:
-    """Stream the groups of a scope (see ``Source.histories``), noting what is odd on the way."""
-    streams: list[Stream] = []
-    try:
-        for query in (
-            statements.visible_pairs,
-            statements.stock_lines,
-            statements.movements,
-            statements.totals,
-        ):
-            streams.append(Stream(connection, query))  # noqa: PERF401 - those that are open must be closed
-        with _cycles_sought_rarely():
-            yield from _merged(numbers, streams, floor, statements, data_warnings)
-    finally:
-        for stream in streams:
-            stream.close()
+class Histories(ABC):
+    """What is asked of a database for the histories of a scope.
+
+    Four streams have rows that begin with a pair's number, in the order of these. Where not ``all_readable``, an instant
+    that cannot be read comes as NULL, and is none at or after a floor.
+
+    Attributes
+    ----------
+    items
+        The ids by which rows of the database mean the items, with the items' numbers.
+    """
+
+    stock_table: ClassVar[Table]
+    movement_table: ClassVar[Table]
+    kinds: ClassVar[Mapping[str, MovementKind]]
+    """What the movements' types mean."""
+
+    def __init__(self, connection: Connection, scope: Scope, reading: Reading) -> None:
+        self.connection = connection
+        self.scope = scope
+        self.numbers = Numbers.of(scope)
+        self.stores = numbered("scope_store", self.numbers.stores)
+        self.items = numbered("scope_item", self.numbers.items)
+        self.reading = reading
+        self.all_readable = True
+
+    @abstractmethod
+    def read_instant(self, value: Any) -> datetime:  # noqa: ANN401 - as the database has it
+        """Return an instant of the database in naive UTC."""
+
+    @abstractmethod
+    def doubtful(self) -> Select[Any]:
+        """Select what has moved without an instant, at an unreadable one, or later than now.
+
+        ``(store_id, type, number, unreadable, dated_later)``.
+        """
+
+    @abstractmethod
+    def called(self, kind: str) -> str:
+        """Return what a type of invoices is called in messages."""
+
+    @abstractmethod
+    def receipts_without_date(self) -> Select[Any] | None:
+        """Count, by the id of the store, the receipts that came over as new and whose stock is on stock lines."""
+
+    @abstractmethod
+    def unreadable_instants(self) -> Iterator[tuple[int, RowFault]]:
+        """Yield the rows that moved stock at an instant that cannot be read, by the pairs that they would have moved.
+
+        Each of these pairs has a total; neither the movements nor the instant of the first hold such an instant.
+        """
+
+    @abstractmethod
+    def visible_pairs(self) -> Select[Any]:
+        """Select the pairs that are visible in the store: ``(pair)``."""
+
+    @abstractmethod
+    def stock_lines(self) -> Select[Any]:
+        """Select the stock lines as they are now: ``(pair, id, packs, pack_size, expiry date as text)``."""
+
+    @abstractmethod
+    def movements(self, floor: datetime) -> Select[Any]:
+        """Select the movements at or after the floor, or a little earlier.
+
+        ``(pair, instant, type, packs, pack_size, stock_line_id)``; packs are signed, + in.
+        """
+
+    @abstractmethod
+    def totals(self) -> Select[Any]:
+        """Sum all that ever moved: ``(pair, whole, units, parts, first_in, unreadable)``.
+
+        In whole units, in more of these and in millionths besides; then the instant of the first movement in of more than
+        0 units, and the ids of the lines whose quantity cannot be read, joined.
+        """
+
+    @abstractmethod
+    def moved_themselves(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
+        """Select the invoices that have moved stock at their own instant: all, or at or after one and a few besides."""
+
+    @abstractmethod
+    def moved_with_another(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
+        """Select those that cancel another: they count when the other does, where that is known."""
+
+    def moved(
+        self, name: str, at_least: ColumnElement[Any] | None, is_cancellation: ColumnElement[bool] | None
+    ) -> CTE:
+        """Select what has moved stock, and when it counts; ``is_cancellation`` is ``None`` where no row tells."""
+        moved: Select[Any] | CompoundSelect[Any] = self.moved_themselves(at_least)
+        if is_cancellation is not None and isinstance(moved, Select):
+            moved = union_all(moved.where(~is_cancellation), self.moved_with_another(at_least))
+        return moved.cte(name).prefix_with("MATERIALIZED")
+
+    def pair(self, stores: CTE) -> ColumnElement[int]:
+        """Return the number of a pair, by rows that have the number of the store."""
+        return (stores.c.number + self.items.c.number).label("pair")
+
+    def readable(self, own: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return an instant, and NULL for one that cannot be read."""
+        return own if self.all_readable else case((is_unreadable_instant(own), None), else_=own)
+
+    def read(self, floor: datetime, data_warnings: DataWarnings) -> Iterator[GroupHistory]:
+        """Stream the groups (see ``Source.histories``), noting what is odd on the way."""
+        self._note_instants(data_warnings)
+        unreadable = defaultdict[int, list[RowFault]](list)
+        if not self.all_readable:
+            for pair, fault in self.unreadable_instants():
+                unreadable[pair].append(fault)
+        streams: list[Stream] = []
+        try:
+            for query in (self.visible_pairs(), self.stock_lines(), self.movements(floor), self.totals()):
+                streams.append(Stream(self.connection, query))  # noqa: PERF401 - those that are open must be closed
+            with _cycles_sought_rarely():
+                yield from _merged(self, streams, floor, unreadable, data_warnings)
+        finally:
+            for stream in streams:
+                stream.close()
+
+    def _note_instants(self, data_warnings: DataWarnings) -> None:
+        """Note what has moved without an instant, or later than now, and find out whether all instants can be read."""
+        codes = {each.id: each.code for org_unit in self.scope.org_units for each in org_unit.stores}
+        lacking: list[str] = []
+        later: list[str] = []
+        for row in self.connection.execute(self.doubtful()):
+            if row.unreadable:
+                self.all_readable = False
+            else:
+                named = f"{codes[row.store_id]} {self.called(row.type)} {row.number}"
+                (later if row.dated_later else lacking).append(named)
+        data_warnings.moved_without_instant, data_warnings.dated_later = tuple(lacking), tuple(later)
+        if (receipts := self.receipts_without_date()) is not None:
+            rows = {store_id: number for store_id, number in self.connection.execute(receipts)}  # noqa: C416 - of rows
+            data_warnings.receipts_without_date = self.scope.by_store_code(rows)
+
+
+PLAIN_PACKS = 1e8
+PLAIN_PACK_SIZE = 1e4
+"""Finite numbers up to these never make too many units. Whole ones multiply exactly, as integers and as floats, and leave
+room for a sum of nine million of them."""
+
+
+def exact_quantity(
+    packs: ColumnElement[Any],
+    pack_size: ColumnElement[Any],
+    small: ColumnElement[bool],
+    identifier: ColumnElement[str],
+) -> tuple[ColumnElement[Any], ...]:
+    """Return what a line moved for a total: ``whole`` units, else ``parts`` in millionths, else the id as ``unreadable``.
+
+    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of their
+    decimals, which costs more.
+
+    Parameters
+    ----------
+    small
+        Whether the numbers are no larger than ``PLAIN_PACKS`` and ``PLAIN_PACK_SIZE``.
+    """
+    plain = and_(small, packs == func.round(packs), pack_size == func.round(pack_size))
+    units = exact_micro_units(packs, pack_size)
+    return (
+        case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
+        case((plain, None), else_=units).label("parts"),
+        case((small, None), (units.is_(None), identifier), else_=None).label("unreadable"),
+    )
 
 
 @contextmanager
@@ -345,8 +362,14 @@ def _cycles_sought_rarely() -> Iterator[None]:
 
 
 def _merged(
-    numbers: Numbers, streams: list[Stream], floor: datetime, statements: Statements, data_warnings: Oddities
+    histories: Histories,
+    streams: list[Stream],
+    floor: datetime,
+    unreadable_instants: Mapping[int, Sequence[RowFault]],
+    data_warnings: DataWarnings,
 ) -> Iterator[GroupHistory]:
+    numbers = histories.numbers
+    read_instant = lru_cache(maxsize=65_536)(histories.read_instant)
     visible, stock_lines, movements, totals = streams
     pairs_of_a_group = numbers.pairs_of_a_group
     group, history = -1, None
@@ -359,20 +382,23 @@ def _merged(
             history = numbers.history(group)
         assert history is not None  # noqa: S101 - tells mypy: set with the first group
         pair_history = numbers.pair_history(pair, history)
-        unreadable: list[RowFault] = [*statements.unreadable_instants.get(pair, ())]
+        unreadable: list[RowFault] = [*unreadable_instants.get(pair, ())]
         undated: dict[str, str] = {}
         visible.take(pair)
         if stock_lines.pair == pair:
             rows = stock_lines.take(pair)
-            undated = _read_stock_lines(pair_history, rows, statements.stock_table, data_warnings, unreadable)
+            undated = _read_stock_lines(pair_history, rows, histories.stock_table, data_warnings, unreadable)
         if movements.pair == pair:
-            _read_movements(pair_history, movements.take(pair), floor, statements, data_warnings)
-        moved = _read_totals(pair_history, totals.take(pair), statements, unreadable)
+            rows = movements.take(pair)
+            _read_movements(pair_history, rows, floor, read_instant, histories.kinds, data_warnings)
+        moved = _read_totals(
+            pair_history, totals.take(pair), read_instant, histories.movement_table, unreadable
+        )
         history.unreadable += [
             UnreadableRow(pair_history.store, pair_history.item, *each) for each in unreadable
         ]
         if undated:
-            history.unreadable += _without_expiry_date(pair_history, undated, statements.stock_table)
+            history.unreadable += _without_expiry_date(pair_history, undated, histories.stock_table)
         if not unreadable:
             data_warnings.note_ledger(pair_history, moved)
         history.pairs.append(pair_history)
@@ -392,10 +418,10 @@ def _read_stock_lines(
     pair: PairHistory,
     rows: Sequence[Any],
     table: Table,
-    data_warnings: Oddities,
+    data_warnings: DataWarnings,
     unreadable: list[RowFault],
 ) -> dict[str, str]:
-    """Read the stock lines of a pair; give what those have for an expiry date whose date cannot be read, by their ids."""
+    """Read the stock lines of a pair; return what those have for an expiry date whose date cannot be read, by their ids."""
     lines = pair.stock_lines
     undated = {}
     for _, stock_line_id, packs, pack_size, expiry in rows:
@@ -435,9 +461,14 @@ def _without_expiry_date(
 
 
 def _read_movements(
-    pair: PairHistory, rows: Sequence[Any], floor: datetime, statements: Statements, data_warnings: Oddities
+    pair: PairHistory,
+    rows: Sequence[Any],
+    floor: datetime,
+    read_instant: Callable[[Any], datetime],
+    kinds: Mapping[str, MovementKind],
+    data_warnings: DataWarnings,
 ) -> None:
-    movements, read_instant, kinds = pair.movements, statements.read_instant, statements.kinds
+    movements = pair.movements
     for _, instant_as_stored, kind, packs, pack_size, stock_line_id in rows:
         instant = read_instant(instant_as_stored)
         if instant < floor:
@@ -456,18 +487,21 @@ def _read_movements(
 
 
 def _read_totals(
-    pair: PairHistory, rows: Sequence[Any], statements: Statements, unreadable: list[RowFault]
+    pair: PairHistory,
+    rows: Sequence[Any],
+    read_instant: Callable[[Any], datetime],
+    table: Table,
+    unreadable: list[RowFault],
 ) -> int:
-    """Read what all movements of a pair come to, and give it in millionths."""
+    """Read what all movements of a pair come to, and return it in millionths."""
     moved = 0
     for _, whole, units, parts, first_in, unreadable_ids in rows:
         moved = (int(whole or 0) + int(units or 0)) * MICRO + int(parts or 0)
         # What lies before the floor is what is left of all there ever was, so that no instant on the
         # edge is counted twice or lost however it is written.
         pair.units_before_floor += moved
-        pair.first_in = None if first_in is None else statements.read_instant(first_in)
+        pair.first_in = None if first_in is None else read_instant(first_in)
         if unreadable_ids:
-            table = statements.movement_table
             unreadable += (_no_quantity(table, each) for each in sorted(unreadable_ids.split(ID_SEPARATOR)))
     return moved
 

@@ -19,7 +19,7 @@ from msupply_dhis2.source.fields import (
     look_back_months,
     read_object,
 )
-from msupply_dhis2.source.sentences import some_of
+from msupply_dhis2.text import listed
 
 LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"
 """The custom field of stores that holds the look-back for average monthly consumption, in months."""
@@ -28,30 +28,30 @@ _by_code = attrgetter("code", "id")
 
 
 @dataclass(slots=True)
-class StoreSelection:
-    """Chooses the stores with a value in the store field, unless there is a reason against them.
+class _Selection[Thing: (Store, Item)]:
+    """Chooses what is sent, and notes what is not and why."""
 
-    Parameters
-    ----------
-    store_field
-        The custom field that holds the org unit.
-    """
-
-    store_field: str
-    sent: list[Store] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
-    other_fields: set[str] = field(default_factory=set)
-    """Custom fields with a value, of stores that have none in the store field."""
-    unreadable: list[str] = field(default_factory=list)
-    unreadable_look_backs: list[str] = field(default_factory=list)
+    sent: list[Thing] = field(default_factory=list, init=False)
+    left_out: list[LeftOut] = field(default_factory=list, init=False)
+    other_fields: set[str] = field(default_factory=set, init=False)
+    """Fields with a value, of stores or items that have none in the fields that are asked for."""
+    broken: list[str] = field(default_factory=list, init=False)
 
     def read(self, value: object, code: str) -> Mapping[str, object]:
-        """Read a place where custom fields are kept (see ``read_object``); broken JSON has none."""
+        """Read an object of JSON with fields (see ``read_object``); broken JSON has none."""
         read = read_object(value)
         if read is None:
-            self.unreadable.append(code)
+            self.broken.append(code)
             return {}
         return read
+
+
+@dataclass(slots=True)
+class StoreSelection(_Selection[Store]):
+    """Chooses the stores with a value in the store field, unless there is a reason against them."""
+
+    store_field: str
+    unreadable_look_backs: list[str] = field(default_factory=list, init=False)
 
     def add(
         self,
@@ -96,13 +96,7 @@ class StoreSelection:
         return None
 
     def check(self) -> None:
-        """Make sure that any are sent.
-
-        Raises
-        ------
-        SourceError
-            None is.
-        """
+        """Raise ``SourceError`` where none is sent."""
         if self.sent:
             return
         if self.left_out:
@@ -121,20 +115,20 @@ class StoreSelection:
 
     def warnings(self) -> Iterator[str]:
         """Yield what could not be read."""
-        if self.unreadable:
+        if self.broken:
             yield (
                 f"Custom fields that cannot be read (broken JSON) count as empty, in stores "
-                f"{some_of(tuple(dict.fromkeys(self.unreadable)))}."
+                f"{listed(tuple(dict.fromkeys(self.broken)))}."
             )
         if self.unreadable_look_backs:
             yield (
                 f"The look-back for average monthly consumption cannot be read and counts as absent, in stores "
-                f"{some_of(self.unreadable_look_backs)}. Enter a number of months in mSupply."
+                f"{listed(self.unreadable_look_backs)}. Enter a number of months in mSupply."
             )
 
 
 @dataclass(slots=True)
-class ItemSelection:
+class ItemSelection(_Selection[Item]):
     """Chooses the items that are included and have a value in one of the fields, unless there is a reason against them.
 
     Parameters
@@ -148,21 +142,8 @@ class ItemSelection:
     fields: tuple[str, ...]
     include_field: str | None
     broken_place: str
-    sent: list[Item] = field(default_factory=list)
-    other_fields: set[str] = field(default_factory=set)
-    """Fields of items that have no value in those that are asked for."""
-    left_out: list[LeftOut] = field(default_factory=list)
-    without_reference: int = 0
-    not_included: int = 0
-    broken: list[str] = field(default_factory=list)
-
-    def read(self, value: object, code: str) -> Mapping[str, object]:
-        """Read what an item keeps as JSON (see ``read_object``); broken JSON is an object without keys."""
-        read = read_object(value)
-        if read is None:
-            self.broken.append(code)
-            return {}
-        return read
+    without_reference: int = field(default=0, init=False)
+    not_included: int = field(default=0, init=False)
 
     def add(
         self,
@@ -200,13 +181,7 @@ class ItemSelection:
             self.sent.append(Item(item_id, code, name, fields))
 
     def check(self) -> None:
-        """Make sure that any are sent.
-
-        Raises
-        ------
-        SourceError
-            None is.
-        """
+        """Raise ``SourceError`` where none is sent."""
         if self.sent:
             return
         fields = " or ".join(described(each) for each in self.fields)
@@ -231,7 +206,7 @@ class ItemSelection:
         if self.broken:
             yield (
                 f"{self.broken_place} cannot be read, so these items have no user fields or no custom data: "
-                f"{some_of(tuple(dict.fromkeys(self.broken)))}."
+                f"{listed(tuple(dict.fromkeys(self.broken)))}."
             )
 
 
@@ -259,13 +234,7 @@ def to_catalogue(
     warnings: Sequence[str],
     missing_metrics: frozenset[Metric] = frozenset(),
 ) -> Catalogue:
-    """Return what was chosen, by code.
-
-    Raises
-    ------
-    SourceError
-        No store or no item is sent.
-    """
+    """Return what was chosen, by code; raise ``SourceError`` where no store or no item is sent."""
     stores.check()
     items.check()
     return Catalogue(

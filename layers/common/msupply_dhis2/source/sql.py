@@ -98,6 +98,20 @@ def is_readable(value: object) -> bool:
     return True
 
 
+def _written(element: type[FunctionElement[Any]], **as_sql: Callable[..., str]) -> None:
+    """Say how a function is written in the SQL of each database, from the SQL of its arguments."""
+    for dialect, write in as_sql.items():
+
+        @compiles(element, dialect)
+        def _(
+            found: FunctionElement[Any],
+            compiler: SQLCompiler,
+            write: Callable[..., str] = write,
+            **options: object,
+        ) -> str:
+            return write(*(compiler.process(clause, **options) for clause in found.clauses))
+
+
 class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are written in small letters
     """Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as.
 
@@ -109,17 +123,8 @@ class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are
     inherit_cache = True
 
 
-@compiles(exact_micro_units, "sqlite")
-def _exact_micro_units_sqlite(element: exact_micro_units, compiler: SQLCompiler, **options: object) -> str:
-    return f"exact_micro_units({compiler.process(element.clauses, **options)})"
-
-
-@compiles(exact_micro_units, "postgresql")
-def _exact_micro_units_postgresql(
-    element: exact_micro_units, compiler: SQLCompiler, **options: object
-) -> str:
+def _exact_micro_units(*numbers: str) -> str:
     # A float that is cast straight to numeric is cut to 15 digits; its text has them all.
-    numbers = [compiler.process(clause, **options) for clause in element.clauses]
     product = " * ".join(f"CAST(CAST({number} AS TEXT) AS NUMERIC)" for number in numbers)
     is_nothing = " OR ".join(f"{number} = 0" for number in numbers)
     # NaN counts as greater than infinity. Half a millionth more than the most is rounded up, and too much.
@@ -129,6 +134,9 @@ def _exact_micro_units_postgresql(
     return f"CASE WHEN {is_nothing} THEN 0 WHEN {is_readable} THEN CAST(round({product} * 1000000) AS BIGINT) END"
 
 
+_written(exact_micro_units, sqlite="exact_micro_units({}, {})".format, postgresql=_exact_micro_units)
+
+
 class is_unreadable_instant(FunctionElement[bool]):  # noqa: N801 - as above
     """Whether an instant that is not NULL cannot be read."""
 
@@ -136,20 +144,12 @@ class is_unreadable_instant(FunctionElement[bool]):  # noqa: N801 - as above
     inherit_cache = True
 
 
-@compiles(is_unreadable_instant, "sqlite")
-def _is_unreadable_instant_sqlite(
-    element: is_unreadable_instant, compiler: SQLCompiler, **options: object
-) -> str:
-    return f"is_unreadable_instant({compiler.process(element.clauses, **options)})"
-
-
-@compiles(is_unreadable_instant, "postgresql")
-def _is_unreadable_instant_postgresql(
-    element: is_unreadable_instant, compiler: SQLCompiler, **options: object
-) -> str:
+_written(
+    is_unreadable_instant,
+    sqlite="is_unreadable_instant({})".format,
     # What Python has no instant for: infinity, and years of five digits.
-    instant = compiler.process(element.clauses, **options)
-    return f"({instant} NOT BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999')"
+    postgresql="({} NOT BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999')".format,
+)
 
 
 class one_separator(FunctionElement[Any]):  # noqa: N801 - as above
@@ -159,14 +159,7 @@ class one_separator(FunctionElement[Any]):  # noqa: N801 - as above
     inherit_cache = True
 
 
-@compiles(one_separator, "sqlite")
-def _one_separator_sqlite(element: one_separator, compiler: SQLCompiler, **options: object) -> str:
-    return f"replace({compiler.process(element.clauses, **options)}, 'T', ' ')"
-
-
-@compiles(one_separator, "postgresql")
-def _one_separator_postgresql(element: one_separator, compiler: SQLCompiler, **options: object) -> str:
-    return compiler.process(element.clauses, **options)
+_written(one_separator, sqlite="replace({}, 'T', ' ')".format, postgresql="{}".format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,16 +218,11 @@ class _entries(FunctionElement[Any]):  # noqa: N801 - as above
     inherit_cache = True
 
 
-@compiles(_entries, "sqlite")
-def _entries_sqlite(element: _entries, compiler: SQLCompiler, **options: object) -> str:
-    document, _, _ = element.clauses
-    return f"json_each({compiler.process(document, **options)})"
-
-
-@compiles(_entries, "postgresql")
-def _entries_postgresql(element: _entries, compiler: SQLCompiler, **options: object) -> str:
-    _, ids, numbers = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"(SELECT key, value FROM unnest({ids}, {numbers}) AS entry (key, value))"  # noqa: S608 - names of parameters
+_written(
+    _entries,
+    sqlite=lambda document, *_: f"json_each({document})",
+    postgresql="(SELECT key, value FROM unnest({1}, {2}) AS entry (key, value))".format,
+)
 
 
 def numbered(name: str, numbers: Mapping[str, int]) -> CTE:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.source.connection import Columns
-from msupply_dhis2.source.mirror.tables import FEATURES, REQUIRED, Feature
+from msupply_dhis2.source.mirror.tables import FEATURES, Feature
 from msupply_dhis2.source.sql import text_of
 
 _TEXTS = frozenset({"text", "character varying", "character"})
@@ -64,10 +64,6 @@ class Database:
             for column in (columns if table in self.columns else columns[:1])
             if column not in self.columns.get(table, {})
         ]
-
-    def missing_required(self) -> list[str]:
-        """Name what is not there and must be."""
-        return self.missing(REQUIRED)
 
     def has(self, feature: Feature) -> bool:
         """Return whether all is there that a feature takes."""

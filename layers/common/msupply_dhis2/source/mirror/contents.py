@@ -8,9 +8,8 @@ from msupply_dhis2.errors import SourceError
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.mirror.columns import Database
 from msupply_dhis2.source.mirror.tables import STATUSES, TABLES, TYPES, transact
-from msupply_dhis2.source.sentences import some_of
 from msupply_dhis2.source.sql import text_of
-from msupply_dhis2.text import count
+from msupply_dhis2.text import count, listed
 
 _WITH_UNIQUE_ID = text(
     # Of the id alone and of all rows: others let a row be there twice.
@@ -72,4 +71,4 @@ def _unknown_codes(database: Database) -> Iterator[str]:
 
 def _shown(codes: Collection[str | None]) -> str:
     """Return codes as they are, blanks and all."""
-    return some_of(sorted("nothing" if code is None else f"'{code}'" for code in codes))
+    return listed(sorted("nothing" if code is None else f"'{code}'" for code in codes))

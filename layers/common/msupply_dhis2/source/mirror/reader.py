@@ -3,25 +3,22 @@
 Which stores and items are sent is read here, their histories in ``histories.py``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import CTE, Select, select
 
-from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Store
+from msupply_dhis2.domain.stock import ConsumptionPreferences
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.periods import Calendar
-from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.base import Catalogue, Scope
-from msupply_dhis2.source.connection import Columns, faults_as_sentences
 from msupply_dhis2.source.fields import UNIVERSAL_CODE, USER_FIELDS, item_fields
-from msupply_dhis2.source.merge import Oddities
+from msupply_dhis2.source.merge import Histories
 from msupply_dhis2.source.mirror.columns import Database, lacks
 from msupply_dhis2.source.mirror.contents import check_contents
-from msupply_dhis2.source.mirror.histories import count_lines, histories
-from msupply_dhis2.source.mirror.tables import item, store
+from msupply_dhis2.source.mirror.histories import MirrorHistories, line_counts
+from msupply_dhis2.source.mirror.tables import REQUIRED, item, store
+from msupply_dhis2.source.reader import Source
 from msupply_dhis2.source.selection import ItemSelection, StoreSelection, to_catalogue
 from msupply_dhis2.source.sql import text_of
 
@@ -34,71 +31,40 @@ _BOOLEAN_FIELDS = frozenset({"user_field_4", "user_field_7"})
 _NUMBER_FIELD = "user_field_5"
 
 
-class Mirror:
-    """The mirror of an older mSupply as a ``Source``.
+class Mirror(Source):
+    """The mirror of an older mSupply; one that lacks what is needed, or is not in PostgreSQL, is refused."""
 
-    Parameters
-    ----------
-    connection
-        One read-only transaction on PostgreSQL; nothing else may use it.
-    columns
-        What tables there are in it.
-    calendar
-        That of the time zone in which the older mSupply's server keeps its dates and times.
-    began
-        When the transaction began (naive UTC): what is dated later has moved the stock lines already.
+    BROKEN_PLACE = "The custom data (item.custom_data)"
 
-    Raises
-    ------
-    SourceError
-        The mirror lacks what is needed, or is not in PostgreSQL.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        address: DatabaseAddress,
-        columns: Columns,
-        calendar: Calendar,
-        began: datetime,
-    ) -> None:
-        self._address = address
-        self._began = began
-        self._calendar = calendar
-        self._oddities = Oddities()
-        self._database = Database(connection, columns)
-        where = f"mSupply's database ({address.described}) is the mirror of the older mSupply"
-        if connection.dialect.name != "postgresql":
+    def _check(self) -> None:
+        self._database = Database(self._connection, self._columns)
+        where = f"mSupply's database ({self._address.described}) is the mirror of the older mSupply"
+        if self._connection.dialect.name != "postgresql":
             raise SourceError(
                 f"{where}, in SQLite. The mirror is read from PostgreSQL: give the address of the database that the "
                 "older mSupply exports to."
             )
-        if missing := self._database.missing_required():
+        if missing := self._database.missing(REQUIRED):
             raise SourceError(
                 f"{where} and lacks what every value takes: {', '.join(missing)}. Let the older mSupply export these "
                 "tables and columns to the mirror too."
             )
 
-    def catalogue(
-        self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
-    ) -> Catalogue:
-        """Read which stores and items are sent (see ``Source``)."""
-        stores = StoreSelection(store_field)
-        items = ItemSelection(
-            tuple(item_fields), include_field, broken_place="The custom data (item.custom_data)"
-        )
-        missing = self._check_fields(item_fields, include_field)
-        with faults_as_sentences(self._address):
-            check_contents(self._database, self._address)
-            _read_stores(self._database, stores)
-            _read_items(self._database, items)
+    def _read_catalogue(self, stores: StoreSelection, items: ItemSelection) -> Catalogue:
+        missing = self._check_fields(items.fields, items.include_field)
+        check_contents(self._database, self._address)
+        _read_stores(self._database, stores)
+        _read_items(self._database, items)
+        warnings = [*self._database.warnings(), *missing]
         return to_catalogue(
-            stores,
-            items,
-            ConsumptionPreferences(),
-            [*self._database.warnings(), *missing],
-            self._database.missing_metrics(),
+            stores, items, ConsumptionPreferences(), warnings, self._database.missing_metrics()
         )
+
+    def _line_counts(self, stores: CTE) -> Iterable[Select[Any]]:
+        return line_counts(self._database, stores)
+
+    def _histories(self, scope: Scope) -> Histories:
+        return MirrorHistories(self._database, scope, self._began, self._calendar)
 
     def _check_fields(self, item_fields: Sequence[str], include_field: str | None) -> list[str]:
         """Make sure that the fields that the settings name are there, and say which are not."""
@@ -123,21 +89,6 @@ class Mirror:
         if not missing:
             return []
         return [lacks([lacking], f"no item has a value in {', '.join(missing)}")]
-
-    def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
-        """Count how many lines each store has (see ``Source``)."""
-        with faults_as_sentences(self._address):
-            return count_lines(self._database, stores)
-
-    def histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
-        """Stream the groups (see ``Source``)."""
-        self._oddities = Oddities()
-        with faults_as_sentences(self._address):
-            yield from histories(self._database, scope, floor, self._calendar, self._began, self._oddities)
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return sentences about what was odd in the histories (see ``Source``)."""
-        return tuple(self._oddities.sentences())
 
 
 def _read_stores(database: Database, stores: StoreSelection) -> None:

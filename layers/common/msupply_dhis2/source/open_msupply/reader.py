@@ -4,18 +4,15 @@ Which stores and items are sent is read here, their histories in ``histories.py`
 or a name goes through ``item_link`` or ``name_link``: a merged item's links point to the item that was kept.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import CTE, Select, exists, select
 
-from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Store
-from msupply_dhis2.periods import Calendar
-from msupply_dhis2.settings.credentials import DatabaseAddress
+from msupply_dhis2.domain.stock import ConsumptionPreferences
 from msupply_dhis2.source.base import Catalogue, Scope
-from msupply_dhis2.source.connection import Columns, faults_as_sentences
 from msupply_dhis2.source.fields import days_in_month, field_text, flag, item_fields
-from msupply_dhis2.source.merge import Oddities
+from msupply_dhis2.source.merge import Histories
 from msupply_dhis2.source.open_msupply.custom_fields import (
     SCOPES_OF_ITEMS,
     SCOPES_OF_STORES,
@@ -23,7 +20,7 @@ from msupply_dhis2.source.open_msupply.custom_fields import (
     custom_data_of_stores,
 )
 from msupply_dhis2.source.open_msupply.database import Database
-from msupply_dhis2.source.open_msupply.histories import count_lines, histories, reading
+from msupply_dhis2.source.open_msupply.histories import OpenMsupplyHistories, line_counts
 from msupply_dhis2.source.open_msupply.tables import (
     item,
     item_link,
@@ -33,6 +30,7 @@ from msupply_dhis2.source.open_msupply.tables import (
     store,
     store_preference,
 )
+from msupply_dhis2.source.reader import Source
 from msupply_dhis2.source.selection import LOOK_BACK_FIELD, ItemSelection, StoreSelection, to_catalogue
 from msupply_dhis2.source.sql import text_of
 
@@ -43,77 +41,25 @@ _DAYS_IN_MONTH = "days_in_month"
 _ADJUST = "adjust_for_number_of_days_out_of_stock"
 
 
-class OpenMsupply:
-    """An Open mSupply database as a ``Source``.
+class OpenMsupply(Source):
+    """An Open mSupply database; of a release that lacks what is needed it is refused."""
 
-    Parameters
-    ----------
-    connection
-        One read-only transaction; nothing else may use it.
-    columns
-        What tables there are in it.
-    calendar
-        That of the configured time zone.
-    began
-        When the transaction began (naive UTC): what is dated later has moved the stock lines already.
+    BROKEN_PLACE = "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),"
 
-    Raises
-    ------
-    SourceError
-        The database is of a release that lacks what is needed.
-    """
+    def _check(self) -> None:
+        self._database = Database(self._connection, self._columns)
+        self._database.check(self._address)
 
-    def __init__(
-        self,
-        connection: Connection,
-        address: DatabaseAddress,
-        columns: Columns,
-        calendar: Calendar,
-        began: datetime,
-    ) -> None:
-        self._address = address
-        self._calendar = calendar
-        self._began = began
-        self._oddities = Oddities()
-        self._database = Database(connection, columns)
-        self._database.check(address)
+    def _read_catalogue(self, stores: StoreSelection, items: ItemSelection) -> Catalogue:
+        _read_stores(self._database, stores)
+        _read_items(self._database, items)
+        return to_catalogue(stores, items, *_preferences(self._database))
 
-    def catalogue(
-        self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
-    ) -> Catalogue:
-        """Read which stores and items are sent (see ``Source``)."""
-        stores = StoreSelection(store_field)
-        items = ItemSelection(
-            tuple(item_fields),
-            include_field,
-            broken_place="The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),",
-        )
-        with faults_as_sentences(self._address):
-            _read_stores(self._database, stores)
-            _read_items(self._database, items)
-            preferences, unreadable = _preferences(self._database)
-        return to_catalogue(stores, items, preferences, unreadable)
+    def _line_counts(self, stores: CTE) -> Iterable[Select[Any]]:
+        return line_counts(stores)
 
-    def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
-        """Count how many lines each store has (see ``Source``)."""
-        with faults_as_sentences(self._address):
-            return count_lines(self._database.connection, stores)
-
-    def histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
-        """Stream the groups (see ``Source``)."""
-        self._oddities = Oddities()
-        with faults_as_sentences(self._address):
-            yield from histories(
-                self._database,
-                scope,
-                floor,
-                reading(self._began, self._calendar),
-                self._oddities,
-            )
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return sentences about what was odd in the histories (see ``Source``)."""
-        return tuple(self._oddities.sentences())
+    def _histories(self, scope: Scope) -> Histories:
+        return OpenMsupplyHistories(self._database, scope, self._began, self._calendar)
 
 
 def _read_stores(database: Database, stores: StoreSelection) -> None:
@@ -200,7 +146,7 @@ def _why_left_out(item_type: str, *, active: bool) -> str | None:
 
 
 def _preferences(database: Database) -> tuple[ConsumptionPreferences, list[str]]:
-    """Read the global preferences, and say which of them cannot be read."""
+    """Read the global preferences, and return which of them cannot be read."""
     default = ConsumptionPreferences()
     if not database.has(preference):
         return default, []

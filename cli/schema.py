@@ -6,11 +6,15 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from msupply_dhis2.domain.choices import Setup
-from msupply_dhis2.settings.model import Settings
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.fields import ITEM_FIELD_REFERENCES, OneOf, WholeNumber, read_item_field
 
 
-class _SchemaWithoutNulls(GenerateJsonSchema):
-    """A field is given or left out; null as a value or as a default would be offered by editors."""
+class _SettingsSchema(GenerateJsonSchema):
+    """Says what the readers of the fields take.
+
+    A field is given or left out; null as a value or as a default would be offered by editors.
+    """
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         if schema.get("default") is None:
@@ -20,10 +24,25 @@ class _SchemaWithoutNulls(GenerateJsonSchema):
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        match schema["function"]["function"]:
+            case OneOf() as reader:
+                words = [choice.value for choice in reader.choices]
+                return {"type": "string", "enum": [*words, *reader.tab_words]}
+            case WholeNumber(least, most):
+                return {"type": "integer", "minimum": least, "maximum": most}
+            case _:
+                return super().function_before_schema(schema)
+
+    def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> JsonSchemaValue:
+        if schema["function"]["function"] is read_item_field:
+            return {"type": "string", "enum": [*ITEM_FIELD_REFERENCES]}
+        return super().function_after_schema(schema)
+
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the settings document, for editors: fields, choices and most of the rules."""
-    schema = Settings.model_json_schema(schema_generator=_SchemaWithoutNulls)
+    schema = Settings.model_json_schema(schema_generator=_SettingsSchema)
     row = schema["$defs"]["DataElementRow"]
     row["required"] = ["metric", "active"]
     row |= _when("active", value=True, then={"required": ["interval", "basis"]})
