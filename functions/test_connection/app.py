@@ -1,4 +1,4 @@
-"""Test connection: does DHIS2 let us in, and does what it needs fit."""
+"""Test connection: does DHIS2 authenticate the user, and does what it needs fit."""
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -65,13 +65,13 @@ def test_the_newest_refused_login_is_the_one_that_is_known_and_values_wait_since
     assert read_refusal(aws.table) == Refusal(newer, EARLY, "The account is locked.")
 
 
-def test_a_damaged_row_is_told_and_not_taken_for_a_login_that_is_let_in(aws: Aws) -> None:
+def test_a_damaged_row_is_told_and_not_taken_for_a_login_that_authenticates(aws: Aws) -> None:
     aws.table.put_item(Item={"id": "refused-login", "since": "yesterday"})
     with pytest.raises(AwsError, match="refused-login is damaged"):
         read_refusal(aws.table)
 
 
-def test_a_table_that_is_not_there_is_not_taken_for_a_login_that_is_let_in(aws: Aws) -> None:
+def test_a_table_that_is_not_there_is_not_taken_for_a_login_that_authenticates(aws: Aws) -> None:
     aws.table.delete()
     with pytest.raises(AwsError, match="reading whether DHIS2 refused the login"):
         read_refusal(aws.table)

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlencode
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.errors import (
-    Dhis2Error,
     Dhis2FaultError,
+    Dhis2PermanentError,
     Dhis2SlowError,
     Dhis2TooLargeError,
     Dhis2TransientError,
@@ -75,5 +75,5 @@ class DirectClient:
         if answer is None:
             raise Dhis2SlowError("The connection was cut")
         if not (answer.status == 200 or (method == "POST" and answer.status == 409)):
-            raise _ERRORS.get(answer.status, Dhis2Error)(f"status {answer.status}")
+            raise _ERRORS.get(answer.status, Dhis2PermanentError)(f"status {answer.status}")
         return answer.status, json.loads(answer.content) if answer.content else None

@@ -15,6 +15,7 @@ from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import Dhis2TransientError
 from msupply_dhis2.push.job import push
+from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.push.session import Dhis2Session
 from sandbox.dhis2 import FaultKind, Metadata, stock_metadata
 from sandbox.dhis2.faults import Fault
@@ -100,7 +101,7 @@ def test_every_value_gets_one_fate_and_the_counts_are_what_dhis2_holds(
         left = chain(repeat(300.0, 2 * calls_in_time), repeat(0.0))
         result = push(batch, session, settings=of_tab, done=done, seconds_left=left.__next__)
         assert done <= result.settled
-        assert result.counts.sent == len(result.settled - done)
+        assert_adds_up(result, done)
         counts, done = counts + result.counts, result.settled
         named.update(
             (line.fields["data_element"], line.fields["org_unit"], line.fields["period"])
@@ -111,7 +112,7 @@ def test_every_value_gets_one_fate_and_the_counts_are_what_dhis2_holds(
             break
         assert isinstance(result.failure, Dhis2TransientError)
 
-    # One fate for each, and each that is not in DHIS2 named once where DHIS2 lets it be told.
+    # One outcome for each, and each that is not in DHIS2 named once where DHIS2 lets it be told.
     assert done == frozenset(range(len(values)))
     assert counts.sent == len(values)
     assert all(times == 1 for times in named.values())
@@ -214,7 +215,7 @@ def test_what_is_said_to_have_landed_is_in_dhis2_as_it_was_sent_or_gone_whatever
         left = chain(repeat(300.0, 2 * calls_in_time), repeat(0.0))
         result = push(batch, session, settings=of_tab, done=done, seconds_left=left.__next__)
         assert result.applied <= result.settled - done
-        assert result.counts.sent == len(result.settled - done)
+        assert_adds_up(result, done)
         counts, done, applied = counts + result.counts, result.settled, applied | result.applied
         assert_true(client, world, batch.values(), applied, operation)
         if result.failure is None:
@@ -238,6 +239,22 @@ def test_what_is_said_to_have_landed_is_in_dhis2_as_it_was_sent_or_gone_whatever
     client.dhis2.faults.clear()
     again = push(batch_of(values, of_tab), session, settings=of_tab)
     assert_true(client, world, values, again.applied, Operation.IMPORT)
+
+
+def assert_adds_up(result: BatchResult, done: frozenset[int]) -> None:
+    """Hold counts, rows of the file and lines of the log, which derive from the outcomes, against each other."""
+    counts, new = result.counts, result.settled - done
+    assert counts.sent == sum(counts.by_name().values()) == len(new)
+    # However its values are divided between two deliveries, each is counted once.
+    some = frozenset(place for place in new if place % 3)
+    assert result.counts_of(some) + result.counts_of(new - some) == counts
+    lines = [line for line in result.lines if "data_element" in line.fields]
+    rows = [row for row in result.rejected_rows if row.outcome != "perhaps unaccounted"]
+    assert [(row.outcome, row.key.data_element) for row in rows] == [
+        (line.fields["outcome"], line.fields["data_element"]) for line in lines
+    ]
+    assert len(lines) == len(new) - len(result.applied) - (len(result.rejected_rows) - len(rows))
+    assert sum(row.outcome in {"rejected", "not deleted"} for row in rows) == counts.rejected
 
 
 def held(client: DirectClient, value: DataValue) -> str | None:

@@ -7,9 +7,9 @@ again here: several failures can lock the account.
 import base64
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
@@ -42,13 +42,15 @@ _TOKEN_WORDS = {
 """What DHIS2 says of a personal access token that it refuses, in this order."""
 
 
-class Login(Protocol):
-    """One of the three ways."""
+class Login(ABC):
+    """One of the three ways; a login with a header of its own need not ask DHIS2 for it."""
 
-    first_asks_who_it_is: bool
+    first_asks_who_it_is = False
     """Whether the first call of a session has to be a question: on 2.43.0 a token may fail with its first use."""
 
-    def authorization(self, transport: Transport) -> str:
+    header = ""
+
+    def authorization(self, transport: Transport) -> str:  # noqa: ARG002 - others have to ask
         """Return the header ``Authorization`` for the next call.
 
         Raises
@@ -56,8 +58,9 @@ class Login(Protocol):
         Dhis2Error
             It had to be asked for, and was not given.
         """
+        return self.header
 
-    def renewed(self, transport: Transport, refused: str) -> bool:
+    def renewed(self, transport: Transport, refused: str) -> bool:  # noqa: ARG002 - there is but one header
         """Get another header after this one was refused; False where there is no other.
 
         Raises
@@ -65,10 +68,13 @@ class Login(Protocol):
         Dhis2Error
             It was asked for, and not given.
         """
+        return False
 
+    @abstractmethod
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
         """Return why an answer is a refused login; ``None`` where it is something else."""
 
+    @abstractmethod
     def secrets(self) -> Iterator[str]:
         """Return what no message may show."""
 
@@ -99,18 +105,10 @@ def _by_words(response: requests.Response, words: Mapping[str, ConnectionFault])
     return next((fault for phrase, fault in words.items() if phrase in said), None)
 
 
-class _BasicLogin:
-    first_asks_who_it_is = False
-
+class _BasicLogin(Login):
     def __init__(self, credentials: Dhis2Credentials) -> None:
         self._password = _revealed(credentials.password)
-        self._header = _basic(credentials.user, self._password)
-
-    def authorization(self, transport: Transport) -> str:  # noqa: ARG002 - others have to ask
-        return self._header
-
-    def renewed(self, transport: Transport, refused: str) -> bool:  # noqa: ARG002 - there is but one header
-        return False
+        self.header = _basic(credentials.user, self._password)
 
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
         if response.status_code != requests.codes.unauthorized:
@@ -119,20 +117,15 @@ class _BasicLogin:
 
     def secrets(self) -> Iterator[str]:
         yield self._password
-        yield self._header.removeprefix("Basic ")
+        yield self.header.removeprefix("Basic ")
 
 
-class _TokenLogin:
+class _TokenLogin(Login):
     first_asks_who_it_is = True
 
     def __init__(self, credentials: Dhis2Credentials) -> None:
         self._token = _revealed(credentials.token)
-
-    def authorization(self, transport: Transport) -> str:  # noqa: ARG002 - others have to ask
-        return f"ApiToken {self._token}"
-
-    def renewed(self, transport: Transport, refused: str) -> bool:  # noqa: ARG002 - there is but one header
-        return False
+        self.header = f"ApiToken {self._token}"
 
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
         challenged = response.headers.get("WWW-Authenticate", "").startswith("ApiToken")
@@ -170,10 +163,8 @@ _shared: WeakValueDictionary[tuple[str, str], _Grants] = WeakValueDictionary()
 _sharing = threading.Lock()
 
 
-class _OAuth2Login:
+class _OAuth2Login(Login):
     """OAuth2's password grant, which DHIS2 has up to 2.41."""
-
-    first_asks_who_it_is = False
 
     def __init__(self, credentials: Dhis2Credentials, base_url: str) -> None:
         self._credentials = credentials
@@ -282,7 +273,7 @@ def _no_grant(response: requests.Response) -> ConnectionFault | None:
 
 
 def _asks_to_log_in(response: requests.Response) -> bool:
-    """Tell DHIS2's own answer to a call without a login: a 401 with its words, or a redirect to its login page."""
+    """Return whether DHIS2 itself answers a call without a login: a 401 with its words, or a redirect to its login page."""
     if response.is_redirect:
         return "login" in urlsplit(response.headers["Location"]).path
     return response.status_code == requests.codes.unauthorized and "httpStatus" in fields(response)

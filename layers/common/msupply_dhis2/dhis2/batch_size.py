@@ -10,13 +10,7 @@ _SMALLEST = 10
 
 
 class AdaptiveBatchSize:
-    """What was learnt about a server from the calls so far.
-
-    Parameters
-    ----------
-    limit
-        How many values a call may hold, as remembered; ``None`` is as many as the setting allows.
-    """
+    """What was learnt from the calls so far: how many values a call may hold, ``None`` for as many as the setting allows."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit

@@ -50,13 +50,11 @@ class Answer:
     status
         The HTTP status: 409 may be partial success.
     headers
-        The headers of the answer, but for the session's cookie and whatever they repeat of the login.
+        But for the session's cookie and whatever they repeat of the login.
     body
-        The body, parsed from JSON: as it came, for what becomes of a value hangs on it.
-    seconds
-        How long the server took for it.
-    bytes_sent
-        How long the body was that it took, compressed where it was.
+        Parsed from JSON, as it came: what becomes of a value hangs on it.
+    seconds, bytes_sent
+        How long the server took, and how long the body was that it took, compressed where it was.
     mask
         What of the body is told or kept goes through it: a server, or a proxy, may repeat the login there.
     """
@@ -97,20 +95,12 @@ class Dhis2Client:
     ----------
     base_url
         The address of DHIS2, up to, without, ``/api``.
-    credentials
-        The login.
     connect_timeout, read_timeout
         Seconds.
     ca_certificate
         PEM text: an authority that is trusted besides the public ones.
     allow_plain_http
         Whether a login may travel over the internet unencrypted.
-
-    Attributes
-    ----------
-    compresses
-        Whether long bodies are sent compressed. False from when the server, or what stands before it, did not
-        understand one.
     """
 
     def __init__(
@@ -135,6 +125,7 @@ class Dhis2Client:
         )
         self._has_asked = False
         self.compresses = True
+        """Whether long bodies are sent compressed: not from when the server, or what stands before it, refused one."""
         self._next_plain = False
         self._fared_better_plain = 0
 
@@ -165,28 +156,12 @@ class Dhis2Client:
         self._transport.close()
 
     def get(self, path: str, params: Query | None = None) -> object:
-        """Read something.
-
-        Parameters
-        ----------
-        path
-            Below the address of DHIS2, such as ``/api/me``.
-        params
-            The query.
-
-        Returns
-        -------
-        object
-            The answer, parsed from JSON.
+        """Read what stands below the address of DHIS2, such as ``/api/me``, parsed from JSON.
 
         Raises
         ------
-        Dhis2AuthenticationError
-            The login was refused.
-        Dhis2TransientError
-            It may work later.
         Dhis2Error
-            It will not work until somebody changes something.
+            It cannot be read; the class says what to do about it.
         """
         response = self._call("GET", path, params)
         if not response.ok:
@@ -201,16 +176,7 @@ class Dhis2Client:
         *,
         read_timeout: float | None = None,
     ) -> Answer:
-        """Post data values.
-
-        Parameters
-        ----------
-        body
-            ``{"dataSet": …, "dataValues": […]}``.
-        params
-            The query: the ID schemes and the strict flags.
-        read_timeout
-            Seconds, where it is another than the client's own.
+        """Post data values (``import_request``), and wait for so many seconds, where not for as long as the client does.
 
         Returns
         -------
@@ -219,14 +185,8 @@ class Dhis2Client:
 
         Raises
         ------
-        Dhis2AuthenticationError
-            The login was refused.
-        Dhis2TooLargeError
-            A smaller call may get through.
-        Dhis2TransientError
-            The same may be sent again later; some values may be stored already.
         Dhis2Error
-            Nothing was stored, and nothing will be until somebody changes something.
+            The class says what to do about it. After a transient one some values may be stored already.
         """
         if self._login.first_asks_who_it_is and not self._has_asked:
             self.get("/api/me", {"fields": "id"})
@@ -323,7 +283,7 @@ class _Posted:
 
 
 def _may_be_damaged(response: requests.Response) -> bool:
-    """Tell an answer to a body that was damaged on the way, or that anything else may have gone wrong with.
+    """Return whether the body may have been damaged on the way, or anything else may have gone wrong with it.
 
     Up to 2.42 the import breaks off, from 2.43 DHIS2 fails.
     """
@@ -333,5 +293,5 @@ def _may_be_damaged(response: requests.Response) -> bool:
 
 
 def _has_outcome(response: requests.Response) -> bool:
-    """Tell an answer of which the body says what became of the values."""
+    """Return whether the body says what became of the values."""
     return response.ok or response.status_code == requests.codes.conflict

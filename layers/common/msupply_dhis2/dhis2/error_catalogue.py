@@ -23,40 +23,18 @@ from msupply_dhis2.errors import (
 )
 
 HELD_BACK = "held_back"
-"""Our code for a value that was fine but not stored, because another one in the same call was refused."""
-
 NO_REASON = "no_reason"
-"""Our code for a value that DHIS2 refused without saying why."""
-
 FRACTION = "fraction"
-"""Our code for a fraction where the data element takes whole numbers only."""
-
 ZERO_NOT_KEPT = "zero_not_kept"
-"""Our code for a 0 that DHIS2 does not store, because the data element's zero is not significant."""
-
 TRUE_ONLY = "true_only"
-"""Our code for a "no" to a data element that knows only "yes"."""
-
 CALENDAR = "calendar"
-"""Our code for a value that is not sent, because DHIS2 would take its period for another one."""
-
 VANISHED = "vanished"
-"""Our code for a value that was sent and neither refused nor found in DHIS2 afterwards."""
-
 STORED_DIFFERENTLY = "stored_differently"
-"""Our code for a value in whose place DHIS2 holds another one."""
-
 STILL_THERE = "still_there"
-"""Our code for a value that DHIS2 was asked to delete and holds all the same."""
-
 CHANGED_SINCE = "changed_since"
-"""Our code for a value that is not deleted, because DHIS2 holds another one in its place."""
-
 FAILS_ALONE = "too_large_alone"
-"""Our code for a value with which a call fails, or is too large, although it is the only one in it."""
-
 CALL_REFUSED = "call_refused"
-"""Our code for a value whose call DHIS2, or what stands before it, did not take at all."""
+"""Our own codes; ``OWN_EXPLANATIONS`` says what each means."""
 
 
 class Who(StrEnum):
@@ -85,84 +63,6 @@ class Explanation:
     may_pass: bool = False
 
 
-_DATA_SET_UNKNOWN = Explanation(
-    "DHIS2 has no such data set, or does not let the user see it.",
-    Who.SETTINGS,
-    "Compare Data set ID and Data set ID scheme (uid or code) with the data set in DHIS2's Maintenance app; a "
-    "data set that is there must be shared with the user.",
-)
-_DATA_SET_NOT_WRITABLE = Explanation(
-    "The user may not enter data into this data set.",
-    Who.DHIS2,
-    'Share the data set with the user or one of its user groups, with data access "can capture and view".',
-)
-_DATA_ELEMENT_UNKNOWN = Explanation(
-    "DHIS2 has no data element with this identifier, or does not let the user see it.",
-    Who.MSUPPLY,
-    "Compare the item's reference (with the prefix) with the data element's code in DHIS2; codes are case "
-    "sensitive. If they look right, check Data element ID scheme, and that the user may see the data element.",
-)
-_DATA_ELEMENT_NOT_UID = Explanation(
-    "Data elements are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-    Who.SETTINGS,
-    "Set Data element ID scheme to code, or put UIDs where Item field reference points in mSupply.",
-)
-_ORG_UNIT_UNKNOWN = Explanation(
-    "DHIS2 has no org unit with this identifier, or does not let the user see it.",
-    Who.MSUPPLY,
-    "Compare the store's Dhis2Code in mSupply (or what Store field reference names) with the org unit in DHIS2; "
-    "codes are case sensitive. If they look right, check Org unit scheme.",
-)
-_ORG_UNIT_NOT_UID = Explanation(
-    "Org units are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-    Who.SETTINGS,
-    "Set Org unit scheme to code, or put UIDs where Store field reference points in mSupply.",
-)
-_ORG_UNIT_OUT_OF_REACH = Explanation(
-    "The org unit is outside the part of the hierarchy in which the user may enter data.",
-    Who.DHIS2,
-    'Add the org unit, or one above it, to the user\'s "data capture and maintenance" org units.',
-)
-_COMBO_UNKNOWN = Explanation(
-    "DHIS2 has no such category option combo, or does not let the user enter data for it.",
-    Who.SETTINGS,
-    "Compare Category option ID of the row under Data elements to push with DHIS2. It must be the ID of the "
-    "category option combo; the ID of the category option is another one, easily taken for it. If it is right, share its "
-    'category options with the user, with data access "can capture and view".',
-)
-_COMBO_NOT_UID = Explanation(
-    "Option combos are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-    Who.SETTINGS,
-    "Set the row's category option combo ID scheme to code, or its Category option ID to the UID.",
-)
-_OPTION_OUT_OF_REACH = Explanation(
-    "The user may not enter data for a category option of this option combo.",
-    Who.DHIS2,
-    'Share the category option with the user, with data access "can capture and view" (Maintenance app, Category, '
-    "Category option, Sharing settings). The metrics of other option combos are not affected.",
-)
-_COMBO_NOT_OF_DATA_ELEMENT = Explanation(
-    "The category option combo does not belong to the data element's category combination.",
-    Who.SETTINGS,
-    "If the option combos belong to the data set rather than to the data elements, set option_combo_field to "
-    "attribute. Otherwise use an option combo of the data element's category combination as Category option ID.",
-)
-_COMBO_NOT_OF_DATA_SET = Explanation(
-    "The attribute option combo does not belong to the data set's category combination, or is missing.",
-    Who.SETTINGS,
-    "If the option combos belong to the data elements rather than to the data set, set option_combo_field to "
-    "category. Otherwise use an option combo of the data set's category combination as Category option ID.",
-)
-_DATA_ELEMENT_NOT_IN_DATA_SET = Explanation(
-    "The data element is not in the data set.",
-    Who.DHIS2,
-    "Add the data element to the data set in DHIS2's Maintenance app, or correct Data set ID.",
-)
-_ORG_UNIT_NOT_IN_DATA_SET = Explanation(
-    "The data set is not assigned to the org unit.",
-    Who.DHIS2,
-    "Assign the org unit to the data set in DHIS2's Maintenance app, or correct the store's code in mSupply.",
-)
 _PERIOD_TYPE = Explanation(
     "The period is of another type than the data set's (a day, say, for a monthly data set).",
     Who.SETTINGS,
@@ -182,64 +82,10 @@ _PERIOD_NOT_OPEN = Explanation(
     "unlock the period. Then push again.",
     may_pass=True,
 )
-_APPROVED = Explanation(
-    "The data of this period are approved already and closed to changes.",
-    Who.DHIS2,
-    "Have the approval taken back in DHIS2's Data approval app if the new values must go in, then push again.",
-    may_pass=True,
-)
 _PERIOD_OUTSIDE_COMBO = Explanation(
     "The period lies outside the dates for which the attribute option combo's options are valid.",
     Who.DHIS2,
     "Extend the start or end date of the category option in DHIS2, then push again.",
-)
-_ORG_UNIT_NOT_OF_COMBO = Explanation(
-    "The attribute option combo is limited to other org units.",
-    Who.DHIS2,
-    "Add the org unit to the category option in DHIS2, or remove that limit.",
-)
-_VALUE_TYPE = Explanation(
-    "The value does not fit the data element's value type.",
-    Who.DHIS2,
-    "Use value type Number for the data element. For types of whole numbers switch Round off on; a negative "
-    "stock or adjustment fits no type of positive numbers.",
-)
-_OPTION_SET = Explanation(
-    "The data element takes only values of its option set.",
-    Who.DHIS2,
-    "Use a data element of value type Number without an option set.",
-)
-_COMMENT = Explanation(
-    "DHIS2 wants, or refuses, a comment with the value; none is ever sent.",
-    Who.DHIS2,
-    "Remove the comment option set from the data element.",
-)
-_EMPTY = Explanation(
-    "The value was empty, and an empty value is never meant to be sent.",
-    Who.DEVELOPERS,
-    "Report it with the log of the run.",
-)
-_NEVER_SENT = Explanation(
-    "The request held something that this integration never sends.",
-    Who.DEVELOPERS,
-    "Report it with the log of the run; check that no proxy changes what is sent.",
-)
-_MISSING_IN_REQUEST = Explanation(
-    "A value was sent without its period, data element or org unit, or with a period that is none.",
-    Who.DEVELOPERS,
-    "Report it with the log of the run, and check Period format.",
-)
-_PERIOD_INVALID = Explanation(
-    "DHIS2 does not take this for a period. Up to 2.42 it also says so when two calls use a new period for the "
-    "first time at once.",
-    Who.SETTINGS,
-    "If the period looks right, push again. Otherwise set Period format to the form of the data set's period "
-    "type (202601 for monthly).",
-)
-_DATA_SET_AMBIGUOUS = Explanation(
-    "DHIS2 could not tell which data set the values are for.",
-    Who.SETTINGS,
-    "Check Data set ID: every call names it, so this should not happen.",
 )
 
 OWN_EXPLANATIONS: dict[str, Explanation] = {
@@ -320,25 +166,76 @@ OWN_EXPLANATIONS: dict[str, Explanation] = {
 }
 """What each code means that is ours."""
 
-EXPLANATIONS: dict[str, Explanation] = {
-    **OWN_EXPLANATIONS,
-    "E7600": _DATA_SET_UNKNOWN,
-    "E7601": _DATA_SET_NOT_WRITABLE,
-    "E7602": _DATA_SET_UNKNOWN,
-    "E7603": _ORG_UNIT_UNKNOWN,
-    "E7604": _COMBO_UNKNOWN,
-    "E7610": _DATA_ELEMENT_UNKNOWN,
-    "E7611": _PERIOD_INVALID,
-    "E7612": _ORG_UNIT_UNKNOWN,
-    "E7613": _COMBO_UNKNOWN,
-    "E7614": _OPTION_OUT_OF_REACH,
-    "E7615": _COMBO_UNKNOWN,
-    "E7616": _OPTION_OUT_OF_REACH,
-    "E7617": _ORG_UNIT_OUT_OF_REACH,
-    "E7618": _EMPTY,
-    "E7619": _VALUE_TYPE,
-    "E7620": _COMMENT,
-    "E7621": _OPTION_SET,
+_BY_CODES: dict[str, Explanation] = {
+    "E7600 E7602 E8005": Explanation(
+        "DHIS2 has no such data set, or does not let the user see it.",
+        Who.SETTINGS,
+        "Compare Data set ID and Data set ID scheme (uid or code) with the data set in DHIS2's Maintenance app; a "
+        "data set that is there must be shared with the user.",
+    ),
+    "E7601 E8010": Explanation(
+        "The user may not enter data into this data set.",
+        Who.DHIS2,
+        'Share the data set with the user or one of its user groups, with data access "can capture and view".',
+    ),
+    "E7603 E7612 E8107": Explanation(
+        "DHIS2 has no org unit with this identifier, or does not let the user see it.",
+        Who.MSUPPLY,
+        "Compare the store's Dhis2Code in mSupply (or what Store field reference names) with the org unit in DHIS2; "
+        "codes are case sensitive. If they look right, check Org unit scheme.",
+    ),
+    "E7604 E7613 E7615 E8108 E8110": Explanation(
+        "DHIS2 has no such category option combo, or does not let the user enter data for it.",
+        Who.SETTINGS,
+        "Compare Category option ID of the row under Data elements to push with DHIS2. It must be the ID of the "
+        "category option combo; the ID of the category option is another one, easily taken for it. If it is right, share its "
+        'category options with the user, with data access "can capture and view".',
+    ),
+    "E7610 E8103": Explanation(
+        "DHIS2 has no data element with this identifier, or does not let the user see it.",
+        Who.MSUPPLY,
+        "Compare the item's reference (with the prefix) with the data element's code in DHIS2; codes are case "
+        "sensitive. If they look right, check Data element ID scheme, and that the user may see the data element.",
+    ),
+    "E7611": Explanation(
+        "DHIS2 does not take this for a period. Up to 2.42 it also says so when two calls use a new period for the "
+        "first time at once.",
+        Who.SETTINGS,
+        "If the period looks right, push again. Otherwise set Period format to the form of the data set's period "
+        "type (202601 for monthly).",
+    ),
+    "E7614 E7616 E8012": Explanation(
+        "The user may not enter data for a category option of this option combo.",
+        Who.DHIS2,
+        'Share the category option with the user, with data access "can capture and view" (Maintenance app, Category, '
+        "Category option, Sharing settings). The metrics of other option combos are not affected.",
+    ),
+    "E7617 E8011": Explanation(
+        "The org unit is outside the part of the hierarchy in which the user may enter data.",
+        Who.DHIS2,
+        'Add the org unit, or one above it, to the user\'s "data capture and maintenance" org units.',
+    ),
+    "E7618 E8120 E8121": Explanation(
+        "The value was empty, and an empty value is never meant to be sent.",
+        Who.DEVELOPERS,
+        "Report it with the log of the run.",
+    ),
+    "E7619 E8122": Explanation(
+        "The value does not fit the data element's value type.",
+        Who.DHIS2,
+        "Use value type Number for the data element. For types of whole numbers switch Round off on; a negative "
+        "stock or adjustment fits no type of positive numbers.",
+    ),
+    "E7620 E8124 E8125": Explanation(
+        "DHIS2 wants, or refuses, a comment with the value; none is ever sent.",
+        Who.DHIS2,
+        "Remove the comment option set from the data element.",
+    ),
+    "E7621 E8123": Explanation(
+        "The data element takes only values of its option set.",
+        Who.DHIS2,
+        "Use a data element of value type Number without an option set.",
+    ),
     "E7630": Explanation(
         "This DHIS2 insists on a category option combo with every value, and none was sent: the user may not read the "
         "data set, so that its default option combo is not known.",
@@ -362,17 +259,46 @@ EXPLANATIONS: dict[str, Explanation] = {
         cure=f"{_PERIOD_TYPE.cure} If it has that form already, wait. {_CLEAR_THE_CACHE}",
         may_pass=True,
     ),
-    "E7633": _DATA_ELEMENT_NOT_IN_DATA_SET,
-    "E7634": _COMBO_NOT_OF_DATA_ELEMENT,
-    "E7635": _COMBO_NOT_OF_DATA_SET,
-    "E7636": _ORG_UNIT_NOT_IN_DATA_SET,
-    "E7637": _NEVER_SENT,
+    "E7633": Explanation(
+        "The data element is not in the data set.",
+        Who.DHIS2,
+        "Add the data element to the data set in DHIS2's Maintenance app, or correct Data set ID.",
+    ),
+    "E7634 E8024": Explanation(
+        "The category option combo does not belong to the data element's category combination.",
+        Who.SETTINGS,
+        "If the option combos belong to the data set rather than to the data elements, set option_combo_field to "
+        "attribute. Otherwise use an option combo of the data element's category combination as Category option ID.",
+    ),
+    "E7635 E8023": Explanation(
+        "The attribute option combo does not belong to the data set's category combination, or is missing.",
+        Who.SETTINGS,
+        "If the option combos belong to the data elements rather than to the data set, set option_combo_field to "
+        "category. Otherwise use an option combo of the data set's category combination as Category option ID.",
+    ),
+    "E7636 E8022": Explanation(
+        "The data set is not assigned to the org unit.",
+        Who.DHIS2,
+        "Assign the org unit to the data set in DHIS2's Maintenance app, or correct the store's code in mSupply.",
+    ),
+    "E7637 E8000 E8008 E8009 E8034 E8035 E8101 E8126 E8127": Explanation(
+        "The request held something that this integration never sends.",
+        Who.DEVELOPERS,
+        "Report it with the log of the run; check that no proxy changes what is sent.",
+    ),
     "E7638": _PERIOD_OUTSIDE_COMBO,
-    "E7639": _ORG_UNIT_NOT_OF_COMBO,
-    "E7640": _PERIOD_NOT_OPEN,
-    "E7641": _PERIOD_NOT_OPEN,
-    "E7642": _APPROVED,
-    "E7643": _PERIOD_NOT_OPEN,
+    "E7639 E8025": Explanation(
+        "The attribute option combo is limited to other org units.",
+        Who.DHIS2,
+        "Add the org unit to the category option in DHIS2, or remove that limit.",
+    ),
+    "E7640 E7641 E7643": _PERIOD_NOT_OPEN,
+    "E7642 E8033": Explanation(
+        "The data of this period are approved already and closed to changes.",
+        Who.DHIS2,
+        "Have the approval taken back in DHIS2's Data approval app if the new values must go in, then push again.",
+        may_pass=True,
+    ),
     "E7644": replace(
         _PERIOD_NOT_OPEN,
         meaning=f"{_PERIOD_NOT_OPEN.meaning} DHIS2 2.41 and 2.42 also say so of open periods for some minutes after "
@@ -384,20 +310,16 @@ EXPLANATIONS: dict[str, Explanation] = {
         Who.DHIS2,
         "Use a data element of value type Number.",
     ),
-    "E8000": _NEVER_SENT,
-    "E8002": _DATA_SET_AMBIGUOUS,
-    "E8003": _DATA_SET_AMBIGUOUS,
+    "E8002 E8003": Explanation(
+        "DHIS2 could not tell which data set the values are for.",
+        Who.SETTINGS,
+        "Check Data set ID: every call names it, so this should not happen.",
+    ),
     "E8004": Explanation(
         "Data sets are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
         Who.SETTINGS,
         "Set Data set ID scheme to code, or Data set ID to the data set's UID.",
     ),
-    "E8005": _DATA_SET_UNKNOWN,
-    "E8008": _NEVER_SENT,
-    "E8009": _NEVER_SENT,
-    "E8010": _DATA_SET_NOT_WRITABLE,
-    "E8011": _ORG_UNIT_OUT_OF_REACH,
-    "E8012": _OPTION_OUT_OF_REACH,
     "E8020": Explanation(
         "A data element is not in the data set, or the data set is not there at all.",
         Who.DHIS2,
@@ -405,10 +327,6 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Data set ID.",
     ),
     "E8021": _PERIOD_TYPE,
-    "E8022": _ORG_UNIT_NOT_IN_DATA_SET,
-    "E8023": _COMBO_NOT_OF_DATA_SET,
-    "E8024": _COMBO_NOT_OF_DATA_ELEMENT,
-    "E8025": _ORG_UNIT_NOT_OF_COMBO,
     "E8030": replace(
         _PERIOD_NOT_OPEN,
         meaning=f"{_PERIOD_NOT_OPEN.meaning} DHIS2 names the period only, although expiry days count for each org unit: org "
@@ -426,35 +344,40 @@ EXPLANATIONS: dict[str, Explanation] = {
         may_pass=True,
     ),
     "E8032": replace(_PERIOD_OUTSIDE_COMBO, may_pass=True),
-    "E8033": _APPROVED,
-    "E8034": _NEVER_SENT,
-    "E8035": _NEVER_SENT,
-    "E8100": _MISSING_IN_REQUEST,
-    "E8101": _NEVER_SENT,
-    "E8102": _MISSING_IN_REQUEST,
-    "E8103": _DATA_ELEMENT_UNKNOWN,
-    "E8104": _DATA_ELEMENT_NOT_UID,
-    "E8105": _MISSING_IN_REQUEST,
-    "E8106": _ORG_UNIT_NOT_UID,
-    "E8107": _ORG_UNIT_UNKNOWN,
-    "E8108": _COMBO_UNKNOWN,
-    "E8109": _COMBO_NOT_UID,
-    "E8110": _COMBO_UNKNOWN,
-    "E8111": _COMBO_NOT_UID,
-    "E8120": _EMPTY,
-    "E8121": _EMPTY,
-    "E8122": _VALUE_TYPE,
-    "E8123": _OPTION_SET,
-    "E8124": _COMMENT,
-    "E8125": _COMMENT,
-    "E8126": _NEVER_SENT,
-    "E8127": _NEVER_SENT,
+    "E8100 E8102 E8105": Explanation(
+        "A value was sent without its period, data element or org unit, or with a period that is none.",
+        Who.DEVELOPERS,
+        "Report it with the log of the run, and check Period format.",
+    ),
+    "E8104": Explanation(
+        "Data elements are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+        Who.SETTINGS,
+        "Set Data element ID scheme to code, or put UIDs where Item field reference points in mSupply.",
+    ),
+    "E8106": Explanation(
+        "Org units are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+        Who.SETTINGS,
+        "Set Org unit scheme to code, or put UIDs where Store field reference points in mSupply.",
+    ),
+    "E8109 E8111": Explanation(
+        "Option combos are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+        Who.SETTINGS,
+        "Set the row's category option combo ID scheme to code, or its Category option ID to the UID.",
+    ),
     "E8128": Explanation(
         "One call held two values for the same data element, org unit, period and option combos.",
         Who.DEVELOPERS,
         "Report it with the log of the run.",
     ),
 }
+"""Those of DHIS2."""
+
+EXPLANATIONS: dict[str, Explanation] = OWN_EXPLANATIONS | dict(
+    sorted(
+        ((code, explanation) for codes, explanation in _BY_CODES.items() for code in codes.split()),
+        key=lambda each: each[0],
+    )
+)
 """What each code means, ours and DHIS2's."""
 
 
@@ -474,20 +397,7 @@ _CODE_BY_WORDS = {
 
 
 def explain(code: str, text: str) -> Explanation:
-    """Explain an error code of DHIS2.
-
-    Parameters
-    ----------
-    code
-        The code (``E7612``), or one of the codes that are ours.
-    text
-        DHIS2's own words: servers before 2.37 give no code.
-
-    Returns
-    -------
-    Explanation
-        For an unknown code one that says so.
-    """
+    """Explain a code of DHIS2's, or of ours, with DHIS2's own words: servers before 2.37 give no code."""
     if code == NO_REASON:
         words = text.lower()
         code = next((known for phrase, known in _CODE_BY_WORDS.items() if phrase in words), NO_REASON)

@@ -29,7 +29,7 @@ class PlainHttpError(OSError):
 
 
 def _look_at(connected: socket.socket) -> socket.socket:
-    """Give a connection back where it may be used.
+    """Return a connection where it may be used.
 
     Raises
     ------
@@ -117,24 +117,16 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-_POOLS = {"http": _PrivatePool, "https": _SecurePool}
-_POOLS_WITH_PLAIN_HTTP = {"http": _Pool, "https": _SecurePool}
-
-
 class GuardedAdapter(HTTPAdapter):
     """Connects to no forbidden machine, and waits for no answer without end.
 
     A proxy, which only the function's environment can name and never a setting, is not looked at: it may well be on the
-    function's own loopback. What it then connects to is its own matter; the template sets none.
-
-    Parameters
-    ----------
-    allow_plain_http
-        Whether a connection that is not encrypted may lead out to the internet.
+    function's own loopback. What it then connects to is its own matter; the template sets none. ``allow_plain_http`` lets a
+    connection that is not encrypted lead out to the internet.
     """
 
     def __init__(self, *, allow_plain_http: bool = False) -> None:
-        self._pools = _POOLS_WITH_PLAIN_HTTP if allow_plain_http else _POOLS
+        self._pools = {"http": _Pool if allow_plain_http else _PrivatePool, "https": _SecurePool}
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them

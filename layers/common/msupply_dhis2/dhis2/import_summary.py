@@ -195,7 +195,7 @@ def _conflict(conflict: Mapping[str, object], sent: int, mask: Mask) -> _Conflic
 
 
 def _held_back(guilty: Mapping[int, Sequence[Reason]]) -> Reason:
-    """Say of the rows that nothing is wrong with why they were not stored."""
+    """Return why rows that nothing is wrong with were not stored."""
     names = ", ".join(f"number {index + 1} ({reasons[0].text})" for index, reasons in sorted(guilty.items()))
     return Reason(
         HELD_BACK, f"not stored because DHIS2 refused another value of the same call: {names}", Extent.REQUEST
@@ -203,7 +203,7 @@ def _held_back(guilty: Mapping[int, Sequence[Reason]]) -> Reason:
 
 
 def _is_import_by_group(summary: Mapping[str, object]) -> bool:
-    """Tell a summary of 2.43 and later: it has no description, which every summary before it has."""
+    """Return whether a summary is of 2.43 or later: it has no description, which every summary before it has."""
     return "description" not in summary
 
 

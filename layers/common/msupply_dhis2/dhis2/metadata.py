@@ -90,21 +90,21 @@ def read_data_set(client: ReadsDhis2, identifier: str, scheme: Scheme) -> DataSe
 
 
 def find_org_units(client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme) -> tuple[OrgUnit, ...]:
-    """Find org units, in or out of data sets; those that there are not are left out."""
+    """Find org units, in or out of data sets; those that there are not are missing."""
     return _find(OrgUnit, client, "/api/organisationUnits", identifiers, scheme, _ORG_UNIT_FIELDS)
 
 
 def find_data_elements(
     client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
 ) -> tuple[DataElement, ...]:
-    """Find data elements, in or out of data sets; those that there are not are left out."""
+    """Find data elements, in or out of data sets; those that there are not are missing."""
     return _find(DataElement, client, "/api/dataElements", identifiers, scheme, _DATA_ELEMENT_FIELDS)
 
 
 def find_option_combos(
     client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
 ) -> tuple[OptionCombo, ...]:
-    """Find category option combos, whatever they are used for; those that there are not are left out."""
+    """Find category option combos, whatever they are used for; those that there are not are missing."""
     return _find(OptionCombo, client, _COMBOS_PATH, identifiers, scheme, _OPTION_COMBO_FIELDS)
 
 

@@ -58,7 +58,7 @@ class StrangeCombo:
 
 @dataclass(slots=True)
 class MetadataCache:
-    """What is known of the server, the user and the data set. Made by :meth:`read`.
+    """What is known of the server, the user and the data set.
 
     Attributes
     ----------
@@ -93,12 +93,7 @@ class MetadataCache:
     def read(
         cls, client: ReadsDhis2, data_set_id: str, schemes: Schemes, server: Server, read_at: float
     ) -> "MetadataCache | None":
-        """Read the metadata; ``None`` where the data set cannot be seen.
-
-        Parameters
-        ----------
-        server, read_at
-            What was read of the server, and when.
+        """Read the metadata, after the server was; ``None`` where the data set cannot be seen.
 
         Raises
         ------

@@ -32,12 +32,12 @@ def is_page(response: requests.Response) -> bool:
 
 
 def is_of_dhis2(body: Mapping[str, object]) -> bool:
-    """Tell DHIS2's own refusals: ``httpStatus`` is in all of them but in those of old versions, which have ``status``."""
+    """Return whether it is DHIS2's own refusal: ``httpStatus`` is in all of them but in those of old versions, which have ``status``."""
     return "httpStatus" in body or (isinstance(body.get("status"), str) and "servlet" not in body)
 
 
 def is_of_container(response: requests.Response, body: Mapping[str, object]) -> bool:
-    """Tell the refusals of what DHIS2 runs in: of Tomcat, of Jetty, and of the part that hands out OAuth2 tokens."""
+    """Return whether Tomcat or Jetty refuses, in which DHIS2 runs, or the part that hands out OAuth2 tokens."""
     return (
         "servlet" in body or isinstance(body.get("error"), str) or bool(_OF_CONTAINER.search(_text(response)))
     )

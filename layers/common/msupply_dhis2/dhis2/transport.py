@@ -1,4 +1,4 @@
-"""One session with one server: what goes over the wire, and every failure of it in words.
+"""One session with one server: what is sent and received, and every failure of it in words.
 
 No redirect is ever followed (without a login DHIS2 redirects to a page with status 200, and http to https
 turns a POST into a GET), only JSON is taken for an answer, and an answer is bounded in time and in size. Nothing is
@@ -109,14 +109,10 @@ class Transport:
 
     Parameters
     ----------
-    base_url
-        The address of DHIS2, up to, without, ``/api``.
     user
         Who logs in, for messages.
     secrets
-        Gives whatever a server may echo and no message may show.
-    connect_timeout, read_timeout
-        Seconds.
+        Returns whatever a server may echo and no message may show.
     ca_certificate
         PEM text: authorities that are trusted besides the public ones.
     """
@@ -180,20 +176,10 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         read_timeout: float | None = None,
     ) -> requests.Response:
-        """Make one call and give its answer, whatever its status.
+        """Make one call below the address of DHIS2 and return its answer, whatever its status.
 
-        The session's cookie is dropped where the answer is a redirect or a 401: it has come to its end.
-
-        Parameters
-        ----------
-        path
-            Below the address of DHIS2.
-        authorization
-            The header ``Authorization``; empty for none.
-        content
-            The body, or the fields of a form.
-        read_timeout
-            Seconds, where it is another than the session's.
+        ``authorization`` is the header, empty for none; ``content`` the body, or the fields of a form. The session's cookie
+        is dropped where the answer is a redirect or a 401: it has come to its end.
 
         Raises
         ------
@@ -245,13 +231,7 @@ class Transport:
         raise self.refusal(response, fault)
 
     def refusal(self, response: requests.Response, fault: ConnectionFault | None = None) -> Dhis2Error:
-        """Turn an answer that is no success into the error that it stands for.
-
-        Parameters
-        ----------
-        fault
-            What it stands for, where the caller knows better than the status tells.
-        """
+        """Return the error that an answer stands for; ``fault`` where the caller knows better than the status tells."""
         body = fields(response)
         fault = fault or self._fault_of_refusal(response, body)
         retry_after = _seconds_to_wait(response)
@@ -288,17 +268,7 @@ class Transport:
         seconds: float | None = None,
         retry_after: float | None = None,
     ) -> Dhis2Error:
-        """Put a fault into the words of the catalogue, and into the class that says what to do about it.
-
-        Parameters
-        ----------
-        detail
-            The server's own words, or whatever else explains the fault.
-        seconds
-            How long an answer was waited for.
-        retry_after
-            Seconds that the server asks to wait.
-        """
+        """Return a fault in the words of the catalogue, with the server's own; ``seconds`` an answer was waited for."""
         words = CONNECTION_WORDS[fault]
         waited = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
         problem = words.problem.format(url=self.shown_url, username=self._user, seconds=f"{waited or 0:g}")

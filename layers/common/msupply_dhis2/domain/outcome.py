@@ -118,7 +118,7 @@ class Counts:
         return {kind.value: getattr(self, kind.value) for kind in OutcomeKind}
 
     def sentence(self) -> str:
-        """Say the counts: ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``, and what was deleted."""
+        """Return ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``, and what was deleted."""
         deleted = f", {self.deleted:,} deleted" if self.deleted else ""
         return (
             f"{self.sent:,} sent: {self.stored:,} stored, {self.unchanged:,} unchanged, "
@@ -126,7 +126,7 @@ class Counts:
         )
 
     def sentence_of_a_delete(self) -> str:
-        """Say the counts of a delete: ``5 to delete: 4 deleted, 1 rejected, 0 unaccounted``."""
+        """Return ``5 to delete: 4 deleted, 1 rejected, 0 unaccounted``."""
         return (
             f"{self.sent:,} to delete: {self.deleted:,} deleted, {self.rejected:,} rejected, "
             f"{self.unaccounted:,} unaccounted"

@@ -87,7 +87,7 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
             LogEvent.LOGIN_ACCEPTED,
             INFO,
             f"DHIS2 let {witness.login.user} in.",
-            let_in=True,
+            authenticated=True,
             user=witness.login.user,
             dhis2=witness.login.url,
         )

@@ -123,7 +123,7 @@ class BatchResult:
 
 
 def not_deleted(values: int) -> LogRecord:
-    """Say of a delete that it was not done, because "Delete vanished values" was switched off meanwhile."""
+    """Return the line of a delete that was not done, because "Delete vanished values" was switched off meanwhile."""
     return LogRecord(
         LogEvent.VALUES_NOT_SENT,
         logging.WARNING,
@@ -134,7 +134,7 @@ def not_deleted(values: int) -> LogRecord:
 
 
 def not_sent(values: int) -> LogRecord:
-    """Say of a batch that it waited while "Use DHIS2" was switched off."""
+    """Return the line of a batch that waited while "Use DHIS2" was switched off."""
     return LogRecord(
         LogEvent.VALUES_NOT_SENT,
         logging.WARNING,
@@ -152,7 +152,7 @@ def unclear_lines(
     *,
     deletes: bool,
 ) -> Iterator[LogRecord]:
-    """Say of a call that DHIS2 does not account for all of its values, and which ones could not be read.
+    """Yield the lines of a call of which DHIS2 does not account for all values, and which ones could not be read.
 
     ``removed`` is how many older values the call removed.
     """
@@ -194,7 +194,7 @@ def _batch_line(result: BatchResult) -> LogRecord:
     fields: dict[str, object] = {"sent": counts.sent, **counts.by_name()}
     del fields["deleted"]
     if result.answered:
-        fields["let_in"] = True
+        fields["authenticated"] = True
     if is_delete:
         fields |= {"operation": "delete", "deleted": counts.deleted}
     sentences = [f"Batch: {counts.sentence_of_a_delete() if is_delete else counts.sentence()}."]

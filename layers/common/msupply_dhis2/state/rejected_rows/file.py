@@ -36,24 +36,14 @@ _DOING = "keeping the rows that DHIS2 refused"
 
 @dataclass(frozen=True, slots=True)
 class RejectedFile:
-    """A run's file.
-
-    Attributes
-    ----------
-    address
-        ``s3://…``; ``None`` where it could not be written.
-    rows
-        How many it holds.
-    lacks
-        What it does not hold and why, a sentence each: the log of push has all.
-    """
+    """A run's file: where it is, ``None`` where it could not be written; how many rows it holds, and what it lacks and why."""
 
     address: str | None
     rows: int
     lacks: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """Return what there is to say about it, for people."""
+        """Return what there is to say about it."""
         if self.address is None:
             return f"The file of what DHIS2 refused could not be written. {_all_are_in(self.lacks)}"
         said = f"What DHIS2 refused, and what to do, is in {self.address}"
@@ -67,29 +57,16 @@ def _all_are_in(lacks: Iterable[str]) -> str:
 
 
 class RejectedRows:
-    """The rows in the bucket.
-
-    Parameters
-    ----------
-    client
-        Of S3.
-    bucket
-        Its name.
-    """
+    """The rows in the bucket."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
         self._client = client
         self._bucket = bucket
 
     def keep(self, rows: Sequence[RejectedRow], *, run_id: str, part: str, number: int) -> None:
-        """Keep the rows of one delivery; in the same place once more does no harm.
+        """Keep the rows of one delivery of a message (``part``); in the same place once more does no harm.
 
-        Parameters
-        ----------
-        part
-            The batch and its sending.
-        number
-            One more than the batch has left before: it is noted next, together with what became of the values.
+        ``number`` is one more than the message has left before: it is noted next, together with what became of the values.
 
         Raises
         ------
@@ -110,14 +87,7 @@ class RejectedRows:
         """Make the file of a run out of what its deliveries left; ``None`` where there is nothing.
 
         Made again, it takes the place of the one before. What cannot be had, or not in time, it lacks, and says so.
-
-        Parameters
-        ----------
-        noted
-            How many parts are noted of each batch with its sending: of what was left after them nothing is noted yet, or
-            never was.
-        seconds_left
-            How much time there is.
+        ``noted`` is how many parts are noted of each message: of what was left after them nothing is noted yet, or never was.
         """
         parts = [f"{part}-{number}.json" for part in sorted(noted) for number in range(1, noted[part] + 1)]
         if not parts:
@@ -189,22 +159,14 @@ class RejectedRows:
 
 @dataclass(slots=True)
 class _Found:
-    """What was fetched of a run's parts.
-
-    Attributes
-    ----------
-    parts, rows
-        How many.
-    reasons
-        The most that any row has.
-    lost
-        The parts that could not be had, and why.
-    """
+    """How many parts and rows were fetched."""
 
     parts: int = 0
     rows: int = 0
     reasons: int = 0
+    """The most that any row has."""
     lost: dict[str, str] = field(default_factory=dict)
+    """The parts that could not be had, and why."""
 
     def add(self, rows: Sequence[RejectedRow]) -> None:
         self.parts += 1

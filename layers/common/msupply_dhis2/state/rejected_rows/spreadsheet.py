@@ -54,15 +54,7 @@ def safe(cell: str) -> str:
 
 
 def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons: int) -> None:
-    """Write rows one after the other.
-
-    Parameters
-    ----------
-    to
-        Opened with ``newline=""``.
-    reasons
-        The most that any row has: each is three columns.
-    """
+    """Write rows to a file opened with ``newline=""``; ``reasons`` is the most that any row has, three columns each."""
     writer = csv.writer(to)
     to.write(_BYTE_ORDER_MARK)
     of_reasons = [
