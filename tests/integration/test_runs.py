@@ -294,7 +294,7 @@ def test_groups_with_rows_that_cannot_be_read_are_named_and_too_many_of_them_lea
     line = last_line(ended)
     assert line.level == (logging.ERROR if too_many else logging.WARNING)
     assert line.fields["unreadable_groups"] == 3
-    assert "3 groups (all values of an item in an org unit) were left out" in line.message
+    assert "3 groups (all values of an item in an org unit) were skipped" in line.message
     assert ("more than one in ten" in line.message) is too_many
     for row in ("item_line 9: …", "stock_line 1: …", "stock_line 2: …"):
         assert line.message.count(row) == 1
@@ -524,6 +524,6 @@ def test_a_damaged_part_costs_what_it_tells_and_is_named(runs: Runs, aws: Aws) -
     assert ended is not None
     assert (ended.computed, ended.damaged) == (PART, ("part#b",))
     assert (
-        "1 row of it in the table of runs cannot be read, and what they tell is left out here: part#b."
+        "1 row of it in the table of runs cannot be read, and what they tell is not counted here: part#b."
         in (last_line(ended).message)
     )

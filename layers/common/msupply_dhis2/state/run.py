@@ -91,7 +91,7 @@ class Part:
     """What one invocation of compute came to.
 
     ``values`` were computed: those that were put on the queue, deletions not counted, and those that were ``already_stored``,
-    because DHIS2 has them already. ``unreadable_groups`` (an item in an org unit) were left out for rows of mSupply's
+    because DHIS2 has them already. ``unreadable_groups`` (an item in an org unit) were skipped for rows of mSupply's
     database that cannot be read, of which ``unreadable_rows`` names some; where they were too many, the part is
     ``incomplete``.
     """
@@ -130,7 +130,7 @@ class Run:
     lacks
         Those among ``superseded_by`` that did not put all that they have claimed on the queue.
     damaged
-        The rows about parts or messages that cannot be read, by their sort keys: what they tell is left out.
+        The rows about parts or messages that cannot be read, by their sort keys: what they tell is not counted.
     """
 
     run_id: str
@@ -211,11 +211,11 @@ def _made_up_for(run: Run) -> str:
     return f"Compute that run again: make push EVENT='{event_of(run)}'."
 
 
-_LEVELS = {
-    Outcome.COMPLETE: logging.INFO,
-    Outcome.WITH_REJECTIONS: logging.WARNING,
-    Outcome.INCOMPLETE: logging.ERROR,
-    Outcome.FAILED: logging.ERROR,
+_ENDINGS: Mapping[Outcome, tuple[str, int]] = {
+    Outcome.COMPLETE: ("well", logging.INFO),
+    Outcome.WITH_REJECTIONS: ("with values that DHIS2 refused", logging.WARNING),
+    Outcome.INCOMPLETE: ("incomplete", logging.ERROR),
+    Outcome.FAILED: ("without anything computed", logging.ERROR),
 }
 
 
@@ -223,7 +223,8 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     """Return the one line that says how a run ended, which it has, and what there is to say about its file."""
     assert run.outcome is not None  # noqa: S101 - tells mypy: it is over
     assert run.ended_at is not None  # noqa: S101 - as above
-    sentences = [f"Run {run.run_id} ended {_ENDINGS[run.outcome]}. {run.counts.sentence()}."]
+    ending, level = _ENDINGS[run.outcome]
+    sentences = [f"Run {run.run_id} ended {ending}. {run.counts.sentence()}."]
     if run.computed.already_stored:
         sentences.append(
             f"{run.computed.already_stored:,} more were not sent, because DHIS2 has them already."
@@ -249,7 +250,7 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     ]
     if run.damaged:
         sentences.append(
-            f"{count(len(run.damaged), 'row')} of it in the table of runs cannot be read, and what they tell is left out here: "
+            f"{count(len(run.damaged), 'row')} of it in the table of runs cannot be read, and what they tell is not counted here: "
             f"{', '.join(run.damaged)}."
         )
     if about_file is not None:
@@ -271,7 +272,8 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     }
     if run.started_at is not None:
         fields["seconds"] = round((run.ended_at - run.started_at).total_seconds())
-    level = max(_LEVELS[run.outcome], logging.WARNING if run.computed.unreadable_groups else logging.NOTSET)
+    if run.computed.unreadable_groups:
+        level = max(level, logging.WARNING)
     return LogRecord(LogEvent.RUN_ENDED, level, " ".join(sentences), fields)
 
 
@@ -279,18 +281,10 @@ def _about_unreadable(computed: Part) -> str:
     groups = computed.unreadable_groups
     too_many = ", more than one in ten of what a part computed" if computed.incomplete else ""
     return (
-        f"{count(groups, 'group')} (all values of an item in an org unit) {'was' if groups == 1 else 'were'} left out, "
+        f"{count(groups, 'group')} (all values of an item in an org unit) {'was' if groups == 1 else 'were'} skipped, "
         f"because rows of mSupply's database cannot be read{too_many}: {'; '.join(computed.unreadable_rows)}. The log of "
         "compute names all of them. Ask whoever looks after mSupply to correct them, and invoke compute again."
     )
-
-
-_ENDINGS: Mapping[Outcome, str] = {
-    Outcome.COMPLETE: "well",
-    Outcome.WITH_REJECTIONS: "with values that DHIS2 refused",
-    Outcome.INCOMPLETE: "incomplete",
-    Outcome.FAILED: "without anything computed",
-}
 
 
 def _event(text: str) -> str:

@@ -8,16 +8,10 @@ _DIGITS = 15
 
 
 class Revision(NamedTuple):
-    """Milliseconds since 1970. The larger is the newer.
+    """Milliseconds since 1970; the larger is the newer.
 
-    Attributes
-    ----------
-    snapshot
-        At which stock was looked at: the end of the month on a previous month basis, the instant of the run on a current
-        day basis (``periods.Window.snapshot``).
-    read_at
-        When compute read mSupply's database: of two runs about the same instant the later knows more, since stores
-        synchronise late.
+    ``snapshot`` is the instant at which stock was looked at (``periods.Window.snapshot``), ``read_at`` when compute read
+    mSupply's database: of two runs about the same instant the later knows more, since stores synchronise late.
     """
 
     snapshot: int

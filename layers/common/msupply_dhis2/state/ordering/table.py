@@ -17,7 +17,7 @@ from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering.claims import Claim, LatestRevisions, mark_of
-from msupply_dhis2.state.ordering.revision import LATEST, OLDEST, Revision
+from msupply_dhis2.state.ordering.revision import LATEST, OLDEST, Revision, revisions_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -181,6 +181,4 @@ def _key(period: str, org_unit: str) -> dict[str, str]:
 
 def revisions_of_batch(batch: Batch) -> dict[Metric, Revision]:
     """Return the revisions of a batch's values, by their metrics; none where the message says nothing about it."""
-    if batch.read_at is None:
-        return {}
-    return {metric: Revision.of(snapshot, batch.read_at) for metric, snapshot in batch.snapshots.items()}
+    return {} if batch.read_at is None else revisions_of(batch.snapshots, batch.read_at)
