@@ -148,10 +148,11 @@ class Emulator:
 
     def deploy(self, **parameters: str) -> None:
         """Deploy what was built with ``sam deploy``; the template's parameters by their names."""
-        # The emulator knows no saved queries, and is spoken to over plain HTTP.
+        # The emulator knows no saved queries and no metric math, and is spoken to over plain HTTP.
         overrides = {
             "Architecture": _architecture(),
             "SavedQueries": "no",
+            "MetricMath": "no",
             "TransportPolicies": "no",
             **parameters,
         }

@@ -7,7 +7,7 @@ cookie that has come to its end, without compression.
 import gzip
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, Self
@@ -17,6 +17,7 @@ import requests
 from msupply_dhis2.dhis2.auth import login_of
 from msupply_dhis2.dhis2.parsing import Query, ReadsDhis2
 from msupply_dhis2.dhis2.transport import Transport
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.redaction import Mask
 from msupply_dhis2.settings import Settings
@@ -101,6 +102,8 @@ class Dhis2Client:
         PEM text: an authority that is trusted besides the public ones.
     allow_plain_http
         Whether a login may travel over the internet unencrypted.
+    tell
+        Is given a line for the log about each call.
     """
 
     def __init__(
@@ -112,16 +115,17 @@ class Dhis2Client:
         read_timeout: float = READ_TIMEOUT,
         ca_certificate: str | None = None,
         allow_plain_http: bool = False,
+        tell: Callable[[LogRecord], None] | None = None,
     ) -> None:
         self._login = login_of(credentials, base_url)
         self._transport = Transport(
             base_url,
             user=credentials.user,
             secrets=self._login.secrets,
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
+            timeouts=(connect_timeout, read_timeout),
             ca_certificate=ca_certificate,
             allow_plain_http=allow_plain_http,
+            tell=tell,
         )
         self._has_asked = False
         self.compresses = True
@@ -131,7 +135,12 @@ class Dhis2Client:
 
     @classmethod
     def of(
-        cls, settings: Settings, credentials: Dhis2Credentials, *, read_timeout: float = READ_TIMEOUT
+        cls,
+        settings: Settings,
+        credentials: Dhis2Credentials,
+        *,
+        read_timeout: float = READ_TIMEOUT,
+        tell: Callable[[LogRecord], None] | None = None,
     ) -> Self:
         """Return a session with the DHIS2 of the settings."""
         return cls(
@@ -140,6 +149,7 @@ class Dhis2Client:
             read_timeout=read_timeout,
             ca_certificate=settings.dhis2_ca_certificate,
             allow_plain_http=settings.allow_plain_http,
+            tell=tell,
         )
 
     def __repr__(self) -> str:

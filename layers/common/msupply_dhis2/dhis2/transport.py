@@ -11,6 +11,7 @@ import json
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,10 +23,12 @@ import urllib3.exceptions
 from urllib3.util.ssl_ import create_urllib3_context
 
 from msupply_dhis2 import __version__
+from msupply_dhis2.dhis2.call_record import call_record
 from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFault
 from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter, PlainHttpError
 from msupply_dhis2.dhis2.pages import is_of_container, is_of_dhis2, is_page, on_one_line, words_of
 from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.redaction import Mask, writable
 
@@ -113,8 +116,12 @@ class Transport:
         Who logs in, for messages.
     secrets
         Returns whatever a server may echo and no message may show.
+    timeouts
+        Seconds to connect in, and to wait for an answer in.
     ca_certificate
         PEM text: authorities that are trusted besides the public ones.
+    tell
+        Is given a line for the log about each call.
     """
 
     def __init__(
@@ -123,16 +130,16 @@ class Transport:
         *,
         user: str,
         secrets: Callable[[], Iterable[str]],
-        connect_timeout: float,
-        read_timeout: float,
+        timeouts: tuple[float, float],
         ca_certificate: str | None,
         allow_plain_http: bool,
+        tell: Callable[[LogRecord], None] | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._user = user
         self._secrets = secrets
-        self._connect_timeout = connect_timeout
-        self._read_timeout = read_timeout
+        self._connect_timeout, self._read_timeout = timeouts
+        self._tell = tell
         self._has_answered = False
         """Whether DHIS2 itself has answered: then it is there, whatever comes later."""
         self._session = _Session()
@@ -187,6 +194,8 @@ class Transport:
             There is no answer.
         """
         seconds = self._read_timeout if read_timeout is None else read_timeout
+        sent = len(content) if isinstance(content, bytes) else 0
+        started = time.perf_counter()
         try:
             response = self._session.request(
                 method,
@@ -203,9 +212,16 @@ class Transport:
         except (requests.RequestException, urllib3.exceptions.HTTPError, _AnswerTooLargeError) as error:
             fault = _fault(error)
         else:
+            if self._tell is not None:
+                mask = self.mask(response)
+                took = time.perf_counter() - started
+                self._tell(call_record(method, path, took, sent, response, mask))
             if response.is_redirect or response.status_code == requests.codes.unauthorized:
                 self._session.cookies.clear()
             return response
+        if self._tell is not None:
+            took = time.perf_counter() - started
+            self._tell(call_record(method, path, took, sent, fault.value, Mask(())))
         # Outside the except clause, so that the error has no context: a request of requests holds the login.
         raise self.error(fault, seconds=seconds)
 

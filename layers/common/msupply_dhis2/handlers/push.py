@@ -535,7 +535,8 @@ class _PushMessages:
             _sessions.clear()
             if settings.sends_login_in_clear_text:
                 self._log(LogEvent.PLAIN_HTTP, WARNING, PLAIN_HTTP_WARNING)
-            client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS)
+            tell = partial(write, self._logger)
+            client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS, tell=tell)
             try:
                 log_in(self._table, login, client, lambda: datetime.now(UTC))
             except Dhis2PermanentError as error:

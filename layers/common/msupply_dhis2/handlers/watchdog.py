@@ -78,6 +78,7 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
         log(logger, LogEvent.WATCHDOG_FOUND, ERROR, finding)
     if findings:
         _tell(environment, findings)
+    metrics.add_metric(name="WatchdogFindings", unit=MetricUnit.Count, value=len(findings))
     # Last: where anything before it broke off, the watchdog has been silent.
     metrics.add_metric(name="WatchdogLooked", unit=MetricUnit.Count, value=1)
     message = f"{count(len(findings), 'thing')} to do." if findings else "Nothing to do."

@@ -211,9 +211,11 @@ def _batch_line(result: BatchResult) -> LogRecord:
 
 def _value_line(value: DataValue, outcome: ValueOutcome, *, deletes: bool) -> LogRecord:
     name, code = _name(outcome, deletes=deletes), outcome.reasons[0].code
+    explanation = explain(code, outcome.reasons[0].text)
     fields: dict[str, object] = {
         "outcome": name,
         "code": code,
+        "cure": explanation.cure,
         "store": value.store,
         "item": value.item,
         "metric": value.metric.value,
@@ -227,7 +229,7 @@ def _value_line(value: DataValue, outcome: ValueOutcome, *, deletes: bool) -> Lo
         became = f"{name}, what stands in DHIS2 stays" if deletes else name
         fields |= {
             "sent_to_dhis2": outcome.was_sent,
-            "may_pass": explain(code, outcome.reasons[0].text).may_pass,
+            "may_pass": explanation.may_pass,
         }
     said = " ".join(map(_explained, outcome.reasons))
     return LogRecord(event, logging.WARNING, f"{value.names}: {became}. {said}", fields)
