@@ -462,6 +462,9 @@ def test_the_newer_values_stay_also_where_the_address_of_dhis2_is_written_otherw
     push(world, older)
     assert world.values() == right
     assert counts(world, older_run) == Counts(queued=len(right), superseded=len(right))
+    rows = boto3.resource("dynamodb").Table("stack-order").scan()["Items"]
+    keys = {(str(row["period"]), str(row["org_unit"])) for row in rows}
+    assert not any("://" in part or not part.strip() for key in keys for part in key)
 
 
 def test_a_run_limited_to_some_metrics_supersedes_only_those(world: World) -> None:

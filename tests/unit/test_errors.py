@@ -1,0 +1,25 @@
+"""Whose a fault is, and whether the same may succeed later."""
+
+import pytest
+
+from msupply_dhis2 import errors
+from msupply_dhis2.errors import MsupplyDhis2Error
+
+KINDS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, MsupplyDhis2Error) and kind is not MsupplyDhis2Error
+]
+MAY_PASS = (errors.SourceUnreachableError, errors.Dhis2TransientError, errors.AwsBusyError)
+OWNERS = (
+    *(errors.ConfigurationError, errors.SettingsError, errors.CredentialsError, errors.EventError),
+    *(errors.SourceError, errors.Dhis2Error, errors.AwsError),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_fault_has_one_owner_and_its_class_says_whether_it_may_pass(
+    kind: type[MsupplyDhis2Error],
+) -> None:
+    assert len([owner for owner in OWNERS if issubclass(kind, owner)]) == 1
+    assert kind.is_transient is issubclass(kind, MAY_PASS)
