@@ -1,8 +1,6 @@
 """AWS as the functions see it, on moto: a stack as a deployment leaves it."""
 
-import io
 import json
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +15,11 @@ from moto.dynamodb.responses import DynamoHandler
 from moto.server import ThreadedMotoServer
 
 from msupply_dhis2.aws import clients
+from msupply_dhis2.state.breaker import Breaker, BreakerTable
 
 if TYPE_CHECKING:
     from moto.core.common_types import TYPE_RESPONSE
     from mypy_boto3_dynamodb.service_resource import Table
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
@@ -44,8 +42,6 @@ class Aws:
     shard_queue_url: str
     failed_shard_queue_url: str
     queue_arn: str
-    lambda_: "LambdaClient"
-    mapping: str
     runs: "Table"
     s3: "S3Client"
     told_queue_url: str
@@ -63,9 +59,9 @@ class Aws:
         """Write the address of mSupply's database into its secret."""
         self.secretsmanager.put_secret_value(SecretId="stack/database", SecretString=address)
 
-    def is_paused(self) -> bool:
-        """Whether push is given no messages from the queue."""
-        return self.lambda_.get_event_source_mapping(UUID=self.mapping)["State"] == "Disabled"
+    def breaker(self) -> Breaker:
+        """Return the breaker between the queue and DHIS2."""
+        return BreakerTable(self.table, tell=lambda _: None).read()
 
     def messages(self, queue_url: str | None = None) -> list["MessageTypeDef"]:
         """Take every message that can be seen in a queue (that of the batches unless another is named)."""
@@ -170,7 +166,6 @@ def _forget_clients() -> None:
         clients.secretsmanager,
         clients.sqs,
         clients.lambda_,
-        clients.event_sources,
         clients.s3,
         clients.sns,
         clients.table,
@@ -238,14 +233,8 @@ def _deployed(set_variable: Callable[[str, str], object]) -> Aws:
     )
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket=BUCKET)
-    # moto would take the messages off a queue with a mapping by itself, and run push in Docker: so the mapping is
-    # that of a queue which never holds any, and push is told that its messages come from there.
-    mapped_queue = sqs.create_queue(QueueName="stack-mapped")["QueueUrl"]
-    attributes = sqs.get_queue_attributes(QueueUrl=mapped_queue, AttributeNames=["QueueArn"])["Attributes"]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]
     queue_arn = attributes["QueueArn"]
-    lambda_ = boto3.client("lambda")
-    mapping = _push_fed_by(queue_arn, lambda_)
-    set_variable("QUEUE_MAPPING", mapping)
     # What is told the topic arrives in a queue, where tests read it.
     sns = boto3.client("sns")
     topic = sns.create_topic(Name="stack-alerts")["TopicArn"]
@@ -263,28 +252,7 @@ def _deployed(set_variable: Callable[[str, str], object]) -> Aws:
         shard_queue_url,
         failed_shard_queue_url,
         queue_arn,
-        lambda_,
-        mapping,
         runs,
         s3,
         told_queue_url,
     )
-
-
-def _push_fed_by(queue_arn: str, lambda_: "LambdaClient") -> str:
-    """Make the function push, which moto never runs, and the mapping that would give it the queue's messages."""
-    role = boto3.client("iam").create_role(RoleName="push", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("app.py", "")
-    lambda_.create_function(
-        FunctionName="stack-push",
-        Runtime="python3.13",
-        Handler="app.handler",
-        Role=role,
-        Code={"ZipFile": code.getvalue()},
-    )
-    mapping = lambda_.create_event_source_mapping(
-        FunctionName="stack-push", EventSourceArn=queue_arn, BatchSize=1
-    )
-    return mapping["UUID"]

@@ -11,8 +11,8 @@ metrics = Metrics()
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: object, context: LambdaContext) -> dict[str, object]:
-    """Test the connection and say what works and what does not; on schedule only look after a paused queue."""
+def handler(event: object, _: LambdaContext) -> dict[str, object]:
+    """Test the connection and say what works and what does not; on schedule only see whether values may be sent again."""
     if event == {"probe": True}:
-        return probe.run(context, logger=logger, metrics=metrics)
-    return test_connection.run(context, logger=logger, metrics=metrics)
+        return probe.run(logger=logger, metrics=metrics)
+    return test_connection.run(logger=logger, metrics=metrics)

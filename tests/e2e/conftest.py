@@ -48,11 +48,13 @@ class World:
 
     @property
     def is_paused(self) -> bool:
-        """Whether push is given no messages from the queue."""
-        mapping = self.emulator.stack.client("lambda").get_event_source_mapping(
-            UUID=self.emulator.stack.resource("PushFunctionBatch")
+        """Whether the breaker is open."""
+        table = self.emulator.stack.resource("Table")
+        answer = self.emulator.stack.client("dynamodb").get_item(
+            TableName=table, Key={"id": {"S": "breaker"}}
         )
-        return bool(mapping["State"] == "Disabled")
+        state = str(answer.get("Item", {}).get("state", {}).get("S", "closed"))
+        return state.startswith("open")
 
     @property
     def failed_logins(self) -> int:

@@ -152,23 +152,19 @@ class Load:
         return run
 
     def probe(self) -> bool:
-        """Run the probe; tell whether the queue is paused afterwards."""
+        """Run the probe; tell whether the breaker is open afterwards."""
         answer = self.world.emulator.stack.invoke("TestConnectionFunction", {"probe": True})
-        return bool(answer["paused"])
+        return str(answer["breaker"]).startswith("open")
 
     def look_after(self) -> bool:
-        """Run the probe, and where it leaves the queue paused test the connection; tell whether it still is.
-
-        Where a fault struck what was sent on trial the next trial is in a quarter of an hour; whoever tests the connection
-        need not wait.
-        """
+        """Run the probe, and where it leaves the breaker open test the connection; tell whether it still is."""
         if self.probe():
             self.world.emulator.stack.invoke("TestConnectionFunction", {})
         return self.world.is_paused
 
     def resume(self) -> None:
-        """Have the queue resumed now that DHIS2 is back; a fault may strike that too."""
-        self.until(lambda: not self.look_after(), "the queue was not resumed")
+        """Have values sent again now that DHIS2 is back; a fault may strike that too."""
+        self.until(lambda: not self.look_after(), "the breaker was not closed")
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait as long as anything moves."""
@@ -288,7 +284,7 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
         load.until_waiting(2 / 3)
         # DHIS2 is restarted.
         world.dhis2.faults.next(FaultKind.RESTART, times=None)
-        load.until(lambda: world.is_paused, "the queue was not paused while DHIS2 was down")
+        load.until(lambda: world.is_paused, "the breaker did not open while DHIS2 was down")
         assert load.probe()
         trouble.faults()
         load.resume()
@@ -296,7 +292,7 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
         # Somebody enters a wrong password.
         world.emulator.put_secret("Dhis2Secret", world.login_with(SecretStr("mistyped")))
         load.until(
-            lambda: world.failed_logins > 0 and world.is_paused, "the queue was not paused for the password"
+            lambda: world.failed_logins > 0 and world.is_paused, "the breaker did not open for the password"
         )
         # Nobody mends it while push still has it in its hands.
         time.sleep(STILL_SECONDS)

@@ -9,7 +9,7 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -99,9 +99,13 @@ class Country:
         assert answer is None or answer["status"] == "sent", answer
         return answer is not None
 
-    def push(self, message: "MessageTypeDef", *, delivered: int = 1) -> bool:
+    def push(self, message: "MessageTypeDef", *, delivered: int = 1, age: timedelta = timedelta()) -> bool:
         """Deliver a message, and tell whether it is finished; then it is taken off the queue."""
-        attributes: Any = {**message["Attributes"], "ApproximateReceiveCount": str(delivered)}
+        attributes: Any = {
+            **message["Attributes"],
+            "ApproximateReceiveCount": str(delivered),
+            "SentTimestamp": str(int((datetime.now(UTC) - age).timestamp() * 1000)),
+        }
         again: Any = {**message, "Attributes": attributes}
         is_done = self.invoke("push", delivery([again], self.world.aws.queue_arn)) == {
             "batchItemFailures": []
@@ -128,9 +132,9 @@ class Country:
         pytest.fail("messages come back again and again")
 
     def die(self, message: "MessageTypeDef") -> bool:
-        """Deliver a message for the last time, to a DHIS2 that does not answer, and tell whether it is finished."""
+        """Deliver a message after ten days, to a DHIS2 that does not answer, and tell whether it is finished."""
         self.world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=504)
-        is_done = self.push(message, delivered=push_on_aws.LAST_DELIVERY)
+        is_done = self.push(message, age=push_on_aws.WAITS_FOR + timedelta(hours=1))
         self.world.dhis2.faults.clear()
         self.wait()
         return is_done
@@ -144,7 +148,7 @@ class Country:
 
     def wait(self) -> None:
         """Let half an hour pass, after which the message of a push that ended is delivered again."""
-        for key in ("in-flight", "login-attempt"):
+        for key in ("in-flight", "breaker"):
             self.world.aws.table.delete_item(Key={"id": key})
 
     def check(self) -> None:

@@ -46,7 +46,6 @@ VARIABLES = {
     "TIMEZONE": "Pacific/Auckland",
     "PUSH_LOG_GROUP": "/push",
     "COMPUTE_FUNCTION": "compute",
-    "QUEUE_MAPPING": "mapping",
     "SHARD_QUEUE_URL": "https://sqs/shards",
     "FAILED_SHARD_QUEUE_URL": "https://sqs/failed-shards",
     "LINES_PER_INVOCATION": "2000000",
@@ -227,10 +226,10 @@ def test_each_function_reads_its_own_environment(monkeypatch: pytest.MonkeyPatch
         "https://sqs/queue",
         "https://sqs/dead",
     )
-    assert (test.dhis2_secret, test.compute_function, test.queue_mapping) == (
+    assert (test.dhis2_secret, test.compute_function, test.queue_url) == (
         "arn:dhis2",
         "compute",
-        "mapping",
+        "https://sqs/queue",
     )
 
 

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.breaker import State
 from msupply_dhis2.state.ordering import in_flight as in_flight_messages
 from msupply_dhis2.state.run import COUNTERS, Outcome, Run
 from msupply_dhis2.state.runs import Runs
@@ -92,8 +93,11 @@ class Lambda:
             self.world.aws.sqs.change_message_visibility(**queue, VisibilityTimeout=0)
 
     def run(self, until_left: int) -> None:
-        """Deliver until so many messages are left, or the queue is paused."""
-        while not self.world.aws.is_paused() and self.world.waiting() > until_left:
+        """Deliver until so many messages are left, or the breaker is open."""
+        while (
+            self.world.aws.breaker().state in {State.CLOSED, State.HALF_OPEN}
+            and self.world.waiting() > until_left
+        ):
             answer = self.world.aws.sqs.receive_message(
                 QueueUrl=self.world.aws.queue_url,
                 MaxNumberOfMessages=10,
@@ -103,10 +107,9 @@ class Lambda:
             for message in answer.get("Messages", ()):
                 self.work(message)
 
-    def probe(self) -> bool:
-        """Run the probe; tell whether the queue is paused afterwards."""
-        answer = invoke("test_connection", {"probe": True}, self.world.capsys).answer
-        return bool(answer["paused"])
+    def probe(self) -> str:
+        """Run the probe, and return the breaker's state afterwards."""
+        return str(invoke("test_connection", {"probe": True}, self.world.capsys).answer["breaker"])
 
 
 @contextmanager
@@ -164,18 +167,16 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(worl
         # DHIS2 is restarted.
         world.dhis2.faults.next(FaultKind.STATUS, times=None, status=503)
         it.run(until_left=0)
-        assert world.aws.is_paused()
-        assert it.probe()
+        assert it.probe() == State.DHIS2_DOWN
         world.dhis2.faults.clear()
-        assert not it.probe()
+        assert it.probe() == State.HALF_OPEN
         it.run(until_left=number // 3)
         # Somebody enters a wrong password.
         world.aws.put_dhis2_credentials("pusher", "wrong")
         it.run(until_left=0)
-        assert world.aws.is_paused()
-        assert it.probe()
+        assert it.probe() == State.LOGIN_REFUSED
         world.aws.put_dhis2_credentials("pusher", PASSWORD)
-        assert not it.probe()
+        assert it.probe() == State.CLOSED
         it.run(until_left=0)
 
     counts = run_of(world, answer["run_id"]).counts

@@ -1,185 +1,198 @@
-"""Refused logins and the attempt under way, kept in DynamoDB."""
+"""Logging in: refused credentials are tried once, also by functions that start together."""
 
 import threading
-import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 import pytest
 
 from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.errors import (
     AwsError,
+    DamagedRowError,
     Dhis2AuthenticationError,
     Dhis2Error,
     Dhis2PermanentError,
     Dhis2TransientError,
 )
-from msupply_dhis2.settings.credentials import Dhis2Credentials
-from msupply_dhis2.state.logins import (
-    ATTEMPT_SECONDS,
-    Login,
-    Refusal,
-    RefusedBeforeError,
-    forget_refusal,
-    log_in,
-    one_attempt_at_a_time,
-    read_refusal,
-    remember_refusal,
-)
+from msupply_dhis2.state.breaker import LOGIN_ATTEMPT, Breaker, BreakerTable, Changed, Login, State
+from msupply_dhis2.state.logins import RefusedBeforeError, log_in
 from tests.conftest import Aws
 
 LOGIN = Login("https://dhis2.example.org/hmis", "pusher", "f1", "v1")
+NEWER = replace(LOGIN, version="v2")
 EARLY = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
 
 
-def test_a_login_is_told_apart_by_address_content_and_version_of_the_secret() -> None:
-    def login(url: str = "https://a", content: str = "mark3d", version: str = "v1") -> Login:
-        credentials = Dhis2Credentials.model_validate(
-            {"username": "pusher", "password": content, "version": version}
-        )
-        return Login.of(url, credentials)
-
-    assert login() == login()
-    assert len({login(), login(url="https://b"), login(content="other"), login(version="v2")}) == 4
-    assert "mark3d" not in repr(login())
-
-
-def test_no_login_is_refused_until_one_was(aws: Aws) -> None:
-    assert read_refusal(aws.table) is None
-
-
-def test_a_refused_login_is_remembered_until_it_is_forgotten(aws: Aws) -> None:
-    there = timezone(timedelta(hours=13))
-    noted = remember_refusal(aws.table, LOGIN, "Authentication failed.", EARLY.astimezone(there))
-    assert noted == read_refusal(aws.table) == Refusal(LOGIN, EARLY, "Authentication failed.")
-    forget_refusal(aws.table, noted)
-    assert read_refusal(aws.table) is None
-    forget_refusal(aws.table, noted)
-
-
-def test_the_newest_refused_login_is_the_one_that_is_known_and_values_wait_since_the_first(aws: Aws) -> None:
-    remember_refusal(aws.table, LOGIN, "Authentication failed.", EARLY)
-    newer = replace(LOGIN, version="v2")
-    remember_refusal(aws.table, newer, "The account is locked.", EARLY + timedelta(hours=1))
-    assert read_refusal(aws.table) == Refusal(newer, EARLY, "The account is locked.")
-
-
-def test_a_damaged_row_is_told_and_not_taken_for_a_login_that_authenticates(aws: Aws) -> None:
-    aws.table.put_item(Item={"id": "refused-login", "since": "yesterday"})
-    with pytest.raises(AwsError, match="refused-login is damaged"):
-        read_refusal(aws.table)
-
-
-def test_a_table_that_is_not_there_is_not_taken_for_a_login_that_authenticates(aws: Aws) -> None:
-    aws.table.delete()
-    with pytest.raises(AwsError, match="reading whether DHIS2 refused the login"):
-        read_refusal(aws.table)
-
-
-def test_attempts_are_made_one_after_the_other(aws: Aws) -> None:
-    order: list[str] = []
-    waits = threading.Event()
-
-    def wait(_: float) -> None:
-        waits.set()
-        time.sleep(0.01)
-
-    def second_attempt() -> None:
-        with one_attempt_at_a_time(aws.table, "second", sleep=wait):
-            order.append("the second began")
-
-    # They do not begin at the same moment: the table's stand-in does not keep conditional writes apart as AWS does.
-    second = threading.Thread(target=second_attempt)
-    with one_attempt_at_a_time(aws.table, "first"):
-        second.start()
-        assert waits.wait(10)
-        order.append("the first ended")
-    second.join()
-    assert order == ["the first ended", "the second began"]
-    assert "Item" not in aws.table.get_item(Key={"id": "login-attempt"})
-
-
-def test_an_attempt_ends_with_an_error_too(aws: Aws) -> None:
-    with pytest.raises(ValueError, match="a fault"), one_attempt_at_a_time(aws.table, "a"):
-        raise ValueError("a fault")
-    with one_attempt_at_a_time(aws.table, "b", sleep=lambda _: pytest.fail("it waited")):
-        pass
-
-
-def test_the_attempt_of_a_function_that_crashed_is_given_up_after_a_minute(aws: Aws) -> None:
-    now = 1_770_000_000.0
-    waited: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        waited.append(seconds)
-        now += seconds
-
-    crashed = one_attempt_at_a_time(aws.table, "crashed", clock=lambda: now)
-    crashed.__enter__()
-    with one_attempt_at_a_time(aws.table, "next", clock=lambda: now, sleep=sleep):
-        assert sum(waited) == ATTEMPT_SECONDS
-        # It was only slow: what it does late must not end the other's turn.
-        crashed.__exit__(None, None, None)
-        assert aws.table.get_item(Key={"id": "login-attempt"})["Item"]["holder"] == "next"
-    assert "Item" not in aws.table.get_item(Key={"id": "login-attempt"})
-
-
 class Dhis2:
-    """Answers a login, after a while, as it is told to."""
+    """Answers a login as it is told to, and lets others come in between."""
 
     def __init__(self, error: Dhis2Error | None = None) -> None:
         self.error = error
         self.asked = 0
         self.is_asked = threading.Event()
+        self.answers = threading.Event()
+        self.answers.set()
 
     def get(self, path: str, params: Query | None = None) -> object:
         assert (path, params) == ("/api/me", {"fields": "id"})
         self.asked += 1
         self.is_asked.set()
-        time.sleep(0.1)
+        assert self.answers.wait(10)
         if self.error:
             raise self.error
         return {"id": "M5zQapPyTZI"}
 
 
-def test_of_functions_that_start_together_one_learns_that_dhis2_refuses_and_the_others_do_not_ask(
-    aws: Aws,
+def refusing() -> Dhis2:
+    return Dhis2(Dhis2AuthenticationError("Authentication failed."))
+
+
+@pytest.fixture
+def told() -> list[Changed]:
+    return []
+
+
+@pytest.fixture
+def breakers(aws: Aws, told: list[Changed]) -> BreakerTable:
+    return BreakerTable(aws.table, told.append)
+
+
+def never(_: float) -> None:
+    pytest.fail("it waited")
+
+
+def test_a_refused_login_opens_the_breaker_and_is_not_tried_again(
+    breakers: BreakerTable, told: list[Changed]
 ) -> None:
-    dhis2 = Dhis2(Dhis2AuthenticationError("Authentication failed."))
+    dhis2 = refusing()
+    with pytest.raises(Dhis2AuthenticationError, match="Authentication failed"):
+        log_in(breakers, LOGIN, dhis2, lambda: EARLY, never)
+    for _ in range(2):
+        with pytest.raises(RefusedBeforeError, match="refused this version of the login of pusher before"):
+            log_in(breakers, LOGIN, dhis2, lambda: EARLY, never)
+    assert dhis2.asked == 1
+    breaker = breakers.read()
+    assert breaker == Breaker(
+        State.LOGIN_REFUSED, "Authentication failed.", EARLY, refused=(LOGIN,), version=breaker.version
+    )
+    assert [change.after.state for change in told] == [State.LOGIN_REFUSED], "once"
+
+
+def test_a_new_version_of_the_secret_is_tried_and_closes_it(
+    breakers: BreakerTable, told: list[Changed]
+) -> None:
+    with pytest.raises(Dhis2AuthenticationError):
+        log_in(breakers, LOGIN, refusing(), lambda: EARLY, never)
+    log_in(breakers, NEWER, Dhis2(), lambda: EARLY, never)
+    assert [change.after.state for change in told] == [State.LOGIN_REFUSED, State.CLOSED]
+
+
+def test_a_version_that_was_refused_before_and_is_put_back_is_not_tried_again(breakers: BreakerTable) -> None:
+    dhis2 = refusing()
+    for login in (LOGIN, NEWER):
+        with pytest.raises(Dhis2AuthenticationError):
+            log_in(breakers, login, dhis2, lambda: EARLY, never)
+    log_in(breakers, replace(LOGIN, version="v3"), Dhis2(), lambda: EARLY, never)
+    for login in (LOGIN, NEWER, LOGIN):
+        with pytest.raises(RefusedBeforeError):
+            log_in(breakers, login, dhis2, lambda: EARLY, never)
+    assert dhis2.asked == 2
+    assert breakers.read().state is State.LOGIN_REFUSED
+
+
+def test_of_functions_that_start_together_one_learns_that_dhis2_refuses_and_the_others_do_not_ask(
+    breakers: BreakerTable,
+) -> None:
+    dhis2 = refusing()
+    dhis2.answers.clear()
     errors: list[Exception] = []
+    waited = threading.Event()
+
+    def wait(_: float) -> None:
+        waited.set()
+        dhis2.answers.wait(10)
 
     def start() -> None:
         try:
-            log_in(aws.table, LOGIN, dhis2, lambda: EARLY)
+            log_in(breakers, LOGIN, dhis2, lambda: EARLY, wait)
         except Dhis2AuthenticationError as error:
             errors.append(error)
 
-    first, *others = [threading.Thread(target=start) for _ in range(3)]
-    first.start()
+    together = [threading.Thread(target=start) for _ in range(4)]
+    for function in together:
+        function.start()
     assert dhis2.is_asked.wait(10)
-    for other in others:
-        other.start()
-    for thread in (first, *others):
-        thread.join()
+    assert waited.wait(10)
+    dhis2.answers.set()
+    for function in together:
+        function.join()
     assert dhis2.asked == 1
-    assert sorted(isinstance(error, RefusedBeforeError) for error in errors) == [False, True, True]
-    assert read_refusal(aws.table) == Refusal(LOGIN, EARLY, "Authentication failed.")
+    assert sorted(isinstance(error, RefusedBeforeError) for error in errors) == [False, True, True, True]
 
 
-def test_a_new_version_of_the_secret_is_tried(aws: Aws) -> None:
-    remember_refusal(aws.table, LOGIN, "Authentication failed.", EARLY)
-    log_in(aws.table, replace(LOGIN, version="v2"), Dhis2(), lambda: EARLY)
-    with pytest.raises(RefusedBeforeError, match=r"since 2026-02-05 01:03 UTC\. Authentication failed\."):
-        log_in(aws.table, LOGIN, Dhis2(), lambda: EARLY)
+def test_the_attempt_of_a_function_that_crashed_is_given_up_after_a_minute(breakers: BreakerTable) -> None:
+    now, waited = EARLY, 0.0
+    breakers.change(lambda breaker: breaker.logging_in(LOGIN, EARLY))
+
+    def wait(seconds: float) -> None:
+        nonlocal now, waited
+        waited += seconds
+        now = EARLY + LOGIN_ATTEMPT * min(1.0, waited / LOGIN_ATTEMPT.total_seconds())
+
+    log_in(breakers, LOGIN, Dhis2(), lambda: now, wait)
+    assert waited == LOGIN_ATTEMPT.total_seconds()
 
 
 @pytest.mark.parametrize(
     "fault",
     [Dhis2TransientError("DHIS2 is away."), Dhis2PermanentError("There is no DHIS2 at this address.")],
 )
-def test_any_other_fault_of_dhis2_is_no_refusal(aws: Aws, fault: Dhis2Error) -> None:
-    with pytest.raises(type(fault), match=str(fault)):
-        log_in(aws.table, LOGIN, Dhis2(fault), lambda: EARLY)
-    assert aws.table.scan()["Items"] == []
+def test_any_other_fault_of_dhis2_is_no_refusal_and_ends_the_attempt(
+    breakers: BreakerTable, fault: Dhis2Error
+) -> None:
+    for _ in range(2):
+        with pytest.raises(type(fault), match=str(fault)):
+            log_in(breakers, LOGIN, Dhis2(fault), lambda: EARLY, never)
+    assert replace(breakers.read(), version=0) == Breaker()
+
+
+def test_a_damaged_row_is_told_and_not_taken_for_a_breaker_that_is_closed(
+    aws: Aws, breakers: BreakerTable
+) -> None:
+    aws.table.put_item(Item={"id": "breaker", "since": "yesterday"})
+    with pytest.raises(DamagedRowError, match=r"row breaker .* is damaged.*make\s+test-connection"):
+        breakers.read()
+
+
+def test_a_table_that_is_not_there_is_not_taken_for_a_breaker_that_is_closed(
+    aws: Aws, breakers: BreakerTable
+) -> None:
+    aws.table.delete()
+    with pytest.raises(AwsError, match="reading whether values may be sent"):
+        breakers.read()
+
+
+def test_a_change_is_applied_to_what_another_function_has_written_meanwhile(breakers: BreakerTable) -> None:
+    others = 0
+
+    def fail_after_another(breaker: Breaker) -> Breaker:
+        nonlocal others
+        if others < 2:
+            others += 1
+            breakers.change(lambda each: each.failed("DHIS2 is away.", EARLY))
+        return breaker.failed("DHIS2 is away.", EARLY)
+
+    changed = breakers.change(fail_after_another)
+    assert (changed.after.failures, changed.after.version) == (3, 3)
+    assert changed.after == breakers.read()
+    assert changed.after.state is State.DHIS2_DOWN
+
+
+def test_what_nobody_lets_be_written_is_told(breakers: BreakerTable) -> None:
+    def fail_after_another(breaker: Breaker) -> Breaker:
+        breakers.change(lambda each: each.failed("DHIS2 is away.", EARLY))
+        return breaker.failed("DHIS2 is away.", EARLY)
+
+    with pytest.raises(AwsError, match="all the time, while noting whether values may be sent"):
+        breakers.change(fail_after_another)

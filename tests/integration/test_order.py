@@ -184,9 +184,9 @@ def test_a_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
 ) -> None:
     aws.table.put_item(Item={"id": "in-flight", "flight_damaged": damage})
     told: list[str] = []
-    with InFlightMessages(aws.table, tell=told.append, clock=clock, sleep=clock.sleep).in_flight(
-        in_flight(2), 300, 0
-    ):
+    with InFlightMessages(
+        aws.table, tell=told.append, broke_off=broke_off, clock=clock, sleep=clock.sleep
+    ).in_flight(in_flight(2), 300, 0):
         pass
     assert told == [
         "flight_damaged in the row in-flight of the stack's table cannot be read, and is taken away."
@@ -207,6 +207,10 @@ def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytes
 
 
 # Flights
+
+
+def broke_off(run_id: str, message: str) -> None:
+    pytest.fail(f"{message} of {run_id} was taken for one that broke off")
 
 
 class Clock:
@@ -236,13 +240,13 @@ def held_period(aws: Aws, clock: Clock) -> None:
 
 
 def airspace(aws: Aws, clock: Clock) -> InFlightMessages:
-    return InFlightMessages(aws.table, tell=pytest.fail, clock=clock, sleep=clock.sleep)
+    return InFlightMessages(aws.table, tell=pytest.fail, broke_off=broke_off, clock=clock, sleep=clock.sleep)
 
 
 def in_flight(number: int, message: str = "", org_unit: str = "OU_0") -> InFlightMessage:
     revision = Revision(number, 0)
     return InFlightMessage(
-        message or f"message-{number}", {"202601": (revision, revision)}, org_units_of([org_unit])
+        "run-1", message or f"message-{number}", {"202601": (revision, revision)}, org_units_of([org_unit])
     )
 
 
@@ -342,7 +346,7 @@ def test_who_waits_for_the_first_message_of_a_period_flies_when_it_has_landed(aw
 
 def test_into_different_new_periods_messages_fly_at_once(aws: Aws, clock: Clock) -> None:
     revision = Revision(1, 0)
-    other = InFlightMessage("other", {"202602": (revision, revision)}, org_units_of(["OU_0"]))
+    other = InFlightMessage("run-1", "other", {"202602": (revision, revision)}, org_units_of(["OU_0"]))
     with airspace(aws, clock).in_flight(in_flight(1), 300, 0), airspace(aws, clock).in_flight(other, 300, 0):
         pass
 
@@ -377,9 +381,17 @@ def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived
     clock.now += 299
     with airspace(aws, clock).in_flight(in_flight(2), 300, 60):
         assert 300 < clock.now - 1_000_000 < 306
-    with airspace(aws, clock).in_flight(in_flight(3), 300, 0):
-        item = aws.table.get_item(Key={"id": "in-flight"})["Item"]
-        assert "flight_broken" not in item
+    broken_off: list[tuple[str, str]] = []
+
+    def tell(run_id: str, message: str) -> None:
+        broken_off.append((run_id, message))
+
+    finding = InFlightMessages(aws.table, tell=pytest.fail, broke_off=tell, clock=clock, sleep=clock.sleep)
+    for _ in range(2):
+        with finding.in_flight(in_flight(3), 300, 0):
+            item = aws.table.get_item(Key={"id": "in-flight"})["Item"]
+            assert "flight_broken" not in item
+    assert broken_off == [("run-1", "message-1")], "once"
 
 
 def test_what_got_no_answer_may_still_land_and_the_same_message_need_not_wait_for_it(
@@ -535,8 +547,10 @@ def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(wo
     batch = decode(str(messages[0]["Body"]))
     attempt_id = str(messages[0]["MessageAttributes"]["attempt_id"]["StringValue"])
     revision = Revision(1, 1)
-    other = InFlightMessage(f"{batch.batch_id}-{attempt_id}", {"202610": (revision, revision)})
-    with InFlightMessages(clients.table("stack"), tell=pytest.fail).in_flight(other, 300, 0):
+    other = InFlightMessage("run-1", f"{batch.batch_id}-{attempt_id}", {"202610": (revision, revision)})
+    with InFlightMessages(clients.table("stack"), tell=pytest.fail, broke_off=broke_off).in_flight(
+        other, 300, 0
+    ):
         pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
     assert pushed.answer["batchItemFailures"] == [{"itemIdentifier": messages[0]["MessageId"]}]
     assert pushed.said("Another delivery of the same message is being sent just now")
@@ -552,10 +566,14 @@ def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_
     answer = world.compute()
     messages = world.aws.messages()
     revision = Revision(2**41, 1)
-    other = InFlightMessage("other", {"202610": (revision, revision)}, org_units_of(["OU_elsewhere"]))
+    other = InFlightMessage(
+        "run-1", "other", {"202610": (revision, revision)}, org_units_of(["OU_elsewhere"])
+    )
 
     def push_beside_the_other() -> list[dict[str, str]]:
-        with InFlightMessages(clients.table("stack"), tell=pytest.fail).in_flight(other, 300, 0):
+        with InFlightMessages(clients.table("stack"), tell=pytest.fail, broke_off=broke_off).in_flight(
+            other, 300, 0
+        ):
             pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
         again: list[dict[str, str]] = pushed.answer["batchItemFailures"]
         return again

@@ -1,22 +1,17 @@
-"""The watchdog: it tells which run did not take place or does not end, and saves what a paused queue would forget."""
+"""The watchdog: it tells which run did not take place or does not end."""
 
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.client import BaseClient
 
 from msupply_dhis2.errors import AwsError
-from msupply_dhis2.handlers import watchdog
-from msupply_dhis2.state.logins import Login, remember_refusal
 from msupply_dhis2.state.run import Outcome
 from msupply_dhis2.state.runs import Runs
 from tests.conftest import BUCKET, Aws
-from tests.support.functions import Invocation, invoke, move_to_dead_letters, put_copies
-from tests.support.passing import passing
+from tests.support.functions import Invocation, invoke, move_to_dead_letters
 from tests.support.whole_way import World, whole_way
 
 DAILY = {"interval": "daily"}
@@ -66,16 +61,6 @@ def started(world: World, run_id: str, age: timedelta) -> None:
         UpdateExpression="SET started_at = :then",
         ExpressionAttributeValues={":then": (datetime.now(UTC) - age).isoformat()},
     )
-
-
-def pause(world: World) -> None:
-    """Pause the queue as somebody does by hand, who leaves no reason."""
-    world.aws.lambda_.update_event_source_mapping(UUID=world.aws.mapping, Enabled=False)
-
-
-def received(world: World) -> list[int]:
-    """Take the messages off the queue, and tell how often each was received before."""
-    return [int(message["Attributes"]["ApproximateReceiveCount"]) - 1 for message in world.aws.messages()]
 
 
 def kept(world: World) -> list[str]:
@@ -210,152 +195,6 @@ def test_what_the_queue_itself_moved_over_is_counted_as_dead_and_its_run_ended(w
     assert run.outcome is Outcome.INCOMPLETE
     assert kept(world)
     assert looked.answer["findings"] == []
-
-
-def test_what_a_paused_queue_is_about_to_forget_is_kept_and_can_be_sent_once_it_goes_on(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id = run_daily(world)
-    messages = world.waiting()
-    monkeypatch.setattr(watchdog, "RESCUED_AFTER", timedelta(microseconds=1))
-    pause(world)
-    looked = look(world)
-    assert looked.metric("MessagesRescued") == messages == len(kept(world))
-    (finding,) = looked.answer["findings"]
-    assert "make redrive" in finding
-    assert world.waiting() == world.aws.hidden() == 0
-    run = Runs(world.aws.runs).run(run_id)
-    assert run is not None
-    assert run.counts.dead == run.counts.queued > 0
-    world.aws.lambda_.update_event_source_mapping(UUID=world.aws.mapping, Enabled=True)
-    invoke("push", {"dead_letters": "redrive"}, world.capsys)
-    world.deliver()
-    run = Runs(world.aws.runs).run(run_id)
-    assert run is not None
-    assert (run.outcome, run.counts.stored) == (Outcome.COMPLETE, run.counts.queued)
-    assert len(world.values()) == run.counts.stored
-
-
-def test_what_waits_on_a_paused_queue_for_some_days_only_stays_there(world: World) -> None:
-    run_id = run_daily(world)
-    # The run is as old as can be, its messages are not.
-    started(world, run_id, timedelta(days=30))
-    messages = world.waiting()
-    pause(world)
-    looked = look(world)
-    assert looked.metric("MessagesRescued") == 0
-    assert all("rescue" not in finding for finding in looked.answer["findings"])
-    assert (world.waiting(), world.aws.hidden(), kept(world)) == (messages, 0, [])
-
-
-def test_where_no_run_is_old_enough_to_have_messages_near_their_end_none_loses_a_delivery(
-    world: World,
-) -> None:
-    arrived = run_daily(world)
-    world.deliver()
-    started(world, arrived, timedelta(days=30))
-    started(world, run_daily(world), timedelta(days=8))
-    pause(world)
-    look(world)
-    assert set(received(world)) == {0}
-
-
-def test_what_waited_through_an_earlier_pause_is_kept_though_the_queue_is_paused_only_since_now(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_daily(world)
-    messages = world.waiting()
-    pause(world)
-    login = Login("https://dhis2.example.org", "pusher", "fingerprint", "version")
-    remember_refusal(world.aws.table, login, "DHIS2 refuses the login.", datetime.now(UTC))
-    monkeypatch.setattr(watchdog, "RESCUED_AFTER", timedelta(microseconds=1))
-    assert look(world).metric("MessagesRescued") == messages == len(kept(world))
-
-
-def test_dead_letters_that_were_sent_again_to_a_paused_queue_are_kept_though_their_run_has_ended(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id = run_daily(world)
-    messages = world.waiting()
-    move_to_dead_letters(world.aws)
-    look(world)
-    run = Runs(world.aws.runs).run(run_id)
-    assert run is not None
-    assert run.counts.waiting == 0
-    pause(world)
-    invoke("push", {"dead_letters": "redrive"}, world.capsys)
-    assert (world.waiting(), kept(world)) == (messages, [])
-    monkeypatch.setattr(watchdog, "RESCUED_AFTER", timedelta(microseconds=1))
-    assert look(world).metric("MessagesRescued") == messages == len(kept(world))
-
-
-def test_a_search_takes_each_message_once_however_long_it_takes(world: World) -> None:
-    started(world, run_daily(world), timedelta(days=10))
-    put_copies(world.aws, 30)
-    pause(world)
-    with passing(900, {"ReceiveMessage": 100}):
-        look(world)
-    assert world.aws.hidden() == 0
-    assert set(received(world)) == {1}
-
-
-def test_a_search_that_takes_too_long_leaves_time_for_all_else_and_is_told(world: World) -> None:
-    started(world, run_daily(world), timedelta(days=10))
-    put_copies(world.aws, 200)
-    pause(world)
-    with passing(300, {"ReceiveMessage": 10, "ChangeMessageVisibilityBatch": 0.1, "Query": 5}):
-        looked = look(world)
-    assert looked.metric("WatchdogLooked") == 1
-    assert looked.metric("RunsUnfinished") == 1
-    (told,) = world.aws.told()
-    assert "had no time to look at all messages that wait on the paused queue" in told
-    assert world.aws.hidden() == 0
-
-
-def test_messages_are_left_to_be_seen_again_by_themselves_where_showing_them_takes_too_long(
-    world: World,
-) -> None:
-    started(world, run_daily(world), timedelta(days=10))
-    put_copies(world.aws, 200)
-    pause(world)
-    with passing(300, {"ReceiveMessage": 10, "ChangeMessageVisibilityBatch": 2, "Query": 5}):
-        looked = look(world)
-    assert looked.metric("WatchdogLooked") == 1
-    assert world.aws.hidden() > 0
-
-
-def test_a_message_that_could_not_be_shown_again_at_once_is_shown_all_the_same(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started(world, run_daily(world), timedelta(days=10))
-    put_copies(world.aws, 5)
-    pause(world)
-    call = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001 - where all calls come by
-    failed: list[str] = []
-
-    def make_api_call(client: BaseClient, name: str, arguments: dict[str, Any]) -> object:
-        if name != "ChangeMessageVisibilityBatch" or failed:
-            return call(client, name, arguments)
-        first, *others = arguments["Entries"]
-        failed.append(first["Id"])
-        answer = call(client, name, {**arguments, "Entries": others})
-        failure = {"Id": first["Id"], "SenderFault": False, "Code": "InternalError"}
-        return {**answer, "Failed": [failure]}
-
-    monkeypatch.setattr(BaseClient, "_make_api_call", make_api_call)
-    look(world)
-    assert failed
-    assert world.aws.hidden() == 0
-
-
-def test_what_waits_on_a_queue_that_is_not_paused_is_push_s_business(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_daily(world)
-    messages = world.waiting()
-    monkeypatch.setattr(watchdog, "RESCUED_AFTER", timedelta(microseconds=1))
-    assert look(world).answer["findings"] == []
-    assert (world.waiting(), kept(world)) == (messages, [])
 
 
 def test_a_watchdog_that_cannot_tell_has_not_looked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

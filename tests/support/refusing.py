@@ -10,8 +10,6 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.client import BaseClient
 from botocore.compat import HTTPHeaders
 
-from msupply_dhis2.aws import clients
-
 
 class _Body(io.BytesIO):
     def stream(self) -> Iterator[bytes]:
@@ -55,20 +53,3 @@ def refusing(
         yield refused
     finally:
         client.meta.events.unregister(event, answer)  # type: ignore[arg-type]  # it answers
-
-
-@contextmanager
-def busy_lambda(state: str, times: int = 1000, code: str = "ResourceInUseException") -> Iterator[Refused]:
-    """Have Lambda be at its last change of the queue's mapping still, which is on its way to a state; on moto it is there at once."""
-    client = clients.event_sources()
-    event = "after-call.lambda.GetEventSourceMapping"
-
-    def say(parsed: dict[str, object], **_: object) -> None:
-        parsed["State"] = state
-
-    client.meta.events.register(event, say)
-    try:
-        with refusing(client, "UpdateEventSourceMapping", code, times) as refused:
-            yield refused
-    finally:
-        client.meta.events.unregister(event, say)

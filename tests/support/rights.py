@@ -80,7 +80,7 @@ def _is_of_a_function(client: BaseClient, arguments: Mapping[str, Any]) -> bool:
         case "dynamodb":
             return any(client is clients.table(name).meta.client for name in _tables(arguments))
         case "lambda":
-            return client in (clients.lambda_(), clients.event_sources())
+            return client is clients.lambda_()
         case service:
             return hasattr(clients, service) and client is getattr(clients, service)()
 
@@ -108,7 +108,7 @@ def _asked(service: str, operation: str, arguments: Mapping[str, Any]) -> Iterat
             key = f"/{arguments['Key']}" if "Key" in arguments else ""
             yield _ACTIONS.get(action, action), f"{arguments['Bucket']}{key}"
         case _:
-            named = ("QueueUrl", "SecretId", "Name", "TopicArn", "UUID", "FunctionName")
+            named = ("QueueUrl", "SecretId", "Name", "TopicArn", "FunctionName")
             (target,) = [arguments[name] for name in named if name in arguments][:1]
             # The last part of a queue's address and of a topic's name.
             name = re.split(r"[:/]", target)[-1] if service in {"sqs", "sns"} else target
@@ -120,11 +120,6 @@ def _rights_of(function: str) -> tuple[_Right, ...]:
     resources = template_resources()
     role = f"{function.title().replace('_', '')}Role"
     policies = [policy["PolicyDocument"] for policy in resources[role]["Properties"]["Policies"]]
-    policies += [
-        resource["Properties"]["PolicyDocument"]
-        for resource in resources.values()
-        if resource["Type"] == "AWS::IAM::Policy" and {"Ref": role} in resource["Properties"]["Roles"]
-    ]
     return tuple(
         (action, f"{_called(target, resources)}{row}")
         for policy in policies
@@ -159,9 +154,6 @@ def _called(target: Any, resources: Mapping[str, Any]) -> str:  # noqa: ANN401 -
         (named,) = target.values()
         return _name(named[0] if isinstance(named, list) else named, resources)
     text = str(target["Fn::Sub"])
-    if ":event-source-mapping:" in text:
-        # An identifier that is made anew each time.
-        return "*-*-*-*-*"
     text = text.partition(":parameter")[2] or text
     return re.sub(r"\$\{(.+?)\}", lambda match: _name(match[1].partition(".")[0], resources), text)
 

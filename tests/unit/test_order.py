@@ -117,7 +117,10 @@ def test_only_what_is_newer_in_the_same_period_follows_another_message(
     other: dict[str, tuple[Revision, Revision]],
     follows: bool,  # noqa: FBT001 - a case
 ) -> None:
-    assert InFlightMessage("ours", ours).must_follow(InFlightMessage("other", other)) is follows
+    assert (
+        InFlightMessage("run-1", "ours", ours).must_follow(InFlightMessage("run-1", "other", other))
+        is follows
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,6 +138,6 @@ def test_messages_about_different_org_units_do_not_wait_for_each_other(
     other: list[str],
     follows: bool,  # noqa: FBT001 - a case
 ) -> None:
-    newer = InFlightMessage("ours", {"202601": (LATE, LATE)}, org_units_of(ours))
-    older = InFlightMessage("other", {"202601": (EARLY, EARLY)}, org_units_of(other))
+    newer = InFlightMessage("run-1", "ours", {"202601": (LATE, LATE)}, org_units_of(ours))
+    older = InFlightMessage("run-1", "other", {"202601": (EARLY, EARLY)}, org_units_of(other))
     assert newer.must_follow(older) is follows

@@ -31,10 +31,10 @@ from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
 from msupply_dhis2.dhis2.importer import LONGEST_CALL
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES
 from msupply_dhis2.handlers.compute import DELIVERIES
-from msupply_dhis2.handlers.push import FOR_NOTES_SECONDS, LAST_DELIVERY, WAITS_FOR
+from msupply_dhis2.handlers.push import FOR_NOTES_SECONDS, WAITS_FOR
 from msupply_dhis2.handlers.test_connection import TIME_LIMIT
-from msupply_dhis2.handlers.watchdog import RESCUED_AFTER
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
+from msupply_dhis2.state.breaker import LONGEST_WAIT
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR
 from msupply_dhis2.state.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
 from msupply_dhis2.state.shard_progress import WORKED_FOR
@@ -389,11 +389,10 @@ def test_that_the_watchdog_is_silent_for_more_than_a_day_is_an_alarm() -> None:
     )
 
 
-def test_the_watchdog_rescues_before_the_queue_forgets_and_push_gives_up() -> None:
+def test_push_gives_up_before_the_queue_forgets() -> None:
     kept = timedelta(seconds=properties("BatchQueue")["MessageRetentionPeriod"])
-    between_looks = timedelta(days=1)
     assert kept == QUEUE_KEEPS
-    assert RESCUED_AFTER + 2 * between_looks < kept
+    assert kept > WAITS_FOR + LONGEST_WAIT
 
 
 def test_every_schedule_keeps_what_it_cannot_deliver_and_may_start_its_function() -> None:
@@ -480,10 +479,6 @@ def test_no_right_is_given_on_everything() -> None:
     for name in resources("AWS::IAM::Role"):
         for statement in statements(name):
             assert statement["Effect"] == "Allow"
-            if statement["Action"] == "lambda:ListEventSourceMappings":
-                # The one action for which AWS knows no resource; it changes nothing.
-                assert (name, statement["Resource"]) == ("PushRole", "*")
-                continue
             for target in as_list(statement["Resource"]):
                 assert isinstance(target, dict), (name, statement["Sid"])
                 # The objects of a bucket have no names before they are made: those below a folder of it.
@@ -526,7 +521,7 @@ def test_a_managed_policy_is_there_for_network_interfaces_only_and_only_in_a_vpc
         assert otherwise == {"Ref": "AWS::NoValue"}
 
 
-def test_only_compute_may_use_the_queue_of_shards_and_only_push_and_the_watchdog_take_batches() -> None:
+def test_only_compute_may_use_the_queue_of_shards_and_only_push_takes_batches() -> None:
     takers = {
         (role, json.dumps(statement["Resource"]))
         for role in resources("AWS::IAM::Role")
@@ -540,7 +535,6 @@ def test_only_compute_may_use_the_queue_of_shards_and_only_push_and_the_watchdog
         ("ComputeRole", shards),
         ("PushRole", batches),
         ("PushRole", dead_letters),
-        ("WatchdogRole", batches),
         ("WatchdogRole", dead_letters),
     }
     users = {
@@ -566,19 +560,25 @@ def test_no_function_may_read_a_secret_that_is_not_its_own(role: str, other_s_se
     assert other_s_secret not in json.dumps(properties(role))
 
 
-def test_only_push_and_the_connection_test_may_pause_the_queue_and_no_other_mapping() -> None:
-    mapping = "PushFunctionBatch"
-    for role in resources("AWS::IAM::Role"):
-        named = [s["Resource"] for s in statements(role) if "lambda:UpdateEventSourceMapping" in s["Action"]]
-        if role in {"PushRole", "TestConnectionRole"}:
-            ((name, arn),) = [pair for resource in named for pair in resource.items()]
-            assert (name, arn.rpartition(":")[0].rpartition(":")[2]) == ("Fn::Sub", "event-source-mapping")
-            assert arn.endswith(f":${{{mapping}}}")
-        else:
-            assert named == []
-    assert properties("TestConnectionFunction")["Environment"]["Variables"]["QUEUE_MAPPING"] == {
-        "Ref": mapping
+def test_nobody_may_switch_what_feeds_a_function() -> None:
+    rights = {
+        action
+        for role in resources("AWS::IAM::Role")
+        for each in statements(role)
+        for action in as_list(each["Action"])
     }
+    assert {right for right in rights if "EventSourceMapping" in right} == set()
+    assert resources("AWS::IAM::Policy") == {}
+
+
+def test_the_breaker_s_row_is_changed_by_push_and_the_connection_test_only() -> None:
+    may = {
+        role
+        for role in resources("AWS::IAM::Role")
+        for statement in statements(role)
+        if "breaker" in json.dumps(statement.get("Condition", {}))
+    }
+    assert may == {"PushRole", "TestConnectionRole"}
 
 
 def test_only_push_which_sends_dead_letters_again_may_read_them() -> None:
@@ -989,7 +989,17 @@ def test_a_copy_of_a_dead_letter_is_gone_before_its_order_and_its_row_are() -> N
     queue_days = properties("BatchQueue")["MessageRetentionPeriod"] / 86_400
     assert days["dead-letters/"] + queue_days < MESSAGES_KEPT_FOR.days
     assert WAITS_FOR.days < queue_days
-    assert properties("BatchQueue")["RedrivePolicy"]["maxReceiveCount"] > LAST_DELIVERY
+
+
+def test_a_message_is_received_so_often_that_a_pause_never_uses_it_up_and_a_push_that_breaks_off_does() -> (
+    None
+):
+    queue = properties("BatchQueue")
+    receives = queue["RedrivePolicy"]["maxReceiveCount"]
+    # In test_breaker a message is put back 265 times in ten days; half-open trials are among them.
+    assert receives == 400
+    days_of_breaking_off = receives * queue["VisibilityTimeout"] / 86_400
+    assert days_of_breaking_off < WAITS_FOR.days < queue["MessageRetentionPeriod"] / 86_400
 
 
 # ---------------------------------------------------------------------------------------------------- dashboard

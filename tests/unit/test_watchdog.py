@@ -124,23 +124,6 @@ def a_run(as_of: datetime, **event: object) -> Run:
     )
 
 
-@pytest.mark.parametrize(
-    ("what", "may_be"),
-    [
-        ({}, False),
-        ({"counts": Counts(queued=3, stored=1, rejected=1, unaccounted=1)}, False),
-        ({"counts": Counts(queued=2, stored=1, waiting=1)}, True),
-        # Sent again, and not taken by push yet.
-        ({"counts": Counts(queued=2, stored=1, dead=1)}, True),
-        # What they put on the queue may not have been counted.
-        ({"parts_open": 1}, True),
-        ({"parts_failed": 1}, True),
-    ],
-)
-def test_what_may_wait_on_a_queue_of_a_run(what: dict[str, Any], *, may_be: bool) -> None:
-    assert replace(a_run(NOW), **what).may_be_on_the_queue is may_be
-
-
 def duty(since: datetime) -> Duty:
     return Duty(INTERVAL, parse_schedule("cron(30 3 * * ? *)", AUCKLAND), since)
 

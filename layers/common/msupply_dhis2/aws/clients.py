@@ -70,12 +70,6 @@ def lambda_() -> "LambdaClient":
 
 
 @cache
-def event_sources() -> "LambdaClient":
-    """Return the client that pauses and resumes the queue."""
-    return boto3.client("lambda", config=_CONFIG)
-
-
-@cache
 def table(name: str) -> "Table":
     """Return the table of all that is remembered from one invocation to the next."""
     table = boto3.resource("dynamodb", config=_CONFIG).Table(name)

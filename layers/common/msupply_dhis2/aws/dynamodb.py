@@ -83,6 +83,11 @@ class Change:
         self._conditions += [f"attribute_not_exists({self._name(name)})" for name in names]
         return self
 
+    def if_present(self, *names: str) -> Self:
+        """Only where these attributes are there."""
+        self._conditions += [f"attribute_exists({self._name(name)})" for name in names]
+        return self
+
     def if_equal(self, name: str, value: object) -> Self:
         """Only where an attribute has a value; nothing and 0 are the same, and ``None`` is nothing."""
         if value is None:

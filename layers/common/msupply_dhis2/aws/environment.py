@@ -100,7 +100,7 @@ class TestConnectionEnvironment(_Environment):
 
     dhis2_secret: str
     compute_function: str
-    queue_mapping: str
+    queue_url: str
 
 
 class WatchdogEnvironment(_Environment):
@@ -108,7 +108,6 @@ class WatchdogEnvironment(_Environment):
 
     queue_url: str
     dead_letter_queue_url: str
-    queue_mapping: str
     runs_table_name: str
     bucket_name: str
     alert_topic: str

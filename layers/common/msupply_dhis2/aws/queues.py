@@ -13,6 +13,7 @@ from msupply_dhis2.errors import AwsBusyError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef, SendMessageBatchRequestEntryTypeDef
 
 ENTRIES_IN_ONE_CALL = 10
@@ -37,6 +38,17 @@ def send(client: "SQSClient", queue_url: str, body: str, *, reason: str | None =
         attributes["reason"] = {"DataType": "String", "StringValue": reason}
     with aws_faults("putting a message on a queue", client):
         client.send_message(QueueUrl=queue_url, MessageBody=body, MessageAttributes=attributes)
+
+
+def depth(client: "SQSClient", queue_url: str) -> int:
+    """Return about how many messages a queue holds: those that wait between two deliveries are in flight for SQS."""
+    names: list[QueueAttributeNameType] = [
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+    ]
+    with aws_faults("asking a queue how many messages it holds", client):
+        attributes = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
+    return sum(int(attributes[name]) for name in names)
 
 
 class BatchQueue:

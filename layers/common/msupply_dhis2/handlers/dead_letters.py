@@ -8,8 +8,7 @@ the queue and put into the bucket too.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,10 +43,6 @@ if TYPE_CHECKING:
 _DEAD_HIDDEN_SECONDS = 120
 """A dead letter that is looked at is hidden so long, so that it is seen once in one search: no longer, because of an
 alarm that tells of what can be seen there, and would take what is left hidden for gone."""
-
-_WAITING_HIDDEN_SECONDS = 900
-"""The same for what waits on the queue, where each look takes one of a message's deliveries: as long as any function runs,
-so that none is seen twice."""
 
 _WAIT_SECONDS = 1
 """Without waiting a queue may say that it is empty though it is not."""
@@ -122,18 +117,6 @@ def parse_dead_letter_event(event: object) -> DeadLetterEvent:
         f'Push cannot do what the event asks for: {faults}. It may be {{"dead_letters": "list"}} or '
         '{"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some of them.'
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    """Messages that were moved to the dead letters before the queue forgets them.
-
-    ``is_all``: whether there was time for all of them.
-    """
-
-    messages: int
-    values: int
-    is_all: bool
 
 
 class FailedBatches:
@@ -222,7 +205,7 @@ class FailedBatches:
         bool
             Whether there was time for all of it.
         """
-        for message in self._search(self._dead_letter_queue_url, _DEAD_HIDDEN_SECONDS):
+        for message in self._search(self._dead_letter_queue_url):
             if message is None:
                 return False
             with self._telling(message):
@@ -262,23 +245,6 @@ class FailedBatches:
             return True
         # The reason may be that of an earlier death, after which it was sent again.
         return has_reason and delivery_state.death is not None
-
-    def rescue(self, older_than: timedelta, reason: str) -> Rescued:
-        """Move what waits on the queue for so long to the dead letters; only for a queue that is paused.
-
-        Push does so itself with what is delivered to it. Each search takes one of the deliveries that a message has.
-        """
-        messages = values = 0
-        now = datetime.now(UTC)
-        for message in self._search(self._queue_url, _WAITING_HIDDEN_SECONDS):
-            if message is None:
-                return Rescued(messages, values, is_all=False)
-            sent = datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
-            if now - sent > older_than:
-                with self._telling(message):
-                    values += self._move(message, self._queue_url, reason, "WaitedTooLong")
-                    messages += 1
-        return Rescued(messages, values, is_all=True)
 
     def _move(self, message: "MessageTypeDef", queue_url: str, reason: str, status: str) -> int:
         """Bury a message that was found on a queue, and give how many of its values had no fate."""
@@ -387,13 +353,13 @@ class FailedBatches:
         """Take messages off the dead-letter queue that are on the other one again. Those that stay do no harm."""
         if not attempt_ids:
             return
-        for message in self._search(self._dead_letter_queue_url, _DEAD_HIDDEN_SECONDS):
+        for message in self._search(self._dead_letter_queue_url):
             if message is None:
                 return
             if _attribute(message, ATTEMPT_ID) in attempt_ids:
                 self._delete(message, self._dead_letter_queue_url)
 
-    def _search(self, queue_url: str, hidden_seconds: int) -> "Iterator[MessageTypeDef | None]":
+    def _search(self, queue_url: str) -> "Iterator[MessageTypeDef | None]":
         """Yield each message of a queue once, and let all be seen again; ``None``: that was not all of them.
 
         The search ends early where the time is over, and where a message comes a second time: then those that were looked
@@ -411,7 +377,7 @@ class FailedBatches:
                         MaxNumberOfMessages=10,
                         MessageAttributeNames=["All"],
                         MessageSystemAttributeNames=["SentTimestamp"],
-                        VisibilityTimeout=hidden_seconds,
+                        VisibilityTimeout=_DEAD_HIDDEN_SECONDS,
                         WaitTimeSeconds=_WAIT_SECONDS,
                     )
                 messages = answer.get("Messages", [])

@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.backoff import FIRST_SECONDS, wait_seconds
+from msupply_dhis2.aws.backoff import FIRST_SECONDS, LONGEST_SECONDS, by_chance, wait_seconds
 from msupply_dhis2.aws.environment import PushEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.queues import put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
@@ -31,9 +31,10 @@ from msupply_dhis2.errors import (
     EventError,
     MsupplyDhis2Error,
 )
+from msupply_dhis2.handlers.breaker import answer as answer_breaker
+from msupply_dhis2.handlers.breaker import breaker_table, count_open_minutes, why_paused
 from msupply_dhis2.handlers.dead_letters import FailedBatches, parse_dead_letter_event
 from msupply_dhis2.handlers.log import DEBUG, ERROR, INFO, WARNING, LogEvent, log, write
-from msupply_dhis2.handlers.pause import QueuePause, mapping_of, when_resumed
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.push.job import push
 from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent
@@ -42,10 +43,12 @@ from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.settings.fields import shown
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
+from msupply_dhis2.state.breaker import Breaker, Login, State
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
+from msupply_dhis2.state.dead_letters.letter import BROKE_OFF
 from msupply_dhis2.state.dead_letters.store import DeadLetterStore
 from msupply_dhis2.state.delta.table import DeltaTable, target_of_batch
-from msupply_dhis2.state.logins import Login, RefusedBeforeError, log_in, read_refusal, remember_refusal
+from msupply_dhis2.state.logins import RefusedBeforeError, log_in
 from msupply_dhis2.state.message import Death, DeliveryState
 from msupply_dhis2.state.ordering.in_flight import (
     InFlightError,
@@ -57,7 +60,6 @@ from msupply_dhis2.state.ordering.in_flight import (
 from msupply_dhis2.state.ordering.revision import OLDEST, Revision
 from msupply_dhis2.state.ordering.skipped import superseded, too_old
 from msupply_dhis2.state.ordering.table import SENT_WITHIN, OrderingTable, revisions_of_batch
-from msupply_dhis2.state.outages import forget_outage, note_outage, read_outage
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
 from msupply_dhis2.text import count
@@ -65,16 +67,11 @@ from msupply_dhis2.text import count
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
-UNTIL_PAUSED_SECONDS = FIRST_SECONDS
-"""A message of a paused queue is hidden so long: Lambda goes on taking messages for up to a minute, and each time
-costs one of its deliveries; yet it shall be there when the queue is resumed."""
-
 MOST_FAILURES = 12
 """With the growing waits two hours: a restart or an upgrade of DHIS2 is outlasted."""
 
-LAST_DELIVERY = 28
-"""Of the 30 that the queue has (``template.yaml``). It has more than a message may fail, because a message is also given
-back while another must land first, or while the queue is being paused."""
+MOST_BROKEN_OFF = 5
+"""So many deliveries may break off in the middle of a message. What breaks off before is left to the queue's own count."""
 
 WAITS_FOR = timedelta(days=10)
 """Of the 12 days that the queue keeps a message."""
@@ -88,12 +85,6 @@ FOR_NOTES_SECONDS = 10.0
 READ_SECONDS = 45.0
 """How long an answer to a question about metadata or stored values is waited for: several fit into the function's
 time. Calls that push values have a longer time of their own."""
-
-_AFTER_REFUSAL = (
-    "This login is not tried again, because that could lock the account: the queue is paused and the values wait. "
-    "Correct the credentials (make credentials) or mend the account in DHIS2, and test the connection (make "
-    "test-connection), which resumes the queue. A new version of the secret is noticed within 15 minutes too."
-)
 
 
 def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
@@ -110,13 +101,18 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
         Invoked with anything but messages of the queue.
     """
     push_messages = _PushMessages(PushEnvironment.read(), context, logger, metrics)
-    if isinstance(event, Mapping) and "dead_letters" in event:
-        return push_messages.answer(event)
+    if isinstance(event, Mapping) and ("dead_letters" in event or "breaker" in event):
+        try:
+            return push_messages.answer(event)
+        except EventError as error:
+            _not_understood(str(error), logger, metrics)
+            raise
     if not is_from_a_queue(event):
         message = (
             "Push is invoked by the queue. To push by hand, invoke compute with "
             '{"manual": true}; to list dead letters, or to send them again, invoke push with {"dead_letters": "list"} '
-            'or {"dead_letters": "redrive"}.'
+            'or {"dead_letters": "redrive"}; to pause sending, or to send again, with {"breaker": "open"} or '
+            '{"breaker": "close"}.'
         )
         _not_understood(message, logger, metrics)
         raise EventError(message)
@@ -134,10 +130,14 @@ def _not_understood(message: str, logger: Logger, metrics: Metrics) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What keeps a message in order: claims to its values, and what is known of how it ends."""
+    """What keeps a message in order: claims to its values, and what is known of how it ends.
+
+    ``broke_off``: how many of its deliveries are known to have broken off.
+    """
 
     claims: OrderingTable
     landing: Landing
+    broke_off: int
 
 
 class _PushMessages:
@@ -151,6 +151,7 @@ class _PushMessages:
         self._logger = logger
         self._log = partial(log, logger)
         self._metrics = metrics
+        self._breakers = breaker_table(environment.table_name, logger, metrics)
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._failed_batches = FailedBatches(
             clients.sqs(),
@@ -163,7 +164,7 @@ class _PushMessages:
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
 
     def answer(self, event: Mapping[Any, Any]) -> dict[str, object]:
-        """Do what is asked about dead letters.
+        """Do what a person asks about dead letters, or about sending.
 
         Raises
         ------
@@ -172,11 +173,9 @@ class _PushMessages:
         AwsError
             A queue, the bucket or the table refused.
         """
-        try:
-            asked = parse_dead_letter_event(event)
-        except EventError as error:
-            _not_understood(str(error), self._logger, self._metrics)
-            raise
+        if "breaker" in event:
+            return answer_breaker(event, self._breakers, datetime.now(UTC), self._metrics)
+        asked = parse_dead_letter_event(event)
         answer = self._failed_batches.answer(asked)
         told, metric = (
             (LogEvent.DEAD_LETTERS_LISTED, "DeadLettersListed")
@@ -188,17 +187,17 @@ class _PushMessages:
         return answer.model_dump(mode="json")
 
     def process_record(self, record: QueueRecord) -> bool:
-        """Work one message, and tell whether it is finished; otherwise it is to be delivered again."""
+        """Work one message, and return whether it is finished; otherwise it is to be delivered again."""
         self._logger.append_keys(receive=str(record.delivery))
-        batch = None
+        batch = trial = None
         try:
+            asked = self._breakers.change(lambda breaker: breaker.tried(datetime.now(UTC)))
+            if not asked.may_send:
+                return self._keep_waiting(record, asked.after)
+            trial = asked.after.trial_until
             batch = self._batch(record.body, record.attempt_id)
             if batch is not None:
-                self._push(batch, record)
-        except Dhis2AuthenticationError as error:
-            self._put_back(record, batch, error, paused=self._pause(record))
-        except Dhis2DownError as error:
-            return self._failed(record, batch, error, paused=self._record_outage(error, record))
+                self._push(batch, record, asked.after)
         except MsupplyDhis2Error as error:
             return self._failed(record, batch, error)
         except Exception as error:  # noqa: BLE001 - told with its traceback
@@ -208,7 +207,31 @@ class _PushMessages:
         else:
             return True
         finally:
+            if trial is not None:
+                self._end_trial(trial)
             self._logger.remove_keys(["receive", "run_id", "batch_id", "user", "dhis2"])
+
+    def _end_trial(self, trial: datetime) -> None:
+        """Let another message be tried, where this one has shown nothing of DHIS2."""
+        try:
+            self._breakers.change(lambda breaker: breaker.trial_ended(trial))
+        except AwsError as error:
+            self._not_noted(
+                f"That a message was tried could not be noted: the next one follows later. {error}"
+            )
+
+    def _keep_waiting(self, record: QueueRecord, breaker: Breaker) -> bool:
+        """Put a message back while sending is paused; return whether it has waited for too long, and is a dead letter."""
+        now = datetime.now(UTC)
+        count_open_minutes(breaker, now, self._metrics)
+        if (too_long := _waited_too_long(record, now)) is not None:
+            batch = self._batch(record.body, record.attempt_id)
+            if batch is not None:
+                reason = f"{why_paused(breaker)} {too_long}"
+                self._bury(record.body, batch, record.attempt_id, reason, "WaitedTooLong")
+            return True
+        self._hide(record, by_chance(breaker.wait(now).total_seconds()))
+        self._count("BatchesPutBack", 1)
         return False
 
     def _batch(self, body: str, attempt_id: str) -> Batch | None:
@@ -221,76 +244,43 @@ class _PushMessages:
         self._logger.append_keys(run_id=batch.run_id, batch_id=batch.batch_id)
         return batch
 
-    def _record_outage(self, error: Dhis2DownError, record: QueueRecord) -> bool:
-        """Note that DHIS2 is down; pause the queue where it is not for the first time, and tell whether it is."""
+    def _failed(self, record: QueueRecord, batch: Batch | None, error: Exception) -> bool:
+        """Have a message delivered again, or make it a dead letter; return whether it is one."""
+        failures = 0
         try:
-            outage = note_outage(self._table, str(error), datetime.now(UTC))
-        except AwsError as fault:
-            self._not_noted(f"That DHIS2 is down could not be noted. {fault}")
-            return False
-        if not outage.pauses or not self._pause(record):
-            return False
-        _sessions.clear()
-        self._count("OutagesNoted", 1)
-        resumed = when_resumed(outage, datetime.now(UTC), "{:%Y-%m-%d %H:%M} UTC".format)
-        self._log(
-            LogEvent.BREAKER_CHANGED,
-            ERROR,
-            f"{error} DHIS2 has been down since {outage.since:%Y-%m-%d %H:%M} UTC, {outage.failures} times in a row: the "
-            f"queue is paused and the values wait. It is resumed {resumed}, or at once when the connection is tested (make "
-            "test-connection).",
-        )
-        return True
-
-    def _failed(
-        self, record: QueueRecord, batch: Batch | None, error: Exception, *, paused: bool = False
-    ) -> bool:
-        """Give a message back, or bury it where it has failed often enough; tell whether it is buried."""
-        try:
-            why = self._why_buried(record, batch, error)
-            if why is not None and batch is not None:
+            if isinstance(error, Dhis2AuthenticationError):
+                return self._keep_waiting(record, self._breakers.read())
+            if isinstance(error, Dhis2DownError):
+                now = datetime.now(UTC)
+                breaker = self._breakers.change(lambda each: each.failed(str(error), now)).after
+                if breaker.state is not State.CLOSED:
+                    forget_sessions()
+                    return self._keep_waiting(record, breaker)
+            elif batch is not None and not isinstance(error, InFlightError):
+                message = Message(batch.batch_id, record.attempt_id, len(batch.rows))
+                failures = self._runs.note_failure(message, datetime.now(UTC))
+            if batch is not None and (why := _why_dead(record, failures)) is not None:
                 # Of any other only the kind is told: what it is about may be a part of the login.
                 kind = type(error).__name__
-                reason = (
-                    str(error)
-                    if isinstance(error, MsupplyDhis2Error)
-                    else f"A fault of push ({kind}), see its log."
-                )
+                known = isinstance(error, MsupplyDhis2Error)
+                reason = str(error) if known else f"A fault of push ({kind}), see its log."
                 self._bury(record.body, batch, record.attempt_id, f"{reason} {why}", kind)
                 return True
         except MsupplyDhis2Error as fault:
-            self._not_noted(f"The message could not be moved to the dead letters yet. {fault}")
-        self._put_back(record, batch, error, paused=paused)
+            self._not_noted(f"What is to become of a message could not be noted yet. {fault}")
+        self._put_back(record, batch, error, failures)
         return False
 
-    def _why_buried(self, record: QueueRecord, batch: Batch | None, error: Exception) -> str | None:
-        if batch is not None and not isinstance(error, InFlightError | Dhis2DownError):
-            message = Message(batch.batch_id, record.attempt_id, len(batch.rows))
-            failures = self._runs.note_failure(message, datetime.now(UTC))
-            if failures >= MOST_FAILURES:
-                return f"It failed {failures} times. By itself it is tried no more."
-        waited = datetime.now(UTC) - record.queued_at
-        if waited > WAITS_FOR:
-            return f"It waited for {waited.days} days, and the queue keeps nothing for more than 12."
-        if record.delivery >= LAST_DELIVERY:
-            return f"The queue delivered it {record.delivery} times."
-        return None
-
-    def _put_back(
-        self, record: QueueRecord, batch: Batch | None, error: Exception, *, paused: bool = False
-    ) -> None:
+    def _put_back(self, record: QueueRecord, batch: Batch | None, error: Exception, failures: int) -> None:
         """Have a message delivered again after a while, and say so."""
         asked_for = error.retry_after if isinstance(error, Dhis2TransientError) else None
-        wait = wait_seconds(
-            record.delivery,
-            UNTIL_PAUSED_SECONDS if paused else asked_for,
-        )
-        when = "when the queue is resumed" if paused else f"in {wait:,} seconds"
-        try:
-            put_back(clients.sqs(), self._environment.queue_url, record.receipt_handle, wait)
-        except AwsError as fault:
-            self._not_noted(f"How long a message waits on the queue could not be set: {fault}")
-            when = "after the queue's own visibility time-out"
+        if failures or asked_for is not None:
+            wait = wait_seconds(failures, asked_for)
+        else:
+            age = (datetime.now(UTC) - record.queued_at).total_seconds()
+            wait = by_chance(min(LONGEST_SECONDS, max(FIRST_SECONDS, age / 4)))
+        is_set = self._hide(record, wait)
+        when = f"in {wait:,} seconds" if is_set else "after the queue's own visibility time-out"
         self._count("BatchesToTryAgain", 1)
         waiting = len(batch.rows) if batch else 0
         what = f"{count(waiting, 'value')} {'goes' if waiting == 1 else 'go'}" if batch else "A message goes"
@@ -305,7 +295,16 @@ class _PushMessages:
             wait=wait,
         )
 
-    def _push(self, batch: Batch, record: QueueRecord) -> None:
+    def _hide(self, record: QueueRecord, seconds: int) -> bool:
+        """Have a message delivered again after so many seconds; ``False`` where that could not be set."""
+        try:
+            put_back(clients.sqs(), self._environment.queue_url, record.receipt_handle, seconds)
+        except AwsError as fault:
+            self._not_noted(f"How long a message waits on the queue could not be set: {fault}")
+            return False
+        return True
+
+    def _push(self, batch: Batch, record: QueueRecord, breaker: Breaker) -> None:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
         # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
         message = Message(batch.batch_id, record.attempt_id, len(batch.rows))
@@ -317,11 +316,25 @@ class _PushMessages:
         )
         login = Login.of(str(settings.url), credentials)
         self._logger.append_keys(user=login.user, dhis2=login.url)
-        # Read for each message: it is one small request beside a call of seconds, and so a warm function, whose
-        # session DHIS2 may still know, stops as soon as another one's login was refused.
-        refusal = read_refusal(self._table)
-        if refusal is not None and refusal.login == login:
-            raise RefusedBeforeError(refusal)
+        try:
+            if login in breaker.refused:
+                raise RefusedBeforeError(login)
+            self._push_as(login, credentials, message, batch, settings, record)
+        except Dhis2AuthenticationError as error:
+            forget_sessions()
+            text, now = str(error), datetime.now(UTC)
+            self._breakers.change(lambda each: each.login_refused(login, text, now))
+            raise
+
+    def _push_as(
+        self,
+        login: Login,
+        credentials: Dhis2Credentials,
+        message: Message,
+        batch: Batch,
+        settings: Settings,
+        record: QueueRecord,
+    ) -> None:
         began = datetime.now(UTC)
         delivery_state = self._alive(message, self._runs.read(message, began))
         if len(delivery_state.settled) == len(batch.rows):
@@ -334,10 +347,13 @@ class _PushMessages:
             self._end_if_done(message)
             return
         is_tracked = _is_tracked(batch, record, settings, began)
-        with self._in_order(message, batch) as order:
+        with self._in_order(message, batch, delivery_state) as order:
             delivery_state = self._leave_out_older(message, batch, delivery_state, order.claims)
             if len(delivery_state.settled) == len(batch.rows):
                 self._end_if_done(message)
+                return
+            if order.broke_off >= MOST_BROKEN_OFF:
+                self._bury(record.body, batch, record.attempt_id, BROKE_OFF, "BrokeOff")
                 return
             if (why_refused := _for_another_data_set(batch, settings)) is not None:
                 self._bury(record.body, batch, record.attempt_id, why_refused, "OtherDataSet")
@@ -351,20 +367,25 @@ class _PushMessages:
             if result.settled != delivery_state.settled:
                 # Before anything is said about the values: what could not be noted is sent and counted again.
                 self._settle(message, batch, delivery_state, result, began, is_tracked=is_tracked)
-        self._tell(result, login, record, was_refused=refusal is not None)
+        self._tell(result, login)
         self._end_if_done(message)
 
     @contextmanager
-    def _in_order(self, message: Message, batch: Batch) -> Iterator[_Order]:
+    def _in_order(self, message: Message, batch: Batch, delivery_state: DeliveryState) -> Iterator[_Order]:
         """Send while nothing older can be applied afterwards: what is being sent already ends before."""
         seconds = self._seconds_left() + FOR_NOTES_SECONDS
         deadline = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
-        in_flight_messages = InFlightMessages(self._table, tell=self._not_noted)
+        counts = {message.name: delivery_state.broke_off}
+
+        def count_broken_off(run_id: str, name: str) -> None:
+            counts[name] = self._runs.note_broken_off(run_id, name)
+
+        in_flight_messages = InFlightMessages(self._table, tell=self._not_noted, broke_off=count_broken_off)
         claims = OrderingTable(clients.table(self._environment.ordering_table_name), datetime.now(UTC))
         with in_flight_messages.in_flight(
             _in_flight_message_of(message, batch), seconds, deadline
         ) as landing:
-            yield _Order(claims, landing)
+            yield _Order(claims, landing, counts[message.name])
 
     def _leave_out_older(
         self, message: Message, batch: Batch, delivery_state: DeliveryState, claims: OrderingTable
@@ -402,7 +423,7 @@ class _PushMessages:
         self._log(LogEvent.MESSAGE_REDRIVEN, INFO, said)
         return alive
 
-    def _tell(self, result: BatchResult, login: Login, record: QueueRecord, *, was_refused: bool) -> None:
+    def _tell(self, result: BatchResult, login: Login) -> None:
         """Log what became of the values and act on how DHIS2 answered.
 
         Raises
@@ -413,12 +434,12 @@ class _PushMessages:
         for line in result.lines:
             write(self._logger, line)
         if result.answered:
-            self._remember_connection(login)
-            self._forget_outage(record)
-        if isinstance(result.failure, Dhis2AuthenticationError):
-            self._refused(login, result.failure)
-        elif result.answered and was_refused:
-            self._resume(record)
+            try:
+                self._breakers.change(Breaker.answered)
+                record_success(self._table, login.url, login.user, datetime.now(UTC))
+            except AwsError as error:
+                # The values are in DHIS2: sending them again because this could not be noted would be worse.
+                self._not_noted(f"That DHIS2 has answered could not be noted: {error}")
         if result.failure:
             raise result.failure
 
@@ -502,13 +523,7 @@ class _PushMessages:
         credentials: Dhis2Credentials,
     ) -> BatchResult:
         """Push what is not done yet, and remember what was learnt of the server's pace."""
-        try:
-            session = self._session(login, settings, credentials)
-        except RefusedBeforeError:
-            raise
-        except Dhis2AuthenticationError as error:
-            self._refused(login, error)
-            raise
+        session = self._session(login, settings, credentials)
         limit = session.batch_size.limit
         started = time.perf_counter()
         result = push(batch, session, settings=settings, done=done, seconds_left=self._seconds_left)
@@ -538,7 +553,7 @@ class _PushMessages:
             tell = partial(write, self._logger)
             client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS, tell=tell)
             try:
-                log_in(self._table, login, client, lambda: datetime.now(UTC))
+                log_in(self._breakers, login, client, lambda: datetime.now(UTC))
             except Dhis2PermanentError as error:
                 # What it means for the values is told by the push itself.
                 self._log(LogEvent.LOGIN_NOT_TRIED, DEBUG, f"The login could not be tried: {error}")
@@ -551,59 +566,6 @@ class _PushMessages:
         except AwsError as error:
             self._not_noted(f"How many values DHIS2 takes in a call could not be read: {error}")
             return None
-
-    def _refused(self, login: Login, error: Dhis2AuthenticationError) -> None:
-        """Remember and tell that DHIS2 refused a login."""
-        _sessions.clear()
-        remember_refusal(self._table, login, str(error), datetime.now(UTC))
-        self._count("CredentialsRefused", 1)
-        self._log(LogEvent.LOGIN_REFUSED, ERROR, f"{error} {_AFTER_REFUSAL}", secret_version=login.version)
-
-    def _queue_pause(self, record: QueueRecord) -> QueuePause:
-        client = clients.event_sources()
-        return QueuePause(
-            self._table,
-            client,
-            lambda: mapping_of(client, self._context.function_name, record.queue_arn),
-            self._seconds_left,
-        )
-
-    def _pause(self, record: QueueRecord) -> bool:
-        """Pause the queue, also where a deployment has resumed it; tell whether it is paused."""
-        try:
-            return self._queue_pause(record).begin()
-        except AwsError as error:
-            self._log(LogEvent.BOOKKEEPING_FAILED, ERROR, f"Pausing the queue went wrong. {error}")
-            return False
-
-    def _resume(self, record: QueueRecord) -> None:
-        """Resume the queue, which was paused on account of another login, or of an outage."""
-        try:
-            self._queue_pause(record).end()
-        except AwsError as error:
-            self._not_noted(
-                f"The queue could not be resumed: the probe, or a connection test, does it. {error}"
-            )
-        else:
-            self._log(LogEvent.BREAKER_CHANGED, INFO, "The queue is resumed: DHIS2 lets the user in again.")
-
-    def _remember_connection(self, login: Login) -> None:
-        try:
-            record_success(self._table, login.url, login.user, datetime.now(UTC))
-        except AwsError as error:
-            # The values are in DHIS2: sending them again because this could not be noted would be worse.
-            self._not_noted(f"The last successful connection could not be noted: {error}")
-
-    def _forget_outage(self, record: QueueRecord) -> None:
-        """DHIS2 answers: what was noted of an outage is over, and so is the pause that it may have led to."""
-        try:
-            outage = read_outage(self._table)
-            if outage is not None and outage.pauses:
-                self._resume(record)
-            elif outage is not None:
-                forget_outage(self._table, outage)
-        except AwsError as error:
-            self._not_noted(f"That DHIS2 answers again could not be noted. {error}")
 
     def _bury(self, body: str, batch: Batch | None, attempt_id: str, reason: str, status: str) -> None:
         self._failed_batches.bury(body, batch, attempt_id, Death(reason, status, datetime.now(UTC)))
@@ -622,6 +584,20 @@ class _PushMessages:
 
     def _count(self, name: str, value: int) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+
+def _why_dead(record: QueueRecord, failures: int) -> str | None:
+    """Say why a message that has failed is not tried again."""
+    if failures >= MOST_FAILURES:
+        return f"It failed {failures} times. By itself it is tried no more."
+    return _waited_too_long(record, datetime.now(UTC))
+
+
+def _waited_too_long(record: QueueRecord, now: datetime) -> str | None:
+    waited = now - record.queued_at
+    if waited <= WAITS_FOR:
+        return None
+    return f"It waited for {waited.days} days, and the queue keeps nothing for more than 12."
 
 
 def _why_not_sent(batch: Batch, settings: Settings, now: datetime) -> LogRecord | None:
@@ -668,7 +644,9 @@ def _in_flight_message_of(message: Message, batch: Batch) -> InFlightMessage:
         revision = revisions.get(metric, OLDEST)
         oldest, newest = periods.get(period, (revision, revision))
         periods[period] = min(oldest, revision), max(newest, revision)
-    return InFlightMessage(message.name, periods, org_units_of(row.org_unit for row in batch.rows))
+    return InFlightMessage(
+        message.run_id, message.name, periods, org_units_of(row.org_unit for row in batch.rows)
+    )
 
 
 def _keep_until(batch: Batch) -> datetime | None:

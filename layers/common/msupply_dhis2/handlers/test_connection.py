@@ -8,36 +8,26 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.queues import depth
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, SourceError
+from msupply_dhis2.handlers.breaker import breaker_table, what_to_do, when_sent, why_paused
 from msupply_dhis2.handlers.log import INFO, WARNING, LogEvent, log
-from msupply_dhis2.handlers.pause import (
-    QueuePause,
-    Reason,
-    pause_for_tests,
-    reason_of_pause,
-    when_resumed,
-    why_paused,
-)
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import ConnectionReport, test_connection
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
-from msupply_dhis2.state.connections import written_in
-from msupply_dhis2.state.logins import Login, remember_refusal
-from msupply_dhis2.state.outages import Outage
-from msupply_dhis2.state.resumption import Resumption
+from msupply_dhis2.state.breaker import Breaker, BreakerTable, Changed, Login, State
+from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
 
 ANSWER_SECONDS = 30
@@ -47,8 +37,8 @@ TIME_LIMIT = 45
 """Seconds for all questions together, less than the function's time-out of 55: what is known by then is told."""
 
 
-def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
-    """Test the connection; resume the queue where it is paused and DHIS2 lets us in.
+def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Test the connection; send again what waits where sending is paused and DHIS2 lets us in.
 
     Somebody asks for it, so it logs in even where DHIS2 refused the same login before.
 
@@ -76,8 +66,8 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
         as_of=None,
         time_limit=TIME_LIMIT,
     )
-    pause = pause_for_tests(environment, context)
-    if check := _check_queue(report, witness, table, pause, calendar):
+    breakers = breaker_table(environment.table_name, logger, metrics)
+    if check := _check_queue(report, witness, breakers, environment.queue_url, calendar):
         report = report.with_check(check)
     answer = report.model_dump(mode="json")
     if report.connected and witness.login is not None:
@@ -145,54 +135,42 @@ class _WitnessedClient:
 
 
 def _check_queue(
-    report: ConnectionReport, witness: _Witness, table: "Table", pause: QueuePause, calendar: Calendar
+    report: ConnectionReport, witness: _Witness, breakers: BreakerTable, queue_url: str, calendar: Calendar
 ) -> Check | None:
-    """Resume or pause the queue as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
+    """Open or close the breaker as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
+    now = datetime.now(UTC)
     try:
-        before = reason_of_pause(table)
-        if report.connected and not witness.refuses_posts:
-            return None if before is None else _resume(before, pause, calendar)
-        if witness.refused is not None:
-            login, error = witness.refused
-            refusal = remember_refusal(table, login, str(error), datetime.now(UTC))
-            pause.begin()
-            return _paused(refusal, calendar)
-        return None if before is None else _paused(before, calendar)
+        changed = breakers.change(lambda breaker: _after_test(breaker, report, witness, now))
+        if changed.before.state is changed.after.state is State.CLOSED:
+            return None
+        return Check(
+            name="queue",
+            ok=changed.after.state in {State.CLOSED, State.HALF_OPEN},
+            message=_about_queue(changed, depth(clients.sqs(), queue_url), now, calendar),
+        )
     except AwsError as error:
         return Check(name="queue", ok=False, message=str(error))
 
 
-def _resume(reason: Reason, pause: QueuePause, calendar: Calendar) -> Check:
-    why = why_paused(reason, calendar.time_zone).replace("is paused", "was paused", 1)
-    try:
-        pause.end()
-    except AwsError as error:
-        message = (
-            f"{why} DHIS2 lets us in now, but the queue could not be resumed yet: {error} That is tried again within 15 "
-            "minutes, or at once when the connection is tested again (make test-connection)."
-        )
-        return Check(name="queue", ok=False, message=message)
-    return Check(name="queue", ok=True, message=f"{why} It is resumed: waiting values are sent now.")
+def _after_test(breaker: Breaker, report: ConnectionReport, witness: _Witness, now: datetime) -> Breaker:
+    if report.connected and witness.login is not None and not witness.refuses_posts:
+        return breaker.login_accepted(witness.login)
+    if witness.refused is not None:
+        login, error = witness.refused
+        return breaker.login_refused(login, str(error), now)
+    return breaker
 
 
-def _paused(reason: Reason, calendar: Calendar) -> Check:
-    if isinstance(reason, Outage):
-        resumed = when_resumed(reason, datetime.now(UTC), partial(written_in, time_zone=calendar.time_zone))
-        message = (
-            f"{why_paused(reason, calendar.time_zone)} Values wait. The queue is resumed {resumed}, or by the next "
-            "connection test that succeeds."
-        )
-        return Check(name="queue", ok=False, message=message)
-    if isinstance(reason, Resumption):
-        message = f"{why_paused(reason, calendar.time_zone)} That is tried again within 15 minutes."
-        return Check(name="queue", ok=False, message=message)
-    refusal = reason
-    message = (
-        f"{why_paused(refusal, calendar.time_zone)} Values wait and no function tries this login. The queue is "
-        "resumed by the next connection test that succeeds, or within 15 minutes after a new version of the "
-        "secret with which DHIS2 lets us in."
-    )
-    return Check(name="queue", ok=False, message=message)
+def _about_queue(changed: Changed, waiting: int, now: datetime, calendar: Calendar) -> str:
+    before, after = changed.before, changed.after
+    messages = f"{count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}"
+    if after.state is State.CLOSED:
+        why = why_paused(before, calendar.time_zone, is_over=True)
+        return f"{why} It is over: {messages}, and each is sent {when_sent(before, now)}."
+    why = why_paused(after, calendar.time_zone)
+    if after.state is State.HALF_OPEN:
+        return f"{why} {messages}. The first that is delivered is tried {when_sent(after, now)}; when DHIS2 has answered it the others follow."
+    return f"{why} {messages}. {what_to_do(after)}"
 
 
 def _ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:

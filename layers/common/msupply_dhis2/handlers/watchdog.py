@@ -20,7 +20,6 @@ from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
 from msupply_dhis2.handlers.dead_letters import FailedBatches
 from msupply_dhis2.handlers.log import ERROR, INFO, LogEvent, log
-from msupply_dhis2.handlers.pause import QueuePause
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.settings import Settings
@@ -33,9 +32,6 @@ from msupply_dhis2.text import count
 from msupply_dhis2.watchdog.overdue import Duty, Overdue, due_instants, overdue
 from msupply_dhis2.watchdog.schedules import ScheduleError, parse_schedule
 from msupply_dhis2.watchdog.unfinished import why_unfinished
-
-RESCUED_AFTER = timedelta(days=9)
-"""Of the 12 days that the queue keeps a message; push gives one up after ten."""
 
 FOR_ALL_ELSE_SECONDS = 120.0
 """Kept of the function's time when queues are searched: to look at runs and schedules, and to tell what was found."""
@@ -130,7 +126,6 @@ class _Watchdog:
         # What lies among the dead letters is counted first: a run may have ended with it.
         for look in (
             self._dead_letters,
-            self._waiting_messages,
             self._unfinished_runs,
             self._overdue_intervals,
         ):
@@ -151,49 +146,6 @@ class _Watchdog:
     def _dead_letters(self) -> Iterator[str]:
         if not self._failed_batches.collect():
             yield "There are more dead letters than the watchdog had time to look at. List them: make dead-letters"
-
-    def _waiting_messages(self) -> Iterator[str]:
-        """Move what a paused queue is about to forget to where it is kept."""
-        pause = QueuePause(
-            clients.table(self._environment.table_name),
-            clients.event_sources(),
-            lambda: self._environment.queue_mapping,
-            self._seconds_left,
-        )
-        if not pause.is_on() or not self._may_be_near_its_end():
-            return
-        reason = f"The queue is paused, and it waited there for more than {RESCUED_AFTER.days} days; the queue forgets after 12."
-        rescued = self._failed_batches.rescue(RESCUED_AFTER, reason)
-        self._metrics.add_metric(name="MessagesRescued", unit=MetricUnit.Count, value=rescued.messages)
-        if rescued.messages:
-            yield (
-                f"The queue is paused, and {count(rescued.messages, 'batch')} with {count(rescued.values, 'value')} waited for "
-                f"more than {RESCUED_AFTER.days} days: they were moved to the dead letters, which are kept for 100 days. Let "
-                "the queue go on (make test-connection says why it is paused), then send them again: make redrive"
-            )
-        if not rescued.is_all:
-            yield (
-                "The watchdog had no time to look at all messages that wait on the paused queue, which forgets them after 12 "
-                "days. Let it look again: make watchdog"
-            )
-
-    def _may_be_near_its_end(self) -> bool:
-        """Return whether a message may have waited for so long; without a search, which costs each one of its deliveries.
-
-        Since when the queue is paused does not tell: a message may come from an earlier pause, or have been put off for ten
-        days before, and twelve is all it has. No message is older than its run.
-        """
-        runs = (self._run(run_id) for run_id in self._runs.recent(self._now - LOOKED_BACK))
-        # Of one whose row is damaged nobody knows.
-        return any(
-            run is None
-            or (
-                run.may_be_on_the_queue
-                and run.started_at is not None
-                and self._now - run.started_at > RESCUED_AFTER
-            )
-            for run in runs
-        )
 
     def _unfinished_runs(self) -> list[str]:
         """Close runs that are done, which nobody said; give what is to be said of those that are not."""

@@ -9,10 +9,7 @@ stack's table
   in-flight                what is being sent to DHIS2 now               push                       1 day
   batch-size#URL           how many values a call may hold               push                       for good
   connection#URL#USER      the last successful connection                push, connection test      for good
-  refused-login            the login that DHIS2 refuses                  push, connection test      until one succeeds
-  login-attempt            who logs in just now                          push, connection test      1 minute
-  outage                   DHIS2 is down                                 push, connection test      until it answers
-  queue-to-be-resumed      Lambda has not resumed the queue yet          push, connection test      until it has
+  breaker                  may values be sent; which logins are refused  push, connection test      for good
   watchdog                 since when which schedule is looked after     watchdog                   for good
 table of runs
   RUN, run                 a run: what it is about, its counts, its end  all                        400 days

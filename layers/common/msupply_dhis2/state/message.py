@@ -48,6 +48,8 @@ class DeliveryState:
         How many deliveries left a file of values that DHIS2 refused.
     failures
         How many deliveries failed on the message's own account.
+    broke_off
+        How many deliveries broke off in the middle.
     death
         Why it is dead, while it is.
     """
@@ -59,6 +61,7 @@ class DeliveryState:
     version: int = 0
     files: int = 0
     failures: int = 0
+    broke_off: int = 0
     death: Death | None = None
 
     def after(
@@ -97,6 +100,7 @@ def _progress_of(item: Mapping[str, Any]) -> DeliveryState | None:
         int(item.get("version", 0)),
         int(item.get("files", 0)),
         int(item.get("failures", 0)),
+        int(item.get("broke_off", 0)),
         None if died is None else Death(str(item.get("reason", "")), str(item.get("status", "")), died),
     )
 

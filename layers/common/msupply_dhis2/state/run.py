@@ -170,15 +170,6 @@ class Run:
         return bool(self.parts_open) and (self.opened_at is None or now - self.opened_at < COMPUTED_WITHIN)
 
     @property
-    def may_be_on_the_queue(self) -> bool:
-        """Whether a message of it may wait on the queue with a value that has no fate yet.
-
-        Dead letters that are sent again count as dead until push takes them, and what a part that failed put on the queue
-        may not have been counted.
-        """
-        return bool(self.counts.waiting or self.counts.dead or self.parts_open or self.parts_failed)
-
-    @property
     def fate(self) -> Outcome:
         """How it ends, or would if it ended now."""
         counts = self.counts

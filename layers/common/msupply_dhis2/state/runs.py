@@ -196,6 +196,11 @@ class Runs:
         change = Change(message_key(message)).add({"failures": 1})
         return int(change_and_read(self._table, change, "counting a failed delivery")["failures"])
 
+    def note_broken_off(self, run_id: str, name: str) -> int:
+        """Count a delivery that broke off in the middle; give how many have."""
+        change = Change({"run_id": run_id, "part": f"{_MESSAGE}{name}"}).add({"broke_off": 1})
+        return int(change_and_read(self._table, change, "counting a delivery that broke off")["broke_off"])
+
     def mark_dead(self, message: Message, before: DeliveryState, death: Death) -> bool:
         """Note that a message lies among the dead letters, and count its values; ``False`` where it was noted before."""
         for _ in range(ATTEMPTS):
@@ -223,12 +228,14 @@ class Runs:
             if before.death is None:
                 return before
             left = message.values - len(before.settled)
-            row = Change(message_key(message)).set({"version": before.version + 1, "failures": 0})
+            row = Change(message_key(message)).set(
+                {"version": before.version + 1, "failures": 0, "broke_off": 0}
+            )
             row.remove("died", "reason", "status").if_equal("version", before.version)
             of_run = Change(run_key(message.run_id)).add({"waiting": left, "dead": -left})
             of_run.remove(*OPEN_RUN)
             if not change_items(self._table, [row, of_run], "counting a dead letter that is sent again"):
-                return replace(before, version=before.version + 1, failures=0, death=None)
+                return replace(before, version=before.version + 1, failures=0, broke_off=0, death=None)
             before = self.read(message, datetime.now(UTC))
         raise busy(_noting(message.run_id))
 

@@ -33,7 +33,7 @@ def why_unfinished(run: Run, now: datetime, time_zone: ZoneInfo) -> str | None:
         )
     elif run.counts.waiting:
         said.append(
-            f"{waiting} of it wait to be sent. Test the connection (make test-connection): it says whether the queue is "
+            f"{waiting} of it wait to be sent. Test the connection (make test-connection): it says whether sending is "
             "paused, and why; if it is not, the log of push says what stands in the way."
         )
     said.append(f"Where that does not help, compute it again: make push EVENT='{event_of(run)}'")

@@ -50,14 +50,15 @@ class InFlightMessage:
 
     Attributes
     ----------
-    message
-        The batch with its sending.
+    run_id, message
+        The message's row in the table of runs.
     periods
         The oldest and the newest revision of the values of each period.
     org_units
         Whose values they are, by ``org_units_of``; none stands for any.
     """
 
+    run_id: str
     message: str
     periods: Mapping[str, tuple[Revision, Revision]]
     org_units: frozenset[bytes] = frozenset()
@@ -107,6 +108,8 @@ class InFlightMessages:
         Has the partition key ``id`` and the time-to-live attribute ``expires_at``.
     tell
         Is given what went wrong without doing harm.
+    broke_off
+        Is given each message (run and name) whose delivery was found to have broken off; once, by whoever finds it.
     clock
         Seconds since 1970.
     sleep
@@ -118,11 +121,13 @@ class InFlightMessages:
         table: "Table",
         *,
         tell: Callable[[str], None],
+        broke_off: Callable[[str, str], None],
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table = table
         self._tell = tell
+        self._broke_off = broke_off
         self._clock = clock
         self._sleep = sleep
 
@@ -181,8 +186,12 @@ class InFlightMessages:
         for each in damaged:
             self._tell(f"{each} in the row in-flight of the stack's table cannot be read, and is taken away.")
         crashed = [each for each, held in others.items() if each in damaged or int(held["until"]) < now]
-        if crashed:
-            change_item(self._table, Change(_KEY).remove(*crashed), "noting which values are sent")
+        for each in crashed:
+            # Counted once, whoever else finds it at the same time.
+            gone = Change(_KEY).remove(each).if_present(each)
+            is_mine = change_item(self._table, gone, "noting which values are sent")
+            if is_mine and each not in damaged and not others[each]["is_over"]:
+                self._broke_off(str(others[each]["run_id"]), str(others[each]["message"]))
         held_periods: Any = item.get(_HELD_PERIODS)
         return (
             {each: held for each, held in others.items() if each not in crashed},
@@ -247,6 +256,7 @@ _ALONE = (
 
 def _written(in_flight: InFlightMessage, until: int, *, is_over: bool) -> dict[str, Any]:
     return {
+        "run_id": in_flight.run_id,
         "message": in_flight.message,
         "periods": {
             period: [str(oldest), str(newest)] for period, (oldest, newest) in in_flight.periods.items()
@@ -269,6 +279,7 @@ def _is_readable(held: Any) -> bool:  # noqa: ANN401 - whatever the table holds
 def _read(held: dict[str, Any]) -> InFlightMessage:
     org_units = bytes(held["org_units"])
     return InFlightMessage(
+        str(held["run_id"]),
         str(held["message"]),
         {
             str(period): (Revision.parse(str(oldest)), Revision.parse(str(newest)))

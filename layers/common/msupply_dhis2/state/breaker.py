@@ -1,0 +1,288 @@
+"""The breaker between the queue and DHIS2: while it is open, messages wait and DHIS2 is left alone.
+
+One row of the stack's table holds it. What may happen to it is told by :class:`Breaker`, which is pure;
+:class:`BreakerTable` reads the row, applies one change and writes it back. Where another function has changed the row
+meanwhile, the change is applied to what that one wrote.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item
+from msupply_dhis2.errors import DamagedRowError
+from msupply_dhis2.settings.credentials import Dhis2Credentials
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+FAILURES_TO_OPEN = 3
+"""So many in a row, of any messages, open the breaker: one or two may be a restart that is over in a minute."""
+
+TRIAL = timedelta(seconds=300)
+"""How long one message is tried in `half-open`: as long as push may run. After that another message is tried."""
+
+LOGIN_ATTEMPT = timedelta(seconds=60)
+"""After so long an attempt to log in counts as given up: its function has crashed. Longer than any login takes."""
+
+SHORTEST_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(hours=1)
+
+MOST_REFUSED_LOGINS = 20
+"""Refused logins that are remembered. Each is a version of the secret, of which an officer enters a few at most."""
+
+_KEY = {"id": "breaker"}
+_NOTING = "noting whether values may be sent"
+
+
+class State(StrEnum):
+    """What the breaker does with messages."""
+
+    CLOSED = "closed"
+    """They are sent."""
+
+    HALF_OPEN = "half-open"
+    """One is tried, because DHIS2 was down; the others wait."""
+
+    LOGIN_REFUSED = "open (login refused)"
+    DHIS2_DOWN = "open (DHIS2 down)"
+    BY_HAND = "open (by hand)"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One version of the credentials, at one DHIS2.
+
+    Attributes
+    ----------
+    url
+        The address of DHIS2.
+    user
+        Whose login it is, for messages.
+    fingerprint
+        Digest of kind and content of the credentials.
+    version
+        The version of the secret that they were read from. The same credentials entered anew are a new login: so an
+        account that was unlocked in DHIS2 is tried again once its password is entered again.
+    """
+
+    url: str
+    user: str
+    fingerprint: str
+    version: str
+
+    @classmethod
+    def of(cls, url: str, credentials: Dhis2Credentials) -> Self:
+        """Return the login with these credentials."""
+        return cls(url, credentials.user, credentials.fingerprint, credentials.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """The breaker, and what may happen to it. The methods of events return the breaker as it is afterwards.
+
+    Attributes
+    ----------
+    message
+        Why it is not closed, a sentence without secrets.
+    since
+        The first failure after the last answered push; aware, UTC. Waits are counted from it.
+    failures
+        How often in a row DHIS2 was down.
+    refused
+        The logins that DHIS2 refused and has not accepted since, the last one last.
+    trial_until
+        In `half-open`: until when the message that is tried now keeps all others waiting.
+    login_until
+        Until when the function that logs in now keeps all others from it.
+    version
+        How often the row was written.
+    """
+
+    state: State = State.CLOSED
+    message: str = ""
+    since: datetime | None = None
+    failures: int = 0
+    refused: tuple[Login, ...] = ()
+    trial_until: datetime | None = None
+    login_until: datetime | None = None
+    version: int = 0
+
+    def age(self, now: datetime) -> timedelta:
+        """Return for how long values have not flowed; nothing where the breaker is closed."""
+        return timedelta() if self.since is None or self.state is State.CLOSED else now - self.since
+
+    def wait(self, now: datetime) -> timedelta:
+        """Return how long a message waits for its next delivery: a quarter of the time since the first failure.
+
+        So a message is put back about 265 times in ten days, whatever the cause, and values flow again within a quarter of
+        the time for which they did not.
+        """
+        return min(LONGEST_WAIT, max(SHORTEST_WAIT, self.age(now) / 4))
+
+    # What push meets
+
+    def tried(self, now: datetime) -> "Breaker":
+        """Try a message in `half-open`, unless another is tried: then nothing changes."""
+        if self.state is not State.HALF_OPEN or (self.trial_until is not None and now < self.trial_until):
+            return self
+        return replace(self, trial_until=now + TRIAL)
+
+    def trial_ended(self, trial_until: datetime | None) -> "Breaker":
+        """Let the next message be tried: this one has shown nothing of DHIS2, because push failed at something else."""
+        return replace(self, trial_until=None) if self.trial_until == trial_until else self
+
+    def failed(self, message: str, now: datetime) -> "Breaker":
+        """Note that DHIS2 was down."""
+        failed = replace(self, failures=self.failures + 1, since=self.since or now)
+        is_enough = self.state is State.CLOSED and failed.failures >= FAILURES_TO_OPEN
+        if is_enough or self.state is State.HALF_OPEN:
+            return replace(failed, state=State.DHIS2_DOWN, message=message, trial_until=None)
+        return failed
+
+    def answered(self) -> "Breaker":
+        """Note that DHIS2 has answered a push: it is not down."""
+        if self.state in {State.BY_HAND, State.LOGIN_REFUSED}:
+            return replace(self, failures=0)
+        return _closed(self)
+
+    # What push, a connection test and the probe meet
+
+    def logging_in(self, login: Login, now: datetime) -> "Breaker":
+        """Begin to log in, unless another function does, or DHIS2 has refused this login: then nothing changes."""
+        if login in self.refused or (self.login_until is not None and now < self.login_until):
+            return self
+        return replace(self, login_until=now + LOGIN_ATTEMPT)
+
+    def login_ended(self, login_until: datetime | None) -> "Breaker":
+        """End an attempt to log in; a later one of another function goes on."""
+        return replace(self, login_until=None) if self.login_until == login_until else self
+
+    def login_refused(self, login: Login, message: str, now: datetime) -> "Breaker":
+        """Note that DHIS2 has refused a login, now or earlier."""
+        if self.state is State.LOGIN_REFUSED and login in self.refused:
+            return self
+        others = tuple(each for each in self.refused if each != login)
+        refusing = replace(self, refused=(*others, login)[-MOST_REFUSED_LOGINS:], since=self.since or now)
+        if self.state is State.BY_HAND:
+            return refusing
+        return replace(refusing, state=State.LOGIN_REFUSED, message=message, trial_until=None)
+
+    def login_accepted(self, login: Login) -> "Breaker":
+        """Note that DHIS2 has accepted a login: values flow again, or where DHIS2 was down one message is tried."""
+        accepted = replace(self, refused=tuple(each for each in self.refused if each != login))
+        return _resumed(accepted) if self.state in {State.LOGIN_REFUSED, State.DHIS2_DOWN} else accepted
+
+    # What a person does
+
+    def opened_by_hand(self, reason: str, now: datetime) -> "Breaker":
+        """Stop sending."""
+        since = self.since or now
+        return replace(self, state=State.BY_HAND, message=reason, since=since, trial_until=None)
+
+    def closed_by_hand(self) -> "Breaker":
+        """Send again what was stopped by hand, with one message first where DHIS2 was down meanwhile."""
+        return _resumed(self) if self.state is State.BY_HAND else self
+
+
+def _resumed(breaker: Breaker) -> Breaker:
+    return (
+        replace(breaker, state=State.HALF_OPEN) if breaker.failures >= FAILURES_TO_OPEN else _closed(breaker)
+    )
+
+
+def _closed(breaker: Breaker) -> Breaker:
+    return replace(breaker, state=State.CLOSED, message="", since=None, failures=0, trial_until=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The breaker before and after a change, which may have changed nothing."""
+
+    before: Breaker
+    after: Breaker
+
+    @property
+    def is_written(self) -> bool:
+        """Whether anything is different now."""
+        return self.after != self.before
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the message that asked to be tried may be sent."""
+        return self.after.state is State.CLOSED or (self.after.state is State.HALF_OPEN and self.is_written)
+
+
+class BreakerTable:
+    """The breaker's row in the stack's table.
+
+    Every method raises a ``AwsError`` where the table refused, or the row is damaged.
+
+    Parameters
+    ----------
+    tell
+        Is given each change of state, once, by the function that has made it.
+    """
+
+    def __init__(self, table: "Table", tell: Callable[[Changed], None]) -> None:
+        self._table = table
+        self._tell = tell
+
+    def read(self) -> Breaker:
+        """Return the breaker as it is now. One consistent read."""
+        item = read_item(self._table, _KEY, "reading whether values may be sent")
+        return Breaker() if item is None else _breaker(item)
+
+    def change(self, change: Callable[[Breaker], Breaker]) -> Changed:
+        """Change the breaker; nothing is written where nothing changes."""
+        for _ in range(ATTEMPTS):
+            before = self.read()
+            after = change(before)
+            if after == before:
+                return Changed(before, before)
+            after = replace(after, version=before.version + 1)
+            if self._write(before, after):
+                changed = Changed(before, after)
+                if before.state is not after.state:
+                    self._tell(changed)
+                return changed
+        raise busy(_NOTING)
+
+    def _write(self, before: Breaker, after: Breaker) -> bool:
+        change = Change(_KEY).if_equal("version", before.version)
+        values: dict[str, object] = {
+            "state": after.state.value,
+            "message": after.message,
+            "failures": after.failures,
+            "refused": [[each.url, each.user, each.fingerprint, each.version] for each in after.refused],
+            "version": after.version,
+        }
+        for name in _INSTANTS:
+            if (instant := getattr(after, name)) is None:
+                change.remove(name)
+            else:
+                values[name] = instant.astimezone(UTC).isoformat()
+        return change_item(self._table, change.set(values), _NOTING)
+
+
+_INSTANTS = ("since", "trial_until", "login_until")
+
+
+def _breaker(item: Mapping[str, Any]) -> Breaker:
+    try:
+        instants = {name: datetime.fromisoformat(item[name]) for name in _INSTANTS if name in item}
+        return Breaker(
+            state=State(item["state"]),
+            message=str(item["message"]),
+            failures=int(item["failures"]),
+            refused=tuple(Login(*map(str, each)) for each in item["refused"]),
+            version=int(item["version"]),
+            **instants,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedRowError(
+            f"The row {_KEY['id']} of the stack's table is damaged. Delete it, then test the connection (make "
+            "test-connection)."
+        ) from error
