@@ -1,11 +1,11 @@
-"""Which messages are being sent to DHIS2 now: what began earlier, and is older, must land before what is newer.
+"""Which messages are in flight to DHIS2 now: what began earlier, and is older, must end before what is newer.
 
-One item of the stack's table holds them, an attribute each, so that whoever begins sees at once who was in the air
+One item of the stack's table holds them, an attribute each, so that whoever begins sees at once what was in flight
 before, at whatever address of DHIS2. Two functions push at a time; so few are ever there.
 
 Of two calls at once into a period that is new to DHIS2 it loses one. So the item also tells which periods DHIS2 has been
-seen to hold: into any other only one message flies at a time, whatever its age and its org units. That a period is
-forgotten, as all are a day after the last flight, costs no more than that one message goes alone.
+seen to hold: into any other only one message is in flight at a time, whatever its age and its org units. That a period is
+forgotten, as all are a day after the last message, costs no more than that one message goes alone.
 """
 
 import time
@@ -29,7 +29,7 @@ LANDS_WITHIN_SECONDS = 120
 """After a call without an answer: DHIS2 may go on importing what it was sent."""
 
 MOST_ORG_UNITS = 250
-"""A flight tells no more of them: the item is written for each message. A payload is cut squarish, so it has few."""
+"""A message tells no more of them: the item is written for each. A payload is cut squarish, so it has few."""
 
 MOST_HELD_PERIODS = 500
 """With more of them, such as the days of years, only the latest are remembered: the item is written for each message."""
@@ -76,14 +76,10 @@ class InFlightMessage:
 
 @dataclass(slots=True)
 class Landing:
-    """What is known of how a flight ends, told by whoever flies.
+    """What is known of how a message in flight ends, told by whoever sends it.
 
-    Attributes
-    ----------
-    lingers
-        Whether some of it may still land: a call got no answer, or the work broke off.
-    held_periods
-        Of its periods those in which DHIS2 holds a value now.
+    It ``lingers`` where some of it may still be applied: a call got no answer, or the work broke off. ``held_periods`` are
+    those of its periods in which DHIS2 holds a value now.
     """
 
     lingers: bool = False
@@ -133,26 +129,12 @@ class InFlightMessages:
 
     @contextmanager
     def in_flight(self, in_flight: InFlightMessage, seconds: float, deadline: float) -> Iterator[Landing]:
-        """Be in flight, once all that must end before has ended.
-
-        Parameters
-        ----------
-        seconds
-            How long it flies at most.
-        patience
-            How long others are waited for.
-
-        Yields
-        ------
-        Landing
-            For what is found out on the way. Others wait a while longer for what lingers.
+        """Be in flight, for so many ``seconds`` at most, once all that must end before has ended, or until the ``deadline``.
 
         Raises
         ------
         InFlightError
             The others have not ended in time; or the same message is sent by another delivery just now.
-        AwsError
-            The table refused.
         """
         name = f"{_PREFIX}{uuid4().hex}"
         landing = Landing()
@@ -168,7 +150,7 @@ class InFlightMessages:
             try:
                 self._end(name, in_flight, landing, held_before)
             except AwsError as error:
-                # What was sent has its fate; others wait for it a while longer than they need to.
+                # What was sent has its outcome; others wait for it a while longer than they need to.
                 self._tell(f"That a message has been sent could not be noted. {error}")
 
     def _begin(
@@ -212,7 +194,7 @@ class InFlightMessages:
         first = {
             each
             for each, held in before.items()
-            # One that is over and may still land need not: where two meet all the same, what is lost is sent again.
+            # One that is over and may still be applied need not: where two meet all the same, what is lost is sent again.
             if not held["is_over"] and not new_periods.isdisjoint(held["periods"])
         }
         ahead = older | first
