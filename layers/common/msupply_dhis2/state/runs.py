@@ -134,29 +134,23 @@ class Runs:
         file: int | None = None,
         keep_until: datetime | None = None,
     ) -> frozenset[int]:
-        """Note what became of values, and count it.
+        """Note what became of values, and count it; return the indexes that were counted.
 
         Parameters
         ----------
         before
-            What was read before the delivery.
+            What was read before the delivery. Where another delivery was noted meanwhile, only those values count that it
+            has not settled.
         settled, applied
-            The places that got their fate now or earlier, and those known to be in DHIS2 as they were sent.
+            The indexes that got their outcome now or earlier, and those known to be in DHIS2 as they were sent.
         counts
-            Says how many of the given places have which fate, by the counters' names. Where another delivery of the
-            same message was noted meanwhile, only those count that it has not settled.
+            Returns how many of the given indexes have which outcome, by the counters' names.
         superseded_by
-            The runs that have claimed newer ones of the values, where these were left out for them.
+            The runs that have claimed newer ones of the values, where these were skipped for them.
         file
-            The number of the file that the delivery left of values that DHIS2 refused, one more than there were before;
-            ``None`` where it left none.
+            The number of the file that the delivery left of values that DHIS2 refused; ``None`` where it left none.
         keep_until
             When the row may be forgotten, if that is later than it would be.
-
-        Returns
-        -------
-        frozenset of int
-            The places that were counted.
         """
         for _ in range(ATTEMPTS):
             after = before.after(settled, applied, began=began, ended=ended)
@@ -275,10 +269,7 @@ class Runs:
     def judge_superseded(self, run_id: str) -> list[str]:
         """Open again what ended otherwise than it would now that a run is computed, or cannot be.
 
-        Returns
-        -------
-        list of str
-            All the runs of whose values it has claimed newer ones, so that they are ended; none while it is computed.
+        Return all the runs of whose values it has claimed newer ones, so that they are ended; none while it is computed.
         """
         run = self._row(run_id)
         if run is None or run.parts_open:
@@ -332,13 +323,7 @@ class Runs:
             yield str(item["run_id"])
 
     def files(self, run_id: str) -> tuple[dict[str, int], tuple[str, ...]]:
-        """Return how many files of refused values each message has left.
-
-        Returns
-        -------
-        tuple
-            Their numbers, by the messages' names; and the rows of messages that cannot be read.
-        """
+        """Return how many files of refused values each message has left, by name; and the rows that cannot be read."""
         files: dict[str, int] = {}
         damaged = []
         rows = Key("run_id").eq(run_id) & Key("part").begins_with(_MESSAGE)
@@ -353,13 +338,7 @@ class Runs:
 
 
 def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DeliveryState]:
-    """Read what became of messages, each given by its batch id and its sending; those of which nothing can be read lack.
-
-    Raises
-    ------
-    AwsError
-        The table cannot be read.
-    """
+    """Read what became of messages, each given by its batch id and attempt id; those of which nothing can be read lack."""
     keys = {_key(*batch)["part"]: batch for batch in batches}
     receipts: dict[tuple[str, str], DeliveryState] = {}
     asked = [_key(*batch) for batch in keys.values()]

@@ -25,15 +25,7 @@ _DOING = "noting which shard is worked"
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Whether a step was taken.
-
-    Attributes
-    ----------
-    finished
-        It was finished before.
-    free_at
-        Another invocation works it, until this instant at the latest; ``None``: it is ours, or finished.
-    """
+    """Whether a step was taken: not where it was finished before, nor where another works it, until ``free_at`` at most."""
 
     finished: bool = False
     free_at: datetime | None = None
