@@ -148,6 +148,14 @@ watchdog: $(UV) ## Look now whether every run took place and ended; the stack do
 redrive: $(UV) ## Send it again, when the cause is mended; RUN_ID=id, REASON=words choose some
 	@$(RUN) python -m cli.stack redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
+.PHONY: pause
+pause: $(UV) ## Stop sending to DHIS2; values wait, ten days at most; REASON=words
+	@$(RUN) python -m cli.stack pause $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
+
+.PHONY: resume
+resume: $(UV) ## Send again what was stopped with make pause
+	@$(RUN) python -m cli.stack resume --stack "$$STACK"
+
 .PHONY: delete
 delete: $(UV) ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
 	@$(RUN) python -m cli.stack before-delete --stack "$$STACK"

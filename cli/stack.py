@@ -271,8 +271,8 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
             return _test_connection(stack)
         case "push":
             return _push(stack, options.event)
-        case "dead-letters" | "redrive":
-            return _dead_letters(stack, options.command, options.run, options.reason)
+        case "dead-letters" | "redrive" | "pause" | "resume":
+            return _ask_push(stack, options)
         case "watchdog":
             return _watchdog(stack)
         case "before-delete":
@@ -299,9 +299,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--reason", metavar="WORDS", help="only those with these words in what they died of"
         )
+    pause = commands.add_parser("pause", help="stop sending to DHIS2; values wait")
+    pause.add_argument("--reason", metavar="WORDS", help="why, for those who wonder")
+    resume = commands.add_parser("resume", help="send again what was stopped by hand")
     watchdog = commands.add_parser("watchdog", help="look now whether every run took place and ended")
     before = commands.add_parser("before-delete", help="say what goes with the stack, and what stays")
-    for command in (test, push, logs, listing, redrive, watchdog, before):
+    for command in (test, push, logs, listing, redrive, pause, resume, watchdog, before):
         command.add_argument("--stack", default=STACK, help=f"the stack's name ({STACK})")
     return parser
 
@@ -334,9 +337,17 @@ def _push(stack: Stack, event: str) -> int:
     return 1 if result.status is Status.FAILED else 0
 
 
-def _dead_letters(stack: Stack, command: str, run: str | None, reason: str | None) -> int:
-    event = {"dead_letters": "list" if command == "dead-letters" else "redrive"}
-    event |= {name: text for name, text in (("run", run), ("reason", reason)) if text}
+_ASKED = {
+    "dead-letters": {"dead_letters": "list"},
+    "redrive": {"dead_letters": "redrive"},
+    "pause": {"breaker": "open"},
+    "resume": {"breaker": "close"},
+}
+
+
+def _ask_push(stack: Stack, options: argparse.Namespace) -> int:
+    chosen = {name: getattr(options, name, None) for name in ("run", "reason")}
+    event = _ASKED[options.command] | {name: text for name, text in chosen.items() if text}
     sys.stdout.write(f"{stack.invoke('PushFunction', event)['message']}\n")
     return 0
 
