@@ -16,7 +16,7 @@ from msupply_dhis2.compute.backfill import MonthStep, month_steps_of_range, rest
 from msupply_dhis2.compute.event import rows_asked_for
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan
 from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues, Publisher
-from msupply_dhis2.compute.result import ComputeResult, Status, StepResult
+from msupply_dhis2.compute.result import ComputeResult, StepResult
 from msupply_dhis2.compute.sharding import Shard, divide
 from msupply_dhis2.compute.values import StepPlan, Tally, plan_step, values_of_org_units
 from msupply_dhis2.domain.batch import Age, Batch
@@ -74,16 +74,7 @@ class ComputeJob:
         SettingsError, EventError, SourceError
             Nothing that a user can be told about leaves as anything else.
         """
-        event = shard.event
-        about = ComputeResult(
-            status=Status.SENT,
-            message="",
-            run_id=shard.run_id,
-            as_of=shard.step.as_of,
-            started_by=event.started_by,
-            shard=None if shard.is_whole_run else f"{shard.number} of {shard.of}",
-            month=shard.step.month,
-        )
+        event, about = shard.event, result.of(shard)
         if event.sends and not self.settings.use_dhis2:
             return result.off(about)
         self.settings.require_complete()

@@ -31,6 +31,7 @@ class Status(StrEnum):
     OFF = "off"
     NOTHING_TO_DO = "nothing to do"
     DATABASE_REACHED = "database reached"
+    STOPPED = "stopped"
     FAILED = "failed"
 
 
@@ -77,6 +78,19 @@ class ComputeResult(BaseModel):
     def ended(self, status: Status, message: str, **facts: object) -> "ComputeResult":
         """Return it with how it ended, and with more facts."""
         return self.model_copy(update={"status": status, "message": message, **facts})
+
+
+def of(shard: Shard) -> ComputeResult:
+    """Return a result that tells only what it is about."""
+    return ComputeResult(
+        status=Status.SENT,
+        message="",
+        run_id=shard.run_id,
+        as_of=shard.step.as_of,
+        started_by=shard.event.started_by,
+        shard=None if shard.is_whole_run else f"{shard.number} of {shard.of}",
+        month=shard.step.month,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +239,15 @@ def off(about: ComputeResult) -> ComputeResult:
         Status.OFF,
         "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
         "(make settings); a dry run computes without it.",
+    )
+
+
+def stopped(about: ComputeResult) -> ComputeResult:
+    """Return that nothing is computed, because somebody stopped the run."""
+    return about.ended(
+        Status.STOPPED,
+        f"The run {about.run_id} was stopped: nothing more of it is computed. To send the rest, invoke compute with the "
+        "run's event again.",
     )
 
 

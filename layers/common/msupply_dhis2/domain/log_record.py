@@ -25,6 +25,8 @@ class LogEvent(StrEnum):
     SHARD_WAITS = "shard_waits"
     """Another invocation works it."""
     SHARD_DONE_BEFORE = "shard_done_before"
+    RUN_STOPPED = "run_stopped"
+    """Somebody asked for it; it ends when nothing of it waits."""
     RUN_ENDED = "run_ended"
 
     DHIS2_CALL = "dhis2_call"

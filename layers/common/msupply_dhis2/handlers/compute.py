@@ -18,6 +18,7 @@ from msupply_dhis2.aws.environment import ComputeEnvironment, read_database_addr
 from msupply_dhis2.aws.exports import ExportFile
 from msupply_dhis2.aws.queues import BatchQueue, put_back, send
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
+from msupply_dhis2.compute import result as results
 from msupply_dhis2.compute.event import Export, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import Compare, ComputeJob, OpenDatabase
 from msupply_dhis2.compute.mapped import check_database, export_mapping
@@ -122,6 +123,11 @@ class _Invocation:
         shard = whole_run(asked, instant_of_run(asked, arrived, self._calendar), self._request_id)
         rows = rows_asked_for(asked, settings)
         with self._recorder(shard, is_kept=settings.use_dhis2 and bool(rows)) as recorder:
+            if recorder.is_stopped(since=arrived):
+                # AWS tries an invocation again that had failed before; whoever invokes anew means it.
+                result = results.stopped(results.of(shard))
+                recorder.failed(result.message, for_good=True)
+                return result
             recorder.begin(about_run(shard, rows))
             try:
                 result = self._compute(shard, settings, recorder)
@@ -165,6 +171,11 @@ class _Invocation:
                 return False
             try:
                 result = self._compute(shard, self._read_settings(), recorder)
+                if result.status is Status.STOPPED:
+                    recorder.failed_for_good(shard, result.message)
+                    _report(result, self._logger, self._metrics)
+                    self._count("ShardsStopped", len(shard.steps))
+                    return True
                 if result.status in NOTHING_DONE:
                     self._set_aside(shard, record, result)
                     recorder.failed_for_good(shard, result.message)
@@ -173,13 +184,12 @@ class _Invocation:
             except BaseException:
                 self._let_go(shard)
                 raise
-        except MsupplyDhis2Error as error:
-            self._failed(shard, record, recorder, str(error), type(error).__name__)
-            return False
         except Exception as error:  # noqa: BLE001 - told with its traceback
-            # Nobody else would hear of it: the message is only given back.
-            self._log(LogEvent.UNEXPECTED_FAULT, ERROR, "Compute met a fault of its own.", exc_info=True)
-            reason = "Compute met a fault of its own, see the line before."
+            reason = str(error)
+            if not isinstance(error, MsupplyDhis2Error):
+                # Nobody else would hear of it: the message is only given back.
+                self._log(LogEvent.UNEXPECTED_FAULT, ERROR, "Compute met a fault of its own.", exc_info=True)
+                reason = "Compute met a fault of its own, see the line before."
             self._failed(shard, record, recorder, reason, type(error).__name__)
             return False
         _report(result, self._logger, self._metrics)
@@ -192,6 +202,8 @@ class _Invocation:
             return self._export(shard, settings)
         environment = self._environment
         if not shard.is_whole_run:
+            if recorder.is_stopped():
+                return results.stopped(results.of(shard))
             recorder.open([shard])
         ordering = OrderingTable(clients.table(environment.ordering_table_name), datetime.now(UTC))
         with BatchQueue(clients.sqs(), environment.queue_url, recorder.queued) as queue:

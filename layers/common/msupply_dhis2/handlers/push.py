@@ -36,8 +36,9 @@ from msupply_dhis2.handlers.breaker import breaker_table, count_open_minutes, wh
 from msupply_dhis2.handlers.dead_letters import FailedBatches, parse_dead_letter_event
 from msupply_dhis2.handlers.log import DEBUG, ERROR, INFO, WARNING, LogEvent, log, write
 from msupply_dhis2.handlers.run_end import end_if_done
+from msupply_dhis2.handlers.stop import stop_run
 from msupply_dhis2.push.job import push
-from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent
+from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent, stopped
 from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
@@ -101,7 +102,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
         Invoked with anything but messages of the queue.
     """
     push_messages = _PushMessages(PushEnvironment.read(), context, logger, metrics)
-    if isinstance(event, Mapping) and ("dead_letters" in event or "breaker" in event):
+    if isinstance(event, Mapping) and {"dead_letters", "breaker", "stop"} & event.keys():
         try:
             return push_messages.answer(event)
         except EventError as error:
@@ -112,7 +113,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
             "Push is invoked by the queue. To push by hand, invoke compute with "
             '{"manual": true}; to list dead letters, or to send them again, invoke push with {"dead_letters": "list"} '
             'or {"dead_letters": "redrive"}; to pause sending, or to send again, with {"breaker": "open"} or '
-            '{"breaker": "close"}.'
+            '{"breaker": "close"}; to stop a run, with {"stop": "…"} and its id.'
         )
         _not_understood(message, logger, metrics)
         raise EventError(message)
@@ -164,7 +165,7 @@ class _PushMessages:
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
 
     def answer(self, event: Mapping[Any, Any]) -> dict[str, object]:
-        """Do what a person asks about dead letters, or about sending.
+        """Do what a person asks about dead letters, about sending, or about a run.
 
         Raises
         ------
@@ -175,6 +176,8 @@ class _PushMessages:
         """
         if "breaker" in event:
             return answer_breaker(event, self._breakers, datetime.now(UTC), self._metrics)
+        if "stop" in event:
+            return self._stop(event)
         asked = parse_dead_letter_event(event)
         answer = self._failed_batches.answer(asked)
         told, metric = (
@@ -184,6 +187,12 @@ class _PushMessages:
         )
         self._log(told, INFO, answer.message)
         self._count(metric, sum(group.messages for group in answer.letters))
+        return answer.model_dump(mode="json")
+
+    def _stop(self, event: Mapping[Any, Any]) -> dict[str, object]:
+        answer = stop_run(event, self._runs, datetime.now(UTC))
+        self._log(LogEvent.RUN_STOPPED, INFO, answer.message, run_id=answer.run_id)
+        self._count("RunsStopped", 1)
         return answer.model_dump(mode="json")
 
     def process_record(self, record: QueueRecord) -> bool:
@@ -345,6 +354,9 @@ class _PushMessages:
             )
             self._count("BatchesFinishedBefore", 1)
             self._end_if_done(message)
+            return
+        if delivery_state.is_stopped:
+            self._note_not_sent(message, batch, stopped(len(batch.rows) - len(delivery_state.settled)))
             return
         is_tracked = _is_tracked(batch, record, settings, began)
         with self._in_order(message, batch, delivery_state) as order:

@@ -91,6 +91,11 @@ class RunRecorder:
         if self._is_kept:
             self._runs.begin(self._run_id, about, [WHOLE], datetime.now(UTC))
 
+    def is_stopped(self, since: datetime | None = None) -> bool:
+        """Return whether somebody has stopped the run; ``since``: after an instant."""
+        stopped_at = self._runs.stopped_at(self._run_id) if self._is_kept else None
+        return stopped_at is not None and (since is None or stopped_at > since)
+
     def open(self, shards: Iterable[Shard]) -> None:
         """Note all steps of shards as parts that are to be computed, before they are queued."""
         if self._is_kept:

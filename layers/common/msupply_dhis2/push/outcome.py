@@ -133,6 +133,16 @@ def not_deleted(values: int) -> LogRecord:
     )
 
 
+def stopped(values: int) -> LogRecord:
+    """Say of a batch that somebody stopped its run."""
+    return LogRecord(
+        LogEvent.VALUES_NOT_SENT,
+        logging.WARNING,
+        f"{values:,} values were not sent: their run was stopped. The last line of the run says how to send them.",
+        {"not_sent": values, "stopped": True},
+    )
+
+
 def not_sent(values: int) -> LogRecord:
     """Return the line of a batch that waited while "Use DHIS2" was switched off."""
     return LogRecord(

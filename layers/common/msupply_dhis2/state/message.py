@@ -52,6 +52,8 @@ class DeliveryState:
         How many deliveries broke off in the middle.
     death
         Why it is dead, while it is.
+    is_stopped
+        Whether somebody has stopped its run: what is left of it is not sent.
     """
 
     settled: frozenset[int] = frozenset()
@@ -63,6 +65,7 @@ class DeliveryState:
     failures: int = 0
     broke_off: int = 0
     death: Death | None = None
+    is_stopped: bool = False
 
     def after(
         self, settled: frozenset[int], applied: frozenset[int], *, began: datetime, ended: datetime

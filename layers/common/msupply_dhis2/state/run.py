@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -121,6 +121,8 @@ class Run:
         What all parts came to. ``items`` are those of the part with the most.
     message
         Why computing failed.
+    stopped_at
+        When somebody stopped it; aware.
     rejected_file
         Where the values that DHIS2 refused are told: ``s3://…``.
     opened_at
@@ -150,6 +152,7 @@ class Run:
     outcome: Outcome | None = None
     rejected_file: str | None = None
     opened_at: datetime | None = None
+    stopped_at: datetime | None = None
     superseded_by: frozenset[str] = frozenset()
     supersedes: frozenset[str] = frozenset()
     lacks: tuple["Run", ...] = ()
@@ -230,10 +233,7 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         sentences.append(
             "The dead ones are kept: mend what their reasons say, then send them again (make redrive)."
         )
-    if run.counts.not_sent:
-        sentences.append(
-            "Those not sent met settings that did not want it any more: see the log, and compute them again."
-        )
+    sentences += _about_not_sent(run)
     sentences += [
         f"Some of its values were superseded by the run {newer.run_id}, which was not computed to its end: DHIS2 may lack "
         f"them. {_made_up_for(newer)}"
@@ -253,6 +253,7 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         "as_of": run.as_of.isoformat() if run.as_of else None,
         "periods": list(run.computed.periods),
         "batches": run.batches,
+        "stopped": run.stopped_at is not None,
         "already_stored": run.computed.already_stored,
         "values": run.computed.values,
         "unreadable_groups": run.computed.unreadable_groups,
@@ -266,6 +267,16 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     if run.computed.unreadable_groups:
         level = max(level, logging.WARNING)
     return LogRecord(LogEvent.RUN_ENDED, level, " ".join(sentences), fields)
+
+
+def _about_not_sent(run: Run) -> Iterator[str]:
+    if run.stopped_at is not None:
+        yield (
+            f"It was stopped at {run.stopped_at:%Y-%m-%d %H:%M} UTC. DHIS2 keeps what it has. To send the rest, compute the run "
+            f"again: make push EVENT='{event_of(run)}'."
+        )
+    elif run.counts.not_sent:
+        yield "Those not sent met settings that did not want it any more: see the log, and compute them again."
 
 
 def _about_unreadable(computed: Part) -> str:
@@ -324,6 +335,7 @@ def _run_of(item: Mapping[str, Any], computed: Part) -> Run:
         outcome=Outcome(item["outcome"]) if "outcome" in item else None,
         rejected_file=None if "rejected_file" not in item else str(item["rejected_file"]),
         opened_at=instant("opened_at"),
+        stopped_at=instant("stopped_at"),
         superseded_by=frozenset(texts("superseded_by")),
         supersedes=frozenset(texts("supersedes")),
     )

@@ -66,7 +66,9 @@ class Runs:
             "expires_at": _seconds(now + RUNS_KEPT_FOR),
         }
         # What superseded its values before is older than those that are computed now.
-        change = Change(run_key(run_id)).set(values).remove(*OPEN_RUN, "message", "superseded_by")
+        change = (
+            Change(run_key(run_id)).set(values).remove(*OPEN_RUN, "message", "superseded_by", "stopped_at")
+        )
         change.set_once({"started_at": now.astimezone(UTC).isoformat()})
         # First: a run without an open part is taken for one that is done.
         self.parts.open(run_id, parts, now)
@@ -108,17 +110,24 @@ class Runs:
 
     def read(self, message: Message, now: datetime) -> DeliveryState:
         """Return how far a message is; one that nobody has counted yet is counted."""
-        item = read_item(self._table, message_key(message), "reading how far a batch was sent")
+        key, of_run = message_key(message), run_key(message.run_id)
+        # In one request.
+        rows = {
+            str(item["part"]): item
+            for item in read_items(self._table, [key, of_run], "reading how far a batch was sent")
+        }
+        is_stopped = "stopped_at" in rows.get(of_run["part"], {})
+        item = rows.get(key["part"])
         if item is None:
             self.register([message], now)
-            return DeliveryState()
+            return DeliveryState(is_stopped=is_stopped)
         delivery_state = delivery_state_of(item)
         if delivery_state is None:
             raise DamagedRowError(
                 f"The row {message_key(message)['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
                 "it: the batch is sent from its beginning."
             )
-        return delivery_state
+        return replace(delivery_state, is_stopped=is_stopped)
 
     def settle(  # noqa: PLR0913 - a delivery, and what became of it
         self,
@@ -303,6 +312,21 @@ class Runs:
         if not change_item(self._table, change, "noting that a run has ended"):
             return None
         return replace(run, ended_at=now, outcome=run.fate, rejected_file=rejected_file)
+
+    # What somebody asks for
+
+    def stop(self, run_id: str, now: datetime) -> Run | None:
+        """Mark a run as stopped, unless it has ended; return it, or ``None`` where there is none."""
+        run = self.run(run_id)
+        if run is not None and run.ended_at is None:
+            mark = Change(run_key(run_id)).set_once({"stopped_at": now.astimezone(UTC).isoformat()})
+            change_item(self._table, mark, "noting that a run is stopped")
+        return run
+
+    def stopped_at(self, run_id: str) -> datetime | None:
+        """Return when a run was stopped, if it was."""
+        run = self._row(run_id)
+        return None if run is None else run.stopped_at
 
     # Reading
 
