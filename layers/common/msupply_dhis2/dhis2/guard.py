@@ -1,6 +1,6 @@
 """Connections that are looked at before anything is sent over them, and whose answers have an end.
 
-A name may resolve to an address that must not be called (``addresses``), and to another one the next time that it is
+A name may resolve to an address that must not be called (``settings.urls``), and to another one the next time that it is
 looked up: so the address that a connection really has decides.
 
 The time-out of a socket begins anew with every byte: a server that sends one now and then could hold a call for ever.
@@ -10,12 +10,14 @@ Here it is the time for the whole answer.
 import http.client
 import io
 import socket
+import ssl
 import time
 from typing import Any
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
 
 from msupply_dhis2.settings.urls import is_forbidden, is_public
 
@@ -122,20 +124,34 @@ class GuardedAdapter(HTTPAdapter):
 
     A proxy, which only the function's environment can name and never a setting, is not looked at: it may well be on the
     function's own loopback. What it then connects to is its own matter; the template sets none. ``allow_plain_http`` lets a
-    connection that is not encrypted lead out to the internet.
+    connection that is not encrypted lead out to the internet; ``ca_certificate`` is PEM text.
     """
 
-    def __init__(self, *, allow_plain_http: bool = False) -> None:
+    def __init__(self, *, allow_plain_http: bool = False, ca_certificate: str | None = None) -> None:
         self._pools = {"http": _Pool if allow_plain_http else _PrivatePool, "https": _SecurePool}
+        self._options: dict[str, Any] = (
+            {} if ca_certificate is None else {"ssl_context": _context(ca_certificate)}
+        )
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them
         """Make the pool of connections."""
-        super().init_poolmanager(*arguments, **options)
+        super().init_poolmanager(*arguments, **(options | self._options))
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401 - as the base class has them
         """Return the pools of connections to a proxy."""
-        manager = super().proxy_manager_for(proxy, **options)
+        manager = super().proxy_manager_for(proxy, **(options | self._options))
         manager.pool_classes_by_scheme = self._pools
         return manager
+
+
+def _context(ca_certificate: str) -> ssl.SSLContext:
+    """Trust an authority besides the public ones, which requests adds by itself."""
+    context = create_urllib3_context()
+    context.load_verify_locations(cadata=ca_certificate)
+    # The server's own certificate, or one in the middle, may be given; and what a ministry's authority
+    # signs seldom has all the extensions that the strict reading of the standard asks for.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context

@@ -9,13 +9,13 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer, PostsDataValues
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE
 from msupply_dhis2.dhis2.guilty import GuiltySearch, Places, Reasons, halves, is_for_all
-from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue, request_body, request_parameters
+from msupply_dhis2.dhis2.import_request import Schemes, SentValue, request_body, request_parameters
 from msupply_dhis2.dhis2.import_summary import ImportSummary, read_import_summary
 from msupply_dhis2.domain.outcome import Counts, Extent, Reason, ValueOutcome, rejected
 from msupply_dhis2.errors import (
@@ -117,12 +117,8 @@ class Calls:
     ----------
     maximum_values
         "No. of items per payload".
-    seconds_left
-        How much time there is.
     pause
         Waits for so many seconds.
-    deletes
-        Whether the values are to be deleted.
     timely
         The places of the values whose period is open, and of the right type, by DHIS2's own metadata.
     lock_exceptions
@@ -144,18 +140,6 @@ class Calls:
     def values(self) -> int:
         """How many values a call may hold now."""
         return self.batch_size.values(self.maximum_values)
-
-    def with_metadata(
-        self,
-        data_set_id: str,
-        *,
-        timely: Collection[int],
-        lock_exceptions: Collection[tuple[str, str]] | None,
-    ) -> "Calls":
-        """Return the same calls for rows that fit DHIS2's metadata: their identifiers are UIDs."""
-        return replace(
-            self, data_set_id=data_set_id, schemes=UIDS, timely=timely, lock_exceptions=lock_exceptions
-        )
 
     def is_time_left(self) -> bool:
         """Whether a call can be begun."""

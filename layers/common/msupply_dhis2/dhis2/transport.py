@@ -15,12 +15,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
-from urllib3.util.ssl_ import create_urllib3_context
 
 from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.call_record import call_record
@@ -144,9 +142,7 @@ class Transport:
         """Whether DHIS2 itself has answered: then it is there, whatever comes later."""
         self._session = _Session()
         self._session.mount("http://", GuardedAdapter(allow_plain_http=allow_plain_http))
-        self._session.mount("https://", GuardedAdapter())
-        if ca_certificate is not None:
-            self._session.mount("https://", _TrustingAdapter(ca_certificate))
+        self._session.mount("https://", GuardedAdapter(ca_certificate=ca_certificate))
         self._session.headers.update(
             {
                 "Accept": "application/json",
@@ -328,29 +324,6 @@ class Transport:
             yield f'the page "{words}"'
         if (server := response.headers.get("Server")) and not is_of_dhis2(body):
             yield f"server {on_one_line(server, mask, _MESSAGE_LIMIT)}"
-
-
-class _TrustingAdapter(GuardedAdapter):
-    """Trusts an authority besides the public ones, which requests adds by itself."""
-
-    def __init__(self, ca_certificate: str) -> None:
-        self._ca_certificate = ca_certificate
-        super().__init__()
-
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them
-        super().init_poolmanager(*arguments, **options, ssl_context=self._context())
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401 - as the base class has them
-        return super().proxy_manager_for(proxy, **options, ssl_context=self._context())
-
-    def _context(self) -> ssl.SSLContext:
-        context = create_urllib3_context()
-        context.load_verify_locations(cadata=self._ca_certificate)
-        # The server's own certificate, or one in the middle, may be given; and what a ministry's authority
-        # signs seldom has all the extensions that the strict reading of the standard asks for.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return context
 
 
 def _read_whole(response: requests.Response) -> None:

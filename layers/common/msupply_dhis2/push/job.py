@@ -10,6 +10,7 @@ that somebody else has entered meanwhile is left alone. Where nothing may be rea
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from msupply_dhis2.dhis2.error_catalogue import (
     VANISHED,
     ZERO_NOT_KEPT,
 )
-from msupply_dhis2.dhis2.import_request import SentValue
+from msupply_dhis2.dhis2.import_request import UIDS, SentValue
 from msupply_dhis2.dhis2.importer import Calls, Failure, ImportResult, Unclear, send
 from msupply_dhis2.dhis2.read_back import read_stored
 from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid
@@ -154,13 +155,7 @@ class _Push:
     # Before anything is sent
 
     def _validate(self) -> tuple[dict[int, SentValue], set[int]]:
-        """Separate what fits from what does not.
-
-        Returns
-        -------
-        tuple
-            The zeros that this server would drop, and the places of those zeros that are told by no row.
-        """
+        """Return the zeros that this server would drop, and the places of those zeros that are told by no row."""
         validated = self._validator.validate(list(self._values.values()), deletes=self._deletes)
         if validated is None:
             self._rows = {place: SentValue(value.key, value.value) for place, value in self._values.items()}
@@ -180,8 +175,12 @@ class _Push:
                     self._keys[place] = each.key
                 case ValueOutcome():
                     self._outcomes[place] = each
-        self._calls = self._calls.with_metadata(
-            self._validator.data_set_id, timely=timely, lock_exceptions=self._validator.lock_exceptions
+        self._calls = replace(
+            self._calls,
+            data_set_id=self._validator.data_set_id,
+            schemes=UIDS,
+            timely=timely,
+            lock_exceptions=self._validator.lock_exceptions,
         )
         return zeros, omitted_zeros
 

@@ -35,8 +35,6 @@ class BatchResult:
         Of the values that got their outcome just now, by their places in the batch.
     done
         The places of those that got it earlier.
-    remarks
-        For the log, besides the lines about the batch and its values.
     answered
         Whether DHIS2 judged any of the values.
     refused_all
