@@ -125,7 +125,7 @@ def breaking_off(chance: random.Random) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Runs, "settle", settle_or_break_off)
         # A push that broke off is in the air for minutes, which this test does not wait.
-        patch.setattr(in_flight_messages, "LANDS_WITHIN_SECONDS", 0)
+        patch.setattr(in_flight_messages, "APPLIED_WITHIN_SECONDS", 0)
         yield
 
 

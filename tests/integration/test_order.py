@@ -20,7 +20,7 @@ from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering import in_flight as in_flight_messages
 from msupply_dhis2.state.ordering import table
 from msupply_dhis2.state.ordering.in_flight import (
-    LANDS_WITHIN_SECONDS,
+    APPLIED_WITHIN_SECONDS,
     InFlightError,
     InFlightMessage,
     InFlightMessages,
@@ -177,21 +177,21 @@ def test_a_newest_stamp_that_cannot_be_read_has_the_claims_themselves_looked_at(
 
 
 @pytest.mark.parametrize("damage", ["text", 5, {}, {"until": "soon"}, {"until": 10**12, "periods": []}])
-def test_a_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
+def test_a_message_in_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
     aws: Aws,
     clock: "Clock",
     damage: Any,  # noqa: ANN401 - whatever the table holds
 ) -> None:
-    aws.table.put_item(Item={"id": "in-flight", "flight_damaged": damage})
+    aws.table.put_item(Item={"id": "in-flight", "message_damaged": damage})
     told: list[str] = []
     with InFlightMessages(
         aws.table, tell=told.append, broke_off=broke_off, clock=clock, sleep=clock.sleep
     ).in_flight(in_flight(2), 300, 0):
         pass
     assert told == [
-        "flight_damaged in the row in-flight of the stack's table cannot be read, and is taken away."
+        "message_damaged in the row in-flight of the stack's table cannot be read, and is taken away."
     ]
-    assert "flight_damaged" not in aws.table.get_item(Key={"id": "in-flight"})["Item"]
+    assert "message_damaged" not in aws.table.get_item(Key={"id": "in-flight"})["Item"]
 
 
 def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,11 +235,11 @@ def clock() -> Clock:
 @pytest.fixture
 def held_period(aws: Aws, clock: Clock) -> None:
     """Have DHIS2 hold the period of the messages in flight."""
-    with airspace(aws, clock).in_flight(in_flight(0), 300, 0) as landing:
-        landing.held_periods = frozenset({"202601"})
+    with messages_of(aws, clock).in_flight(in_flight(0), 300, 0) as ending:
+        ending.held_periods = frozenset({"202601"})
 
 
-def airspace(aws: Aws, clock: Clock) -> InFlightMessages:
+def messages_of(aws: Aws, clock: Clock) -> InFlightMessages:
     return InFlightMessages(aws.table, tell=pytest.fail, broke_off=broke_off, clock=clock, sleep=clock.sleep)
 
 
@@ -252,56 +252,56 @@ def in_flight(number: int, message: str = "", org_unit: str = "OU_0") -> InFligh
 
 @pytest.mark.usefixtures("held_period")
 def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clock: Clock) -> None:
-    older = airspace(aws, clock).in_flight(in_flight(1), 300, 60)
+    older = messages_of(aws, clock).in_flight(in_flight(1), 300, 60)
     older.__enter__()
 
     def land() -> None:
         older.__exit__(None, None, None)
 
     clock.then = [lambda: None, land]
-    with airspace(aws, clock).in_flight(in_flight(2), 300, 60):
+    with messages_of(aws, clock).in_flight(in_flight(2), 300, 60):
         assert clock.then == []
         assert clock.now == 1_000_000 + 2 * in_flight_messages.LOOK_AGAIN_SECONDS
         # An older one that takes off now finds what the newer has claimed: it need not wait.
-        with airspace(aws, clock).in_flight(in_flight(1, "another"), 300, 0):
+        with messages_of(aws, clock).in_flight(in_flight(1, "another"), 300, 0):
             pass
 
 
 @pytest.mark.usefixtures("held_period")
 def test_the_newer_does_not_wait_for_the_older_of_another_org_unit(aws: Aws, clock: Clock) -> None:
-    with airspace(aws, clock).in_flight(in_flight(1), 300, 0):
-        with airspace(aws, clock).in_flight(in_flight(2, org_unit="OU_1"), 300, 0):
+    with messages_of(aws, clock).in_flight(in_flight(1), 300, 0):
+        with messages_of(aws, clock).in_flight(in_flight(2, org_unit="OU_1"), 300, 0):
             pass
         with (
             pytest.raises(InFlightError, match="Older values"),
-            airspace(aws, clock).in_flight(in_flight(2, org_unit="OU_0"), 300, 0),
+            messages_of(aws, clock).in_flight(in_flight(2, org_unit="OU_0"), 300, 0),
         ):
             pytest.fail("it flew")
 
 
 @pytest.mark.usefixtures("held_period")
 def test_who_waits_too_long_gives_the_message_back(aws: Aws, clock: Clock) -> None:
-    with airspace(aws, clock).in_flight(in_flight(1), 300, 60):
+    with messages_of(aws, clock).in_flight(in_flight(1), 300, 60):
         with (
             pytest.raises(
                 InFlightError, match="Older values for the same periods and org units are still being sent"
             ),
-            airspace(aws, clock).in_flight(in_flight(2), 300, 10),
+            messages_of(aws, clock).in_flight(in_flight(2), 300, 10),
         ):
             pytest.fail("it flew")
         # Nor is it in anybody's way.
-        with airspace(aws, clock).in_flight(in_flight(0), 300, 0):
+        with messages_of(aws, clock).in_flight(in_flight(0), 300, 0):
             pass
 
 
 def test_two_deliveries_of_one_message_are_never_sent_at_the_same_time(aws: Aws, clock: Clock) -> None:
     with (
-        airspace(aws, clock).in_flight(in_flight(1), 300, 60),
+        messages_of(aws, clock).in_flight(in_flight(1), 300, 60),
         pytest.raises(InFlightError, match="Another delivery of the same message"),
-        airspace(aws, clock).in_flight(in_flight(1), 300, 60),
+        messages_of(aws, clock).in_flight(in_flight(1), 300, 60),
     ):
         pytest.fail("it flew")
-    with airspace(aws, clock).in_flight(in_flight(1), 300, 60):
+    with messages_of(aws, clock).in_flight(in_flight(1), 300, 60):
         pass
 
 
@@ -321,41 +321,47 @@ def test_into_a_period_that_dhis2_does_not_hold_only_one_message_flies_at_a_time
     second = in_flight(number, "second", org_unit)
     # DHIS2 has refused all values of the first ones: it does not hold the period yet.
     for held in (frozenset[str](), frozenset({"202601"})):
-        with airspace(aws, clock).in_flight(in_flight(2), 300, 0) as first:
+        with messages_of(aws, clock).in_flight(in_flight(2), 300, 0) as first:
             with (
                 pytest.raises(InFlightError, match="The first values of a period are being sent just now"),
-                airspace(aws, clock).in_flight(second, 300, 60),
+                messages_of(aws, clock).in_flight(second, 300, 60),
             ):
                 pytest.fail("it flew")
             first.held_periods = held
-    with airspace(aws, clock).in_flight(in_flight(2), 300, 0), airspace(aws, clock).in_flight(second, 300, 0):
+    with (
+        messages_of(aws, clock).in_flight(in_flight(2), 300, 0),
+        messages_of(aws, clock).in_flight(second, 300, 0),
+    ):
         pass
 
 
 def test_who_waits_for_the_first_message_of_a_period_flies_when_it_has_landed(aws: Aws, clock: Clock) -> None:
-    first = airspace(aws, clock).in_flight(in_flight(2), 300, 60)
+    first = messages_of(aws, clock).in_flight(in_flight(2), 300, 60)
     first.__enter__()
 
     def land() -> None:
         first.__exit__(None, None, None)
 
     clock.then = [lambda: None, land]
-    with airspace(aws, clock).in_flight(in_flight(1, org_unit="OU_1"), 300, 60):
+    with messages_of(aws, clock).in_flight(in_flight(1, org_unit="OU_1"), 300, 60):
         assert clock.now == 1_000_000 + 2 * in_flight_messages.LOOK_AGAIN_SECONDS
 
 
 def test_into_different_new_periods_messages_fly_at_once(aws: Aws, clock: Clock) -> None:
     revision = Revision(1, 0)
     other = InFlightMessage("run-1", "other", {"202602": (revision, revision)}, org_units_of(["OU_0"]))
-    with airspace(aws, clock).in_flight(in_flight(1), 300, 0), airspace(aws, clock).in_flight(other, 300, 0):
+    with (
+        messages_of(aws, clock).in_flight(in_flight(1), 300, 0),
+        messages_of(aws, clock).in_flight(other, 300, 0),
+    ):
         pass
 
 
 def test_a_first_message_that_broke_off_holds_the_others_up_only_as_long_as_it_could_have_lived(
     aws: Aws, clock: Clock
 ) -> None:
-    airspace(aws, clock)._begin("flight_broken", in_flight(2), 300)  # noqa: SLF001 - and it never lands
-    with airspace(aws, clock).in_flight(in_flight(1, org_unit="OU_1"), 300, 600):
+    messages_of(aws, clock)._begin("message_broken", in_flight(2), 300)  # noqa: SLF001 - and it never ends
+    with messages_of(aws, clock).in_flight(in_flight(1, org_unit="OU_1"), 300, 600):
         assert 300 < clock.now - 1_000_000 < 306
 
 
@@ -363,8 +369,8 @@ def test_periods_that_dhis2_holds_are_remembered_up_to_a_number(
     aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def held_after(*periods: str) -> object:
-        with airspace(aws, clock).in_flight(in_flight(1), 300, 0) as landing:
-            landing.held_periods = frozenset(periods)
+        with messages_of(aws, clock).in_flight(in_flight(1), 300, 0) as ending:
+            ending.held_periods = frozenset(periods)
         return aws.table.get_item(Key={"id": "in-flight"})["Item"].get("held_periods")
 
     monkeypatch.setattr(in_flight_messages, "MOST_HELD_PERIODS", 3)
@@ -377,9 +383,9 @@ def test_periods_that_dhis2_holds_are_remembered_up_to_a_number(
 def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived(
     aws: Aws, clock: Clock
 ) -> None:
-    airspace(aws, clock)._begin("flight_broken", in_flight(1), 300)  # noqa: SLF001 - and it never lands
+    messages_of(aws, clock)._begin("message_broken", in_flight(1), 300)  # noqa: SLF001 - and it never ends
     clock.now += 299
-    with airspace(aws, clock).in_flight(in_flight(2), 300, 60):
+    with messages_of(aws, clock).in_flight(in_flight(2), 300, 60):
         assert 300 < clock.now - 1_000_000 < 306
     broken_off: list[tuple[str, str]] = []
 
@@ -390,28 +396,28 @@ def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived
     for _ in range(2):
         with finding.in_flight(in_flight(3), 300, 0):
             item = aws.table.get_item(Key={"id": "in-flight"})["Item"]
-            assert "flight_broken" not in item
+            assert "message_broken" not in item
     assert broken_off == [("run-1", "message-1")], "once"
 
 
 def test_what_got_no_answer_may_still_land_and_the_same_message_need_not_wait_for_it(
     aws: Aws, clock: Clock
 ) -> None:
-    with airspace(aws, clock).in_flight(in_flight(1), 300, 60) as landing:
-        landing.lingers = True
-    with airspace(aws, clock).in_flight(in_flight(1), 300, 0):
+    with messages_of(aws, clock).in_flight(in_flight(1), 300, 60) as ending:
+        ending.lingers = True
+    with messages_of(aws, clock).in_flight(in_flight(1), 300, 0):
         pass
     before = clock.now
-    with airspace(aws, clock).in_flight(in_flight(2), 300, 600):
-        assert LANDS_WITHIN_SECONDS <= clock.now - before < LANDS_WITHIN_SECONDS + 5
+    with messages_of(aws, clock).in_flight(in_flight(2), 300, 600):
+        assert APPLIED_WITHIN_SECONDS <= clock.now - before < APPLIED_WITHIN_SECONDS + 5
 
 
 def test_what_broke_off_while_it_was_sent_may_still_land(aws: Aws, clock: Clock) -> None:
-    with pytest.raises(MemoryError), airspace(aws, clock).in_flight(in_flight(1), 300, 60):
+    with pytest.raises(MemoryError), messages_of(aws, clock).in_flight(in_flight(1), 300, 60):
         raise MemoryError
     before = clock.now
-    with airspace(aws, clock).in_flight(in_flight(2), 300, 600):
-        assert LANDS_WITHIN_SECONDS <= clock.now - before < LANDS_WITHIN_SECONDS + 5
+    with messages_of(aws, clock).in_flight(in_flight(2), 300, 600):
+        assert APPLIED_WITHIN_SECONDS <= clock.now - before < APPLIED_WITHIN_SECONDS + 5
 
 
 # The whole way
@@ -590,7 +596,7 @@ def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_
 def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_waits(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_flight_messages, "LANDS_WITHIN_SECONDS", 3)
+    monkeypatch.setattr(in_flight_messages, "APPLIED_WITHIN_SECONDS", 3)
     older, _ = compute(world)
     world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=504)
     unanswered = invoke("push", delivery(older[:1], world.aws.queue_arn), world.capsys)

@@ -52,10 +52,10 @@ from msupply_dhis2.state.delta.table import DeltaTable, target_of_batch
 from msupply_dhis2.state.logins import RefusedBeforeError, log_in
 from msupply_dhis2.state.message import Death, DeliveryState
 from msupply_dhis2.state.ordering.in_flight import (
+    Ending,
     InFlightError,
     InFlightMessage,
     InFlightMessages,
-    Landing,
     org_units_of,
 )
 from msupply_dhis2.state.ordering.revision import OLDEST, Revision
@@ -137,7 +137,7 @@ class _Order:
     """
 
     claims: OrderingTable
-    landing: Landing
+    ending: Ending
     broke_off: int
 
 
@@ -374,8 +374,8 @@ class _PushMessages:
                 # Before anything is sent: where push breaks off nobody could tell afterwards.
                 self._disturb(batch, settings, began)
             result = self._send(batch, delivery_state.settled, settings, login, credentials)
-            order.landing.lingers = result.may_still_be_applied
-            order.landing.held_periods = result.held_periods
+            order.ending.lingers = result.may_still_be_applied
+            order.ending.held_periods = result.held_periods
             if result.settled != delivery_state.settled:
                 # Before anything is said about the values: what could not be noted is sent and counted again.
                 self._settle(message, batch, delivery_state, result, began, is_tracked=is_tracked)
@@ -394,10 +394,8 @@ class _PushMessages:
 
         in_flight_messages = InFlightMessages(self._table, tell=self._not_noted, broke_off=count_broken_off)
         claims = OrderingTable(clients.table(self._environment.ordering_table_name), datetime.now(UTC))
-        with in_flight_messages.in_flight(
-            _in_flight_message_of(message, batch), seconds, deadline
-        ) as landing:
-            yield _Order(claims, landing, counts[message.name])
+        with in_flight_messages.in_flight(_in_flight_message_of(message, batch), seconds, deadline) as ending:
+            yield _Order(claims, ending, counts[message.name])
 
     def _leave_out_older(
         self, message: Message, batch: Batch, delivery_state: DeliveryState, claims: OrderingTable

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 LOOK_AGAIN_SECONDS = 2.0
-LANDS_WITHIN_SECONDS = 120
+APPLIED_WITHIN_SECONDS = 120
 """After a call without an answer: DHIS2 may go on importing what it was sent."""
 
 MOST_ORG_UNITS = 250
@@ -35,7 +35,7 @@ MOST_HELD_PERIODS = 500
 """With more of them, such as the days of years, only the latest are remembered: the item is written for each message."""
 
 _KEY = {"id": "in-flight"}
-_PREFIX = "flight_"
+_PREFIX = "message_"
 _HELD_PERIODS = "held_periods"
 _DIGEST_BYTES = 4
 
@@ -75,7 +75,7 @@ class InFlightMessage:
 
 
 @dataclass(slots=True)
-class Landing:
+class Ending:
     """What is known of how a message in flight ends, told by whoever sends it.
 
     It ``lingers`` where some of it may still be applied: a call got no answer, or the work broke off. ``held_periods`` are
@@ -128,7 +128,7 @@ class InFlightMessages:
         self._sleep = sleep
 
     @contextmanager
-    def in_flight(self, in_flight: InFlightMessage, seconds: float, deadline: float) -> Iterator[Landing]:
+    def in_flight(self, in_flight: InFlightMessage, seconds: float, deadline: float) -> Iterator[Ending]:
         """Be in flight, for so many ``seconds`` at most, once all that must end before has ended, or until the ``deadline``.
 
         Raises
@@ -137,18 +137,18 @@ class InFlightMessages:
             The others have not ended in time; or the same message is sent by another delivery just now.
         """
         name = f"{_PREFIX}{uuid4().hex}"
-        landing = Landing()
+        ending = Ending()
         before, held_before = self._begin(name, in_flight, seconds)
         try:
             self._wait(in_flight, before, held_before, deadline)
             try:
-                yield landing
+                yield ending
             except BaseException:
-                landing.lingers = True
+                ending.lingers = True
                 raise
         finally:
             try:
-                self._end(name, in_flight, landing, held_before)
+                self._end(name, in_flight, ending, held_before)
             except AwsError as error:
                 # What was sent has its outcome; others wait for it a while longer than they need to.
                 self._tell(f"That a message has been sent could not be noted. {error}")
@@ -210,15 +210,15 @@ class InFlightMessages:
             }
 
     def _end(
-        self, name: str, in_flight: InFlightMessage, landing: Landing, held_before: AbstractSet[str]
+        self, name: str, in_flight: InFlightMessage, ending: Ending, held_before: AbstractSet[str]
     ) -> None:
         change = Change(_KEY)
-        if landing.lingers:
-            until = int(self._clock()) + LANDS_WITHIN_SECONDS
+        if ending.lingers:
+            until = int(self._clock()) + APPLIED_WITHIN_SECONDS
             change.set({name: _written(in_flight, until, is_over=True)})
         else:
             change.remove(name)
-        if new := set(landing.held_periods - held_before):
+        if new := set(ending.held_periods - held_before):
             if held_before and len(held_before) + len(new) <= MOST_HELD_PERIODS:
                 change.add({_HELD_PERIODS: new})
             else:
