@@ -528,7 +528,7 @@ def bill(month: Units) -> list[Line]:
     )
     return [
         Line("dashboard", prices.DASHBOARD, len(resources("AWS::CloudWatch::Dashboard"))),
-        Line("alarms", prices.ALARM, len(resources("AWS::CloudWatch::Alarm"))),
+        Line("alarms", prices.ALARM, metrics_of_alarms()),
         Line("the alarms' key", prices.KEY, len(resources("AWS::KMS::Key"))),
         Line("secrets", prices.SECRET, len(resources("AWS::SecretsManager::Secret"))),
         Line("Lambda asking the queues", prices.SQS_REQUEST, queues * POLLS),
@@ -558,6 +558,14 @@ def bill(month: Units) -> list[Line]:
         Line(LOOKING, prices.LOGS_SEARCH, LOOKS_AT_THE_DASHBOARD * searched(logs)),
         Line("sending them to DHIS2", prices.DATA_OUT, month["values to DHIS2"] * BYTES_OF_A_VALUE / 1e9),
     ]
+
+
+def metrics_of_alarms() -> int:
+    """Return at how many metrics the alarms look: AWS charges by them."""
+    return sum(
+        sum("MetricStat" in each for each in alarm["Properties"].get("Metrics", ())) or 1
+        for alarm in resources("AWS::CloudWatch::Alarm")
+    )
 
 
 def searched(logs: Mapping[str, float]) -> float:
