@@ -36,6 +36,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo $(UV_HERE))
 PYTHON ?= python3
 
 RUN := $(UV) run --locked
+COMMAND := $(RUN) msupply-dhis2
 SAM := $(RUN) python -m sandbox.tools sam
 
 .DEFAULT_GOAL := help
@@ -118,47 +119,47 @@ deploy: $(UV) ## Build and deploy; the first time it asks for region and time zo
 
 .PHONY: credentials
 credentials: $(UV) ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and mSupply's database, at hidden prompts
-	@$(RUN) python -m cli.credentials --stack "$$STACK" $(if $(OAUTH2),--oauth2)
+	@$(COMMAND) credentials --stack "$$STACK" $(if $(OAUTH2),--oauth2)
 
 .PHONY: settings
 settings: $(UV) ## Check settings.yaml (or SETTINGS=file) and upload it
-	@$(RUN) python -m cli.settings upload "$$SETTINGS" --stack "$$STACK"
+	@$(COMMAND) settings upload "$$SETTINGS" --stack "$$STACK"
 
 .PHONY: test-connection
 test-connection: $(UV) ## Test DHIS2 and the database from where the stack is
-	@$(RUN) python -m cli.stack test-connection --stack "$$STACK"
+	@$(COMMAND) test-connection --stack "$$STACK"
 
 .PHONY: push
 push: $(UV) ## Push all active metrics now; EVENT='{"manual": true, "dry_run": true}' only computes
-	@$(RUN) python -m cli.stack push --event "$$EVENT" --stack "$$STACK"
+	@$(COMMAND) push --event "$$EVENT" --stack "$$STACK"
 
 .PHONY: logs
 logs: $(UV) ## Show what the functions logged in the last hour, and go on showing it
-	@$(RUN) python -m cli.stack logs --follow --stack "$$STACK"
+	@$(COMMAND) logs --follow --stack "$$STACK"
 
 .PHONY: dead-letters
 dead-letters: $(UV) ## List what could not be brought to DHIS2, by run and reason; RUN_ID=id, REASON=words choose some
-	@$(RUN) python -m cli.stack dead-letters $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
+	@$(COMMAND) dead-letters $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: watchdog
 watchdog: $(UV) ## Look now whether every run took place and ended; the stack does so every day
-	@$(RUN) python -m cli.stack watchdog --stack "$$STACK"
+	@$(COMMAND) watchdog --stack "$$STACK"
 
 .PHONY: redrive
 redrive: $(UV) ## Send it again, when the cause is mended; RUN_ID=id, REASON=words choose some
-	@$(RUN) python -m cli.stack redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
+	@$(COMMAND) redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: pause
 pause: $(UV) ## Stop sending to DHIS2; values wait, ten days at most; REASON=words
-	@$(RUN) python -m cli.stack pause $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
+	@$(COMMAND) pause $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: resume
 resume: $(UV) ## Send again what was stopped with make pause
-	@$(RUN) python -m cli.stack resume --stack "$$STACK"
+	@$(COMMAND) resume --stack "$$STACK"
 
 .PHONY: delete
 delete: $(UV) ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
-	@$(RUN) python -m cli.stack before-delete --stack "$$STACK"
+	@$(COMMAND) before-delete --stack "$$STACK"
 	$(SAM) delete --stack-name "$$STACK" --config-file "$(CURDIR)/$(firstword $(wildcard $(ANSWERS)) samconfig.toml)"
 
 $(UV_HERE):

@@ -1,23 +1,65 @@
-"""Writing results: a table for people, CSV and JSON for programs. Nothing else goes to standard output."""
+"""What a command says: results on standard output, everything else on standard error."""
 
 import csv
 import json
+import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
+
+from cli.options import Format
+
+if TYPE_CHECKING:
+    from cli.stack import LogRecord
+from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.compute.result import ComputeResult
 
 FILE_WIDTH = 400
 
 
-class Format(StrEnum):
-    """How a result is written."""
+def _messages() -> Console:
+    # No emoji: the name of a secret holds ":secret:", which is one.
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
+
+def tell(sentence: str, level: int = logging.INFO) -> None:
+    """Write a sentence to standard error; ``level`` is one of ``logging``'s, and chooses the colour."""
+    style = "red" if level >= logging.ERROR else "yellow" if level >= logging.WARNING else ""
+    _messages().print(sentence, style=style)
+
+
+def tell_notes(result: ComputeResult) -> None:
+    """Write what compute left out, and what there is to note."""
+    for title, notes in (("Left out", result.left_out), ("To note", result.warnings)):
+        if notes:
+            tell("\n".join((f"{title}:", *(f"  - {note}" for note in notes))), logging.WARNING)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[OrgUnitValues, int], None]]:
+    """Show a bar while org units are worked on; what is yielded takes each, and how many there are."""
+    console = _messages()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("Org units", total=None)
+        yield lambda _, org_units: progress.update(bar, advance=1, total=org_units)
+
+
+def say(*lines: str) -> None:
+    """Write lines to standard output."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def say_log_line(line: "LogRecord", function: str) -> None:
+    """Write a line of a function's log to standard output, coloured by its level."""
+    # No emoji: the name of a secret holds ":secret:", which is one.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    style = {"ERROR": "red", "WARNING": "yellow"}.get(line.level, "")
+    console.print(f"{line.instant:%H:%M:%S}Z  {function}  {line.level}  {line.message}", style=style)
 
 
 def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], form: Format) -> None:

@@ -1,12 +1,11 @@
-"""``python -m cli.settings``: check the settings document and upload it.
+"""The settings document: checked, and uploaded to the stack's parameter.
 
 Nothing else makes or changes the parameter: a deployment never overwrites the settings.
 """
 
-import argparse
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,36 +14,12 @@ from botocore.exceptions import BotoCoreError
 from cli.schema import json_schema
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error, SettingsError
+from msupply_dhis2.errors import ConfigurationError, SettingsError
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.text import count
 
-STACK = "msupply-dhis2"
-"""The name that the stack has where no other is given."""
-
 STANDARD_BYTES = 4_096
 ADVANCED_BYTES = 8_192
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and give its exit code: 0 where all is well, 1 where the settings have faults."""
-    options = _parser().parse_args(arguments)
-    try:
-        match options.command:
-            case "schema":
-                sys.stdout.write(schema_text())
-            case "upload":
-                _upload(options.file, options.parameter or f"/{options.stack}/settings")
-            case _:
-                _check(options.file)
-    except SettingsError as error:
-        sys.stderr.write(f"{options.file} has {count(len(error.faults), 'fault')}:\n")
-        sys.stderr.writelines(f"  - {fault}\n" for fault in error.faults)
-        return 1
-    except MsupplyDhis2Error as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
 
 
 def aws_client[Client](make: Callable[[], Client]) -> Client:
@@ -68,29 +43,32 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m cli.settings", description="The settings document.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="say whether the settings are complete")
-    commands.add_parser("schema", help="print the JSON Schema of the document, for editors")
-    upload = commands.add_parser("upload", help="check the settings and put them into their SSM parameter")
-    for command in (check, upload):
-        command.add_argument("file", nargs="?", type=Path, default=Path("settings.yaml"), metavar="FILE")
-    where = upload.add_mutually_exclusive_group()
-    where.add_argument("--parameter", metavar="NAME", help="the parameter's name")
-    where.add_argument("--stack", default=STACK, help=f"the stack whose settings they are ({STACK})")
-    return parser
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Settings that hold; while Use DHIS2 is off they may still lack something."""
+
+    file: Path
+    settings: Settings
+
+    def lines(self) -> Iterator[str]:
+        """Yield what there is to say of them."""
+        if faults := self.settings.complete_faults():
+            yield f"{self.file} is valid while Use DHIS2 is off. Before it can be on, and for a dry run:"
+            yield from (f"  - {fault}" for fault in faults)
+        else:
+            yield f"{self.file} is complete: {_summary(self.settings)}"
+        yield from (f"Warning: {warning}" for warning in self.settings.warnings())
 
 
-def _check(file: Path) -> Settings:
-    settings = parse_settings(_read(file))
-    if faults := settings.complete_faults():
-        _say(f"{file} is valid while Use DHIS2 is off. Before it can be on, and for a dry run:")
-        _say(*(f"  - {fault}" for fault in faults))
-    else:
-        _say(f"{file} is complete: {_summary(settings)}")
-    _say(*(f"Warning: {warning}" for warning in settings.warnings()))
-    return settings
+def check(file: Path) -> Checked:
+    """Read the settings.
+
+    Raises
+    ------
+    SettingsError, ConfigurationError
+        They have faults, or the file cannot be read.
+    """
+    return Checked(file, parse_settings(_read(file)))
 
 
 def _read(file: Path) -> str:
@@ -115,8 +93,47 @@ def _summary(settings: Settings) -> str:
     )
 
 
-def _upload(file: Path, parameter: str) -> None:
-    settings = _check(file)
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The settings as they lie in the parameter now."""
+
+    parameter: str
+    size: int
+    version: int
+
+    @property
+    def is_advanced(self) -> bool:
+        """Whether AWS charges for the parameter."""
+        return self.size > STANDARD_BYTES
+
+    def lines(self) -> Iterator[str]:
+        """Yield what there is to say of it."""
+        yield (
+            f"Uploaded to the parameter {self.parameter}: {self.size:,} bytes, version {self.version}. It holds from "
+            "the next run on."
+        )
+        if self.version == 1:
+            # Whoever has mistyped a stack's name sees it nowhere else.
+            yield (
+                f"It is the first version: nothing was at {self.parameter} before. If there is a stack whose settings "
+                "you meant to change, they are as they were: name it with STACK=name."
+            )
+        if self.is_advanced:
+            yield (
+                f"More than {STANDARD_BYTES:,} bytes make it an advanced parameter, for which AWS charges about 0.05 US "
+                "dollars a month. It stays one until it is deleted."
+            )
+
+
+def upload(checked: Checked, parameter: str) -> Uploaded:
+    """Put the settings into their SSM parameter.
+
+    Raises
+    ------
+    SettingsError, ConfigurationError
+        A part of them cannot be read, they are too large, or AWS does not take them.
+    """
+    settings = checked.settings
     if settings.misread:
         # What could not be read would be missing from what is uploaded.
         raise SettingsError(settings.misread)
@@ -127,7 +144,6 @@ def _upload(file: Path, parameter: str) -> None:
             f"Nothing was uploaded: the settings have {size:,} bytes, and a parameter holds {ADVANCED_BYTES:,}. "
             "Leave out inactive rows and, if it is there, all of Database CA certificate that is not needed."
         )
-    advanced = size > STANDARD_BYTES
     client = aws_client(clients.ssm)
     with aws_faults(f"writing the settings to the parameter {parameter}", client):
         # "Intelligent" keeps a small document in the standard tier, and does not fail where the parameter was
@@ -138,27 +154,6 @@ def _upload(file: Path, parameter: str) -> None:
             Value=document,
             Type="String",
             Overwrite=True,
-            Tier="Advanced" if advanced else "Intelligent-Tiering",
+            Tier="Advanced" if size > STANDARD_BYTES else "Intelligent-Tiering",
         )["Version"]
-    _say(
-        f"Uploaded to the parameter {parameter}: {size:,} bytes, version {version}. It holds from the next run on."
-    )
-    if version == 1:
-        # Whoever has mistyped a stack's name sees it nowhere else.
-        _say(
-            f"It is the first version: nothing was at {parameter} before. If there is a stack whose settings you meant to "
-            "change, they are as they were: name it with STACK=name."
-        )
-    if advanced:
-        _say(
-            f"More than {STANDARD_BYTES:,} bytes make it an advanced parameter, for which AWS charges about 0.05 US "
-            "dollars a month. It stays one until it is deleted."
-        )
-
-
-def _say(*lines: str) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Uploaded(parameter, size, version)

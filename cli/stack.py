@@ -1,14 +1,12 @@
-"""A deployed stack, spoken with from one's own machine: ``python -m cli.stack test-connection|push|logs|…``.
+"""A deployed stack, spoken with from one's own machine.
 
 It makes no difference whether the stack is on AWS or on the local emulator: that is said by the environment
 (``AWS_PROFILE``, ``AWS_REGION``; ``AWS_ENDPOINT_URL`` for the emulator).
 """
 
-import argparse
 import json
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +14,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic import BaseModel, ConfigDict
-from rich.console import Console
 
-from cli.report import as_text
-from cli.settings import STACK
-from msupply_dhis2.compute.result import ComputeResult, Status
+from msupply_dhis2.compute.result import ComputeResult
+from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.text import count, joined
 
@@ -33,7 +29,6 @@ if TYPE_CHECKING:
 # Compute may take 15 minutes. A client that asks again meanwhile would start the run a second time.
 _CONFIG = Config(connect_timeout=10, read_timeout=910, tcp_keepalive=True, retries={"total_max_attempts": 1})
 _LAMBDA_S_OWN = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START", "INIT_REPORT")
-_FOLLOW_EVERY = 2.0
 _LATE = timedelta(seconds=20)
 _QUEUES = {
     "BatchQueue": ("batch for DHIS2", "batches for DHIS2"),
@@ -45,15 +40,15 @@ _QUEUES = {
 """What a message is on each queue."""
 
 
-class StackError(RuntimeError):
-    """The stack, or one of its resources, is not there."""
+class StackError(MsupplyDhis2Error):
+    """The stack, or one of its resources, is not there, or AWS refuses or fails."""
 
 
 class NoStackError(StackError):
     """There is no stack of that name, or it may not be looked at."""
 
 
-class FunctionFailedError(RuntimeError):
+class FunctionFailedError(MsupplyDhis2Error):
     """A function raised an error.
 
     Attributes
@@ -102,6 +97,15 @@ class QueueDepth(BaseModel):
     def held(self) -> int:
         """How many there are in all."""
         return self.waiting + self.in_flight
+
+
+class WatchdogAnswer(BaseModel):
+    """What the watchdog says, and what it found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    message: str
+    findings: tuple[str, ...]
 
 
 class Stack:
@@ -194,6 +198,23 @@ class Stack:
         client: LambdaClient = self.client("lambda")
         client.invoke(FunctionName=self.resource(function), InvocationType="Event", Payload=json.dumps(event))
 
+    def test_connection(self) -> ConnectionReport:
+        """Have the stack test the connection."""
+        return ConnectionReport.model_validate(self.invoke("TestConnectionFunction", {}))
+
+    def push(self, event: Mapping[str, object]) -> ComputeResult:
+        """Have compute do what an event asks for, and wait for its answer."""
+        return ComputeResult.model_validate(self.invoke("ComputeFunction", event))
+
+    def ask_push(self, what: Mapping[str, str], **chosen: str | None) -> str:
+        """Ask push for what is no delivery (dead letters, breaker), and return its answer."""
+        event = {**what, **{name: text for name, text in chosen.items() if text}}
+        return str(self.invoke("PushFunction", event)["message"])
+
+    def watchdog(self) -> WatchdogAnswer:
+        """Have the watchdog look now."""
+        return WatchdogAnswer.model_validate(self.invoke("WatchdogFunction", {}))
+
     def logs(self, function: str, since: datetime | None = None) -> list[LogRecord]:
         """Return what a function logged, the oldest line first."""
         client: CloudWatchLogsClient = self.client("logs")
@@ -241,126 +262,48 @@ def _lines(identifier: str, timestamp: int, text: str) -> Iterator[LogRecord]:
         yield LogRecord(id=identifier, instant=instant, level=level, message=str(message), fields=document)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and give its exit code: 0 where all went well."""
-    options = _parser().parse_args(arguments)
+class LogFollower:
+    """What the functions log, each line once."""
+
+    def __init__(self, stack: Stack, since: datetime) -> None:
+        self._stack = stack
+        self._since = since
+        self._seen: set[str] = set()
+
+    def new_lines(self) -> list[tuple[LogRecord, str]]:
+        """Return the lines that were not returned before, each with its function, the oldest first."""
+        now = datetime.now(UTC)
+        lines = [
+            (line, function)
+            for function in ("ComputeFunction", "PushFunction", "TestConnectionFunction", "WatchdogFunction")
+            for line in self._stack.logs(function, self._since)
+            if line.id not in self._seen
+        ]
+        self._seen.update(line.id for line, _ in lines)
+        # Lines arrive late, and not in order.
+        self._since = max(self._since, now - _LATE)
+        return sorted(lines, key=lambda pair: pair[0].instant)
+
+
+@contextmanager
+def deployed(name: str) -> Iterator[Stack]:
+    """Yield the stack of a name, in the account and region that the environment says.
+
+    Raises
+    ------
+    StackError
+        AWS cannot be asked, or refuses.
+    """
     try:
-        code = _run(Stack(options.stack, boto3.Session()), options)
-    except NoRegionError:
-        sys.stderr.write("No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if need be.\n")
-        return 1
-    except NoStackError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except (StackError, FunctionFailedError, BotoCoreError, ClientError) as error:
-        sys.stderr.write(f"{error}\n")
-        code = 1
-    except KeyboardInterrupt:
-        return 130
-    if code and options.stack != STACK:
-        # The functions name commands without it.
-        sys.stderr.write(
-            f"This is about the stack {options.stack}: end each make command with STACK={options.stack}.\n"
-        )
-    return code
+        yield Stack(name, boto3.Session())
+    except NoRegionError as error:
+        raise NoStackError("No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if need be.") from error
+    except (BotoCoreError, ClientError) as error:
+        raise StackError(str(error)) from error
 
 
-def _run(stack: Stack, options: argparse.Namespace) -> int:
-    match options.command:
-        case "test-connection":
-            return _test_connection(stack)
-        case "push":
-            return _push(stack, options.event)
-        case "dead-letters" | "redrive" | "pause" | "resume":
-            return _ask_push(stack, options)
-        case "watchdog":
-            return _watchdog(stack)
-        case "before-delete":
-            return _before_delete(stack)
-        case _:
-            return _logs(stack, timedelta(minutes=options.minutes), follow=options.follow)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m cli.stack", description="A deployed stack.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    test = commands.add_parser("test-connection", help="test DHIS2 and the database from where the stack is")
-    push = commands.add_parser("push", help="compute now and send")
-    push.add_argument("--event", default='{"manual": true}', metavar="JSON", help="what compute is asked for")
-    logs = commands.add_parser("logs", help="show what the functions logged")
-    logs.add_argument(
-        "--minutes", type=int, default=60, metavar="NUMBER", help="how far to go back (default: 60)"
-    )
-    logs.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
-    listing = commands.add_parser("dead-letters", help="list what could not be brought to DHIS2")
-    redrive = commands.add_parser("redrive", help="send it again")
-    for command in (listing, redrive):
-        command.add_argument("--run", metavar="RUN-ID", help="only those of this run")
-        command.add_argument(
-            "--reason", metavar="WORDS", help="only those with these words in what they died of"
-        )
-    pause = commands.add_parser("pause", help="stop sending to DHIS2; values wait")
-    pause.add_argument("--reason", metavar="WORDS", help="why, for those who wonder")
-    resume = commands.add_parser("resume", help="send again what was stopped by hand")
-    watchdog = commands.add_parser("watchdog", help="look now whether every run took place and ended")
-    before = commands.add_parser("before-delete", help="say what goes with the stack, and what stays")
-    for command in (test, push, logs, listing, redrive, pause, resume, watchdog, before):
-        command.add_argument("--stack", default=STACK, help=f"the stack's name ({STACK})")
-    return parser
-
-
-def _test_connection(stack: Stack) -> int:
-    report = ConnectionReport.model_validate(stack.invoke("TestConnectionFunction", {}))
-    sys.stdout.write(as_text(report, colour=sys.stdout.isatty()) + "\n")
-    return 0 if report.all_well else 1
-
-
-def _push(stack: Stack, event: str) -> int:
-    try:
-        document = json.loads(event)
-    except (ValueError, RecursionError) as error:
-        raise StackError(
-            f"The event {event} is not JSON ({error}). For example EVENT='{{\"manual\": true}}'."
-        ) from error
-    result = ComputeResult.model_validate(stack.invoke("ComputeFunction", document))
-    sys.stdout.write(f"{result.message}\n")
-    facts = {
-        "Run": result.run_id,
-        "As of": result.as_of and result.as_of.isoformat(),
-        "See the log": result.see_the_log,
-    }
-    sys.stdout.writelines(f"{name}: {value}\n" for name, value in facts.items() if value)
-    for title, sentences in (("Left out", result.left_out), ("To note", result.warnings)):
-        if sentences:
-            sys.stdout.write(f"{title}:\n")
-            sys.stdout.writelines(f"  - {sentence}\n" for sentence in sentences)
-    return 1 if result.status is Status.FAILED else 0
-
-
-_ASKED = {
-    "dead-letters": {"dead_letters": "list"},
-    "redrive": {"dead_letters": "redrive"},
-    "pause": {"breaker": "open"},
-    "resume": {"breaker": "close"},
-}
-
-
-def _ask_push(stack: Stack, options: argparse.Namespace) -> int:
-    chosen = {name: getattr(options, name, None) for name in ("run", "reason")}
-    event = _ASKED[options.command] | {name: text for name, text in chosen.items() if text}
-    sys.stdout.write(f"{stack.invoke('PushFunction', event)['message']}\n")
-    return 0
-
-
-def _watchdog(stack: Stack) -> int:
-    looked = stack.invoke("WatchdogFunction", {})
-    sys.stdout.write(
-        "\n".join((looked["message"], *(f"- {finding}" for finding in looked["findings"]))) + "\n"
-    )
-    return 1 if looked["findings"] else 0
-
-
-def _before_delete(stack: Stack) -> int:
+def what_a_deletion_takes(stack: Stack) -> tuple[str, ...]:
+    """Return what goes with a stack when it is deleted, and what stays, line by line."""
     try:
         bucket, history = stack.resource("ReportBucket"), stack.resource("RunsTable")
         depths = ((stack.depth(queue), names) for queue, names in _QUEUES.items())
@@ -371,7 +314,7 @@ def _before_delete(stack: Stack) -> int:
     except (StackError, ClientError) as error:
         # A deployment that failed can be deleted, too.
         bucket, history, waiting = "BUCKET", "TABLE", f"What is on its queues cannot be told: {error}"
-    lines = (
+    return (
         f"The stack {stack.name} goes with its functions, schedules, secrets, queues and logs.",
         waiting,
         "What DHIS2 has stays there. These stay until you delete them:",
@@ -379,38 +322,3 @@ def _before_delete(stack: Stack) -> int:
         f"  - the bucket with the files of the runs: aws s3 rb --force s3://{bucket}",
         f"  - the table with the history of the runs: aws dynamodb delete-table --region {stack.region} --table-name {history}",
     )
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    return 0
-
-
-def _logs(stack: Stack, back: timedelta, *, follow: bool) -> int:
-    # No emoji: the name of a secret holds ":secret:", which is one.
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    since = datetime.now(UTC) - back
-    seen: set[str] = set()
-    while True:
-        now = datetime.now(UTC)
-        lines = [
-            (line, function)
-            for function in ("ComputeFunction", "PushFunction", "TestConnectionFunction", "WatchdogFunction")
-            for line in stack.logs(function, since)
-            if line.id not in seen
-        ]
-        for line, function in sorted(lines, key=lambda pair: pair[0].instant):
-            seen.add(line.id)
-            style = {"ERROR": "red", "WARNING": "yellow"}.get(line.level, "")
-            text = (
-                f"{line.instant:%H:%M:%S}Z  {function.removesuffix('Function')}  {line.level}  {line.message}"
-            )
-            console.print(text, style=style)
-        if not follow:
-            if not seen:
-                sys.stderr.write(f"Nothing was logged in the last {back}.\n")
-            return 0
-        # Lines arrive late, and not in order.
-        since = max(since, now - _LATE)
-        time.sleep(_FOLLOW_EVERY)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -26,8 +26,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from cli.settings import STACK
-from cli.stack import FunctionFailedError, LogRecord, StackError
+from cli.options import STACK
+from cli.stack import LogRecord
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import MsupplyDhis2Error
@@ -94,8 +94,8 @@ class Story:
         console.print(f"\n[bold green]Done in {time.monotonic() - self._started:.0f} seconds.[/bold green]")
 
 
-def command(emulator: Emulator, shown: str, module: str, *arguments: str, given: str | None = None) -> int:
-    """Run one of the project's commands against the emulator, its output where ours goes.
+def command(emulator: Emulator, shown: str, *arguments: str, given: str | None = None) -> int:
+    """Run the project's command against the emulator, its output where ours goes.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ def command(emulator: Emulator, shown: str, module: str, *arguments: str, given:
     """
     console.print(f"   [bold]$ {escape(shown)}[/bold]")
     sys.stdout.flush()
-    finished = subprocess.run(  # noqa: S603 - our own modules
-        [sys.executable, "-m", module, *arguments, "--stack", emulator.name],
+    finished = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "cli", *arguments, "--stack", emulator.name],
         cwd=PROJECT,
         env=emulator.environment,
         input=given,
@@ -268,7 +268,7 @@ def send(story: Story, emulator: Emulator) -> Run:
     """Push all active metrics and wait for the end."""
     story.step("A manual push")
     must(
-        command(emulator, "make push", "cli.stack", "push") == 0,
+        command(emulator, "make push", "push") == 0,
         "The manual push failed; it says why above.",
     )
     return latest_run(emulator)
@@ -339,20 +339,20 @@ def _fill_in(held: ExitStack, emulator: Emulator, address: str, settings: str) -
     file = emulator.scratch / "settings.yaml"
     file.write_text(settings, encoding="utf-8")
     held.callback(file.unlink, missing_ok=True)
-    uploaded = command(emulator, "make settings", "cli.settings", "upload", str(file))
+    uploaded = command(emulator, "make settings", "settings", "upload", str(file))
     must(uploaded == 0, "The settings were not taken; it says why above.")
     _enter(emulator, "make credentials", DHIS2_USER, "a-mistyped-password", address)
 
 
 def _enter(emulator: Emulator, shown: str, *answers: str) -> None:
     which = () if len(answers) > 2 else ("--dhis2",)  # noqa: PLR2004 - user name and password
-    written = command(emulator, shown, "cli.credentials", *which, given="".join(f"{a}\n" for a in answers))
+    written = command(emulator, shown, "credentials", *which, given="".join(f"{a}\n" for a in answers))
     must(written == 0, "The credentials were not taken; it says why above.")
 
 
 def _test_with_wrong_password(story: Story, emulator: Emulator, dhis2: StandIn) -> None:
     story.step("Test connection, with a mistyped password and with the right one")
-    test = ("make test-connection", "cli.stack", "test-connection")
+    test = ("make test-connection", "test-connection")
     must(command(emulator, *test) == 1, "A mistyped password was not noticed.")
     user = dhis2.users[DHIS2_USER]
     _enter(emulator, "make credentials", user.username, user.password.get_secret_value())
@@ -422,12 +422,12 @@ def on_own_systems(story: Story, options: argparse.Namespace) -> None:
         story.say("They are in the emulator only, for as long as it runs.")
 
         story.step("Test connection")
-        tested = command(emulator, "make test-connection", "cli.stack", "test-connection")
+        tested = command(emulator, "make test-connection", "test-connection")
         must(tested == 0, "The connection test failed; it says why above.")
 
         story.step("A dry run: everything is computed, nothing is sent")
         event = json.dumps({"manual": True, "dry_run": True})
-        tried = command(emulator, f"make push EVENT='{event}'", "cli.stack", "push", "--event", event)
+        tried = command(emulator, f"make push EVENT='{event}'", "push", "--event", event)
         must(tried == 0, "The dry run failed; it says why above.")
         if not settings.use_dhis2:
             story.say("Use DHIS2 is off in the settings: this is the end.")
@@ -486,7 +486,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             on_own_systems(story, options)
         else:
             on_sample(story)
-    except (DemoError, ToolError, StackError, FunctionFailedError, MsupplyDhis2Error) as error:
+    except (DemoError, ToolError, MsupplyDhis2Error) as error:
         console.print(f"\n[bold red]The demo failed.[/bold red] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 import boto3
 
-from cli.settings import STACK
+from cli.options import STACK
 from cli.stack import Stack
 from sandbox.bytecode import add_bytecode
 from sandbox.tools import INTERPRETER, PROJECT, ToolError, python_with_ministack, sam

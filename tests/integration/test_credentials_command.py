@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cli.credentials import main
+from cli.__main__ import main
 from msupply_dhis2.aws.environment import read_database_address, read_dhis2_credentials
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
@@ -37,7 +37,7 @@ def test_both_secrets_are_asked_for_and_written(
     aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(monkeypatch, "admin", " hunter2 ", ADDRESS)
-    assert main(["--stack", "stack"]) == 0
+    assert main(["credentials", "--stack", "stack"]) == 0
     credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, Settings(use_dhis2=False))
     assert credentials == Dhis2Credentials(
         kind=LoginKind.BASIC,
@@ -57,10 +57,10 @@ def test_both_secrets_are_asked_for_and_written(
 
 def test_one_secret_alone_can_be_written(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, ADDRESS)
-    assert main(["--stack", "stack", "--database"]) == 0
+    assert main(["credentials", "--stack", "stack", "--database"]) == 0
     assert (stored(aws, "stack/dhis2"), stored(aws, "stack/database")) == (None, ADDRESS)
     answer(monkeypatch, "admin", "hunter2")
-    assert main(["--stack", "stack", "--dhis2"]) == 0
+    assert main(["credentials", "--stack", "stack", "--dhis2"]) == 0
     assert json.loads(stored(aws, "stack/dhis2") or "") == {"username": "admin", "password": "hunter2"}
 
 
@@ -68,16 +68,16 @@ def test_an_empty_answer_leaves_a_secret_as_it_is(
     aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(monkeypatch, ADDRESS)
-    main(["--stack", "stack", "--database"])
+    main(["credentials", "--stack", "stack", "--database"])
     answer(monkeypatch, "admin", "hunter2", "")
-    assert main(["--stack", "stack"]) == 0
+    assert main(["credentials", "--stack", "stack"]) == 0
     assert stored(aws, "stack/database") == ADDRESS
     assert "The secret stack/database was left as it is." in capsys.readouterr().out
 
 
 def test_client_and_secret_are_asked_for_oauth2_only(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, "admin", "hunter2", "client", "")
-    assert main(["--stack", "stack", "--oauth2"]) == 0
+    assert main(["credentials", "--stack", "stack", "--oauth2"]) == 0
     assert json.loads(stored(aws, "stack/dhis2") or "") == {
         "username": "admin",
         "password": "hunter2",
@@ -91,7 +91,7 @@ def test_a_personal_access_token_takes_the_place_of_the_user_name(
 ) -> None:
     token = f"d2pat_{'a' * 32}{zlib.crc32(b'a' * 32):010}"
     answer(monkeypatch, f" {token}", ADDRESS)
-    assert main(["--stack", "stack"]) == 0
+    assert main(["credentials", "--stack", "stack"]) == 0
     credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, Settings(use_dhis2=False))
     assert credentials.kind is LoginKind.TOKEN
     assert credentials.token == SecretStr(token)
@@ -102,7 +102,7 @@ def test_a_client_is_insisted_on_where_oauth2_is_asked_for(
     aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(monkeypatch, "admin", "hunter2", "", "")
-    assert main(["--stack", "stack", "--oauth2"]) == 1
+    assert main(["credentials", "--stack", "stack", "--oauth2"]) == 1
     assert "has no text in its field client" in capsys.readouterr().err
     assert stored(aws, "stack/dhis2") is None
 
@@ -124,7 +124,7 @@ def test_nothing_is_written_where_an_answer_is_wrong_or_missing(
     part: str,
 ) -> None:
     answer(monkeypatch, *lines)
-    assert main(["--stack", "stack"]) == 1
+    assert main(["credentials", "--stack", "stack"]) == 1
     said = capsys.readouterr()
     assert part in said.err
     assert "hunter" not in said.err + said.out
@@ -136,7 +136,7 @@ def test_a_stack_that_is_not_deployed_yet_has_no_secrets_to_fill_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(monkeypatch, "admin", "hunter2", "")
-    assert main([]) == 1
+    assert main(["credentials"]) == 1
     said = capsys.readouterr().err
     assert "The secret msupply-dhis2/dhis2 does not exist. Deploy the stack first" in said
     assert "STACK=name" in said
@@ -162,7 +162,7 @@ def read_until(terminal: int, end: bytes) -> bytes:
 def test_on_a_terminal_no_answer_is_shown(aws: Aws, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     asking = subprocess.Popen(
-        [sys.executable, "-m", "cli.credentials", "--stack", "stack", "--dhis2"],
+        [sys.executable, "-m", "cli", "credentials", "--stack", "stack", "--dhis2"],
         cwd=PROJECT,
         env=os.environ | {"PYTHONPATH": str(PROJECT / "layers" / "common")},
         stdin=theirs,

@@ -1,4 +1,4 @@
-"""The jobs in one process: ``python -m cli preview|push|test-connection``."""
+"""The jobs in one process: ``msupply-dhis2 preview|push|test-connection``."""
 
 import csv
 import io
@@ -180,7 +180,7 @@ def test_a_value_that_dhis2_refuses_is_named_and_the_exit_code_says_so(run: Run,
 
 def test_a_fault_that_passes_is_waited_out(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("cli.__main__.time.sleep", waited.append)
+    monkeypatch.setattr("cli.local.time.sleep", waited.append)
     dhis2.faults.next(FaultKind.STATUS, times=2, method="POST", status=503)
     ran = run("push", format="json")
     assert ran.code == 0
@@ -190,7 +190,7 @@ def test_a_fault_that_passes_is_waited_out(run: Run, dhis2: StandIn, monkeypatch
 def test_what_does_not_pass_is_counted_as_given_up(
     run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.__main__.time.sleep", lambda _: None)
+    monkeypatch.setattr("cli.local.time.sleep", lambda _: None)
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
     ran = run("push", format="json")
     counts = json.loads(ran.out)

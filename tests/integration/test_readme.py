@@ -67,6 +67,7 @@ def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> N
     script = ["set -euo pipefail", "trap 'kill $(jobs -p)' EXIT"]
     for line in console_block(holding="python -m sandbox.sample "):
         command = line.replace("uv run python", sys.executable).replace("8080", port)
+        command = command.replace("uv run msupply-dhis2", f"{sys.executable} -m cli")
         script.append(command)
         if command.endswith("&"):
             script.append(f"until (echo > /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.1; done")

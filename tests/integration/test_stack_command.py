@@ -6,7 +6,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from cli.stack import Stack, StackError, main
+from cli.__main__ import main
+from cli.stack import Stack, StackError
 from tests.conftest import Aws
 
 GROUPS = ("Compute", "Push", "TestConnection", "Watchdog")

@@ -1,0 +1,41 @@
+"""``credentials``."""
+
+import logging
+
+import click
+
+from cli.options import of_stack
+
+
+@click.command(short_help="Fill in the stack's secrets at hidden prompts.")
+@click.option("--dhis2", is_flag=True, help="Ask for DHIS2's user name and password, or a token, only.")
+@click.option("--oauth2", is_flag=True, help="Ask for client and secret too (without basic authentication).")
+@click.option("--database", is_flag=True, help="Ask for the address of mSupply's database only.")
+@of_stack
+def credentials(dhis2: bool, oauth2: bool, database: bool, stack: str) -> int:  # noqa: FBT001 - as click hands them
+    """Fill in the stack's secrets at hidden prompts. It asks for all of them where no option chooses.
+
+    Without a terminal it reads the same answers from standard input, one a line.
+    """
+    from cli import credentials as secrets
+    from cli.output import say, tell
+    from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
+
+    both = not (dhis2 or oauth2 or database)
+    answers: dict[str, str | None] = {}
+    # All is asked and checked before anything is written.
+    if dhis2 or oauth2 or both:
+        answers[f"{stack}/dhis2"] = secrets.dhis2_secret(secrets.ask, oauth2=oauth2)
+    if database or both:
+        address = answers[f"{stack}/database"] = secrets.database_address(secrets.ask)
+        if address:
+            say(f"That is {secrets.described(address)}.")
+    for name, value in answers.items():
+        if value is None:
+            say(f"The secret {name} was left as it is.")
+        else:
+            secrets.write(name, value)
+            say(f"Written to the secret {name}.")
+    if secrets.login_goes_in_clear_text(stack):
+        tell(PLAIN_HTTP_WARNING, logging.WARNING)
+    return 0

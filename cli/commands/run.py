@@ -1,0 +1,130 @@
+"""``preview``, ``push`` and ``test-connection``: on this machine, or with a deployed stack."""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.commands.stack import ask_stack
+from cli.options import STACK, Format, RunOptions, for_a_run
+
+if TYPE_CHECKING:
+    from msupply_dhis2.compute.result import ComputeResult
+    from msupply_dhis2.preflight.job import ConnectionReport
+
+PREVIEW_COLUMNS = (
+    "org_unit",
+    "store",
+    "item",
+    "metric",
+    "data_element",
+    "category_option_combo",
+    "attribute_option_combo",
+    "period",
+    "value",
+)
+
+
+@click.command(short_help="Compute every value and print it; nothing is sent.")
+@for_a_run
+def preview(options: RunOptions) -> int:
+    """Compute every value that a push would send, and print it. Nothing is sent.
+
+    With --stack the stack computes, and says how many values there are.
+    """
+    systems = options.systems()
+    if systems is None:
+        return _push_on_stack(options, {**options.document(), "dry_run": True})
+    from cli import local
+    from cli.output import progress_bar, tell, tell_notes, write_rows
+
+    with progress_bar() as watch:
+        previewed = local.preview(systems, options.document("as_in_settings"), watch=watch)
+    tell_notes(previewed.result)
+    rows = ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in previewed.values)
+    write_rows(PREVIEW_COLUMNS, rows, options.form)
+    tell(previewed.result.message)
+    return 0
+
+
+@click.command(short_help="Compute, send, and print what became of the values.")
+@for_a_run
+def push(options: RunOptions) -> int:
+    """Compute, send to DHIS2, and print what became of the values.
+
+    With --stack the stack computes, and its queue sends: what becomes of the values stands in its log.
+    """
+    systems = options.systems()
+    if systems is None:
+        return _push_on_stack(options, options.document())
+    from cli import local
+    from cli.output import progress_bar, tell, tell_notes, write_record
+
+    with progress_bar() as watch:
+        pushed = local.push(systems, options.document(), tell=tell, watch=watch)
+    tell_notes(pushed.result)
+    tell(f"{pushed.counts.sentence()}." if pushed.is_sent else pushed.result.message)
+    write_record(pushed.record(), options.form)
+    return 0 if pushed.all_well else 1
+
+
+@click.command(short_help="Look whether everything is there that a push needs.")
+@for_a_run
+def test_connection(options: RunOptions) -> int:
+    """Log in to DHIS2, and look whether everything is there that a push needs. Nothing is written.
+
+    With --stack the stack does so, from where it is.
+    """
+    systems = options.systems()
+    if systems is not None:
+        from cli import local
+
+        return _show_report(local.test_connection(systems, options.document("as_in_settings")), options.form)
+    if options.asks_for_something:
+        raise click.UsageError(
+            "--event, --basis, --months and --as-of: not with --stack. A stack tests for its next runs."
+        )
+    return ask_stack(
+        options.stack or STACK, lambda stack: _show_report(stack.test_connection(), options.form)
+    )
+
+
+def _push_on_stack(options: RunOptions, event: Mapping[str, object]) -> int:
+    return ask_stack(options.stack or STACK, lambda stack: _show_result(stack.push(event), options.form))
+
+
+def _show_result(result: "ComputeResult", form: Format) -> int:
+    """Print what compute answers on a stack."""
+    from cli.output import say, write_record
+    from msupply_dhis2.compute.result import Status
+
+    if form is not Format.TABLE:
+        write_record(result.model_dump(mode="json"), form)
+    else:
+        facts = {
+            "Run": result.run_id,
+            "As of": result.as_of and result.as_of.isoformat(),
+            "See the log": result.see_the_log,
+        }
+        say(result.message, *(f"{name}: {value}" for name, value in facts.items() if value))
+        for title, sentences in (("Left out", result.left_out), ("To note", result.warnings)):
+            if sentences:
+                say(f"{title}:", *(f"  - {sentence}" for sentence in sentences))
+    return 1 if result.status is Status.FAILED else 0
+
+
+def _show_report(report: "ConnectionReport", form: Format) -> int:
+    """Print a connection test's report."""
+    from cli.output import say, write_rows
+    from cli.report import as_text
+
+    if form is Format.JSON:
+        say(report.model_dump_json(indent=2))
+    elif form is Format.CSV:
+        columns = ("name", "ok", "message", "details")
+        rows = ((check.name, check.ok, check.message, "\n".join(check.details)) for check in report.checks)
+        write_rows(columns, rows, form)
+    else:
+        say(as_text(report, colour=sys.stdout.isatty()))
+    return 0 if report.all_well else 1

@@ -1,0 +1,133 @@
+"""What is asked of a deployed stack: dead letters, the breaker, the watchdog, the logs."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options import STACK, of_stack
+from msupply_dhis2.errors import MsupplyDhis2Error
+
+if TYPE_CHECKING:
+    from cli.stack import Stack
+
+_FOLLOW_EVERY = 2.0
+
+of_run = click.option("--run", metavar="RUN-ID", help="Only those of this run.")
+with_reason = click.option("--reason", metavar="WORDS", help="Only those whose reason holds these words.")
+
+
+def ask_stack(name: str, ask: Callable[["Stack"], int]) -> int:
+    """Ask something of a deployed stack; where it is not well, say how make is told of which stack this was."""
+    from cli.output import tell
+    from cli.stack import NoStackError, deployed
+
+    try:
+        with deployed(name) as stack:
+            code = ask(stack)
+    except NoStackError:
+        raise
+    except MsupplyDhis2Error as error:
+        tell(str(error), logging.ERROR)
+        code = 1
+    if code and name != STACK:
+        # The functions name commands without it.
+        tell(f"This is about the stack {name}: end each make command with STACK={name}.")
+    return code
+
+
+def _say(*lines: str) -> int:
+    from cli.output import say
+
+    say(*lines)
+    return 0
+
+
+@click.command(short_help="List what could not be brought to DHIS2.")
+@of_run
+@with_reason
+@of_stack
+def dead_letters(run: str | None, reason: str | None, stack: str) -> int:
+    """List what could not be brought to DHIS2, by run and reason."""
+    return ask_stack(
+        stack, lambda deployed: _say(deployed.ask_push({"dead_letters": "list"}, run=run, reason=reason))
+    )
+
+
+@click.command(short_help="Send it again, once its cause is corrected.")
+@of_run
+@with_reason
+@of_stack
+def redrive(run: str | None, reason: str | None, stack: str) -> int:
+    """Send again what could not be brought to DHIS2, once its cause is corrected."""
+    return ask_stack(
+        stack, lambda deployed: _say(deployed.ask_push({"dead_letters": "redrive"}, run=run, reason=reason))
+    )
+
+
+@click.command(short_help="Stop sending to DHIS2; values wait.")
+@click.option("--reason", metavar="WORDS", help="Why, for those who wonder.")
+@of_stack
+def pause(reason: str | None, stack: str) -> int:
+    """Stop sending to DHIS2. Values wait, ten days at most."""
+    return ask_stack(stack, lambda deployed: _say(deployed.ask_push({"breaker": "open"}, reason=reason)))
+
+
+@click.command(short_help="Send again what was stopped with pause.")
+@of_stack
+def resume(stack: str) -> int:
+    """Send again what was stopped with pause."""
+    return ask_stack(stack, lambda deployed: _say(deployed.ask_push({"breaker": "close"})))
+
+
+@click.command(short_help="Look whether every run took place and ended.")
+@of_stack
+def watchdog(stack: str) -> int:
+    """Look now whether every run took place and ended. The stack does so every day."""
+
+    def look(deployed: "Stack") -> int:
+        answer = deployed.watchdog()
+        _say(answer.message, *(f"- {finding}" for finding in answer.findings))
+        return 1 if answer.findings else 0
+
+    return ask_stack(stack, look)
+
+
+@click.command(short_help="Show what the functions logged.")
+@click.option(
+    "--minutes", type=int, default=60, show_default=True, metavar="NUMBER", help="How far to go back."
+)
+@click.option("--follow", is_flag=True, help="Go on until Ctrl-C.")
+@of_stack
+def logs(minutes: int, follow: bool, stack: str) -> int:  # noqa: FBT001 - as click hands it over
+    """Show what the functions logged, the oldest line first; the times are in UTC."""
+    return ask_stack(stack, lambda deployed: _show_logs(deployed, timedelta(minutes=minutes), follow=follow))
+
+
+def _show_logs(deployed: "Stack", back: timedelta, *, follow: bool) -> int:
+    from cli.output import say_log_line, tell
+    from cli.stack import LogFollower
+
+    follower = LogFollower(deployed, since=datetime.now(UTC) - back)
+    lines = follower.new_lines()
+    if not lines and not follow:
+        tell(f"Nothing was logged in the last {back}.")
+    while True:
+        for line, function in lines:
+            say_log_line(line, function.removesuffix("Function"))
+        if not follow:
+            return 0
+        time.sleep(_FOLLOW_EVERY)
+        lines = follower.new_lines()
+
+
+@click.command(hidden=True)
+@of_stack
+def before_delete(stack: str) -> int:
+    """Say what goes with the stack, and what stays. Nothing is deleted."""
+    from cli.stack import what_a_deletion_takes
+
+    return ask_stack(stack, lambda deployed: _say(*what_a_deletion_takes(deployed)))

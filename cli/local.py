@@ -1,0 +1,280 @@
+"""The three jobs in one process, without AWS: what ``preview``, ``push`` and ``test-connection`` do on this machine."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from getpass import getpass
+from pathlib import Path
+
+from cli.options import OptionError
+from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event
+from msupply_dhis2.compute.job import ComputeJob
+from msupply_dhis2.compute.mapped import check_database
+from msupply_dhis2.compute.publish import OrgUnitValues
+from msupply_dhis2.compute.result import ComputeResult, Status
+from msupply_dhis2.compute.sharding import whole_run
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.domain.batch import Batch
+from msupply_dhis2.domain.choices import DatabaseTrust
+from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.mapped import DatabaseAnswer
+from msupply_dhis2.domain.outcome import Counts
+from msupply_dhis2.errors import Dhis2AuthenticationError, MsupplyDhis2Error, SettingsError
+from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.preflight import job as preflight
+from msupply_dhis2.push.job import push as push_batch
+from msupply_dhis2.push.session import Dhis2Session
+from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings.credentials import (
+    DatabaseAddress,
+    Dhis2Credentials,
+    parse_database_address,
+    parse_dhis2_credentials,
+)
+from msupply_dhis2.source import Source, open_source, verification_of
+
+ATTEMPTS = 5
+"""Fewer than push has on AWS: somebody waits for the end."""
+
+type Tell = Callable[[str, int], None]
+"""Takes a sentence about what happens, and its level of ``logging``."""
+type Watch = Callable[[OrgUnitValues, int], None]
+"""Takes the values of an org unit as soon as they are computed, and how many org units there are."""
+
+
+@dataclass(frozen=True)
+class Systems:
+    """The systems that the options name; each is read or opened when it is needed."""
+
+    settings_file: Path
+    source: str
+    dhis2_url: str | None = None
+    credentials_file: Path | None = None
+    time_zone: str = "UTC"
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """The days of the time zone."""
+        return Calendar(parse_time_zone(self.time_zone))
+
+    def settings(self) -> Settings:
+        """Read the settings."""
+        return parse_settings(_text_of(self.settings_file, "--settings"), url=self.dhis2_url)
+
+    def credentials(self, settings: Settings) -> Dhis2Credentials:
+        """Read the login of DHIS2, or ask for it on a terminal."""
+        if self.credentials_file is not None:
+            return parse_dhis2_credentials(_text_of(self.credentials_file, "--credentials"), settings)
+        if not sys.stdin.isatty():
+            raise OptionError("--credentials FILE is needed where nobody can be asked for them.")
+        sys.stderr.write("DHIS2 user name: ")
+        sys.stderr.flush()
+        answers = {"username": input(), "password": getpass("DHIS2 password: ")}
+        return parse_dhis2_credentials(json.dumps(answers), settings)
+
+    def database(self, settings: Settings | None) -> tuple[DatabaseAddress, DatabaseTrust]:
+        """Return the address of mSupply's database and how it is trusted."""
+        return parse_database_address(self.source), settings.database_trust if settings else DatabaseTrust()
+
+    def open_database(self, settings: Settings | None) -> AbstractContextManager[Source]:
+        """Open one snapshot of mSupply's database."""
+        address, trust = self.database(settings)
+        return open_source(address, calendar=self.calendar, trust=trust)
+
+    def event(self, document: object) -> ComputeEvent:
+        """Read the event.
+
+        Raises
+        ------
+        OptionError
+            It asks for what only a stack is asked.
+        """
+        asked = parse_compute_event(document)
+        if asked.check_database:
+            raise OptionError(
+                "--event: check_database is for the stack; here test-connection asks the database."
+            )
+        return asked
+
+    def as_of(self, event: ComputeEvent) -> datetime:
+        """Return the instant of the run."""
+        return instant_of_run(event, datetime.now(UTC), self.calendar)
+
+
+def _text_of(file: Path, option: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OptionError(f"{option}: {file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{option}: {file} is not a text file in UTF-8.") from error
+
+
+def _compute(
+    systems: Systems,
+    event: ComputeEvent,
+    settings: Settings,
+    *,
+    watch: Watch,
+    send: Callable[[Batch], None] | None = None,
+) -> ComputeResult:
+    job = ComputeJob(
+        settings=settings,
+        calendar=systems.calendar,
+        open_database=lambda: systems.open_database(settings),
+        send=send,
+        watch=watch,
+    )
+    return job.run(whole_run(event, systems.as_of(event)))
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Every value that a push would send, and what compute says of them."""
+
+    values: tuple[DataValue, ...]
+    result: ComputeResult
+
+
+def preview(systems: Systems, event: Mapping[str, object], *, watch: Watch = lambda _, __: None) -> Preview:
+    """Compute the values that an event asks for; nothing is sent."""
+    values: list[DataValue] = []
+
+    def keep(computed: OrgUnitValues, org_units: int) -> None:
+        watch(computed, org_units)
+        values.extend(computed.values)
+
+    asked = systems.event({**event, "dry_run": True})
+    result = _compute(systems, asked, systems.settings(), watch=keep)
+    return Preview(tuple(values), result)
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of the values of a push; what was given up is not among the counts."""
+
+    result: ComputeResult
+    counts: Counts
+    given_up: int
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether there was anything to send, and it may be sent."""
+        return self.result.status is Status.SENT
+
+    @property
+    def all_well(self) -> bool:
+        """Whether DHIS2 has every value."""
+        return not self.is_sent or self.result.values == self.counts.stored + self.counts.unchanged
+
+    def record(self) -> dict[str, object]:
+        """Return the counts by their names."""
+        result, counts = self.result, self.counts
+        return {
+            "run_id": result.run_id,
+            "as_of": result.as_of.isoformat() if result.as_of else None,
+            "stores": result.stores,
+            "items": result.items,
+            "values": result.values,
+            "batches": result.batches,
+            "sent": counts.sent,
+            "stored": counts.stored,
+            "unchanged": counts.unchanged,
+            "rejected": counts.rejected,
+            "unaccounted": counts.unaccounted,
+            "given_up": self.given_up,
+        }
+
+
+def push(
+    systems: Systems,
+    event: Mapping[str, object],
+    *,
+    tell: Tell = lambda _, __: None,
+    watch: Watch = lambda _, __: None,
+) -> Pushed:
+    """Compute the values that an event asks for, and send them."""
+    settings = systems.settings()
+    asked = systems.event(event)
+    total = Counts()
+    given_up = 0
+    refused = False
+    with ExitStack() as opened:
+
+        @cache
+        def session() -> Dhis2Session:
+            # Asked for only when there is something to send.
+            client = Dhis2Client.of(settings, systems.credentials(settings))
+            return Dhis2Session(opened.enter_context(client))
+
+        def send(batch: Batch) -> None:
+            nonlocal total, given_up, refused
+            counts = Counts()
+            if not refused:
+                counts, failure = _push_with_patience(batch, session(), settings, tell)
+                # Once: to try the same login for each batch could lock the account.
+                refused = isinstance(failure, Dhis2AuthenticationError)
+            total += counts
+            given_up += len(batch.rows) - counts.sent
+
+        try:
+            result = _compute(systems, asked, settings, send=send, watch=watch)
+        except (MsupplyDhis2Error, KeyboardInterrupt):
+            tell(f"Up to here: {total.sentence()}, {given_up:,} given up.", logging.WARNING)
+            raise
+    return Pushed(result, total, given_up)
+
+
+def _push_with_patience(
+    batch: Batch, session: Dhis2Session, settings: Settings, tell: Tell
+) -> tuple[Counts, MsupplyDhis2Error | None]:
+    """Push a batch as often as it helps; what is not among the counts was given up, and why comes with them."""
+    counts, done = Counts(), frozenset[int]()
+    for attempt in range(1, ATTEMPTS + 1):
+        result = push_batch(batch, session, settings=settings, done=done)
+        counts, done = counts + result.counts, result.settled
+        for line in result.lines:
+            tell(line.message, logging.WARNING if line.level > logging.INFO else logging.INFO)
+        if result.failure is None:
+            break
+        if isinstance(result.failure, Dhis2AuthenticationError):
+            tell(str(result.failure), logging.ERROR)
+            break
+        tell(f"Attempt {attempt} of {ATTEMPTS}: {result.failure}", logging.WARNING)
+        if attempt < ATTEMPTS:
+            time.sleep(result.failure.retry_after or 2**attempt)
+    return counts, result.failure
+
+
+def test_connection(systems: Systems, event: Mapping[str, object]) -> preflight.ConnectionReport:
+    """Log in to DHIS2, and look whether everything is there that the event needs."""
+
+    def database() -> DatabaseAnswer:
+        try:
+            settings = systems.settings()
+        except SettingsError:
+            # Told by the test itself; here they must not hide the database's own fault.
+            settings = None
+        address, trust = systems.database(settings)
+        result = check_database(
+            lambda: systems.open_database(settings), settings, verification_of(address, trust)
+        )
+        return DatabaseAnswer(message=result.message, mapped=result.mapped)
+
+    return preflight.test_connection(
+        settings_reader=systems.settings,
+        credentials_reader=systems.credentials,
+        client_factory=Dhis2Client.of,
+        database_check=database,
+        table=None,
+        calendar=systems.calendar,
+        clock=lambda: datetime.now(UTC),
+        as_of=systems.as_of(systems.event(event)),
+        time_limit=None,
+    )

@@ -1,0 +1,172 @@
+"""The options that several commands share. ``--help`` loads this module, so it imports nothing that takes time."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from msupply_dhis2.errors import MsupplyDhis2Error
+
+if TYPE_CHECKING:
+    from cli.local import Systems
+
+STACK = "msupply-dhis2"
+"""The name that the stack has where no other is given."""
+
+BASES = ("current_day", "as_in_settings", "previous_month")
+
+
+class OptionError(MsupplyDhis2Error):
+    """An option of the command cannot be used."""
+
+
+class Format(StrEnum):
+    """How a result is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+_FILE = click.Path(path_type=Path)
+_RUN_OPTIONS = (
+    click.option("--settings", type=_FILE, metavar="FILE", help="The settings document."),
+    click.option(
+        "--source", metavar="URL", help="mSupply's database: sqlite:///FILE or postgresql://USER@HOST/NAME."
+    ),
+    click.option("--dhis2-url", metavar="URL", help="The address of DHIS2, instead of the settings' URL."),
+    click.option(
+        "--credentials",
+        type=_FILE,
+        metavar="FILE",
+        help='The login of DHIS2: JSON such as {"username": "…", "password": "…"}. Without it you are asked.',
+    ),
+    click.option(
+        "--timezone", metavar="NAME", help="Your time zone, such as Pacific/Auckland; without it UTC."
+    ),
+    click.option(
+        "--as-of", metavar="TIME", help="A date, or a date and time, in that time zone, instead of now."
+    ),
+    click.option(
+        "--basis",
+        type=click.Choice(BASES),
+        help="The basis of all rows; as_in_settings: of each row its own.",
+    ),
+    click.option(
+        "--months", metavar="MONTHS", help="Months that are over, such as 2025-01..2025-12, instead of today."
+    ),
+    click.option("--event", metavar="JSON", help='An event to compute, such as {"interval": "monthly"}.'),
+    click.option(
+        "--stack",
+        metavar="NAME",
+        help="Let this deployed stack do it, with its own settings, database and DHIS2.",
+    ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice([form.value for form in Format]),
+        default=Format.TABLE.value,
+        show_default=True,
+        help="How the result is written to standard output.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of ``preview``, ``push`` and ``test-connection``, as they are given."""
+
+    settings: Path | None
+    source: str | None
+    dhis2_url: str | None
+    credentials: Path | None
+    timezone: str | None
+    as_of: str | None
+    basis: str | None
+    months: str | None
+    event: str | None
+    stack: str | None
+    form: Format
+
+    @property
+    def asks_for_something(self) -> bool:
+        """Whether an option says what is to be computed."""
+        return any(option is not None for option in (self.as_of, self.basis, self.months, self.event))
+
+    def document(self, default_basis: str | None = None) -> Mapping[str, object]:
+        """Return the event that compute is asked, in which the other options replace what ``--event`` says.
+
+        Parameters
+        ----------
+        default_basis
+            The basis where no option says one; ``None`` leaves it to compute.
+
+        Raises
+        ------
+        OptionError
+            ``--event`` is no JSON object.
+        """
+        example = "For example --event '{\"manual\": true}'; with make EVENT='{\"manual\": true}'."
+        try:
+            event = {"manual": True} if self.event is None else json.loads(self.event)
+        except (ValueError, RecursionError) as error:
+            raise OptionError(f"--event is not JSON: {error}. {example}") from error
+        if not isinstance(event, dict):
+            raise OptionError(f"--event is no JSON object. {example}")
+        if default_basis and self.event is None and self.months is None:
+            event["basis"] = default_basis
+        said = {"basis": self.basis, "months": self.months, "as_of": self.as_of}
+        return {**event, **{name: value for name, value in said.items() if value is not None}}
+
+    def systems(self) -> "Systems | None":
+        """Return the systems that are named for this machine; ``None`` for a deployed stack.
+
+        Raises
+        ------
+        click.UsageError
+            The options name both, or too little.
+        """
+        here = {
+            "--settings": self.settings,
+            "--source": self.source,
+            "--dhis2-url": self.dhis2_url,
+            "--credentials": self.credentials,
+            "--timezone": self.timezone,
+        }
+        if self.stack is not None:
+            if given := [name for name, value in here.items() if value is not None]:
+                raise click.UsageError(
+                    f"{', '.join(given)}: not with --stack. A stack has settings, database, DHIS2 and time zone of its own."
+                )
+            return None
+        if self.settings is None or self.source is None:
+            missing = " and ".join(name for name in ("--settings", "--source") if here[name] is None)
+            raise click.UsageError(f"Give {missing}, or name a deployed stack, such as --stack {STACK}.")
+        # It loads SQL and HTTP, which --help does without.
+        from cli.local import Systems  # noqa: PLC0415
+
+        return Systems(self.settings, self.source, self.dhis2_url, self.credentials, self.timezone or "UTC")
+
+
+def for_a_run(command: Callable[[RunOptions], int]) -> Callable[..., int]:
+    """Hand a command the options of ``preview``, ``push`` and ``test-connection``."""
+
+    @wraps(command)
+    def with_options(*, form: str, as_json: bool, **given: Any) -> int:  # noqa: ANN401 - as click hands them over
+        return command(RunOptions(form=Format.JSON if as_json else Format(form), **given))
+
+    decorated: Callable[..., int] = with_options
+    for option in reversed(_RUN_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+of_stack = click.option(
+    "--stack", metavar="NAME", default=STACK, show_default=True, help="The name of the stack."
+)
