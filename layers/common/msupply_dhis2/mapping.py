@@ -9,7 +9,6 @@ single data element                       prefix + item reference    none
 ========================================  =========================  =================================
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,7 @@ from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, OrgUnit, S
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.metrics.quantity import format_value
 from msupply_dhis2.periods import Basis, Window
-from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
-
-_UID = re.compile(r"[A-Za-z][A-Za-z0-9]{10}")
+from msupply_dhis2.settings import DataElementRow, OptionComboField, Settings, Setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ def group_stores(
     by_org_unit: dict[str, list[Store]] = defaultdict(list)
     unmapped = []
     for store in stores:
-        if settings.org_unit_scheme is Scheme.UID and not _UID.fullmatch(store.org_unit):
+        if not settings.org_unit_scheme.takes(store.org_unit):
             reason = (
                 f"'{store.org_unit}' in its field {settings.store_field_reference} is no DHIS2 UID (a letter "
                 "and 10 letters or digits). Correct it in mSupply, or set Org unit scheme to 'code'."
@@ -104,7 +101,7 @@ def group_items(
         reference = item.fields.get(field or "")
         if reference is None:
             continue
-        if settings.data_element_id_scheme is Scheme.UID and not _UID.fullmatch(reference):
+        if not settings.data_element_id_scheme.takes(reference):
             unmapped.append(Unmapped(item.name, _no_uid(reference, str(field))))
         else:
             by_reference[reference].append(item)
@@ -133,9 +130,8 @@ def _items_by_themselves(
                     f"No value in {', '.join(missing)}: fill it in mSupply to send what is named in brackets.",
                 )
             )
-        if settings.data_element_id_scheme is Scheme.UID:
-            wrong = [name for name, value in present.items() if not _UID.fullmatch(value)]
-            unmapped += [Unmapped(item.name, _no_uid(present.pop(name), name)) for name in wrong]
+        wrong = [name for name, value in present.items() if not settings.data_element_id_scheme.takes(value)]
+        unmapped += [Unmapped(item.name, _no_uid(present.pop(name), name)) for name in wrong]
         if present:
             groups.append(ItemGroup(None, (item,)))
     return tuple(groups), tuple(unmapped)
@@ -242,7 +238,7 @@ def identifier_of(settings: Settings, row: DataElementRow, group: ItemGroup) -> 
         data_element = group.reference
     else:
         data_element = group.items[0].fields.get(str(row.custom_field_name))
-        if settings.data_element_id_scheme is Scheme.UID and not _UID.fullmatch(data_element or ""):
+        if data_element is not None and not settings.data_element_id_scheme.takes(data_element):
             data_element = None
     if data_element is None:
         return None

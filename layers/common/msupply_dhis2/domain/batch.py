@@ -54,36 +54,21 @@ class Row(NamedTuple):
 
 
 class Tracking(BaseModel):
-    """By what a batch is known in what is remembered of DHIS2 (``acknowledged``).
-
-    Attributes
-    ----------
-    sending
-        Which time that the batch was put on the queue.
-    until
-        Afterwards nobody waits for its receipt any more, and push takes the batch for one that is not tracked.
-    target
-        Where it goes: the DHIS2, the data set, and what its identifiers are.
-    """
+    """By what a batch is known in what is remembered of DHIS2 (``delta``)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attempt_id: str
+    """Which time that the batch was put on the queue."""
     until: datetime
+    """Afterwards nobody waits for its receipt any more, and push takes the batch for one that is not tracked."""
     target: str
+    """Where it goes: the DHIS2, the data set, and what its identifiers are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """How new values are.
-
-    Attributes
-    ----------
-    read_at
-        When mSupply's database was read; aware.
-    snapshots
-        The instant at which stock was looked at, for each metric.
-    """
+    """How new values are: when mSupply's database was read (aware), and at which instant stock was looked at by metric."""
 
     read_at: datetime
     snapshots: Mapping[Metric, datetime]
@@ -130,11 +115,9 @@ class Batch(BaseModel):
 
     def encoded(self) -> str:
         """Return the message's body: ASCII JSON without white space."""
-        # The rows are most of it, and JSON already. An import does not say so: a push from before there were
-        # deletes understands it, and refuses a delete.
-        unsaid = {"operation"} if self.operation is Operation.IMPORT else set()
-        unsaid |= {name for name in ("tracking", "read_at", "snapshots") if not getattr(self, name)}
-        return _json({**self.model_dump(mode="json", exclude={"rows", *unsaid}), "rows": self.rows})
+        # The rows are most of it, and JSON already.
+        said = self.model_dump(mode="json", exclude={"rows"}, exclude_none=True)
+        return _json({**said, "rows": self.rows})
 
     def values(self) -> tuple[DataValue, ...]:
         """Return the values with their names, in the order of the rows."""
@@ -156,13 +139,7 @@ class Batch(BaseModel):
 
 
 def decode(body: str) -> Batch:
-    """Read a message's body.
-
-    Raises
-    ------
-    BatchError
-        It is no batch of this version.
-    """
+    """Read a message's body; raise ``BatchError`` where it is no batch of this version."""
     try:
         batch = Batch.model_validate_json(body)
         batch.values()
@@ -188,8 +165,8 @@ def encode(
     age: Age | None = None,
 ) -> Batch:
     """Make a batch of values that share one option combo scheme."""
-    stores = _places(value.store for value in values)
-    items = _places(value.item for value in values)
+    stores = _indices(value.store for value in values)
+    items = _indices(value.item for value in values)
     rows = tuple(
         Row(
             value.data_element,
@@ -232,7 +209,7 @@ def _json(content: object) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
-def _places(names: Iterable[str]) -> dict[str, int]:
+def _indices(names: Iterable[str]) -> dict[str, int]:
     return {name: index for index, name in enumerate(dict.fromkeys(names))}
 
 

@@ -1,7 +1,10 @@
 """What the tab's choices can be."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+_UID = re.compile(r"[A-Za-z][A-Za-z0-9]{10}")
 
 
 class Setup(StrEnum):
@@ -28,6 +31,15 @@ class Scheme(StrEnum):
 
     UID = "uid"
     CODE = "code"
+
+    @property
+    def other(self) -> "Scheme":
+        """The other of the two."""
+        return Scheme.CODE if self is Scheme.UID else Scheme.UID
+
+    def takes(self, identifier: str) -> bool:
+        """Return whether something can be an identifier: a UID has 11 letters and digits, the first of them a letter."""
+        return self is Scheme.CODE or _UID.fullmatch(identifier) is not None
 
 
 class OptionComboField(StrEnum):
@@ -59,16 +71,9 @@ PUBLIC_AUTHORITIES = "public authorities"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTrust:
-    """How a server is known to be mSupply's database before it is given the password.
-
-    Attributes
-    ----------
-    ca_certificate
-        PEM text of the authority that signed its certificate, or ``PUBLIC_AUTHORITIES``; ``None``: the certificate is
-        not verified.
-    channel_binding
-        What holds then.
-    """
+    """How a server is known to be mSupply's database before it is given the password."""
 
     ca_certificate: str | None = None
+    """PEM text of the authority that signed its certificate, or ``PUBLIC_AUTHORITIES``; ``None``: it is not verified."""
     channel_binding: ChannelBinding = ChannelBinding.REQUIRED
+    """What holds where it is not verified."""

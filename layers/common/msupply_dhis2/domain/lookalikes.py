@@ -30,15 +30,7 @@ def folded(text: str) -> str:
 def difference(ours: str, theirs: str, *, here: str = "mSupply", there: str = "DHIS2") -> str | None:
     """Return where two texts that look alike differ; ``None`` where they are the same, or look different.
 
-    Parameters
-    ----------
-    here, there
-        Where the one and the other stand.
-
-    Returns
-    -------
-    str or None
-        Sentences, such as "Character 3 is a NO-BREAK SPACE (U+00A0) in mSupply, a space in DHIS2."
+    Such as "Character 3 is a NO-BREAK SPACE (U+00A0) in mSupply, a space in DHIS2."
     """
     ours, theirs = ours[:_LONGEST], theirs[:_LONGEST]
     if ours == theirs or _look(ours) != _look(theirs):

@@ -30,16 +30,9 @@ class MappedItem(NamedTuple):
 
 
 class MappedNames(BaseModel):
-    """The stores and items that are mapped.
+    """The stores and items that are mapped; ``more_…`` is how many there are beyond those that are listed.
 
-    Attributes
-    ----------
-    more_stores, more_items
-        How many there are beyond those that are listed.
-    left_out
-        Sentences: stores and items that are mapped, but cannot be sent.
-    more_left_out
-        How many such sentences there are beyond those.
+    ``left_out`` are sentences about stores and items that are mapped, but cannot be sent.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -204,12 +204,8 @@ def check_left_over[Thing: Identified](
     return noted(kind.left_over_check, message, details)
 
 
-def _other(scheme: Scheme) -> Scheme:
-    return Scheme.CODE if scheme is Scheme.UID else Scheme.UID
-
-
 def _other_scheme(scheme: Scheme, kind: Kind) -> str:
-    other = _other(scheme).value
+    other = scheme.other.value
     return f"Most of them are the {other}s of what is meant: set {title_of(kind.scheme)} to '{other}'."
 
 
@@ -217,10 +213,9 @@ def _meant(
     identifier: str, name: str, scheme: Scheme, free: Sequence[Identified], nearest: Nearest[Any]
 ) -> tuple[str, bool]:
     """Return what may have been meant, and whether it is known by this identifier in the other scheme."""
-    other = _other(scheme)
-    by_other = next((thing for thing in free if thing.is_called(identifier, other)), None)
+    by_other = next((thing for thing in free if thing.is_called(identifier, scheme.other)), None)
     if by_other is not None:
-        return f" It is the {other.value} of {called(by_other)}.", True
+        return f" It is the {scheme.other.value} of {called(by_other)}.", True
     near = nearest.to(identifier, name)
     if near is None:
         return "", False

@@ -92,7 +92,7 @@ class ConnectionReport(BaseModel):
     def with_check(self, check: Check) -> "ConnectionReport":
         """Give the report with one more check, summed up anew."""
         checks = (*self.checks, check)
-        summary = summarize(connected=self.connected, checks=checks, not_asked=self.not_asked)
+        summary = tuple(summarize(connected=self.connected, checks=checks, not_asked=self.not_asked))
         return self.model_copy(update={"checks": checks, "summary": summary})
 
 
@@ -210,7 +210,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     return ConnectionReport(
         connected=connected,
         message=_message(findings.failure),
-        summary=summarize(connected=connected, checks=findings.checks, not_asked=findings.not_asked),
+        summary=tuple(summarize(connected=connected, checks=findings.checks, not_asked=findings.not_asked)),
         server=findings.server,
         user=findings.user,
         last_successful_connection=written_in(findings.last, calendar.time_zone) if findings.last else None,

@@ -172,7 +172,7 @@ class Combos:
         of_elements = {combo.id: combo for element in elements for combo in element.option_combos}
         ours = {**of_elements, **{combo.id: combo for combo in self._data_set.option_combos}}
         named = [combo for combo in ours.values() if _DEFAULT not in (combo.name, combo.code)]
-        other = Scheme.CODE if scheme is Scheme.UID else Scheme.UID
+        other = scheme.other
         if meant := _called(identifier, other, named):
             return (
                 f"'{identifier}' is the {other.value} of the option combo {meant.name}, but {_SCHEME_TITLE} is "

@@ -34,18 +34,8 @@ _BY_IMPORTANCE = (
 )
 
 
-def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> tuple[str, ...]:
-    """Sum up a report, but for what it says of the connection itself.
-
-    Parameters
-    ----------
-    not_asked
-        The names of the checks that a failure has left without sense.
-    """
-    return tuple(_lines(connected, checks, not_asked))
-
-
-def _lines(connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> Iterator[str]:  # noqa: FBT001 - private, and named by its caller
+def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> Iterator[str]:
+    """Yield the summary of a report; ``not_asked`` are the checks that a failure has left without sense."""
     wrong = sorted((check for check in checks if not check.ok), key=_importance)
     if not wrong:
         yield f"All {count(len(checks), 'check')} are well."

@@ -14,8 +14,7 @@ from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.domain.outcome import Counts, Extent, OutcomeKind, Reason, ValueOutcome
 from msupply_dhis2.domain.rejected_row import RejectedRow, Why
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
-
-NAMED_SUSPECTS = 20
+from msupply_dhis2.text import listed
 
 _UNCLEAR = Why(
     code="unaccounted",
@@ -174,10 +173,7 @@ def unclear_lines(
         )
     else:
         zeros = [value.names for value in values if value.value == "0"]
-        named = "; ".join(zeros[:NAMED_SUSPECTS]) + (
-            f"; and {len(zeros) - NAMED_SUSPECTS:,} more" if len(zeros) > NAMED_SUSPECTS else ""
-        )
-        suspects = f" The zeros in this call are: {named}." if zeros else ""
+        suspects = f" The zeros in this call are: {listed(zeros, by='; ')}." if zeros else ""
         because = f" {removed:,} older values were removed by DHIS2 because of that." if removed else ""
         yield LogRecord(
             LogEvent.CALL_UNACCOUNTED,

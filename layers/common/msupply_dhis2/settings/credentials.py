@@ -41,20 +41,10 @@ class LoginKind(StrEnum):
 
 
 class Dhis2Credentials(BaseModel):
-    """A login to DHIS2.
+    """A login to DHIS2; its kind decides which of the fields are there.
 
-    Attributes
-    ----------
-    kind
-        How it logs in: it decides which of the other fields are there.
-    username, password
-        The user. ``None`` with a personal access token, which belongs to a user itself.
-    client, secret
-        The OAuth2 client, and its secret where it has one. ``None`` but with OAuth2.
-    token
-        A personal access token. ``None`` with the other two.
-    version
-        Which version of the secret in Secrets Manager it is from; empty on one's own machine. No secret.
+    A personal access token belongs to a user itself; an OAuth2 client has a secret or none. ``version`` is that of the
+    secret in Secrets Manager, empty on one's own machine, and no secret.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -109,11 +99,8 @@ def _fingerprint(*parts: str | None) -> str:
 class _TokenForm:
     """A form of DHIS2's personal access tokens: prefix, random letters and digits, and their checksum.
 
-    Attributes
-    ----------
-    zeros
-        How many zero bytes may be counted along with the random part. DHIS2's routine counts a whole buffer,
-        which in later releases is a tenth longer than what it holds.
+    So many ``zeros`` (bytes) may be counted along with the random part: DHIS2's routine counts a whole buffer, which in
+    later releases is a tenth longer than what it holds.
     """
 
     prefix: str
@@ -163,15 +150,8 @@ def _in_base(number: int, base: int, length: int) -> str:
 def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "") -> Dhis2Credentials:
     """Read the secret with DHIS2's credentials.
 
-    Parameters
-    ----------
-    text
-        JSON: ``{"username": "…", "password": "…"}``; without basic authentication the same with ``"client"``,
-        and ``"secret"`` where the client has one; or, either way, ``{"token": "…"}``, a personal access token.
-    settings
-        What says whether DHIS2 is logged in to with basic authentication.
-    version
-        Which version of the secret it is, where it comes from Secrets Manager.
+    It is JSON: ``{"username": "…", "password": "…"}``; without basic authentication (see the settings) the same with
+    ``"client"``, and ``"secret"`` where the client has one; or, either way, ``{"token": "…"}``, a personal access token.
 
     Raises
     ------
@@ -250,16 +230,8 @@ def _no_dhis2_credentials(fault: str) -> CredentialsError:
 class DatabaseAddress:
     """Where mSupply's database is and how to log in to it: the arguments of ``sqlalchemy.URL.create``.
 
-    Attributes
-    ----------
-    drivername
-        ``sqlite`` or ``postgresql+psycopg``.
-    host
-        A server, or the folder of a Unix socket. ``None`` for SQLite.
-    database
-        The database's name, or the file of SQLite.
-    query
-        ``sslmode``, where the address names one.
+    The driver is ``sqlite`` or ``postgresql+psycopg``, the host a server or the folder of a Unix socket (``None`` for
+    SQLite), the database a name or a file; the query has ``sslmode``, where the address names one.
     """
 
     drivername: str

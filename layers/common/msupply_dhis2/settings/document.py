@@ -36,28 +36,16 @@ _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that holds fields.
-
-    Attributes
-    ----------
-    values
-        The fields by name. A field that was written more than once is not among them: which one is meant
-        cannot be known.
-    repeated
-        Where the fields that were written more than once stand, each with the lines (none where unknown).
-    """
+    """A document that holds fields."""
 
     values: dict[str, Value]
+    """By name. A field that was written more than once is not among them: which one is meant cannot be known."""
     repeated: Mapping[Place, tuple[int, ...]]
+    """Where the fields that were written more than once stand, each with the lines (none where unknown)."""
 
 
 def read_document(text: str) -> Document:
-    """Read a document.
-
-    Parameters
-    ----------
-    text
-        JSON where it begins with a brace and is JSON, YAML otherwise.
+    """Read a document: JSON where it begins with a brace and is JSON, YAML otherwise.
 
     Raises
     ------
@@ -127,13 +115,7 @@ def _plain(value: object, place: Place, repeated: dict[Place, tuple[int, ...]]) 
 
 
 def _insist_on_shallow(text: str) -> None:
-    """Raise where JSON is nested too deeply.
-
-    Raises
-    ------
-    SettingsError
-        It is; the line is named, which only the text itself tells.
-    """
+    """Raise ``SettingsError`` where JSON is nested too deeply; it names the line, which only the text itself tells."""
     depth = 0
     for token in _JSON_TOKEN.finditer(text):
         depth += token[0] in "[{"

@@ -1,6 +1,5 @@
 """The settings as the functions use them, and the tab's rules: what must be filled in together, what may not be meant."""
 
-import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Self
@@ -21,12 +20,15 @@ from msupply_dhis2.settings.urls import is_this_machine
 COLLECTING = object()
 """The context in which a document is read to collect its faults: the rules are looked at afterwards."""
 
-_UID = re.compile(r"[A-Za-z][A-Za-z0-9]{10}")
 _UID_SHAPE = "a UID has 11 letters and digits, the first of them a letter"
 _OF_A_WHOLE_PERIOD = frozenset(
     {Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK},
 )
 _SLOW_PAYLOAD = 5_000
+_ALWAYS_NEEDED = (
+    *("use_dhis2", "url", "setup", "data_set_id", "period_format"),
+    *("data_element_id_scheme", "org_unit_scheme"),
+)
 PLAIN_HTTP_WARNING = (
     "NOT SAFE: URL begins with http://, so anybody on the way to DHIS2 can read user name and password. Begin it with "
     "https://; if that DHIS2 has none, ask whoever runs it for a certificate."
@@ -96,13 +98,7 @@ class Settings(Tab):
         return self._sentences(faults)
 
     def require_complete(self) -> None:
-        """Make sure that the settings can be used, whether Use DHIS2 is on or off.
-
-        Raises
-        ------
-        SettingsError
-            They have faults; it holds all of them.
-        """
+        """Raise ``SettingsError`` with all faults where the settings cannot be used, whether Use DHIS2 is on or off."""
         if faults := self.complete_faults():
             raise SettingsError(faults)
 
@@ -125,31 +121,13 @@ class Settings(Tab):
         return self
 
     def _broken_rules(self) -> Iterator[tuple[Place, str]]:
-        names = (
-            "use_dhis2",
-            "url",
-            "setup",
-            "data_set_id",
-            "period_format",
-            "data_element_id_scheme",
-            "org_unit_scheme",
-        )
-        for name in names:
+        for name in _ALWAYS_NEEDED:
             if getattr(self, name) is None:
                 yield (name,), _missing(Settings, name)
-        if self.item_field_reference is None and self.setup in {
-            Setup.CATEGORY_OPTION_COMBO,
-            Setup.SINGLE_DATA_ELEMENT,
-        }:
-            yield (
-                ("item_field_reference",),
-                _missing(Settings, "item_field_reference", self._because_of_setup),
-            )
-        if (
-            self.data_set_id_scheme is Scheme.UID
-            and self.data_set_id
-            and not _UID.fullmatch(self.data_set_id)
-        ):
+        if self.item_field_reference is None and self.setup not in {None, Setup.DATA_ELEMENT_PER_ITEM}:
+            missing = _missing(Settings, "item_field_reference", self._because_of_setup)
+            yield ("item_field_reference",), missing
+        if self.data_set_id and not self.data_set_id_scheme.takes(self.data_set_id):
             yield ("data_set_id",), _no_uid(self.data_set_id, "Data set ID scheme", "data_set_id_scheme")
         if self.delete_vanished and not self.only_changes:
             yield (
@@ -190,7 +168,7 @@ class Settings(Tab):
                     "category_option_id",
                     _missing(DataElementRow, "category_option_id", self._because_of_setup),
                 )
-            elif row.category_option_combo_id_scheme is Scheme.UID and not _UID.fullmatch(option):
+            elif not row.category_option_combo_id_scheme.takes(option):
                 yield (
                     "category_option_id",
                     _no_uid(option, "Category option combo ID scheme", "category_option_combo_id_scheme"),

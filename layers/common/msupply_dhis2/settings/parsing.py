@@ -27,19 +27,9 @@ _CREDENTIALS = frozenset(
 
 
 def parse_settings(document: str, *, url: str | None = None) -> Settings:
-    """Read the settings document.
+    """Read the settings document, YAML or JSON; ``url`` is an address of DHIS2 instead of the document's.
 
-    Parameters
-    ----------
-    document
-        YAML or JSON.
-    url
-        An address of DHIS2 instead of the document's.
-
-    Returns
-    -------
-    Settings
-        Complete where Use DHIS2 is on; where it is off, whatever could be used of the rest.
+    The settings are complete where Use DHIS2 is on; where it is off, they are whatever could be used of the rest.
 
     Raises
     ------

@@ -49,16 +49,8 @@ def open_source(
 ) -> Iterator[Source]:
     """Open mSupply's database, or the older mSupply's mirror, for as long as a ``with`` block lasts.
 
-    Which of the two it is shows in its tables.
-
-    Parameters
-    ----------
-    address
-        SQLite or PostgreSQL; the mirror is in PostgreSQL only.
-    calendar
-        That of the time zone in which the older mSupply keeps its dates and times. Open mSupply keeps UTC.
-    trust
-        How a PostgreSQL server is known to be the right one before it is given the password.
+    Which of the two it is shows in its tables. The calendar is that of the time zone in which the older mSupply keeps its
+    dates and times; Open mSupply keeps UTC.
 
     Raises
     ------

@@ -77,11 +77,6 @@ def open_database(
     On SQLite a reading transaction does this (the other program can go on writing where the file is in WAL
     mode, and waits otherwise), on PostgreSQL ``REPEATABLE READ``.
 
-    Parameters
-    ----------
-    trust
-        How a PostgreSQL server is known to be the right one before it is given the password.
-
     Raises
     ------
     SourceUnreachableError

@@ -21,18 +21,10 @@ _DECIMALS = 20
 
 
 def read_object(value: object) -> Mapping[str, object] | None:
-    """Read a JSON object.
+    """Read a JSON object; ``None`` where it is something else, or broken.
 
-    Parameters
-    ----------
-    value
-        The JSON text, JSON text within JSON text (so custom data can be stored), or what was inside another
-        JSON document. ``None``, empty text and ``null`` are an object without keys.
-
-    Returns
-    -------
-    Mapping | None
-        ``None`` where it is something else, or broken.
+    It is JSON text, JSON text within JSON text (so custom data can be stored), or what was inside another JSON
+    document. ``None``, empty text and ``null`` are an object without keys.
     """
     for _ in range(2):
         if isinstance(value, str):
@@ -90,13 +82,7 @@ def first_value(places: Iterable[Mapping[str, object]], name: str) -> object:
 
 
 def item_fields(user_fields: Mapping[str, object], others: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the fields of an item by their names: its user fields, and the other fields that a country has.
-
-    Parameters
-    ----------
-    user_fields, others
-        Where each of the two is kept; what else is there is not looked at.
-    """
+    """Return the fields of an item by their names: its user fields, and the other fields that a country has."""
     fields = {name: value for name, value in others.items() if name not in USER_FIELDS}
     fields |= {name: user_fields[name] for name in USER_FIELDS & user_fields.keys()}
     # mSupply keeps 0 in the number field of every item where nobody has entered anything.
@@ -106,36 +92,18 @@ def item_fields(user_fields: Mapping[str, object], others: Mapping[str, object])
 
 
 def look_back_months(value: object) -> Fraction | None:
-    """Give a look-back in months; ``None`` where it is not above 0.
-
-    Raises
-    ------
-    ValueError
-        It is no number, or more than a century.
-    """
+    """Return a look-back in months, ``None`` where it is not above 0; ``ValueError``: no number, or over a century."""
     text = str(value) if isinstance(value, float) else field_text(value)
     return None if text is None else _above_zero(text, most=_LONGEST_LOOK_BACK)
 
 
 def days_in_month(preference: str) -> Fraction | None:
-    """Read mSupply's preference, a JSON text; ``None`` where it is not above 0.
-
-    Raises
-    ------
-    ValueError
-        It is no number, or more days than a year has.
-    """
+    """Read a preference, a JSON text; ``None`` where it is not above 0; ``ValueError``: no number, or over a year."""
     return _above_zero(preference, most=_MOST_DAYS)
 
 
 def flag(preference: str) -> bool:
-    """Read a preference that is on or off, a JSON text.
-
-    Raises
-    ------
-    ValueError
-        It is neither.
-    """
+    """Read a preference that is on or off, a JSON text; ``ValueError`` where it is neither."""
     value = _loads(preference)
     if not isinstance(value, bool):
         raise ValueError("neither true nor false")  # noqa: TRY004 - the text is wrong, not the type of an argument

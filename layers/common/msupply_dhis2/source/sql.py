@@ -75,12 +75,9 @@ class Instant(TypeDecorator[datetime]):
 
 
 def read_instant(value: object) -> datetime:
-    """Read an instant as either database gives it; digits below a microsecond are dropped.
+    """Read an instant as either database has it; digits below a microsecond are dropped.
 
-    Raises
-    ------
-    ValueError
-        It is neither a timestamp without a zone nor text of the form ``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]]``.
+    ``ValueError``: it is neither a timestamp without a zone nor text as ``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]]``.
     """
     if isinstance(value, datetime) and value.tzinfo is None:
         return value
@@ -166,17 +163,13 @@ _written(one_separator, sqlite="replace({}, 'T', ' ')".format, postgresql="{}".f
 class Reading:
     """When the database is read: what is dated later has moved the stock lines already.
 
-    Attributes
-    ----------
-    next
-        The first instant after the start of the reading. Instants are the database's own kind of them, here and
-        below: those of UTC, or what the clock of the configured time zone shows.
-    midnight
-        That which begins the day of the reading.
+    Instants are the database's own kind of them: those of UTC, or what the clock of the configured time zone shows.
     """
 
     next: ColumnElement[Any]
+    """The first instant after the start of the reading."""
     midnight: ColumnElement[Any]
+    """That which begins the day of the reading."""
 
     def placed(self, own: ColumnElement[Any], created: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return the instant at which a movement counts: NULL where its own is."""

@@ -21,13 +21,7 @@ _WITH_UNIQUE_ID = text(
 
 
 def check_contents(database: Database, address: DatabaseAddress) -> None:
-    """Make sure that no row is there twice, and that the codes of transactions mean something.
-
-    Raises
-    ------
-    SourceError
-        With a sentence for each fault.
-    """
+    """Raise ``SourceError`` where a row is there twice, or no code of transactions means anything: a sentence each."""
     faults = [*_rows_there_twice(database), *_unknown_codes(database)]
     if faults:
         raise SourceError(

@@ -22,19 +22,13 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something that is had only with certain tables and columns.
-
-    Attributes
-    ----------
-    otherwise
-        What is done without.
-    metrics
-        Those that cannot be computed without.
-    """
+    """Something that is had only with certain tables and columns."""
 
     columns: Mapping[str, tuple[str, ...]]
     otherwise: str
+    """What is done without."""
     metrics: frozenset[Metric] = frozenset()
+    """Those that cannot be computed without."""
 
 
 VISIBILITY = Feature(

@@ -32,13 +32,8 @@ def custom_data_of_stores(database: Database) -> Mapping[str, object]:
     """Return the custom data that came with the stores' records from the older mSupply, by the id of the store.
 
     Of a log the latest record that says anything of custom data counts, also where what it says is that a field is
-    empty now. After a deletion nothing counts that came before it.
-
-    Returns
-    -------
-    Mapping
-        What ``read_object`` takes. A record that cannot be read stands for its custom data: what it says is not known,
-        and an older record may say what is wrong by now.
+    empty now. After a deletion nothing counts that came before it. A record that cannot be read stands for its custom
+    data: what it says is not known, and an older record may say what is wrong by now.
     """
     if not database.has(sync_buffer):
         return {}
@@ -76,28 +71,16 @@ def _says_anything(custom_data: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CustomFields:
-    """How the fields that were asked for are found among the ``custom_fields`` of a record.
-
-    Attributes
-    ----------
-    keys
-        Where the value of a field may be, by the name that it was asked for by: the first that has one counts.
-    options
-        By the key of a field that has options: what each option is called, by its id, which is what a record holds.
-    """
+    """How the fields that were asked for are found among the ``custom_fields`` of a record."""
 
     keys: Mapping[str, tuple[str, ...]]
+    """Where the value of a field may be, by the name that it was asked for by: the first that has one counts."""
     options: Mapping[str, Mapping[str, str]]
+    """By the key of a field that has options: what each option is called, by its id, which is what a record holds."""
 
     @classmethod
     def read(cls, database: Database, names: Iterable[str], scopes: tuple[str, ...]) -> "CustomFields":
-        """Find fields by their keys, else by the names that mSupply shows.
-
-        Parameters
-        ----------
-        scopes
-            Where a field must be shown to be known by its name.
-        """
+        """Find fields by their keys, else by the names that mSupply shows in the scopes."""
         defined = _defined(database, scopes)
         keys: dict[str, tuple[str, ...]] = {}
         for name in names:

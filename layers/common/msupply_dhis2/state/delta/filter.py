@@ -17,6 +17,7 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Attempt, Receipts, Record
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
+from msupply_dhis2.text import listed
 
 NAMED = 20
 """How many values that are computed no longer a run names; their number it says always."""
@@ -223,15 +224,14 @@ class DeltaFilter:
             by_metric = ", ".join(
                 f"{metric.label} {number:,}" for metric, number in self.found.vanished.most_common()
             )
-            named = "; ".join(
+            named = [
                 f"{value.item}, {value.store}, {value.metric.label} ({value.data_element}, {value.org_unit}, "
                 f"{value.period}): {value.value}"
                 for value in self.found.named
-            )
-            more = f"; and {vanished - NAMED:,} more" if vanished > NAMED else ""
+            ]
             yield (
                 f"Values that DHIS2 has acknowledged and that are computed no longer: {vanished:,} ({by_metric}). "
-                f"{self._what_is_done()} They are: {named}{more}."
+                f"{self._what_is_done()} They are: {listed(named, NAMED, of=vanished, by='; ')}."
             )
         yield from self._records.faults()
 

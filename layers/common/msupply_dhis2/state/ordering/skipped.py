@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.state.ordering.claims import Claim
+from msupply_dhis2.text import listed
 
 NAMED = 5
 
@@ -13,16 +14,16 @@ NAMED = 5
 def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
     """Say of some values of a batch, by their indexes, that newer ones are there, which the claims tell."""
     values = batch.values()
-    named = "; ".join(
+    named = [
         f"{values[index].item}, {values[index].store}, {values[index].metric.label}, {values[index].period}: newer is the "
         f"one of the run {older[index].run_id}, {older[index].revision.sentence()}"
         for index in sorted(older)[:NAMED]
-    )
-    more = f"; and {len(older) - NAMED:,} more" if len(older) > NAMED else ""
+    ]
     return LogRecord(
         LogEvent.VALUES_SUPERSEDED,
         logging.INFO,
-        f"{len(older):,} values were skipped, because a later run has sent newer ones, or is about to: {named}{more}. "
+        f"{len(older):,} values were skipped, because a later run has sent newer ones, or is about to: "
+        f"{listed(named, NAMED, of=len(older), by='; ')}. "
         "Nothing need be done: should that run fail, the last line of this one says so.",
         {"superseded": len(older)},
     )
