@@ -504,6 +504,7 @@ ATTRIBUTES = [
 ]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(ATTRIBUTES), ANYTHING))
 def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, Any]) -> None:
     delivery_state_of(row)
