@@ -120,7 +120,7 @@ def fitter_of(
     )
 
 
-def fate(
+def decide(
     given: DataValue,
     rules: Rules = Rules(),  # noqa: B008 - frozen
     *,
@@ -128,9 +128,9 @@ def fate(
     user: User = USER,
     field: OptionComboField = OptionComboField.AUTO,
 ) -> Validated:
-    fates = fitter_of(CountingClient(clinic_world(rules), version, TODAY, user), field).validate([given])
-    assert fates is not None
-    (only,) = fates
+    validated = fitter_of(CountingClient(clinic_world(rules), version, TODAY, user), field).validate([given])
+    assert validated is not None
+    (only,) = validated
     return only
 
 
@@ -162,9 +162,9 @@ def check_against_server(
     metadata = clinic_world(rules)
     client = CountingClient(metadata, version, TODAY, user)
     validator = fitter_of(client, field)
-    fates = validator.validate([given])
-    assert fates is not None
-    (decided,) = fates
+    validated = validator.validate([given])
+    assert validated is not None
+    (decided,) = validated
     match decided:
         case Valid(key=key, value=text, vanishes=False):
             post(client, SentValue(key, text), UIDS, validator.data_set_id)
@@ -262,7 +262,7 @@ def test_what_the_server_would_refuse_or_hide_is_refused_beforehand(
 def test_what_only_looks_like_something_of_the_data_set_is_refused_with_what_differs(
     given_value: DataValue, rules: Rules, hint: str
 ) -> None:
-    decided = fate(given_value, rules)
+    decided = decide(given_value, rules)
     assert isinstance(decided, ValueOutcome)
     assert any(hint in reason.text for reason in decided.reasons)
 
@@ -281,7 +281,7 @@ ROW_BY_ROW = [case for case in MISFITS if case[0] not in STORED_UNSEEN_UP_TO_2_4
 def test_a_refusal_has_the_code_words_and_field_of_a_server(
     given_value: DataValue, rules: Rules, code: str
 ) -> None:
-    decided = fate(given_value, rules)
+    decided = decide(given_value, rules)
     assert isinstance(decided, ValueOutcome)
     (reason,) = decided.reasons
     client = DirectClient(clinic_world(rules), "2.42", TODAY, USER)
@@ -304,19 +304,19 @@ def test_a_value_that_is_wrong_in_several_ways_gets_the_reason_that_a_server_com
         replace(wrong, period="202605"),
         replace(wrong, period="20260501", org_unit="UNASSIGNED"),
     ):
-        decided = fate(mended)
+        decided = decide(mended)
         assert isinstance(decided, ValueOutcome)
         codes.append(decided.reasons[0].code)
     assert codes == ["E7611", "E7617", FRACTION]
 
 
 def test_where_a_category_option_was_given_the_option_combo_that_was_meant_is_named() -> None:
-    decided = fate(value("BY_METRIC", attribute=uid("categoryOption", "SOH"), scheme=Scheme.UID))
+    decided = decide(value("BY_METRIC", attribute=uid("categoryOption", "SOH"), scheme=Scheme.UID))
     assert isinstance(decided, ValueOutcome)
     (reason,) = decided.reasons
     assert reason.code == "E7613"
     assert f"its category option combo is {uid('categoryOptionCombo', 'SOH')} (Soh)" in reason.text
-    decided = fate(value(attribute="OPTION_DRAFT"), Rules(category_combo=REPORT))
+    decided = decide(value(attribute="OPTION_DRAFT"), Rules(category_combo=REPORT))
     assert isinstance(decided, ValueOutcome)
     (reason,) = decided.reasons
     assert reason.code == "E7615"
@@ -324,11 +324,11 @@ def test_where_a_category_option_was_given_the_option_combo_that_was_meant_is_na
 
 
 def test_an_option_combo_in_the_other_place_is_told_where_it_belongs() -> None:
-    decided = fate(value("BY_METRIC", attribute="SOH"), field=OptionComboField.ATTRIBUTE)
+    decided = decide(value("BY_METRIC", attribute="SOH"), field=OptionComboField.ATTRIBUTE)
     assert isinstance(decided, ValueOutcome)
     # The first reason a server comes to is that the data element has no option combo.
     assert decided.reasons[0].code == "E7634"
-    decided = fate(value(category="DRAFT"), Rules(category_combo=REPORT), field=OptionComboField.CATEGORY)
+    decided = decide(value(category="DRAFT"), Rules(category_combo=REPORT), field=OptionComboField.CATEGORY)
     assert isinstance(decided, ValueOutcome)
     assert decided.reasons[0].code == "E7634"
     assert "It is an attribute option combo, of the data set" in decided.reasons[0].text
@@ -370,25 +370,25 @@ def test_what_fits_is_let_through_in_the_shape_of_its_type_and_stored(
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_option_combo_is_put_where_it_belongs(version: str) -> None:
-    of_element = fate(value("BY_METRIC", attribute="SOH"), version=version)
+    of_element = decide(value("BY_METRIC", attribute="SOH"), version=version)
     assert isinstance(of_element, Valid)
     assert (of_element.key.category_option_combo, of_element.key.attribute_option_combo) == (
         uid("categoryOptionCombo", "SOH"),
         DEFAULT_OPTION_COMBO_ID,
     )
-    of_data_set = fate(value(attribute="DRAFT"), Rules(category_combo=REPORT), version=version)
+    of_data_set = decide(value(attribute="DRAFT"), Rules(category_combo=REPORT), version=version)
     assert isinstance(of_data_set, Valid)
     assert (of_data_set.key.category_option_combo, of_data_set.key.attribute_option_combo) == (
         DEFAULT_OPTION_COMBO_ID,
         uid("categoryOptionCombo", "DRAFT"),
     )
-    overridden = fate(value("OVERRIDDEN", attribute="AMC"), version=version)
+    overridden = decide(value("OVERRIDDEN", attribute="AMC"), version=version)
     assert isinstance(overridden, Valid)
     assert overridden.key.category_option_combo == uid("categoryOptionCombo", "AMC")
 
 
 def test_the_only_option_combo_that_there_is_is_named_where_it_is_not_the_default() -> None:
-    decided = fate(value("ONE_OPTION"))
+    decided = decide(value("ONE_OPTION"))
     assert isinstance(decided, Valid)
     assert decided.key.category_option_combo == uid("categoryOptionCombo", "ALONE")
 
@@ -402,11 +402,11 @@ def test_a_zero_that_the_server_would_drop_is_told_from_one_that_it_keeps(versio
         )
         assert isinstance(decided, Valid)
         assert decided.vanishes == dropping
-    assert isinstance(fate(value("NUMBER_0", "0.5"), version=version), Valid)
+    assert isinstance(decide(value("NUMBER_0", "0.5"), version=version), Valid)
 
 
 def test_a_zero_for_yes_only_is_no_row() -> None:
-    decided = fate(value("TRUE_ONLY", "0"))
+    decided = decide(value("TRUE_ONLY", "0"))
     assert isinstance(decided, OmittedZero)
     assert decided.key.data_element == uid("dataElement", "TRUE_ONLY")
 
@@ -417,11 +417,11 @@ def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> Non
         value("BY_METRIC", "2", attribute="AMC"),
         value("BY_METRIC", "3", category="SOH", period="2026-05"),
     ]
-    fates = fitter_of(CountingClient(clinic_world(Rules()), "2.42", TODAY)).validate(twins)
-    assert fates is not None
-    assert [type(each) for each in fates] == [Valid, Valid, ValueOutcome]
-    assert isinstance(fates[2], ValueOutcome)
-    (reason,) = fates[2].reasons
+    validated = fitter_of(CountingClient(clinic_world(Rules()), "2.42", TODAY)).validate(twins)
+    assert validated is not None
+    assert [type(each) for each in validated] == [Valid, Valid, ValueOutcome]
+    assert isinstance(validated[2], ValueOutcome)
+    (reason,) = validated[2].reasons
     assert reason.code == "E8128"
     assert reason.text.count("Item BY_METRIC, Store NEAR, stock on hand") == 2
 
@@ -445,7 +445,7 @@ def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> Non
     ],
 )
 def test_in_doubt_the_server_decides(given_value: DataValue, rules: Rules, user: User) -> None:
-    assert isinstance(fate(given_value, rules, user=user), Valid)
+    assert isinstance(decide(given_value, rules, user=user), Valid)
 
 
 @pytest.mark.parametrize(
@@ -479,10 +479,10 @@ def test_where_the_release_inverts_data_input_periods_nothing_is_withheld_and_th
 ) -> None:
     client = CountingClient(clinic_world(Rules(input_periods=(input_period,))), "2.43", TODAY)
     validator = fitter_of(client)
-    fates = validator.validate([value()])
-    assert fates is not None
-    assert isinstance(fates[0], Valid)
-    post(client, SentValue(fates[0].key, fates[0].value), UIDS, validator.data_set_id)
+    validated = validator.validate([value()])
+    assert validated is not None
+    assert isinstance(validated[0], Valid)
+    post(client, SentValue(validated[0].key, validated[0].value), UIDS, validator.data_set_id)
     assert bool(stored(client.dhis2)) is is_stored
 
 
@@ -518,15 +518,15 @@ def test_from_2_43_data_input_periods_count_instead_of_expiry_days_and_open_futu
         given = value(period=period)
         decided = check_against_server(rules, given, version="2.43", user=USER, field=OptionComboField.AUTO)
         assert isinstance(decided, Valid)
-        assert isinstance(fate(given, rules, version="2.42"), ValueOutcome)
+        assert isinstance(decide(given, rules, version="2.42"), ValueOutcome)
 
 
 def test_lock_exceptions_that_may_not_be_read_leave_expired_periods_to_the_server() -> None:
     client = CountingClient(clinic_world(Rules(expiry_days=10)), "2.42", TODAY)
     client.failures["/api/lockExceptions"] = Dhis2PermanentError("no")
-    fates = fitter_of(client).validate([value(period="202601")])
-    assert fates is not None
-    assert isinstance(fates[0], Valid)
+    validated = fitter_of(client).validate([value(period="202601")])
+    assert validated is not None
+    assert isinstance(validated[0], Valid)
 
 
 @pytest.mark.parametrize("access", MetadataAccess)
@@ -537,9 +537,9 @@ def test_to_a_server_of_another_calendar_nothing_is_sent_whatever_the_user_may_r
     user = USER.model_copy(update={"metadata_access": access})
     metadata = clinic_world(Rules()).model_copy(update={"calendar": calendar})
     client = CountingClient(metadata, "2.42", TODAY, user)
-    fates = fitter_of(client).validate([value(period="202605"), value(org_unit="NOWHERE")])
-    assert fates is not None
-    for decided in fates:
+    validated = fitter_of(client).validate([value(period="202605"), value(org_unit="NOWHERE")])
+    assert validated is not None
+    for decided in validated:
         assert isinstance(decided, ValueOutcome)
         assert [reason.code for reason in decided.reasons] == [CALENDAR]
         assert f"calendar '{calendar}'" in decided.reasons[0].text
@@ -551,9 +551,9 @@ def test_a_calendar_that_was_set_right_counts_at_once() -> None:
     validator = fitter_of(client)
     assert validator.validate([value()]) is not None
     client.dhis2.metadata = metadata
-    fates = validator.validate([value()])
-    assert fates is not None
-    assert isinstance(fates[0], Valid)
+    validated = validator.validate([value()])
+    assert validated is not None
+    assert isinstance(validated[0], Valid)
 
 
 def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_older_servers() -> None:
@@ -572,9 +572,9 @@ def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_old
     codes = {}
     for version in ("2.42", "2.43"):
         validator = fitter_of(TellsMore(clinic_world(Rules()), version, TODAY))
-        fates = validator.validate([value("SHARED", period="202608"), value("NUMBER", period="202608")])
-        assert fates is not None
-        codes[version] = [type(each) for each in fates]
+        validated = validator.validate([value("SHARED", period="202608"), value("NUMBER", period="202608")])
+        assert validated is not None
+        codes[version] = [type(each) for each in validated]
     assert codes == {"2.42": [Valid, ValueOutcome], "2.43": [ValueOutcome, ValueOutcome]}
 
 
@@ -623,14 +623,14 @@ def test_the_period_that_is_open_moves_on_with_the_clock() -> None:
     client = CountingClient(clinic_world(Rules(period_type="Daily", open_future_periods=1)), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
     today, tomorrow = value(period="20260615"), value(period="20260616")
-    fates = validator.validate([today, tomorrow])
-    assert fates is not None
-    assert [type(each) for each in fates] == [Valid, ValueOutcome]
+    validated = validator.validate([today, tomorrow])
+    assert validated is not None
+    assert [type(each) for each in validated] == [Valid, ValueOutcome]
     clock.now += timedelta(days=1).total_seconds()
     client.dhis2 = DirectClient(client.dhis2.metadata, "2.42", TODAY + timedelta(days=1), USER).dhis2
-    fates = validator.validate([tomorrow])
-    assert fates is not None
-    assert isinstance(fates[0], Valid)
+    validated = validator.validate([tomorrow])
+    assert validated is not None
+    assert isinstance(validated[0], Valid)
 
 
 def test_strangers_are_looked_up_together_and_once() -> None:
@@ -647,11 +647,11 @@ def test_strangers_that_may_not_be_looked_up_are_refused_as_not_belonging_to_the
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     for path in ("/api/dataElements", "/api/organisationUnits", "/api/categoryOptionCombos"):
         client.failures[path] = Dhis2PermanentError("no")
-    fates = fitter_of(client).validate(
+    validated = fitter_of(client).validate(
         [value("NOTHING"), value(org_unit="NOWHERE"), value("BY_METRIC", attribute="NOPE")]
     )
-    assert fates is not None
-    codes = [each.reasons[0].code for each in fates if isinstance(each, ValueOutcome)]
+    assert validated is not None
+    codes = [each.reasons[0].code for each in validated if isinstance(each, ValueOutcome)]
     assert codes == ["E7633", "E7636", "E7634"]
 
 
@@ -702,9 +702,9 @@ def test_where_option_combos_are_hidden_only_what_cannot_fit_with_any_is_refused
     astray = [value(period="20260501"), value(period="2026W20"), value(org_unit="UNASSIGNED")]
     assert fitter_of(client).validate([value()]) is None
     assert fitter_of(client).validate([*astray, value()]) is None
-    fates = fitter_of(client).validate(astray)
-    assert fates is not None
-    codes = [each.reasons[0].code for each in fates if isinstance(each, ValueOutcome)]
+    validated = fitter_of(client).validate(astray)
+    assert validated is not None
+    codes = [each.reasons[0].code for each in validated if isinstance(each, ValueOutcome)]
     assert codes == ["E7632", "E7632", "E7636"]
 
 
@@ -778,15 +778,15 @@ def test_behind_a_proxy_that_limits_the_rate_each_attempt_gets_further(
         validator.validate([value()])
         clock.now += known_for
     before = len(client.reads)
-    attempts, fates = 0, None
-    while fates is None and attempts < 40:
+    attempts, validated = 0, None
+    while validated is None and attempts < 40:
         attempts += 1
         client.left = at_a_time
         try:
-            fates = validator.validate(STRANGERS)
+            validated = validator.validate(STRANGERS)
         except Dhis2TransientError:
             clock.now += wait
-    assert fates == fitter_of(unlimited).validate(STRANGERS)
+    assert validated == fitter_of(unlimited).validate(STRANGERS)
     # What was known for long is looked at once more where it speaks against values.
     most = len(unlimited.reads) if known_for is None else 2 * len(unlimited.reads)
     assert len(client.reads) - before <= most
@@ -819,11 +819,11 @@ def test_identifiers_by_uid_are_understood_as_well_as_codes() -> None:
         attribute=uid("categoryOptionCombo", "SOH"),
         scheme=Scheme.UID,
     )
-    fates = fitter_of(client, schemes=Schemes(), data_set=uid("dataSet", DATA_SET)).validate([by_uid])
+    validated = fitter_of(client, schemes=Schemes(), data_set=uid("dataSet", DATA_SET)).validate([by_uid])
     by_code = fitter_of(client).validate([value("BY_METRIC", attribute="SOH")])
-    assert fates == by_code
-    assert fates is not None
-    assert isinstance(fates[0], Valid)
+    assert validated == by_code
+    assert validated is not None
+    assert isinstance(validated[0], Valid)
 
 
 def test_a_large_batch_is_decided_with_no_more_reads_than_a_small_one() -> None:
@@ -839,10 +839,10 @@ def test_a_large_batch_is_decided_with_no_more_reads_than_a_small_one() -> None:
         for item in range(32)
         for org_unit in range(32)
     ]
-    fates = validator.validate(values)
-    assert fates is not None
-    assert {type(each) for each in fates} == {Valid}
-    assert len({each.key for each in fates if isinstance(each, Valid)}) == len(values)
+    validated = validator.validate(values)
+    assert validated is not None
+    assert {type(each) for each in validated} == {Valid}
+    assert len({each.key for each in validated if isinstance(each, Valid)}) == len(values)
     assert len(client.reads) == 3
 
 

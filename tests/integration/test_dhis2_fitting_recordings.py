@@ -156,10 +156,10 @@ def test_what_real_servers_refused_is_refused_and_what_they_showed_is_not(versio
                 item="item",
                 metric=Metric.STOCK_ON_HAND,
             )
-            fates = validator.validate([value])
-            assert fates is not None
-            (fate,) = fates
-            decided = fate.reasons[0].code if isinstance(fate, ValueOutcome) else None
+            validated = validator.validate([value])
+            assert validated is not None
+            (each,) = validated
+            decided = each.reasons[0].code if isinstance(each, ValueOutcome) else None
             compared += 1
             refusals += index in refused
             if decided != refused.get(index) and not (index not in refused and decided in STORED_UNSEEN):
@@ -170,7 +170,7 @@ def test_what_real_servers_refused_is_refused_and_what_they_showed_is_not(versio
                         row["value"],
                         decided,
                         refused.get(index),
-                        isinstance(fate, Valid) and fate.vanishes,
+                        isinstance(each, Valid) and each.vanishes,
                     )
                 )
     assert {difference for difference in differences if not _is_explained(difference)} == set()

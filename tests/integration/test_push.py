@@ -1,4 +1,4 @@
-"""Push as the function does it: messages of a queue in, fates in the log, and what is to be tried again."""
+"""Push as the function does it: messages of a queue in, outcomes in the log, and what is to be tried again."""
 
 import json
 import time

@@ -73,7 +73,7 @@ def invoke(
 
 @dataclass
 class Pushed(Invocation):
-    """An invocation of push with messages of the queue, and the fates it tells."""
+    """An invocation of push with messages of the queue, and the outcomes it tells."""
 
     messages: "Sequence[MessageTypeDef]"
 

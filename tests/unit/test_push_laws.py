@@ -79,7 +79,7 @@ batches = st.lists(
     # Enough to find one refused value by halving: a delivery that gets less far begins the search anew.
     calls_in_time=st.integers(15, 60),
 )
-def test_every_value_gets_one_fate_and_the_counts_are_what_dhis2_holds(
+def test_every_value_gets_one_outcome_and_the_counts_are_what_dhis2_holds(
     world: Metadata,
     version: str,
     access: MetadataAccess,

@@ -93,7 +93,7 @@ def whole_batch(**wrong: SentValue) -> dict[int, SentValue]:
     return dict(enumerate(good)) | {int(place[3:]): bad for place, bad in wrong.items()}
 
 
-def places_with_fate(result: ImportResult) -> list[int]:
+def places_with_outcome(result: ImportResult) -> list[int]:
     unclear = [place for call in result.unclear for place in call.places]
     return sorted([*result.outcomes, *unclear, *result.waiting])
 
@@ -172,7 +172,7 @@ def test_all_that_can_get_in_does_and_every_other_value_is_rejected(
     result = sent(client, rows, values=per_call)
     expected = {place for place in rows if rows[place] not in good}
     assert set(rejected_in(result)) == expected
-    assert places_with_fate(result) == sorted(rows)
+    assert places_with_outcome(result) == sorted(rows)
     assert len(client.dhis2.values) == len(rows) - len(expected)
     assert all(size <= per_call for size in client.pushes)
 
@@ -308,7 +308,7 @@ def test_after_enough_deliveries_each_value_is_stored_or_rejected_for_its_own_fa
     waiting = dict(rows)
     for _ in range(5):
         result = sent(client, waiting, data_set="STOCK_ATTRIBUTE", values=per_call)
-        assert places_with_fate(result) == sorted(waiting)
+        assert places_with_outcome(result) == sorted(waiting)
         applied.update(applied_in(result))
         rejected.update(rejected_in(result))
         waiting = {place: rows[place] for place in result.waiting}
@@ -507,7 +507,7 @@ def test_a_value_that_failed_alone_and_whose_import_then_breaks_off_waits_and_is
             return answer
 
     result = sent(FailsThenBreaksOff(), numbered(4))
-    assert places_with_fate(result) == [0, 1, 2, 3]
+    assert places_with_outcome(result) == [0, 1, 2, 3]
     assert result.waiting == {1}
     assert isinstance(result.failure, Dhis2TransientError)
 
@@ -528,7 +528,7 @@ def test_values_that_failed_alone_are_not_each_tried_with_a_refused_login() -> N
     assert client.refusals == 1
     assert isinstance(result.failure, Dhis2AuthenticationError)
     assert result.waiting == {2, 3, 4}
-    assert places_with_fate(result) == list(range(8))
+    assert places_with_outcome(result) == list(range(8))
 
 
 def test_a_failure_that_passes_costs_one_more_call() -> None:
@@ -606,7 +606,7 @@ def test_a_period_that_is_right_is_tried_again_where_dhis2_says_that_it_is_not(
 
     client = Raced()
     result = sent(client, numbered(3), try_again=try_again, timely=timely)
-    assert places_with_fate(result) == [0, 1, 2]
+    assert places_with_outcome(result) == [0, 1, 2]
     if timely:
         assert (sorted(result.waiting), rejected_in(result)) == ([0, 1, 2], {})
         assert isinstance(result.failure, Dhis2TransientError)
