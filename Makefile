@@ -157,6 +157,11 @@ pause: $(UV) ## Stop sending to DHIS2; values wait, ten days at most; REASON=wor
 resume: $(UV) ## Send again what was stopped with make pause
 	@$(COMMAND) resume --stack "$$STACK"
 
+.PHONY: stop
+stop: $(UV) ## Stop a run, RUN_ID=id: nothing more of it is sent
+	@test -n "$(RUN_ID)" || { echo "Name the run: make stop RUN_ID=20260205T153000Z-monthly-1f0c2a9b" >&2; exit 2; }
+	@$(COMMAND) stop "$(RUN_ID)" --stack "$$STACK"
+
 .PHONY: delete
 delete: $(UV) ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
 	@$(COMMAND) before-delete --stack "$$STACK"

@@ -46,6 +46,7 @@ app = click.Group(
         stack.redrive,
         stack.pause,
         stack.resume,
+        stack.stop,
         stack.watchdog,
         stack.logs,
         stack.before_delete,

@@ -83,6 +83,14 @@ def resume(stack: str) -> int:
     return ask_stack(stack, lambda deployed: _say(deployed.ask_push({"breaker": "close"})))
 
 
+@click.command(short_help="Stop a run: nothing more of it is sent.")
+@click.argument("run", metavar="RUN-ID")
+@of_stack
+def stop(run: str, stack: str) -> int:
+    """Stop a run: nothing more of it is sent. What DHIS2 has stays there."""
+    return ask_stack(stack, lambda deployed: _say(deployed.ask_push({"stop": run})))
+
+
 @click.command(short_help="Look whether every run took place and ended.")
 @of_stack
 def watchdog(stack: str) -> int:

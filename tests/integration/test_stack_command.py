@@ -128,3 +128,34 @@ def test_what_aws_could_not_make_is_not_in_the_stack(monkeypatch: pytest.MonkeyP
         stub.add_response("describe_stack_resources", {"StackResources": [failed]}, {"StackName": "laos"})
         with pytest.raises(StackError, match="The stack laos has no ReportBucket"):
             stack.resource("ReportBucket")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "event"),
+    [
+        (["dead-letters"], {"dead_letters": "list"}),
+        (
+            ["redrive", "--run", "r", "--reason", "words"],
+            {"dead_letters": "redrive", "run": "r", "reason": "words"},
+        ),
+        (["pause", "--reason", "words"], {"breaker": "open", "reason": "words"}),
+        (["resume"], {"breaker": "close"}),
+        (["stop", "r"], {"stop": "r"}),
+    ],
+)
+def test_push_is_asked_what_the_command_says_and_its_answer_is_shown(
+    arguments: list[str],
+    event: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[tuple[str, str, object]] = []
+
+    def invoke(stack: Stack, function: str, event: object) -> dict[str, object]:
+        asked.append((stack.name, function, event))
+        return {"message": "Done."}
+
+    monkeypatch.setattr(Stack, "invoke", invoke)
+    assert main([*arguments, "--stack", "malawi"]) == 0
+    assert asked == [("malawi", "PushFunction", event)]
+    assert capsys.readouterr().out == "Done.\n"
