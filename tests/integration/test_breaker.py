@@ -15,6 +15,7 @@ from moto.backends import get_backend
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.handlers import probe as probe_on_aws
 from msupply_dhis2.handlers import push as push_on_aws
+from msupply_dhis2.handlers import push_batch
 from msupply_dhis2.handlers import test_connection as test_on_aws
 from msupply_dhis2.state.breaker import FAILURES_TO_OPEN, Breaker, State
 from msupply_dhis2.state.ordering.in_flight import InFlightMessages
@@ -113,7 +114,7 @@ def country(
     with whole_way(aws, capsys, tmp_path) as world:
         world.use(only_changes=False, items_per_payload=40)
         it = Country(world)
-        for module in (push_on_aws, probe_on_aws, test_on_aws):
+        for module in (push_on_aws, push_batch, probe_on_aws, test_on_aws):
             monkeypatch.setattr(module, "datetime", it)
         yield it
 
@@ -322,7 +323,7 @@ def break_off(country: Country, message: "MessageTypeDef") -> None:
         raise BreaksOffError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(push_on_aws, "push", end)
+        patch.setattr(push_batch, "push", end)
         # A process that has ended notes no end.
         patch.setattr(InFlightMessages, "_end", lambda *_: None)
         with pytest.raises(BreaksOffError):
@@ -340,7 +341,7 @@ def test_deliveries_that_break_off_in_the_middle_are_counted_by_whoever_finds_th
 ) -> None:
     answer = country.world.compute()
     message, other, *_ = country.world.aws.messages()
-    for _ in range(push_on_aws.MOST_BROKEN_OFF - 1):
+    for _ in range(push_batch.MOST_BROKEN_OFF - 1):
         break_off(country, message)
     # Another message finds the mark as well.
     country.push(other)

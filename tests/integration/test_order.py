@@ -15,7 +15,7 @@ from msupply_dhis2.domain.batch import Age, Batch, decode, encode
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError, SourceError
-from msupply_dhis2.handlers import push as push_on_aws
+from msupply_dhis2.handlers import push_batch
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering import in_flight as in_flight_messages
 from msupply_dhis2.state.ordering import table
@@ -540,7 +540,7 @@ def test_a_message_from_so_long_ago_that_claims_are_gone_is_not_sent(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages, run_id = compute(world)
-    monkeypatch.setattr(push_on_aws, "SENT_WITHIN", timedelta(seconds=-1))
+    monkeypatch.setattr(push_batch, "SENT_WITHIN", timedelta(seconds=-1))
     pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
     assert pushed.said("compute their periods again (202610)")
     assert counts(world, run_id).not_sent == pushed.metric("ValuesNotSent") > 0
@@ -568,7 +568,7 @@ def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(wo
 def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_has_landed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push_on_aws, "MOST_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(push_batch, "MOST_PATIENCE_SECONDS", 0.0)
     answer = world.compute()
     messages = world.aws.messages()
     revision = Revision(2**41, 1)
@@ -604,7 +604,7 @@ def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_wai
     newer, newer_run = compute(world, full=True)
 
     with monkeypatch.context() as impatient:
-        impatient.setattr(push_on_aws, "MOST_PATIENCE_SECONDS", 0.0)
+        impatient.setattr(push_batch, "MOST_PATIENCE_SECONDS", 0.0)
         too_early = invoke("push", delivery(newer[:1], world.aws.queue_arn), world.capsys)
     assert too_early.said("Older values for the same periods and org units are still being sent")
     assert len(too_early.answer["batchItemFailures"]) == 1
@@ -621,6 +621,6 @@ def test_for_an_older_message_that_dhis2_sent_away_a_newer_one_does_not_wait(
     sent_away = invoke("push", delivery(older[:1], world.aws.queue_arn), world.capsys)
     assert len(sent_away.answer["batchItemFailures"]) == 1
     newer, newer_run = compute(world, full=True)
-    monkeypatch.setattr(push_on_aws, "MOST_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(push_batch, "MOST_PATIENCE_SECONDS", 0.0)
     push(world, newer)
     assert counts(world, newer_run).stored == counts(world, newer_run).queued > 0

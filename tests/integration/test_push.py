@@ -17,6 +17,7 @@ from msupply_dhis2.domain.batch import Operation, decode
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError, EventError
 from msupply_dhis2.handlers import push as push_on_aws
+from msupply_dhis2.handlers import push_batch
 from msupply_dhis2.state.breaker import BreakerTable, Login, State
 from msupply_dhis2.state.connections import read_call_limit, record_success
 from msupply_dhis2.state.runs import Runs
@@ -291,7 +292,7 @@ def test_values_that_are_stored_are_not_sent_again_because_the_success_could_not
     def record_elsewhere(_: object, url: str, username: str, instant: datetime) -> None:
         record_success(clients.table("no-such-table"), url, username, instant)
 
-    monkeypatch.setattr(push_on_aws, "record_success", record_elsewhere)
+    monkeypatch.setattr(push_batch, "record_success", record_elsewhere)
     pushed = push(body_of(dhis2, "12"))
     assert pushed.again == []
     assert pushed.counts() == (1, 1, 0, 0, 0)

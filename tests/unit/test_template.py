@@ -31,7 +31,8 @@ from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
 from msupply_dhis2.dhis2.importer import LONGEST_CALL
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES
 from msupply_dhis2.handlers.compute import DELIVERIES
-from msupply_dhis2.handlers.push import FOR_NOTES_SECONDS, WAITS_FOR
+from msupply_dhis2.handlers.push import WAITS_FOR
+from msupply_dhis2.handlers.push_batch import FOR_NOTES_SECONDS
 from msupply_dhis2.handlers.test_connection import TIME_LIMIT
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.state.breaker import LONGEST_WAIT
