@@ -115,11 +115,6 @@ def month_steps_of_range(
     Where a period has more than one month, a later month's values replace an earlier one's: then only the last month
     of a period that is over is worked, even where the range ends before it.
 
-    Parameters
-    ----------
-    now
-        The instant at which it was asked for, aware.
-
     Raises
     ------
     EventError
@@ -140,13 +135,7 @@ def month_steps_of_range(
 def restated_month_steps(
     number: int, as_of: datetime, calendar: Calendar, period: PeriodFormat
 ) -> tuple[MonthStep, ...]:
-    """Return a step for each of so many months before the month of a monthly run, the oldest first.
-
-    Parameters
-    ----------
-    as_of
-        The instant of the run, aware; its own month is the one before.
-    """
+    """Return a step for each of so many months before the month of a monthly run, the oldest first."""
     own = _last_month(as_of, calendar)
     months = [_before(own)]
     for _ in range(number - 1):

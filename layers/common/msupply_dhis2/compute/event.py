@@ -261,17 +261,7 @@ def _sentence(
 
 
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
-    """Return ``as_of``: what the event says, else its scheduled time, else the instant it first arrived.
-
-    Parameters
-    ----------
-    first_arrival
-        An aware instant; the same for each retry of one invocation.
-
-    Returns
-    -------
-    datetime
-        Aware, in the calendar's time zone.
+    """Return ``as_of`` in the calendar's time zone: the event's, else its scheduled time, else when it first arrived.
 
     Raises
     ------
@@ -329,13 +319,7 @@ def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataE
 
 
 def run_id(event: ComputeEvent, as_of: datetime) -> str:
-    """Name the run: the same for the same event at the same instant, so that a retry makes the same run.
-
-    Returns
-    -------
-    str
-        The instant in UTC, what started it, and a hash of the rest: ``20260201T010000Z-monthly-1f0c2a9b``.
-    """
+    """Name the run, ``20260201T010000Z-monthly-1f0c2a9b``: the same for the same event at the same instant."""
     moment = as_of.astimezone(UTC)
     content = json.dumps(
         [moment.isoformat(), event.model_dump(mode="json", exclude={"scheduled_time", "as_of"})],

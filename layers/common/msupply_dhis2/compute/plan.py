@@ -86,12 +86,7 @@ def make_run_plan(
     source: Source,
     only: Sequence[str] | None = None,
 ) -> RunPlan:
-    """Read which stores and items are mapped, and which of them a run is about.
-
-    Parameters
-    ----------
-    only
-        The codes of the org units of a shard; ``None``: those that the event names, or all.
+    """Read which stores and items are mapped, and which of them a run is about; ``only``: a shard's org units.
 
     Raises
     ------
@@ -171,12 +166,12 @@ def _limit_items(
     seen only there.
     """
     names = {
-        place: {
+        index: {
             name for item in group.items for name in (item.code, item.name, item.id, *item.fields.values())
         }
-        for place, group in enumerate(groups)
+        for index, group in enumerate(groups)
     }
-    kept = {id(groups[place]) for place in _limited("items", names, wanted)}
+    kept = {id(groups[index]) for index in _limited("items", names, wanted)}
     for claims in colliding.values():
         if any(id(claim.group) in kept for claim in claims):
             kept |= {id(claim.group) for claim in claims}
