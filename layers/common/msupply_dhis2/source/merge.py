@@ -20,16 +20,12 @@ from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import (
     CTE,
-    BigInteger,
     ColumnElement,
     CompoundSelect,
     Connection,
     CursorResult,
     Select,
-    and_,
     case,
-    cast,
-    func,
     union_all,
 )
 from sqlalchemy.exc import DBAPIError
@@ -46,7 +42,7 @@ from msupply_dhis2.domain.stock import (
 from msupply_dhis2.metrics.quantity import MOST_UNITS, to_units
 from msupply_dhis2.source.base import Scope
 from msupply_dhis2.source.data_warnings import DataWarnings
-from msupply_dhis2.source.sql import Reading, exact_micro_units, is_unreadable_instant, numbered
+from msupply_dhis2.source.sql import Reading, is_unreadable_instant, numbered
 
 ROWS_AT_A_TIME = 5_000
 """How many rows of each stream are in memory."""
@@ -317,37 +313,6 @@ class Histories(ABC):
         if (receipts := self.receipts_without_date()) is not None:
             rows = {store_id: number for store_id, number in self.connection.execute(receipts)}  # noqa: C416 - of rows
             data_warnings.receipts_without_date = self.scope.by_store_code(rows)
-
-
-PLAIN_PACKS = 1e8
-PLAIN_PACK_SIZE = 1e4
-"""Finite numbers up to these never make too many units. Whole ones multiply exactly, as integers and as floats, and leave
-room for a sum of nine million of them."""
-
-
-def exact_quantity(
-    packs: ColumnElement[Any],
-    pack_size: ColumnElement[Any],
-    small: ColumnElement[bool],
-    identifier: ColumnElement[str],
-) -> tuple[ColumnElement[Any], ...]:
-    """Return what a line moved for a total: ``whole`` units, else ``parts`` in millionths, else the id as ``unreadable``.
-
-    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of their
-    decimals, which costs more.
-
-    Parameters
-    ----------
-    small
-        Whether the numbers are no larger than ``PLAIN_PACKS`` and ``PLAIN_PACK_SIZE``.
-    """
-    plain = and_(small, packs == func.round(packs), pack_size == func.round(pack_size))
-    units = exact_micro_units(packs, pack_size)
-    return (
-        case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
-        case((plain, None), else_=units).label("parts"),
-        case((small, None), (units.is_(None), identifier), else_=None).label("unreadable"),
-    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from sqlalchemy import (
     case,
     cast,
     column,
+    func,
     select,
 )
 from sqlalchemy.engine import Dialect
@@ -132,6 +133,37 @@ def _exact_micro_units(*numbers: str) -> str:
 
 
 _written(exact_micro_units, sqlite="exact_micro_units({}, {})".format, postgresql=_exact_micro_units)
+
+
+PLAIN_PACKS = 1e8
+PLAIN_PACK_SIZE = 1e4
+"""Finite numbers up to these never make too many units. Whole ones multiply exactly, as integers and as floats, and leave
+room for a sum of nine million of them."""
+
+
+def exact_quantity(
+    packs: ColumnElement[Any],
+    pack_size: ColumnElement[Any],
+    small: ColumnElement[bool],
+    identifier: ColumnElement[str],
+) -> tuple[ColumnElement[Any], ...]:
+    """Return what a line moved for a total: ``whole`` units, else ``parts`` in millionths, else the id as ``unreadable``.
+
+    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of their
+    decimals, which costs more.
+
+    Parameters
+    ----------
+    small
+        Whether the numbers are no larger than ``PLAIN_PACKS`` and ``PLAIN_PACK_SIZE``.
+    """
+    plain = and_(small, packs == func.round(packs), pack_size == func.round(pack_size))
+    units = exact_micro_units(packs, pack_size)
+    return (
+        case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
+        case((plain, None), else_=units).label("parts"),
+        case((small, None), (units.is_(None), identifier), else_=None).label("unreadable"),
+    )
 
 
 class is_unreadable_instant(FunctionElement[bool]):  # noqa: N801 - as above

@@ -35,12 +35,9 @@ from msupply_dhis2.periods import Calendar, add_days
 from msupply_dhis2.source.base import Scope
 from msupply_dhis2.source.merge import (
     ID_SEPARATOR,
-    PLAIN_PACK_SIZE,
-    PLAIN_PACKS,
     Histories,
     RowFault,
     Table,
-    exact_quantity,
 )
 from msupply_dhis2.source.mirror.columns import Database
 from msupply_dhis2.source.mirror.tables import (
@@ -61,7 +58,14 @@ from msupply_dhis2.source.mirror.tables import (
     trans_line,
     transact,
 )
-from msupply_dhis2.source.sql import Reading, is_unreadable_instant, text_of
+from msupply_dhis2.source.sql import (
+    PLAIN_PACK_SIZE,
+    PLAIN_PACKS,
+    Reading,
+    exact_quantity,
+    is_unreadable_instant,
+    text_of,
+)
 
 type _Table = NamedFromClause[ReadOnlyColumnCollection[str, ColumnClause[Any]]]
 """A table or an alias of one."""

@@ -33,12 +33,9 @@ from msupply_dhis2.periods import Calendar
 from msupply_dhis2.source.base import Scope
 from msupply_dhis2.source.merge import (
     ID_SEPARATOR,
-    PLAIN_PACK_SIZE,
-    PLAIN_PACKS,
     Histories,
     RowFault,
     Table,
-    exact_quantity,
 )
 from msupply_dhis2.source.open_msupply.database import Database
 from msupply_dhis2.source.open_msupply.tables import (
@@ -55,9 +52,12 @@ from msupply_dhis2.source.open_msupply.tables import (
     store,
 )
 from msupply_dhis2.source.sql import (
+    PLAIN_PACK_SIZE,
+    PLAIN_PACKS,
     Instant,
     JoinInOrder,
     Reading,
+    exact_quantity,
     is_unreadable_instant,
     one_separator,
     read_instant,
