@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from msupply_dhis2.handlers import dead_letters
+from msupply_dhis2.state import dead_letters
 from sandbox.aws_on_moto import BUCKET, Aws, moto_server, stack_on_moto
 
 __all__ = ["BUCKET", "Aws"]

@@ -22,7 +22,7 @@ from msupply_dhis2.state.ordering.in_flight import InFlightMessages
 from msupply_dhis2.state.run import Counts, Outcome
 from sandbox.dhis2 import FaultKind
 from tests.conftest import Aws
-from tests.integration.test_dead_letters import buried, kept, the_run
+from tests.integration.test_dead_letters import in_queue, the_run
 from tests.support.breaking_off import BreaksOffError
 from tests.support.functions import Invocation, delivery, invoke
 from tests.support.whole_way import PASSWORD, World, whole_way
@@ -136,7 +136,7 @@ def all_is_well(country: Country, answer: dict[str, Any]) -> None:
     assert run.counts == Counts(queued=answer["values"], stored=answer["values"])
     assert run.outcome is Outcome.COMPLETE
     assert len(country.world.values()) == answer["values"]
-    assert (buried(country.world), kept(country.world)) == ([], [])
+    assert in_queue(country.world) == []
     assert country.is_closed()
 
 
@@ -180,7 +180,7 @@ def test_72_hours_in_which_the_login_works_and_every_post_fails_use_up_no_messag
     # One message at a time is tried, after the probe found that DHIS2 lets us in.
     assert FAILURES_TO_OPEN + 50 < posts <= FAILURES_TO_OPEN + 72 * 4
     assert max(country.received()) < 400 / 2
-    assert buried(country.world) == []
+    assert in_queue(country.world) == []
 
     country.world.dhis2.faults.clear()
     country.let_pass(timedelta(hours=3))
@@ -223,12 +223,12 @@ def test_a_message_that_waits_for_ten_days_is_put_back_some_265_times_and_then_a
     country.world.aws.ssm.delete_parameter(Name="/stack/settings")
     country.world.aws.secretsmanager.delete_secret(SecretId="stack/dhis2", ForceDeleteWithoutRecovery=True)
     country.let_pass(timedelta(days=9, hours=23), with_probes=False)
-    assert buried(country.world) == []
+    assert in_queue(country.world) == []
     assert 250 <= country.received()[0] <= 280
     assert country.said("Sending is paused") == []
     country.let_pass(timedelta(hours=3), with_probes=False)
     assert country.received() == []
-    (letter,) = buried(country.world)
+    (letter,) = in_queue(country.world)
     reason = str(letter["MessageAttributes"]["reason"]["StringValue"])
     assert "because it was paused by hand: DHIS2 is moved. It waited for 10 days" in reason
     assert the_run(country.world).counts == Counts(queued=answer["values"], dead=answer["values"])
@@ -346,9 +346,9 @@ def test_deliveries_that_break_off_in_the_middle_are_counted_by_whoever_finds_th
     # Another message finds the mark as well.
     country.push(other)
     break_off(country, message)
-    assert buried(country.world) == []
+    assert in_queue(country.world) == []
     assert not country.push(message).answer["batchItemFailures"]
-    (letter,) = buried(country.world)
+    (letter,) = in_queue(country.world)
     assert letter["MessageAttributes"]["status"]["StringValue"] == "BrokeOff"
     assert letter["Body"] == message["Body"]
     # Sent again it has as many as before.

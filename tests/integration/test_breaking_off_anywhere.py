@@ -1,6 +1,6 @@
 """Whatever call of AWS fails, and wherever a process ends: tried again, a run's counts and DHIS2's values are right.
 
-Compute, push, dying and redriving are each let come to harm at their first call of AWS, at their second, and so on to the
+Compute, push, becoming a dead letter, the watchdog's walk and redriving are each let come to harm at their first call of AWS, at their second, and so on to the
 last. With ``EVERY_HARM=1`` in the environment each is let come to every harm, which takes three times as long.
 """
 
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from moto.backends import get_backend
 
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.handlers import push as push_on_aws
@@ -25,7 +24,7 @@ from msupply_dhis2.state.run import COUNTERS, Outcome, Run
 from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import FaultKind, ValueKey
 from tests.conftest import BUCKET, Aws
-from tests.integration.test_dead_letters import put
+from tests.integration.test_dead_letters import put, show_dead_letters
 from tests.support.breaking_off import BreaksOffError, Harm, harm
 from tests.support.functions import delivery, invoke
 from tests.support.whole_way import OCTOBER, World, whole_way
@@ -140,11 +139,14 @@ class Country:
         return is_done
 
     def redrive(self) -> None:
-        """Send all dead letters again, two minutes after somebody looked at them: so long they are hidden."""
-        queues = get_backend("sqs")["123456789012"]["us-east-1"].queues
-        for message in queues["stack-failed-batches"]._messages:  # noqa: SLF001 - a queue cannot be told the time
-            message.visible_at = 0
+        """Send all dead letters again, a quarter of an hour after somebody looked at them: so long they are hidden."""
+        show_dead_letters()
         self.invoke("push", {"dead_letters": "redrive"})
+
+    def watch(self) -> None:
+        """Let the watchdog look, which tells of what comes to harm."""
+        show_dead_letters()
+        self.invoke("watchdog", {})
 
     def wait(self) -> None:
         """Let half an hour pass, after which the message of a push that ended is delivered again."""
@@ -183,13 +185,13 @@ class Country:
         return run
 
     def no_dead_letter_is_left(self) -> bool:
-        """Tell it of the queue, of which there is an alarm, and of the bucket."""
+        """Tell it of the queue, and of the table."""
+        names: Any = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         attributes: Any = self.world.aws.sqs.get_queue_attributes(
-            QueueUrl=self.world.aws.dead_letter_queue_url, AttributeNames=["All"]
+            QueueUrl=self.world.aws.dead_letter_queue_url, AttributeNames=names
         )["Attributes"]
-        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        kept = self.world.aws.s3.list_objects_v2(Bucket=BUCKET, Prefix="dead-letters/")
-        return all(attributes[name] == "0" for name in names) and "Contents" not in kept
+        rows = [item for item in self.world.aws.runs.scan()["Items"] if item.get("kind") == "dead letter"]
+        return all(attributes[name] == "0" for name in names) and not rows
 
 
 @pytest.fixture
@@ -244,7 +246,7 @@ def test_a_push_that_came_to_harm_is_made_good_by_the_next_delivery(country: Cou
 
 
 @worst_harm
-def test_a_message_whose_burial_came_to_harm_arrives_when_it_is_sent_again(
+def test_a_message_that_came_to_harm_as_it_became_a_dead_letter_arrives_when_it_is_sent_again(
     country: Country, how: Harm
 ) -> None:
     for at, event in country.events():
@@ -277,6 +279,28 @@ def test_a_redrive_that_came_to_harm_is_made_good_by_the_next(country: Country, 
         country.redrive()
         if at % 2:
             country.deliver([])
+        country.redrive()
+        country.deliver([])
+        country.redrive()
+        country.check()
+        assert country.no_dead_letter_is_left()
+    assert at > 5
+
+
+@worst_harm
+def test_a_watchdog_that_came_to_harm_as_it_took_up_what_sqs_moved_loses_nothing(
+    country: Country, how: Harm
+) -> None:
+    for at, event in country.events():
+        country.compute(event)
+        first, *others = country.take()
+        put(country.world, first, country.world.aws.dead_letter_queue_url)
+        country.world.aws.sqs.delete_message(
+            QueueUrl=country.world.aws.queue_url, ReceiptHandle=first["ReceiptHandle"]
+        )
+        country.deliver(others)
+        country.let_come_to_harm(how, at)
+        country.watch()
         country.redrive()
         country.deliver([])
         country.redrive()

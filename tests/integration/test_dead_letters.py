@@ -1,4 +1,4 @@
-"""Dead letters: each with the reason why it died, listed, and sent again; nothing is lost and nothing counted twice."""
+"""Dead letters: each in the queue with its reason, listed, sent again or expired; nothing is lost or counted twice."""
 
 import json
 from collections.abc import Iterator
@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.backends import get_backend
 
+from msupply_dhis2.aws import clients
 from msupply_dhis2.domain.batch import BatchError
 from msupply_dhis2.errors import EventError
-from msupply_dhis2.handlers import dead_letters as on_aws
 from msupply_dhis2.handlers import push as push_function
 from msupply_dhis2.handlers.push import MOST_FAILURES, WAITS_FOR
-from msupply_dhis2.state.dead_letters.letter import UNREADABLE
+from msupply_dhis2.state import dead_letters as on_aws
+from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE
 from msupply_dhis2.state.run import Counts, Outcome, Run
 from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import FaultKind
@@ -93,19 +95,32 @@ def ask(world: World, **event: object) -> dict[str, Any]:
 
 
 def show_dead_letters() -> None:
-    """Let two minutes pass, for which a dead letter that was looked at is hidden."""
+    """Let a quarter of an hour pass, for which a dead letter that was looked at is hidden."""
     queues = get_backend("sqs")["123456789012"]["us-east-1"].queues
     for message in queues["stack-failed-batches"]._messages:  # noqa: SLF001 - a queue cannot be told the time
         message.visible_at = 0
 
 
-def kept(world: World) -> list[str]:
-    found = world.aws.s3.list_objects_v2(Bucket=BUCKET, Prefix="dead-letters/")
-    return [each["Key"] for each in found.get("Contents", ())]
+def in_queue(world: World) -> "list[MessageTypeDef]":
+    """Return what lies in the dead-letter queue, without hiding it."""
+    messages = world.aws.messages(world.aws.dead_letter_queue_url)
+    show_dead_letters()
+    return messages
 
 
-def buried(world: World) -> "list[MessageTypeDef]":
-    return world.aws.messages(world.aws.dead_letter_queue_url)
+def forget(world: World, message: "MessageTypeDef") -> None:
+    """Delete a dead letter from its queue, as the queue itself does after 14 days."""
+    world.aws.sqs.delete_message(
+        QueueUrl=world.aws.dead_letter_queue_url, ReceiptHandle=message["ReceiptHandle"]
+    )
+
+
+def dead_since(world: World, age: timedelta) -> None:
+    """Have all dead letters be dead for so long, as their rows tell."""
+    for item in world.aws.runs.scan()["Items"]:
+        if item.get("kind") == "dead letter":
+            since = (datetime.now(UTC) - age).isoformat()
+            world.aws.runs.put_item(Item={**item, "started_at": since})
 
 
 def test_values_for_another_data_set_than_the_settings_are_kept_and_never_sent(world: World) -> None:
@@ -147,7 +162,7 @@ def test_values_for_another_data_set_that_are_computed_again_are_superseded(worl
     assert ask(world, dead_letters="list")["letters"] == []
 
 
-def test_what_fails_too_often_dies_with_its_reason_in_queue_bucket_and_table(world: World) -> None:
+def test_what_fails_too_often_is_a_dead_letter_with_its_reason_in_queue_and_table(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
     died = fail_until_dead(world, first)
@@ -162,16 +177,17 @@ def test_what_fails_too_often_dies_with_its_reason_in_queue_bucket_and_table(wor
     assert "It failed 12 times" in line["message"]
     assert "make redrive" in line["message"]
 
-    (letter,) = buried(world)
+    (letter,) = in_queue(world)
     said = {name: str(each["StringValue"]) for name, each in letter["MessageAttributes"].items()}
     assert letter["Body"] == first["Body"]
     assert said["run_id"] == answer["run_id"]
     assert said["status"] == "Dhis2SlowError"
     assert said["reason"].endswith("It failed 12 times. By itself it is tried no more.")
     assert said["attempt_id"] == first["MessageAttributes"]["attempt_id"]["StringValue"]
-    (key,) = kept(world)
-    copy = json.loads(world.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    assert (copy["body"], copy["values"]) == (first["Body"], run.counts.dead)
+    (row,) = (item for item in world.aws.runs.scan()["Items"] if item.get("kind") == "dead letter")
+    assert (row["reason"], row["status"]) == (said["reason"], said["status"])
+    assert "Body" not in row
+    assert "Contents" not in world.aws.s3.list_objects_v2(Bucket=BUCKET)
 
 
 def test_they_are_listed_by_run_and_reason_and_stay_where_they_are(world: World) -> None:
@@ -190,7 +206,7 @@ def test_they_are_listed_by_run_and_reason_and_stay_where_they_are(world: World)
         assert the_run(world).run_id in listed["message"]
     assert len(ask(world, dead_letters="list", reason="FAULTERROR")["letters"]) == 1
     assert ask(world, dead_letters="list", run="another")["letters"] == []
-    assert len(buried(world)) == len(kept(world)) == 2
+    assert len(in_queue(world)) == 2
 
 
 def test_sent_again_they_arrive_and_the_run_ends_once_more_without_anything_computed(world: World) -> None:
@@ -201,7 +217,7 @@ def test_sent_again_they_arrive_and_the_run_ends_once_more_without_anything_comp
         deliver(world, message)
     redriven = ask(world, dead_letters="redrive")
     assert redriven["message"].startswith("1 dead letter with ")
-    assert (buried(world), kept(world)) == ([], [])
+    assert in_queue(world) == []
     pushes = world.deliver()
     run = the_run(world)
     assert run.counts == Counts(queued=answer["values"], stored=answer["values"])
@@ -224,9 +240,9 @@ def test_only_those_of_a_run_or_a_reason_are_sent_again(world: World) -> None:
     assert world.waiting() == 0
     (sent,) = ask(world, dead_letters="redrive", run=the_run(world).run_id, reason="FaultError")["letters"]
     assert sent["status"] == "Dhis2FaultError"
-    (left,) = buried(world)
+    (left,) = in_queue(world)
     assert left["MessageAttributes"]["status"]["StringValue"] == "Dhis2SlowError"
-    assert (len(kept(world)), world.waiting()) == (1, 1)
+    assert world.waiting() == 1
 
 
 def test_the_console_s_own_redrive_does_the_same(world: World) -> None:
@@ -236,11 +252,11 @@ def test_the_console_s_own_redrive_does_the_same(world: World) -> None:
     for message in others:
         deliver(world, message)
     # The console moves body and attributes.
-    (letter,) = buried(world)
+    (letter,) = in_queue(world)
     put(world, letter)
+    forget(world, letter)
     (pushed,) = world.deliver()
     assert pushed.said("A dead letter is sent again")
-    assert kept(world) == []
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
@@ -256,41 +272,122 @@ def test_a_letter_that_is_sent_again_twice_is_counted_once(world: World) -> None
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
-def test_after_the_queue_has_forgotten_it_it_is_sent_again_from_the_bucket(world: World) -> None:
+def test_what_the_queue_no_longer_has_is_expired_and_named_with_the_event_that_computes_it_again(
+    world: World,
+) -> None:
     answer = world.compute()
     first, *others = take(world)
     fail_until_dead(world, first)
     for message in others:
         deliver(world, message)
-    for letter in buried(world):
-        world.aws.sqs.delete_message(
-            QueueUrl=world.aws.dead_letter_queue_url, ReceiptHandle=letter["ReceiptHandle"]
-        )
-    assert ask(world, dead_letters="list")["message"].startswith("1 dead letter with ")
-    ask(world, dead_letters="redrive")
+    dead = the_run(world).counts.dead
+    for letter in in_queue(world):
+        forget(world, letter)
+    listed = ask(world, dead_letters="list")["message"]
+    assert "holds 0 messages, and the table of runs tells of 1. " in listed
+    # It may be on its way between the two queues.
+    assert invoke("watchdog", {}, world.capsys).answer["findings"] == []
+    dead_since(world, KEPT_FOR + timedelta(hours=1))
+    watched = invoke("watchdog", {}, world.capsys)
+    (finding,) = watched.answer["findings"]
+    assert finding.startswith("Dead letters are expired. ")
+    counts = the_run(world).counts
+    assert counts == Counts(queued=answer["values"], stored=answer["values"] - dead, expired=dead)
+    # It is told once, and listed for a month.
+    assert invoke("watchdog", {}, world.capsys).answer["findings"] == []
+    (group,) = ask(world, dead_letters="list")["letters"]
+    event = json.loads(group["compute_again"].partition("EVENT='")[2].removesuffix("'."))
+    assert {"manual": True, "as_of": "2026-11-03"}.items() <= event.items()
+    assert "holds" not in ask(world, dead_letters="list")["message"]
+    again = invoke("compute", event, world.capsys, "again").answer
+    assert again["status"] == "sent"
+    # What DHIS2 did not answer may be stored no longer.
+    world.aws.table.delete_item(Key={"id": "in-flight"})
     world.deliver()
-    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+    assert len(world.values()) == answer["values"]
+    dead_since(world, timedelta(days=60))
+    assert ask(world, dead_letters="list")["letters"] == []
 
 
-def test_what_the_queue_itself_moved_over_is_found_counted_and_sent_again(world: World) -> None:
+def test_what_somebody_deleted_is_expired_by_a_redrive_unless_it_may_be_on_the_queue_of_batches(
+    world: World,
+) -> None:
+    world.compute()
+    first, second, *_ = take(world)
+    fail_until_dead(world, first)
+    for letter in in_queue(world):
+        forget(world, letter)
+    put(world, second)
+    dead_since(world, timedelta(hours=1))
+    assert "expired" not in ask(world, dead_letters="redrive")["message"]
+    take(world)
+    assert ", expired. Dhis2SlowError: " in ask(world, dead_letters="redrive")["message"]
+    assert the_run(world).counts.expired > 0
+    # It was on its way all the same.
+    assert is_done(deliver(world, first))
+    assert the_run(world).counts.expired == 0
+
+
+def test_a_dead_letter_of_an_expired_row_is_one_again(world: World) -> None:
+    world.compute()
+    first, *_ = take(world)
+    fail_until_dead(world, first)
+    (letter,) = in_queue(world)
+    forget(world, letter)
+    dead_since(world, timedelta(hours=1))
+    ask(world, dead_letters="redrive")
+    dead = the_run(world).counts.expired
+    put(world, letter, world.aws.dead_letter_queue_url)
+    assert invoke("watchdog", {}, world.capsys).answer["findings"] == []
+    assert (the_run(world).counts.dead, the_run(world).counts.expired) == (dead, 0)
+    assert [each["status"] for each in ask(world, dead_letters="list")["letters"]] == ["Dhis2SlowError"]
+
+
+def test_what_the_queue_itself_moved_over_is_told_taken_up_by_the_watchdog_and_sent_again(
+    world: World,
+) -> None:
     answer = world.compute()
     first, *others = take(world)
     for message in others:
         deliver(world, message)
     put(world, first, world.aws.dead_letter_queue_url)
+    told = ask(world, dead_letters="list")
+    assert told["letters"] == []
+    assert "holds 1 message, and the table of runs tells of 0. " in told["message"]
     assert the_run(world).counts.dead == 0
+    (moved,) = in_queue(world)
+    invoke("watchdog", {}, world.capsys)
     listed = ask(world, dead_letters="list")
     assert listed["letters"][0]["status"] == "BrokeOff"
     assert "ran out of time or memory" in listed["message"]
     assert the_run(world).counts.dead == listed["letters"][0]["values"] > 0
+    # Sent anew, it is kept for 14 days from now.
+    (taken_up,) = in_queue(world)
+    assert taken_up["MessageId"] != moved["MessageId"]
+    assert taken_up["MessageAttributes"]["run_id"]["StringValue"] == answer["run_id"]
     ask(world, dead_letters="redrive")
     world.deliver()
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
+def test_what_the_queue_itself_moved_over_is_sent_again_at_once_where_it_is_chosen(world: World) -> None:
+    answer = world.compute()
+    first, *others = take(world)
+    for message in others:
+        deliver(world, message)
+    put(world, first, world.aws.dead_letter_queue_url)
+    assert ask(world, dead_letters="redrive", reason="fault")["letters"] == []
+    assert len(in_queue(world)) == 1
+    (sent,) = ask(world, dead_letters="redrive", reason="brokeoff")["letters"]
+    assert sent["messages"] == 1
+    world.deliver()
+    assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
+    assert in_queue(world) == []
+
+
 @pytest.mark.parametrize(
     ("function", "event"),
-    [("push", {"dead_letters": "list"}), ("push", {"dead_letters": "redrive"}), ("watchdog", {})],
+    [("push", {"dead_letters": "redrive"}), ("watchdog", {})],
 )
 def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letters(
     world: World, function: str, event: dict[str, str]
@@ -302,10 +399,9 @@ def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letter
     for message in (first, *others):
         assert is_done(deliver(world, message))
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
-    assert kept(world) == []
     invoke(function, event, world.capsys)
     # An alarm tells of what lies there.
-    assert buried(world) == []
+    assert in_queue(world) == []
     assert world.waiting() == 0
 
 
@@ -317,22 +413,22 @@ def test_a_letter_that_was_sent_again_and_that_the_queue_moved_back_is_found_tho
     fail_until_dead(world, first)
     for message in others:
         deliver(world, message)
-    (letter,) = buried(world)
+    (letter,) = in_queue(world)
     world.aws.sqs.delete_message(
         QueueUrl=world.aws.dead_letter_queue_url, ReceiptHandle=letter["ReceiptHandle"]
     )
     # The console sends it again, and push only gets so far as to see that it is alive.
     world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=TIMED_OUT)
     assert not is_done(deliver(world, letter))
-    assert kept(world) == []
     put(world, letter, world.aws.dead_letter_queue_url)
+    invoke("watchdog", {}, world.capsys)
     (listed,) = ask(world, dead_letters="list")["letters"]
     assert listed["status"] == "BrokeOff"
     assert the_run(world).counts.dead == listed["values"] > 0
     ask(world, dead_letters="redrive")
     world.deliver()
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
-    assert (buried(world), kept(world)) == ([], [])
+    assert in_queue(world) == []
 
 
 def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) -> None:
@@ -342,13 +438,12 @@ def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) 
     listed = ask(world, dead_letters="list")
     assert (listed["letters"][0]["run_id"], listed["letters"][0]["status"]) == (UNREADABLE, "BatchError")
     assert "(make redrive)" not in listed["message"]
-    assert "(S3 → dead-letters/unreadable/)" in listed["message"]
     redriven = ask(world, dead_letters="redrive")["message"]
     assert redriven.startswith(
-        "There are no dead letters that could be sent again. Left where they are: 1 message. "
+        "There are no dead letters that could be sent again.\nLeft where they are: 1 message. "
     )
     assert "compute again what is missing in DHIS2, and delete it" in redriven
-    assert (world.waiting(), len(buried(world))) == (0, 1)
+    assert (world.waiting(), len(in_queue(world))) == (0, 1)
 
 
 def test_what_only_an_older_version_could_not_read_is_sent_again_and_not_called_unreadable_any_more(
@@ -365,21 +460,24 @@ def test_what_only_an_older_version_could_not_read_is_sent_again_and_not_called_
     for message in others:
         deliver(world, message)
     (letter,) = ask(world, dead_letters="list")["letters"]
+    assert (letter["run_id"], letter["status"]) == (UNREADABLE, "BatchError")
+    invoke("watchdog", {}, world.capsys)
+    (letter,) = ask(world, dead_letters="list")["letters"]
     assert (letter["run_id"], letter["status"]) == (answer["run_id"], "NotUnderstood")
     assert "to another version" in letter["reason"]
     assert ask(world, dead_letters="redrive")["message"].startswith("1 dead letter with ")
     world.deliver()
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
-    assert (buried(world), kept(world)) == ([], [])
+    assert in_queue(world) == []
 
 
-def test_a_message_is_buried_before_the_queue_forgets_it(world: World) -> None:
+def test_a_message_is_a_dead_letter_before_the_queue_forgets_it(world: World) -> None:
     world.compute()
     message, *_ = take(world)
     world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=TIMED_OUT)
     assert not is_done(deliver(world, message, age=WAITS_FOR - timedelta(hours=1)))
     assert is_done(deliver(world, message, age=WAITS_FOR + timedelta(hours=1)))
-    (letter,) = buried(world)
+    (letter,) = in_queue(world)
     assert "It waited for 10 days" in str(letter["MessageAttributes"]["reason"]["StringValue"])
 
 
@@ -408,23 +506,47 @@ def test_where_the_time_is_over_it_says_that_there_are_more(
     first, *_ = take(world)
     fail_until_dead(world, first)
     monkeypatch.setattr(on_aws, "_LAST_SECONDS", 1_000.0)
-    listed = ask(world, dead_letters="list")
-    assert not listed["is_all"]
-    assert ask(world, dead_letters="redrive")["message"].endswith("invoke push with the same event again.")
+    redriven = ask(world, dead_letters="redrive")
+    assert not redriven["is_all"]
+    assert redriven["message"].endswith("Invoke push with the same event again.")
 
 
-def test_more_dead_letters_than_can_be_looked_at_before_they_are_seen_again_are_sent_again_all_the_same(
-    world: World,
-) -> None:
+def test_what_another_search_has_hidden_is_not_taken_for_gone(world: World) -> None:
+    world.compute()
+    first, *_ = take(world)
+    fail_until_dead(world, first)
+    dead_since(world, timedelta(days=20))
+    world.aws.messages(world.aws.dead_letter_queue_url)
+    assert not ask(world, dead_letters="redrive")["is_all"]
+    (finding,) = invoke("watchdog", {}, world.capsys).answer["findings"]
+    assert "some are hidden for up to 15 minutes" in finding
+    assert the_run(world).counts.dead > 0
+    show_dead_letters()
+    redriven = ask(world, dead_letters="redrive")
+    assert (redriven["is_all"], redriven["letters"][0]["messages"]) == (True, 1)
+
+
+def test_what_is_not_chosen_can_be_seen_again_at_once(world: World) -> None:
+    world.compute()
+    first, second, *_ = take(world)
+    fail_until_dead(world, first)
+    fail_until_dead(world, second, status=500)
+    for reason in ("SlowError", "FaultError"):
+        redriven = ask(world, dead_letters="redrive", reason=reason)
+        assert (redriven["is_all"], redriven["letters"][0]["messages"]) == (True, 1)
+
+
+def test_more_dead_letters_than_there_is_time_for_are_sent_again_by_asking_again(world: World) -> None:
     world.compute()
     put_copies(world.aws, 80)
     move_to_dead_letters(world.aws)
-    assert ask(world, dead_letters="list")["message"].startswith("80 dead letters with ")
-    with passing(300, {"ReceiveMessage": 19}):
-        redriven = ask(world, dead_letters="redrive")
-    assert redriven["message"].startswith("80 dead letters with ")
-    assert redriven["message"].endswith("invoke push with the same event again.")
-    assert (world.waiting(), kept(world)) == (80, [])
+    sent = 0
+    for is_all in (False, True):
+        with passing(300, {"ReceiveMessage": 45} if not is_all else {}):
+            redriven = ask(world, dead_letters="redrive")
+        assert redriven["is_all"] == is_all
+        sent += sum(group["messages"] for group in redriven["letters"])
+    assert (sent, world.waiting(), in_queue(world)) == (80, 80, [])
 
 
 @pytest.mark.parametrize(
@@ -444,31 +566,42 @@ def test_an_event_that_asks_for_something_else_is_refused(
     assert '{"dead_letters": "list"}' in str(refused.value)
 
 
-def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(world: World) -> None:
+def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer = world.compute()
     move_to_dead_letters(world.aws)
-    # The row of one message, and two files that somebody put into the folder.
-    first = buried(world)[0]
+    # The row of one message, a row that somebody has put there, and a message that is too large to be sent anew.
+    first = in_queue(world)[0]
     batch = json.loads(str(first["Body"]))["batch_id"]
     attempt_id = first["MessageAttributes"]["attempt_id"]["StringValue"]
     row = {"run_id": answer["run_id"], "part": f"batch#{batch}#{attempt_id}"}
     damaged = world.aws.runs.get_item(Key=row)["Item"]
     world.aws.runs.put_item(Item={**damaged, "settled": "by hand"})
-    for name in ("x.json", ""):
-        world.aws.s3.put_object(Bucket=BUCKET, Key=f"dead-letters/000/{name}", Body=b"{}")
-    show_dead_letters()
-    for question in ("list", "redrive"):
-        said = ask(world, dead_letters=question)
-        assert sum(letter["messages"] for letter in said["letters"]) == answer["batches"] - 1
-        assert f"The row {row['part']} of the run {answer['run_id']} is damaged" in said["message"]
-        assert f"The file dead-letters/000/x.json in the bucket {BUCKET} is no dead letter" in said["message"]
-        show_dead_letters()
+    by_hand = {"run_id": "by hand", "part": "x", "kind": "dead letter"}
+    world.aws.runs.put_item(Item={**by_hand, "started_at": datetime.now(UTC).isoformat()})
+    world.aws.sqs.send_message(QueueUrl=world.aws.dead_letter_queue_url, MessageBody="too large")
+    send = clients.sqs().send_message
+
+    def refuse_large(**asked: Any) -> object:  # noqa: ANN401 - as boto3 takes it
+        if asked["MessageBody"] == "too large":
+            raise ClientError({"Error": {"Code": "InvalidParameterValue", "Message": "no"}}, "SendMessage")
+        return send(**asked)
+
+    monkeypatch.setattr(clients.sqs(), "send_message", refuse_large)
     watched = invoke("watchdog", {}, world.capsys).answer["findings"]
-    assert any(row["part"] in finding for finding in watched)
-    # Mended, it is a dead letter like the others.
+    assert any(f"The row {row['part']} of the run {answer['run_id']} is damaged" in each for each in watched)
+    assert any("The row x of by hand in the table of runs is damaged" in each for each in watched)
+    assert any("was left where it is. AWS answered with an error" in each for each in watched)
+    listed = ask(world, dead_letters="list")
+    assert sum(letter["messages"] for letter in listed["letters"]) == answer["batches"] - 1
+    assert "The row x of by hand in the table of runs is damaged" in listed["message"]
+    redriven = ask(world, dead_letters="redrive")
+    assert sum(letter["messages"] for letter in redriven["letters"]) == answer["batches"] - 1
+    assert f"The row {row['part']} of the run {answer['run_id']} is damaged" in redriven["message"]
+    # Fixed, it is a dead letter like the others.
     world.aws.runs.put_item(Item=damaged)
-    show_dead_letters()
-    assert sum(letter["messages"] for letter in ask(world, dead_letters="list")["letters"]) == 1
+    assert sum(letter["messages"] for letter in ask(world, dead_letters="redrive")["letters"]) == 1
 
 
 def test_a_run_whose_counts_do_not_add_up_costs_its_own_end_and_is_named(world: World) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from msupply_dhis2.domain.log_record import LogEvent
 from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import AwsError, DamagedRowError
-from msupply_dhis2.state.message import Death, DeliveryState, delivery_state_of
+from msupply_dhis2.state.message import DeadLetterReason, DeliveryState, delivery_state_of
 from msupply_dhis2.state.run import (
     COMPUTED_WITHIN,
     COUNTERS,
@@ -40,7 +40,7 @@ NUMBERS = count(1000)
 RUN = "20260205T010000Z-monthly-1f0c2a9b"
 ABOUT = About("monthly", NOW, '{"interval":"monthly"}', ("stock_on_hand",), ("previous_month",))
 PART = Part(stores=3, items=5, values=30, already_stored=2, vanished=1, periods=("202601",))
-DEATH = Death("DHIS2 said no.", "Dhis2Error", NOW + 3 * MINUTE)
+REASON = DeadLetterReason("DHIS2 said no.", "Dhis2Error", NOW + 3 * MINUTE)
 
 
 @pytest.fixture
@@ -151,15 +151,25 @@ def test_a_dead_letter_counts_what_has_no_fate_and_is_counted_back_when_it_is_se
     settle(runs, message(), runs.read(message(), NOW), 0, 1, 2)
     runs.note_failure(message(), NOW)
     assert runs.note_failure(message(), NOW) == 2
-    assert runs.mark_dead(message(), runs.read(message(), NOW), DEATH)
+    runs.dead_letter(message(), runs.read(message(), NOW), REASON)
     dead = runs.read(message(), NOW)
-    assert (dead.death, dead.failures) == (DEATH, 2)
-    assert not runs.mark_dead(message(), dead, DEATH)
+    assert (dead.dead_letter, dead.failures) == (REASON, 2)
+    assert runs.dead_letter(message(), dead, replace(REASON, reason="Another.")) == dead
+    assert runs.dead_letters(NOW) == ([(message(), dead)], ())
+    assert runs.dead_letters(REASON.at + MINUTE) == ([], ())
     assert run_of(runs).counts == Counts(queued=10, stored=3, dead=7)
 
-    alive = runs.revive(message(), dead)
-    assert (alive.death, alive.failures) == (None, 0)
-    assert runs.revive(message(), dead) == alive
+    expired = runs.expire(message(), dead)
+    assert run_of(runs).counts == Counts(queued=10, stored=3, expired=7)
+    assert runs.expire(message(), dead) == expired == runs.read(message(), NOW)
+    assert runs.dead_letter(message(), expired, REASON).dead_letter == REASON
+    assert run_of(runs).counts == Counts(queued=10, stored=3, dead=7)
+
+    alive = runs.requeue(message(), dead)
+    assert (alive.dead_letter, alive.failures) == (None, 0)
+    assert runs.requeue(message(), dead) == alive
+    assert runs.expire(message(), dead) == alive
+    assert runs.dead_letters(NOW) == ([], ())
     assert run_of(runs).counts == Counts(queued=10, stored=3, waiting=7)
     settle(runs, message(), alive, *range(10))
     assert run_of(runs).counts == Counts(queued=10, stored=10)
@@ -169,10 +179,10 @@ def test_a_delivery_that_settles_values_of_a_message_which_another_has_given_up_
     runs: Runs,
 ) -> None:
     being_sent = runs.read(message(), NOW)
-    runs.mark_dead(message(), being_sent, DEATH)
+    runs.dead_letter(message(), being_sent, REASON)
     settle(runs, message(), being_sent, *range(7))
     assert run_of(runs).counts == Counts(queued=10, stored=7, dead=3)
-    alive = runs.revive(message(), runs.read(message(), NOW))
+    alive = runs.requeue(message(), runs.read(message(), NOW))
     assert run_of(runs).counts == Counts(queued=10, stored=7, waiting=3)
     settle(runs, message(), alive, *range(10))
     assert run_of(runs).counts == Counts(queued=10, stored=10)
@@ -319,12 +329,12 @@ def test_what_is_said_twice_of_a_part_counts_once(runs: Runs) -> None:
 
 def test_a_run_of_which_something_is_sent_again_is_open_again(runs: Runs) -> None:
     settle(runs, message(), runs.read(message(), NOW), 0)
-    runs.mark_dead(message(), runs.read(message(), NOW), DEATH)
+    runs.dead_letter(message(), runs.read(message(), NOW), REASON)
     first = runs.close(RUN, None, NOW)
     assert first is not None
     assert first.outcome is Outcome.INCOMPLETE
     assert "make redrive" in last_line(first).message
-    runs.revive(message(), runs.read(message(), NOW))
+    runs.requeue(message(), runs.read(message(), NOW))
     assert run_of(runs).ended_at is None
     settle(runs, message(), runs.read(message(), NOW), *range(10))
     second = runs.close(RUN, None, NOW)
@@ -500,7 +510,7 @@ ANYTHING = st.one_of(
 ATTRIBUTES = [
     *COUNTERS,
     *("as_of", "event", "metrics", "started_at", "opened_at", "ended_at", "outcome", "parts_open", "batches"),
-    *("superseded_by", "message", "settled", "applied", "began", "died", "version", "files"),
+    *("superseded_by", "message", "settled", "applied", "began", "version", "files", "reason", "status"),
 ]
 
 
@@ -508,6 +518,7 @@ ATTRIBUTES = [
 @given(st.dictionaries(st.sampled_from(ATTRIBUTES), ANYTHING))
 def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, Any]) -> None:
     delivery_state_of(row)
+    delivery_state_of({**row, "kind": "dead letter"})
     try:
         run = table_run({"run_id": RUN, **row})
     except DamagedRowError:

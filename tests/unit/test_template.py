@@ -36,6 +36,7 @@ from msupply_dhis2.handlers.push_batch import FOR_NOTES_SECONDS
 from msupply_dhis2.handlers.test_connection import TIME_LIMIT
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.state.breaker import LONGEST_WAIT
+from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR
 from msupply_dhis2.state.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
 from msupply_dhis2.state.shard_progress import WORKED_FOR
@@ -390,10 +391,13 @@ def test_that_the_watchdog_is_silent_for_more_than_a_day_is_an_alarm() -> None:
     )
 
 
-def test_push_gives_up_before_the_queue_forgets() -> None:
-    kept = timedelta(seconds=properties("BatchQueue")["MessageRetentionPeriod"])
-    assert kept == QUEUE_KEEPS
-    assert kept > WAITS_FOR + LONGEST_WAIT
+def test_the_queues_keep_messages_for_as_long_as_the_code_says() -> None:
+    kept = {
+        name: timedelta(seconds=properties(name)["MessageRetentionPeriod"])
+        for name in ("BatchQueue", "FailedBatchQueue")
+    }
+    assert kept == {"BatchQueue": QUEUE_KEEPS, "FailedBatchQueue": KEPT_FOR}
+    assert QUEUE_KEEPS > WAITS_FOR + LONGEST_WAIT
 
 
 def test_every_schedule_keeps_what_it_cannot_deliver_and_may_start_its_function() -> None:
@@ -582,18 +586,16 @@ def test_the_breaker_s_row_is_changed_by_push_and_the_connection_test_only() -> 
     assert may == {"PushRole", "TestConnectionRole"}
 
 
-def test_only_push_which_sends_dead_letters_again_may_read_them() -> None:
-    rights = {
-        role: as_list(statement["Action"])
+def test_only_unreadable_messages_may_be_deleted_from_the_table_of_runs() -> None:
+    table = {"Fn::GetAtt": ["RunsTable", "Arn"]}
+    deletes = {
+        role: statement["Condition"]
         for role in resources("AWS::IAM::Role")
         for statement in statements(role)
-        if statement["Resource"] == {"Fn::Sub": "${ReportBucket.Arn}/dead-letters/*"}
+        if statement["Resource"] == table and "dynamodb:DeleteItem" in as_list(statement["Action"])
     }
-    assert rights == {
-        "PushRole": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-        # It forgets what has arrived after all.
-        "WatchdogRole": ["s3:PutObject", "s3:DeleteObject"],
-    }
+    only = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [UNREADABLE]}}
+    assert deletes == {"PushRole": only, "WatchdogRole": only}
 
 
 def test_each_function_may_write_to_its_own_log_only() -> None:
@@ -884,7 +886,7 @@ def test_the_bucket_is_private_encrypted_expiring_and_refuses_plain_http() -> No
         for rule in bucket["LifecycleConfiguration"]["Rules"]
         if "Prefix" in rule
     }
-    assert expiring == {"runs/": 400, "dead-letters/": 100, "exports/": 7}
+    assert expiring == {"runs/": 400, "exports/": 7}
     (refuses,) = properties("ReportBucketPolicy")["PolicyDocument"]["Statement"]
     assert (refuses["Effect"], refuses["Condition"]["Bool"]) == ("Deny", {"aws:SecureTransport": "false"})
     assert resources("AWS::S3::Bucket")["ReportBucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
@@ -982,14 +984,9 @@ def test_every_table_is_encrypted_and_forgets(table: str) -> None:
     assert properties(table)["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
-def test_a_copy_of_a_dead_letter_is_gone_before_its_order_and_its_row_are() -> None:
-    days = {
-        rule.get("Prefix"): rule.get("ExpirationInDays", 0)
-        for rule in properties("ReportBucket")["LifecycleConfiguration"]["Rules"]
-    }
-    queue_days = properties("BatchQueue")["MessageRetentionPeriod"] / 86_400
-    assert days["dead-letters/"] + queue_days < MESSAGES_KEPT_FOR.days
-    assert WAITS_FOR.days < queue_days
+def test_a_message_is_gone_before_its_order_and_its_row_are() -> None:
+    # A dead letter that the watchdog takes up, or that is sent again and fails, lives that long once more.
+    assert 4 * (QUEUE_KEEPS + KEPT_FOR) < MESSAGES_KEPT_FOR
 
 
 def test_a_message_is_received_so_often_that_a_pause_never_uses_it_up_and_a_push_that_breaks_off_does() -> (

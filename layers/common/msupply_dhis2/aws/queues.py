@@ -31,13 +31,14 @@ def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: 
         )
 
 
-def send(client: "SQSClient", queue_url: str, body: str, *, reason: str | None = None) -> None:
-    """Put a message on a queue; ``reason`` (no secret) tells why it is a dead letter, which SQS itself cannot add."""
-    attributes: dict[str, MessageAttributeValueTypeDef] = {}
-    if reason is not None:
-        attributes["reason"] = {"DataType": "String", "StringValue": reason}
+def send(client: "SQSClient", queue_url: str, body: str, **attributes: str) -> str:
+    """Put a message on a queue, and return its id; the attribute ``reason`` (no secret) tells why it is a dead letter."""
+    given: dict[str, MessageAttributeValueTypeDef] = {
+        name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()
+    }
     with aws_faults("putting a message on a queue", client):
-        client.send_message(QueueUrl=queue_url, MessageBody=body, MessageAttributes=attributes)
+        sent = client.send_message(QueueUrl=queue_url, MessageBody=body, MessageAttributes=given)
+    return sent["MessageId"]
 
 
 def depth(client: "SQSClient", queue_url: str) -> int:

@@ -1,75 +1,27 @@
-"""Dead letters on AWS: how push buries a message, lists what is buried, and sends it again.
+"""What push can be asked about dead letters, and its answer."""
 
-A dead letter lies in two places: in the dead-letter queue, where the console shows it and redrives it, and in the bucket,
-which keeps it longer and tells why it died. What the queue itself moved, because push broke off each time, is found in
-the queue and put into the bucket too.
-"""
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from itertools import batched
-from typing import TYPE_CHECKING, Any, Literal
-
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.aws.queues import ATTEMPTS, ENTRIES_IN_ONE_CALL
-from msupply_dhis2.aws.records import ATTEMPT_ID
-from msupply_dhis2.domain.batch import Batch, BatchError, decode
-from msupply_dhis2.domain.message import Message
-from msupply_dhis2.errors import AwsError, EventError
-from msupply_dhis2.state.dead_letters.letter import (
-    BROKE_OFF,
-    FOLDER,
-    NOT_UNDERSTOOD,
-    UNREADABLE,
-    DeadLetter,
-    Listed,
-    listed,
-    place_of,
-)
-from msupply_dhis2.state.dead_letters.store import DeadLetterStore, NoDeadLetterError
-from msupply_dhis2.state.message import Death
+from msupply_dhis2.errors import DamagedRowError, EventError
+from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE, DeadLetter, DeadLetters
+from msupply_dhis2.state.message import DeadLetterReason
+from msupply_dhis2.state.run import how_to_compute_again
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef, MessageTypeDef
-
-_DEAD_HIDDEN_SECONDS = 120
-"""A dead letter that is looked at is hidden so long, so that it is seen once in one search: no longer, because of an
-alarm that tells of what can be seen there, and would take what is left hidden for gone."""
-
-_WAIT_SECONDS = 1
-"""Without waiting a queue may say that it is empty though it is not."""
-
-_LAST_SECONDS = 20.0
-"""Nothing new is begun with less time left."""
-
-_LAST_SECONDS_TO_SHOW = 5.0
-"""With less time left what is hidden is left to be seen again by itself."""
+EXPIRED_LISTED_FOR = timedelta(days=30)
+"""After the queue no longer has them."""
 
 _MOST_FAULTS = 20
 """Of what could not be looked at so much is told in full."""
 
-_MOST_REASON = 2_000
-"""Characters of a reason that go with the message; the bucket has all of it."""
-
 
 class DeadLetterEvent(BaseModel):
-    """What push can be asked about dead letters.
-
-    Attributes
-    ----------
-    dead_letters
-        ``list`` or ``redrive`` (send again).
-    run, reason
-        Only those of this run; only those with these words in what they died of.
-    """
+    """What push can be asked: to list dead letters or to send them again, all or those of a run or with some words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,24 +29,50 @@ class DeadLetterEvent(BaseModel):
     run: str | None = Field(default=None, min_length=1)
     reason: str | None = Field(default=None, min_length=1)
 
+    def chooses(self, run_id: str, reason: DeadLetterReason) -> bool:
+        """Return whether dead letters of a run, with a reason, are meant."""
+        words = f"{reason.status} {reason.reason}".casefold()
+        return self.run in {None, run_id} and (self.reason or "").casefold() in words
 
-class DeadLetterAnswer(BaseModel):
-    """What push answers.
+    def __str__(self) -> str:
+        of_run = f" of the run {self.run}" if self.run else ""
+        return f'{of_run} with "{self.reason}" in their reason' if self.reason else of_run
 
-    Attributes
-    ----------
-    message
-        A sentence.
-    letters
-        What lies there, by run and reason; of a redrive what was sent again.
-    is_all
-        Whether there was time for all of them.
+
+class DeadLetterGroup(BaseModel):
+    """Dead letters of one run with the same reason.
+
+    ``compute_again``: of those that are expired, how their values are computed again.
     """
 
     model_config = ConfigDict(frozen=True)
 
+    run_id: str
+    status: str
+    reason: str
+    messages: int
+    values: int
+    since: datetime
+    compute_again: str | None = None
+
+    def __str__(self) -> str:
+        until = (
+            f", kept until {self.since + KEPT_FOR:%Y-%m-%d}" if self.compute_again is None else ", expired"
+        )
+        again = "" if self.compute_again is None else f" The queue no longer has them. {self.compute_again}"
+        return (
+            f"{self.run_id}: {count(self.messages, 'message')} with {count(self.values, 'value')}, since "
+            f"{self.since:%Y-%m-%d %H:%M} (UTC){until}. {self.status}: {self.reason}{again}"
+        )
+
+
+class DeadLetterAnswer(BaseModel):
+    """A text, what is listed or was sent again, and whether that was all: if not, the same event is to be sent again."""
+
+    model_config = ConfigDict(frozen=True)
+
     message: str
-    letters: tuple[Listed, ...] = ()
+    letters: tuple[DeadLetterGroup, ...] = ()
     is_all: bool = True
 
 
@@ -119,335 +97,102 @@ def parse_dead_letter_event(event: object) -> DeadLetterEvent:
     )
 
 
-class FailedBatches:
-    """The dead letters of push.
+def answer_about_dead_letters(
+    event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime
+) -> DeadLetterAnswer:
+    """List dead letters, or send them again."""
+    answer = _list if event.dead_letters == "list" else _redrive
+    return answer(event, dead_letters, runs, now)
 
-    Parameters
-    ----------
-    client, queue_url, dead_letter_queue_url
-        The queues.
-    store, runs
-        Where dead letters are kept, and counted.
-    seconds_left
-        How much time there is.
-    """
 
-    def __init__(
-        self,
-        client: "SQSClient",
-        queue_url: str,
-        dead_letter_queue_url: str,
-        store: DeadLetterStore,
-        runs: Runs,
-        seconds_left: Callable[[], float],
-    ) -> None:
-        self._client = client
-        self._queue_url = queue_url
-        self._dead_letter_queue_url = dead_letter_queue_url
-        self._store = store
-        self._runs = runs
-        self._seconds_left = seconds_left
-        self.faults: list[str] = []
-        """What could not be looked at, a sentence each; the others were."""
-
-    def bury(self, body: str, batch: Batch | None, attempt_id: str, death: Death) -> DeadLetter:
-        """Move a message over: first into the bucket, then into the queue, then it is counted.
-
-        Where something breaks off in between the message comes again, and is moved again into the same place.
-        """
-        letter = self._keep(body, batch, attempt_id, death)
-        with aws_faults("putting a message into the dead-letter queue", self._client):
-            self._client.send_message(
-                QueueUrl=self._dead_letter_queue_url, MessageBody=body, MessageAttributes=_attributes(letter)
-            )
-        self._count(letter, batch, death)
-        return letter
-
-    def _keep(self, body: str, batch: Batch | None, attempt_id: str, death: Death) -> DeadLetter:
-        values = 0
-        if batch is not None:
-            message = Message(batch.batch_id, attempt_id, len(batch.rows))
-            values = len(batch.rows) - len(self._runs.read(message, death.at).settled)
-        letter = DeadLetter(
-            body=body,
-            attempt_id=attempt_id,
-            run_id=batch.run_id if batch else UNREADABLE,
-            batch_id=batch.batch_id if batch else _id_of_unreadable(body),
-            values=values,
-            reason=death.reason,
-            status=death.status,
-            died_at=death.at,
+def _list(event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime) -> DeadLetterAnswer:
+    letters, faults = dead_letters.listed(now - KEPT_FOR - EXPIRED_LISTED_FOR)
+    groups = grouped((letter for letter in letters if event.chooses(letter.run_id, letter.reason)), runs)
+    lines = [f"There are no dead letters{event}."]
+    if groups:
+        messages, values = (sum(getattr(group, name) for group in groups) for name in ("messages", "values"))
+        lines = [f"{count(messages, 'dead letter')} with {count(values, 'value')}{event}:"]
+        lines += [f"- {group}" for group in groups]
+    kept = [group for group in groups if group.compute_again is None]
+    if any(group.run_id != UNREADABLE for group in kept):
+        lines.append(
+            'Fix the causes, then send them again: invoke push with {"dead_letters": "redrive"} (make redrive).'
         )
-        self._store.keep(letter)
-        return letter
-
-    def _count(self, letter: DeadLetter, batch: Batch | None, death: Death) -> None:
-        if batch is not None:
-            message = Message(batch.batch_id, letter.attempt_id, len(batch.rows))
-            self._runs.mark_dead(message, self._runs.read(message, death.at), death)
-
-    def has_come_back(self, message: Message) -> None:
-        """Forget the copy of a dead letter whose message is on the queue again."""
-        self._store.forget(f"dead-letters/{message.run_id}/{message.name}.json")
-
-    def answer(self, event: DeadLetterEvent) -> DeadLetterAnswer:
-        """List dead letters, or send them again."""
-        collected = self.collect()
-        if event.dead_letters == "list":
-            return self._list(event, is_all=collected)
-        return self._redrive(event, is_all=collected)
-
-    def collect(self) -> bool:
-        """Take what the queue itself has moved over into the bucket, and count it; take away what arrived after all.
-
-        Returns
-        -------
-        bool
-            Whether there was time for all of it.
-        """
-        for message in self._search(self._dead_letter_queue_url):
-            if message is None:
-                return False
-            with self._telling(message):
-                self._collect(message)
-        return True
-
-    def _collect(self, message: "MessageTypeDef") -> None:
-        if not self._is_in_its_place(message):
-            if _attribute(message, "run_id") == UNREADABLE:
-                self._move(message, self._dead_letter_queue_url, NOT_UNDERSTOOD, "NotUnderstood")
-                unreadable = _id_of_unreadable(str(message["Body"]))
-                self._store.forget(place_of(UNREADABLE, unreadable, _attempt_id(message)))
-            else:
-                self._move(message, self._dead_letter_queue_url, BROKE_OFF, "BrokeOff")
-
-    @contextmanager
-    def _telling(self, message: "MessageTypeDef") -> Iterator[None]:
-        """Tell of a message that cannot be worked, and go on with the others."""
-        try:
-            yield
-        except AwsError as error:
-            self.faults.append(f"The message {message['MessageId']} was left where it is. {error}")
-
-    def _is_in_its_place(self, message: "MessageTypeDef") -> bool:
-        """Return whether a message of the dead-letter queue need not be moved; one without a value to send is deleted."""
-        has_reason = bool(_attribute(message, "reason"))
-        try:
-            batch = decode(str(message["Body"]))
-        except BatchError:
-            return has_reason
-        known = Message(batch.batch_id, _attempt_id(message), len(batch.rows))
-        delivery_state = self._runs.read(known, datetime.now(UTC))
-        if len(delivery_state.settled) == known.values:
-            # It was delivered once more after it had died, or another copy of it was.
-            self.has_come_back(known)
-            self._delete(message, self._dead_letter_queue_url)
-            return True
-        # The reason may be that of an earlier death, after which it was sent again.
-        return has_reason and delivery_state.death is not None
-
-    def _move(self, message: "MessageTypeDef", queue_url: str, reason: str, status: str) -> int:
-        """Bury a message that was found on a queue, and give how many of its values had no fate."""
-        body = str(message["Body"])
-        attempt_id = _attempt_id(message)
-        death = Death(reason, status, datetime.now(UTC))
-        try:
-            batch = decode(body)
-        except BatchError as error:
-            batch, death = None, Death(str(error), "BatchError", datetime.now(UTC))
-        letter = self.bury(body, batch, attempt_id, death)
-        self._delete(message, queue_url)
-        return letter.values
-
-    def _list(self, event: DeadLetterEvent, *, is_all: bool) -> DeadLetterAnswer:
-        letters: list[DeadLetter] = []
-        for letter in self._kept(event):
-            if letter is None:
-                is_all = False
-                break
-            letters.append(letter.model_copy(update={"body": ""}))
-        groups = listed(letters)
-        if not groups:
-            return DeadLetterAnswer(
-                message=f"There are no dead letters{_chosen(event)}.{self._faults_said()}", is_all=is_all
-            )
-        values = sum(group.values for group in groups)
-        lines = "\n".join(f"- {group.sentence()}" for group in groups)
-        what_to_do = []
-        if any(group.can_be_sent for group in groups):
-            what_to_do.append(
-                'Mend the causes, then send them again: invoke push with {"dead_letters": "redrive"} (make redrive).'
-            )
-        if not all(group.can_be_sent for group in groups):
-            what_to_do.append(self._about_unreadable())
-        return DeadLetterAnswer(
-            message=f"{count(len(letters), 'dead letter')} with {count(values, 'value')}{_chosen(event)}:\n{lines}\n"
-            f"{' '.join(what_to_do)}{self._faults_said()}{_more(is_all=is_all)}",
-            letters=groups,
-            is_all=is_all,
+    if any(group.run_id == UNREADABLE for group in kept):
+        lines.append(_about_unreadable(dead_letters))
+    in_queue, in_table = dead_letters.depth(), sum(not letter.reason.is_expired for letter in letters)
+    if in_queue != in_table:
+        lines.append(
+            f"The queue {dead_letters.name} holds {count(in_queue, 'message')}, and the table of runs tells of "
+            f"{in_table:,}. SQS itself moves messages there when push breaks off each time, and people send or delete some in "
+            "the console. The watchdog finds out once a day, or at once: make watchdog"
         )
+    return DeadLetterAnswer(message="\n".join([*lines, *_first(faults)]), letters=groups)
 
-    def _redrive(self, event: DeadLetterEvent, *, is_all: bool) -> DeadLetterAnswer:
-        sent: list[DeadLetter] = []
-        unreadable = 0
-        for letter in self._kept(event):
-            if letter is None:
-                is_all = False
-                break
-            if not letter.can_be_sent:
-                unreadable += 1
-                continue
-            with aws_faults("putting a dead letter on the queue again", self._client):
-                self._client.send_message(
-                    QueueUrl=self._queue_url,
-                    MessageBody=letter.body,
-                    MessageAttributes={ATTEMPT_ID: {"DataType": "String", "StringValue": letter.attempt_id}},
+
+def _redrive(
+    event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime
+) -> DeadLetterAnswer:
+    walk = dead_letters.walk(now, event.chooses)
+    groups = grouped(walk.sent, runs)
+    lines = [f"There are no dead letters{event} that could be sent again."]
+    if walk.sent:
+        values = count(sum(letter.values for letter in walk.sent), "value")
+        sent = count(len(walk.sent), "dead letter")
+        lines = [f"{sent} with {values}{event} sent again: the log of push tells what becomes of them."]
+    if walk.unreadable:
+        lines.append(
+            f"Left where they are: {count(walk.unreadable, 'message')}. {_about_unreadable(dead_letters)}"
+        )
+    lines += [f"- {group}" for group in grouped(walk.expired, runs)]
+    lines += _first(walk.faults)
+    if not walk.is_all:
+        lines.append(
+            "That was not all of them: there was no time, or some are hidden for up to 15 minutes. Invoke push with the same "
+            "event again."
+        )
+    return DeadLetterAnswer(message="\n".join(lines), letters=groups, is_all=walk.is_all)
+
+
+def grouped(letters: Iterable[DeadLetter], runs: Runs) -> tuple[DeadLetterGroup, ...]:
+    """Group dead letters by run and reason, those with the most values first."""
+    groups: dict[tuple[str, str, str, bool], list[DeadLetter]] = {}
+    for letter in letters:
+        reason = letter.reason
+        groups.setdefault((letter.run_id, reason.status, reason.reason, reason.is_expired), []).append(letter)
+    return tuple(
+        sorted(
+            (
+                DeadLetterGroup(
+                    run_id=run_id,
+                    status=status,
+                    reason=reason,
+                    messages=len(some),
+                    values=sum(letter.values for letter in some),
+                    since=min(letter.reason.at for letter in some),
+                    compute_again=_compute_again(run_id, runs) if is_expired else None,
                 )
-            # Push takes the same sending for the same message: sent twice, it is worked and counted once.
-            self._store.forget(letter.key)
-            sent.append(letter.model_copy(update={"body": ""}))
-        self._clear({letter.attempt_id for letter in sent})
-        if sent:
-            message = (
-                f"{count(len(sent), 'dead letter')} with {count(sum(letter.values for letter in sent), 'value')}"
-                f"{_chosen(event)} sent again: the log of push tells what becomes of them."
-            )
-        else:
-            message = f"There are no dead letters{_chosen(event)} that could be sent again."
-        if unreadable:
-            message += f" Left where they are: {count(unreadable, 'message')}. {self._about_unreadable()}"
-        return DeadLetterAnswer(
-            message=f"{message}{self._faults_said()}{_more(is_all=is_all)}",
-            letters=listed(sent),
-            is_all=is_all,
+                for (run_id, status, reason, is_expired), some in groups.items()
+            ),
+            key=lambda group: -group.values,
         )
-
-    def _faults_said(self) -> str:
-        said = "".join(f"\n{fault}" for fault in self.faults[:_MOST_FAULTS])
-        more = len(self.faults) - _MOST_FAULTS
-        return f"{said}\nAnd {more:,} more like these." if more > 0 else said
-
-    def _about_unreadable(self) -> str:
-        name = self._dead_letter_queue_url.rpartition("/")[2]
-        return (
-            "What is unreadable cannot be sent. Deploy the version that wrote it; or compute again what is missing in DHIS2, "
-            f"and delete it in the console (SQS → {name} → Send and receive messages) and in the bucket "
-            f"(S3 → {FOLDER}{UNREADABLE}/)."
-        )
-
-    def _kept(self, event: DeadLetterEvent) -> Iterator[DeadLetter | None]:
-        """Yield the dead letters that are meant; ``None`` where the time is over."""
-        for key in list(self._store.keys(event.run)):
-            if self._seconds_left() < _LAST_SECONDS:
-                yield None
-                return
-            try:
-                letter = self._store.read(key)
-            except NoDeadLetterError as error:
-                self.faults.append(str(error))
-                continue
-            if letter is not None and letter.is_meant(event.run, event.reason):
-                yield letter
-
-    def _clear(self, attempt_ids: set[str]) -> None:
-        """Take messages off the dead-letter queue that are on the other one again. Those that stay do no harm."""
-        if not attempt_ids:
-            return
-        for message in self._search(self._dead_letter_queue_url):
-            if message is None:
-                return
-            if _attribute(message, ATTEMPT_ID) in attempt_ids:
-                self._delete(message, self._dead_letter_queue_url)
-
-    def _search(self, queue_url: str) -> "Iterator[MessageTypeDef | None]":
-        """Yield each message of a queue once, and let all be seen again; ``None``: that was not all of them.
-
-        The search ends early where the time is over, and where a message comes a second time: then those that were looked
-        at first are not hidden any more, and it would go round in a circle.
-        """
-        handles: dict[str, str] = {}
-        try:
-            while True:
-                if self._seconds_left() < _LAST_SECONDS:
-                    yield None
-                    return
-                with aws_faults(f"looking into the queue {queue_url}", self._client):
-                    answer = self._client.receive_message(
-                        QueueUrl=queue_url,
-                        MaxNumberOfMessages=10,
-                        MessageAttributeNames=["All"],
-                        MessageSystemAttributeNames=["SentTimestamp"],
-                        VisibilityTimeout=_DEAD_HIDDEN_SECONDS,
-                        WaitTimeSeconds=_WAIT_SECONDS,
-                    )
-                messages = answer.get("Messages", [])
-                if not messages:
-                    return
-                new = [message for message in messages if str(message["MessageId"]) not in handles]
-                # Of one that came again the last handle is the one that holds.
-                handles |= {str(message["MessageId"]): str(message["ReceiptHandle"]) for message in messages}
-                yield from new
-                if len(new) < len(messages):
-                    yield None
-                    return
-        finally:
-            self._show(handles.values(), queue_url)
-
-    def _show(self, handles: Iterable[str], queue_url: str) -> None:
-        """Let messages be seen again at once, while there is time: after a while they are by themselves."""
-        for some in batched(handles, ENTRIES_IN_ONE_CALL, strict=False):
-            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
-                {"Id": str(place), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                for place, handle in enumerate(some)
-            ]
-            for _ in range(ATTEMPTS):
-                if not entries:
-                    break
-                if self._seconds_left() < _LAST_SECONDS_TO_SHOW:
-                    return
-                try:
-                    answer = self._client.change_message_visibility_batch(QueueUrl=queue_url, Entries=entries)
-                except (BotoCoreError, ClientError):
-                    # Tried several times by the client itself: it would take as long for each of the others.
-                    return
-                # What was deleted meanwhile cannot be shown, and that is no fault of the queue.
-                failed = {each["Id"] for each in answer.get("Failed", ()) if not each["SenderFault"]}
-                entries = [entry for entry in entries if entry["Id"] in failed]
-
-    def _delete(self, message: "MessageTypeDef", queue_url: str) -> None:
-        with aws_faults(f"taking a message off the queue {queue_url}", self._client):
-            self._client.delete_message(QueueUrl=queue_url, ReceiptHandle=str(message["ReceiptHandle"]))
+    )
 
 
-def _attribute(message: "MessageTypeDef", name: str) -> str:
-    attribute = message.get("MessageAttributes", {}).get(name)
-    return "" if attribute is None else str(attribute.get("StringValue", ""))
+def _compute_again(run_id: str, runs: Runs) -> str:
+    try:
+        return how_to_compute_again(runs.run(run_id))
+    except DamagedRowError as error:
+        return str(error)
 
 
-def _attempt_id(message: "MessageTypeDef") -> str:
-    return _attribute(message, ATTEMPT_ID) or str(message["MessageId"])
+def _about_unreadable(dead_letters: DeadLetters) -> str:
+    return (
+        "What is unreadable cannot be sent. Deploy the version that wrote it; or compute again what is missing in DHIS2, and "
+        f"delete it in the console (SQS → {dead_letters.name} → Send and receive messages)."
+    )
 
 
-def _id_of_unreadable(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()[:16]
-
-
-def _attributes(letter: DeadLetter) -> dict[str, Any]:
-    said = {
-        ATTEMPT_ID: letter.attempt_id,
-        "reason": letter.reason[:_MOST_REASON],
-        "status": letter.status,
-        "run_id": letter.run_id,
-        "died_at": letter.died_at.isoformat(timespec="seconds"),
-    }
-    return {name: {"DataType": "String", "StringValue": text} for name, text in said.items()}
-
-
-def _chosen(event: DeadLetterEvent) -> str:
-    of_run = f" of the run {event.run}" if event.run else ""
-    because = f' with "{event.reason}" in what they died of' if event.reason else ""
-    return f"{of_run}{because}"
-
-
-def _more(*, is_all: bool) -> str:
-    return "" if is_all else " There was no time for all of them: invoke push with the same event again."
+def _first(faults: list[str]) -> list[str]:
+    more = len(faults) - _MOST_FAULTS
+    return [*faults[:_MOST_FAULTS], *([f"And {more:,} more like these."] if more > 0 else [])]

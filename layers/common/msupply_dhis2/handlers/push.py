@@ -26,13 +26,13 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.handlers.breaker import answer as answer_breaker
 from msupply_dhis2.handlers.breaker import breaker_table, count_open_minutes, why_paused
-from msupply_dhis2.handlers.dead_letters import FailedBatches, parse_dead_letter_event
+from msupply_dhis2.handlers.dead_letters import answer_about_dead_letters, parse_dead_letter_event
 from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent, log
 from msupply_dhis2.handlers.push_batch import FOR_NOTES_SECONDS, BatchPush, forget_sessions
 from msupply_dhis2.handlers.stop import stop_run
 from msupply_dhis2.state.breaker import Breaker, State
-from msupply_dhis2.state.dead_letters.store import DeadLetterStore
-from msupply_dhis2.state.message import Death
+from msupply_dhis2.state.dead_letters import DeadLetters
+from msupply_dhis2.state.message import DeadLetterReason
 from msupply_dhis2.state.ordering.in_flight import (
     InFlightError,
 )
@@ -102,16 +102,15 @@ class _PushMessages:
         self._metrics = metrics
         self._breakers = breaker_table(environment.table_name, logger, metrics)
         self._runs = Runs(clients.table(environment.runs_table_name))
-        self._failed_batches = FailedBatches(
+        self._dead_letters = DeadLetters(
             clients.sqs(),
             environment.queue_url,
             environment.dead_letter_queue_url,
-            DeadLetterStore(clients.s3(), environment.bucket_name),
             self._runs,
             self._seconds_left,
         )
         self._batches = BatchPush(
-            environment, self._breakers, self._runs, self._failed_batches, self._seconds_left, logger, metrics
+            environment, self._breakers, self._runs, self._seconds_left, logger, metrics
         )
 
     def answer(self, event: Mapping[Any, Any]) -> dict[str, object]:
@@ -122,14 +121,14 @@ class _PushMessages:
         EventError
             It cannot be understood.
         AwsError
-            A queue, the bucket or the table refused.
+            A queue or the table refused.
         """
         if "breaker" in event:
             return answer_breaker(event, self._breakers, datetime.now(UTC), self._metrics)
         if "stop" in event:
             return self._stop(event)
         asked = parse_dead_letter_event(event)
-        answer = self._failed_batches.answer(asked)
+        answer = answer_about_dead_letters(asked, self._dead_letters, self._runs, datetime.now(UTC))
         told, metric = (
             (LogEvent.DEAD_LETTERS_LISTED, "DeadLettersListed")
             if asked.dead_letters == "list"
@@ -158,7 +157,7 @@ class _PushMessages:
             dead = None if batch is None else self._batches.push(batch, record, asked.after)
             if dead is not None:
                 reason, status = dead
-                self._bury(record.body, batch, record.attempt_id, reason, status)
+                self._dead_letter(record.body, batch, record.attempt_id, reason, status)
         except MsupplyDhis2Error as error:
             return self._failed(record, batch, error)
         except Exception as error:  # noqa: BLE001 - told with its traceback
@@ -189,7 +188,7 @@ class _PushMessages:
             batch = self._batch(record.body, record.attempt_id)
             if batch is not None:
                 reason = f"{why_paused(breaker)} {too_long}"
-                self._bury(record.body, batch, record.attempt_id, reason, "WaitedTooLong")
+                self._dead_letter(record.body, batch, record.attempt_id, reason, "WaitedTooLong")
             return True
         self._hide(record, by_chance(breaker.wait(now).total_seconds()))
         self._count("BatchesPutBack", 1)
@@ -200,7 +199,7 @@ class _PushMessages:
         try:
             batch = decode(body)
         except BatchError as error:
-            self._bury(body, None, attempt_id, str(error), type(error).__name__)
+            self._dead_letter(body, None, attempt_id, str(error), type(error).__name__)
             return None
         self._logger.append_keys(run_id=batch.run_id, batch_id=batch.batch_id)
         return batch
@@ -225,7 +224,7 @@ class _PushMessages:
                 kind = type(error).__name__
                 known = isinstance(error, MsupplyDhis2Error)
                 reason = str(error) if known else f"A fault of push ({kind}), see its log."
-                self._bury(record.body, batch, record.attempt_id, f"{reason} {why}", kind)
+                self._dead_letter(record.body, batch, record.attempt_id, f"{reason} {why}", kind)
                 return True
         except MsupplyDhis2Error as fault:
             self._not_noted(f"What is to become of a message could not be noted yet. {fault}")
@@ -268,8 +267,9 @@ class _PushMessages:
     def _seconds_left(self) -> float:
         return self._context.get_remaining_time_in_millis() / 1000 - FOR_NOTES_SECONDS
 
-    def _bury(self, body: str, batch: Batch | None, attempt_id: str, reason: str, status: str) -> None:
-        self._failed_batches.bury(body, batch, attempt_id, Death(reason, status, datetime.now(UTC)))
+    def _dead_letter(self, body: str, batch: Batch | None, attempt_id: str, reason: str, status: str) -> None:
+        why = DeadLetterReason(reason, status, datetime.now(UTC))
+        self._dead_letters.dead_letter(body, batch, attempt_id, why)
         self._count("BatchesDead", 1)
         self._log(
             LogEvent.MESSAGE_DEAD_LETTERED,

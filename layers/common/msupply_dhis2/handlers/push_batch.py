@@ -24,7 +24,6 @@ from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2PermanentError,
 )
-from msupply_dhis2.handlers.dead_letters import FailedBatches
 from msupply_dhis2.handlers.log import DEBUG, INFO, WARNING, LogEvent, log, write
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.push.job import push
@@ -36,7 +35,7 @@ from msupply_dhis2.settings.fields import shown
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
 from msupply_dhis2.state.breaker import Breaker, BreakerTable, Login
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
-from msupply_dhis2.state.dead_letters.letter import BROKE_OFF
+from msupply_dhis2.state.dead_letters import BROKE_OFF
 from msupply_dhis2.state.delta.table import DeltaTable, target_of_batch
 from msupply_dhis2.state.logins import RefusedBeforeError, log_in
 from msupply_dhis2.state.message import DeliveryState
@@ -93,7 +92,6 @@ class BatchPush:
         environment: PushEnvironment,
         breakers: BreakerTable,
         runs: Runs,
-        failed_batches: FailedBatches,
         seconds_left: Callable[[], float],
         logger: Logger,
         metrics: Metrics,
@@ -101,7 +99,6 @@ class BatchPush:
         self._environment = environment
         self._breakers = breakers
         self._runs = runs
-        self._failed_batches = failed_batches
         self._seconds_left = seconds_left
         self._logger = logger
         self._log = partial(log, logger)
@@ -226,11 +223,10 @@ class BatchPush:
 
     def _alive(self, message: Message, delivery_state: DeliveryState) -> DeliveryState:
         """Count a dead letter back that is on the queue again, whoever has redriven it."""
-        if delivery_state.death is None:
+        if delivery_state.dead_letter is None:
             return delivery_state
-        alive = self._runs.revive(message, delivery_state)
-        self._failed_batches.has_come_back(message)
-        said = f"A dead letter is sent again. It had died of: {delivery_state.death.reason}"
+        alive = self._runs.requeue(message, delivery_state)
+        said = f"A dead letter is sent again. Its reason was: {delivery_state.dead_letter.reason}"
         self._log(LogEvent.MESSAGE_REDRIVEN, INFO, said)
         return alive
 

@@ -18,13 +18,13 @@ from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
 from msupply_dhis2.aws.environment import WatchdogEnvironment, read_settings
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
-from msupply_dhis2.handlers.dead_letters import FailedBatches
+from msupply_dhis2.handlers.dead_letters import grouped
 from msupply_dhis2.handlers.log import ERROR, INFO, LogEvent, log
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.connections import written_in
-from msupply_dhis2.state.dead_letters.store import DeadLetterStore
+from msupply_dhis2.state.dead_letters import DeadLetters
 from msupply_dhis2.state.rejected_rows.file import RejectedRows
 from msupply_dhis2.state.run import RUNS_KEPT_FOR, Run
 from msupply_dhis2.state.runs import Runs
@@ -111,14 +111,6 @@ class _Watchdog:
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
         self._damaged: dict[str, str] = {}
-        self._failed_batches = FailedBatches(
-            clients.sqs(),
-            environment.queue_url,
-            environment.dead_letter_queue_url,
-            DeadLetterStore(clients.s3(), environment.bucket_name),
-            self._runs,
-            seconds_left,
-        )
 
     def look(self) -> list[str]:
         """Look at one thing after the other; that one cannot be looked at does not hide the next."""
@@ -133,7 +125,7 @@ class _Watchdog:
                 findings += look()
             except MsupplyDhis2Error as error:
                 findings.append(f"The watchdog could not look at everything: {error}")
-        return [*findings, *self._failed_batches.faults, *self._damaged.values()]
+        return [*findings, *self._damaged.values()]
 
     def _run(self, run_id: str) -> Run | None:
         """Read a run; one whose row is damaged is told of, and the others are looked at all the same."""
@@ -144,8 +136,22 @@ class _Watchdog:
             return None
 
     def _dead_letters(self) -> Iterator[str]:
-        if not self._failed_batches.collect():
-            yield "There are more dead letters than the watchdog had time to look at. List them: make dead-letters"
+        """Take up what SQS moved to the dead letters, and tell what is expired."""
+        letters = DeadLetters(
+            clients.sqs(),
+            self._environment.queue_url,
+            self._environment.dead_letter_queue_url,
+            self._runs,
+            self._seconds_left,
+        )
+        walk = letters.walk(self._now)
+        yield from (f"Dead letters are expired. {group}" for group in grouped(walk.expired, self._runs))
+        yield from walk.faults
+        if not walk.is_all:
+            yield (
+                "The watchdog did not see all dead letters: there was no time, or some are hidden for up to 15 minutes. Let "
+                "it look again: make watchdog"
+            )
 
     def _unfinished_runs(self) -> list[str]:
         """Close runs that are done, which nobody said; give what is to be said of those that are not."""

@@ -14,7 +14,8 @@ stack's table
 table of runs
   RUN, run                 a run: what it is about, its counts, its end  all                        400 days
   RUN, part#ID             a part that compute works: 3/46/2026-01       compute                    400 days
-  RUN, batch#ID#ATTEMPT    how far a message is                          push; compute, watchdog    120 days
+  RUN, batch#ID#ATTEMPT    how far a message is, why it is a dead        push; compute, watchdog    120 days
+                           letter; without a run "unreadable"
 table of the ordering
   PERIOD, ORG UNIT         the latest revision of each value             compute; push              120 days
   newest, PERIOD           the latest revision of all                    compute; push              120 days
@@ -23,7 +24,6 @@ table of the delta
   ADDRESS, PERIOD          how places are named; invalid until           compute                    400 days
 bucket
   runs/                    what DHIS2 refused, as files                  push, compute, watchdog    400 days
-  dead-letters/            messages that could not be delivered          push, watchdog             100 days
   exports/                 values, the mapping, what DHIS2 holds         compute, connection test   7 days
 =========================  ============================================  =========================  ==========
 """

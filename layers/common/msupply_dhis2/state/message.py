@@ -10,24 +10,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
+DEAD_LETTER = "dead letter"
+"""The kind of a message's row while it is one; ``started_at`` says since when, as the table's index wants it."""
+
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """Why a message lies among the dead letters.
+class DeadLetterReason:
+    """Why a message is a dead letter: a sentence for people, the name of the error, and since when (aware).
 
-    Attributes
-    ----------
-    reason
-        A sentence for people.
-    status
-        What kind of fault it was: the name of the error.
-    at
-        When; aware.
+    ``is_expired``: the queue of dead letters no longer has the message.
     """
 
     reason: str
     status: str
     at: datetime
+    is_expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +47,8 @@ class DeliveryState:
         How many deliveries failed on the message's own account.
     broke_off
         How many deliveries broke off in the middle.
-    death
-        Why it is dead, while it is.
+    dead_letter
+        Why it is a dead letter, while it is one.
     is_stopped
         Whether somebody has stopped its run: what is left of it is not sent.
     """
@@ -64,8 +61,15 @@ class DeliveryState:
     files: int = 0
     failures: int = 0
     broke_off: int = 0
-    death: Death | None = None
+    dead_letter: DeadLetterReason | None = None
     is_stopped: bool = False
+
+    @property
+    def counter(self) -> str:
+        """Among which values of the run those that have no outcome yet are counted."""
+        if self.dead_letter is None:
+            return "waiting"
+        return "expired" if self.dead_letter.is_expired else "dead"
 
     def after(
         self, settled: frozenset[int], applied: frozenset[int], *, began: datetime, ended: datetime
@@ -85,7 +89,7 @@ def delivery_state_of(item: Mapping[str, Any]) -> DeliveryState | None:
     """Read a row of the table; ``None`` where it is damaged."""
     try:
         return _progress_of(item)
-    except (ValueError, TypeError, ArithmeticError, OSError):
+    except (KeyError, ValueError, TypeError, ArithmeticError, OSError):
         # What is no number, or no instant that there is.
         return None
 
@@ -94,7 +98,13 @@ def _progress_of(item: Mapping[str, Any]) -> DeliveryState | None:
     settled, applied = _places(item.get("settled", b"")), _places(item.get("applied", b""))
     if settled is None or applied is None:
         return None
-    died = _instant(item.get("died"))
+    dead_letter = None
+    if item.get("kind") == DEAD_LETTER:
+        since = datetime.fromisoformat(str(item["started_at"]))
+        is_expired = bool(item.get("expired", False))
+        dead_letter = DeadLetterReason(str(item["reason"]), str(item["status"]), since, is_expired)
+        if not (dead_letter.reason and dead_letter.status and since.tzinfo):
+            return None
     return DeliveryState(
         settled,
         applied,
@@ -104,7 +114,7 @@ def _progress_of(item: Mapping[str, Any]) -> DeliveryState | None:
         int(item.get("files", 0)),
         int(item.get("failures", 0)),
         int(item.get("broke_off", 0)),
-        None if died is None else Death(str(item.get("reason", "")), str(item.get("status", "")), died),
+        dead_letter,
     )
 
 

@@ -40,7 +40,8 @@ class Outcome(StrEnum):
 class Counts:
     """What became of the values that a run put on the queue.
 
-    They add up: ``queued`` is the sum of the others. ``waiting`` are on the queue, ``dead`` among the dead letters;
+    They add up: ``queued`` is the sum of the others. ``waiting`` are on the queue, ``dead`` among the dead letters,
+    ``expired`` were dead letters that the queue no longer has;
     ``superseded`` were not sent, because DHIS2 has newer ones, ``not_sent``, because the settings did not want it any
     more.
     """
@@ -55,6 +56,7 @@ class Counts:
     superseded: int = 0
     not_sent: int = 0
     dead: int = 0
+    expired: int = 0
 
     def __post_init__(self) -> None:
         each = (getattr(self, field.name) for field in fields(self))
@@ -182,6 +184,7 @@ class Run:
             self.parts_failed
             or self.computed.incomplete
             or counts.dead
+            or counts.expired
             or counts.unaccounted
             or counts.not_sent
             or self.lacks
@@ -199,8 +202,9 @@ def event_of(run: Run) -> str:
     return json.dumps(event).replace("'", "\\u0027")
 
 
-def _made_up_for(run: Run) -> str:
-    if not run.event:
+def how_to_compute_again(run: Run | None) -> str:
+    """Return a sentence with the event that computes a run again; ``None``: nothing is known of it."""
+    if run is None or not run.event:
         return "Its row in the table of runs does not tell how it is computed again: compute its periods."
     return f"Compute that run again: make push EVENT='{event_of(run)}'."
 
@@ -229,14 +233,11 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         sentences.append(
             f"{count(run.parts_failed, 'part')} could not be computed: {run.message or 'see the log'}"
         )
-    if run.counts.dead:
-        sentences.append(
-            "The dead ones are kept: mend what their reasons say, then send them again (make redrive)."
-        )
+    sentences += _about_dead_letters(run)
     sentences += _about_not_sent(run)
     sentences += [
         f"Some of its values were superseded by the run {newer.run_id}, which was not computed to its end: DHIS2 may lack "
-        f"them. {_made_up_for(newer)}"
+        f"them. {how_to_compute_again(newer)}"
         for newer in run.lacks
     ]
     if run.damaged:
@@ -277,6 +278,13 @@ def _about_not_sent(run: Run) -> Iterator[str]:
         )
     elif run.counts.not_sent:
         yield "Those not sent met settings that did not want it any more: see the log, and compute them again."
+
+
+def _about_dead_letters(run: Run) -> Iterator[str]:
+    if run.counts.dead:
+        yield "The dead ones are kept for 14 days: mend what their reasons say, then send them again (make redrive)."
+    if run.counts.expired:
+        yield f"The queue no longer has the expired ones. {how_to_compute_again(run)}"
 
 
 def _about_unreadable(computed: Part) -> str:

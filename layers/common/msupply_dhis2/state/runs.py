@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import batched
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.conditions import Key
 
@@ -29,7 +30,14 @@ from msupply_dhis2.aws.dynamodb import (
 )
 from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import DamagedRowError
-from msupply_dhis2.state.message import Death, DeliveryState, bitmap, delivery_state_of, milliseconds
+from msupply_dhis2.state.message import (
+    DEAD_LETTER,
+    DeadLetterReason,
+    DeliveryState,
+    bitmap,
+    delivery_state_of,
+    milliseconds,
+)
 from msupply_dhis2.state.parts import Parts
 from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, About, Run, run_key, run_of
 
@@ -37,7 +45,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 MESSAGES_KEPT_FOR = timedelta(days=120)
-"""Longer than a message lives, and longer than its copy in the bucket, from which it may be sent again."""
+"""Longer than a message lives, on the queue and as a dead letter, also if it is sent again several times."""
 
 _MESSAGE = "batch#"
 
@@ -119,7 +127,9 @@ class Runs:
         is_stopped = "stopped_at" in rows.get(of_run["part"], {})
         item = rows.get(key["part"])
         if item is None:
-            self.register([message], now)
+            # What is no batch holds none.
+            if message.values:
+                self.register([message], now)
             return DeliveryState(is_stopped=is_stopped)
         delivery_state = delivery_state_of(item)
         if delivery_state is None:
@@ -179,8 +189,7 @@ class Runs:
             changes = [row.if_equal("version", before.version)]
             if new:
                 # Another delivery may have given the message up meanwhile.
-                left = "waiting" if before.death is None else "dead"
-                of_run = Change(run_key(message.run_id)).add({left: -len(new), **counts(new)})
+                of_run = Change(run_key(message.run_id)).add({before.counter: -len(new), **counts(new)})
                 changes.append(of_run)
                 if others := superseded_by - {message.run_id}:
                     of_run.add({"superseded_by": others})
@@ -204,43 +213,53 @@ class Runs:
         change = Change({"run_id": run_id, "part": f"{_MESSAGE}{name}"}).add({"broke_off": 1})
         return int(change_and_read(self._table, change, "counting a delivery that broke off")["broke_off"])
 
-    def mark_dead(self, message: Message, before: DeliveryState, death: Death) -> bool:
-        """Note that a message lies among the dead letters, and count its values; ``False`` where it was noted before."""
-        for _ in range(ATTEMPTS):
-            if before.death is not None:
-                return False
-            left = message.values - len(before.settled)
-            row = Change(message_key(message)).set(
-                {
-                    "died": milliseconds(death.at),
-                    "reason": death.reason,
-                    "status": death.status,
-                    "version": before.version + 1,
-                }
-            )
-            row.if_equal("version", before.version)
-            of_run = Change(run_key(message.run_id)).add({"waiting": -left, "dead": left})
-            if not change_items(self._table, [row, of_run], "counting a dead letter"):
-                return True
-            before = self.read(message, death.at)
-        raise busy(_noting(message.run_id))
+    def dead_letter(self, message: Message, before: DeliveryState, reason: DeadLetterReason) -> DeliveryState:
+        """Note that a message is a dead letter, and why, unless that was noted before; return what is known of it now."""
+        return self._move(message, before, reason, {"waiting", "expired"})
 
-    def revive(self, message: Message, before: DeliveryState) -> DeliveryState:
-        """Note that a dead letter is on the queue again, and open its run; give what is known of it now."""
+    def requeue(self, message: Message, before: DeliveryState) -> DeliveryState:
+        """Note that a dead letter is on the queue again, and open its run; return what is known of it now."""
+        return self._move(message, before, None, {"dead", "expired"})
+
+    def expire(self, message: Message, before: DeliveryState) -> DeliveryState:
+        """Note that the queue of dead letters no longer has a message; return what is known of it now."""
+        assert before.dead_letter is not None  # noqa: S101 - tells mypy: it is one
+        return self._move(message, before, replace(before.dead_letter, is_expired=True), {"dead"})
+
+    def _move(
+        self, message: Message, before: DeliveryState, reason: DeadLetterReason | None, counters: set[str]
+    ) -> DeliveryState:
+        """Count what is left of a message elsewhere, if it is counted at one of some counters."""
         for _ in range(ATTEMPTS):
-            if before.death is None:
+            if before.counter not in counters:
                 return before
-            left = message.values - len(before.settled)
-            row = Change(message_key(message)).set(
-                {"version": before.version + 1, "failures": 0, "broke_off": 0}
-            )
-            row.remove("died", "reason", "status").if_equal("version", before.version)
-            of_run = Change(run_key(message.run_id)).add({"waiting": left, "dead": -left})
-            of_run.remove(*OPEN_RUN)
-            if not change_items(self._table, [row, of_run], "counting a dead letter that is sent again"):
-                return replace(before, version=before.version + 1, failures=0, broke_off=0, death=None)
+            after = replace(before, version=before.version + 1, dead_letter=reason)
+            row = Change(message_key(message)).if_equal("version", before.version)
+            of_run = Change(run_key(message.run_id))
+            if reason is None:
+                after = replace(after, failures=0, broke_off=0)
+                row.set({"failures": 0, "broke_off": 0}).remove(
+                    "kind", "started_at", "reason", "status", "expired"
+                )
+                of_run.remove(*OPEN_RUN)
+            else:
+                since = reason.at.astimezone(UTC)
+                row.set({"kind": DEAD_LETTER, "started_at": since.isoformat(), "expired": reason.is_expired})
+                row.set({"reason": reason.reason, "status": reason.status, "values": message.values})
+                # What is no batch was not counted before.
+                row.set_once({"expires_at": _seconds(since + MESSAGES_KEPT_FOR)})
+            row.set({"version": after.version})
+            changes = [row]
+            if left := message.values - len(before.settled):
+                changes.append(of_run.add({before.counter: -left, after.counter: left}))
+            if not change_items(self._table, changes, "counting a dead letter"):
+                return after
             before = self.read(message, datetime.now(UTC))
         raise busy(_noting(message.run_id))
+
+    def forget(self, message: Message) -> None:
+        """Forget a message that is none of any run."""
+        change_item(self._table, Change(message_key(message)).delete(), "forgetting an unreadable message")
 
     # How it ends
 
@@ -340,11 +359,28 @@ class Runs:
 
     def recent(self, since: datetime) -> Iterator[str]:
         """Yield the ids of the runs that were first computed since an instant, the newest first."""
-        begun = Key("kind").eq("run") & Key("started_at").gte(since.astimezone(UTC).isoformat())
-        for item in query_items(
-            self._table, begun, _READING_RUN, IndexName="ByStart", ScanIndexForward=False
-        ):
+        for item in self._of_kind("run", since):
             yield str(item["run_id"])
+
+    def dead_letters(self, since: datetime) -> tuple[list[tuple[Message, DeliveryState]], tuple[str, ...]]:
+        """Return the messages that became dead letters since an instant, and the rows that cannot be read."""
+        keys = [
+            {"run_id": item["run_id"], "part": item["part"]} for item in self._of_kind(DEAD_LETTER, since)
+        ]
+        found = []
+        damaged = []
+        for item in read_items(self._table, keys, "reading the dead letters"):
+            delivery_state, message = delivery_state_of(item), _message_of(item)
+            if delivery_state is None or message is None:
+                damaged.append(f"{item['part']} of {item['run_id']}")
+            elif delivery_state.dead_letter is not None:
+                found.append((message, delivery_state))
+        return found, tuple(damaged)
+
+    def _of_kind(self, kind: str, since: datetime) -> Iterator[Mapping[str, Any]]:
+        """Yield the keys of all rows of a kind that began since an instant, the newest first."""
+        begun = Key("kind").eq(kind) & Key("started_at").gte(since.astimezone(UTC).isoformat())
+        return query_items(self._table, begun, _READING_RUN, IndexName="ByStart", ScanIndexForward=False)
 
     def files(self, run_id: str) -> tuple[dict[str, int], tuple[str, ...]]:
         """Return how many files of refused values each message has left, by name; and the rows that cannot be read."""
@@ -395,6 +431,15 @@ def _note_superseded(run_id: str, older: str, now: datetime) -> Change:
 def message_key(message: Message) -> dict[str, str]:
     """Return the key of a message's row."""
     return _key(message.batch_id, message.attempt_id)
+
+
+def _message_of(item: Mapping[str, Any]) -> Message | None:
+    """Return the message that a row is about; ``None`` where it is about none."""
+    match str(item["part"]).split("#", 2):
+        case ["batch", batch_id, attempt_id] if isinstance(item.get("values"), Decimal | int):
+            return Message(batch_id, attempt_id, int(item["values"]))
+        case _:
+            return None
 
 
 def _key(batch_id: str, attempt_id: str) -> dict[str, str]:

@@ -1,0 +1,311 @@
+"""Dead letters: messages that could not be brought to DHIS2, in the dead-letter queue and nowhere else.
+
+The message lies in the queue, with its reason, status and run as attributes. Its row in the table of runs holds the reason
+too, and the run's row counts its values. Whatever breaks off, a message is sent before it is deleted, and push takes two
+copies of it for the same message: so nothing is lost, and nothing counted twice.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import batched
+from typing import TYPE_CHECKING
+
+from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.aws.queues import ENTRIES_IN_ONE_CALL, depth, send
+from msupply_dhis2.aws.records import ATTEMPT_ID
+from msupply_dhis2.domain.batch import Batch, BatchError, decode
+from msupply_dhis2.domain.message import Message
+from msupply_dhis2.errors import AwsError, AwsRefusedError, DamagedRowError
+from msupply_dhis2.state.message import DeadLetterReason, DeliveryState
+from msupply_dhis2.state.runs import Runs
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+KEPT_FOR = timedelta(days=14)
+"""By the dead-letter queue (``template.yaml``), the longest that SQS can."""
+
+UNREADABLE = "unreadable"
+"""In place of the run's id, of a message that is no batch."""
+
+BROKE_OFF = (
+    "Push broke off each time it was given this message (it ran out of time or memory), and could not say why. Look at "
+    "the log of push for REPORT lines with this run's id before them; a smaller No. of items per payload may help."
+)
+NOT_UNDERSTOOD = "It was delivered to another version of msupply-dhis2, which did not understand it. This one does: send it again."
+
+_HIDDEN = timedelta(minutes=15)
+"""What is looked at is hidden so long, if it cannot be shown again at once: as long as any function runs, so that none is
+seen twice."""
+
+_WAIT_SECONDS = 1
+"""Without waiting a queue may say that it is empty though it is not."""
+
+_LAST_SECONDS = 20.0
+"""Nothing new is begun with less time left."""
+
+_MOST_REASON = 2_000
+"""Characters of a reason that go with the message; its row has all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message, and why it is a dead letter."""
+
+    message: Message
+    reason: DeadLetterReason
+    values: int
+    """How many of its values have no outcome."""
+
+    @property
+    def run_id(self) -> str:
+        """Its run, or ``unreadable``."""
+        return self.message.run_id
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a walk through the queue of dead letters did.
+
+    ``unreadable`` messages cannot be sent; ``faults`` tell, a sentence each, what could not be looked at. The walk
+    ``is_all`` where every message of the queue was looked at.
+    """
+
+    sent: list[DeadLetter] = field(default_factory=list)
+    expired: list[DeadLetter] = field(default_factory=list)
+    unreadable: int = 0
+    faults: list[str] = field(default_factory=list)
+    is_all: bool = False
+
+
+class DeadLetters:
+    """The dead-letter queue of push, and the rows that count what lies there.
+
+    Parameters
+    ----------
+    seconds_left
+        How much time there is.
+    """
+
+    def __init__(
+        self,
+        client: "SQSClient",
+        queue_url: str,
+        dead_letter_queue_url: str,
+        runs: Runs,
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._queue_url = queue_url
+        self._dead_letter_queue_url = dead_letter_queue_url
+        self._runs = runs
+        self._seconds_left = seconds_left
+
+    @property
+    def name(self) -> str:
+        """The queue's name, as the console shows it."""
+        return self._dead_letter_queue_url.rpartition("/")[2]
+
+    def dead_letter(self, body: str, batch: Batch | None, attempt_id: str, reason: DeadLetterReason) -> str:
+        """Send a message to the dead-letter queue and count it; return the id of the copy there.
+
+        Where something breaks off in between, the message comes again, and so does this.
+        """
+        message = _message(body, batch, attempt_id)
+        before = self._runs.read(message, datetime.now(UTC))
+        sent = send(
+            self._client,
+            self._dead_letter_queue_url,
+            body,
+            attempt_id=attempt_id,
+            reason=reason.reason[:_MOST_REASON],
+            status=reason.status,
+            run_id=message.run_id,
+        )
+        self._runs.dead_letter(message, before, reason)
+        return sent
+
+    def listed(self, since: datetime) -> tuple[list[DeadLetter], list[str]]:
+        """Return what the table tells of dead letters since an instant, and a sentence about each row that is damaged."""
+        rows, damaged = self._runs.dead_letters(since)
+        return [letter for row in rows if (letter := _letter(*row)) is not None], _about_damaged(damaged)
+
+    def depth(self) -> int:
+        """Return how many messages the queue has, by its own count."""
+        return depth(self._client, self._dead_letter_queue_url)
+
+    def walk(self, now: datetime, is_chosen: Callable[[str, DeadLetterReason], bool] | None = None) -> Walk:
+        """Go through the queue once.
+
+        What is chosen, by run and reason, is sent again. What SQS moved there by itself gets its reason, and is sent
+        anew, which restarts its 14 days. What has arrived after all is deleted. What the queue no longer has is expired.
+        """
+        walk = Walk()
+        # What another walk broke off with is hidden for a while, and is not looked at.
+        is_hidden = self._hidden() > 0
+        handles: dict[str, str] = {}
+        copies: dict[str, str] = {}
+        try:
+            for message in self._receive_all(walk):
+                handles[message["MessageId"]] = message["ReceiptHandle"]
+                with _noting_faults(walk, message):
+                    if self._visit(message, copies, walk, is_chosen or _none):
+                        self._delete(message)
+                        del handles[message["MessageId"]]
+        finally:
+            self._show(handles.values())
+        walk.is_all = walk.is_all and not is_hidden
+        if walk.is_all:
+            self._expire(now, copies, walk)
+        return walk
+
+    def _visit(
+        self,
+        received: "MessageTypeDef",
+        copies: dict[str, str],
+        walk: Walk,
+        is_chosen: Callable[[str, DeadLetterReason], bool],
+    ) -> bool:
+        """Do with a message what is to be done; return whether it may be deleted.
+
+        ``copies``: which copy of each message, by its name, the queue is to keep.
+        """
+        body, attempt_id = received["Body"], _attribute(received, ATTEMPT_ID) or received["MessageId"]
+        batch, reason = _read(received)
+        message = _message(body, batch, attempt_id)
+        if copies.setdefault(message.name, received["MessageId"]) != received["MessageId"]:
+            return True
+        before = self._runs.read(message, datetime.now(UTC))
+        if batch is not None and len(before.settled) == len(batch.rows):
+            # It was delivered once more after it had become a dead letter, or another copy of it was.
+            return True
+        if before.dead_letter is not None:
+            reason = replace(before.dead_letter, is_expired=False)
+        if batch is not None and _attribute(received, "run_id") == UNREADABLE:
+            self._runs.forget(_message(body, None, attempt_id))
+        if batch is not None and is_chosen(message.run_id, reason):
+            send(self._client, self._queue_url, body, attempt_id=attempt_id)
+            self._runs.requeue(message, self._runs.dead_letter(message, before, reason))
+            walk.sent.append(DeadLetter(message, reason, message.values - len(before.settled)))
+            return True
+        if before.counter == "dead" and _attribute(received, "reason"):
+            walk.unreadable += batch is None
+            return False
+        copies[message.name] = self.dead_letter(body, batch, attempt_id, reason)
+        return True
+
+    def _expire(self, now: datetime, copies: dict[str, str], walk: Walk) -> None:
+        """Note of all that the queue no longer has that it is expired.
+
+        What is younger than the queue's 14 days may be on the queue of batches: the console sends dead letters again too.
+        """
+        rows, damaged = self._runs.dead_letters(datetime.fromtimestamp(0, UTC))
+        walk.faults += _about_damaged(damaged)
+        may_be_sent_again = depth(self._client, self._queue_url) > 0
+        for message, before in rows:
+            letter = _letter(message, before)
+            if letter is None or letter.reason.is_expired or message.name in copies:
+                continue
+            age = now - letter.reason.at
+            if age > KEPT_FOR or (age > _HIDDEN and not may_be_sent_again):
+                expired = _letter(message, self._runs.expire(message, before))
+                if expired is not None and expired.reason.is_expired:
+                    walk.expired.append(expired)
+
+    def _receive_all(self, walk: Walk) -> "Iterator[MessageTypeDef]":
+        while self._seconds_left() > _LAST_SECONDS:
+            with aws_faults("looking into the dead-letter queue", self._client):
+                answer = self._client.receive_message(
+                    QueueUrl=self._dead_letter_queue_url,
+                    MaxNumberOfMessages=ENTRIES_IN_ONE_CALL,
+                    MessageAttributeNames=["All"],
+                    VisibilityTimeout=round(_HIDDEN.total_seconds()),
+                    WaitTimeSeconds=_WAIT_SECONDS,
+                )
+            if not answer.get("Messages"):
+                walk.is_all = True
+                return
+            yield from answer["Messages"]
+
+    def _hidden(self) -> int:
+        name: QueueAttributeNameType = "ApproximateNumberOfMessagesNotVisible"
+        with aws_faults("asking how many dead letters are hidden", self._client):
+            answer = self._client.get_queue_attributes(
+                QueueUrl=self._dead_letter_queue_url, AttributeNames=[name]
+            )
+        return int(answer["Attributes"][name])
+
+    def _show(self, handles: Iterable[str]) -> None:
+        """Let messages be seen again at once, while there is time: after a while they are by themselves."""
+        for some in batched(handles, ENTRIES_IN_ONE_CALL, strict=False):
+            if self._seconds_left() <= 0:
+                return
+            with suppress(AwsError), aws_faults("letting dead letters be seen again", self._client):
+                self._client.change_message_visibility_batch(
+                    QueueUrl=self._dead_letter_queue_url,
+                    Entries=[
+                        {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                        for index, handle in enumerate(some)
+                    ],
+                )
+
+    def _delete(self, message: "MessageTypeDef") -> None:
+        with aws_faults("taking a message off the dead-letter queue", self._client):
+            self._client.delete_message(
+                QueueUrl=self._dead_letter_queue_url, ReceiptHandle=message["ReceiptHandle"]
+            )
+
+
+@contextmanager
+def _noting_faults(walk: Walk, message: "MessageTypeDef") -> Iterator[None]:
+    """Note that a message cannot be worked, because of its row or its size, and go on with the others."""
+    try:
+        yield
+    except (AwsRefusedError, DamagedRowError) as error:
+        walk.faults.append(f"The message {message['MessageId']} was left where it is. {error}")
+
+
+def _none(_run_id: str, _reason: DeadLetterReason) -> bool:
+    return False
+
+
+def _read(received: "MessageTypeDef") -> tuple[Batch | None, DeadLetterReason]:
+    """Read a message of the queue, and why it is there where its row does not tell."""
+    now = datetime.now(UTC)
+    try:
+        batch = decode(received["Body"])
+    except BatchError as error:
+        return None, DeadLetterReason(str(error), type(error).__name__, now)
+    if _attribute(received, "run_id") == UNREADABLE:
+        return batch, DeadLetterReason(NOT_UNDERSTOOD, "NotUnderstood", now)
+    return batch, DeadLetterReason(BROKE_OFF, "BrokeOff", now)
+
+
+def _about_damaged(rows: Iterable[str]) -> list[str]:
+    return [
+        f"The row {row} in the table of runs is damaged. Delete it, then let the watchdog look (make watchdog)."
+        for row in rows
+    ]
+
+
+def _letter(message: Message, state: DeliveryState) -> DeadLetter | None:
+    """Return a dead letter; ``None`` where the message is none, or another copy of it has arrived."""
+    values = message.values - len(state.settled)
+    is_one = values > 0 or message.run_id == UNREADABLE
+    return DeadLetter(message, state.dead_letter, values) if state.dead_letter and is_one else None
+
+
+def _message(body: str, batch: Batch | None, attempt_id: str) -> Message:
+    if batch is not None:
+        return Message(batch.batch_id, attempt_id, len(batch.rows))
+    return Message(f"{UNREADABLE}-{hashlib.sha256(body.encode()).hexdigest()[:16]}", attempt_id, 0)
+
+
+def _attribute(received: "MessageTypeDef", name: str) -> str:
+    attribute = received.get("MessageAttributes", {}).get(name)
+    return "" if attribute is None else str(attribute.get("StringValue", ""))
