@@ -5,6 +5,7 @@ It makes no difference whether the stack is on AWS or on the local emulator: tha
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.handlers.dead_letters import DeadLetterAnswer
 from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.text import count, joined
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 _CONFIG = Config(connect_timeout=10, read_timeout=910, tcp_keepalive=True, retries={"total_max_attempts": 1})
 _LAMBDA_S_OWN = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START", "INIT_REPORT")
 _LATE = timedelta(seconds=20)
+_BETWEEN_REDRIVES = 15.0
+_MOST_REDRIVES = 80
+"""In all twenty minutes: dead letters at which push broke off are hidden for a quarter of an hour."""
 _QUEUES = {
     "BatchQueue": ("batch for DHIS2", "batches for DHIS2"),
     "FailedBatchQueue": ("dead letter",),
@@ -210,6 +215,21 @@ class Stack:
         """Ask push for what is no delivery (dead letters, breaker), and return its answer."""
         event = {**what, **{name: text for name, text in chosen.items() if text}}
         return str(self.invoke("PushFunction", event)["message"])
+
+    def redrive(self, run: str | None, reason: str | None) -> Iterator[DeadLetterAnswer]:
+        """Have dead letters sent again until that was all of them, and yield each answer."""
+        event = {
+            "dead_letters": "redrive",
+            **({"run": run} if run else {}),
+            **({"reason": reason} if reason else {}),
+        }
+        for attempt in range(_MOST_REDRIVES):
+            if attempt:
+                time.sleep(_BETWEEN_REDRIVES)
+            answer = DeadLetterAnswer.model_validate(self.invoke("PushFunction", event))
+            yield answer
+            if answer.is_all:
+                return
 
     def watchdog(self) -> WatchdogAnswer:
         """Have the watchdog look now."""

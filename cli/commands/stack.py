@@ -63,9 +63,15 @@ def dead_letters(run: str | None, reason: str | None, stack: str) -> int:
 @of_stack
 def redrive(run: str | None, reason: str | None, stack: str) -> int:
     """Send again what could not be brought to DHIS2, once its cause is corrected."""
-    return ask_stack(
-        stack, lambda deployed: _say(deployed.ask_push({"dead_letters": "redrive"}, run=run, reason=reason))
-    )
+
+    def send(deployed: "Stack") -> int:
+        is_all = False
+        for answer in deployed.redrive(run, reason):
+            _say(answer.message)
+            is_all = answer.is_all
+        return 0 if is_all else 1
+
+    return ask_stack(stack, send)
 
 
 @click.command(short_help="Stop sending to DHIS2; values wait.")

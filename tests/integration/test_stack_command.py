@@ -159,3 +159,13 @@ def test_push_is_asked_what_the_command_says_and_its_answer_is_shown(
     assert main([*arguments, "--stack", "malawi"]) == 0
     assert asked == [("malawi", "PushFunction", event)]
     assert capsys.readouterr().out == "Done.\n"
+
+
+def test_a_redrive_is_asked_for_again_until_that_was_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [{"message": f"{number} sent again.", "is_all": number == 3} for number in (1, 2, 3)]
+    monkeypatch.setattr(Stack, "invoke", lambda *_: answers.pop(0))
+    monkeypatch.setattr("cli.stack._BETWEEN_REDRIVES", 0.0)
+    assert main(["redrive", "--stack", "malawi"]) == 0
+    assert capsys.readouterr().out == "1 sent again.\n2 sent again.\n3 sent again.\n"
