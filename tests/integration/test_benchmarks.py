@@ -9,14 +9,13 @@ import pytest
 
 from benchmarks.costs import Units, on_the_line, parsed
 from benchmarks.prices import item_bytes, read_units, sqs_requests, write_units
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import PROJECT
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
-        cwd=ROOT,
+        cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
@@ -39,7 +38,7 @@ def test_one_command_reports_every_step_of_compute_and_its_ratio(tmp_path: Path)
     assert report.read_text() == ran.stdout
     assert "benchmarks/compute.py --stores 3 --items 5 --movements 300 --repeat 1" in ran.stdout
     assert "Python 3.13" in ran.stdout
-    assert str(ROOT) not in ran.stdout
+    assert str(PROJECT) not in ran.stdout
     measured = rows(ran.stdout, "## compute")
     steps = [(row["database"], row["step"]) for row in measured]
     for database in ("sqlite", "postgresql"):
@@ -74,7 +73,7 @@ def test_every_function_package_and_size_stands_in_the_report_of_cold_starts() -
 
 def test_what_only_changes_saves_is_counted_over_a_year_and_what_it_remembers_over_a_nation() -> None:
     sizes = ("--year-stores", "2", "--year-items", "4", "--year-days", "100", "--nation-items", "9")
-    script = str(ROOT / "benchmarks" / "only_changes.py")
+    script = str(PROJECT / "benchmarks" / "only_changes.py")
     ran = subprocess.run(
         [sys.executable, script, *sizes, "--nation-days", "3"], capture_output=True, text=True, check=False
     )
@@ -95,7 +94,7 @@ def test_what_only_changes_saves_is_counted_over_a_year_and_what_it_remembers_ov
 
 
 def test_a_months_bill_adds_up_and_counts_every_invocation() -> None:
-    script = str(ROOT / "benchmarks" / "costs.py")
+    script = str(PROJECT / "benchmarks" / "costs.py")
     sizes = ("--sizes", "3", "--measured", "3", "--items", "20", "--days", "2", "--refused", "10")
     ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+from tests.support.paths import PROJECT
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
 
 def free_port() -> int:
@@ -27,7 +28,7 @@ def console_block(holding: str) -> list[str]:
     return [line.removeprefix("$ ") for line in block.splitlines()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
@@ -39,7 +40,7 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_link_to_a_chapter_leads_to_one(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)", page.read_text(encoding="utf-8"))
     assert [
@@ -50,7 +51,7 @@ def test_every_link_to_a_chapter_leads_to_one(page: Path) -> None:
 
 
 def test_every_make_target_that_is_named_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     named = {
         target
@@ -63,7 +64,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> None:
     port = str(free_port())
-    shutil.copy(ROOT / "settings.yaml", tmp_path)
+    shutil.copy(PROJECT / "settings.yaml", tmp_path)
     script = ["set -euo pipefail", "trap 'kill $(jobs -p)' EXIT"]
     for line in console_block(holding="python -m sandbox.sample "):
         command = line.replace("uv run python", sys.executable).replace("8080", port)
@@ -74,7 +75,7 @@ def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> N
     ran = subprocess.run(
         ["/bin/bash", "-c", "\n".join(script)],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         timeout=120,

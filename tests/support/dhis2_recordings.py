@@ -44,10 +44,10 @@ from sandbox.dhis2.metadata import (
 )
 from sandbox.dhis2.periods import parse_period, period_of
 from sandbox.dhis2.values import StoredValue
+from tests.support.paths import PROJECT
 
-ROOT = Path(__file__).parents[2]
-RECORDINGS = ROOT.parent / "shared" / "dhis2"
-DOCUMENT = ROOT / "docs" / "dhis2.md"
+RECORDINGS = PROJECT.parent / "shared" / "dhis2"
+DOCUMENT = PROJECT / "docs" / "dhis2.md"
 VERSIONS = (Version.V2_40, Version.V2_41, Version.V2_42, Version.V2_43)
 
 NOW = datetime.fromisoformat("2026-11-23T18:00:00")

@@ -1,6 +1,6 @@
 """The part of a DynamoDB table that the product uses, in memory: for laws that take thousands of runs to try.
 
-``tests/integration/test_acknowledged_table.py`` holds it against moto's.
+``tests/integration/state/delta/test_table.py`` holds it against moto's.
 """
 
 import re

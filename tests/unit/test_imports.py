@@ -4,11 +4,11 @@ import re
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import PROJECT
+
 FUNCTIONS = ("compute", "push", "test_connection", "watchdog")
 DATABASE_DRIVERS = {"sqlalchemy", "psycopg"}
 
@@ -19,7 +19,12 @@ def loaded_by(function: str) -> set[str]:
     program = f"import runpy, sys\nrunpy.run_path('functions/{function}/app.py')\nprint(*sys.modules)"
     environment = {"POWERTOOLS_METRICS_NAMESPACE": "test", "POWERTOOLS_SERVICE_NAME": "test"}
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
+        [sys.executable, "-c", program],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
     )
     return set(ran.stdout.split())
 
@@ -75,7 +80,7 @@ EXPRESSIONS = re.compile(
 
 
 def test_dynamodb_is_changed_in_one_place() -> None:
-    layer = ROOT / "layers/common/msupply_dhis2"
+    layer = PROJECT / "layers/common/msupply_dhis2"
     found = {
         str(file.relative_to(layer)) for file in layer.rglob("*.py") if EXPRESSIONS.search(file.read_text())
     }
@@ -83,7 +88,7 @@ def test_dynamodb_is_changed_in_one_place() -> None:
 
 
 def test_botocore_s_faults_are_known_where_aws_is_asked_only() -> None:
-    layer = ROOT / "layers/common/msupply_dhis2"
+    layer = PROJECT / "layers/common/msupply_dhis2"
     found = {
         str(file.relative_to(layer))
         for file in layer.rglob("*.py")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.tools import uv
+from tests.support.paths import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 # What the make that runs these tests was told, and what this machine says.
 NOT_OURS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "STACK", "EVENT", "SOURCE", "DHIS2_URL", "AWS_REGION"}
 NOT_OURS |= {"AWS_DEFAULT_REGION", "GUIDED"}

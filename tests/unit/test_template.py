@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -42,9 +41,9 @@ from msupply_dhis2.state.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
 from msupply_dhis2.state.shard_progress import WORKED_FOR
 from msupply_dhis2.watchdog.schedules import parse_schedule
 from msupply_dhis2.watchdog.unfinished import QUEUE_KEEPS
+from tests.support.paths import PROJECT
 from tests.support.stack_template import log_and_filter
 
-PROJECT = Path(__file__).parents[2]
 REGIONS = ["us-east-1", "ap-southeast-2", "af-south-1"]
 
 type Resources = dict[str, dict[str, Any]]

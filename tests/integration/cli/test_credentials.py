@@ -1,0 +1,184 @@
+import io
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from cli.__main__ import main
+from msupply_dhis2.aws.environment import read_database_address, read_dhis2_credentials
+from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
+from tests.conftest import Aws
+from tests.support.paths import PROJECT
+
+ADDRESS = "postgresql://reader:hunter3@db.example.org:5433/omsupply"
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+
+
+def stored(aws: Aws, name: str) -> str | None:
+    secret = aws.secretsmanager
+    if not secret.list_secret_version_ids(SecretId=name)["Versions"]:
+        return None
+    return secret.get_secret_value(SecretId=name)["SecretString"]
+
+
+def test_both_secrets_are_asked_for_and_written(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, "admin", " hunter2 ", ADDRESS)
+    assert main(["credentials", "--stack", "stack"]) == 0
+    credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, Settings(use_dhis2=False))
+    assert credentials == Dhis2Credentials(
+        kind=LoginKind.BASIC,
+        username="admin",
+        password=SecretStr(" hunter2 "),
+        version=credentials.version,
+    )
+    assert read_database_address("stack/database", aws.secretsmanager).host == "db.example.org"
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        "That is the PostgreSQL database omsupply on db.example.org, port 5433.",
+        "Written to the secret stack/dhis2.",
+        "Written to the secret stack/database.",
+    ]
+    assert said.err == ""
+
+
+def test_one_secret_alone_can_be_written(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, ADDRESS)
+    assert main(["credentials", "--stack", "stack", "--database"]) == 0
+    assert (stored(aws, "stack/dhis2"), stored(aws, "stack/database")) == (None, ADDRESS)
+    answer(monkeypatch, "admin", "hunter2")
+    assert main(["credentials", "--stack", "stack", "--dhis2"]) == 0
+    assert json.loads(stored(aws, "stack/dhis2") or "") == {"username": "admin", "password": "hunter2"}
+
+
+def test_an_empty_answer_leaves_a_secret_as_it_is(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, ADDRESS)
+    main(["credentials", "--stack", "stack", "--database"])
+    answer(monkeypatch, "admin", "hunter2", "")
+    assert main(["credentials", "--stack", "stack"]) == 0
+    assert stored(aws, "stack/database") == ADDRESS
+    assert "The secret stack/database was left as it is." in capsys.readouterr().out
+
+
+def test_client_and_secret_are_asked_for_oauth2_only(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, "admin", "hunter2", "client", "")
+    assert main(["credentials", "--stack", "stack", "--oauth2"]) == 0
+    assert json.loads(stored(aws, "stack/dhis2") or "") == {
+        "username": "admin",
+        "password": "hunter2",
+        "client": "client",
+    }
+    assert stored(aws, "stack/database") is None
+
+
+def test_a_personal_access_token_takes_the_place_of_the_user_name(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = f"d2pat_{'a' * 32}{zlib.crc32(b'a' * 32):010}"
+    answer(monkeypatch, f" {token}", ADDRESS)
+    assert main(["credentials", "--stack", "stack"]) == 0
+    credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, Settings(use_dhis2=False))
+    assert credentials.kind is LoginKind.TOKEN
+    assert credentials.token == SecretStr(token)
+    assert stored(aws, "stack/database") == ADDRESS
+
+
+def test_a_client_is_insisted_on_where_oauth2_is_asked_for(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, "admin", "hunter2", "", "")
+    assert main(["credentials", "--stack", "stack", "--oauth2"]) == 1
+    assert "has no text in its field client" in capsys.readouterr().err
+    assert stored(aws, "stack/dhis2") is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "part"),
+    [
+        (("admin", "", ADDRESS), "has no text in its field password"),
+        (("d2pat_hunter2", ADDRESS), "no personal access token: it holds 7 characters"),
+        (("admin", "hunter2", "mysql://hunter3@db"), "begins with neither sqlite:///"),
+        (("admin", "hunter2"), "No line was left for 'Address of mSupply's database"),
+    ],
+)
+def test_nothing_is_written_where_an_answer_is_wrong_or_missing(
+    aws: Aws,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lines: tuple[str, ...],
+    part: str,
+) -> None:
+    answer(monkeypatch, *lines)
+    assert main(["credentials", "--stack", "stack"]) == 1
+    said = capsys.readouterr()
+    assert part in said.err
+    assert "hunter" not in said.err + said.out
+    assert (stored(aws, "stack/dhis2"), stored(aws, "stack/database")) == (None, None)
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_stack_that_is_not_deployed_yet_has_no_secrets_to_fill_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, "admin", "hunter2", "")
+    assert main(["credentials"]) == 1
+    said = capsys.readouterr().err
+    assert "The secret msupply-dhis2/dhis2 does not exist. Deploy the stack first" in said
+    assert "STACK=name" in said
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    ours, theirs = pty.openpty()
+    yield ours, theirs
+    os.close(ours)
+
+
+def read_until(terminal: int, end: bytes) -> bytes:
+    """Read what is shown up to some words; where the other side ends before them, the system raises."""
+    shown = b""
+    while end not in shown:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, f"waited in vain for {end!r} after {shown!r}"
+        shown += os.read(terminal, 1000)
+    return shown
+
+
+def test_on_a_terminal_no_answer_is_shown(aws: Aws, terminal: tuple[int, int]) -> None:
+    ours, theirs = terminal
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "cli", "credentials", "--stack", "stack", "--dhis2"],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(PROJECT / "layers" / "common")},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        shown = read_until(ours, b"access token (hidden; nothing: leave as it is): ")
+        os.write(ours, b"hunter1\n")
+        shown += read_until(ours, b"password (hidden): ")
+        os.write(ours, b"hunter2\n")
+        shown += read_until(ours, b"Written to the secret stack/dhis2.")
+        assert asking.wait(timeout=60) == 0
+    finally:
+        asking.kill()
+        asking.wait()
+    assert b"hunter" not in shown
+    assert json.loads(stored(aws, "stack/dhis2") or "") == {"username": "hunter1", "password": "hunter2"}

@@ -1,0 +1,299 @@
+"""The jobs in one process: ``msupply-dhis2 preview|push|test-connection``."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from cli.__main__ import main
+from msupply_dhis2.settings import parse_settings
+from sandbox.dhis2 import FaultKind, StandIn, User
+from sandbox.postgres import temporary_postgres
+from sandbox.sample import SampleKind, generate
+from sandbox.sample_world import catalogue_of, metadata_for
+from tests.support.paths import PROJECT
+
+COLUMNS = "org_unit,store,item,metric,data_element,category_option_combo,attribute_option_combo,period,value"
+PASSWORD = "mark3d-secret"
+SETTINGS = """
+use_dhis2: true
+basic_authentication: true
+url: https://replaced.example.org
+setup: category_option_combo
+item_field_reference: universal_code
+data_set_id: STOCK_ATTRIBUTE
+data_set_id_scheme: code
+data_element_id_scheme: code
+org_unit_scheme: code
+period_format: YYYYMM
+data_elements:
+  - {metric: stock_on_hand, active: true, category_option_id: STOCK_ON_HAND,
+     category_option_combo_id_scheme: code, interval: daily, basis: current_day}
+  - {metric: received, active: true, category_option_id: RECEIVED,
+     category_option_combo_id_scheme: code, interval: monthly, basis: previous_month}
+  - {metric: issued, active: false, category_option_id: ISSUED,
+     category_option_combo_id_scheme: code, interval: monthly, basis: previous_month}
+"""
+type Run = Callable[..., "Ran"]
+
+
+class Ran:
+    """What a command gave."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def rows(self) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(self.out)))
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('sample') / 'omsupply.sqlite'}"
+    generate(url, stores=3, items=4, seed=3, as_of=date(2026, 10, 31), edge_cases=True)
+    return url
+
+
+@pytest.fixture
+def dhis2(sample: str) -> Iterator[StandIn]:
+    metadata = metadata_for(catalogue_of(sample, parse_settings(SETTINGS)))
+    user = User(username="pusher", password=PASSWORD)
+    with StandIn(metadata, version="2.41", users=[user], now=date(2026, 11, 1)) as server:
+        yield server
+
+
+@pytest.fixture
+def run(sample: str, dhis2: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(SETTINGS)
+    credentials = tmp_path / "credentials.json"
+    credentials.write_text(json.dumps({"username": "pusher", "password": PASSWORD}))
+
+    def command(name: str, *options: str, **changes: str) -> Ran:
+        arguments = {
+            "--settings": str(settings),
+            "--source": sample,
+            "--dhis2-url": dhis2.url,
+            "--credentials": str(credentials),
+            "--timezone": "Pacific/Auckland",
+            "--as-of": "2026-10-31T22:30",
+            **{f"--{option}": value for option, value in changes.items()},
+        }
+        capsys.readouterr()
+        code = main([name, *(word for pair in arguments.items() for word in pair), *options])
+        said = capsys.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return command
+
+
+def test_preview_prints_each_value_of_all_active_rows_and_sends_nothing(run: Run, dhis2: StandIn) -> None:
+    ran = run("preview", format="csv")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0] == COLUMNS
+    periods = {(row["metric"], row["period"]) for row in ran.rows()}
+    assert periods == {("stock_on_hand", "202610"), ("received", "202609")}
+    assert {row["attribute_option_combo"] for row in ran.rows()} == {"STOCK_ON_HAND", "RECEIVED"}
+    assert dhis2.requests == []
+
+
+def test_preview_of_the_older_msupplys_mirror_prints_what_that_of_open_msupply_does(run: Run) -> None:
+    with temporary_postgres() as server:
+        url = server.new_database("dashboard")
+        sizes: dict[str, Any] = {"stores": 3, "items": 4, "seed": 3, "as_of": date(2026, 10, 31)}
+        generate(
+            url, edge_cases=True, kind=SampleKind.MIRROR, time_zone=ZoneInfo("Pacific/Auckland"), **sizes
+        )
+        ran = run("preview", format="csv", source=url)
+    assert ran.code == 0
+    assert ran.rows() == run("preview", format="csv").rows()
+
+
+def test_several_stores_in_one_value_are_joined_with_a_semicolon(run: Run) -> None:
+    shared = [row for row in run("preview", format="csv").rows() if "; " in row["store"]]
+    assert shared, "the sample has two stores on one org unit"
+
+
+def test_one_basis_can_be_asked_for_all_rows(run: Run) -> None:
+    rows = run("preview", format="csv", basis="previous_month").rows()
+    assert {row["period"] for row in rows} == {"202609"}
+
+
+def test_an_event_limits_what_is_computed(run: Run) -> None:
+    rows = run("preview", format="csv", event='{"interval": "monthly"}').rows()
+    assert {row["metric"] for row in rows} == {"received"}
+
+
+@pytest.mark.parametrize("as_of", ["2026-10-31", "2026-10-31T22:30"])
+def test_as_of_is_a_date_or_a_date_and_time(run: Run, as_of: str) -> None:
+    assert {row["period"] for row in run("preview", format="csv", **{"as-of": as_of}).rows()} == {
+        "202610",
+        "202609",
+    }
+
+
+def test_json_holds_what_csv_holds(run: Run) -> None:
+    rows = json.loads(run("preview", format="json").out)
+    in_csv = run("preview", format="csv").rows()
+    assert [{key: value or "" for key, value in row.items()} for row in rows] == in_csv
+
+
+def test_push_ends_with_the_counts_and_dhis2_has_the_values(run: Run, dhis2: StandIn) -> None:
+    ran = run("push", format="json", basis="as_in_settings")
+    counts = json.loads(ran.out)
+    previewed = run("preview", format="csv").rows()
+    assert ran.code == 0
+    assert counts["stored"] == counts["sent"] == counts["values"] == len(previewed) == len(dhis2.values)
+    assert "sent" in ran.err
+    for row in previewed:
+        stored = dhis2.value(
+            row["data_element"], row["org_unit"], row["period"], None, row["attribute_option_combo"]
+        )
+        assert stored == row["value"]
+
+
+def test_a_value_that_dhis2_refuses_is_named_and_the_exit_code_says_so(run: Run, dhis2: StandIn) -> None:
+    metadata = dhis2.metadata
+    lost = metadata.data_sets[1].org_unit_ids[0]
+    data_sets = tuple(
+        data_set.model_copy(update={"org_unit_ids": data_set.org_unit_ids[1:]})
+        for data_set in metadata.data_sets
+    )
+    dhis2.metadata = metadata.model_copy(update={"data_sets": data_sets})
+    ran = run("push", format="json")
+    counts = json.loads(ran.out)
+    assert ran.code == 1
+    assert counts["rejected"] > 0
+    assert counts["sent"] == counts["stored"] + counts["rejected"]
+    (org_unit,) = [unit for unit in metadata.org_units if unit.id == lost]
+    assert f"{org_unit.name}, " in ran.err
+    assert "E7636" in ran.err
+
+
+def test_a_fault_that_passes_is_waited_out(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("cli.local.time.sleep", waited.append)
+    dhis2.faults.next(FaultKind.STATUS, times=2, method="POST", status=503)
+    ran = run("push", format="json")
+    assert ran.code == 0
+    assert waited == [2, 4]
+
+
+def test_what_does_not_pass_is_counted_as_given_up(
+    run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.local.time.sleep", lambda _: None)
+    dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
+    ran = run("push", format="json")
+    counts = json.loads(ran.out)
+    assert ran.code == 1
+    assert counts["given_up"] == counts["values"] > 0
+    assert counts["sent"] == 0
+
+
+def test_a_wrong_password_is_tried_once_and_every_value_counted_as_given_up(
+    run: Run, dhis2: StandIn, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps({"username": "pusher", "password": "wr0ng-mark3d"}))
+    ran = run("push", credentials=str(wrong), format="json")
+    counts = json.loads(ran.out)
+    assert ran.code == 1
+    assert counts["given_up"] == counts["values"] > 0
+    assert "Authentication failed" in ran.err
+    assert "wr0ng-mark3d" not in ran.err
+    assert len(dhis2.requests) == 1
+
+
+def test_the_connection_test_says_connection_successful(run: Run) -> None:
+    ran = run("test-connection")
+    assert ran.code == 0
+    assert ran.out.startswith("Connection successful\n")
+    report = json.loads(run("test-connection", format="json").out)
+    assert report["connected"] is True
+    assert report["server"]["version"].startswith("2.41")
+    assert all(check["ok"] for check in report["checks"]), report["checks"]
+    assert json.loads(run("test-connection", "--json").out)["summary"] == report["summary"]
+    assert report["summary"][0] == f"All {len(report['checks'])} checks are well."
+
+
+def test_the_connection_test_with_a_wrong_password_fails_with_the_words_of_msupply(
+    run: Run, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps({"username": "pusher", "password": "wrong"}))
+    ran = run("test-connection", credentials=str(wrong))
+    assert ran.code == 1
+    assert ran.out.startswith("Authentication failed\n")
+
+
+def test_another_address_of_dhis2_hides_no_fault_of_the_settings(run: Run, tmp_path: Path) -> None:
+    faulty = tmp_path / "faulty.yaml"
+    faulty.write_text("use_dhis2: false\nround_of: true\n")
+    ran = run("preview", settings=str(faulty))
+    assert "round_of" in ran.err
+    assert "URL is missing" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"settings": "/no/such/file.yaml"}, "--settings"),
+        ({"credentials": "/no/such/file.json"}, "--credentials"),
+        ({"source": "mysql://x"}, "postgresql://"),
+        ({"source": "sqlite:////no/such.sqlite"}, "no/such.sqlite"),
+        ({"timezone": "Auckland"}, "Pacific/Auckland"),
+        ({"as-of": "yesterday"}, "as_of"),
+        ({"as-of": ""}, "as_of: '' is neither a date"),
+        ({"months": ""}, "months: '' is neither a month nor a range of months"),
+        ({"event": "{"}, "--event"),
+        ({"event": ""}, "--event is not JSON"),
+        ({"event": "[" * 100_000}, "--event is not JSON"),
+        ({"event": '{"check_database": true}'}, "test-connection asks the database"),
+        ({"dhis2-url": "dhis2.example.org"}, "URL"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_and_no_traceback(
+    run: Run, changes: dict[str, str], says: str
+) -> None:
+    ran = run("push", **changes)
+    assert ran.code == 1
+    assert ran.out == ""
+    assert says in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_table_in_a_file_cuts_no_identifier_off(run: Run) -> None:
+    in_csv = run("preview", format="csv").rows()
+    table = run("preview").out
+    assert all(row["data_element"] in table and row["org_unit"] in table for row in in_csv)
+    assert "…" not in table
+
+
+def test_an_empty_credentials_option_is_told(run: Run, dhis2: StandIn) -> None:
+    ran = run("push", credentials="")
+    assert ran.code == 1
+    assert "--credentials" in ran.err
+    assert dhis2.requests == []
+
+
+def test_it_runs_as_a_command_of_its_own_and_says_nothing_else_on_standard_output(
+    sample: str, tmp_path: Path
+) -> None:
+    settings = tmp_path / "off.yaml"
+    settings.write_text("use_dhis2: false")
+    command = [sys.executable, "-m", "cli", "preview", "--settings", str(settings), "--source", sample]
+    environment: dict[str, Any] = {**os.environ, "PYTHONWARNINGS": "error"}
+    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, env=environment)
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert "URL" in ran.stderr

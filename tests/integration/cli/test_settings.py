@@ -1,0 +1,173 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.__main__ import main
+from cli.schema import json_schema
+from cli.settings import ADVANCED_BYTES
+from msupply_dhis2.settings import parse_settings
+from tests.conftest import Aws
+from tests.support.paths import PROJECT
+
+SAMPLE = PROJECT / "settings.yaml"
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    file = tmp_path / "settings.yaml"
+    # As an officer leaves it in the end: switched on.
+    switched_on = SAMPLE.read_text(encoding="utf-8").replace("use_dhis2: false", "use_dhis2: true")
+    file.write_text(switched_on, encoding="utf-8")
+    return file
+
+
+def uploaded(aws: Aws, name: str = "/msupply-dhis2/settings") -> str:
+    return aws.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+
+
+def nothing_is_uploaded(aws: Aws) -> bool:
+    return not aws.ssm.describe_parameters()["Parameters"]
+
+
+def test_a_complete_document_is_checked_and_summed_up(
+    sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["settings", "check", str(sample)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(
+        f"{sample} is complete: Setup is 'using category option combo', 12 active rows (stock on hand, "
+    )
+    assert "into data set STOCK_ATTRIBUTE on dhis2.example.org, periods YYYYMM.\n" in said.out
+    assert said.err == ""
+
+
+def test_warnings_are_told_and_do_not_fail_the_check(
+    sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.write_text(sample.read_text().replace("https://dhis2", "http://dhis2"))
+    assert main(["settings", "check", str(sample)]) == 0
+    assert "\nWarning: NOT SAFE: URL begins with http://" in capsys.readouterr().out
+
+
+def test_all_faults_are_listed_and_fail_the_check(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample.write_text(sample.read_text().replace("YYYYMM", "months").replace("universal_code", "code"))
+    assert main(["settings", "check", str(sample)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    title, *faults = said.err.splitlines()
+    assert title == f"{sample} has 2 faults:"
+    assert [fault.split(" is ")[0].split(" cannot ")[0] for fault in faults] == [
+        "  - Period format",
+        "  - Item field reference",
+    ]
+
+
+def test_while_the_switch_is_off_what_is_missing_is_told_and_does_not_fail_the_check(
+    sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.write_text("use_dhis2: off")
+    assert main(["settings", "check", str(sample)]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "is valid while Use DHIS2 is off. Before it can be on, and for a dry run:\n  - URL is missing."
+        in said
+    )
+
+
+def test_a_complete_document_with_the_switch_off_says_so(
+    sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.write_text(sample.read_text().replace("use_dhis2: true", "use_dhis2: false"))
+    assert main(["settings", "check", str(sample)]) == 0
+    assert capsys.readouterr().out.endswith("Use DHIS2 is off: nothing is sent yet.\n")
+
+
+@pytest.mark.parametrize(("content", "part"), [(None, "cannot be read"), (b"\xff", "is not text in UTF-8")])
+def test_a_file_that_cannot_be_read_is_told(
+    tmp_path: Path, content: bytes | None, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    assert main(["settings", "check", str(file)]) == 1
+    assert part in capsys.readouterr().err
+
+
+def test_the_schema_command_prints_the_committed_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings", "schema"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json_schema()
+    assert printed == (PROJECT / "settings.schema.json").read_text(encoding="utf-8")
+
+
+def test_upload_puts_the_compact_document_into_a_standard_parameter(
+    aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["settings", "upload", str(sample)]) == 0
+    value = uploaded(aws)
+    assert parse_settings(value) == parse_settings(sample.read_text())
+    assert value == parse_settings(sample.read_text()).compact()
+    (parameter,) = aws.ssm.describe_parameters()["Parameters"]
+    assert parameter["Type"] == "String"
+    said = capsys.readouterr().out
+    assert f"Uploaded to the parameter /msupply-dhis2/settings: {len(value):,} bytes, version 1." in said
+    assert "dollars" not in said
+    assert "the first version: nothing was at /msupply-dhis2/settings before" in said
+
+    # Who uploads for a stack that is there is not asked whether it is.
+    assert main(["settings", "upload", str(sample)]) == 0
+    assert "first version" not in capsys.readouterr().out
+
+
+def test_upload_replaces_what_was_there_and_takes_a_stack_or_a_parameter(aws: Aws, sample: Path) -> None:
+    assert main(["settings", "upload", str(sample), "--stack", "other"]) == 0
+    sample.write_text("use_dhis2: off\nround_off: on")
+    assert main(["settings", "upload", str(sample), "--stack", "other"]) == 0
+    assert main(["settings", "upload", str(sample), "--parameter", "/mine"]) == 0
+    assert json.loads(uploaded(aws, "/other/settings")) == {"use_dhis2": False, "round_off": True}
+    assert uploaded(aws, "/mine") == uploaded(aws, "/other/settings")
+
+
+def test_faulty_settings_are_not_uploaded(aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample.write_text("use_dhis2: on")
+    assert main(["settings", "upload", str(sample)]) == 1
+    assert "has 7 faults" in capsys.readouterr().err
+    assert nothing_is_uploaded(aws)
+
+
+def test_what_cannot_be_used_is_not_dropped_in_silence_while_the_switch_is_off(
+    aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.write_text("use_dhis2: off\nround_off: perhaps")
+    assert main(["settings", "upload", str(sample)]) == 1
+    assert "has 1 fault:\n  - Round off is 'perhaps'" in capsys.readouterr().err
+    assert nothing_is_uploaded(aws)
+
+
+def test_a_large_document_becomes_an_advanced_parameter_and_the_cost_is_told(
+    aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.write_text(sample.read_text().replace("data_set_id: ", "data_set_id: " + "x" * 5000))
+    assert main(["settings", "upload", str(sample)]) == 0
+    assert aws.ssm.describe_parameters()["Parameters"][0]["Tier"] == "Advanced"
+    assert "0.05 US dollars a month" in capsys.readouterr().out
+
+
+def test_a_document_that_no_parameter_holds_is_refused(
+    aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.write_text(sample.read_text().replace("data_set_id: ", "data_set_id: " + "x" * ADVANCED_BYTES))
+    assert main(["settings", "upload", str(sample)]) == 1
+    assert "a parameter holds 8,192" in capsys.readouterr().err
+    assert nothing_is_uploaded(aws)
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_machine_without_a_region_is_told_to_name_one(
+    sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(sample.with_name("nothing")))
+    assert main(["settings", "upload", str(sample)]) == 1
+    assert "Set AWS_REGION" in capsys.readouterr().err

@@ -1,0 +1,459 @@
+"""What is said when mSupply's database cannot be opened or read, and what is never said."""
+
+import os
+import socket
+import socketserver
+import sqlite3
+import ssl
+import struct
+import traceback
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import sqlalchemy as sa
+
+from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, ChannelBinding, DatabaseTrust
+from msupply_dhis2.errors import SourceError, SourceUnreachableError
+from msupply_dhis2.settings.credentials import parse_database_address
+from msupply_dhis2.source import connection as database_module
+from msupply_dhis2.source import merge as histories
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.connection import (
+    UNVERIFIED_CERTIFICATE,
+    Verification,
+    open_database,
+    verification_of,
+)
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.postgres_tls import make_certificates
+from tests.support.encrypting_postgres import encrypting_postgres
+from tests.support.open_msupply_database import CALENDAR, OpenMsupplyDatabase, read_catalogue, scope_of
+
+PASSWORD = "m%40rked+pass w/word"
+ENCODED = "m%2540rked+pass%20w%2Fword"
+FLOOR = datetime(2022, 1, 1)  # noqa: DTZ001 - instants of a source are naive, in UTC
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[TemporaryPostgres]:
+    with temporary_postgres() as server:
+        server.new_role("reader", PASSWORD)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def encrypted() -> Iterator[TemporaryPostgres]:
+    with temporary_postgres(tls=True) as server:
+        server.new_role("reader", PASSWORD)
+        yield server
+
+
+def fault_at(address: str, trust: DatabaseTrust = UNVERIFIED_CERTIFICATE) -> SourceError:
+    """Open a source that cannot be opened, and make sure that the error gives no secret away."""
+    with (
+        pytest.raises(SourceError) as raised,
+        open_source(parse_database_address(address), calendar=CALENDAR, trust=trust),
+    ):
+        pass
+    assert_nothing_is_given_away(raised.value)
+    return raised.value
+
+
+def assert_nothing_is_given_away(error: SourceError) -> None:
+    said = "".join(traceback.format_exception(error)) + repr(error)
+    for secret in (PASSWORD, ENCODED, "m%40rked", "m@rked", "rked"):
+        assert secret not in said
+
+
+def is_transient(error: SourceError) -> bool:
+    return isinstance(error, SourceUnreachableError)
+
+
+# SQLite
+
+
+def test_a_missing_file_is_told_from_one_that_cannot_be_there_on_aws(tmp_path: Path) -> None:
+    error = fault_at(f"sqlite:///{tmp_path}/nowhere.sqlite")
+    assert "nowhere.sqlite does not exist" in str(error)
+    assert "on AWS the file is not there" in str(error)
+    assert not is_transient(error)
+
+
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    assert "is a folder" in str(fault_at(f"sqlite:///{tmp_path}"))
+
+
+def test_another_kind_of_file_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "export.csv").write_text("no database at all" * 100)
+    assert "is not an SQLite database" in str(fault_at(f"sqlite:///{tmp_path}/export.csv"))
+
+
+def test_a_file_that_another_program_writes_to_for_too_long_may_be_free_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_LOCKED_WITHIN", 0)
+    writer = sqlite3.connect(tmp_path / "msupply.sqlite")
+    writer.execute("CREATE TABLE item (id)")
+    writer.commit()
+    writer.execute("BEGIN EXCLUSIVE")
+    try:
+        error = fault_at(f"sqlite:///{tmp_path}/msupply.sqlite")
+    finally:
+        writer.close()
+    assert "is being written to by another program" in str(error)
+    assert is_transient(error)
+
+
+def test_a_relative_path_with_odd_characters_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "what? 100% of #1.sqlite"
+    sqlite3.connect(name).close()
+    os.truncate(name, 0)
+    assert "is not mSupply's" in str(fault_at(f"sqlite:///{name}"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# Whose database it is
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> OpenMsupplyDatabase:
+    if request.param == "sqlite":
+        return OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
+    server: TemporaryPostgres = request.getfixturevalue("postgres")
+    return OpenMsupplyDatabase(server.url)
+
+
+def drop_all_tables(database: OpenMsupplyDatabase) -> None:
+    for table in sa.inspect(database.engine).get_table_names():
+        database.execute(f'DROP TABLE "{table}"')
+
+
+def test_another_programs_database_is_told_by_its_tables(database: OpenMsupplyDatabase) -> None:
+    drop_all_tables(database)
+    database.execute("CREATE TABLE item (id INTEGER)")
+    said = str(fault_at(database.url))
+    assert "is not mSupply's: it has none of Open mSupply's tables invoice, " in said
+    assert "none of the tables transact, trans_line, item_line of the older mSupply's mirror" in said
+
+
+def test_a_database_of_both_kinds_is_not_guessed_at(database: OpenMsupplyDatabase) -> None:
+    database.execute("CREATE TABLE trans_line (id TEXT)")
+    said = str(fault_at(database.url))
+    assert "both Open mSupply's tables (such as invoice) and those of the older mSupply's mirror" in said
+    assert "(such as trans_line)" in said
+
+
+def test_a_mirror_in_sqlite_is_not_read(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "mirror.sqlite")) as database:
+        database.execute("CREATE TABLE transact (id TEXT)")
+    assert "read from PostgreSQL" in str(fault_at(f"sqlite:///{tmp_path}/mirror.sqlite"))
+
+
+def test_a_release_that_is_too_old_is_told_by_what_it_lacks(database: OpenMsupplyDatabase) -> None:
+    database.execute("DROP INDEX index_invoice_received_datetime")
+    database.execute("ALTER TABLE invoice DROP COLUMN received_datetime")
+    database.execute("DROP TABLE master_list_name_join")
+    said = str(fault_at(database.url))
+    assert "too old: it lacks invoice.received_datetime, master_list_name_join.master_list_id, " in said
+
+
+# Reaching PostgreSQL
+
+
+def test_a_server_whose_name_is_unknown_cannot_be_reached() -> None:
+    error = fault_at(f"postgresql://reader:{ENCODED}@database.invalid/msupply")
+    assert "could not be reached" in str(error)
+    assert "name" in str(error)
+    assert "database.invalid" in str(error)
+
+
+def test_a_port_that_nobody_listens_on_refuses() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        error = fault_at(f"postgresql://reader:{ENCODED}@127.0.0.1:{unused.getsockname()[1]}/msupply")
+    assert "nothing takes connections there" in str(error)
+    assert is_transient(error)
+
+
+def test_a_server_that_stays_silent_times_out_and_the_firewall_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database_module, "CONNECT_WITHIN", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        error = fault_at(f"postgresql://reader:{ENCODED}@127.0.0.1:{silent.getsockname()[1]}/msupply")
+    assert "firewall or security group" in str(error)
+    assert "subnets" in str(error)
+    assert is_transient(error)
+
+
+# Logging in to PostgreSQL
+
+
+def as_reader(server: TemporaryPostgres, password: str = ENCODED, database: str = "postgres") -> str:
+    return server.address(database, user="reader", password=password)
+
+
+def test_a_reader_with_the_right_password_gets_in(postgres: TemporaryPostgres) -> None:
+    OpenMsupplyDatabase(postgres.url)
+    with open_database(parse_database_address(as_reader(postgres))) as connection:
+        assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
+
+
+def test_a_wrong_password_is_refused(postgres: TemporaryPostgres) -> None:
+    error = fault_at(as_reader(postgres, "m%2540rkedwrong"))
+    assert "refused the login" in str(error)
+    assert "make credentials" in str(error)
+    assert not is_transient(error)
+
+
+def test_a_missing_password_is_refused(postgres: TemporaryPostgres) -> None:
+    assert "refused the login" in str(fault_at(postgres.address("postgres", user="reader")))
+
+
+def test_a_database_that_does_not_exist_is_named(postgres: TemporaryPostgres) -> None:
+    said = str(fault_at(as_reader(postgres, database="nowhere")))
+    assert "PostgreSQL database nowhere on 127.0.0.1" in said
+    assert "does not exist on that server" in said
+
+
+def test_a_server_with_no_connection_left_may_have_one_later(postgres: TemporaryPostgres) -> None:
+    database = OpenMsupplyDatabase(postgres.url)
+    database.execute("CREATE ROLE crowded LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+    error = fault_at(postgres.address("postgres", user="crowded", password="x"))
+    assert "takes no connections just now" in str(error)
+    assert is_transient(error)
+
+
+def test_a_reader_without_rights_is_told_what_to_grant(postgres: TemporaryPostgres) -> None:
+    database = OpenMsupplyDatabase(postgres.url)
+    database.execute("CREATE ROLE bare LOGIN PASSWORD 'x'")
+    database.execute("GRANT USAGE ON SCHEMA public TO bare")
+    address = parse_database_address(postgres.address("postgres", user="bare", password="x"))
+    with open_source(address, calendar=CALENDAR) as source, pytest.raises(SourceError, match="GRANT SELECT"):
+        read_catalogue(source)
+
+
+# PostgreSQL with encryption
+
+
+def test_encryption_is_required_by_default(postgres: TemporaryPostgres) -> None:
+    error = fault_at(as_reader(postgres).replace("?sslmode=disable", ""))
+    assert "does not offer TLS" in str(error)
+    assert "add ?sslmode=disable" in str(error)
+
+
+def with_ca(certificate: str) -> DatabaseTrust:
+    return DatabaseTrust(ca_certificate=certificate)
+
+
+@dataclass
+class Impostor:
+    """A server that anybody on the way could pose as: it encrypts, and asks for the password in clear text."""
+
+    port: int
+    given: list[bytes]
+
+
+@pytest.fixture
+def impostor(tmp_path: Path) -> Iterator[Impostor]:
+    _, chain = make_certificates()
+    (tmp_path / "tls.pem").write_text(chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls.pem")
+    given: list[bytes] = []
+
+    class Asks(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(8)
+            self.request.sendall(b"S")
+            with context.wrap_socket(self.request, server_side=True) as connection:
+                connection.recv(4096)
+                connection.sendall(b"R" + struct.pack("!II", 8, 3))
+                given.append(connection.recv(4096))
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Expect clients to hang up."""
+
+    with Server(("127.0.0.1", 0), Asks) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield Impostor(server.server_address[1], given)
+        server.shutdown()
+
+
+@pytest.mark.parametrize("channel_binding", ChannelBinding)
+def test_a_server_that_is_not_verified_is_never_given_the_password_in_clear_text(
+    impostor: Impostor, channel_binding: ChannelBinding
+) -> None:
+    address = f"postgresql://reader:{ENCODED}@127.0.0.1:{impostor.port}/postgres"
+    error = fault_at(address, DatabaseTrust(channel_binding=channel_binding))
+    assert "the password was not sent" in str(error)
+    assert not any(impostor.given)
+
+
+def test_a_server_without_channel_binding_is_told_with_both_ways_out(encrypted: TemporaryPostgres) -> None:
+    error = fault_at(as_reader(encrypted))
+    assert "database_ca_certificate" in str(error)
+    assert "(database_channel_binding) to not_required" in str(error)
+    assert not is_transient(error)
+    for trust in (
+        with_ca(encrypted.ca_certificate),
+        DatabaseTrust(channel_binding=ChannelBinding.NOT_REQUIRED),
+    ):
+        with open_database(parse_database_address(as_reader(encrypted)), trust) as connection:
+            assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
+
+
+def test_a_server_that_proves_to_know_the_password_needs_no_certificate() -> None:
+    with encrypting_postgres() as server:
+        server.new_role("reader", PASSWORD)
+        address = server.address("postgres", user="reader", password=ENCODED)
+        with open_database(parse_database_address(address)) as connection:
+            assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
+
+
+def test_with_a_ca_certificate_the_server_is_verified(
+    encrypted: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    address = parse_database_address(as_reader(encrypted))
+    with open_database(address, with_ca(encrypted.ca_certificate)) as connection:
+        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_the_ca_does_not_vouch_for_is_refused(encrypted: TemporaryPostgres) -> None:
+    with temporary_postgres(tls=True) as other:
+        error = fault_at(as_reader(encrypted), with_ca(other.ca_certificate))
+    assert "does not vouch for" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("query", "trust"),
+    [("", with_ca(PUBLIC_AUTHORITIES)), ("?sslmode=verify-full", UNVERIFIED_CERTIFICATE)],
+)
+def test_a_server_that_no_public_authority_vouches_for_is_refused(
+    encrypted: TemporaryPostgres, query: str, trust: DatabaseTrust
+) -> None:
+    assert "does not vouch for" in str(fault_at(as_reader(encrypted) + query, trust))
+
+
+def test_a_ca_certificate_that_is_none_is_told(encrypted: TemporaryPostgres) -> None:
+    assert "no readable CA certificate" in str(fault_at(as_reader(encrypted), with_ca("no certificate")))
+
+
+@pytest.mark.parametrize(
+    ("address", "trust", "verification"),
+    [
+        ("sqlite:///sample.sqlite", UNVERIFIED_CERTIFICATE, Verification.NOT_NEEDED),
+        ("postgresql://reader@/omsupply?host=/run/postgresql", with_ca("PEM"), Verification.NOT_NEEDED),
+        ("postgresql://reader@localhost/omsupply?sslmode=disable", with_ca("PEM"), Verification.NOT_NEEDED),
+        ("postgresql://reader@db/omsupply?sslmode=disable", with_ca("PEM"), Verification.NONE),
+        ("postgresql://reader@db/omsupply", with_ca("PEM"), Verification.CERTIFICATE),
+        ("postgresql://reader@db/omsupply?sslmode=require", with_ca("PEM"), Verification.CERTIFICATE),
+        ("postgresql://reader@db/omsupply", with_ca(PUBLIC_AUTHORITIES), Verification.CERTIFICATE),
+        (
+            "postgresql://reader@db/omsupply?sslmode=verify-full",
+            UNVERIFIED_CERTIFICATE,
+            Verification.CERTIFICATE,
+        ),
+        ("postgresql://reader@db/omsupply", UNVERIFIED_CERTIFICATE, Verification.CHANNEL_BINDING),
+        ("postgresql://reader@127.0.0.1/omsupply", UNVERIFIED_CERTIFICATE, Verification.CHANNEL_BINDING),
+        (
+            "postgresql://reader@db/omsupply?sslmode=require",
+            DatabaseTrust(channel_binding=ChannelBinding.NOT_REQUIRED),
+            Verification.ENCRYPTED,
+        ),
+    ],
+)
+def test_how_a_server_is_verified_follows_from_address_and_settings(
+    address: str, trust: DatabaseTrust, verification: Verification
+) -> None:
+    assert verification_of(parse_database_address(address), trust) is verification
+
+
+# Reading PostgreSQL
+
+
+def test_a_connection_that_is_lost_midway_may_be_had_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
+    with temporary_postgres() as server:
+        server.new_role("reader", PASSWORD)
+        database = OpenMsupplyDatabase(server.url)
+        kamo = database.add_store("KAMO")
+        for code in "abc":
+            database.add_stock(kamo, database.add_item(code), 1)
+        address = parse_database_address(as_reader(server))
+        with open_source(address, calendar=CALENDAR) as source:
+            groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
+            next(groups)
+            server.stop()
+            with pytest.raises(SourceUnreachableError, match="connection to it was lost") as raised:
+                list(groups)
+    assert_nothing_is_given_away(raised.value)
+
+
+def test_what_a_server_says_as_it_ends_a_connection_midway_is_quoted(
+    postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
+    database = OpenMsupplyDatabase(postgres.url)
+    kamo = database.add_store("KAMO")
+    for code in "abc":
+        database.add_stock(kamo, database.add_item(code), 1)
+    with open_source(database.address, calendar=CALENDAR) as source:
+        groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
+        next(groups)
+        database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'msupply-dhis2'"
+        )
+        with pytest.raises(SourceUnreachableError, match="It says: terminating connection due to admin"):
+            list(groups)
+
+
+def test_a_question_that_takes_too_long_may_be_answered_later(
+    postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(database_module.SESSION, "statement_timeout", "10ms")
+    with (
+        pytest.raises(SourceUnreachableError, match="took longer"),
+        open_database(parse_database_address(as_reader(postgres))) as connection,
+    ):
+        connection.execute(sa.text("SELECT pg_sleep(60)"))
+
+
+def test_what_the_driver_cannot_take_is_not_worth_another_try(postgres: TemporaryPostgres) -> None:
+    with (
+        pytest.raises(SourceError, match="could not be read") as raised,
+        open_database(parse_database_address(as_reader(postgres))) as connection,
+    ):
+        connection.execute(sa.text("SELECT CAST('infinity' AS date)")).scalar()
+    assert not is_transient(raised.value)
+
+
+def test_the_server_sees_who_reads_and_that_it_only_reads(postgres: TemporaryPostgres) -> None:
+    settings = "application_name", "transaction_read_only", "transaction_isolation", "statement_timeout"
+    with open_database(parse_database_address(as_reader(postgres))) as connection:
+        seen = [connection.execute(sa.text(f"SHOW {name}")).scalar() for name in settings]
+    assert seen == ["msupply-dhis2", "on", "repeatable read", "14min"]
+
+
+def test_the_drivers_own_words_are_quoted_without_the_password(postgres: TemporaryPostgres) -> None:
+    address = parse_database_address(as_reader(postgres))
+    with (
+        pytest.raises(SourceError, match=r"It says: .*integer") as raised,
+        open_database(address) as connection,
+    ):
+        connection.exec_driver_sql(f"SELECT CAST('{PASSWORD.replace('%', '%%')}' AS integer)")
+    assert "***" in str(raised.value)
+    assert_nothing_is_given_away(raised.value)

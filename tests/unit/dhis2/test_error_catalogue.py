@@ -1,0 +1,134 @@
+"""The catalogue of DHIS2's error codes and of the faults of a connection."""
+
+import itertools
+
+import pytest
+
+from cli.error_document import catalogue_as_markdown
+from msupply_dhis2.dhis2.error_catalogue import (
+    CONNECTION_WORDS,
+    EXPLANATIONS,
+    NO_REASON,
+    OWN_EXPLANATIONS,
+    ConnectionFault,
+    Who,
+    explain,
+)
+from msupply_dhis2.errors import Dhis2AuthenticationError
+from tests.support.paths import PROJECT
+
+DOCUMENT = PROJECT / "docs" / "errors.md"
+
+ROW_BY_ROW = [
+    *(f"E{number}" for number in range(7600, 7605)),
+    *(f"E{number}" for number in range(7610, 7622)),
+    *(f"E{number}" for number in range(7630, 7646)),
+]
+BY_GROUP = [
+    *("E8000", "E8002", "E8003", "E8004", "E8005", "E8008", "E8009", "E8010", "E8011", "E8012"),
+    *(f"E{number}" for number in range(8020, 8026)),
+    *(f"E{number}" for number in range(8030, 8034)),
+    *(f"E{number}" for number in range(8100, 8112)),
+    *(f"E{number}" for number in range(8120, 8129)),
+]
+
+
+OURS = [
+    "held_back",
+    "no_reason",
+    "fraction",
+    "zero_not_kept",
+    "true_only",
+    "stored_differently",
+    "vanished",
+    "still_there",
+    "changed_since",
+    "too_large_alone",
+    "call_refused",
+    "calendar",
+]
+MAY_PASS = {
+    *(f"E{number}" for number in (*range(7640, 7645), *range(8030, 8034))),
+    "E7632",
+    "held_back",
+    "vanished",
+    "still_there",
+}
+
+
+@pytest.mark.parametrize("code", [*ROW_BY_ROW, *BY_GROUP, *OURS])
+def test_every_code_of_the_data_value_import_is_explained_in_sentences(code: str) -> None:
+    explanation = explain(code, "text")
+    assert explanation is EXPLANATIONS[code]
+    assert explanation.meaning.endswith(".")
+    assert explanation.cure.endswith(".")
+
+
+def test_what_may_pass_although_nobody_mends_it_says_so() -> None:
+    assert {code for code, explanation in EXPLANATIONS.items() if explanation.may_pass} == MAY_PASS
+
+
+def test_the_codes_that_are_ours_are_those_that_do_not_come_from_dhis2() -> None:
+    assert set(OWN_EXPLANATIONS) == set(OURS)
+    assert not [code for code in OURS if code.startswith("E")]
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        ("fraction", "Tick Round off"),
+        ("fraction", "value type Number"),
+        ("zero_not_kept", "'Store zero data values'"),
+        ("true_only", "Yes/No"),
+        ("E7641", '"open future periods" to 1'),
+        ("E8030", '"expiry days"'),
+        ("E7634", "option_combo_field to attribute"),
+        ("E8023", "option_combo_field to category"),
+        ("E7613", "the ID of the category option is another one"),
+    ],
+)
+def test_the_cure_is_in_the_words_of_the_screens(code: str, cure: str) -> None:
+    assert cure in EXPLANATIONS[code].cure
+
+
+def test_an_unknown_code_is_explained_by_saying_that_it_is_unknown() -> None:
+    explanation = explain("E9999", "something new")
+    assert "E9999 is not in the catalogue" in explanation.meaning
+    assert explanation.who is Who.DHIS2
+
+
+def test_the_words_of_servers_that_give_no_codes_are_understood() -> None:
+    text = "Organisation unit not found or not accessible"
+    assert explain(NO_REASON, text) is EXPLANATIONS["E7612"]
+
+
+def test_words_that_are_not_understood_have_no_reason() -> None:
+    assert explain(NO_REASON, "whatever") is EXPLANATIONS[NO_REASON]
+
+
+def test_every_fault_of_a_connection_has_its_words() -> None:
+    assert CONNECTION_WORDS.keys() == set(ConnectionFault)
+    problems = [words.problem for words in CONNECTION_WORDS.values()]
+    assert len(set(problems)) == len(problems)
+
+
+def test_a_refused_login_is_never_tried_again_by_itself_and_says_so_first() -> None:
+    refused = [words for words in CONNECTION_WORDS.values() if words.error is Dhis2AuthenticationError]
+    assert len(refused) == 17
+    # The connection test shows what comes before the first full stop.
+    assert {words.problem.partition(". ")[0][:21] for words in refused} == {"Authentication failed"}
+    assert not [words for words in refused if "{" in words.problem.partition(". ")[0]]
+
+
+def test_the_document_is_the_one_that_is_generated() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == catalogue_as_markdown(), (
+        "run: PYTHONPATH=layers/common uv run python -m cli.error_document > docs/errors.md"
+    )
+
+
+def test_every_line_of_the_tables_has_its_cells() -> None:
+    rows = [line for line in catalogue_as_markdown().splitlines() if line.startswith("|")]
+    heads = [row for row, below in itertools.pairwise(rows) if below.startswith("|---")]
+    assert [head.count("|") for head in heads] == [5, 6, 6]
+    assert {row.count("|") for row in rows} == {5, 6}
+    assert len(rows) == len(EXPLANATIONS) + len(CONNECTION_WORDS) + 6

@@ -1,0 +1,844 @@
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.schema import json_schema
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import SettingsError
+from msupply_dhis2.periods import Basis, Interval, PeriodFormat
+from msupply_dhis2.settings import (
+    OptionComboField,
+    ReadBack,
+    Scheme,
+    Settings,
+    Setup,
+    parse_settings,
+)
+from tests.support.paths import PROJECT
+
+ROW = {
+    "metric": "stock_on_hand",
+    "active": True,
+    "category_option_id": "HllvX50cXC0",
+    "interval": "monthly",
+    "basis": "previous_month",
+}
+COMPLETE = {
+    "use_dhis2": True,
+    "url": "https://dhis2.example.org/hmis",
+    "setup": "category_option_combo",
+    "data_set_id": "lyLU2wR22tC",
+    "period_format": "YYYYMM",
+    "item_field_reference": "universal_code",
+    "data_element_id_scheme": "code",
+    "org_unit_scheme": "code",
+    "data_elements": [ROW],
+}
+
+
+def document(*rows: dict[str, Any], **changes: object) -> str:
+    values = COMPLETE | ({"data_elements": list(rows)} if rows else {}) | changes
+    return json.dumps({name: value for name, value in values.items() if value is not ...})
+
+
+def row(**changes: object) -> dict[str, Any]:
+    return {name: value for name, value in (ROW | changes).items() if value is not ...}
+
+
+def faults_of(text: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(text)
+    assert str(caught.value) == "\n".join(caught.value.faults)
+    return caught.value.faults
+
+
+def fault_of(text: str) -> str:
+    faults = faults_of(text)
+    assert len(faults) == 1, faults
+    return faults[0]
+
+
+# -------------------------------------------------------------------------------------- what is understood
+
+
+def test_a_complete_document_gives_every_field_by_its_name() -> None:
+    settings = parse_settings(
+        document(
+            row(prefix="SOH_", category_option_combo_id_scheme="code", custom_field_name="user_field_1"),
+            basic_authentication=True,
+            data_set_id="STOCK",
+            data_set_id_scheme="code",
+            store_field_reference="DHIS2 code",
+            round_off=True,
+            items_per_payload=500,
+            include_field="user_field_4",
+            option_combo_field="category",
+            expiring_within_days=30,
+            include_returns=True,
+        )
+    )
+    (only,) = settings.active_rows
+    assert (only.metric, only.active, only.category_option_id) == (Metric.STOCK_ON_HAND, True, "HllvX50cXC0")
+    assert (only.interval, only.basis, only.prefix) == (Interval.MONTHLY, Basis.PREVIOUS_MONTH, "SOH_")
+    assert only.category_option_combo_id_scheme is Scheme.CODE
+    assert only.custom_field_name == "user_field_1"
+    assert (settings.use_dhis2, settings.basic_authentication, settings.round_off) == (True, True, True)
+    assert settings.url == "https://dhis2.example.org/hmis"
+    assert settings.setup is Setup.CATEGORY_OPTION_COMBO
+    assert (settings.data_set_id, settings.data_set_id_scheme) == ("STOCK", Scheme.CODE)
+    assert (settings.data_element_id_scheme, settings.org_unit_scheme) == (Scheme.CODE, Scheme.CODE)
+    assert (settings.item_field_reference, settings.store_field_reference) == ("universal_code", "DHIS2 code")
+    assert (settings.items_per_payload, settings.expiring_within_days) == (500, 30)
+    assert (settings.include_field, settings.include_returns) == ("user_field_4", True)
+    assert settings.option_combo_field is OptionComboField.CATEGORY
+    assert settings.period == PeriodFormat.parse("YYYYMM")
+
+
+def test_a_blank_stays_in_a_prefix_and_goes_from_the_rest() -> None:
+    settings = parse_settings(
+        document(row(prefix="SOH "), store_field_reference=" Dhis2 ", url=" https://x.org ")
+    )
+    assert settings.data_elements[0].prefix == "SOH "
+    assert (settings.store_field_reference, settings.url) == ("Dhis2", "https://x.org")
+
+
+def test_what_is_left_out_or_blank_has_the_documented_default() -> None:
+    settings = parse_settings(document(include_field="", round_off=None, store_field_reference="  "))
+    assert settings.basic_authentication is True
+    assert settings.data_set_id_scheme is Scheme.UID
+    assert settings.store_field_reference == "Dhis2Code"
+    assert (settings.round_off, settings.include_returns) == (False, False)
+    assert (settings.items_per_payload, settings.expiring_within_days) == (1000, 90)
+    assert settings.include_field is None
+    assert settings.option_combo_field is OptionComboField.AUTO
+    assert (settings.database_ca_certificate, settings.dhis2_ca_certificate) == (None, None)
+    assert settings.read_back is ReadBack.NONE
+    assert settings.data_elements[0].category_option_combo_id_scheme is Scheme.UID
+    assert settings.data_elements[0].prefix == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "scheme"),
+    [
+        ("code", Scheme.CODE),
+        ("item code", Scheme.CODE),
+        ("Name Code", Scheme.CODE),
+        ("name-code", Scheme.CODE),
+        ("UUID", Scheme.UID),
+        ("uid", Scheme.UID),
+        ("Uid", Scheme.UID),
+    ],
+)
+def test_the_tabs_own_words_are_taken_for_schemes(words: str, scheme: Scheme) -> None:
+    settings = parse_settings(document(data_element_id_scheme=words, org_unit_scheme=words))
+    assert (settings.data_element_id_scheme, settings.org_unit_scheme) == (scheme, scheme)
+
+
+def test_choices_are_taken_as_the_tab_writes_them() -> None:
+    settings = parse_settings(
+        document(
+            row(metric="Months of Stock", interval="First day of month", basis="Previous month"),
+            setup="Category option combo",
+        )
+    )
+    assert settings.active_rows[0].metric is Metric.MONTHS_OF_STOCK
+    assert settings.active_rows[0].interval is Interval.FIRST_DAY_OF_MONTH
+
+
+@pytest.mark.parametrize("word", ["on", "yes", "true", "ON", '"on"', '"Yes"'])
+def test_a_switch_may_be_written_as_people_do(word: str) -> None:
+    assert parse_settings(f"use_dhis2: off\nround_off: {word}").round_off is True
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://dhis2.example.org/hmis",
+        "https://dhis2.example.org/hmis/",
+        "https://dhis2.example.org/hmis//",
+        "https://dhis2.example.org/hmis/api",
+        "https://dhis2.example.org/hmis/api/",
+        "https://dhis2.example.org/hmis/dhis-web-dashboard",
+        "https://dhis2.example.org/hmis/dhis-web-maintenance/index.html",
+        "HTTPS://dhis2.example.org/hmis/api",
+        "https://DHIS2.Example.org:443/hmis",
+    ],
+)
+def test_what_follows_the_address_of_dhis2_is_taken_off(written: str) -> None:
+    assert parse_settings(document(url=written)).url == "https://dhis2.example.org/hmis"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8080",
+        "http://[::1]:8080",
+        "https://dhis2.example.org/api/hmis",
+        "https://x.org:8443/a/b",
+    ],
+)
+def test_a_port_and_a_path_stay(url: str) -> None:
+    assert parse_settings(document(url=url)).url == url
+
+
+def test_the_item_fields_are_those_of_the_setup() -> None:
+    rows = (
+        row(custom_field_name="user_field_1"),
+        row(metric="issued", custom_field_name="dhis2_issued"),
+        row(metric="received", custom_field_name="user_field_1", prefix="R_"),
+        row(metric="expired", custom_field_name="user_field_6", active=False),
+    )
+    per_item = parse_settings(document(*rows, setup="data_element_per_item", item_field_reference=...))
+    assert per_item.item_fields == ("user_field_1", "dhis2_issued")
+    single = parse_settings(document(row(), setup="single_data_element", item_field_reference="user_field_2"))
+    assert single.item_fields == ("user_field_2",)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "text"),
+    [
+        ("0123", "0123"),
+        ("12345678901", "12345678901"),
+        ("1_000", "1_000"),
+        ("1e5", "1e5"),
+        ("1.10", "1.10"),
+        ("2026-01-01", "2026-01-01"),
+        ("12:30:45", "12:30:45"),
+        ("'NO'", "NO"),
+        ("0x1F", "0x1F"),
+    ],
+)
+def test_an_identifier_is_never_altered_on_its_way(scalar: str, text: str) -> None:
+    settings = parse_settings(f"use_dhis2: off\ndata_set_id_scheme: code\ndata_set_id: {scalar}\n")
+    assert settings.data_set_id == text
+
+
+def test_a_number_in_json_is_taken_as_it_is_written() -> None:
+    settings = parse_settings('{"use_dhis2": false, "data_set_id": 12345678901234567890.10}')
+    assert settings.data_set_id == "12345678901234567890.10"
+
+
+def test_json_may_be_indented_with_tabs_and_yaml_may_use_braces() -> None:
+    assert parse_settings('{\n\t"use_dhis2": false,\n\t"round_off": true\n}').round_off is True
+    assert parse_settings("{use_dhis2: off, round_off: on}").round_off is True
+
+
+def test_the_compact_form_says_the_same() -> None:
+    settings = parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8"))
+    compact = settings.compact()
+    assert parse_settings(compact) == settings
+    assert "items_per_payload" not in compact
+    assert len(compact.encode()) < 4096
+
+
+def test_settings_cannot_be_made_against_the_rules() -> None:
+    with pytest.raises(ValueError, match="URL is missing"):
+        Settings(use_dhis2=True)
+
+
+# ---------------------------------------------------------------------------------------------- the switch
+
+
+def test_while_the_switch_is_off_the_rest_need_not_be_complete() -> None:
+    settings = parse_settings("use_dhis2: off")
+    assert settings.use_dhis2 is False
+    assert settings.active_rows == ()
+    assert settings.misread == ()
+    assert settings.warnings() == ()
+    with pytest.raises(SettingsError) as caught:
+        settings.require_complete()
+    assert caught.value.faults == settings.complete_faults()
+    assert [fault.split(" is missing")[0].split(" has no")[0] for fault in settings.complete_faults()] == [
+        "URL",
+        "Setup",
+        "Data elements to push",
+        "Data set ID",
+        "Period format",
+        "Data element ID scheme",
+        "Org unit scheme",
+    ]
+
+
+def test_while_the_switch_is_off_what_cannot_be_used_is_left_out_and_remembered() -> None:
+    settings = parse_settings(
+        "use_dhis2: off\nurl: ftp://x\nround_off: perhaps\nexpiring_within_days: 30\nfoo: 1"
+    )
+    assert settings.expiring_within_days == 30
+    assert [fault.split()[0] for fault in settings.misread] == ["URL", "Round", "'foo'"]
+    assert set(settings.misread) < set(settings.complete_faults())
+
+
+def test_a_complete_document_is_complete_whether_the_switch_is_on_or_off() -> None:
+    parse_settings(document(use_dhis2=False)).require_complete()
+
+
+@pytest.mark.parametrize(
+    "text", ["round_off: on", "use_dhis2: maybe", "use_dhis2: off\nuse_dhis2: off", "use_dhis2:"]
+)
+def test_a_switch_that_cannot_be_read_is_not_off(text: str) -> None:
+    faults = faults_of(text)
+    assert faults[0].startswith("Use DHIS2 ")
+    assert any(fault.startswith("URL is missing") for fault in faults)
+
+
+# ------------------------------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "is empty"),
+        ("# only a comment", "is empty"),
+        ("null", "is empty"),
+        ("true", "does not hold fields"),
+        ("- use_dhis2: true", "does not hold fields"),
+        ("[]", "does not hold fields"),
+        ("use_dhis2: true\n\turl: x", "a tab at line 2, column 1"),
+        ("use_dhis2: true\nurl: [", "line 2"),
+        ('url: "x\nuse_dhis2: true # "on" soon', "a quote that nothing closes may stand further up"),
+        ('{"use_dhis2": true,\n "url" "x"}', "cannot be read as JSON: line 2, column 8"),
+        ("use_dhis2: true\nurl: *x", "Line 2: a value that begins with '*'"),
+        ("use_dhis2: !!python/none x", "Line 1: a value that begins with '!'"),
+        ("use_dhis2: true\n[1]: x", "Line 2: a field's name must be a word"),
+        ("use_dhis2: true\nurl: \x07", "unprintable character on line 2"),
+        ('url: "\\UFFFFFFFF"', "an escape"),
+        ("\n" + "[" * 8_000, "Line 2: the settings document is nested too deeply there"),
+        (
+            '\n{"a":' + '{"a":' * 1_300 + "1" + "}" * 1_301,
+            "Line 2: the settings document is nested too deeply there",
+        ),
+        (
+            '{"url": "[[[{\\"",\n"a":' + '{"a":' * 25 + "1" + "}" * 26,
+            "Line 2: the settings document is nested too",
+        ),
+        ("{a:\n " * 600 + "1" + "}" * 600, "Line 21: the settings document is nested too deeply there"),
+        (
+            "\n".join(" " * depth + "a:" for depth in range(25)),
+            "Line 21: the settings document is nested too",
+        ),
+        ("data_elements: [" + "[" * 30, "Line 1: the settings document is nested too deeply there"),
+        ("url: " + "x" * 50_000, "has 50,005 characters, which is more than any settings need"),
+        ("use_dhis2: true\n---\nuse_dhis2: true", "another document"),
+    ],
+)
+def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None:
+    assert part in fault_of(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "beginning"),
+    [
+        ({"url": ...}, "URL is missing. "),
+        ({"setup": ...}, "Setup is missing. "),
+        ({"data_set_id": " "}, "Data set ID is missing. "),
+        ({"period_format": None}, "Period format is missing. "),
+        ({"data_element_id_scheme": ...}, "Data element ID scheme is missing. "),
+        ({"org_unit_scheme": ...}, "Org unit scheme is missing. "),
+        ({"data_elements": ...}, "Data elements to push has no active row"),
+        ({"data_elements": []}, "Data elements to push has no active row"),
+        ({"data_elements": [row(active=False)]}, "Data elements to push has no active row"),
+        (
+            {"item_field_reference": ...},
+            "Item field reference is missing; Setup is 'using category option combo'. ",
+        ),
+        (
+            {"item_field_reference": ..., "setup": "single_data_element"},
+            "Item field reference is missing; Setup is 'using single data element'. ",
+        ),
+        (
+            {"data_elements": {"stock_on_hand": "x"}},
+            "Data elements to push is a group of fields where a list",
+        ),
+        ({"data_elements": ["x"]}, "Data elements to push, row 1: is 'x' where a row of fields belongs"),
+        ({"data_elements": [row(), None]}, "Data elements to push, row 2: is empty where a row"),
+        ({"basic_authentication": "perhaps"}, "Basic authentication is 'perhaps' where a switch belongs."),
+        ({"round_off": 1}, "Round off is '1' where a switch belongs."),
+        ({"round_off": []}, "Round off is a list where a switch belongs."),
+        (
+            {"setup": "per item"},
+            "Setup is 'per item'. It takes one of: category_option_combo, data_element_per_item",
+        ),
+        ({"items_per_payload": 0}, "No. of items per payload is '0'. Write a whole number from 1 to"),
+        ({"items_per_payload": 1.5}, "No. of items per payload is '1.5'. "),
+        ({"items_per_payload": True}, "No. of items per payload is true. "),
+        ({"items_per_payload": "9" * 5000}, "No. of items per payload is '999"),
+        ({"expiring_within_days": -1}, "Expiring within days is '-1'. "),
+        (
+            {"option_combo_field": "both"},
+            "Option combo field is 'both'. It takes one of: auto, attribute, category.",
+        ),
+        (
+            {"data_set_id": "stock"},
+            "Data set ID is 'stock', which is no UID, but Data set ID scheme is 'uid'",
+        ),
+        ({"data_set_id": "1yLU2wR22tC"}, "Data set ID is '1yLU2wR22tC', which is no UID"),
+        ({"data_set_id": "lyLU2wR22tCx"}, "Data set ID is 'lyLU2wR22tCx', which is no UID"),
+        ({"data_set_id": False}, "Data set ID is read as false, not as text"),
+        ({"data_set_id": {"id": "x"}}, "Data set ID is a group of fields where a text belongs."),
+        ({"data_set_id": "\ud800"}, "Data set ID has a character that is no text."),
+        ({"period_format": "MMDD"}, "Period format cannot be used. 'MMDD' is neither"),
+        (
+            {"item_field_reference": "user_field_4"},
+            "Item field reference is 'user_field_4'. It takes one of: univ",
+        ),
+        ({"include_field": "user_field_1"}, "Include field is 'user_field_1', which is no checkbox."),
+        ({"org_unit_scheme": "name"}, "Org unit scheme is 'name'."),
+        (
+            {"data_elements": [row(interval="yearly")]},
+            "Data elements to push, stock on hand: Interval is 'yearly'.",
+        ),
+        ({"data_elements": [row(basis="month")]}, "Data elements to push, stock on hand: Basis is 'month'."),
+        ({"data_elements": [row(basis=...)]}, "Data elements to push, stock on hand: Basis is missing."),
+        (
+            {"data_elements": [row(interval=...)]},
+            "Data elements to push, stock on hand: Interval is missing.",
+        ),
+        ({"data_elements": [row(active=...)]}, "Data elements to push, stock on hand: Active is missing."),
+        ({"data_elements": [row(metric=...)]}, "Data elements to push, row 1: Metric is missing."),
+        ({"data_elements": [row(), row(metric="soh")]}, "Data elements to push, row 2: Metric is 'soh'."),
+        (
+            {"data_elements": [row(category_option_id=...)]},
+            (
+                "Data elements to push, stock on hand: Category option ID is missing; "
+                "Setup is 'using category option combo'. "
+            ),
+        ),
+        (
+            {"data_elements": [row(category_option_id="SOH")]},
+            "Data elements to push, stock on hand: Category option ID is 'SOH', which is no UID",
+        ),
+        (
+            {"setup": "data_element_per_item", "data_elements": [row(custom_field_name="")]},
+            (
+                "Data elements to push, stock on hand: Custom field name is missing; "
+                "Setup is 'using different data elements per item'. "
+            ),
+        ),
+        (
+            {"data_element_id_scheme": "uid", "data_elements": [row(prefix="SOH_")]},
+            "Data elements to push, stock on hand: Prefix is 'SOH_', but Data element ID scheme is 'uid'",
+        ),
+        (
+            {"data_elements": [row(prefix=False)]},
+            "Data elements to push, stock on hand: Prefix is read as false, not as text",
+        ),
+        (
+            {"setup": "single_data_element", "data_elements": [row(), row(metric="issued")]},
+            (
+                "Data elements to push has 2 active rows (stock on hand, issued), and exactly one can be; "
+                "Setup is 'using single data element'. "
+            ),
+        ),
+        (
+            {"data_elements": [row(), row(metric="issued")]},
+            "Data elements to push, issued: sends the same as row 1 (stock on hand): Prefix and Category option ID",
+        ),
+        (
+            {"data_elements": [row(), row(interval="daily")]},
+            "Data elements to push, row 2 (stock on hand): sends the same as row 1",
+        ),
+        (
+            {
+                "setup": "data_element_per_item",
+                "data_elements": [
+                    row(custom_field_name="user_field_1"),
+                    row(metric="issued", custom_field_name="user_field_1", category_option_id="abcdefghijk"),
+                ],
+            },
+            "Data elements to push, issued: sends the same as row 1 (stock on hand): Prefix and Custom field name",
+        ),
+    ],
+)
+def test_a_fault_is_told_once_with_its_place(changes: dict[str, object], beginning: str) -> None:
+    fault = fault_of(document(**changes))
+    assert fault.startswith(beginning)
+    assert fault.endswith(".")
+
+
+def test_an_unknown_field_is_told_with_the_nearest_known_one() -> None:
+    assert "Did you mean data_set_id?" in fault_of(document(data_sett_id="x"))
+    assert "Did you mean data_set_id?" in fault_of(document(**{"Data set ID": "x"}))
+    assert "Did you mean items_per_payload?" in fault_of(document(**{"No. of items per payload": 5}))
+    assert "Did you mean interval?" in fault_of(document(row(intervall="daily")))
+    assert "but of a row of data_elements. Move it there." in fault_of(document(custom_field_name="x"))
+    assert "but of the settings. Move it there." in fault_of(document(row(round_off=True)))
+    assert "its fields are: use_dhis2, " in fault_of(document(zzz="x"))
+
+
+def test_an_unknown_choice_is_told_with_the_nearest_known_one() -> None:
+    assert "Did you mean months_of_stock? It takes one of: stock_on_hand," in fault_of(
+        document(row(metric="months of stok"))
+    )
+
+
+@pytest.mark.parametrize("name", ["password", "Username", "client", "secret"])
+def test_credentials_in_the_document_are_refused_and_not_repeated(name: str) -> None:
+    fault = fault_of(document(**{name: "hunter2"}))
+    assert "Secrets Manager only" in fault
+    assert "hunter2" not in fault
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("dhis2.example.org", "does not begin with http:// or https://"),
+        ("ftp://dhis2.example.org", "does not begin with http:// or https://"),
+        ("https://", "names no server"),
+        ("https:///hmis", "names no server"),
+        ("https://dhis2.example.org:0", "port 0"),
+        ("https://dhis2.example.org:https", "port cannot be read"),
+        ("https://dhis2.example.org:99999", "port cannot be read"),
+        ("https://[::1", "port cannot be read"),
+        ("https://dhis2.example.org/a b", "a blank"),
+        (
+            "https://dhis2.example.org/hmis/?a=b",
+            "Write the address of DHIS2 only: 'https://dhis2.example.org/hmis'",
+        ),
+        ("https://dhis2.example.org/hmis?", "after a '?' or '#'"),
+        (
+            "https://dhis2.example.org/hmis/dhis-web-dashboard/#/",
+            "Write the address of DHIS2 only: 'https://dhis2.example.org/hmis'",
+        ),
+    ],
+)
+def test_a_url_that_cannot_be_dhis2_is_refused(url: str, part: str) -> None:
+    assert part in fault_of(document(url=url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://admin:hunter2@x.org",
+        "admin:hunter2@x.org",
+        "https://admin:hunter2",
+        "https://x.org/?p=hunter2",
+    ],
+)
+def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(document(url=url))
+    assert caught.value.faults[0].startswith("URL ")
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_all_faults_are_told_at_once_in_the_tabs_order() -> None:
+    faults = faults_of(
+        """
+use_dhis2: on
+org_unit_scheme: what
+password: x
+data_elements:
+  - metric: months_of_stock
+    active: on
+    interval: hourly
+  - metric: expierd
+    active: on
+    prefix: NO
+  - metric: issued
+    active: off
+url: x
+setup: category_option_combo
+period_format: Weekly
+data_set_id: one
+data_set_id: two
+"""
+    )
+    assert [fault.split(". ")[0] for fault in faults] == [
+        "URL does not begin with http:// or https://",
+        (
+            "Data elements to push, months of stock: Category option ID is missing; "
+            "Setup is 'using category option combo'"
+        ),
+        "Data elements to push, months of stock: Interval is 'hourly'",
+        "Data elements to push, months of stock: Basis is missing",
+        "Data elements to push, row 2: Metric is 'expierd'",
+        "Data elements to push, row 2: Category option ID is missing; Setup is 'using category option combo'",
+        "Data elements to push, row 2: Interval is missing",
+        "Data elements to push, row 2: Basis is missing",
+        (
+            "Data elements to push, row 2: Prefix is read as false, not as text: YAML takes yes, no, on, off, "
+            "true and false so"
+        ),
+        "Data set ID is written more than once (lines 17, 18)",
+        "Item field reference is missing; Setup is 'using category option combo'",
+        "Data element ID scheme is missing",
+        "Org unit scheme is 'what'",
+        "'password' does not belong in the settings: credentials are kept in Secrets Manager only",
+    ]
+
+
+def test_a_field_of_a_row_that_is_written_twice_is_a_fault() -> None:
+    text = document().replace('"metric": "stock_on_hand"', '"metric": "issued", "metric": "stock_on_hand"')
+    assert (
+        fault_of(text) == "Data elements to push, row 1: Metric is written more than once. Keep one of them."
+    )
+
+
+def test_an_inactive_row_needs_no_more_than_its_metric_but_must_have_its_shape() -> None:
+    inactive = {"metric": "issued", "active": False}
+    parse_settings(document(row(), inactive, inactive | {"prefix": "", "category_option_id": "no uid"}))
+    assert "Interval is 'hourly'" in fault_of(document(row(), inactive | {"interval": "hourly"}))
+
+
+def test_rows_of_one_metric_that_send_something_different_may_stand_together() -> None:
+    rows = (
+        row(),
+        row(category_option_id="abcdefghijk"),
+        row(prefix="A_"),
+        row(prefix="B_", category_option_combo_id_scheme="code"),
+    )
+    assert len(parse_settings(document(*rows)).active_rows) == 4
+
+
+# ----------------------------------------------------------------------------------- periods and warnings
+
+
+@pytest.mark.parametrize("period_format", ["Weekly", "Daily", "YYYYMMDD", "BiWeekly"])
+@pytest.mark.parametrize("metric", ["adjustments", "received", "issued", "days_out_of_stock"])
+def test_what_a_month_adds_up_to_does_not_fit_into_a_shorter_period(metric: str, period_format: str) -> None:
+    fault = fault_of(document(row(metric=metric), period_format=period_format))
+    assert (
+        f"Basis is 'previous_month', but Period format '{period_format}' has periods shorter than a" in fault
+    )
+    settings = parse_settings(document(row(metric=metric, basis="current_day"), period_format=period_format))
+    assert settings.warnings() == ()
+
+
+def test_stock_of_the_previous_month_in_a_shorter_period_is_a_warning() -> None:
+    (warning,) = parse_settings(document(period_format="Weekly")).warnings()
+    assert warning.startswith(
+        "Data elements to push, stock on hand: Basis is 'previous_month', but Period format"
+    )
+
+
+def test_months_to_restate_without_a_row_that_has_any_are_a_warning() -> None:
+    of_past = row(basis="previous_month", interval="monthly")
+    assert parse_settings(document(of_past, restate_months=2)).warnings() == ()
+    for other in (
+        row(basis="current_day", interval="monthly"),
+        row(basis="previous_month", interval="daily"),
+    ):
+        (warning,) = parse_settings(document(other, restate_months=2)).warnings()
+        assert "Restate months is 2, but no active row has the interval 'monthly'" in warning
+
+
+def test_a_pattern_without_month_is_a_warning_but_a_period_type_is_not() -> None:
+    (warning,) = parse_settings(document(period_format="YYYY")).warnings()
+    assert "has no month (MM)" in warning
+    assert parse_settings(document(row(basis="current_day"), period_format="YYYY")).warnings() == ()
+    for period_format in ("Yearly", "Quarterly", "Monthly", "YYYY-MM"):
+        assert parse_settings(document(period_format=period_format)).warnings() == ()
+
+
+def test_an_unencrypted_address_is_a_warning_except_on_ones_own_machine() -> None:
+    (warning,) = parse_settings(document(url="http://dhis2.example.org")).warnings()
+    assert warning.startswith("NOT SAFE: URL begins with http://")
+    assert parse_settings(document(url="http://localhost:8080")).warnings() == ()
+
+
+def test_very_large_payloads_are_a_warning() -> None:
+    (warning,) = parse_settings(document(items_per_payload=5001)).warnings()
+    assert warning.startswith("No. of items per payload is 5001")
+
+
+def test_what_the_setup_does_not_use_is_a_warning() -> None:
+    (per_item,) = parse_settings(
+        document(row(custom_field_name="user_field_1"), setup="data_element_per_item")
+    ).warnings()
+    assert per_item == (
+        "Item field reference and Category option ID: filled in but not used; "
+        "Setup is 'using different data elements per item'."
+    )
+
+
+# ----------------------------------------------------------------------------------------- the certificate
+
+
+@pytest.fixture(scope="module")
+def certificate() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of a test")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=36500))
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+CERTIFICATES = {
+    "database_ca_certificate": "Database CA certificate",
+    "dhis2_ca_certificate": "DHIS2 CA certificate",
+}
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_a_certificate_is_kept_as_it_is(certificate: str, name: str) -> None:
+    settings = parse_settings(yaml.safe_dump(COMPLETE | {name: certificate}))
+    assert getattr(settings, name) == certificate.strip()
+    both = parse_settings(yaml.safe_dump(COMPLETE | {name: certificate + certificate}))
+    assert getattr(both, name) is not None
+
+
+@pytest.mark.parametrize(("name", "title"), CERTIFICATES.items())
+@pytest.mark.parametrize("text", ["x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
+def test_a_text_that_is_no_certificate_is_a_fault(text: str, name: str, title: str) -> None:
+    fault = fault_of(yaml.safe_dump(COMPLETE | {name: text}))
+    assert fault.startswith(f"{title} is no certificate.")
+
+
+def test_a_private_key_is_refused_and_not_repeated() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----"
+    fault = fault_of(document(database_ca_certificate=key))
+    assert "private key" in fault
+    assert "MIGHAgEA" not in fault
+
+
+# --------------------------------------------------------------------------------------------------- schema
+
+
+def test_the_committed_schema_is_the_models() -> None:
+    assert json.loads((PROJECT / "settings.schema.json").read_text(encoding="utf-8")) == json_schema()
+
+
+def test_the_sample_fits_model_and_schema_and_shows_all_twelve_metrics() -> None:
+    text = (PROJECT / "settings.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=settings.schema.json\n")
+    # As it is, with its comments, `aws ssm put-parameter` takes it.
+    assert len(text.encode()) <= 4096
+    settings = parse_settings(text)
+    assert {only.metric for only in settings.active_rows} == set(Metric)
+    assert settings.setup is Setup.CATEGORY_OPTION_COMBO
+    assert settings.warnings() == ()
+    jsonschema.Draft7Validator(json_schema()).validate(yaml.safe_load(text))
+
+
+def test_the_schema_itself_is_one() -> None:
+    jsonschema.Draft7Validator.check_schema(json_schema())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"foo": 1},
+        {"url": ...},
+        {"use_dhis2": ...},
+        {"items_per_payload": 0},
+        {"setup": "x"},
+        {"item_field_reference": ...},
+        {"data_elements": [row(metric="x")]},
+        {"data_elements": [row(active=...)]},
+        {"data_elements": [row(interval=...)]},
+        {"data_elements": [row(category_option_id=...)]},
+        {"data_elements": [row()], "setup": "data_element_per_item"},
+    ],
+)
+def test_schema_and_model_refuse_the_same(changes: dict[str, object]) -> None:
+    validator = jsonschema.Draft7Validator(json_schema())
+    assert validator.is_valid(json.loads(document()))
+    assert not validator.is_valid(json.loads(document(**changes)))
+    faults_of(document(**changes))
+
+
+def test_schema_and_model_take_an_incomplete_document_while_the_switch_is_off() -> None:
+    jsonschema.Draft7Validator(json_schema()).validate({"use_dhis2": False})
+
+
+def test_every_field_is_described_in_the_schema() -> None:
+    schema = json_schema()
+    fields = [*schema["properties"].values(), *schema["$defs"]["DataElementRow"]["properties"].values()]
+    assert all(field["title"] and field["description"].endswith(".") for field in fields)
+
+
+# ------------------------------------------------------------------------------------------------- laws
+
+NAMES = st.sampled_from([*Settings.model_fields, *ROW, "prefix", "password", "metrics"]) | st.text(max_size=5)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(alphabet=st.characters(codec=None), max_size=20)
+    | st.sampled_from(["code", "uid", "monthly", "https://x.org", "YYYYMM", "lyLU2wR22tC", "universal_code"])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6),
+    max_leaves=20,
+)
+CHANGED = st.dictionaries(NAMES, VALUES | st.lists(st.just(ROW) | VALUES, max_size=4), max_size=6).map(
+    lambda changes: COMPLETE | changes
+)
+
+
+def settings_or_faults(text: str) -> Settings | None:
+    try:
+        return parse_settings(text)
+    except SettingsError as error:
+        faults = error.faults
+    assert faults
+    assert len(set(faults)) == len(faults)
+    for fault in faults:
+        assert fault.endswith((".", "?"))
+        # The words of the machinery that checks are not the user's.
+        for foreign in (
+            "pydantic",
+            "Input should",
+            "validation error",
+            "Value error",
+            "Traceback",
+            "NoneType",
+        ):
+            assert foreign not in fault
+    return None
+
+
+@given(VALUES | CHANGED)
+def test_any_json_gives_settings_or_faults_in_sentences(value: object) -> None:
+    settings = settings_or_faults(json.dumps(value))
+    if settings is not None:
+        settings.warnings()
+        settings.complete_faults()
+        assert parse_settings(settings.compact()).compact() == settings.compact()
+
+
+@given(VALUES | CHANGED)
+def test_what_yaml_can_hold_gives_settings_or_faults_in_sentences(value: object) -> None:
+    settings_or_faults(yaml.safe_dump(value, allow_unicode=True))
+
+
+@given(st.text(alphabet=st.sampled_from("use_dhis2: on\n\t-[]{},'\"&*!|>%@`#?~0a\\\x00é\ud800")))
+def test_any_text_gives_settings_or_faults_in_sentences(text: str) -> None:
+    settings_or_faults(text)
+
+
+@given(st.sampled_from([name for name in COMPLETE if name != "use_dhis2"]), st.booleans())
+def test_the_switch_does_not_change_what_is_missing(name: str, on: bool) -> None:  # noqa: FBT001 - drawn
+    text = document(**{"use_dhis2": on, name: ...})
+    faults = faults_of(text) if on else parse_settings(text).complete_faults()
+    assert len(faults) == 1
+
+
+def test_deleting_needs_what_is_acknowledged_to_be_remembered() -> None:
+    with pytest.raises(SettingsError, match=r"Delete vanished values is on, but Only changes .* is off"):
+        parse_settings(document(row(), delete_vanished=True))
+
+    settings = parse_settings(document(row(), delete_vanished=True, only_changes=True))
+    assert settings.delete_vanished
