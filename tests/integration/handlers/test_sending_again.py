@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from moto.backends import get_backend
 from pydantic import SecretStr
 
-from msupply_dhis2.state.breaker import State
+from msupply_dhis2.state.breaker import Breaker, BreakerTable, State
 from sandbox.dhis2 import FaultKind, PersonalAccessToken, StandIn, User, new_token, stock_metadata
 from tests.conftest import Aws
 from tests.support.batches import batch_of, settings_of, value_of
 from tests.support.functions import Invocation, deliver, invoke
+from tests.support.stack_template import template_resources
 
 PASSWORD = "mark3d-secret"
 WRONG = "wr0ng-mark3d"
@@ -162,10 +163,27 @@ def test_the_probe_does_not_try_the_same_login_again(aws: Aws, refused: StandIn,
     assert refused.requests == []
     assert probed.answer["breaker"] == "open (login refused)"
     assert probed.metric("BreakerOpenMinutes") > 0
-    (line,) = probed.said("Sending is paused since")
-    assert line["level"] == "WARNING"
-    assert "make credentials" in line["message"]
+    # The log has a line for each change of state, and not one for each look.
+    assert [line for line in probed.lines if "message" in line] == []
     assert aws.breaker().state is State.LOGIN_REFUSED
+
+
+@pytest.mark.parametrize("finder", ["push", "connection test", "probe"])
+def test_a_refusal_raises_the_alarm_whichever_function_finds_it(
+    aws: Aws, dhis2: StandIn, ask: Invoke, capsys: pytest.CaptureFixture[str], finder: str
+) -> None:
+    batch = batch_of([value_of("SOH_368c74bf")], settings_of(dhis2.url))
+    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.encoded())
+    aws.put_dhis2_credentials("pusher", WRONG)
+    if finder == "probe":
+        down = Breaker(State.DHIS2_DOWN, "DHIS2 is away.", datetime.now(UTC), failures=3, version=1)
+        BreakerTable(aws.table, lambda _: None).change(lambda _: down)
+    found = deliver(aws, capsys) if finder == "push" else ask(PROBE if finder == "probe" else {})
+    assert aws.breaker().state is State.LOGIN_REFUSED
+    alarm = template_resources()["LoginRefusedAlarm"]["Properties"]
+    (metric,) = [line for line in found.lines if alarm["MetricName"] in line]
+    assert [{"Name": "service", "Value": metric["service"]}] == alarm["Dimensions"]
+    assert metric[alarm["MetricName"]] == [1]
 
 
 def test_the_probe_tries_a_new_version_of_the_secret_and_closes_the_breaker(
@@ -213,13 +231,13 @@ def test_the_probe_tries_the_login_once_when_the_address_was_corrected(
     assert logins(refused) == [401]
 
 
-@pytest.mark.parametrize("status", [503, 404])
+@pytest.mark.parametrize(("status", "is_told"), [(503, False), (404, True)])
 def test_a_fault_that_is_no_refusal_leaves_it_to_the_next_probe(
-    aws: Aws, refused: StandIn, ask: Invoke, status: int
+    aws: Aws, refused: StandIn, ask: Invoke, status: int, *, is_told: bool
 ) -> None:
     aws.put_dhis2_credentials("pusher", PASSWORD)
     refused.faults.next(FaultKind.STATUS, times=1, status=status)
-    assert ask(PROBE).said("The login could not be tried")
+    assert bool(ask(PROBE).said("The login could not be tried")) == is_told
     assert aws.breaker().state is State.LOGIN_REFUSED
     assert ask(PROBE).answer["breaker"] == "closed"
     assert aws.breaker().state is State.CLOSED

@@ -55,8 +55,6 @@ class LogEvent(StrEnum):
     DEAD_LETTERS_REDRIVEN = "dead_letters_redriven"
 
     BREAKER_CHANGED = "breaker_changed"
-    BREAKER_OPEN = "breaker_open"
-    """It still is, as the probe found."""
     LOGIN_ACCEPTED = "login_accepted"
     LOGIN_REFUSED = "login_refused"
     LOGIN_NOT_TRIED = "login_not_tried"

@@ -1,4 +1,4 @@
-"""The breaker as all functions use it: what they tell of it, in log, metrics and sentences, and what a person asks of it."""
+"""The breaker as all functions use it: what they tell of it, and what a person asks of it."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,13 +40,7 @@ _CURE = {
 
 
 class BreakerEvent(BaseModel):
-    """What a person asks of push: stop sending, or send again.
-
-    Attributes
-    ----------
-    reason
-        Why sending is paused, for those who wonder.
-    """
+    """What a person asks of push: stop sending, with a reason for those who wonder, or send again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,27 +48,28 @@ class BreakerEvent(BaseModel):
     reason: str = Field(default="No reason is given.", min_length=1, max_length=500)
 
 
-def breaker_table(table_name: str, logger: Logger, metrics: Metrics) -> BreakerTable:
+def breaker_table(table_name: str, logger: Logger) -> BreakerTable:
     """Return the breaker's row, each of whose changes of state is told in the log."""
-    return BreakerTable(clients.table(table_name), partial(_tell, logger, metrics))
+    return BreakerTable(clients.table(table_name), partial(_tell, logger))
 
 
-def _tell(logger: Logger, metrics: Metrics, changed: Changed) -> None:
-    before, after = changed.before, changed.after
-    is_news = after.state is State.LOGIN_REFUSED or (
-        after.state is State.DHIS2_DOWN and before.state is not State.HALF_OPEN
-    )
+def _tell(logger: Logger, changed: Changed) -> None:
+    before, after = changed.before.state, changed.after.state
+    is_refused = after is State.LOGIN_REFUSED
+    is_news = is_refused or (after is State.DHIS2_DOWN and before is not State.HALF_OPEN)
     message = (
-        f"Values are sent again. {why_paused(before, is_over=True)}"
-        if after.state is State.CLOSED
-        else f"{why_paused(after)} {what_to_do(after)}"
+        f"Values are sent again. {why_paused(changed.before, is_over=True)}"
+        if after is State.CLOSED
+        else f"{why_paused(changed.after)} {what_to_do(changed.after)}"
     )
-    event = LogEvent.LOGIN_REFUSED if after.state is State.LOGIN_REFUSED else LogEvent.BREAKER_CHANGED
-    level = ERROR if is_news else WARNING
-    log(logger, event, level, message, breaker=after.state.value, before=before.state.value)
+    event = LogEvent.LOGIN_REFUSED if is_refused else LogEvent.BREAKER_CHANGED
+    log(logger, event, ERROR if is_news else WARNING, message, breaker=after.value, before=before.value)
     if is_news:
-        name = "CredentialsRefused" if after.state is State.LOGIN_REFUSED else "BreakerOpened"
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+        name = "CredentialsRefused" if is_refused else "BreakerOpened"
+        # Whichever function says it: an alarm looks at one service.
+        dimensions = {"service": "breaker"}
+        with single_metric(name=name, unit=MetricUnit.Count, value=1, default_dimensions=dimensions):
+            pass
 
 
 def count_open_minutes(breaker: Breaker, now: datetime, metrics: Metrics) -> None:
@@ -84,7 +79,7 @@ def count_open_minutes(breaker: Breaker, now: datetime, metrics: Metrics) -> Non
 
 
 def why_paused(breaker: Breaker, time_zone: ZoneInfo | None = None, *, is_over: bool = False) -> str:
-    """Say since when sending is paused, or was, and why."""
+    """Return since when sending is paused, or was, and why."""
     since = breaker.since or datetime.now(UTC)
     when = written_in(since, time_zone) if time_zone else f"{since:%Y-%m-%d %H:%M} UTC"
     message = breaker.message.rstrip(". ")
@@ -94,28 +89,20 @@ def why_paused(breaker: Breaker, time_zone: ZoneInfo | None = None, *, is_over: 
 
 
 def what_to_do(breaker: Breaker) -> str:
-    """Say what ends the pause, and what somebody can do."""
+    """Return what ends the pause, and what somebody can do."""
     return _CURE[breaker.state]
 
 
 def when_sent(before: Breaker, now: datetime) -> str:
-    """Say when what waited until now is delivered again; each message by itself, so that they do not come all at once."""
+    """Return when what waited until now is delivered again, each message by itself so that they do not come all at once."""
     minutes = math.ceil(before.wait(now).total_seconds() / 60)
     return f"within about {count(minutes, 'minute')}"
 
 
-def answer(
+def answer_about_breaker(
     event: Mapping[Any, Any], breakers: BreakerTable, now: datetime, metrics: Metrics
 ) -> dict[str, object]:
-    """Stop sending, or send again, as a person asks.
-
-    Raises
-    ------
-    EventError
-        The event cannot be understood.
-    AwsError
-        The table refused.
-    """
+    """Stop sending, or send again, as a person asks."""
     asked = _parse(event)
     if asked.breaker == "open":
         changed = breakers.change(lambda breaker: breaker.opened_by_hand(asked.reason, now))
@@ -136,9 +123,14 @@ def _parse(event: Mapping[Any, Any]) -> BreakerEvent:
     try:
         return BreakerEvent.model_validate(event)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = faults_of(error)
     # Outside the except clause: pydantic's error shows what the event holds.
     raise EventError(
         f'Push cannot do what the event asks for: {faults}. It may be {{"breaker": "open", "reason": "WORDS"}} or '
         '{"breaker": "close"}.'
     )
+
+
+def faults_of(error: ValidationError) -> str:
+    """Return which fields of an event are wrong, without what they hold."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msupply_dhis2.errors import DamagedRowError, EventError
+from msupply_dhis2.handlers.breaker import faults_of
 from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE, DeadLetter, DeadLetters
 from msupply_dhis2.state.message import DeadLetterReason
 from msupply_dhis2.state.run import how_to_compute_again
@@ -87,9 +88,7 @@ def parse_dead_letter_event(event: object) -> DeadLetterEvent:
     try:
         return DeadLetterEvent.model_validate(event)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
-        )
+        faults = faults_of(error)
     # Outside the except clause: pydantic's error shows what the event holds.
     raise EventError(
         f'Push cannot do what the event asks for: {faults}. It may be {{"dead_letters": "list"}} or '

@@ -24,8 +24,12 @@ from msupply_dhis2.errors import (
     EventError,
     MsupplyDhis2Error,
 )
-from msupply_dhis2.handlers.breaker import answer as answer_breaker
-from msupply_dhis2.handlers.breaker import breaker_table, count_open_minutes, why_paused
+from msupply_dhis2.handlers.breaker import (
+    answer_about_breaker,
+    breaker_table,
+    count_open_minutes,
+    why_paused,
+)
 from msupply_dhis2.handlers.dead_letters import answer_about_dead_letters, parse_dead_letter_event
 from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent, log
 from msupply_dhis2.handlers.push_batch import FOR_NOTES_SECONDS, BatchPush, forget_sessions
@@ -100,7 +104,7 @@ class _PushMessages:
         self._logger = logger
         self._log = partial(log, logger)
         self._metrics = metrics
-        self._breakers = breaker_table(environment.table_name, logger, metrics)
+        self._breakers = breaker_table(environment.table_name, logger)
         self._runs = Runs(clients.table(environment.runs_table_name))
         self._dead_letters = DeadLetters(
             clients.sqs(),
@@ -124,7 +128,7 @@ class _PushMessages:
             A queue or the table refused.
         """
         if "breaker" in event:
-            return answer_breaker(event, self._breakers, datetime.now(UTC), self._metrics)
+            return answer_about_breaker(event, self._breakers, datetime.now(UTC), self._metrics)
         if "stop" in event:
             return self._stop(event)
         asked = parse_dead_letter_event(event)

@@ -66,7 +66,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         as_of=None,
         time_limit=TIME_LIMIT,
     )
-    breakers = breaker_table(environment.table_name, logger, metrics)
+    breakers = breaker_table(environment.table_name, logger)
     if check := _check_queue(report, witness, breakers, environment.queue_url, calendar):
         report = report.with_check(check)
     answer = report.model_dump(mode="json")
