@@ -4,9 +4,9 @@ import sys
 from collections.abc import Mapping
 
 from msupply_dhis2.dhis2.error_catalogue import (
-    CONNECTION_WORDS,
     EXPLANATIONS,
     OWN_EXPLANATIONS,
+    ConnectionFault,
     Explanation,
 )
 
@@ -38,9 +38,9 @@ def catalogue_as_markdown() -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {fault.value} | {words.problem.format(url='URL', username='the user', seconds='N')}. | {words.cure}. | "
+        f"| {words.kind} | {words.problem.format(url='URL', username='the user', seconds='N')}. | {words.cure}. | "
         f"{'yes' if words.error.is_transient else 'no'} |"
-        for fault, words in CONNECTION_WORDS.items()
+        for words in (fault.value for fault in ConnectionFault)
     ]
     lines += [
         "",

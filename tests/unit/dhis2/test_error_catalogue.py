@@ -6,7 +6,6 @@ import pytest
 
 from cli.error_document import catalogue_as_markdown
 from msupply_dhis2.dhis2.error_catalogue import (
-    CONNECTION_WORDS,
     EXPLANATIONS,
     NO_REASON,
     OWN_EXPLANATIONS,
@@ -106,14 +105,13 @@ def test_words_that_are_not_understood_have_no_reason() -> None:
     assert explain(NO_REASON, "whatever") is EXPLANATIONS[NO_REASON]
 
 
-def test_every_fault_of_a_connection_has_its_words() -> None:
-    assert CONNECTION_WORDS.keys() == set(ConnectionFault)
-    problems = [words.problem for words in CONNECTION_WORDS.values()]
+def test_every_fault_of_a_connection_has_words_of_its_own() -> None:
+    problems = [fault.value.problem for fault in ConnectionFault]
     assert len(set(problems)) == len(problems)
 
 
 def test_a_refused_login_is_never_tried_again_by_itself_and_says_so_first() -> None:
-    refused = [words for words in CONNECTION_WORDS.values() if words.error is Dhis2AuthenticationError]
+    refused = [fault.value for fault in ConnectionFault if fault.value.error is Dhis2AuthenticationError]
     assert len(refused) == 17
     # The connection test shows what comes before the first full stop.
     assert {words.problem.partition(". ")[0][:21] for words in refused} == {"Authentication failed"}
@@ -131,4 +129,4 @@ def test_every_line_of_the_tables_has_its_cells() -> None:
     heads = [row for row, below in itertools.pairwise(rows) if below.startswith("|---")]
     assert [head.count("|") for head in heads] == [5, 6, 6]
     assert {row.count("|") for row in rows} == {5, 6}
-    assert len(rows) == len(EXPLANATIONS) + len(CONNECTION_WORDS) + 6
+    assert len(rows) == len(EXPLANATIONS) + len(ConnectionFault) + 6

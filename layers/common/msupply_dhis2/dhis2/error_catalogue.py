@@ -4,10 +4,9 @@ The meaning of the codes is that of DHIS2's data value import: E76xx up to 2.42,
 ``docs/errors.md`` is generated from this module (``cli/error_document.py``).
 """
 
-# ruff: noqa: S105 - the names of faults are no passwords
-
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import Enum, StrEnum
+from functools import partial
 
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -49,23 +48,23 @@ class Who(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a code means, who can fix it and how.
+    """Who can fix what a code stands for, what it means, and how.
 
-    Attributes
-    ----------
-    may_pass
-        Whether a later push of the same value may succeed although nobody fixed anything.
+    ``may_pass``: a later push of the same value may succeed although nobody fixed anything.
     """
 
-    meaning: str
     who: Who
+    meaning: str
     cure: str
     may_pass: bool = False
 
 
-_PERIOD_TYPE = Explanation(
+_by_dhis2 = partial(Explanation, Who.DHIS2)
+_by_settings = partial(Explanation, Who.SETTINGS)
+
+
+_PERIOD_TYPE = _by_settings(
     "The period is of another type than the data set's (a day, say, for a monthly data set).",
-    Who.SETTINGS,
     "Set Period format to the form of the data set's period type (202601 for monthly, 20260105 for daily, "
     "2026W5 for weekly).",
 )
@@ -73,185 +72,160 @@ _CLEAR_THE_CACHE = (
     "If it goes on, clear DHIS2's cache (Data Administration app, Maintenance, Clear application cache), or open the "
     "data set in DHIS2's Maintenance app and save it."
 )
-_PERIOD_NOT_OPEN = Explanation(
+_PERIOD_NOT_OPEN = _by_dhis2(
     "The data set is not open for this period now: it has not begun, its expiry days are over, or its data "
     "input periods leave it out.",
-    Who.DHIS2,
     'For values of the current period raise the data set\'s "open future periods" to 1, or to 2 where the clock of '
     'DHIS2 is behind the stack\'s time zone: its month begins later there. For late values raise its "expiry days" or '
     "unlock the period. Then push again.",
     may_pass=True,
 )
-_PERIOD_OUTSIDE_COMBO = Explanation(
+_PERIOD_OUTSIDE_COMBO = _by_dhis2(
     "The period lies outside the dates for which the attribute option combo's options are valid.",
-    Who.DHIS2,
     "Extend the start or end date of the category option in DHIS2, then push again.",
 )
 
+
+def _insists_on(kind: str, owner: str) -> Explanation:
+    return _by_dhis2(
+        f"This DHIS2 insists on {'an' if kind == 'attribute' else 'a'} {kind} option combo with every value, and none was "
+        "sent: the user may not read the data set, so that its default option combo is not known.",
+        "Share the data set with the user: then the default option combo is named with each value. Or have 'Require "
+        f"{kind} option combo' switched off in DHIS2 (System Settings app, Data import). If the option combos of the "
+        f"settings belong to the {owner}, set option_combo_field to {kind}.",
+    )
+
+
 OWN_EXPLANATIONS: dict[str, Explanation] = {
     HELD_BACK: Explanation(
-        "The value is fine, but DHIS2 (2.43 and later) stored nothing because another value of the call is not.",
         Who.WHO_FIXES_THE_OTHER,
+        "The value is fine, but DHIS2 (2.43 and later) stored nothing because another value of the call is not.",
         "Fix the value that the message names; this one is stored with the next push.",
         may_pass=True,
     ),
-    NO_REASON: Explanation(
+    NO_REASON: _by_dhis2(
         "DHIS2 refused the value and gave no code for it.",
-        Who.DHIS2,
         "Read DHIS2's own words; its server log says more.",
     ),
-    FRACTION: Explanation(
+    FRACTION: _by_settings(
         "The data element takes whole numbers only, and the value is a fraction; it is never rounded silently.",
-        Who.SETTINGS,
         "Tick Round off in the DHIS2 tab, or give the data element the value type Number in DHIS2.",
     ),
-    ZERO_NOT_KEPT: Explanation(
+    ZERO_NOT_KEPT: _by_dhis2(
         "DHIS2 (up to 2.42) keeps no 0 for this data element. It is sent only to remove an older value, because no "
         "stock level is better than a wrong one.",
-        Who.DHIS2,
         "Tick 'Store zero data values' of the data element in DHIS2's Maintenance app; the next push stores the 0.",
     ),
-    TRUE_ONLY: Explanation(
+    TRUE_ONLY: _by_dhis2(
         "A 0 cannot be told to a data element of the value type Yes only, nor can it take back a 'yes' of the same "
         "period.",
-        Who.DHIS2,
         "Give the data element the value type Yes/No. Delete a 'yes' that is wrong in DHIS2's Data entry app.",
     ),
-    CALENDAR: Explanation(
+    CALENDAR: _by_dhis2(
         "The value was not sent. DHIS2 keeps its periods in a calendar that is not ISO 8601 (Nepali, Ethiopian, Thai, "
         "Islamic and so on). This integration labels periods in the ISO calendar, and DHIS2 would store the value in "
         "another month.",
-        Who.DHIS2,
         "No setting of this integration cures it. Use a DHIS2 whose calendar is ISO 8601 (Settings app, Calendar). "
         "Do not change the calendar of a DHIS2 that holds data.",
     ),
-    STORED_DIFFERENTLY: Explanation(
+    STORED_DIFFERENTLY: _by_dhis2(
         "DHIS2 holds another value than was sent, found when reading it back. Somebody else may have written it in "
         "between, or another value went to the same place.",
-        Who.DHIS2,
         "Look in DHIS2's Data entry app at who stored it (audit history), and whether people or another system enter "
         "the same data element; then push again.",
     ),
-    VANISHED: Explanation(
+    VANISHED: _by_dhis2(
         "The value was sent and DHIS2 neither stored nor refused it, found when reading it back.",
-        Who.DHIS2,
         "Push again. If it is missing again, read DHIS2's server log, and check that nobody deletes the value.",
         may_pass=True,
     ),
-    STILL_THERE: Explanation(
+    STILL_THERE: _by_dhis2(
         "DHIS2 was asked to delete the value and neither did nor refused, found when reading it back.",
-        Who.DHIS2,
         "It is tried again when values that vanished are deleted the next time. If it is still there then, read "
         "DHIS2's server log, and check that nobody enters the value by hand.",
         may_pass=True,
     ),
-    CHANGED_SINCE: Explanation(
+    CHANGED_SINCE: _by_dhis2(
         "The value was sent earlier and is no longer computed; but DHIS2 now holds another value in its place, which "
         "somebody or something else has entered, and which is therefore left alone.",
-        Who.DHIS2,
         "If the value that stands there is wrong too, delete it in DHIS2's Data entry app.",
     ),
-    FAILS_ALONE: Explanation(
+    FAILS_ALONE: _by_dhis2(
         "A call with this one value and no other is too large for what stands before DHIS2, or makes DHIS2 fail "
         "(status 500) again and again.",
-        Who.DHIS2,
         "Read DHIS2's server log of that time; if the call is too large, have the proxy take larger requests "
         "(nginx: client_max_body_size).",
     ),
-    CALL_REFUSED: Explanation(
+    CALL_REFUSED: _by_settings(
         "DHIS2, or what stands before it, did not take the call at all, whatever values were in it.",
-        Who.SETTINGS,
         "Do what the line of the batch says, test the connection, then push again.",
     ),
 }
 """What each code means that is ours."""
 
 _BY_CODES: dict[str, Explanation] = {
-    "E7600 E7602 E8005": Explanation(
+    "E7600 E7602 E8005": _by_settings(
         "DHIS2 has no such data set, or does not let the user see it.",
-        Who.SETTINGS,
         "Compare Data set ID and Data set ID scheme (uid or code) with the data set in DHIS2's Maintenance app; a "
         "data set that is there must be shared with the user.",
     ),
-    "E7601 E8010": Explanation(
+    "E7601 E8010": _by_dhis2(
         "The user may not enter data into this data set.",
-        Who.DHIS2,
         'Share the data set with the user or one of its user groups, with data access "can capture and view".',
     ),
     "E7603 E7612 E8107": Explanation(
-        "DHIS2 has no org unit with this identifier, or does not let the user see it.",
         Who.MSUPPLY,
+        "DHIS2 has no org unit with this identifier, or does not let the user see it.",
         "Compare the store's Dhis2Code in mSupply (or what Store field reference names) with the org unit in DHIS2; "
         "codes are case sensitive. If they look right, check Org unit scheme.",
     ),
-    "E7604 E7613 E7615 E8108 E8110": Explanation(
+    "E7604 E7613 E7615 E8108 E8110": _by_settings(
         "DHIS2 has no such category option combo, or does not let the user enter data for it.",
-        Who.SETTINGS,
         "Compare Category option ID of the row under Data elements to push with DHIS2. It must be the ID of the "
         "category option combo; the ID of the category option is another one, easily taken for it. If it is right, share its "
         'category options with the user, with data access "can capture and view".',
     ),
     "E7610 E8103": Explanation(
-        "DHIS2 has no data element with this identifier, or does not let the user see it.",
         Who.MSUPPLY,
+        "DHIS2 has no data element with this identifier, or does not let the user see it.",
         "Compare the item's reference (with the prefix) with the data element's code in DHIS2; codes are case "
         "sensitive. If they look right, check Data element ID scheme, and that the user may see the data element.",
     ),
-    "E7611": Explanation(
+    "E7611": _by_settings(
         "DHIS2 does not take this for a period. Up to 2.42 it also says so when two calls use a new period for the "
         "first time at once.",
-        Who.SETTINGS,
         "If the period looks right, push again. Otherwise set Period format to the form of the data set's period "
         "type (202601 for monthly).",
     ),
-    "E7614 E7616 E8012": Explanation(
+    "E7614 E7616 E8012": _by_dhis2(
         "The user may not enter data for a category option of this option combo.",
-        Who.DHIS2,
         'Share the category option with the user, with data access "can capture and view" (Maintenance app, Category, '
         "Category option, Sharing settings). The metrics of other option combos are not affected.",
     ),
-    "E7617 E8011": Explanation(
+    "E7617 E8011": _by_dhis2(
         "The org unit is outside the part of the hierarchy in which the user may enter data.",
-        Who.DHIS2,
         'Add the org unit, or one above it, to the user\'s "data capture and maintenance" org units.',
     ),
     "E7618 E8120 E8121": Explanation(
-        "The value was empty, and an empty value is never meant to be sent.",
         Who.DEVELOPERS,
+        "The value was empty, and an empty value is never meant to be sent.",
         "Report it with the log of the run.",
     ),
-    "E7619 E8122": Explanation(
+    "E7619 E8122": _by_dhis2(
         "The value does not fit the data element's value type.",
-        Who.DHIS2,
         "Use value type Number for the data element. For types of whole numbers switch Round off on; a negative "
         "stock or adjustment fits no type of positive numbers.",
     ),
-    "E7620 E8124 E8125": Explanation(
+    "E7620 E8124 E8125": _by_dhis2(
         "DHIS2 wants, or refuses, a comment with the value; none is ever sent.",
-        Who.DHIS2,
         "Remove the comment option set from the data element.",
     ),
-    "E7621 E8123": Explanation(
+    "E7621 E8123": _by_dhis2(
         "The data element takes only values of its option set.",
-        Who.DHIS2,
         "Use a data element of value type Number without an option set.",
     ),
-    "E7630": Explanation(
-        "This DHIS2 insists on a category option combo with every value, and none was sent: the user may not read the "
-        "data set, so that its default option combo is not known.",
-        Who.DHIS2,
-        "Share the data set with the user: then the default option combo is named with each value. Or have 'Require "
-        "category option combo' switched off in DHIS2 (System Settings app, Data import). If the option combos of the "
-        "settings belong to the data elements, set option_combo_field to category.",
-    ),
-    "E7631": Explanation(
-        "This DHIS2 insists on an attribute option combo with every value, and none was sent: the user may not read the "
-        "data set, so that its default option combo is not known.",
-        Who.DHIS2,
-        "Share the data set with the user: then the default option combo is named with each value. Or have 'Require "
-        "attribute option combo' switched off in DHIS2 (System Settings app, Data import). If the option combos of the "
-        "settings belong to the data set, set option_combo_field to attribute.",
-    ),
+    "E7630": _insists_on("category", "data elements"),
+    "E7631": _insists_on("attribute", "data set"),
     "E7632": replace(
         _PERIOD_TYPE,
         meaning=f"{_PERIOD_TYPE.meaning} DHIS2 2.41 and 2.42 also say so of right periods for some minutes after metadata "
@@ -259,43 +233,37 @@ _BY_CODES: dict[str, Explanation] = {
         cure=f"{_PERIOD_TYPE.cure} If it has that form already, wait. {_CLEAR_THE_CACHE}",
         may_pass=True,
     ),
-    "E7633": Explanation(
+    "E7633": _by_dhis2(
         "The data element is not in the data set.",
-        Who.DHIS2,
         "Add the data element to the data set in DHIS2's Maintenance app, or correct Data set ID.",
     ),
-    "E7634 E8024": Explanation(
+    "E7634 E8024": _by_settings(
         "The category option combo does not belong to the data element's category combination.",
-        Who.SETTINGS,
         "If the option combos belong to the data set rather than to the data elements, set option_combo_field to "
         "attribute. Otherwise use an option combo of the data element's category combination as Category option ID.",
     ),
-    "E7635 E8023": Explanation(
+    "E7635 E8023": _by_settings(
         "The attribute option combo does not belong to the data set's category combination, or is missing.",
-        Who.SETTINGS,
         "If the option combos belong to the data elements rather than to the data set, set option_combo_field to "
         "category. Otherwise use an option combo of the data set's category combination as Category option ID.",
     ),
-    "E7636 E8022": Explanation(
+    "E7636 E8022": _by_dhis2(
         "The data set is not assigned to the org unit.",
-        Who.DHIS2,
         "Assign the org unit to the data set in DHIS2's Maintenance app, or correct the store's code in mSupply.",
     ),
     "E7637 E8000 E8008 E8009 E8034 E8035 E8101 E8126 E8127": Explanation(
-        "The request held something that this integration never sends.",
         Who.DEVELOPERS,
+        "The request held something that this integration never sends.",
         "Report it with the log of the run; check that no proxy changes what is sent.",
     ),
     "E7638": _PERIOD_OUTSIDE_COMBO,
-    "E7639 E8025": Explanation(
+    "E7639 E8025": _by_dhis2(
         "The attribute option combo is limited to other org units.",
-        Who.DHIS2,
         "Add the org unit to the category option in DHIS2, or remove that limit.",
     ),
     "E7640 E7641 E7643": _PERIOD_NOT_OPEN,
-    "E7642 E8033": Explanation(
+    "E7642 E8033": _by_dhis2(
         "The data of this period are approved already and closed to changes.",
-        Who.DHIS2,
         "Have the approval taken back in DHIS2's Data approval app if the new values must go in, then push again.",
         may_pass=True,
     ),
@@ -305,24 +273,20 @@ _BY_CODES: dict[str, Explanation] = {
         "metadata were imported: such values wait and are sent again.",
         cure=f"{_PERIOD_NOT_OPEN.cure} If the period is open already, wait. {_CLEAR_THE_CACHE}",
     ),
-    "E7645": Explanation(
+    "E7645": _by_dhis2(
         "The data element is meant for files or images.",
-        Who.DHIS2,
         "Use a data element of value type Number.",
     ),
-    "E8002 E8003": Explanation(
+    "E8002 E8003": _by_settings(
         "DHIS2 could not tell which data set the values are for.",
-        Who.SETTINGS,
         "Check Data set ID: every call names it, so this should not happen.",
     ),
-    "E8004": Explanation(
+    "E8004": _by_settings(
         "Data sets are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-        Who.SETTINGS,
         "Set Data set ID scheme to code, or Data set ID to the data set's UID.",
     ),
-    "E8020": Explanation(
+    "E8020": _by_dhis2(
         "A data element is not in the data set, or the data set is not there at all.",
-        Who.DHIS2,
         "Add the data element that the message names to the data set in DHIS2's Maintenance app, or correct "
         "Data set ID.",
     ),
@@ -335,38 +299,34 @@ _BY_CODES: dict[str, Explanation] = {
         cure=f"{_PERIOD_NOT_OPEN.cure} Where DHIS2 2.43.0 or 2.43.1 refuses an open data input period, upgrade to 2.43.2 "
         "or later, or remove the data input periods of the data set until then.",
     ),
-    "E8031": Explanation(
+    "E8031": _by_dhis2(
         "The org unit was closed, or not open yet, in this period. From 2.43 on the first day of the period decides: an org "
         "unit that opened within it takes no values.",
-        Who.DHIS2,
         "Correct the org unit's opening or closed date in DHIS2, or empty the store's code in mSupply so that "
         "it is no longer sent.",
         may_pass=True,
     ),
     "E8032": replace(_PERIOD_OUTSIDE_COMBO, may_pass=True),
     "E8100 E8102 E8105": Explanation(
-        "A value was sent without its period, data element or org unit, or with a period that is none.",
         Who.DEVELOPERS,
+        "A value was sent without its period, data element or org unit, or with a period that is none.",
         "Report it with the log of the run, and check Period format.",
     ),
-    "E8104": Explanation(
+    "E8104": _by_settings(
         "Data elements are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-        Who.SETTINGS,
         "Set Data element ID scheme to code, or put UIDs where Item field reference points in mSupply.",
     ),
-    "E8106": Explanation(
+    "E8106": _by_settings(
         "Org units are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-        Who.SETTINGS,
         "Set Org unit scheme to code, or put UIDs where Store field reference points in mSupply.",
     ),
-    "E8109 E8111": Explanation(
+    "E8109 E8111": _by_settings(
         "Option combos are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-        Who.SETTINGS,
         "Set the row's category option combo ID scheme to code, or its Category option ID to the UID.",
     ),
     "E8128": Explanation(
-        "One call held two values for the same data element, org unit, period and option combos.",
         Who.DEVELOPERS,
+        "One call held two values for the same data element, org unit, period and option combos.",
         "Report it with the log of the run.",
     ),
 }
@@ -403,78 +363,10 @@ def explain(code: str, text: str) -> Explanation:
         code = next((known for phrase, known in _CODE_BY_WORDS.items() if phrase in words), NO_REASON)
     if code in EXPLANATIONS:
         return EXPLANATIONS[code]
-    return Explanation(
+    return _by_dhis2(
         f"The code {code} is not in the catalogue of this integration.",
-        Who.DHIS2,
         "Read DHIS2's own words; its server log says more.",
     )
-
-
-class ConnectionFault(StrEnum):
-    """What can go wrong between here and DHIS2 before it says anything about a value."""
-
-    NAME_NOT_RESOLVED = "name not resolved"
-    REFUSED = "connection refused"
-    UNREACHABLE = "no way to the server"
-    CONNECT_TIMED_OUT = "no connection in time"
-    READ_TIMED_OUT = "no answer in time"
-    CUT = "connection cut"
-    PROXY = "proxy"
-    CERTIFICATE_EXPIRED = "certificate expired"
-    CERTIFICATE_SELF_SIGNED = "certificate self-signed"
-    CERTIFICATE_OTHER_NAME = "certificate of another name"
-    CERTIFICATE_NOT_TRUSTED = "certificate not trusted"
-    TLS = "no TLS"
-    BAD_ADDRESS = "not an address"
-    FORBIDDEN_ADDRESS = "address not allowed"
-    PLAIN_HTTP = "login over plain HTTP"
-    REDIRECT_TO_HTTPS = "redirect to https"
-    REDIRECT_TO_LOGIN = "redirect to a login page"
-    REDIRECT = "redirect"
-    BEFORE_DHIS2 = "firewall or proxy"
-    FAULT_PAGE = "page of a fault"
-    NOT_DHIS2 = "not DHIS2"
-    NOT_FOUND = "not found"
-    NOT_JSON = "answer not JSON"
-    ANSWER_TOO_LARGE = "answer too large"
-    AUTHENTICATION = "authentication failed"
-    ACCOUNT_DISABLED = "account disabled"
-    ACCOUNT_LOCKED = "account locked"
-    TOKEN_MISTYPED = "token mistyped"
-    TOKEN_EXPIRED = "token expired"
-    TOKEN_METHOD = "token not for this method"
-    TOKEN_ADDRESS = "token not for this address"
-    TOKEN_UNKNOWN = "token unknown"
-    TOKEN_USER = "user of the token"
-    TOKEN_REFUSED = "token refused"
-    OAUTH2_USER = "OAuth2: user"
-    OAUTH2_SECRET = "OAuth2: secret"
-    OAUTH2_CLIENT = "OAuth2: client"
-    OAUTH2_GRANT_TYPE = "OAuth2: grant type"
-    OAUTH2_GONE = "OAuth2: no longer there"
-    OAUTH2_OFF = "OAuth2: switched off"
-    OAUTH2_REFUSED = "OAuth2: refused"
-    FORBIDDEN = "forbidden"
-    TOO_LARGE = "request too large"
-    TOO_MANY = "too many requests"
-    SERVER_FAULT = "server fault"
-    NOT_AVAILABLE = "server not available"
-    GATEWAY_TIMED_OUT = "gateway timed out"
-    REFUSED_REQUEST = "request refused"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionWords:
-    """What is said about a fault of the connection, and the error that says what to do about it.
-
-    ``problem`` holds ``{url}``, ``{username}`` and ``{seconds}`` where the address, the user and the time that
-    was waited belong. ``may_still_be_applied``: the call may be on its way already, or a proxy that gave DHIS2 up says so.
-    """
-
-    problem: str
-    cure: str
-    error: type[Dhis2Error] = Dhis2PermanentError
-    may_still_be_applied: bool = False
 
 
 _ENTER = "enter it with `make credentials`"
@@ -484,281 +376,331 @@ _MAKE_A_TOKEN = (
 )
 
 
-CONNECTION_WORDS: dict[ConnectionFault, ConnectionWords] = {
-    ConnectionFault.NAME_NOT_RESOLVED: ConnectionWords(
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is said about a fault of the connection, and the error that says what to do about it.
+
+    ``problem`` holds ``{url}``, ``{username}`` and ``{seconds}`` where the address, the user and the time that
+    was waited belong. ``may_still_be_applied``: the call may be on its way already, or a proxy that gave DHIS2 up says so.
+    """
+
+    kind: str
+    problem: str
+    cure: str
+    error: type[Dhis2Error] = Dhis2PermanentError
+    may_still_be_applied: bool = False
+
+
+def _refused_login(kind: str, said: str, cure: str) -> _Words:
+    return _Words(kind, f"Authentication failed{said}", cure, Dhis2AuthenticationError)
+
+
+class ConnectionFault(Enum):
+    """What can go wrong between here and DHIS2 before it says anything about a value."""
+
+    NAME_NOT_RESOLVED = _Words(
+        "name not resolved",
         "The server name of {url} is not known",
         "Check URL for a typing error; in private subnets check the name service",
         error=Dhis2DownError,
-    ),
-    ConnectionFault.REFUSED: ConnectionWords(
+    )
+    REFUSED = _Words(
+        "connection refused",
         "The server of {url} refused the connection: nothing listens at that port",
         "Check the port in URL, and that DHIS2 is running",
         error=Dhis2DownError,
-    ),
-    ConnectionFault.UNREACHABLE: ConnectionWords(
+    )
+    UNREACHABLE = _Words(
+        "no way to the server",
         "There is no way to the server of {url}",
         "Check URL; in private subnets check that they have a way to the Internet or to DHIS2",
         error=Dhis2DownError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.CONNECT_TIMED_OUT: ConnectionWords(
+    )
+    CONNECT_TIMED_OUT = _Words(
+        "no connection in time",
         "The server of {url} did not take the connection within {seconds} seconds",
         "Check URL; if it is right, a firewall lets nothing through: let it admit the address from which the "
         "function calls, or give the function subnets from which DHIS2 can be reached",
         error=Dhis2DownError,
-    ),
-    ConnectionFault.READ_TIMED_OUT: ConnectionWords(
+    )
+    READ_TIMED_OUT = _Words(
+        "no answer in time",
         "DHIS2 at {url} did not answer within {seconds} seconds; what was sent may be stored all the same",
         "If it happens often, lower No. of items per payload, or look why DHIS2 is slow",
         error=Dhis2SlowError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.CUT: ConnectionWords(
+    )
+    CUT = _Words(
+        "connection cut",
         "The connection to DHIS2 at {url} was cut before the whole answer was there; what was sent may be stored "
         "all the same",
         "If it happens often, look at the proxy or firewall before DHIS2",
         error=Dhis2TransientError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.PROXY: ConnectionWords(
+    )
+    PROXY = _Words(
+        "proxy",
         "The proxy on the way to {url} could not be used",
         "Check the environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
         error=Dhis2DownError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.CERTIFICATE_EXPIRED: ConnectionWords(
+    )
+    CERTIFICATE_EXPIRED = _Words(
+        "certificate expired",
         "The certificate of {url} has expired",
         "Have whoever runs the DHIS2 server renew it",
         error=Dhis2DownError,
-    ),
-    ConnectionFault.CERTIFICATE_SELF_SIGNED: ConnectionWords(
+    )
+    CERTIFICATE_SELF_SIGNED = _Words(
+        "certificate self-signed",
         "The certificate of {url} is self-signed, so nothing proves that this is your DHIS2",
         "Put that certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the settings, or have whoever runs "
         "the DHIS2 server install one of a public certificate authority",
         error=Dhis2TransientError,
-    ),
-    ConnectionFault.CERTIFICATE_OTHER_NAME: ConnectionWords(
+    )
+    CERTIFICATE_OTHER_NAME = _Words(
+        "certificate of another name",
         "The certificate of {url} is for another server name",
         "Use the server name of the certificate in URL, or have the certificate replaced",
         error=Dhis2TransientError,
-    ),
-    ConnectionFault.CERTIFICATE_NOT_TRUSTED: ConnectionWords(
+    )
+    CERTIFICATE_NOT_TRUSTED = _Words(
+        "certificate not trusted",
         "The certificate of {url} is not valid, or comes from an authority that is not trusted",
         "If the authority is your own, put its certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the "
         "settings; otherwise have whoever runs the DHIS2 server install a valid certificate together with its "
         "intermediate certificates",
         error=Dhis2TransientError,
-    ),
-    ConnectionFault.TLS: ConnectionWords(
+    )
+    TLS = _Words(
+        "no TLS",
         "The server of {url} does not speak https there",
         "Check URL: perhaps the port is wrong, or the address begins with http://",
         error=Dhis2TransientError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.FORBIDDEN_ADDRESS: ConnectionWords(
+    )
+    FORBIDDEN_ADDRESS = _Words(
+        "address not allowed",
         "{url} leads to an address that belongs to AWS or to the function itself, not to a DHIS2",
         "Correct URL in the settings; where it is right, have what the name resolves to (DNS) corrected",
-    ),
-    ConnectionFault.PLAIN_HTTP: ConnectionWords(
+    )
+    PLAIN_HTTP = _Words(
+        "login over plain HTTP",
         "{url} leads out to the internet without encryption: anybody on the way could read user name and password, so "
         "nothing was sent",
         "Begin URL with https://. Only where that DHIS2 cannot do it, and its owner accepts the risk, set Allow plain "
         "HTTP (allow_plain_http) to true",
         error=Dhis2TransientError,
-    ),
-    ConnectionFault.BAD_ADDRESS: ConnectionWords(
+    )
+    BAD_ADDRESS = _Words(
+        "not an address",
         "{url} is no address that can be called",
         "Correct URL: it looks like https://dhis2.example.org, with port and path if there are any",
-    ),
-    ConnectionFault.REDIRECT_TO_HTTPS: ConnectionWords(
+    )
+    REDIRECT_TO_HTTPS = _Words(
+        "redirect to https",
         "The server of {url} wants to be called with https",
         "Use https:// in URL",
-    ),
-    ConnectionFault.REDIRECT_TO_LOGIN: ConnectionWords(
+    )
+    REDIRECT_TO_LOGIN = _Words(
+        "redirect to a login page",
         "{url} sends to a login page instead of answering",
         "Check URL and its path: DHIS2 may be at another path of that server",
-    ),
-    ConnectionFault.REDIRECT: ConnectionWords(
+    )
+    REDIRECT = _Words(
+        "redirect",
         "{url} sends elsewhere instead of answering, and redirects are never followed",
         "Check URL and its path: DHIS2 may be at another path of that server, or have moved",
-    ),
-    ConnectionFault.BEFORE_DHIS2: ConnectionWords(
+    )
+    BEFORE_DHIS2 = _Words(
+        "firewall or proxy",
         "Something before DHIS2 at {url} (a firewall or a proxy) refused the call: the answer is not DHIS2's",
         "Show this message to whoever runs that firewall or proxy (the hosting provider, or the IT department), and ask "
         "them to let GET and POST to all addresses below /api and /uaa pass, from the address from which the function "
         "calls. It is tried again by itself; what fails for two hours is kept as dead letters: send them again (make "
         "redrive) when the calls pass",
         error=Dhis2BlockedError,
-    ),
-    ConnectionFault.FAULT_PAGE: ConnectionWords(
+    )
+    FAULT_PAGE = _Words(
+        "page of a fault",
         "DHIS2 at {url}, or a firewall or proxy before it, failed: the answer is a page that is not DHIS2's",
         "It is tried again by itself; if it goes on, read DHIS2's server log, and show this message to whoever runs the "
         "firewall or proxy before DHIS2",
         error=Dhis2FaultError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.NOT_DHIS2: ConnectionWords(
+    )
+    NOT_DHIS2 = _Words(
+        "not DHIS2",
         "There is no DHIS2 at {url}: what answers there is a web page",
         "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
-    ),
-    ConnectionFault.NOT_FOUND: ConnectionWords(
+    )
+    NOT_FOUND = _Words(
+        "not found",
         "There is no DHIS2 at {url}, or not at this path",
         "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
-    ),
-    ConnectionFault.NOT_JSON: ConnectionWords(
+    )
+    NOT_JSON = _Words(
+        "answer not JSON",
         "The answer from {url} is not what DHIS2 answers, or was damaged on the way",
         "Check URL, and the proxy before DHIS2",
         error=Dhis2TransientError,
-    ),
-    ConnectionFault.ANSWER_TOO_LARGE: ConnectionWords(
+    )
+    ANSWER_TOO_LARGE = _Words(
+        "answer too large",
         "The answer from {url} is larger than 32 million bytes, more than DHIS2 has to say",
         "Check URL, and the proxy before DHIS2",
         error=Dhis2TransientError,
-    ),
-    ConnectionFault.AUTHENTICATION: ConnectionWords(
-        "Authentication failed. DHIS2 at {url} refused the user name or the password of {username}",
+    )
+    AUTHENTICATION = _refused_login(
+        "authentication failed",
+        ". DHIS2 at {url} refused the user name or the password of {username}",
         "Correct the DHIS2 credentials (make credentials). It is not tried again by itself, because several failures "
         "can lock the account",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.ACCOUNT_DISABLED: ConnectionWords(
-        "Authentication failed: the account is disabled. DHIS2 at {url} does not let {username} in",
+    )
+    ACCOUNT_DISABLED = _refused_login(
+        "account disabled",
+        ": the account is disabled. DHIS2 at {url} does not let {username} in",
         "Have the user enabled in DHIS2's Users app",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.ACCOUNT_LOCKED: ConnectionWords(
-        "Authentication failed: the account is locked. DHIS2 at {url} does not let {username} in",
+    )
+    ACCOUNT_LOCKED = _refused_login(
+        "account locked",
+        ": the account is locked. DHIS2 at {url} does not let {username} in",
         "Wait a quarter of an hour, correct the DHIS2 credentials (make credentials) and test the connection once",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.TOKEN_MISTYPED: ConnectionWords(
-        "Authentication failed: the personal access token has a typing error. DHIS2 at {url} found its checksum wrong",
+    )
+    TOKEN_MISTYPED = _refused_login(
+        "token mistyped",
+        ": the personal access token has a typing error. DHIS2 at {url} found its checksum wrong",
         "Copy the token anew, whole, and " + _ENTER,
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.TOKEN_EXPIRED: ConnectionWords(
-        "Authentication failed: the personal access token has expired. DHIS2 at {url} gives it 30 days unless another "
+    )
+    TOKEN_EXPIRED = _refused_login(
+        "token expired",
+        ": the personal access token has expired. DHIS2 at {url} gives it 30 days unless another "
         "date is chosen",
         "Renew it: " + _MAKE_A_TOKEN,
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.TOKEN_METHOD: ConnectionWords(
-        "Authentication failed: the personal access token is not allowed for this kind of call. DHIS2 at {url} lets it "
+    )
+    TOKEN_METHOD = _refused_login(
+        "token not for this method",
+        ": the personal access token is not allowed for this kind of call. DHIS2 at {url} lets it "
         "be used with some HTTP methods only",
         "Both GET and POST are needed: " + _MAKE_A_TOKEN,
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.TOKEN_ADDRESS: ConnectionWords(
-        "Authentication failed: the personal access token is not allowed from this IP address. DHIS2 at {url} lets it "
+    )
+    TOKEN_ADDRESS = _refused_login(
+        "token not for this address",
+        ": the personal access token is not allowed from this IP address. DHIS2 at {url} lets it "
         "be used from some addresses only",
         "Add the address from which the function calls to Allowed IP addresses of the token in DHIS2 (behind a proxy "
         "DHIS2 may see the proxy's), or leave that list empty: " + _MAKE_A_TOKEN,
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.TOKEN_UNKNOWN: ConnectionWords(
-        "Authentication failed: the personal access token is unknown. DHIS2 at {url} has no such token; it was deleted, "
+    )
+    TOKEN_UNKNOWN = _refused_login(
+        "token unknown",
+        ": the personal access token is unknown. DHIS2 at {url} has no such token; it was deleted, "
         "or is of another server",
         "Check that URL is the server on which the token was made; otherwise " + _MAKE_A_TOKEN,
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.TOKEN_USER: ConnectionWords(
-        "Authentication failed: the user of the personal access token may not log in. DHIS2 at {url} has the account "
+    )
+    TOKEN_USER = _refused_login(
+        "user of the token",
+        ": the user of the personal access token may not log in. DHIS2 at {url} has the account "
         "disabled, locked or expired, or asks it for a second factor",
         "Have the user looked at in DHIS2's Users app",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.TOKEN_REFUSED: ConnectionWords(
-        "Authentication failed: the personal access token was refused. DHIS2 at {url} does not take it; there are "
+    )
+    TOKEN_REFUSED = _refused_login(
+        "token refused",
+        ": the personal access token was refused. DHIS2 at {url} does not take it; there are "
         "tokens from 2.38.1 on",
         "With an older DHIS2 use user name and password (make credentials); otherwise " + _MAKE_A_TOKEN,
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.OAUTH2_USER: ConnectionWords(
-        "Authentication failed. DHIS2 at {url} took the OAuth2 client, but refused the user name or the password of "
-        "{username}",
+    )
+    OAUTH2_USER = _refused_login(
+        "OAuth2: user",
+        ". DHIS2 at {url} took the OAuth2 client, but refused the user name or the password of {username}",
         "Correct user name and password (make credentials OAUTH2=yes). It is not tried again by itself, because "
         "several failures can lock the account",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.OAUTH2_SECRET: ConnectionWords(
-        "Authentication failed: the secret of the OAuth2 client was refused. DHIS2 at {url} knows the client, but not "
+    )
+    OAUTH2_SECRET = _refused_login(
+        "OAuth2: secret",
+        ": the secret of the OAuth2 client was refused. DHIS2 at {url} knows the client, but not "
         "with this secret, or a proxy before it keeps the header Authorization to itself",
         "Correct client and secret (make credentials OAUTH2=yes), as the OAuth2 client in DHIS2's Settings app has them",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.OAUTH2_CLIENT: ConnectionWords(
-        "Authentication failed: the OAuth2 client is unknown. DHIS2 at {url} has no client of that name",
+    )
+    OAUTH2_CLIENT = _refused_login(
+        "OAuth2: client",
+        ": the OAuth2 client is unknown. DHIS2 at {url} has no client of that name",
         "Compare the client (not its display name, but its Client ID) with OAuth2 clients in DHIS2's Settings app, and "
         "correct it (make credentials OAUTH2=yes); the user's name does not belong there",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.OAUTH2_GRANT_TYPE: ConnectionWords(
-        "Authentication failed: the OAuth2 client may not log in with a password. DHIS2 at {url} does not allow it "
+    )
+    OAUTH2_GRANT_TYPE = _refused_login(
+        "OAuth2: grant type",
+        ": the OAuth2 client may not log in with a password. DHIS2 at {url} does not allow it "
         "this grant type",
         "Tick Password and Refresh token as grant types of the OAuth2 client in DHIS2's Settings app",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.OAUTH2_GONE: ConnectionWords(
-        "Authentication failed: this way to log in no longer exists. DHIS2 at {url} is of version 2.42 or newer, which "
+    )
+    OAUTH2_GONE = _refused_login(
+        "OAuth2: no longer there",
+        ": this way to log in no longer exists. DHIS2 at {url} is of version 2.42 or newer, which "
         "has no OAuth2 login with user name and password",
         "Use a personal access token instead: "
         + _MAKE_A_TOKEN
         + ". Or tick Basic authentication in the settings "
         "(basic_authentication: true), which takes the same user name and password",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.OAUTH2_OFF: ConnectionWords(
-        "Authentication failed: OAuth2 is switched off. DHIS2 at {url} is there, but its address /uaa/oauth/token, which "
+    )
+    OAUTH2_OFF = _refused_login(
+        "OAuth2: switched off",
+        ": OAuth2 is switched off. DHIS2 at {url} is there, but its address /uaa/oauth/token, which "
         "gives access tokens, is not; or a proxy before DHIS2 does not pass the path /uaa on",
         "Ask whoever runs the server to set oauth2.authorization.server.enabled = on in dhis.conf and to restart DHIS2, and "
         "to pass /uaa on in the proxy. Or use a personal access token instead: "
         + _MAKE_A_TOKEN
         + ". Or tick Basic authentication in the settings (basic_authentication: true), which takes the same user name and "
         "password",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.OAUTH2_REFUSED: ConnectionWords(
-        "Authentication failed. DHIS2 at {url} refused the OAuth2 login of {username}",
+    )
+    OAUTH2_REFUSED = _refused_login(
+        "OAuth2: refused",
+        ". DHIS2 at {url} refused the OAuth2 login of {username}",
         "Check user name, password, client and secret (make credentials OAUTH2=yes), and that a proxy passes the header "
         "Authorization and the path /uaa on to DHIS2",
-        error=Dhis2AuthenticationError,
-    ),
-    ConnectionFault.FORBIDDEN: ConnectionWords(
+    )
+    FORBIDDEN = _Words(
+        "forbidden",
         "DHIS2 at {url} does not let {username} do this",
         'Give the user a role with the authority "Add/Update Data Value" (F_DATAVALUE_ADD) in DHIS2\'s Users app',
-    ),
-    ConnectionFault.TOO_LARGE: ConnectionWords(
+    )
+    TOO_LARGE = _Words(
+        "request too large",
         "A proxy before DHIS2 at {url} refused the request because it is too large",
         "Halve No. of items per payload, or have the proxy take larger requests (nginx: client_max_body_size)",
         error=Dhis2TooLargeError,
-    ),
-    ConnectionFault.TOO_MANY: ConnectionWords(
+    )
+    TOO_MANY = _Words(
+        "too many requests",
         "A proxy before DHIS2 at {url} asks for fewer requests",
         "A push tries again by itself, after the time that the proxy asks for (Retry-After); test the connection again after "
         "that time. If it happens often, ask whoever runs the proxy to allow this integration more requests",
         error=Dhis2RateLimitedError,
-    ),
-    ConnectionFault.SERVER_FAULT: ConnectionWords(
+    )
+    SERVER_FAULT = _Words(
+        "server fault",
         "DHIS2 at {url} failed",
         "It is tried again by itself; if it goes on, read DHIS2's server log",
         error=Dhis2FaultError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.NOT_AVAILABLE: ConnectionWords(
+    )
+    NOT_AVAILABLE = _Words(
+        "server not available",
         "DHIS2 at {url} is not available just now, perhaps because it is starting",
         "It is tried again by itself; if it goes on, look whether DHIS2 is running, and show this message to whoever runs "
         "the firewall or proxy before DHIS2",
         error=Dhis2DownError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.GATEWAY_TIMED_OUT: ConnectionWords(
+    )
+    GATEWAY_TIMED_OUT = _Words(
+        "gateway timed out",
         "A proxy before DHIS2 at {url} gave up waiting; what was sent may be stored all the same",
         "It is tried again by itself; if it goes on, lower No. of items per payload or raise the proxy's time-out",
         error=Dhis2SlowError,
         may_still_be_applied=True,
-    ),
-    ConnectionFault.REFUSED_REQUEST: ConnectionWords(
+    )
+    REFUSED_REQUEST = _Words(
+        "request refused",
         "DHIS2 at {url} did not take the request",
         "Check URL and its path, and that the DHIS2 version is one that is supported",
-    ),
-}
+    )

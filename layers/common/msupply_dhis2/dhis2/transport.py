@@ -22,7 +22,7 @@ import urllib3.exceptions
 
 from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.call_record import call_record
-from msupply_dhis2.dhis2.error_catalogue import CONNECTION_WORDS, ConnectionFault
+from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter, PlainHttpError
 from msupply_dhis2.dhis2.pages import is_of_container, is_of_dhis2, is_page, on_one_line, words_of
 from msupply_dhis2.dhis2.parsing import Query
@@ -217,7 +217,7 @@ class Transport:
             return response
         if self._tell is not None:
             took = time.perf_counter() - started
-            self._tell(call_record(method, path, took, sent, fault.value, Mask(())))
+            self._tell(call_record(method, path, took, sent, fault.value.kind, Mask(())))
         # Outside the except clause, so that the error has no context: a request of requests holds the login.
         raise self.error(fault, seconds=seconds)
 
@@ -248,7 +248,7 @@ class Transport:
         fault = fault or self._fault_of_refusal(response, body)
         retry_after = _seconds_to_wait(response)
         detail = ", ".join((f"status {response.status_code}", *self._said(response, body)))
-        if retry_after is not None and CONNECTION_WORDS[fault].error.is_transient:
+        if retry_after is not None and fault.value.error.is_transient:
             # Not as it came, which may be anything.
             detail += f", Retry-After: {retry_after:g}"
         return self.error(fault, detail, retry_after=retry_after)
@@ -281,7 +281,7 @@ class Transport:
         retry_after: float | None = None,
     ) -> Dhis2Error:
         """Return a fault in the words of the catalogue, with the server's own; ``seconds`` an answer was waited for."""
-        words = CONNECTION_WORDS[fault]
+        words = fault.value
         waited = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
         problem = words.problem.format(url=self.shown_url, username=self._user, seconds=f"{waited or 0:g}")
         message = f"{problem}{f' ({detail})' if detail else ''}. {words.cure}."
