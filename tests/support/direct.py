@@ -59,7 +59,7 @@ class DirectClient:
         assert isinstance(rows, list)
         self.pushes.append(len(rows))
         status, said = self._carry_out("POST", "/api/dataValueSets", params or {}, json.dumps(body).encode())
-        return Answer(status, {}, said, seconds=0.01, bytes_sent=0)
+        return Answer(status, said, seconds=0.01)
 
     def _carry_out(self, method: str, path: str, params: Query, content: bytes) -> tuple[int, object]:
         query = urlencode(params, doseq=True)

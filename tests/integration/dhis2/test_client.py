@@ -325,7 +325,7 @@ def test_a_push_is_sent_as_ascii_json() -> None:
     assert headers["Content-Type"] == "application/json"
     assert content.isascii()
     assert json.loads(content) == {"dataSet": "Données ស្តុក"}
-    assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, {"a": 1}, "application/json")
+    assert (answer.status, answer.body) == (200, {"a": 1})
 
 
 def test_an_answer_does_not_hold_the_cookie_of_the_session() -> None:
@@ -727,22 +727,22 @@ def test_a_long_body_is_sent_compressed_and_understood(version: Version) -> None
         answer = client.post_data_values(LONG, SCHEMES)
         assert read_import_summary(answer, 24).outcomes == (STORED,) * 24
         assert dhis2.value("368c74bf", "OPUA", "202512") == "12"
-        assert answer.bytes_sent < plain_length(LONG) / 5
+        assert dhis2.requests[-1].gzip
         assert client.compresses
     with scripted((200, JSON_TYPE, b"{}")) as script, client_of(script.url) as client:
-        answer = client.post_data_values(LONG)
+        client.post_data_values(LONG)
         (_, _, headers, content) = script.requests[0]
     assert headers["Content-Encoding"] == "gzip"
     assert json.loads(gzip.decompress(content)) == LONG
-    assert answer.bytes_sent == len(content) == int(headers["Content-Length"])
+    assert int(headers["Content-Length"]) == len(content) < plain_length(LONG) / 5
 
 
 def test_a_short_body_is_sent_as_it_is() -> None:
     with scripted((200, JSON_TYPE, b"{}")) as script, client_of(script.url) as client:
-        answer = client.post_data_values(body_of("KAMO"))
+        client.post_data_values(body_of("KAMO"))
         (_, _, headers, content) = script.requests[0]
     assert "Content-Encoding" not in headers
-    assert answer.bytes_sent == len(content) == plain_length(body_of("KAMO"))
+    assert len(content) == plain_length(body_of("KAMO"))
 
 
 @every_version
@@ -763,7 +763,8 @@ def test_where_compression_is_not_understood_the_same_goes_plain_from_then_on(
         assert pushed(client) == 24
         assert len(dhis2.requests) == 3
         assert not client.compresses
-        assert client.post_data_values(LONG, SCHEMES).bytes_sent == plain_length(LONG)
+        client.post_data_values(LONG, SCHEMES)
+        assert not dhis2.requests[-1].gzip
 
 
 def test_what_goes_wrong_plain_too_is_not_put_down_to_compression() -> None:
@@ -773,7 +774,8 @@ def test_what_goes_wrong_plain_too_is_not_put_down_to_compression() -> None:
             assert isinstance(failure(lambda: client.post_data_values(LONG, SCHEMES)), Dhis2FaultError)
         assert client.compresses
         dhis2.faults.clear()
-        assert client.post_data_values(LONG, SCHEMES).bytes_sent < plain_length(LONG)
+        client.post_data_values(LONG, SCHEMES)
+        assert dhis2.requests[-1].gzip
 
 
 @every_version
@@ -800,7 +802,8 @@ def test_a_fault_of_the_server_is_not_sent_twice_and_does_not_end_compression(ve
         assert isinstance(failure(lambda: pushed(client)), Dhis2TransientError)
         assert len(dhis2.requests) == 1
         assert pushed(client) == 24
-        assert client.post_data_values(LONG, SCHEMES).bytes_sent < plain_length(LONG)
+        client.post_data_values(LONG, SCHEMES)
+        assert dhis2.requests[-1].gzip
         assert client.compresses
 
 

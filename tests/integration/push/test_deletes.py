@@ -212,9 +212,7 @@ class ForgetfulClient(DirectClient):
         if query is params:
             return answer
         counts = {"imported": 0, "updated": 0, "ignored": 0, "deleted": 0}
-        return Answer(
-            200, {}, {"status": "SUCCESS", "importCount": counts, "conflicts": []}, seconds=0.01, bytes_sent=0
-        )
+        return Answer(200, {"status": "SUCCESS", "importCount": counts, "conflicts": []}, seconds=0.01)
 
 
 @every_version

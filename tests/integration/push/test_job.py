@@ -353,7 +353,7 @@ class Ignoring(Dhis2Client):
             "conflicts": conflicts,
             "rejectedIndexes": refused,
         }
-        return Answer(200, {}, {"response": summary}, seconds=0.1, bytes_sent=0)
+        return Answer(200, {"response": summary}, seconds=0.1)
 
 
 @pytest.mark.parametrize("readable", [True, False], ids=["read back", "not readable"])

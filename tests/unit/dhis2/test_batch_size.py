@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.dhis2.batch_size import CALL_SECONDS, AdaptiveBatchSize
+from msupply_dhis2.dhis2.importer import CALL_SECONDS, AdaptiveBatchSize
 
 
 def test_a_server_of_which_nothing_is_known_gets_what_the_setting_says() -> None:

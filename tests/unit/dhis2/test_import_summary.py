@@ -36,9 +36,7 @@ def summary(
 
 
 def in_message(inner: Json, http_status: int) -> Answer:
-    return Answer(
-        http_status, {}, {"httpStatusCode": http_status, "status": inner["status"], "response": inner}
-    )
+    return Answer(http_status, {"httpStatusCode": http_status, "status": inner["status"], "response": inner})
 
 
 def row_conflict(code: str, text: str, *indexes: int, name: str = "orgUnit") -> Json:
@@ -69,7 +67,7 @@ def test_up_to_2_42_values_that_are_there_already_are_unchanged() -> None:
 
 
 def test_a_bare_summary_of_2_37_is_read_like_one_in_a_message() -> None:
-    outcome = read_import_summary(Answer(200, {}, summary("SUCCESS", (4, 1, 0, 0))), 5)
+    outcome = read_import_summary(Answer(200, summary("SUCCESS", (4, 1, 0, 0))), 5)
     assert counts_of(outcome) == (5, 0, 0, 0)
 
 
@@ -129,7 +127,7 @@ def test_a_conflict_without_indexes_refuses_every_value_of_the_request() -> None
 
 def test_before_2_37_reasons_without_a_place_are_kept_and_their_values_unaccounted() -> None:
     conflict: Json = {"object": "X", "value": "Data element not found or not accessible"}
-    outcome = read_import_summary(Answer(200, {}, summary("WARNING", (3, 0, 2, 0), [conflict])), 5)
+    outcome = read_import_summary(Answer(200, summary("WARNING", (3, 0, 2, 0), [conflict])), 5)
     assert counts_of(outcome) == (3, 0, 0, 2)
     assert [reason.text for reason in outcome.unplaced] == ["Data element not found or not accessible"]
 
@@ -231,11 +229,11 @@ def test_an_outcome_that_is_not_told_is_to_be_sent_again(inner: Json) -> None:
 )
 def test_an_answer_that_is_no_import_summary_is_an_error_with_the_servers_words(body: object) -> None:
     with pytest.raises(Dhis2Error, match="no import summary") as raised:
-        read_import_summary(Answer(409, {}, body), 5)
+        read_import_summary(Answer(409, body), 5)
     assert not isinstance(raised.value, Dhis2TransientError)
     # After a success the values may be stored: they are not called rejected, but sent again.
     with pytest.raises(Dhis2TransientError, match="no import summary"):
-        read_import_summary(Answer(200, {}, body), 5)
+        read_import_summary(Answer(200, body), 5)
     assert not isinstance(body, dict) or body["message"] in str(raised.value)
 
 
@@ -273,7 +271,7 @@ def test_whatever_the_server_says_the_counts_add_up_or_the_outcome_is_unknown(
     sent: int,
 ) -> None:
     try:
-        outcome = read_import_summary(Answer(200, {}, inner if bare else {"response": inner}), sent)
+        outcome = read_import_summary(Answer(200, inner if bare else {"response": inner}), sent)
     except Dhis2TransientError:
         return
     assert sum(counts_of(outcome)) == len(outcome.outcomes) == sent
@@ -297,7 +295,7 @@ def test_of_a_delete_what_is_not_there_up_to_2_42_is_gone_already_and_not_reject
 
 
 def test_of_a_delete_2_37_tells_what_is_gone_already_by_its_counts_only() -> None:
-    outcome = read_import_summary(Answer(200, {}, summary("SUCCESS", (0, 0, 3, 2))), 5, deletes=True)
+    outcome = read_import_summary(Answer(200, summary("SUCCESS", (0, 0, 3, 2))), 5, deletes=True)
     assert counts_of(outcome) == (5, 0, 0, 0)
 
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.import_request import Schemes, SentValue
-from msupply_dhis2.dhis2.importer import Calls, ImportResult, send
+from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, ImportResult, send
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Reason
@@ -436,7 +435,7 @@ class Scripted:
 def success(values: int) -> Answer:
     counts = {"imported": values, "updated": 0, "ignored": 0, "deleted": 0}
     body = {"status": "SUCCESS", "description": "done", "importCount": counts, "conflicts": []}
-    return Answer(200, {}, body, seconds=0.1, bytes_sent=0)
+    return Answer(200, body, seconds=0.1)
 
 
 def numbered(count: int) -> dict[int, SentValue]:
@@ -633,12 +632,11 @@ def period_refused(values: int) -> Answer:
     }
     counts = {"imported": 0, "updated": 0, "ignored": values, "deleted": 0}
     body = {"status": "WARNING", "description": "done", "importCount": counts, "conflicts": [conflict]}
-    return Answer(409, {}, {"response": body}, seconds=0.1, bytes_sent=0)
+    return Answer(409, {"response": body}, seconds=0.1)
 
 
 BROKEN_OFF = Answer(
     409,
-    {},
     {
         "response": {
             "status": "ERROR",
@@ -648,7 +646,6 @@ BROKEN_OFF = Answer(
         }
     },
     seconds=0.1,
-    bytes_sent=0,
 )
 
 

@@ -180,7 +180,7 @@ def recorded_pushes() -> Iterator[Case]:
             body = body_of(case["request"])
             response = case["response"]
             if body is not None and response["status"] in {200, 409}:
-                answer = Answer(response["status"], {}, response["body"])
+                answer = Answer(response["status"], response["body"])
                 rows = tuple(body.get("dataValues") or ())
                 yield Case(case["case"], version, rows, answer, +before, +database)
 

@@ -17,8 +17,8 @@ import requests
 from pydantic import SecretStr
 
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
-from msupply_dhis2.dhis2.pages import is_page
-from msupply_dhis2.dhis2.transport import Transport, fields
+from msupply_dhis2.dhis2.pages import fields, is_page
+from msupply_dhis2.dhis2.transport import Transport
 from msupply_dhis2.errors import Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
 
@@ -27,10 +27,7 @@ _ABSENT = {404, 405}
 _SHORTER = 0.95
 """Access tokens are renewed when this much of their time is over, so that none ends on the way."""
 
-_ACCOUNT_WORDS = {
-    "disabled": ConnectionFault.ACCOUNT_DISABLED,
-    "locked": ConnectionFault.ACCOUNT_LOCKED,
-}
+_ACCOUNT_WORDS = {"disabled": ConnectionFault.ACCOUNT_DISABLED, "locked": ConnectionFault.ACCOUNT_LOCKED}
 _TOKEN_WORDS = {
     "checksum": ConnectionFault.TOKEN_MISTYPED,
     "expired": ConnectionFault.TOKEN_EXPIRED,
@@ -51,23 +48,11 @@ class Login(ABC):
     header = ""
 
     def authorization(self, transport: Transport) -> str:  # noqa: ARG002 - others have to ask
-        """Return the header ``Authorization`` for the next call.
-
-        Raises
-        ------
-        Dhis2Error
-            It had to be asked for, and was not given.
-        """
+        """Return the header ``Authorization`` for the next call; raise where it had to be asked for, and was not given."""
         return self.header
 
     def renewed(self, transport: Transport, refused: str) -> bool:  # noqa: ARG002 - there is but one header
-        """Get another header after this one was refused; False where there is no other.
-
-        Raises
-        ------
-        Dhis2Error
-            It was asked for, and not given.
-        """
+        """Get another header after this one was refused; False where there is no other."""
         return False
 
     @abstractmethod
@@ -216,19 +201,14 @@ class _OAuth2Login(Login):
 
     def _ask(self, transport: Transport, before: _Grant | None) -> _Grant:
         """Ask for an access token: with the refresh token where there is one and it works, else with the password."""
+        password = _revealed(self._credentials.password)
+        forms = [{"grant_type": "password", "username": self._credentials.user, "password": password}]
         if before and before.refresh:
-            form = {"grant_type": "refresh_token", "refresh_token": before.refresh}
+            forms.insert(0, {"grant_type": "refresh_token", "refresh_token": before.refresh})
+        for form in forms:
             response = transport.send("POST", _TOKEN_PATH, self._client, content=form)
             if _is_success(response):
-                return self._granted(transport, response)
-        form = {
-            "grant_type": "password",
-            "username": self._credentials.user,
-            "password": _revealed(self._credentials.password),
-        }
-        response = transport.send("POST", _TOKEN_PATH, self._client, content=form)
-        if _is_success(response):
-            return self._granted(transport, response)
+                return _granted(transport, response)
         fault = _no_grant(response)
         is_absent = response.status_code in _ABSENT
         if fault is ConnectionFault.OAUTH2_REFUSED or (fault is None and (response.is_redirect or is_absent)):
@@ -242,16 +222,15 @@ class _OAuth2Login(Login):
                 raise transport.redirection(response)
         raise transport.refusal(response, fault)
 
-    def _granted(self, transport: Transport, response: requests.Response) -> _Grant:
-        transport.json(response)
-        answer = fields(response)
-        access, refresh, seconds = (
-            answer.get(name) for name in ("access_token", "refresh_token", "expires_in")
-        )
-        if not isinstance(access, str) or not access:
-            raise transport.error(ConnectionFault.NOT_JSON, "no access token in it")
-        lasts = seconds if isinstance(seconds, int) else 0
-        return _Grant(access, refresh if isinstance(refresh, str) else None, time.time() + lasts * _SHORTER)
+
+def _granted(transport: Transport, response: requests.Response) -> _Grant:
+    transport.json(response)
+    answer = fields(response)
+    access, refresh, seconds = (answer.get(name) for name in ("access_token", "refresh_token", "expires_in"))
+    if not isinstance(access, str) or not access:
+        raise transport.error(ConnectionFault.NOT_JSON, "no access token in it")
+    lasts = seconds if isinstance(seconds, int) else 0
+    return _Grant(access, refresh if isinstance(refresh, str) else None, time.time() + lasts * _SHORTER)
 
 
 def _no_grant(response: requests.Response) -> ConnectionFault | None:

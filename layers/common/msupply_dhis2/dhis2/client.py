@@ -46,25 +46,13 @@ _ENOUGH_TO_GIVE_UP = 2
 class Answer:
     """DHIS2's answer to a push.
 
-    Attributes
-    ----------
-    status
-        The HTTP status: 409 may be partial success.
-    headers
-        But for the session's cookie and whatever they repeat of the login.
-    body
-        Parsed from JSON, as it came: what becomes of a value hangs on it.
-    seconds, bytes_sent
-        How long the server took, and how long the body was that it took, compressed where it was.
-    mask
-        What of the body is told or kept goes through it: a server, or a proxy, may repeat the login there.
+    ``status`` 409 may be partial success. ``body`` is parsed from JSON, as it came: what becomes of a value hangs on it.
+    ``mask`` takes out of the body what a server, or a proxy, may repeat there of the login. ``seconds``: how long it took.
     """
 
     status: int
-    headers: Mapping[str, str]
     body: object = field(repr=False)
     seconds: float = 0.0
-    bytes_sent: int = 0
     mask: Mask = field(default_factory=lambda: Mask(()), repr=False)
 
 
@@ -90,20 +78,7 @@ class Dhis2Client:
 
     The session's cookie is kept and sent along with the login: checking a password costs the server about
     100 ms a call, the cookie 6 ms. Where a redirect appears the session has come to its end: the cookie is
-    dropped and the call made once more with the login alone.
-
-    Parameters
-    ----------
-    base_url
-        The address of DHIS2, up to, without, ``/api``.
-    connect_timeout, read_timeout
-        Seconds.
-    ca_certificate
-        PEM text: an authority that is trusted besides the public ones.
-    allow_plain_http
-        Whether a login may travel over the internet unencrypted.
-    tell
-        Is given a line for the log about each call.
+    dropped and the call made once more with the login alone. ``base_url`` is the address up to, without, ``/api``.
     """
 
     def __init__(
@@ -131,7 +106,8 @@ class Dhis2Client:
         self.compresses = True
         """Whether long bodies are sent compressed: not from when the server, or what stands before it, refused one."""
         self._next_plain = False
-        self._fared_better_plain = 0
+        self._damaged = 0
+        """How many compressed bodies in a row may have been damaged on the way, and no plain one."""
 
     @classmethod
     def of(
@@ -166,13 +142,7 @@ class Dhis2Client:
         self._transport.close()
 
     def get(self, path: str, params: Query | None = None) -> object:
-        """Read what stands below the address of DHIS2, such as ``/api/me``, parsed from JSON.
-
-        Raises
-        ------
-        Dhis2Error
-            It cannot be read; the class says what to do about it.
-        """
+        """Read what stands below the address of DHIS2, such as ``/api/me``, parsed from JSON."""
         response = self._call("GET", path, params)
         if not response.ok:
             raise self._refusal(response)
@@ -188,68 +158,45 @@ class Dhis2Client:
     ) -> Answer:
         """Post data values (``import_request``), and wait for so many seconds, where not for as long as the client does.
 
-        Returns
-        -------
-        Answer
-            For ``read_import_summary``: statuses 200 to 299, and 409, which may be partial success.
-
-        Raises
-        ------
-        Dhis2Error
-            The class says what to do about it. After a transient one some values may be stored already.
+        Statuses 200 to 299, and 409, are an answer for ``read_import_summary``; every other one is raised as the error whose
+        class says what to do about it. After a transient one some values may be stored already.
         """
         if self._login.first_asks_who_it_is and not self._has_asked:
             self.get("/api/me", {"fields": "id"})
         content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
-        post = partial(self._post, params, read_timeout)
-        if self.compresses and not self._next_plain and len(content) >= _COMPRESSED_FROM:
-            posted = post(gzip.compress(content, _COMPRESSION, mtime=0), _GZIP)
-            if posted.response.status_code in _NOT_UNDERSTOOD:
-                posted = post(content, _PLAIN)
+        send = partial(self._call, "POST", "/api/dataValueSets", params, read_timeout=read_timeout)
+        started = time.perf_counter()
+        compressed = self.compresses and not self._next_plain and len(content) >= _COMPRESSED_FROM
+        if compressed:
+            response = send(gzip.compress(content, _COMPRESSION, mtime=0), _GZIP)
+            if response.status_code in _NOT_UNDERSTOOD:
+                started = time.perf_counter()
+                response = send(content, _PLAIN)
                 # Where the same goes wrong plain too, compression was not to blame.
-                self.compresses = posted.response.status_code in _NOT_UNDERSTOOD
-            self._next_plain = _may_be_damaged(posted.response)
-            if not self._next_plain:
-                self._fared_better_plain = 0
+                self.compresses = response.status_code in _NOT_UNDERSTOOD
         else:
-            posted = post(content, _PLAIN)
-            self._learn_from_plain(posted.response)
-        response = posted.response
+            response = send(content, _PLAIN)
+        seconds = time.perf_counter() - started
+        self._learn(response, compressed=compressed)
         if not _has_outcome(response):
             raise self._refusal(response)
-        # The session's cookie is as good as a password for a while, and an answer may be logged.
-        headers = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
-        mask = self._transport.mask(response)
         return Answer(
-            response.status_code,
-            {name: mask.text(value) for name, value in headers.items()},
-            self._transport.json(response),
-            posted.seconds,
-            posted.bytes_sent,
-            mask,
+            response.status_code, self._transport.json(response), seconds, self._transport.mask(response)
         )
 
-    def _post(
-        self,
-        params: Mapping[str, str] | None,
-        read_timeout: float | None,
-        content: bytes,
-        headers: Mapping[str, str],
-    ) -> "_Posted":
-        started = time.perf_counter()
-        response = self._call("POST", "/api/dataValueSets", params, content, headers, read_timeout)
-        return _Posted(response, time.perf_counter() - started, len(content))
-
-    def _learn_from_plain(self, response: requests.Response) -> None:
-        """Give compression up where it failed twice in a row and the same sent again plain did not.
+    def _learn(self, response: requests.Response, *, compressed: bool) -> None:
+        """Send the next body plain after one that may have been damaged, and all where that helped twice in a row.
 
         It is not this client that sends it again: some of it may be stored, and whoever sent it knows whether
         it may be sent twice.
         """
-        if self._next_plain and not _may_be_damaged(response):
-            self._fared_better_plain += 1
-            self.compresses = self._fared_better_plain < _ENOUGH_TO_GIVE_UP
-        self._next_plain = False
+        may_be_damaged = _may_be_damaged(response)
+        if compressed:
+            self._damaged = self._damaged + 1 if may_be_damaged else 0
+        elif may_be_damaged:
+            self._damaged = 0
+        self._next_plain = compressed and may_be_damaged
+        self.compresses = self.compresses and self._damaged < _ENOUGH_TO_GIVE_UP
 
     def _call(
         self,
@@ -283,13 +230,6 @@ class Dhis2Client:
 
     def _refusal(self, response: requests.Response) -> Dhis2Error:
         return self._transport.refusal(response, self._login.refusal(response))
-
-
-@dataclass(frozen=True, slots=True)
-class _Posted:
-    response: requests.Response
-    seconds: float
-    bytes_sent: int
 
 
 def _may_be_damaged(response: requests.Response) -> bool:

@@ -31,13 +31,7 @@ class PlainHttpError(OSError):
 
 
 def _look_at(connected: socket.socket) -> socket.socket:
-    """Return a connection where it may be used.
-
-    Raises
-    ------
-    ForbiddenAddressError
-        It leads to a machine that must not be called; it is closed.
-    """
+    """Return a connection where it may be used; close it where it leads to a machine that must not be called."""
     host = str(connected.getpeername()[0])
     if is_forbidden(host):
         connected.close()
@@ -88,14 +82,6 @@ class _Connection(HTTPConnection):
         return connected if self.proxy else _look_at(connected)
 
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
-
-    def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
-        return connected if self.proxy else _look_at(connected)
-
-
 class _PrivateConnection(_Connection):
     """One that is not encrypted, and is closed where it leads out to the internet."""
 
@@ -113,6 +99,14 @@ class _Pool(HTTPConnectionPool):
 
 class _PrivatePool(HTTPConnectionPool):
     ConnectionCls = _PrivateConnection
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        return connected if self.proxy else _look_at(connected)
 
 
 class _SecurePool(HTTPSConnectionPool):

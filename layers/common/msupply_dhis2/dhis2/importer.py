@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer, PostsDataValues
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE
 from msupply_dhis2.dhis2.guilty import GuiltySearch, Places, Reasons, halves, is_for_all
@@ -29,6 +28,14 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.periods import find_period
 from msupply_dhis2.text import count
+
+CALL_SECONDS = 20.0
+"""How long a call should take at most: well below the 60 seconds after which proxies give up by default."""
+
+_ENOUGH_TO_TELL = 50
+"""With fewer values a call's own costs (0.1 to 0.4 s) hide what a value costs."""
+
+_SMALLEST = 10
 
 LONGEST_CALL = 240.0
 """Seconds that an answer is waited for: servers of 5 values a second exist."""
@@ -58,20 +65,54 @@ _SAID = 300
 type Failure = Dhis2AuthenticationError | Dhis2TransientError
 
 
+class AdaptiveBatchSize:
+    """What was learnt from the calls so far: how many values a call may hold, ``None`` for as many as the setting allows."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self._ceiling: int | None = None
+        """What a proxy refused: that stands, since to try it again would only cost calls."""
+
+    def values(self, setting: int) -> int:
+        """Return how many values a call may hold, where "No. of items per payload" allows ``setting``."""
+        return setting if self.limit is None else min(setting, self.limit)
+
+    def took(self, values: int, seconds: float) -> None:
+        """Learn from an answer: so many values took so long."""
+        if values < _ENOUGH_TO_TELL and (self.limit is None or values < self.limit):
+            return
+        affordable = max(int(values * CALL_SECONDS / max(seconds, 0.001)), _SMALLEST)
+        if seconds > CALL_SECONDS:
+            self._restrict(affordable)
+        elif self.limit is not None:
+            # Grown step by step: what was too much for the server a moment ago may be so again.
+            grown = min(affordable, 2 * self.limit)
+            self.limit = grown if self._ceiling is None else min(grown, self._ceiling)
+
+    def too_slow(self, values: int) -> None:
+        """Learn that no answer came in time."""
+        if values >= 2 * _SMALLEST:
+            self._restrict(values // 2)
+
+    def too_large(self, values: int) -> None:
+        """Learn that a call was refused for its size."""
+        self._restrict(values // 2)
+        self._ceiling = self.limit
+
+    def forget_limit(self, setting: int) -> None:
+        """Forget a limit that the setting is below anyway."""
+        if self.limit is not None and self.limit >= setting:
+            self.limit = None
+
+    def _restrict(self, values: int) -> None:
+        self.limit = max(values if self.limit is None else min(values, self.limit), 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """A call of which DHIS2 does not account for all values.
+    """A call of which DHIS2 does not account for all values: the places of those that were not refused, and their counts.
 
-    Attributes
-    ----------
-    places
-        The values that were not refused.
-    counts
-        Of these: how many are unchanged, unaccounted, …
-    deleted
-        How many older values the call removed.
-    unplaced
-        Reasons that the server gave without saying for which value.
+    ``deleted`` is how many older values the call removed; ``unplaced`` are the reasons that are about no value by name.
     """
 
     places: Places
@@ -84,20 +125,9 @@ class Unclear:
 class ImportResult:
     """What became of the values, by their places.
 
-    Attributes
-    ----------
-    outcomes
-        Those that are certain.
-    unclear
-        Calls of which DHIS2 does not account for all values.
-    waiting, failure
-        The places that have no outcome yet, and why.
-    refused_all
-        Why DHIS2 does not take calls like these at all; the values that it was about are among the rejected.
-    answered
-        Whether DHIS2 judged any value.
-    may_still_be_applied
-        Whether a call got no answer of DHIS2's: what it held may be stored later.
+    ``outcomes`` are those that are certain; ``waiting`` have none yet, because of ``failure``. ``refused_all`` is why DHIS2
+    does not take calls like these at all; what they were about is among the rejected. ``answered``: whether DHIS2 judged any
+    value. ``may_still_be_applied``: a call got no answer of DHIS2's, and what it held may be stored later.
     """
 
     outcomes: dict[int, ValueOutcome] = field(default_factory=dict)
@@ -113,16 +143,9 @@ class ImportResult:
 class Calls:
     """How calls are made for one batch.
 
-    Attributes
-    ----------
-    maximum_values
-        "No. of items per payload".
-    pause
-        Waits for so many seconds.
-    timely
-        The places of the values whose period is open, and of the right type, by DHIS2's own metadata.
-    lock_exceptions
-        Org unit and period of the exceptions from the expiry days, ``""`` for all org units; ``None`` where not known.
+    ``maximum_values`` is "No. of items per payload". ``timely`` are the places of the values whose period is open, and of the
+    right type, by DHIS2's own metadata. ``lock_exceptions`` are org unit and period of the exceptions from the expiry days,
+    ``""`` for all org units; ``None`` where not known.
     """
 
     client: PostsDataValues
@@ -135,15 +158,6 @@ class Calls:
     deletes: bool = False
     timely: Collection[int] = ()
     lock_exceptions: Collection[tuple[str, str]] | None = None
-
-    @property
-    def values(self) -> int:
-        """How many values a call may hold now."""
-        return self.batch_size.values(self.maximum_values)
-
-    def is_time_left(self) -> bool:
-        """Whether a call can be begun."""
-        return self.seconds_left() > _LEAST_SECONDS
 
     def post(self, rows: Sequence[SentValue]) -> Answer:
         """Make one call; raise as the client does."""
@@ -182,16 +196,17 @@ class _Importer:
         self._depth: dict[Places, int] = {}
         """How often what a call holds was halved because the server failed at it."""
         self._suspects: list[int] = []
-        """Values with which a call fails although they are alone in it."""
+        """Values with which a call failed although they were alone in it."""
+        self._last_tries: frozenset[int] = frozenset()
+        """Those of them that are tried once more, now that others got in."""
         self._stale: dict[int, Reason] = {}
         """Values that DHIS2 refuses against its own metadata."""
 
     def run(self) -> ImportResult:
         """Make the calls until every value has an outcome, or what is left has to wait."""
         self._make_calls()
-        self._try_suspects()
-        # What a suspect's call ended with may ask for another one.
-        self._make_calls()
+        if self._suspects:
+            self._try_suspects()
         result = self._result
         result.waiting |= {place for places in self._pending for place in places}
         if self._stale:
@@ -207,42 +222,41 @@ class _Importer:
     def _make_calls(self) -> None:
         while self._pending and self._result.failure is None:
             places = self._pending.popleft()
-            if len(places) > (most := self._calls.values):
+            if len(places) > (most := self._calls.batch_size.values(self._calls.maximum_values)):
                 # The rest is cut when it is its turn: by then a call may hold more.
                 self._pending.extendleft((places[most:], places[:most]))
-            elif not self._calls.is_time_left():
+            elif self._calls.seconds_left() <= _LEAST_SECONDS:
                 self._wait(places, Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
             else:
                 self._make_call(places)
 
     def _make_call(self, places: Places) -> None:
         try:
-            answer = self._post(places)
-        except Dhis2TooLargeError:
-            self._calls.batch_size.too_large(len(places))
-            if len(places) > 1:
-                self._pending.extendleft(reversed(halves(places)))
-            else:
-                self._reject(places, Reason(FAILS_ALONE, "This value alone is too large for a call"))
-        except Dhis2SlowError as error:
-            # The import may still be running: the same values at once would get in its way.
-            self._calls.batch_size.too_slow(len(places))
-            self._wait(places, error)
-        except Dhis2FaultError as error:
-            self._meet_fault(places, error)
-        except (Dhis2AuthenticationError, Dhis2TransientError) as error:
-            self._wait(places, error)
-        except Dhis2PermanentError as error:
-            self._refuse_all(places, error)
+            answer = self._calls.post([self._rows[place] for place in places])
+        except Dhis2Error as error:
+            self._result.may_still_be_applied |= error.may_still_be_applied
+            self._meet_error(places, error)
         else:
             self._read(places, answer)
 
-    def _post(self, places: Places) -> Answer:
-        try:
-            return self._calls.post([self._rows[place] for place in places])
-        except Dhis2Error as error:
-            self._result.may_still_be_applied |= error.may_still_be_applied
-            raise
+    def _meet_error(self, places: Places, error: Dhis2Error) -> None:
+        match error:
+            case Dhis2TooLargeError():
+                self._calls.batch_size.too_large(len(places))
+                if len(places) > 1:
+                    self._pending.extendleft(reversed(halves(places)))
+                else:
+                    self._reject(places, Reason(FAILS_ALONE, "This value alone is too large for a call"))
+            case Dhis2SlowError():
+                # The import may still be running: the same values at once would get in its way.
+                self._calls.batch_size.too_slow(len(places))
+                self._wait(places, error)
+            case Dhis2FaultError():
+                self._meet_fault(places, error)
+            case Dhis2AuthenticationError() | Dhis2TransientError():
+                self._wait(places, error)
+            case _:
+                self._refuse_all(places, error)
 
     def _read(self, places: Places, answer: Answer) -> None:
         try:
@@ -275,6 +289,10 @@ class _Importer:
 
     def _meet_fault(self, places: Places, error: Dhis2FaultError) -> None:
         """Try again, then look for the value at fault by halving; unless the server fails at everything."""
+        if self._last_tries.issuperset(places):
+            text = "DHIS2 fails (status 500) whenever this value is sent, and does not when it is not"
+            self._reject(places, Reason(FAILS_ALONE, text))
+            return
         self._faults += 1
         depth = self._depth.get(places, 0)
         if (
@@ -298,31 +316,16 @@ class _Importer:
     def _try_suspects(self) -> None:
         """Try once more, now that others got in, what failed alone; if nothing did, it is the server that fails."""
         failure = self._result.failure
-        if not self._suspects:
-            return
         if not self._result.answered or not (failure is None or isinstance(failure, Dhis2FaultError)):
             self._wait(self._suspects, failure or Dhis2FaultError(_FAILS_AT_ALL))
             return
-        suspects, self._suspects = deque(self._suspects), []
-        while suspects:
-            place = suspects.popleft()
-            if not self._calls.is_time_left():
-                self._wait([place, *suspects], Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
-                return
-            try:
-                answer = self._post((place,))
-            except Dhis2FaultError:
-                text = "DHIS2 fails (status 500) whenever this value is sent, and does not when it is not"
-                self._reject([place], Reason(FAILS_ALONE, text))
-            except (Dhis2AuthenticationError, Dhis2TransientError) as error:
-                # Above all a refused login: each of them with it again would lock the account.
-                self._wait([place, *suspects], error)
-                return
-            except Dhis2PermanentError as error:
-                self._refuse_all((place, *suspects), error)
-                return
-            else:
-                self._read((place,), answer)
+        others, self._pending = self._pending, deque((place,) for place in self._suspects)
+        self._last_tries = frozenset(self._suspects)
+        self._result.failure = None
+        # The first that fails otherwise ends it: each of them with a refused login again would lock the account.
+        self._make_calls()
+        self._result.failure = self._result.failure or failure
+        self._pending += others
 
     def _wait(self, places: Iterable[int], error: Failure) -> None:
         self._result.waiting |= frozenset(places)

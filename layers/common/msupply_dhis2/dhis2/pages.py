@@ -1,21 +1,23 @@
-"""Answers that are not in DHIS2's words: whose they are, and what they say.
+"""Reading an answer: JSON, and what is not in DHIS2's words.
 
 DHIS2 answers with JSON. The server that it runs in, Tomcat or Jetty, answers some calls with an error page of its own;
 every other page comes from what stands before DHIS2: a proxy, a firewall, a page of a hosting provider.
 """
 
 import html
+import json
 import re
 from collections.abc import Mapping
 
 import requests
 
-from msupply_dhis2.redaction import Mask
+from msupply_dhis2.redaction import Mask, writable
 
 _LOOKED_AT = 10_000
 """Characters of a page in which its title and first words are looked for."""
 
 _WORDS_LIMIT = 160
+_HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _LONGEST_ENCODED = 4
 """Bytes of a character."""
 
@@ -24,6 +26,24 @@ _OF_CONTAINER = re.compile(r"HTTP (?:Status|ERROR) \d{3}\b|Bad Message \d{3}\b")
 
 _TITLE = re.compile(r"<title\b[^>]*>([^<]*)", re.IGNORECASE)
 _UNSEEN = re.compile(r"<(script|style|title)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
+
+def parse_json(content: bytes) -> object:
+    r"""Parse JSON; half a character (``\ud800``), which JSON can say and nothing can write, becomes a sign for it."""
+    text = content.decode("utf-8-sig", "surrogatepass")
+    parsed: object = json.loads(text)
+    if _HALF_A_CHARACTER.search(text):
+        parsed = json.loads(writable(json.dumps(parsed, ensure_ascii=False)))
+    return parsed
+
+
+def fields(response: requests.Response) -> Mapping[str, object]:
+    """Return the fields of a JSON object, or none where the answer is something else."""
+    try:
+        body = parse_json(response.content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def is_page(response: requests.Response) -> bool:

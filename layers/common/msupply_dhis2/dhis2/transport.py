@@ -7,7 +7,7 @@ tried again here.
 
 import errno
 import http.client
-import json
+import logging
 import re
 import socket
 import ssl
@@ -21,22 +21,35 @@ import requests
 import urllib3.exceptions
 
 from msupply_dhis2 import __version__
-from msupply_dhis2.dhis2.call_record import call_record
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter, PlainHttpError
-from msupply_dhis2.dhis2.pages import is_of_container, is_of_dhis2, is_page, on_one_line, words_of
+from msupply_dhis2.dhis2.pages import (
+    fields,
+    is_of_container,
+    is_of_dhis2,
+    is_page,
+    on_one_line,
+    parse_json,
+    words_of,
+)
 from msupply_dhis2.dhis2.parsing import Query
-from msupply_dhis2.domain.log_record import LogRecord
+from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.redaction import Mask, writable
+from msupply_dhis2.redaction import Mask
 
 LARGEST_ANSWER = 32_000_000
 """Bytes, unpacked. A data set of 5,000 data elements with 24 option combos each, and 10,000 org units, is 13 million; push
 has memory for twice as much."""
 
 _PIECE = 65_536
-_MESSAGE_LIMIT = 300
-_HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_SAID_LIMIT = 300
+"""Characters of an answer that are told: enough for its beginning, where DHIS2 says what is wrong."""
+
+_LOOKED_AT = 65_536
+"""Bytes of an answer that are looked at, so that no secret is cut in half before it is found."""
+
+_COUNTS = re.compile(rb'(?<!\\)"importCount"\s*:\s*\{([^{}]*)\}')
+_COUNT = re.compile(rb'"(imported|updated|ignored|deleted)"\s*:\s*(\d{1,12})')
 _SHORTEST_SESSION = 16
 """Characters of a cookie that nobody can guess. A shorter one is the name of a server behind a load balancer, or a
 language: what it says stands in many an answer."""
@@ -86,17 +99,15 @@ _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], .
 )
 
 
-class _Authorization(requests.auth.AuthBase):
-    """The header ``Authorization`` of a call: empty for none, whatever a ``.netrc`` holds."""
+def _authorized(header: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Return what puts the header ``Authorization`` on a call: none where it is empty, whatever a ``.netrc`` holds."""
 
-    def __init__(self, header: str) -> None:
-        self.header = header
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put the header into a request."""
-        if self.header:
-            request.headers["Authorization"] = self.header
+    def put(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if header:
+            request.headers["Authorization"] = header
         return request
+
+    return put
 
 
 class _Session(requests.Session):
@@ -108,18 +119,9 @@ class _Session(requests.Session):
 class Transport:
     """A session with a server: its connections and its cookie.
 
-    Parameters
-    ----------
-    user
-        Who logs in, for messages.
-    secrets
-        Returns whatever a server may echo and no message may show.
-    timeouts
-        Seconds to connect in, and to wait for an answer in.
-    ca_certificate
-        PEM text: authorities that are trusted besides the public ones.
-    tell
-        Is given a line for the log about each call.
+    ``user`` is who logs in, for messages; ``secrets`` returns whatever a server may echo and no message may show;
+    ``timeouts`` are the seconds to connect in, and to wait for an answer in; ``ca_certificate`` is PEM text; ``tell`` is
+    given a line for the log about each call.
     """
 
     def __init__(
@@ -179,58 +181,67 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         read_timeout: float | None = None,
     ) -> requests.Response:
-        """Make one call below the address of DHIS2 and return its answer, whatever its status.
+        """Make one call below the address of DHIS2 and return its answer, whatever its status; raise where there is none.
 
         ``authorization`` is the header, empty for none; ``content`` the body, or the fields of a form. The session's cookie
         is dropped where the answer is a redirect or a 401: it has come to its end.
-
-        Raises
-        ------
-        Dhis2Error
-            There is no answer.
         """
         seconds = self._read_timeout if read_timeout is None else read_timeout
         sent = len(content) if isinstance(content, bytes) else 0
         started = time.perf_counter()
         try:
-            response = self._session.request(
+            came: requests.Response | ConnectionFault = self._session.request(
                 method,
                 self._base_url + path,
                 params=params,
                 data=content,
                 headers=headers,
-                auth=_Authorization(authorization),
+                auth=_authorized(authorization),
                 timeout=(self._connect_timeout, seconds),
                 allow_redirects=False,
                 stream=True,
             )
-            _read_whole(response)
+            _read_whole(came)
         except (requests.RequestException, urllib3.exceptions.HTTPError, _AnswerTooLargeError) as error:
-            fault = _fault(error)
-        else:
-            if self._tell is not None:
-                mask = self.mask(response)
-                took = time.perf_counter() - started
-                self._tell(call_record(method, path, took, sent, response, mask))
-            if response.is_redirect or response.status_code == requests.codes.unauthorized:
-                self._session.cookies.clear()
-            return response
+            came = _fault(error)
         if self._tell is not None:
-            took = time.perf_counter() - started
-            self._tell(call_record(method, path, took, sent, fault.value.kind, Mask(())))
-        # Outside the except clause, so that the error has no context: a request of requests holds the login.
-        raise self.error(fault, seconds=seconds)
+            self._tell(self._call_record(method, path, time.perf_counter() - started, sent, came))
+        if isinstance(came, ConnectionFault):
+            # Outside the except clause, so that the error has no context: a request of requests holds the login.
+            raise self.error(came, seconds=seconds)
+        if came.is_redirect or came.status_code == requests.codes.unauthorized:
+            self._session.cookies.clear()
+        return came
+
+    def _call_record(
+        self, method: str, path: str, seconds: float, sent: int, came: requests.Response | ConnectionFault
+    ) -> LogRecord:
+        """Return the line of the log about a call: what was asked, what came back, and how long that took."""
+        call: dict[str, object] = {
+            "method": method,
+            "path": path,
+            "seconds": round(seconds, 3),
+            "bytes_sent": sent,
+        }
+        if isinstance(came, ConnectionFault):
+            call["fault"] = came.value.kind
+            outcome = f"no answer ({came.value.kind})"
+        else:
+            call |= {"status": came.status_code, "bytes_received": len(came.content)}
+            outcome = f"status {came.status_code}"
+            if counts := _COUNTS.search(came.content):
+                call |= {name.decode(): int(number) for name, number in _COUNT.findall(counts[1])}
+            if path.startswith("/api/"):
+                # What answers elsewhere is a token.
+                begin = came.content[:_LOOKED_AT].decode("utf-8", "replace")
+                call["answer"] = self.mask(came).text(begin, _SAID_LIMIT)
+        message = f"{method} {path}: {outcome} after {call['seconds']} s."
+        return LogRecord(LogEvent.DHIS2_CALL, logging.INFO, message, call)
 
     def json(self, response: requests.Response) -> object:
-        """Parse an answer.
-
-        Raises
-        ------
-        Dhis2Error
-            It is a web page, or no JSON.
-        """
+        """Parse an answer; raise where it is a web page, or no JSON."""
         try:
-            parsed = _parsed(response.content)
+            parsed = parse_json(response.content)
         except (ValueError, RecursionError):
             claims_json = "json" in response.headers.get("Content-Type", "").lower()
             if not is_page(response) and (claims_json or not self._has_answered):
@@ -319,21 +330,15 @@ class Transport:
         mask = self.mask(response)
         message = body.get("message") or body.get("error_description")
         if isinstance(message, str):
-            yield f'"{on_one_line(message, mask, _MESSAGE_LIMIT)}"'
+            yield f'"{on_one_line(message, mask, _SAID_LIMIT)}"'
         elif not body and (words := words_of(response, mask)):
             yield f'the page "{words}"'
         if (server := response.headers.get("Server")) and not is_of_dhis2(body):
-            yield f"server {on_one_line(server, mask, _MESSAGE_LIMIT)}"
+            yield f"server {on_one_line(server, mask, _SAID_LIMIT)}"
 
 
 def _read_whole(response: requests.Response) -> None:
-    """Read an answer to its end.
-
-    Raises
-    ------
-    _AnswerTooLargeError
-        It is larger than any that is asked for.
-    """
+    """Read an answer to its end, unless it is larger than any that is asked for."""
     content = bytearray()
     for piece in response.iter_content(_PIECE):
         content += piece
@@ -342,30 +347,6 @@ def _read_whole(response: requests.Response) -> None:
             raise _AnswerTooLargeError
     # requests itself reads all that comes, however much that is.
     response._content = bytes(content)  # noqa: SLF001
-
-
-def _parsed(content: bytes) -> object:
-    r"""Parse JSON; half a character (``\\ud800``), which JSON can say and nothing can write, becomes a sign for it.
-
-    Raises
-    ------
-    ValueError, RecursionError
-        It is none, or nested beyond all reason.
-    """
-    text = content.decode("utf-8-sig", "surrogatepass")
-    parsed: object = json.loads(text)
-    if _HALF_A_CHARACTER.search(text):
-        parsed = json.loads(writable(json.dumps(parsed, ensure_ascii=False)))
-    return parsed
-
-
-def fields(response: requests.Response) -> Mapping[str, object]:
-    """Return the fields of a JSON object, or none where the answer is something else."""
-    try:
-        body = _parsed(response.content)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
 
 
 def _fault_of_dhis2(status: int) -> ConnectionFault:

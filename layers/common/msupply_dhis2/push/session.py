@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from msupply_dhis2.dhis2.batch_size import AdaptiveBatchSize
 from msupply_dhis2.dhis2.client import Answer, TalksToDhis2
 from msupply_dhis2.dhis2.deadline import wait_for
 from msupply_dhis2.dhis2.import_request import Schemes
+from msupply_dhis2.dhis2.importer import AdaptiveBatchSize
 from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.dhis2.validation import Validator
 from msupply_dhis2.domain.batch import Batch
