@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from msupply_dhis2.dhis2.import_request import UIDS, SentValue, request_body, request_parameters
-from msupply_dhis2.dhis2.read_back import read_stored
+from msupply_dhis2.dhis2.metadata import read_stored
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.errors import Dhis2Error
 from sandbox.dhis2 import ADMIN, Metadata, User, ValueKey, stock_metadata, uid

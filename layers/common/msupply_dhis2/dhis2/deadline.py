@@ -39,26 +39,12 @@ class BackgroundTask[Thing]:
             self._future.set_exception(error)
 
     def result(self, seconds: float | None) -> Thing:
-        """Wait for the result; raise what the work raised.
-
-        Raises
-        ------
-        TimeoutError
-            It is not there after so many seconds.
-        """
+        """Wait for the result; raise what the work raised, or ``TimeoutError`` after so many seconds."""
         return self._future.result(seconds)
 
 
 class Deadline:
-    """The time that several questions may take together.
-
-    Parameters
-    ----------
-    seconds
-        ``None``: any.
-    sleep
-        How to wait for some seconds.
-    """
+    """The time that several questions may take together, ``None`` for any; ``sleep`` waits for some seconds."""
 
     def __init__(self, seconds: float | None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._seconds = seconds
@@ -75,12 +61,7 @@ class Deadline:
     def ask[Thing](self, question: Callable[[], Thing]) -> Thing:
         """Ask DHIS2 something; again, where a proxy asks to wait and there is time for it.
 
-        Raises
-        ------
-        Dhis2RateLimitedError
-            The proxy asks for a longer wait, of this question or of one before.
-        Dhis2SlowError
-            The time is over.
+        Where the proxy asks for a longer wait, no later question is asked either.
         """
         while not self.is_over:
             if self._sent_away is not None:

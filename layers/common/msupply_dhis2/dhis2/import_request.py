@@ -32,7 +32,7 @@ UIDS = Schemes()
 
 def request_body(data_set_id: str, rows: Sequence[SentValue], schemes: Schemes) -> dict[str, object]:
     """Return the body of the call: identifiers of period, org unit and option combos stand in the rows only."""
-    body: dict[str, object] = {"dataSet": data_set_id, "dataValues": [_data_value(row) for row in rows]}
+    body: dict[str, object] = {"dataSet": data_set_id, "dataValues": [*map(_data_value, rows)]}
     if any(row.key.attribute_option_combo for row in rows):
         # From 2.43 the scheme of attribute option combos is taken from here only; older servers ignore it.
         body["attributeOptionComboIdScheme"] = schemes.option_combo.value.upper()
@@ -46,12 +46,10 @@ def _data_value(row: SentValue) -> dict[str, str]:
         "period": key.period,
         "orgUnit": key.org_unit,
         "value": row.value,
+        "categoryOptionCombo": key.category_option_combo,
+        "attributeOptionCombo": key.attribute_option_combo,
     }
-    if key.category_option_combo is not None:
-        value["categoryOptionCombo"] = key.category_option_combo
-    if key.attribute_option_combo is not None:
-        value["attributeOptionCombo"] = key.attribute_option_combo
-    return value
+    return {name: text for name, text in value.items() if text is not None}
 
 
 def request_parameters(schemes: Schemes, *, deletes: bool = False) -> dict[str, str]:

@@ -36,18 +36,12 @@ _TEXT_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What became of the values of one request.
+    """What became of the values of one request: ``outcomes`` has one for each value, in the order of the request.
 
-    Attributes
-    ----------
-    outcomes
-        One for each value, in the order of the request. Up to 2.42 unaccounted are typically zeros of a data element whose
-        "zero is significant" is off. From 2.43, and in 2.37 and before, values that were there already are among the
-        stored: those servers do not tell. Of a delete, those that were not there are among the deleted.
-    deleted
-        How many older values an import removed, as DHIS2 says: each is a zero, unaccounted, that wiped out what was there.
-    unplaced
-        Reasons that the server gave without saying for which value (2.36 and older).
+    Up to 2.42 unaccounted are typically zeros of a data element whose "zero is significant" is off. From 2.43, and in 2.37
+    and before, values that were there already are among the stored: those servers do not tell. Of a delete, those that were
+    not there are among the deleted. ``deleted`` is how many older values an import removed, as DHIS2 says: each is a zero,
+    unaccounted, that wiped out what was there. ``unplaced`` are reasons that are about no value by name (2.36 and older).
     """
 
     outcomes: tuple[ValueOutcome, ...]
@@ -59,14 +53,10 @@ class ImportSummary:
 class _Counts:
     """The import counts as the server gives them."""
 
-    imported: int
-    updated: int
+    written: int
+    """Imported and updated."""
     ignored: int
     deleted: int
-
-    @property
-    def written(self) -> int:
-        return self.imported + self.updated
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +72,9 @@ class _Conflict:
 def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> ImportSummary:
     """Read the answer to ``POST /api/dataValueSets``.
 
-    Up to 2.42 a value to delete that is not there is ignored, and listed as rejected without a conflict.
-
-    Raises
-    ------
-    Dhis2TransientError
-        The outcome is unknown: send the same again.
-    Dhis2PermanentError
-        The answer is no import summary.
+    Up to 2.42 a value to delete that is not there is ignored, and listed as rejected without a conflict. Raises
+    ``Dhis2TransientError`` where the outcome is unknown (send the same again), ``Dhis2PermanentError`` where it is no import
+    summary.
     """
     summary = _summary(answer)
     counts = _counts(summary)
@@ -138,14 +123,11 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
 
 
 def _summary(answer: Answer) -> Mapping[str, object]:
-    body = answer.body
-    if isinstance(body, Mapping):
-        for candidate in (body.get("response"), body):
-            if isinstance(candidate, Mapping) and isinstance(candidate.get("importCount"), Mapping):
-                return cast("Mapping[str, object]", candidate)
-        message = body.get("message")
-    else:
-        message = None
+    body = answer.body if isinstance(answer.body, Mapping) else {}
+    for candidate in (body.get("response"), body):
+        if isinstance(candidate, Mapping) and isinstance(candidate.get("importCount"), Mapping):
+            return cast("Mapping[str, object]", candidate)
+    message = body.get("message")
     said = f" It said: {answer.mask.text(str(message), _DESCRIPTION_LIMIT)}." if message else ""
     # After a 409 nothing was stored. After a success nobody knows; sending the values again does no harm.
     error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2PermanentError
@@ -157,11 +139,12 @@ def _summary(answer: Answer) -> Mapping[str, object]:
 
 def _counts(summary: Mapping[str, object]) -> _Counts:
     counts = cast("Mapping[str, object]", summary["importCount"])
-    return _Counts(*(_count(counts.get(name)) for name in ("imported", "updated", "ignored", "deleted")))
 
+    def count(name: str) -> int:
+        value = counts.get(name)
+        return max(value, 0) if isinstance(value, int) else 0
 
-def _count(value: object) -> int:
-    return max(value, 0) if isinstance(value, int) else 0
+    return _Counts(count("imported") + count("updated"), count("ignored"), count("deleted"))
 
 
 def _objects(value: object) -> list[Mapping[str, object]]:
@@ -210,14 +193,9 @@ def _is_import_by_group(summary: Mapping[str, object]) -> bool:
 def _insist_on_an_outcome(
     summary: Mapping[str, object], counts: _Counts, sent: int, *, explained: bool, deletes: bool, mask: Mask
 ) -> None:
-    """Raise where the summary does not say what became of the values.
+    """Raise where the import broke off, or from 2.43 succeeded with fewer values than were sent.
 
     Fewer deleted values than were sent are no failure: some may have been gone before.
-
-    Raises
-    ------
-    Dhis2TransientError
-        The import broke off, or from 2.43 succeeded with fewer values than were sent.
     """
     description = str(summary.get("description") or "")
     broke_off = description.startswith("The import process failed") or (

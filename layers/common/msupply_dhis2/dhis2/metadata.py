@@ -1,4 +1,4 @@
-"""The questions about what DHIS2 has set up.
+"""The questions about what DHIS2 has set up, and which values it holds.
 
 Objects are asked for by ``filter``, never by address: an identifier of a wrong shape in an address is 404 or 405, in a
 filter it is nothing found. Each question raises ``Dhis2Error`` where it cannot be answered, or the answer is not what
@@ -6,7 +6,7 @@ DHIS2 answers.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime
 from itertools import batched
 from typing import Annotated
@@ -28,7 +28,8 @@ from msupply_dhis2.dhis2.models import (
 )
 from msupply_dhis2.dhis2.parsing import Answered, ReadsDhis2, parse, parse_list
 from msupply_dhis2.domain.choices import Scheme
-from msupply_dhis2.periods import PeriodFormat
+from msupply_dhis2.domain.data_value import DataValueKey
+from msupply_dhis2.periods import PeriodFormat, find_period
 
 MAXIMUM_QUERY = 6_500
 """Characters of a query: with the server's own part of the address it stays below 7,000 (8,192 are too many)."""
@@ -37,6 +38,12 @@ _IDENTIFIERS_A_CALL = 100
 _NEWEST = (2, 43)
 _BREAKS_A_LIST = re.compile(r"[,\[\]]")
 _APPROVED = ("APPROVED", "ACCEPTED")
+
+_COMBOS_PATH = "/api/categoryOptionCombos"
+_VALUES_PATH = "/api/dataValueSets"
+_ORG_UNITS_A_CALL = 100
+_PERIODS_A_CALL = 50
+"""With 20 characters each in the address an org unit and a period, far below the 7,000 that always pass."""
 
 _ORG_UNIT_FIELDS = "id,code,name,path,openingDate,closedDate"
 _OPTION_COMBO_FIELDS = "id,code,name,categoryCombo[id]"
@@ -159,7 +166,69 @@ def find_lock_exceptions(client: ReadsDhis2, data_set_id: str) -> frozenset[tupl
     )
 
 
-_COMBOS_PATH = "/api/categoryOptionCombos"
+def read_stored(
+    client: ReadsDhis2, data_set_id: str, keys: Collection[DataValueKey]
+) -> dict[DataValueKey, str]:
+    """Return what DHIS2 holds for keys of a data set, all in UIDs; a key without a value is absent."""
+    wanted = frozenset(keys)
+    return {
+        key: value
+        for query in _queries_of_keys(data_set_id, wanted)
+        for key, value in _stored_in(parse(_DataValueSet, client.get(_VALUES_PATH, query), _VALUES_PATH))
+        if key in wanted
+    }
+
+
+def _queries_of_keys(
+    data_set_id: str, keys: Collection[DataValueKey]
+) -> Iterator[dict[str, str | Sequence[str]]]:
+    """Yield the queries that cover all keys; org units with the same periods are asked for together."""
+    periods_of: dict[str, set[str]] = {}
+    for key in keys:
+        periods_of.setdefault(key.org_unit, set()).add(key.period)
+    org_units_with: dict[frozenset[str], list[str]] = {}
+    for org_unit, periods in sorted(periods_of.items()):
+        org_units_with.setdefault(frozenset(periods), []).append(org_unit)
+    for same_periods, org_units in org_units_with.items():
+        for some_periods in batched(sorted(same_periods), _PERIODS_A_CALL, strict=False):
+            for some_org_units in batched(org_units, _ORG_UNITS_A_CALL, strict=False):
+                yield {"dataSet": data_set_id, "period": some_periods, "orgUnit": some_org_units}
+
+
+class _Row(Answered):
+    data_element: str
+    period: str | None = None
+    org_unit: str | None = None
+    category_option_combo: str
+    attribute_option_combo: str
+    value: str | None = None
+    deleted: bool = False
+
+
+class _DataValueSet(Answered):
+    """From 2.43 what is the same for all rows stands at the top only; where nothing is stored there are no rows."""
+
+    period: str | None = None
+    org_unit: str | None = None
+    data_values: tuple[_Row, ...] = ()
+
+
+def _stored_in(answer: _DataValueSet) -> Iterator[tuple[DataValueKey, str]]:
+    for row in answer.data_values:
+        period, org_unit = row.period or answer.period, row.org_unit or answer.org_unit
+        if row.deleted or row.value is None or period is None or org_unit is None:
+            continue
+        found = find_period(period)
+        yield (
+            DataValueKey(
+                row.data_element,
+                found.label if found else period,
+                org_unit,
+                row.category_option_combo,
+                row.attribute_option_combo,
+            ),
+            row.value,
+        )
 
 
 def _find[Model: Answered](

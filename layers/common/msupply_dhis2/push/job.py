@@ -24,7 +24,7 @@ from msupply_dhis2.dhis2.error_catalogue import (
 )
 from msupply_dhis2.dhis2.import_request import UIDS, SentValue
 from msupply_dhis2.dhis2.importer import Calls, Failure, ImportResult, Unclear, send
-from msupply_dhis2.dhis2.read_back import read_stored
+from msupply_dhis2.dhis2.metadata import read_stored
 from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
