@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import requests
 
@@ -29,10 +29,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.measure import Table  # noqa: E402 - after the path is set
-from msupply_dhis2.dhis2.client import Answer, Dhis2Client  # noqa: E402 - as above
+from msupply_dhis2.dhis2.client import Dhis2Client  # noqa: E402 - as above
 from msupply_dhis2.dhis2.import_request import SentValue, request_body, request_parameters  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch, cut, encode  # noqa: E402 - as above
 from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
+from msupply_dhis2.domain.log_record import LogRecord  # noqa: E402 - as above
 from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.push.job import push  # noqa: E402 - as above
 from msupply_dhis2.push.session import Dhis2Session, schemes_of  # noqa: E402 - as above
@@ -205,27 +206,20 @@ def bare_loop(url: str, batches: Sequence[Batch]) -> Measured:
     return Measured(time.perf_counter() - started, sent, stored)
 
 
-class CountingClient(Dhis2Client):
-    """Adds up what was sent."""
-
-    sent = 0
-
-    def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
-        """Post data values."""
-        answer = super().post_data_values(*arguments, **options)
-        self.sent += answer.bytes_sent
-        return answer
-
-
 def push_loop(url: str, batches: Sequence[Batch]) -> Measured:
     """Push the batches one after the other, as a warm function does."""
     settings = settings_of(url, len(batches[0].rows))
     credentials = parse_dhis2_credentials(f'{{"username": "{LOGIN[0]}", "password": "{LOGIN[1]}"}}', settings)
-    with closing(CountingClient(url, credentials)) as client:
+    sent: list[int] = []
+
+    def count(call: LogRecord) -> None:
+        sent.append(cast("int", call.fields["bytes_sent"]))
+
+    with closing(Dhis2Client(url, credentials, tell=count)) as client:
         session = Dhis2Session(client)
         started = time.perf_counter()
         stored = sum(push(batch, session, settings=settings).counts.stored for batch in batches)
-        return Measured(time.perf_counter() - started, client.sent, stored)
+        return Measured(time.perf_counter() - started, sum(sent), stored)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,22 @@ from msupply_dhis2.domain.outcome import Extent, Reason
 type Places = tuple[int, ...]
 type Reasons = tuple[Reason, ...]
 
-_FOR_ALL = frozenset(["E7600", "E7601", "E7602", "E8002", "E8003", "E8004", "E8005", "E8008", "E8009", "E8010", "E8126", "E8127"])
+_FOR_ALL = frozenset(
+    [
+        "E7600",
+        "E7601",
+        "E7602",
+        "E8002",
+        "E8003",
+        "E8004",
+        "E8005",
+        "E8008",
+        "E8009",
+        "E8010",
+        "E8126",
+        "E8127",
+    ]
+)
 """Codes about the data set or the call as a whole: no part of it would fare better."""
 
 _FIELD_OF_UNKNOWN = {

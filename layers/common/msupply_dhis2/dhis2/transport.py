@@ -190,7 +190,7 @@ class Transport:
         sent = len(content) if isinstance(content, bytes) else 0
         started = time.perf_counter()
         try:
-            came: requests.Response | ConnectionFault = self._session.request(
+            response = self._session.request(
                 method,
                 self._base_url + path,
                 params=params,
@@ -201,7 +201,8 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
-            _read_whole(came)
+            _read_whole(response)
+            came: requests.Response | ConnectionFault = response
         except (requests.RequestException, urllib3.exceptions.HTTPError, _AnswerTooLargeError) as error:
             came = _fault(error)
         if self._tell is not None:
