@@ -12,16 +12,16 @@ _GREEN, _YELLOW, _RED, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
 def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
     """Return a report for a terminal: the message, what is known, the summary, and each check.
 
-    Of what is not well, or to note, the first details are shown too.
+    Of what is not well, or is worth noting, the first details are shown too.
 
     Parameters
     ----------
     colour
-        Whether the terminal shows colours: green for what is well, red for what is not, yellow for what is to note.
+        Whether the terminal shows colours: green for what is well, red for what is not, yellow for what is worth noting.
     """
 
     def coloured(text: str, check: Check) -> str:
-        shade = _RED if not check.ok else _YELLOW if check.to_note else _GREEN
+        shade = _RED if not check.ok else _YELLOW if check.note else _GREEN
         return f"{shade}{text}{_PLAIN}" if colour else text
 
     shade = _GREEN if report.connected else _RED
@@ -33,9 +33,9 @@ def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
     lines.append(f"Last successful connection: {report.last_successful_connection or 'none on record'}")
     lines += ["", *report.summary, ""]
     for check in report.checks:
-        outcome = "not ok" if not check.ok else "note  " if check.to_note else "ok    "
+        outcome = "not ok" if not check.ok else "note  " if check.note else "ok    "
         lines.append(f"{coloured(outcome, check)}  {check.name}: {check.message}")
-        if check.ok and not check.to_note:
+        if check.ok and not check.note:
             continue
         lines += [f"          - {detail}" for detail in check.details[:DETAILS_SHOWN]]
         more = len(check.details[DETAILS_SHOWN:]) + check.more_details

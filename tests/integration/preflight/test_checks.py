@@ -91,7 +91,7 @@ def test_different_data_elements_per_item_are_matched_metric_by_metric(version: 
     )
     assert [check.message for check in report.checks if not check.ok] == []
     without = check_of(report, "data elements without an item")
-    assert without.to_note
+    assert without.note
     assert without.message.startswith("2 of 6 data elements")
     assert "Issued, Amoxicillin 250mg tabs (ISS_368c74bf)" in without.details[0]
 
@@ -241,7 +241,7 @@ def test_data_input_periods_that_leave_the_period_out_are_told(version: str) -> 
     if version == "2.43":
         check = check_of(report, "open period, previous month")
         assert report.all_well
-        assert check.to_note
+        assert check.note
         assert (
             "open from ever to 2026-02-01 only, but DHIS2 2.43.1 takes its values all the same"
             in check.message
@@ -427,7 +427,7 @@ def test_a_release_that_stores_over_approved_data_is_noted() -> None:
     report = report_of(approved("KAMO", "202601")(world()), "2.43")
     check = check_of(report, "approved data")
     assert report.all_well
-    assert check.to_note
+    assert check.note
     assert "DHIS2 2.43.1: this release does not protect approved data." in check.message
 
 
@@ -436,7 +436,7 @@ def test_approval_that_cannot_be_read_is_noted() -> None:
         dhis2.faults.next(FaultKind.STATUS, status=403, path="/api/dataApprovals/approvals")
 
     report = report_of(approved("KAMO", "202601")(world()), "2.42", prepare=forbid)
-    assert check_of(report, "approved data").to_note
+    assert check_of(report, "approved data").note
     assert "periods that are approved take no more values" in check_of(report, "approved data").message
 
 
@@ -515,7 +515,7 @@ def test_a_value_type_that_holds_the_metric_is_well(metric: str, value_type: str
     metadata = with_data_elements(*ELEMENTS, value_type=value_type)(world())
     report = report_of(metadata, data_elements=[row(metric)], round_off=round_off)
     assert report.all_well
-    assert not check_of(report, "value types").to_note
+    assert not check_of(report, "value types").note
 
 
 @pytest.mark.parametrize(
@@ -525,14 +525,14 @@ def test_a_value_type_that_holds_the_metric_is_well(metric: str, value_type: str
         ("stock_on_hand", "INTEGER", "where parts of a unit are counted, stock on hand would be refused"),
     ],
 )
-def test_a_value_type_that_holds_the_metric_with_a_catch_is_to_note(
+def test_a_value_type_that_holds_the_metric_with_a_catch_is_noted(
     metric: str, value_type: str, words: str
 ) -> None:
     metadata = with_data_elements(*ELEMENTS, value_type=value_type)(world())
     report = report_of(metadata, data_elements=[row(metric)])
     check = check_of(report, "value types")
     assert check.ok
-    assert check.to_note
+    assert check.note
     assert words in check.details[0]
 
 
@@ -619,7 +619,7 @@ def test_a_store_whose_org_unit_is_unknown_is_told_with_the_nearest(version: str
     )
     without = check_of(report, "org units without a store")
     assert without.ok
-    assert without.to_note
+    assert without.note
     assert "Kamo Clinic (KAMO): is it Kamo Clinic, which has 'Kamo ' in mSupply?" in without.details
 
 
@@ -737,12 +737,12 @@ def test_a_long_list_is_shortened_in_text_and_bounded_in_json() -> None:
     assert "          - and 190 more" in as_text(report).splitlines()
 
 
-def test_what_the_database_leaves_out_is_to_note() -> None:
+def test_what_the_database_leaves_out_is_noted() -> None:
     names = mapped(left_out=("store Old: it is disabled in mSupply",), more_left_out=2)
     report = report_of(world(), names=names)
     assert report.all_well
     check = check_of(report, "database")
-    assert check.to_note
+    assert check.note
     assert check.message.endswith("Left out of pushes: 3 stores and items.")
     assert check.more_details == 2
 
@@ -780,7 +780,7 @@ def test_the_summary_names_the_most_important_first_and_what_is_well() -> None:
         "stores",
         "zeros",
         "aggregation",
-        "To note",
+        "Note",
     ]
     assert summary[-1].startswith("Well: settings, credentials, login, server, data set")
 

@@ -163,7 +163,7 @@ def test_the_report_is_json_of_the_documented_shape(dhis2: StandIn) -> None:
         "not_asked",
     ]
     assert shape["server"] == {"version": dhis2.version.release, "name": "DHIS 2"}
-    assert list(shape["checks"][0]) == ["name", "ok", "to_note", "message", "details", "more_details"]
+    assert list(shape["checks"][0]) == ["name", "ok", "note", "message", "details", "more_details"]
     assert json.loads(json.dumps(shape)) == shape
 
 

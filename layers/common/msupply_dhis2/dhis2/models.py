@@ -64,9 +64,13 @@ class Identified(Answered):
     code: str | None = None
     name: str = ""
 
+    def identifier(self, scheme: Scheme) -> str | None:
+        """Return what identifies it in a scheme."""
+        return self.id if scheme is Scheme.UID else self.code
+
     def is_called(self, identifier: str, scheme: Scheme) -> bool:
         """Whether an identifier of a scheme means this object; codes are case sensitive."""
-        return identifier == (self.id if scheme is Scheme.UID else self.code)
+        return identifier == self.identifier(scheme)
 
 
 class OptionCombo(Identified):

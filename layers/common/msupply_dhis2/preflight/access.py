@@ -1,23 +1,23 @@
-"""What the user and the server allow: version, authority, data set, write access, org units."""
+"""What the user and the server allow: version, authority, data set, write access, org units, approved data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msupply_dhis2.dhis2.models import DataSet, Identified, OrgUnit, Server, User
-from msupply_dhis2.domain.lookalikes import difference
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import called, title_of
-from msupply_dhis2.preflight.nearest import Nearest
-from msupply_dhis2.settings import Scheme, Settings
+from msupply_dhis2.preflight.facts import Nearest, called, title_of
+from msupply_dhis2.settings import Settings
 from msupply_dhis2.text import count, joined
 
 OLDEST = (2, 36)
 NEWEST = (2, 43)
 ADD_DATA_VALUES = "F_DATAVALUE_ADD"
 ALL = "ALL"
+WRITE_ACCESS = "write access"
 REACH = "org unit reach"
 TRIAL = "trial call"
 IMPORT_SETTINGS = "import settings"
+APPROVED = "approved data"
 
 
 def check_server(server: Server) -> Check:
@@ -84,53 +84,35 @@ def check_data_set(
             f"{called(data_set)}: {data_set.period_type}, {count(len(data_set.data_elements), 'data element')}, "
             f"{count(len(data_set.org_units), 'org unit')}.",
         )
+    scheme = settings.data_set_id_scheme
     return failed(
         "data set",
-        f"DHIS2 has no data set whose {settings.data_set_id_scheme.value} is {settings.data_set_id}, or does "
+        f"DHIS2 has no data set whose {scheme.value} is {settings.data_set_id}, or does "
         f"not let {user.username} see it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and "
-        f"that the data set is shared with the user.{_nearest_data_set(settings, others)}",
+        f"that the data set is shared with the user.{Nearest(others).guess(settings.data_set_id, '', scheme)}",
     )
-
-
-def _nearest_data_set(settings: Settings, others: Sequence[Identified]) -> str:
-    near = Nearest(others).to(settings.data_set_id, "")
-    if near is None:
-        return ""
-    named = near.id if settings.data_set_id_scheme is Scheme.UID else near.code or ""
-    differs = difference(settings.data_set_id, named, here="the settings")
-    return f" Did you mean {called(near)}?{f' {differs}' if differs else ''}"
 
 
 def check_write_access(data_set: DataSet, user: User) -> Check:
     """Whether the user may enter data into the data set."""
-    name = "write access"
-    match data_set.may_write:
-        case True:
-            return passed(name, f"{user.username} may enter data into the data set {data_set.name}.")
-        case False:
-            return failed(
-                name,
-                f"{user.username} may not enter data into the data set {data_set.name}. Share the data set "
-                'with the user, with data access "can capture and view".',
-            )
-        case None:
-            return failed(
-                name,
-                f"DHIS2 does not say whether {user.username} may enter data into the data set "
-                f'{data_set.name}. Make sure in DHIS2 that it is shared with the user, with data access "can capture '
-                'and view".',
-            )
+    where = f"the data set {data_set.name}"
+    if data_set.may_write:
+        return passed(WRITE_ACCESS, f"{user.username} may enter data into {where}.")
+    if data_set.may_write is None:
+        return failed(
+            WRITE_ACCESS,
+            f"DHIS2 does not say whether {user.username} may enter data into {where}. Make sure in DHIS2 that it is "
+            'shared with the user, with data access "can capture and view".',
+        )
+    return failed(
+        WRITE_ACCESS,
+        f"{user.username} may not enter data into {where}. Share the data set with the user, with data access "
+        '"can capture and view".',
+    )
 
 
 def check_reach(user: User, org_units: Sequence[OrgUnit]) -> Check:
-    """Whether the org units to which values are sent are the user's.
-
-    Parameters
-    ----------
-    org_units
-        Those that stores are mapped to, or else those of the data set.
-    """
-    cure = 'Add them, or an org unit above them, to the user\'s "data capture and maintenance" org units.'
+    """Whether the org units that stores are mapped to, or else those of the data set, are the user's."""
     if ALL in user.authorities:
         return passed(REACH, f"{user.username} has all authorities.")
     if not user.org_units:
@@ -140,11 +122,51 @@ def check_reach(user: User, org_units: Sequence[OrgUnit]) -> Check:
             "Give the user the org units, or one above them, in DHIS2's Users app.",
         )
     outside = [called(org_unit) for org_unit in org_units if user.is_kept_out_of(org_unit)]
-    if outside:
-        return failed(
-            REACH,
-            f"{len(outside):,} of {count(len(org_units), 'org unit')} lie outside the part of the hierarchy "
-            f"in which {user.username} may enter data; values for them are refused. {cure}",
-            outside,
-        )
-    return passed(REACH, f"{user.username} may enter data in all {count(len(org_units), 'org unit')}.")
+    if not outside:
+        return passed(REACH, f"{user.username} may enter data in all {count(len(org_units), 'org unit')}.")
+    return failed(
+        REACH,
+        f"{len(outside):,} of {count(len(org_units), 'org unit')} lie outside the part of the hierarchy "
+        f"in which {user.username} may enter data; values for them are refused. Add them, or an org unit above them, to "
+        'the user\'s "data capture and maintenance" org units.',
+        outside,
+    )
+
+
+def check_approved(approved: Mapping[str, Sequence[OrgUnit]], looked_at: int) -> Check:
+    """Whether data are approved, by period, so that DHIS2 refuses new values for these org units."""
+    details = [
+        f"{called(org_unit)}: the data of {label} are approved."
+        for label, org_units in approved.items()
+        for org_unit in org_units
+    ]
+    number = count(looked_at, "org unit")
+    if not details:
+        return passed(APPROVED, f"The data set has an approval workflow; nothing is approved in {number}.")
+    closed = {org_unit.id for org_units in approved.values() for org_unit in org_units}
+    return failed(
+        APPROVED,
+        f"The data of {len(closed):,} of {number} are approved; DHIS2 refuses values for them. Have the approval taken "
+        "back in DHIS2's Data approval app where the new values must go in, or let the schedule run before the data are "
+        "approved.",
+        details,
+    )
+
+
+def note_unguarded_approval(server: Server) -> Check:
+    """Note that the server does not keep approved data from being overwritten."""
+    return noted(
+        APPROVED,
+        f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
+        "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and send "
+        "no earlier months that are.",
+    )
+
+
+def note_unknown_approval(failure: Dhis2Error) -> Check:
+    """Note that nobody knows what is approved."""
+    return noted(
+        APPROVED,
+        "The data set has an approval workflow: periods that are approved take no more values. Which are approved "
+        f"cannot be read: {failure}",
+    )

@@ -1,55 +1,102 @@
-"""The answer to one question of the preflight."""
+"""The answer to one question of the preflight, and the few lines that sum up all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
+
+from msupply_dhis2.text import count
 
 DETAILS = 100
 """How many details a check holds: with all its checks a report must fit into an entry of the log (256 KB)."""
 
+_BY_IMPORTANCE = (
+    # Without these nothing is stored at all …
+    "settings",
+    "credentials",
+    "login",
+    "queue",
+    "authority",
+    "trial call",
+    "data set",
+    "write access",
+    "period format",
+    "database",
+    "open period",
+    # … without these some values are not …
+    "option combos",
+    "category options",
+    "approved data",
+    "stores",
+    "org unit reach",
+    "items",
+    "value types",
+    "zeros",
+    # … and without these they are stored, but not shown or told as they should be.
+    "aggregation",
+    "server",
+    "last successful connection",
+)
+
 
 class Check(BaseModel):
-    """The answer to one question.
+    """The answer to one question: what was found and, where something needs to be done (not ``ok``), what to do.
 
-    Attributes
-    ----------
-    ok
-        Whether nothing needs to be done about it.
-    to_note
-        Whether it is worth knowing although it is well.
-    message
-        What was found; where it is not well, what to do.
-    details
-        Sentences about the single stores, items, data elements and so on.
-    more_details
-        How many of those there are beyond the ones that are listed.
+    ``note``: it is worth knowing although it is well. ``details`` are sentences about the single stores, items and so
+    on; ``more_details`` is how many there are besides.
     """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     ok: bool
-    to_note: bool = False
+    note: bool = False
     message: str
     details: tuple[str, ...] = ()
     more_details: int = 0
 
-    def with_details(self, details: Sequence[str], more: int = 0) -> "Check":
-        """Return the check with as many of the details as it may hold; ``more`` are not in the list at all."""
-        more += max(0, len(details) - DETAILS)
-        return self.model_copy(update={"details": tuple(details[:DETAILS]), "more_details": more})
-
 
 def passed(name: str, message: str, details: Sequence[str] = ()) -> Check:
     """Return a check of what is well."""
-    return Check(name=name, ok=True, message=message).with_details(details)
+    return _check(name, message, details, ok=True)
 
 
-def noted(name: str, message: str, details: Sequence[str] = ()) -> Check:
-    """Return a check of what is well, and worth knowing."""
-    return Check(name=name, ok=True, to_note=True, message=message).with_details(details)
+def noted(name: str, message: str, details: Sequence[str] = (), more: int = 0) -> Check:
+    """Return a check of what is well, and worth knowing; ``more`` details are not among those that are given."""
+    return _check(name, message, details, more, ok=True, note=True)
 
 
 def failed(name: str, message: str, details: Sequence[str] = ()) -> Check:
     """Return a check of what is not well."""
-    return Check(name=name, ok=False, message=message).with_details(details)
+    return _check(name, message, details, ok=False)
+
+
+def _check(
+    name: str, message: str, details: Sequence[str], more: int = 0, *, ok: bool, note: bool = False
+) -> Check:
+    more += max(0, len(details) - DETAILS)
+    details = tuple(details[:DETAILS])
+    return Check(name=name, ok=ok, note=note, message=message, details=details, more_details=more)
+
+
+def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> Iterator[str]:
+    """Yield what needs attention, the most important first, what is not looked at because of that, and what is well."""
+    wrong = sorted((check for check in checks if not check.ok), key=_importance)
+    if not wrong:
+        yield f"All {count(len(checks), 'check')} are well."
+    elif connected:
+        yield f"{len(wrong)} of {count(len(checks), 'check')} {'needs' if len(wrong) == 1 else 'need'} attention:"
+    else:
+        yield "There is no connection to DHIS2, so nothing can be sent:"
+    for check in wrong:
+        first, more, _ = check.message.partition(". ")
+        yield f"{check.name}: {first}{'.' if more else ''}"
+    if not_asked:
+        yield f"Not looked at because of that: {', '.join(not_asked)}."
+    yield from (f"Note: {check.message}" for check in checks if check.ok and check.note)
+    if wrong and (well := [check.name for check in checks if check.ok]):
+        yield f"Well: {', '.join(well)}."
+
+
+def _importance(check: Check) -> int:
+    kind = check.name.partition(",")[0]
+    return _BY_IMPORTANCE.index(kind) if kind in _BY_IMPORTANCE else len(_BY_IMPORTANCE)

@@ -3,18 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from msupply_dhis2.dhis2.models import Identified
-from msupply_dhis2.domain.lookalikes import difference
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import Matched, called, row_labels, title_of
-from msupply_dhis2.preflight.nearest import Nearest
+from msupply_dhis2.preflight.facts import NAMED, Nearest, called, row_labels, title_of
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.text import count, joined, listed
 
-_METRICS_NAMED = 3
 _MOSTLY = 0.5
 _UNKNOWN = "unknown to DHIS2"
 _CLOSED = "closed for the period of the run"
@@ -33,14 +29,8 @@ class Subject:
 class Kind:
     """What is compared: stores with org units, or items with data elements.
 
-    Attributes
-    ----------
-    scheme, field
-        The settings of what identifies a counterpart in DHIS2, and in mSupply.
-    not_in_data_set, is_not_in_data_set
-        The cause, and the sentence about one counterpart, which is put in for ``{}``.
-    cures
-        What to do, by cause.
+    ``scheme`` and ``field`` are the settings of what identifies a counterpart in DHIS2, and in mSupply;
+    ``is_not_in_data_set`` is the sentence about one counterpart; ``cures`` are by cause.
     """
 
     check: str
@@ -87,6 +77,32 @@ ITEMS = Kind(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Matched[Thing: Identified]:
+    """What became of identifiers of mSupply in DHIS2.
+
+    ``of_data_set`` is what the data set has, ``None`` where it could not be read. ``inside`` and ``elsewhere`` are what
+    the identifiers mean, in it or not. The ``unknown`` ones mean nothing, or nothing that the user may see. All others
+    were not looked for.
+    """
+
+    of_data_set: Collection[Thing] | None
+    inside: Mapping[str, Thing]
+    elsewhere: Mapping[str, Thing]
+    unknown: Collection[str]
+
+    @property
+    def found(self) -> Mapping[str, Thing]:
+        """What identifiers mean, in the data set or not."""
+        return {**self.elsewhere, **self.inside}
+
+    @property
+    def left_over(self) -> list[Thing]:
+        """What the data set has and no identifier means."""
+        claimed = {thing.id for thing in self.inside.values()}
+        return [thing for thing in self.of_data_set or () if thing.id not in claimed]
+
+
 def mapped_stores(mapped: MappedNames) -> list[Subject]:
     """Return the stores as what is compared."""
     return [Subject(store.name, store.code, {store.org_unit: ""}) for store in mapped.stores]
@@ -105,7 +121,7 @@ def _metrics_of(item: MappedItem, labels: Sequence[str]) -> Mapping[str, str]:
         if identifier is not None:
             metrics.setdefault(identifier, []).append(label)
     return {
-        identifier: "" if len(of_it) == len(labels) else f", {listed(of_it, _METRICS_NAMED)}"
+        identifier: "" if len(of_it) == len(labels) else f", {listed(of_it, NAMED)}"
         for identifier, of_it in metrics.items()
     }
 
@@ -115,41 +131,39 @@ def check_subjects[Thing: Identified](
     settings: Settings,
     subjects: Sequence[Subject],
     matched: Matched[Thing],
-    of_data_set: Collection[Thing] | None,
-    closure: Callable[[Thing], str | None] = lambda _: None,
+    closure: Callable[[Thing], str | None],
 ) -> Check:
-    """Whether each counterpart is there, belongs to the data set and is open in the periods of a run.
-
-    Parameters
-    ----------
-    of_data_set
-        The counterparts that the data set has; ``None`` where it could not be read.
-    closure
-        Tells for which period a counterpart takes no values, and why.
-    """
+    """Whether each counterpart is there, belongs to the data set and is open; ``closure`` says why one is not."""
     scheme: Scheme = getattr(settings, kind.scheme)
     # What a store or item has already is not what another one meant.
-    free = _unclaimed(of_data_set or (), matched)
+    free = matched.left_over
     nearest = Nearest(free)
+    found = matched.found
+    is_known = matched.of_data_set is not None
     causes: Counter[str] = Counter()
     details = []
-    found = matched.found
     faulty = others = 0
     for subject in subjects:
         causes_of_subject: dict[str, None] = {}
         for identifier, metrics in subject.identifiers.items():
+            thing = found.get(identifier)
             if identifier in matched.unknown:
                 cause = _UNKNOWN
-                near, by_other_scheme = _meant(identifier, subject.name, scheme, free, nearest)
-                others += by_other_scheme
-                detail = f"no {kind.counterpart} has the {scheme.value} '{identifier}', or the user may not see it.{near}"
-            elif identifier in matched.elsewhere and of_data_set is not None:
-                cause = kind.not_in_data_set
-                detail = kind.is_not_in_data_set.format(called(matched.elsewhere[identifier]))
-            elif identifier in matched.unclear and of_data_set is not None:
+                other = next((thing for thing in free if thing.is_called(identifier, scheme.other)), None)
+                others += other is not None
+                meant = (
+                    f" It is the {scheme.other.value} of {called(other)}."
+                    if other
+                    else nearest.guess(identifier, subject.name, scheme, _written(scheme), here="mSupply")
+                )
+                detail = f"no {kind.counterpart} has the {scheme.value} '{identifier}', or the user may not see it.{meant}"
+            elif thing is None and is_known:
                 cause = f"not among the {kind.counterpart}s of the data set"
                 detail = f"'{identifier}' is none of the data set's {kind.counterpart}s."
-            elif (thing := found.get(identifier)) and (closed := closure(thing)):
+            elif thing and identifier in matched.elsewhere and is_known:
+                cause = kind.not_in_data_set
+                detail = kind.is_not_in_data_set.format(called(thing))
+            elif thing and (closed := closure(thing)):
                 cause = _CLOSED
                 detail = f"the {kind.counterpart} {called(thing)} takes no values for {closed}."
             else:
@@ -158,31 +172,38 @@ def check_subjects[Thing: Identified](
             details.append(f"{subject.name} ({subject.code}){metrics}: {detail}")
         causes.update(causes_of_subject.keys())
         faulty += bool(causes_of_subject)
+    number = count(len(subjects), kind.subject)
     if not details:
-        message = f"{count(len(subjects), kind.subject)} of mSupply have their {kind.counterpart}s."
-        return passed(kind.check, message)
-    said = joined(f"{number:,} {cause}" for cause, number in causes.most_common())
+        return passed(kind.check, f"{number} of mSupply have their {kind.counterpart}s.")
+    said = joined(f"{number_of_it:,} {cause}" for cause, number_of_it in causes.most_common())
     field = getattr(settings, kind.field) or "the items' fields"
-    cures = (
+    cure = " ".join(
         kind.cures[cause].format(field=field) for cause, _ in causes.most_common() if cause in kind.cures
     )
-    cure = _other_scheme(scheme, kind) if others > len(details) * _MOSTLY else " ".join(cures)
-    message = (
-        f"{faulty:,} of {count(len(subjects), kind.subject)} of mSupply cannot be sent: the {kind.counterpart}s are wrong "
-        f"({said}). {cure}"
-    )
+    if others > len(details) * _MOSTLY:
+        other_scheme = scheme.other.value
+        cure = f"Most of them are the {other_scheme}s of what is meant: set {title_of(kind.scheme)} to '{other_scheme}'."
+    message = f"{faulty:,} of {number} of mSupply cannot be sent: the {kind.counterpart}s are wrong ({said}). {cure}"
     return failed(kind.check, message.strip(), details)
 
 
+def _written(scheme: Scheme) -> Callable[[Identified], str]:
+    def write(thing: Identified) -> str:
+        identifier = thing.identifier(scheme)
+        return f"{thing.name}, which has no code" if identifier is None else f"'{identifier}' ({thing.name})"
+
+    return write
+
+
 def check_left_over[Thing: Identified](
-    kind: Kind, subjects: Sequence[Subject], matched: Matched[Thing], of_data_set: Collection[Thing]
+    kind: Kind, subjects: Sequence[Subject], matched: Matched[Thing]
 ) -> Check:
     """Name what the data set has and nothing is mapped to. Not all of a country need have mSupply."""
-    left_over = _unclaimed(of_data_set, matched)
-    subject = kind.left_over_check.partition(" without ")[2]
+    left_over = matched.left_over
     if not left_over:
+        a_subject = kind.left_over_check.partition(" without ")[2]
         return passed(
-            kind.left_over_check, f"Each {kind.counterpart} of the data set has {subject} in mSupply."
+            kind.left_over_check, f"Each {kind.counterpart} of the data set has {a_subject} in mSupply."
         )
     astray = {
         identifier: subject.name
@@ -198,34 +219,7 @@ def check_left_over[Thing: Identified](
             called(thing) + (f": is it {near.name}, which has '{near.code}' in mSupply?" if near else "")
         )
     message = (
-        f"{len(left_over):,} of {len(of_data_set):,} {kind.counterpart}s of the data set have no {kind.subject} in mSupply "
-        "and get no values."
+        f"{len(left_over):,} of {len(matched.of_data_set or ()):,} {kind.counterpart}s of the data set have no "
+        f"{kind.subject} in mSupply and get no values."
     )
     return noted(kind.left_over_check, message, details)
-
-
-def _other_scheme(scheme: Scheme, kind: Kind) -> str:
-    other = scheme.other.value
-    return f"Most of them are the {other}s of what is meant: set {title_of(kind.scheme)} to '{other}'."
-
-
-def _meant(
-    identifier: str, name: str, scheme: Scheme, free: Sequence[Identified], nearest: Nearest[Any]
-) -> tuple[str, bool]:
-    """Return what may have been meant, and whether it is known by this identifier in the other scheme."""
-    by_other = next((thing for thing in free if thing.is_called(identifier, scheme.other)), None)
-    if by_other is not None:
-        return f" It is the {scheme.other.value} of {called(by_other)}.", True
-    near = nearest.to(identifier, name)
-    if near is None:
-        return "", False
-    shown = near.id if scheme is Scheme.UID else near.code
-    if shown is None:
-        return f" Did you mean {near.name}, which has no code?", False
-    differs = difference(identifier, shown)
-    return f" Did you mean '{shown}' ({near.name})?{f' {differs}' if differs else ''}", False
-
-
-def _unclaimed[Thing: Identified](things: Collection[Thing], matched: Matched[Thing]) -> list[Thing]:
-    claimed = {thing.id for thing in matched.inside.values()}
-    return [thing for thing in things if thing.id not in claimed]

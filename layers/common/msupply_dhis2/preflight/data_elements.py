@@ -1,7 +1,7 @@
 """Whether the data elements take what is sent to them, keep its zeros, and add it up as it is meant."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.models import DataElement, Server
@@ -10,7 +10,7 @@ from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, shape
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import Use, called
+from msupply_dhis2.preflight.facts import NAMED, Use, called
 from msupply_dhis2.text import count, joined, listed
 
 VALUE_TYPES = "value types"
@@ -41,8 +41,6 @@ _FRACTIONAL = frozenset({Metric.MONTHS_OF_STOCK, Metric.AVERAGE_MONTHLY_CONSUMPT
 
 _WHOLE = frozenset({Metric.DAYS_OUT_OF_STOCK, Metric.STOCKED_OUT})
 
-_NAMED = 3
-
 _YES_OR_NO = frozenset({"BOOLEAN", "TRUE_ONLY"})
 
 _TEXTS = frozenset({"TEXT", "LONG_TEXT"})
@@ -52,7 +50,7 @@ def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
     """Whether the value types of the data elements can hold the metrics that are sent to them."""
     causes_of: Counter[str] = Counter()
     details: list[str] = []
-    remarks = _Remarks()
+    remarks: dict[str, list[DataElement]] = {}
     faulty = 0
     for use in uses:
         faults = list(_unfit(use, round_off=round_off))
@@ -61,8 +59,8 @@ def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
         causes_of.update({cause for cause, _ in faults})
         details += [f"{called(use.data_element)}: {sentence}" for _, sentence in faults]
         for remark in _remarks(use, round_off=round_off):
-            remarks.add(remark, use.data_element)
-    noticed = remarks.warnings()
+            remarks.setdefault(remark, []).append(use.data_element)
+    noticed = _sentences(remarks)
     if not faulty:
         message = f"{count(len(uses), 'data element')} can hold what is sent to them."
         return noted(VALUE_TYPES, message, noticed) if noticed else passed(VALUE_TYPES, message)
@@ -172,7 +170,8 @@ def check_zeros(uses: Sequence[Use], server: Server) -> Check:
 
 def check_aggregation(uses: Sequence[Use]) -> Check:
     """Whether stock levels are not added up over time, as SUM, DHIS2's default, does."""
-    details, remarks = [], _Remarks()
+    details = []
+    remarks: dict[str, list[DataElement]] = {}
     wrong: set[Metric] = set()
     for use in uses:
         aggregation = use.data_element.aggregation_type
@@ -186,35 +185,25 @@ def check_aggregation(uses: Sequence[Use]) -> Check:
                 f"{called(use.data_element)}: {aggregation}, but {_labels(levels)} should be {_right_type(levels)}."
             )
         elif flows and aggregation not in _SUMMED:
-            remarks.add(
-                f"By {aggregation} a quarter shows {_labels(flows)} of one of its months, not the sum",
-                use.data_element,
-            )
+            remark = f"By {aggregation} a quarter shows {_labels(flows)} of one of its months, not the sum"
+            remarks.setdefault(remark, []).append(use.data_element)
     if not wrong:
-        return passed(AGGREGATION, " ".join(("No stock level is added up over time.", *remarks.warnings())))
+        return passed(AGGREGATION, " ".join(("No stock level is added up over time.", *_sentences(remarks))))
     return failed(
         AGGREGATION,
         f"{len(details):,} of {count(len(uses), 'data element')} add up stock levels over time: three months "
         f"with 100 in stock would be shown as 300 for the quarter ({_labels(sorted(wrong, key=list(Metric).index))}). "
         f"Set their aggregation type to {_right_type(list(wrong))} in DHIS2, Maintenance, Data element.",
-        [*details, *remarks.warnings()],
+        [*details, *_sentences(remarks)],
     )
 
 
-class _Remarks:
-    """What need not be fixed, but be known: a sentence for all data elements that it is about."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, list[DataElement]] = {}
-
-    def add(self, remark: str, data_element: DataElement) -> None:
-        self._of.setdefault(remark, []).append(data_element)
-
-    def warnings(self) -> list[str]:
-        return [
-            f"{remark} ({listed([called(element) for element in elements], _NAMED)})."
-            for remark, elements in self._of.items()
-        ]
+def _sentences(remarks: Mapping[str, Sequence[DataElement]]) -> list[str]:
+    """Return what need not be fixed, but be known: a sentence for all data elements that it is about."""
+    return [
+        f"{remark} ({listed([called(element) for element in elements], NAMED)})."
+        for remark, elements in remarks.items()
+    ]
 
 
 def _right_type(levels: Sequence[Metric]) -> str:

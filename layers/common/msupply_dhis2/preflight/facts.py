@@ -1,11 +1,20 @@
-"""What the preflight knows when it judges: settings, what DHIS2 has set up, what mSupply has mapped."""
+"""What the preflight knows when it judges: settings, what DHIS2 has set up, what mSupply has mapped, what may be meant."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified
+from msupply_dhis2.domain.lookalikes import closest, difference, folded
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.settings import DataElementRow, Scheme, Settings, Setup
+
+NAMED = 3
+"""How many things of a kind a sentence names."""
+
+COMPARISONS = 150_000
+"""How many texts are compared letter by letter for one list: about a second on a small function."""
+
+_ALIKE = 0.75
 
 
 def title_of(name: str) -> str:
@@ -28,59 +37,6 @@ def row_labels(settings: Settings) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Matched[Thing: Identified]:
-    """What became of identifiers of mSupply in DHIS2.
-
-    Attributes
-    ----------
-    inside
-        What they mean, where it belongs to the data set.
-    elsewhere
-        What they mean, where DHIS2 has it, but not in the data set.
-    unknown
-        Those that mean nothing in DHIS2, or nothing that the user may see.
-    unclear
-        Those that are not in the data set, and were not looked for elsewhere.
-    """
-
-    inside: Mapping[str, Thing] = field(default_factory=dict)
-    elsewhere: Mapping[str, Thing] = field(default_factory=dict)
-    unknown: frozenset[str] = frozenset()
-    unclear: frozenset[str] = frozenset()
-
-    @property
-    def found(self) -> Mapping[str, Thing]:
-        """What identifiers mean, in the data set or not."""
-        return {**self.elsewhere, **self.inside}
-
-
-def match[Thing: Identified](
-    identifiers: Collection[str],
-    scheme: Scheme,
-    of_data_set: Collection[Thing],
-    find: Callable[[Collection[str], Scheme], Sequence[Thing]],
-    most: int,
-) -> Matched[Thing]:
-    """Match identifiers of mSupply with what the data set has, and up to ``most`` of the others with what DHIS2 finds."""
-    wanted = dict.fromkeys(identifiers)
-    of_ours = _by_identifier(of_data_set, scheme)
-    inside = {identifier: of_ours[identifier] for identifier in wanted if identifier in of_ours}
-    missing = [identifier for identifier in wanted if identifier not in inside]
-    looked_for, unclear = missing[:most], missing[most:]
-    found = _by_identifier(find(looked_for, scheme), scheme) if looked_for else {}
-    return Matched(
-        inside,
-        {identifier: found[identifier] for identifier in looked_for if identifier in found},
-        frozenset(identifier for identifier in looked_for if identifier not in found),
-        frozenset(unclear),
-    )
-
-
-def _by_identifier[Thing: Identified](things: Collection[Thing], scheme: Scheme) -> dict[str | None, Thing]:
-    return {thing.id if scheme is Scheme.UID else thing.code: thing for thing in things}
-
-
-@dataclass(frozen=True, slots=True)
 class Use:
     """A data element, and the rows whose values go to it."""
 
@@ -91,13 +47,7 @@ class Use:
 def uses_of_mapped(
     settings: Settings, mapped: MappedNames, data_elements: Mapping[str, DataElement]
 ) -> tuple[Use, ...]:
-    """Return the data elements that items are mapped to, each with the rows that send to it.
-
-    Parameters
-    ----------
-    data_elements
-        By their identifier in mSupply, prefix included.
-    """
+    """Return the data elements (by their identifier, prefix included) that items are mapped to."""
     rows: dict[str, dict[int, DataElementRow]] = {}
     for item in mapped.items:
         for index, (row, identifier) in enumerate(zip(settings.active_rows, item.data_elements, strict=True)):
@@ -111,16 +61,64 @@ def uses_by_prefix(settings: Settings, data_set: DataSet) -> tuple[Use, ...]:
 
     With different data elements per item only prefixes tell which of them a row is for.
     """
-    per_item = settings.setup is Setup.DATA_ELEMENT_PER_ITEM
+    rows = settings.active_rows
+    if settings.setup is Setup.DATA_ELEMENT_PER_ITEM:
+        rows = tuple(row for row in rows if row.prefix)
     uses = (
-        Use(
-            data_element,
-            tuple(
-                row
-                for row in settings.active_rows
-                if (data_element.code or "").startswith(row.prefix) and (row.prefix or not per_item)
-            ),
-        )
-        for data_element in data_set.data_elements
+        Use(element, tuple(row for row in rows if (element.code or "").startswith(row.prefix)))
+        for element in data_set.data_elements
     )
     return tuple(use for use in uses if use.rows)
+
+
+class Nearest[Thing: Identified]:
+    """Finds which of some things may have been meant, by code first and then by name.
+
+    Codes and names that look the same (see ``lookalikes``), and UIDs, are found at once; the others are compared letter by
+    letter until the comparisons are used up.
+    """
+
+    def __init__(self, things: Collection[Thing]) -> None:
+        self._by_code = _index(things, lambda thing: thing.code)
+        self._by_name = _index(things, lambda thing: thing.name)
+        self._by_id = _index(things, lambda thing: thing.id)
+        self._comparisons = COMPARISONS
+
+    def to(self, identifier: str, name: str) -> Thing | None:
+        """Return the thing that is nearest to what mSupply has."""
+        code, bare_name = folded(identifier), folded(name)
+        return (
+            self._by_code.get(code)
+            or self._by_id.get(code)
+            or self._by_name.get(bare_name)
+            or self._alike(code, self._by_code)
+            or self._alike(bare_name, self._by_name)
+        )
+
+    def guess(
+        self,
+        identifier: str,
+        name: str,
+        scheme: Scheme,
+        written: Callable[[Thing], str] = called,
+        here: str = "the settings",
+        lead: str = " Did you mean",
+    ) -> str:
+        """Return ``Did you mean Kamo (OU_KAMO)?`` and how it differs from what stands here; nothing where nothing is near."""
+        near = self.to(identifier, name)
+        if near is None:
+            return ""
+        right = near.identifier(scheme)
+        differs = difference(identifier, right, here=here) if right else None
+        return f"{lead} {written(near)}?{f' {differs}' if differs else ''}"
+
+    def _alike(self, text: str, things: dict[str, Thing]) -> Thing | None:
+        if not text or self._comparisons < len(things):
+            return None
+        self._comparisons -= len(things)
+        near = closest(text, things, cutoff=_ALIKE)
+        return None if near is None else things[near]
+
+
+def _index[Thing](things: Collection[Thing], key: Callable[[Thing], str | None]) -> dict[str, Thing]:
+    return {text: thing for thing in things if (text := folded(key(thing) or ""))}

@@ -6,17 +6,16 @@ is out of reach are both told in one go. What a push needs beside the connection
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from msupply_dhis2.dhis2.client import TalksToDhis2
+from msupply_dhis2.dhis2.client import Answer, TalksToDhis2
 from msupply_dhis2.dhis2.deadline import BackgroundTask, Deadline
 from msupply_dhis2.dhis2.metadata import read_user
-from msupply_dhis2.dhis2.metadata_cache import KeptAnswers
 from msupply_dhis2.dhis2.models import User
-from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.dhis2.parsing import Query, ReadsDhis2
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
 from msupply_dhis2.errors import (
     AwsError,
@@ -25,10 +24,9 @@ from msupply_dhis2.errors import (
     MsupplyDhis2Error,
     SettingsError,
 )
-from msupply_dhis2.periods import Basis, Calendar, Window, window
-from msupply_dhis2.preflight.check import Check, failed, noted, passed
+from msupply_dhis2.periods import Calendar, window
+from msupply_dhis2.preflight.check import Check, failed, noted, passed, summarize
 from msupply_dhis2.preflight.checklist import Preflight
-from msupply_dhis2.preflight.report import summarize
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.connections import last_success, record_success, written_in
@@ -59,16 +57,10 @@ class ConnectionReport(BaseModel):
         there is no connection.
     summary
         A few lines: what needs attention, the most important first, and what is well.
-    server
-        The server's version and name, where it said so.
     user
         Whom DHIS2 authenticated, or else the user of the credentials.
     last_successful_connection
         When DHIS2 last authenticated this user, this test included, in the configured time zone; ``None`` where none is on record.
-    checks
-        What was asked, in this order: settings, credentials, login, server, authority, data set, write access, trial
-        call, period format, open periods, database, stores, org units, items, option combos, import settings,
-        category options, approved data, value types, zeros, aggregation.
     not_asked
         The names of the checks that a failure has left without sense.
     """
@@ -90,66 +82,10 @@ class ConnectionReport(BaseModel):
         return self.connected and all(check.ok for check in self.checks)
 
     def with_check(self, check: Check) -> "ConnectionReport":
-        """Give the report with one more check, summed up anew."""
+        """Return the report with one more check, summed up anew."""
         checks = (*self.checks, check)
         summary = tuple(summarize(connected=self.connected, checks=checks, not_asked=self.not_asked))
         return self.model_copy(update={"checks": checks, "summary": summary})
-
-
-@dataclass(slots=True)
-class _Findings:
-    """What was found, as far as it was asked."""
-
-    checks: list[Check] = field(default_factory=list)
-    not_asked: list[str] = field(default_factory=list)
-    failure: MsupplyDhis2Error | None = None
-    user: str | None = None
-    server: Server | None = None
-    last: datetime | None = None
-
-    def ask[Thing](self, name: str, question: Callable[[], Thing], said: Callable[[Thing], str]) -> Thing:
-        """Return the answer and keep what is said of it as a check; of an error too, before it is raised."""
-        try:
-            answer = question()
-        except MsupplyDhis2Error as error:
-            self.checks.append(failed(name, str(error)))
-            raise
-        self.checks.append(passed(name, said(answer)))
-        return answer
-
-
-@dataclass(frozen=True, slots=True)
-class _Database:
-    """The question about mSupply's database, which is asked from the beginning, beside the others."""
-
-    answer: BackgroundTask[DatabaseAnswer]
-    deadline: Deadline
-
-    def ask(self, checks: list[Check]) -> MappedNames | None:
-        """Wait for the answer and keep it as a check; return what is mapped."""
-        try:
-            answer = self.answer.result(self.deadline.left())
-        except TimeoutError:
-            message = (
-                "mSupply's database, or compute, which asks it, did not answer in time. Test again; if it stays so, "
-                "look into the log of compute."
-            )
-            checks.append(failed("database", message))
-            return None
-        except MsupplyDhis2Error as error:
-            checks.append(failed("database", str(error)))
-            return None
-        checks.append(_about_database(answer))
-        return answer.mapped
-
-
-def _about_database(answer: DatabaseAnswer) -> Check:
-    mapped = answer.mapped
-    if mapped is None or not mapped.left_out:
-        return passed("database", answer.message)
-    number = len(mapped.left_out) + mapped.more_left_out
-    message = f"{answer.message} Left out of pushes: {count(number, 'store or item', 'stores and items')}."
-    return noted("database", message).with_details(mapped.left_out, mapped.more_left_out)
 
 
 def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by name
@@ -168,10 +104,8 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
 
     Parameters
     ----------
-    settings_reader, credentials_reader
-        Return the settings, and the credentials that go with them, or raise with a sentence.
-    database_check
-        Asks mSupply's database what is mapped, or raises with a sentence. It is asked beside DHIS2, in a thread.
+    settings_reader, credentials_reader, database_check
+        Raise with a sentence. The database is asked beside DHIS2, in a thread.
     table
         Where the last successful connection is kept; ``None`` where there is no such place.
     clock
@@ -181,41 +115,41 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     time_limit
         Seconds after which no answer of DHIS2 or the database is waited for any longer; ``None``: any.
     """
-    database = _Database(BackgroundTask(database_check), Deadline(time_limit))
-    findings = _Findings()
-    credentials = None
+    test = _Test(BackgroundTask(database_check), Deadline(time_limit))
+    credentials = failure = None
     try:
-        settings = findings.ask("settings", settings_reader, lambda _: "The settings can be read.")
-        incomplete = _insist_on_completeness(findings, settings)
-        # The address, if it is there, is tried all the same.
-        if incomplete and not settings.url:
-            raise incomplete
-        credentials = findings.ask(
+        settings = test.settings(settings_reader)
+        credentials = test.ask(
             "credentials",
             lambda: credentials_reader(settings),
             lambda read: f"The credentials can be read; the user is {read.user}.",
         )
-        client = client_factory(settings, credentials)
-        _ask_dhis2(findings, client, settings, database, _Moment(as_of or clock(), calendar))
+        test.user = credentials.user
+        client = _TimedClient(client_factory(settings, credentials), test.deadline)
+        test.ask_dhis2(client, settings, as_of or clock(), calendar)
     except MsupplyDhis2Error as error:
-        findings.failure = error
-    connected = findings.failure is None
-    if credentials is not None:
-        findings.user = findings.user or credentials.user
-        findings.last = clock() if connected else None
-        if table is not None:
-            findings.last = _remember(findings, table, settings.url, credentials.user)
+        failure = error
+    connected = failure is None
+    last = clock() if connected else None
+    if credentials is not None and table is not None:
+        try:
+            if last is not None:
+                record_success(table, settings.url, credentials.user, last)
+            last = last_success(table, settings.url, credentials.user)
+        except AwsError as error:
+            message = f"The table that keeps the last successful connection cannot be used: {error}"
+            test.checks.append(failed("last successful connection", message))
     if not connected:
-        database.ask(findings.checks)
+        test.ask_database()
     return ConnectionReport(
         connected=connected,
-        message=_message(findings.failure),
-        summary=tuple(summarize(connected=connected, checks=findings.checks, not_asked=findings.not_asked)),
-        server=findings.server,
-        user=findings.user,
-        last_successful_connection=written_in(findings.last, calendar.time_zone) if findings.last else None,
-        checks=tuple(findings.checks),
-        not_asked=tuple(findings.not_asked),
+        message=_message(failure),
+        summary=tuple(summarize(connected=connected, checks=test.checks, not_asked=test.not_asked)),
+        server=test.server,
+        user=test.user,
+        last_successful_connection=written_in(last, calendar.time_zone) if last else None,
+        checks=tuple(test.checks),
+        not_asked=tuple(test.not_asked),
     )
 
 
@@ -230,79 +164,115 @@ def _message(failure: MsupplyDhis2Error | None) -> str:
     return str(failure)
 
 
-def _insist_on_completeness(findings: _Findings, settings: Settings) -> SettingsError | None:
-    """Find what is missing, or worth knowing, of settings that can be read."""
-    try:
-        settings.require_complete()
-    except SettingsError as error:
-        findings.checks[-1] = failed("settings", str(error))
-        return error
-    notes = list(settings.warnings())
-    if not settings.use_dhis2:
-        notes.insert(0, "Use DHIS2 is off: nothing is sent until it is switched on. Dry runs compute.")
-    if notes:
-        findings.checks[-1] = noted("settings", " ".join(("The settings can be read.", *notes)))
-    return None
-
-
 @dataclass(frozen=True, slots=True)
-class _Moment:
-    """The instant of the run whose periods are looked at."""
+class _TimedClient:
+    """Talks to DHIS2 until the time of the test is over, and again where a proxy asks to wait for a moment."""
 
-    as_of: datetime
-    calendar: Calendar
+    client: TalksToDhis2
+    deadline: Deadline
 
-    @property
-    def today(self) -> date:
-        return self.as_of.astimezone(self.calendar.time_zone).date()
+    def get(self, path: str, params: Query | None = None) -> object:
+        return self.deadline.ask(lambda: self.client.get(path, params))
 
-    def windows(self, settings: Settings) -> dict[Basis, Window]:
-        """Return the window of each basis that an active row uses; none where the settings are not complete."""
-        if settings.complete_faults():
-            return {}
-        bases = dict.fromkeys(row.basis for row in settings.active_rows)
-        return {basis: window(basis, self.as_of, self.calendar, settings.period) for basis in bases}
-
-
-def _ask_dhis2(
-    findings: _Findings, client: TalksToDhis2, settings: Settings, database: _Database, moment: _Moment
-) -> None:
-    """Log in, and if that works look whether a push would go well."""
-    # Kept, so that a question of several requests goes on where a proxy's limit broke it off.
-    answers = KeptAnswers(client)
-    user = findings.ask(
-        "login",
-        lambda: _log_in(answers, database.deadline),
-        lambda user: f"DHIS2 authenticates {user.username}.",
-    )
-    findings.user = user.username
-    windows = moment.windows(settings)
-    preflight = Preflight(answers, client, settings, user, windows, database.deadline, today=moment.today)
-    preflight.ask_dhis2()
-    preflight.compare(database.ask(preflight.checks))
-    findings.checks += preflight.checks
-    findings.not_asked += preflight.not_asked
-    if server := preflight.server:
-        findings.server = Server(version=server.version_text, name=server.name)
+    def post_data_values(
+        self,
+        body: Mapping[str, object],
+        params: Mapping[str, str] | None = None,
+        *,
+        read_timeout: float | None = None,
+    ) -> Answer:
+        return self.deadline.ask(
+            lambda: self.client.post_data_values(body, params, read_timeout=read_timeout)
+        )
 
 
-def _log_in(client: ReadsDhis2, deadline: Deadline) -> User:
-    answer = deadline.ask(lambda: client.get("/api/me", {"fields": "id"}))
+@dataclass(slots=True)
+class _Test:
+    """What was found so far, and mSupply's database, which is asked from the beginning, beside the others."""
+
+    database: BackgroundTask[DatabaseAnswer]
+    deadline: Deadline
+    checks: list[Check] = field(default_factory=list)
+    not_asked: list[str] = field(default_factory=list)
+    user: str | None = None
+    server: Server | None = None
+
+    def ask[Thing](self, name: str, question: Callable[[], Thing], said: Callable[[Thing], str]) -> Thing:
+        """Return the answer and keep what is said of it as a check; of an error too, before it is raised."""
+        try:
+            answer = question()
+        except MsupplyDhis2Error as error:
+            self.checks.append(failed(name, str(error)))
+            raise
+        self.checks.append(passed(name, said(answer)))
+        return answer
+
+    def settings(self, reader: Callable[[], Settings]) -> Settings:
+        """Read the settings, and find what is missing or worth knowing of them."""
+        settings = self.ask("settings", reader, lambda _: "The settings can be read.")
+        try:
+            settings.require_complete()
+        except SettingsError as error:
+            self.checks[-1] = failed("settings", str(error))
+            # The address, if it is there, is tried all the same.
+            if not settings.url:
+                raise
+            return settings
+        notes = list(settings.warnings())
+        if not settings.use_dhis2:
+            notes.insert(0, "Use DHIS2 is off: nothing is sent until it is switched on. Dry runs compute.")
+        if notes:
+            self.checks[-1] = noted("settings", " ".join(("The settings can be read.", *notes)))
+        return settings
+
+    def ask_dhis2(
+        self, client: TalksToDhis2, settings: Settings, as_of: datetime, calendar: Calendar
+    ) -> None:
+        """Log in, and if that works look whether a push would go well."""
+        user = self.ask(
+            "login", lambda: _log_in(client), lambda user: f"DHIS2 authenticates {user.username}."
+        )
+        self.user = user.username
+        # The periods cannot be told where the settings are not complete.
+        rows = () if settings.complete_faults() else settings.active_rows
+        bases = dict.fromkeys(row.basis for row in rows)
+        windows = {basis: window(basis, as_of, calendar, settings.period) for basis in bases}
+        today = as_of.astimezone(calendar.time_zone).date()
+        preflight = Preflight(client, settings, user, windows, today, self.checks, self.not_asked)
+        preflight.ask_dhis2()
+        preflight.compare(self.ask_database())
+        if server := preflight.server:
+            self.server = Server(version=server.version_text, name=server.name)
+
+    def ask_database(self) -> MappedNames | None:
+        """Wait for the database's answer and keep it as a check; return what is mapped."""
+        try:
+            answer = self.database.result(self.deadline.left())
+        except TimeoutError:
+            message = (
+                "mSupply's database, or compute, which asks it, did not answer in time. Test again; if it stays so, "
+                "look into the log of compute."
+            )
+            self.checks.append(failed("database", message))
+            return None
+        except MsupplyDhis2Error as error:
+            self.checks.append(failed("database", str(error)))
+            return None
+        mapped = answer.mapped
+        if mapped is None or not mapped.left_out:
+            self.checks.append(passed("database", answer.message))
+        else:
+            number = count(len(mapped.left_out) + mapped.more_left_out, "store or item", "stores and items")
+            message = f"{answer.message} Left out of pushes: {number}."
+            self.checks.append(noted("database", message, mapped.left_out, mapped.more_left_out))
+        return mapped
+
+
+def _log_in(client: ReadsDhis2) -> User:
+    answer = client.get("/api/me", {"fields": "id"})
     if not isinstance(answer, Mapping) or "id" not in answer:
         raise Dhis2PermanentError(
             "There is no DHIS2 at this address: something answers, but does not know who the user is. Check URL "
             "and its path."
         )
-    return deadline.ask(lambda: read_user(client))
-
-
-def _remember(findings: _Findings, table: "Table", url: str, username: str) -> datetime | None:
-    """Note a success, and return the last one; a table that cannot be used is a check of its own."""
-    try:
-        if findings.last is not None:
-            record_success(table, url, username, findings.last)
-        return last_success(table, url, username)
-    except AwsError as error:
-        message = f"The table that keeps the last successful connection cannot be used: {error}"
-        findings.checks.append(failed("last successful connection", message))
-        return findings.last
+    return read_user(client)

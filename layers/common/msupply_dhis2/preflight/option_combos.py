@@ -1,28 +1,39 @@
-"""Whether each metric's option combo is there, and which of the two places for an option combo it belongs to."""
+"""Whether each metric's option combo is there, which place it belongs to, and whether its category options take values."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from msupply_dhis2.dhis2.deadline import Deadline
 from msupply_dhis2.dhis2.metadata import find_category_option, find_option_combos
-from msupply_dhis2.dhis2.models import DataElement, DataSet, OptionCombo
+from msupply_dhis2.dhis2.models import (
+    CategoryOption,
+    DataElement,
+    DataSet,
+    OptionCombo,
+    OrgUnit,
+    Server,
+    User,
+)
 from msupply_dhis2.dhis2.parsing import ReadsDhis2
-from msupply_dhis2.domain.lookalikes import difference
 from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.periods import Period, PeriodFormat, add_days
 from msupply_dhis2.preflight.check import Check, failed, passed
-from msupply_dhis2.preflight.facts import Use, called, row_labels, title_of
-from msupply_dhis2.preflight.nearest import Nearest
+from msupply_dhis2.preflight.facts import NAMED, Nearest, Use, called, row_labels, title_of
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
 from msupply_dhis2.text import count, joined, listed
 
-NAME = "option combos"
+OPTION_COMBOS = "option combos"
+CATEGORY_OPTIONS = "category options"
 _ATTRIBUTE = "attribute option combo (of the data set)"
 _CATEGORY = "category option combo (of the data elements)"
-_NAMED = 3
 _DEFAULT = "default"
 _SCHEME_TITLE = str(DataElementRow.model_fields["category_option_combo_id_scheme"].title)
+_CURES = {
+    "not shared": 'Share the category options with the user, with data access "can capture and view".',
+    "not valid then": "Extend the start or end dates of the category options in DHIS2, Maintenance, Category option.",
+    "not valid there": "Add the org units to the category options in DHIS2, Maintenance, Category option, or remove that "
+    "limit.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,163 +51,151 @@ class UsedCombos:
 
 def used_combos(settings: Settings, data_set: DataSet, uses: Sequence[Use]) -> UsedCombos:
     """Find the option combos that push sends values with."""
-    category: set[OptionCombo | None] = set()
-    attribute: set[OptionCombo | None] = set()
+    category: set[OptionCombo] = set()
+    attribute: set[OptionCombo] = set()
+    is_named = settings.setup is Setup.CATEGORY_OPTION_COMBO
     for use in uses:
+        of_element = use.data_element.option_combos
         for row in use.rows:
-            identifier, scheme = row.category_option_id, row.category_option_combo_id_scheme
-            named = settings.setup is Setup.CATEGORY_OPTION_COMBO and identifier is not None
-            of_data_set, of_element = data_set.option_combos, use.data_element.option_combos
             as_attribute = as_category = None
-            if named and settings.option_combo_field is not OptionComboField.CATEGORY:
-                as_attribute = _called(str(identifier), scheme, of_data_set)
-            if named and as_attribute is None:
-                as_category = _called(str(identifier), scheme, of_element)
-            attribute.add(as_attribute or _only(of_data_set))
-            category.add(as_category or _only(of_element))
-    return UsedCombos(
-        frozenset(combo for combo in category if combo), frozenset(combo for combo in attribute if combo)
-    )
+            if is_named and settings.option_combo_field is not OptionComboField.CATEGORY:
+                as_attribute = _combo_of(row, data_set.option_combos)
+            if is_named and as_attribute is None:
+                as_category = _combo_of(row, of_element)
+            attribute |= {as_attribute} if as_attribute else _only(data_set.option_combos)
+            category |= {as_category} if as_category else _only(of_element)
+    return UsedCombos(frozenset(category), frozenset(attribute))
 
 
-def _only(combos: Sequence[OptionCombo]) -> OptionCombo | None:
-    return combos[0] if len(combos) == 1 else None
+def _combo_of(row: DataElementRow, combos: Sequence[OptionCombo]) -> OptionCombo | None:
+    return _find(str(row.category_option_id), row.category_option_combo_id_scheme, combos)
 
 
-class _Verdict(NamedTuple):
-    """What is to be said of a row, and where its option combo is sent: ``None`` where it does not fit."""
-
-    sentence: str
-    place: str | None = None
+def _find(identifier: str, scheme: Scheme, combos: Sequence[OptionCombo]) -> OptionCombo | None:
+    return next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
 
 
+def _only(combos: Sequence[OptionCombo]) -> set[OptionCombo]:
+    return set() if _needs_naming(combos) else set(combos)
+
+
+def _needs_naming(combos: Sequence[OptionCombo]) -> bool:
+    # Where there is only one, such as "default", it is the one that is meant.
+    return len(combos) > 1
+
+
+@dataclass(frozen=True, slots=True)
 class Combos:
-    """Judges the rows' option combos by those of the data set and of its data elements.
+    """Judges the rows' option combos by those of the data set and its data elements, or else by what the client finds."""
 
-    Parameters
-    ----------
-    client, deadline
-        Where option combos are looked for that neither the data set nor its data elements have, and for how long.
-    """
-
-    def __init__(
-        self, settings: Settings, data_set: DataSet, client: ReadsDhis2, *, deadline: Deadline
-    ) -> None:
-        self._settings = settings
-        self._data_set = data_set
-        self._client = client
-        self._deadline = deadline
+    settings: Settings
+    data_set: DataSet
+    client: ReadsDhis2
 
     def check(self, uses: Sequence[Use]) -> Check:
-        """Whether the option combos of the active rows fit the data set, or its data elements.
-
-        Parameters
-        ----------
-        uses
-            What is sent to which data elements, as far as it is known.
-        """
-        settings, data_set = self._settings, self._data_set
-        elements = [use.data_element for use in uses] or list(data_set.data_elements)
-        if not data_set.option_combos or any(not element.option_combos for element in elements):
+        """Whether the option combos of the active rows fit the data set, or its data elements as far as uses are known."""
+        elements = [use.data_element for use in uses] or list(self.data_set.data_elements)
+        if not self.data_set.option_combos or any(not element.option_combos for element in elements):
             return failed(
-                NAME,
+                OPTION_COMBOS,
                 "DHIS2 does not let the user see the option combos of the data set or of its data elements, so that "
                 "nothing can be told about them; values are sent as the settings say. Let the user view the category "
                 'combinations, with metadata access "can view".',
             )
-        if settings.setup is not Setup.CATEGORY_OPTION_COMBO:
-            return _without_combos(data_set, elements)
-        labels = row_labels(settings)
+        if self.settings.setup is not Setup.CATEGORY_OPTION_COMBO:
+            return _without_combos(self.data_set, elements)
+        labels = row_labels(self.settings)
         wrong: list[str] = []
         right: list[str] = []
         places: Counter[str] = Counter()
-        for label, row in zip(labels, settings.active_rows, strict=True):
+        for label, row in zip(labels, self.settings.active_rows, strict=True):
             of_row = [use.data_element for use in uses if row in use.rows] or elements
-            verdict = self._judge(row, of_row)
-            (wrong if verdict.place is None else right).append(f"{label}: {verdict.sentence}")
-            if verdict.place is not None:
-                places[verdict.place] += 1
+            sentence, place = self._judge(row, of_row)
+            if place is None:
+                wrong.append(f"{label}: {sentence}")
+            else:
+                right.append(f"{label}: {sentence}")
+                places[place] += 1
         number = count(len(labels), "metric")
         if wrong:
             message = (
                 f"The option combos of {len(wrong)} of {number} do not fit; values for them are refused."
             )
-            return failed(NAME, message, wrong)
+            return failed(OPTION_COMBOS, message, wrong)
         said = joined(f"{number_there:,} as {place}" for place, number_there in places.items())
         message = f"The option combos of {number} fit; they are sent as DHIS2 has them: {said}."
-        return passed(NAME, message, right)
+        return passed(OPTION_COMBOS, message, right)
 
-    def _judge(self, row: DataElementRow, elements: Sequence[DataElement]) -> _Verdict:
-        """Return whether the option combo of a row fits, and where it belongs, or what is wrong with it."""
-        identifier, scheme = str(row.category_option_id), row.category_option_combo_id_scheme
-        attribute = _called(identifier, scheme, self._data_set.option_combos)
-        of_elements = [(element, _called(identifier, scheme, element.option_combos)) for element in elements]
+    def _judge(self, row: DataElementRow, elements: Sequence[DataElement]) -> tuple[str, str | None]:
+        """Return what is to be said of a row, and the place its option combo is sent to: ``None`` where it does not fit."""
+        field = self.settings.option_combo_field
+        attribute = _combo_of(row, self.data_set.option_combos)
+        of_elements = [(element, _combo_of(row, element.option_combos)) for element in elements]
         category = next((combo for _, combo in of_elements if combo), None)
-        field = self._settings.option_combo_field
         name = called(category) if category else ""
+        place = None
         if attribute is None and category is None:
-            verdict = _Verdict(self._what_it_is_instead(identifier, scheme, row, elements))
+            said = self._what_it_is_instead(row, elements)
         elif field is OptionComboField.ATTRIBUTE and attribute is None:
-            verdict = self._wrong_field(identifier, "the data elements'", OptionComboField.CATEGORY)
+            said = self._wrong_field(row, "the data elements'", OptionComboField.CATEGORY)
         elif field is OptionComboField.CATEGORY and category is None:
-            verdict = self._wrong_field(identifier, "the data set's", OptionComboField.ATTRIBUTE)
+            said = self._wrong_field(row, "the data set's", OptionComboField.ATTRIBUTE)
         elif attribute is not None and field is not OptionComboField.CATEGORY:
-            sent = _Verdict(f"{called(attribute)} is sent as {_ATTRIBUTE}.", _ATTRIBUTE)
-            fault = _needs_category(elements)
-            verdict = _Verdict(fault) if fault else sent
-        elif _needs_naming(self._data_set.option_combos):
-            verdict = _Verdict(
+            said = _needs_category(elements)
+            if not said:
+                said, place = f"{called(attribute)} is sent as {_ATTRIBUTE}.", _ATTRIBUTE
+        elif _needs_naming(self.data_set.option_combos):
+            said = (
                 f"{name} belongs to the data elements, but the data set has a category combination of its own besides, "
                 "whose option combo would have to be named too. Give the data set the category combination 'default'."
             )
         elif lacking := [called(element) for element, combo in of_elements if combo is None]:
-            verdict = _Verdict(
+            said = (
                 f"{name} belongs to the category combination of other data elements, but not to that of "
-                f"{count(len(lacking), 'data element')}: {listed(lacking, _NAMED)}. Give them the same category "
+                f"{count(len(lacking), 'data element')}: {listed(lacking, NAMED)}. Give them the same category "
                 "combination in DHIS2."
             )
         else:
-            verdict = _Verdict(f"{name} is sent as {_CATEGORY}.", _CATEGORY)
-        return verdict
+            said, place = f"{name} is sent as {_CATEGORY}.", _CATEGORY
+        return said, place
 
-    def _wrong_field(self, identifier: str, whose: str, right: OptionComboField) -> _Verdict:
-        return _Verdict(
-            f"{title_of('option_combo_field')} is '{self._settings.option_combo_field.value}', but {identifier} belongs "
-            f"to {whose} category combination. Set option_combo_field: auto, or {right.value}."
+    def _wrong_field(self, row: DataElementRow, whose: str, right: OptionComboField) -> str:
+        return (
+            f"{title_of('option_combo_field')} is '{self.settings.option_combo_field.value}', but {row.category_option_id} "
+            f"belongs to {whose} category combination. Set option_combo_field: auto, or {right.value}."
         )
 
-    def _what_it_is_instead(
-        self, identifier: str, scheme: Scheme, row: DataElementRow, elements: Sequence[DataElement]
-    ) -> str:
+    def _what_it_is_instead(self, row: DataElementRow, elements: Sequence[DataElement]) -> str:
         """Return what an identifier is, if it is no option combo of the data set or its data elements."""
-        of_elements = {combo.id: combo for element in elements for combo in element.option_combos}
-        ours = {**of_elements, **{combo.id: combo for combo in self._data_set.option_combos}}
+        identifier, scheme = str(row.category_option_id), row.category_option_combo_id_scheme
+        ours = {combo.id: combo for element in elements for combo in element.option_combos}
+        ours |= {combo.id: combo for combo in self.data_set.option_combos}
         named = [combo for combo in ours.values() if _DEFAULT not in (combo.name, combo.code)]
-        other = scheme.other
-        if meant := _called(identifier, other, named):
+        if meant := _find(identifier, scheme.other, named):
             return (
-                f"'{identifier}' is the {other.value} of the option combo {meant.name}, but {_SCHEME_TITLE} is "
-                f"'{scheme.value}'. Set category_option_combo_id_scheme: {other.value}."
+                f"'{identifier}' is the {scheme.other.value} of the option combo {meant.name}, but {_SCHEME_TITLE} is "
+                f"'{scheme.value}'. Set category_option_combo_id_scheme: {scheme.other.value}."
             )
         try:
-            of_option = self._deadline.ask(lambda: find_category_option(self._client, identifier, scheme))
+            of_option = find_category_option(self.client, identifier, scheme)
             if of_option:
                 return _category_option(identifier, scheme, of_option, ours.keys())
-            known = self._deadline.ask(lambda: find_option_combos(self._client, [identifier], scheme))
+            known = find_option_combos(self.client, [identifier], scheme)
         except Dhis2Error as error:
             return (
                 f"'{identifier}' is no option combo of the data set or its data elements; whether it is anything else "
                 f"in DHIS2 cannot be read: {error}"
             )
+        lead = "; did you mean"
+        guess = Nearest(named).guess(identifier, row.metric.label, scheme, _in_full, lead=lead) or "."
         if known:
             return (
                 f"{called(known[0])} is an option combo, but belongs neither to the category combination of the data "
-                f"set {called(self._data_set)} nor to that of its data elements. Use one of theirs"
-                f"{_or_nearest(identifier, row, named)}"
+                f"set {called(self.data_set)} nor to that of its data elements. Use one of theirs{guess}"
             )
         return (
             f"DHIS2 has no category option combo whose {scheme.value} is '{identifier}', or does not let the user see "
-            f"it. Correct Category option ID{_or_nearest(identifier, row, named)}"
+            f"it. Correct Category option ID{guess}"
         )
 
 
@@ -204,38 +203,23 @@ def _category_option(
     identifier: str, scheme: Scheme, combos: Sequence[OptionCombo], ours: Collection[str]
 ) -> str:
     fitting = [combo for combo in combos if combo.id in ours]
+    names = listed([_in_full(combo) for combo in fitting or combos], NAMED)
     said = f"'{identifier}' is the {scheme.value} of a category option, where that of an option combo is needed. "
     if not fitting:
-        names = listed([_in_full(combo) for combo in combos], _NAMED)
         return (
             f"{said}Its option combos ({names}) belong neither to the category combination of the data set nor to "
             "that of its data elements: use one of theirs."
         )
     if len(fitting) > 1:
-        names = listed([_in_full(combo) for combo in fitting], _NAMED)
         return f"{said}Write one of its option combos: {names}."
     (meant,) = fitting
-    write = meant.id if scheme is Scheme.UID or meant.code is None else meant.code
-    instead = "" if scheme is Scheme.UID or meant.code else " and category_option_combo_id_scheme: uid"
-    return f"{said}The one that is meant is {_in_full(meant)}: write category_option_id: {write}{instead}."
+    write = meant.identifier(scheme) or f"{meant.id} and category_option_combo_id_scheme: uid"
+    return f"{said}The one that is meant is {names}: write category_option_id: {write}."
 
 
 def _in_full(combo: OptionCombo) -> str:
     code = f", code {combo.code}" if combo.code else ""
     return f"{combo.name} (uid {combo.id}{code})"
-
-
-def _called(identifier: str, scheme: Scheme, combos: Sequence[OptionCombo]) -> OptionCombo | None:
-    return next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
-
-
-def _or_nearest(identifier: str, row: DataElementRow, combos: Sequence[OptionCombo]) -> str:
-    near = Nearest(combos).to(identifier, row.metric.label)
-    if near is None:
-        return "."
-    named = near.id if row.category_option_combo_id_scheme is Scheme.UID else near.code or ""
-    differs = difference(identifier, named, here="the settings")
-    return f"; did you mean {_in_full(near)}?{f' {differs}' if differs else ''}"
 
 
 def _without_combos(data_set: DataSet, elements: Sequence[DataElement]) -> Check:
@@ -250,27 +234,101 @@ def _without_combos(data_set: DataSet, elements: Sequence[DataElement]) -> Check
     if fault := _needs_category(elements):
         faults.append(fault)
     if not faults:
-        return passed(NAME, "None are needed, and none are sent.")
+        return passed(OPTION_COMBOS, "None are needed, and none are sent.")
     of_elements = [
         f"{called(element)}: has a category combination of its own."
         for element in elements
         if _needs_naming(element.option_combos)
     ]
     message = f"No option combos are sent, but DHIS2 needs them. {faults[0]}"
-    return failed(NAME, message, [*faults, *of_elements])
+    return failed(OPTION_COMBOS, message, [*faults, *of_elements])
 
 
-def _needs_category(elements: Sequence[DataElement]) -> str | None:
-    with_categories = [element for element in elements if _needs_naming(element.option_combos)]
+def _needs_category(elements: Sequence[DataElement]) -> str:
+    with_categories = [called(element) for element in elements if _needs_naming(element.option_combos)]
     if not with_categories:
-        return None
+        return ""
     return (
-        f"{count(len(with_categories), 'data element')} "
-        f"({listed([called(element) for element in with_categories], _NAMED)}) have a category combination of their "
-        "own, whose option combos would have to be named too. Give them the category combination 'default'."
+        f"{count(len(with_categories), 'data element')} ({listed(with_categories, NAMED)}) have a category combination "
+        "of their own, whose option combos would have to be named too. Give them the category combination 'default'."
     )
 
 
-def _needs_naming(combos: Sequence[OptionCombo]) -> bool:
-    # Where there is only one, such as "default", it is the one that is meant.
-    return len(combos) > 1
+@dataclass(frozen=True, slots=True)
+class CategoryOptions:
+    """Judges category options by what values are sent for: the periods of a run, the org units of the stores."""
+
+    data_set: DataSet
+    server: Server
+    user: User
+    periods: Sequence[Period]
+    org_units: Sequence[OrgUnit]
+
+    def check(self, used: UsedCombos, options: Mapping[str, Sequence[CategoryOption]]) -> Check:
+        """Whether category options, by the UIDs of their option combos, keep values out, as far as the user may see.
+
+        Their dates and org units count for attribute option combos only, their sharing for all.
+        """
+        causes: dict[str, None] = {}
+        details = []
+        faulty = set()
+        for combo in used.all:
+            for option in options.get(combo.id, ()):
+                for cause, fault in self._faults(option, as_attribute=combo in used.attribute):
+                    causes[cause] = None
+                    faulty.add(combo.id)
+                    details.append(
+                        f"Option combo {called(combo)}, category option {called(option)}: {fault}."
+                    )
+        number = count(len(used.all), "option combo")
+        if not details:
+            return passed(CATEGORY_OPTIONS, f"The category options of {number} take the values.")
+        return failed(
+            CATEGORY_OPTIONS,
+            f"The category options of {len(faulty):,} of {number} keep values out ({joined(causes)}): DHIS2 refuses "
+            f"them. {' '.join(_CURES[cause] for cause in causes)}",
+            details,
+        )
+
+    def _faults(self, option: CategoryOption, *, as_attribute: bool) -> Iterator[tuple[str, str]]:
+        outside = [period.label for period in self.periods if not self._is_valid(option, period)]
+        if as_attribute and outside:
+            start, end = option.start_date or "ever", option.end_date or "ever"
+            yield (
+                "not valid then",
+                f"it is valid from {start} to {end}, and takes no values for {joined(outside)}",
+            )
+        limits = set(option.org_units)
+        elsewhere = [
+            called(unit) for unit in self.org_units if limits and limits.isdisjoint(unit.path.split("/"))
+        ]
+        if as_attribute and elsewhere:
+            number = count(len(elsewhere), "org unit")
+            yield (
+                "not valid there",
+                f"it is limited to others than {number} of stores ({listed(elsewhere, NAMED)})",
+            )
+        guarded = self.server.guards_category_options and "ALL" not in self.user.authorities
+        if option.may_write is False and guarded:
+            yield "not shared", f"{self.user.username} may not enter data for it"
+
+    def _is_valid(self, option: CategoryOption, period: Period) -> bool:
+        """Whether the option's dates have a day of the period, from 2.43 on all of its days.
+
+        Where the data set has open periods after the end date, it is enough that a period so much earlier has.
+        """
+        whole = self.server.imports_by_group
+        spans = [(period.first_day, add_days(period.day_after, -1))]
+        if self.data_set.open_periods_after_end > 0:
+            periods = PeriodFormat.parse(period.type_name)
+            day = period.first_day
+            for _ in range(self.data_set.open_periods_after_end):
+                day = periods.first_day(add_days(day, -1))
+            # Up to 2.42 the end date is moved, so that all periods between are valid as well.
+            last = add_days(periods.day_after(day), -1) if whole else spans[0][1]
+            spans.append((day, last))
+        return any(
+            (option.start_date is None or option.start_date <= (first if whole else last))
+            and (option.end_date is None or option.end_date >= (last if whole else first))
+            for first, last in spans
+        )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from msupply_dhis2.dhis2.models import DataSet, InputPeriod, Server
+from msupply_dhis2.dhis2.models import DataSet, Server
 from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
@@ -13,6 +13,7 @@ from msupply_dhis2.text import count
 
 FORMAT = "period format"
 MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
+_INVERTED = "this release refuses a data input period while it is open, and takes it while it is closed (DHIS2-21981)."
 
 
 def check_period_format(
@@ -28,14 +29,13 @@ def check_period_format(
         )
     written = f"{title_of('period_format')} '{settings.period_format}'"
     wanted = data_set.period_type
-    labels = [window.period for window in windows.values()]
-    wrong = [
-        label for label in labels if (period := find_period(label)) is None or period.type_name != wanted
-    ]
+    found = {window.period: find_period(window.period) for window in windows.values()}
+    wrong = [label for label, period in found.items() if period is None or period.type_name != wanted]
     if not wrong:
-        return passed(FORMAT, f"{written} suits the data set, which is {wanted}: {', '.join(labels)}.")
-    found = find_period(wrong[0])
-    what = f"a period of the type {found.type_name}" if found else "no period to DHIS2"
+        labels = ", ".join(window.period for window in windows.values())
+        return passed(FORMAT, f"{written} suits the data set, which is {wanted}: {labels}.")
+    period = found[wrong[0]]
+    what = f"a period of the type {period.type_name}" if period else "no period to DHIS2"
     return failed(
         FORMAT,
         f"{written} makes {wrong[0]}, which is {what}, but the data set's period type is {wanted}; every value "
@@ -59,48 +59,50 @@ def open_name(basis: Basis) -> str:
     return f"open period, {basis.value.replace('_', ' ')}"
 
 
-def check_open(times: PeriodRules, window: Window, data_set: DataSet, today: date) -> Check:
-    """Whether a value of today's run could be entered today.
-
-    Parameters
-    ----------
-    times
-        Judges periods as push does: where it is in doubt, the server decides.
-    window
-        Of the basis; its period is one of the data set's period type.
-    today
-        The server's date.
-    """
+def check_open(rules: PeriodRules, window: Window, data_set: DataSet, today: date) -> Check:
+    """Whether a value of today's run could be entered today, the server's date; where in doubt the server decides."""
     name = open_name(window.basis)
-    period = times.find(window.period)
+    period = rules.find(window.period)
     if period is None:
         return passed(name, f"Whether {window.period} is open is left to DHIS2.")
     closed, notes = [], []
-    if times.too_early(window.period, period):
+    if rules.too_early(window.period, period):
         closed.append(_not_open_yet(data_set, period, today))
-    if times.is_expired(period):
-        if times.exempt_org_units(period):
+    if rules.is_expired(period):
+        if rules.exempt_org_units(period):
             notes.append(
                 f"{period.label} is past the data set's expiry days: only org units with a lock exception in DHIS2 take "
                 "values. The check of the stores names those without one."
             )
         else:
             closed.append(_expired(data_set, period))
-    if times.no_input_period(window.period, period):
-        closed.append(_no_input_period(times, data_set, period))
-    named = times.input_periods_of(period)
-    inverted = bool(named) and times.server.inverts_input_periods
-    if inverted and times.is_open_by_input_period(period):
-        closed.append(_refused_while_open(times.server, period))
+    where = "in DHIS2, Maintenance, Data set, Data input periods"
+    release = f"DHIS2 {rules.server.version_text}"
+    dates = ""
+    if named := rules.input_periods_of(period):
+        dates = (
+            f"{period.label} is a data input period of the data set, but open from {named[0].opening_date or 'ever'} to "
+            f"{named[0].closing_date or 'ever'} only"
+        )
+    if rules.no_input_period(window.period, period):
+        number = count(len(data_set.input_periods), "data input period")
+        closed.append(
+            f"{dates}. Change its dates {where}."
+            if named
+            else f"{period.label} is none of the data set's {number}. Add it {where}, or remove them all."
+        )
+    inverted = bool(named) and rules.server.inverts_input_periods
+    if inverted and rules.is_open_by_input_period(period):
+        closed.append(
+            f"{period.label} is open by the data set's data input periods, and {release} refuses it for that: "
+            f"{_INVERTED} Values are sent, and DHIS2 refuses them (E8030). Upgrade DHIS2 to 2.43.2 or later. Until then "
+            f"remove the data input periods of the data set {where}: its expiry days and open future periods decide then."
+        )
     if closed:
         return failed(name, " ".join(closed))
     if inverted:
-        notes.append(
-            f"{_dates(named[0], period)}, but DHIS2 {times.server.version_text} takes its values all the same: {_INVERTED}"
-        )
-    if notes:
-        return noted(name, " ".join(notes))
-    return passed(name, f"{window.period} is open.")
+        notes.append(f"{dates}, but {release} takes its values all the same: {_INVERTED}")
+    return noted(name, " ".join(notes)) if notes else passed(name, f"{window.period} is open.")
 
 
 def _not_open_yet(data_set: DataSet, period: Period, today: date) -> str:
@@ -124,33 +126,3 @@ def _expired(data_set: DataSet, period: Period) -> str:
         "exception. Raise 'Expiry days' of the data set in DHIS2, Maintenance, Data set (0: never), let the schedule "
         f'run earlier in the month, or give the user the authority "Edit expired" ({MAY_EDIT_EXPIRED}).'
     )
-
-
-_INVERTED = "this release refuses a data input period while it is open, and takes it while it is closed (DHIS2-21981)."
-
-
-def _refused_while_open(server: Server, period: Period) -> str:
-    return (
-        f"{period.label} is open by the data set's data input periods, and DHIS2 {server.version_text} refuses it for "
-        f"that: {_INVERTED} Values are sent, and DHIS2 refuses them (E8030). Upgrade DHIS2 to 2.43.2 or later. Until "
-        "then remove the data input periods of the data set in DHIS2, Maintenance, Data set, Data input periods: its "
-        "expiry days and open future periods decide then."
-    )
-
-
-def _dates(input_period: InputPeriod, period: Period) -> str:
-    return (
-        f"{period.label} is a data input period of the data set, but open from {input_period.opening_date or 'ever'} to "
-        f"{input_period.closing_date or 'ever'} only"
-    )
-
-
-def _no_input_period(times: PeriodRules, data_set: DataSet, period: Period) -> str:
-    named = times.input_periods_of(period)
-    where = "in DHIS2, Maintenance, Data set, Data input periods"
-    if not named:
-        return (
-            f"{period.label} is none of the data set's {count(len(data_set.input_periods), 'data input period')}. Add "
-            f"it {where}, or remove them all."
-        )
-    return f"{_dates(named[0], period)}. Change its dates {where}."
