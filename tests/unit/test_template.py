@@ -36,9 +36,8 @@ from msupply_dhis2.handlers.test_connection import TIME_LIMIT
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.state.breaker import LONGEST_WAIT
 from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE
+from msupply_dhis2.state.idempotency import SHARDS_KEPT_FOR, WORKED_FOR
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR
-from msupply_dhis2.state.shard_progress import KEPT_FOR as SHARD_KEPT_FOR
-from msupply_dhis2.state.shard_progress import WORKED_FOR
 from msupply_dhis2.watchdog.schedules import parse_schedule
 from msupply_dhis2.watchdog.unfinished import QUEUE_KEEPS
 from tests.support.paths import PROJECT
@@ -305,7 +304,7 @@ def test_a_shard_that_was_taken_is_free_again_after_compute_s_time_but_before_th
 
 
 def test_it_is_remembered_that_a_shard_is_finished_for_as_long_as_its_message_can_live() -> None:
-    assert properties("FailedShardQueue")["MessageRetentionPeriod"] < SHARD_KEPT_FOR.total_seconds()
+    assert properties("FailedShardQueue")["MessageRetentionPeriod"] < SHARDS_KEPT_FOR.total_seconds()
 
 
 def test_every_queue_is_encrypted_and_refuses_plain_http() -> None:

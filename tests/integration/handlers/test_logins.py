@@ -15,8 +15,16 @@ from msupply_dhis2.errors import (
     Dhis2PermanentError,
     Dhis2TransientError,
 )
-from msupply_dhis2.state.breaker import LOGIN_ATTEMPT, Breaker, BreakerTable, Changed, Login, State
-from msupply_dhis2.state.logins import RefusedBeforeError, log_in
+from msupply_dhis2.state.breaker import (
+    LOGIN_ATTEMPT,
+    Breaker,
+    BreakerTable,
+    Changed,
+    Login,
+    RefusedBeforeError,
+    State,
+    log_in,
+)
 from tests.conftest import Aws
 
 LOGIN = Login("https://dhis2.example.org/hmis", "pusher", "f1", "v1")

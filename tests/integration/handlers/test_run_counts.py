@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from msupply_dhis2.aws import clients
 from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.handlers import run_recorder
+from msupply_dhis2.state import rejected_rows
 from msupply_dhis2.state import runs as table
-from msupply_dhis2.state.rejected_rows import file
 from msupply_dhis2.state.run import Counts, Outcome, Run
 from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import FaultKind
@@ -119,7 +119,7 @@ def test_the_rows_that_dhis2_refused_are_in_a_file_that_the_last_line_names(worl
 def test_where_the_file_does_not_hold_all_refused_rows_the_last_line_says_so(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "MOST_ROWS", 1)
+    monkeypatch.setattr(rejected_rows, "MOST_ROWS", 1)
     misplace_items(world, 4)
     world.compute()
     (line,) = last_lines(*world.deliver())

@@ -17,7 +17,7 @@ from msupply_dhis2.compute.sharding import parse_shard
 from msupply_dhis2.domain.batch import decode
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.handlers.compute import DELIVERIES
-from msupply_dhis2.state.shard_progress import WORKED_FOR, Taken, take
+from msupply_dhis2.state.idempotency import WORKED_FOR, Taken, take
 from sandbox.sample.generate import generate
 from tests.conftest import Aws
 from tests.support.functions import Invocation, delivery, invoke

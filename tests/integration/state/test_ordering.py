@@ -17,8 +17,9 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError, SourceError
 from msupply_dhis2.handlers import push_batch
 from msupply_dhis2.settings import Scheme
+from msupply_dhis2.state.ordering import claims as claims_module
 from msupply_dhis2.state.ordering import in_flight as in_flight_messages
-from msupply_dhis2.state.ordering import table
+from msupply_dhis2.state.ordering.claims import UNKNOWN_RUN, OrderingTable, Revision, revisions_of
 from msupply_dhis2.state.ordering.in_flight import (
     APPLIED_WITHIN_SECONDS,
     InFlightError,
@@ -26,8 +27,6 @@ from msupply_dhis2.state.ordering.in_flight import (
     InFlightMessages,
     org_units_of,
 )
-from msupply_dhis2.state.ordering.revision import Revision, revisions_of
-from msupply_dhis2.state.ordering.table import UNKNOWN_RUN, OrderingTable
 from msupply_dhis2.state.run import Counts
 from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import FaultKind
@@ -107,7 +106,7 @@ def test_one_small_item_tells_that_nothing_newer_is_there(aws: Aws, monkeypatch:
     def refuse(*_: object) -> None:
         raise AssertionError("the claims were read")
 
-    monkeypatch.setattr(table, "mark_of", refuse)
+    monkeypatch.setattr(claims_module, "mark_of", refuse)
     assert left_out(aws, batch_of(age(), value)) == []
 
 
@@ -195,7 +194,7 @@ def test_a_message_in_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
 
 
 def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "MOST_BYTES", 110)
+    monkeypatch.setattr(claims_module, "MOST_BYTES", 110)
     claims = order(aws)
     revisions = revisions_of(age().snapshots, age().read_at)
     claims.claim(

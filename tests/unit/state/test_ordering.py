@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.settings import Scheme
-from msupply_dhis2.state.ordering.claims import Claim, LatestRevisions, mark_of
+from msupply_dhis2.state.ordering.claims import OLDEST, Claim, LatestRevisions, Revision, mark_of
 from msupply_dhis2.state.ordering.in_flight import MOST_ORG_UNITS, InFlightMessage, org_units_of
-from msupply_dhis2.state.ordering.revision import OLDEST, Revision
 from tests.support.batches import value_of
 
 MONTH_END = datetime(2026, 2, 1, tzinfo=UTC)

@@ -35,10 +35,8 @@ from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source import Source, open_source, verification_of
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
-from msupply_dhis2.state.invocations import first_arrival
-from msupply_dhis2.state.ordering.revision import revisions_of
-from msupply_dhis2.state.ordering.table import OrderingTable
-from msupply_dhis2.state.shard_progress import let_go, note_finished, take
+from msupply_dhis2.state.idempotency import first_arrival, let_go, note_finished, take
+from msupply_dhis2.state.ordering.claims import OrderingTable, revisions_of
 
 NAMED_IN_RESULT = 100
 """How many left-out subjects an answer names; the log names them all."""

@@ -15,8 +15,7 @@ from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2TransientError, MsupplyDhis2Error
 from msupply_dhis2.handlers.breaker import breaker_table, count_open_minutes
 from msupply_dhis2.handlers.log import WARNING, LogEvent, log
-from msupply_dhis2.state.breaker import BreakerTable, Login, State
-from msupply_dhis2.state.logins import log_in
+from msupply_dhis2.state.breaker import BreakerTable, Login, State, log_in
 
 ANSWER_SECONDS = 20
 """How long DHIS2 may take to let us in."""

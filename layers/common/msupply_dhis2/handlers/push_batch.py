@@ -33,22 +33,22 @@ from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.settings.fields import shown
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
-from msupply_dhis2.state.breaker import Breaker, BreakerTable, Login
+from msupply_dhis2.state.breaker import Breaker, BreakerTable, Login, RefusedBeforeError, log_in
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
 from msupply_dhis2.state.dead_letters import BROKE_OFF
 from msupply_dhis2.state.delta.table import DeltaTable, target_of_batch
-from msupply_dhis2.state.logins import RefusedBeforeError, log_in
 from msupply_dhis2.state.message import DeliveryState
-from msupply_dhis2.state.ordering.in_flight import (
-    Ending,
-    InFlightMessage,
-    InFlightMessages,
-    org_units_of,
+from msupply_dhis2.state.ordering.claims import (
+    OLDEST,
+    SENT_WITHIN,
+    OrderingTable,
+    Revision,
+    revisions_of_batch,
+    superseded,
+    too_old,
 )
-from msupply_dhis2.state.ordering.revision import OLDEST, Revision
-from msupply_dhis2.state.ordering.skipped import superseded, too_old
-from msupply_dhis2.state.ordering.table import SENT_WITHIN, OrderingTable, revisions_of_batch
-from msupply_dhis2.state.rejected_rows.file import RejectedRows
+from msupply_dhis2.state.ordering.in_flight import Ending, InFlightMessage, InFlightMessages, org_units_of
+from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
 
 if TYPE_CHECKING:

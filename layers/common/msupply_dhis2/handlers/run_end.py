@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.handlers.log import WARNING, LogEvent, log, write
-from msupply_dhis2.state.rejected_rows.file import RejectedRows
+from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
 from msupply_dhis2.state.runs import Runs
 

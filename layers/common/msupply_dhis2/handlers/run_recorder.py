@@ -18,7 +18,7 @@ from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow
 from msupply_dhis2.state.parts import MOST_ROWS_NOTED
-from msupply_dhis2.state.rejected_rows.file import RejectedRows
+from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import About, Part
 from msupply_dhis2.state.runs import Runs
 

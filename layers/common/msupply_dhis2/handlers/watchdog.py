@@ -25,7 +25,7 @@ from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.state.dead_letters import DeadLetters
-from msupply_dhis2.state.rejected_rows.file import RejectedRows
+from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import RUNS_KEPT_FOR, Run
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count

@@ -5,6 +5,7 @@ One row of the stack's table holds it. What may happen to it is told by :class:`
 meanwhile, the change is applied to what that one wrote.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item
-from msupply_dhis2.errors import DamagedRowError
+from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.errors import DamagedRowError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ LONGEST_WAIT = timedelta(hours=1)
 MOST_REFUSED_LOGINS = 20
 """Refused logins that are remembered. Each is a version of the secret, of which an officer enters a few at most."""
 
+_LOOK_AGAIN_SECONDS = 0.5
 _KEY = {"id": "breaker"}
 _NOTING = "noting whether values may be sent"
 
@@ -286,3 +289,58 @@ def _breaker(item: Mapping[str, Any]) -> Breaker:
             f"The row {_KEY['id']} of the stack's table is damaged. Delete it, then test the connection (make "
             "test-connection)."
         ) from error
+
+
+class RefusedBeforeError(Dhis2AuthenticationError):
+    """DHIS2 refused this login earlier; it was not asked again."""
+
+    def __init__(self, login: Login) -> None:
+        super().__init__(
+            f"DHIS2 was not asked: it has refused this version of the login of {login.user} before. If the account is "
+            "fixed in DHIS2, test the connection (make test-connection)."
+        )
+
+
+def log_in(
+    breakers: BreakerTable,
+    login: Login,
+    client: ReadsDhis2,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Log in with the smallest of all requests, unless DHIS2 refused this login before; never two at a time.
+
+    Raises
+    ------
+    Dhis2AuthenticationError
+        DHIS2 refuses the login, or has refused it before and was not asked (RefusedBeforeError). The breaker is open.
+    Dhis2Error
+        Something else is wrong, for now (Dhis2TransientError) or until it is fixed.
+    AwsError
+        The table refused: without it nobody knows whether the login may be tried.
+    """
+    attempt: datetime | None = None
+    try:
+        attempt = _begin(breakers, login, clock, sleep)
+        client.get("/api/me", {"fields": "id"})
+    except Dhis2AuthenticationError as error:
+        message, now = str(error), clock()
+        breakers.change(lambda breaker: breaker.login_ended(attempt).login_refused(login, message, now))
+        raise
+    except BaseException:
+        breakers.change(lambda breaker: breaker.login_ended(attempt))
+        raise
+    breakers.change(lambda breaker: breaker.login_ended(attempt).login_accepted(login))
+
+
+def _begin(
+    breakers: BreakerTable, login: Login, clock: Callable[[], datetime], sleep: Callable[[float], None]
+) -> datetime | None:
+    """Return until when this function alone may log in."""
+    while True:
+        claimed = breakers.change(lambda breaker: breaker.logging_in(login, clock()))
+        if login in claimed.after.refused:
+            raise RefusedBeforeError(login)
+        if claimed.is_written:
+            return claimed.after.login_until
+        sleep(_LOOK_AGAIN_SECONDS)

@@ -12,8 +12,8 @@ import pytest
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.rejected_row import RejectedRow, Why
 from msupply_dhis2.errors import AwsError
-from msupply_dhis2.state.rejected_rows import file
-from msupply_dhis2.state.rejected_rows.file import RejectedFile, RejectedRows
+from msupply_dhis2.state import rejected_rows
+from msupply_dhis2.state.rejected_rows import RejectedFile, RejectedRows
 from tests.conftest import Aws
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_a_file_made_again_takes_the_place_of_the_one_before(s3: "S3Client") -> 
 def test_a_file_that_would_be_too_long_is_cut_and_says_so(
     s3: "S3Client", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "MOST_ROWS", 2)
+    monkeypatch.setattr(rejected_rows, "MOST_ROWS", 2)
     rows = RejectedRows(s3, BUCKET)
     for number in range(4):
         rows.keep([row(str(number))], run_id="run", part=f"run-{number}-1f", number=1)
@@ -120,10 +120,10 @@ def test_a_bucket_that_is_not_there_is_told_in_words(s3: "S3Client") -> None:
 
 def test_each_part_is_fetched_once_and_many_at_the_same_time(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
-    parts = [f"run-{number}-1f" for number in range(3 * file.PARTS_AT_ONCE)]
+    parts = [f"run-{number}-1f" for number in range(3 * rejected_rows.PARTS_AT_ONCE)]
     for part in parts:
         rows.keep([row(part)], run_id="run", part=part, number=1)
-    together = threading.Barrier(file.PARTS_AT_ONCE)
+    together = threading.Barrier(rejected_rows.PARTS_AT_ONCE)
     fetched: list[str] = []
     real: Callable[..., object] = s3.get_object
 

@@ -11,7 +11,7 @@ from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.outcome import OutcomeKind, Reason, ValueOutcome, rejected
 from msupply_dhis2.domain.rejected_row import RejectedRow, Why
 from msupply_dhis2.push.outcome import BatchResult
-from msupply_dhis2.state.rejected_rows.spreadsheet import COLUMNS, safe, write_rows
+from msupply_dhis2.state.rejected_rows import COLUMNS, safe, write_rows
 from tests.support.batches import batch_of, settings_of, value_of
 
 WHY = Why(code="E7612", reason="Org unit not assigned", what_to_do="Assign it.")

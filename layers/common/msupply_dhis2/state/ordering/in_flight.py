@@ -10,16 +10,15 @@ forgotten, as all are a day after the last message, costs no more than that one 
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
 from msupply_dhis2.errors import AwsError, MsupplyDhis2Error
-from msupply_dhis2.state.ordering.revision import Revision
+from msupply_dhis2.state.ordering.claims import Revision
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -41,27 +40,31 @@ _DIGEST_BYTES = 4
 
 
 class InFlightError(MsupplyDhis2Error):
-    """Another message must end first."""
+    """Another message must end first: nobody's fault, and no failure of this one."""
+
+    is_transient = True
 
 
 @dataclass(frozen=True, slots=True)
 class InFlightMessage:
-    """A message on its way.
+    """A message on its way: its run and its name, the oldest and the newest revision of the values of each period.
 
     Attributes
     ----------
-    run_id, message
-        The message's row in the table of runs.
-    periods
-        The oldest and the newest revision of the values of each period.
     org_units
         Whose values they are, by ``org_units_of``; none stands for any.
+    until
+        Until when it can be in flight, in seconds since 1970.
+    is_over
+        Nothing of it is sent any more, but what was sent may still be applied.
     """
 
     run_id: str
     message: str
     periods: Mapping[str, tuple[Revision, Revision]]
     org_units: frozenset[bytes] = frozenset()
+    until: int = 0
+    is_over: bool = False
 
     def must_follow(self, other: "InFlightMessage") -> bool:
         """Return whether the other has something older, for a period and an org unit of ours, than some of ours."""
@@ -72,6 +75,39 @@ class InFlightMessage:
             period in other.periods and other.periods[period][0] < newest
             for period, (_, newest) in self.periods.items()
         )
+
+    def written(self) -> dict[str, Any]:
+        """Write it as the table holds it."""
+        return {
+            "run_id": self.run_id,
+            "message": self.message,
+            "periods": {period: list(map(str, revisions)) for period, revisions in self.periods.items()},
+            "org_units": b"".join(sorted(self.org_units)),
+            "until": self.until,
+            "is_over": self.is_over,
+        }
+
+    @classmethod
+    def read(cls, held: Any) -> "InFlightMessage | None":  # noqa: ANN401 - whatever the table holds
+        """Read what ``written`` gave; ``None`` where it is something else."""
+        try:
+            org_units = bytes(held["org_units"])
+            return cls(
+                str(held["run_id"]),
+                str(held["message"]),
+                {
+                    str(period): (Revision.parse(str(oldest)), Revision.parse(str(newest)))
+                    for period, (oldest, newest) in held["periods"].items()
+                },
+                frozenset(
+                    org_units[start : start + _DIGEST_BYTES]
+                    for start in range(0, len(org_units), _DIGEST_BYTES)
+                ),
+                int(held["until"]),
+                bool(held["is_over"]),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError):
+            return None
 
 
 @dataclass(slots=True)
@@ -87,7 +123,7 @@ class Ending:
 
 
 def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
-    """Return what a message in flight tells of its org units: a few bytes of a hash of each, or nothing where they are many.
+    """Return a few bytes of a hash of each of a message's org units, or nothing where they are many.
 
     Two that share a hash make a message wait that need not.
     """
@@ -100,16 +136,12 @@ class InFlightMessages:
 
     Parameters
     ----------
-    table
-        Has the partition key ``id`` and the time-to-live attribute ``expires_at``.
     tell
         Is given what went wrong without doing harm.
     broke_off
         Is given each message (run and name) whose delivery was found to have broken off; once, by whoever finds it.
     clock
         Seconds since 1970.
-    sleep
-        How to wait for some seconds.
     """
 
     def __init__(
@@ -128,7 +160,7 @@ class InFlightMessages:
         self._sleep = sleep
 
     @contextmanager
-    def in_flight(self, in_flight: InFlightMessage, seconds: float, deadline: float) -> Iterator[Ending]:
+    def in_flight(self, message: InFlightMessage, seconds: float, deadline: float) -> Iterator[Ending]:
         """Be in flight, for so many ``seconds`` at most, once all that must end before has ended, or until the ``deadline``.
 
         Raises
@@ -138,9 +170,9 @@ class InFlightMessages:
         """
         name = f"{_PREFIX}{uuid4().hex}"
         ending = Ending()
-        before, held_before = self._begin(name, in_flight, seconds)
+        others, held_periods = self._begin(name, message, seconds)
         try:
-            self._wait(in_flight, before, held_before, deadline)
+            self._wait(message, others, held_periods, deadline)
             try:
                 yield ending
             except BaseException:
@@ -148,78 +180,75 @@ class InFlightMessages:
                 raise
         finally:
             try:
-                self._end(name, in_flight, ending, held_before)
+                self._end(name, message, ending, held_periods)
             except AwsError as error:
                 # What was sent has its outcome; others wait for it a while longer than they need to.
                 self._tell(f"That a message has been sent could not be noted. {error}")
 
     def _begin(
-        self, name: str, in_flight: InFlightMessage, seconds: float
-    ) -> tuple[dict[str, dict[str, Any]], AbstractSet[str]]:
+        self, name: str, message: InFlightMessage, seconds: float
+    ) -> tuple[dict[str, InFlightMessage], frozenset[str]]:
         """Note a message in flight, and return the others, and the periods that DHIS2 holds."""
         now = self._clock()
-        written = _written(in_flight, int(now + seconds) + 1, is_over=False)
+        written = replace(message, until=int(now + seconds) + 1).written()
         change = Change(_KEY).set({name: written, "expires_at": int(now + seconds) + 86_400})
         item = change_and_read(self._table, change, "noting which values are being sent")
-        others: dict[str, Any] = {
-            each: held for each, held in item.items() if each.startswith(_PREFIX) and each != name
-        }
-        damaged = [each for each, held in others.items() if not _is_readable(held)]
-        for each in damaged:
-            self._tell(f"{each} in the row in-flight of the stack's table cannot be read, and is taken away.")
-        crashed = [each for each, held in others.items() if each in damaged or int(held["until"]) < now]
-        for each in crashed:
+        others: dict[str, InFlightMessage] = {}
+        for each in item:
+            if not each.startswith(_PREFIX) or each == name:
+                continue
+            other = InFlightMessage.read(item[each])
+            if other is not None and other.until >= now:
+                others[each] = other
+                continue
+            if other is None:
+                self._tell(
+                    f"{each} in the row in-flight of the stack's table cannot be read, and is taken away."
+                )
             # Counted once, whoever else finds it at the same time.
             gone = Change(_KEY).remove(each).if_present(each)
             is_mine = change_item(self._table, gone, "noting which values are sent")
-            if is_mine and each not in damaged and not others[each]["is_over"]:
-                self._broke_off(str(others[each]["run_id"]), str(others[each]["message"]))
+            if is_mine and other is not None and not other.is_over:
+                self._broke_off(other.run_id, other.message)
         held_periods: Any = item.get(_HELD_PERIODS)
-        return (
-            {each: held for each, held in others.items() if each not in crashed},
-            held_periods if isinstance(held_periods, set) else frozenset(),
-        )
+        return others, frozenset(held_periods if isinstance(held_periods, set) else ())
 
     def _wait(
         self,
-        in_flight: InFlightMessage,
-        before: dict[str, dict[str, Any]],
-        held_periods: AbstractSet[str],
+        message: InFlightMessage,
+        others: Mapping[str, InFlightMessage],
+        held_periods: frozenset[str],
         deadline: float,
     ) -> None:
-        if any(held["message"] == in_flight.message and not held["is_over"] for held in before.values()):
+        if any(other.message == message.message and not other.is_over for other in others.values()):
             raise InFlightError("Another delivery of the same message is being sent just now.")
-        older = {each for each, held in before.items() if in_flight.must_follow(_read(held))}
-        new_periods = in_flight.periods.keys() - held_periods
-        first = {
+        older = {each for each, other in others.items() if message.must_follow(other)}
+        new_periods = message.periods.keys() - held_periods
+        ahead = older | {
             each
-            for each, held in before.items()
+            for each, other in others.items()
             # One that is over and may still be applied need not: where two meet all the same, what is lost is sent again.
-            if not held["is_over"] and not new_periods.isdisjoint(held["periods"])
+            if not other.is_over and not new_periods.isdisjoint(other.periods)
         }
-        ahead = older | first
         until = self._clock() + deadline
         while ahead:
             if self._clock() >= until:
                 raise InFlightError(_OLDER_FIRST if ahead & older else _ALONE)
             self._sleep(LOOK_AGAIN_SECONDS)
-            item: Any = read_item(self._table, _KEY, "reading which values are being sent") or {}
+            item = read_item(self._table, _KEY, "reading which values are being sent") or {}
             now = self._clock()
-            ahead = {
-                each for each in ahead if _is_readable(item.get(each)) and int(item[each]["until"]) >= now
-            }
+            held = {each: InFlightMessage.read(item.get(each)) for each in ahead}
+            ahead = {each for each, other in held.items() if other is not None and other.until >= now}
 
-    def _end(
-        self, name: str, in_flight: InFlightMessage, ending: Ending, held_before: AbstractSet[str]
-    ) -> None:
+    def _end(self, name: str, message: InFlightMessage, ending: Ending, held_periods: frozenset[str]) -> None:
         change = Change(_KEY)
         if ending.lingers:
             until = int(self._clock()) + APPLIED_WITHIN_SECONDS
-            change.set({name: _written(in_flight, until, is_over=True)})
+            change.set({name: replace(message, until=until, is_over=True).written()})
         else:
             change.remove(name)
-        if new := set(ending.held_periods - held_before):
-            if held_before and len(held_before) + len(new) <= MOST_HELD_PERIODS:
+        if new := set(ending.held_periods - held_periods):
+            if held_periods and len(held_periods) + len(new) <= MOST_HELD_PERIODS:
                 change.add({_HELD_PERIODS: new})
             else:
                 change.set({_HELD_PERIODS: new})
@@ -234,40 +263,3 @@ _ALONE = (
     "The first values of a period are being sent just now: these wait for them, because DHIS2 loses one of two calls "
     "that come at once for a period that is new to it."
 )
-
-
-def _written(in_flight: InFlightMessage, until: int, *, is_over: bool) -> dict[str, Any]:
-    return {
-        "run_id": in_flight.run_id,
-        "message": in_flight.message,
-        "periods": {
-            period: [str(oldest), str(newest)] for period, (oldest, newest) in in_flight.periods.items()
-        },
-        "org_units": b"".join(sorted(in_flight.org_units)),
-        "until": until,
-        "is_over": is_over,
-    }
-
-
-def _is_readable(held: Any) -> bool:  # noqa: ANN401 - whatever the table holds
-    try:
-        _read(held)
-        int(held["until"])
-    except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError):
-        return False
-    return "is_over" in held
-
-
-def _read(held: dict[str, Any]) -> InFlightMessage:
-    org_units = bytes(held["org_units"])
-    return InFlightMessage(
-        str(held["run_id"]),
-        str(held["message"]),
-        {
-            str(period): (Revision.parse(str(oldest)), Revision.parse(str(newest)))
-            for period, (oldest, newest) in held["periods"].items()
-        },
-        frozenset(
-            org_units[start : start + _DIGEST_BYTES] for start in range(0, len(org_units), _DIGEST_BYTES)
-        ),
-    )

@@ -1,26 +1,40 @@
-"""Which steps of shards are finished, and which are being worked.
+"""What is done once, however often AWS invokes: an invocation's instant, and the steps of shards. Rows of the stack's table.
 
-A queue may deliver a message twice, and the invocation that planned may be repeated as a whole. So each step of a shard
-is taken before it is worked, by one invocation at a time, and noted when it is finished.
+A manual push without ``as_of`` is about the instant at which it was asked for. AWS repeats an asynchronous invocation that
+failed, and a retry must ask for the same numbers: so the first arrival of each request id is kept for the few days in which
+a retry can come. A queue may deliver a shard twice, and the invocation that planned may be repeated as a whole: so each
+step of a shard is taken before it is worked, by one invocation at a time, and noted when it is finished.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
+from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
 from msupply_dhis2.errors import DamagedRowError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
-KEPT_FOR = timedelta(days=15)
+ARRIVALS_KEPT_FOR = timedelta(days=7)
+
+SHARDS_KEPT_FOR = timedelta(days=15)
 """Longer than a message lives: 14 days, counted from its first day, in the dead-letter queue."""
 
 WORKED_FOR = timedelta(minutes=16)
 """Longer than an invocation lives: what was taken so long ago, and not finished, is free again."""
 
 _DOING = "noting which shard is worked"
+
+
+def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
+    """Return when the invocation with this request id was first seen: ``now`` (aware) the first time, and that ever after."""
+    change = Change({"id": f"invocation#{request_id}"})
+    change.set_once({"arrived": now.isoformat(), "expires_at": _seconds(now + ARRIVALS_KEPT_FOR)})
+    arrived = change_and_read(table, change, "noting when the invocation arrived")["arrived"]
+    if not isinstance(arrived, str):
+        raise DamagedRowError(f"The table's row invocation#{request_id} is damaged. Delete it and try again.")
+    return datetime.fromisoformat(arrived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +48,7 @@ class Taken:
 def take(table: "Table", step: str, now: datetime) -> Taken:
     """Take the next step of a shard, unless it is finished or another invocation works it; ``now`` is aware."""
     change = Change(_key(step)).set(
-        {"free_at": _seconds(now + WORKED_FOR), "expires_at": _seconds(now + KEPT_FOR)}
+        {"free_at": _seconds(now + WORKED_FOR), "expires_at": _seconds(now + SHARDS_KEPT_FOR)}
     )
     change.if_absent("finished").if_below("free_at", _seconds(now) + 1)
     if change_item(table, change, _DOING):
@@ -58,9 +72,9 @@ def let_go(table: "Table", step: str) -> None:
 
 
 def note_finished(table: "Table", step: str, now: datetime) -> None:
-    """Note that the next step of a shard is finished: its batches, and the message with the rest, are on their queues."""
-    change = Change(_key(step)).set({"finished": now.isoformat(), "expires_at": _seconds(now + KEPT_FOR)})
-    change_item(table, change.remove("free_at"), "noting that a shard is finished")
+    """Note that a step of a shard is finished: its batches, and the message with the rest, are on their queues."""
+    finished = {"finished": now.isoformat(), "expires_at": _seconds(now + SHARDS_KEPT_FOR)}
+    change_item(table, Change(_key(step)).set(finished).remove("free_at"), "noting that a shard is finished")
 
 
 def _key(step: str) -> dict[str, str]:

@@ -1,24 +1,28 @@
-"""Rejected rows in the stack's bucket: what each delivery of a batch leaves, and the run's file made of it.
+"""The rows that are not in DHIS2, in the stack's bucket: what each delivery of a batch leaves, and a run's file made of it.
 
 A delivery leaves its rows before it notes what became of the values. So no row is lost where push breaks off between
 the two; the next delivery, which finds nothing noted, writes them again in the same place. What was never noted is not
 taken into the file.
+
+The file is CSV that a spreadsheet opens as it is, and takes no cell for a formula: UTF-8 with a byte order mark, by which
+Excel knows it; RFC 4180 otherwise.
 """
 
-from collections import deque
+import csv
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import TextIOWrapper
+from itertools import batched
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.domain.rejected_row import RejectedRow
 from msupply_dhis2.errors import AwsError
-from msupply_dhis2.state.rejected_rows.spreadsheet import write_rows
 from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
@@ -30,6 +34,32 @@ MOST_ROWS = 200_000
 PARTS_AT_ONCE = 10
 """So many are fetched at the same time: the connections that the client of S3 keeps."""
 
+COLUMNS = (
+    "run",
+    "outcome",
+    "store",
+    "item",
+    "metric",
+    "data element",
+    "org unit",
+    "period",
+    "category option combo",
+    "attribute option combo",
+    "value",
+)
+_OF_A_REASON = ("code", "reason", "what to do")
+_BYTE_ORDER_MARK = "\ufeff"
+_BEGINS_A_FORMULA = r"[=+\-@|%＝＋－＠]"  # noqa: RUF001 - Excel takes the wide ones for the narrow
+"""What a cell must not begin with (OWASP, CSV injection)."""
+
+_JOINERS = "\u200c\u200d"
+"""Between the letters of many scripts; nobody sees them before a formula."""
+
+_FORMULA = re.compile(f"[ {_JOINERS}]*{_BEGINS_A_FORMULA}")
+_FORMULA_AFTER_A_SEMICOLON = re.compile(f";(?={_FORMULA.pattern})")
+"""Where a comma is part of a number a spreadsheet parts cells by semicolons."""
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _ROWS: TypeAdapter[tuple[RejectedRow, ...]] = TypeAdapter(tuple[RejectedRow, ...])
 _DOING = "keeping the rows that DHIS2 refused"
 
@@ -44,16 +74,11 @@ class RejectedFile:
 
     def sentence(self) -> str:
         """Return what there is to say about it."""
+        all_are_in = " ".join([*self.lacks, "The log of push names all."])
         if self.address is None:
-            return f"The file of what DHIS2 refused could not be written. {_all_are_in(self.lacks)}"
+            return f"The file of what DHIS2 refused could not be written. {all_are_in}"
         said = f"What DHIS2 refused, and what to do, is in {self.address}"
-        if not self.lacks:
-            return f"{said}."
-        return f"{said}, which holds {self.rows:,} of them only. {_all_are_in(self.lacks)}"
-
-
-def _all_are_in(lacks: Iterable[str]) -> str:
-    return " ".join([*lacks, "The log of push names all."])
+        return f"{said}, which holds {self.rows:,} of them only. {all_are_in}" if self.lacks else f"{said}."
 
 
 class RejectedRows:
@@ -67,11 +92,7 @@ class RejectedRows:
         """Keep the rows of one delivery of a message (``part``); in the same place once more does no harm.
 
         ``number`` is one more than the message has left before: it is noted next, together with what became of the values.
-
-        Raises
-        ------
-        AwsError
-            The bucket refused.
+        An AwsError tells that the bucket refused.
         """
         with aws_faults(_DOING, self._client):
             self._client.put_object(
@@ -93,19 +114,16 @@ class RejectedRows:
         if not parts:
             return None
         folder = f"s3://{self._bucket}/{_parts(run_id)}"
+        key = f"runs/{run_id}/rejected.csv"
         with TemporaryFile() as held, TemporaryFile() as file:
-            # Half of the time for fetching, which waits for S3, is more than writing takes.
-            found = self._gather(run_id, parts, held, seconds_left, seconds_left() / 2)
-            rows = 0
-            if found.rows:
-                held.seek(0)
-                rows = _write(held, file, run_id, found.reasons, seconds_left)
+            found = self._fetch(_parts(run_id), parts, held, seconds_left)
+            held.seek(0)
+            rows = _write(held, file, run_id, found.reasons, seconds_left)
             lacks = list(found.lacks(len(parts), folder))
             if rows < found.rows:
                 lacks.append("There was no time to write more.")
             if not rows:
                 return RejectedFile(None, 0, tuple(lacks))
-            key = f"runs/{run_id}/rejected.csv"
             file.seek(0)
             try:
                 with aws_faults(_DOING, self._client):
@@ -116,45 +134,34 @@ class RejectedRows:
                 return RejectedFile(None, 0, (str(error), f"Its parts are in {folder}."))
         return RejectedFile(f"s3://{self._bucket}/{key}", rows, tuple(lacks))
 
-    def _gather(
-        self,
-        run_id: str,
-        parts: Sequence[str],
-        to: IO[bytes],
-        seconds_left: Callable[[], float],
-        until_left: float,
+    def _fetch(
+        self, prefix: str, parts: Sequence[str], to: IO[bytes], seconds_left: Callable[[], float]
     ) -> "_Found":
         """Fetch parts, many at once, into a file with a line for each, in their order, while there is time."""
         found = _Found()
+        # Half of the time for fetching, which waits for S3, is more than writing takes.
+        until_left = seconds_left() / 2
+
+        def fetch(part: str) -> bytes | AwsError:
+            try:
+                with aws_faults(_DOING, self._client):
+                    return self._client.get_object(Bucket=self._bucket, Key=f"{prefix}{part}")["Body"].read()
+            except AwsError as error:
+                return error
+
         pool = ThreadPoolExecutor(PARTS_AT_ONCE)
-        rest = iter(parts)
-        under_way: deque[tuple[str, Future[bytes]]] = deque()
         try:
-            while found.rows < MOST_ROWS:
-                while len(under_way) < 2 * PARTS_AT_ONCE and (part := next(rest, None)) is not None:
-                    under_way.append((part, pool.submit(self._body, f"{_parts(run_id)}{part}")))
-                if not under_way:
-                    break
-                part, body = under_way.popleft()
-                try:
-                    content = body.result(max(0.0, seconds_left() - until_left))
-                    found.add(_ROWS.validate_json(content))
-                except TimeoutError:
-                    break
-                except AwsError as error:
-                    found.lost[part] = str(error)
-                except ValidationError:
-                    found.lost[part] = "It is no part of this version."
-                else:
-                    # Within a text a line break is escaped; so those that are there part nothing.
-                    to.write(content.replace(b"\n", b" ") + b"\n")
+            for some in batched(parts, 4 * PARTS_AT_ONCE, strict=False):
+                fetched = [pool.submit(fetch, part) for part in some]
+                for part, content in zip(some, fetched, strict=True):
+                    found.add(part, content.result(max(0.0, seconds_left() - until_left)), to)
+                    if found.rows >= MOST_ROWS:
+                        return found
+        except TimeoutError:
+            pass
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return found
-
-    def _body(self, key: str) -> bytes:
-        with aws_faults(_DOING, self._client):
-            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
 
 @dataclass(slots=True)
@@ -168,10 +175,20 @@ class _Found:
     lost: dict[str, str] = field(default_factory=dict)
     """The parts that could not be had, and why."""
 
-    def add(self, rows: Sequence[RejectedRow]) -> None:
+    def add(self, part: str, content: bytes | AwsError, to: IO[bytes]) -> None:
+        if isinstance(content, AwsError):
+            self.lost[part] = str(content)
+            return
+        try:
+            rows = _ROWS.validate_json(content)
+        except ValidationError:
+            self.lost[part] = "It is no part of this version."
+            return
         self.parts += 1
         self.rows += len(rows)
         self.reasons = max([self.reasons, *(len(row.why) for row in rows)])
+        # Within a text a line break is escaped; so those that are there part nothing.
+        to.write(content.replace(b"\n", b" ") + b"\n")
 
     def lacks(self, parts: int, folder: str) -> Iterator[str]:
         """Yield which of so many parts are not there."""
@@ -184,6 +201,10 @@ class _Found:
             yield f"No file has many more than {MOST_ROWS:,} rows; {count(left, 'part')} of it more are in {folder}."
         elif left:
             yield f"There was no time for {count(left, 'part')} of it, which are in {folder}."
+
+
+def _parts(run_id: str) -> str:
+    return f"runs/{run_id}/parts/"
 
 
 def _write(
@@ -208,5 +229,41 @@ def _write(
     return number
 
 
-def _parts(run_id: str) -> str:
-    return f"runs/{run_id}/parts/"
+def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons: int) -> None:
+    """Write rows to a file opened with ``newline=""``; ``reasons`` is the most that any row has, three columns each."""
+    writer = csv.writer(to)
+    to.write(_BYTE_ORDER_MARK)
+    numbers = ["", *(f" {number}" for number in range(2, reasons + 1))][:reasons]
+    writer.writerow([*COLUMNS, *(f"{name}{number}" for number in numbers for name in _OF_A_REASON)])
+    for row in rows:
+        key = row.key
+        cells = [
+            run_id,
+            row.outcome,
+            row.store,
+            row.item,
+            row.metric,
+            key.data_element,
+            key.org_unit,
+            key.period,
+        ]
+        cells += [key.category_option_combo or "", key.attribute_option_combo or "", row.value]
+        for why in row.why:
+            cells += (why.code, why.reason, why.what_to_do)
+        cells += [""] * (len(_OF_A_REASON) * (reasons - len(row.why)))
+        writer.writerow([safe(cell) for cell in cells])
+
+
+def safe(cell: str) -> str:
+    """Return a text that a spreadsheet shows as it is; numbers stay numbers.
+
+    An apostrophe before it makes it text. Line breaks and other control characters, which may begin another cell where
+    the file is taken apart carelessly, become blanks.
+    """
+    if _NUMBER.fullmatch(cell):
+        return cell
+    text = "".join(
+        character if character.isprintable() or character in _JOINERS else " " for character in cell
+    )
+    text = _FORMULA_AFTER_A_SEMICOLON.sub(";'", text)
+    return f"'{text}" if _FORMULA.match(text) else text
