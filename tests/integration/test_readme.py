@@ -12,7 +12,11 @@ import pytest
 from tests.support.paths import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
+START = (PROJECT / "docs" / "start-here.md").read_text(encoding="utf-8")
+PAGES = [
+    *(PROJECT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")),
+    *sorted((PROJECT / "docs").glob("*.md")),
+]
 
 
 def free_port() -> int:
@@ -23,7 +27,7 @@ def free_port() -> int:
 
 
 def console_block(holding: str) -> list[str]:
-    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(r"```console\n(.*?)```", START, re.DOTALL)
     (block,) = [block for block in blocks if holding in block]
     return [line.removeprefix("$ ") for line in block.splitlines()]
 
@@ -48,6 +52,10 @@ def test_every_link_to_a_chapter_leads_to_one(page: Path) -> None:
         for file, chapter in links
         if chapter not in headings(page.parent / file if file else page)
     ] == []
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len(README.split()) <= 900
 
 
 def test_every_make_target_that_is_named_exists() -> None:
