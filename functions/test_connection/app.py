@@ -1,9 +1,11 @@
-"""Test connection: does DHIS2 authenticate the user, and does what it needs fit."""
+"""Test connection: does DHIS2 authenticate the user, and does what it needs fit; and what DHIS2 holds."""
+
+from collections.abc import Mapping
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from msupply_dhis2.handlers import probe, test_connection
+from msupply_dhis2.handlers import held, probe, test_connection
 
 logger = Logger()
 metrics = Metrics()
@@ -15,4 +17,6 @@ def handler(event: object, _: LambdaContext) -> dict[str, object]:
     """Test the connection and say what works and what does not; on schedule only see whether values may be sent again."""
     if event == {"probe": True}:
         return probe.run(logger=logger, metrics=metrics)
+    if isinstance(event, Mapping) and "held" in event:
+        return held.run(event, logger=logger, metrics=metrics)
     return test_connection.run(logger=logger, metrics=metrics)

@@ -101,6 +101,7 @@ class TestConnectionEnvironment(_Environment):
     dhis2_secret: str
     compute_function: str
     queue_url: str
+    bucket_name: str
 
 
 class WatchdogEnvironment(_Environment):

@@ -7,18 +7,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 from msupply_dhis2.compute.backfill import FIRST_YEAR, MonthRange
-from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.event_fields import MetricNames, Names, fault_sentences
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Basis, Calendar, Interval
 from msupply_dhis2.settings import DataElementRow, Settings
@@ -26,8 +18,6 @@ from msupply_dhis2.settings import DataElementRow, Settings
 CLOCK_SKEW = timedelta(minutes=5)
 EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_run": true} or {"interval": "monthly"}'
-_LONGEST_FIELD = 100
-_MOST_FAULTS = 20
 UNFILLED_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
 
@@ -41,23 +31,6 @@ class BasisChoice(StrEnum):
     def of_row(self, basis_of_row: Basis) -> Basis:
         """Return the basis of a row of the settings under this choice."""
         return basis_of_row if self is BasisChoice.AS_IN_SETTINGS else Basis(self.value)
-
-
-def _tuple_of_text(value: object) -> object:
-    """Take ``"KAMO"`` for ``["KAMO"]``: a list of one is easily written without its brackets."""
-    return [value] if isinstance(value, str) else value
-
-
-def _metrics(value: object) -> object:
-    """Take a metric by its name as well as by its code."""
-    listed = _tuple_of_text(value)
-    if not isinstance(listed, list):
-        return listed
-    codes = [str(name).strip().casefold().replace(" ", "_") for name in listed]
-    unknown = [str(name) for name, code in zip(listed, codes, strict=True) if code not in set(Metric)]
-    if unknown:
-        raise ValueError(f"{', '.join(unknown)} is no metric. The metrics are {', '.join(Metric)}")
-    return codes
 
 
 def _months(value: object) -> object:
@@ -74,9 +47,6 @@ class Export(StrEnum):
 
     VALUES = "values"
     MAPPING = "mapping"
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_text), Field(min_length=1)]
 
 
 class ComputeEvent(BaseModel):
@@ -126,7 +96,7 @@ class ComputeEvent(BaseModel):
     months: Annotated[
         MonthRange | None, BeforeValidator(_months), PlainSerializer(lambda months: months and str(months))
     ] = None
-    metrics: Annotated[tuple[Metric, ...] | None, BeforeValidator(_metrics)] = None
+    metrics: MetricNames | None = None
     stores: Names | None = None
     items: Names | None = None
     dry_run: bool = False
@@ -218,46 +188,6 @@ def parse_compute_event(event: object) -> ComputeEvent:
     raise EventError(
         "\n".join((f"The event is not understood. Events are, for example, {EXAMPLES}.", *faults))
     )
-
-
-def fault_sentences(
-    error: ValidationError, model: type[BaseModel], groups: Mapping[str, type[BaseModel]] | None = None
-) -> list[str]:
-    """Return what is wrong with each field; of very many, of the first.
-
-    Parameters
-    ----------
-    model, groups
-        Whose fields are told where one is unknown: the model's own, or those of the group that it stands in.
-    """
-    faults = error.errors()
-    sentences = [
-        _sentence(fault["loc"], fault["msg"], model, groups or {}) for fault in faults[:_MOST_FAULTS]
-    ]
-    if more := len(faults) - len(sentences):
-        sentences.append(f"And {more:,} more.")
-    return sentences
-
-
-def _sentence(
-    location: tuple[int | str, ...],
-    message: str,
-    model: type[BaseModel],
-    groups: Mapping[str, type[BaseModel]],
-) -> str:
-    said = message.removeprefix("Value error, ")
-    if not said.endswith("?"):
-        said += "."
-    if not location:
-        return said
-    name = ".".join(str(part) for part in location)
-    # It goes where control characters may not (an attribute of a message), and may be as long as a message.
-    field = "".join(character for character in name if character.isprintable())[:_LONGEST_FIELD]
-    if message.startswith("Extra inputs"):
-        of_group = next((part for part in reversed(location[:-1]) if part in groups), None)
-        known = ", ".join((groups[str(of_group)] if of_group else model).model_fields)
-        return f"{field}: there is no such field. The fields are {known}."
-    return f"{field}: {said}"
 
 
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:

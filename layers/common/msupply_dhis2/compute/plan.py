@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.data_value import Identifier
+from msupply_dhis2.domain.event_fields import folded
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.mapping import Claimant, Unmapped, collisions, group_items, group_stores
@@ -181,8 +182,8 @@ def _limit_items(
 def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | None) -> tuple[T, ...]:
     if wanted is None:
         return tuple(names)
-    known = {_folded(name): name for its_names in names.values() for name in its_names}
-    unknown = [name for name in wanted if _folded(name) not in known]
+    known = {folded(name): name for its_names in names.values() for name in its_names}
+    unknown = [name for name in wanted if folded(name) not in known]
     if unknown:
         raise EventError(
             "\n".join(
@@ -190,20 +191,16 @@ def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | Non
                 for name in unknown
             )
         )
-    asked = {_folded(name) for name in wanted}
-    return tuple(thing for thing, its_names in names.items() if asked & set(map(_folded, its_names)))
+    asked = {folded(name) for name in wanted}
+    return tuple(thing for thing, its_names in names.items() if asked & set(map(folded, its_names)))
 
 
 def _instead(what: str, name: str, known: Mapping[str, str]) -> str:
-    near = get_close_matches(_folded(name), sorted(known), n=1) or [
-        whole for whole in sorted(known) if _folded(name) in whole
+    near = get_close_matches(folded(name), sorted(known), n=1) or [
+        whole for whole in sorted(known) if folded(name) in whole
     ]
     if near:
         return f"Did you mean '{known[near[0]]}'?"
     return (
         f"Write code or whole name as in mSupply; a dry run of all tells which {what} are left out, and why."
     )
-
-
-def _folded(name: str) -> str:
-    return name.strip().casefold()

@@ -16,7 +16,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msupply_dhis2.compute.backfill import MonthStep
-from msupply_dhis2.compute.event import ComputeEvent, fault_sentences, require_known, run_id
+from msupply_dhis2.compute.event import ComputeEvent, require_known, run_id
+from msupply_dhis2.domain.event_fields import fault_sentences
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.errors import EventError, MsupplyDhis2Error
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime
 from itertools import batched
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import urlencode
 
 from pydantic import BeforeValidator
@@ -166,33 +166,43 @@ def find_lock_exceptions(client: ReadsDhis2, data_set_id: str) -> frozenset[tupl
     )
 
 
+class StoredValue(NamedTuple):
+    """A value in DHIS2, all in UIDs; ``stored_by`` and ``last_updated`` as DHIS2 writes them, where it does."""
+
+    key: DataValueKey
+    value: str
+    stored_by: object
+    last_updated: object
+
+
 def read_stored(
     client: ReadsDhis2, data_set_id: str, keys: Collection[DataValueKey]
 ) -> dict[DataValueKey, str]:
     """Return what DHIS2 holds for keys of a data set, all in UIDs; a key without a value is absent."""
-    wanted = frozenset(keys)
-    return {
-        key: value
-        for query in _queries_of_keys(data_set_id, wanted)
-        for key, value in _stored_in(parse(_DataValueSet, client.get(_VALUES_PATH, query), _VALUES_PATH))
-        if key in wanted
-    }
-
-
-def _queries_of_keys(
-    data_set_id: str, keys: Collection[DataValueKey]
-) -> Iterator[dict[str, str | Sequence[str]]]:
-    """Yield the queries that cover all keys; org units with the same periods are asked for together."""
     periods_of: dict[str, set[str]] = {}
     for key in keys:
         periods_of.setdefault(key.org_unit, set()).add(key.period)
+    # Org units with the same periods are asked for together.
     org_units_with: dict[frozenset[str], list[str]] = {}
     for org_unit, periods in sorted(periods_of.items()):
         org_units_with.setdefault(frozenset(periods), []).append(org_unit)
-    for same_periods, org_units in org_units_with.items():
-        for some_periods in batched(sorted(same_periods), _PERIODS_A_CALL, strict=False):
-            for some_org_units in batched(org_units, _ORG_UNITS_A_CALL, strict=False):
-                yield {"dataSet": data_set_id, "period": some_periods, "orgUnit": some_org_units}
+    wanted = frozenset(keys)
+    return {
+        stored.key: stored.value
+        for same_periods, org_units in org_units_with.items()
+        for stored in read_values(client, data_set_id, org_units, sorted(same_periods))
+        if stored.key in wanted
+    }
+
+
+def read_values(
+    client: ReadsDhis2, data_set_id: str, org_units: Sequence[str], periods: Sequence[str]
+) -> Iterator[StoredValue]:
+    """Yield all that DHIS2 holds of a data set in these org units and periods, in as many calls as addresses take."""
+    for some_periods in batched(periods, _PERIODS_A_CALL, strict=False):
+        for some_org_units in batched(org_units, _ORG_UNITS_A_CALL, strict=False):
+            query = {"dataSet": data_set_id, "period": some_periods, "orgUnit": some_org_units}
+            yield from _stored_in(parse(_DataValueSet, client.get(_VALUES_PATH, query), _VALUES_PATH))
 
 
 class _Row(Answered):
@@ -202,6 +212,8 @@ class _Row(Answered):
     category_option_combo: str
     attribute_option_combo: str
     value: str | None = None
+    stored_by: object = None
+    last_updated: object = None
     deleted: bool = False
 
 
@@ -213,22 +225,20 @@ class _DataValueSet(Answered):
     data_values: tuple[_Row, ...] = ()
 
 
-def _stored_in(answer: _DataValueSet) -> Iterator[tuple[DataValueKey, str]]:
+def _stored_in(answer: _DataValueSet) -> Iterator[StoredValue]:
     for row in answer.data_values:
         period, org_unit = row.period or answer.period, row.org_unit or answer.org_unit
         if row.deleted or row.value is None or period is None or org_unit is None:
             continue
         found = find_period(period)
-        yield (
-            DataValueKey(
-                row.data_element,
-                found.label if found else period,
-                org_unit,
-                row.category_option_combo,
-                row.attribute_option_combo,
-            ),
-            row.value,
+        key = DataValueKey(
+            row.data_element,
+            found.label if found else period,
+            org_unit,
+            row.category_option_combo,
+            row.attribute_option_combo,
         )
+        yield StoredValue(key, row.value, row.stored_by, row.last_updated)
 
 
 def _find[Model: Answered](

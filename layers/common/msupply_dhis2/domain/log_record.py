@@ -61,6 +61,8 @@ class LogEvent(StrEnum):
     PLAIN_HTTP = "plain_http"
     CONNECTION_TESTED = "connection_tested"
     DATABASE_CHECKED = "database_checked"
+    HELD_VALUES_READ = "held_values_read"
+    """Somebody asked what DHIS2 holds."""
 
     WATCHDOG_FOUND = "watchdog_found"
     WATCHDOG_LOOKED = "watchdog_looked"

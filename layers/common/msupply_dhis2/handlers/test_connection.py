@@ -59,7 +59,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         settings_reader=lambda: read_settings(environment.settings_parameter, clients.ssm()),
         credentials_reader=read_credentials,
         client_factory=witness.client,
-        database_check=partial(_ask_compute, clients.lambda_(), environment.compute_function),
+        database_check=partial(ask_compute, clients.lambda_(), environment.compute_function),
         table=table,
         calendar=calendar,
         clock=lambda: datetime.now(UTC),
@@ -173,7 +173,7 @@ def _about_queue(changed: Changed, waiting: int, now: datetime, calendar: Calend
     return f"{why} {messages}. {what_to_do(after)}"
 
 
-def _ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
+def ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
     """Ask compute, which may sit in another network, whether mSupply's database answers, and what is mapped there.
 
     It is asked in a thread of its own, and boto3 cannot make clients in two threads at once: it is made before.

@@ -1,0 +1,291 @@
+"""What DHIS2 holds for some org units and periods, as a person asks test connection. Nothing is written there."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import batched
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from msupply_dhis2.aws import clients
+from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.aws.exports import ExportFile
+from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.deadline import Deadline
+from msupply_dhis2.dhis2.metadata import find_org_units, read_data_set, read_user, read_values
+from msupply_dhis2.dhis2.models import Identified
+from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.domain.choices import Scheme
+from msupply_dhis2.domain.event_fields import MetricNames, Names, fault_sentences, folded
+from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
+from msupply_dhis2.errors import Dhis2PermanentError, Dhis2SlowError, EventError, MsupplyDhis2Error
+from msupply_dhis2.handlers.breaker import breaker_table
+from msupply_dhis2.handlers.log import ERROR, INFO, LogEvent, log
+from msupply_dhis2.handlers.test_connection import ANSWER_SECONDS, TIME_LIMIT, ask_compute
+from msupply_dhis2.periods import find_period
+from msupply_dhis2.settings import DataElementRow, Settings
+from msupply_dhis2.state.breaker import Login, log_in
+from msupply_dhis2.text import count, listed
+
+VALUES_IN_ANSWER = 1_000
+"""Of more there is a file: Lambda's answer may have 6 MB."""
+
+MOST_PLACES = 1_000
+"""Org units times periods."""
+
+VALUES_A_CALL = 20_000
+"""No call asks for places that could hold more, so that an answer does not fill the function's memory."""
+
+_EXAMPLE = '{"held": {"stores": ["Kamo"], "periods": ["202601"]}}'
+
+
+class Held(BaseModel):
+    """Which values are asked for.
+
+    Attributes
+    ----------
+    org_units, stores
+        One of the two: identifiers in the settings' org unit scheme, or stores by name or code.
+    periods
+        As DHIS2 writes them: ``202601``.
+    items, metrics, data_elements
+        Only the values of these items (by name or code) and metrics, as mSupply has them mapped, or of these data
+        elements (in the settings' scheme).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    org_units: Names | None = None
+    stores: Names | None = None
+    periods: Names
+    items: Names | None = None
+    metrics: MetricNames | None = None
+    data_elements: Names | None = None
+
+
+class HeldEvent(BaseModel):
+    """The event that asks for them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    held: Held
+
+
+def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Read what DHIS2 holds.
+
+    Returns
+    -------
+    dict
+        ``status``, ``read`` or ``failed``, and ``message``; ``values``, each with ``stored_by`` and ``last_updated``, or,
+        where they are many, ``file``: the address of the file that holds them.
+    """
+    try:
+        answer = _read(_parse(event), logger)
+    except MsupplyDhis2Error as error:
+        log(logger, LogEvent.HELD_VALUES_READ, ERROR, str(error), error=type(error).__name__)
+        answer = {"status": "failed", "message": str(error)}
+    else:
+        log(logger, LogEvent.HELD_VALUES_READ, INFO, str(answer["message"]))
+    metrics.add_metric(name="QuestionsFailed", unit=MetricUnit.Count, value=int(answer["status"] == "failed"))
+    return answer
+
+
+def _parse(event: Mapping[Any, Any]) -> Held:
+    try:
+        held = HeldEvent.model_validate(dict(event)).held
+    except ValidationError as error:
+        faults = fault_sentences(error, HeldEvent, {"held": Held})
+        raise EventError("\n".join((f"The event is not understood. Write {_EXAMPLE}.", *faults))) from None
+    if (held.org_units is None) is (held.stores is None):
+        raise EventError(f"held: name org_units or stores, one of the two: {_EXAMPLE}.")
+    if held.data_elements and (held.items or held.metrics):
+        raise EventError("held.data_elements: not together with items or metrics. Leave one of them out.")
+    if wrong := [period for period in held.periods if find_period(period) is None]:
+        raise EventError(f"held.periods: '{wrong[0]}' is no period of DHIS2. Write 202601, 2026W5 or 2026Q1.")
+    return held
+
+
+def _read(held: Held, logger: Logger) -> dict[str, object]:
+    environment = TestConnectionEnvironment.read()
+    settings = read_settings(environment.settings_parameter, clients.ssm())
+    settings.require_complete()
+    credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
+    breakers = breaker_table(environment.table_name, logger)
+    login = Login.of(settings.url, credentials)
+    ask = partial(ask_compute, clients.lambda_(), environment.compute_function)
+    deadline = Deadline(TIME_LIMIT)
+    client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
+    try:
+        deadline.ask(lambda: log_in(breakers, login, client, lambda: datetime.now(UTC)))
+        is_by_name = held.stores or held.items or held.metrics
+        mapped = (deadline.ask(ask).mapped if is_by_name else None) or MappedNames()
+        question = deadline.ask(lambda: _find(held, client, settings, mapped))
+        with ExportFile(clients.s3(), environment.bucket_name) as file:
+            first: list[Mapping[str, object]] = []
+            number = 0
+            for units in question.calls:
+                for value in deadline.ask(partial(question.values, client, units)):
+                    file.write(value)
+                    number += 1
+                    if number <= VALUES_IN_ANSWER:
+                        first.append(value)
+            message = f"DHIS2 holds {count(number, 'value')} of what was asked for."
+            if number <= VALUES_IN_ANSWER:
+                return {"status": "read", "message": message, "values": first}
+            digest = hashlib.sha256(held.model_dump_json().encode()).hexdigest()[:8]
+            address = file.upload(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-held-{digest}/values.jsonl.gz")
+    except Dhis2SlowError as error:
+        raise Dhis2SlowError(
+            f"The values could not be read within {TIME_LIMIT} seconds. Name fewer org units or periods."
+        ) from error
+    said = f"{message} They are in a file, which is kept for seven days: {address}"
+    return {"status": "read", "message": said, "file": address}
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked for in DHIS2's UIDs, and what the settings call it.
+
+    ``wanted`` has data elements, each with an option combo where not all of its values are asked for; ``None``: all. Each of
+    ``calls`` is about some org units.
+    """
+
+    data_set_id: str
+    periods: Sequence[str]
+    calls: Sequence[Sequence[str]]
+    names: Mapping[str, str]
+    wanted: Collection[tuple[str, str | None]] | None
+
+    def values(self, client: ReadsDhis2, units: Sequence[str]) -> list[dict[str, object]]:
+        found = []
+        for stored in read_values(client, self.data_set_id, units, self.periods):
+            key, combos = stored.key, (stored.key.category_option_combo, stored.key.attribute_option_combo)
+            pairs = {(key.data_element, combo) for combo in (None, *combos)}
+            if self.wanted is None or not pairs.isdisjoint(self.wanted):
+                category, attribute = (self.names.get(combo, combo) for combo in map(str, combos))
+                found.append(
+                    {
+                        "data_element": self.names.get(key.data_element, key.data_element),
+                        "org_unit": self.names.get(key.org_unit, key.org_unit),
+                        "period": key.period,
+                        "category_option_combo": category,
+                        "attribute_option_combo": attribute,
+                        "value": stored.value,
+                        "stored_by": stored.stored_by,
+                        "last_updated": stored.last_updated,
+                    }
+                )
+        return found
+
+
+def _find(held: Held, client: ReadsDhis2, settings: Settings, mapped: MappedNames) -> _Question:
+    """Find in DHIS2 what is asked for."""
+    data_set = read_data_set(client, settings.data_set_id, settings.data_set_id_scheme)
+    if data_set is None:
+        raise Dhis2PermanentError(
+            f"DHIS2 has no data set {settings.data_set_id}, or this user may not see it: test the connection (make "
+            "test-connection)."
+        )
+    units = _org_units(held, client, settings, mapped)
+    elements = _by_name(data_set.data_elements, settings.data_element_id_scheme)
+    of_elements = [combo for element in data_set.data_elements for combo in element.option_combos]
+    combos = {
+        row: combo.id
+        for row in settings.active_rows
+        for combo in (*data_set.option_combos, *of_elements)
+        if row.category_option_id
+        and combo.is_called(row.category_option_id, row.category_option_combo_id_scheme)
+    }
+    in_a_place = len(data_set.data_elements) + len(of_elements)
+    in_a_place *= max(1, len(data_set.option_combos)) * len(held.periods)
+    names = {uid: name for name, uid in (units | elements).items()}
+    names |= {uid: str(row.category_option_id) for row, uid in combos.items()}
+    return _Question(
+        data_set.id,
+        held.periods,
+        list(batched(units.values(), max(1, VALUES_A_CALL // max(1, in_a_place)), strict=False)),
+        names,
+        _wanted(held, settings, mapped, elements, combos),
+    )
+
+
+def _org_units(held: Held, client: ReadsDhis2, settings: Settings, mapped: MappedNames) -> dict[str, str]:
+    """Return the UIDs of the org units by what the settings call them."""
+    field, names = ("stores", held.stores) if held.stores else ("org_units", held.org_units or ())
+    if held.stores:
+        stores = _named(field, held.stores, mapped.stores, mapped.more_stores)
+        names = tuple(dict.fromkeys(store.org_unit for store in stores))
+    if len(names) * len(held.periods) > MOST_PLACES:
+        raise EventError(
+            f"held.{field}: {count(len(names), 'org unit')} in {count(len(held.periods), 'period')} are more than the "
+            f"{MOST_PLACES:,} org units times periods that one question may have. Ask several times."
+        )
+    found = find_org_units(client, names, settings.org_unit_scheme)
+    units = _by_name(found, settings.org_unit_scheme)
+    if missing := [name for name in names if name not in units]:
+        raise EventError(
+            f"held.{field}: DHIS2 has no org unit {listed(missing)}, or this user may not see it."
+        )
+    user = read_user(client)
+    if outside := [unit.name for unit in found if user.is_kept_out_of(unit)]:
+        raise EventError(
+            f"held.{field}: the user {user.username} may not read the values of {listed(outside)}. Give the user in DHIS2 "
+            "these org units, or one above them, for data capture."
+        )
+    return {name: units[name] for name in names}
+
+
+def _wanted(
+    held: Held,
+    settings: Settings,
+    mapped: MappedNames,
+    elements: Mapping[str, str],
+    combos: Mapping[DataElementRow, str],
+) -> set[tuple[str, str | None]] | None:
+    """Return the UIDs of the data elements, each with an option combo where only its values are meant; ``None``: all."""
+    if held.data_elements:
+        if missing := [name for name in held.data_elements if name not in elements]:
+            raise EventError(f"held.data_elements: DHIS2's data set has no data element {listed(missing)}.")
+        return {(elements[name], None) for name in held.data_elements}
+    if not (held.items or held.metrics):
+        return None
+    rows = settings.active_rows
+    if missing := [metric for metric in held.metrics or () if all(row.metric != metric for row in rows)]:
+        raise EventError(f"held.metrics: no active row of the settings sends {listed(missing)}.")
+    items = _named("items", held.items, mapped.items, mapped.more_items) if held.items else mapped.items
+    wanted = {
+        (elements[str(element)], combos.get(row))
+        for item in items
+        for row, element in zip(rows, item.data_elements, strict=True)
+        if element in elements and (held.metrics is None or row.metric in held.metrics)
+    }
+    if not wanted:
+        raise EventError(
+            "held: what mSupply has mapped for these items and metrics is not in DHIS2's data set."
+        )
+    return wanted
+
+
+def _by_name(things: Iterable[Identified], scheme: Scheme) -> dict[str, str]:
+    """Return UIDs by what the settings call it."""
+    return {(thing.id if scheme is Scheme.UID else thing.code) or thing.id: thing.id for thing in things}
+
+
+def _named[Thing: (MappedStore, MappedItem)](
+    field: str, names: Sequence[str], things: Sequence[Thing], more: int
+) -> list[Thing]:
+    """Return the stores or items that are called so."""
+    known = {folded(each) for thing in things for each in (thing.name, thing.code)}
+    if missing := [name for name in names if folded(name) not in known]:
+        cut = f" Only the first {len(things):,} can be named." if more else ""
+        raise EventError(
+            f"held.{field}: mSupply has no {field} {listed(missing)} mapped. Write code or whole name.{cut}"
+        )
+    asked = set(map(folded, names))
+    return [thing for thing in things if {folded(thing.name), folded(thing.code)} & asked]
