@@ -129,8 +129,8 @@ def test_the_user_is_known_with_authorities_and_org_units(version: str) -> None:
     assert (found.username, found.org_units) == ("narrow", (near.id,))
     assert found.may("F_DATAVALUE_ADD")
     assert not found.may("F_EDIT_EXPIRED")
-    assert found.reaches(near)
-    assert not found.reaches(far)
+    assert not found.is_kept_out_of(near)
+    assert found.is_kept_out_of(far)
 
 
 def test_an_old_server_names_the_user_among_the_credentials() -> None:

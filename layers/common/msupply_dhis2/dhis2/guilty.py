@@ -15,22 +15,7 @@ from msupply_dhis2.domain.outcome import Extent, Reason
 type Places = tuple[int, ...]
 type Reasons = tuple[Reason, ...]
 
-_FOR_ALL = frozenset(
-    [
-        "E7600",
-        "E7601",
-        "E7602",
-        "E8002",
-        "E8003",
-        "E8004",
-        "E8005",
-        "E8008",
-        "E8009",
-        "E8010",
-        "E8126",
-        "E8127",
-    ]
-)
+_FOR_ALL = {f"E{code}" for code in (7600, 7601, 7602, 8002, 8003, 8004, 8005, 8008, 8009, 8010, 8126, 8127)}
 """Codes about the data set or the call as a whole: no part of it would fare better."""
 
 _FIELD_OF_UNKNOWN = {

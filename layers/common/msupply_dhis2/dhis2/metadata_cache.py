@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msupply_dhis2.dhis2.import_request import Schemes
 from msupply_dhis2.dhis2.metadata import (
@@ -44,12 +44,10 @@ class KeptAnswers:
         self._answers.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class StrangeCombo:
-    """An identifier that no option combo of the data set or its data elements has.
+class StrangeCombo(NamedTuple):
+    """What an identifier means that no option combo of the data set or its data elements has.
 
-    ``combo`` is the option combo elsewhere in DHIS2 that it means; ``meant`` are the option combos of the
-    category option that it means instead.
+    An option combo elsewhere in DHIS2, or the option combos of a category option.
     """
 
     combo: OptionCombo | None
@@ -58,19 +56,11 @@ class StrangeCombo:
 
 @dataclass(slots=True)
 class MetadataCache:
-    """What is known of the server, the user and the data set.
+    """What is known of the server, the user and the data set; in ``combos_in_use`` by category combo.
 
-    Attributes
-    ----------
-    data_elements, org_units
-        Those of the data set, by identifier of their scheme.
-    combos_in_use
-        The option combos of each category combo that the data set or one of its data elements has.
-    other_data_elements, other_org_units, strange_combos
-        What was looked up because the data set does not have it; ``None`` where there is no such thing. What
-        could not be looked up is in none of them.
-    lock_exceptions
-        Org unit and period of the exceptions from the expiry days; ``None`` while, or where, not known.
+    The *other* things and strange combos were looked up because the data set does not have them: ``None`` where there is no
+    such thing; what could not be looked up is in none of them. ``lock_exceptions`` are org unit and period of the exceptions
+    from the expiry days, ``None`` while, or where, not known.
     """
 
     server: Server
@@ -93,13 +83,7 @@ class MetadataCache:
     def read(
         cls, client: ReadsDhis2, data_set_id: str, schemes: Schemes, server: Server, read_at: float
     ) -> "MetadataCache | None":
-        """Read the metadata, after the server was; ``None`` where the data set cannot be seen.
-
-        Raises
-        ------
-        Dhis2Error
-            They cannot be read.
-        """
+        """Read the metadata, after the server was; ``None`` where the data set cannot be seen."""
         data_set = read_data_set(client, data_set_id, schemes.data_set)
         if data_set is None:
             return None
@@ -125,23 +109,15 @@ class MetadataCache:
             self._combos[key] = _by_identifier(among, scheme)
         return self._combos[key]
 
-    def has_combo(self, identifier: str, scheme: Scheme) -> bool:
-        """Whether it is an option combo of the data set or of any of its data elements."""
-        return any(identifier in self.combos(among, scheme) for among in self.combos_in_use)
-
     def hint(
         self, identifier: str, kind: Literal["data element", "org unit", "option combo"], scheme: Scheme
     ) -> str:
         """Name what in the data set looks like an identifier, to follow words about it; nothing where nothing does."""
         key = f"{kind} {scheme}"
         if key not in self._look_alikes:
-            match kind:
-                case "data element":
-                    among: Iterable[str] = self.data_elements
-                case "org unit":
-                    among = self.org_units
-                case "option combo":
-                    among = (each for combos in self.combos_in_use for each in self.combos(combos, scheme))
+            among: Iterable[str] = self.data_elements if kind == "data element" else self.org_units
+            if kind == "option combo":
+                among = (each for combos in self.combos_in_use for each in self.combos(combos, scheme))
             self._look_alikes[key] = LookAlikes(among)
         alike = self._look_alikes[key].to(identifier)
         if alike is None:
@@ -157,24 +133,15 @@ class MetadataCache:
         org_units: Collection[str],
         combos: Collection[tuple[Scheme, str]],
     ) -> None:
-        """Look up what the data set does not have, as far as that may be read; nothing is asked for twice.
-
-        Raises
-        ------
-        Dhis2AuthenticationError, Dhis2TransientError
-            It cannot be read just now.
-        """
-        schemes = self.schemes
-        elements = set(data_elements) - self.data_elements.keys() - self.other_data_elements.keys()
-        if elements:
-            found = _if_readable(lambda: find_data_elements(client, sorted(elements), schemes.data_element))
-            self.other_data_elements |= _with_absent(elements, found, schemes.data_element)
-        units = set(org_units) - self.org_units.keys() - self.other_org_units.keys()
-        if units:
-            found_units = _if_readable(lambda: find_org_units(client, sorted(units), schemes.org_unit))
-            self.other_org_units |= _with_absent(units, found_units, schemes.org_unit)
+        """Look up what the data set does not have, as far as that may be read; nothing is asked for twice."""
+        scheme = self.schemes.data_element
+        _look_up(
+            find_data_elements, client, data_elements, scheme, self.data_elements, self.other_data_elements
+        )
+        scheme = self.schemes.org_unit
+        _look_up(find_org_units, client, org_units, scheme, self.org_units, self.other_org_units)
         for scheme, identifier in set(combos) - self.strange_combos.keys():
-            if not self.has_combo(identifier, scheme):
+            if not any(identifier in self.combos(among, scheme) for among in self.combos_in_use):
                 self._look_up_combo(client, scheme, identifier)
 
     def _look_up_combo(self, client: ReadsDhis2, scheme: Scheme, identifier: str) -> None:
@@ -188,13 +155,7 @@ class MetadataCache:
         self.strange_combos[scheme, identifier] = StrangeCombo(combo, meant or ())
 
     def look_up_locks(self, client: ReadsDhis2) -> None:
-        """Read the exceptions from the expiry days, as far as they may be read.
-
-        Raises
-        ------
-        Dhis2AuthenticationError, Dhis2TransientError
-            They cannot be read just now.
-        """
+        """Read the exceptions from the expiry days, as far as they may be read."""
         if not self._locks_asked_for:
             self.lock_exceptions = _if_readable(lambda: find_lock_exceptions(client, self.data_set.id))
             self._locks_asked_for = True
@@ -210,13 +171,19 @@ def _by_identifier[Thing: Identified](things: Iterable[Thing], scheme: Scheme) -
     return {identifier: thing for identifier, thing in named if identifier is not None}
 
 
-def _with_absent[Thing: Identified](
-    identifiers: Collection[str], found: Iterable[Thing] | None, scheme: Scheme
-) -> dict[str, Thing | None]:
-    if found is None:
-        return {}
-    by_identifier = _by_identifier(found, scheme)
-    return {identifier: by_identifier.get(identifier) for identifier in identifiers}
+def _look_up[Thing: Identified](
+    find: Callable[[ReadsDhis2, Collection[str], Scheme], tuple[Thing, ...]],
+    client: ReadsDhis2,
+    identifiers: Collection[str],
+    scheme: Scheme,
+    known: Mapping[str, Thing],
+    others: dict[str, Thing | None],
+) -> None:
+    """Add to the others what is not known yet."""
+    unknown = sorted(set(identifiers) - known.keys() - others.keys())
+    if unknown and (found := _if_readable(lambda: find(client, unknown, scheme))) is not None:
+        by_identifier = _by_identifier(found, scheme)
+        others |= {identifier: by_identifier.get(identifier) for identifier in unknown}
 
 
 def _if_readable[Thing](read: Callable[[], Thing]) -> Thing | None:

@@ -99,19 +99,25 @@ class CategoryCombo(Answered):
 
 
 class CategoryOption(Identified):
-    """A category option of an option combo, and for when, where and whom it takes values.
-
-    ``org_units`` are the UIDs of those for which, and for those below which, it does; none is no limit. ``may_write`` is
-    ``None`` where the server does not say.
-    """
+    """A category option of an option combo, and for when, where (``org_units`` and below; none is no limit) and whom."""
 
     start_date: Day = None
     end_date: Day = None
     org_units: tuple[Reference, ...] = Field((), alias="organisationUnits")
     may_write: _MayWrite = Field(None, alias="access")
+    """``None`` where the server does not say."""
 
 
-class DataElement(Identified):
+class _HasCategoryCombo(Identified):
+    category_combo: _SharedCombo = None
+
+    @property
+    def option_combos(self) -> tuple[OptionCombo, ...]:
+        """Those of its category combo; the attribute option combos of a data set."""
+        return self.category_combo.category_option_combos if self.category_combo else ()
+
+
+class DataElement(_HasCategoryCombo):
     """A data element. Its category combo is its own, or the one that the data set has for it instead.
 
     ``data_sets`` are the UIDs of those that it is in. Up to 2.42 the open periods of each may count for it.
@@ -123,15 +129,9 @@ class DataElement(Identified):
     has_option_set: Annotated[bool, BeforeValidator(lambda value: value is not None)] = Field(
         default=False, alias="optionSet"
     )
-    category_combo: _SharedCombo = None
     data_sets: tuple[Annotated[str | None, _within("dataSet", "id")], ...] = Field(
         (), alias="dataSetElements"
     )
-
-    @property
-    def option_combos(self) -> tuple[OptionCombo, ...]:
-        """Those of its category combo."""
-        return self.category_combo.category_option_combos if self.category_combo else ()
 
     def is_in_another_than(self, data_set_id: str) -> bool:
         """Whether it is in another data set too."""
@@ -162,7 +162,7 @@ class InputPeriod(Answered):
     closing_date: Day = None
 
 
-class DataSet(Identified):
+class DataSet(_HasCategoryCombo):
     """The data set that the values belong to.
 
     ``may_write`` is ``None`` where the server does not say. ``workflow`` is the UID of its approval workflow.
@@ -176,16 +176,10 @@ class DataSet(Identified):
     input_periods: tuple[InputPeriod, ...] = Field((), alias="dataInputPeriods")
     workflow: Reference | None = None
     may_write: _MayWrite = Field(None, alias="access")
-    category_combo: _SharedCombo = None
     data_elements: tuple[Annotated[DataElement, BeforeValidator(_element_of_data_set)], ...] = Field(
         (), alias="dataSetElements"
     )
     org_units: tuple[OrgUnit, ...] = Field((), alias="organisationUnits")
-
-    @property
-    def option_combos(self) -> tuple[OptionCombo, ...]:
-        """Those of its own category combo: the attribute option combos."""
-        return self.category_combo.category_option_combos if self.category_combo else ()
 
 
 class User(Answered):
@@ -210,14 +204,10 @@ class User(Answered):
         """Whether the user has an authority, or all of them."""
         return authority in self.authorities or "ALL" in self.authorities
 
-    def reaches(self, org_unit: OrgUnit) -> bool:
-        """Whether the org unit is one of the user's own or below one of them."""
-        return not set(self.org_units).isdisjoint(org_unit.path.split("/"))
-
     def is_kept_out_of(self, org_unit: OrgUnit) -> bool:
         """Whether the org unit surely lies outside the part of the hierarchy in which the user may enter data."""
         told = "ALL" not in self.authorities and bool(self.org_units) and bool(org_unit.path)
-        return told and not self.reaches(org_unit)
+        return told and set(self.org_units).isdisjoint(org_unit.path.split("/"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,13 +44,8 @@ _MOST_FAILURES = 3
 class Validator:
     """Decides about values by the metadata of their data set, which it reads once and keeps.
 
-    Parameters
-    ----------
-    option_combo_field
-        Where option combos go. ``auto`` finds it out: to the data set, if it has the option combo, else to the
-        data element.
-    clock
-        Seconds. The wall clock: a function's others may stand still between two invocations.
+    ``option_combo_field`` says where option combos go: ``auto`` finds it out (to the data set, if it has the option combo,
+    else to the data element). ``clock`` is the wall clock: a function's others may stand still between two invocations.
     """
 
     def __init__(
@@ -91,34 +86,20 @@ class Validator:
         Metadata that speak against a value are read once more if they are older than a minute, so that what was
         fixed in DHIS2 counts at once. A reading that breaks off is gone on with the next time. The server checks values
         to delete as it checks those to be stored, but for what is refused here only because nobody would look for it
-        in a closed org unit.
-
-        Returns
-        -------
-        tuple or None
-            ``None`` where the metadata may not be read: the values are then to be sent as they are.
-
-        Raises
-        ------
-        Dhis2AuthenticationError
-            The login was refused.
-        Dhis2TransientError
-            The metadata cannot be read just now.
+        in a closed org unit. ``None`` where the metadata may not be read: the values are then to be sent as they are.
         """
         if self._is_within(self._given_up_at, _GIVEN_UP_FOR):
             return None
-        began = self._clock()
+        began = self._attempts_began()
         try:
             validated = self._validate(values, deletes=deletes)
-        except (Dhis2BlockedError, Dhis2SlowError, Dhis2FaultError):
-            self._failures += 1
-            if self._failures < _MOST_FAILURES:
-                self._break_off(began)
+        except Dhis2TransientError as error:
+            is_failure = isinstance(error, (Dhis2BlockedError, Dhis2SlowError, Dhis2FaultError))
+            self._failures += is_failure
+            if not is_failure or self._failures < _MOST_FAILURES:
+                self._broken_off_at = began
                 raise
             validated = None
-        except Dhis2TransientError:
-            self._break_off(began)
-            raise
         except Dhis2PermanentError:
             validated = None
         self._failures = 0
@@ -160,16 +141,13 @@ class Validator:
             self._answers.forget()
         return self._known
 
-    def _break_off(self, began: float) -> None:
-        if not self._is_within(self._broken_off_at, _GOES_ON_FOR):
-            self._broken_off_at = began
-
-    def _is_believed(self, read_at: float | None, seconds: float) -> bool:
-        """Whether what was read then is so old at most, now or when the attempts began that were broken off since."""
+    def _attempts_began(self) -> float:
+        """Return when the first of the attempts began that were broken off since; now, where there are none."""
         since = self._broken_off_at
-        if read_at is not None and since is not None and self._is_within(since, _GOES_ON_FOR):
-            return read_at >= since - seconds
-        return self._is_within(read_at, seconds)
+        return since if since is not None and self._is_within(since, _GOES_ON_FOR) else self._clock()
+
+    def _is_believed(self, read_at: float, seconds: float) -> bool:
+        return self._attempts_began() - seconds <= read_at <= self._clock()
 
     def _is_within(self, since: float | None, seconds: float) -> bool:
         return since is not None and 0 <= self._clock() - since <= seconds

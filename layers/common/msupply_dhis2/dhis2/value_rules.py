@@ -27,16 +27,9 @@ _NO_COMBOS = ("", "")
 
 @dataclass(frozen=True, slots=True)
 class Valid:
-    """A value that may be sent.
+    """A value that may be sent: in UIDs, also of the default option combos, and in the shape of its value type.
 
-    Attributes
-    ----------
-    key, value
-        As it is sent: UIDs, also of the default option combos, and in the shape of its value type.
-    is_timely
-        Whether its period is known to be of the right type and open.
-    vanishes
-        Whether it is a zero that this server would not keep.
+    ``is_timely``: its period is known to be of the right type and open. ``vanishes``: this server would not keep the zero.
     """
 
     key: DataValueKey
@@ -72,6 +65,22 @@ class _Where(NamedTuple):
     untimely: tuple[Fault, ...]
     is_judged: bool
     """Whether the period is one that can be judged."""
+
+
+class _Kind(NamedTuple):
+    """An option combo of a data element or of the data set, and what a server says of one that does not fit."""
+
+    name: str
+    unknown: str
+    not_part: str
+    of: str
+    other: str
+
+
+_CATEGORY = _Kind("Category", "E7613", "E7634", "data element", "an attribute option combo, of the data set")
+_ATTRIBUTE = _Kind(
+    "Attribute", "E7615", "E7635", "data sets of data element", "a category option combo, of the data element"
+)
 
 
 class ValueRules:
@@ -174,9 +183,9 @@ class ValueRules:
             return _What(element, (of_element.id, of_data_set.id), ())
         faults = []
         if of_element is None:
-            faults.append(self._no_category_option_combo(category, scheme))
+            faults.append(self._no_combo(_CATEGORY, category, scheme, self._data_set.option_combos))
         if of_data_set is None:
-            faults.append(self._no_attribute_option_combo(attribute, scheme, element))
+            faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, element.option_combos))
         return _What(element, _NO_COMBOS, tuple(faults))
 
     def _strange_data_element(self, identifier: str) -> Fault:
@@ -210,33 +219,25 @@ class ValueRules:
             return among[0] if len(among) == 1 else None
         return self._known.combos(among, scheme).get(identifier)
 
-    def _no_category_option_combo(self, identifier: str | None, scheme: Scheme) -> Fault:
-        what = "Category option combo"
-        if (unknown := self._unknown_combo("E7613", what, identifier, scheme)) is not None:
-            return unknown
-        of_data_set = identifier in self._known.combos(self._data_set.option_combos, scheme)
-        hint = ". It is an attribute option combo, of the data set" if of_data_set else ""
-        before = f"{what}: `{_shown(identifier)}` must be part of category combo of data element"
-        return lambda data_element: Reason("E7634", f"{before}: `{data_element}`{hint}")
-
-    def _no_attribute_option_combo(
-        self, identifier: str | None, scheme: Scheme, element: DataElement
+    def _no_combo(
+        self, kind: _Kind, identifier: str | None, scheme: Scheme, elsewhere: tuple[OptionCombo, ...]
     ) -> Fault:
-        what = "Attribute option combo"
-        if (unknown := self._unknown_combo("E7615", what, identifier, scheme)) is not None:
+        if (unknown := self._unknown_combo(kind, identifier, scheme)) is not None:
             return unknown
-        of_element = identifier in self._known.combos(element.option_combos, scheme)
-        hint = ". It is a category option combo, of the data element" if of_element else ""
-        shown = _shown(identifier)
-        before = f"{what}: `{shown}` must be part of category combo of data sets of data element"
-        return lambda data_element: Reason("E7635", f"{before}: `{data_element}`{hint}")
+        hint = f". It is {kind.other}" if identifier in self._known.combos(elsewhere, scheme) else ""
+        shown = "null" if identifier is None else identifier
+        before = f"{kind.name} option combo: `{shown}` must be part of category combo of {kind.of}"
+        return lambda data_element: Reason(kind.not_part, f"{before}: `{data_element}`{hint}")
 
-    def _unknown_combo(self, code: str, what: str, identifier: str | None, scheme: Scheme) -> Fault | None:
+    def _unknown_combo(self, kind: _Kind, identifier: str | None, scheme: Scheme) -> Fault | None:
         strange = self._known.strange_combos.get((scheme, identifier)) if identifier is not None else None
         if identifier is None or strange is None or strange.combo is not None:
             return None
         hint = self._hint(identifier, scheme, strange)
-        return fault(code, f"{what} not found or not accessible for writing data: `{identifier}`{hint}")
+        return fault(
+            kind.unknown,
+            f"{kind.name} option combo not found or not accessible for writing data: `{identifier}`{hint}",
+        )
 
     def _hint(self, identifier: str, scheme: Scheme, strange: StrangeCombo) -> str:
         """Return which option combo was meant: one that looks the same, or that of a category option."""
@@ -307,10 +308,6 @@ def drops_zeros_of(server: Server, element: DataElement) -> bool:
 def _turn(reason: Reason) -> str:
     """Return the code by which a server would come to it."""
     return VALUE_TYPE_FAULT if reason.code == FRACTION else reason.code
-
-
-def _shown(identifier: str | None) -> str:
-    return "null" if identifier is None else identifier
 
 
 def _twice(first: DataValue, second: DataValue) -> Reason:
