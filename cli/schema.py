@@ -6,8 +6,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from msupply_dhis2.domain.choices import Setup
-from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.settings.fields import ITEM_FIELD_REFERENCES, OneOf, WholeNumber, read_item_field
+from msupply_dhis2.settings.model import NEEDED_BY
 
 
 class _SettingsSchema(GenerateJsonSchema):
@@ -75,11 +76,15 @@ def _when(name: str, *, value: object, then: dict[str, Any]) -> dict[str, Any]:
 
 
 def _needs(setup: Setup) -> dict[str, Any]:
-    of_setup = {
-        Setup.CATEGORY_OPTION_COMBO: (["item_field_reference"], ["category_option_id"]),
-        Setup.DATA_ELEMENT_PER_ITEM: ([], ["custom_field_name"]),
-        Setup.SINGLE_DATA_ELEMENT: (["item_field_reference"], []),
+    needed = [name for name, setups in NEEDED_BY.items() if setup in setups]
+    rows = {
+        "items": _when(
+            "active",
+            value=True,
+            then={"required": [name for name in needed if name in DataElementRow.model_fields]},
+        )
     }
-    fields, row_fields = of_setup[setup]
-    rows = {"items": _when("active", value=True, then={"required": row_fields})}
-    return {"required": fields, "properties": {"data_elements": rows}}
+    return {
+        "required": [name for name in needed if name in Settings.model_fields],
+        "properties": {"data_elements": rows},
+    }

@@ -241,11 +241,6 @@ def test_the_compact_form_says_the_same() -> None:
     assert len(compact.encode()) < 4096
 
 
-def test_settings_cannot_be_made_against_the_rules() -> None:
-    with pytest.raises(ValueError, match="URL is missing"):
-        Settings(use_dhis2=True)
-
-
 # ---------------------------------------------------------------------------------------------- the switch
 
 

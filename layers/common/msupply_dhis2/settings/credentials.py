@@ -40,6 +40,13 @@ class LoginKind(StrEnum):
     TOKEN = "token"  # noqa: S105 - the name of a kind of login
 
 
+_NEEDED = {
+    LoginKind.BASIC: ("username", "password"),
+    LoginKind.OAUTH2: ("username", "password", "client"),
+    LoginKind.TOKEN: ("token",),
+}
+
+
 class Dhis2Credentials(BaseModel):
     """A login to DHIS2; its kind decides which of the fields are there.
 
@@ -59,14 +66,7 @@ class Dhis2Credentials(BaseModel):
 
     @model_validator(mode="after")
     def _have_what_the_kind_needs(self) -> Self:
-        match self.kind:
-            case LoginKind.TOKEN:
-                needed: tuple[object, ...] = (self.token,)
-            case LoginKind.OAUTH2:
-                needed = (self.username, self.password, self.client)
-            case LoginKind.BASIC:
-                needed = (self.username, self.password)
-        if None in needed:
+        if any(getattr(self, name) is None for name in _NEEDED[self.kind]):
             raise ValueError(f"fields are missing for a login of the kind {self.kind}")
         return self
 
@@ -81,13 +81,10 @@ class Dhis2Credentials(BaseModel):
 
         Made so slowly (PBKDF2 with SHA-256) that a password cannot be found again by trying many.
         """
-        secrets = (self.password, self.secret, self.token)
-        return _fingerprint(
-            self.kind,
-            self.username,
-            self.client,
-            *(secret and secret.get_secret_value() for secret in secrets),
+        secrets = (
+            secret and secret.get_secret_value() for secret in (self.password, self.secret, self.token)
         )
+        return _fingerprint(self.kind, self.username, self.client, *secrets)
 
 
 @lru_cache(maxsize=2)
@@ -109,21 +106,6 @@ class _TokenForm:
     base: int
     zeros: tuple[int, ...]
 
-    def fault(self, token: str) -> str | None:
-        rest = token.removeprefix(self.prefix)
-        length = self.random + self.checksum
-        if len(rest) != length:
-            return (
-                f"holds {len(rest)} characters after {self.prefix} where a personal access token has {length}"
-            )
-        if not (rest.isascii() and rest.isalnum()):
-            return "holds something other than letters and digits"
-        code, checksum = rest[: self.random].encode(), rest[self.random :]
-        sums = (zlib.crc32(code + bytes(zeros)) for zeros in self.zeros)
-        if checksum not in {_in_base(total, self.base, self.checksum) for total in sums}:
-            return "does not match its own checksum, so at least one character is wrong"
-        return None
-
 
 _TOKEN_FORMS = (
     # 2.38 to 2.40, and the first form of later releases.
@@ -139,6 +121,24 @@ def is_token(text: str) -> bool:
     return text.startswith(tuple(form.prefix for form in _TOKEN_FORMS))
 
 
+def _token_fault(token: str) -> str | None:
+    """Return what shows without asking DHIS2 that a token has a typing error."""
+    form = next((form for form in _TOKEN_FORMS if token.startswith(form.prefix)), None)
+    if form is None:
+        return "begins neither with d2pat_ nor with d2p_"
+    rest = token.removeprefix(form.prefix)
+    length = form.random + form.checksum
+    if len(rest) != length:
+        return f"holds {len(rest)} characters after {form.prefix} where a personal access token has {length}"
+    if not (rest.isascii() and rest.isalnum()):
+        return "holds something other than letters and digits"
+    code, checksum = rest[: form.random].encode(), rest[form.random :]
+    sums = (zlib.crc32(code + bytes(zeros)) for zeros in form.zeros)
+    if checksum not in {_in_base(total, form.base, form.checksum) for total in sums}:
+        return "does not match its own checksum, so at least one character is wrong"
+    return None
+
+
 def _in_base(number: int, base: int, length: int) -> str:
     digits = ""
     while number:
@@ -152,12 +152,6 @@ def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "")
 
     It is JSON: ``{"username": "…", "password": "…"}``; without basic authentication (see the settings) the same with
     ``"client"``, and ``"secret"`` where the client has one; or, either way, ``{"token": "…"}``, a personal access token.
-
-    Raises
-    ------
-    CredentialsError
-        It is empty, not of that form, lacks a field that the login needs, has two logins at once, or holds a
-        token with a typing error: a checksum in it tells without asking DHIS2.
     """
     if not text.strip():
         raise _no_dhis2_credentials("is not filled in yet")
@@ -171,23 +165,22 @@ def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "")
     for name in ("username", "password"):
         if not _text_or_none(given.get(name)):
             raise _no_dhis2_credentials(f"has no text in its field {name}")
-    username, password = given["username"], SecretStr(given["password"])
-    if settings.basic_authentication:
-        # Client and secret may stay there, for the day on which basic authentication is switched off.
-        return Dhis2Credentials(kind=LoginKind.BASIC, username=username, password=password, version=version)
-    client, secret = given.get("client"), given.get("secret")
-    if not _text_or_none(client):
-        raise _no_dhis2_credentials(
-            "has no text in its field client, which OAuth2 needs: Basic authentication is off in the settings. Set "
-            "basic_authentication: true, or put the client (and its secret, if it has one) of DHIS2's OAuth2 clients "
-            "there as well"
-        )
-    if not isinstance(secret, str | None):
-        raise _no_dhis2_credentials("has something other than text in its field secret")
+    # Client and secret may stay there with basic authentication, for the day on which that is switched off.
+    client = secret = None
+    if not settings.basic_authentication:
+        client, secret = given.get("client"), given.get("secret")
+        if not _text_or_none(client):
+            raise _no_dhis2_credentials(
+                "has no text in its field client, which OAuth2 needs: Basic authentication is off in the settings. Set "
+                "basic_authentication: true, or put the client (and its secret, if it has one) of DHIS2's OAuth2 clients "
+                "there as well"
+            )
+        if not isinstance(secret, str | None):
+            raise _no_dhis2_credentials("has something other than text in its field secret")
     return Dhis2Credentials(
-        kind=LoginKind.OAUTH2,
-        username=username,
-        password=password,
+        kind=LoginKind.BASIC if settings.basic_authentication else LoginKind.OAUTH2,
+        username=given["username"],
+        password=SecretStr(given["password"]),
         client=client,
         secret=SecretStr(secret) if secret else None,
         version=version,
@@ -204,9 +197,7 @@ def _with_token(given: Mapping[str, Any], version: str) -> Dhis2Credentials:
             "leave either it or the others out"
         )
     token = token.strip()
-    form = next((form for form in _TOKEN_FORMS if token.startswith(form.prefix)), None)
-    fault = form.fault(token) if form else "begins neither with d2pat_ nor with d2p_"
-    if fault:
+    if fault := _token_fault(token):
         raise _no_dhis2_credentials(
             f"has a field token that is no personal access token: it {fault}. Copy it anew, whole, from where DHIS2 "
             "showed it; DHIS2 shows it only once, so if it was not kept make another one"
@@ -267,19 +258,10 @@ class DatabaseServer:
 def parse_database_address(text: str, server: DatabaseServer | None = None) -> DatabaseAddress:
     """Read the address of mSupply's database.
 
-    Parameters
-    ----------
-    text
-        ``sqlite:///path``, ``postgresql://user:password@host:port/database`` (special characters of the
-        password encoded as in addresses; ``?sslmode=…`` if need be, ``?host=/folder`` for a Unix socket), or
-        JSON as Amazon RDS keeps it: ``{"host": …, "port": …, "dbname": …, "username": …, "password": …}``.
-    server
-        What stands in for the host, port and database that such JSON lacks.
-
-    Raises
-    ------
-    CredentialsError
-        It is empty or none of these.
+    It is ``sqlite:///path``, ``postgresql://user:password@host:port/database`` (special characters of the password
+    encoded as in addresses; ``?sslmode=…`` if need be, ``?host=/folder`` for a Unix socket), or JSON as Amazon RDS keeps
+    it, ``{"host": …, "port": …, "dbname": …, "username": …, "password": …}``, in which ``server`` stands in for what
+    of the first three is not there.
     """
     text = text.strip()
     if not text:
@@ -287,7 +269,10 @@ def parse_database_address(text: str, server: DatabaseServer | None = None) -> D
     if text.startswith("{"):
         return _checked(_from_rds(text, server or DatabaseServer()))
     if text.lower().startswith("sqlite:"):
-        return _from_sqlite_url(text)
+        path = text.partition(":///")[2]
+        if not path:
+            raise _no_address("names no file after sqlite:///")
+        return DatabaseAddress(drivername="sqlite", database=path)
     if _POSTGRESQL.match(text):
         return _checked(_from_postgresql_url(text))
     raise _no_address("begins with neither sqlite:///, postgresql:// nor {")
@@ -320,13 +305,6 @@ def _no_address(fault: str) -> CredentialsError:
     )
 
 
-def _from_sqlite_url(text: str) -> DatabaseAddress:
-    _, slashes, path = text.partition(":///")
-    if not slashes or not path:
-        raise _no_address("names no file after sqlite:///")
-    return DatabaseAddress(drivername="sqlite", database=path)
-
-
 def _from_postgresql_url(text: str) -> DatabaseAddress:
     # A password with an unencoded '/', '?' or '#' cuts the address in a wrong place: host, port or database
     # are then not what they should be.
@@ -341,12 +319,8 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
     query = _query(parts)
     host = query.pop("host", None) or host
     database = unquote(parts.path.removeprefix("/"))
-    lacking = [
-        name
-        for name, value in (("user name", parts.username), ("host", host), ("database", database))
-        if not value
-    ]
-    if lacking:
+    needed = {"user name": parts.username, "host": host, "database": database}
+    if lacking := [name for name, value in needed.items() if not value]:
         raise _no_address(f"names no {', no '.join(lacking)}{_ENCODE}")
     if port == 0:
         raise _no_address(f"names port 0{_ENCODE}")

@@ -1,6 +1,5 @@
 """How a single field of the tab is read: its value, or a sentence that says what is wrong with it and what to write."""
 
-import difflib
 import re
 import ssl
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator
 
 from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, Scheme
+from msupply_dhis2.domain.lookalikes import closest
 from msupply_dhis2.periods import PeriodFormat
 from msupply_dhis2.settings.urls import is_forbidden
 
@@ -108,8 +108,8 @@ class OneOf[Choice: StrEnum]:
         known |= {as_word(words): choice for words, choice in self.tab_words.items()}
         if isinstance(value, str) and as_word(value) in known:
             return known[as_word(value)]
-        nearest = difflib.get_close_matches(as_word(value), known, n=1) if isinstance(value, str) else []
-        guess = f" Did you mean {known[nearest[0]]}?" if nearest else ""
+        nearest = closest(as_word(value), known) if isinstance(value, str) else None
+        guess = f" Did you mean {known[nearest]}?" if nearest else ""
         raise ValueError(f"is {shown(value)}.{guess} It takes one of: {', '.join(self.choices)}.")
 
 

@@ -2,32 +2,56 @@
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Self
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import PrivateAttr, ValidationInfo, model_validator
+from pydantic import PrivateAttr, ValidationError
+from pydantic_core import ErrorDetails
 
 from msupply_dhis2.domain.batch import Destination
 from msupply_dhis2.domain.choices import DatabaseTrust, Scheme, Setup
+from msupply_dhis2.domain.lookalikes import closest
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
-from msupply_dhis2.settings.document import Place
-from msupply_dhis2.settings.fields import shown
+from msupply_dhis2.settings.document import Place, read_document
+from msupply_dhis2.settings.fields import as_word, shown
 from msupply_dhis2.settings.tab import DataElementRow, Form, Tab
 from msupply_dhis2.settings.urls import is_this_machine
-
-COLLECTING = object()
-"""The context in which a document is read to collect its faults: the rules are looked at afterwards."""
 
 _UID_SHAPE = "a UID has 11 letters and digits, the first of them a letter"
 _OF_A_WHOLE_PERIOD = frozenset(
     {Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK},
 )
 _SLOW_PAYLOAD = 5_000
+_PLACE_IN_A_ROW = 3
 _ALWAYS_NEEDED = (
     *("use_dhis2", "url", "setup", "data_set_id", "period_format"),
     *("data_element_id_scheme", "org_unit_scheme"),
+)
+NEEDED_BY = MappingProxyType(
+    {
+        "item_field_reference": frozenset({Setup.CATEGORY_OPTION_COMBO, Setup.SINGLE_DATA_ELEMENT}),
+        "category_option_id": frozenset({Setup.CATEGORY_OPTION_COMBO}),
+        "custom_field_name": frozenset({Setup.DATA_ELEMENT_PER_ITEM}),
+    }
+)
+"""The setups that need a field of the tab or of its rows; the others do not use it."""
+
+_ROW_FIELDS_BY_SETUP = ("category_option_id", "custom_field_name")
+_CREDENTIALS = frozenset(
+    [
+        "username",
+        "user",
+        "password",
+        "client",
+        "client_id",
+        "secret",
+        "client_secret",
+        "token",
+        "access_token",
+    ]
 )
 PLAIN_HTTP_WARNING = (
     "NOT SAFE: URL begins with http://, so anybody on the way to DHIS2 can read user name and password. Begin it with "
@@ -43,7 +67,6 @@ class Settings(Tab):
     """
 
     _misread: dict[Place, str] = PrivateAttr(default_factory=dict)
-    """What was given but could not be used, by its place."""
 
     @property
     def active_rows(self) -> tuple[DataElementRow, ...]:
@@ -110,88 +133,64 @@ class Settings(Tab):
         """Return what is allowed but may not be meant: a sentence each."""
         return tuple(self._doubts())
 
-    @model_validator(mode="after")
-    def _keep_the_rules(self, info: ValidationInfo) -> Self:
-        if (
-            self.use_dhis2 is not False
-            and info.context is not COLLECTING
-            and (faults := self.complete_faults())
-        ):
-            raise ValueError("\n".join(faults))
-        return self
-
-    def _broken_rules(self) -> Iterator[tuple[Place, str]]:
-        for name in _ALWAYS_NEEDED:
-            if getattr(self, name) is None:
-                yield (name,), _missing(Settings, name)
-        if self.item_field_reference is None and self.setup not in {None, Setup.DATA_ELEMENT_PER_ITEM}:
-            missing = _missing(Settings, "item_field_reference", self._because_of_setup)
-            yield ("item_field_reference",), missing
-        if self.data_set_id and not self.data_set_id_scheme.takes(self.data_set_id):
-            yield ("data_set_id",), _no_uid(self.data_set_id, "Data set ID scheme", "data_set_id_scheme")
-        if self.delete_vanished and not self.only_changes:
-            yield (
-                ("delete_vanished",),
-                (
-                    "is on, but Only changes (only_changes) is off: what DHIS2 has acknowledged is not remembered "
-                    "then. Switch Only changes on as well, or Delete vanished values off."
-                ),
-            )
-        yield from self._broken_rules_of_rows()
-        yield from self._broken_rules_of_all_rows()
+    def _uses(self, name: str) -> bool:
+        return self.setup in NEEDED_BY[name]
 
     @property
     def _because_of_setup(self) -> str:
         return f"; Setup is '{self.setup.label}'"
 
-    def _broken_rules_of_rows(self) -> Iterator[tuple[Place, str]]:
+    def _broken_rules(self) -> Iterator[tuple[Place, str]]:
+        for name in (*_ALWAYS_NEEDED, *filter(self._uses, ["item_field_reference"])):
+            if getattr(self, name) is None:
+                yield (name,), self._missing(Settings, name)
+        if self.data_set_id and not self.data_set_id_scheme.takes(self.data_set_id):
+            yield ("data_set_id",), _no_uid(self.data_set_id, "Data set ID scheme", "data_set_id_scheme")
+        if self.delete_vanished and not self.only_changes:
+            fault = (
+                "is on, but Only changes (only_changes) is off: what DHIS2 has acknowledged is not remembered "
+                "then. Switch Only changes on as well, or Delete vanished values off."
+            )
+            yield ("delete_vanished",), fault
         for index, row in enumerate(self.data_elements):
-            place = ("data_elements", index)
-            if place in self._misread:
-                continue
-            for name in ("metric", "active"):
-                if getattr(row, name) is None:
-                    yield (*place, name), _missing(DataElementRow, name)
-            # Where it cannot be read whether a row is active, it is looked at as though it were.
-            if row.active is not False:
+            place: Place = ("data_elements", index)
+            if place not in self._misread:
                 for name, fault in self._broken_rules_of_row(row):
                     yield (*place, name), fault
+        for place, fault in self._broken_rules_of_all_rows():
+            yield ("data_elements", *place), fault
 
     def _broken_rules_of_row(self, row: DataElementRow) -> Iterator[tuple[str, str]]:
-        for name in ("interval", "basis"):
+        needed = ["metric", "active"]
+        # Where it cannot be read whether a row is active, it is looked at as though it were.
+        if row.active is not False:
+            needed += ["interval", "basis", *filter(self._uses, _ROW_FIELDS_BY_SETUP)]
+        for name in needed:
             if getattr(row, name) is None:
-                yield name, _missing(DataElementRow, name)
-        if self.setup is Setup.CATEGORY_OPTION_COMBO:
-            option = row.category_option_id
-            if option is None:
-                yield (
-                    "category_option_id",
-                    _missing(DataElementRow, "category_option_id", self._because_of_setup),
-                )
-            elif not row.category_option_combo_id_scheme.takes(option):
-                yield (
-                    "category_option_id",
-                    _no_uid(option, "Category option combo ID scheme", "category_option_combo_id_scheme"),
-                )
-        if self.setup is Setup.DATA_ELEMENT_PER_ITEM and row.custom_field_name is None:
-            yield "custom_field_name", _missing(DataElementRow, "custom_field_name", self._because_of_setup)
+                yield name, self._missing(DataElementRow, name)
+        if row.active is False:
+            return
+        option = row.category_option_id
+        if (
+            option
+            and self._uses("category_option_id")
+            and not row.category_option_combo_id_scheme.takes(option)
+        ):
+            scheme = "category_option_combo_id_scheme"
+            yield "category_option_id", _no_uid(option, _title(DataElementRow, scheme), scheme)
         if row.prefix and self.data_element_id_scheme is Scheme.UID:
-            yield (
-                "prefix",
-                (
-                    f"is {shown(row.prefix)}, but Data element ID scheme is 'uid', and a prefix before a UID makes no "
-                    "UID. Leave the prefix out, or set data_element_id_scheme: code."
-                ),
+            fault = (
+                f"is {shown(row.prefix)}, but Data element ID scheme is 'uid', and a prefix before a UID makes no "
+                "UID. Leave the prefix out, or set data_element_id_scheme: code."
             )
+            yield "prefix", fault
         if row.metric in _OF_A_WHOLE_PERIOD and self._label_is_too_short(row):
-            yield (
-                "basis",
-                (
-                    f"is 'previous_month', but Period format '{self.period_format}' has periods shorter than a month, "
-                    "and one of them cannot hold what a whole month adds up to. Set basis: current_day, or "
-                    "period_format: YYYYMM."
-                ),
+            fault = (
+                f"is 'previous_month', but Period format '{self.period_format}' has periods shorter than a month, "
+                "and one of them cannot hold what a whole month adds up to. Set basis: current_day, or "
+                "period_format: YYYYMM."
             )
+            yield "basis", fault
 
     def _label_is_too_short(self, row: DataElementRow) -> bool:
         return bool(
@@ -199,51 +198,44 @@ class Settings(Tab):
         )
 
     def _broken_rules_of_all_rows(self) -> Iterator[tuple[Place, str]]:
-        everything: Place = ("data_elements",)
         active = [(index, row) for index, row in enumerate(self.data_elements) if row.active]
-        unclear = any(row.active is None for row in self.data_elements)
-        if not active and not unclear:
+        if not active and not any(row.active is None for row in self.data_elements):
             yield (
-                everything,
+                (),
                 "has no active row, so there is nothing to send. Add a row for each metric, with active: true.",
             )
-        if self.setup is Setup.SINGLE_DATA_ELEMENT:
-            if len(active) > 1:
-                yield (
-                    everything,
-                    (
-                        f"has {len(active)} active rows ({', '.join(self._row_label(index) for index, _ in active)}), and "
-                        f"exactly one can be{self._because_of_setup}. Set active: false in the others."
-                    ),
-                )
-            return
+        if self.setup is Setup.SINGLE_DATA_ELEMENT and len(active) > 1:
+            named = ", ".join(self._row_label(index) for index, _ in active)
+            fault = (
+                f"has {len(active)} active rows ({named}), and exactly one can be{self._because_of_setup}. Set active: "
+                "false in the others."
+            )
+            yield (), fault
         first: dict[tuple[str, ...], int] = {}
-        for index, row in active:
-            what = self._what_it_sends(row)
-            if what is None:
-                continue
-            same = first.setdefault(what, index)
-            if same != index:
-                difference = (
-                    "Category option ID" if self.setup is Setup.CATEGORY_OPTION_COMBO else "Custom field name"
-                )
-                yield (
-                    (*everything, index),
-                    (
+        for name in filter(self._uses, _ROW_FIELDS_BY_SETUP):
+            for index, row in active:
+                identifier = getattr(row, name)
+                if not row.metric or not identifier:
+                    continue
+                scheme = row.category_option_combo_id_scheme if name == "category_option_id" else ""
+                same = first.setdefault((row.prefix, scheme, identifier), index)
+                if same != index:
+                    fault = (
                         f"sends the same as row {same + 1} ({self.data_elements[same].metric.label}): Prefix and "
-                        f"{difference} are equal, so that one would overwrite the other in DHIS2. Change one of them, "
-                        "or set active: false in one of the rows."
-                    ),
-                )
+                        f"{_title(DataElementRow, name)} are equal, so that one would overwrite the other in DHIS2. "
+                        "Change one of them, or set active: false in one of the rows."
+                    )
+                    yield (index,), fault
 
-    def _what_it_sends(self, row: DataElementRow) -> tuple[str, ...] | None:
-        match self.setup:
-            case Setup.CATEGORY_OPTION_COMBO if row.metric and row.category_option_id:
-                return row.prefix, row.category_option_combo_id_scheme, row.category_option_id
-            case Setup.DATA_ELEMENT_PER_ITEM if row.metric and row.custom_field_name:
-                return row.prefix, row.custom_field_name
-            case _:
-                return None
+    def _missing(self, form: type[Form], name: str) -> str:
+        reason = self._because_of_setup if name in NEEDED_BY else ""
+        field = form.model_fields[name]
+        if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+            cure = f"Set {name} to one of: {', '.join(field.annotation)}."
+        else:
+            example = (field.examples or [""])[0]
+            cure = f"Write it as in {name}: {example if isinstance(example, str) else shown(example)}."
+        return f"is missing{reason}. {cure}"
 
     def _doubts(self) -> Iterator[str]:
         if self.sends_login_in_clear_text:
@@ -268,33 +260,24 @@ class Settings(Tab):
             bool(self.period_format) and "YYYY" in self.period_format and self.period.longer_than_month
         )
         for index, row in enumerate(self.data_elements):
-            if not row.active or row.basis is not Basis.PREVIOUS_MONTH:
+            if not row.active or row.basis is not Basis.PREVIOUS_MONTH or row.metric in _OF_A_WHOLE_PERIOD:
                 continue
             where = f"{_title(Settings, 'data_elements')}, {self._row_label(index)}"
-            if without_month and row.metric not in _OF_A_WHOLE_PERIOD:
-                yield (
-                    f"{where}: Basis is 'previous_month', but Period format '{self.period_format}' has no month (MM): "
-                    "each month replaces the one before it in DHIS2."
-                )
-            elif row.metric not in _OF_A_WHOLE_PERIOD and self._label_is_too_short(row):
-                yield (
-                    f"{where}: Basis is 'previous_month', but Period format '{self.period_format}' has periods shorter "
-                    "than a month: the value goes to the last period of the month only."
-                )
+            basis = f"{where}: Basis is 'previous_month', but Period format '{self.period_format}' has"
+            if without_month:
+                yield f"{basis} no month (MM): each month replaces the one before it in DHIS2."
+            elif self._label_is_too_short(row):
+                yield f"{basis} periods shorter than a month: the value goes to the last period of the month only."
 
     def _unused(self) -> Iterator[str]:
-        unused = []
-        if self.setup is Setup.DATA_ELEMENT_PER_ITEM and self.item_field_reference:
-            unused.append(_title(Settings, "item_field_reference"))
-        if self.setup in {Setup.DATA_ELEMENT_PER_ITEM, Setup.SINGLE_DATA_ELEMENT} and any(
-            row.category_option_id for row in self.active_rows
-        ):
-            unused.append(_title(DataElementRow, "category_option_id"))
-        if self.setup in {Setup.CATEGORY_OPTION_COMBO, Setup.SINGLE_DATA_ELEMENT} and any(
-            row.custom_field_name for row in self.active_rows
-        ):
-            unused.append(_title(DataElementRow, "custom_field_name"))
-        if unused:
+        unused = [
+            _title(DataElementRow, name)
+            for name in _ROW_FIELDS_BY_SETUP
+            if not self._uses(name) and any(getattr(row, name) for row in self.active_rows)
+        ]
+        if self.item_field_reference and not self._uses("item_field_reference"):
+            unused.insert(0, _title(Settings, "item_field_reference"))
+        if self.setup and unused:
             yield f"{' and '.join(unused)}: filled in but not used{self._because_of_setup}."
 
     def _row_label(self, index: int) -> str:
@@ -309,26 +292,14 @@ class Settings(Tab):
         return tuple(self._sentence(place, faults[place]) for place in sorted(faults, key=_order))
 
     def _sentence(self, place: Place, fault: str) -> str:
+        title = _title(Settings, str(place[0]))
         match place:
-            case (str() as name,):
-                return f"{_title(Settings, name)} {fault}"
             case ("data_elements", int() as index):
-                return f"{_title(Settings, 'data_elements')}, {self._row_label(index)}: {fault}"
+                return f"{title}, {self._row_label(index)}: {fault}"
             case ("data_elements", int() as index, name, *_):
-                row = f"{_title(Settings, 'data_elements')}, {self._row_label(index)}"
-                return f"{row}: {_title(DataElementRow, str(name))} {fault}"
+                return f"{title}, {self._row_label(index)}: {_title(DataElementRow, str(name))} {fault}"
             case _:
-                return f"{_title(Settings, str(place[0]))} {fault}"
-
-
-def _missing(form: type[Form], name: str, reason: str = "") -> str:
-    field = form.model_fields[name]
-    if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
-        cure = f"Set {name} to one of: {', '.join(field.annotation)}."
-    else:
-        example = (field.examples or [""])[0]
-        cure = f"Write it as in {name}: {example if isinstance(example, str) else shown(example)}."
-    return f"is missing{reason}. {cure}"
+                return f"{title} {fault}"
 
 
 def _no_uid(value: str, scheme: str, scheme_name: str) -> str:
@@ -354,3 +325,95 @@ def _order(place: Place) -> tuple[tuple[int, str], ...]:
             names = list(form.model_fields) if form else []
             order.append((names.index(part) if part in names else len(names), part))
     return tuple(order)
+
+
+def parse_settings(document: str, *, url: str | None = None) -> Settings:
+    """Read the settings document, YAML or JSON; ``url`` is an address of DHIS2 instead of the document's.
+
+    The settings are complete where Use DHIS2 is on; where it is off, they are whatever could be used of the rest.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be read at all, or Use DHIS2 is not off and there are faults; it holds all of them.
+    """
+    read = read_document(document)
+    misread = {
+        # Where a single value belongs, a group of fields is a fault already, whatever is in it.
+        place: _repeated(lines)
+        for place, lines in read.repeated.items()
+        if len(place) == 1 or (len(place) == _PLACE_IN_A_ROW and place[0] == "data_elements")
+    }
+    values: Any = read.values if url is None else {**read.values, "url": url}
+    while True:
+        try:
+            settings = Settings.model_validate(values)
+        except ValidationError as error:
+            # What cannot be used is told and left out, so that the rules still see the rest.
+            for details in error.errors(include_url=False):
+                place = _place(details["loc"])
+                misread.setdefault(place, _misreading(place, details))
+                values = _without(values, place)
+        else:
+            break
+    settings._misread.update(misread)  # noqa: SLF001 - the model cannot learn of it in another way
+    if settings.use_dhis2 is not False:
+        settings.require_complete()
+    return settings
+
+
+def _place(location: Place) -> Place:
+    """Cut a place to what can be left out on its own: a field, a row, or a field of a row."""
+    return location[:3] if location[0] == "data_elements" else location[:1]
+
+
+def _without(values: Any, place: Place) -> Any:  # noqa: ANN401 - whatever YAML can hold
+    first, *rest = place
+    if isinstance(first, int):
+        # A row keeps its number, so that the rows after it keep theirs.
+        return [
+            (_without(row, tuple(rest)) if rest else {}) if index == first else row
+            for index, row in enumerate(values)
+        ]
+    if rest:
+        return values | {first: _without(values[first], tuple(rest))}
+    return {name: value for name, value in values.items() if name != first}
+
+
+def _misreading(place: Place, details: ErrorDetails) -> str:
+    match details["type"]:
+        case "value_error":
+            return str(details["ctx"]["error"])
+        case "extra_forbidden":
+            return _unknown(str(place[-1]), Settings if len(place) == 1 else DataElementRow)
+        case "tuple_type":
+            return f"is {shown(details['input'])} where a list belongs. Begin each row with '- metric: …'."
+        case _:
+            return f"is {shown(details['input'])} where a row of fields belongs. Begin it with '- metric: …'."
+
+
+def _unknown(name: str, form: type[Form]) -> str:
+    if as_word(name) in _CREDENTIALS:
+        return (
+            "does not belong in the settings: credentials are kept in Secrets Manager only. "
+            "Take it out, and run `make credentials`, which asks for them."
+        )
+    known = {known: known for known in form.model_fields}
+    known |= {as_word(str(field.title)): field_name for field_name, field in form.model_fields.items()}
+    if nearest := closest(as_word(name), known):
+        return f"is not a field of {_form_name(form)}. Did you mean {known[nearest]}?"
+    other = DataElementRow if form is Settings else Settings
+    if as_word(name) in other.model_fields:
+        return f"is not a field of {_form_name(form)}, but of {_form_name(other)}. Move it there."
+    return (
+        f"is not a field of {_form_name(form)}. Take it out; its fields are: {', '.join(form.model_fields)}."
+    )
+
+
+def _form_name(form: type[Form]) -> str:
+    return "the settings" if form is Settings else "a row of data_elements"
+
+
+def _repeated(lines: tuple[int, ...]) -> str:
+    where = f" (lines {', '.join(map(str, lines))})" if lines else ""
+    return f"is written more than once{where}. Keep one of them."
