@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError
 
@@ -88,8 +87,8 @@ def _summary(settings: Settings) -> str:
     rows = count(len(settings.active_rows), "active row")
     switch = "" if settings.use_dhis2 else " Use DHIS2 is off: nothing is sent yet."
     return (
-        f"Setup is '{settings.setup.label}', {rows} ({metrics}), into data set {settings.data_set_id} on "
-        f"{urlsplit(settings.url).hostname}, periods {settings.period_format}.{switch}"
+        f"Setup is '{settings.setup.label}', {rows} ({metrics}), into data set {settings.data_set_id} at "
+        f"{settings.url}, periods {settings.period_format}.{switch}"
     )
 
 

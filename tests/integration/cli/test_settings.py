@@ -38,7 +38,7 @@ def test_a_complete_document_is_checked_and_summed_up(
     assert said.out.startswith(
         f"{sample} is complete: Setup is 'using category option combo', 12 active rows (stock on hand, "
     )
-    assert "into data set STOCK_ATTRIBUTE on dhis2.example.org, periods YYYYMM.\n" in said.out
+    assert "into data set STOCK_ATTRIBUTE at https://dhis2.example.org/hmis, periods YYYYMM.\n" in said.out
     assert said.err == ""
 
 

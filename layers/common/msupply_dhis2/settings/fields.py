@@ -140,23 +140,28 @@ def _split_url(url: str) -> SplitResult:
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
+_PAGES = frozenset({"apps", "login", "login.html", "index.html", "index.action"})
+_OF_THE_API = re.compile(r"api(?:/\d+)?(?:/(?:me|system|apps|data[A-Z]\w*|organisationUnits?)\b.*)?/?")
+
+
 def read_base_url(url: str) -> str:
-    """Read the address of DHIS2, without what a browser shows after it."""
+    """Read the address of DHIS2, without the page or the part of the API that was copied with it."""
     parts = _split_url(url)
-    segments = parts.path.split("/")
-    # What a browser shows once one is logged in, and what the documentation of DHIS2 shows.
-    for index, segment in enumerate(segments):
-        if segment.startswith("dhis-web-"):
-            segments = segments[:index]
-            break
-    while segments and segments[-1] == "":
-        segments.pop()
-    if segments and segments[-1] == "api":
-        segments.pop()
+    segments = parts.path.rstrip("/").split("/")
+    copied = next(
+        (
+            index
+            for index, segment in enumerate(segments)
+            if segment.startswith("dhis-web-")
+            or segment in _PAGES
+            or _OF_THE_API.fullmatch("/".join(segments[index:]))
+        ),
+        None,
+    )
     # The same server is remembered once, in whatever case and with or without the port that goes without saying.
     server = parts.netloc.lower().removesuffix(":").removesuffix(_USUAL_PORTS[parts.scheme])
-    base = f"{parts.scheme}://{server}{'/'.join(segments)}".rstrip("/")
-    if parts.query or parts.fragment or url.endswith(("?", "#")):
+    base = f"{parts.scheme}://{server}{'/'.join(segments[:copied])}".rstrip("/")
+    if copied is None and (parts.query or parts.fragment or url.endswith(("?", "#"))):
         raise ValueError(f"goes on after a '?' or '#'. Write the address of DHIS2 only: {shown(base)}.")
     return base
 
