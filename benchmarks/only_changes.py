@@ -108,18 +108,16 @@ class Memory(DeltaTable):
         """How large all records are together."""
         return sum(len(content) for _, content in self.contents.values())
 
-    def read(self, target: str, period: str, org_units: Iterable[str]) -> dict[str, Record]:  # noqa: ARG002 - one target only
-        """Read records."""
+    def read(self, target: str, period: str, org_unit: str) -> Record:  # noqa: ARG002 - one target only
+        """Read a record."""
         # The row that holds for all org units of the period.
         self.units.get(0)
-        records = {}
-        for org_unit in org_units:
-            version, content = self.contents.get((period, org_unit), (None, b""))
-            self.units.get(len(content))
-            records[org_unit] = Record(period, org_unit, version=version)
-            if content:
-                records[org_unit].read(content)
-        return records
+        version, content = self.contents.get((period, org_unit), (None, b""))
+        self.units.get(len(content))
+        record = Record(period, org_unit, version=version)
+        if content:
+            record.read(content)
+        return record
 
     def write(self, target: str, record: Record) -> bool:  # noqa: ARG002 - as above
         """Write a record."""

@@ -120,15 +120,12 @@ class Publisher:
                 age=self._age,
             )
             self.batches += 1
-            if self._send is None:
-                continue
-            if self.delta is None:
-                self._send(batch)
-            else:
+            if self._send is not None:
                 made.append((payload, batch))
-        if self.delta is not None and self._send is not None:
+        if self.delta is not None:
             # All at once, so that each record is written once; and before the first of them is sent.
             self.delta.note(made)
+        if self._send is not None:
             for _, batch in made:
                 self._send(batch)
 

@@ -53,7 +53,7 @@ def record_with(value: str, org_unit: str = "OU_0", attempt_id: str = "s1") -> R
 
 
 def read(records: DeltaTable, org_unit: str = "OU_0") -> Record:
-    return records.read(TARGET, PERIOD, [org_unit])[org_unit]
+    return records.read(TARGET, PERIOD, org_unit)
 
 
 def test_a_record_is_read_as_it_was_written_and_others_are_empty(at: At) -> None:

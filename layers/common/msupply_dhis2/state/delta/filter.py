@@ -15,7 +15,7 @@ from msupply_dhis2.domain.batch import Batch, Operation, Tracking
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.state.delta.record import TRACKED_FOR, Attempt, Receipts, Record
+from msupply_dhis2.state.delta.record import TRACKED_FOR, Attempt, Record
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.text import listed
 
@@ -84,6 +84,7 @@ class DeltaFilter:
         self._now = now.timestamp()
         self._until = now + TRACKED_FOR
         self._seen: set[str] = set()
+        self._held: dict[tuple[str, str], Record] = {}
         self._to_delete: list[DataValue] = []
 
     def changed(
@@ -91,7 +92,8 @@ class DeltaFilter:
     ) -> list[DataValue]:
         """Return which of all values that a run computes for an org unit are to be sent.
 
-        What is ``uncertain`` is neither computed nor to be taken for vanished (see ``OrgUnitValues``).
+        What is ``uncertain`` is neither computed nor to be taken for vanished (see ``OrgUnitValues``). The records of what
+        is to be sent are held until it is noted, so that each is read and written once.
         """
         self._seen.add(org_unit)
         by_period: dict[str, list[DataValue]] = defaultdict(list)
@@ -100,28 +102,32 @@ class DeltaFilter:
         spared = frozenset(uncertain)
         to_send: list[DataValue] = []
         for period in self._scope.all_periods:
-            record, receipts = self._settled(period, org_unit)
-            computed = by_period[period]
-            for value in computed:
-                if not self._is_due(record, value.metric) and record.is_known(value, receipts, self._now):
-                    self.found.unchanged += 1
-                else:
-                    to_send.append(value)
-            self._find_vanished(record, computed, spared)
+            to_send += self._changed_in(period, org_unit, by_period[period], spared)
         return to_send
 
-    def _settled(self, period: str, org_unit: str) -> tuple[Record, Receipts]:
-        """Read a record, and write it again where something can be forgotten."""
-        record = self._records.read(self._target, period, [org_unit])[org_unit]
+    def _changed_in(
+        self,
+        period: str,
+        org_unit: str,
+        computed: Sequence[DataValue] = (),
+        spared: frozenset[Identifier] = frozenset(),
+    ) -> list[DataValue]:
+        record = self._records.read(self._target, period, org_unit)
         receipts = self._records.receipts([record])
-        if record.settle(receipts, self._now):
-            if self._records.write(self._target, record):
-                record.version = (record.version or 0) + 1
-            else:
-                # Another run was faster. What both have read is right, and is forgotten the next time.
-                record = self._records.read(self._target, period, [org_unit])[org_unit]
-                receipts = self._records.receipts([record])
-        return record, receipts
+        is_less = record.settle(receipts, self._now)
+        to_send = [
+            value
+            for value in computed
+            if self._is_due(record, value.metric) or not record.is_known(value, receipts, self._now)
+        ]
+        self.found.unchanged += len(computed) - len(to_send)
+        self._find_vanished(record, computed, spared)
+        if to_send:
+            self._held[period, org_unit] = record
+        elif is_less:
+            # Where another run was faster: what both have read is right, and is forgotten the next time.
+            self._records.write(self._target, record)
+        return to_send
 
     def _is_due(self, record: Record, metric: Metric) -> bool:
         if self._options.full:
@@ -137,9 +143,8 @@ class DeltaFilter:
         computed = {value.identifier for value in values} | spared
         schemes = {(value.data_element, value.metric): value.option_combo_scheme for value in values}
         for identifier, entry in record.entries.items():
-            if entry.acknowledged is None or record.period not in self._scope.periods.get(
-                entry.metric, frozenset()
-            ):
+            periods = self._scope.periods.get(entry.metric, frozenset())
+            if entry.acknowledged is None or record.period not in periods:
                 continue
             self.found.acknowledged += 1
             if identifier in computed:
@@ -163,8 +168,7 @@ class DeltaFilter:
                 is_ours = org_unit in self._scope.org_units
                 is_gone = self._scope.mapped is not None and org_unit not in self._scope.mapped
                 if org_unit not in self._seen and (is_ours or is_gone):
-                    record, _ = self._settled(period, org_unit)
-                    self._find_vanished(record, (), frozenset())
+                    self._changed_in(period, org_unit)
 
     @property
     def is_held_back(self) -> bool:
@@ -179,11 +183,9 @@ class DeltaFilter:
 
     def to_delete(self) -> list[DataValue]:
         """Return the values that are to be deleted, org unit by org unit."""
-        return (
-            []
-            if self.is_held_back
-            else sorted(self._to_delete, key=lambda value: (value.org_unit, value.period))
-        )
+        if self.is_held_back:
+            return []
+        return sorted(self._to_delete, key=lambda value: (value.org_unit, value.period))
 
     def tracking(self) -> Tracking:
         """Return what a new batch is known by."""
@@ -202,10 +204,14 @@ class DeltaFilter:
                 notes[value.period, value.org_unit].append((value, attempt, deletes))
         for (period, org_unit), noted in notes.items():
             self._note(period, org_unit, noted)
+        # In a dry run nothing was noted.
+        self._held.clear()
 
     def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Attempt, bool]]) -> None:
+        held = self._held.get((period, org_unit))
         for _ in range(ATTEMPTS):
-            record = self._records.read(self._target, period, [org_unit])[org_unit]
+            record = held or self._records.read(self._target, period, org_unit)
+            held = None
             due = [
                 metric
                 for metric in {value.metric for value, _, deletes in noted if not deletes}

@@ -30,6 +30,7 @@ MOST_BYTES = 390_000
 """An item may have 400 KB."""
 
 _NAMED = 5
+_DAMAGED = (ValueError, TypeError, ArithmeticError)
 
 
 def target_of(settings: Settings) -> str:
@@ -56,17 +57,14 @@ def names_of(settings: Settings) -> str:
 
 
 class DeltaTable:
-    """Records in DynamoDB.
+    """Records in DynamoDB; ``now`` is aware.
 
     Parameters
     ----------
     table
-        With the partition key ``target_period``, the sort key ``org_unit``, and the time-to-live attribute
-        ``expires_at``.
+        With the partition key ``target_period``, the sort key ``org_unit``, and the time-to-live attribute ``expires_at``.
     receipts
         The table in which push notes how far messages are (``runs``).
-    now
-        The clock, aware.
     """
 
     def __init__(self, table: "Table", receipts: "Table", now: datetime) -> None:
@@ -77,38 +75,27 @@ class DeltaTable:
         self._damaged: list[str] = []
         self._too_large: list[str] = []
 
-    def read(self, target: str, period: str, org_units: Iterable[str]) -> dict[str, Record]:
-        """Read the records of org units; one that is not there, or cannot be read, comes back empty."""
-        wanted, of_period = tuple(org_units), _period_key(target, period)
-        keys = [of_period, *(_key(target, period, org_unit) for org_unit in wanted)]
-        found: dict[str, Mapping[str, Any]] = {}
-        invalid_until = 0.0
-        for item in read_items(self._table, keys, "reading what DHIS2 has acknowledged"):
-            if item["target_period"] == of_period["target_period"]:
-                invalid_until = self._period_invalid_until(period, item)
-            else:
-                found[str(item["org_unit"])] = item
-        return {
-            org_unit: self._record(period, org_unit, found.get(org_unit, {}), invalid_until)
-            for org_unit in wanted
+    def read(self, target: str, period: str, org_unit: str) -> Record:
+        """Read the record of an org unit; one that is not there, or cannot be read, comes back empty."""
+        keys = _period_key(target, period), _key(target, period, org_unit)
+        found = {
+            str(item["target_period"]): item
+            for item in read_items(self._table, keys, "reading what DHIS2 has acknowledged")
         }
-
-    def _period_invalid_until(self, period: str, item: Mapping[str, Any]) -> float:
+        of_period, item = (found.get(key["target_period"], {}) for key in keys)
+        record = Record(period, org_unit)
         try:
-            return _seconds(item)
-        except (ValueError, TypeError, ArithmeticError):
+            record.invalid_until = _seconds(of_period)
+        except _DAMAGED:
             self._damaged.append(f"all org units in {period}")
-            return (self._now + TRACKED_FOR).timestamp()
-
-    def _record(self, period: str, org_unit: str, item: Mapping[str, Any], invalid_until: float) -> Record:
-        record = Record(period, org_unit, invalid_until=invalid_until)
+            record.invalid_until = (self._now + TRACKED_FOR).timestamp()
         try:
             version, content = item.get("version"), item.get("content")
             record.version = None if version is None else int(version)
-            record.invalid_until = max(invalid_until, _seconds(item))
+            record.invalid_until = max(record.invalid_until, _seconds(item))
             if content is not None:
                 record.read(bytes(content))
-        except (ValueError, TypeError, ArithmeticError):
+        except _DAMAGED:
             # Nothing is acknowledged then, and something may be on its way that nobody knows of any more.
             self._damaged.append(f"{org_unit} in {period}")
             return self._reset(record)
@@ -140,9 +127,9 @@ class DeltaTable:
 
     def org_units(self, target: str, period: str) -> Iterator[str]:
         """Yield the org units that have a record."""
-        period_key = Key("target_period").eq(_key(target, period, "")["target_period"])
+        rows = Key("target_period").eq(_key(target, period, "")["target_period"])
         doing = "reading which org units DHIS2 has acknowledged values of"
-        for item in query_items(self._table, period_key, doing, ProjectionExpression="org_unit"):
+        for item in query_items(self._table, rows, doing, ProjectionExpression="org_unit"):
             yield str(item["org_unit"])
 
     def receipts(self, records: Iterable[Record]) -> Receipts:
@@ -180,15 +167,19 @@ class DeltaTable:
         faults = []
         if self._damaged:
             faults.append(
-                f"What DHIS2 had acknowledged could not be read of {listed(list(dict.fromkeys(self._damaged)), _NAMED)}: all their values are sent. "
+                f"What DHIS2 had acknowledged could not be read of {_named(self._damaged)}: all their values are sent. "
                 "It is noted anew. Where this is said again and again, delete these rows of the table."
             )
         if self._too_large:
             faults.append(
-                "There is too much to remember what DHIS2 acknowledges of "
-                f"{listed(list(dict.fromkeys(self._too_large)), _NAMED)}: all their values are sent each time."
+                f"There is too much to remember what DHIS2 acknowledges of {_named(self._too_large)}: all their values are "
+                "sent each time."
             )
         return tuple(faults)
+
+
+def _named(records: Iterable[str]) -> str:
+    return listed(list(dict.fromkeys(records)), _NAMED)
 
 
 def _key(target: str, period: str, org_unit: str) -> dict[str, str]:
