@@ -62,21 +62,15 @@ class Collision:
 def group_stores(
     stores: Iterable[Store], settings: Settings
 ) -> tuple[tuple[OrgUnit, ...], tuple[Unmapped, ...]]:
-    """Gather the stores by org unit, in the order of the org units' codes.
-
-    Stores whose field cannot be an identifier of the org unit scheme come back as unmapped.
-    """
+    """Gather the stores by org unit, in the order of the org units' codes; some have what is no identifier."""
     by_org_unit: dict[str, list[Store]] = defaultdict(list)
     unmapped = []
     for store in stores:
-        if not settings.org_unit_scheme.takes(store.org_unit):
-            reason = (
-                f"'{store.org_unit}' in its field {settings.store_field_reference} is no DHIS2 UID (a letter "
-                "and 10 letters or digits). Correct it in mSupply, or set Org unit scheme to 'code'."
-            )
-            unmapped.append(Unmapped(store.name, reason))
-        else:
+        if settings.org_unit_scheme.takes(store.org_unit):
             by_org_unit[store.org_unit].append(store)
+        else:
+            field = f"its field {settings.store_field_reference}"
+            unmapped.append(Unmapped(store.name, _no_uid(store.org_unit, field, "Org unit scheme")))
     org_units = tuple(
         OrgUnit(code, tuple(sorted(by_org_unit[code], key=lambda store: (store.name, store.id))))
         for code in sorted(by_org_unit)
@@ -89,8 +83,8 @@ def group_items(
 ) -> tuple[tuple[ItemGroup, ...], tuple[Unmapped, ...]]:
     """Gather the items by item reference; with different data elements per item each is a group of its own.
 
-    Items without a reference are not about to be sent and are left out silently, except with different data
-    elements per item, where an item that has some of the rows' fields but not all is named once.
+    Items without a reference are left out without a word; with different data elements per item, one that has some of the
+    rows' fields but not all is named.
     """
     if settings.setup is Setup.DATA_ELEMENT_PER_ITEM:
         return _items_by_themselves(items, rows, settings)
@@ -102,7 +96,7 @@ def group_items(
         if reference is None:
             continue
         if not settings.data_element_id_scheme.takes(reference):
-            unmapped.append(Unmapped(item.name, _no_uid(reference, str(field))))
+            unmapped.append(Unmapped(item.name, _no_uid(reference, str(field), "Data element ID scheme")))
         else:
             by_reference[reference].append(item)
     groups = tuple(
@@ -131,16 +125,18 @@ def _items_by_themselves(
                 )
             )
         wrong = [name for name, value in present.items() if not settings.data_element_id_scheme.takes(value)]
-        unmapped += [Unmapped(item.name, _no_uid(present.pop(name), name)) for name in wrong]
+        unmapped += [
+            Unmapped(item.name, _no_uid(present.pop(name), name, "Data element ID scheme")) for name in wrong
+        ]
         if present:
             groups.append(ItemGroup(None, (item,)))
     return tuple(groups), tuple(unmapped)
 
 
-def _no_uid(value: str, field: str) -> str:
+def _no_uid(value: str, field: str, scheme: str) -> str:
     return (
-        f"'{value}' in {field} is no DHIS2 UID (a letter and 10 letters or digits). "
-        "Correct it in mSupply, or set Data element ID scheme to 'code'."
+        f"'{value}' in {field} is no DHIS2 UID (a letter and 10 letters or digits). Correct it in mSupply, or set "
+        f"{scheme} to 'code'."
     )
 
 
@@ -153,15 +149,7 @@ class Mapper:
     windows: Mapping[Basis, Window]
 
     def data_values(self, history: GroupHistory, values: Mapping[Basis, GroupValues]) -> Iterator[DataValue]:
-        """Yield the data values of one group, a row of the settings after the other.
-
-        Parameters
-        ----------
-        history
-            What the values are about.
-        values
-            The group's metrics, for each basis that a row asks for.
-        """
+        """Yield the data values of one group from its metrics on each basis, a row of the settings after the other."""
         store = JOINED_BY.join(dict.fromkeys(pair.store.name for pair in history.pairs))
         item = JOINED_BY.join(dict.fromkeys(pair.item.name for pair in history.pairs))
         for row, basis in self.rows:
@@ -192,11 +180,7 @@ class Mapper:
 
 
 def collisions(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifier, tuple[Claimant, ...]]:
-    """Find the identifiers that more than one item group, or more than one metric of an item, would send.
-
-    All active rows of the settings count, whatever their interval: what one run sends another must not
-    overwrite with something else.
-    """
+    """Find the identifiers that more than one item group, or more than one metric of an item, would send in any run."""
     claimants: dict[Identifier, list[Claimant]] = defaultdict(list)
     for group in groups:
         for row in settings.active_rows:
@@ -211,15 +195,7 @@ def without_collisions(
     groups: Iterable[ItemGroup],
     colliding: Mapping[Identifier, tuple[Claimant, ...]],
 ) -> tuple[list[DataValue], list[Collision]]:
-    """Take out the values that something else in their org unit claims too: which one is right cannot be known.
-
-    Parameters
-    ----------
-    values
-        All values of one org unit.
-    groups
-        The item groups that the org unit has, whether or not they have values.
-    """
+    """Take out the values of one org unit that another of its item groups claims too: nobody knows which is right."""
     present = set(map(id, groups))
     found = [
         Collision(identifier, tuple(sorted(here)))

@@ -8,7 +8,7 @@ from botocore.stub import Stubber
 
 from msupply_dhis2.aws import clients, dynamodb
 from msupply_dhis2.aws.dynamodb import Change, change_item, change_items, read_items
-from msupply_dhis2.domain.message import Message
+from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.errors import AwsBusyError, AwsError
 from msupply_dhis2.state.run import About
 from msupply_dhis2.state.runs import Runs

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from msupply_dhis2.aws.queues import BatchQueue
-from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch, Row, decode
-from msupply_dhis2.domain.message import Message
+from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch, Message, Row, decode
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError
 from msupply_dhis2.settings import Scheme

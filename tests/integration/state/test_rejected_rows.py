@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from msupply_dhis2.domain.data_value import DataValueKey
-from msupply_dhis2.domain.rejected_row import RejectedRow, Why
+from msupply_dhis2.domain.outcome import RejectedRow, Why
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state import rejected_rows
 from msupply_dhis2.state.rejected_rows import RejectedFile, RejectedRows

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.domain.log_record import LogEvent
-from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import AwsError, DamagedRowError
 from msupply_dhis2.state.message import DeadLetterReason, DeliveryState, delivery_state_of
 from msupply_dhis2.state.run import (

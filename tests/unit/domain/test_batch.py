@@ -1,13 +1,21 @@
 """Values to messages and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, BatchError, Operation, cut, decode, encode
+from msupply_dhis2.domain.batch import (
+    MAXIMUM_MESSAGE_BYTES,
+    BatchError,
+    Operation,
+    Strip,
+    blocks,
+    decode,
+    encode,
+)
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
@@ -60,6 +68,22 @@ def matrix(org_units: int, data_elements: int, combos: int | None = None) -> lis
         ]
         for org_unit in range(org_units)
     ]
+
+
+def cut(
+    org_units: Sequence[Sequence[DataValue]],
+    *,
+    maximum_values: int,
+    maximum_bytes: int = MAXIMUM_MESSAGE_BYTES,
+    values_per_cell: int = 1,
+) -> Iterator[list[DataValue]]:
+    """Cut values into payloads strip by strip, as compute does."""
+    strip = Strip(maximum_values=maximum_values, values_per_cell=values_per_cell)
+    for values in org_units:
+        strip.add(values)
+        if strip.is_full:
+            yield from blocks(strip.take(), maximum_values=maximum_values, maximum_bytes=maximum_bytes)
+    yield from blocks(strip.take(), maximum_values=maximum_values, maximum_bytes=maximum_bytes)
 
 
 def shape(payload: Sequence[DataValue]) -> tuple[int, int]:

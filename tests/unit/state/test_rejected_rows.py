@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.data_value import DataValueKey
-from msupply_dhis2.domain.outcome import OutcomeKind, Reason, ValueOutcome, rejected
-from msupply_dhis2.domain.rejected_row import RejectedRow, Why
+from msupply_dhis2.domain.outcome import OutcomeKind, Reason, RejectedRow, ValueOutcome, Why, rejected
 from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.state.rejected_rows import COLUMNS, safe, write_rows
 from tests.support.batches import batch_of, settings_of, value_of

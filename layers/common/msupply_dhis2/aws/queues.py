@@ -7,8 +7,7 @@ from uuid import uuid4
 
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.records import ATTEMPT_ID
-from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch
-from msupply_dhis2.domain.message import Message
+from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch, Message
 from msupply_dhis2.errors import AwsBusyError
 
 if TYPE_CHECKING:

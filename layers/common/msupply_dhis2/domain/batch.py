@@ -7,14 +7,14 @@ matrix org units x data elements, which real servers import twice as fast as row
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from math import isqrt
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,6 +30,28 @@ MAXIMUM_MESSAGE_BYTES = 1_000_000
 
 class BatchError(MsupplyDhis2Error):
     """A message on the queue is not a batch of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A batch on the queue, by what is counted of it: the same batch put there once more is another message.
+
+    ``batch_id`` begins with the run's id; ``attempt_id`` tells which time that it was put there; it holds so many ``values``.
+    """
+
+    batch_id: str
+    attempt_id: str
+    values: int
+
+    @property
+    def run_id(self) -> str:
+        """The run whose values it holds."""
+        return self.batch_id.rpartition("-")[0]
+
+    @property
+    def name(self) -> str:
+        """The message's own name within its run."""
+        return f"{self.batch_id}-{self.attempt_id}"
 
 
 class Operation(StrEnum):
@@ -54,16 +76,17 @@ class Row(NamedTuple):
 
 
 class Tracking(BaseModel):
-    """By what a batch is known in what is remembered of DHIS2 (``delta``)."""
+    """By what a batch is known in what is remembered of DHIS2 (``delta``).
+
+    ``until``: afterwards nobody waits for its receipt any more, and push takes the batch for one that is not tracked.
+    ``target`` is where it goes: the DHIS2, the data set, and what its identifiers are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attempt_id: str
-    """Which time that the batch was put on the queue."""
     until: datetime
-    """Afterwards nobody waits for its receipt any more, and push takes the batch for one that is not tracked."""
     target: str
-    """Where it goes: the DHIS2, the data set, and what its identifiers are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +111,9 @@ class Batch(BaseModel):
     """One message on the queue: one call to DHIS2, and the names for what is said about its values.
 
     ``run_id`` and ``batch_id`` are the same for the same values of the same run, however often it is
-    computed; ``as_of`` is the run's instant. ``read_at`` is when mSupply's database was read, ``snapshots`` say at which
-    instant stock was looked at for each metric: of two messages about the same value they tell which is newer, and
-    one that does not say is the oldest. The values of a delete are those that DHIS2 acknowledged last; it
-    deletes whatever stands in their places now.
+    computed; ``as_of`` is the run's instant. Of two messages about the same value ``read_at`` and ``snapshots`` (see
+    ``Age``) tell which is newer; one without them is the oldest. The values of a delete are those that DHIS2 acknowledged
+    last; it deletes whatever stands in their places now.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -213,45 +235,17 @@ def _indices(names: Iterable[str]) -> dict[str, int]:
     return {name: index for index, name in enumerate(dict.fromkeys(names))}
 
 
-def cut(
-    org_units: Iterable[Sequence[DataValue]],
-    *,
-    maximum_values: int,
-    maximum_bytes: int = MAXIMUM_MESSAGE_BYTES,
-    values_per_cell: int = 1,
-) -> Iterator[list[DataValue]]:
-    """Cut values into payloads: squarish blocks of org units x data elements.
+class Strip:
+    """The org units of the next payloads, which are to be as wide as they are high.
 
     Parameters
     ----------
-    org_units
-        The values of one org unit after the other. Only a strip of them is held at a time.
     maximum_values
         "No. of items per payload".
-    maximum_bytes
-        An upper limit for the bytes of a payload's values and names.
     values_per_cell
-        How many values an org unit has for one data element, at most: with option combos one for each
-        active metric.
-
-    Yields
-    ------
-    list of DataValue
-        At least one value, at most ``maximum_values``, of one option combo scheme. Together the payloads hold
-        each value exactly once.
-    """
-    strip = Strip(maximum_values=maximum_values, values_per_cell=values_per_cell)
-    for values in org_units:
-        strip.add(values)
-        if strip.is_full:
-            yield from blocks(strip.take(), maximum_values=maximum_values, maximum_bytes=maximum_bytes)
-    yield from blocks(strip.take(), maximum_values=maximum_values, maximum_bytes=maximum_bytes)
-
-
-class Strip:
-    """The org units of the next payloads, which are to be as wide as they are high; with the parameters of ``cut``.
-
-    ``payloads``: gather org units until they fill so many, where each has few values because only changes are sent.
+        How many values an org unit has for one data element, at most: with option combos one for each active metric.
+    payloads
+        Gather org units until they fill so many, where each has few values because only changes are sent.
     """
 
     def __init__(self, *, maximum_values: int, values_per_cell: int = 1, payloads: int = 0) -> None:
@@ -280,48 +274,32 @@ class Strip:
 def blocks(
     strip: Sequence[Sequence[DataValue]], *, maximum_values: int, maximum_bytes: int = MAXIMUM_MESSAGE_BYTES
 ) -> Iterator[list[DataValue]]:
-    """Cut a strip into payloads, as ``cut`` does."""
-    by_scheme: dict[Scheme, list[DataValue]] = defaultdict(list)
-    for values in strip:
-        for value in values:
-            by_scheme[value.option_combo_scheme].append(value)
-    for same_scheme in by_scheme.values():
-        # A stable sort: within a data element the org units keep their order.
-        same_scheme.sort(key=lambda value: value.data_element)
+    """Cut a strip into payloads: squarish blocks of org units x data elements, each value in exactly one.
+
+    Each has at least one value, at most ``maximum_values``, all of one option combo scheme, and rows and names of at most
+    ``maximum_bytes``.
+    """
+    # A stable sort: within a data element the org units keep their order.
+    values = sorted(chain.from_iterable(strip), key=attrgetter("option_combo_scheme", "data_element"))
+    for _, same_scheme in groupby(values, key=attrgetter("option_combo_scheme")):
         block = _Block(maximum_values, maximum_bytes)
-        for _, of_data_element in groupby(same_scheme, key=lambda value: value.data_element):
-            column = _Column.of(of_data_element)
-            if not block.has_room_for(column):
-                if block.values:
-                    yield block.values
+        for _, of_data_element in groupby(same_scheme, key=attrgetter("data_element")):
+            column = list(of_data_element)
+            if block.takes(column):
+                continue
+            if block.values:
+                yield block.values
                 block = _Block(maximum_values, maximum_bytes)
+                if block.takes(column):
+                    continue
             # Only a column that is more than a payload by itself is cut within.
-            pieces = [column] if block.has_room_for(column) else column.split()
-            for piece in pieces:
-                if not block.has_room_for(piece) and block.values:
+            for value in column:
+                if not block.takes([value]):
                     yield block.values
                     block = _Block(maximum_values, maximum_bytes)
-                block.add(piece)
+                    block.takes([value])
         if block.values:
             yield block.values
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """Values of one data element that stay together, the names in them, and the bytes of their rows."""
-
-    values: list[DataValue]
-    names: frozenset[str]
-    bytes: int
-
-    @classmethod
-    def of(cls, values: Iterable[DataValue]) -> "_Column":
-        held = list(values)
-        names = frozenset(name for value in held for name in (value.store, value.item))
-        return cls(held, names, sum(map(_row_bytes, held)))
-
-    def split(self) -> list["_Column"]:
-        return [_Column.of([value]) for value in self.values]
 
 
 class _Block:
@@ -333,19 +311,17 @@ class _Block:
         self._room = maximum_bytes
         self._names: set[str] = set()
 
-    def has_room_for(self, column: _Column) -> bool:
-        return (
-            len(self.values) + len(column.values) <= self._maximum_values
-            and self._bytes(column) <= self._room
-        )
-
-    def add(self, column: _Column) -> None:
-        self._room -= self._bytes(column)
-        self._names |= column.names
-        self.values += column.values
-
-    def _bytes(self, column: _Column) -> int:
-        return column.bytes + sum(map(_text_bytes, column.names - self._names))
+    def takes(self, column: list[DataValue]) -> bool:
+        """Take values that stay together, if there is room; an empty one takes any single value."""
+        names = {name for value in column for name in (value.store, value.item)} - self._names
+        size = sum(map(_row_bytes, column)) + sum(map(_text_bytes, names))
+        has_room = len(self.values) + len(column) <= self._maximum_values and size <= self._room
+        if has_room or (not self.values and len(column) == 1):
+            self.values += column
+            self._room -= size
+            self._names |= names
+            return True
+        return False
 
 
 def _row_bytes(value: DataValue) -> int:

@@ -40,20 +40,16 @@ def folded(name: str) -> str:
 def fault_sentences(
     error: ValidationError, model: type[BaseModel], groups: Mapping[str, type[BaseModel]] | None = None
 ) -> list[str]:
-    """Return what is wrong with each field; of very many, of the first.
+    """Return what is wrong with each field, of very many of the first.
 
-    Parameters
-    ----------
-    model, groups
-        Whose fields are told where one is unknown: the model's own, or those of the group that it stands in.
+    Where a field is unknown those of the model are told, or of the one among the groups in which it stands.
     """
     faults = error.errors()
     sentences = [
         _sentence(fault["loc"], fault["msg"], model, groups or {}) for fault in faults[:_MOST_FAULTS]
     ]
-    if more := len(faults) - len(sentences):
-        sentences.append(f"And {more:,} more.")
-    return sentences
+    more = len(faults) - len(sentences)
+    return [*sentences, f"And {more:,} more."] if more else sentences
 
 
 def _sentence(

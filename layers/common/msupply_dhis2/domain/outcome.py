@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
+from pydantic import BaseModel, ConfigDict
+
+from msupply_dhis2.domain.data_value import DataValueKey
+
 
 class Extent(StrEnum):
     """How much DHIS2 refused for one reason: the value, some value among those of its data set, or the request."""
@@ -43,13 +47,9 @@ APPLIED = frozenset({OutcomeKind.STORED, OutcomeKind.UNCHANGED, OutcomeKind.DELE
 class ValueOutcome:
     """What became of one value, and why, where it is not in DHIS2.
 
-    Attributes
-    ----------
-    is_certain
-        False for each value of a call of which DHIS2 does not account for all: so many of them count as unaccounted, and
-        nobody can tell which. Where DHIS2 only says how many of a call were unchanged, the first of the call are those.
-    was_sent
-        False where it was rejected locally: DHIS2 would refuse it.
+    It is not certain for each value of a call of which DHIS2 does not account for all: so many of them count as
+    unaccounted, and nobody can tell which. Where DHIS2 only says how many of a call were unchanged, the first are those. It
+    was not sent where it was rejected locally: DHIS2 would refuse it.
     """
 
     kind: OutcomeKind
@@ -131,3 +131,27 @@ class Counts:
             f"{self.sent:,} to delete: {self.deleted:,} deleted, {self.rejected:,} rejected, "
             f"{self.unaccounted:,} unaccounted"
         )
+
+
+class Why(BaseModel):
+    """One reason: DHIS2's code and words, and what to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    reason: str
+    what_to_do: str
+
+
+class RejectedRow(BaseModel):
+    """One value, what became of it, and the reasons for which it is not in DHIS2, at least one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: str
+    store: str
+    item: str
+    metric: str
+    key: DataValueKey
+    value: str
+    why: tuple[Why, ...]

@@ -34,7 +34,7 @@ class Store:
     """A store of mSupply that is sent.
 
     ``org_unit`` is the value of the store field (``Dhis2Code``), stripped; ``look_back_months`` the store's
-    own preference for average monthly consumption, ``None`` where it has none (absent, 0 or not above 0).
+    own preference for average monthly consumption, above 0, where it has one.
     """
 
     id: str
@@ -46,10 +46,9 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item of mSupply that is sent, with the values of the fields that the settings ask for.
+    """An item of mSupply that is sent, with the stripped values of the fields that the settings ask for.
 
-    ``fields`` maps the field names that were asked for (``universal_code``, ``user_field_1``, a key of the
-    custom data) to their stripped values; a field that is absent or blank has no entry.
+    They are ``universal_code``, ``user_field_1`` … or a key of the custom data; one that is absent or blank has no entry.
     """
 
     id: str
@@ -79,17 +78,9 @@ class Movement(NamedTuple):
 class PairHistory:
     """One item in one store.
 
-    Attributes
-    ----------
-    stock_lines
-        All of them, as they are now.
-    movements
-        Those at or after the floor that the reader was given, latest first.
-    first_in
-        The instant of the pair's first movement in of more than 0 units, whenever it was; ``None`` where
-        there never was one.
-    units_before_floor
-        The sum of all movements before the floor, in millionths, worked out by the database.
+    Its stock lines are as they are now; its movements those at or after the floor that the reader was given, latest first.
+    ``first_in`` is the instant of its first movement in of more than 0 units, whenever it was. The database works out the
+    sum of all movements before the floor, in millionths.
     """
 
     store: Store
@@ -118,16 +109,9 @@ class ItemGroup:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A row of mSupply's database that would count for an item in a store, and cannot be read.
+    """A row of mSupply's database that would count for an item in a store, and cannot be read (``pack_size is …``).
 
-    Attributes
-    ----------
-    table, id
-        Which row it is.
-    fault
-        What is wrong with it: ``pack_size is …``.
-    until
-        It counts for stock at this instant and before, and not for later stock; ``None``: for all.
+    It counts for stock at the instant ``until`` and before, and not for later stock; ``None``: for all.
     """
 
     store: Store

@@ -14,8 +14,7 @@ from msupply_dhis2.aws.backoff import FIRST_SECONDS, LONGEST_SECONDS, by_chance,
 from msupply_dhis2.aws.environment import PushEnvironment
 from msupply_dhis2.aws.queues import put_back
 from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
-from msupply_dhis2.domain.batch import Batch, BatchError, decode
-from msupply_dhis2.domain.message import Message
+from msupply_dhis2.domain.batch import Batch, BatchError, Message, decode
 from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,

@@ -16,9 +16,8 @@ from msupply_dhis2.aws.environment import PushEnvironment, read_dhis2_credential
 from msupply_dhis2.aws.records import QueueRecord
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.importer import AdaptiveBatchSize
-from msupply_dhis2.domain.batch import Batch, Operation
+from msupply_dhis2.domain.batch import Batch, Message, Operation
 from msupply_dhis2.domain.log_record import LogRecord
-from msupply_dhis2.domain.message import Message
 from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,

@@ -11,7 +11,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import ComputeEnvironment
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.compute.sharding import Shard
-from msupply_dhis2.domain.message import Message
+from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.handlers.log import WARNING, LogEvent, log
 from msupply_dhis2.handlers.run_end import end_if_done

@@ -4,31 +4,72 @@ Quantities add up over the pairs of the group; ratios and days are worked out fr
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from operator import attrgetter
 
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import MICRO, GroupHistory, MovementKind, PairHistory, Store
-from msupply_dhis2.metrics.data_warning import StockWarning
-from msupply_dhis2.metrics.ledger import Ledger, stock_that_expires
+from msupply_dhis2.domain.stock import (
+    MICRO,
+    ConsumptionPreferences,
+    GroupHistory,
+    MovementKind,
+    PairHistory,
+    Store,
+)
+from msupply_dhis2.metrics.ledger import Ledger, StockWarning, stock_that_expires
 from msupply_dhis2.metrics.quantity import Quantity
-from msupply_dhis2.metrics.rules import Rules, look_back_months, look_back_start
 from msupply_dhis2.periods import Window, add_days
+
+DEFAULT_LOOK_BACK_MONTHS = Fraction(3)
+"""How far average monthly consumption looks back where the store has no preference of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The choices behind the metrics.
+
+    So many days after the snapshot date a stock line may expire and still count as expiring. Adjustments include customer
+    and supplier returns, or not. Of average monthly consumption mSupply has its own preferences.
+    """
+
+    expiring_within_days: int = 90
+    include_returns: bool = False
+    consumption: ConsumptionPreferences = field(default_factory=ConsumptionPreferences)
+
+
+def look_back_start(window: Window, store: Store, rules: Rules) -> datetime:
+    """Return the midnight at which a store's look-back begins: whole days, the last the snapshot date."""
+    months = store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
+    days_in_month = rules.consumption.days_in_month
+    # In whole numbers, which for every group saves the making of a fraction.
+    days = months.numerator * days_in_month.numerator // (months.denominator * days_in_month.denominator)
+    return window.calendar.start_of_day(add_days(window.snapshot_date, 1 - days))
+
+
+def floor(windows: Iterable[Window], stores: Iterable[Store], rules: Rules) -> datetime:
+    """Return the earliest midnight, naive UTC, that any metric needs movements from.
+
+    What moved before it matters only as a sum and as the first movement in.
+    """
+    # Many stores, few different look-backs.
+    stores_by_look_back = {store.look_back_months: store for store in stores}
+    return min(
+        start
+        for window in windows
+        for start in (
+            window.month_start,
+            window.flow_start,
+            *(look_back_start(window, store, rules) for store in stores_by_look_back.values()),
+        )
+    )
 
 
 @dataclass(slots=True)
 class GroupValues:
-    """The values of one group: exact, in millionths. A metric without a value is absent.
-
-    Attributes
-    ----------
-    values
-        In the order in which the metrics were asked for.
-    warnings
-        How often something was noticed that makes a value doubtful.
-    """
+    """The values of one group, exact, in millionths, in the order in which they were asked for; some metrics have none."""
 
     values: dict[Metric, Quantity] = field(default_factory=dict)
     warnings: Counter[StockWarning] = field(default_factory=Counter)
@@ -37,13 +78,7 @@ class GroupValues:
 def calculate(
     history: GroupHistory, window: Window, rules: Rules, metrics: Collection[Metric]
 ) -> GroupValues:
-    """Work out metrics of a group; only those asked for are computed.
-
-    Parameters
-    ----------
-    history
-        With the movements from :func:`~msupply_dhis2.metrics.rules.floor` on, or from earlier.
-    """
+    """Work out metrics of a group, whose history has the movements from ``floor`` on, or from earlier."""
     result = GroupValues()
     if not history.pairs:
         return result
@@ -142,7 +177,7 @@ class _Group:
         consumed = ledger.issued(start, snapshot)
         if consumed == 0:
             return 0
-        months = look_back_months(store)
+        months = store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
         preferences = self._rules.consumption
         if preferences.adjust_for_days_out_of_stock:
             midnights = self._window.calendar.midnights(start, snapshot)

@@ -8,30 +8,40 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from enum import StrEnum
 from itertools import chain
 from operator import attrgetter
 from types import MappingProxyType
 
-from msupply_dhis2.domain.stock import Movement, MovementKind, PairHistory
-from msupply_dhis2.metrics.data_warning import StockWarning
+from msupply_dhis2.domain.stock import MovementKind, PairHistory
 
 _instant_of = attrgetter("instant")
 _NOTHING_MOVED = MappingProxyType(dict.fromkeys(MovementKind, 0))
 _OUTBOUND_SHIPMENT, _PRESCRIPTION = MovementKind.OUTBOUND_SHIPMENT, MovementKind.PRESCRIPTION
 
 
-class Ledger:
-    """The stock of some pairs together, and what moved it.
+class StockWarning(StrEnum):
+    """Something that makes a value doubtful, though it is sent as it is; a run reports how often it was met."""
 
-    Attributes
-    ----------
-    stock_now
-        In millionths of a unit, as are all quantities here.
-    movements
-        Latest first, from the reader's floor on.
-    first_in
-        The first movement in of more than 0 units, ``None`` where there never was one.
-    """
+    NEGATIVE_STOCK = "negative_stock"
+    MOVEMENT_WITHOUT_STOCK_LINE = "movement_without_stock_line"
+    MOVEMENT_OF_MISSING_STOCK_LINE = "movement_of_missing_stock_line"
+
+    @property
+    def meaning(self) -> str:
+        """What was counted, in words that the count follows."""
+        match self:
+            case StockWarning.NEGATIVE_STOCK:
+                return "Stock values below zero, sent as they are"
+            case StockWarning.MOVEMENT_WITHOUT_STOCK_LINE:
+                which = "no stock line"
+            case StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE:
+                which = "a stock line which the store no longer has"
+        return f"Movements after the snapshot that name {which}, so that expiring and expired stock is an estimate"
+
+
+class Ledger:
+    """The stock of some pairs together, in millionths of a unit, and what moved it, latest first."""
 
     __slots__ = ("_pairs", "first_in", "movements", "stock_now")
 
@@ -46,7 +56,9 @@ class Ledger:
             self.movements = pairs[0].movements
             self.first_in = pairs[0].first_in
         else:
-            self.movements = _merge(pairs)
+            # Each is in order already, so this sort only merges them.
+            movements = chain.from_iterable(pair.movements for pair in pairs)
+            self.movements = sorted(movements, key=_instant_of, reverse=True)
             self.first_in = min((pair.first_in for pair in pairs if pair.first_in is not None), default=None)
 
     def stock_at(self, instant: datetime) -> int:
@@ -81,23 +93,12 @@ class Ledger:
         return units_issued
 
     def days_out_of_stock(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
-        """Count the whole days without any stock at all.
+        """Count the whole days without any stock at all, between these midnights, earliest first.
 
         A day counts where stock is at most 0 from the midnight that begins it to the midnight that ends it,
         after every instant of movement between, so neither the day on which it runs out nor the day on
-        which it comes back. Days before the first stocking do not count.
-
-        Parameters
-        ----------
-        midnights
-            The bounds of the whole days, earliest first: ``n`` days have ``n + 1``.
-        period_end
-            What was first stocked from here on was not yet stocked.
-
-        Returns
-        -------
-        int or None
-            ``None`` where there is no whole day, or no first stocking before the period's end.
+        which it comes back. Days before the first stocking do not count: ``None`` where there is none before the
+        period's end, or no whole day.
         """
         if len(midnights) <= 1:
             return None
@@ -141,18 +142,13 @@ class Ledger:
     def _first_day_that_counts(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
         if self.first_in is not None and self.first_in < midnights[0]:
             return 0
-        if self._stock_before_first_movement() > 0:
+        moved = sum(movement.units for movement in self.movements)
+        if self.stock_now - moved - sum(pair.units_before_floor for pair in self._pairs) > 0:
+            # There was stock before the first movement.
             return 0
         if self.first_in is None or self.first_in >= period_end:
             return None
         return bisect_right(midnights, self.first_in) - 1
-
-    def _stock_before_first_movement(self) -> int:
-        return (
-            self.stock_now
-            - sum(movement.units for movement in self.movements)
-            - sum(pair.units_before_floor for pair in self._pairs)
-        )
 
 
 def stock_that_expires(
@@ -172,31 +168,16 @@ def stock_that_expires(
         for line in pair.stock_lines:
             if line[1] and line[2] is not None:
                 units[bisect_left(last_days, line[2])] += line[1]
-        movements = pair.movements
-        if movements and movements[0][0] >= instant:
-            _run_back(pair, instant, last_days, units, warnings)
+        if not pair.movements or pair.movements[0][0] < instant:
+            continue
+        expiry_dates = {line.id: line.expiry_date for line in pair.stock_lines}
+        for movement in pair.movements:
+            if movement.instant < instant:
+                break
+            if movement.stock_line_id is None:
+                warnings[StockWarning.MOVEMENT_WITHOUT_STOCK_LINE] += 1
+            elif movement.stock_line_id not in expiry_dates:
+                warnings[StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE] += 1
+            elif (expiry_date := expiry_dates[movement.stock_line_id]) is not None:
+                units[bisect_left(last_days, expiry_date)] -= movement.units
     return units
-
-
-def _run_back(
-    pair: PairHistory,
-    instant: datetime,
-    last_days: Sequence[date],
-    units: list[int],
-    warnings: Counter[StockWarning],
-) -> None:
-    expiry_dates = {line.id: line.expiry_date for line in pair.stock_lines}
-    for movement in pair.movements:
-        if movement.instant < instant:
-            break
-        if movement.stock_line_id is None:
-            warnings[StockWarning.MOVEMENT_WITHOUT_STOCK_LINE] += 1
-        elif movement.stock_line_id not in expiry_dates:
-            warnings[StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE] += 1
-        elif (expiry_date := expiry_dates[movement.stock_line_id]) is not None:
-            units[bisect_left(last_days, expiry_date)] -= movement.units
-
-
-def _merge(pairs: Sequence[PairHistory]) -> list[Movement]:
-    # Each is in order already, so this sort only merges them.
-    return sorted(chain.from_iterable(pair.movements for pair in pairs), key=_instant_of, reverse=True)

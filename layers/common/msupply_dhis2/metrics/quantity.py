@@ -23,18 +23,11 @@ _EXACT = 2**53
 
 @lru_cache(maxsize=65_536)
 def to_units(packs: float, pack_size: float | None) -> int:
-    """Multiply packs and pack size into millionths of a unit.
+    """Multiply packs, signed or not, and pack size into millionths of a unit.
 
     The numbers are taken as the decimals that they print as (0.1 is one tenth), multiplied exactly and
-    rounded to 6 decimals, halves away from zero.
-
-    Parameters
-    ----------
-    packs
-        Signed or not; the sign is kept.
-    pack_size
-        Units in a pack. ``None`` and 0 make 0 units, as 0 packs do, whatever the other number is: the reader
-        counts them as a warning.
+    rounded to 6 decimals, halves away from zero. No pack size makes 0 units, as 0 packs do, whatever the other number is:
+    the reader counts it as a warning.
 
     Raises
     ------
@@ -56,16 +49,9 @@ def to_units(packs: float, pack_size: float | None) -> int:
 
 
 def format_value(value: Quantity, *, round_off: bool) -> str:
-    """Write a quantity as a plain decimal number for DHIS2.
+    """Write a quantity as a plain decimal number for DHIS2: no exponent, no ``-0``, no trailing zeros.
 
-    No exponent, no ``-0``, at most 6 decimals (halves away from zero), no trailing zeros.
-
-    Parameters
-    ----------
-    value
-        In millionths.
-    round_off
-        To the nearest whole number instead, halves away from zero: 2.5 becomes 3.
+    It has at most 6 decimals, or none where it is to be rounded off, halves away from zero: 2.5 becomes 3.
     """
     if round_off:
         return str(_rounded(value.numerator, value.denominator * MICRO))

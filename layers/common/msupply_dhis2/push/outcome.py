@@ -11,8 +11,7 @@ from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
-from msupply_dhis2.domain.outcome import Counts, Extent, OutcomeKind, Reason, ValueOutcome
-from msupply_dhis2.domain.rejected_row import RejectedRow, Why
+from msupply_dhis2.domain.outcome import Counts, Extent, OutcomeKind, Reason, RejectedRow, ValueOutcome, Why
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
 from msupply_dhis2.text import listed
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.queues import ENTRIES_IN_ONE_CALL, depth, send
 from msupply_dhis2.aws.records import ATTEMPT_ID
-from msupply_dhis2.domain.batch import Batch, BatchError, decode
-from msupply_dhis2.domain.message import Message
+from msupply_dhis2.domain.batch import Batch, BatchError, Message, decode
 from msupply_dhis2.errors import AwsError, AwsRefusedError, DamagedRowError
 from msupply_dhis2.state.message import DeadLetterReason, DeliveryState
 from msupply_dhis2.state.runs import Runs

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, TextIO
 from pydantic import TypeAdapter, ValidationError
 
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.domain.rejected_row import RejectedRow
+from msupply_dhis2.domain.outcome import RejectedRow
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.text import count
 

@@ -28,7 +28,7 @@ from msupply_dhis2.aws.dynamodb import (
     read_item,
     read_items,
 )
-from msupply_dhis2.domain.message import Message
+from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.state.message import (
     DEAD_LETTER,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from msupply_dhis2.domain.message import Message
+from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Attempt, Record
 from msupply_dhis2.state.delta.table import INVALID_FOR, DeltaTable
 from msupply_dhis2.state.message import DeliveryState

@@ -26,8 +26,8 @@ from hypothesis.stateful import (
 
 from msupply_dhis2.compute.publish import OrgUnitValues, Publisher
 from msupply_dhis2.domain.batch import Batch, Operation
+from msupply_dhis2.domain.batch import Message as RunMessage
 from msupply_dhis2.domain.data_value import DataValue
-from msupply_dhis2.domain.message import Message as RunMessage
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.settings import Scheme, parse_settings
