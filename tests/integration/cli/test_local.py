@@ -43,6 +43,7 @@ data_elements:
   - {metric: issued, active: false, category_option_id: ISSUED,
      category_option_combo_id_scheme: code, interval: monthly, basis: previous_month}
 """
+WORKED = [PROJECT / "settings.yaml", *sorted((PROJECT / "docs" / "examples").glob("*.yaml"))]
 type Run = Callable[..., "Ran"]
 
 
@@ -104,6 +105,16 @@ def test_preview_prints_each_value_of_all_active_rows_and_sends_nothing(run: Run
     assert periods == {("stock_on_hand", "202610"), ("received", "202609")}
     assert {row["attribute_option_combo"] for row in ran.rows()} == {"STOCK_ON_HAND", "RECEIVED"}
     assert dhis2.requests == []
+
+
+@pytest.mark.parametrize("worked", WORKED, ids=lambda worked: worked.stem)
+def test_each_worked_settings_document_sends_every_value(run: Run, tmp_path: Path, worked: Path) -> None:
+    switched_on = tmp_path / worked.name
+    switched_on.write_text(worked.read_text(encoding="utf-8").replace("use_dhis2: false", "use_dhis2: true"))
+    ran = run("push", settings=str(switched_on), basis="previous_month", format="json")
+    assert ran.code == 0, ran.err
+    counts = json.loads(ran.out)
+    assert counts["stored"] == counts["values"] > 10
 
 
 def test_preview_of_the_older_msupplys_mirror_prints_what_that_of_open_msupply_does(run: Run) -> None:
