@@ -7,7 +7,7 @@ is half open, ``[start, end)``. Near the ends of what a date can say, everything
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
@@ -39,13 +39,7 @@ class Interval(StrEnum):
 
 
 def parse_time_zone(name: str) -> ZoneInfo:
-    """Find a time zone by its name in the tz database.
-
-    Raises
-    ------
-    ConfigurationError
-        There is no such time zone.
-    """
+    """Find a time zone by its name in the tz database."""
     try:
         return ZoneInfo(name.strip())
     # A name that is a folder (Pacific) or that leaves the database (../x) fails in ways of its own.
@@ -79,10 +73,9 @@ class Calendar:
 
     def start_of_day(self, day: date) -> datetime:
         """Return the instant at which a day begins; each is worked out once."""
-        start = self._starts.get(day)
-        if start is None:
-            start = self._starts[day] = self.instant_at(datetime.combine(day, time.min))
-        return start
+        if day not in self._starts:
+            self._starts[day] = self.instant_at(datetime.combine(day, time.min))
+        return self._starts[day]
 
     def instant_at(self, local: datetime) -> datetime:
         """Return the first instant at which the clock shows a time (naive, local) or a later one.
@@ -102,14 +95,9 @@ class Calendar:
         return late
 
     def parse_instant(self, text: str) -> datetime:
-        """Read an instant as somebody has typed it: a date (its first midnight) or a date and time.
+        """Read an instant, aware, as somebody has typed it: a date (its first midnight) or a date and time.
 
-        It comes back aware. Without an offset in the text it is read as ``instant_at`` reads the times of a database.
-
-        Raises
-        ------
-        ValueError
-            It is neither.
+        Without an offset in the text it is read as ``instant_at`` reads the times of a database.
         """
         moment = datetime.fromisoformat(text.strip())
         return moment if moment.tzinfo else self.instant_at(moment).replace(tzinfo=UTC)
@@ -147,16 +135,18 @@ class Calendar:
         return self._midnights[start, end]
 
     def _utc(self, local: datetime, fold: int) -> datetime:
-        try:
-            return local.replace(tzinfo=self.time_zone, fold=fold).astimezone(UTC).replace(tzinfo=None)
-        except OverflowError:
-            return _FIRST_INSTANT if local.year == date.min.year else _LAST_INSTANT
+        return _shown(local.replace(tzinfo=self.time_zone, fold=fold), UTC)
 
     def _local(self, instant: datetime) -> datetime:
-        try:
-            return instant.replace(tzinfo=UTC).astimezone(self.time_zone).replace(tzinfo=None, fold=0)
-        except OverflowError:
-            return _FIRST_INSTANT if instant.year == date.min.year else _LAST_INSTANT
+        return _shown(instant.replace(tzinfo=UTC), self.time_zone)
+
+
+def _shown(instant: datetime, time_zone: tzinfo) -> datetime:
+    """Return what a clock shows (naive) at an aware instant, or the first or last that it can show."""
+    try:
+        return instant.astimezone(time_zone).replace(tzinfo=None, fold=0)
+    except OverflowError:
+        return _FIRST_INSTANT if instant.year == date.min.year else _LAST_INSTANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,45 +163,35 @@ class _Days:
 
 @dataclass(frozen=True, slots=True)
 class _Weeks:
-    """Weeks from any weekday (Monday is 0), numbered as ISO 8601 does: by the year of their fourth day."""
+    """Weeks from any weekday (Monday is 0), numbered as ISO 8601 does: by the year of their fourth day.
+
+    Or pairs of them (``count`` 2), 1 with 2 and so on. Week 53 begins a 27th pair, whose second week is week 1 of the next
+    year. That week belongs to two periods then. A day of it is labelled as DHIS2 does: with the first period of its own
+    year.
+    """
 
     first_weekday: int
     infix: str
+    count: int = 1
 
     def first_day(self, day: date) -> date:
-        return add_days(day, -((day.weekday() - self.first_weekday) % 7))
+        return add_days(day, -self._days_before(day))
 
     def day_after(self, day: date) -> date:
-        return add_days(day, 7 - (day.weekday() - self.first_weekday) % 7)
+        return add_days(day, 7 * self.count - self._days_before(day))
 
     def label(self, day: date) -> str:
-        year, week = self.number(day)
-        return f"{year:04d}{self.infix}{week}"
+        year, week = self._number(day)
+        return f"{year:04d}{self.infix}{(week - 1) // self.count + 1}"
 
-    def number(self, day: date) -> tuple[int, int]:
+    def _days_before(self, day: date) -> int:
+        """Return how many days of its period are before a day."""
+        _, week = self._number(day)
+        return (day.weekday() - self.first_weekday) % 7 + (week - 1) % self.count * 7
+
+    def _number(self, day: date) -> tuple[int, int]:
         fourth_day = add_days(day, 3 - (day.weekday() - self.first_weekday) % 7)
         return fourth_day.year, (fourth_day.timetuple().tm_yday - 1) // 7 + 1
-
-
-@dataclass(frozen=True, slots=True)
-class _BiWeeks:
-    """ISO weeks in pairs, 1 with 2 and so on. Week 53 begins a 27th pair, whose second week is week 1 of the next year.
-
-    That week belongs to two periods then. A day of it is labelled as DHIS2 does: with the first period of its own year.
-    """
-
-    weeks: _Weeks
-
-    def first_day(self, day: date) -> date:
-        _, week = self.weeks.number(day)
-        return add_days(self.weeks.first_day(day), 0 if week % 2 else -7)
-
-    def day_after(self, day: date) -> date:
-        return add_days(self.first_day(day), 14)
-
-    def label(self, day: date) -> str:
-        year, week = self.weeks.number(day)
-        return f"{year:04d}BiW{(week + 1) // 2}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +231,7 @@ class _Months:
         )
 
 
-type _PeriodType = _Days | _Weeks | _BiWeeks | _Months
+type _PeriodType = _Days | _Weeks | _Months
 """How time is cut into periods."""
 
 _MONTH = _Months(1, "{year:04d}{month:02d}")
@@ -268,7 +248,7 @@ _PERIOD_TYPES = MappingProxyType[str, _PeriodType](
         "WeeklyFriday": _Weeks(4, "FriW"),
         "WeeklySaturday": _Weeks(5, "SatW"),
         "WeeklySunday": _Weeks(6, "SunW"),
-        "BiWeekly": _BiWeeks(_Weeks(0, "W")),
+        "BiWeekly": _Weeks(0, "BiW", count=2),
         "Monthly": _MONTH,
         "BiMonthly": _Months(2, "{year:04d}{number:02d}B"),
         "Quarterly": _Months(3, "{year:04d}Q{number}"),
@@ -294,12 +274,13 @@ _ALLOWED = (
 )
 
 _PLACEHOLDER = re.compile("YYYY|MM|DD")
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 def _parse_pattern(text: str) -> _PeriodType:
     """Return the periods of the smallest part that a pattern names."""
     placeholders = _PLACEHOLDER.findall(text)
-    rest = [letters for letters in re.findall(r"[^\W\d_]+", text) if not _made_of_placeholders(letters)]
+    rest = [letters for letters in _WORD.findall(text) if _PLACEHOLDER.sub("", letters)]
     if rest:
         fault = f"{rest[0]!r} is not made of YYYY, MM and DD"
     elif "YYYY" not in placeholders:
@@ -311,10 +292,6 @@ def _parse_pattern(text: str) -> _PeriodType:
     else:
         return _Days() if "DD" in placeholders else _MONTH if "MM" in placeholders else _YEAR
     raise ValueError(f"{text!r} is neither a period pattern nor a period type: {fault}. {_ALLOWED}")
-
-
-def _made_of_placeholders(letters: str) -> bool:
-    return re.fullmatch(f"({_PLACEHOLDER.pattern})+", letters) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,10 +310,7 @@ class PeriodFormat:
     def parse(cls, text: str) -> Self:
         """Read a pattern (``YYYYMM``) or the name of a DHIS2 period type (``Monthly``, in any case).
 
-        Raises
-        ------
-        ValueError
-            It is neither; the message says why, and what is allowed.
+        A ``ValueError`` says why it is neither, and what is allowed.
         """
         text = text.strip()
         for name, period_type in _PERIOD_TYPES.items():
@@ -362,16 +336,12 @@ class PeriodFormat:
     @property
     def shorter_than_month(self) -> bool:
         """Whether a period is part of a month: a day, a week or two weeks."""
-        return self._months == 0
+        return not isinstance(self._type, _Months)
 
     @property
     def longer_than_month(self) -> bool:
         """Whether a period has more than one month."""
-        return self._months > 1
-
-    @property
-    def _months(self) -> int:
-        return self._type.count if isinstance(self._type, _Months) else 0
+        return isinstance(self._type, _Months) and self._type.count > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,22 +393,10 @@ def _periods_named_after(year: int) -> dict[str, Period]:
 class Window:
     """One basis at one instant: all that the metrics need to know about time.
 
-    Attributes
-    ----------
-    as_of
-        The instant of the run.
-    snapshot
-        The instant at which stock is looked at: the end of the previous month, or the instant of the run.
-    snapshot_date
-        The last day of the previous month, or the day of the run.
-    month_start, month_end
-        The month of opening and closing stock; on a current day basis as far as it has passed.
-    flow_start, flow_end
-        What received, issued, adjustments and days out of stock are about.
-    period
-        The label of the period that holds the snapshot date.
-    calendar
-        The days of the configured time zone.
+    Stock is looked at at ``snapshot``: the end of the previous month, or the instant of the run (``as_of``). Its day is
+    ``snapshot_date``, and ``period`` the label of the period that holds that. Opening and closing stock are those of the
+    month (on a current day basis as far as it has passed); received, issued, adjustments and days out of stock are about
+    the flow.
     """
 
     basis: Basis
@@ -459,7 +417,9 @@ def window(basis: Basis, as_of: datetime, calendar: Calendar, period_format: Per
     Flows cover the period of the label up to the snapshot. On a previous month basis a label shorter than a
     month cannot hold a month's flows: they cover the month, and the settings say that it does not fit.
     """
-    as_of = _to_naive_utc(as_of)
+    if as_of.tzinfo is None:
+        raise ValueError("The instant of a run must have a time zone.")
+    as_of = _shown(as_of, UTC)
     today = calendar.day_of(as_of)
     if basis is Basis.CURRENT_DAY:
         snapshot, snapshot_date = as_of, today
@@ -481,12 +441,3 @@ def window(basis: Basis, as_of: datetime, calendar: Calendar, period_format: Per
         period=period_format.label(snapshot_date),
         calendar=calendar,
     )
-
-
-def _to_naive_utc(instant: datetime) -> datetime:
-    if instant.tzinfo is None:
-        raise ValueError("The instant of a run must have a time zone.")
-    try:
-        return instant.astimezone(UTC).replace(tzinfo=None)
-    except OverflowError:
-        return _FIRST_INSTANT if instant.year == date.min.year else _LAST_INSTANT
