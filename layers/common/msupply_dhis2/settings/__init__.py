@@ -5,8 +5,8 @@ a sentence in the tab's words that says where it is and what to do, and all of t
 """
 
 from msupply_dhis2.domain.choices import OptionComboField, ReadBack, Scheme, Setup
+from msupply_dhis2.settings.fields import DataElementRow
 from msupply_dhis2.settings.model import Settings, parse_settings
-from msupply_dhis2.settings.tab import DataElementRow
 
 __all__ = [
     "DataElementRow",

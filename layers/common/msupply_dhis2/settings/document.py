@@ -8,7 +8,7 @@ YAML 1.1 for true and false (a text field refuses those, with the cure) and for 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import yaml
 
@@ -31,6 +31,8 @@ _LONGEST = 50_000
 _DEEPEST = 20
 """Fields within fields. The settings need three."""
 
+_SAMPLE = "Begin with a copy of the sample settings.yaml."
+
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -45,13 +47,7 @@ class Document:
 
 
 def read_document(text: str) -> Document:
-    """Read a document: JSON where it begins with a brace and is JSON, YAML otherwise.
-
-    Raises
-    ------
-    SettingsError
-        It is empty or too long, it is neither YAML nor JSON, it is nested too deeply, or it does not hold fields.
-    """
+    """Read a document: JSON where it begins with a brace and is JSON, YAML otherwise."""
     text = text.removeprefix("\ufeff")
     if len(text) > _LONGEST:
         raise _unreadable(
@@ -60,16 +56,14 @@ def read_document(text: str) -> Document:
         )
     fields = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
     if fields is None:
-        raise _unreadable("The settings document is empty. " + _SAMPLE)
-    if not isinstance(fields, _Fields):
-        raise _unreadable(
-            "The settings document does not hold fields such as 'use_dhis2: true', a line each. " + _SAMPLE
-        )
+        raise _unreadable(f"The settings document is empty. {_SAMPLE}")
     repeated: dict[Place, tuple[int, ...]] = {}
-    return Document(_without_repetitions(fields, (), repeated), repeated)
-
-
-_SAMPLE = "Begin with a copy of the sample settings.yaml."
+    values = _plain(fields, (), repeated)
+    if not isinstance(values, dict):
+        raise _unreadable(
+            f"The settings document does not hold fields such as 'use_dhis2: true', a line each. {_SAMPLE}"
+        )
+    return Document(values, repeated)
 
 
 def _unreadable(fault: str) -> SettingsError:
@@ -83,56 +77,40 @@ def _too_deep(line: int) -> SettingsError:
     )
 
 
-@dataclass(slots=True)
-class _Fields:
+class _Fields(list[tuple[str, object, int | None]]):
     """A mapping as it was written: repetitions and all, with the line of each field where it is known."""
-
-    written: list[tuple[str, object, int | None]] = field(default_factory=list)
-
-
-def _without_repetitions(
-    fields: _Fields, place: Place, repeated: dict[Place, tuple[int, ...]]
-) -> dict[str, Value]:
-    lines: dict[str, list[int | None]] = {}
-    for name, _, line in fields.written:
-        lines.setdefault(name, []).append(line)
-    for name, of_name in lines.items():
-        if len(of_name) > 1:
-            repeated[*place, name] = tuple(line for line in of_name if line is not None)
-    return {
-        name: _plain(value, (*place, name), repeated)
-        for name, value, _ in fields.written
-        if len(lines[name]) == 1
-    }
 
 
 def _plain(value: object, place: Place, repeated: dict[Place, tuple[int, ...]]) -> Value:
     if isinstance(value, _Fields):
-        return _without_repetitions(value, place, repeated)
+        lines: dict[str, list[int | None]] = {}
+        for name, _, line in value:
+            lines.setdefault(name, []).append(line)
+        for name, of_name in lines.items():
+            if len(of_name) > 1:
+                repeated[*place, name] = tuple(line for line in of_name if line is not None)
+        return {
+            name: _plain(each, (*place, name), repeated) for name, each, _ in value if len(lines[name]) == 1
+        }
     if isinstance(value, list):
         return [_plain(member, (*place, index), repeated) for index, member in enumerate(value)]
     return value if isinstance(value, bool | None) else str(value)
 
 
-def _insist_on_shallow(text: str) -> None:
-    """Raise ``SettingsError`` where JSON is nested too deeply; it names the line, which only the text itself tells."""
+def _read_json(text: str) -> object:
     depth = 0
+    # Only the text itself tells the line in which JSON is nested too deeply.
     for token in _JSON_TOKEN.finditer(text):
-        depth += token[0] in "[{"
-        depth -= token[0] in "]}"
+        depth += (token[0] in "[{") - (token[0] in "]}")
         if depth > _DEEPEST:
             raise _too_deep(text.count("\n", 0, token.start()) + 1)
-
-
-def _read_json(text: str) -> object:
-    _insist_on_shallow(text)
     try:
         return json.loads(
             text,
             parse_int=str,
             parse_float=str,
             parse_constant=str,
-            object_pairs_hook=lambda pairs: _Fields([(name, value, None) for name, value in pairs]),
+            object_pairs_hook=lambda pairs: _Fields((name, value, None) for name, value in pairs),
         )
     except json.JSONDecodeError as error:
         # Braces are YAML too, and YAML is more lenient: {use_dhis2: off}.
@@ -204,9 +182,7 @@ def _read_yaml(text: str) -> object:
 def _from_node(node: yaml.Node) -> object:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
-        return _Fields(
-            [(_name(key), _from_node(value), key.start_mark.line + 1) for key, value in node.value],
-        )
+        return _Fields((_name(key), _from_node(value), key.start_mark.line + 1) for key, value in node.value)
     if isinstance(node, yaml.SequenceNode):
         return [_from_node(member) for member in node.value]
     text = str(node.value)

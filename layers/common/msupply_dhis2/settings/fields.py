@@ -1,4 +1,7 @@
-"""How a single field of the tab is read: its value, or a sentence that says what is wrong with it and what to write."""
+"""The tab's fields: how each is read, what it is when it is left out, and its words in mSupply and in the documents.
+
+A reader returns the value, or raises ``ValueError`` with a sentence: what is wrong with it and what to write.
+"""
 
 import re
 import ssl
@@ -6,14 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, Scheme
+from msupply_dhis2.domain.choices import (
+    PUBLIC_AUTHORITIES,
+    ChannelBinding,
+    OptionComboField,
+    ReadBack,
+    Scheme,
+    Setup,
+)
 from msupply_dhis2.domain.lookalikes import closest
-from msupply_dhis2.periods import PeriodFormat
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.urls import is_forbidden
 
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
@@ -216,3 +227,222 @@ def read_certificate(text: str) -> str:
 Text = Annotated[str, BeforeValidator(read_text)]
 Switch = Annotated[bool, BeforeValidator(read_switch)]
 SchemeChoice = Annotated[Scheme, BeforeValidator(OneOf(Scheme, _SCHEMES))]
+
+_ABSENT: Any = None
+"""What a field holds that has no default and was not given: only ever where Use DHIS2 is off, and never
+after ``Settings.require_complete``."""
+
+
+class Form(BaseModel):
+    """Fields of the tab. A blank field is one that was not filled in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=lambda name, _: _title(name))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_blanks(cls, values: object) -> object:
+        if not isinstance(values, Mapping):
+            return values
+        blank = {name for name, value in values.items() if value is None or not str(value).strip()}
+        return {
+            name: value for name, value in values.items() if name not in blank or name not in cls.model_fields
+        }
+
+
+_CAPITALS = {"dhis2": "DHIS2", "url": "URL", "id": "ID", "ca": "CA", "http": "HTTP"}
+
+
+def _title(name: str) -> str:
+    """Return the tab's words for a field, such as ``Data set ID`` for ``data_set_id``."""
+    first, *others = (_CAPITALS.get(word, word) for word in name.split("_"))
+    return " ".join((first[0].upper() + first[1:], *others))
+
+
+class DataElementRow(Form):
+    """A row of "Data elements to push": one metric, when it is sent and what identifies it.
+
+    A metric may have several active rows, provided that they send something different.
+    """
+
+    metric: Annotated[Metric, BeforeValidator(OneOf(Metric))] = Field(
+        default=_ABSENT,
+        description="Which of the twelve metrics the row sends.",
+        examples=["stock_on_hand"],
+    )
+    active: Switch = Field(
+        default=_ABSENT,
+        description="Whether the row is sent. An inactive row needs no other field.",
+        examples=[True],
+    )
+    category_option_id: Text | None = Field(
+        default=None,
+        description="The category option combo of the metric, by UID or code. "
+        "Required for every active row when Setup is 'using category option combo'.",
+        examples=["HllvX50cXC0"],
+    )
+    category_option_combo_id_scheme: SchemeChoice = Field(
+        default=Scheme.UID,
+        description="Whether the category option ID is a UID or a code.",
+    )
+    custom_field_name: Text | None = Field(
+        default=None,
+        description="The item's field that holds the identifier of the metric's data element: a user field or a "
+        "key of its custom data. "
+        "Required for every active row when Setup is 'using different data elements per item'.",
+        examples=["user_field_1"],
+    )
+    interval: Annotated[Interval, BeforeValidator(OneOf(Interval))] = Field(
+        default=_ABSENT,
+        description="When the row is sent. Required for every active row.",
+        examples=["monthly"],
+    )
+    basis: Annotated[Basis, BeforeValidator(OneOf(Basis))] = Field(
+        default=_ABSENT,
+        description="Whether the row is about the previous month or the current day. "
+        "Required for every active row.",
+        examples=["previous_month"],
+    )
+    # Blanks are part of a prefix: "SOH " + code.
+    prefix: Annotated[str, BeforeValidator(read_written_text)] = Field(
+        default="",
+        description="What is put before the item's identifier to make that of the data element. "
+        "Only where data elements are identified by code.",
+        examples=["SOH_"],
+    )
+
+
+class Tab(Form):
+    """The whole tab."""
+
+    use_dhis2: Switch = Field(
+        default=_ABSENT,
+        description="Off: nothing is computed or sent. Dry runs and connection tests still work.",
+        examples=[True],
+    )
+    basic_authentication: Switch = Field(
+        default=True,
+        description="On: DHIS2 is asked with a user name and password. "
+        "Off: with OAuth2 (user name, password, client and secret), which DHIS2 has up to 2.41. "
+        "With a personal access token it makes no difference.",
+    )
+    url: Annotated[Text, AfterValidator(read_base_url)] = Field(
+        default=_ABSENT,
+        description="The address of DHIS2, with port and path if any.",
+        examples=["https://dhis2.example.org/hmis"],
+    )
+    setup: Annotated[Setup, BeforeValidator(OneOf(Setup))] = Field(
+        default=_ABSENT,
+        description="How metrics and items are told apart in DHIS2: by category option combo, by different data "
+        "elements per item, or one metric in a single data element for each item.",
+        examples=["category_option_combo"],
+    )
+    data_elements: tuple[DataElementRow, ...] = Field(
+        default=(),
+        title="Data elements to push",
+        description="A row for each metric that is sent.",
+    )
+    data_set_id: Text = Field(
+        default=_ABSENT,
+        description="The data set that the values belong to, by UID or code.",
+        examples=["lyLU2wR22tC"],
+    )
+    data_set_id_scheme: SchemeChoice = Field(
+        default=Scheme.UID,
+        description="Whether the data set ID is a UID or a code.",
+    )
+    period_format: Annotated[Text, AfterValidator(read_period_format)] = Field(
+        default=_ABSENT,
+        description="A pattern of YYYY, MM and DD, or the name of the data set's period type in DHIS2.",
+        examples=["YYYYMM", "Monthly", "Weekly", "YYYY-MM-DD"],
+    )
+    item_field_reference: Annotated[Text, AfterValidator(read_item_field)] | None = Field(
+        default=None,
+        description="The item's field that holds its identifier in DHIS2. "
+        "Required unless Setup is 'using different data elements per item'.",
+        examples=["universal_code"],
+    )
+    data_element_id_scheme: SchemeChoice = Field(
+        default=_ABSENT,
+        description="Whether the items' fields hold codes or UIDs of data elements.",
+        examples=["code"],
+    )
+    org_unit_scheme: SchemeChoice = Field(
+        default=_ABSENT,
+        description="Whether the stores' field holds codes or UIDs of org units.",
+        examples=["code"],
+    )
+    store_field_reference: Text = Field(
+        default="Dhis2Code",
+        description="The store's custom field that holds its identifier in DHIS2. "
+        "Only stores with a value there are sent.",
+    )
+    round_off: Switch = Field(
+        default=False,
+        description="Send whole numbers: 2.5 becomes 3.",
+    )
+    items_per_payload: Annotated[int, BeforeValidator(WholeNumber(1, 999_999))] = Field(
+        default=1000,
+        title="No. of items per payload",
+        description="The most values in one call to DHIS2.",
+    )
+    include_field: Annotated[str | None, BeforeValidator(read_text), AfterValidator(read_checkbox)] = Field(
+        default=None,
+        description="Where the items' checkbox 'Include in DHIS2 data push' is kept: user_field_4, user_field_7 "
+        "or a key of their custom data. None: every item with an identifier is sent.",
+        examples=["user_field_4"],
+    )
+    option_combo_field: Annotated[OptionComboField, BeforeValidator(OneOf(OptionComboField))] = Field(
+        default=OptionComboField.AUTO,
+        description="Whether the category option ID is an attribute option combo (of the data set) or a category "
+        "option combo (of the data element). Auto: as DHIS2 has it, and as an attribute until that is known.",
+    )
+    expiring_within_days: Annotated[int, BeforeValidator(WholeNumber(0, 36_500))] = Field(
+        default=90,
+        description="How many days ahead the metric 'expiring' looks.",
+    )
+    include_returns: Switch = Field(
+        default=False,
+        description="Count customer and supplier returns as adjustments.",
+    )
+    database_ca_certificate: Annotated[Text, AfterValidator(read_database_certificate)] | None = Field(
+        default=None,
+        description="The certificate, as PEM text, of the authority that signed that of mSupply's database, or 'public "
+        "authorities' where a publicly known one did. With it, certificate and name of the server are verified.",
+    )
+    database_channel_binding: Annotated[ChannelBinding, BeforeValidator(OneOf(ChannelBinding))] = Field(
+        default=ChannelBinding.REQUIRED,
+        description="Without a Database CA certificate the database must prove that it knows the password (SCRAM with "
+        "channel binding). 'not_required' for a pooler that cannot, such as PgBouncer or RDS Proxy.",
+    )
+
+    read_back: Annotated[ReadBack, BeforeValidator(OneOf(ReadBack))] = Field(
+        default=ReadBack.NONE,
+        description="Whether stored values are read from DHIS2 again and compared: none, a sample, or all.",
+    )
+    dhis2_ca_certificate: Annotated[Text, AfterValidator(read_certificate)] | None = Field(
+        default=None,
+        description="The certificate, as PEM text, of the authority that signed that of DHIS2. "
+        "Only where it is not a publicly known one.",
+    )
+
+    allow_plain_http: Switch = Field(
+        default=False,
+        description="Send the login to a DHIS2 on the internet that has no https. Anybody on the way can read it then.",
+    )
+    restate_months: Annotated[int, BeforeValidator(WholeNumber(0, 24))] = Field(
+        default=0,
+        description="How many earlier months each monthly run computes again, since stores synchronise late.",
+    )
+    only_changes: Switch = Field(
+        default=False,
+        description="Leave out values that DHIS2 has acknowledged as they are now.",
+    )
+    full_send_every_days: Annotated[int, BeforeValidator(WholeNumber(1, 366))] = Field(
+        default=90,
+        description="After how many days all values of a period are sent again, changed or not.",
+    )
+    delete_vanished: Switch = Field(
+        default=False,
+        title="Delete vanished values",
+        description="Delete in DHIS2 what it has acknowledged and what is no longer computed.",
+    )

@@ -1,5 +1,6 @@
 """The settings as the functions use them, and the tab's rules: what must be filled in together, what may not be meant."""
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -16,8 +17,7 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.document import Place, read_document
-from msupply_dhis2.settings.fields import as_word, shown
-from msupply_dhis2.settings.tab import DataElementRow, Form, Tab
+from msupply_dhis2.settings.fields import DataElementRow, Form, Tab, as_word, shown
 from msupply_dhis2.settings.urls import is_this_machine
 
 _UID_SHAPE = "a UID has 11 letters and digits, the first of them a letter"
@@ -40,19 +40,7 @@ NEEDED_BY = MappingProxyType(
 """The setups that need a field of the tab or of its rows; the others do not use it."""
 
 _ROW_FIELDS_BY_SETUP = ("category_option_id", "custom_field_name")
-_CREDENTIALS = frozenset(
-    [
-        "username",
-        "user",
-        "password",
-        "client",
-        "client_id",
-        "secret",
-        "client_secret",
-        "token",
-        "access_token",
-    ]
-)
+_CREDENTIAL = re.compile("user(name)?|password|client(_id)?|(client_)?secret|(access_)?token")
 PLAIN_HTTP_WARNING = (
     "NOT SAFE: URL begins with http://, so anybody on the way to DHIS2 can read user name and password. Begin it with "
     "https://; if that DHIS2 has none, ask whoever runs it for a certificate."
@@ -393,7 +381,7 @@ def _misreading(place: Place, details: ErrorDetails) -> str:
 
 
 def _unknown(name: str, form: type[Form]) -> str:
-    if as_word(name) in _CREDENTIALS:
+    if _CREDENTIAL.fullmatch(as_word(name)):
         return (
             "does not belong in the settings: credentials are kept in Secrets Manager only. "
             "Take it out, and run `make credentials`, which asks for them."

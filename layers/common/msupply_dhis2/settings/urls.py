@@ -26,9 +26,8 @@ def is_forbidden(host: str) -> bool:
     Loopback is forbidden within Lambda only: on one's own machine DHIS2 may run there, and so it may beside an
     emulator of AWS, which is told by its own address.
     """
-    try:
-        address = _plain(ip_address(host.strip("[]").partition("%")[0]))
-    except ValueError:
+    address = _address(host)
+    if address is None:
         return False
     if address.is_loopback:
         return _is_within_lambda()
@@ -38,21 +37,24 @@ def is_forbidden(host: str) -> bool:
     return address.is_link_local or is_no_server_s or is_of_aws or address in _THIS_NETWORK
 
 
-def is_public(address: str) -> bool:
+def is_public(host: str) -> bool:
     """Return whether an IP address is one of the internet's: neither private, nor loopback, nor link-local."""
-    return _plain(ip_address(address.partition("%")[0])).is_global
+    address = _address(host)
+    return address is None or address.is_global
 
 
 def is_this_machine(host: str) -> bool:
     """Return whether a host is this very machine, by its address or as ``localhost``."""
+    address = _address(host)
+    return host.casefold() == "localhost" if address is None else address.is_loopback
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the IP address that a host is, the IPv4 address where an IPv6 address stands for one."""
     try:
-        return _plain(ip_address(host.strip("[]").partition("%")[0])).is_loopback
+        address = ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
-        return host.casefold() == "localhost"
-
-
-def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address that an IPv6 address stands for, where it does."""
+        return None
     if isinstance(address, IPv4Address):
         return address
     if address in _TRANSLATED:
