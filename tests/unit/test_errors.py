@@ -10,10 +10,13 @@ KINDS = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, MsupplyDhis2Error) and kind is not MsupplyDhis2Error
 ]
-MAY_PASS = (errors.SourceUnreachableError, errors.Dhis2TransientError, errors.AwsBusyError)
+MAY_PASS = (
+    *(errors.SourceUnreachableError, errors.Dhis2TransientError, errors.AwsBusyError),
+    errors.InFlightError,
+)
 OWNERS = (
     *(errors.ConfigurationError, errors.SettingsError, errors.CredentialsError, errors.EventError),
-    *(errors.SourceError, errors.Dhis2Error, errors.AwsError),
+    *(errors.SourceError, errors.Dhis2Error, errors.AwsError, errors.InFlightError),
 )
 
 

@@ -18,13 +18,13 @@ from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-from msupply_dhis2.aws.backoff import wait_seconds
 from msupply_dhis2.aws.environment import (
     ComputeEnvironment,
     PushEnvironment,
     TestConnectionEnvironment,
     WatchdogEnvironment,
 )
+from msupply_dhis2.aws.queues import wait_seconds
 from msupply_dhis2.compute.backfill import MOST_MONTHS
 from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
 from msupply_dhis2.dhis2.importer import LONGEST_CALL

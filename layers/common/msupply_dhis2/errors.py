@@ -42,7 +42,21 @@ class CredentialsError(MsupplyDhis2Error):
 
 
 class EventError(MsupplyDhis2Error):
-    """The event that a function was invoked with is not one that it understands."""
+    """The event, or the message of a queue, that a function was invoked with is not one that it understands."""
+
+
+class ShardError(EventError):
+    """A message on the queue of shards is none of this version."""
+
+
+class BatchError(EventError):
+    """A message on the queue of batches is none of this version."""
+
+
+class InFlightError(MsupplyDhis2Error):
+    """Another message must be sent before this one, which is nobody's fault."""
+
+    is_transient = True
 
 
 class SourceError(MsupplyDhis2Error):

@@ -11,8 +11,7 @@ from botocore.exceptions import ClientError
 from moto.backends import get_backend
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.domain.batch import BatchError
-from msupply_dhis2.errors import EventError
+from msupply_dhis2.errors import BatchError, EventError
 from msupply_dhis2.handlers import push as push_function
 from msupply_dhis2.handlers.push import MOST_FAILURES, WAITS_FOR
 from msupply_dhis2.state import dead_letters as on_aws

@@ -14,7 +14,7 @@ from msupply_dhis2.aws.queues import BatchQueue
 from msupply_dhis2.domain.batch import Age, Batch, decode, encode
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import AwsBusyError, SourceError
+from msupply_dhis2.errors import AwsBusyError, InFlightError, SourceError
 from msupply_dhis2.handlers import push_batch
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.ordering import claims as claims_module
@@ -22,7 +22,6 @@ from msupply_dhis2.state.ordering import in_flight as in_flight_messages
 from msupply_dhis2.state.ordering.claims import UNKNOWN_RUN, OrderingTable, Revision, revisions_of
 from msupply_dhis2.state.ordering.in_flight import (
     APPLIED_WITHIN_SECONDS,
-    InFlightError,
     InFlightMessage,
     InFlightMessages,
     org_units_of,

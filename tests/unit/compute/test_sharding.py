@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.compute.backfill import MonthStep
 from msupply_dhis2.compute.event import parse_compute_event
-from msupply_dhis2.compute.sharding import (
-    MOST_ORG_UNITS,
-    Shard,
-    ShardError,
-    count_ledger_lines,
-    divide,
-    parse_shard,
-)
+from msupply_dhis2.compute.sharding import MOST_ORG_UNITS, Shard, count_ledger_lines, divide, parse_shard
 from msupply_dhis2.domain.stock import OrgUnit, Store
+from msupply_dhis2.errors import ShardError
 
 STEPS = (
     MonthStep(as_of=datetime(2026, 1, 1, tzinfo=UTC), month="2025-12"),

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.domain.batch import (
     MAXIMUM_MESSAGE_BYTES,
-    BatchError,
     Operation,
     Strip,
     blocks,
@@ -18,6 +17,7 @@ from msupply_dhis2.domain.batch import (
 )
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import BatchError
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
 
 AS_OF = datetime(2026, 2, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.aws.backoff import by_chance
+from msupply_dhis2.aws.queues import by_chance
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.breaker import (
     FAILURES_TO_OPEN,

@@ -142,15 +142,7 @@ def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
 def read_dhis2_credentials(
     secret_id: str, client: "SecretsManagerClient", settings: Settings
 ) -> Dhis2Credentials:
-    """Read DHIS2's credentials from their secret.
-
-    Raises
-    ------
-    CredentialsError
-        The secret does not exist, is not filled in yet, or is not of the form that it must have.
-    SettingsError
-        The settings ask for a login that is not supported.
-    """
+    """Read DHIS2's credentials from their secret; a SettingsError where the settings ask for an unsupported login."""
     value, version = _read_secret(secret_id, client, "DHIS2's credentials")
     return parse_dhis2_credentials(value, settings, version=version)
 
@@ -158,19 +150,13 @@ def read_dhis2_credentials(
 def read_database_address(
     secret_id: str, client: "SecretsManagerClient", server: DatabaseServer | None = None
 ) -> DatabaseAddress:
-    """Read the address of mSupply's database from its secret, and from the stack's parameters what it lacks.
-
-    Raises
-    ------
-    CredentialsError
-        The secret does not exist, is not filled in yet, or is not of a form that it can have.
-    """
+    """Read the address of mSupply's database from its secret, and from the stack's parameters what it lacks."""
     value, _ = _read_secret(secret_id, client, "the address of mSupply's database")
     return parse_database_address(value, server)
 
 
 def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -> tuple[str, str]:
-    """Return the secret's text, and the id of its version."""
+    """Return the secret's text, and the id of its version; a CredentialsError where there is none yet."""
     with aws_faults(f"reading the secret {secret_id}", client):
         try:
             secret = client.get_secret_value(SecretId=secret_id)

@@ -3,9 +3,9 @@
 import gzip
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from tempfile import TemporaryFile
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from msupply_dhis2.aws.errors import aws_faults
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PREFIX = "exports/"
 
 
-class ExportFile:
+class ExportFile(AbstractContextManager["ExportFile"]):
     """JSON lines, compressed by gzip. They wait on the function's disk, so that they never fill its memory."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
@@ -24,12 +24,7 @@ class ExportFile:
         self._file = TemporaryFile()  # noqa: SIM115 - closed with this
         self._gzip = gzip.GzipFile(fileobj=self._file, mode="wb", mtime=0)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self._gzip.close()
         self._file.close()
 
@@ -38,13 +33,7 @@ class ExportFile:
         self._gzip.write(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
 
     def upload(self, name: str) -> str:
-        """Put the file into the bucket, in the place of one that has its name, and return its address, ``s3://…``.
-
-        Raises
-        ------
-        AwsError
-            The bucket refused.
-        """
+        """Put the file into the bucket, in the place of one that has its name, and return its address, ``s3://…``."""
         self._gzip.close()
         self._file.seek(0)
         key = f"{PREFIX}{name}"

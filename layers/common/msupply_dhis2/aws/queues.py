@@ -1,12 +1,18 @@
-"""Batches and shards onto their queues, and messages that cannot be delivered to the dead-letter queues."""
+"""Queues: what Lambda hands a function from one, how long a message waits on one, and what is put onto one.
 
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+Powertools' own classes for a queue's event are not used: importing one loads those of every other service, which is an
+eighth of a cold start.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import uuid4
 
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.aws.records import ATTEMPT_ID
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch, Message
 from msupply_dhis2.errors import AwsBusyError
 
@@ -15,8 +21,89 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef, SendMessageBatchRequestEntryTypeDef
 
+ATTEMPT_ID = "attempt_id"
+"""The attribute of a message that tells it from the same batch put on the queue another time.
+
+A redelivery must not count again what was settled before, while the same run, computed again, is to be sent anew.
+The queue's own message id does not do: it changes when a dead letter is sent again.
+"""
+
 ENTRIES_IN_ONE_CALL = 10
 ATTEMPTS = 3
+
+FIRST_SECONDS = 30
+LONGEST_SECONDS = 15 * 60
+LONGEST_ASKED_FOR_SECONDS = 42_000
+"""The queue hides a message for 12 hours at most, and counts from its delivery, push's own time included."""
+
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRecord:
+    """A message of a queue, as one delivery of it, which is counted from 1.
+
+    ``attempt_id`` tells which time it is that the message was put on the queue, which was at ``queued_at`` (aware); of one
+    that was copied by hand it is the queue's own id.
+    """
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    delivery: int
+    attempt_id: str
+    queue_arn: str
+    queued_at: datetime
+
+
+def is_from_a_queue(event: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether an event is a delivery of messages."""
+    records = event.get("Records") if isinstance(event, Mapping) else None
+    return (
+        isinstance(records, list)
+        and bool(records)
+        and all(isinstance(record, Mapping) and record.get("eventSource") == "aws:sqs" for record in records)
+    )
+
+
+def queue_records(event: Mapping[str, Any]) -> list[QueueRecord]:
+    """Read the messages of a queue's event."""
+    return [
+        QueueRecord(
+            message_id=record["messageId"],
+            receipt_handle=record["receiptHandle"],
+            body=record["body"],
+            delivery=int(record["attributes"].get("ApproximateReceiveCount") or 1),
+            attempt_id=str(
+                (record.get("messageAttributes") or {}).get(ATTEMPT_ID, {}).get("stringValue")
+                or record["messageId"]
+            ),
+            queue_arn=record["eventSourceARN"],
+            queued_at=datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC),
+        )
+        for record in event["Records"]
+    ]
+
+
+def partial_response(again: Sequence[str]) -> dict[str, object]:
+    """Return SQS's partial batch response: these messages, by id, are to be delivered again."""
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+
+
+def wait_seconds(attempts: int, asked_for: float | None = None) -> int:
+    """Return the seconds until a message that was tried so often is delivered again: about 30, 60, 120, …, at last 900.
+
+    Where the server asked for a wait in seconds (``Retry-After``), that decides.
+    """
+    if asked_for is not None:
+        return max(1, min(round(asked_for), LONGEST_ASKED_FOR_SECONDS))
+    # The exponent is bounded too: after a thousand deliveries it would be a number of a hundred digits.
+    return by_chance(min(FIRST_SECONDS * (1 << min(max(attempts, 1) - 1, 10)), LONGEST_SECONDS))
+
+
+def by_chance(seconds: float, chance: Callable[[], float] = random.random) -> int:
+    """Return a tenth more or less, so that messages that failed together do not come back together."""
+    return round(seconds * (1 + _JITTER * (2 * chance() - 1)))
 
 
 def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: int) -> None:
@@ -51,7 +138,7 @@ def depth(client: "SQSClient", queue_url: str) -> int:
     return sum(int(attributes[name]) for name in names)
 
 
-class BatchQueue:
+class BatchQueue(AbstractContextManager["BatchQueue"]):
     """Sends batches, several messages in a call; what is still held is sent when the context ends well.
 
     Where the context ends with an exception nothing more is sent: the same run computed again makes the same
@@ -65,17 +152,11 @@ class BatchQueue:
         self._client = client
         self._queue_url = queue_url
         self._taken = taken
-        self._held: list[SendMessageBatchRequestEntryTypeDef] = []
-        self._messages: list[Message] = []
+        self._held: list[tuple[Message, str]] = []
         self._held_bytes = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *_raised: object) -> None:
+        if kind is None:
             self.flush()
 
     def send(self, batch: Batch) -> None:
@@ -85,36 +166,36 @@ class BatchQueue:
         # A call may hold ten messages, and no more bytes than one message may.
         if len(self._held) == ENTRIES_IN_ONE_CALL or self._held_bytes + len(body) > MAXIMUM_MESSAGE_BYTES:
             self.flush()
-        self._held.append(
-            {
-                "Id": str(len(self._held)),
-                "MessageBody": body,
-                "MessageAttributes": {ATTEMPT_ID: {"DataType": "String", "StringValue": attempt_id}},
-            }
-        )
-        self._messages.append(Message(batch.batch_id, attempt_id, len(batch.rows)))
+        self._held.append((Message(batch.batch_id, attempt_id, len(batch.rows)), body))
         # The attribute counts too, but its 45 bytes are well within what MAXIMUM_MESSAGE_BYTES leaves.
         self._held_bytes += len(body)
 
     def flush(self) -> None:
         """Send what is held; an AwsBusyError where the queue did not take a message, after three attempts."""
-        held, self._held, self._held_bytes = self._held, [], 0
-        messages, self._messages = self._messages, []
+        waiting = {str(index): held for index, held in enumerate(self._held)}
+        self._held, self._held_bytes = [], 0
+        messages = [message for message, _ in waiting.values()]
         failed: dict[str, str] = {}
         for _ in range(ATTEMPTS):
-            if not held:
+            if not waiting:
                 break
+            entries: list[SendMessageBatchRequestEntryTypeDef] = [
+                {
+                    "Id": index,
+                    "MessageBody": body,
+                    "MessageAttributes": {
+                        ATTEMPT_ID: {"DataType": "String", "StringValue": message.attempt_id}
+                    },
+                }
+                for index, (message, body) in waiting.items()
+            ]
             with aws_faults("putting batches on the queue", self._client):
-                answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=held)
-            failed = {
-                failure["Id"]: failure.get("Message", failure["Code"]) for failure in answer.get("Failed", ())
-            }
-            held = [entry for entry in held if entry["Id"] in failed]
-        waiting = {int(entry["Id"]) for entry in held}
-        self._taken([message for place, message in enumerate(messages) if place not in waiting])
-        if held:
-            reasons = "; ".join(dict.fromkeys(failed.values()))
+                answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            failed = {each["Id"]: each.get("Message", each["Code"]) for each in answer.get("Failed", ())}
+            waiting = {index: held for index, held in waiting.items() if index in failed}
+        self._taken([message for index, message in enumerate(messages) if str(index) not in waiting])
+        if waiting:
             raise AwsBusyError(
-                f"The queue did not take {len(held)} batches: {reasons}. Invoke compute again with the same "
-                "event: values that arrived already are only confirmed."
+                f"The queue did not take {len(waiting)} batches: {'; '.join(dict.fromkeys(failed.values()))}. Invoke "
+                "compute again with the same event: values that arrived already are only confirmed."
             )

@@ -19,14 +19,10 @@ from msupply_dhis2.compute.backfill import MonthStep
 from msupply_dhis2.compute.event import ComputeEvent, require_known, run_id
 from msupply_dhis2.domain.event_fields import fault_sentences
 from msupply_dhis2.domain.stock import OrgUnit
-from msupply_dhis2.errors import EventError, MsupplyDhis2Error
+from msupply_dhis2.errors import EventError, ShardError
 
 MOST_ORG_UNITS = 5_000
 """So many org units are one message: also twice as many codes, of 50 characters each, are within what a message holds."""
-
-
-class ShardError(MsupplyDhis2Error):
-    """A message on the queue of shards is none of ours."""
 
 
 class Shard(BaseModel):

@@ -22,14 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.errors import BatchError
 
 MAXIMUM_MESSAGE_BYTES = 1_000_000
 """Below the 1,048,576 bytes of SQS, and of the 1 MB that nginx lets through to DHIS2 by default."""
-
-
-class BatchError(MsupplyDhis2Error):
-    """A message on the queue is not a batch of ours."""
 
 
 @dataclass(frozen=True, slots=True)

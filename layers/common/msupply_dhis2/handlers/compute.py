@@ -13,20 +13,27 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.backoff import wait_seconds
 from msupply_dhis2.aws.environment import ComputeEnvironment, read_database_address, read_settings
 from msupply_dhis2.aws.exports import ExportFile
-from msupply_dhis2.aws.queues import BatchQueue, put_back, send
-from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
+from msupply_dhis2.aws.queues import (
+    BatchQueue,
+    QueueRecord,
+    is_from_a_queue,
+    partial_response,
+    put_back,
+    queue_records,
+    send,
+    wait_seconds,
+)
 from msupply_dhis2.compute import result as results
 from msupply_dhis2.compute.event import Export, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import Compare, ComputeJob, OpenDatabase
 from msupply_dhis2.compute.mapped import check_database, export_mapping
 from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult, Status
-from msupply_dhis2.compute.sharding import Shard, ShardError, parse_shard, whole_run
+from msupply_dhis2.compute.sharding import Shard, parse_shard, whole_run
 from msupply_dhis2.domain.choices import DatabaseTrust
-from msupply_dhis2.errors import MsupplyDhis2Error, SettingsError
+from msupply_dhis2.errors import MsupplyDhis2Error, SettingsError, ShardError
 from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent, log
 from msupply_dhis2.handlers.run_recorder import RunRecorder, about_run
 from msupply_dhis2.periods import Calendar, parse_time_zone

@@ -10,17 +10,27 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.backoff import FIRST_SECONDS, LONGEST_SECONDS, by_chance, wait_seconds
 from msupply_dhis2.aws.environment import PushEnvironment
-from msupply_dhis2.aws.queues import put_back
-from msupply_dhis2.aws.records import QueueRecord, is_from_a_queue, partial_response, queue_records
-from msupply_dhis2.domain.batch import Batch, BatchError, Message, decode
+from msupply_dhis2.aws.queues import (
+    FIRST_SECONDS,
+    LONGEST_SECONDS,
+    QueueRecord,
+    by_chance,
+    is_from_a_queue,
+    partial_response,
+    put_back,
+    queue_records,
+    wait_seconds,
+)
+from msupply_dhis2.domain.batch import Batch, Message, decode
 from msupply_dhis2.errors import (
     AwsError,
+    BatchError,
     Dhis2AuthenticationError,
     Dhis2DownError,
     Dhis2TransientError,
     EventError,
+    InFlightError,
     MsupplyDhis2Error,
 )
 from msupply_dhis2.handlers.breaker import (
@@ -36,9 +46,6 @@ from msupply_dhis2.handlers.stop import stop_run
 from msupply_dhis2.state.breaker import Breaker, State
 from msupply_dhis2.state.dead_letters import DeadLetters
 from msupply_dhis2.state.message import DeadLetterReason
-from msupply_dhis2.state.ordering.in_flight import (
-    InFlightError,
-)
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
 

@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import PushEnvironment, read_dhis2_credentials, read_settings
-from msupply_dhis2.aws.records import QueueRecord
+from msupply_dhis2.aws.queues import QueueRecord
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.importer import AdaptiveBatchSize
 from msupply_dhis2.domain.batch import Batch, Message, Operation

@@ -14,10 +14,9 @@ from itertools import batched
 from typing import TYPE_CHECKING
 
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.aws.queues import ENTRIES_IN_ONE_CALL, depth, send
-from msupply_dhis2.aws.records import ATTEMPT_ID
-from msupply_dhis2.domain.batch import Batch, BatchError, Message, decode
-from msupply_dhis2.errors import AwsError, AwsRefusedError, DamagedRowError
+from msupply_dhis2.aws.queues import ATTEMPT_ID, ENTRIES_IN_ONE_CALL, depth, send
+from msupply_dhis2.domain.batch import Batch, Message, decode
+from msupply_dhis2.errors import AwsError, AwsRefusedError, BatchError, DamagedRowError
 from msupply_dhis2.state.message import DeadLetterReason, DeliveryState
 from msupply_dhis2.state.runs import Runs
 

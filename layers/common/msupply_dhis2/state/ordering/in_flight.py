@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
-from msupply_dhis2.errors import AwsError, MsupplyDhis2Error
+from msupply_dhis2.errors import AwsError, InFlightError
 from msupply_dhis2.state.ordering.claims import Revision
 
 if TYPE_CHECKING:
@@ -37,12 +37,6 @@ _KEY = {"id": "in-flight"}
 _PREFIX = "message_"
 _HELD_PERIODS = "held_periods"
 _DIGEST_BYTES = 4
-
-
-class InFlightError(MsupplyDhis2Error):
-    """Another message must end first: nobody's fault, and no failure of this one."""
-
-    is_transient = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from msupply_dhis2.aws.backoff import wait_seconds
+from msupply_dhis2.aws.queues import wait_seconds
 
 TWELVE_HOURS = 43_200
 PUSH_TIME_OUT = 300
