@@ -130,8 +130,8 @@ test-connection: $(UV) ## Test DHIS2 and the database from where the stack is
 	@$(COMMAND) test-connection --stack "$$STACK"
 
 .PHONY: push
-push: $(UV) ## Push all active metrics now; EVENT='{"manual": true, "dry_run": true}' only computes
-	@$(COMMAND) push --event "$$EVENT" --stack "$$STACK"
+push: $(UV) ## Push all active metrics now; AS_SCHEDULED=yes: each row on its own basis; EVENT='{"manual": true, "dry_run": true}' only computes
+	@$(COMMAND) push --event "$$EVENT" $(if $(AS_SCHEDULED),--as-scheduled) --stack "$$STACK"
 
 .PHONY: logs
 logs: $(UV) ## Show what the functions logged in the last hour, and go on showing it

@@ -12,22 +12,25 @@ from functools import cache, cached_property
 from getpass import getpass
 from pathlib import Path
 
+from cli.announcement import Tell, insist_on_open, tell_days
 from cli.options import OptionError
-from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event
+from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.mapped import check_database
 from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import Dhis2AuthenticationError, MsupplyDhis2Error, SettingsError
-from msupply_dhis2.periods import Calendar, parse_time_zone
+from msupply_dhis2.periods import Basis, Calendar, Window, parse_time_zone, window
 from msupply_dhis2.preflight import job as preflight
+from msupply_dhis2.preflight.checklist import Preflight
 from msupply_dhis2.push.job import push as push_batch
 from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings, parse_settings
@@ -42,8 +45,6 @@ from msupply_dhis2.source import Source, open_source, verification_of
 ATTEMPTS = 5
 """Fewer than push has on AWS: somebody waits for the end."""
 
-type Tell = Callable[[str, int], None]
-"""Takes a sentence about what happens, and its level of ``logging``."""
 type Watch = Callable[[OrgUnitValues, int], None]
 """Takes the values of an org unit as soon as they are computed, and how many org units there are."""
 
@@ -57,6 +58,11 @@ class Systems:
     dhis2_url: str | None = None
     credentials_file: Path | None = None
     time_zone: str = "UTC"
+
+    @cached_property
+    def now(self) -> datetime:
+        """The instant of the command."""
+        return datetime.now(UTC)
 
     @cached_property
     def calendar(self) -> Calendar:
@@ -104,7 +110,7 @@ class Systems:
 
     def as_of(self, event: ComputeEvent) -> datetime:
         """Return the instant of the run."""
-        return instant_of_run(event, datetime.now(UTC), self.calendar)
+        return instant_of_run(event, self.now, self.calendar)
 
 
 def _text_of(file: Path, option: str) -> str:
@@ -114,6 +120,26 @@ def _text_of(file: Path, option: str) -> str:
         raise OptionError(f"{option}: {file} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise OptionError(f"{option}: {file} is not a text file in UTF-8.") from error
+
+
+def _windows_of(systems: Systems, event: ComputeEvent, settings: Settings) -> dict[Basis, Window]:
+    """Return the window of each basis that an event asks for; none for months that are over."""
+    if event.months is not None or settings.complete_faults():
+        return {}
+    bases = dict.fromkeys(basis for _, basis in rows_asked_for(event, settings))
+    return {basis: window(basis, systems.as_of(event), systems.calendar, settings.period) for basis in bases}
+
+
+def _insist_on_open(
+    client: Dhis2Client, settings: Settings, event: ComputeEvent, windows: Mapping[Basis, Window], tell: Tell
+) -> None:
+    """Ask DHIS2, before anything is computed, whether it would refuse the periods."""
+    today = next(iter(windows.values())).as_of.date()
+    preflight = Preflight(client, settings, read_user(client), windows, today, [], [])
+    preflight.manual = windows.get(Basis.CURRENT_DAY)
+    preflight.ask_about_periods()
+    faults = (check.message for check in preflight.checks if not check.ok)
+    insist_on_open(event, preflight.checks, tell, next(faults, ""))
 
 
 def _compute(
@@ -142,7 +168,13 @@ class Preview:
     result: ComputeResult
 
 
-def preview(systems: Systems, event: Mapping[str, object], *, watch: Watch = lambda _, __: None) -> Preview:
+def preview(
+    systems: Systems,
+    event: Mapping[str, object],
+    *,
+    tell: Tell = lambda _, __: None,
+    watch: Watch = lambda _, __: None,
+) -> Preview:
     """Compute the values that an event asks for; nothing is sent."""
     values: list[DataValue] = []
 
@@ -151,7 +183,9 @@ def preview(systems: Systems, event: Mapping[str, object], *, watch: Watch = lam
         values.extend(computed.values)
 
     asked = systems.event({**event, "dry_run": True})
-    result = _compute(systems, asked, systems.settings(), watch=keep)
+    settings = systems.settings()
+    tell_days(asked, _windows_of(systems, asked, settings), tell)
+    result = _compute(systems, asked, settings, watch=keep)
     return Preview(tuple(values), result)
 
 
@@ -202,16 +236,21 @@ def push(
     """Compute the values that an event asks for, and send them."""
     settings = systems.settings()
     asked = systems.event(event)
+    windows = _windows_of(systems, asked, settings)
+    tell_days(asked, windows, tell)
     total = Counts()
     given_up = 0
     refused = False
     with ExitStack() as opened:
 
         @cache
-        def session() -> Dhis2Session:
+        def client() -> Dhis2Client:
             # Asked for only when there is something to send.
-            client = Dhis2Client.of(settings, systems.credentials(settings))
-            return Dhis2Session(opened.enter_context(client))
+            return opened.enter_context(Dhis2Client.of(settings, systems.credentials(settings)))
+
+        @cache
+        def session() -> Dhis2Session:
+            return Dhis2Session(client())
 
         def send(batch: Batch) -> None:
             nonlocal total, given_up, refused
@@ -223,6 +262,8 @@ def push(
             total += counts
             given_up += len(batch.rows) - counts.sent
 
+        if windows and asked.sends and settings.use_dhis2:
+            _insist_on_open(client(), settings, asked, windows, tell)
         try:
             result = _compute(systems, asked, settings, send=send, watch=watch)
         except (MsupplyDhis2Error, KeyboardInterrupt):

@@ -55,7 +55,12 @@ _RUN_OPTIONS = (
     click.option(
         "--basis",
         type=click.Choice(BASES),
-        help="The basis of all rows; as_in_settings: of each row its own.",
+        help="The basis of all rows, without it current_day; as_in_settings: of each row its own.",
+    ),
+    click.option(
+        "--as-scheduled",
+        is_flag=True,
+        help="Each row on its own basis, as the schedules send it. The same as --basis as_in_settings.",
     ),
     click.option(
         "--months", metavar="MONTHS", help="Months that are over, such as 2025-01..2025-12, instead of today."
@@ -99,13 +104,8 @@ class RunOptions:
         """Whether an option says what is to be computed."""
         return any(option is not None for option in (self.as_of, self.basis, self.months, self.event))
 
-    def document(self, default_basis: str | None = None) -> Mapping[str, object]:
+    def document(self) -> Mapping[str, object]:
         """Return the event that compute is asked, in which the other options replace what ``--event`` says.
-
-        Parameters
-        ----------
-        default_basis
-            The basis where no option says one; ``None`` leaves it to compute.
 
         Raises
         ------
@@ -119,8 +119,6 @@ class RunOptions:
             raise OptionError(f"--event is not JSON: {error}. {example}") from error
         if not isinstance(event, dict):
             raise OptionError(f"--event is no JSON object. {example}")
-        if default_basis and self.event is None and self.months is None:
-            event["basis"] = default_basis
         said = {"basis": self.basis, "months": self.months, "as_of": self.as_of}
         return {**event, **{name: value for name, value in said.items() if value is not None}}
 
@@ -158,7 +156,10 @@ def for_a_run(command: Callable[[RunOptions], int]) -> Callable[..., int]:
     """Hand a command the options of ``preview``, ``push`` and ``test-connection``."""
 
     @wraps(command)
-    def with_options(*, form: str, as_json: bool, **given: Any) -> int:  # noqa: ANN401 - as click hands them over
+    def with_options(*, form: str, as_json: bool, as_scheduled: bool, **given: Any) -> int:  # noqa: ANN401 - as click hands them over
+        if as_scheduled and given["basis"] not in {None, "as_in_settings"}:
+            raise click.UsageError("Give --basis or --as-scheduled, not both.")
+        given["basis"] = "as_in_settings" if as_scheduled else given["basis"]
         return command(RunOptions(form=Format.JSON if as_json else Format(form), **given))
 
     decorated: Callable[..., int] = with_options

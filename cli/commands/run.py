@@ -10,6 +10,7 @@ from cli.commands.stack import ask_stack
 from cli.options import STACK, Format, RunOptions, for_a_run
 
 if TYPE_CHECKING:
+    from cli.stack import Stack
     from msupply_dhis2.compute.result import ComputeResult
     from msupply_dhis2.preflight.job import ConnectionReport
 
@@ -40,7 +41,7 @@ def preview(options: RunOptions) -> int:
     from cli.output import progress_bar, tell, tell_notes, write_rows
 
     with progress_bar() as watch:
-        previewed = local.preview(systems, options.document("as_in_settings"), watch=watch)
+        previewed = local.preview(systems, options.document(), tell=tell, watch=watch)
     tell_notes(previewed.result)
     rows = ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in previewed.values)
     write_rows(PREVIEW_COLUMNS, rows, options.form)
@@ -80,7 +81,7 @@ def test_connection(options: RunOptions) -> int:
     if systems is not None:
         from cli import local
 
-        return _show_report(local.test_connection(systems, options.document("as_in_settings")), options.form)
+        return _show_report(local.test_connection(systems, options.document()), options.form)
     if options.asks_for_something:
         raise click.UsageError(
             "--event, --basis, --months and --as-of: not with --stack. A stack tests for its next runs."
@@ -91,7 +92,25 @@ def test_connection(options: RunOptions) -> int:
 
 
 def _push_on_stack(options: RunOptions, event: Mapping[str, object]) -> int:
-    return ask_stack(options.stack or STACK, lambda stack: _show_result(stack.push(event), options.form))
+    from cli.announcement import insist_on_open, tell_from_checks
+    from cli.output import tell
+    from msupply_dhis2.compute.event import parse_compute_event
+
+    # A part of a run (its shard) was told with its run.
+    asked = None if "shard" in event else parse_compute_event(event)
+
+    def ask(stack: "Stack") -> int:
+        if asked and (asked.manual or asked.interval):
+            of_today = not (asked.months or asked.as_of or asked.scheduled_time)
+            report = stack.test_connection() if of_today else None
+            checks = report.checks if report else ()
+            tell_from_checks(asked, checks, tell)
+            if asked.sends:
+                why = "A stack looks at the periods of today." if report is None else report.message
+                insist_on_open(asked, checks, tell, why)
+        return _show_result(stack.push(event), options.form)
+
+    return ask_stack(options.stack or STACK, ask)
 
 
 def _show_result(result: "ComputeResult", form: Format) -> int:

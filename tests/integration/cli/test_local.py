@@ -98,7 +98,7 @@ def run(sample: str, dhis2: StandIn, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_preview_prints_each_value_of_all_active_rows_and_sends_nothing(run: Run, dhis2: StandIn) -> None:
-    ran = run("preview", format="csv")
+    ran = run("preview", "--as-scheduled", format="csv")
     assert ran.code == 0
     assert ran.out.splitlines()[0] == COLUMNS
     periods = {(row["metric"], row["period"]) for row in ran.rows()}
@@ -146,10 +146,8 @@ def test_an_event_limits_what_is_computed(run: Run) -> None:
 
 @pytest.mark.parametrize("as_of", ["2026-10-31", "2026-10-31T22:30"])
 def test_as_of_is_a_date_or_a_date_and_time(run: Run, as_of: str) -> None:
-    assert {row["period"] for row in run("preview", format="csv", **{"as-of": as_of}).rows()} == {
-        "202610",
-        "202609",
-    }
+    ran = run("preview", "--as-scheduled", format="csv", **{"as-of": as_of})
+    assert {row["period"] for row in ran.rows()} == {"202610", "202609"}
 
 
 def test_json_holds_what_csv_holds(run: Run) -> None:
@@ -158,10 +156,13 @@ def test_json_holds_what_csv_holds(run: Run) -> None:
     assert [{key: value or "" for key, value in row.items()} for row in rows] == in_csv
 
 
-def test_push_ends_with_the_counts_and_dhis2_has_the_values(run: Run, dhis2: StandIn) -> None:
-    ran = run("push", format="json", basis="as_in_settings")
+@pytest.mark.parametrize("options", [(), ("--as-scheduled",), ("--basis", "as_in_settings")])
+def test_push_sends_what_preview_shows_and_ends_with_the_counts(
+    run: Run, dhis2: StandIn, options: tuple[str, ...]
+) -> None:
+    ran = run("push", *options, format="json")
     counts = json.loads(ran.out)
-    previewed = run("preview", format="csv").rows()
+    previewed = run("preview", *options, format="csv").rows()
     assert ran.code == 0
     assert counts["stored"] == counts["sent"] == counts["values"] == len(previewed) == len(dhis2.values)
     assert "sent" in ran.err
@@ -211,18 +212,89 @@ def test_what_does_not_pass_is_counted_as_given_up(
     assert counts["sent"] == 0
 
 
-def test_a_wrong_password_is_tried_once_and_every_value_counted_as_given_up(
+def test_a_wrong_password_is_tried_once_before_anything_is_computed(
     run: Run, dhis2: StandIn, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"username": "pusher", "password": "wr0ng-mark3d"}))
     ran = run("push", credentials=str(wrong), format="json")
-    counts = json.loads(ran.out)
-    assert ran.code == 1
-    assert counts["given_up"] == counts["values"] > 0
+    assert (ran.code, ran.out) == (1, "")
     assert "Authentication failed" in ran.err
     assert "wr0ng-mark3d" not in ran.err
     assert len(dhis2.requests) == 1
+
+
+MANUAL = "Manual push, current day, as of 2026-10-31T22:30: period 202610, 1 to 31 October so far."
+SCHEDULED = (
+    "As scheduled, each row on its own basis, as of 2026-10-31T22:30: current day, period 202610, 1 to 31 October so far; "
+    "previous month, period 202609, 1 to 30 September."
+)
+
+
+@pytest.mark.parametrize("name", ["preview", "push"])
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ((), MANUAL),
+        (
+            ("--basis", "previous_month"),
+            "Manual push, previous month, as of 2026-10-31T22:30: period 202609, 1 to 30 September.",
+        ),
+        (("--as-scheduled",), SCHEDULED),
+        (
+            ("--event", '{"interval": "monthly"}'),
+            f"{SCHEDULED.partition(': ')[0]}: previous month, period 202609, 1 to 30 September.",
+        ),
+    ],
+)
+def test_the_first_line_says_which_push_it_is_and_its_days(
+    run: Run, name: str, options: tuple[str, ...], line: str
+) -> None:
+    ran = run(name, *options)
+    assert ran.code == 0
+    assert ran.err.splitlines()[0] == line
+
+
+def close_current_period(dhis2: StandIn) -> None:
+    dhis2.now = date(2026, 10, 31)
+    data_sets = tuple(
+        data_set.model_copy(update={"open_future_periods": 0}) for data_set in dhis2.metadata.data_sets
+    )
+    dhis2.metadata = dhis2.metadata.model_copy(update={"data_sets": data_sets})
+
+
+def test_a_push_that_dhis2_would_refuse_is_not_begun_and_as_scheduled_is_the_cure(
+    run: Run, dhis2: StandIn
+) -> None:
+    close_current_period(dhis2)
+    ran = run("push")
+    assert (ran.code, ran.out) == (1, "")
+    first, second = ran.err.splitlines()
+    assert first == MANUAL
+    assert second.startswith(
+        "DHIS2 would refuse every value. 202610 is not open yet: the data set's open future"
+    )
+    assert second.endswith(
+        "or push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled). Nothing was sent."
+    )
+    assert [request.method for request in dhis2.requests] == ["GET"] * len(dhis2.requests)
+
+
+def test_a_push_of_which_dhis2_would_refuse_a_part_says_so_first_and_sends_the_rest(
+    run: Run, dhis2: StandIn
+) -> None:
+    close_current_period(dhis2)
+    ran = run("push", "--as-scheduled", format="json")
+    assert ran.code == 1
+    first, second, *_ = ran.err.splitlines()
+    assert first == SCHEDULED
+    assert second.startswith("DHIS2 would refuse a part of the values. 202610 is not open yet")
+    counts = json.loads(ran.out)
+    assert counts["stored"] == len(
+        run(
+            "preview", format="csv", basis="previous_month", event='{"manual": true, "metrics": "received"}'
+        ).rows()
+    )
 
 
 def test_the_connection_test_says_connection_successful(run: Run) -> None:

@@ -8,6 +8,8 @@ from botocore.stub import Stubber
 
 from cli.__main__ import main
 from cli.stack import Stack, StackError
+from msupply_dhis2.preflight.check import Check, failed, noted, passed
+from msupply_dhis2.preflight.job import ConnectionReport
 from tests.conftest import Aws
 
 GROUPS = ("Compute", "Push", "TestConnection", "Watchdog")
@@ -61,7 +63,9 @@ def test_a_command_about_another_stack_that_fails_says_what_to_put_behind_the_ne
 ) -> None:
     assert main(["push", "--stack", "with-logs"]) == 1
     said = capsys.readouterr().err
-    assert "The stack with-logs has no ComputeFunction. Was it deployed to the end (make deploy" in said
+    assert (
+        "The stack with-logs has no TestConnectionFunction. Was it deployed to the end (make deploy" in said
+    )
     assert said.endswith("This is about the stack with-logs: end each make command with STACK=with-logs.\n")
 
 
@@ -169,3 +173,92 @@ def test_a_redrive_is_asked_for_again_until_that_was_all(
     monkeypatch.setattr("cli.stack._BETWEEN_REDRIVES", 0.0)
     assert main(["redrive", "--stack", "malawi"]) == 0
     assert capsys.readouterr().out == "1 sent again.\n2 sent again.\n3 sent again.\n"
+
+
+SAID = "Manual push, current day: period 202611, 1 to 29 November so far."
+OPEN = passed("a manual push now", f"{SAID} It is open.")
+CLOSED = noted("a manual push now", f"{SAID} DHIS2 would refuse every value. 202611 is not open yet.")
+PREVIOUS = passed("open period, previous month", "Period 202610, 1 to 31 October, is open.")
+NOT_YET = failed("open period, current day", "202611 is not open yet.")
+WRONG = failed("period format", "Period format 'YYYY' makes 2026; every value is refused.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "checks", "code", "says"),
+    [
+        ([], [OPEN, PREVIOUS], 0, f"{SAID} It is open.\n"),
+        (
+            [],
+            [CLOSED, PREVIOUS],
+            1,
+            f"{SAID}\nDHIS2 would refuse every value. 202611 is not open yet. Nothing was sent.\n",
+        ),
+        (
+            [],
+            [WRONG],
+            1,
+            "Manual push, current day.\nDHIS2 would refuse every value. Period format 'YYYY' makes 2026;",
+        ),
+        (
+            [],
+            [],
+            0,
+            "Manual push, current day.\nWhether DHIS2 would refuse the period is not known. Authentication failed\n",
+        ),
+        (
+            ["--as-scheduled"],
+            [PREVIOUS, CLOSED],
+            0,
+            f"As scheduled, each row on its own basis. {PREVIOUS.message}\n",
+        ),
+        (
+            ["--as-scheduled"],
+            [PREVIOUS, NOT_YET],
+            0,
+            (
+                f"As scheduled, each row on its own basis. {PREVIOUS.message}\n"
+                "DHIS2 would refuse a part of the values. 202611 is not open yet.\n"
+            ),
+        ),
+        (
+            ["--as-scheduled"],
+            [NOT_YET],
+            1,
+            "As scheduled, each row on its own basis.\nDHIS2 would refuse every value.",
+        ),
+        (["--as-of", "2026-10-31"], None, 0, "Manual push, current day, as of 2026-10-31.\n"),
+        (["--months", "2026-01..2026-03"], None, 0, "Months that are over, 2026-01..2026-03.\n"),
+        (["--event", '{"shard": {}}'], None, 0, "The rest.\n"),
+    ],
+)
+def test_a_push_of_a_stack_says_first_which_it_is_and_whether_dhis2_would_refuse_it(
+    arguments: list[str],
+    checks: list[Check] | None,
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+
+    def invoke(_: Stack, function: str, __: object) -> dict[str, object]:
+        asked.append(function)
+        if function == "ComputeFunction":
+            return {"status": "sent", "message": "The rest."}
+        assert checks is not None
+        report = ConnectionReport(
+            connected=bool(checks),
+            message="Authentication failed",
+            server=None,
+            user=None,
+            last_successful_connection=None,
+            checks=tuple(checks),
+        )
+        return report.model_dump(mode="json")
+
+    monkeypatch.setattr(Stack, "invoke", invoke)
+    assert main(["push", *arguments, "--stack", "malawi"]) == code
+    said = capsys.readouterr()
+    assert f"{said.err}{said.out}".startswith(says)
+    assert ("ComputeFunction" in asked) is (code == 0)
+    assert ("TestConnectionFunction" in asked) is (checks is not None)

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from threading import Event
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
@@ -13,8 +14,10 @@ from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SourceUnreachableError
+from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, window
 from msupply_dhis2.preflight import job
 from msupply_dhis2.preflight.check import DETAILS, Check
+from msupply_dhis2.preflight.periods import days_of
 from sandbox.dhis2 import FaultKind, PersonalAccessToken, StandIn, Version, new_token, stock_metadata, uid
 from sandbox.dhis2.metadata import (
     CategoryCombo,
@@ -154,6 +157,7 @@ def test_a_data_set_that_is_not_there_leaves_what_does_not_need_it(version: str)
         "write access",
         "period format",
         "open period, previous month",
+        "a manual push now",
         "option combos",
         "category options",
     )
@@ -190,7 +194,7 @@ def test_a_period_format_of_another_type_than_the_data_set_s_is_told_with_the_ri
     message = only_fault(report, "period format").message
     assert "makes 202601, which is a period of the type Monthly" in message
     assert message.endswith("Set period_format: Weekly.")
-    assert report.not_asked == ("open period, previous month",)
+    assert report.not_asked == ("open period, previous month", "a manual push now")
 
 
 def test_a_period_format_that_means_no_period_is_told() -> None:
@@ -215,7 +219,43 @@ def test_each_basis_that_is_used_is_looked_at() -> None:
     ]
     report = report_of(world(open_future_periods=0), **{**WITH_COMBOS, "data_elements": rows})
     assert not only_fault(report, "open period, current day").ok
-    assert check_of(report, "open period, previous month").message == "202601 is open."
+    assert (
+        check_of(report, "open period, previous month").message == "Period 202601, 1 to 31 January, is open."
+    )
+
+
+@every_version
+def test_a_manual_push_that_would_be_refused_is_to_note_where_the_schedules_are_well(version: str) -> None:
+    said = "Manual push, current day: period 202602, 1 to 5 February so far."
+    check = check_of(report_of(world(), version), "a manual push now")
+    assert (check.ok, check.note, check.message) == (True, False, f"{said} It is open.")
+    report = report_of(world(open_future_periods=0), version)
+    check = check_of(report, "a manual push now")
+    assert (check.ok, check.note) == (True, True)
+    assert check.message == (
+        f"{said} DHIS2 would refuse every value. 202602 is not open yet: the data set's open future periods are 0. "
+        "Set 'Open future periods' of the data set to 1 in DHIS2, Maintenance, Data set, or push as scheduled (make "
+        "push AS_SCHEDULED=yes, or the option --as-scheduled)."
+    )
+    assert f"Note: {check.message}" in report.summary
+
+
+@pytest.mark.parametrize(
+    ("basis", "written", "days"),
+    [
+        ("current_day", "YYYYMM", "period 202611, 1 to 29 November so far"),
+        ("previous_month", "YYYYMM", "period 202610, 1 to 31 October"),
+        ("current_day", "YYYYMMDD", "period 20261129, 29 November so far"),
+        ("current_day", "Weekly", "period 2026W48, 23 to 29 November so far"),
+        ("previous_month", "Weekly", "period 2026W44, 26 October to 1 November"),
+        ("previous_month", "FinancialApril", "period 2026April, 1 April 2026 to 31 March 2027"),
+        ("current_day", "MM/YYYY", "period 11/2026"),
+    ],
+)
+def test_a_period_is_named_with_its_days(basis: str, written: str, days: str) -> None:
+    as_of = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    asked = window(Basis(basis), as_of, Calendar(ZoneInfo("UTC")), PeriodFormat.parse(written))
+    assert days_of(asked) == days
 
 
 @every_version

@@ -135,6 +135,7 @@ def test_a_connection_with_everything_in_order_is_successful(version: Version, a
         "trial call",
         "period format",
         "open period, previous month",
+        "a manual push now",
         "database",
         "stores",
         "org unit reach",

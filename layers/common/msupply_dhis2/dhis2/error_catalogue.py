@@ -75,9 +75,9 @@ _CLEAR_THE_CACHE = (
 _PERIOD_NOT_OPEN = _by_dhis2(
     "The data set is not open for this period now: it has not begun, its expiry days are over, or its data "
     "input periods leave it out.",
-    'For values of the current period raise the data set\'s "open future periods" to 1, or to 2 where the clock of '
-    'DHIS2 is behind the stack\'s time zone: its month begins later there. For late values raise its "expiry days" or '
-    "unlock the period. Then push again.",
+    "Values of the current period: push as scheduled (make push AS_SCHEDULED=yes), or raise the data set's \"open future "
+    "periods\" to 1, or to 2 where the clock of DHIS2 is behind the stack's time zone: its month begins later there. For "
+    'late values raise its "expiry days" or unlock the period. Then push again.',
     may_pass=True,
 )
 _PERIOD_OUTSIDE_COMBO = _by_dhis2(

@@ -46,7 +46,14 @@ from msupply_dhis2.preflight.option_combos import (
     UsedCombos,
     used_combos,
 )
-from msupply_dhis2.preflight.periods import FORMAT, check_open, check_period_format, open_name
+from msupply_dhis2.preflight.periods import (
+    FORMAT,
+    MANUAL,
+    check_manual,
+    check_open,
+    check_period_format,
+    open_name,
+)
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.text import joined
 
@@ -66,7 +73,7 @@ class Preflight:
 
     Of ``settings`` that are not complete there are no ``windows`` (of a run now), and only what does not depend on
     them is asked. ``today`` is for a server that does not tell its own date; ``server`` is there as far as it could be
-    read. To ``checks`` it adds each answer, to ``not_asked`` what a failure has left without sense.
+    read; ``manual`` is the window of a manual push now, where that is asked. To ``checks`` it adds each answer, to ``not_asked`` what a failure has left without sense.
     """
 
     client: TalksToDhis2
@@ -77,6 +84,7 @@ class Preflight:
     checks: list[Check]
     not_asked: list[str]
     server: Server | None = None
+    manual: Window | None = None
     _data_set: DataSet | None = None
     _rules: PeriodRules | None = None
     _org_units: tuple[OrgUnit, ...] = ()
@@ -98,6 +106,12 @@ class Preflight:
             self._try_a_call()
         else:
             self.not_asked.append(access.TRIAL)
+        self._check_periods()
+
+    def ask_about_periods(self) -> None:
+        """Check the data set and the periods only, as a push by command does before it begins."""
+        self._ask_server()
+        self._ask_data_set()
         self._check_periods()
 
     def _ask_server(self) -> None:
@@ -148,7 +162,7 @@ class Preflight:
         self.checks.append(access.check_trial(self.user, refusal))
 
     def _check_periods(self) -> None:
-        open_names = [open_name(basis) for basis in self.windows]
+        open_names = [*(open_name(basis) for basis in self.windows), MANUAL]
         data_set = self._data_set
         if data_set is None or not self.windows:
             self.not_asked += [FORMAT, *open_names]
@@ -160,6 +174,8 @@ class Preflight:
             return
         rules = self._rules = self._period_rules(data_set)
         self.checks += [check_open(rules, window, data_set, self.today) for window in self.windows.values()]
+        if self.manual is not None:
+            self.checks.append(check_manual(rules, self.manual, data_set, self.today))
 
     def _server_or_newest(self) -> Server:
         """Return the server; where it could not be read, one of the newest version that is known, on our own date."""

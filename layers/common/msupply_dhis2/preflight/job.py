@@ -24,7 +24,7 @@ from msupply_dhis2.errors import (
     MsupplyDhis2Error,
     SettingsError,
 )
-from msupply_dhis2.periods import Calendar, window
+from msupply_dhis2.periods import Basis, Calendar, window
 from msupply_dhis2.preflight.check import Check, failed, noted, passed, summarize
 from msupply_dhis2.preflight.checklist import Preflight
 from msupply_dhis2.settings import Settings
@@ -239,6 +239,8 @@ class _Test:
         windows = {basis: window(basis, as_of, calendar, settings.period) for basis in bases}
         today = as_of.astimezone(calendar.time_zone).date()
         preflight = Preflight(client, settings, user, windows, today, self.checks, self.not_asked)
+        if windows:
+            preflight.manual = window(Basis.CURRENT_DAY, as_of, calendar, settings.period)
         preflight.ask_dhis2()
         preflight.compare(self.ask_database())
         if server := preflight.server:

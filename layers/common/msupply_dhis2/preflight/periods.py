@@ -12,6 +12,10 @@ from msupply_dhis2.settings import Settings
 from msupply_dhis2.text import count
 
 FORMAT = "period format"
+MANUAL = "a manual push now"
+REFUSED = "DHIS2 would refuse every value"
+_AS_SCHEDULED = "push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled)"
+_PREVIOUS_MONTH = "set the rows' Basis to previous_month"
 MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
 _INVERTED = "this release refuses a data input period while it is open, and takes it while it is closed (DHIS2-21981)."
 
@@ -59,7 +63,36 @@ def open_name(basis: Basis) -> str:
     return f"open period, {basis.value.replace('_', ' ')}"
 
 
-def check_open(rules: PeriodRules, window: Window, data_set: DataSet, today: date) -> Check:
+def days_of(window: Window) -> str:
+    """Name a run's period and its days: ``period 202611, 1 to 29 November so far``."""
+    period = find_period(window.period)
+    if period is None:
+        return f"period {window.period}"
+    is_running = window.basis is Basis.CURRENT_DAY
+    first, last = period.first_day, window.snapshot_date if is_running else period.day_after - timedelta(1)
+    written = [f"{last.day} {last:%B}"]
+    if first.year != last.year:
+        written = [f"{first.day} {first:%B %Y}", f"{written[0]} {last.year}"]
+    elif first.month != last.month:
+        written = [f"{first.day} {first:%B}", *written]
+    elif first != last:
+        written = [str(first.day), *written]
+    return f"period {window.period}, {' to '.join(written)}{' so far' if is_running else ''}"
+
+
+def check_manual(rules: PeriodRules, window: Window, data_set: DataSet, today: date) -> Check:
+    """Whether a manual push would be taken now; where not, the schedules may still be well."""
+    opened = check_open(rules, window, data_set, today, cure=_AS_SCHEDULED)
+    said = f"Manual push, current day: {days_of(window)}."
+    if not opened.ok:
+        return noted(MANUAL, f"{said} {REFUSED}. {opened.message}")
+    note = f" {opened.message}" if opened.note else " It is open."
+    return opened.model_copy(update={"name": MANUAL, "message": f"{said}{note}"})
+
+
+def check_open(
+    rules: PeriodRules, window: Window, data_set: DataSet, today: date, *, cure: str = _PREVIOUS_MONTH
+) -> Check:
     """Whether a value of today's run could be entered today, the server's date; where in doubt the server decides."""
     name = open_name(window.basis)
     period = rules.find(window.period)
@@ -67,7 +100,7 @@ def check_open(rules: PeriodRules, window: Window, data_set: DataSet, today: dat
         return passed(name, f"Whether {window.period} is open is left to DHIS2.")
     closed, notes = [], []
     if rules.too_early(window.period, period):
-        closed.append(_not_open_yet(data_set, period, today))
+        closed.append(_not_open_yet(data_set, period, today, cure))
     if rules.is_expired(period):
         if rules.exempt_org_units(period):
             notes.append(
@@ -102,10 +135,11 @@ def check_open(rules: PeriodRules, window: Window, data_set: DataSet, today: dat
         return failed(name, " ".join(closed))
     if inverted:
         notes.append(f"{dates}, but {release} takes its values all the same: {_INVERTED}")
-    return noted(name, " ".join(notes)) if notes else passed(name, f"{window.period} is open.")
+    days = days_of(window)
+    return noted(name, " ".join(notes)) if notes else passed(name, f"{days[0].upper()}{days[1:]}, is open.")
 
 
-def _not_open_yet(data_set: DataSet, period: Period, today: date) -> str:
+def _not_open_yet(data_set: DataSet, period: Period, today: date, cure: str) -> str:
     """Say that the period comes after the latest open one: with no open future periods the one before today's."""
     period_type = PeriodFormat.parse(data_set.period_type)
     needed, day = 0, today
@@ -114,7 +148,7 @@ def _not_open_yet(data_set: DataSet, period: Period, today: date) -> str:
     return (
         f"{period.label} is not open yet: the data set's open future periods are "
         f"{data_set.open_future_periods}. Set 'Open future periods' of the data set to {needed} in DHIS2, Maintenance, "
-        "Data set, or the rows' Basis to previous_month."
+        f"Data set, or {cure}."
     )
 
 
