@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
-from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, shape
+from msupply_dhis2.dhis2.value_rules import NUMERIC_TYPES, shape
 from msupply_dhis2.domain.outcome import Reason
 from sandbox.dhis2 import Version
 from sandbox.dhis2.metadata import DataElement

@@ -17,8 +17,7 @@ import requests
 from pydantic import SecretStr
 
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
-from msupply_dhis2.dhis2.pages import fields, is_page
-from msupply_dhis2.dhis2.transport import Transport
+from msupply_dhis2.dhis2.transport import Transport, fields, is_page
 from msupply_dhis2.errors import Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
 

@@ -391,6 +391,10 @@ class _Words:
     may_still_be_applied: bool = False
 
 
+_down = partial(_Words, error=Dhis2DownError)
+_passing = partial(_Words, error=Dhis2TransientError)
+
+
 def _refused_login(kind: str, said: str, cure: str) -> _Words:
     return _Words(kind, f"Authentication failed{said}", cure, Dhis2AuthenticationError)
 
@@ -398,31 +402,27 @@ def _refused_login(kind: str, said: str, cure: str) -> _Words:
 class ConnectionFault(Enum):
     """What can go wrong between here and DHIS2 before it says anything about a value."""
 
-    NAME_NOT_RESOLVED = _Words(
+    NAME_NOT_RESOLVED = _down(
         "name not resolved",
         "The server name of {url} is not known",
         "Check URL for a typing error; in private subnets check the name service",
-        error=Dhis2DownError,
     )
-    REFUSED = _Words(
+    REFUSED = _down(
         "connection refused",
         "The server of {url} refused the connection: nothing listens at that port",
         "Check the port in URL, and that DHIS2 is running",
-        error=Dhis2DownError,
     )
-    UNREACHABLE = _Words(
+    UNREACHABLE = _down(
         "no way to the server",
         "There is no way to the server of {url}",
         "Check URL; in private subnets check that they have a way to the Internet or to DHIS2",
-        error=Dhis2DownError,
         may_still_be_applied=True,
     )
-    CONNECT_TIMED_OUT = _Words(
+    CONNECT_TIMED_OUT = _down(
         "no connection in time",
         "The server of {url} did not take the connection within {seconds} seconds",
         "Check URL; if it is right, a firewall lets nothing through: let it admit the address from which the "
         "function calls, or give the function subnets from which DHIS2 can be reached",
-        error=Dhis2DownError,
     )
     READ_TIMED_OUT = _Words(
         "no answer in time",
@@ -431,53 +431,46 @@ class ConnectionFault(Enum):
         error=Dhis2SlowError,
         may_still_be_applied=True,
     )
-    CUT = _Words(
+    CUT = _passing(
         "connection cut",
         "The connection to DHIS2 at {url} was cut before the whole answer was there; what was sent may be stored "
         "all the same",
         "If it happens often, look at the proxy or firewall before DHIS2",
-        error=Dhis2TransientError,
         may_still_be_applied=True,
     )
-    PROXY = _Words(
+    PROXY = _down(
         "proxy",
         "The proxy on the way to {url} could not be used",
         "Check the environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
-        error=Dhis2DownError,
         may_still_be_applied=True,
     )
-    CERTIFICATE_EXPIRED = _Words(
+    CERTIFICATE_EXPIRED = _down(
         "certificate expired",
         "The certificate of {url} has expired",
         "Have whoever runs the DHIS2 server renew it",
-        error=Dhis2DownError,
     )
-    CERTIFICATE_SELF_SIGNED = _Words(
+    CERTIFICATE_SELF_SIGNED = _passing(
         "certificate self-signed",
         "The certificate of {url} is self-signed, so nothing proves that this is your DHIS2",
         "Put that certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the settings, or have whoever runs "
         "the DHIS2 server install one of a public certificate authority",
-        error=Dhis2TransientError,
     )
-    CERTIFICATE_OTHER_NAME = _Words(
+    CERTIFICATE_OTHER_NAME = _passing(
         "certificate of another name",
         "The certificate of {url} is for another server name",
         "Use the server name of the certificate in URL, or have the certificate replaced",
-        error=Dhis2TransientError,
     )
-    CERTIFICATE_NOT_TRUSTED = _Words(
+    CERTIFICATE_NOT_TRUSTED = _passing(
         "certificate not trusted",
         "The certificate of {url} is not valid, or comes from an authority that is not trusted",
         "If the authority is your own, put its certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the "
         "settings; otherwise have whoever runs the DHIS2 server install a valid certificate together with its "
         "intermediate certificates",
-        error=Dhis2TransientError,
     )
-    TLS = _Words(
+    TLS = _passing(
         "no TLS",
         "The server of {url} does not speak https there",
         "Check URL: perhaps the port is wrong, or the address begins with http://",
-        error=Dhis2TransientError,
         may_still_be_applied=True,
     )
     FORBIDDEN_ADDRESS = _Words(
@@ -485,13 +478,12 @@ class ConnectionFault(Enum):
         "{url} leads to an address that belongs to AWS or to the function itself, not to a DHIS2",
         "Correct URL in the settings; where it is right, have what the name resolves to (DNS) corrected",
     )
-    PLAIN_HTTP = _Words(
+    PLAIN_HTTP = _passing(
         "login over plain HTTP",
         "{url} leads out to the internet without encryption: anybody on the way could read user name and password, so "
         "nothing was sent",
         "Begin URL with https://. Only where that DHIS2 cannot do it, and its owner accepts the risk, set Allow plain "
         "HTTP (allow_plain_http) to true",
-        error=Dhis2TransientError,
     )
     BAD_ADDRESS = _Words(
         "not an address",
@@ -540,17 +532,15 @@ class ConnectionFault(Enum):
         "There is no DHIS2 at {url}, or not at this path",
         "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
     )
-    NOT_JSON = _Words(
+    NOT_JSON = _passing(
         "answer not JSON",
         "The answer from {url} is not what DHIS2 answers, or was damaged on the way",
         "Check URL, and the proxy before DHIS2",
-        error=Dhis2TransientError,
     )
-    ANSWER_TOO_LARGE = _Words(
+    ANSWER_TOO_LARGE = _passing(
         "answer too large",
         "The answer from {url} is larger than 32 million bytes, more than DHIS2 has to say",
         "Check URL, and the proxy before DHIS2",
-        error=Dhis2TransientError,
     )
     AUTHENTICATION = _refused_login(
         "authentication failed",
@@ -684,12 +674,11 @@ class ConnectionFault(Enum):
         error=Dhis2FaultError,
         may_still_be_applied=True,
     )
-    NOT_AVAILABLE = _Words(
+    NOT_AVAILABLE = _down(
         "server not available",
         "DHIS2 at {url} is not available just now, perhaps because it is starting",
         "It is tried again by itself; if it goes on, look whether DHIS2 is running, and show this message to whoever runs "
         "the firewall or proxy before DHIS2",
-        error=Dhis2DownError,
         may_still_be_applied=True,
     )
     GATEWAY_TIMED_OUT = _Words(

@@ -6,7 +6,9 @@ tried again here.
 """
 
 import errno
+import html
 import http.client
+import json
 import logging
 import re
 import socket
@@ -23,19 +25,10 @@ import urllib3.exceptions
 from msupply_dhis2 import __version__
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 from msupply_dhis2.dhis2.guard import ForbiddenAddressError, GuardedAdapter, PlainHttpError
-from msupply_dhis2.dhis2.pages import (
-    fields,
-    is_of_container,
-    is_of_dhis2,
-    is_page,
-    on_one_line,
-    parse_json,
-    words_of,
-)
 from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.redaction import Mask
+from msupply_dhis2.redaction import Mask, writable
 
 LARGEST_ANSWER = 32_000_000
 """Bytes, unpacked. A data set of 5,000 data elements with 24 option combos each, and 10,000 org units, is 13 million; push
@@ -53,6 +46,20 @@ _COUNT = re.compile(rb'"(imported|updated|ignored|deleted)"\s*:\s*(\d{1,12})')
 _SHORTEST_SESSION = 16
 """Characters of a cookie that nobody can guess. A shorter one is the name of a server behind a load balancer, or a
 language: what it says stands in many an answer."""
+_PAGE_LOOKED_AT = 10_000
+"""Characters of a page in which its title and first words are looked for."""
+
+_PAGE_LIMIT = 160
+_HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_LONGEST_ENCODED = 4
+"""Bytes of a character."""
+
+_OF_CONTAINER = re.compile(r"HTTP (?:Status|ERROR) \d{3}\b|Bad Message \d{3}\b")
+"""Tomcat, Jetty, and Jetty where it cannot even read the call."""
+
+_TITLE = re.compile(r"<title\b[^>]*>([^<]*)", re.IGNORECASE)
+_UNSEEN = re.compile(r"<(script|style|title)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
 _EXPIRED = 10
 _SELF_SIGNED = {18, 19}
 _OTHER_NAME = {62, 64}
@@ -242,7 +249,7 @@ class Transport:
     def json(self, response: requests.Response) -> object:
         """Parse an answer; raise where it is a web page, or no JSON."""
         try:
-            parsed = parse_json(response.content)
+            parsed = _parse_json(response.content)
         except (ValueError, RecursionError):
             claims_json = "json" in response.headers.get("Content-Type", "").lower()
             if not is_page(response) and (claims_json or not self._has_answered):
@@ -313,10 +320,10 @@ class Transport:
         status = response.status_code
         if status in _FAULT_BY_STATUS:
             return _FAULT_BY_STATUS[status]
-        if is_of_dhis2(body):
+        if _is_of_dhis2(body):
             self._has_answered = True
             return _fault_of_dhis2(status)
-        if is_of_container(response, body):
+        if _is_of_container(response, body):
             if status not in {requests.codes.not_found, requests.codes.method_not_allowed}:
                 return _fault_of_dhis2(status)
             # It runs without DHIS2: DHIS2 is being upgraded perhaps, or was never at this path.
@@ -331,11 +338,11 @@ class Transport:
         mask = self.mask(response)
         message = body.get("message") or body.get("error_description")
         if isinstance(message, str):
-            yield f'"{on_one_line(message, mask, _SAID_LIMIT)}"'
-        elif not body and (words := words_of(response, mask)):
+            yield f'"{_on_one_line(message, mask, _SAID_LIMIT)}"'
+        elif not body and (words := _words_of(response, mask)):
             yield f'the page "{words}"'
-        if (server := response.headers.get("Server")) and not is_of_dhis2(body):
-            yield f"server {on_one_line(server, mask, _SAID_LIMIT)}"
+        if (server := response.headers.get("Server")) and not _is_of_dhis2(body):
+            yield f"server {_on_one_line(server, mask, _SAID_LIMIT)}"
 
 
 def _read_whole(response: requests.Response) -> None:
@@ -348,6 +355,62 @@ def _read_whole(response: requests.Response) -> None:
             raise _AnswerTooLargeError
     # requests itself reads all that comes, however much that is.
     response._content = bytes(content)  # noqa: SLF001
+
+
+def _parse_json(content: bytes) -> object:
+    r"""Parse JSON; half a character (``\ud800``), which JSON can say and nothing can write, becomes a sign for it."""
+    text = content.decode("utf-8-sig", "surrogatepass")
+    parsed: object = json.loads(text)
+    if _HALF_A_CHARACTER.search(text):
+        parsed = json.loads(writable(json.dumps(parsed, ensure_ascii=False)))
+    return parsed
+
+
+def fields(response: requests.Response) -> Mapping[str, object]:
+    """Return the fields of a JSON object, or none where the answer is something else."""
+    try:
+        body = _parse_json(response.content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def is_page(response: requests.Response) -> bool:
+    """Return whether an answer is a web page."""
+    return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
+
+
+def _is_of_dhis2(body: Mapping[str, object]) -> bool:
+    """Return whether it is DHIS2's own refusal: ``httpStatus`` is in all of them but in those of old versions, which have ``status``."""
+    return "httpStatus" in body or (isinstance(body.get("status"), str) and "servlet" not in body)
+
+
+def _is_of_container(response: requests.Response, body: Mapping[str, object]) -> bool:
+    """Return whether Tomcat or Jetty refuses, in which DHIS2 runs, or the part that hands out OAuth2 tokens."""
+    return (
+        "servlet" in body or isinstance(body.get("error"), str) or bool(_OF_CONTAINER.search(_text(response)))
+    )
+
+
+def _words_of(response: requests.Response, mask: Mask) -> str:
+    """Return the title and the first words of an answer that is no JSON; nothing where it is empty."""
+    # A secret may be written there as in a page, so that it is looked for before and after that is read.
+    text = mask.text(_text(response), _PAGE_LOOKED_AT)
+    title = " ".join(html.unescape(found[1]).split()) if (found := _TITLE.search(text)) else ""
+    seen = " ".join(html.unescape(_UNSEEN.sub(" ", text)).split()).removeprefix(title).strip()
+    return _on_one_line(": ".join(part for part in (title, seen) if part), mask, _PAGE_LIMIT)
+
+
+def _on_one_line(text: str, mask: Mask, limit: int) -> str:
+    """Return the beginning of what a server says, without anything secret that it may repeat."""
+    line = " ".join(mask.text(text, limit).split())
+    shortened = "…" if len(text) > limit else ""
+    return "".join(character for character in line if character.isprintable()).strip() + shortened
+
+
+def _text(response: requests.Response) -> str:
+    # Enough for a secret that begins within what is looked at.
+    return response.content[: _LONGEST_ENCODED * _PAGE_LOOKED_AT].decode("utf-8", "replace")
 
 
 def _fault_of_dhis2(status: int) -> ConnectionFault:

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.models import DataElement, Server
-from msupply_dhis2.dhis2.value_rules import drops_zeros_of
-from msupply_dhis2.dhis2.value_types import NUMERIC_TYPES, shape
+from msupply_dhis2.dhis2.value_rules import NUMERIC_TYPES, drops_zeros_of, shape
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
