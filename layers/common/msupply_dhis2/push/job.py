@@ -60,9 +60,9 @@ def push(
 ) -> BatchResult:
     """Send a batch, or have its values deleted, and return what became of each value.
 
-    A permanent failure of a call rejects every value that it would meet too. Any other failure leaves values
-    waiting: ``BatchResult.failure`` says why, and they are sent when the same batch is pushed again. ``done`` are the
-    places of the values that got their outcome earlier.
+    A permanent failure of a call rejects every value that it would meet too. Any other failure leaves values waiting
+    (``BatchResult.failure``): they are sent when the same batch is pushed again. ``done`` are the places of the values that
+    got their outcome earlier.
     """
     job = _Push(batch, session, settings, done, seconds_left)
     job.run()
@@ -200,7 +200,8 @@ class _Push:
             elif place in omitted_zeros or not (
                 _is_same(found, self._rows[place].value) or _is_same(found, sent)
             ):
-                self._outcomes[place] = rejected(_changed_since(found, sent), was_sent=False)
+                text = f"DHIS2 has {found}, not the {sent} that was sent earlier"
+                self._outcomes[place] = rejected(Reason(CHANGED_SINCE, text), was_sent=False)
         self._rows = {place: row for place, row in self._rows.items() if place not in self._outcomes}
 
     # Sending
@@ -225,15 +226,12 @@ class _Push:
     ) -> tuple[list[int], list[tuple[list[int], int]]]:
         """Keep the outcomes of what was sent, and find out those that are not clear.
 
-        Returns
-        -------
-        tuple
-            What to send again: the places that were read and are not there; and of each call that could not be read the
-            places, and how many of the call were unchanged.
+        Returned is what to send again: the places that were read and are not there; and of each call that could not be read
+        the places, and how many of the call were unchanged.
         """
         self._outcomes |= result.outcomes
-        self._answered = self._answered or result.answered
-        self._may_still_be_applied = self._may_still_be_applied or result.may_still_be_applied
+        self._answered |= result.answered
+        self._may_still_be_applied |= result.may_still_be_applied
         self._refused_all = result.refused_all or self._refused_all
         self.failure = result.failure or self.failure
         read: list[int] = []
@@ -280,11 +278,7 @@ class _Push:
         self, unclear: Unclear, places: Sequence[int], unchanged: int, unaccounted: int
     ) -> None:
         outcomes = accepted(
-            len(places),
-            unchanged=unchanged,
-            unaccounted=unaccounted,
-            deletes=self._deletes,
-            is_certain=False,
+            len(places), unchanged=unchanged, unaccounted=unaccounted, deletes=self._deletes, is_certain=False
         )
         self._outcomes |= zip(places, outcomes, strict=True)
         values = [self._values[place] for place in places]
@@ -294,12 +288,9 @@ class _Push:
 
     def _set_unchanged(self, places: Sequence[int], unchanged: int) -> None:
         """Have so many of the values that are in DHIS2 count as unchanged, and the others as stored."""
-        applied = [
-            place
-            for place in places
-            if place in self._outcomes
-            and self._outcomes[place].kind in {OutcomeKind.STORED, OutcomeKind.UNCHANGED}
-        ]
+        kinds = {OutcomeKind.STORED, OutcomeKind.UNCHANGED}
+        known = [place for place in places if place in self._outcomes]
+        applied = [place for place in known if self._outcomes[place].kind in kinds]
         for number, place in enumerate(applied):
             kind = OutcomeKind.UNCHANGED if number < unchanged else OutcomeKind.STORED
             self._outcomes[place] = ValueOutcome(kind, is_certain=self._outcomes[place].is_certain)
@@ -360,13 +351,7 @@ class _Push:
     # Reading
 
     def _stored(self, places: Collection[int]) -> dict[int, str] | None:
-        """Read what stands in DHIS2 for these values; ``None`` where it may not be read.
-
-        Raises
-        ------
-        Dhis2AuthenticationError, Dhis2TransientError
-            It cannot be read just now.
-        """
+        """Read what stands in DHIS2 for these values; ``None`` where it may not be read, raise where it cannot just now."""
         if any(place not in self._keys for place in places):
             return None
         if isinstance(self.failure, Dhis2AuthenticationError):
@@ -377,14 +362,12 @@ class _Push:
             found = read_stored(
                 self._session.patient, self._validator.data_set_id, {self._keys[place] for place in places}
             )
-        except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError) as error:
-            self._session.failed_reads += 1
-            if self._session.failed_reads < _ENOUGH_FAILED_READS:
-                raise
-            # It does not pass: then it is as though it were not allowed.
-            self._warn(LogEvent.STORED_VALUES_UNREAD, f"The values in DHIS2 could not be read. {error}")
-            return None
-        except Dhis2PermanentError as error:
+        except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError, Dhis2PermanentError) as error:
+            if not isinstance(error, Dhis2PermanentError):
+                self._session.failed_reads += 1
+                if self._session.failed_reads < _ENOUGH_FAILED_READS:
+                    raise
+            # Where it does not pass, it is as though it were not allowed.
             self._warn(LogEvent.STORED_VALUES_UNREAD, f"The values in DHIS2 could not be read. {error}")
             return None
         self._session.failed_reads = 0
@@ -460,7 +443,3 @@ def _zero_not_kept(removed: str | None) -> Reason:
 def _omitted_zero(found: str | None) -> Reason:
     stands = "what stands there could not be read" if found is None else f"'{found}' stands there"
     return Reason(TRUE_ONLY, f"A 'no' cannot be told to a data element that knows only 'yes', and {stands}")
-
-
-def _changed_since(found: str, sent: str) -> Reason:
-    return Reason(CHANGED_SINCE, f"DHIS2 has {found}, not the {sent} that was sent earlier")

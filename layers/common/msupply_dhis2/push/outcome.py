@@ -27,22 +27,10 @@ _UNCLEAR = Why(
 class BatchResult:
     """What became of a batch.
 
-    Attributes
-    ----------
-    outcomes
-        Of the values that got their outcome just now, by their places in the batch.
-    done
-        The places of those that got it earlier.
-    answered
-        Whether DHIS2 judged any of the values.
-    refused_all
-        Why DHIS2 does not take calls like these at all.
-    failure
-        Why the other values wait: the message must come back for them.
-    may_still_be_applied
-        Whether some of those that wait may be stored without being sent again.
-    held_periods
-        The periods in which DHIS2 holds one of the values.
+    ``outcomes`` are of the values that got their outcome just now, by their places in the batch; ``done`` are the places of
+    those that got it earlier. The others wait because of ``failure``: the message must come back for them.
+    ``may_still_be_applied``: some of them may be stored without being sent again. ``answered``: DHIS2 judged any of the
+    values. ``refused_all`` is why DHIS2 does not take calls like these at all.
     """
 
     batch: Batch
@@ -54,6 +42,7 @@ class BatchResult:
     failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
     may_still_be_applied: bool = False
     held_periods: frozenset[str] = frozenset()
+    """The periods in which DHIS2 holds one of the values."""
 
     @property
     def settled(self) -> frozenset[int]:
@@ -120,34 +109,31 @@ class BatchResult:
 
 def not_deleted(values: int) -> LogRecord:
     """Return the line of a delete that was not done, because "Delete vanished values" was switched off meanwhile."""
-    return LogRecord(
-        LogEvent.VALUES_NOT_SENT,
-        logging.WARNING,
-        f"{values:,} values that are no longer computed were not deleted in DHIS2: Delete vanished values is off in "
-        'the settings now. They stay in DHIS2; to delete them, switch it on again and invoke compute with {"manual": true}.',
-        {"not_sent": values, "operation": "delete"},
+    text = (
+        "that are no longer computed were not deleted in DHIS2: Delete vanished values is off in the settings now. They stay "
+        'in DHIS2; to delete them, switch it on again and invoke compute with {"manual": true}.'
     )
+    return _not_sent(values, text, operation="delete")
 
 
 def stopped(values: int) -> LogRecord:
-    """Say of a batch that somebody stopped its run."""
-    return LogRecord(
-        LogEvent.VALUES_NOT_SENT,
-        logging.WARNING,
-        f"{values:,} values were not sent: their run was stopped. The last line of the run says how to send them.",
-        {"not_sent": values, "stopped": True},
-    )
+    """Return the line of a batch whose run somebody stopped."""
+    text = "were not sent: their run was stopped. The last line of the run says how to send them."
+    return _not_sent(values, text, stopped=True)
 
 
 def not_sent(values: int) -> LogRecord:
     """Return the line of a batch that waited while "Use DHIS2" was switched off."""
-    return LogRecord(
-        LogEvent.VALUES_NOT_SENT,
-        logging.WARNING,
-        f"{values:,} values were not sent: Use DHIS2 is off in the settings. To send them, switch it on "
-        'and invoke compute with {"manual": true}.',
-        {"not_sent": values},
+    text = (
+        "were not sent: Use DHIS2 is off in the settings. To send them, switch it on and invoke compute with "
+        '{"manual": true}.'
     )
+    return _not_sent(values, text)
+
+
+def _not_sent(values: int, text: str, **fields: object) -> LogRecord:
+    fields = {"not_sent": values, **fields}
+    return LogRecord(LogEvent.VALUES_NOT_SENT, logging.WARNING, f"{values:,} values {text}", fields)
 
 
 def unclear_lines(
@@ -162,34 +148,28 @@ def unclear_lines(
 
     ``removed`` is how many older values the call removed.
     """
+    fields: dict[str, object] = {"unaccounted": unaccounted}
     if deletes:
-        yield LogRecord(
-            LogEvent.CALL_UNACCOUNTED,
-            logging.WARNING,
+        fields["operation"] = "delete"
+        message = (
             f"{unaccounted:,} values were neither deleted nor rejected by DHIS2, and whether they were gone before "
-            "could not be read from it. Let the user view the data of the data set.",
-            {"unaccounted": unaccounted, "operation": "delete"},
+            "could not be read from it. Let the user view the data of the data set."
         )
     else:
+        fields["deleted"] = removed
         zeros = [value.names for value in values if value.value == "0"]
         suspects = f" The zeros in this call are: {listed(zeros, by='; ')}." if zeros else ""
         because = f" {removed:,} older values were removed by DHIS2 because of that." if removed else ""
-        yield LogRecord(
-            LogEvent.CALL_UNACCOUNTED,
-            logging.WARNING,
+        message = (
             f"{unaccounted:,} values were neither stored nor rejected by DHIS2, and which ones could not be "
             "read from it. Up to 2.42 it drops a 0 where the data element does not have 'Store zero data values' "
             "ticked: tick it in DHIS2, Maintenance, Data element; and let the user view the data of the data set."
-            f"{because}{suspects}",
-            {"unaccounted": unaccounted, "deleted": removed},
+            f"{because}{suspects}"
         )
+    yield LogRecord(LogEvent.CALL_UNACCOUNTED, logging.WARNING, message, fields)
     for reason in unplaced:
-        yield LogRecord(
-            LogEvent.REASON_UNPLACED,
-            logging.WARNING,
-            f"DHIS2 does not say which value this is about: {_explained(reason)}",
-            {"code": reason.code},
-        )
+        message = f"DHIS2 does not say which value this is about: {_explained(reason)}"
+        yield LogRecord(LogEvent.REASON_UNPLACED, logging.WARNING, message, {"code": reason.code})
 
 
 def _batch_line(result: BatchResult) -> LogRecord:
@@ -215,25 +195,13 @@ def _batch_line(result: BatchResult) -> LogRecord:
 def _value_line(value: DataValue, outcome: ValueOutcome, *, deletes: bool) -> LogRecord:
     name, code = _name(outcome, deletes=deletes), outcome.reasons[0].code
     explanation = explain(code, outcome.reasons[0].text)
-    fields: dict[str, object] = {
-        "outcome": name,
-        "code": code,
-        "cure": explanation.cure,
-        "store": value.store,
-        "item": value.item,
-        "metric": value.metric.value,
-        **value.key._asdict(),
-        "value": value.value,
-    }
+    fields: dict[str, object] = {"outcome": name, "code": code, "cure": explanation.cure, **value.by_name()}
     if outcome.kind is OutcomeKind.UNACCOUNTED:
         event, became = LogEvent.VALUE_UNACCOUNTED, f"{name} for"
     else:
         event = LogEvent.VALUE_REJECTED
         became = f"{name}, what stands in DHIS2 stays" if deletes else name
-        fields |= {
-            "sent_to_dhis2": outcome.was_sent,
-            "may_pass": explanation.may_pass,
-        }
+        fields |= {"sent_to_dhis2": outcome.was_sent, "may_pass": explanation.may_pass}
     said = " ".join(map(_explained, outcome.reasons))
     return LogRecord(event, logging.WARNING, f"{value.names}: {became}. {said}", fields)
 
@@ -247,9 +215,8 @@ def _explained(reason: Reason) -> str:
         return "DHIS2 did not take the call at all; the line of the batch says why."
     explanation = explain(reason.code, reason.text)
     # From 2.43 one wrong identifier takes all values of its data set, or of the call, with it.
-    together = (
-        "" if reason.extent is Extent.VALUE else " DHIS2 refused every value of this call for this reason."
-    )
+    alone = reason.extent is Extent.VALUE
+    together = "" if alone else " DHIS2 refused every value of this call for this reason."
     return f"{reason.text} ({reason.code}). {explanation.meaning} {explanation.cure}{together}"
 
 

@@ -34,11 +34,7 @@ class _PatientClient:
         self._pause = pause
 
     def get(self, path: str, params: Query | None = None) -> object:
-        try:
-            return self._client.get(path, params)
-        except Dhis2RateLimitedError as error:
-            self._wait(error)
-        return self._client.get(path, params)
+        return self._patiently(lambda _: self._client.get(path, params))
 
     def post_data_values(
         self,
@@ -47,28 +43,27 @@ class _PatientClient:
         *,
         read_timeout: float | None = None,
     ) -> Answer:
-        try:
-            return self._client.post_data_values(body, params, read_timeout=read_timeout)
-        except Dhis2RateLimitedError as error:
-            waited = self._wait(error)
-        if read_timeout is not None:
-            read_timeout = max(read_timeout - waited, 1.0)
-        return self._client.post_data_values(body, params, read_timeout=read_timeout)
+        def post(waited: float) -> Answer:
+            left = None if read_timeout is None else max(read_timeout - waited, 1.0)
+            return self._client.post_data_values(body, params, read_timeout=left)
 
-    def _wait(self, error: Dhis2RateLimitedError) -> float:
-        wait = wait_for(error, min(_MOMENT_SECONDS, self.seconds_left() - READING_SECONDS))
-        if wait is None:
-            raise error
+        return self._patiently(post)
+
+    def _patiently[Thing](self, call: Callable[[float], Thing]) -> Thing:
+        """Make a call, told how long was waited before."""
+        try:
+            return call(0.0)
+        except Dhis2RateLimitedError as error:
+            wait = wait_for(error, min(_MOMENT_SECONDS, self.seconds_left() - READING_SECONDS))
+            if wait is None:
+                raise
         self._pause(wait)
-        return wait
+        return call(wait)
 
 
 @dataclass(slots=True)
 class Dhis2Session:
-    """What is kept of one server between batches: the client's session, metadata and batch size.
-
-    ``pause`` waits for so many seconds.
-    """
+    """What is kept of one server between batches: the client's session, metadata and batch size."""
 
     client: TalksToDhis2
     batch_size: AdaptiveBatchSize = field(default_factory=AdaptiveBatchSize)
