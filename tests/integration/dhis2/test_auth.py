@@ -3,11 +3,8 @@
 import base64
 import json
 import logging
-import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -377,49 +374,6 @@ def test_a_password_that_was_changed_halfway_is_tried_once() -> None:
         error = refused(lambda: push(client))
         assert dhis2.failed_logins["pusher"] == 1
     assert "refused the user name or the password of pusher" in str(error)
-
-
-def many_at_once(url: str, credentials: Dhis2Credentials) -> list[str]:
-    """Let eight clients call at the same moment; give what each was told."""
-    ready = threading.Barrier(8)
-
-    def call(client: Dhis2Client) -> str:
-        ready.wait()
-        try:
-            client.get("/api/me")
-        except Dhis2Error as error:
-            return str(error)
-        return "well"
-
-    with ExitStack() as opened, ThreadPoolExecutor(8) as pool:
-        clients = [opened.enter_context(Dhis2Client(url, credentials)) for _ in range(8)]
-        return list(pool.map(call, clients))
-
-
-def test_an_access_token_is_never_fetched_by_many_at_once() -> None:
-    with stand_in() as dhis2:
-        dhis2.faults.next(FaultKind.DELAY, seconds=0.3, path="/uaa/oauth/token")
-        assert many_at_once(dhis2.url, OAUTH2) == ["well"] * 8
-        assert calls(dhis2).count("POST /uaa/oauth/token") == 1
-
-
-def test_a_password_that_many_would_try_at_once_is_tried_once() -> None:
-    with stand_in() as dhis2:
-        dhis2.faults.next(FaultKind.DELAY, seconds=0.3, path="/uaa/oauth/token")
-        said = many_at_once(dhis2.url, changed(OAUTH2, password=SecretStr("wrong")))
-        assert dhis2.failed_logins == {"pusher": 1}
-    assert len(set(said)) == 1
-    assert said[0].startswith("Authentication failed")
-
-
-def test_other_credentials_have_another_access_token() -> None:
-    with stand_in() as dhis2:
-        with Dhis2Client(dhis2.url, OAUTH2) as one, Dhis2Client(dhis2.url, OAUTH2) as same:
-            one.get("/api/me")
-            same.get("/api/me")
-            with Dhis2Client(dhis2.url, changed(OAUTH2, password=SecretStr("wrong"))) as other:
-                refused(lambda: other.get("/api/me"))
-        assert calls(dhis2).count("POST /uaa/oauth/token") == 2
 
 
 # Secrets

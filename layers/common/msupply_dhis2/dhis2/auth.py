@@ -5,20 +5,17 @@ again here: several failures can lock the account.
 """
 
 import base64
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 import requests
 from pydantic import SecretStr
 
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 from msupply_dhis2.dhis2.transport import Transport, fields, is_page
-from msupply_dhis2.errors import Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
 
 _TOKEN_PATH = "/uaa/oauth/token"  # noqa: S105 - an address
@@ -50,7 +47,7 @@ class Login(ABC):
         """Return the header ``Authorization`` for the next call; raise where it had to be asked for, and was not given."""
         return self.header
 
-    def renewed(self, transport: Transport, refused: str) -> bool:  # noqa: ARG002 - there is but one header
+    def renewed(self, transport: Transport) -> bool:  # noqa: ARG002 - there is but one header
         """Get another header after this one was refused; False where there is no other."""
         return False
 
@@ -63,15 +60,15 @@ class Login(ABC):
         """Return what no message may show."""
 
 
-def login_of(credentials: Dhis2Credentials, base_url: str) -> Login:
-    """Return the way in which these credentials log in to the DHIS2 at this address."""
+def login_of(credentials: Dhis2Credentials) -> Login:
+    """Return the way in which these credentials log in."""
     match credentials.kind:
         case LoginKind.BASIC:
             return _BasicLogin(credentials)
         case LoginKind.TOKEN:
             return _TokenLogin(credentials)
         case LoginKind.OAUTH2:
-            return _OAuth2Login(credentials, base_url)
+            return _OAuth2Login(credentials)
 
 
 def _revealed(secret: SecretStr | None) -> str:
@@ -131,36 +128,21 @@ class _Grant:
     """On the clock of ``time.time``, which goes on while a function is frozen."""
 
 
-@dataclass(slots=True, weakref_slot=True)
-class _Grants:
-    """The grant that all clients of a process share: renewing it makes the access token before it invalid."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    grant: _Grant | None = None
-    finished: int = 0
-    """How many attempts have come to their end."""
-    refusal: str | None = None
-    """Why the last attempt was refused: who waited for it must not try the same again."""
-
-
-_shared: WeakValueDictionary[tuple[str, str], _Grants] = WeakValueDictionary()
-_sharing = threading.Lock()
-
-
 class _OAuth2Login(Login):
     """OAuth2's password grant, which DHIS2 has up to 2.41."""
 
-    def __init__(self, credentials: Dhis2Credentials, base_url: str) -> None:
+    def __init__(self, credentials: Dhis2Credentials) -> None:
         self._credentials = credentials
         self._client = _basic(credentials.client or "", _revealed(credentials.secret))
-        with _sharing:
-            self._grants = _shared.setdefault((base_url, credentials.fingerprint), _Grants())
+        self._grant: _Grant | None = None
 
     def authorization(self, transport: Transport) -> str:
-        return f"Bearer {self._access_token(transport, '')}"
+        if self._grant is None or time.time() >= self._grant.ends:
+            self._grant = self._ask(transport)
+        return f"Bearer {self._grant.access}"
 
-    def renewed(self, transport: Transport, refused: str) -> bool:
-        self._access_token(transport, refused.removeprefix("Bearer "))
+    def renewed(self, transport: Transport) -> bool:
+        self._grant = self._ask(transport)
         return True
 
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
@@ -172,38 +154,16 @@ class _OAuth2Login(Login):
         yield _revealed(self._credentials.password)
         yield _revealed(self._credentials.secret)
         yield self._client.removeprefix("Basic ")
-        if grant := self._grants.grant:
+        if grant := self._grant:
             yield grant.access
             yield grant.refresh or ""
 
-    def _access_token(self, transport: Transport, refused: str) -> str:
-        """Return an access token other than the refused one, asking for it where need be."""
-        grants = self._grants
-        finished = grants.finished
-        with grants.lock:
-            if grants.grant and grants.grant.access != refused and time.time() < grants.grant.ends:
-                return grants.grant.access
-            if grants.refusal and grants.finished != finished:
-                raise Dhis2AuthenticationError(grants.refusal)
-            grants.refusal = None
-            try:
-                grants.grant = self._ask(transport, grants.grant)
-            except Dhis2AuthenticationError as error:
-                if grants.grant:
-                    # It is kept, so that no message shows it.
-                    grants.grant = replace(grants.grant, ends=0.0)
-                grants.refusal = str(error)
-                raise
-            finally:
-                grants.finished += 1
-            return grants.grant.access
-
-    def _ask(self, transport: Transport, before: _Grant | None) -> _Grant:
+    def _ask(self, transport: Transport) -> _Grant:
         """Ask for an access token: with the refresh token where there is one and it works, else with the password."""
         password = _revealed(self._credentials.password)
         forms = [{"grant_type": "password", "username": self._credentials.user, "password": password}]
-        if before and before.refresh:
-            forms.insert(0, {"grant_type": "refresh_token", "refresh_token": before.refresh})
+        if self._grant and self._grant.refresh:
+            forms.insert(0, {"grant_type": "refresh_token", "refresh_token": self._grant.refresh})
         for form in forms:
             response = transport.send("POST", _TOKEN_PATH, self._client, content=form)
             if _is_success(response):

@@ -92,7 +92,7 @@ class Dhis2Client:
         allow_plain_http: bool = False,
         tell: Callable[[LogRecord], None] | None = None,
     ) -> None:
-        self._login = login_of(credentials, base_url)
+        self._login = login_of(credentials)
         self._transport = Transport(
             base_url,
             user=credentials.user,
@@ -158,8 +158,8 @@ class Dhis2Client:
     ) -> Answer:
         """Post data values (``import_request``), and wait for so many seconds, where not for as long as the client does.
 
-        Statuses 200 to 299, and 409, are an answer for ``read_import_summary``; every other one is raised as the error whose
-        class says what to do about it. After a transient one some values may be stored already.
+        Statuses 200 to 299, and 409, are an answer for ``read_import_summary``. After a transient error some values may be
+        stored already.
         """
         if self._login.first_asks_who_it_is and not self._has_asked:
             self.get("/api/me", {"fields": "id"})
@@ -222,7 +222,7 @@ class Dhis2Client:
         if response.is_redirect and with_cookie:
             response = send(authorization)
         is_refused = response.is_redirect or response.status_code == requests.codes.unauthorized
-        if is_refused and self._login.renewed(self._transport, authorization):
+        if is_refused and self._login.renewed(self._transport):
             response = send(self._login.authorization(self._transport))
         if response.is_redirect:
             raise self._transport.redirection(response)

@@ -27,13 +27,7 @@ class Answered(BaseModel):
 
 
 def parse[Model: Answered](model: type[Model], answer: object, path: str) -> Model:
-    """Read an answer.
-
-    Raises
-    ------
-    Dhis2PermanentError
-        It has not the shape that it should have.
-    """
+    """Read an answer; raise ``Dhis2PermanentError`` where it has not the shape that it should have."""
     try:
         # What the parts of an answer share is kept in the context.
         return model.model_validate(answer, context={})
@@ -45,13 +39,7 @@ def parse[Model: Answered](model: type[Model], answer: object, path: str) -> Mod
 
 
 def parse_list[Model: Answered](model: type[Model], answer: object, path: str) -> tuple[Model, ...]:
-    """Read a list, which stands in the answer under the last part of the path; what answers without it is not DHIS2's.
-
-    Raises
-    ------
-    Dhis2PermanentError
-        It has not the shape that it should have.
-    """
+    """Read a list, which stands in the answer under the last part of the path; what answers without it is not DHIS2's."""
     name = path.rpartition("/")[2]
     things = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(things, list):
