@@ -64,10 +64,8 @@ def push(
     (``BatchResult.failure``): they are sent when the same batch is pushed again. ``done`` are the places of the values that
     got their outcome earlier.
     """
-    job = _Push(batch, session, settings, done, seconds_left)
-    job.run()
-    result = job.result()
-    if result.waiting and job.failure is None:
+    result = _Push(batch, session, settings, done, seconds_left).run()
+    if result.waiting and result.failure is None:
         # Whoever gave the batch would take it for finished. Raised, it comes back whole.
         raise RuntimeError(
             f"{result.waiting} values of batch {batch.batch_id} have no outcome, and nothing says why"
@@ -86,7 +84,7 @@ class _Push:
         done: frozenset[int],
         seconds_left: Callable[[], float],
     ) -> None:
-        self.failure: Failure | None = None
+        self._failure: Failure | None = None
         self._batch = batch
         self._session = session
         self._settings = settings
@@ -118,23 +116,21 @@ class _Push:
             deletes=self._deletes,
         )
 
-    def run(self) -> None:
+    def run(self) -> BatchResult:
         limit_before = self._session.batch_size.limit
         try:
             zeros, omitted_zeros = self._validate()
             if self._deletes:
                 self._spare_what_changed(omitted_zeros)
             self._import(self._rows)
-            if self.failure is None and not self._deletes:
+            if self._failure is None and not self._deletes:
                 self._send_zeros(zeros, omitted_zeros)
-            if self.failure is None:
+            if self._failure is None:
                 self._read_back()
         except (Dhis2AuthenticationError, Dhis2TransientError) as error:
-            self.failure = error
+            self._failure = error
         self._session.batch_size.forget_limit(self._settings.items_per_payload)
         self._tell_batch_size(limit_before)
-
-    def result(self) -> BatchResult:
         # What was deleted is gone, and a "no" that is told by no value was never there.
         held = () if self._deletes else (place for place in self._rows if self._is_applied(place))
         return BatchResult(
@@ -144,8 +140,8 @@ class _Push:
             remarks=tuple(self._remarks),
             answered=self._answered,
             refused_all=self._refused_all,
-            failure=self.failure,
-            may_still_be_applied=self.failure is not None and self._may_still_be_applied,
+            failure=self._failure,
+            may_still_be_applied=self._failure is not None and self._may_still_be_applied,
             held_periods=frozenset(self._values[place].period for place in held),
         )
 
@@ -213,13 +209,13 @@ class _Push:
         """
         read, unread = self._take(send(rows, self._calls, try_again=try_again), may_send_again=True)
         again = [*read, *(place for places, _ in unread for place in places)]
-        if not again or self.failure is not None:
+        if not again or self._failure is not None:
             # They wait with the rest, and come back.
             return
         self._take(send({place: self._rows[place] for place in again}, self._calls), may_send_again=False)
         for places, unchanged in unread:
             # Most were there by then, and that they are unchanged now says nothing of how it was before.
-            self._set_unchanged(places, 0 if self.failure else unchanged)
+            self._set_unchanged(places, 0 if self._failure else unchanged)
 
     def _take(
         self, result: ImportResult, *, may_send_again: bool
@@ -233,7 +229,7 @@ class _Push:
         self._answered |= result.answered
         self._may_still_be_applied |= result.may_still_be_applied
         self._refused_all = result.refused_all or self._refused_all
-        self.failure = result.failure or self.failure
+        self._failure = result.failure or self._failure
         read: list[int] = []
         unread: list[tuple[list[int], int]] = []
         for unclear in result.unclear:
@@ -312,12 +308,12 @@ class _Push:
         said = "".join(f"; it said: {reason.text} ({reason.code})" for reason in unplaced)
         sent = self._rows[place].value
         if self._deletes:
-            reason = Reason(STILL_THERE, f"DHIS2 still has {found}, although it was asked to delete it{said}")
+            code, text = STILL_THERE, f"DHIS2 still has {found}, although it was asked to delete it"
         elif found is None:
-            reason = Reason(VANISHED, f"DHIS2 has no value, although {sent} was sent{said}")
+            code, text = VANISHED, f"DHIS2 has no value, although {sent} was sent"
         else:
-            reason = Reason(STORED_DIFFERENTLY, f"DHIS2 has {found}, although {sent} was sent{said}")
-        return ValueOutcome(OutcomeKind.UNACCOUNTED, (reason,))
+            code, text = STORED_DIFFERENTLY, f"DHIS2 has {found}, although {sent} was sent"
+        return ValueOutcome(OutcomeKind.UNACCOUNTED, (Reason(code, text + said),))
 
     # Zeros that the server would drop
 
@@ -354,8 +350,8 @@ class _Push:
         """Read what stands in DHIS2 for these values; ``None`` where it may not be read, raise where it cannot just now."""
         if any(place not in self._keys for place in places):
             return None
-        if isinstance(self.failure, Dhis2AuthenticationError):
-            raise self.failure
+        if isinstance(self._failure, Dhis2AuthenticationError):
+            raise self._failure
         if self._seconds_left() < READING_SECONDS:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         try:
