@@ -44,11 +44,10 @@ class BackgroundTask[Thing]:
 
 
 class Deadline:
-    """The time that several questions may take together, ``None`` for any; ``sleep`` waits for some seconds."""
+    """The time that several questions may take together, ``None`` for any."""
 
-    def __init__(self, seconds: float | None, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        self._sleep = sleep
         self._sent_away: Dhis2RateLimitedError | None = None
         self._until = None if seconds is None else time.monotonic() + seconds
         self.is_over = False
@@ -76,7 +75,7 @@ class Deadline:
                 if wait is None:
                     self._sent_away = error
                 else:
-                    self._sleep(wait)
+                    time.sleep(wait)
         raise Dhis2SlowError(
             f"DHIS2 did not answer all questions of the test within {self._seconds:.0f} seconds: this one was given up. "
             "Pushes wait longer for an answer. Test again at a quieter time."
