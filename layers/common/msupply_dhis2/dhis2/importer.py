@@ -159,16 +159,6 @@ class Calls:
     timely: Collection[int] = ()
     lock_exceptions: Collection[tuple[str, str]] | None = None
 
-    def post(self, rows: Sequence[SentValue]) -> Answer:
-        """Make one call; raise as the client does."""
-        answer = self.client.post_data_values(
-            request_body(self.data_set_id, rows, self.schemes),
-            request_parameters(self.schemes, deletes=self.deletes),
-            read_timeout=max(min(LONGEST_CALL, self.seconds_left() - _LEAST_SECONDS / 2), 1.0),
-        )
-        self.batch_size.took(len(rows), answer.seconds)
-        return answer
-
 
 def send(rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool = True) -> ImportResult:
     """Send rows, given by their places in the batch.
@@ -176,7 +166,10 @@ def send(rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool = True)
     ``try_again`` tells whether a call may be repeated at once. A zero that removes what stands in its cell may not be: sent
     twice, DHIS2 would store it after all.
     """
-    return _Importer(rows, calls, try_again=try_again).run()
+    importer = _Importer(rows, calls, try_again=try_again)
+    importer.make_calls()
+    importer.try_suspects()
+    return importer.finish()
 
 
 class _Importer:
@@ -202,42 +195,30 @@ class _Importer:
         self._stale: dict[int, Reason] = {}
         """Values that DHIS2 refuses against its own metadata."""
 
-    def run(self) -> ImportResult:
-        """Make the calls until every value has an outcome, or what is left has to wait."""
-        self._make_calls()
-        if self._suspects:
-            self._try_suspects()
-        result = self._result
-        result.waiting |= {place for places in self._pending for place in places}
-        if self._stale:
-            result.waiting |= self._stale.keys()
-            said = "; ".join(
-                dict.fromkeys(f"{reason.text}, {reason.code}" for reason in self._stale.values())
-            )
-            result.failure = result.failure or Dhis2TransientError(
-                _STALE_CACHE.format(values=count(len(self._stale), "value"), said=said[:_SAID])
-            )
-        return result
-
-    def _make_calls(self) -> None:
+    def make_calls(self) -> None:
+        """Make calls until every value has an outcome, or what is left has to wait."""
+        calls = self._calls
         while self._pending and self._result.failure is None:
             places = self._pending.popleft()
-            if len(places) > (most := self._calls.batch_size.values(self._calls.maximum_values)):
+            if len(places) > (most := calls.batch_size.values(calls.maximum_values)):
                 # The rest is cut when it is its turn: by then a call may hold more.
                 self._pending.extendleft((places[most:], places[:most]))
-            elif self._calls.seconds_left() <= _LEAST_SECONDS:
+            elif calls.seconds_left() <= _LEAST_SECONDS:
                 self._wait(places, Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
             else:
-                self._make_call(places)
-
-    def _make_call(self, places: Places) -> None:
-        try:
-            answer = self._calls.post([self._rows[place] for place in places])
-        except Dhis2Error as error:
-            self._result.may_still_be_applied |= error.may_still_be_applied
-            self._meet_error(places, error)
-        else:
-            self._read(places, answer)
+                rows = [self._rows[place] for place in places]
+                try:
+                    answer = calls.client.post_data_values(
+                        request_body(calls.data_set_id, rows, calls.schemes),
+                        request_parameters(calls.schemes, deletes=calls.deletes),
+                        read_timeout=max(min(LONGEST_CALL, calls.seconds_left() - _LEAST_SECONDS / 2), 1.0),
+                    )
+                except Dhis2Error as error:
+                    self._result.may_still_be_applied |= error.may_still_be_applied
+                    self._meet_error(places, error)
+                else:
+                    calls.batch_size.took(len(places), answer.seconds)
+                    self._read(places, answer)
 
     def _meet_error(self, places: Places, error: Dhis2Error) -> None:
         match error:
@@ -313,9 +294,11 @@ class _Importer:
         else:
             self._suspects.extend(places)
 
-    def _try_suspects(self) -> None:
+    def try_suspects(self) -> None:
         """Try once more, now that others got in, what failed alone; if nothing did, it is the server that fails."""
         failure = self._result.failure
+        if not self._suspects:
+            return
         if not self._result.answered or not (failure is None or isinstance(failure, Dhis2FaultError)):
             self._wait(self._suspects, failure or Dhis2FaultError(_FAILS_AT_ALL))
             return
@@ -323,9 +306,21 @@ class _Importer:
         self._last_tries = frozenset(self._suspects)
         self._result.failure = None
         # The first that fails otherwise ends it: each of them with a refused login again would lock the account.
-        self._make_calls()
+        self.make_calls()
         self._result.failure = self._result.failure or failure
         self._pending += others
+
+    def finish(self) -> ImportResult:
+        """Return what became of the values; what was not sent waits, and so does what DHIS2 refuses against its metadata."""
+        result = self._result
+        result.waiting |= {place for places in self._pending for place in places} | self._stale.keys()
+        if self._stale and result.failure is None:
+            said = "; ".join(
+                dict.fromkeys(f"{reason.text}, {reason.code}" for reason in self._stale.values())
+            )
+            values = count(len(self._stale), "value")
+            result.failure = Dhis2TransientError(_STALE_CACHE.format(values=values, said=said[:_SAID]))
+        return result
 
     def _wait(self, places: Iterable[int], error: Failure) -> None:
         self._result.waiting |= frozenset(places)

@@ -64,13 +64,22 @@ def push(
     (``BatchResult.failure``): they are sent when the same batch is pushed again. ``done`` are the places of the values that
     got their outcome earlier.
     """
-    result = _Push(batch, session, settings, done, seconds_left).run()
-    if result.waiting and result.failure is None:
-        # Whoever gave the batch would take it for finished. Raised, it comes back whole.
-        raise RuntimeError(
-            f"{result.waiting} values of batch {batch.batch_id} have no outcome, and nothing says why"
-        )
-    return result
+    job = _Push(batch, session, settings, done, seconds_left)
+    limit_before = session.batch_size.limit
+    try:
+        zeros, omitted_zeros = job.validate()
+        if batch.operation is Operation.DELETE:
+            job.spare_what_changed(omitted_zeros)
+        job.send_rows()
+        if job.failure is None and batch.operation is Operation.IMPORT:
+            job.send_zeros(zeros, omitted_zeros)
+        if job.failure is None:
+            job.read_back()
+    except (Dhis2AuthenticationError, Dhis2TransientError) as error:
+        job.failure = error
+    session.batch_size.forget_limit(settings.items_per_payload)
+    job.tell_batch_size(limit_before)
+    return job.result()
 
 
 class _Push:
@@ -84,7 +93,7 @@ class _Push:
         done: frozenset[int],
         seconds_left: Callable[[], float],
     ) -> None:
-        self._failure: Failure | None = None
+        self.failure: Failure | None = None
         self._batch = batch
         self._session = session
         self._settings = settings
@@ -116,41 +125,33 @@ class _Push:
             deletes=self._deletes,
         )
 
-    def run(self) -> BatchResult:
-        limit_before = self._session.batch_size.limit
-        try:
-            zeros, omitted_zeros = self._validate()
-            if self._deletes:
-                self._spare_what_changed(omitted_zeros)
-            self._import(self._rows)
-            if self._failure is None and not self._deletes:
-                self._send_zeros(zeros, omitted_zeros)
-            if self._failure is None:
-                self._read_back()
-        except (Dhis2AuthenticationError, Dhis2TransientError) as error:
-            self._failure = error
-        self._session.batch_size.forget_limit(self._settings.items_per_payload)
-        self._tell_batch_size(limit_before)
+    def result(self) -> BatchResult:
         # What was deleted is gone, and a "no" that is told by no value was never there.
         held = () if self._deletes else (place for place in self._rows if self._is_applied(place))
-        return BatchResult(
+        result = BatchResult(
             batch=self._batch,
             outcomes=self._outcomes,
             done=self._done,
             remarks=tuple(self._remarks),
             answered=self._answered,
             refused_all=self._refused_all,
-            failure=self._failure,
-            may_still_be_applied=self._failure is not None and self._may_still_be_applied,
+            failure=self.failure,
+            may_still_be_applied=self.failure is not None and self._may_still_be_applied,
             held_periods=frozenset(self._values[place].period for place in held),
         )
+        if result.waiting and result.failure is None:
+            # Whoever gave the batch would take it for finished. Raised, it comes back whole.
+            raise RuntimeError(
+                f"{result.waiting} values of batch {self._batch.batch_id} have no outcome, and nothing says why"
+            )
+        return result
 
     def _is_applied(self, place: int) -> bool:
         return place in self._outcomes and self._outcomes[place].is_applied
 
     # Before anything is sent
 
-    def _validate(self) -> tuple[dict[int, SentValue], set[int]]:
+    def validate(self) -> tuple[dict[int, SentValue], set[int]]:
         """Return the zeros that this server would drop, and the places of those zeros that are told by no row."""
         validated = self._validator.validate(list(self._values.values()), deletes=self._deletes)
         if validated is None:
@@ -180,7 +181,7 @@ class _Push:
         )
         return zeros, omitted_zeros
 
-    def _spare_what_changed(self, omitted_zeros: Collection[int]) -> None:
+    def spare_what_changed(self, omitted_zeros: Collection[int]) -> None:
         """Keep of the rows to delete those that stand in DHIS2 as they were sent; ``omitted_zeros`` never were."""
         places = [*self._rows, *omitted_zeros]
         if not places:
@@ -202,20 +203,21 @@ class _Push:
 
     # Sending
 
-    def _import(self, rows: Mapping[int, SentValue], *, try_again: bool = True) -> None:
+    def send_rows(self, rows: Mapping[int, SentValue] | None = None, *, try_again: bool = True) -> None:
         """Send; what is not there afterwards is sent again once before anything is said of it.
 
         Of two calls that come at once for a new period DHIS2 loses one, and counts its values as ignored.
         """
+        rows = self._rows if rows is None else rows
         read, unread = self._take(send(rows, self._calls, try_again=try_again), may_send_again=True)
         again = [*read, *(place for places, _ in unread for place in places)]
-        if not again or self._failure is not None:
+        if not again or self.failure is not None:
             # They wait with the rest, and come back.
             return
         self._take(send({place: self._rows[place] for place in again}, self._calls), may_send_again=False)
         for places, unchanged in unread:
             # Most were there by then, and that they are unchanged now says nothing of how it was before.
-            self._set_unchanged(places, 0 if self._failure else unchanged)
+            self._set_unchanged(places, 0 if self.failure else unchanged)
 
     def _take(
         self, result: ImportResult, *, may_send_again: bool
@@ -229,7 +231,7 @@ class _Push:
         self._answered |= result.answered
         self._may_still_be_applied |= result.may_still_be_applied
         self._refused_all = result.refused_all or self._refused_all
-        self._failure = result.failure or self._failure
+        self.failure = result.failure or self.failure
         read: list[int] = []
         unread: list[tuple[list[int], int]] = []
         for unclear in result.unclear:
@@ -317,7 +319,7 @@ class _Push:
 
     # Zeros that the server would drop
 
-    def _send_zeros(self, zeros: Mapping[int, SentValue], omitted_zeros: Collection[int]) -> None:
+    def send_zeros(self, zeros: Mapping[int, SentValue], omitted_zeros: Collection[int]) -> None:
         """Send a zero that will not be kept only where another value stands: nothing is better than a stale one."""
         if not zeros and not omitted_zeros:
             return
@@ -325,7 +327,7 @@ class _Push:
         if stored is None:
             # Which cells hold something is not known: the server shall decide.
             self._rows |= zeros
-            self._import(zeros, try_again=False)
+            self.send_rows(zeros, try_again=False)
             self._outcomes |= {place: rejected(_omitted_zero(None)) for place in omitted_zeros}
             return
         there = ValueOutcome(OutcomeKind.UNCHANGED)
@@ -342,7 +344,7 @@ class _Push:
                 stale[place] = row
                 self._removed[place] = held
         self._rows |= stale
-        self._import(stale, try_again=False)
+        self.send_rows(stale, try_again=False)
 
     # Reading
 
@@ -350,8 +352,8 @@ class _Push:
         """Read what stands in DHIS2 for these values; ``None`` where it may not be read, raise where it cannot just now."""
         if any(place not in self._keys for place in places):
             return None
-        if isinstance(self._failure, Dhis2AuthenticationError):
-            raise self._failure
+        if isinstance(self.failure, Dhis2AuthenticationError):
+            raise self.failure
         if self._seconds_left() < READING_SECONDS:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         try:
@@ -369,7 +371,7 @@ class _Push:
         self._session.failed_reads = 0
         return {place: found[self._keys[place]] for place in places if self._keys[place] in found}
 
-    def _read_back(self) -> None:
+    def read_back(self) -> None:
         """Compare what is stored with what was sent, where the settings ask for it."""
         places = sorted(place for place in self._rows if self._is_applied(place))
         if self._settings.read_back is ReadBack.NONE or not places:
@@ -401,7 +403,7 @@ class _Push:
         chosen = org_units[int(self._batch.batch_id[-8:], 16) % len(org_units)]
         return [place for place in places if self._rows[place].key.org_unit == chosen]
 
-    def _tell_batch_size(self, limit_before: int | None) -> None:
+    def tell_batch_size(self, limit_before: int | None) -> None:
         limit = self._session.batch_size.limit
         setting = self._settings.items_per_payload
         if limit is not None and limit < setting and (limit_before is None or limit < limit_before):

@@ -34,7 +34,11 @@ class _PatientClient:
         self._pause = pause
 
     def get(self, path: str, params: Query | None = None) -> object:
-        return self._patiently(lambda _: self._client.get(path, params))
+        try:
+            return self._client.get(path, params)
+        except Dhis2RateLimitedError as error:
+            self._wait(error)
+        return self._client.get(path, params)
 
     def post_data_values(
         self,
@@ -43,22 +47,19 @@ class _PatientClient:
         *,
         read_timeout: float | None = None,
     ) -> Answer:
-        def post(waited: float) -> Answer:
-            left = None if read_timeout is None else max(read_timeout - waited, 1.0)
-            return self._client.post_data_values(body, params, read_timeout=left)
-
-        return self._patiently(post)
-
-    def _patiently[Thing](self, call: Callable[[float], Thing]) -> Thing:
-        """Make a call, told how long was waited before."""
         try:
-            return call(0.0)
+            return self._client.post_data_values(body, params, read_timeout=read_timeout)
         except Dhis2RateLimitedError as error:
-            wait = wait_for(error, min(_MOMENT_SECONDS, self.seconds_left() - READING_SECONDS))
-            if wait is None:
-                raise
+            waited = self._wait(error)
+        left = None if read_timeout is None else max(read_timeout - waited, 1.0)
+        return self._client.post_data_values(body, params, read_timeout=left)
+
+    def _wait(self, error: Dhis2RateLimitedError) -> float:
+        wait = wait_for(error, min(_MOMENT_SECONDS, self.seconds_left() - READING_SECONDS))
+        if wait is None:
+            raise error
         self._pause(wait)
-        return call(wait)
+        return wait
 
 
 @dataclass(slots=True)
