@@ -24,7 +24,7 @@ from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Basis, Period, Window
-from msupply_dhis2.preflight import access, data_elements
+from msupply_dhis2.preflight import access
 from msupply_dhis2.preflight.check import Check, failed, noted
 from msupply_dhis2.preflight.counterparts import (
     ITEMS,
@@ -36,6 +36,14 @@ from msupply_dhis2.preflight.counterparts import (
     check_subjects,
     mapped_items,
     mapped_stores,
+)
+from msupply_dhis2.preflight.data_elements import (
+    AGGREGATION,
+    VALUE_TYPES,
+    ZEROS,
+    check_aggregation,
+    check_value_types,
+    check_zeros,
 )
 from msupply_dhis2.preflight.facts import Use, uses_by_prefix, uses_of_mapped
 from msupply_dhis2.preflight.option_combos import (
@@ -73,7 +81,8 @@ class Preflight:
 
     Of ``settings`` that are not complete there are no ``windows`` (of a run now), and only what does not depend on
     them is asked. ``today`` is for a server that does not tell its own date; ``server`` is there as far as it could be
-    read; ``manual`` is the window of a manual push now, where that is asked. To ``checks`` it adds each answer, to ``not_asked`` what a failure has left without sense.
+    read; ``manual`` is the window of a manual push now, where that is asked. To ``checks`` it adds each answer, to
+    ``not_asked`` what a failure has left without sense.
     """
 
     client: TalksToDhis2
@@ -89,88 +98,76 @@ class Preflight:
     _rules: PeriodRules | None = None
     _org_units: tuple[OrgUnit, ...] = ()
 
+    def _add(self, name: str, check: Check | None) -> None:
+        if check is None:
+            self.not_asked.append(name)
+        else:
+            self.checks.append(check)
+
     def ask_dhis2(self) -> None:
         """Check what DHIS2 alone decides: version, authority, data set, periods."""
-        self._ask_server()
-        self.checks.append(access.check_authority(self.user))
-        is_named = bool(self.settings.data_set_id)
-        if is_named:
-            self._ask_data_set()
-        else:
-            self.not_asked.append("data set")
-        if self._data_set is None:
-            self.not_asked.append(access.WRITE_ACCESS)
-        else:
-            self.checks.append(access.check_write_access(self._data_set, self.user))
-        if is_named:
-            self._try_a_call()
-        else:
-            self.not_asked.append(access.TRIAL)
+        self.checks += [self._ask_server(), access.check_authority(self.user)]
+        self._add("data set", self._ask_data_set() if self.settings.data_set_id else None)
+        data_set = self._data_set
+        self._add(access.WRITE_ACCESS, access.check_write_access(data_set, self.user) if data_set else None)
+        # Without the authority a call would be refused for that alone, which the authority's check says.
+        if self.user.may(access.ADD_DATA_VALUES) or not self.settings.data_set_id:
+            self._add(access.TRIAL, self._try_a_call() if self.settings.data_set_id else None)
         self._check_periods()
 
     def ask_about_periods(self) -> None:
         """Check the data set and the periods only, as a push by command does before it begins."""
-        self._ask_server()
-        self._ask_data_set()
+        self.checks += [self._ask_server(), self._ask_data_set()]
         self._check_periods()
 
-    def _ask_server(self) -> None:
+    def _ask_server(self) -> Check:
         try:
             self.server = read_server(self.client)
         except Dhis2Error as error:
-            self.checks.append(failed("server", str(error)))
-            return
-        self.checks.append(access.check_server(self.server))
+            return failed("server", str(error))
         self.today = self.server.server_date.date()
+        return access.check_server(self.server)
 
-    def _ask_data_set(self) -> None:
+    def _ask_data_set(self) -> Check:
         settings = self.settings
         try:
             self._data_set = read_data_set(self.client, settings.data_set_id, settings.data_set_id_scheme)
         except Dhis2Error as error:
-            message = (
+            return failed(
+                "data set",
                 "The data set cannot be read, so that much of the rest cannot be looked at; a push "
-                f"{'waits until it can' if error.is_transient else 'goes on all the same'}. {error}"
+                f"{'waits until it can' if error.is_transient else 'goes on all the same'}. {error}",
             )
-            self.checks.append(failed("data set", message))
-            return
         others: Sequence[Identified] = ()
         if self._data_set is None:
             # To name the one that may be meant. That it is not there is told anyway.
             with suppress(Dhis2Error):
                 others = list_data_sets(self.client)
-        self.checks.append(access.check_data_set(self._data_set, settings, self.user, others))
+        return access.check_data_set(self._data_set, settings, self.user, others)
 
-    def _try_a_call(self) -> None:
+    def _try_a_call(self) -> Check:
         """Post a call without values: a token or a firewall that lets only GET pass shows in nothing that is read."""
-        if not self.user.may(access.ADD_DATA_VALUES):
-            # It would be refused for that alone, which the authority's check says.
-            return
         settings = self.settings
         schemes = Schemes(
             data_set=settings.data_set_id_scheme,
             data_element=settings.data_element_id_scheme,
             org_unit=settings.org_unit_scheme,
         )
-        refusal = None
+        body = request_body(settings.data_set_id, (), schemes)
         try:
-            self.client.post_data_values(
-                request_body(settings.data_set_id, (), schemes), request_parameters(schemes)
-            )
+            self.client.post_data_values(body, request_parameters(schemes))
         except Dhis2Error as error:
-            refusal = error
-        self.checks.append(access.check_trial(self.user, refusal))
+            return access.check_trial(self.user, error)
+        return access.check_trial(self.user, None)
 
     def _check_periods(self) -> None:
-        open_names = [*(open_name(basis) for basis in self.windows), MANUAL]
         data_set = self._data_set
-        if data_set is None or not self.windows:
-            self.not_asked += [FORMAT, *open_names]
-            return
-        check = check_period_format(self.settings, data_set, self.windows, self.server)
-        self.checks.append(check)
-        if not check.ok:
-            self.not_asked += open_names
+        fits = None
+        if data_set and self.windows:
+            fits = check_period_format(self.settings, data_set, self.windows, self.server)
+        self._add(FORMAT, fits)
+        if data_set is None or fits is None or not fits.ok:
+            self.not_asked += [*(open_name(basis) for basis in self.windows), MANUAL]
             return
         rules = self._rules = self._period_rules(data_set)
         self.checks += [check_open(rules, window, data_set, self.today) for window in self.windows.values()]
@@ -217,28 +214,20 @@ class Preflight:
         else:
             self._compare_stores(mapped)
             uses = uses_of_mapped(self.settings, mapped, self._compare_items(mapped))
-        if data_set is not None and self.windows:
+        if data_set is None or not self.windows:
+            self.not_asked += [OPTION_COMBOS, CATEGORY_OPTIONS]
+        else:
             uses = uses or uses_by_prefix(self.settings, data_set)
             self.checks.append(Combos(self.settings, data_set, self.client).check(uses))
             self._ask_import_settings()
             used = used_combos(self.settings, data_set, uses)
-            self._ask_category_options(data_set, used)
+            self._add(CATEGORY_OPTIONS, self._ask_category_options(data_set, used) if used else None)
             if data_set.workflow:
-                self._ask_approval(data_set.workflow, used)
-        else:
-            self.not_asked += [OPTION_COMBOS, CATEGORY_OPTIONS]
-        self._check_data_elements(uses)
-
-    def _check_data_elements(self, uses: Sequence[Use]) -> None:
-        if not uses:
-            self.not_asked += [data_elements.VALUE_TYPES, data_elements.ZEROS, data_elements.AGGREGATION]
-            return
-        self.checks.append(data_elements.check_value_types(uses, round_off=self.settings.round_off))
-        if self.server is None:
-            self.not_asked.append(data_elements.ZEROS)
-        else:
-            self.checks.append(data_elements.check_zeros(uses, self.server))
-        self.checks.append(data_elements.check_aggregation(uses))
+                self._add(access.APPROVED, self._ask_approval(data_set.workflow, used))
+        round_off, server = self.settings.round_off, self.server
+        self._add(VALUE_TYPES, check_value_types(uses, round_off=round_off) if uses else None)
+        self._add(ZEROS, check_zeros(uses, server) if uses and server else None)
+        self._add(AGGREGATION, check_aggregation(uses) if uses else None)
 
     def _ask_import_settings(self) -> None:
         """Ask for the system settings that insist on option combos; where they may not be read, push copes as well."""
@@ -255,40 +244,34 @@ class Preflight:
         found = (self._rules and self._rules.find(window.period) for window in self.windows.values())
         return list(dict.fromkeys(period for period in found if period))
 
-    def _ask_category_options(self, data_set: DataSet, used: UsedCombos) -> None:
-        if not used.all:
-            self.not_asked.append(CATEGORY_OPTIONS)
-            return
+    def _ask_category_options(self, data_set: DataSet, used: UsedCombos) -> Check:
         try:
-            options = find_category_options(self.client, [combo.id for combo in used.all])
+            options = find_category_options(self.client, [combo.id for combo in used])
         except Dhis2Error as error:
-            message = f"Whether the category options take the values cannot be read. {error}"
-            self.checks.append(noted(CATEGORY_OPTIONS, message))
-            return
+            return noted(
+                CATEGORY_OPTIONS, f"Whether the category options take the values cannot be read. {error}"
+            )
         server = self._server_or_newest()
         sent = CategoryOptions(data_set, server, self.user, self._periods(), self._org_units)
-        self.checks.append(sent.check(used, options))
+        return sent.check(used, options)
 
-    def _ask_approval(self, workflow: str, used: UsedCombos) -> None:
+    def _ask_approval(self, workflow: str, used: UsedCombos) -> Check | None:
         periods = self._periods()
         if not periods:
-            self.not_asked.append(access.APPROVED)
-            return
+            return None
         server = self._server_or_newest()
         if not server.guards_approved_data:
-            self.checks.append(access.note_unguarded_approval(server))
-            return
+            return access.note_unguarded_approval(server)
         asked = {org_unit.id: org_unit for org_unit in self._org_units[:LOOKED_UP]}
-        combos = [combo.id for combo in used.attribute]
+        combos = [combo.id for combo, is_attribute in used.items() if is_attribute]
         approved = {}
         try:
             for period in periods:
                 found = find_approved(self.client, workflow, period.label, asked, combos)
                 approved[period.label] = [asked[identifier] for identifier in sorted(found & asked.keys())]
         except Dhis2Error as error:
-            self.checks.append(access.note_unknown_approval(error))
-            return
-        self.checks.append(access.check_approved(approved, len(asked)))
+            return access.note_unknown_approval(error)
+        return access.check_approved(approved, len(asked))
 
     def _compare_stores(self, mapped: MappedNames) -> None:
         org_units = self._data_set.org_units if self._data_set else None

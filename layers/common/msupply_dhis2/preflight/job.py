@@ -48,21 +48,10 @@ class Server(BaseModel):
 class ConnectionReport(BaseModel):
     """What the test found.
 
-    Attributes
-    ----------
-    connected
-        Whether DHIS2 authenticated the user. What else may be wrong is said by the checks.
-    message
-        "Connection successful", "Authentication failed" (or that the account is disabled or locked), or why
-        there is no connection.
-    summary
-        A few lines: what needs attention, the most important first, and what is well.
-    user
-        Whom DHIS2 authenticated, or else the user of the credentials.
-    last_successful_connection
-        When DHIS2 last authenticated this user, this test included, in the configured time zone; ``None`` where none is on record.
-    not_asked
-        The names of the checks that a failure has left without sense.
+    ``connected``: DHIS2 authenticated the user; the checks say what else may be wrong. ``message`` is "Connection
+    successful", "Authentication failed" (or that the account is disabled or locked), or why there is no connection.
+    ``user`` is whom DHIS2 authenticated, or else the user of the credentials. The last successful connection, this one
+    included, is in the configured time zone; ``not_asked`` names the checks that a failure has left without sense.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,18 +91,9 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
 ) -> ConnectionReport:
     """Test the connection to DHIS2, and what a push needs besides; also while "Use DHIS2" is off.
 
-    Parameters
-    ----------
-    settings_reader, credentials_reader, database_check
-        Raise with a sentence. The database is asked beside DHIS2, in a thread.
-    table
-        Where the last successful connection is kept; ``None`` where there is no such place.
-    clock
-        Returns the present instant, aware.
-    as_of
-        The instant, aware, of the run whose periods are looked at; ``None``: now.
-    time_limit
-        Seconds after which no answer of DHIS2 or the database is waited for any longer; ``None``: any.
+    The readers raise with a sentence, and so does ``database_check``, which asks in a thread, beside DHIS2. The table is
+    where the last successful connection is kept. The periods are those of a run at the aware instant ``as_of``, or else
+    now. After so many seconds (``time_limit``) no answer of DHIS2 or the database is waited for any longer.
     """
     test = _Test(BackgroundTask(database_check), Deadline(time_limit))
     credentials = failure = None

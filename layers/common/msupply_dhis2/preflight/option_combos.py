@@ -36,21 +36,12 @@ _CURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class UsedCombos:
-    """The option combos that values are sent with, named or not, as far as they are known."""
-
-    category: frozenset[OptionCombo]
-    attribute: frozenset[OptionCombo]
-
-    @property
-    def all(self) -> tuple[OptionCombo, ...]:
-        """Return each of them once, by name."""
-        return tuple(sorted(self.category | self.attribute, key=lambda combo: (combo.name, combo.id)))
+type UsedCombos = Mapping[OptionCombo, bool]
+"""Option combos that values are sent with, named or not, and whether each is an attribute option combo."""
 
 
 def used_combos(settings: Settings, data_set: DataSet, uses: Sequence[Use]) -> UsedCombos:
-    """Find the option combos that push sends values with."""
+    """Find the option combos that push sends values with, as far as they are known, by name."""
     category: set[OptionCombo] = set()
     attribute: set[OptionCombo] = set()
     is_named = settings.setup is Setup.CATEGORY_OPTION_COMBO
@@ -64,7 +55,8 @@ def used_combos(settings: Settings, data_set: DataSet, uses: Sequence[Use]) -> U
                 as_category = _combo_of(row, of_element)
             attribute |= {as_attribute} if as_attribute else _only(data_set.option_combos)
             category |= {as_category} if as_category else _only(of_element)
-    return UsedCombos(frozenset(category), frozenset(attribute))
+    by_name = sorted(category | attribute, key=lambda combo: (combo.name, combo.id))
+    return {combo: combo in attribute for combo in by_name}
 
 
 def _combo_of(row: DataElementRow, combos: Sequence[OptionCombo]) -> OptionCombo | None:
@@ -272,15 +264,15 @@ class CategoryOptions:
         causes: dict[str, None] = {}
         details = []
         faulty = set()
-        for combo in used.all:
+        for combo, as_attribute in used.items():
             for option in options.get(combo.id, ()):
-                for cause, fault in self._faults(option, as_attribute=combo in used.attribute):
+                for cause, fault in self._faults(option, as_attribute=as_attribute):
                     causes[cause] = None
                     faulty.add(combo.id)
                     details.append(
                         f"Option combo {called(combo)}, category option {called(option)}: {fault}."
                     )
-        number = count(len(used.all), "option combo")
+        number = count(len(used), "option combo")
         if not details:
             return passed(CATEGORY_OPTIONS, f"The category options of {number} take the values.")
         return failed(
