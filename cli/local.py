@@ -25,9 +25,10 @@ from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.domain.outcome import Counts
-from msupply_dhis2.errors import Dhis2AuthenticationError, MsupplyDhis2Error, SettingsError
+from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2DownError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.periods import Basis, Calendar, Window, parse_time_zone, window
 from msupply_dhis2.preflight import job as preflight
 from msupply_dhis2.preflight.checklist import Preflight
@@ -41,9 +42,16 @@ from msupply_dhis2.settings.credentials import (
     parse_dhis2_credentials,
 )
 from msupply_dhis2.source import Source, open_source, verification_of
+from msupply_dhis2.text import count
 
 ATTEMPTS = 5
 """Fewer than push has on AWS: somebody waits for the end."""
+
+VALUES_NAMED = 5
+"""How many values are named for each cause of refusals."""
+
+type Refusals = dict[tuple[str, str], list[LogRecord]]
+"""What is said of each value that is not in DHIS2, by DHIS2's code and what became of it."""
 
 type Watch = Callable[[OrgUnitValues, int], None]
 """Takes the values of an org unit as soon as they are computed, and how many org units there are."""
@@ -240,7 +248,8 @@ def push(
     tell_days(asked, windows, tell)
     total = Counts()
     given_up = 0
-    refused = False
+    refusals: Refusals = {}
+    is_over = False
     with ExitStack() as opened:
 
         @cache
@@ -253,12 +262,14 @@ def push(
             return Dhis2Session(client())
 
         def send(batch: Batch) -> None:
-            nonlocal total, given_up, refused
+            nonlocal total, given_up, is_over
             counts = Counts()
-            if not refused:
-                counts, failure = _push_with_patience(batch, session(), settings, tell)
-                # Once: to try the same login for each batch could lock the account.
-                refused = isinstance(failure, Dhis2AuthenticationError)
+            if not is_over:
+                counts, failure = _push_with_patience(batch, session(), settings, refusals, tell)
+                # The same login for each batch could lock the account; and the next batch finds the same DHIS2.
+                is_over = isinstance(failure, (Dhis2AuthenticationError, Dhis2DownError))
+                if is_over:
+                    tell("The other batches are not tried: each would meet the same.", logging.ERROR)
             total += counts
             given_up += len(batch.rows) - counts.sent
 
@@ -267,13 +278,15 @@ def push(
         try:
             result = _compute(systems, asked, settings, send=send, watch=watch)
         except (MsupplyDhis2Error, KeyboardInterrupt):
+            _tell_refusals(refusals, tell)
             tell(f"Up to here: {total.sentence()}, {given_up:,} given up.", logging.WARNING)
             raise
+    _tell_refusals(refusals, tell)
     return Pushed(result, total, given_up)
 
 
 def _push_with_patience(
-    batch: Batch, session: Dhis2Session, settings: Settings, tell: Tell
+    batch: Batch, session: Dhis2Session, settings: Settings, refusals: Refusals, tell: Tell
 ) -> tuple[Counts, MsupplyDhis2Error | None]:
     """Push a batch as often as it helps; what is not among the counts was given up, and why comes with them."""
     counts, done = Counts(), frozenset[int]()
@@ -281,6 +294,9 @@ def _push_with_patience(
         result = push_batch(batch, session, settings=settings, done=done)
         counts, done = counts + result.counts, result.settled
         for line in result.lines:
+            if {"outcome", "code"} <= line.fields.keys():
+                refusals.setdefault((str(line.fields["code"]), str(line.fields["outcome"])), []).append(line)
+                continue
             tell(line.message, logging.WARNING if line.level > logging.INFO else logging.INFO)
         if result.failure is None:
             break
@@ -291,6 +307,19 @@ def _push_with_patience(
         if attempt < ATTEMPTS:
             time.sleep(result.failure.retry_after or 2**attempt)
     return counts, result.failure
+
+
+def _tell_refusals(refusals: Refusals, tell: Tell) -> None:
+    """Tell the causes, the most frequent first: each with what it is and how to correct it, and the first values."""
+    for (code, outcome), lines in sorted(refusals.items(), key=lambda cause: -len(cause[1])):
+        first, *others = lines[:VALUES_NAMED]
+        named = [f"{line.fields['store']}, {line.fields['item']}, {line.fields['metric']}" for line in others]
+        if (more := len(lines) - VALUES_NAMED) > 0:
+            named.append(f"and {more:,} more")
+        tell(
+            "\n  - ".join((f"{count(len(lines), 'value')} {outcome} ({code}):", first.message, *named)),
+            logging.WARNING,
+        )
 
 
 def test_connection(systems: Systems, event: Mapping[str, object]) -> preflight.ConnectionReport:

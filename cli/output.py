@@ -20,6 +20,8 @@ from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult
 
 FILE_WIDTH = 400
+ROWS_SHOWN = 40
+"""How many rows a terminal shows."""
 
 
 def _messages() -> Console:
@@ -63,7 +65,7 @@ def say_log_line(line: "LogRecord", function: str) -> None:
 
 
 def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], form: Format) -> None:
-    """Write rows to standard output.
+    """Write rows to standard output; a table without its empty columns, on a terminal the first rows only.
 
     Parameters
     ----------
@@ -82,12 +84,19 @@ def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], form: F
         )
         sys.stdout.write("\n")
     else:
+        given = list(rows)
+        filled = [
+            place for place in range(len(columns)) if any(row[place] not in {None, ""} for row in given)
+        ]
         table = Table()
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        for place in filled or range(len(columns)):
+            table.add_column(columns[place], overflow="fold")
+        shown = given[:ROWS_SHOWN] if sys.stdout.isatty() else given
+        for row in shown:
+            table.add_row(*("" if row[place] is None else str(row[place]) for place in filled))
         _console().print(table)
+        if more := len(given) - len(shown):
+            tell(f"And {more:,} more. All rows: --format csv or --format json.")
 
 
 def _console() -> Console:

@@ -42,10 +42,10 @@ def preview(options: RunOptions) -> int:
 
     with progress_bar() as watch:
         previewed = local.preview(systems, options.document(), tell=tell, watch=watch)
-    tell_notes(previewed.result)
     rows = ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in previewed.values)
     write_rows(PREVIEW_COLUMNS, rows, options.form)
     tell(previewed.result.message)
+    tell_notes(previewed.result)
     return 0
 
 

@@ -188,7 +188,10 @@ def test_a_value_that_dhis2_refuses_is_named_and_the_exit_code_says_so(run: Run,
     assert counts["sent"] == counts["stored"] + counts["rejected"]
     (org_unit,) = [unit for unit in metadata.org_units if unit.id == lost]
     assert f"{org_unit.name}, " in ran.err
-    assert "E7636" in ran.err
+    (cause,) = (line for line in ran.err.splitlines() if line.startswith(f"{counts['rejected']} values "))
+    assert cause == f"{counts['rejected']} values rejected (E7636):"
+    assert ran.err.count("E7636") == 2, "the cause is told once, with its first value"
+    assert f"  - and {counts['rejected'] - 5} more\n" in ran.err
 
 
 def test_a_fault_that_passes_is_waited_out(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +213,49 @@ def test_what_does_not_pass_is_counted_as_given_up(
     assert ran.code == 1
     assert counts["given_up"] == counts["values"] > 0
     assert counts["sent"] == 0
+
+
+@pytest.mark.parametrize(("status", "tried"), [(503, 5), (401, 1)])
+def test_what_every_batch_would_meet_is_found_once(
+    run: Run, dhis2: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, tried: int
+) -> None:
+    monkeypatch.setattr("cli.local.time.sleep", lambda _: None)
+    many = tmp_path / "many-batches.yaml"
+    many.write_text(f"items_per_payload: 5\n{SETTINGS}")
+    dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=status)
+    ran = run("push", settings=str(many), format="json")
+    counts = json.loads(ran.out)
+    assert ran.code == 1
+    assert counts["batches"] > 1
+    assert counts["given_up"] == counts["values"]
+    assert [request.method for request in dhis2.requests].count("POST") == tried
+    assert ran.err.count("The other batches are not tried") == 1
+
+
+def test_dhis2_that_is_out_of_reach_is_found_before_anything_is_computed(run: Run) -> None:
+    ran = run("push", **{"dhis2-url": "http://127.0.0.1:9"})
+    assert (ran.code, ran.out) == (1, "")
+    first, second = ran.err.splitlines()
+    assert first == MANUAL
+    assert "127.0.0.1:9" in second
+
+
+def test_a_table_on_a_terminal_has_the_first_rows_no_empty_column_and_the_notes_last(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.output.ROWS_SHOWN", 3)
+    monkeypatch.setenv("COLUMNS", "300")
+    values = len(run("preview", format="csv").rows())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    ran = run("preview")
+    _, heading, _, *rows, _ = ran.out.splitlines()
+    assert "attribute_option_combo" in heading
+    assert " category_option_combo" not in heading
+    assert len(rows) == 3
+    _, more, message, *notes = ran.err.splitlines()
+    assert more == f"And {values - 3:,} more. All rows: --format csv or --format json."
+    assert message.startswith("Dry run: ")
+    assert "Left out:" in notes
 
 
 def test_a_wrong_password_is_tried_once_before_anything_is_computed(
