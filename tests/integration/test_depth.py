@@ -1,6 +1,8 @@
-"""How deep the calls of compute go: who reads a trace has to hold all of them in the head."""
+"""How deep the calls of compute and push go: who reads a trace has to hold all of them in the head."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -14,6 +16,12 @@ OWN = 7
 
 WITH_READER = 18
 
+PUSH_OWN = 9
+"""From the function's handler to the first call of what knows DHIS2, and the client that waits for a proxy."""
+
+WITH_DHIS2 = 20
+"""The deepest asks for the data set; a call that posts values takes 14."""
+
 
 def frames_of(frame: FrameType | None) -> list[str]:
     """Return the files of this project's frames, the outermost first."""
@@ -26,23 +34,40 @@ def frames_of(frame: FrameType | None) -> list[str]:
     return files[::-1]
 
 
-def test_no_call_of_compute_goes_deeper_than_a_reader_can_follow(
-    aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+@contextmanager
+def deepest_calls() -> Iterator[list[str]]:
+    """Fill in the files of the deepest call."""
     deepest: list[str] = []
 
     def look(frame: FrameType, event: str, _: object) -> None:
-        nonlocal deepest
-        if event != "call" or "/msupply_dhis2/" not in frame.f_code.co_filename:
-            return
-        deepest = max(deepest, frames_of(frame), key=len)
+        if event == "call" and "/msupply_dhis2/" in frame.f_code.co_filename:
+            files = frames_of(frame)
+            deepest[:] = files if len(files) > len(deepest) else deepest
 
-    with whole_way(aws, capsys, tmp_path) as world:
-        sys.setprofile(look)
-        try:
-            world.compute()
-        finally:
-            sys.setprofile(None)
+    sys.setprofile(look)
+    try:
+        yield deepest
+    finally:
+        sys.setprofile(None)
+
+
+def test_no_call_of_compute_goes_deeper_than_a_reader_can_follow(
+    aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with whole_way(aws, capsys, tmp_path) as world, deepest_calls() as deepest:
+        world.compute()
     before_reader = [file for file in deepest if not file.startswith("source/")]
     assert 0 < len(before_reader) <= OWN, deepest
     assert len(deepest) <= WITH_READER, deepest
+
+
+def test_no_call_of_push_goes_deeper_than_a_reader_can_follow(
+    aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with whole_way(aws, capsys, tmp_path) as world:
+        world.compute()
+        with deepest_calls() as deepest:
+            world.deliver()
+    calls = [file for file in deepest if file != "redaction.py"]
+    assert 0 < len([file for file in calls if not file.startswith("dhis2/")]) <= PUSH_OWN, deepest
+    assert len(calls) <= WITH_DHIS2, deepest
