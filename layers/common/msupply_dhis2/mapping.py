@@ -3,7 +3,7 @@
 ========================================  =========================  =================================
 setup                                     data element               option combo
 ========================================  =========================  =================================
-using category option combo               prefix + item reference    the row's category option ID
+Using category option combo               prefix + item reference    the row's category option ID
 different data elements per item          prefix + the row's field   none
 single data element                       prefix + item reference    none
 ========================================  =========================  =================================

@@ -36,7 +36,7 @@ def test_a_complete_document_is_checked_and_summed_up(
     assert main(["settings", "check", str(sample)]) == 0
     said = capsys.readouterr()
     assert said.out.startswith(
-        f"{sample} is complete: Setup is 'using category option combo', 12 active rows (stock on hand, "
+        f"{sample} is complete: Setup is 'Using category option combo', 12 active rows (stock on hand, "
     )
     assert "into data set STOCK_ATTRIBUTE at https://dhis2.example.org/hmis, periods YYYYMM.\n" in said.out
     assert said.err == ""

@@ -353,11 +353,11 @@ def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None
         ({"data_elements": [row(active=False)]}, "Data elements to push has no active row"),
         (
             {"item_field_reference": ...},
-            "Item field reference is missing; Setup is 'using category option combo'. ",
+            "Item field reference is missing; Setup is 'Using category option combo'. ",
         ),
         (
             {"item_field_reference": ..., "setup": "single_data_element"},
-            "Item field reference is missing; Setup is 'using single data element'. ",
+            "Item field reference is missing; Setup is 'Push only 1 data element'. ",
         ),
         (
             {"data_elements": {"stock_on_hand": "x"}},
@@ -395,26 +395,35 @@ def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None
             {"item_field_reference": "user_field_4"},
             "Item field reference is 'user_field_4'. It takes one of: univ",
         ),
-        ({"include_field": "user_field_1"}, "Include field is 'user_field_1', which is no checkbox."),
+        (
+            {"include_field": "user_field_1"},
+            "Include in DHIS2 data push is 'user_field_1', which is no checkbox.",
+        ),
         ({"org_unit_scheme": "name"}, "Org unit scheme is 'name'."),
         (
             {"data_elements": [row(interval="yearly")]},
             "Data elements to push, stock on hand: Interval is 'yearly'.",
         ),
-        ({"data_elements": [row(basis="month")]}, "Data elements to push, stock on hand: Basis is 'month'."),
-        ({"data_elements": [row(basis=...)]}, "Data elements to push, stock on hand: Basis is missing."),
+        (
+            {"data_elements": [row(basis="month")]},
+            "Data elements to push, stock on hand: Push data basis is 'month'.",
+        ),
+        (
+            {"data_elements": [row(basis=...)]},
+            "Data elements to push, stock on hand: Push data basis is missing.",
+        ),
         (
             {"data_elements": [row(interval=...)]},
             "Data elements to push, stock on hand: Interval is missing.",
         ),
         ({"data_elements": [row(active=...)]}, "Data elements to push, stock on hand: Active is missing."),
         ({"data_elements": [row(metric=...)]}, "Data elements to push, row 1: Metric is missing."),
-        ({"data_elements": [row(), row(metric="soh")]}, "Data elements to push, row 2: Metric is 'soh'."),
+        ({"data_elements": [row(), row(metric="sohn")]}, "Data elements to push, row 2: Metric is 'sohn'."),
         (
             {"data_elements": [row(category_option_id=...)]},
             (
                 "Data elements to push, stock on hand: Category option ID is missing; "
-                "Setup is 'using category option combo'. "
+                "Setup is 'Using category option combo'. "
             ),
         ),
         (
@@ -425,7 +434,7 @@ def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None
             {"setup": "data_element_per_item", "data_elements": [row(custom_field_name="")]},
             (
                 "Data elements to push, stock on hand: Custom field name is missing; "
-                "Setup is 'using different data elements per item'. "
+                "Setup is 'Different data elements per item'. "
             ),
         ),
         (
@@ -440,7 +449,7 @@ def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None
             {"setup": "single_data_element", "data_elements": [row(), row(metric="issued")]},
             (
                 "Data elements to push has 2 active rows (stock on hand, issued), and exactly one can be; "
-                "Setup is 'using single data element'. "
+                "Setup is 'Push only 1 data element'. "
             ),
         ),
         (
@@ -472,11 +481,65 @@ def test_a_fault_is_told_once_with_its_place(changes: dict[str, object], beginni
 def test_an_unknown_field_is_told_with_the_nearest_known_one() -> None:
     assert "Did you mean data_set_id?" in fault_of(document(data_sett_id="x"))
     assert "Did you mean data_set_id?" in fault_of(document(**{"Data set ID": "x"}))
-    assert "Did you mean items_per_payload?" in fault_of(document(**{"No. of items per payload": 5}))
     assert "Did you mean interval?" in fault_of(document(row(intervall="daily")))
     assert "but of a row of data_elements. Move it there." in fault_of(document(custom_field_name="x"))
     assert "but of the settings. Move it there." in fault_of(document(row(round_off=True)))
     assert "its fields are: use_dhis2, " in fault_of(document(zzz="x"))
+
+
+def test_fields_and_choices_are_taken_in_the_tabs_own_words() -> None:
+    in_the_tabs_words = """
+Use DHIS2: on
+Basic authentication: yes
+URL: https://dhis2.example.org/hmis
+Setup: Using category option combo
+Data elements to push:
+  - {Metric: Current stock on hand, Active: yes, Category option ID: SOH, Category option combo ID scheme: item codes,
+     Interval: First day of the month, Push data basis: Current day}
+  - {Metric: AMC, Active: yes, Category option ID: AMC, Category option combo ID scheme: name codes,
+     Interval: Last day of the month, Push data basis: Previous month}
+Data set ID: BfMAe6Itzgt
+Data set ID scheme: UUIDs
+Period format: YYYYMM
+Item field reference: Custom field user_field_2
+Data element ID scheme: Item code
+Org unit scheme: Name code
+Include in DHIS2 data push: user_field_4
+No. of items per payload: 500
+"""
+    in_ours = """
+use_dhis2: true
+basic_authentication: true
+url: https://dhis2.example.org/hmis
+setup: category_option_combo
+data_elements:
+  - {metric: stock_on_hand, active: true, category_option_id: SOH, category_option_combo_id_scheme: code,
+     interval: first_day_of_month, basis: current_day}
+  - {metric: average_monthly_consumption, active: true, category_option_id: AMC, category_option_combo_id_scheme: code,
+     interval: last_day_of_month, basis: previous_month}
+data_set_id: BfMAe6Itzgt
+data_set_id_scheme: uid
+period_format: YYYYMM
+item_field_reference: user_field_2
+data_element_id_scheme: code
+org_unit_scheme: code
+include_field: user_field_4
+items_per_payload: 500
+"""
+    assert parse_settings(in_the_tabs_words) == parse_settings(in_ours)
+
+
+@pytest.mark.parametrize(
+    ("words", "setup"),
+    [
+        ("Using category option combo", Setup.CATEGORY_OPTION_COMBO),
+        ("Different data elements per item", Setup.DATA_ELEMENT_PER_ITEM),
+        ("Push only 1 data element", Setup.SINGLE_DATA_ELEMENT),
+    ],
+)
+def test_each_setup_is_called_as_in_the_tab(words: str, setup: Setup) -> None:
+    assert setup.label == words
+    assert parse_settings(f"use_dhis2: off\nSetup: {words}").setup is setup
 
 
 def test_an_unknown_choice_is_told_with_the_nearest_known_one() -> None:
@@ -558,20 +621,20 @@ data_set_id: two
         "URL does not begin with http:// or https://",
         (
             "Data elements to push, months of stock: Category option ID is missing; "
-            "Setup is 'using category option combo'"
+            "Setup is 'Using category option combo'"
         ),
         "Data elements to push, months of stock: Interval is 'hourly'",
-        "Data elements to push, months of stock: Basis is missing",
+        "Data elements to push, months of stock: Push data basis is missing",
         "Data elements to push, row 2: Metric is 'expierd'",
-        "Data elements to push, row 2: Category option ID is missing; Setup is 'using category option combo'",
+        "Data elements to push, row 2: Category option ID is missing; Setup is 'Using category option combo'",
         "Data elements to push, row 2: Interval is missing",
-        "Data elements to push, row 2: Basis is missing",
+        "Data elements to push, row 2: Push data basis is missing",
         (
             "Data elements to push, row 2: Prefix is read as false, not as text: YAML takes yes, no, on, off, "
             "true and false so"
         ),
         "Data set ID is written more than once (lines 17, 18)",
-        "Item field reference is missing; Setup is 'using category option combo'",
+        "Item field reference is missing; Setup is 'Using category option combo'",
         "Data element ID scheme is missing",
         "Org unit scheme is 'what'",
         "'password' does not belong in the settings: credentials are kept in Secrets Manager only",
@@ -609,7 +672,8 @@ def test_rows_of_one_metric_that_send_something_different_may_stand_together() -
 def test_what_a_month_adds_up_to_does_not_fit_into_a_shorter_period(metric: str, period_format: str) -> None:
     fault = fault_of(document(row(metric=metric), period_format=period_format))
     assert (
-        f"Basis is 'previous_month', but Period format '{period_format}' has periods shorter than a" in fault
+        f"Push data basis is 'previous_month', but Period format '{period_format}' has periods shorter than a"
+        in fault
     )
     settings = parse_settings(document(row(metric=metric, basis="current_day"), period_format=period_format))
     assert settings.warnings() == ()
@@ -618,7 +682,7 @@ def test_what_a_month_adds_up_to_does_not_fit_into_a_shorter_period(metric: str,
 def test_stock_of_the_previous_month_in_a_shorter_period_is_a_warning() -> None:
     (warning,) = parse_settings(document(period_format="Weekly")).warnings()
     assert warning.startswith(
-        "Data elements to push, stock on hand: Basis is 'previous_month', but Period format"
+        "Data elements to push, stock on hand: Push data basis is 'previous_month', but Period format"
     )
 
 
@@ -658,7 +722,7 @@ def test_what_the_setup_does_not_use_is_a_warning() -> None:
     ).warnings()
     assert per_item == (
         "Item field reference and Category option ID: filled in but not used; "
-        "Setup is 'using different data elements per item'."
+        "Setup is 'Different data elements per item'."
     )
 
 

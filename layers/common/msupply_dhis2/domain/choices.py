@@ -19,11 +19,11 @@ class Setup(StrEnum):
         """The tab's words for it."""
         match self:
             case Setup.CATEGORY_OPTION_COMBO:
-                return "using category option combo"
+                return "Using category option combo"
             case Setup.DATA_ELEMENT_PER_ITEM:
-                return "using different data elements per item"
+                return "Different data elements per item"
             case Setup.SINGLE_DATA_ELEMENT:
-                return "using single data element"
+                return "Push only 1 data element"
 
 
 class Scheme(StrEnum):

@@ -15,7 +15,7 @@ FORMAT = "period format"
 MANUAL = "a manual push now"
 REFUSED = "DHIS2 would refuse every value"
 _AS_SCHEDULED = "push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled)"
-_PREVIOUS_MONTH = "set the rows' Basis to previous_month"
+_PREVIOUS_MONTH = "set the rows' Push data basis to previous_month"
 MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
 _INVERTED = "this release refuses a data input period while it is open, and takes it while it is closed (DHIS2-21981)."
 

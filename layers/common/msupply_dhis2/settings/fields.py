@@ -30,8 +30,36 @@ from msupply_dhis2.settings.urls import is_forbidden
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
 _WORDS = MappingProxyType({True: ("true", "on", "yes"), False: ("false", "off", "no")})
 _LONGEST_SHOWN = 60
-_SCHEMES = MappingProxyType({"item code": Scheme.CODE, "name code": Scheme.CODE, "UUID": Scheme.UID})
-"""The tab's words for them."""
+_SCHEMES = MappingProxyType(
+    {
+        **dict.fromkeys(("item code", "item codes", "name code", "name codes"), Scheme.CODE),
+        **dict.fromkeys(("UUID", "UUIDs"), Scheme.UID),
+    }
+)
+_SETUPS = MappingProxyType({setup.label: setup for setup in Setup})
+_INTERVALS = MappingProxyType(
+    {
+        "first day of the month": Interval.FIRST_DAY_OF_MONTH,
+        "last day of the month": Interval.LAST_DAY_OF_MONTH,
+    }
+)
+_METRICS = MappingProxyType(
+    {
+        "current stock on hand": Metric.STOCK_ON_HAND,
+        "SOH": Metric.STOCK_ON_HAND,
+        "current months of stock on hand": Metric.MONTHS_OF_STOCK,
+        "the amount of stock in adjustments": Metric.ADJUSTMENTS,
+        "the amount of stock received": Metric.RECEIVED,
+        "the amount of stock issued": Metric.ISSUED,
+        "the amount of stock expiring within 90 days": Metric.EXPIRING,
+        "the amount of stock expired": Metric.EXPIRED,
+        "AMC": Metric.AVERAGE_MONTHLY_CONSUMPTION,
+        "stock at the beginning of the month": Metric.OPENING_STOCK,
+        "stock at the end of the month": Metric.CLOSING_STOCK,
+        "whether the item is currently stocked out": Metric.STOCKED_OUT,
+    }
+)
+"""The words of mSupply's DHIS2 tab, and of its page about it, for what they choose."""
 _CHECKBOXES = ("user_field_4", "user_field_7")
 _USER_FIELD = re.compile(r"user_field_\d+")
 
@@ -187,9 +215,11 @@ def read_period_format(text: str) -> str:
 
 def read_item_field(text: str) -> str:
     """Read which field of an item holds its identifier."""
-    if text not in ITEM_FIELD_REFERENCES:
+    # In the tab "Custom field" is chosen, and its name is typed beside it.
+    name = as_word(text).removeprefix("custom_field_")
+    if name not in ITEM_FIELD_REFERENCES:
         raise ValueError(f"is {shown(text)}. It takes one of: {', '.join(ITEM_FIELD_REFERENCES)}.")
-    return text
+    return name
 
 
 def read_checkbox(text: str) -> str | None:
@@ -243,9 +273,13 @@ class Form(BaseModel):
     def _leave_out_blanks(cls, values: object) -> object:
         if not isinstance(values, Mapping):
             return values
-        blank = {name for name, value in values.items() if value is None or not str(value).strip()}
+        by_title = {as_word(str(field.title)): name for name, field in cls.model_fields.items()}
+        named = {by_title.get(as_word(str(name)), name): value for name, value in values.items()}
+        # A field that is given twice, once by its title, is refused under that title.
+        given = named if len(named) == len(values) else values
+        blank = {name for name, value in given.items() if value is None or not str(value).strip()}
         return {
-            name: value for name, value in values.items() if name not in blank or name not in cls.model_fields
+            name: value for name, value in given.items() if name not in blank or name not in cls.model_fields
         }
 
 
@@ -264,7 +298,7 @@ class DataElementRow(Form):
     A metric may have several active rows, provided that they send something different.
     """
 
-    metric: Annotated[Metric, BeforeValidator(OneOf(Metric))] = Field(
+    metric: Annotated[Metric, BeforeValidator(OneOf(Metric, _METRICS))] = Field(
         default=_ABSENT,
         description="Which of the twelve metrics the row sends.",
         examples=["stock_on_hand"],
@@ -277,7 +311,7 @@ class DataElementRow(Form):
     category_option_id: Text | None = Field(
         default=None,
         description="The category option combo of the metric, by UID or code. "
-        "Required for every active row when Setup is 'using category option combo'.",
+        "Required for every active row when Setup is 'Using category option combo'.",
         examples=["HllvX50cXC0"],
     )
     category_option_combo_id_scheme: SchemeChoice = Field(
@@ -288,16 +322,17 @@ class DataElementRow(Form):
         default=None,
         description="The item's field that holds the identifier of the metric's data element: a user field or a "
         "key of its custom data. "
-        "Required for every active row when Setup is 'using different data elements per item'.",
+        "Required for every active row when Setup is 'Different data elements per item'.",
         examples=["user_field_1"],
     )
-    interval: Annotated[Interval, BeforeValidator(OneOf(Interval))] = Field(
+    interval: Annotated[Interval, BeforeValidator(OneOf(Interval, _INTERVALS))] = Field(
         default=_ABSENT,
         description="When the row is sent. Required for every active row.",
         examples=["monthly"],
     )
     basis: Annotated[Basis, BeforeValidator(OneOf(Basis))] = Field(
         default=_ABSENT,
+        title="Push data basis",
         description="Whether the row is about the previous month or the current day. "
         "Required for every active row.",
         examples=["previous_month"],
@@ -330,7 +365,7 @@ class Tab(Form):
         description="The address of DHIS2, with port and path if any.",
         examples=["https://dhis2.example.org/hmis"],
     )
-    setup: Annotated[Setup, BeforeValidator(OneOf(Setup))] = Field(
+    setup: Annotated[Setup, BeforeValidator(OneOf(Setup, _SETUPS))] = Field(
         default=_ABSENT,
         description="How metrics and items are told apart in DHIS2: by category option combo, by different data "
         "elements per item, or one metric in a single data element for each item.",
@@ -358,7 +393,7 @@ class Tab(Form):
     item_field_reference: Annotated[Text, AfterValidator(read_item_field)] | None = Field(
         default=None,
         description="The item's field that holds its identifier in DHIS2. "
-        "Required unless Setup is 'using different data elements per item'.",
+        "Required unless Setup is 'Different data elements per item'.",
         examples=["universal_code"],
     )
     data_element_id_scheme: SchemeChoice = Field(
@@ -387,6 +422,7 @@ class Tab(Form):
     )
     include_field: Annotated[str | None, BeforeValidator(read_text), AfterValidator(read_checkbox)] = Field(
         default=None,
+        title="Include in DHIS2 data push",
         description="Where the items' checkbox 'Include in DHIS2 data push' is kept: user_field_4, user_field_7 "
         "or a key of their custom data. None: every item with an identifier is sent.",
         examples=["user_field_4"],

@@ -251,7 +251,9 @@ class Settings(Tab):
             if not row.active or row.basis is not Basis.PREVIOUS_MONTH or row.metric in _OF_A_WHOLE_PERIOD:
                 continue
             where = f"{_title(Settings, 'data_elements')}, {self._row_label(index)}"
-            basis = f"{where}: Basis is 'previous_month', but Period format '{self.period_format}' has"
+            basis = (
+                f"{where}: Push data basis is 'previous_month', but Period format '{self.period_format}' has"
+            )
             if without_month:
                 yield f"{basis} no month (MM): each month replaces the one before it in DHIS2."
             elif self._label_is_too_short(row):
