@@ -318,7 +318,7 @@ class World:
         self.memory.push(sent, as_of)
         self.count.runs += 1
         self.count.computed += result.values
-        self.count.sent += result.values - result.unchanged
+        self.count.sent += result.values - result.already_stored
         self.count.messages += len(sent)
 
     @contextmanager

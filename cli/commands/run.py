@@ -127,7 +127,7 @@ def _show_result(result: "ComputeResult", form: Format) -> int:
             "See the log": result.see_the_log,
         }
         say(result.message, *(f"{name}: {value}" for name, value in facts.items() if value))
-        for title, sentences in (("Left out", result.left_out), ("To note", result.warnings)):
+        for title, sentences in (("Skipped", result.skipped), ("To note", result.warnings)):
             if sentences:
                 say(f"{title}:", *(f"  - {sentence}" for sentence in sentences))
     return 1 if result.status is Status.FAILED else 0

@@ -176,13 +176,13 @@ def test_a_scheduled_run_says_what_it_did_and_how_to_see_the_rest(compute: Calla
     assert answer["run_id"] in answer["see_the_log"]
     assert answer["see_the_log"].startswith("aws logs tail /stack/push ")
     assert run.metric("ValuesComputed") == answer["values"]
-    assert any("isabled" in sentence for sentence in answer["left_out"])
-    first, *others = answer["left_out"]
-    (line,) = run.said("left out")
+    assert any("isabled" in sentence for sentence in answer["skipped"])
+    first, *others = answer["skipped"]
+    (line,) = run.said(" skipped: ")
     assert line["message"] == (
-        f"{len(others) + 1} left out: {first}; and {len(others)} more, in this line's field all."
+        f"{len(others) + 1} skipped: {first}; and {len(others)} more, in this line's field all."
     )
-    assert line["all"] == answer["left_out"]
+    assert line["all"] == answer["skipped"]
     (line,) = run.said("to note")
     assert ".;" not in line["message"]
     assert line["message"].endswith(" more, in this line's field all.")
@@ -414,7 +414,7 @@ def test_a_limited_run_refuses_what_a_full_run_would_refuse(
     full = compute({"manual": True}).answer
     limited = compute({"manual": True, "items": [two[0][1]]}).answer
     for answer in (full, limited):
-        assert any("claim the same data element 'SAME'" in sentence for sentence in answer["left_out"])
+        assert any("claim the same data element 'SAME'" in sentence for sentence in answer["skipped"])
     assert limited["values"] == full["values"]
 
 

@@ -25,13 +25,13 @@ def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Itera
 def test_a_second_run_sends_nothing_and_says_so(world: World) -> None:
     first = world.run()
     assert first["values"] > 0
-    assert first["unchanged"] == 0
+    assert first["already_stored"] == 0
     held, posts = world.values(), world.posts()
     assert len(held) == first["values"]
 
     second = world.run()
 
-    assert (second["unchanged"], second["batches"]) == (second["values"], 0)
+    assert (second["already_stored"], second["batches"]) == (second["values"], 0)
     assert f"{second['values']:,} are not sent: DHIS2 has them as they are" in second["message"]
     assert "nothing to send to DHIS2" in second["message"]
     assert "on the way" not in second["message"]
@@ -51,7 +51,7 @@ def test_what_changed_in_msupply_is_sent_and_nothing_else(world: World) -> None:
     second = world.run()
 
     changed = {key for key, value in world.values().items() if before.get(key) != value}
-    assert 0 < second["values"] - second["unchanged"] == len(changed) < 12
+    assert 0 < second["values"] - second["already_stored"] == len(changed) < 12
     assert second["values"] == first["values"]
     assert len({(key.data_element, key.org_unit) for key in changed}) == 1
 
@@ -60,12 +60,12 @@ def test_a_full_send_sends_everything_and_heals_what_was_changed_by_hand(world: 
     world.run()
     key, value = next((key, value) for key, value in world.values().items() if value != "0")
     world.enter_by_hand(key, "999999")
-    assert world.run()["unchanged"] > 0
+    assert world.run()["already_stored"] > 0
     assert world.values()[key] == "999999"
 
     full = world.run(full=True)
 
-    assert (full["unchanged"], world.values()[key]) == (0, value)
+    assert (full["already_stored"], world.values()[key]) == (0, value)
     assert world.run()["batches"] == 0
 
 
@@ -78,7 +78,7 @@ def test_a_rejected_value_is_sent_again_by_each_run(world: World) -> None:
 
     second = world.run()
 
-    assert second["values"] - second["unchanged"] == refused
+    assert second["values"] - second["already_stored"] == refused
 
 
 def test_at_another_address_everything_is_sent_once_and_in_another_spelling_nothing(world: World) -> None:
@@ -87,7 +87,7 @@ def test_at_another_address_everything_is_sent_once_and_in_another_spelling_noth
     world.use(url=world.dhis2.url.replace("http://", "HTTP://") + "/api/")
     assert world.run()["batches"] == 0
     world.use(url=world.dhis2.url.replace("127.0.0.1", "localhost"))
-    assert world.run()["unchanged"] == 0
+    assert world.run()["already_stored"] == 0
     assert world.posts() > posts
     assert world.run()["batches"] == 0
 
@@ -102,7 +102,7 @@ def test_what_waited_as_a_dead_letter_and_is_sent_again_late_replaces_nothing_ne
     world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
     world.run()
     right = world.values()
-    assert world.run()["unchanged"] < len(right), "what is on its way may yet replace it"
+    assert world.run()["already_stored"] < len(right), "what is on its way may yet replace it"
 
     for message in stale:
         world.aws.sqs.send_message(
@@ -188,8 +188,8 @@ def test_a_group_with_a_row_that_cannot_be_read_stays_in_dhis2_as_it_is_and_the_
     second = world.run()
 
     assert (second["unreadable_groups"], second["incomplete"]) == (1, False)
-    assert "1 group (all values of an item in an org unit) is left out" in second["message"]
-    (named,) = [each for each in second["left_out"] if broken in each]
+    assert "1 group (all values of an item in an org unit) is skipped" in second["message"]
+    (named,) = [each for each in second["skipped"] if broken in each]
     assert f"stock_line {broken}: total_number_of_packs or pack_size is no finite number" in named
     (warning,) = [each for each in second["warnings"] if "cannot be read" in each]
     assert "What DHIS2 has of them stays" in warning
@@ -198,7 +198,7 @@ def test_a_group_with_a_row_that_cannot_be_read_stays_in_dhis2_as_it_is_and_the_
     assert 0 < left_out <= 12
     assert len(world.values()) == len(before)
     changed = {key for key, value in world.values().items() if before[key] != value}
-    assert len(changed) == second["values"] - second["unchanged"] > 0
+    assert len(changed) == second["values"] - second["already_stored"] > 0
 
     # Once the row is corrected, what changed of it is sent too.
     world.sql("UPDATE stock_line SET total_number_of_packs = 7 WHERE id = ?", broken)
@@ -271,33 +271,33 @@ def test_what_was_sent_while_the_setting_was_off_is_not_relied_upon(world: World
     world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
     world.use(only_changes=False)
     off = world.run()
-    assert off["unchanged"] == 0
+    assert off["already_stored"] == 0
     world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs - 3")
     world.use()
 
-    assert world.run()["unchanged"] == 0
+    assert world.run()["already_stored"] == 0
     assert world.values() == original
 
 
 def test_a_dry_run_says_what_would_be_left_out_and_notes_nothing(world: World) -> None:
     first = invoke("compute", OCTOBER | {"dry_run": True}, world.capsys).answer
-    assert (first["status"], first["unchanged"]) == ("dry run", 0)
-    assert world.run()["unchanged"] == 0
+    assert (first["status"], first["already_stored"]) == ("dry run", 0)
+    assert world.run()["already_stored"] == 0
     second = invoke("compute", OCTOBER | {"dry_run": True}, world.capsys).answer
-    assert second["unchanged"] == second["values"]
+    assert second["already_stored"] == second["values"]
 
 
 def test_what_was_left_out_is_not_replaced_by_an_older_value_that_is_computed_late(world: World) -> None:
     world.run(basis="current_day", as_of="2026-11-01")
     later = world.run(basis="current_day", as_of="2026-11-03")
-    assert later["unchanged"] > 0
+    assert later["already_stored"] > 0
     right = world.values()
     world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
 
     # As a shard of the day between does that is taken from the dead letters.
     late = world.run(basis="current_day", as_of="2026-11-02")
 
-    assert late["values"] > late["unchanged"]
+    assert late["values"] > late["already_stored"]
     assert world.values() == right
 
 

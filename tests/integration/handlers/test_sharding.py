@@ -179,9 +179,9 @@ def test_what_is_left_out_is_told_once_by_the_invocation_that_plans(stack: Stack
     stack.allow_lines(200)
     planned = stack.compute(FULL, "request-2")
     worked = stack.work_all()
-    assert planned.answer["left_out"]
-    told = [sentence for shard in worked for line in shard.said("left out") for sentence in line["all"]]
-    assert sorted([*planned.answer["left_out"], *told]) == sorted(whole.answer["left_out"])
+    assert planned.answer["skipped"]
+    told = [sentence for shard in worked for line in shard.said(" skipped: ") for sentence in line["all"]]
+    assert sorted([*planned.answer["skipped"], *told]) == sorted(whole.answer["skipped"])
 
 
 def test_the_plan_says_how_many_shards_of_how_many_lines(stack: Stack) -> None:
@@ -640,7 +640,7 @@ def test_the_mapping_names_what_is_sent_and_what_cannot_be(stack: Stack) -> None
     lines = lines_of(stack.aws, answer["file"])
     kinds = Counter(line["kind"] for line in lines)
     assert (kinds["store"], kinds["item"]) == (answer["stores"], answer["items"])
-    assert kinds["skipped"] == len(answer["left_out"]) > 0
+    assert kinds["skipped"] == len(answer["skipped"]) > 0
     stores = {line["name"]: line["org_unit"] for line in lines if line["kind"] == "store"}
     items = {line["name"]: line["data_elements"] for line in lines if line["kind"] == "item"}
     for value in values:

@@ -76,7 +76,7 @@ def test_what_is_not_sent_yet_is_not_sent_and_the_event_that_is_named_sends_it(w
 
     # Once more: what is named sends the rest, and only that.
     again = invoke("compute", json.loads(event_of(run)), world.capsys, "request-2").answer
-    assert (again["run_id"], again["unchanged"]) == (answer["run_id"], stored)
+    assert (again["run_id"], again["already_stored"]) == (answer["run_id"], stored)
     world.deliver()
     assert len(world.values()) == answer["values"]
 

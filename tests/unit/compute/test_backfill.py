@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.compute.backfill import MonthRange, MonthStep, month_steps_of_range, restated_month_steps
+from msupply_dhis2.compute.backfill import MonthRange, MonthStep, month_steps_before, month_steps_of_range
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, window
 
@@ -90,11 +90,11 @@ def test_of_a_period_that_is_not_over_the_last_month_that_is_over_is_worked() ->
 
 def test_the_months_before_a_run_s_own_are_restated_the_oldest_first() -> None:
     as_of = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)
-    assert months_of(restated_month_steps(3, as_of, AUCKLAND, MONTHLY)) == ["2025-11", "2025-12", "2026-01"]
-    assert restated_month_steps(0, as_of, AUCKLAND, MONTHLY) == ()
+    assert months_of(month_steps_before(3, as_of, AUCKLAND, MONTHLY)) == ["2025-11", "2025-12", "2026-01"]
+    assert month_steps_before(0, as_of, AUCKLAND, MONTHLY) == ()
 
 
 def test_a_month_whose_period_is_the_run_s_own_is_not_restated() -> None:
     # March is the run's own month, and the whole first quarter its period.
     as_of = datetime(2026, 4, 4, 15, 30, tzinfo=UTC)
-    assert months_of(restated_month_steps(4, as_of, AUCKLAND, QUARTERLY)) == ["2025-12"]
+    assert months_of(month_steps_before(4, as_of, AUCKLAND, QUARTERLY)) == ["2025-12"]

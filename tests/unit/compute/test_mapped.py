@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from msupply_dhis2.compute.mapped import BYTES_OF_A_LIST, SENTENCES, mapped_names
+from msupply_dhis2.compute.mapped import BYTES_OF_A_LIST, SENTENCES, items_of, names_of, stores_of
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.domain.stock import Item, ItemGroup, OrgUnit, Store
 from msupply_dhis2.settings import Settings, parse_settings
@@ -41,6 +41,12 @@ def org_unit(number: int, name: str) -> OrgUnit:
 def group(number: int, name: str = "Amoxicillin 250mg tabs") -> ItemGroup:
     item = Item(f"id{number}", f"I{number:05}", name, {"universal_code": f"{number:08x}"})
     return ItemGroup(f"{number:08x}", (item,))
+
+
+def mapped_names(
+    org_units: list[OrgUnit], groups: list[ItemGroup], skipped: list[str], settings: Settings
+) -> MappedNames:
+    return names_of(stores_of(org_units), items_of(groups, settings), skipped)
 
 
 def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -> None:

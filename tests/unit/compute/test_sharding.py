@@ -131,7 +131,7 @@ def test_the_rest_of_a_shard_is_the_same_without_its_first_step() -> None:
     assert rest == shard(steps=STEPS[1:])
     assert rest is not None
     assert rest.rest is None
-    assert (shard().name, rest.name) == ("shard 3 of 12, 2025-12", "shard 3 of 12")
+    assert (shard().name, rest.name) == ("Shard 3 of 12, 2025-12", "Shard 3 of 12")
     assert (shard().part, rest.part) == ("3/12/2025-12", "3/12")
 
 

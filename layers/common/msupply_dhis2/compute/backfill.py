@@ -6,7 +6,7 @@ that a run on the first day of the following month would have sent had everythin
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
@@ -33,13 +33,7 @@ class MonthRange:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a range.
-
-        Raises
-        ------
-        ValueError
-            It is none; the message says why, and what to write.
-        """
+        """Read a range; a ValueError says what is wrong with it, and what to write."""
         match = _RANGE.fullmatch(text.strip())
         if match is None:
             raise ValueError(
@@ -94,8 +88,6 @@ class MonthStep(BaseModel):
 
     Attributes
     ----------
-    as_of
-        The instant that the step is about, aware.
     month
         The month that is computed again, as ``2025-01``: of the rows of the settings only those on the basis
         *previous month* are then worked. ``None`` is the run's own step, with all its rows.
@@ -110,38 +102,26 @@ class MonthStep(BaseModel):
 def month_steps_of_range(
     months: MonthRange, now: datetime, calendar: Calendar, period: PeriodFormat
 ) -> tuple[MonthStep, ...]:
-    """Return a step for each month of a range, the oldest first.
-
-    Where a period has more than one month, a later month's values replace an earlier one's: then only the last month
-    of a period that is over is worked, even where the range ends before it.
-
-    Raises
-    ------
-    EventError
-        A month is not over yet.
-    """
+    """Return a step for each month of a range, the oldest first; an EventError where a month is not over yet."""
     latest = _last_month(now, calendar)
     if months.last > latest:
         raise EventError(
             f"months: {months.last:%Y-%m} is not over yet. The last month that is: {latest:%Y-%m}. For the current "
             'month leave months out: {"manual": true} is about today.'
         )
-    return tuple(
-        _step(month, calendar)
-        for month in dict.fromkeys(_last_of_period(month, latest, period) for month in months.months())
-    )
+    return tuple(_step(month, calendar) for month in _ends(months.months(), latest, period))
 
 
-def restated_month_steps(
+def month_steps_before(
     number: int, as_of: datetime, calendar: Calendar, period: PeriodFormat
 ) -> tuple[MonthStep, ...]:
     """Return a step for each of so many months before the month of a monthly run, the oldest first."""
     own = _last_month(as_of, calendar)
-    months = [_before(own)]
-    for _ in range(number - 1):
+    months = [own]
+    for _ in range(number):
         months.append(_before(months[-1]))
-    ends = [_last_of_period(month, own, period) for month in reversed(months[:number])]
-    return tuple(_step(month, calendar) for month in dict.fromkeys(ends) if month != own)
+    ends = _ends(reversed(months[1:]), own, period)
+    return tuple(_step(month, calendar) for month in ends if month != own)
 
 
 def _last_month(instant: datetime, calendar: Calendar) -> date:
@@ -149,15 +129,22 @@ def _last_month(instant: datetime, calendar: Calendar) -> date:
     return _before(calendar.day_of(instant.astimezone(UTC).replace(tzinfo=None)).replace(day=1))
 
 
-def _last_of_period(month: date, latest: date, period: PeriodFormat) -> date:
-    """Give the last month, up to ``latest``, whose values have the same period as those of a month."""
-    while month < latest and _label(_after(month), period) == _label(month, period):
-        month = _after(month)
-    return month
+def _ends(months: Iterable[date], latest: date, period: PeriodFormat) -> Iterable[date]:
+    """Return of each period the last month that is over, even where it is not among these months.
 
+    Where a period has more than one month, a later month's values replace an earlier one's.
+    """
 
-def _label(month: date, period: PeriodFormat) -> str:
-    return period.label(_after(month) - timedelta(1))
+    def label(month: date) -> str:
+        return period.label(_after(month) - timedelta(1))
+
+    ends: dict[date, None] = {}
+    for month in months:
+        end = month
+        while end < latest and label(_after(end)) == label(month):
+            end = _after(end)
+        ends[end] = None
+    return ends
 
 
 def _step(month: date, calendar: Calendar) -> MonthStep:

@@ -52,36 +52,9 @@ class Export(StrEnum):
 class ComputeEvent(BaseModel):
     """An event to compute: a schedule's, a manual push, an export, or the connection test's question about the database.
 
-    Attributes
-    ----------
-    interval
-        Compute the active rows of this interval, each on its own basis.
-    scheduled_time
-        The instant for which the schedule was set, in UTC; it becomes ``as_of``.
-    manual
-        Compute all active rows, whatever their interval, on a current day basis.
-    export
-        Write the values of a manual push, or what is mapped, into a file, and send nothing.
-    check_database
-        Only open mSupply's database and say whether that works.
-    as_of
-        The instant of the run instead: a date (its first midnight) or a date and time, in the configured
-        time zone unless it names an offset.
-    basis
-        The basis instead: one for all rows, or ``as_in_settings``.
-    months
-        Compute these months instead, the oldest first: of each the values of its end and about its whole. Only the
-        rows on a previous month basis, or with that ``basis`` all rows.
-    metrics, stores, items
-        Limit the run. A store is named by its code, name, id or org unit, an item by its code, name, id or
-        reference; the other stores of the same org unit and the other items of the same reference are taken
-        along, because their quantities are one number in DHIS2.
-    dry_run
-        Compute and count, send nothing. Works while "Use DHIS2" is off.
-    full
-        Send also the values that DHIS2 has acknowledged as they are now (where *Only changes* is on).
-    confirm_deletions
-        Delete what is computed no longer also where it is so much that a mistake is supposed.
+    What each field asks for stands in docs/reference.md. With ``months`` only the rows on a previous month basis are
+    computed, or with that ``basis`` all rows. Where ``stores`` and ``items`` limit a run, the other stores of the same org
+    unit and the other items of the same reference are taken along, because their quantities are one number in DHIS2.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,15 +86,14 @@ class ComputeEvent(BaseModel):
     @model_validator(mode="after")
     def _export_sends_nothing(self) -> Self:
         # All others say how something is sent; the mapping is of all stores and items.
-        allowed = {"export"}
+        allowed, why = {"export"}, "sends nothing and holds all stores and items"
         if self.export is Export.VALUES:
             allowed |= {"as_of", "basis", "months", "metrics", "stores", "items"}
+            why = "sends nothing"
         others = [name for name in type(self).model_fields if name in self.model_fields_set - allowed]
         if self.export is not None and others:
             raise ValueError(
-                f'{", ".join(others)}: not with "export": "{self.export}", which sends nothing'
-                + (" and holds all stores and items" if self.export is Export.MAPPING else "")
-                + ". Leave it out"
+                f'{", ".join(others)}: not with "export": "{self.export}", which {why}. Leave it out'
             )
         return self
 
@@ -167,13 +139,7 @@ class ComputeEvent(BaseModel):
 
 
 def parse_compute_event(event: object) -> ComputeEvent:
-    """Read an event to compute.
-
-    Raises
-    ------
-    EventError
-        With a sentence for each field that is wrong, and examples of events that are understood.
-    """
+    """Read an event to compute; an EventError has a sentence for each field that is wrong, and examples."""
     if not isinstance(event, Mapping):
         raise EventError(f"The event must be a JSON object, for example {EXAMPLES}.")
     if event.get("scheduled_time") == UNFILLED_SCHEDULED_TIME:
@@ -191,15 +157,14 @@ def parse_compute_event(event: object) -> ComputeEvent:
 
 
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
-    """Return ``as_of`` in the calendar's time zone: the event's, else its scheduled time, else when it first arrived.
-
-    Raises
-    ------
-    EventError
-        ``as_of`` is no date or time, or lies in the future.
-    """
+    """Return ``as_of`` in the calendar's time zone: the event's, else its scheduled time, else when it first arrived."""
     if event.as_of is not None:
-        as_of = _parse_as_of(event.as_of, calendar)
+        try:
+            as_of = calendar.parse_instant(event.as_of)
+        except ValueError as error:
+            raise EventError(
+                f"as_of: '{event.as_of}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
+            ) from error
     elif event.scheduled_time is not None:
         scheduled = event.scheduled_time
         # EventBridge Scheduler fills in UTC; a time without an offset is taken as that too.
@@ -211,13 +176,7 @@ def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calen
 
 
 def require_known(as_of: datetime, now: datetime) -> None:
-    """Make sure that an instant, aware as ``now`` is, is one that mSupply can know of.
-
-    Raises
-    ------
-    EventError
-        It lies in the future, or before there was any mSupply.
-    """
+    """Raise an EventError where an instant lies in the future, or before there was any mSupply."""
     if as_of > now + CLOCK_SKEW:
         raise EventError(
             f"as_of: {as_of.isoformat()} lies in the future, where the stock is not known yet. "
@@ -227,15 +186,6 @@ def require_known(as_of: datetime, now: datetime) -> None:
         raise EventError(
             f"as_of: {as_of.isoformat()} lies before the year {EARLIEST.year}: is the date right?"
         )
-
-
-def _parse_as_of(text: str, calendar: Calendar) -> datetime:
-    try:
-        return calendar.parse_instant(text)
-    except ValueError as error:
-        raise EventError(
-            f"as_of: '{text}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
-        ) from error
 
 
 def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataElementRow, Basis], ...]:

@@ -6,22 +6,22 @@ step what time means → each group's history → its metrics → data values �
 one shard.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from msupply_dhis2.compute import result
-from msupply_dhis2.compute.backfill import MonthStep, month_steps_of_range, restated_month_steps, rows_of_past
+from msupply_dhis2.compute.backfill import MonthStep, month_steps_before, month_steps_of_range, rows_of_past
 from msupply_dhis2.compute.event import rows_asked_for
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan
 from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues, Publisher
-from msupply_dhis2.compute.result import ComputeResult, StepResult
+from msupply_dhis2.compute.result import ComputeResult, Rows, Status, StepResult
 from msupply_dhis2.compute.sharding import Shard, divide
 from msupply_dhis2.compute.values import StepPlan, Tally, plan_step, values_of_org_units
 from msupply_dhis2.domain.batch import Age, Batch
-from msupply_dhis2.periods import Basis, Calendar, Interval
-from msupply_dhis2.settings import DataElementRow, Settings
+from msupply_dhis2.periods import Calendar, Interval
+from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
 
@@ -31,26 +31,14 @@ type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 type Compare = Callable[[RunScope, DeltaOptions], DeltaFilter | None]
 """Returns what knows which values of a run DHIS2 has; ``None``: all are to be sent."""
 
-type Rows = Sequence[tuple[DataElementRow, Basis]]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeJob:
     """The job, and what surrounds it.
 
-    Attributes
-    ----------
-    send
-        Takes each batch as soon as it is made; not in a dry run or an export.
-    lines_per_invocation
-        About so many ledger lines are worked by one invocation, and no more than one step: all else is in the result's
-        ``to_follow``. ``None``: everything is done here.
-    compare
-        Where it may be that only what changed is sent.
-    watch
-        Is shown the values of each org unit, and of how many org units.
-    clock
-        Tells when the database is read.
+    ``send`` takes each batch as soon as it is made; not in a dry run or an export. ``watch`` is shown the values of each
+    org unit, and of how many org units. About ``lines_per_invocation`` ledger lines are worked by one invocation, and no
+    more than one step: all else is in the result's ``to_follow``; ``None``: everything is done here.
     """
 
     settings: Settings
@@ -65,9 +53,6 @@ class ComputeJob:
 
     def run(self, shard: Shard) -> ComputeResult:
         """Compute a whole run, or a shard of one.
-
-        What is left out, and what there is to note about stores, items and settings, is told with the whole run; a shard
-        tells of the org units that are mapped no longer.
 
         Raises
         ------
@@ -88,11 +73,18 @@ class ComputeJob:
         with self.open_database() as source:
             read_at = self.clock()
             plan = make_run_plan(event, rows, settings=self.settings, source=source, only=shard.org_units)
-            about = about.model_copy(update=_told(plan, shard, asked, rows))
-            if not (rows := plan.computable(rows)):
-                return result.nothing_computable(about)
+            about = about.ended(Status.SENT, "", **_told(plan, shard, asked, rows))
+            rows = tuple((row, basis) for row, basis in rows if row.metric not in plan.missing_metrics)
+            if not rows:
+                return about.ended(
+                    Status.NOTHING_TO_DO,
+                    "mSupply's database lacks what all the metrics of this run take; the log names what it is.",
+                )
             if shard.is_whole_run and self.lines_per_invocation is not None:
-                shard, *others = _divided(shard, plan, source, self.lines_per_invocation)
+                # At least one org unit, so at least one shard.
+                org_units = plan.scope.org_units
+                lines = source.lines([store for org_unit in org_units for store in org_unit.stores])
+                shard, *others = shard.divided(divide(org_units, lines, self.lines_per_invocation), lines)
                 if others:
                     return result.planned(about, [shard, *others])
             steps, rest = shard.steps, None
@@ -111,7 +103,7 @@ class ComputeJob:
             return month_steps_of_range(event.months, as_of, self.calendar, period)
         if event.interval is not Interval.MONTHLY or not rows_of_past(rows):
             return shard.steps
-        restated = restated_month_steps(self.settings.restate_months, as_of, self.calendar, period)
+        restated = month_steps_before(self.settings.restate_months, as_of, self.calendar, period)
         return (shard.step, *restated)
 
     def _compute_step(
@@ -147,24 +139,14 @@ class ComputeJob:
 
 
 def _told(plan: RunPlan, shard: Shard, asked: Rows, rows: Rows) -> dict[str, tuple[str, ...]]:
-    """Return what is to be told about stores, items and settings."""
+    """Return what is to be told: of a run about stores, items and settings, of a shard what is mapped no longer."""
     if shard.org_units is None:
-        return {
-            "left_out": plan.left_out,
-            "warnings": (*plan.warnings, *result.without_months(asked, rows)),
-        }
-    mapped = {org_unit.code for org_unit in plan.scope.org_units}
-    gone = [code for code in shard.org_units if code not in mapped]
+        warnings = (*plan.warnings, *result.without_months(asked, rows))
+        return {"skipped": plan.skipped, "warnings": warnings}
+    gone = [code for code in shard.org_units if code not in plan.mapped]
     if not gone:
         return {}
     return {"warnings": (f"No longer mapped in mSupply, and not sent: org units {', '.join(gone)}.",)}
-
-
-def _divided(shard: Shard, plan: RunPlan, source: Source, limit: int) -> list[Shard]:
-    """Divide the org units of a run, of which there is at least one."""
-    org_units = plan.scope.org_units
-    lines = source.lines([store for org_unit in org_units for store in org_unit.stores])
-    return shard.divided(divide(org_units, lines, limit), lines)
 
 
 def _scope_of(plan: StepPlan, shard: Shard) -> RunScope:

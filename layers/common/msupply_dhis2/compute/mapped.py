@@ -23,19 +23,9 @@ SENTENCES = 500
 def check_database(
     open_database: OpenDatabase, settings: Settings | None, verification: Verification
 ) -> ComputeResult:
-    """Open mSupply's database and see which stores and items are mapped.
+    """Open mSupply's database, see which stores and items are mapped, and tell how its server is verified.
 
-    Parameters
-    ----------
-    settings
-        ``None`` where they cannot be read: then only that the database answers is seen.
-    verification
-        How its server is verified, which is told too.
-
-    Raises
-    ------
-    SourceError
-        As compute would.
+    Where the settings cannot be read (``None``), only that the database answers is seen.
     """
     with open_database() as source:
         if settings is None or not settings.item_fields:
@@ -52,20 +42,14 @@ def check_database(
         f" {verification}".rstrip(),
         stores=len(stores),
         items=len(items),
-        mapped=mapped_names(mapped.org_units, mapped.item_groups, mapped.left_out, settings),
+        mapped=names_of(stores, items, mapped.skipped),
     )
 
 
 def export_mapping(
     open_database: OpenDatabase, settings: Settings, write: Callable[[Mapping[str, object]], None]
 ) -> ComputeResult:
-    """Write a line for each store and item that is sent, and for each that is mapped and cannot be sent.
-
-    Raises
-    ------
-    SettingsError, SourceError
-        As compute would.
-    """
+    """Write a line for each store and item that is sent, and for each that is mapped and cannot be sent."""
     settings.require_complete()
     rows = settings.active_rows
     with open_database() as source:
@@ -78,14 +62,14 @@ def export_mapping(
             row.metric.value: data_element for row, data_element in zip(rows, item.data_elements, strict=True)
         }
         write({"kind": "item", "name": item.name, "code": item.code, "data_elements": by_metric})
-    for sentence in mapped.left_out:
+    for sentence in mapped.skipped:
         write({"kind": "skipped", "why": sentence})
     return ComputeResult(
         status=Status.EXPORTED,
         message=f"Export: {count(len(stores), 'store')} and {count(len(items), 'item')} are mapped. Nothing was sent.",
         stores=len(stores),
         items=len(items),
-        left_out=mapped.left_out,
+        skipped=mapped.skipped,
     )
 
 
@@ -108,22 +92,18 @@ def items_of(item_groups: Iterable[ItemGroup], settings: Settings) -> list[Mappe
     return items
 
 
-def mapped_names(
-    org_units: Iterable[OrgUnit],
-    item_groups: Iterable[ItemGroup],
-    left_out: Sequence[str],
-    settings: Settings,
+def names_of(
+    stores: Sequence[MappedStore], items: Sequence[MappedItem], skipped: Sequence[str]
 ) -> MappedNames:
-    """Return the stores of these org units and the items of these groups, as long as the lists fit."""
-    stores, items = stores_of(org_units), items_of(item_groups, settings)
+    """Return stores, items and what is skipped, as far as the lists fit into an answer."""
     listed_stores, listed_items = _count_listed(stores), _count_listed(items)
     return MappedNames(
         stores=tuple(stores[:listed_stores]),
         items=tuple(items[:listed_items]),
         more_stores=len(stores) - listed_stores,
         more_items=len(items) - listed_items,
-        left_out=tuple(left_out[:SENTENCES]),
-        more_left_out=max(0, len(left_out) - SENTENCES),
+        left_out=tuple(skipped[:SENTENCES]),
+        more_left_out=max(0, len(skipped) - SENTENCES),
     )
 
 

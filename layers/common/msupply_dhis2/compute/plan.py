@@ -30,15 +30,9 @@ class RunPlan:
     mapped: frozenset[str]
     rules: Rules
     collisions: Mapping[Identifier, tuple[Claimant, ...]]
-    left_out: tuple[str, ...]
+    skipped: tuple[str, ...]
     warnings: tuple[str, ...]
     missing_metrics: frozenset[Metric] = frozenset()
-
-    def computable(
-        self, rows: tuple[tuple[DataElementRow, Basis], ...]
-    ) -> tuple[tuple[DataElementRow, Basis], ...]:
-        """Keep the rows whose metrics can be computed from this database."""
-        return tuple((row, basis) for row, basis in rows if row.metric not in self.missing_metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +45,16 @@ class Mapped:
     unmapped: tuple[Unmapped, ...]
 
     @property
-    def left_out(self) -> tuple[str, ...]:
+    def skipped(self) -> tuple[str, ...]:
         """What is not sent and why, a sentence each."""
         return (
-            *(f"{left_out.kind} {left_out.name}: {left_out.reason}" for left_out in self.catalogue.left_out),
+            *(f"{each.kind} {each.name}: {each.reason}" for each in self.catalogue.left_out),
             *(f"{subject.subject}: {subject.reason}" for subject in self.unmapped),
         )
 
 
 def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRow]) -> Mapped:
-    """Read which stores and items are mapped, for these rows of the settings.
-
-    Raises
-    ------
-    SourceError
-        No store or no item is.
-    """
+    """Read which stores and items are mapped, for these rows of the settings; a SourceError where none is."""
     catalogue = source.catalogue(
         store_field=settings.store_field_reference,
         item_fields=settings.item_fields,
@@ -89,12 +77,7 @@ def make_run_plan(
 ) -> RunPlan:
     """Read which stores and items are mapped, and which of them a run is about; ``only``: a shard's org units.
 
-    Raises
-    ------
-    SourceError
-        No store or no item is mapped.
-    EventError
-        The event limits the run to a store or item that is not sent.
+    An EventError says that the event limits the run to a store or item that is not sent.
     """
     mapped = read_mapped(source, settings, [row for row, _ in rows])
     catalogue, org_units = mapped.catalogue, mapped.org_units
@@ -115,7 +98,7 @@ def make_run_plan(
             consumption=catalogue.preferences,
         ),
         collisions=colliding,
-        left_out=mapped.left_out,
+        skipped=mapped.skipped,
         warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
         missing_metrics=catalogue.missing_metrics,
     )
@@ -161,10 +144,9 @@ def _limit_items(
     wanted: Sequence[str] | None,
     colliding: Mapping[Identifier, tuple[Claimant, ...]],
 ) -> tuple[ItemGroup, ...]:
-    """Keep the item groups that hold a wanted item (by code, name, id or reference).
+    """Keep the item groups that hold a wanted item (by code, name, id or reference), and all that claim the same.
 
-    Those that claim the same data element as one of them come along: whether both are in one org unit is
-    seen only there.
+    Whether both are in one org unit is seen only there.
     """
     names = {
         index: {

@@ -33,21 +33,9 @@ class OrgUnitValues:
 class Publisher:
     """Puts the values of a step on the queue; it holds no more than a strip of org units.
 
-    Parameters
-    ----------
-    metrics
-        How many metrics the step has: with option combos an org unit has as many values for one data element.
-    send
-        Takes each batch as soon as it is made; ``None`` in a dry run.
-    delta
-        Knows which values DHIS2 has, and notes what is sent. Without it everything is sent.
-
-    Attributes
-    ----------
-    batches, sent
-        How many batches were put on the queue (in a dry run: would have been), and how many computed values.
-    deletions
-        How many values are to be deleted.
+    ``metrics`` is how many the step has: with option combos an org unit has as many values for one data element. In a dry
+    run ``send`` is ``None``, and ``batches`` counts those that would have been sent. Without a ``delta``, which knows what
+    DHIS2 has, everything is sent.
     """
 
     def __init__(  # noqa: PLR0913 - what is known of a step, and what is done with its values

@@ -21,6 +21,10 @@ ONE_IN = 10
 """Where more than one in so many groups of an invocation is left out for rows that cannot be read, its run is incomplete."""
 
 
+type Rows = Sequence[tuple[DataElementRow, Basis]]
+"""Rows of the settings, each with the basis that holds for it."""
+
+
 class Status(StrEnum):
     """How an invocation of compute ended."""
 
@@ -38,13 +42,11 @@ class Status(StrEnum):
 class ComputeResult(BaseModel):
     """What compute returns to whoever invoked it, and logs.
 
-    ``periods`` are those in DHIS2 that the values are about. ``values`` were computed, ``batches`` put on the queue (in a dry run: would have been); ``stores``
-    and ``items`` those with at least one value. ``left_out`` holds sentences; ``mapped`` answers the connection
-    test's question about the database. ``unreadable_groups`` were left out, because rows of mSupply's database cannot be
-    read (``unreadable_rows``, which ``left_out`` holds too); where they are too many, the run is ``incomplete``. ``unchanged`` of the values were not sent, because DHIS2 has them; ``vanished``
-    are acknowledged by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``shards`` says into how
-    many a run was divided. ``file`` is what an export wrote. ``to_follow`` is work for other invocations, which may begin once the batches of this one
-    are on the queue.
+    ``values`` were computed, of ``stores`` and ``items`` with at least one, and ``batches`` put on the queue (in a dry run:
+    would have been). ``already_stored`` of the values were not sent, because DHIS2 has them; ``vanished`` are acknowledged
+    by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``skipped`` and ``warnings`` hold sentences;
+    where rows of mSupply's database cannot be read for too many groups, the run is ``incomplete``. ``to_follow`` is work
+    for other invocations, which may begin once the batches of this one are on the queue.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,13 +64,13 @@ class ComputeResult(BaseModel):
     items: int = 0
     values: int = 0
     batches: int = 0
-    unchanged: int = 0
+    already_stored: int = 0
     vanished: int = 0
     deletions: int = 0
     unreadable_groups: int = 0
     unreadable_rows: tuple[str, ...] = Field(default=(), exclude=True)
     incomplete: bool = False
-    left_out: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     file: str | None = None
     see_the_log: str | None = None
@@ -107,19 +109,12 @@ class StepResult:
 def computed(
     about: ComputeResult, event: ComputeEvent, steps: Sequence[StepResult], rest: Shard | None
 ) -> ComputeResult:
-    """Return what the steps of an invocation came to, all together.
-
-    Parameters
-    ----------
-    rest
-        What is to follow, in other invocations.
-    """
-    stores = set[str]().union(*(step.tally.stores for step in steps))
-    items = set[str]().union(*(step.tally.items for step in steps))
-    unreadable_groups = sum(step.tally.unreadable_groups for step in steps)
-    incomplete = ONE_IN * unreadable_groups > sum(step.tally.groups for step in steps)
+    """Return what the steps of an invocation came to, all together, and the ``rest`` that other invocations do."""
+    tallies, publishers = [step.tally for step in steps], [step.publisher for step in steps]
+    unreadable_groups = sum(tally.unreadable_groups for tally in tallies)
+    incomplete = ONE_IN * unreadable_groups > sum(tally.groups for tally in tallies)
     # The same rows in each step.
-    unreadable_rows = dict.fromkeys(row for step in steps for row in step.tally.unreadable_rows)
+    unreadable_rows = dict.fromkeys(row for tally in tallies for row in tally.unreadable_rows)
     collisions, data_warnings = list[str](), list[str]()
     for each in steps:
         # Two months may be odd in different ways.
@@ -128,38 +123,32 @@ def computed(
             f"{prefix}{collision.sentence(number)}" for collision, number in each.tally.collisions.items()
         )
         data_warnings += (f"{prefix}{warning}" for warning in _warnings(each))
-    deltas = [step.publisher.delta.found for step in steps if step.publisher.delta is not None]
-    result = about.model_copy(
-        update={
-            "status": _status_of(event),
-            "month": steps[0].step.month if len(steps) == 1 else None,
-            "periods": tuple(sorted(frozenset().union(*(step.periods for step in steps)))),
-            "stores": len(stores),
-            "items": len(items),
-            "values": sum(step.tally.values for step in steps),
-            "batches": sum(step.publisher.batches for step in steps),
-            "unchanged": sum(found.unchanged for found in deltas),
-            "vanished": sum(found.vanished.total() for found in deltas),
-            "deletions": sum(step.publisher.deletions for step in steps),
-            "unreadable_groups": unreadable_groups,
-            "unreadable_rows": tuple(unreadable_rows),
-            "incomplete": incomplete,
-            "left_out": (*about.left_out, *collisions, *unreadable_rows),
-            "warnings": (
-                *about.warnings,
-                *_about_unreadable(unreadable_groups, len(unreadable_rows), incomplete=incomplete),
-                *data_warnings,
-            ),
-            "to_follow": () if rest is None else (rest,),
-        }
+    deltas = [publisher.delta.found for publisher in publishers if publisher.delta is not None]
+    sent = Status.DRY_RUN if event.dry_run else Status.SENT
+    result = about.ended(
+        sent if event.export is None else Status.EXPORTED,
+        "",
+        month=steps[0].step.month if len(steps) == 1 else None,
+        periods=tuple(sorted(frozenset().union(*(step.periods for step in steps)))),
+        stores=len(set[str]().union(*(tally.stores for tally in tallies))),
+        items=len(set[str]().union(*(tally.items for tally in tallies))),
+        values=sum(tally.values for tally in tallies),
+        batches=sum(publisher.batches for publisher in publishers),
+        already_stored=sum(found.unchanged for found in deltas),
+        vanished=sum(found.vanished.total() for found in deltas),
+        deletions=sum(publisher.deletions for publisher in publishers),
+        unreadable_groups=unreadable_groups,
+        unreadable_rows=tuple(unreadable_rows),
+        incomplete=incomplete,
+        skipped=(*about.skipped, *collisions, *unreadable_rows),
+        warnings=(
+            *about.warnings,
+            *_about_unreadable(unreadable_groups, len(unreadable_rows), incomplete=incomplete),
+            *data_warnings,
+        ),
+        to_follow=() if rest is None else (rest,),
     )
-    return result.model_copy(update={"message": _summary(result, [step.step for step in steps], rest)})
-
-
-def _status_of(event: ComputeEvent) -> Status:
-    if event.export is not None:
-        return Status.EXPORTED
-    return Status.DRY_RUN if event.dry_run else Status.SENT
+    return result.ended(result.status, _summary(result, [step.step for step in steps], rest))
 
 
 def _warnings(step: StepResult) -> Iterator[str]:
@@ -167,7 +156,7 @@ def _warnings(step: StepResult) -> Iterator[str]:
     for warning, number in sorted(step.tally.warnings.items()):
         yield f"{warning.meaning}: {number:,}."
     if step.publisher.delta is not None:
-        yield from step.publisher.delta.sentences()
+        yield from step.publisher.delta.warnings()
 
 
 def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[str]:
@@ -177,14 +166,14 @@ def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[s
     named = f"the first {rows:,} of these rows" if rows == MOST_ROWS_NAMED else "these rows"
     too_many = f"That is more than one in {ONE_IN}, so the run ends incomplete. " if incomplete else ""
     yield (
-        f"{_unreadable(groups)} {too_many}What DHIS2 has of them stays. What is left out names {named}: ask whoever looks "
+        f"{_unreadable(groups)} {too_many}What DHIS2 has of them stays. What is skipped names {named}: ask whoever looks "
         "after mSupply to correct them, and invoke compute again."
     )
 
 
 def _unreadable(groups: int) -> str:
     return (
-        f"{count(groups, 'group')} (all values of an item in an org unit) {'is' if groups == 1 else 'are'} left out, "
+        f"{count(groups, 'group')} (all values of an item in an org unit) {'is' if groups == 1 else 'are'} skipped, "
         "because rows of mSupply's database cannot be read."
     )
 
@@ -195,16 +184,17 @@ def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | No
         counts += f" in {count(result.batches, 'batch', 'batches')}"
     if any(step.month for step in steps):
         counts = f"{named(steps)}: {counts}"
-    if result.status is Status.EXPORTED:
-        sentences = [f"Export: {counts}. Nothing was sent."]
-    elif result.status is Status.DRY_RUN:
-        sentences = [f"Dry run: {counts}. Nothing was sent."]
+    if result.status is not Status.SENT:
+        kind = "Export" if result.status is Status.EXPORTED else "Dry run"
+        sentences = [f"{kind}: {counts}. Nothing was sent."]
     else:
         sentences = [
             f"{counts}, on the way to DHIS2." if result.batches else f"{counts}: nothing to send to DHIS2."
         ]
-        if result.unchanged:
-            sentences.append(f"Of the values {result.unchanged:,} are not sent: DHIS2 has them as they are.")
+        if result.already_stored:
+            sentences.append(
+                f"Of the values {result.already_stored:,} are not sent: DHIS2 has them as they are."
+            )
         if result.deletions:
             sentences.append(f"{count(result.deletions, 'value')} to be deleted there.")
     if result.unreadable_groups:
@@ -251,38 +241,24 @@ def stopped(about: ComputeResult) -> ComputeResult:
     )
 
 
-def no_row(
-    about: ComputeResult, event: ComputeEvent, asked: Sequence[tuple[DataElementRow, Basis]]
-) -> ComputeResult:
+def no_row(about: ComputeResult, event: ComputeEvent, asked: Rows) -> ComputeResult:
     """Return that no row of the settings has anything to compute."""
     if asked:
         return about.ended(Status.NOTHING_TO_DO, " ".join(without_months(asked, ())))
-    limits = []
-    if event.interval:
-        limits.append(f"with the interval '{event.interval.value}'")
+    limits = f" with the interval '{event.interval.value}'" if event.interval else ""
     if event.metrics:
-        limits.append(f"for {', '.join(metric.label for metric in event.metrics)}")
+        limits += f" for {', '.join(metric.label for metric in event.metrics)}"
     return about.ended(
         Status.NOTHING_TO_DO,
-        f"No active row of 'Data elements to push' {' '.join(limits)}: nothing to compute. "
+        f"No active row of 'Data elements to push'{limits}: nothing to compute. "
         "To send it, tick Active and choose the interval in the settings.",
     )
 
 
-def nothing_computable(about: ComputeResult) -> ComputeResult:
-    """Return that the database lacks what all metrics take."""
-    return about.ended(
-        Status.NOTHING_TO_DO,
-        "mSupply's database lacks what all the metrics of this run take; the log names what it is.",
-    )
-
-
-def without_months(
-    asked: Sequence[tuple[DataElementRow, Basis]], rows: Sequence[tuple[DataElementRow, Basis]]
-) -> Iterator[str]:
+def without_months(asked: Rows, rows: Rows) -> Iterator[str]:
     """Yield which rows a range of months leaves out."""
-    if left_out := [row.metric.label for row, basis in asked if (row, basis) not in rows]:
+    if skipped := [row.metric.label for row, basis in asked if (row, basis) not in rows]:
         yield (
-            f"Not sent for months that are over, because of their basis 'current day': {', '.join(left_out)}. To "
+            f"Not sent for months that are over, because of their basis 'current day': {', '.join(skipped)}. To "
             'send them too, with the values of each month\'s end, add "basis": "previous_month" to the event.'
         )

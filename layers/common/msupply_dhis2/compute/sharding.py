@@ -26,22 +26,12 @@ MOST_ORG_UNITS = 5_000
 
 
 class Shard(BaseModel):
-    """A part of a run: some org units, and the steps that are still to be done for them.
+    """A part of a run, ``number`` ``of`` how many: some org units, and the steps that are still to be done for them.
 
     Working it does the first step and queues a shard with the others, so that each step has its own time, its own
-    attempts and its own end.
-
-    Attributes
-    ----------
-    planned_by
-        The request id of the invocation that planned: the same where AWS repeats it, another where somebody asks
-        for the same run once more, which is then sent anew.
-    number, of
-        Which shard of how many.
-    ledger_lines
-        About how many mSupply has for these org units.
-    org_units
-        By their codes in mSupply's store field, in order. ``None``: all that the event is about, not divided yet.
+    attempts and its own end. ``planned_by`` is the request id of the invocation that planned: the same where AWS repeats
+    it, another where somebody asks for the same run once more, which is then sent anew. The org units, by code and in order,
+    have about so many ledger lines; ``None``: all that the event is about, not divided yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,15 +53,15 @@ class Shard(BaseModel):
 
     @property
     def name(self) -> str:
-        """Name it for messages: ``shard 3 of 12``, with its month if it is about one."""
+        """Name it for messages: ``Shard 3 of 12``, with its month if it is about one."""
         month = f", {self.step.month}" if self.step.month else ""
-        return f"shard {self.number} of {self.of}{month}"
+        return f"Shard {self.number} of {self.of}{month}"
 
     @property
     def part(self) -> str:
         """What its next step is known by among the parts of the run: ``3/12``, ``3/12/2026-01``."""
-        month = [self.step.month] if self.step.month else []
-        return "/".join((str(self.number), str(self.of), *month))
+        month = f"/{self.step.month}" if self.step.month else ""
+        return f"{self.number}/{self.of}{month}"
 
     @property
     def step(self) -> MonthStep:
@@ -107,13 +97,7 @@ class Shard(BaseModel):
         ]
 
     def require_known(self, now: datetime) -> None:
-        """Make sure that no step is about the future: one that somebody has written could be.
-
-        Raises
-        ------
-        ShardError
-            A step is, or lies before there was any mSupply.
-        """
+        """Raise a ShardError where a step, as somebody has written it, is about the future, or before any mSupply."""
         for index, step in enumerate(self.steps):
             try:
                 require_known(step.as_of, now)
@@ -134,13 +118,7 @@ class ShardEvent(BaseModel):
 
 
 def parse_shard(event: str | Mapping[object, object]) -> Shard:
-    """Read a message's body, or an event.
-
-    Raises
-    ------
-    ShardError
-        It is no shard of this version; a sentence for each field that is wrong.
-    """
+    """Read a message's body, or an event; a ShardError has a sentence for each field that is wrong."""
     try:
         if isinstance(event, str):
             return ShardEvent.model_validate_json(event).shard
@@ -176,15 +154,8 @@ def divide(
 ) -> tuple[tuple[OrgUnit, ...], ...]:
     """Divide org units into shards of even size: two of them differ by one org unit's ledger lines at most.
 
-    The largest org unit first, each to the shard that is the smallest by then. The same org units with the same lines
-    are always divided alike. No shard is empty.
-
-    Parameters
-    ----------
-    lines
-        By the stores' ids (``Source.lines``).
-    limit
-        About so many lines make one shard; 1 at least.
+    The largest org unit first, each to the shard that is the smallest by then. The same org units with the same lines, by
+    the stores' ids, are always divided alike. About ``limit`` lines make one shard, and no shard is empty.
     """
     # One more, because an org unit without any line is work too.
     weights = [1 + sum(lines[store.id] for store in org_unit.stores) for org_unit in org_units]

@@ -11,7 +11,7 @@ from msupply_dhis2.compute.plan import RunPlan
 from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup
 from msupply_dhis2.mapping import Collision, Mapper, without_collisions
-from msupply_dhis2.metrics import Metric, StockWarning, calculate, floor
+from msupply_dhis2.metrics import StockWarning, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Source
@@ -30,7 +30,6 @@ class StepPlan:
     run: RunPlan
     rows: tuple[tuple[DataElementRow, Basis], ...]
     windows: Mapping[Basis, Window]
-    metrics: Mapping[Basis, frozenset[Metric]]
     mapper: Mapper
 
     @property
@@ -49,15 +48,9 @@ class StepPlan:
 class Tally:
     """What a step meets on its way.
 
-    Attributes
-    ----------
-    stores, items
-        Those with at least one value, by id.
-    groups, unreadable_groups
-        How many pairs of an org unit and an item reference there were, and how many of them were left out, because a
-        row that counts for them cannot be read.
-    unreadable_rows
-        Sentences about these rows, the first ``MOST_ROWS_NAMED``.
+    ``stores`` and ``items`` are the ids of those with at least one value. ``groups`` are pairs of an org unit and an item
+    reference, of which some were skipped, because a row that counts for them cannot be read; ``unreadable_rows`` has a
+    sentence about each of these rows, as far as there are no more than ``MOST_ROWS_NAMED``.
     """
 
     stores: set[str] = field(default_factory=set)
@@ -87,10 +80,6 @@ def plan_step(
         run=run,
         rows=tuple(rows),
         windows=windows,
-        metrics={
-            basis: frozenset(row.metric for row, basis_of_row in rows if basis_of_row is basis)
-            for basis in windows
-        },
         mapper=Mapper(settings, tuple(rows), windows),
     )
 
@@ -99,6 +88,10 @@ def values_of_org_units(source: Source, plan: StepPlan, tally: Tally) -> Iterato
     """Stream the data values, one org unit after the other, and count what is met on the way."""
     histories = source.histories(plan.run.scope, plan.floor)
     first_snapshot = min(window_of_basis.snapshot for window_of_basis in plan.windows.values())
+    metrics = {
+        basis: frozenset(row.metric for row, basis_of_row in plan.rows if basis_of_row is basis)
+        for basis in plan.windows
+    }
     for org_unit, groups in groupby(histories, key=lambda history: history.org_unit):
         # Of a group no more is kept than this: its history would fill the memory.
         computed: list[tuple[set[str], set[str], list[DataValue]]] = []
@@ -113,15 +106,13 @@ def values_of_org_units(source: Source, plan: StepPlan, tally: Tally) -> Iterato
                 unreadable |= plan.mapper.identifiers(history.item_group)
                 continue
             values = {
-                basis: calculate(history, window_of_basis, plan.run.rules, plan.metrics[basis])
+                basis: calculate(history, window_of_basis, plan.run.rules, metrics[basis])
                 for basis, window_of_basis in plan.windows.items()
             }
             for of_basis in values.values():
                 tally.warnings.update(of_basis.warnings)
-            stores, items = (
-                {pair.store.id for pair in history.pairs},
-                {pair.item.id for pair in history.pairs},
-            )
+            stores = {pair.store.id for pair in history.pairs}
+            items = {pair.item.id for pair in history.pairs}
             computed.append((stores, items, list(plan.mapper.data_values(history, values))))
         every = [value for _, _, of_group in computed for value in of_group]
         kept, collisions = without_collisions(every, present, plan.run.collisions)

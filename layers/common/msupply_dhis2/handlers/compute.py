@@ -1,10 +1,6 @@
-"""Compute on AWS: an invocation in, a result out, everything that was said in the log.
-
-It is invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself.
-"""
+"""Compute on AWS, invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -39,14 +35,14 @@ from msupply_dhis2.handlers.run_recorder import RunRecorder, about_run
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source import Source, open_source, verification_of
+from msupply_dhis2.source import open_source, verification_of
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.idempotency import first_arrival, let_go, note_finished, take
 from msupply_dhis2.state.ordering.claims import OrderingTable, revisions_of
 
 NAMED_IN_RESULT = 100
-"""How many left-out subjects an answer names; the log names them all."""
+"""How many skipped stores and items an answer names; the log names them all."""
 
 FOR_NOTES_SECONDS = 10.0
 """Kept of the function's time, to note and tell how a run ended."""
@@ -66,9 +62,9 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     Returns
     -------
     dict
-        A ``ComputeResult`` as JSON; for messages of the queue SQS's partial batch response. A fault that somebody has to mend is the answer to an invocation by hand,
-        with the status ``failed``. On schedule, and where trying again may help, it is raised, so that AWS
-        tries again, counts and keeps what failed.
+        A ``ComputeResult`` as JSON; for messages of the queue SQS's partial batch response. A fault that somebody has to
+        mend is the answer to an invocation by hand, with the status ``failed``. On schedule, and where trying again may
+        help, it is raised, so that AWS tries again, counts and keeps what failed.
     """
     if is_from_a_queue(event):
         invocation, records = _Invocation(context, logger, metrics), queue_records(event)
@@ -139,7 +135,10 @@ class _Invocation:
             except MsupplyDhis2Error as error:
                 recorder.failed(str(error), for_good=not _is_tried_again(event, error))
                 raise
-        return result.model_copy(update={"see_the_log": self._log_command(result)})
+        if result.status not in {Status.SENT, Status.PLANNED}:
+            return result
+        command = f"aws logs tail {self._environment.push_log_group} --since 1h --follow --filter-pattern"
+        return result.model_copy(update={"see_the_log": f"{command} '\"{result.run_id}\"'"})
 
     def process_record(self, record: QueueRecord) -> bool:
         """Work a message of the queue of shards; return whether it is finished, otherwise it is to be delivered again."""
@@ -148,9 +147,8 @@ class _Invocation:
         except ShardError as error:
             self._put_to_dead_letters(record, str(error))
             self._count("ShardsFailed", 1)
-            self._log(
-                LogEvent.MESSAGE_DEAD_LETTERED, ERROR, f"A message went to the dead-letter queue. {error}"
-            )
+            said = f"A message went to the dead-letter queue. {error}"
+            self._log(LogEvent.MESSAGE_DEAD_LETTERED, ERROR, said)
             return True
         self._logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
         try:
@@ -164,11 +162,8 @@ class _Invocation:
             taken = take(self._table, shard.key, datetime.now(UTC))
             if taken.finished:
                 recorder.was_finished(shard)
-                self._log(
-                    LogEvent.SHARD_DONE_BEFORE,
-                    INFO,
-                    f"{_capital(shard.name)} was finished at an earlier delivery: nothing is sent.",
-                )
+                said = f"{shard.name} was finished at an earlier delivery: nothing is sent."
+                self._log(LogEvent.SHARD_DONE_BEFORE, INFO, said)
                 self._count("ShardsFinishedBefore", 1)
                 return True
             if taken.free_at is not None:
@@ -215,7 +210,7 @@ class _Invocation:
             job = ComputeJob(
                 settings=settings,
                 calendar=self._calendar,
-                open_database=self._open_database(settings),
+                open_database=self._open_database(settings.database_trust),
                 send=queue.send,
                 lines_per_invocation=environment.lines_per_invocation,
                 compare=_compare(environment, settings, dry_run=shard.event.dry_run),
@@ -232,7 +227,7 @@ class _Invocation:
 
     def _export(self, shard: Shard, settings: Settings) -> ComputeResult:
         """Write the values of a run or a shard, or what is mapped, into a file of the bucket."""
-        open_database = self._open_database(settings)
+        open_database = self._open_database(settings.database_trust)
         with ExportFile(clients.s3(), self._environment.bucket_name) as file:
             if shard.event.export is Export.MAPPING:
                 result = export_mapping(open_database, settings, file.write)
@@ -266,8 +261,6 @@ class _Invocation:
         is_kept = is_kept and shard.event.sends
         return RunRecorder(self._environment, shard.run_id, self._logger, self._seconds_left, is_kept=is_kept)
 
-    # Before
-
     def _read_settings(self) -> Settings:
         return read_settings(self._environment.settings_parameter, clients.ssm())
 
@@ -278,69 +271,46 @@ class _Invocation:
             # The connection test reads the settings itself and tells their faults; here they must not hide the
             # database's own.
             settings = None
-        verification = verification_of(*self._database(settings))
-        return check_database(self._open_database(settings), settings, verification)
+        trust = settings.database_trust if settings else DatabaseTrust()
+        verification = verification_of(self._database_address(), trust)
+        return check_database(self._open_database(trust), settings, verification)
 
-    def _database(self, settings: Settings | None) -> tuple[DatabaseAddress, DatabaseTrust]:
-        """Read where mSupply's database is, and how it is known to be itself."""
+    def _database_address(self) -> DatabaseAddress:
         environment = self._environment
-        address = read_database_address(
+        return read_database_address(
             environment.database_secret, clients.secretsmanager(), environment.database_server
         )
-        return address, settings.database_trust if settings else DatabaseTrust()
 
-    def _open_database(self, settings: Settings | None) -> OpenDatabase:
-        def open_database() -> AbstractContextManager[Source]:
-            address, trust = self._database(settings)
-            return open_source(address, calendar=self._calendar, trust=trust)
-
-        return open_database
-
-    # After
-
-    def _log_command(self, result: ComputeResult) -> str | None:
-        if result.status not in {Status.SENT, Status.PLANNED}:
-            return None
-        return (
-            f"aws logs tail {self._environment.push_log_group} --since 1h --follow --filter-pattern "
-            f"'\"{result.run_id}\"'"
-        )
+    def _open_database(self, trust: DatabaseTrust) -> OpenDatabase:
+        return lambda: open_source(self._database_address(), calendar=self._calendar, trust=trust)
 
     def _wait_for_another(self, shard: Shard, record: QueueRecord, free_at: datetime) -> None:
         """Leave a shard on the queue while another invocation works it, which may break off."""
         wait = 1 + max(0, round((free_at - datetime.now(UTC)).total_seconds()))
-        self._log(
-            LogEvent.SHARD_WAITS,
-            INFO,
-            f"{_capital(shard.name)} is worked by another invocation: looked at again in {wait:,} seconds.",
-        )
+        said = f"{shard.name} is worked by another invocation: looked at again in {wait:,} seconds."
+        self._log(LogEvent.SHARD_WAITS, INFO, said)
         self._count("ShardsToTryAgain", 1)
         self._put_back(record, wait)
 
     def _set_aside(self, shard: Shard, record: QueueRecord, result: ComputeResult) -> None:
         """Keep a shard that the settings leave no work for, with all its steps, among the dead letters."""
-        steps = ", ".join(step.month or "the run's own" for step in shard.steps)
-        reason = f"{result.message} Not sent: {steps}."
+        reason = f"{result.message} Not sent: {results.named(shard.steps)}."
         self._put_to_dead_letters(record, reason)
         self._let_go(shard)
         self._count("ShardsFailed", len(shard.steps))
         what = "switch Use DHIS2 on" if result.status is Status.OFF else "correct the settings"
-        self._log(
-            LogEvent.MESSAGE_DEAD_LETTERED,
-            WARNING,
-            f"{_capital(shard.name)} of the run {shard.run_id} went to the dead-letter queue. {reason} To send "
-            f"them, {what} and redrive that queue.",
+        said = (
+            f"{shard.name} of the run {shard.run_id} went to the dead-letter queue. {reason} To send them, {what} and "
+            "redrive that queue."
         )
+        self._log(LogEvent.MESSAGE_DEAD_LETTERED, WARNING, said)
 
     def _let_go(self, shard: Shard) -> None:
         try:
             let_go(self._table, shard.key)
         except MsupplyDhis2Error as error:
-            self._log(
-                LogEvent.BOOKKEEPING_FAILED,
-                WARNING,
-                f"{_capital(shard.name)} is free again in a quarter of an hour only. {error}",
-            )
+            said = f"{shard.name} is free again in a quarter of an hour only. {error}"
+            self._log(LogEvent.BOOKKEEPING_FAILED, WARNING, said)
 
     def _failed(
         self, shard: Shard, record: QueueRecord, recorder: RunRecorder, reason: str, error: str
@@ -358,7 +328,7 @@ class _Invocation:
         # The months that would have followed were planned too, and fail with it.
         self._count("ShardsFailed" if is_last else "ShardsToTryAgain", len(shard.steps) if is_last else 1)
         event = LogEvent.MESSAGE_DEAD_LETTERED if is_last else LogEvent.SHARD_FAILED
-        said = f"{_capital(shard.name)} of the run {shard.run_id} failed: {reason} {then}."
+        said = f"{shard.name} of the run {shard.run_id} failed: {reason} {then}."
         self._log(event, ERROR, said, error=error)
         self._put_back(record, 0 if is_last else wait)
 
@@ -404,12 +374,8 @@ def _compare(environment: ComputeEnvironment, settings: Settings, *, dry_run: bo
     return compare
 
 
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
-
-
 def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
-    fields = result.model_dump(mode="json", exclude={"message", "left_out", "warnings", "mapped"})
+    fields = result.model_dump(mode="json", exclude={"message", "skipped", "warnings", "mapped"})
     if result.status is Status.DATABASE_REACHED:
         event = LogEvent.DATABASE_CHECKED
     elif result.status is Status.EXPORTED:
@@ -418,7 +384,7 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
         event = LogEvent.RUN_COMPUTED if result.shard is None else LogEvent.SHARD_COMPUTED
     log(logger, event, INFO, result.message, **fields)
     for event, what, sentences in (
-        (LogEvent.SUBJECTS_SKIPPED, "left out", result.left_out),
+        (LogEvent.SUBJECTS_SKIPPED, "skipped", result.skipped),
         (LogEvent.DATA_WARNINGS, "to note", result.warnings),
     ):
         for start in range(0, len(sentences), LINES_IN_ONE_ENTRY):
@@ -434,7 +400,7 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
     if result.status is Status.SENT:
         metrics.add_metric(name="ValuesComputed", unit=MetricUnit.Count, value=result.values)
         metrics.add_metric(name="BatchesComputed", unit=MetricUnit.Count, value=result.batches)
-        metrics.add_metric(name="ValuesNotSentUnchanged", unit=MetricUnit.Count, value=result.unchanged)
+        metrics.add_metric(name="ValuesNotSentUnchanged", unit=MetricUnit.Count, value=result.already_stored)
         metrics.add_metric(name="ValuesVanished", unit=MetricUnit.Count, value=result.vanished)
 
 
@@ -445,7 +411,7 @@ def _as_json(result: ComputeResult) -> dict[str, object]:
             *sentences[:NAMED_IN_RESULT],
             f"and {len(sentences) - NAMED_IN_RESULT:,} more, see the log of compute",
         )
-        for name, sentences in (("left_out", result.left_out), ("warnings", result.warnings))
+        for name, sentences in (("skipped", result.skipped), ("warnings", result.warnings))
         if len(sentences) > NAMED_IN_RESULT
     }
     return result.model_copy(update=shortened).model_dump(mode="json", exclude_none=True)

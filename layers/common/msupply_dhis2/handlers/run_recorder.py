@@ -41,9 +41,8 @@ class RunRecorder:
     """The notes of one invocation about a run; a dry run has none.
 
     When it is closed, a run that is done is ended, and so are older ones of whose values it has claimed newer ones.
-
-    Notes are what the counts are made of, so what cannot be noted fails, and is tried again: but for why something
-    failed, which must not hide the failure itself.
+    Counts are made of notes, so what cannot be noted fails, and is tried again: but for why something failed, which must
+    not hide the failure itself.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class RunRecorder:
                 stores=result.stores,
                 items=result.items,
                 values=result.values,
-                already_stored=result.unchanged,
+                already_stored=result.already_stored,
                 vanished=result.vanished,
                 periods=result.periods,
                 unreadable_groups=result.unreadable_groups,
@@ -147,7 +146,7 @@ class RunRecorder:
             for part in _parts([shard]):
                 self._runs.parts.fail(self._run_id, part, message)
         except AwsError as fault:
-            self._not_noted(f"That {shard.name} failed could not be noted. {fault}")
+            self._not_noted(f"{shard.name} failed, and that could not be noted. {fault}")
 
     def _not_noted(self, message: str) -> None:
         log(self._logger, LogEvent.BOOKKEEPING_FAILED, WARNING, message)

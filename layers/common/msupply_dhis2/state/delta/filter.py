@@ -224,7 +224,7 @@ class DeltaFilter:
                 return
         raise busy(f"noting what is on its way to DHIS2 for the org unit {org_unit}")
 
-    def sentences(self) -> Iterator[str]:
+    def warnings(self) -> Iterator[str]:
         """Yield what has vanished, and what is done about it."""
         if vanished := self.found.vanished.total():
             by_metric = ", ".join(
