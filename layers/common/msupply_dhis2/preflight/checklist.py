@@ -5,18 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from msupply_dhis2.dhis2 import metadata
 from msupply_dhis2.dhis2.client import TalksToDhis2
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, request_body, request_parameters
-from msupply_dhis2.dhis2.metadata import (
-    find_approved,
-    find_category_options,
-    find_data_elements,
-    find_org_units,
-    list_data_sets,
-    read_data_set,
-    read_server,
-    read_system_setting,
-)
 from msupply_dhis2.dhis2.metadata_cache import MetadataCache
 from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified, OrgUnit, Server, User
 from msupply_dhis2.dhis2.parsing import ReadsDhis2
@@ -24,36 +15,9 @@ from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Basis, Period, Window
-from msupply_dhis2.preflight import access
+from msupply_dhis2.preflight import access, counterparts, data_elements, option_combos
 from msupply_dhis2.preflight.check import Check, failed, noted
-from msupply_dhis2.preflight.counterparts import (
-    ITEMS,
-    STORES,
-    Kind,
-    Matched,
-    Subject,
-    check_left_over,
-    check_subjects,
-    mapped_items,
-    mapped_stores,
-)
-from msupply_dhis2.preflight.data_elements import (
-    AGGREGATION,
-    VALUE_TYPES,
-    ZEROS,
-    check_aggregation,
-    check_value_types,
-    check_zeros,
-)
 from msupply_dhis2.preflight.facts import Use, uses_by_prefix, uses_of_mapped
-from msupply_dhis2.preflight.option_combos import (
-    CATEGORY_OPTIONS,
-    OPTION_COMBOS,
-    CategoryOptions,
-    Combos,
-    UsedCombos,
-    used_combos,
-)
 from msupply_dhis2.preflight.periods import (
     FORMAT,
     MANUAL,
@@ -122,7 +86,7 @@ class Preflight:
 
     def _ask_server(self) -> Check:
         try:
-            self.server = read_server(self.client)
+            self.server = metadata.read_server(self.client)
         except Dhis2Error as error:
             return failed("server", str(error))
         self.today = self.server.server_date.date()
@@ -131,7 +95,9 @@ class Preflight:
     def _ask_data_set(self) -> Check:
         settings = self.settings
         try:
-            self._data_set = read_data_set(self.client, settings.data_set_id, settings.data_set_id_scheme)
+            self._data_set = metadata.read_data_set(
+                self.client, settings.data_set_id, settings.data_set_id_scheme
+            )
         except Dhis2Error as error:
             return failed(
                 "data set",
@@ -142,7 +108,7 @@ class Preflight:
         if self._data_set is None:
             # To name the one that may be meant. That it is not there is told anyway.
             with suppress(Dhis2Error):
-                others = list_data_sets(self.client)
+                others = metadata.list_data_sets(self.client)
         return access.check_data_set(self._data_set, settings, self.user, others)
 
     def _try_a_call(self) -> Check:
@@ -208,26 +174,31 @@ class Preflight:
         data_set = self._data_set
         uses: Sequence[Use] = ()
         if mapped is None or not self.windows:
-            self.not_asked += [STORES.check, ITEMS.check]
+            self.not_asked += [counterparts.STORES.check, counterparts.ITEMS.check]
             if data_set is not None:
                 self.checks.append(access.check_reach(self.user, data_set.org_units))
         else:
             self._compare_stores(mapped)
             uses = uses_of_mapped(self.settings, mapped, self._compare_items(mapped))
         if data_set is None or not self.windows:
-            self.not_asked += [OPTION_COMBOS, CATEGORY_OPTIONS]
+            self.not_asked += [option_combos.OPTION_COMBOS, option_combos.CATEGORY_OPTIONS]
         else:
             uses = uses or uses_by_prefix(self.settings, data_set)
-            self.checks.append(Combos(self.settings, data_set, self.client).check(uses))
+            self.checks.append(option_combos.Combos(self.settings, data_set, self.client).check(uses))
             self._ask_import_settings()
-            used = used_combos(self.settings, data_set, uses)
-            self._add(CATEGORY_OPTIONS, self._ask_category_options(data_set, used) if used else None)
+            used = option_combos.used_combos(self.settings, data_set, uses)
+            self._add(
+                option_combos.CATEGORY_OPTIONS, self._ask_category_options(data_set, used) if used else None
+            )
             if data_set.workflow:
                 self._add(access.APPROVED, self._ask_approval(data_set.workflow, used))
         round_off, server = self.settings.round_off, self.server
-        self._add(VALUE_TYPES, check_value_types(uses, round_off=round_off) if uses else None)
-        self._add(ZEROS, check_zeros(uses, server) if uses and server else None)
-        self._add(AGGREGATION, check_aggregation(uses) if uses else None)
+        self._add(
+            data_elements.VALUE_TYPES,
+            data_elements.check_value_types(uses, round_off=round_off) if uses else None,
+        )
+        self._add(data_elements.ZEROS, data_elements.check_zeros(uses, server) if uses and server else None)
+        self._add(data_elements.AGGREGATION, data_elements.check_aggregation(uses) if uses else None)
 
     def _ask_import_settings(self) -> None:
         """Ask for the system settings that insist on option combos; where they may not be read, push copes as well."""
@@ -235,7 +206,9 @@ class Preflight:
             return
         with suppress(Dhis2Error):
             required = [
-                title for key, title in REQUIRED_COMBOS.items() if read_system_setting(self.client, key)
+                title
+                for key, title in REQUIRED_COMBOS.items()
+                if metadata.read_system_setting(self.client, key)
             ]
             if required:
                 self.checks.append(access.check_import_settings(required))
@@ -244,18 +217,19 @@ class Preflight:
         found = (self._rules and self._rules.find(window.period) for window in self.windows.values())
         return list(dict.fromkeys(period for period in found if period))
 
-    def _ask_category_options(self, data_set: DataSet, used: UsedCombos) -> Check:
+    def _ask_category_options(self, data_set: DataSet, used: option_combos.UsedCombos) -> Check:
         try:
-            options = find_category_options(self.client, [combo.id for combo in used])
+            options = metadata.find_category_options(self.client, [combo.id for combo in used])
         except Dhis2Error as error:
             return noted(
-                CATEGORY_OPTIONS, f"Whether the category options take the values cannot be read. {error}"
+                option_combos.CATEGORY_OPTIONS,
+                f"Whether the category options take the values cannot be read. {error}",
             )
         server = self._server_or_newest()
-        sent = CategoryOptions(data_set, server, self.user, self._periods(), self._org_units)
+        sent = option_combos.CategoryOptions(data_set, server, self.user, self._periods(), self._org_units)
         return sent.check(used, options)
 
-    def _ask_approval(self, workflow: str, used: UsedCombos) -> Check | None:
+    def _ask_approval(self, workflow: str, used: option_combos.UsedCombos) -> Check | None:
         periods = self._periods()
         if not periods:
             return None
@@ -267,7 +241,7 @@ class Preflight:
         approved = {}
         try:
             for period in periods:
-                found = find_approved(self.client, workflow, period.label, asked, combos)
+                found = metadata.find_approved(self.client, workflow, period.label, asked, combos)
                 approved[period.label] = [asked[identifier] for identifier in sorted(found & asked.keys())]
         except Dhis2Error as error:
             return access.note_unknown_approval(error)
@@ -275,31 +249,40 @@ class Preflight:
 
     def _compare_stores(self, mapped: MappedNames) -> None:
         org_units = self._data_set.org_units if self._data_set else None
-        stores = mapped_stores(mapped)
-        matched = self._compare(STORES, stores, mapped.more_stores, org_units, find_org_units, self._closure)
+        stores = counterparts.mapped_stores(mapped)
+        matched = self._compare(
+            counterparts.STORES, stores, mapped.more_stores, org_units, metadata.find_org_units, self._closure
+        )
         self._org_units = tuple(dict.fromkeys(matched.inside.values()))
         if matched.found:
             self.checks.append(access.check_reach(self.user, tuple(matched.found.values())))
         if org_units is not None and not mapped.more_stores:
-            self.checks.append(check_left_over(STORES, stores, matched))
+            self.checks.append(counterparts.check_left_over(counterparts.STORES, stores, matched))
 
     def _compare_items(self, mapped: MappedNames) -> Mapping[str, DataElement]:
         elements = self._data_set.data_elements if self._data_set else None
-        items = mapped_items(mapped, self.settings)
-        matched = self._compare(ITEMS, items, mapped.more_items, elements, find_data_elements, lambda _: None)
+        items = counterparts.mapped_items(mapped, self.settings)
+        matched = self._compare(
+            counterparts.ITEMS,
+            items,
+            mapped.more_items,
+            elements,
+            metadata.find_data_elements,
+            lambda _: None,
+        )
         if elements is not None and not mapped.more_items:
-            self.checks.append(check_left_over(ITEMS, items, matched))
+            self.checks.append(counterparts.check_left_over(counterparts.ITEMS, items, matched))
         return matched.found
 
     def _compare[Thing: (OrgUnit, DataElement)](
         self,
-        kind: Kind,
-        subjects: Sequence[Subject],
+        kind: counterparts.Kind,
+        subjects: Sequence[counterparts.Subject],
         more: int,
         of_data_set: Collection[Thing] | None,
         find: Callable[[ReadsDhis2, Collection[str], Scheme], Sequence[Thing]],
         closure: Callable[[Thing], str | None],
-    ) -> Matched[Thing]:
+    ) -> counterparts.Matched[Thing]:
         """Match stores or items with their counterparts; where others than the data set's cannot be read, without those.
 
         ``more`` is how many the database has beyond the subjects.
@@ -315,7 +298,7 @@ class Preflight:
                 theirs = {thing.identifier(scheme): thing for thing in find(self.client, asked, scheme)}
         except Dhis2Error as error:
             failure, asked = error, []
-        matched = Matched(
+        matched = counterparts.Matched(
             of_data_set,
             {identifier: ours[identifier] for identifier in wanted if identifier in ours},
             {identifier: theirs[identifier] for identifier in asked if identifier in theirs},
@@ -325,7 +308,7 @@ class Preflight:
             message = f"What they are mapped to cannot be looked up in DHIS2. {failure}"
             self.checks.append(failed(kind.check, message))
             return matched
-        check = check_subjects(kind, self.settings, subjects, matched, closure)
+        check = counterparts.check_subjects(kind, self.settings, subjects, matched, closure)
         message = check.message
         if more:
             message += f" {more:,} more were not looked at: their list is too long for one answer."
