@@ -28,7 +28,7 @@ from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.urls import is_forbidden
 
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
-_WORDS = MappingProxyType({True: ("true", "on", "yes"), False: ("false", "off", "no")})
+_SWITCH = MappingProxyType({"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False})
 _LONGEST_SHOWN = 60
 _SCHEMES = MappingProxyType(
     {
@@ -68,7 +68,7 @@ def shown(value: object) -> str:
     """Return what was given, for a sentence."""
     match value:
         case bool():
-            return _WORDS[value][0]
+            return str(value).lower()
         case None:
             return "empty"
         case list() | tuple():
@@ -106,9 +106,8 @@ def read_switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
     word = value.strip().casefold() if isinstance(value, str) else ""
-    for meaning, words in _WORDS.items():
-        if word in words:
-            return meaning
+    if word in _SWITCH:
+        return _SWITCH[word]
     raise ValueError(f"is {shown(value)} where a switch belongs. Write true or false.")
 
 
@@ -145,9 +144,10 @@ class OneOf[Choice: StrEnum]:
         """Read it."""
         known = {choice.value: choice for choice in self.choices}
         known |= {as_word(words): choice for words, choice in self.tab_words.items()}
-        if isinstance(value, str) and as_word(value) in known:
-            return known[as_word(value)]
-        nearest = closest(as_word(value), known) if isinstance(value, str) else None
+        word = as_word(value) if isinstance(value, str) else ""
+        if word in known:
+            return known[word]
+        nearest = closest(word, known)
         guess = f" Did you mean {known[nearest]}?" if nearest else ""
         raise ValueError(f"is {shown(value)}.{guess} It takes one of: {', '.join(self.choices)}.")
 
@@ -177,30 +177,21 @@ def _split_url(url: str) -> SplitResult:
 
 
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
-
-
-_PAGES = frozenset({"apps", "login", "login.html", "index.html", "index.action"})
-_OF_THE_API = re.compile(r"api(?:/\d+)?(?:/(?:me|system|apps|data[A-Z]\w*|organisationUnits?)\b.*)?/?")
+_COPIED = re.compile(
+    r"/(dhis-web-.*|(apps|login|login\.html|index\.html|index\.action)(/.*)?"
+    r"|api(/\d+)?(/(me|system|apps|data[A-Z]\w*|organisationUnits?)\b.*)?)\Z"
+)
 
 
 def read_base_url(url: str) -> str:
     """Read the address of DHIS2, without the page or the part of the API that was copied with it."""
     parts = _split_url(url)
-    segments = parts.path.rstrip("/").split("/")
-    copied = next(
-        (
-            index
-            for index, segment in enumerate(segments)
-            if segment.startswith("dhis-web-")
-            or segment in _PAGES
-            or _OF_THE_API.fullmatch("/".join(segments[index:]))
-        ),
-        None,
-    )
+    path = parts.path.rstrip("/")
+    copied = _COPIED.search(path)
     # The same server is remembered once, in whatever case and with or without the port that goes without saying.
     server = parts.netloc.lower().removesuffix(":").removesuffix(_USUAL_PORTS[parts.scheme])
-    base = f"{parts.scheme}://{server}{'/'.join(segments[:copied])}".rstrip("/")
-    if copied is None and (parts.query or parts.fragment or url.endswith(("?", "#"))):
+    base = f"{parts.scheme}://{server}{path[: copied.start()] if copied else path}".rstrip("/")
+    if not copied and (parts.query or parts.fragment or url.endswith(("?", "#"))):
         raise ValueError(f"goes on after a '?' or '#'. Write the address of DHIS2 only: {shown(base)}.")
     return base
 
