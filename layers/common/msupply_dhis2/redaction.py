@@ -18,14 +18,9 @@ _LONGEST_OF_A_CHARACTER = 11 * (_ESCAPES + 1)
 
 
 class Mask:
-    """Knows secrets in the forms in which they may be repeated.
+    """Knows secrets in the forms in which they may be repeated; empty ones are left aside.
 
     As they are, percent-encoded (also twice, and whichever characters are), as in JSON or HTML, and in base64.
-
-    Parameters
-    ----------
-    secrets
-        Empty ones are left aside.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -39,11 +34,7 @@ class Mask:
     def text(self, text: str, limit: int | None = None) -> str:
         """Return a text without the secrets, and without what cannot be written.
 
-        Parameters
-        ----------
-        limit
-            How many characters of it are of interest. What is far behind them is not looked at: a server may say
-            whatever it likes, at any length.
+        Far behind its first ``limit`` characters it is not looked at: a server may say whatever it likes, at any length.
         """
         end = len(text) if limit is None else limit
         if self._secret is None:

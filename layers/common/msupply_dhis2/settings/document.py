@@ -7,8 +7,6 @@ YAML 1.1 for true and false (a text field refuses those, with the cure) and for 
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import yaml
 
@@ -36,18 +34,12 @@ _SAMPLE = "Begin with a copy of the sample settings.yaml."
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document that holds fields."""
+def read_document(text: str) -> tuple[dict[str, Value], dict[Place, tuple[int, ...]]]:
+    """Read the fields of a document: JSON where it begins with a brace and is JSON, YAML otherwise.
 
-    values: dict[str, Value]
-    """By name. A field that was written more than once is not among them: which one is meant cannot be known."""
-    repeated: Mapping[Place, tuple[int, ...]]
-    """Where the fields that were written more than once stand, each with the lines (none where unknown)."""
-
-
-def read_document(text: str) -> Document:
-    """Read a document: JSON where it begins with a brace and is JSON, YAML otherwise."""
+    A field that was written more than once is not among them, because which one is meant cannot be known: returned
+    besides is where those stand, each with its lines (none where unknown).
+    """
     text = text.removeprefix("\ufeff")
     if len(text) > _LONGEST:
         raise _unreadable(
@@ -63,7 +55,7 @@ def read_document(text: str) -> Document:
         raise _unreadable(
             f"The settings document does not hold fields such as 'use_dhis2: true', a line each. {_SAMPLE}"
         )
-    return Document(values, repeated)
+    return values, repeated
 
 
 def _unreadable(fault: str) -> SettingsError:

@@ -327,14 +327,16 @@ def parse_settings(document: str, *, url: str | None = None) -> Settings:
     SettingsError
         It cannot be read at all, or Use DHIS2 is not off and there are faults; it holds all of them.
     """
-    read = read_document(document)
+    values: Any
+    values, repeated = read_document(document)
+    if url is not None:
+        values = {**values, "url": url}
     misread = {
         # Where a single value belongs, a group of fields is a fault already, whatever is in it.
         place: _repeated(lines)
-        for place, lines in read.repeated.items()
+        for place, lines in repeated.items()
         if len(place) == 1 or (len(place) == _PLACE_IN_A_ROW and place[0] == "data_elements")
     }
-    values: Any = read.values if url is None else {**read.values, "url": url}
     while True:
         try:
             settings = Settings.model_validate(values)
