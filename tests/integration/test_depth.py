@@ -16,11 +16,11 @@ OWN = 7
 
 WITH_READER = 18
 
-PUSH_OWN = 9
+PUSH_OWN = 7
 """From the function's handler to the first call of what knows DHIS2, and the client that waits for a proxy."""
 
-WITH_DHIS2 = 20
-"""The deepest asks for the data set; a call that posts values takes 14."""
+WITH_DHIS2 = 18
+"""The deepest asks for the data set; a call that posts values takes 12."""
 
 
 def frames_of(frame: FrameType | None) -> list[str]:

@@ -38,8 +38,8 @@ from msupply_dhis2.state.breaker import LONGEST_WAIT
 from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE
 from msupply_dhis2.state.idempotency import SHARDS_KEPT_FOR, WORKED_FOR
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR
+from msupply_dhis2.watchdog.runs import QUEUE_KEEPS
 from msupply_dhis2.watchdog.schedules import parse_schedule
-from msupply_dhis2.watchdog.unfinished import QUEUE_KEEPS
 from tests.support.paths import PROJECT
 from tests.support.stack_template import log_and_filter
 
@@ -372,7 +372,7 @@ def test_the_watchdog_looks_every_day_after_the_night_s_runs_and_reads_the_sched
 def test_the_watchdog_understands_each_schedule_that_a_new_stack_has(parameter: str) -> None:
     zone = ZoneInfo("Africa/Lusaka")
     now = datetime(2026, 11, 24, 10, tzinfo=zone)
-    due = parse_schedule(source()["Parameters"][parameter]["Default"], zone).latest(now)
+    due = parse_schedule(source()["Parameters"][parameter]["Default"], zone)(now)
     assert due is not None
     assert now - due <= timedelta(days=31)
 

@@ -205,6 +205,28 @@ def test_in_ten_days_a_message_is_put_back_some_265_times() -> None:
     assert 255 <= put_backs <= 275
 
 
+def test_72_hours_in_which_the_login_works_and_every_post_fails_leave_most_receives_of_each_message() -> None:
+    chance = random.Random(7)  # noqa: S311 - nothing secret
+    due, received, trials = dict.fromkeys(range(3), NOW), dict.fromkeys(range(3), 0), 0
+    breaker, probe = CLOSED, NOW
+    while (now := min(probe, *due.values())) < NOW + timedelta(hours=72):
+        if now == probe:
+            probe += timedelta(minutes=15)
+            breaker = breaker.login_accepted(FIRST) if breaker.state is State.DHIS2_DOWN else breaker
+            continue
+        message = min(due, key=lambda each: due[each])
+        received[message] += 1
+        tried = breaker.tried(now)
+        if tried.state is State.CLOSED or tried != breaker:
+            trials += 1
+            breaker = tried.failed("DHIS2 is away.", now)
+        due[message] = now + timedelta(seconds=by_chance(breaker.wait(now).total_seconds(), chance.random))
+    assert breaker.since == NOW
+    assert 50 < trials <= FAILURES_TO_OPEN + 72 * 4
+    # The queue allows 400.
+    assert max(received.values()) < 110
+
+
 # Laws
 
 

@@ -15,9 +15,8 @@ from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.periods import Interval
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.state.run import Counts, Outcome, Part, Run, event_of
-from msupply_dhis2.watchdog.overdue import GRACE, Duty, covers, due_instants, overdue
+from msupply_dhis2.watchdog.runs import GRACE, covers, due_instant, overdue, why_unfinished
 from msupply_dhis2.watchdog.schedules import ScheduleError, parse_schedule
-from msupply_dhis2.watchdog.unfinished import why_unfinished
 from sandbox.tools import PROJECT
 
 AUCKLAND = ZoneInfo("Pacific/Auckland")
@@ -26,7 +25,7 @@ NOW = datetime(2026, 11, 24, 10, 0, tzinfo=AUCKLAND)
 
 
 def last(expression: str, before: datetime = NOW) -> str | None:
-    due = parse_schedule(expression, AUCKLAND).latest(before)
+    due = parse_schedule(expression, AUCKLAND)(before)
     return None if due is None else f"{due.astimezone(AUCKLAND):%Y-%m-%d %H:%M}"
 
 
@@ -81,11 +80,11 @@ SOME_DAY = datetime(2020, 1, 1, tzinfo=UTC)
 )
 def test_what_was_due_last_lies_before_and_nothing_between(expression: str, before: datetime) -> None:
     schedule = parse_schedule(expression, AUCKLAND)
-    due = schedule.latest(before)
+    due = schedule(before)
     assert due is not None
     assert due < before
-    assert schedule.latest(due + timedelta(seconds=1)) == due
-    earlier = schedule.latest(due)
+    assert schedule(due + timedelta(seconds=1)) == due
+    earlier = schedule(due)
     assert earlier is not None
     assert earlier < due
 
@@ -124,23 +123,18 @@ def a_run(as_of: datetime, **event: object) -> Run:
     )
 
 
-def duty(since: datetime) -> Duty:
-    return Duty(INTERVAL, parse_schedule("cron(30 3 * * ? *)", AUCKLAND), since)
-
-
+DAILY = parse_schedule("cron(30 3 * * ? *)", AUCKLAND)
 DUE = datetime(2026, 11, 24, 3, 30, tzinfo=AUCKLAND)
 LONG_AGO = NOW - timedelta(days=100)
 
 
 def test_a_run_may_be_late_for_as_long_as_the_scheduler_tries_to_start_it() -> None:
-    assert due_instants([duty(LONG_AGO)], DUE + GRACE + timedelta(minutes=1)) == {INTERVAL: DUE}
-    assert due_instants([duty(LONG_AGO)], DUE + GRACE - timedelta(minutes=1)) == {
-        INTERVAL: DUE - timedelta(days=1)
-    }
+    assert due_instant(DAILY, LONG_AGO, DUE + GRACE + timedelta(minutes=1)) == DUE
+    assert due_instant(DAILY, LONG_AGO, DUE + GRACE - timedelta(minutes=1)) == DUE - timedelta(days=1)
 
 
 def test_what_was_due_before_the_watchdog_knew_of_it_is_not_missing() -> None:
-    assert due_instants([duty(DUE + timedelta(minutes=1))], NOW) == {}
+    assert due_instant(DAILY, DUE + timedelta(minutes=1), NOW) is None
 
 
 def test_an_interval_is_overdue_where_no_run_is_about_the_instant_it_was_due_or_a_later_one() -> None:
@@ -198,13 +192,11 @@ WAITING = Counts(queued=5, waiting=3, stored=2)
     [
         open_run(timedelta(hours=23), counts=WAITING),
         open_run(timedelta(hours=23), parts_open=1),
-        open_run(timedelta(days=5)),
-        a_run(NOW - timedelta(days=5)),
         replace(open_run(timedelta(days=5), counts=WAITING), started_at=None),
     ],
-    ids=["young", "young and computed", "done", "ended", "known to push only"],
+    ids=["young", "young and computed", "known to push only"],
 )
-def test_nothing_is_said_of_a_run_that_is_young_or_done(run: Run) -> None:
+def test_nothing_is_said_of_a_run_that_is_young(run: Run) -> None:
     assert why_unfinished(run, NOW, AUCKLAND) is None
 
 

@@ -1,19 +1,18 @@
 """The breaker as all functions use it: what they tell of it, and what a person asks of it."""
 
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.errors import EventError
 from msupply_dhis2.handlers.log import ERROR, WARNING, LogEvent, log
+from msupply_dhis2.handlers.request import parse_request
 from msupply_dhis2.state.breaker import Breaker, BreakerTable, Changed, State
 from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.text import count
@@ -100,10 +99,12 @@ def when_sent(before: Breaker, now: datetime) -> str:
 
 
 def answer_about_breaker(
-    event: Mapping[Any, Any], breakers: BreakerTable, now: datetime, metrics: Metrics
+    event: object, breakers: BreakerTable, now: datetime, metrics: Metrics
 ) -> dict[str, object]:
     """Stop sending, or send again, as a person asks."""
-    asked = _parse(event)
+    asked = parse_request(
+        BreakerEvent, event, '{"breaker": "open", "reason": "WORDS"} or {"breaker": "close"}'
+    )
     if asked.breaker == "open":
         changed = breakers.change(lambda breaker: breaker.opened_by_hand(asked.reason, now))
     else:
@@ -117,20 +118,3 @@ def answer_about_breaker(
     else:
         message = "Sending is not paused."
     return {"message": message, "breaker": after.state.value}
-
-
-def _parse(event: Mapping[Any, Any]) -> BreakerEvent:
-    try:
-        return BreakerEvent.model_validate(event)
-    except ValidationError as error:
-        faults = faults_of(error)
-    # Outside the except clause: pydantic's error shows what the event holds.
-    raise EventError(
-        f'Push cannot do what the event asks for: {faults}. It may be {{"breaker": "open", "reason": "WORDS"}} or '
-        '{"breaker": "close"}.'
-    )
-
-
-def faults_of(error: ValidationError) -> str:
-    """Return which fields of an event are wrong, without what they hold."""
-    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from msupply_dhis2.errors import DamagedRowError, EventError
-from msupply_dhis2.handlers.breaker import faults_of
+from msupply_dhis2.errors import DamagedRowError
+from msupply_dhis2.handlers.request import parse_request
 from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE, DeadLetter, DeadLetters
 from msupply_dhis2.state.message import DeadLetterReason
 from msupply_dhis2.state.run import how_to_compute_again
@@ -57,10 +57,9 @@ class DeadLetterGroup(BaseModel):
     compute_again: str | None = None
 
     def __str__(self) -> str:
-        until = (
-            f", kept until {self.since + KEPT_FOR:%Y-%m-%d}" if self.compute_again is None else ", expired"
-        )
-        again = "" if self.compute_again is None else f" The queue no longer has them. {self.compute_again}"
+        until, again = f", kept until {self.since + KEPT_FOR:%Y-%m-%d}", ""
+        if self.compute_again is not None:
+            until, again = ", expired", f" The queue no longer has them. {self.compute_again}"
         return (
             f"{self.run_id}: {count(self.messages, 'message')} with {count(self.values, 'value')}, since "
             f"{self.since:%Y-%m-%d %H:%M} (UTC){until}. {self.status}: {self.reason}{again}"
@@ -78,21 +77,12 @@ class DeadLetterAnswer(BaseModel):
 
 
 def parse_dead_letter_event(event: object) -> DeadLetterEvent:
-    """Read an event.
-
-    Raises
-    ------
-    EventError
-        It is none; the fields that are wrong are named.
-    """
-    try:
-        return DeadLetterEvent.model_validate(event)
-    except ValidationError as error:
-        faults = faults_of(error)
-    # Outside the except clause: pydantic's error shows what the event holds.
-    raise EventError(
-        f'Push cannot do what the event asks for: {faults}. It may be {{"dead_letters": "list"}} or '
-        '{"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some of them.'
+    """Read an event."""
+    return parse_request(
+        DeadLetterEvent,
+        event,
+        '{"dead_letters": "list"} or {"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some '
+        "of them",
     )
 
 
@@ -100,8 +90,9 @@ def answer_about_dead_letters(
     event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime
 ) -> DeadLetterAnswer:
     """List dead letters, or send them again."""
-    answer = _list if event.dead_letters == "list" else _redrive
-    return answer(event, dead_letters, runs, now)
+    if event.dead_letters == "list":
+        return _list(event, dead_letters, runs, now)
+    return _redrive(event, dead_letters, runs, now)
 
 
 def _list(event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime) -> DeadLetterAnswer:
@@ -159,23 +150,19 @@ def grouped(letters: Iterable[DeadLetter], runs: Runs) -> tuple[DeadLetterGroup,
     for letter in letters:
         reason = letter.reason
         groups.setdefault((letter.run_id, reason.status, reason.reason, reason.is_expired), []).append(letter)
-    return tuple(
-        sorted(
-            (
-                DeadLetterGroup(
-                    run_id=run_id,
-                    status=status,
-                    reason=reason,
-                    messages=len(some),
-                    values=sum(letter.values for letter in some),
-                    since=min(letter.reason.at for letter in some),
-                    compute_again=_compute_again(run_id, runs) if is_expired else None,
-                )
-                for (run_id, status, reason, is_expired), some in groups.items()
-            ),
-            key=lambda group: -group.values,
+    found = [
+        DeadLetterGroup(
+            run_id=run_id,
+            status=status,
+            reason=reason,
+            messages=len(some),
+            values=sum(letter.values for letter in some),
+            since=min(letter.reason.at for letter in some),
+            compute_again=_compute_again(run_id, runs) if is_expired else None,
         )
-    )
+        for (run_id, status, reason, is_expired), some in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda group: -group.values))
 
 
 def _compute_again(run_id: str, runs: Runs) -> str:

@@ -1,12 +1,10 @@
 """One batch to DHIS2: what is left of it, in order, and what is noted of each of its values."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -18,11 +16,8 @@ from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.importer import AdaptiveBatchSize
 from msupply_dhis2.domain.batch import Batch, Message, Operation
 from msupply_dhis2.domain.log_record import LogRecord
-from msupply_dhis2.errors import (
-    AwsError,
-    Dhis2AuthenticationError,
-    Dhis2PermanentError,
-)
+from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, Dhis2PermanentError
+from msupply_dhis2.handlers.breaker import breaker_table
 from msupply_dhis2.handlers.log import DEBUG, INFO, WARNING, LogEvent, log, write
 from msupply_dhis2.handlers.run_end import end_if_done
 from msupply_dhis2.push.job import push
@@ -32,9 +27,9 @@ from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.settings.fields import shown
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
-from msupply_dhis2.state.breaker import Breaker, BreakerTable, Login, RefusedBeforeError, log_in
+from msupply_dhis2.state.breaker import Breaker, Login, RefusedBeforeError, log_in
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
-from msupply_dhis2.state.dead_letters import BROKE_OFF
+from msupply_dhis2.state.dead_letters import BROKE_OFF, DeadLetters
 from msupply_dhis2.state.delta.table import DeltaTable, target_of_batch
 from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.ordering.claims import (
@@ -49,9 +44,6 @@ from msupply_dhis2.state.ordering.claims import (
 from msupply_dhis2.state.ordering.in_flight import Ending, InFlightMessage, InFlightMessages, org_units_of
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
 
 MOST_BROKEN_OFF = 5
 """So many deliveries may break off in the middle of a message. What breaks off before is left to the queue's own count."""
@@ -71,365 +63,318 @@ type DeadReason = tuple[str, str]
 """Why a message goes to the dead letters: a sentence, and what kind of fault it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What keeps a message in order: claims to its values, and what is known of how it ends.
-
-    ``broke_off``: how many of its deliveries are known to have broken off.
-    """
-
-    claims: OrderingTable
-    ending: Ending
-    broke_off: int
-
-
-class BatchPush:
-    """Pushes the batches of one invocation."""
+class PushTools:
+    """What the messages of one invocation are worked with."""
 
     def __init__(
         self,
         environment: PushEnvironment,
-        breakers: BreakerTable,
-        runs: Runs,
         seconds_left: Callable[[], float],
         logger: Logger,
         metrics: Metrics,
     ) -> None:
-        self._environment = environment
-        self._breakers = breakers
-        self._runs = runs
-        self._seconds_left = seconds_left
-        self._logger = logger
-        self._log = partial(log, logger)
-        self._metrics = metrics
-        self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
+        self.environment = environment
+        self.seconds_left = seconds_left
+        self.logger = logger
+        self.metrics = metrics
+        self.log = partial(log, logger)
+        self.table = clients.table(environment.table_name)
+        self.breakers = breaker_table(environment.table_name, logger)
+        self.runs = Runs(clients.table(environment.runs_table_name))
+        self.rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
+        self.dead_letters = DeadLetters(
+            clients.sqs(),
+            environment.queue_url,
+            environment.dead_letter_queue_url,
+            self.runs,
+            seconds_left,
+        )
 
-    def push(self, batch: Batch, record: QueueRecord, breaker: Breaker) -> DeadReason | None:
-        """Push what is left of a batch; return why it can never be sent, where that is so.
+    def count(self, name: str, value: int) -> None:
+        """Add to a metric."""
+        self.metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+    def not_noted(self, message: str) -> None:
+        """Log that something beside the values could not be noted."""
+        self.log(LogEvent.BOOKKEEPING_FAILED, WARNING, message)
+
+    def end_if_done(self, run_id: str) -> None:
+        """End the run where nothing of it waits any more."""
+        now = datetime.now(UTC)
+        end_if_done(
+            run_id, self.runs, self.rejected_rows, now, seconds_left=self.seconds_left, logger=self.logger
+        )
+
+
+class BatchPush:
+    """One delivery of a batch, and what is known of the deliveries before."""
+
+    def __init__(self, tools: PushTools, batch: Batch, record: QueueRecord) -> None:
+        self._tools = tools
+        self._batch = batch
+        # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
+        self._message = Message(batch.batch_id, record.attempt_id, len(batch.rows))
+        self._began = datetime.now(UTC)
+        self._before = DeliveryState()
+        self._broke_off = 0
+
+    def push(self, breaker: Breaker) -> DeadReason | None:
+        """Push what is left of the batch; return why it can never be sent, where that is so.
 
         Raises
         ------
         MsupplyDhis2Error
             Why values of it wait.
         """
-        settings = read_settings(self._environment.settings_parameter, clients.ssm())
-        # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
-        message = Message(batch.batch_id, record.attempt_id, len(batch.rows))
-        if (why := _why_not_sent(batch, settings, datetime.now(UTC))) is not None:
-            self._note_not_sent(message, batch, why)
+        tools, batch = self._tools, self._batch
+        settings = read_settings(tools.environment.settings_parameter, clients.ssm())
+        if self._is_finished(settings):
             return None
         credentials = read_dhis2_credentials(
-            self._environment.dhis2_secret, clients.secretsmanager(), settings
+            tools.environment.dhis2_secret, clients.secretsmanager(), settings
         )
         login = Login.of(str(settings.url), credentials)
-        self._logger.append_keys(user=login.user, dhis2=login.url)
+        tools.logger.append_keys(user=login.user, dhis2=login.url)
         try:
             if login in breaker.refused:
                 raise RefusedBeforeError(login)
-            return self._push_as(login, credentials, message, batch, settings, record)
+            with self._in_flight() as ending:
+                self._leave_out_older()
+                if len(self._before.settled) == len(batch.rows):
+                    tools.end_if_done(batch.run_id)
+                    return None
+                if (dead := self._why_dead(settings)) is not None:
+                    return dead
+                session = self._session(login, settings, credentials)
+                is_tracked = self._is_tracked(settings)
+                if settings.only_changes and not is_tracked:
+                    # Before anything is sent: where push breaks off nobody could tell afterwards.
+                    self._invalidate_delta(settings)
+                limit, started = session.batch_size.limit, time.perf_counter()
+                done, seconds_left = self._before.settled, tools.seconds_left
+                result = push(batch, session, settings=settings, done=done, seconds_left=seconds_left)
+                seconds = time.perf_counter() - started
+                ending.lingers, ending.held_periods = result.may_still_be_applied, result.held_periods
+                if result.outcomes:
+                    # Before anything is said about the values: what could not be noted is sent and counted again.
+                    self._note_result(result, is_tracked=is_tracked)
+            tools.metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
+            self._note_answer(result, login, session.batch_size.limit, limit)
+            if result.failure:
+                raise result.failure
         except Dhis2AuthenticationError as error:
             forget_sessions()
             text, now = str(error), datetime.now(UTC)
-            self._breakers.change(lambda each: each.login_refused(login, text, now))
+            tools.breakers.change(lambda each: each.login_refused(login, text, now))
             raise
+        tools.end_if_done(batch.run_id)
+        return None
 
-    def _push_as(
-        self,
-        login: Login,
-        credentials: Dhis2Credentials,
-        message: Message,
-        batch: Batch,
-        settings: Settings,
-        record: QueueRecord,
-    ) -> DeadReason | None:
-        began = datetime.now(UTC)
-        delivery_state = self._alive(message, self._runs.read(message, began))
-        if len(delivery_state.settled) == len(batch.rows):
-            self._log(
+    # Before anything is sent
+
+    def _is_finished(self, settings: Settings) -> bool:
+        """Return whether nothing is left to be sent; what never will be is noted."""
+        tools = self._tools
+        self._before = tools.runs.read(self._message, self._began)
+        if self._before.dead_letter is not None:
+            said = f"A dead letter is sent again. Its reason was: {self._before.dead_letter.reason}"
+            # Whoever has redriven it, it is on the queue again.
+            self._before = tools.runs.requeue(self._message, self._before)
+            tools.log(LogEvent.MESSAGE_REDRIVEN, INFO, said)
+        left = len(self._batch.rows) - len(self._before.settled)
+        if not left:
+            tools.log(
                 LogEvent.BATCH_DONE_BEFORE,
                 INFO,
                 "Each value of this batch got its outcome at an earlier delivery: nothing is sent.",
             )
-            self._count("BatchesFinishedBefore", 1)
-            self.end_if_done(message)
-            return None
-        if delivery_state.is_stopped:
-            self._note_not_sent(message, batch, stopped(len(batch.rows) - len(delivery_state.settled)))
-            return None
-        is_tracked = _is_tracked(batch, record, settings, began)
-        with self._in_order(message, batch, delivery_state) as order:
-            delivery_state = self._leave_out_older(message, batch, delivery_state, order.claims)
-            if len(delivery_state.settled) == len(batch.rows):
-                self.end_if_done(message)
-                return None
-            if order.broke_off >= MOST_BROKEN_OFF:
-                return BROKE_OFF, "BrokeOff"
-            if (why_refused := _for_another_data_set(batch, settings)) is not None:
-                return why_refused, "OtherDataSet"
-            if settings.only_changes and not is_tracked:
-                # Before anything is sent: where push breaks off nobody could tell afterwards.
-                self._disturb(batch, settings, began)
-            result = self._send(batch, delivery_state.settled, settings, login, credentials)
-            order.ending.lingers = result.may_still_be_applied
-            order.ending.held_periods = result.held_periods
-            if result.settled != delivery_state.settled:
-                # Before anything is said about the values: what could not be noted is sent and counted again.
-                self._settle(message, batch, delivery_state, result, began, is_tracked=is_tracked)
-        self._tell(result, login)
-        self.end_if_done(message)
-        return None
+            tools.count("BatchesFinishedBefore", 1)
+        elif (why := self._why_not_sent(settings, left)) is not None:
+            places = frozenset(range(len(self._batch.rows)))
+            new = self._settle(places, lambda places: {"not_sent": len(places)})
+            write(tools.logger, why)
+            tools.count("ValuesNotSent", len(new))
+        else:
+            return False
+        tools.end_if_done(self._batch.run_id)
+        return True
 
-    @contextmanager
-    def _in_order(self, message: Message, batch: Batch, delivery_state: DeliveryState) -> Iterator[_Order]:
-        """Send while nothing older can be applied afterwards: what is being sent already ends before."""
-        seconds = self._seconds_left() + FOR_NOTES_SECONDS
-        deadline = max(0.0, min(MOST_PATIENCE_SECONDS, self._seconds_left() - READ_SECONDS))
-        counts = {message.name: delivery_state.broke_off}
+    def _why_not_sent(self, settings: Settings, left: int) -> LogRecord | None:
+        """Return the line of a batch that the settings do not want sent any more, that is too old, or whose run was stopped."""
+        batch = self._batch
+        if not settings.use_dhis2:
+            return not_sent(left)
+        if batch.operation is Operation.DELETE and not settings.delete_vanished:
+            return not_deleted(left)
+        if batch.read_at is not None and self._began - batch.read_at > SENT_WITHIN:
+            return too_old(batch)
+        return stopped(left) if self._before.is_stopped else None
+
+    def _why_dead(self, settings: Settings) -> DeadReason | None:
+        """Return why the batch is not sent by itself: it breaks off, or the settings have chosen another data set since."""
+        if self._broke_off >= MOST_BROKEN_OFF:
+            return BROKE_OFF, "BrokeOff"
+        its_own = self._batch.data_set_id, self._batch.data_set_id_scheme
+        chosen = str(settings.data_set_id), settings.data_set_id_scheme
+        if its_own == chosen:
+            return None
+        said, wanted = (f"{shown(name)} ({scheme.value})" for name, scheme in (its_own, chosen))
+        periods = ", ".join(sorted({row.period for row in self._batch.rows}))
+        return (
+            f"These values are for the data set {said}, and the settings (data_set_id, data_set_id_scheme) send to {wanted} only. "
+            f"If the settings are right, compute the periods again ({periods}): what is sent then replaces these values. If "
+            f"{said} is right, write it into the settings again (make settings), then send the dead letters again."
+        ), "OtherDataSet"
+
+    def _in_flight(self) -> AbstractContextManager[Ending]:
+        """Be sent while nothing older can be applied afterwards: what is being sent already ends before."""
+        runs, seconds_left = self._tools.runs, self._tools.seconds_left()
+        self._broke_off = self._before.broke_off
 
         def count_broken_off(run_id: str, name: str) -> None:
-            counts[name] = self._runs.note_broken_off(run_id, name)
+            counted = runs.note_broken_off(run_id, name)
+            if name == self._message.name:
+                self._broke_off = counted
 
-        in_flight_messages = InFlightMessages(self._table, tell=self._not_noted, broke_off=count_broken_off)
-        claims = OrderingTable(clients.table(self._environment.ordering_table_name), datetime.now(UTC))
-        with in_flight_messages.in_flight(_in_flight_message_of(message, batch), seconds, deadline) as ending:
-            yield _Order(claims, ending, counts[message.name])
+        revisions = revisions_of_batch(self._batch)
+        periods: dict[str, tuple[Revision, Revision]] = {}
+        for period, metric in {(row.period, row.metric) for row in self._batch.rows}:
+            revision = revisions.get(metric, OLDEST)
+            oldest, newest = periods.get(period, (revision, revision))
+            periods[period] = min(oldest, revision), max(newest, revision)
+        org_units = org_units_of(row.org_unit for row in self._batch.rows)
+        messages = InFlightMessages(self._tools.table, tell=self._tools.not_noted, broke_off=count_broken_off)
+        return messages.in_flight(
+            InFlightMessage(self._message.run_id, self._message.name, periods, org_units),
+            seconds_left + FOR_NOTES_SECONDS,
+            max(0.0, min(MOST_PATIENCE_SECONDS, seconds_left - READ_SECONDS)),
+        )
 
-    def _leave_out_older(
-        self, message: Message, batch: Batch, delivery_state: DeliveryState, claims: OrderingTable
-    ) -> DeliveryState:
-        """Take out what a newer run has sent, or is about to; give what is settled then."""
-        left = [place for place in range(len(batch.rows)) if place not in delivery_state.settled]
-        older = claims.superseded(batch, left)
+    def _leave_out_older(self) -> None:
+        """Settle what a newer run has sent, or is about to."""
+        tools, batch = self._tools, self._batch
+        claims = OrderingTable(clients.table(tools.environment.ordering_table_name), datetime.now(UTC))
+        older = claims.superseded(
+            batch, [place for place in range(len(batch.rows)) if place not in self._before.settled]
+        )
         for fault in claims.faults():
-            self._log(LogEvent.ORDER_UNKNOWN, WARNING, fault)
-        if not older:
-            return delivery_state
-        now = datetime.now(UTC)
-        new = self._runs.settle(
-            message,
-            delivery_state,
-            settled=frozenset(older),
-            applied=frozenset(),
-            began=now,
-            ended=now,
-            counts=lambda places: {"superseded": len(places)},
-            superseded_by=frozenset(claim.run_id for claim in older.values()),
-            keep_until=_keep_until(batch),
-        )
-        write(self._logger, superseded(batch, older))
-        self._count("ValuesSuperseded", len(new))
-        return self._runs.read(message, now)
+            tools.log(LogEvent.ORDER_UNKNOWN, WARNING, fault)
+        if older:
+            newer = frozenset(claim.run_id for claim in older.values())
+            new = self._settle(
+                frozenset(older), lambda places: {"superseded": len(places)}, superseded_by=newer
+            )
+            write(tools.logger, superseded(batch, older))
+            tools.count("ValuesSuperseded", len(new))
+            self._before = tools.runs.read(self._message, datetime.now(UTC))
 
-    def _alive(self, message: Message, delivery_state: DeliveryState) -> DeliveryState:
-        """Count a dead letter back that is on the queue again, whoever has redriven it."""
-        if delivery_state.dead_letter is None:
-            return delivery_state
-        alive = self._runs.requeue(message, delivery_state)
-        said = f"A dead letter is sent again. Its reason was: {delivery_state.dead_letter.reason}"
-        self._log(LogEvent.MESSAGE_REDRIVEN, INFO, said)
-        return alive
-
-    def _tell(self, result: BatchResult, login: Login) -> None:
-        """Log what became of the values and act on how DHIS2 answered.
-
-        Raises
-        ------
-        Dhis2TransientError, Dhis2AuthenticationError
-            Why other values wait.
-        """
-        for line in result.lines:
-            write(self._logger, line)
-        if result.answered:
-            try:
-                self._breakers.change(Breaker.answered)
-                record_success(self._table, login.url, login.user, datetime.now(UTC))
-            except AwsError as error:
-                # The values are in DHIS2: sending them again because this could not be noted would be worse.
-                self._not_noted(f"That DHIS2 has answered could not be noted: {error}")
-        if result.failure:
-            raise result.failure
-
-    def _settle(
-        self,
-        message: Message,
-        batch: Batch,
-        before: DeliveryState,
-        result: BatchResult,
-        began: datetime,
-        *,
-        is_tracked: bool,
-    ) -> None:
-        """Note what became of values, and count it: first in the table, whose transaction decides what counts."""
-        rows = result.rejected_rows
-        file = before.files + 1 if rows else None
-        if file is not None:
-            self._rejected_rows.keep(rows, run_id=message.run_id, part=message.name, number=file)
-        new = self._runs.settle(
-            message,
-            before,
-            settled=result.settled,
-            applied=result.applied if is_tracked else frozenset(),
-            began=began,
-            ended=datetime.now(UTC),
-            counts=lambda places: result.counts_of(places).by_name(),
-            file=file,
-            keep_until=_keep_until(batch),
-        )
-        counts = result.counts_of(new)
-        self._count("ValuesStored", counts.stored)
-        self._count("ValuesUnchanged", counts.unchanged)
-        self._count("ValuesRejected", counts.rejected)
-        self._count("ValuesUnaccounted", counts.unaccounted)
-        if counts.deleted:
-            self._count("ValuesDeleted", counts.deleted)
-
-    def _note_not_sent(self, message: Message, batch: Batch, why: LogRecord) -> None:
-        """Note, and have compute know, that what is left of a batch will not arrive."""
-        now = datetime.now(UTC)
-        new = self._runs.settle(
-            message,
-            self._alive(message, self._runs.read(message, now)),
-            settled=frozenset(range(len(batch.rows))),
-            applied=frozenset(),
-            began=now,
-            ended=now,
-            counts=lambda places: {"not_sent": len(places)},
-            keep_until=_keep_until(batch),
-        )
-        write(self._logger, why)
-        self._count("ValuesNotSent", len(new))
-        self.end_if_done(message)
-
-    def end_if_done(self, message: Message) -> None:
-        """End the run where this was the last message of it."""
-        end_if_done(
-            message.run_id,
-            self._runs,
-            self._rejected_rows,
-            datetime.now(UTC),
-            seconds_left=self._seconds_left,
-            logger=self._logger,
+    def _is_tracked(self, settings: Settings) -> bool:
+        """Return whether compute will look for what became of this batch, and finds it where it is about to be noted."""
+        tracking = self._batch.tracking
+        return (
+            tracking is not None
+            and tracking.attempt_id == self._message.attempt_id
+            and self._began < tracking.until
+            and tracking.target == target_of_batch(self._batch, settings)
         )
 
-    def _disturb(self, batch: Batch, settings: Settings, now: datetime) -> None:
-        """Have compute not rely on what it knows of the org units and periods of a batch."""
-        records = DeltaTable(
-            clients.table(self._environment.delta_table_name),
-            clients.table(self._environment.runs_table_name),
-            now,
+    def _invalidate_delta(self, settings: Settings) -> None:
+        """Have compute not rely on what it knows of the org units and periods of the batch."""
+        environment, target = self._tools.environment, target_of_batch(self._batch, settings)
+        delta = DeltaTable(
+            clients.table(environment.delta_table_name),
+            clients.table(environment.runs_table_name),
+            self._began,
         )
-        for period, org_unit in sorted({(row.period, row.org_unit) for row in batch.rows}):
-            records.invalidate(target_of_batch(batch, settings), period, org_unit)
-
-    def _send(
-        self,
-        batch: Batch,
-        done: frozenset[int],
-        settings: Settings,
-        login: Login,
-        credentials: Dhis2Credentials,
-    ) -> BatchResult:
-        """Push what is not done yet, and remember what was learnt of the server's pace."""
-        session = self._session(login, settings, credentials)
-        limit = session.batch_size.limit
-        started = time.perf_counter()
-        result = push(batch, session, settings=settings, done=done, seconds_left=self._seconds_left)
-        seconds = time.perf_counter() - started
-        self._metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
-        if session.batch_size.limit != limit:
-            try:
-                remember_call_limit(self._table, login.url, session.batch_size.limit)
-            except AwsError as error:
-                self._not_noted(f"How many values DHIS2 takes in a call could not be noted: {error}")
-        return result
-
-    @property
-    def _table(self) -> "Table":
-        return clients.table(self._environment.table_name)
+        for period, org_unit in sorted({(row.period, row.org_unit) for row in self._batch.rows}):
+            delta.invalidate(target, period, org_unit)
 
     def _session(self, login: Login, settings: Settings, credentials: Dhis2Credentials) -> Dhis2Session:
         """Return the session of a warm function, for as long as the login stays the same."""
+        tools = self._tools
         key = (login, settings.dhis2_ca_certificate)
         if key not in _sessions:
             _sessions.clear()
             if settings.sends_login_in_clear_text:
-                self._log(LogEvent.PLAIN_HTTP, WARNING, PLAIN_HTTP_WARNING)
-            tell = partial(write, self._logger)
+                tools.log(LogEvent.PLAIN_HTTP, WARNING, PLAIN_HTTP_WARNING)
+            tell = partial(write, tools.logger)
             client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS, tell=tell)
             try:
-                log_in(self._breakers, login, client, lambda: datetime.now(UTC))
+                log_in(tools.breakers, login, client, lambda: datetime.now(UTC))
             except Dhis2PermanentError as error:
                 # What it means for the values is told by the push itself.
-                self._log(LogEvent.LOGIN_NOT_TRIED, DEBUG, f"The login could not be tried: {error}")
-            _sessions[key] = Dhis2Session(client, AdaptiveBatchSize(self._call_limit(login)))
+                tools.log(LogEvent.LOGIN_NOT_TRIED, DEBUG, f"The login could not be tried: {error}")
+            limit = None
+            try:
+                limit = read_call_limit(tools.table, login.url)
+            except AwsError as error:
+                tools.not_noted(f"How many values DHIS2 takes in a call could not be read: {error}")
+            _sessions[key] = Dhis2Session(client, AdaptiveBatchSize(limit))
         return _sessions[key]
 
-    def _call_limit(self, login: Login) -> int | None:
+    # What became of it
+
+    def _settle(
+        self,
+        places: frozenset[int],
+        counts: Callable[[frozenset[int]], Mapping[str, int]],
+        *,
+        applied: frozenset[int] = frozenset(),
+        superseded_by: frozenset[str] = frozenset(),
+        file: int | None = None,
+    ) -> frozenset[int]:
+        """Note what became of values, and return which of them were counted now."""
+        tracking = self._batch.tracking
+        return self._tools.runs.settle(
+            self._message,
+            self._before,
+            settled=places,
+            applied=applied,
+            began=self._began,
+            ended=datetime.now(UTC),
+            counts=counts,
+            superseded_by=superseded_by,
+            file=file,
+            # Until then compute may ask what became of the batch.
+            keep_until=None if tracking is None else tracking.until + MESSAGES_KEPT_FOR,
+        )
+
+    def _note_result(self, result: BatchResult, *, is_tracked: bool) -> None:
+        """Note the outcomes, and count them: first in the table, whose transaction decides what counts."""
+        rows = result.rejected_rows
+        file = self._before.files + 1 if rows else None
+        if file is not None:
+            self._tools.rejected_rows.keep(
+                rows, run_id=self._message.run_id, part=self._message.name, number=file
+            )
+        applied = result.applied if is_tracked else frozenset[int]()
+        new = self._settle(
+            result.settled, lambda places: result.counts_of(places).by_name(), applied=applied, file=file
+        )
+        counts = result.counts_of(new)
+        self._tools.count("ValuesStored", counts.stored)
+        self._tools.count("ValuesUnchanged", counts.unchanged)
+        self._tools.count("ValuesRejected", counts.rejected)
+        self._tools.count("ValuesUnaccounted", counts.unaccounted)
+        if counts.deleted:
+            self._tools.count("ValuesDeleted", counts.deleted)
+
+    def _note_answer(
+        self, result: BatchResult, login: Login, limit: int | None, limit_before: int | None
+    ) -> None:
+        """Log what became of the values, and note how DHIS2 answered."""
+        tools = self._tools
+        for line in result.lines:
+            write(tools.logger, line)
+        # The values are in DHIS2: sending them again because something beside them could not be noted would be worse.
         try:
-            return read_call_limit(self._table, login.url)
+            if result.answered:
+                tools.breakers.change(Breaker.answered)
+                record_success(tools.table, login.url, login.user, datetime.now(UTC))
+            if limit != limit_before:
+                remember_call_limit(tools.table, login.url, limit)
         except AwsError as error:
-            self._not_noted(f"How many values DHIS2 takes in a call could not be read: {error}")
-            return None
-
-    def _not_noted(self, message: str) -> None:
-        self._log(LogEvent.BOOKKEEPING_FAILED, WARNING, message)
-
-    def _count(self, name: str, value: int) -> None:
-        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
-
-
-def _why_not_sent(batch: Batch, settings: Settings, now: datetime) -> LogRecord | None:
-    """Say of a batch that the settings do not want it sent any more, or that it is too old."""
-    if not settings.use_dhis2:
-        return not_sent(len(batch.rows))
-    if batch.operation is Operation.DELETE and not settings.delete_vanished:
-        return not_deleted(len(batch.rows))
-    if batch.read_at is not None and now - batch.read_at > SENT_WITHIN:
-        return too_old(batch)
-    return None
-
-
-def _for_another_data_set(batch: Batch, settings: Settings) -> str | None:
-    """Say of a batch that it is not for the data set of the settings, which alone choose where values go."""
-    its_own = batch.data_set_id, batch.data_set_id_scheme
-    chosen = str(settings.data_set_id), settings.data_set_id_scheme
-    if its_own == chosen:
-        return None
-    said, wanted = (f"{shown(name)} ({scheme.value})" for name, scheme in (its_own, chosen))
-    periods = ", ".join(sorted({row.period for row in batch.rows}))
-    return (
-        f"These values are for the data set {said}, and the settings (data_set_id, data_set_id_scheme) send to {wanted} only. "
-        f"If the settings are right, compute the periods again ({periods}): what is sent then replaces these values. If "
-        f"{said} is right, write it into the settings again (make settings), then send the dead letters again."
-    )
-
-
-def _is_tracked(batch: Batch, record: QueueRecord, settings: Settings, now: datetime) -> bool:
-    """Return whether compute will look for what became of this batch, and finds it where it is about to be noted."""
-    tracking = batch.tracking
-    return (
-        tracking is not None
-        and tracking.attempt_id == record.attempt_id
-        and now < tracking.until
-        and tracking.target == target_of_batch(batch, settings)
-    )
-
-
-def _in_flight_message_of(message: Message, batch: Batch) -> InFlightMessage:
-    revisions = revisions_of_batch(batch)
-    periods: dict[str, tuple[Revision, Revision]] = {}
-    for period, metric in {(row.period, row.metric) for row in batch.rows}:
-        revision = revisions.get(metric, OLDEST)
-        oldest, newest = periods.get(period, (revision, revision))
-        periods[period] = min(oldest, revision), max(newest, revision)
-    return InFlightMessage(
-        message.run_id, message.name, periods, org_units_of(row.org_unit for row in batch.rows)
-    )
-
-
-def _keep_until(batch: Batch) -> datetime | None:
-    """Say until when compute may ask what became of a batch."""
-    return None if batch.tracking is None else batch.tracking.until + MESSAGES_KEPT_FOR
+            tools.not_noted(f"How DHIS2 has answered could not be noted: {error}")
 
 
 _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}

@@ -3,13 +3,13 @@
 Only the run's row is marked. Push reads the mark with the row of each message, and compute before each shard.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from msupply_dhis2.errors import EventError
+from msupply_dhis2.handlers.request import parse_request
 from msupply_dhis2.state.run import Run, event_of
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
@@ -32,7 +32,7 @@ class StopAnswer(BaseModel):
     parts_open: int
 
 
-def stop_run(event: Mapping[Any, Any], runs: Runs, now: datetime) -> StopAnswer:
+def stop_run(event: object, runs: Runs, now: datetime) -> StopAnswer:
     """Stop the run that an event names.
 
     Raises
@@ -42,12 +42,9 @@ def stop_run(event: Mapping[Any, Any], runs: Runs, now: datetime) -> StopAnswer:
     AwsError
         The table of runs refused, or the run's row is damaged.
     """
-    try:
-        run_id = StopEvent.model_validate(dict(event)).stop
-    except ValidationError as error:
-        raise EventError(
-            'The event is not understood. To stop a run, write its id: {"stop": "20260205T153000Z-monthly-1f0c2a9b"}.'
-        ) from error
+    run_id = parse_request(
+        StopEvent, event, '{"stop": "20260205T153000Z-monthly-1f0c2a9b"}, with the id of a run'
+    ).stop
     run = runs.stop(run_id, now)
     if run is None:
         raise EventError(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -38,17 +38,11 @@ TIME_LIMIT = 45
 
 
 def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
-    """Test the connection; send again what waits where sending is paused and DHIS2 lets us in.
+    """Test the connection; send again what waits where sending is paused and DHIS2 lets us in. Return the report as JSON.
 
     Somebody asks for it, so it logs in even where DHIS2 refused the same login before.
-
-    Returns
-    -------
-    dict
-        A ``ConnectionReport`` as JSON.
     """
     environment = TestConnectionEnvironment.read()
-    table = clients.table(environment.table_name)
     calendar = Calendar(parse_time_zone(environment.timezone))
     witness = _Witness()
 
@@ -60,7 +54,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         credentials_reader=read_credentials,
         client_factory=witness.client,
         database_check=partial(ask_compute, clients.lambda_(), environment.compute_function),
-        table=table,
+        table=clients.table(environment.table_name),
         calendar=calendar,
         clock=lambda: datetime.now(UTC),
         as_of=None,
@@ -88,35 +82,24 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
 
 
 class _Witness:
-    """Makes the test's client, and keeps in mind as whom it logs in and whether DHIS2 refused that."""
+    """The test's client of DHIS2, which keeps in mind as whom it logs in and whether DHIS2 refused that."""
 
     def __init__(self) -> None:
         self.login: Login | None = None
-        self.refused: tuple[Login, Dhis2AuthenticationError] | None = None
+        self.refusal: str | None = None
         self.refuses_posts = False
         """Whether it was refused where something is posted only: so will it be with what waits on the queue."""
 
-    def client(self, settings: Settings, credentials: Dhis2Credentials) -> "_WitnessedClient":
+    def client(self, settings: Settings, credentials: Dhis2Credentials) -> Self:
         self.login = Login.of(settings.url, credentials)
-        return _WitnessedClient(settings, credentials, self.login, self)
-
-
-class _WitnessedClient:
-    """The test's client of DHIS2."""
-
-    def __init__(
-        self, settings: Settings, credentials: Dhis2Credentials, login: Login, witness: _Witness
-    ) -> None:
         self._client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
-        self._login = login
-        self._witness = witness
+        return self
 
     def get(self, path: str, params: Query | None = None) -> object:
-        """Read something below the address of DHIS2."""
         try:
             return self._client.get(path, params)
         except Dhis2AuthenticationError as error:
-            self._witness.refused = (self._login, error)
+            self.refusal = str(error)
             raise
 
     def post_data_values(
@@ -126,11 +109,10 @@ class _WitnessedClient:
         *,
         read_timeout: float | None = None,
     ) -> Answer:
-        """Post data values, or none to see whether that is let through."""
         try:
             return self._client.post_data_values(body, params, read_timeout=read_timeout)
         except Dhis2AuthenticationError as error:
-            self._witness.refused, self._witness.refuses_posts = (self._login, error), True
+            self.refusal, self.refuses_posts = str(error), True
             raise
 
 
@@ -153,11 +135,10 @@ def _check_queue(
 
 
 def _after_test(breaker: Breaker, report: ConnectionReport, witness: _Witness, now: datetime) -> Breaker:
-    if report.connected and witness.login is not None and not witness.refuses_posts:
+    if witness.login is not None and report.connected and not witness.refuses_posts:
         return breaker.login_accepted(witness.login)
-    if witness.refused is not None:
-        login, error = witness.refused
-        return breaker.login_refused(login, str(error), now)
+    if witness.login is not None and witness.refusal is not None:
+        return breaker.login_refused(witness.login, witness.refusal, now)
     return breaker
 
 
@@ -177,13 +158,6 @@ def ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
     """Ask compute, which may sit in another network, whether mSupply's database answers, and what is mapped there.
 
     It is asked in a thread of its own, and boto3 cannot make clients in two threads at once: it is made before.
-
-    Raises
-    ------
-    SourceError
-        It does not.
-    AwsError
-        Compute cannot be asked.
     """
     with aws_faults("asking compute about mSupply's database", client):
         answer = client.invoke(FunctionName=function, Payload=json.dumps({"check_database": True}))

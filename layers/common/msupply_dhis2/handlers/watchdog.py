@@ -29,9 +29,8 @@ from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import RUNS_KEPT_FOR, Run
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
-from msupply_dhis2.watchdog.overdue import Duty, Overdue, due_instants, overdue
+from msupply_dhis2.watchdog.runs import Overdue, due_instant, overdue, why_unfinished
 from msupply_dhis2.watchdog.schedules import ScheduleError, parse_schedule
-from msupply_dhis2.watchdog.unfinished import why_unfinished
 
 FOR_ALL_ELSE_SECONDS = 120.0
 """Kept of the function's time when queues are searched: to look at runs and schedules, and to tell what was found."""
@@ -42,7 +41,6 @@ LOOKED_BACK = timedelta(days=120)
 BEGINNING = timedelta(hours=1)
 """So young a run that seems to be done may only be about to note its parts."""
 
-_SUBJECT = "{stack}: {findings}"
 _MOST_SAID = 20
 """Findings that are told in full; a message of the topic holds 256 KB."""
 
@@ -50,18 +48,7 @@ _STATE = {"id": "watchdog"}
 
 
 def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
-    """Look after everything once.
-
-    Returns
-    -------
-    dict
-        ``message``: a sentence; ``findings``: what somebody has to do, a text each.
-
-    Raises
-    ------
-    AwsError
-        The environment is not as the template says, or the topic cannot be written to.
-    """
+    """Look after everything once; return a sentence, and what somebody has to do, a text each (``findings``)."""
     environment = WatchdogEnvironment.read()
     watchdog = _Watchdog(
         environment,
@@ -70,26 +57,24 @@ def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str
         metrics,
     )
     findings = watchdog.look()
+    to_do = f"{count(len(findings), 'thing')} to do"
     for finding in findings:
         log(logger, LogEvent.WATCHDOG_FOUND, ERROR, finding)
     if findings:
-        _tell(environment, findings)
+        _mail(environment, f"{environment.stack_name[:60]}: {to_do}", findings)
     metrics.add_metric(name="WatchdogFindings", unit=MetricUnit.Count, value=len(findings))
     # Last: where anything before it broke off, the watchdog has been silent.
     metrics.add_metric(name="WatchdogLooked", unit=MetricUnit.Count, value=1)
-    message = f"{count(len(findings), 'thing')} to do." if findings else "Nothing to do."
+    message = f"{to_do}." if findings else "Nothing to do."
     log(logger, LogEvent.WATCHDOG_LOOKED, INFO, f"The watchdog has looked. {message}", findings=len(findings))
     return {"message": message, "findings": findings}
 
 
-def _tell(environment: WatchdogEnvironment, findings: list[str]) -> None:
+def _mail(environment: WatchdogEnvironment, subject: str, findings: list[str]) -> None:
     said = [f"{number}. {finding}" for number, finding in enumerate(findings[:_MOST_SAID], 1)]
     if more := len(findings) - len(said):
         said.append(f"And {more:,} more: see the log /{environment.stack_name}/watchdog.")
     client = clients.sns()
-    subject = _SUBJECT.format(
-        stack=environment.stack_name[:60], findings=f"{count(len(findings), 'thing')} to do"
-    )
     with aws_faults("telling the topic of the alarms", client):
         client.publish(TopicArn=environment.alert_topic, Subject=subject, Message="\n\n".join(said))
 
@@ -108,32 +93,31 @@ class _Watchdog:
         self._now = datetime.now(UTC)
         self._time_zone = Calendar(parse_time_zone(environment.timezone)).time_zone
         self._seconds_left = seconds_left
+        self._table = clients.table(environment.table_name)
         self._runs = Runs(clients.table(environment.runs_table_name))
-        self._rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
         self._damaged: dict[str, str] = {}
 
     def look(self) -> list[str]:
         """Look at one thing after the other; that one cannot be looked at does not hide the next."""
         findings: list[str] = []
         # What lies among the dead letters is counted first: a run may have ended with it.
-        for look in (
-            self._dead_letters,
-            self._unfinished_runs,
-            self._overdue_intervals,
-        ):
+        for look in (self._dead_letters, self._unfinished_runs, self._overdue_intervals):
             try:
                 findings += look()
             except MsupplyDhis2Error as error:
                 findings.append(f"The watchdog could not look at everything: {error}")
         return [*findings, *self._damaged.values()]
 
-    def _run(self, run_id: str) -> Run | None:
-        """Read a run; one whose row is damaged is told of, and the others are looked at all the same."""
-        try:
-            return self._runs.run(run_id)
-        except DamagedRowError as error:
-            self._damaged[run_id] = str(error)
-            return None
+    def _recent_runs(self, since: datetime) -> Iterator[Run]:
+        """Read the runs since an instant; one whose row is damaged is told of, and the others are looked at all the same."""
+        for run_id in self._runs.recent(since):
+            try:
+                run = self._runs.run(run_id)
+            except DamagedRowError as error:
+                self._damaged[run_id] = str(error)
+                continue
+            if run is not None:
+                yield run
 
     def _dead_letters(self) -> Iterator[str]:
         """Take up what SQS moved to the dead letters, and tell what is expired."""
@@ -154,72 +138,63 @@ class _Watchdog:
             )
 
     def _unfinished_runs(self) -> list[str]:
-        """Close runs that are done, which nobody said; give what is to be said of those that are not."""
+        """Close runs that are done, which nobody said; return what is to be said of those that are not."""
+        rejected_rows = RejectedRows(clients.s3(), self._environment.bucket_name)
         found = []
-        for run_id in self._runs.recent(self._now - LOOKED_BACK):
-            run = self._run(run_id)
-            if run is None or run.ended_at is not None:
+        for run in self._recent_runs(self._now - LOOKED_BACK):
+            if run.ended_at is not None:
                 continue
-            if run.is_done:
-                if run.started_at is None or self._now - run.started_at < BEGINNING:
-                    continue
+            if not run.is_done:
+                if (why := why_unfinished(run, self._now, self._time_zone)) is not None:
+                    found.append(why)
+            elif run.started_at is not None and self._now - run.started_at >= BEGINNING:
                 end_if_done(
-                    run_id,
+                    run.run_id,
                     self._runs,
-                    self._rejected_rows,
+                    rejected_rows,
                     self._now,
                     seconds_left=self._seconds_left,
                     logger=self._logger,
                 )
-            elif (why := why_unfinished(run, self._now, self._time_zone)) is not None:
-                found.append(why)
         self._metrics.add_metric(name="RunsUnfinished", unit=MetricUnit.Count, value=len(found))
         return found
 
     def _overdue_intervals(self) -> list[str]:
         settings = read_settings(self._environment.settings_parameter, clients.ssm())
-        duties, found = self._duties(settings)
-        due = due_instants(duties, self._now)
+        due, found = self._due(settings)
         if due:
-            since = max(min(due.values()), self._now - RUNS_KEPT_FOR)
-            runs = (self._run(run_id) for run_id in self._runs.recent(since))
-            missing = overdue(due, [run for run in runs if run is not None], settings)
+            runs = self._recent_runs(max(min(due.values()), self._now - RUNS_KEPT_FOR))
+            missing = overdue(due, runs, settings)
             found += [self._overdue_sentence(each, settings) for each in missing]
             self._metrics.add_metric(name="IntervalsOverdue", unit=MetricUnit.Count, value=len(missing))
         return found
 
-    def _duties(self, settings: Settings) -> tuple[list[Duty], list[str]]:
-        """Find what is to be looked after, and remember since when; and what cannot be."""
+    def _due(self, settings: Settings) -> tuple[dict[Interval, datetime], list[str]]:
+        """Find when each interval was due, and remember since when its schedule is as it is; and tell what cannot be read."""
         is_sent = settings.use_dhis2 and self._environment.schedules_state == "ENABLED"
         intervals = {row.interval for row in settings.active_rows} if is_sent else set()
-        duties: list[Duty] = []
+        item = read_item(self._table, _STATE, "reading what the watchdog saw before") or {}
+        before, state = item.get("intervals"), dict[str, Any]()
+        due: dict[Interval, datetime] = {}
         faults: list[str] = []
-        before, state = self._state(), dict[str, Any]()
         for interval in sorted(intervals):
             expression = str(getattr(self._environment, f"{interval.value}_schedule"))
             schedule = f"{expression} {self._time_zone.key}"
-            since = _known_since(before.get(interval.value), schedule) or self._now
+            known = before.get(interval.value) if isinstance(before, Mapping) else None
+            since = _known_since(known, schedule) or self._now
             state[interval.value] = {"schedule": schedule, "since": since.isoformat()}
             try:
-                duties.append(Duty(interval, parse_schedule(expression, self._time_zone), since))
+                instant = due_instant(parse_schedule(expression, self._time_zone), since, self._now)
             except ScheduleError as error:
                 faults.append(
                     f"The watchdog does not see whether the {_named(interval)} runs take place: {error}. Write the schedule "
                     "in another way (make deploy, or sam deploy --guided)."
                 )
+            else:
+                due |= {} if instant is None else {interval: instant}
         if state != before:
-            self._keep_state(state)
-        return duties, faults
-
-    def _state(self) -> Mapping[str, Any]:
-        table = clients.table(self._environment.table_name)
-        item = read_item(table, _STATE, "reading what the watchdog saw before") or {}
-        intervals = item.get("intervals")
-        return intervals if isinstance(intervals, Mapping) else {}
-
-    def _keep_state(self, state: Mapping[str, Any]) -> None:
-        table = clients.table(self._environment.table_name)
-        change_item(table, Change(_STATE).set({"intervals": state}), "noting what the watchdog saw")
+            change_item(self._table, Change(_STATE).set({"intervals": state}), "noting what the watchdog saw")
+        return due, faults
 
     def _overdue_sentence(self, missing: Overdue, settings: Settings) -> str:
         metrics = sorted(row.metric.value for row in settings.active_rows if row.interval is missing.interval)
@@ -228,21 +203,18 @@ class _Watchdog:
             "scheduled_time": missing.due.astimezone(UTC).isoformat(),
         }
         schedule = f"{self._environment.stack_name}-{missing.interval.value.replace('_', '-')}"
+        last = missing.last_run.as_of if missing.last_run else None
+        said = f"; the last one that was computed is of {written_in(last, self._time_zone)}" if last else ""
         return (
-            f"The {_named(missing.interval)} run of {written_in(missing.due, self._time_zone)} did not take place"
-            f"{self._last(missing.last_run)}. So DHIS2 lacks newer values of {', '.join(metrics)}. See whether the schedule "
+            f"The {_named(missing.interval)} run of {written_in(missing.due, self._time_zone)} did not take place, or failed"
+            f"{said}. So DHIS2 lacks newer values of {', '.join(metrics)}. See whether the schedule "
             f"{schedule} is enabled (EventBridge → Schedules), whether {self._environment.stack_name}-failed-runs holds its "
             f"event, and what the log of compute says. Then make up for it: make push EVENT='{json.dumps(event)}'"
         )
 
-    def _last(self, last: Run | None) -> str:
-        if last is None or last.as_of is None:
-            return ", or failed"
-        return f", or failed; the last one that was computed is of {written_in(last.as_of, self._time_zone)}"
-
 
 def _known_since(known: object, schedule: str) -> datetime | None:
-    """Tell since when a schedule is known; what cannot be read is noted anew."""
+    """Return since when a schedule is known; what cannot be read is noted anew."""
     match known:
         case {"schedule": str(noted), "since": str(since)} if noted == schedule:
             try:

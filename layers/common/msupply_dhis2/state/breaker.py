@@ -1,8 +1,6 @@
 """The breaker between the queue and DHIS2: while it is open, messages wait and DHIS2 is left alone.
 
-One row of the stack's table holds it. What may happen to it is told by :class:`Breaker`, which is pure;
-:class:`BreakerTable` reads the row, applies one change and writes it back. Where another function has changed the row
-meanwhile, the change is applied to what that one wrote.
+:class:`Breaker`, which is pure, tells what may happen to it. :class:`BreakerTable` holds it in one row of the stack's table.
 """
 
 import time
@@ -56,25 +54,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One version of the credentials, at one DHIS2.
-
-    Attributes
-    ----------
-    url
-        The address of DHIS2.
-    user
-        Whose login it is, for messages.
-    fingerprint
-        Digest of kind and content of the credentials.
-    version
-        The version of the secret that they were read from. The same credentials entered anew are a new login: so an
-        account that was unlocked in DHIS2 is tried again once its password is entered again.
-    """
+    """One version of the credentials, at one DHIS2."""
 
     url: str
     user: str
     fingerprint: str
     version: str
+    """Of the secret. The same credentials entered anew are a new login: so an account that was unlocked in DHIS2 is tried
+    again once its password is entered again."""
 
     @classmethod
     def of(cls, url: str, credentials: Dhis2Credentials) -> Self:
@@ -84,34 +71,23 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """The breaker, and what may happen to it. The methods of events return the breaker as it is afterwards.
-
-    Attributes
-    ----------
-    message
-        Why it is not closed, a sentence without secrets.
-    since
-        The first failure after the last answered push; aware, UTC. Waits are counted from it.
-    failures
-        How often in a row DHIS2 was down.
-    refused
-        The logins that DHIS2 refused and has not accepted since, the last one last.
-    trial_until
-        In `half-open`: until when the message that is tried now keeps all others waiting.
-    login_until
-        Until when the function that logs in now keeps all others from it.
-    version
-        How often the row was written.
-    """
+    """The breaker, and what may happen to it. The methods of events return the breaker as it is afterwards."""
 
     state: State = State.CLOSED
     message: str = ""
+    """Why it is not closed, a sentence without secrets."""
     since: datetime | None = None
+    """The first failure after the last answered push; aware, UTC. Waits are counted from it."""
     failures: int = 0
+    """How often in a row DHIS2 was down."""
     refused: tuple[Login, ...] = ()
+    """The logins that DHIS2 refused and has not accepted since, the last one last."""
     trial_until: datetime | None = None
+    """In `half-open`: until when the message that is tried now keeps all others waiting."""
     login_until: datetime | None = None
+    """Until when the function that logs in now keeps all others from it."""
     version: int = 0
+    """How often the row was written."""
 
     def age(self, now: datetime) -> timedelta:
         """Return for how long values have not flowed; nothing where the breaker is closed."""
@@ -219,14 +195,9 @@ class Changed:
 
 
 class BreakerTable:
-    """The breaker's row in the stack's table.
+    """The breaker's row in the stack's table; ``tell`` is given each change of state, once, by the function that made it.
 
-    Every method raises a ``AwsError`` where the table refused, or the row is damaged.
-
-    Parameters
-    ----------
-    tell
-        Is given each change of state, once, by the function that has made it.
+    Every method raises an ``AwsError`` where the table refused, or the row is damaged.
     """
 
     def __init__(self, table: "Table", tell: Callable[[Changed], None]) -> None:
@@ -239,7 +210,7 @@ class BreakerTable:
         return Breaker() if item is None else _breaker(item)
 
     def change(self, change: Callable[[Breaker], Breaker]) -> Changed:
-        """Change the breaker; nothing is written where nothing changes."""
+        """Change the breaker as it is now, whoever else changes it; nothing is written where nothing changes."""
         for _ in range(ATTEMPTS):
             before = self.read()
             after = change(before)
@@ -314,10 +285,8 @@ def log_in(
     ------
     Dhis2AuthenticationError
         DHIS2 refuses the login, or has refused it before and was not asked (RefusedBeforeError). The breaker is open.
-    Dhis2Error
-        Something else is wrong, for now (Dhis2TransientError) or until it is fixed.
-    AwsError
-        The table refused: without it nobody knows whether the login may be tried.
+    MsupplyDhis2Error
+        Something else is wrong with DHIS2, or the table refused: without it nobody knows whether the login may be tried.
     """
     attempt: datetime | None = None
     try:

@@ -5,10 +5,9 @@ from everybody else's in the last two: days of the week are counted from 1, Sund
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Protocol, Self
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -20,17 +19,12 @@ _RATE = re.compile(r"(\d+) +(minute|hour|day)s?")
 _MOST_LOOKED_BACK = 2_000
 """Instants that are looked at for one in a year of the schedule: more than five years of a daily one."""
 
+type Schedule = Callable[[datetime], datetime | None]
+"""Returns the last instant at which something was due, before an aware instant; ``None`` where there was none."""
+
 
 class ScheduleError(ValueError):
     """An expression that cannot be understood here."""
-
-
-class Schedule(Protocol):
-    """When something is due."""
-
-    def latest(self, before: datetime) -> datetime | None:
-        """Return the last instant at which it was due, before an aware instant; ``None`` where there was none."""
-        ...
 
 
 def parse_schedule(expression: str, time_zone: ZoneInfo) -> Schedule:
@@ -44,62 +38,36 @@ def parse_schedule(expression: str, time_zone: ZoneInfo) -> Schedule:
     kind, _, rest = expression.strip().partition("(")
     said = rest.removesuffix(")").strip()
     if kind == "rate" and (match := _RATE.fullmatch(said)):
-        return _Rate(timedelta(**{f"{match[2]}s": int(match[1])}))
+        every = timedelta(**{f"{match[2]}s": int(match[1])})
+        # From when AWS counts is not known: some instant of the last such time.
+        return lambda before: before - every
     try:
         if kind == "at":
-            return _At(Calendar(time_zone).parse_instant(said))
+            instant = Calendar(time_zone).parse_instant(said)
+            return lambda before: instant if instant < before else None
         if kind == "cron":
-            return _Cron.parse(said, time_zone)
+            return _cron(said, time_zone)
     except (ValueError, CronSimError) as error:
         raise ScheduleError(f"{expression} cannot be read: {error}") from error
     raise ScheduleError(f"{expression} is neither cron(…) nor rate(…) nor at(…)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rate:
-    """Due again and again after the same time. From when AWS counts is not known: some instant of the last such time."""
+def _cron(text: str, time_zone: ZoneInfo) -> Schedule:
+    fields = text.upper().split()
+    if len(fields) != _FIELDS:
+        raise ValueError(f"it has {len(fields)} fields and not {_FIELDS}")
+    minute, hour, day, month, weekday, year = fields
+    expression = " ".join((minute, hour, _any(day), month, _weekdays(weekday)))
+    # It is read now, so that a fault is told before anything is looked for.
+    CronSim(expression, datetime.now(time_zone))
+    years = _years(year)
 
-    every: timedelta
+    def latest(before: datetime) -> datetime | None:
+        earlier = CronSim(expression, before.astimezone(time_zone), reverse=True)
+        some = islice(earlier, _MOST_LOOKED_BACK)
+        return next((due for due in some if years is None or due.year in years), None)
 
-    def latest(self, before: datetime) -> datetime | None:
-        return before - self.every
-
-
-@dataclass(frozen=True, slots=True)
-class _At:
-    """Due once."""
-
-    instant: datetime
-
-    def latest(self, before: datetime) -> datetime | None:
-        return self.instant if self.instant < before else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Cron:
-    """Due by the calendar."""
-
-    expression: str
-    years: frozenset[int] | None
-    time_zone: ZoneInfo
-
-    @classmethod
-    def parse(cls, text: str, time_zone: ZoneInfo) -> Self:
-        fields = text.upper().split()
-        if len(fields) != _FIELDS:
-            raise ValueError(f"it has {len(fields)} fields and not {_FIELDS}")
-        minute, hour, day, month, weekday, year = fields
-        expression = " ".join((minute, hour, _any(day), month, _weekdays(weekday)))
-        # It is read now, so that a fault is told before anything is looked for.
-        CronSim(expression, datetime.now(time_zone))
-        return cls(expression, _years(year), time_zone)
-
-    def latest(self, before: datetime) -> datetime | None:
-        earlier = CronSim(self.expression, before.astimezone(self.time_zone), reverse=True)
-        for due in islice(earlier, _MOST_LOOKED_BACK):
-            if self.years is None or due.year in self.years:
-                return due
-        return None
+    return latest
 
 
 def _any(field: str) -> str:
