@@ -126,5 +126,5 @@ def test_a_run_that_has_ended_is_not_stopped_and_one_that_is_not_there_is_named(
     assert run_of(answer["run_id"]).stopped_at is None
     with pytest.raises(EventError, match="There is no run no-such-run"):
         invoke("push", {"stop": "no-such-run"}, world.capsys)
-    with pytest.raises(EventError, match="write its id"):
+    with pytest.raises(EventError, match="with the id of a run"):
         invoke("push", {"stop": ["a", "b"]}, world.capsys)
