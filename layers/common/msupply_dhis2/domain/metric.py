@@ -23,3 +23,7 @@ class Metric(StrEnum):
     def label(self) -> str:
         """The metric's name as a person says it: ``stock on hand``."""
         return self.value.replace("_", " ")
+
+
+FLOWS = frozenset({Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK})
+"""What happened in a period: a quarter has that of its three months."""

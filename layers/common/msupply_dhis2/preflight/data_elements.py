@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.models import DataElement, Server
 from msupply_dhis2.dhis2.value_rules import NUMERIC_TYPES, drops_zeros_of, shape
-from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.metric import FLOWS, Metric
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import NAMED, Use, called
@@ -16,21 +16,8 @@ VALUE_TYPES = "value types"
 ZEROS = "zeros"
 AGGREGATION = "aggregation"
 
-_LEVELS = frozenset(
-    {
-        Metric.STOCK_ON_HAND,
-        Metric.MONTHS_OF_STOCK,
-        Metric.EXPIRING,
-        Metric.EXPIRED,
-        Metric.AVERAGE_MONTHLY_CONSUMPTION,
-        Metric.OPENING_STOCK,
-        Metric.CLOSING_STOCK,
-    }
-)
+_LEVELS = frozenset(Metric) - FLOWS - {Metric.STOCKED_OUT}
 """What is there at an instant (docs/metrics.md): two months of it are not twice as much."""
-
-_FLOWS = frozenset({Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK})
-"""What happened in a period: a quarter has that of its three months."""
 
 _SUMMED = frozenset({"SUM", "COUNT"})
 """The aggregation types that add up over time."""
@@ -177,7 +164,7 @@ def check_aggregation(uses: Sequence[Use]) -> Check:
         if use.data_element.value_type not in NUMERIC_TYPES:
             continue
         levels = [row.metric for row in use.rows if row.metric in _LEVELS]
-        flows = [row.metric for row in use.rows if row.metric in _FLOWS]
+        flows = [row.metric for row in use.rows if row.metric in FLOWS]
         if levels and aggregation in _SUMMED:
             wrong.update(levels)
             details.append(

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from msupply_dhis2.domain.batch import Destination
 from msupply_dhis2.domain.choices import DatabaseTrust, Scheme, Setup
 from msupply_dhis2.domain.lookalikes import closest
-from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.metric import FLOWS
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.document import Place, read_document
@@ -21,9 +21,6 @@ from msupply_dhis2.settings.fields import DataElementRow, Form, Tab, as_word, sh
 from msupply_dhis2.settings.urls import is_this_machine
 
 _UID_SHAPE = "a UID has 11 letters and digits, the first of them a letter"
-_OF_A_WHOLE_PERIOD = frozenset(
-    {Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK},
-)
 _SLOW_PAYLOAD = 5_000
 _PLACE_IN_A_ROW = 3
 _ALWAYS_NEEDED = (
@@ -172,7 +169,7 @@ class Settings(Tab):
                 "UID. Leave the prefix out, or set data_element_id_scheme: code."
             )
             yield "prefix", fault
-        if row.metric in _OF_A_WHOLE_PERIOD and self._label_is_too_short(row):
+        if row.metric in FLOWS and self._label_is_too_short(row):
             fault = (
                 f"is 'previous_month', but Period format '{self.period_format}' has periods shorter than a month, "
                 "and one of them cannot hold what a whole month adds up to. Set basis: current_day, or "
@@ -248,7 +245,7 @@ class Settings(Tab):
             bool(self.period_format) and "YYYY" in self.period_format and self.period.longer_than_month
         )
         for index, row in enumerate(self.data_elements):
-            if not row.active or row.basis is not Basis.PREVIOUS_MONTH or row.metric in _OF_A_WHOLE_PERIOD:
+            if not row.active or row.basis is not Basis.PREVIOUS_MONTH or row.metric in FLOWS:
                 continue
             where = f"{_title(Settings, 'data_elements')}, {self._row_label(index)}"
             basis = (
@@ -304,17 +301,17 @@ def _title(form: type[Form], name: str) -> str:
     return str(field.title) if field else shown(name)
 
 
+_FIELDS = (*Settings.model_fields, *DataElementRow.model_fields)
+
+
 def _order(place: Place) -> tuple[tuple[int, str], ...]:
     """Sort as the tab does: by field, by row and by the row's field; unknown fields last."""
-    forms = (Settings, None, DataElementRow)
-    order: list[tuple[int, str]] = []
-    for part, form in zip(place, forms, strict=False):
-        if isinstance(part, int):
-            order.append((part, ""))
-        else:
-            names = list(form.model_fields) if form else []
-            order.append((names.index(part) if part in names else len(names), part))
-    return tuple(order)
+    return tuple(
+        (part, "")
+        if isinstance(part, int)
+        else (_FIELDS.index(part) if part in _FIELDS else len(_FIELDS), part)
+        for part in place
+    )
 
 
 def parse_settings(document: str, *, url: str | None = None) -> Settings:
