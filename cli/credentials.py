@@ -6,9 +6,15 @@ pipe the same answers are read, one a line.
 
 import getpass
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
+from cli.output import tell
 from cli.settings import aws_client
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import read_settings
@@ -17,7 +23,8 @@ from msupply_dhis2.errors import ConfigurationError, CredentialsError, SettingsE
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import is_token, parse_database_address, parse_dhis2_credentials
 
-type Ask = Callable[[str], str]
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
 
 
 def ask(question: str) -> str:
@@ -32,46 +39,91 @@ def _read_line(question: str) -> str:
     return line.rstrip("\r\n")
 
 
-def dhis2_secret(ask: Ask, *, oauth2: bool) -> str | None:
+_STANDING_IN = {"username": "x", "password": "x", "client": "x"}
+"""For what is asked later, while the answers so far are looked at."""
+
+
+def asked_until_right(question: str, look: Callable[[str], object]) -> str:
+    """Ask, and on a terminal ask again until the answer can be used: what was typed before is kept."""
+    while True:
+        answer = ask(question)
+        try:
+            look(answer)
+        except CredentialsError as error:
+            if not sys.stdin.isatty():
+                raise
+            tell(f"What you typed {error.fault}. Type it again.", logging.WARNING)
+        else:
+            return answer
+
+
+def require_secret(name: str) -> None:
+    """Make sure, before anything is typed, that AWS can be asked, and has a secret.
+
+    Raises
+    ------
+    ConfigurationError, AwsError
+        There is no such secret, or AWS is not logged in to.
+    """
+    client = aws_client(clients.secretsmanager)
+    with _secret(name, client):
+        try:
+            client.describe_secret(SecretId=name)
+        except ClientError as error:
+            # Who may write secrets may not be allowed to look at them.
+            if error.response["Error"]["Code"] != "AccessDeniedException":
+                raise
+
+
+def dhis2_secret(*, oauth2: bool) -> str | None:
     """Return the secret for DHIS2's login out of what is answered; ``None``: it is left as it is.
 
     Raises
     ------
     CredentialsError
-        An answer is missing or wrong.
+        An answer is missing or wrong, and nobody can be asked again.
     """
-    first = ask("DHIS2 user name, or a personal access token (hidden; nothing: leave as it is): ")
+    settings = Settings(use_dhis2=False, basic_authentication=not oauth2)
+    answers: dict[str, str] = {}
+
+    def typed(name: str, question: str) -> None:
+        def look(answer: str) -> None:
+            parse_dhis2_credentials(json.dumps({**_STANDING_IN, **answers, name: answer}), settings)
+
+        answers[name] = asked_until_right(question, look)
+
+    def look_at_first(answer: str) -> None:
+        if is_token(answer.strip()):
+            parse_dhis2_credentials(json.dumps({"token": answer}), settings)
+
+    first = asked_until_right(
+        "DHIS2 user name, or a personal access token (hidden; nothing: leave as it is): ", look_at_first
+    )
     if not first:
         return None
     if is_token(first.strip()):
-        answers = {"token": first}
-    else:
-        answers = {"username": first, "password": ask("DHIS2 password (hidden): ")}
-        if oauth2:
-            answers |= {
-                "client": ask("DHIS2 OAuth2 client (hidden): "),
-                "secret": ask("DHIS2 OAuth2 secret (hidden; may be nothing): "),
-            }
-    secret = json.dumps({name: answer for name, answer in answers.items() if answer})
-    parse_dhis2_credentials(secret, Settings(use_dhis2=False, basic_authentication=not oauth2))
-    return secret
+        return json.dumps({"token": first})
+    answers["username"] = first
+    typed("password", "DHIS2 password (hidden): ")
+    if oauth2:
+        typed("client", "DHIS2 OAuth2 client (hidden): ")
+        typed("secret", "DHIS2 OAuth2 secret (hidden; may be nothing): ")
+    return json.dumps({name: answer for name, answer in answers.items() if answer})
 
 
-def database_address(ask: Ask) -> str | None:
+def database_address() -> str | None:
     """Return the address of mSupply's database as it is answered; ``None``: it is left as it is.
 
     Raises
     ------
     CredentialsError
-        It is no address.
+        It is no address, and nobody can be asked again.
     """
-    address = ask(
+    question = (
         "Address of mSupply's database, such as postgresql://user:password@host:5432/database "
         "(hidden; nothing: leave as it is): "
     )
-    if address:
-        parse_database_address(address)
-    return address or None
+    return asked_until_right(question, lambda answer: answer and parse_database_address(answer)) or None
 
 
 def described(address: str) -> str:
@@ -88,9 +140,15 @@ def write(name: str, value: str) -> None:
         There is no such secret, or AWS does not take it.
     """
     client = aws_client(clients.secretsmanager)
-    with aws_faults(f"writing the secret {name}", client):
+    with _secret(name, client):
+        client.put_secret_value(SecretId=name, SecretString=value)
+
+
+@contextmanager
+def _secret(name: str, client: "SecretsManagerClient") -> Iterator[None]:
+    with aws_faults(f"asking for the secret {name}", client):
         try:
-            client.put_secret_value(SecretId=name, SecretString=value)
+            yield
         except client.exceptions.ResourceNotFoundException as error:
             raise ConfigurationError(
                 f"The secret {name} does not exist. Deploy the stack first (make deploy), which makes it, or name "

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import re
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -28,7 +29,13 @@ from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.domain.outcome import Counts
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2DownError, MsupplyDhis2Error, SettingsError
+from msupply_dhis2.errors import (
+    CredentialsError,
+    Dhis2AuthenticationError,
+    Dhis2DownError,
+    MsupplyDhis2Error,
+    SettingsError,
+)
 from msupply_dhis2.periods import Basis, Calendar, Window, parse_time_zone, window
 from msupply_dhis2.preflight import job as preflight
 from msupply_dhis2.preflight.checklist import Preflight
@@ -84,17 +91,23 @@ class Systems:
     def credentials(self, settings: Settings) -> Dhis2Credentials:
         """Read the login of DHIS2, or ask for it on a terminal."""
         if self.credentials_file is not None:
-            return parse_dhis2_credentials(_text_of(self.credentials_file, "--credentials"), settings)
+            with _told_as(f"--credentials: {self.credentials_file}", _LOGIN):
+                return parse_dhis2_credentials(_text_of(self.credentials_file, "--credentials"), settings)
         if not sys.stdin.isatty():
             raise OptionError("--credentials FILE is needed where nobody can be asked for them.")
         sys.stderr.write("DHIS2 user name: ")
         sys.stderr.flush()
         answers = {"username": input(), "password": getpass("DHIS2 password: ")}
-        return parse_dhis2_credentials(json.dumps(answers), settings)
+        with _told_as("The login that you typed", "a user name and a password"):
+            return parse_dhis2_credentials(json.dumps(answers), settings)
 
     def database(self, settings: Settings | None) -> tuple[DatabaseAddress, DatabaseTrust]:
         """Return the address of mSupply's database and how it is trusted."""
-        return parse_database_address(self.source), settings.database_trust if settings else DatabaseTrust()
+        with _told_as(
+            "--source", "sqlite:///folder/file.sqlite or postgresql://user:password@host:5432/database"
+        ):
+            address = parse_database_address(self.source)
+        return address, settings.database_trust if settings else DatabaseTrust()
 
     def open_database(self, settings: Settings | None) -> AbstractContextManager[Source]:
         """Open one snapshot of mSupply's database."""
@@ -119,6 +132,42 @@ class Systems:
     def as_of(self, event: ComputeEvent) -> datetime:
         """Return the instant of the run."""
         return instant_of_run(event, self.now, self.calendar)
+
+
+_LOGIN = '{"username": "…", "password": "…"} or {"token": "…"}'
+
+
+@contextmanager
+def _told_as(given: str, form: str) -> Iterator[None]:
+    """Tell a fault of what an option gives under the option's name: on this machine there is no secret."""
+    try:
+        yield
+    except CredentialsError as error:
+        raise OptionError(f"{given} {error.fault}. It takes {form}.") from error
+
+
+_WORDS = (
+    (r"the secret with the address of mSupply's database; `make credentials` asks for it anew", "--source"),
+    (r"the secret with the address of mSupply's database", "--source"),
+    (r"make credentials( OAUTH2=yes)?", "--credentials"),
+)
+"""What the functions' sentences name of a stack, and what it is on this machine."""
+
+
+def in_words_of_options(sentence: str) -> str:
+    """Return a sentence of the functions as it is true on this machine."""
+    for word, option in _WORDS:
+        sentence = re.sub(word, option, sentence)
+    return sentence
+
+
+@contextmanager
+def told_by_options() -> Iterator[None]:
+    """Tell what fails on this machine in the words of its options."""
+    try:
+        yield
+    except MsupplyDhis2Error as error:
+        raise OptionError(in_words_of_options(str(error))) from error
 
 
 def _text_of(file: Path, option: str) -> str:
@@ -301,7 +350,7 @@ def _push_with_patience(
         if result.failure is None:
             break
         if isinstance(result.failure, Dhis2AuthenticationError):
-            tell(str(result.failure), logging.ERROR)
+            tell(in_words_of_options(str(result.failure)), logging.ERROR)
             break
         tell(f"Attempt {attempt} of {ATTEMPTS}: {result.failure}", logging.WARNING)
         if attempt < ATTEMPTS:
@@ -337,7 +386,7 @@ def test_connection(systems: Systems, event: Mapping[str, object]) -> preflight.
         )
         return DatabaseAnswer(message=result.message, mapped=result.mapped)
 
-    return preflight.test_connection(
+    report = preflight.test_connection(
         settings_reader=systems.settings,
         credentials_reader=systems.credentials,
         client_factory=Dhis2Client.of,
@@ -348,3 +397,7 @@ def test_connection(systems: Systems, event: Mapping[str, object]) -> preflight.
         as_of=systems.as_of(systems.event(event)),
         time_limit=None,
     )
+    checks = (
+        check.model_copy(update={"message": in_words_of_options(check.message)}) for check in report.checks
+    )
+    return report.model_copy(update={"checks": tuple(checks)})

@@ -23,11 +23,12 @@ def credentials(dhis2: bool, oauth2: bool, database: bool, stack: str) -> int:  
 
     both = not (dhis2 or oauth2 or database)
     answers: dict[str, str | None] = {}
+    secrets.require_secret(f"{stack}/database" if database and not (dhis2 or oauth2) else f"{stack}/dhis2")
     # All is asked and checked before anything is written.
     if dhis2 or oauth2 or both:
-        answers[f"{stack}/dhis2"] = secrets.dhis2_secret(secrets.ask, oauth2=oauth2)
+        answers[f"{stack}/dhis2"] = secrets.dhis2_secret(oauth2=oauth2)
     if database or both:
-        address = answers[f"{stack}/database"] = secrets.database_address(secrets.ask)
+        address = answers[f"{stack}/database"] = secrets.database_address()
         if address:
             say(f"That is {secrets.described(address)}.")
     for name, value in answers.items():

@@ -40,7 +40,7 @@ def preview(options: RunOptions) -> int:
     from cli import local
     from cli.output import progress_bar, tell, tell_notes, write_rows
 
-    with progress_bar() as watch:
+    with local.told_by_options(), progress_bar() as watch:
         previewed = local.preview(systems, options.document(), tell=tell, watch=watch)
     rows = ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in previewed.values)
     write_rows(PREVIEW_COLUMNS, rows, options.form)
@@ -62,7 +62,7 @@ def push(options: RunOptions) -> int:
     from cli import local
     from cli.output import progress_bar, tell, tell_notes, write_record
 
-    with progress_bar() as watch:
+    with local.told_by_options(), progress_bar() as watch:
         pushed = local.push(systems, options.document(), tell=tell, watch=watch)
     tell_notes(pushed.result)
     tell(f"{pushed.counts.sentence()}." if pushed.is_sent else pushed.result.message)

@@ -38,7 +38,14 @@ class SettingsError(MsupplyDhis2Error):
 
 
 class CredentialsError(MsupplyDhis2Error):
-    """A secret is missing, not filled in yet, or not of the form that it must have."""
+    """A secret is missing, not filled in yet, or not of the form that it must have.
+
+    ``fault`` is the sentence's end alone, for what was given outside a secret.
+    """
+
+    def __init__(self, message: str, fault: str = "") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class EventError(MsupplyDhis2Error):

@@ -8,10 +8,12 @@ import sys
 import zlib
 from collections.abc import Iterator
 
+import boto3
 import pytest
 from pydantic import SecretStr
 
 from cli.__main__ import main
+from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import read_database_address, read_dhis2_credentials
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
@@ -156,6 +158,64 @@ def read_until(terminal: int, end: bytes) -> bytes:
         assert ready, f"waited in vain for {end!r} after {shown!r}"
         shown += os.read(terminal, 1000)
     return shown
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        (
+            ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+            "Run `aws configure` or `aws sso login`, or set AWS_PROFILE",
+        ),
+        (("AWS_DEFAULT_REGION", "AWS_REGION"), "Set AWS_REGION"),
+    ],
+)
+@pytest.mark.usefixtures("aws")
+def test_aws_is_asked_before_anything_is_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: tuple[str, ...], says: str
+) -> None:
+    for name in (*variables, "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", "/nowhere")
+    # It keeps the login that it found first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    clients.secretsmanager.cache_clear()
+    monkeypatch.setattr("cli.credentials.ask", lambda _: pytest.fail("It asked."))
+    assert main(["credentials", "--stack", "stack"]) == 1
+    assert says in capsys.readouterr().err
+    clients.secretsmanager.cache_clear()
+
+
+def test_what_was_mistyped_is_asked_for_again_and_what_was_right_is_kept(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    answers = iter(["d2pat_hunter2", "admin", "", "hunter2", "client", "", "hunter3.example.org", ADDRESS])
+
+    def typed(question: str) -> str:
+        asked.append(question.partition(" (")[0].partition(",")[0])
+        return next(answers)
+
+    monkeypatch.setattr("cli.credentials.ask", typed)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert main(["credentials", "--stack", "stack", "--oauth2", "--database"]) == 0
+    assert asked == [
+        *["DHIS2 user name"] * 2,
+        *["DHIS2 password"] * 2,
+        "DHIS2 OAuth2 client",
+        "DHIS2 OAuth2 secret",
+        *["Address of mSupply's database"] * 2,
+    ]
+    assert json.loads(stored(aws, "stack/dhis2") or "") == {
+        "username": "admin",
+        "password": "hunter2",
+        "client": "client",
+    }
+    assert stored(aws, "stack/database") == ADDRESS
+    said = capsys.readouterr().err
+    assert "What you typed has no text in its field password. Type it again." in said
+    assert "hunter" not in said
 
 
 def test_on_a_terminal_no_answer_is_shown(aws: Aws, terminal: tuple[int, int]) -> None:

@@ -408,6 +408,40 @@ def test_a_table_in_a_file_cuts_no_identifier_off(run: Run) -> None:
     assert "…" not in table
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is not filled in yet. It takes {"),
+        ("admin", "is not JSON with username and password. It takes {"),
+        ('{"username": "a"}', "has no text in its field password. It takes {"),
+        ('{"username": "pusher", "password": "wr0ng"}', "Correct the DHIS2 credentials (--credentials)."),
+    ],
+)
+@pytest.mark.parametrize("name", ["push", "test-connection"])
+def test_a_fault_of_the_login_names_the_option_and_the_file_not_a_secret_of_a_stack(
+    run: Run, tmp_path: Path, name: str, text: str, says: str
+) -> None:
+    file = tmp_path / "login.json"
+    file.write_text(text)
+    ran = run(name, credentials=str(file))
+    assert ran.code == 1
+    assert says in ran.err + ran.out
+    assert "--credentials" in ran.err + ran.out
+    assert "secret" not in ran.err.replace(PASSWORD, "") + ran.out
+    assert "make credentials" not in ran.err + ran.out
+
+
+def test_a_fault_of_the_database_names_the_option_not_a_secret_of_a_stack(run: Run) -> None:
+    assert run("preview", source="mysql://x").err.splitlines()[-1] == (
+        "--source begins with neither sqlite:///, postgresql:// nor {. It takes sqlite:///folder/file.sqlite or "
+        "postgresql://user:password@host:5432/database."
+    )
+    ran = run("preview", source="sqlite:////no/such.sqlite")
+    assert ran.err.splitlines()[-1].endswith(
+        "and --source must hold postgresql://user:password@host:5432/database."
+    )
+
+
 def test_an_empty_credentials_option_is_told(run: Run, dhis2: StandIn) -> None:
     ran = run("push", credentials="")
     assert ran.code == 1

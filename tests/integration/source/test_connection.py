@@ -241,6 +241,50 @@ def test_a_reader_without_rights_is_told_what_to_grant(postgres: TemporaryPostgr
         read_catalogue(source)
 
 
+def test_a_reader_that_may_not_connect_is_told_what_to_grant(postgres: TemporaryPostgres) -> None:
+    database = OpenMsupplyDatabase(postgres.url)
+    database.execute("CREATE ROLE outside LOGIN PASSWORD 'x'")
+    postgres.new_database("closed")
+    database.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+    error = fault_at(postgres.address("closed", user="outside", password="x"))
+    assert "GRANT CONNECT ON DATABASE" in str(error)
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        (
+            'entry for host "10.0.0.7", user "reader", database "omsupply", no encryption',
+            "Take sslmode=disable out",
+        ),
+        (
+            'entry for host "10.0.0.7", user "reader", database "omsupply", SSL off',
+            "Take sslmode=disable out",
+        ),
+        ('entry for host "[local]", user "reader", database "omsupply", no encryption', "Add a line for it"),
+    ],
+)
+def test_a_server_that_takes_encrypted_connections_only_is_told_from_one_that_lets_nobody_in(
+    said: str, cure: str
+) -> None:
+    fields = f"SFATAL\0C28000\0Mno pg_hba.conf {said}\0\0".encode()
+
+    class Refuses(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = (
+            f"postgresql://reader:{ENCODED}@127.0.0.1:{server.server_address[1]}/omsupply?sslmode=disable"
+        )
+        error = fault_at(address)
+        server.shutdown()
+    assert cure in str(error)
+
+
 # PostgreSQL with encryption
 
 

@@ -213,7 +213,8 @@ def _no_dhis2_credentials(fault: str) -> CredentialsError:
     return CredentialsError(
         f"The secret with DHIS2's credentials {fault}. Run `make credentials` (`make credentials OAUTH2=yes` where "
         "a client is needed), which asks for them, or put "
-        '{"username": "…", "password": "…"} or {"token": "…"} into it with `aws secretsmanager put-secret-value`.'
+        '{"username": "…", "password": "…"} or {"token": "…"} into it with `aws secretsmanager put-secret-value`.',
+        fault,
     )
 
 
@@ -301,7 +302,8 @@ def _no_address(fault: str) -> CredentialsError:
         "postgresql://user:password@host:5432/database, sqlite:///folder/file.sqlite (on one's own machine "
         'only), or the JSON of Amazon RDS: {"host": "…", "port": 5432, "dbname": "…", "username": "…", '
         '"password": "…"}. Run `make credentials`, which asks for it, or put it there with '
-        "`aws secretsmanager put-secret-value`."
+        "`aws secretsmanager put-secret-value`.",
+        fault,
     )
 
 

@@ -355,6 +355,20 @@ _CONNECTION_FAULTS = (
         ),
     ),
     (
+        r'entry for host "(?!\[local\]).*(no encryption|SSL off)',
+        _Fault(
+            "lets this user in over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable "
+            f"out of {_SECRET}."
+        ),
+    ),
+    (
+        r"permission denied for database",
+        _Fault(
+            "does not let this user connect to this database. Let its administrator run: GRANT CONNECT ON DATABASE "
+            '"the database" TO "the user".'
+        ),
+    ),
+    (
         r"no pg_hba\.conf entry|pg_hba\.conf rejects",
         _Fault(
             "does not let this user in from here, or only in another way. Add a line for it to the server's "
