@@ -74,7 +74,10 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file} is not text in UTF-8. Save it as UTF-8.") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(
+            f"{file} is not text in UTF-8: line {line} has the byte 0x{error.object[error.start]:02X}. Save it as UTF-8."
+        ) from error
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be read ({error.strerror}). Copy the sample settings.yaml there and fill it in, or "

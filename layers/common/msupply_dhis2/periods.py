@@ -4,6 +4,7 @@ Instants are naive ``datetime`` values in UTC, days are dates in the configured 
 is half open, ``[start, end)``. Near the ends of what a date can say, everything clamps instead of failing.
 """
 
+import difflib
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -267,31 +268,33 @@ _PERIOD_TYPES = MappingProxyType[str, _PeriodType](
     }
 )
 
-_ALLOWED = (
-    "Write a pattern of YYYY (year), MM (month) and DD (day), in capitals, with only digits and punctuation "
-    "between them, for example YYYYMM, YYYY-MM or YYYYMMDD; or the name of a DHIS2 period type: "
-    f"{', '.join(_PERIOD_TYPES)}."
+_PATTERNS = MappingProxyType[str, _PeriodType](
+    {"YYYYMM": _MONTH, "YYYY-MM": _MONTH, "YYYYMMDD": _Days(), "YYYY-MM-DD": _Days(), "YYYY": _YEAR}
 )
+"""The only ones that DHIS2 takes apart; of any other it says that the period is invalid."""
+
+_MEANT = MappingProxyType(
+    {
+        **dict.fromkeys(("MMYYYY", "YYYYM", "YYYYMMM"), "YYYYMM"),
+        **dict.fromkeys(("DDMMYYYY", "MMDDYYYY"), "YYYYMMDD"),
+        **dict.fromkeys(("YYYYW", "YYYYWW", "YYYYWWW"), "Weekly"),
+        **dict.fromkeys(("YYYYQ", "YYYYQQ"), "Quarterly"),
+    }
+)
+"""What is meant by the letters of other systems' patterns."""
 
 _PLACEHOLDER = re.compile("YYYY|MM|DD")
-_WORD = re.compile(r"[^\W\d_]+")
 
 
-def _parse_pattern(text: str) -> _PeriodType:
-    """Return the periods of the smallest part that a pattern names."""
-    placeholders = _PLACEHOLDER.findall(text)
-    rest = [letters for letters in _WORD.findall(text) if _PLACEHOLDER.sub("", letters)]
-    if rest:
-        fault = f"{rest[0]!r} is not made of YYYY, MM and DD"
-    elif "YYYY" not in placeholders:
-        fault = "it has no year"
-    elif "DD" in placeholders and "MM" not in placeholders:
-        fault = "it has a day but no month"
-    elif len(placeholders) > len(set(placeholders)):
-        fault = "it has a part twice"
-    else:
-        return _Days() if "DD" in placeholders else _MONTH if "MM" in placeholders else _YEAR
-    raise ValueError(f"{text!r} is neither a period pattern nor a period type: {fault}. {_ALLOWED}")
+def _not_understood(text: str) -> ValueError:
+    letters = "".join(filter(str.isalpha, text.upper()))
+    known = {name.upper(): name for name in (*_PATTERNS, *_PERIOD_TYPES)}
+    nearest = difflib.get_close_matches(letters, known, n=1, cutoff=0.8)
+    meant = _MEANT.get(letters) or known.get(letters) or (known[nearest[0]] if nearest else None)
+    return ValueError(
+        f"DHIS2 understands no period that is written as {text!r}.{f' Did you mean {meant}?' if meant else ''} "
+        f"Write one of: {', '.join(_PATTERNS)}; or the name of a DHIS2 period type: {', '.join(_PERIOD_TYPES)}."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +319,9 @@ class PeriodFormat:
         for name, period_type in _PERIOD_TYPES.items():
             if name.lower() == text.lower():
                 return cls(name, period_type)
-        return cls(text, _parse_pattern(text), _is_pattern=True)
+        if text not in _PATTERNS:
+            raise _not_understood(text)
+        return cls(text, _PATTERNS[text], _is_pattern=True)
 
     def label(self, day: date) -> str:
         """Return the label of the period that holds a day."""

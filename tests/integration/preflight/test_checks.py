@@ -197,11 +197,6 @@ def test_a_period_format_of_another_type_than_the_data_set_s_is_told_with_the_ri
     assert report.not_asked == ("open period, previous month", "a manual push now")
 
 
-def test_a_period_format_that_means_no_period_is_told() -> None:
-    report = report_of(world(), period_format="YYYY/MM")
-    assert "makes 2026/01, which is no period to DHIS2" in only_fault(report, "period format").message
-
-
 @every_version
 def test_a_current_day_needs_an_open_future_period(version: str) -> None:
     rows = [row("stock_on_hand", basis="current_day")]

@@ -110,7 +110,6 @@ SITUATIONS = [
     Situation("a data set of another period type", with_data_set(SINGLE, period_type="Weekly")),
     Situation("another period type, in the format as well", with_data_set(SINGLE, period_type="QuarterlyNov"), {"period_format": "QuarterlyNov"}),
     Situation("a quarter that is over", with_data_set(SINGLE, period_type="Quarterly", open_future_periods=1), {"period_format": "Quarterly"}),
-    Situation("a format that makes no period", settings={"period_format": "YYYY/MM"}),
     Situation("the current day without open future periods", with_data_set(SINGLE, open_future_periods=0), CURRENT_DAY),
     Situation("the current day with one", with_data_set(SINGLE, open_future_periods=1), CURRENT_DAY),
     Situation("the current day for a superuser", with_data_set(SINGLE, open_future_periods=0), CURRENT_DAY, SUPERUSER),

@@ -390,7 +390,10 @@ def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None
         ({"data_set_id": False}, "Data set ID is read as false, not as text"),
         ({"data_set_id": {"id": "x"}}, "Data set ID is a group of fields where a text belongs."),
         ({"data_set_id": "\ud800"}, "Data set ID has a character that is no text."),
-        ({"period_format": "MMDD"}, "Period format cannot be used. 'MMDD' is neither"),
+        (
+            {"period_format": "MMDD"},
+            "Period format cannot be used. DHIS2 understands no period that is written as 'MMDD'.",
+        ),
         (
             {"item_field_reference": "user_field_4"},
             "Item field reference is 'user_field_4'. It takes one of: univ",
@@ -485,6 +488,27 @@ def test_an_unknown_field_is_told_with_the_nearest_known_one() -> None:
     assert "but of a row of data_elements. Move it there." in fault_of(document(custom_field_name="x"))
     assert "but of the settings. Move it there." in fault_of(document(row(round_off=True)))
     assert "its fields are: use_dhis2, " in fault_of(document(zzz="x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "use_dhis2: false\nurl: \u201chttps://dhis2.example.org\u201d",
+            "Line 2 has a LEFT DOUBLE QUOTATION MARK (U+201C)",
+        ),
+        ("use_dhis2: false\n\u2018url\u2019: x", "Line 2 has a LEFT SINGLE QUOTATION MARK (U+2018)"),
+        ("use_dhis2:\u00a0false", "Line 1 has a NO-BREAK SPACE (U+00A0) where YAML needs a space"),
+        ("use_dhis2: false\ndata_elements:\n\u00a0 - metric: issued", "Line 3 has a NO-BREAK SPACE (U+00A0)"),
+    ],
+)
+def test_what_a_word_processor_made_of_a_document_is_told_by_line_and_character(text: str, said: str) -> None:
+    assert said in fault_of(text)
+
+
+def test_a_curly_quote_within_a_text_or_a_comment_does_no_harm() -> None:
+    text = "use_dhis2: false # \u201coff\u201d\nstore_field_reference: 'A \u201cB\u201d'"
+    assert parse_settings(text).store_field_reference == "A \u201cB\u201d"
 
 
 def test_fields_and_choices_are_taken_in_the_tabs_own_words() -> None:

@@ -7,6 +7,7 @@ YAML 1.1 for true and false (a text field refuses those, with the cure) and for 
 
 import json
 import re
+import unicodedata
 
 import yaml
 
@@ -30,6 +31,12 @@ _DEEPEST = 20
 """Fields within fields. The settings need three."""
 
 _SAMPLE = "Begin with a copy of the sample settings.yaml."
+
+_FROM_A_WORD_PROCESSOR = re.compile(
+    "^[ \t]*(?:- *)?(?:\\w[^:#\"'\\n]*:[ \t]*)?([\u2018\u2019\u201c\u201d\u201e\u00ab\u00a0\u2007\u202f\u3000])",
+    re.MULTILINE,
+)
+"""A curly quote, or a blank that is not YAML's, where a name or a value begins."""
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
@@ -142,6 +149,13 @@ class _Loader(yaml.SafeLoader):
 
 
 def _read_yaml(text: str) -> object:
+    if found := _FROM_A_WORD_PROCESSOR.search(text):
+        character = found[1]
+        plain = "a space" if character.isspace() else 'a straight quote (")'
+        raise _unreadable(
+            f"Line {text.count('\n', 0, found.start(1)) + 1} has a {unicodedata.name(character)} (U+{ord(character):04X}) "
+            f"where YAML needs {plain}. Type it anew in a plain text editor, not in a word processor."
+        )
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:

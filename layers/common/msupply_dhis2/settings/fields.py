@@ -378,7 +378,7 @@ class Tab(Form):
     )
     period_format: Annotated[Text, AfterValidator(read_period_format)] = Field(
         default=_ABSENT,
-        description="A pattern of YYYY, MM and DD, or the name of the data set's period type in DHIS2.",
+        description="YYYYMM, YYYY-MM, YYYYMMDD, YYYY-MM-DD or YYYY, or the name of the data set's period type in DHIS2.",
         examples=["YYYYMM", "Monthly", "Weekly", "YYYY-MM-DD"],
     )
     item_field_reference: Annotated[Text, AfterValidator(read_item_field)] | None = Field(
