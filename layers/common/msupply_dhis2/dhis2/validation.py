@@ -117,22 +117,20 @@ class Validator:
             if known is None:
                 return None
             validated = self._apply_rules(known, values, deletes=deletes)
-            if validated is None or self._is_believed(known.read_at, _FRESH_FOR):
-                return validated
-            if not any(_is_doubted(each) for each in validated):
-                return validated
+            is_fresh = self._is_believed(known.read_at, _FRESH_FOR)
+            if validated is None or is_fresh or not any(map(_is_doubted, validated)):
+                break
         return validated
 
     def _read(self, believed_for: float) -> MetadataCache | None:
         if self._known is None or not self._is_believed(self._known.read_at, believed_for):
             self._known = None
             since = self._reading_since
-            if self.server is None or since is None or not self._is_believed(since, _KEPT_FOR):
+            if since is None or not self._is_believed(since, _KEPT_FOR):
                 self._answers.forget()
-                self._reading_since = None
                 since = self._clock()
-                self.server = read_server(self._answers)
-                self._reading_since = since
+            self.server = read_server(self._answers)
+            self._reading_since = since
             if self.server.has_iso_calendar:
                 self._known = MetadataCache.read(
                     self._answers, self._data_set_id, self._schemes, self.server, since
