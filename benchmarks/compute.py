@@ -42,7 +42,7 @@ from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for  # noqa: E4
 from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.plan import make_run_plan  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
-from msupply_dhis2.compute.values import plan_step  # noqa: E402 - as above
+from msupply_dhis2.mapping import Mapper  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric, calculate  # noqa: E402 - as above
 from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
@@ -125,11 +125,11 @@ def metrics(url: str) -> Measurement:
 def _metrics(source: Source) -> str:
     rows = rows_asked_for(EVENT, settings())
     run_plan = make_run_plan(EVENT, rows, settings=settings(), source=source)
-    plan = plan_step(run_plan, rows, settings=settings(), as_of=AS_OF, calendar=CALENDAR)
+    windows = Mapper.at(AS_OF, CALENDAR, settings(), rows).windows
     every_metric = frozenset(Metric)
-    window = plan.windows[Basis.PREVIOUS_MONTH]
+    window = windows[Basis.PREVIOUS_MONTH]
     groups = values = 0
-    for history in source.histories(run_plan.scope, plan.floor):
+    for history in source.histories(run_plan.scope, run_plan.floor(windows.values())):
         groups += 1
         values += len(calculate(history, window, run_plan.rules, every_metric).values)
     return f"{groups:,} groups, {values:,} values"

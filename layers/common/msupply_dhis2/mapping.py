@@ -12,13 +12,15 @@ single data element                       prefix + item reference    none
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
 
 from msupply_dhis2.domain.data_value import JOINED_BY, DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, OrgUnit, Store
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.metrics.quantity import format_value
-from msupply_dhis2.periods import Basis, Window
+from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Settings, Setup
 
 
@@ -147,6 +149,24 @@ class Mapper:
     settings: Settings
     rows: tuple[tuple[DataElementRow, Basis], ...]
     windows: Mapping[Basis, Window]
+
+    @classmethod
+    def at(
+        cls,
+        as_of: datetime,
+        calendar: Calendar,
+        settings: Settings,
+        rows: Sequence[tuple[DataElementRow, Basis]],
+    ) -> Self:
+        """Return what maps these rows at an instant."""
+        bases = dict.fromkeys(basis for _, basis in rows)
+        windows = {basis: window(basis, as_of, calendar, settings.period) for basis in bases}
+        return cls(settings, tuple(rows), windows)
+
+    @property
+    def periods(self) -> frozenset[str]:
+        """The periods in DHIS2 that the values are about."""
+        return frozenset(window.period for window in self.windows.values())
 
     def data_values(self, history: GroupHistory, values: Mapping[Basis, GroupValues]) -> Iterator[DataValue]:
         """Yield the data values of one group from its metrics on each basis, a row of the settings after the other."""

@@ -18,8 +18,9 @@ from msupply_dhis2.compute.plan import RunPlan, make_run_plan
 from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues, Publisher
 from msupply_dhis2.compute.result import ComputeResult, Rows, Status, StepResult
 from msupply_dhis2.compute.sharding import Shard, divide
-from msupply_dhis2.compute.values import StepPlan, Tally, plan_step, values_of_org_units
+from msupply_dhis2.compute.values import Tally, values_of_org_units
 from msupply_dhis2.domain.batch import Age, Batch
+from msupply_dhis2.mapping import Mapper
 from msupply_dhis2.periods import Calendar, Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source
@@ -107,35 +108,30 @@ class ComputeJob:
         return (shard.step, *restated)
 
     def _compute_step(
-        self, step: MonthStep, shard: Shard, run_plan: RunPlan, rows: Rows, source: Source, read_at: datetime
+        self, step: MonthStep, shard: Shard, plan: RunPlan, rows: Rows, source: Source, read_at: datetime
     ) -> StepResult:
         """Put the values of a step on the queue."""
         event = shard.event
-        plan = plan_step(
-            run_plan,
-            rows_of_past(rows) if step.month else rows,
-            settings=self.settings,
-            as_of=step.as_of,
-            calendar=self.calendar,
-        )
+        rows = rows_of_past(rows) if step.month else rows
+        mapper = Mapper.at(step.as_of, self.calendar, self.settings, rows)
         options = DeltaOptions(full=event.full, confirm_deletions=event.confirm_deletions)
         publisher = Publisher(
             run_id=shard.run_id,
             as_of=step.as_of,
             settings=self.settings,
-            metrics=len(plan.rows),
+            metrics=len(rows),
             send=self.send if event.sends else None,
-            age=Age(read_at, {row.metric: plan.windows[basis].snapshot for row, basis in plan.rows}),
-            delta=self.compare and self.compare(_scope_of(plan, shard), options),
+            age=Age(read_at, {row.metric: mapper.windows[basis].snapshot for row, basis in rows}),
+            delta=self.compare and self.compare(_scope_of(plan, mapper, shard), options),
             claim=self.claim,
         )
         tally = Tally()
-        for values in values_of_org_units(source, plan, tally):
+        for values in values_of_org_units(source, plan, mapper, tally):
             if self.watch is not None:
-                self.watch(values, len(run_plan.scope.org_units))
+                self.watch(values, len(plan.scope.org_units))
             publisher.add(values)
         publisher.flush()
-        return StepResult(step, plan.periods, tally, publisher, source.warnings())
+        return StepResult(step, mapper.periods, tally, publisher, source.warnings())
 
 
 def _told(plan: RunPlan, shard: Shard, asked: Rows, rows: Rows) -> dict[str, tuple[str, ...]]:
@@ -149,17 +145,15 @@ def _told(plan: RunPlan, shard: Shard, asked: Rows, rows: Rows) -> dict[str, tup
     return {"warnings": (f"No longer mapped in mSupply, and not sent: org units {', '.join(gone)}.",)}
 
 
-def _scope_of(plan: StepPlan, shard: Shard) -> RunScope:
+def _scope_of(plan: RunPlan, mapper: Mapper, shard: Shard) -> RunScope:
+    periods = [(row.metric, mapper.windows[basis].period) for row, basis in mapper.rows]
     # What is mapped no longer is in no shard: the first of them looks after it.
     is_limited = shard.event.stores is not None or shard.number > 1
     return RunScope(
         periods={
-            metric: frozenset(
-                plan.windows[basis].period for other, basis in plan.rows if other.metric is metric
-            )
-            for metric in {row.metric for row, _ in plan.rows}
+            metric: frozenset(period for other, period in periods if other is metric) for metric, _ in periods
         },
-        org_units=frozenset(org_unit.code for org_unit in plan.run.scope.org_units),
-        mapped=None if is_limited else plan.run.mapped,
+        org_units=frozenset(org_unit.code for org_unit in plan.scope.org_units),
+        mapped=None if is_limited else plan.mapped,
         all_items=shard.event.items is None,
     )

@@ -1,7 +1,8 @@
 """What a run is about: the org units and items that are mapped, and those of them that were asked for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 
 from msupply_dhis2.compute.event import ComputeEvent
@@ -10,8 +11,8 @@ from msupply_dhis2.domain.event_fields import folded
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.mapping import Claimant, Unmapped, collisions, group_items, group_stores
-from msupply_dhis2.metrics import Metric, Rules
-from msupply_dhis2.periods import Basis
+from msupply_dhis2.metrics import Metric, Rules, floor
+from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Scope, Source
 
@@ -33,6 +34,11 @@ class RunPlan:
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
     missing_metrics: frozenset[Metric] = frozenset()
+
+    def floor(self, windows: Iterable[Window]) -> datetime:
+        """Return the instant before which movements count as a sum only."""
+        stores = [store for org_unit in self.scope.org_units for store in org_unit.stores]
+        return floor(windows, stores, self.rules)
 
 
 @dataclass(frozen=True, slots=True)

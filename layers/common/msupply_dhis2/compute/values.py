@@ -1,7 +1,7 @@
 """The data values of a step of a run, org unit by org unit."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -11,9 +11,7 @@ from msupply_dhis2.compute.plan import RunPlan
 from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup
 from msupply_dhis2.mapping import Collision, Mapper, without_collisions
-from msupply_dhis2.metrics import StockWarning, calculate, floor
-from msupply_dhis2.periods import Basis, Calendar, Window, window
-from msupply_dhis2.settings import DataElementRow, Settings
+from msupply_dhis2.metrics import StockWarning, calculate
 from msupply_dhis2.source import Source
 
 if TYPE_CHECKING:
@@ -21,27 +19,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS_NAMED = 10_000
 """How many rows that cannot be read a step names: a table that is damaged as a whole must not fill the memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepPlan:
-    """What a step of a run computes, and what time means for it."""
-
-    run: RunPlan
-    rows: tuple[tuple[DataElementRow, Basis], ...]
-    windows: Mapping[Basis, Window]
-    mapper: Mapper
-
-    @property
-    def floor(self) -> datetime:
-        """The instant before which movements count as a sum only."""
-        stores = [store for org_unit in self.run.scope.org_units for store in org_unit.stores]
-        return floor(self.windows.values(), stores, self.run.rules)
-
-    @property
-    def periods(self) -> frozenset[str]:
-        """The periods in DHIS2 that its values are about."""
-        return frozenset(self.windows[basis].period for _, basis in self.rows)
 
 
 @dataclass(slots=True)
@@ -63,34 +40,16 @@ class Tally:
     unreadable_rows: list[str] = field(default_factory=list)
 
 
-def plan_step(
-    run: RunPlan,
-    rows: Sequence[tuple[DataElementRow, Basis]],
-    *,
-    settings: Settings,
-    as_of: datetime,
-    calendar: Calendar,
-) -> StepPlan:
-    """Work out what time means for a step, and what is computed for it."""
-    windows = {
-        basis: window(basis, as_of, calendar, settings.period)
-        for basis in dict.fromkeys(basis for _, basis in rows)
-    }
-    return StepPlan(
-        run=run,
-        rows=tuple(rows),
-        windows=windows,
-        mapper=Mapper(settings, tuple(rows), windows),
-    )
-
-
-def values_of_org_units(source: Source, plan: StepPlan, tally: Tally) -> Iterator[OrgUnitValues]:
+def values_of_org_units(
+    source: Source, plan: RunPlan, mapper: Mapper, tally: Tally
+) -> Iterator[OrgUnitValues]:
     """Stream the data values, one org unit after the other, and count what is met on the way."""
-    histories = source.histories(plan.run.scope, plan.floor)
-    first_snapshot = min(window_of_basis.snapshot for window_of_basis in plan.windows.values())
+    windows = mapper.windows
+    histories = source.histories(plan.scope, plan.floor(windows.values()))
+    first_snapshot = min(window.snapshot for window in windows.values())
     metrics = {
-        basis: frozenset(row.metric for row, basis_of_row in plan.rows if basis_of_row is basis)
-        for basis in plan.windows
+        basis: frozenset(row.metric for row, basis_of_row in mapper.rows if basis_of_row is basis)
+        for basis in windows
     }
     for org_unit, groups in groupby(histories, key=lambda history: history.org_unit):
         # Of a group no more is kept than this: its history would fill the memory.
@@ -103,19 +62,19 @@ def values_of_org_units(source: Source, plan: StepPlan, tally: Tally) -> Iterato
             if history.unreadable and (rows := _rows_that_count(history, first_snapshot)):
                 tally.unreadable_groups += 1
                 tally.unreadable_rows += rows[: MOST_ROWS_NAMED - len(tally.unreadable_rows)]
-                unreadable |= plan.mapper.identifiers(history.item_group)
+                unreadable |= mapper.identifiers(history.item_group)
                 continue
             values = {
-                basis: calculate(history, window_of_basis, plan.run.rules, metrics[basis])
-                for basis, window_of_basis in plan.windows.items()
+                basis: calculate(history, window, plan.rules, metrics[basis])
+                for basis, window in windows.items()
             }
             for of_basis in values.values():
                 tally.warnings.update(of_basis.warnings)
             stores = {pair.store.id for pair in history.pairs}
             items = {pair.item.id for pair in history.pairs}
-            computed.append((stores, items, list(plan.mapper.data_values(history, values))))
+            computed.append((stores, items, list(mapper.data_values(history, values))))
         every = [value for _, _, of_group in computed for value in of_group]
-        kept, collisions = without_collisions(every, present, plan.run.collisions)
+        kept, collisions = without_collisions(every, present, plan.collisions)
         refused = {collision.identifier for collision in collisions}
         for stores, items, of_group in computed:
             if any(value.identifier not in refused for value in of_group):
