@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from msupply_dhis2.source.fields import (
+from msupply_dhis2.source.selection import (
     days_in_month,
     field_text,
     first_value,

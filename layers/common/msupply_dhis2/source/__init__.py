@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection
-
 from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.base import Catalogue, Kind, LeftOut, Scope
+from msupply_dhis2.source.base import Catalogue, Kind, LeftOut, Scope, Source
 from msupply_dhis2.source.connection import (
     UNVERIFIED_CERTIFICATE,
     Columns,
@@ -22,7 +20,6 @@ from msupply_dhis2.source.connection import (
 )
 from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.open_msupply import OpenMsupply
-from msupply_dhis2.source.reader import Source
 
 __all__ = [
     "Catalogue",
@@ -50,42 +47,29 @@ def open_source(
     """Open mSupply's database, or the older mSupply's mirror, for as long as a ``with`` block lasts.
 
     Which of the two it is shows in its tables. The calendar is that of the time zone in which the older mSupply keeps its
-    dates and times; Open mSupply keeps UTC.
-
-    Raises
-    ------
-    SourceUnreachableError
-        The database did not answer; trying again later may help.
-    SourceError
-        It refused the login, is neither or both of the two, or lacks what is needed.
+    dates and times; Open mSupply keeps UTC. ``SourceUnreachableError``: it did not answer, and trying again later may
+    help; ``SourceError``: it refused the login, is neither or both of the two, or lacks what is needed.
     """
     with open_database(address, trust) as connection:
-        yield _source(connection, address, calendar)
+        with faults_as_sentences(address):
+            began = reading_began(connection)
+            columns = read_columns(connection)
+        yield _kind_of(address, columns)(connection, address, columns, calendar, began)
 
 
-def _source(connection: Connection, address: DatabaseAddress, calendar: Calendar) -> Source:
-    with faults_as_sentences(address):
-        began = reading_began(connection)
-        columns = read_columns(connection)
-    is_open = any(table in columns for table in _SIGNS_OF_OPEN_MSUPPLY)
-    is_mirror = any(table in columns for table in _SIGNS_OF_MIRROR)
-    if is_open and is_mirror:
+def _kind_of(address: DatabaseAddress, columns: Columns) -> type[Source]:
+    of_open = [table for table in _SIGNS_OF_OPEN_MSUPPLY if table in columns]
+    of_mirror = [table for table in _SIGNS_OF_MIRROR if table in columns]
+    if of_open and of_mirror:
         raise SourceError(
-            f"mSupply's database ({address.described}) holds both Open mSupply's tables (such as "
-            f"{_first_of(_SIGNS_OF_OPEN_MSUPPLY, columns)}) and those of the older mSupply's mirror (such as "
-            f"{_first_of(_SIGNS_OF_MIRROR, columns)}), and which of them to read is anyone's guess. Keep each in a "
-            "database of its own, or let the user that reads it see the schema of one only (search_path)."
+            f"mSupply's database ({address.described}) holds both Open mSupply's tables (such as {of_open[0]}) and those "
+            f"of the older mSupply's mirror (such as {of_mirror[0]}), and which of them to read is anyone's guess. Keep "
+            "each in a database of its own, or let the user that reads it see the schema of one only (search_path)."
         )
-    if is_open:
-        return OpenMsupply(connection, address, columns, calendar, began)
-    if is_mirror:
-        return Mirror(connection, address, columns, calendar, began)
+    if of_open or of_mirror:
+        return OpenMsupply if of_open else Mirror
     raise SourceError(
         f"mSupply's database ({address.described}) is not mSupply's: it has none of Open mSupply's tables "
         f"{', '.join(_SIGNS_OF_OPEN_MSUPPLY)}, and none of the tables {', '.join(_SIGNS_OF_MIRROR)} of the older "
         "mSupply's mirror. Check the name of the database, and that it is the central server's."
     )
-
-
-def _first_of(tables: tuple[str, ...], columns: Columns) -> str:
-    return next(table for table in tables if table in columns)

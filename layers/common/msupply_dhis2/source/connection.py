@@ -4,11 +4,11 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import NamedTuple
 from urllib.parse import quote
 
 import certifi
@@ -76,23 +76,15 @@ def open_database(
 
     On SQLite a reading transaction does this (the other program can go on writing where the file is in WAL
     mode, and waits otherwise), on PostgreSQL ``REPEATABLE READ``.
-
-    Raises
-    ------
-    SourceUnreachableError
-        The database did not answer.
-    SourceError
-        There is none at this address, or it refused the login.
     """
+    is_sqlite = address.drivername == "sqlite"
     with ExitStack() as stack:
         stack.enter_context(faults_as_sentences(address))
-        if address.drivername == "sqlite":
-            engine = _sqlite(address)
-        else:
-            engine = _postgresql(address, stack.enter_context(_security(address, trust)))
+        security = {} if is_sqlite else stack.enter_context(_security(address, trust))
+        engine = _sqlite(address) if is_sqlite else _postgresql(address, security)
         stack.callback(engine.dispose)
         connection = stack.enter_context(engine.connect())
-        if address.drivername != "sqlite":
+        if not is_sqlite:
             for name, value in SESSION.items():
                 connection.execute(
                     text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value}
@@ -238,30 +230,20 @@ def _security(address: DatabaseAddress, trust: DatabaseTrust) -> Iterator[dict[s
 def faults_as_sentences(address: DatabaseAddress) -> Iterator[None]:
     """Turn what the database or its driver raises into sentences; none of them ever holds the password.
 
-    Raises
-    ------
-    SourceUnreachableError
-        Where trying again later may help.
-    SourceError
-        Where it does not.
+    ``SourceUnreachableError``: trying again later may help; ``SourceError``: it does not.
     """
     try:
         yield
-    except DBAPIError as error:
-        fault = (
-            _sqlite_fault(error.orig) if isinstance(error.orig, sqlite3.Error) else _postgresql_fault(error)
-        )
-        said = _said(error.orig, address) if fault.quote else ""
-    except SQLAlchemyError:
-        fault, said = _Fault("could not be read."), ""
+    except SQLAlchemyError as error:
+        fault = _fault_of(error)
+        said = _said(error.orig, address) if fault.quote and isinstance(error, DBAPIError) else ""
     else:
         return
     # Without the cause: what a driver says may hold the whole address, password included.
     raise fault.error(f"mSupply's database ({address.described}) {fault.sentence}{said}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Fault:
+class _Fault(NamedTuple):
     """What to say about a fault; ``quote`` where the database's own words are needed to make sense of it."""
 
     sentence: str
@@ -292,150 +274,102 @@ _BUSY = _Fault(
 )
 
 # While a connection is made, PostgreSQL's library passes on no error code, but only these words.
-_CONNECTION_FAULTS = (
-    (
-        r"Temporary failure in name resolution",
-        _Fault(
-            "could not be reached: its name cannot be looked up just now. Try again later; in private subnets, "
-            "check that the network's DNS is on.",
-            SourceUnreachableError,
-        ),
+_CONNECTION_FAULTS = {
+    r"Temporary failure in name resolution": _Fault(
+        "could not be reached: its name cannot be looked up just now. Try again later; in private subnets, "
+        "check that the network's DNS is on.",
+        SourceUnreachableError,
     ),
-    (
-        r"failed to resolve host|could not translate host name",
-        _Fault(f"could not be reached: there is no server of that name. Check the host in {_SECRET}."),
+    r"failed to resolve host|could not translate host name": _Fault(
+        f"could not be reached: there is no server of that name. Check the host in {_SECRET}."
     ),
-    (
-        r"Connection refused",
-        _Fault(
-            "could not be reached: nothing takes connections there. Check the host and port, and that PostgreSQL "
-            "is running and listens to other machines (listen_addresses).",
-            SourceUnreachableError,
-        ),
+    r"Connection refused": _Fault(
+        "could not be reached: nothing takes connections there. Check the host and port, and that PostgreSQL "
+        "is running and listens to other machines (listen_addresses).",
+        SourceUnreachableError,
     ),
-    (
-        r"timeout expired|timed out|No route to host|Network is unreachable",
-        _Fault(
-            f"did not answer within {CONNECT_WITHIN} seconds. Check its firewall or security group and the host "
-            "and port; where it is in a private network, the stack's subnets and security groups for compute.",
-            SourceUnreachableError,
-        ),
+    r"timeout expired|timed out|No route to host|Network is unreachable": _Fault(
+        f"did not answer within {CONNECT_WITHIN} seconds. Check its firewall or security group and the host "
+        "and port; where it is in a private network, the stack's subnets and security groups for compute.",
+        SourceUnreachableError,
     ),
-    (
-        r"does not support SSL",
-        _Fault(
-            "does not offer TLS, which is required. Turn TLS on at the server; only for a database on one's own "
-            "machine, add ?sslmode=disable to its address."
-        ),
+    r"does not support SSL": _Fault(
+        "does not offer TLS, which is required. Turn TLS on at the server; only for a database on one's own "
+        "machine, add ?sslmode=disable to its address."
     ),
-    (
-        r"root certificate file",
-        _Fault(
-            "could not be checked: there is no readable CA certificate. Put the certificate of the server's authority, "
-            "as PEM text, into Database CA certificate (database_ca_certificate) in the settings."
-        ),
+    r"root certificate file": _Fault(
+        "could not be checked: there is no readable CA certificate. Put the certificate of the server's authority, "
+        "as PEM text, into Database CA certificate (database_ca_certificate) in the settings."
     ),
-    (
-        r"channel binding|authentication method requirement",
-        _Fault(
-            "did not prove that it is your server, so the password was not sent. It may stand behind a pooler that cannot "
-            "(PgBouncer, RDS Proxy), keep the password in an old form (md5), or somebody else's server may pose as it. "
-            "Either put the certificate of its authority into Database CA certificate (database_ca_certificate; 'public "
-            "authorities' for a publicly known one), which is the safer way, or set Database channel binding "
-            "(database_channel_binding) to not_required.",
-            quote=True,
-        ),
+    r"channel binding|authentication method requirement": _Fault(
+        "did not prove that it is your server, so the password was not sent. It may stand behind a pooler that cannot "
+        "(PgBouncer, RDS Proxy), keep the password in an old form (md5), or somebody else's server may pose as it. "
+        "Either put the certificate of its authority into Database CA certificate (database_ca_certificate; 'public "
+        "authorities' for a publicly known one), which is the safer way, or set Database channel binding "
+        "(database_channel_binding) to not_required.",
+        quote=True,
     ),
-    (
-        r"certificate verify failed|does not match host name",
-        _Fault(
-            "shows a TLS certificate that the CA certificate does not vouch for. Check the host's name and that "
-            "the CA certificate is the one of this server.",
-            quote=True,
-        ),
+    r"certificate verify failed|does not match host name": _Fault(
+        "shows a TLS certificate that the CA certificate does not vouch for. Check the host's name and that "
+        "the CA certificate is the one of this server.",
+        quote=True,
     ),
-    (
-        r'entry for host "(?!\[local\]).*(no encryption|SSL off)',
-        _Fault(
-            "lets this user in over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable "
-            f"out of {_SECRET}."
-        ),
+    r'entry for host "(?!\[local\]).*(no encryption|SSL off)': _Fault(
+        "lets this user in over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable "
+        f"out of {_SECRET}."
     ),
-    (
-        r"permission denied for database",
-        _Fault(
-            "does not let this user connect to this database. Let its administrator run: GRANT CONNECT ON DATABASE "
-            '"the database" TO "the user".'
-        ),
+    r"permission denied for database": _Fault(
+        "does not let this user connect to this database. Let its administrator run: GRANT CONNECT ON DATABASE "
+        '"the database" TO "the user".'
     ),
-    (
-        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
-        _Fault(
-            "does not let this user in from here, or only in another way. Add a line for it to the server's "
-            "pg_hba.conf.",
-            quote=True,
-        ),
+    r"no pg_hba\.conf entry|pg_hba\.conf rejects": _Fault(
+        "does not let this user in from here, or only in another way. Add a line for it to the server's "
+        "pg_hba.conf.",
+        quote=True,
     ),
-    (
-        r"authentication failed|no password supplied|role \".*\" (does not exist|is not permitted)",
-        _LOGIN_REFUSED,
+    r"authentication failed|no password supplied|role \".*\" (does not exist|is not permitted)": _LOGIN_REFUSED,
+    r"database \".*\" does not exist": _Fault(
+        f"does not exist on that server. Check the name of the database in {_SECRET}."
     ),
-    (
-        r"database \".*\" does not exist",
-        _Fault(f"does not exist on that server. Check the name of the database in {_SECRET}."),
-    ),
-    (r"starting up|shutting down|too many|connection slots|recovery mode", _BUSY),
-)
+    r"starting up|shutting down|too many|connection slots|recovery mode": _BUSY,
+}
 
-_SQLSTATE_FAULTS = (
+_SQLSTATE_FAULTS = {
     # By code or class of codes: postgresql.org/docs/current/errcodes-appendix.html
-    ("28", _LOGIN_REFUSED),
-    (
-        "42501",
-        _Fault(
-            "does not let this user read its tables. Let its administrator run: GRANT SELECT ON ALL TABLES IN "
-            'SCHEMA public TO "the user".',
-            quote=True,
-        ),
+    "28": _LOGIN_REFUSED,
+    "42501": _Fault(
+        "does not let this user read its tables. Let its administrator run: GRANT SELECT ON ALL TABLES IN "
+        'SCHEMA public TO "the user".',
+        quote=True,
     ),
-    (
-        "57014",
-        _Fault(
-            f"took longer than {ANSWER_WITHIN // 60} minutes over one question, or someone stopped it. Try again "
-            "when the server has less to do.",
-            SourceUnreachableError,
-            quote=True,
-        ),
+    "57014": _Fault(
+        f"took longer than {ANSWER_WITHIN // 60} minutes over one question, or someone stopped it. Try again "
+        "when the server has less to do.",
+        SourceUnreachableError,
+        quote=True,
     ),
-    (
-        "40001",
-        _Fault(
-            "is a copy that had to move on while it was being read. Try again later.", SourceUnreachableError
-        ),
+    "40001": _Fault(
+        "is a copy that had to move on while it was being read. Try again later.", SourceUnreachableError
     ),
-    ("57P", _LOST),
-    ("08", _LOST),
-    ("53", _BUSY),
-)
+    "57P": _LOST,
+    "08": _LOST,
+    "53": _BUSY,
+}
 
 
-def _sqlite_fault(error: sqlite3.Error) -> _Fault:
-    # Only the first two parts name the fault; SQLITE_BUSY_SNAPSHOT is a kind of SQLITE_BUSY.
-    name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-    return _SQLITE_FAULTS.get(name, _Fault("could not be read.", quote=True))
-
-
-def _postgresql_fault(error: DBAPIError) -> _Fault:
-    code = getattr(error.orig, "sqlstate", None)
-    if code is not None:
-        return next(
-            (fault for start, fault in _SQLSTATE_FAULTS if code.startswith(start)),
-            _Fault("could not be read.", quote=True),
-        )
+def _fault_of(error: SQLAlchemyError) -> _Fault:
+    unknown = _Fault("could not be read.", quote=True)
+    driver_error = getattr(error, "orig", None)
+    if isinstance(driver_error, sqlite3.Error):
+        # Only the first two parts name the fault; SQLITE_BUSY_SNAPSHOT is a kind of SQLITE_BUSY.
+        name = "_".join(getattr(driver_error, "sqlite_errorname", "").split("_")[:2])
+        return _SQLITE_FAULTS.get(name, unknown)
+    if (code := getattr(driver_error, "sqlstate", None)) is not None:
+        return next((fault for start, fault in _SQLSTATE_FAULTS.items() if code.startswith(start)), unknown)
     if not isinstance(error, OperationalError | InterfaceError):
-        return _Fault("could not be read.", quote=True)
-    words = str(error.orig)
-    return next((fault for pattern, fault in _CONNECTION_FAULTS if re.search(pattern, words)), _LOST)
+        return unknown
+    words = str(driver_error)
+    return next((fault for pattern, fault in _CONNECTION_FAULTS.items() if re.search(pattern, words)), _LOST)
 
 
 def _said(error: BaseException | None, address: DatabaseAddress) -> str:

@@ -1,7 +1,12 @@
-"""Choosing which stores and items are sent, and saying why not; the same for every kind of mSupply database."""
+"""Choosing which stores and items are sent, and saying why not; the same for every kind of mSupply database.
 
+The fields that decide are JSON that somebody typed in or that was synchronised: what cannot be read is never a crash.
+"""
+
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from operator import attrgetter
 
@@ -10,19 +15,22 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, Store
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.source.base import Catalogue, Kind, LeftOut
-from msupply_dhis2.source.fields import (
-    UNIVERSAL_CODE,
-    USER_FIELDS,
-    field_text,
-    first_value,
-    is_ticked,
-    look_back_months,
-    read_object,
-)
 from msupply_dhis2.text import listed
 
 LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"
 """The custom field of stores that holds the look-back for average monthly consumption, in months."""
+
+UNIVERSAL_CODE = "universal_code"
+USER_FIELDS = frozenset(f"user_field_{number}" for number in range(1, 8))
+
+_NUMBER_FIELD = "user_field_5"
+_LONGEST_LOOK_BACK = 1200
+"""Months: a century. Beyond it, a number is a slip of the keyboard."""
+_MOST_DAYS = 366
+_DECIMALS = 20
+"""Less than this many places behind the point is 0."""
+
+type _Places = Sequence[Mapping[str, object]]
 
 _by_code = attrgetter("code", "id")
 
@@ -35,15 +43,15 @@ class _Selection[Thing: (Store, Item)]:
     left_out: list[LeftOut] = field(default_factory=list, init=False)
     other_fields: set[str] = field(default_factory=set, init=False)
     """Fields with a value, of stores or items that have none in the fields that are asked for."""
-    broken: list[str] = field(default_factory=list, init=False)
+    broken: dict[str, None] = field(default_factory=dict, init=False)
+    """By code, in order."""
 
     def read(self, value: object, code: str) -> Mapping[str, object]:
         """Read an object of JSON with fields (see ``read_object``); broken JSON has none."""
         read = read_object(value)
         if read is None:
-            self.broken.append(code)
-            return {}
-        return read
+            self.broken[code] = None
+        return read or {}
 
 
 @dataclass(slots=True)
@@ -54,35 +62,21 @@ class StoreSelection(_Selection[Store]):
     unreadable_look_backs: list[str] = field(default_factory=list, init=False)
 
     def add(
-        self,
-        *,
-        store_id: str,
-        code: str,
-        name: str,
-        places: Sequence[Mapping[str, object]],
-        look_back: object = None,
-        why_not: str | None = None,
+        self, store_id: str, code: str, name: str, places: _Places, why_not: str | None, look_back: object
     ) -> None:
         """Take a store up, or note why not.
 
-        Parameters
-        ----------
-        places
-            Where custom fields are kept: the first in which a field is not blank decides.
-        look_back
-            What goes before the look-back of the custom fields.
-        why_not
-            What is against sending it, to be told where it has a value in the store field.
+        Of the places where custom fields are kept the first in which a field is not blank decides; ``look_back`` goes
+        before theirs. ``why_not`` is against sending it, to be told where it has a value in the store field.
         """
         org_unit = field_text(first_value(places, self.store_field))
         if org_unit is None:
             self.other_fields.update(*places)
-            return
-        if why_not is not None:
+        elif why_not is not None:
             self.left_out.append(LeftOut(Kind.STORE, code, name, why_not))
-            return
-        months = self._look_back(code, look_back, first_value(places, LOOK_BACK_FIELD))
-        self.sent.append(Store(store_id, code, name, org_unit, months))
+        else:
+            months = self._look_back(code, look_back, first_value(places, LOOK_BACK_FIELD))
+            self.sent.append(Store(store_id, code, name, org_unit, months))
 
     def _look_back(self, code: str, *values: object) -> Fraction | None:
         for value in values:
@@ -118,7 +112,7 @@ class StoreSelection(_Selection[Store]):
         if self.broken:
             yield (
                 f"Custom fields that cannot be read (broken JSON) count as empty, in stores "
-                f"{listed(tuple(dict.fromkeys(self.broken)))}."
+                f"{listed([*self.broken])}."
             )
         if self.unreadable_look_backs:
             yield (
@@ -129,40 +123,21 @@ class StoreSelection(_Selection[Store]):
 
 @dataclass(slots=True)
 class ItemSelection(_Selection[Item]):
-    """Chooses the items that are included and have a value in one of the fields, unless there is a reason against them.
-
-    Parameters
-    ----------
-    include_field
-        The user field or key of the custom data that is ticked on the items to send; ``None``: all are.
-    broken_place
-        Where items keep what may be broken, in mSupply's words.
-    """
+    """Chooses the items that are included and have a value in one of the fields, unless there is a reason against them."""
 
     fields: tuple[str, ...]
     include_field: str | None
     broken_place: str
+    """Where items keep what may be broken, in mSupply's words."""
     without_reference: int = field(default=0, init=False)
     not_included: int = field(default=0, init=False)
 
     def add(
-        self,
-        *,
-        item_id: str,
-        code: str,
-        name: str,
-        universal_code: object,
-        places: Sequence[Mapping[str, object]],
-        why_not: str | None = None,
+        self, item_id: str, code: str, name: str, places: _Places, why_not: str | None, universal_code: object
     ) -> None:
-        """Take an item up, or note why not.
+        """Take an item up, or note why not, which is told where it has a value and is included.
 
-        Parameters
-        ----------
-        places
-            Where its fields are kept (see ``item_fields``): the first in which a field has a value decides.
-        why_not
-            What is against sending it, to be told where it has a value and is included.
+        Of the places where its fields are kept (see ``item_fields``) the first in which a field has a value decides.
         """
         texts = {
             each: field_text(universal_code if each == UNIVERSAL_CODE else first_value(places, each))
@@ -186,10 +161,10 @@ class ItemSelection(_Selection[Item]):
             return
         fields = " or ".join(described(each) for each in self.fields)
         if self.left_out or self.not_included:
-            ticked = f"; {self.not_included:,} lack the tick of {self.include_field}" * bool(
-                self.not_included
+            ticked = (
+                f"; {self.not_included:,} lack the tick of {self.include_field}" if self.not_included else ""
             )
-            inactive = f"; {len(self.left_out):,} are inactive or not of type stock" * bool(self.left_out)
+            inactive = f"; {len(self.left_out):,} are inactive or not of type stock" if self.left_out else ""
             raise SourceError(
                 f"No item in mSupply with a value in {fields} can be sent{ticked}{inactive}. In mSupply, correct "
                 "the items that are to be sent."
@@ -206,7 +181,7 @@ class ItemSelection(_Selection[Item]):
         if self.broken:
             yield (
                 f"{self.broken_place} cannot be read, so these items have no user fields or no custom data: "
-                f"{listed(tuple(dict.fromkeys(self.broken)))}."
+                f"{listed([*self.broken])}."
             )
 
 
@@ -247,3 +222,99 @@ def to_catalogue(
         warnings=(*stores.warnings(), *items.warnings(), *warnings),
         missing_metrics=missing_metrics,
     )
+
+
+def read_object(value: object) -> Mapping[str, object] | None:
+    """Read a JSON object; ``None`` where it is something else, or broken.
+
+    It is JSON text, JSON text within JSON text (so custom data can be stored), or what was inside another JSON
+    document. ``None``, empty text and ``null`` are an object without keys.
+    """
+    for _ in range(2):
+        if isinstance(value, str):
+            value = _loads(value) if value.strip() else None
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else None
+
+
+def _loads(text: str) -> object:
+    """Parse JSON; a broken text comes back as the text itself, which is no object."""
+    try:
+        # Decimal keeps a code that was typed as a number as it was typed: 12.50 stays 12.50.
+        parsed: object = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return text
+    return parsed
+
+
+def field_value(value: object) -> object:
+    """Unwrap a custom field: mSupply keeps it plain or as ``{"data": …}``."""
+    return value.get("data") if isinstance(value, dict) else value
+
+
+def field_text(value: object) -> str | None:
+    """Return a field's text, stripped; ``None`` where it is blank or neither text nor a number."""
+    if isinstance(value, dict):
+        value = value.get("data")
+    if isinstance(value, str):
+        return value.strip() or None
+    return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+
+
+def is_ticked(value: object) -> bool:
+    """Return whether a checkbox field is on: true, 1, "true" or "True" (docs/msupply.md)."""
+    return field_value(value) in (True, "true", "True")
+
+
+def has_value(value: object) -> bool:
+    """Return whether somebody has filled a field in: with text, a number, true or false."""
+    return field_text(value) is not None or isinstance(field_value(value), bool)
+
+
+def first_value(places: _Places, name: str) -> object:
+    """Return the value of a field in the first place that has one; ``None`` where none has."""
+    for place in places:
+        if has_value(value := place.get(name)):
+            return value
+    return None
+
+
+def item_fields(user_fields: Mapping[str, object], others: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the fields of an item by their names: its user fields, and the other fields that a country has."""
+    fields = {name: value for name, value in others.items() if name not in USER_FIELDS}
+    fields |= {name: user_fields[name] for name in USER_FIELDS & user_fields.keys()}
+    # mSupply keeps 0 in the number field of every item where nobody has entered anything.
+    if fields.get(_NUMBER_FIELD) == 0:
+        del fields[_NUMBER_FIELD]
+    return fields
+
+
+def look_back_months(value: object) -> Fraction | None:
+    """Return a look-back in months, ``None`` where it is not above 0; ``ValueError``: no number, or over a century."""
+    text = str(value) if isinstance(value, float) else field_text(value)
+    return None if text is None else _above_zero(text, most=_LONGEST_LOOK_BACK)
+
+
+def days_in_month(preference: str) -> Fraction | None:
+    """Read a preference, a JSON text; ``None`` where it is not above 0; ``ValueError``: no number, or over a year."""
+    return _above_zero(preference, most=_MOST_DAYS)
+
+
+def flag(preference: str) -> bool:
+    """Read a preference that is on or off, a JSON text; ``ValueError`` where it is neither."""
+    value = _loads(preference)
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")  # noqa: TRY004 - the text is wrong, not the type of an argument
+    return value
+
+
+def _above_zero(text: str, *, most: int) -> Fraction | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("not a number") from None
+    # Compared before it becomes a fraction: 1e999999 as one would fill the memory.
+    if not number.is_finite() or number > most:
+        raise ValueError("not a believable number")
+    return Fraction(number) if number > 0 and number.adjusted() > -_DECIMALS else None

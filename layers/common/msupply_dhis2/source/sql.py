@@ -2,77 +2,31 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, override
 
-from sqlalchemy import (
-    ARRAY,
-    JSON,
-    BigInteger,
-    ColumnElement,
-    DateTime,
-    String,
-    Text,
-    and_,
-    bindparam,
-    case,
-    cast,
-    column,
-    func,
-    select,
-)
+import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.sql.selectable import CTE, Join
-from sqlalchemy.types import Boolean, TypeDecorator, TypeEngine
+from sqlalchemy.sql.selectable import Join
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from msupply_dhis2.metrics.quantity import MOST_UNITS, to_units
+
+type Expression = sa.ColumnElement[Any]
+type Query = sa.Select[*tuple[Any, ...]]
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 
 
 def units_or_none(packs: Any, pack_size: Any) -> int | None:  # noqa: ANN401 - SQLite keeps anything in any column
-    """Multiply as ``to_units`` does; ``None`` where that refuses it."""
+    """Multiply as ``to_units`` does; ``None`` where that refuses."""
     try:
         return to_units(packs, pack_size)
     except (TypeError, ValueError):
         return None
-
-
-SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int | None]]] = {
-    # name: (number of arguments, function)
-    "exact_micro_units": (2, units_or_none),
-    "is_unreadable_instant": (1, lambda value: not is_readable(value)),
-}
-"""What SQLite lacks and must be told when it is opened: it does decimals and dates only roughly."""
-
-
-class Instant(TypeDecorator[datetime]):
-    """A naive instant in UTC: a timestamp in PostgreSQL, text in SQLite.
-
-    As a parameter in SQLite it is the shortest text of the instant, which is no later than any other text of it, and
-    later than every text of an earlier one: a date alone, any number of decimals. A T before the time counts as
-    later than any time of that day, unless ``one_separator`` has taken it out: what passes the comparison for that
-    is for the caller to drop. Values come out as the database has them: ``read_instant`` reads both.
-    """
-
-    impl = String
-    cache_ok = True
-
-    @override
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(DateTime() if dialect.name == "postgresql" else String())
-
-    @override
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None or dialect.name == "postgresql":
-            return value
-        text = value.isoformat(sep=" ")
-        text = text.rstrip("0").rstrip(".") if value.microsecond else text.removesuffix(":00")
-        return text.removesuffix(" 00:00")
 
 
 def read_instant(value: object) -> datetime:
@@ -87,13 +41,44 @@ def read_instant(value: object) -> datetime:
     raise ValueError(value)
 
 
-def is_readable(value: object) -> bool:
-    """Return whether ``read_instant`` can read it."""
+def _is_unreadable(value: object) -> bool:
     try:
         read_instant(value)
     except ValueError:
-        return False
-    return True
+        return True
+    return False
+
+
+SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int | None]]] = {
+    "exact_micro_units": (2, units_or_none),
+    "is_unreadable_instant": (1, _is_unreadable),
+}
+"""What SQLite lacks, by name with the number of arguments: it does decimals and dates only roughly."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """A naive instant in UTC: a timestamp in PostgreSQL, text in SQLite.
+
+    As a parameter in SQLite it is the shortest text of the instant, which is no later than any other text of it, and
+    later than every text of an earlier one: a date alone, any number of decimals. A T before the time counts as
+    later than any time of that day, unless ``one_separator`` has taken it out: what passes the comparison for that
+    is for the caller to drop. Values come out as the database has them: ``read_instant`` reads both.
+    """
+
+    impl = sa.String
+    cache_ok = True
+
+    @override
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(sa.DateTime() if dialect.name == "postgresql" else sa.String())
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        text = value.isoformat(sep=" ")
+        text = text.rstrip("0").rstrip(".") if value.microsecond else text.removesuffix(":00")
+        return text.removesuffix(" 00:00")
 
 
 def _written(element: type[FunctionElement[Any]], **as_sql: Callable[..., str]) -> None:
@@ -107,7 +92,7 @@ def _written(element: type[FunctionElement[Any]], **as_sql: Callable[..., str]) 
             write: Callable[..., str] = write,
             **options: object,
         ) -> str:
-            return write(*(compiler.process(clause, **options) for clause in found.clauses))
+            return write(*[compiler.process(clause, **options) for clause in found.clauses])
 
 
 class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are written in small letters
@@ -117,7 +102,7 @@ class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are
     which a sum of some does not.
     """
 
-    type = BigInteger()
+    type = sa.BigInteger()
     inherit_cache = True
 
 
@@ -142,34 +127,26 @@ room for a sum of nine million of them."""
 
 
 def exact_quantity(
-    packs: ColumnElement[Any],
-    pack_size: ColumnElement[Any],
-    small: ColumnElement[bool],
-    identifier: ColumnElement[str],
-) -> tuple[ColumnElement[Any], ...]:
+    packs: Expression, pack_size: Expression, small: sa.ColumnElement[bool], identifier: Expression
+) -> tuple[Expression, ...]:
     """Return what a line moved for a total: ``whole`` units, else ``parts`` in millionths, else the id as ``unreadable``.
 
-    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers; the rest by way of their
-    decimals, which costs more.
-
-    Parameters
-    ----------
-    small
-        Whether the numbers are no larger than ``PLAIN_PACKS`` and ``PLAIN_PACK_SIZE``.
+    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers where both are ``small`` (no
+    larger than ``PLAIN_PACKS`` and ``PLAIN_PACK_SIZE``); the rest by way of their decimals, which costs more.
     """
-    plain = and_(small, packs == func.round(packs), pack_size == func.round(pack_size))
+    plain = sa.and_(small, packs == sa.func.round(packs), pack_size == sa.func.round(pack_size))
     units = exact_micro_units(packs, pack_size)
     return (
-        case((plain, cast(packs * pack_size, BigInteger)), else_=None).label("whole"),
-        case((plain, None), else_=units).label("parts"),
-        case((small, None), (units.is_(None), identifier), else_=None).label("unreadable"),
+        sa.case((plain, sa.cast(packs * pack_size, sa.BigInteger)), else_=None).label("whole"),
+        sa.case((plain, None), else_=units).label("parts"),
+        sa.case((small, None), (units.is_(None), identifier), else_=None).label("unreadable"),
     )
 
 
 class is_unreadable_instant(FunctionElement[bool]):  # noqa: N801 - as above
     """Whether an instant that is not NULL cannot be read."""
 
-    type = Boolean()
+    type = sa.Boolean()
     inherit_cache = True
 
 
@@ -191,24 +168,6 @@ class one_separator(FunctionElement[Any]):  # noqa: N801 - as above
 _written(one_separator, sqlite="replace({}, 'T', ' ')".format, postgresql="{}".format)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """When the database is read: what is dated later has moved the stock lines already.
-
-    Instants are the database's own kind of them: those of UTC, or what the clock of the configured time zone shows.
-    """
-
-    next: ColumnElement[Any]
-    """The first instant after the start of the reading."""
-    midnight: ColumnElement[Any]
-    """That which begins the day of the reading."""
-
-    def placed(self, own: ColumnElement[Any], created: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return the instant at which a movement counts: NULL where its own is."""
-        is_known = and_(created < self.next, ~is_unreadable_instant(created))
-        return case((own >= self.next, case((is_known, created), else_=self.midnight)), else_=own)
-
-
 class JoinInOrder(Join):
     """A join that SQLite does from left to right: it reads the table on the left once, and looks up the rest.
 
@@ -222,15 +181,20 @@ class JoinInOrder(Join):
 @compiles(JoinInOrder, "sqlite")
 def _join_in_order_sqlite(join: JoinInOrder, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - theirs
     # https://www.sqlite.org/optoverview.html#manual_control_of_query_plans_using_cross_join
-    left = compiler.process(join.left, **options | {"asfrom": True})
-    right = compiler.process(join.right, **options | {"asfrom": True})
-    assert join.onclause is not None  # noqa: S101 - tells mypy: always given here
-    return f"{left} CROSS JOIN {right} ON {compiler.process(join.onclause, **options)}"
+    joins = [join]
+    while isinstance(left := joins[-1].left, JoinInOrder):
+        joins.append(left)
+    sql = compiler.process(left, **options | {"asfrom": True})
+    for each in reversed(joins):
+        right = compiler.process(each.right, **options | {"asfrom": True})
+        assert each.onclause is not None  # noqa: S101 - tells mypy: always given here
+        sql = f"{sql} CROSS JOIN {right} ON {compiler.process(each.onclause, **options)}"
+    return sql
 
 
-def text_of(expression: ColumnElement[Any]) -> ColumnElement[str]:
+def text_of(expression: Expression) -> sa.ColumnElement[str]:
     """Return a column as text: types and statuses are enumerations in PostgreSQL, documents may be JSON."""
-    return cast(expression, Text)
+    return sa.cast(expression, sa.Text)
 
 
 class _entries(FunctionElement[Any]):  # noqa: N801 - as above
@@ -245,24 +209,25 @@ class _entries(FunctionElement[Any]):  # noqa: N801 - as above
 
 _written(
     _entries,
-    sqlite=lambda document, *_: f"json_each({document})",
+    sqlite="json_each({0})".format,
     postgresql="(SELECT key, value FROM unnest({1}, {2}) AS entry (key, value))".format,
 )
 
 
-def numbered(name: str, numbers: Mapping[str, int]) -> CTE:
+def numbered(name: str, numbers: Mapping[str, int]) -> sa.CTE:
     """Hand ids and their numbers to the database as a parameter or two, to be joined as a table ``(id, number)``.
 
     Not one by one, because the number of parameters is limited (SQLite 32,766, PostgreSQL 65,535) and a nation has
     more items than that allows for.
     """
     entries = _entries(
-        bindparam(name, dict(numbers), type_=JSON),
-        bindparam(f"{name}_ids", list(numbers), type_=ARRAY(Text)),
-        bindparam(f"{name}_numbers", list(numbers.values()), type_=ARRAY(BigInteger)),
-    ).table_valued(column("key", Text), column("value", BigInteger), name=f"{name}_entries")
-    return (
-        select(entries.c.key.label("id"), entries.c.value.label("number"))
-        .cte(name)
-        .prefix_with("MATERIALIZED")
-    )
+        sa.bindparam(name, dict(numbers), type_=sa.JSON),
+        sa.bindparam(f"{name}_ids", list(numbers), type_=sa.ARRAY(sa.Text)),
+        sa.bindparam(f"{name}_numbers", list(numbers.values()), type_=sa.ARRAY(sa.BigInteger)),
+    ).table_valued(sa.column("key", sa.Text), sa.column("value", sa.BigInteger), name=f"{name}_entries")
+    return materialized(sa.select(entries.c.key.label("id"), entries.c.value.label("number")), name)
+
+
+def materialized(query: Query | sa.CompoundSelect[*tuple[Any, ...]], name: str) -> sa.CTE:
+    """Return a query as a table that is worked out once."""
+    return query.cte(name).prefix_with("MATERIALIZED")

@@ -3,24 +3,40 @@
 Which stores and items are sent is read here, their histories in ``histories.py``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sqlalchemy import CTE, Select, select
+import sqlalchemy as sa
 
-from msupply_dhis2.domain.stock import ConsumptionPreferences
+from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.source.base import Catalogue, Scope
-from msupply_dhis2.source.fields import UNIVERSAL_CODE, USER_FIELDS, item_fields
-from msupply_dhis2.source.merge import Histories
-from msupply_dhis2.source.mirror.columns import Database, lacks
-from msupply_dhis2.source.mirror.contents import check_contents
+from msupply_dhis2.settings.credentials import DatabaseAddress
+from msupply_dhis2.source.base import Catalogue, Scope, Source
 from msupply_dhis2.source.mirror.histories import MirrorHistories, line_counts
-from msupply_dhis2.source.mirror.tables import REQUIRED, item, store
-from msupply_dhis2.source.reader import Source
-from msupply_dhis2.source.selection import ItemSelection, StoreSelection, to_catalogue
-from msupply_dhis2.source.sql import text_of
+from msupply_dhis2.source.mirror.tables import (
+    REQUIRED,
+    STATUSES,
+    TABLES,
+    TYPES,
+    Database,
+    item,
+    lacks,
+    store,
+    transact,
+)
+from msupply_dhis2.source.selection import (
+    UNIVERSAL_CODE,
+    USER_FIELDS,
+    ItemSelection,
+    StoreSelection,
+    item_fields,
+    to_catalogue,
+)
+from msupply_dhis2.source.sql import Query, text_of
+from msupply_dhis2.text import count, listed
 
 _ROWS_AT_A_TIME = 500
 
@@ -30,16 +46,23 @@ _SYSTEM_STORES = frozenset({"SM", "HIS", "DRG"})
 _BOOLEAN_FIELDS = frozenset({"user_field_4", "user_field_7"})
 _NUMBER_FIELD = "user_field_5"
 
+_WITH_UNIQUE_ID = sa.text(
+    # Of the id alone and of all rows: others let a row be there twice.
+    "SELECT c.relname FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid "
+    "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] "
+    "WHERE i.indisunique AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = 'id' "
+    "AND pg_catalog.pg_table_is_visible(c.oid)"
+)
+
 
 class Mirror(Source):
     """The mirror of an older mSupply; one that lacks what is needed, or is not in PostgreSQL, is refused."""
 
-    BROKEN_PLACE = "The custom data (item.custom_data)"
-
-    def _check(self) -> None:
-        self._database = Database(self._connection, self._columns)
-        where = f"mSupply's database ({self._address.described}) is the mirror of the older mSupply"
-        if self._connection.dialect.name != "postgresql":
+    def __post_init__(self) -> None:
+        """Refuse what is not in PostgreSQL or lacks what every value takes."""
+        self._database = Database(self.connection, self.columns)
+        where = f"mSupply's database ({self.address.described}) is the mirror of the older mSupply"
+        if self.connection.dialect.name != "postgresql":
             raise SourceError(
                 f"{where}, in SQLite. The mirror is read from PostgreSQL: give the address of the database that the "
                 "older mSupply exports to."
@@ -50,9 +73,13 @@ class Mirror(Source):
                 "tables and columns to the mirror too."
             )
 
-    def _read_catalogue(self, stores: StoreSelection, items: ItemSelection) -> Catalogue:
-        missing = self._check_fields(items.fields, items.include_field)
-        check_contents(self._database, self._address)
+    def _read_catalogue(
+        self, store_field: str, item_fields: tuple[str, ...], include_field: str | None
+    ) -> Catalogue:
+        stores = StoreSelection(store_field)
+        items = ItemSelection(item_fields, include_field, "The custom data (item.custom_data)")
+        missing = self._check_fields(item_fields, include_field)
+        _check_contents(self._database, self.address)
         _read_stores(self._database, stores)
         _read_items(self._database, items)
         warnings = [*self._database.warnings(), *missing]
@@ -60,21 +87,21 @@ class Mirror(Source):
             stores, items, ConsumptionPreferences(), warnings, self._database.missing_metrics()
         )
 
-    def _line_counts(self, stores: CTE) -> Iterable[Select[Any]]:
+    def _line_counts(self, stores: sa.CTE) -> Iterable[Query]:
         return line_counts(self._database, stores)
 
-    def _histories(self, scope: Scope) -> Histories:
-        return MirrorHistories(self._database, scope, self._began, self._calendar)
+    def _histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
+        return MirrorHistories(self, self._database, scope, floor).read()
 
     def _check_fields(self, item_fields: Sequence[str], include_field: str | None) -> list[str]:
         """Make sure that the fields that the settings name are there, and say which are not."""
         missing = {
             each: names
-            for each in (*item_fields, *([] if include_field is None else [include_field]))
+            for each in filter(None, (*item_fields, include_field))
             if (names := self._database.missing({"item": (_column_of(each),)}))
         }
         lacking = ", ".join(dict.fromkeys(name for names in missing.values() for name in names))
-        where = f"The mirror of the older mSupply ({self._address.described}) lacks {lacking}"
+        where = f"The mirror of the older mSupply ({self.address.described}) lacks {lacking}"
         if include_field in missing:
             raise SourceError(
                 f"{where}, where the tick of {include_field} is kept, so that no item counts as included. Let the "
@@ -86,13 +113,11 @@ class Mirror(Source):
                 "name another field in the settings (Item field reference; with different data elements per item the "
                 "custom field names)."
             )
-        if not missing:
-            return []
-        return [lacks([lacking], f"no item has a value in {', '.join(missing)}")]
+        return [lacks([lacking], f"no item has a value in {', '.join(missing)}")] if missing else []
 
 
 def _read_stores(database: Database, stores: StoreSelection) -> None:
-    query = select(
+    query = sa.select(
         database.identifier(store.c.id).label("id"),
         text_of(store.c.code).label("code"),
         text_of(store.c.name).label("name"),
@@ -104,44 +129,33 @@ def _read_stores(database: Database, stores: StoreSelection) -> None:
         why_not = "it is disabled in mSupply" if row.is_disabled else None
         if code.strip().upper() in _SYSTEM_STORES:
             why_not = "it is a store that mSupply keeps for itself"
-        stores.add(
-            store_id=row.id,
-            code=code,
-            name=row.name or code,
-            places=[stores.read(row.custom_data, code)],
-            why_not=why_not,
-        )
+        stores.add(row.id, code, row.name or code, [stores.read(row.custom_data, code)], why_not, None)
 
 
 def _read_items(database: Database, items: ItemSelection) -> None:
     asked_for = {each for each in (*items.fields, items.include_field) if each in USER_FIELDS}
-    query = select(
+    query = sa.select(
         database.identifier(item.c.id).label("id"),
         text_of(item.c.code).label("code"),
         text_of(item.c.item_name).label("name"),
         text_of(item.c.type_of).label("type"),
         database.text(item.c.universalcodes_code).label("universal_code"),
         database.text(item.c.custom_data).label("custom_data"),
-        *(
-            (database.flag(item.c[each]) if each in _BOOLEAN_FIELDS else database.text(item.c[each])).label(
-                each
-            )
+        *[
+            (database.flag if each in _BOOLEAN_FIELDS else database.text)(item.c[each]).label(each)
             for each in sorted(asked_for)
-        ),
+        ],
     ).order_by(item.c.id)
     rows = database.connection.execute(
         query, execution_options={"stream_results": True, "yield_per": _ROWS_AT_A_TIME}
     )
     for row in rows:
         code = row.code or ""
-        items.add(
-            item_id=row.id,
-            code=code,
-            name=row.name or code,
-            universal_code=row.universal_code,
-            places=[item_fields(_user_fields(row, asked_for), items.read(row.custom_data, code))],
-            why_not=_why_left_out((row.type or "").strip()),
-        )
+        kind = (row.type or "").strip()
+        places = [item_fields(_user_fields(row, asked_for), items.read(row.custom_data, code))]
+        not_stock = f"its type is {kind.replace('_', '-') or 'empty'}, not general (stock)"
+        why_not = None if kind == "general" else not_stock
+        items.add(row.id, code, row.name or code, places, why_not, row.universal_code)
 
 
 def _column_of(field: str) -> str:
@@ -156,14 +170,45 @@ def _user_fields(row: Any, names: set[str]) -> Mapping[str, object]:  # noqa: AN
     number = fields.get(_NUMBER_FIELD)
     if isinstance(number, str):
         # So that the 0 of items where nobody has entered anything is told from a value.
-        try:
+        with suppress(InvalidOperation):
             fields[_NUMBER_FIELD] = Decimal(number.strip())
-        except InvalidOperation:
-            fields[_NUMBER_FIELD] = number
     return fields
 
 
-def _why_left_out(item_type: str) -> str | None:
-    if item_type == "general":
-        return None
-    return f"its type is {item_type.replace('_', '-') or 'empty'}, not general (stock)"
+def _check_contents(database: Database, address: DatabaseAddress) -> None:
+    """Raise ``SourceError`` where a row is there twice, or no code of transactions means anything: a sentence each."""
+    if faults := [*_rows_there_twice(database), *_unknown_codes(database)]:
+        found = f"mSupply's database ({address.described}) is a mirror that cannot be right."
+        raise SourceError("\n".join((found, *faults)))
+
+
+def _rows_there_twice(database: Database) -> Iterator[str]:
+    with_unique_id = set(database.connection.execute(_WITH_UNIQUE_ID).scalars())
+    for name in TABLES:
+        if "id" not in database.columns.get(name, {}) or name in with_unique_id:
+            continue
+        identifier = sa.column("id", sa.Text)
+        query = sa.select(sa.func.count(), sa.func.count(identifier.distinct()))
+        rows, different = database.connection.execute(query.select_from(sa.table(name, identifier))).one()
+        if rows != different:
+            yield (
+                f"Rows of {name} are there more than once: {rows:,} rows have {count(different, 'value')} of id. What is "
+                f"there twice would count twice. Empty {name} and let the older mSupply export it anew; a primary key on "
+                "id keeps it from happening again."
+            )
+
+
+def _unknown_codes(database: Database) -> Iterator[str]:
+    codes = database.connection.execute(
+        sa.select(text_of(transact.c.type), text_of(transact.c.status)).distinct()
+    ).all()
+    for name, seen, known in (
+        ("type", {kind for kind, _ in codes}, TYPES),
+        ("status", {status for _, status in codes}, STATUSES),
+    ):
+        if seen and not seen & set(known):
+            shown = listed(sorted("nothing" if code is None else f"'{code}'" for code in seen))
+            yield (
+                f"No transaction has a {name} that is known, so that no movement would count: transact.{name} holds "
+                f"{shown}, and the older mSupply writes {', '.join(known)}. Let it be exported as it is there."
+            )

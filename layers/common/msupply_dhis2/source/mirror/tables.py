@@ -1,14 +1,23 @@
-"""The tables of the older mSupply's mirror that are read, and what each may be missing for."""
+"""The tables of the older mSupply's mirror, what each may be missing for, and reading columns whatever type they have.
 
-from collections.abc import Mapping
+The older mSupply's own export types its columns (dates are ``date``, quantities ``double precision``), but mirrors
+that were filled from files hold text. What has the right type is read as it is, so that indexes and the planner's
+statistics hold for it; the rest is cast, and none of the casts takes one thing for another in silence.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
-from sqlalchemy import TableClause, column, table
+import sqlalchemy as sa
 
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.source.fields import USER_FIELDS
+from msupply_dhis2.source.connection import Columns
+from msupply_dhis2.source.selection import USER_FIELDS
+from msupply_dhis2.source.sql import Expression, text_of
 
-REQUIRED: Mapping[str, tuple[str, ...]] = {
+REQUIRED: Mapping[str, Sequence[str]] = {
     "item": ("id", "code", "item_name", "type_of"),
     "store": ("id", "code", "name", "custom_data"),
     # Tells inventory adjustments from receipts.
@@ -20,63 +29,67 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 """Without these no value would be right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """Something that is had only with certain tables and columns."""
+class Feature(Enum):
+    """Something that is had only with certain tables and columns, what is done without, and the metrics that need it."""
 
-    columns: Mapping[str, tuple[str, ...]]
-    otherwise: str
-    """What is done without."""
-    metrics: frozenset[Metric] = frozenset()
-    """Those that cannot be computed without."""
+    VISIBILITY = (
+        {
+            "store": ("name_id",),
+            "list_master_name_join": ("list_master_id", "name_id"),
+            "list_master_line": ("item_master_id", "item_id"),
+        },
+        (
+            "which items are on a store's master lists is not known, and only those that ever had stock or a movement in a "
+            "store get values there"
+        ),
+    )
+    HIDING = (
+        {"item_store_join": ("item_id", "store_id", "inactive")},
+        "items that are hidden in a store count as visible there",
+    )
+    DISABLING = ({"store": ("disabled",)}, "disabled stores with an org unit are sent too")
+    DISPENSING = (
+        {"transact": ("mode",)},
+        "prescriptions count as outbound shipments, which changes no metric",
+    )
+    NUMBERING = ({"transact": ("invoice_num",)}, "transactions are named by their id")
+    EXPIRING = (
+        {"item_line": ("expiry_date",), "trans_line": ("item_line_id",)},
+        "when stock expires is not known, and neither expired nor expiring stock is sent",
+        frozenset({Metric.EXPIRED, Metric.EXPIRING}),
+    )
+    CANCELLING = (
+        {"transact": ("is_cancellation", "linked_transaction_id")},
+        "a transaction that cancels another counts at its own time, which may be in the next month",
+    )
+    ENTERING = (
+        {"transact": ("entry_date", "entry_time")},
+        (
+            "when a transaction was entered is not known, and one that is dated later than the run counts at the start of a "
+            "day"
+        ),
+    )
+    IDENTIFYING = ({"trans_line": ("id",)}, "lines of transactions are named by their transaction")
 
+    def __init__(
+        self, columns: Mapping[str, Sequence[str]], otherwise: str, metrics: frozenset[Metric] = frozenset()
+    ) -> None:
+        self.columns = columns
+        self.otherwise = otherwise
+        self.metrics = metrics
 
-VISIBILITY = Feature(
-    {
-        "store": ("name_id",),
-        "list_master_name_join": ("list_master_id", "name_id"),
-        "list_master_line": ("item_master_id", "item_id"),
-    },
-    "which items are on a store's master lists is not known, and only those that ever had stock or a movement in a "
-    "store get values there",
-)
-HIDING = Feature(
-    {"item_store_join": ("item_id", "store_id", "inactive")},
-    "items that are hidden in a store count as visible there",
-)
-DISABLING = Feature({"store": ("disabled",)}, "disabled stores with an org unit are sent too")
-DISPENSING = Feature(
-    {"transact": ("mode",)}, "prescriptions count as outbound shipments, which changes no metric"
-)
-NUMBERING = Feature({"transact": ("invoice_num",)}, "transactions are named by their id")
-EXPIRING = Feature(
-    {"item_line": ("expiry_date",), "trans_line": ("item_line_id",)},
-    "when stock expires is not known, and neither expired nor expiring stock is sent",
-    frozenset({Metric.EXPIRED, Metric.EXPIRING}),
-)
-CANCELLING = Feature(
-    {"transact": ("is_cancellation", "linked_transaction_id")},
-    "a transaction that cancels another counts at its own time, which may be in the next month",
-)
-ENTERING = Feature(
-    {"transact": ("entry_date", "entry_time")},
-    "when a transaction was entered is not known, and one that is dated later than the run counts at the start of a day",
-)
-IDENTIFYING = Feature({"trans_line": ("id",)}, "lines of transactions are named by their transaction")
-
-FEATURES = (VISIBILITY, HIDING, DISABLING, DISPENSING, NUMBERING, EXPIRING, CANCELLING, ENTERING, IDENTIFYING)
 
 _ITEM_FIELDS = ("universalcodes_code", "custom_data", *sorted(USER_FIELDS))
 """Read where the settings ask for them."""
 
 
-def _table(name: str) -> TableClause:
+def _table(name: str) -> sa.TableClause:
     columns = [*REQUIRED.get(name, ())]
-    for feature in FEATURES:
+    for feature in Feature:
         columns += feature.columns.get(name, ())
     if name == "item":
         columns += _ITEM_FIELDS
-    return table(name, *(column(each) for each in columns))
+    return sa.table(name, *(sa.column(each) for each in columns))
 
 
 item = _table("item")
@@ -89,7 +102,7 @@ list_master_line = _table("list_master_line")
 list_master_name_join = _table("list_master_name_join")
 item_store_join = _table("item_store_join")
 
-TABLES = tuple(dict.fromkeys((*REQUIRED, *(name for feature in FEATURES for name in feature.columns))))
+TABLES = tuple(dict.fromkeys((*REQUIRED, *(name for feature in Feature for name in feature.columns))))
 """All that are read."""
 
 TYPES = {
@@ -104,3 +117,162 @@ TYPES = {
 
 STATUSES = ("cn", "fn", "nw", "sg", "wp", "wf")
 """Confirmed and finalised have moved stock; new, suggested, and the two of orders from the web have not."""
+
+_TEXTS = frozenset({"text", "character varying", "character"})
+_WHOLE_NUMBERS = frozenset({"smallint", "integer", "bigint"})
+_NUMBERS = _WHOLE_NUMBERS | {"numeric", "double precision"}
+_TIMES = frozenset({"time without time zone", "interval"})
+
+_LAST_SECOND = 86_399
+_NOT_A_NUMBER: sa.ColumnElement[float] = sa.literal_column("CAST('NaN' AS DOUBLE PRECISION)", sa.Double)
+_NUMBER = r"^[+-]?([0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99})([eE][+-]?[0-9]{1,2})?$"
+"""Not longer, because the database stops at a number that is out of its range."""
+_UNREADABLE_DAY: Expression = sa.literal_column("DATE 'infinity'")
+
+type Column = sa.ColumnClause[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The connection to a mirror, and how each of its columns is read."""
+
+    connection: sa.Connection
+    columns: Columns
+
+    def missing(self, needed: Mapping[str, Sequence[str]]) -> list[str]:
+        """Name what is not there of what is needed."""
+        return [
+            f"{table}.{column}" if table in self.columns else f"{table} (the whole table)"
+            for table, columns in needed.items()
+            for column in (columns if table in self.columns else columns[:1])
+            if column not in self.columns.get(table, {})
+        ]
+
+    def has(self, feature: Feature) -> bool:
+        """Return whether all is there that a feature takes."""
+        return not self.missing(feature.columns)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield which features are not to be had, and what is done without."""
+        for feature in Feature:
+            if missing := self.missing(feature.columns):
+                yield lacks(missing, feature.otherwise)
+
+    def missing_metrics(self) -> frozenset[Metric]:
+        """Return the metrics that are not to be had."""
+        return frozenset().union(*(feature.metrics for feature in Feature if not self.has(feature)))
+
+    def identifier(self, column: Column) -> sa.ColumnElement[str]:
+        """Read an id."""
+        return column if self._type(column) in _TEXTS else text_of(column)
+
+    def text(self, column: Column) -> Expression:
+        """Read an optional column as text: NULL where it is not there."""
+        return text_of(column) if self._type(column) is not None else sa.null()
+
+    def number(self, column: Column) -> sa.ColumnElement[float]:
+        """Read a number: NULL where it is blank, not a number where it is other text that is none."""
+        kind = self._type(column)
+        if kind == "double precision":
+            return column
+        if kind in _NUMBERS:
+            return sa.cast(column, sa.Double)
+        # The text of a real has the digits that were meant: 0.1, and not 0.10000000149.
+        text = sa.func.btrim(text_of(column))
+        return sa.case(
+            (text == sa.literal("", sa.Text), sa.null()),
+            (text.op("~")(_NUMBER), sa.cast(text, sa.Double)),
+            (text.is_not(None), _NOT_A_NUMBER),
+        )
+
+    def flag(self, column: Column) -> sa.ColumnElement[bool]:
+        """Read a yes or no; what is not there or NULL is a no."""
+        kind = self._type(column)
+        if kind is None:
+            return sa.false()
+        if kind == "boolean":
+            return sa.func.coalesce(column, sa.false(), type_=sa.Boolean)
+        if kind in _NUMBERS:
+            return sa.func.coalesce(column != sa.literal_column("0"), sa.false(), type_=sa.Boolean)
+        text = sa.func.lower(sa.func.btrim(text_of(column)))
+        return sa.func.coalesce(text.in_(["true", "t", "1"]), sa.false(), type_=sa.Boolean)
+
+    def day(self, column: Column) -> Expression:
+        """Read a date: NULL where it is blank, 0000-00-00 or not there, infinite where it is text that is no date."""
+        kind = self._type(column)
+        if kind is None:
+            return sa.cast(sa.null(), sa.Date)
+        if kind == "date":
+            return column
+        if kind in _TEXTS:
+            return _day_of_text(sa.func.btrim(text_of(column)))
+        return sa.cast(column, sa.Date)
+
+    def expiry(self, column: Column) -> sa.ColumnElement[str]:
+        """Read a date as text, NULL where it is not there: PostgreSQL has dates beyond those of Python."""
+        kind = self._type(column)
+        if kind is None:
+            return sa.cast(sa.null(), sa.Text)
+        if kind not in _TEXTS:
+            return text_of(self.day(column))
+        text = sa.func.btrim(text_of(column))
+        return sa.case((_is_no_date(text), sa.null()), else_=text)
+
+    def seconds(self, column: Column) -> Expression:
+        """Read a time of the day as seconds: 0 where it is not known or not there, and never those of another day."""
+        kind = self._type(column)
+        if kind is None:
+            return sa.literal_column("0")
+        if kind in _NUMBERS:
+            seconds: Expression = column
+        elif kind in _TIMES:
+            seconds = sa.extract("epoch", column)
+        else:
+            text = sa.func.btrim(text_of(column))
+            seconds = sa.case(
+                (text.op("~")(r"^\d{1,9}(\.\d+)?$"), sa.cast(text, sa.Double)),
+                (
+                    text.op("~")(r"^\d\d?:\d\d(:\d\d(\.\d+)?)?$"),
+                    sa.cast(sa.func.split_part(text, ":", 1), sa.Double) * 3600
+                    + sa.cast(sa.func.split_part(text, ":", 2), sa.Double) * 60
+                    + sa.cast(
+                        sa.func.coalesce(
+                            sa.func.nullif(sa.func.split_part(text, ":", 3), sa.literal("", sa.Text)), "0"
+                        ),
+                        sa.Double,
+                    ),
+                ),
+            )
+        return sa.func.least(sa.func.greatest(sa.func.coalesce(seconds, 0), 0), _LAST_SECOND)
+
+    def _type(self, column: Column) -> str | None:
+        table = column.table.element if isinstance(column.table, sa.Alias) else column.table
+        assert isinstance(table, sa.TableClause)  # noqa: S101 - tells mypy: all are columns of tables
+        return self.columns.get(table.name, {}).get(column.name)
+
+
+def lacks(missing: list[str], otherwise: str) -> str:
+    """Return what the mirror lacks, and what is done without."""
+    return (
+        f"The mirror lacks {', '.join(missing)}: {otherwise}. Let the older mSupply export it too if that "
+        "matters."
+    )
+
+
+def _is_no_date(text: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether there is none: NULL, blank, or what the older mSupply writes for it. Never NULL itself."""
+    return sa.func.coalesce(sa.func.left(text, 10), "").in_(["", "0000-00-00"])
+
+
+def _day_of_text(text: sa.ColumnElement[str]) -> Expression:
+    first_of_month = sa.cast(sa.func.left(text, 7).concat("-01"), sa.Date)
+    # A 31st of February becomes a day of March, which gives it away.
+    day = first_of_month + (sa.cast(sa.func.substr(text, 9, 2), sa.Integer) - sa.literal_column("1"))
+    return sa.case(
+        (_is_no_date(text), sa.null()),
+        (
+            text.op("~")(r"^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([ T]|$)"),
+            sa.case((text_of(day) == sa.func.left(text, 10), day), else_=_UNREADABLE_DAY),
+        ),
+        else_=_UNREADABLE_DAY,
+    )

@@ -10,37 +10,18 @@ found by ``stock_line.store_id``, or read through where all stores are mapped. N
 one a table is read through, which for ``invoice_line`` happens anyway.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    ColumnElement,
-    FromClause,
-    Select,
-    and_,
-    bindparam,
-    case,
-    func,
-    literal_column,
-    or_,
-    select,
-)
+import sqlalchemy as sa
 
 from msupply_dhis2.domain.stock import MICRO
-from msupply_dhis2.periods import Calendar
-from msupply_dhis2.source.base import Scope
-from msupply_dhis2.source.merge import (
-    ID_SEPARATOR,
-    Histories,
-    RowFault,
-    Table,
-)
-from msupply_dhis2.source.open_msupply.database import Database
+from msupply_dhis2.source.base import Scope, Source
+from msupply_dhis2.source.merge import ID_SEPARATOR, Histories, RowFault, Table
 from msupply_dhis2.source.open_msupply.tables import (
     KINDS,
     MOVED_AT,
+    Database,
     MovedAt,
     invoice,
     invoice_line,
@@ -54,11 +35,13 @@ from msupply_dhis2.source.open_msupply.tables import (
 from msupply_dhis2.source.sql import (
     PLAIN_PACK_SIZE,
     PLAIN_PACKS,
+    Expression,
     Instant,
     JoinInOrder,
-    Reading,
+    Query,
     exact_quantity,
     is_unreadable_instant,
+    materialized,
     one_separator,
     read_instant,
     text_of,
@@ -66,24 +49,45 @@ from msupply_dhis2.source.sql import (
 
 # Not parameters, which are text and do not compare with the enumerated types of PostgreSQL; and not casts, which
 # its planner can say nothing about.
-_STOCK_IN: ColumnElement[str] = literal_column("'STOCK_IN'")
-_STOCK_OUT: ColumnElement[str] = literal_column("'STOCK_OUT'")
+_STOCK_IN: sa.ColumnElement[str] = sa.literal_column("'STOCK_IN'")
+_STOCK_OUT: sa.ColumnElement[str] = sa.literal_column("'STOCK_OUT'")
 
 
-def line_counts(stores: CTE) -> tuple[Select[Any], ...]:
+def _is_of(moved_at: MovedAt, of: sa.FromClause = invoice) -> sa.ColumnElement[bool]:
+    return text_of(of.c.type).in_(moved_at.kinds)
+
+
+def _own_instant(of: sa.FromClause) -> Expression:
+    """Return the instant at which an invoice says itself that it moved its stock."""
+    return sa.case(*[(_is_of(moved_at, of), of.c[moved_at.instant.name]) for moved_at in MOVED_AT])
+
+
+# Made once, of parts that all queries share.
+_CANCELLED = invoice.alias("cancelled")
+_OWN_INSTANT, _INSTANT_OF_CANCELLED = _own_instant(invoice), _own_instant(_CANCELLED)
+_IS_UNREADABLE = sa.or_(
+    *[
+        sa.and_(_is_of(each), each.instant.is_not(None), is_unreadable_instant(each.instant))
+        for each in MOVED_AT
+    ]
+)
+_LACKS_INSTANT = sa.or_(
+    *[
+        sa.and_(_is_of(each), each.instant.is_(None), text_of(invoice.c.status).in_(each.statuses))
+        for each in MOVED_AT
+    ]
+)
+
+
+def line_counts(stores: sa.CTE) -> tuple[Query, ...]:
     """Return what counts the lines of stores (see ``Source.lines``)."""
+    lines = JoinInOrder(invoice_line, invoice, invoice.c.id == invoice_line.c.invoice_id)
     return (
-        select(stock_line.c.store_id, func.count().label("lines"))
+        sa.select(stock_line.c.store_id, sa.func.count().label("lines"))
         .join(stores, stores.c.id == stock_line.c.store_id)
         .group_by(stock_line.c.store_id),
-        select(invoice.c.store_id, func.count().label("lines"))
-        .select_from(
-            JoinInOrder(
-                JoinInOrder(invoice_line, invoice, invoice.c.id == invoice_line.c.invoice_id),
-                stores,
-                stores.c.id == invoice.c.store_id,
-            )
-        )
+        sa.select(invoice.c.store_id, sa.func.count().label("lines"))
+        .select_from(JoinInOrder(lines, stores, stores.c.id == invoice.c.store_id))
         .group_by(invoice.c.store_id),
     )
 
@@ -95,86 +99,70 @@ class OpenMsupplyHistories(Histories):
     movement_table = Table("invoice_line", "number_of_packs or pack_size")
     kinds = KINDS
 
-    def __init__(self, database: Database, scope: Scope, began: datetime, calendar: Calendar) -> None:
-        reading = Reading(
-            next=bindparam("next_instant", began + timedelta(microseconds=1), Instant()),
-            midnight=bindparam("midnight", calendar.start_of_day(calendar.day_of(began)), Instant()),
+    def __init__(self, source: Source, database: Database, scope: Scope, floor: datetime) -> None:
+        began, calendar = source.began, source.calendar
+        super().__init__(
+            source,
+            scope,
+            floor,
+            sa.bindparam("next_instant", began + timedelta(microseconds=1), Instant()),
+            sa.bindparam("midnight", calendar.start_of_day(calendar.day_of(began)), Instant()),
         )
-        super().__init__(database.connection, scope, reading)
         self._database = database
-        self.items = (
-            select(item_link.c.id, self.items.c.number)
-            .join(self.items, self.items.c.id == item_link.c.item_id)
-            .cte("scope_link")
-            .prefix_with("MATERIALIZED")
+        links = sa.select(item_link.c.id, self.items.c.number)
+        self.items = materialized(
+            links.join(self.items, self.items.c.id == item_link.c.item_id), "scope_link"
         )
 
-    def read_instant(self, value: object) -> datetime:
-        """Read an instant (see ``Histories``)."""
+    def _read_instant(self, value: object) -> datetime:
         return read_instant(value)
 
-    def called(self, kind: str) -> str:
-        """Return what a type of invoices is called in messages."""
+    def _called(self, kind: str) -> str:
         return KINDS[kind].replace("_", " ")
 
-    def doubtful(self) -> Select[Any]:
-        """Select what has moved without an instant, at an unreadable one, or later than now."""
-        dated_later = one_separator(_own_instant(invoice)) >= self.reading.next
-        lacks_it = or_(
-            *(
-                and_(
-                    text_of(invoice.c.type).in_(moved_at.kinds),
-                    moved_at.instant.is_(None),
-                    text_of(invoice.c.status).in_(moved_at.statuses),
-                )
-                for moved_at in MOVED_AT
-            )
-        )
-        unreadable = _is_unreadable()
+    def _doubtful(self) -> Query:
+        dated_later = one_separator(_OWN_INSTANT) >= self.next_instant
         return (
-            select(
+            sa.select(
                 invoice.c.store_id,
                 invoice.c.invoice_number.label("number"),
                 text_of(invoice.c.type).label("type"),
-                unreadable.label("unreadable"),
-                case((dated_later, 1), else_=0).label("dated_later"),
+                _IS_UNREADABLE.label("unreadable"),
+                sa.case((dated_later, 1), else_=0).label("dated_later"),
             )
             .join(self.stores, self.stores.c.id == invoice.c.store_id)
-            .where(or_(lacks_it, unreadable, dated_later))
+            .where(sa.or_(_LACKS_INSTANT, _IS_UNREADABLE, dated_later))
             .order_by(self.stores.c.number, invoice.c.invoice_number)
         )
 
-    def unreadable_instants(self) -> Iterator[tuple[int, RowFault]]:
-        """Yield the invoices whose instant cannot be read, by the pairs that they would have moved."""
-        invoices = (
-            select(
+    def _unreadable_instants(self) -> Iterator[tuple[int, RowFault]]:
+        column_by_type = [(_is_of(each), each.instant.name) for each in MOVED_AT]
+        query = (
+            sa.select(
                 invoice.c.id,
                 self.stores.c.number,
                 invoice.c.invoice_number,
                 text_of(invoice.c.type).label("type"),
-                _by_type(invoice, lambda moved_at: moved_at.instant.name).label("column"),
-                text_of(_own_instant(invoice)).label("instant"),
+                sa.case(*column_by_type).label("column"),
+                text_of(_OWN_INSTANT).label("instant"),
             )
             .join(self.stores, self.stores.c.id == invoice.c.store_id)
-            .where(_is_unreadable())
-            .cte("unreadable_invoice")
-            .prefix_with("MATERIALIZED")
+            .where(_IS_UNREADABLE)
         )
+        invoices = materialized(query, "unreadable_invoice")
         names = ("id", "type", "invoice_number", "column", "instant")
         lines = self._moved_lines(invoices, *(invoices.c[name] for name in names))
-        for pair, invoice_id, kind, number, column, instant in self.connection.execute(
-            select(*lines.c).distinct().order_by(*lines.c)
-        ):
-            fault = f"{column} is no date and time ({instant!r}; {self.called(kind)} {number})"
+        query = sa.select(*lines.c).distinct().order_by(*lines.c)
+        for pair, invoice_id, kind, number, column, instant in self.connection.execute(query):
+            fault = f"{column} is no date and time ({instant!r}; {self._called(kind)} {number})"
             yield pair, RowFault("invoice", invoice_id, fault)
 
-    def receipts_without_date(self) -> Select[Any]:
-        """Count the receipts that came over as new and whose stock is on stock lines."""
+    def _receipts_without_date(self) -> Query:
         lines = JoinInOrder(invoice_line, self.items, self.items.c.id == invoice_line.c.item_link_id)
         of_invoices = JoinInOrder(lines, invoice, invoice.c.id == invoice_line.c.invoice_id)
         of_stores = JoinInOrder(of_invoices, self.stores, self.stores.c.id == invoice.c.store_id)
         return (
-            select(invoice.c.store_id, func.count(invoice.c.id.distinct()).label("receipts"))
+            sa.select(invoice.c.store_id, sa.func.count(invoice.c.id.distinct()).label("receipts"))
             .select_from(JoinInOrder(of_stores, stock_line, stock_line.c.id == invoice_line.c.stock_line_id))
             .where(
                 text_of(invoice.c.type) == "INBOUND_SHIPMENT",
@@ -186,13 +174,13 @@ class OpenMsupplyHistories(Histories):
             .group_by(invoice.c.store_id)
         )
 
-    def visible_pairs(self) -> Select[Any]:
+    def _visible_pairs(self) -> Query:
         """Select what is on a master list of the store's name, whether or not the list is active."""
         own_name, listed_name = name_link.alias("own_name"), name_link.alias("listed_name")
         stores, links, joins = self.stores, self.items, master_list_name_join
         pair = self.pair(stores)
         return (
-            select(pair)
+            sa.select(pair)
             .select_from(stores)
             .join(store, store.c.id == stores.c.id)
             .join(own_name, own_name.c.id == store.c.name_link_id)
@@ -204,11 +192,10 @@ class OpenMsupplyHistories(Histories):
             .order_by(pair)
         )
 
-    def stock_lines(self) -> Select[Any]:
-        """Select the stock lines as they are now."""
+    def _stock_lines(self) -> Query:
         pair = self.pair(self.stores)
         return (
-            select(
+            sa.select(
                 pair,
                 stock_line.c.id,
                 stock_line.c.total_number_of_packs,
@@ -221,88 +208,87 @@ class OpenMsupplyHistories(Histories):
             .order_by(pair, stock_line.c.id)
         )
 
-    def movements(self, floor: datetime) -> Select[Any]:
-        """Select the movements at or after the floor, or a little earlier."""
-        invoices = self._moved(floor)
+    def _movements(self) -> Query:
+        invoices = self._moved(sa.bindparam("floor", self.floor, Instant()))
         packs = invoice_line.c.number_of_packs
         lines = self._moved_lines(
             invoices,
             invoices.c.instant,
             invoices.c.type,
-            case((invoice_line.c.type == _STOCK_IN, packs), else_=-packs).label("packs"),
+            sa.case((invoice_line.c.type == _STOCK_IN, packs), else_=-packs).label("packs"),
             invoice_line.c.pack_size,
             invoice_line.c.stock_line_id,
         )
-        return select(*lines.c).order_by(lines.c.pair)
+        return sa.select(*lines.c).order_by(lines.c.pair)
 
-    def totals(self) -> Select[Any]:
-        """Sum all that ever moved, exactly, in two parts, for which 64 bits are enough."""
+    def _totals(self) -> Query:
+        # In two parts, for which 64 bits are enough.
         invoices = self._moved(None)
-        packs, pack_size = invoice_line.c.number_of_packs, func.coalesce(invoice_line.c.pack_size, 0)
+        packs, pack_size = invoice_line.c.number_of_packs, sa.func.coalesce(invoice_line.c.pack_size, 0)
         # Not by abs(), which is 0 for text in SQLite.
-        small = and_(packs < PLAIN_PACKS, pack_size.between(-PLAIN_PACK_SIZE, PLAIN_PACK_SIZE))
+        small = sa.and_(packs < PLAIN_PACKS, pack_size.between(-PLAIN_PACK_SIZE, PLAIN_PACK_SIZE))
         lines = self._moved_lines(
             invoices,
             invoices.c.instant,
-            case((invoice_line.c.type == _STOCK_IN, 1), else_=-1).label("sign"),
+            sa.case((invoice_line.c.type == _STOCK_IN, 1), else_=-1).label("sign"),
             *exact_quantity(packs, pack_size, small, invoice_line.c.id),
         )
-        is_in = and_(lines.c.sign == 1, or_(lines.c.whole > 0, lines.c.parts > 0))
+        is_in = sa.and_(lines.c.sign == 1, sa.or_(lines.c.whole > 0, lines.c.parts > 0))
         return (
-            select(
+            sa.select(
                 lines.c.pair,
-                func.sum(lines.c.sign * lines.c.whole),
-                func.sum(lines.c.sign * (lines.c.parts // MICRO)),
-                func.sum(lines.c.sign * (lines.c.parts % MICRO)),
-                func.min(lines.c.instant).filter(is_in),
-                func.aggregate_strings(lines.c.unreadable, ID_SEPARATOR),
+                sa.func.sum(lines.c.sign * lines.c.whole),
+                sa.func.sum(lines.c.sign * (lines.c.parts // MICRO)),
+                sa.func.sum(lines.c.sign * (lines.c.parts % MICRO)),
+                sa.func.min(lines.c.instant).filter(is_in),
+                sa.func.aggregate_strings(lines.c.unreadable, ID_SEPARATOR),
             )
             .group_by(lines.c.pair)
             .order_by(lines.c.pair)
         )
 
-    def _moved(self, floor: datetime | None) -> CTE:
-        needed = ("is_cancellation", "linked_invoice_id")
-        can_cancel = all(self._database.has_column(each, of=invoice) for each in needed)
-        at_least = None if floor is None else bindparam("floor", floor, Instant())
-        return self.moved("moved_invoice", at_least, invoice.c.is_cancellation if can_cancel else None)
+    def _moved(self, at_least: Expression | None) -> sa.CTE:
+        """Select the invoices that have moved stock, and when they count: all, or from a floor on and a few besides.
 
-    def moved_themselves(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
-        """Select the invoices that have moved stock at their own instant."""
-        invoices = self._select(self._placed(invoice))
+        One that cancels another counts when the other does, where that is known.
+        """
+        instant = self.placed(self.readable(_OWN_INSTANT), self._created(invoice))
+        moved = self._select(instant)
         if at_least is None:
-            return invoices.where(_own_instant(invoice).is_not(None))
-        # Each instant by itself, which has an index, and then the one that counts. None counts later than it says.
-        return invoices.where(
-            or_(*(moved_at.instant >= at_least for moved_at in MOVED_AT)),
-            self.readable(_own_instant(invoice)) >= at_least,
+            moved = moved.where(_OWN_INSTANT.is_not(None))
+        else:
+            # Each instant by itself, which has an index, and then the one that counts. None counts later than it says.
+            by_index = sa.or_(*[moved_at.instant >= at_least for moved_at in MOVED_AT])
+            moved = moved.where(by_index, self.readable(_OWN_INSTANT) >= at_least)
+        if not self._database.has_columns(invoice, "is_cancellation", "linked_invoice_id"):
+            return materialized(moved, "moved_invoice")
+        of_cancelled = self.placed(self.readable(_INSTANT_OF_CANCELLED), self._created(_CANCELLED))
+        instant = sa.func.coalesce(of_cancelled, instant)
+        is_it = sa.and_(
+            _CANCELLED.c.id == invoice.c.linked_invoice_id, ~is_unreadable_instant(_INSTANT_OF_CANCELLED)
         )
-
-    def moved_with_another(self, at_least: ColumnElement[Any] | None) -> Select[Any]:
-        """Select those that cancel another: they count when the other does, where that is known."""
-        cancelled = invoice.alias("cancelled")
-        instant = func.coalesce(self._placed(cancelled), self._placed(invoice))
-        is_readable = ~is_unreadable_instant(_own_instant(cancelled))
-        invoices = (
+        cancelling = (
             self._select(instant)
-            .outerjoin(cancelled, and_(cancelled.c.id == invoice.c.linked_invoice_id, is_readable))
-            .where(invoice.c.is_cancellation, _own_instant(invoice).is_not(None))
+            .outerjoin(_CANCELLED, is_it)
+            .where(invoice.c.is_cancellation, _OWN_INSTANT.is_not(None))
         )
-        return invoices if at_least is None else invoices.where(instant >= at_least)
+        if at_least is not None:
+            cancelling = cancelling.where(instant >= at_least)
+        both = sa.union_all(moved.where(~invoice.c.is_cancellation), cancelling)
+        return materialized(both, "moved_invoice")
 
-    def _select(self, instant: ColumnElement[Any]) -> Select[Any]:
-        return select(
+    def _created(self, of: sa.FromClause) -> Expression:
+        return self._database.value(of.c.created_datetime, of=invoice)
+
+    def _select(self, instant: Expression) -> Query:
+        return sa.select(
             invoice.c.id,
             self.stores.c.number,
             text_of(invoice.c.type).label("type"),
             instant.label("instant"),
         ).join_from(invoice, self.stores, self.stores.c.id == invoice.c.store_id)
 
-    def _placed(self, of: FromClause) -> ColumnElement[Any]:
-        created = self._database.value(of.c.created_datetime, of=invoice)
-        return self.reading.placed(one_separator(self.readable(_own_instant(of))), one_separator(created))
-
-    def _moved_lines(self, invoices: CTE, *columns: ColumnElement[Any]) -> CTE:
+    def _moved_lines(self, invoices: sa.CTE, *columns: Expression) -> sa.CTE:
         """Select the lines of invoices that move stock. UNALLOCATED_STOCK and SERVICE lines move none.
 
         Not to be ordered or grouped in the same breath: with that to do as well, SQLite forgoes its indexes of the
@@ -311,34 +297,9 @@ class OpenMsupplyHistories(Histories):
         links = self.items
         of_invoices = JoinInOrder(invoice_line, invoices, invoices.c.id == invoice_line.c.invoice_id)
         return (
-            select(self.pair(invoices), *columns)
+            sa.select(self.pair(invoices), *columns)
             .select_from(JoinInOrder(of_invoices, links, links.c.id == invoice_line.c.item_link_id))
             .where(invoice_line.c.type.in_((_STOCK_IN, _STOCK_OUT)), invoice_line.c.number_of_packs > 0)
             .cte("line")
             .prefix_with("MATERIALIZED", dialect="sqlite")
         )
-
-
-def _is_unreadable() -> ColumnElement[bool]:
-    """Whether an invoice has an instant that moves its stock and cannot be read."""
-    return or_(
-        *(
-            and_(
-                text_of(invoice.c.type).in_(moved_at.kinds),
-                moved_at.instant.is_not(None),
-                is_unreadable_instant(moved_at.instant),
-            )
-            for moved_at in MOVED_AT
-        )
-    )
-
-
-def _by_type(
-    of: FromClause, of_moved_at: Callable[[MovedAt], ColumnElement[Any] | str]
-) -> ColumnElement[Any]:
-    return case(*((text_of(of.c.type).in_(moved_at.kinds), of_moved_at(moved_at)) for moved_at in MOVED_AT))
-
-
-def _own_instant(of: FromClause) -> ColumnElement[Any]:
-    """Return the instant at which an invoice says itself that it moved its stock."""
-    return _by_type(of, lambda moved_at: of.c[moved_at.instant.name])

@@ -4,24 +4,19 @@ Which stores and items are sent is read here, their histories in ``histories.py`
 or a name goes through ``item_link`` or ``name_link``: a merged item's links point to the item that was kept.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 
-from sqlalchemy import CTE, Select, exists, select
+import sqlalchemy as sa
 
-from msupply_dhis2.domain.stock import ConsumptionPreferences
-from msupply_dhis2.source.base import Catalogue, Scope
-from msupply_dhis2.source.fields import days_in_month, field_text, flag, item_fields
-from msupply_dhis2.source.merge import Histories
-from msupply_dhis2.source.open_msupply.custom_fields import (
-    SCOPES_OF_ITEMS,
-    SCOPES_OF_STORES,
-    CustomFields,
-    custom_data_of_stores,
-)
-from msupply_dhis2.source.open_msupply.database import Database
+from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory
+from msupply_dhis2.source.base import Catalogue, Scope, Source
 from msupply_dhis2.source.open_msupply.histories import OpenMsupplyHistories, line_counts
 from msupply_dhis2.source.open_msupply.tables import (
+    Database,
+    custom_field,
+    custom_field_option,
+    custom_field_scope,
     item,
     item_link,
     name,
@@ -29,42 +24,67 @@ from msupply_dhis2.source.open_msupply.tables import (
     preference,
     store,
     store_preference,
+    sync_buffer,
 )
-from msupply_dhis2.source.reader import Source
-from msupply_dhis2.source.selection import LOOK_BACK_FIELD, ItemSelection, StoreSelection, to_catalogue
-from msupply_dhis2.source.sql import text_of
+from msupply_dhis2.source.selection import (
+    LOOK_BACK_FIELD,
+    ItemSelection,
+    StoreSelection,
+    days_in_month,
+    field_text,
+    flag,
+    has_value,
+    item_fields,
+    read_object,
+    to_catalogue,
+)
+from msupply_dhis2.source.sql import Query, text_of
 
-_ROWS_AT_A_TIME = 500
+_ITEMS_AT_A_TIME = 500
 """Items carry their whole record, pictures included."""
+_RECORDS_AT_A_TIME = 100
+"""A store's record may hold its logo."""
 
 _DAYS_IN_MONTH = "days_in_month"
 _ADJUST = "adjust_for_number_of_days_out_of_stock"
 
 
+_SCOPES_OF_ITEMS = ("item",)
+_SCOPES_OF_STORES = ("customer", "supplier")
+"""A store's fields are those of its name, which mSupply shows where the name is a customer or a supplier."""
+
+
 class OpenMsupply(Source):
     """An Open mSupply database; of a release that lacks what is needed it is refused."""
 
-    BROKEN_PLACE = "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),"
+    def __post_init__(self) -> None:
+        """Refuse a release that is too old."""
+        self._database = Database(self.connection, self.columns)
+        self._database.check(self.address)
 
-    def _check(self) -> None:
-        self._database = Database(self._connection, self._columns)
-        self._database.check(self._address)
-
-    def _read_catalogue(self, stores: StoreSelection, items: ItemSelection) -> Catalogue:
+    def _read_catalogue(
+        self, store_field: str, item_fields: tuple[str, ...], include_field: str | None
+    ) -> Catalogue:
+        stores = StoreSelection(store_field)
+        items = ItemSelection(
+            item_fields,
+            include_field,
+            "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),",
+        )
         _read_stores(self._database, stores)
         _read_items(self._database, items)
         return to_catalogue(stores, items, *_preferences(self._database))
 
-    def _line_counts(self, stores: CTE) -> Iterable[Select[Any]]:
+    def _line_counts(self, stores: sa.CTE) -> Iterable[Query]:
         return line_counts(stores)
 
-    def _histories(self, scope: Scope) -> Histories:
-        return OpenMsupplyHistories(self._database, scope, self._began, self._calendar)
+    def _histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
+        return OpenMsupplyHistories(self, self._database, scope, floor).read()
 
 
 def _read_stores(database: Database, stores: StoreSelection) -> None:
     query = (
-        select(
+        sa.select(
             store.c.id,
             store.c.code,
             name.c.name,
@@ -83,27 +103,24 @@ def _read_stores(database: Database, stores: StoreSelection) -> None:
     )
     if database.has(store_preference):
         query = query.outerjoin(store_preference, store_preference.c.id == store.c.id)
-    records = custom_data_of_stores(database)
-    custom_fields = CustomFields.read(database, (stores.store_field, LOOK_BACK_FIELD), SCOPES_OF_STORES)
+    records = _custom_data_of_stores(database)
+    custom_fields = _reader_of_custom_fields(
+        database, (stores.store_field, LOOK_BACK_FIELD), _SCOPES_OF_STORES
+    )
     for row in database.connection.execute(query):
-        stores.add(
-            store_id=row.id,
-            code=row.code,
-            name=row.name,
-            places=[
-                stores.read(records.get(row.id), row.code),
-                stores.read(row.properties, row.code),
-                custom_fields.of(stores.read(row.custom_fields, row.code)),
-                stores.read(row.custom_data, row.code),
-            ],
-            look_back=row.look_back,
-            why_not="it is disabled in mSupply" if row.is_disabled else None,
-        )
+        places = [
+            stores.read(records.get(row.id), row.code),
+            stores.read(row.properties, row.code),
+            custom_fields(stores.read(row.custom_fields, row.code)),
+            stores.read(row.custom_data, row.code),
+        ]
+        why_not = "it is disabled in mSupply" if row.is_disabled else None
+        stores.add(row.id, row.code, row.name, places, why_not, row.look_back)
 
 
 def _read_items(database: Database, items: ItemSelection) -> None:
     query = (
-        select(
+        sa.select(
             item.c.id,
             item.c.code,
             item.c.name,
@@ -114,35 +131,27 @@ def _read_items(database: Database, items: ItemSelection) -> None:
             database.text(item.c.universal_code, of=item).label("universal_code"),
         )
         # An item that no link points to was merged into another one.
-        .where(exists().where(item_link.c.item_id == item.c.id))
+        .where(sa.exists().where(item_link.c.item_id == item.c.id))
         .order_by(item.c.id)
     )
-    custom_fields = CustomFields.read(
-        database, filter(None, (*items.fields, items.include_field)), SCOPES_OF_ITEMS
+    custom_fields = _reader_of_custom_fields(
+        database, filter(None, (*items.fields, items.include_field)), _SCOPES_OF_ITEMS
     )
     rows = database.connection.execute(
-        query, execution_options={"stream_results": True, "yield_per": _ROWS_AT_A_TIME}
+        query, execution_options={"stream_results": True, "yield_per": _ITEMS_AT_A_TIME}
     )
     for row in rows:
         record = items.read(row.record, row.code)
-        kept = custom_fields.of(items.read(row.custom_fields, row.code))
-        items.add(
-            item_id=row.id,
-            code=row.code,
-            name=row.name,
-            universal_code=field_text(row.universal_code) or record.get("universalcodes_code"),
-            places=[
-                item_fields(kept, kept),
-                item_fields(record, items.read(record.get("custom_data"), row.code)),
-            ],
-            why_not=_why_left_out(row.type, active=row.is_active is None or bool(row.is_active)),
-        )
-
-
-def _why_left_out(item_type: str, *, active: bool) -> str | None:
-    if item_type != "STOCK":
-        return f"its type is {item_type.lower().replace('_', '-')}, not stock"
-    return None if active else "it is inactive in mSupply"
+        kept = custom_fields(items.read(row.custom_fields, row.code))
+        places = [
+            item_fields(kept, kept),
+            item_fields(record, items.read(record.get("custom_data"), row.code)),
+        ]
+        why_not = None if row.is_active is None or row.is_active else "it is inactive in mSupply"
+        if row.type != "STOCK":
+            why_not = f"its type is {row.type.lower().replace('_', '-')}, not stock"
+        universal_code = field_text(row.universal_code) or record.get("universalcodes_code")
+        items.add(row.id, row.code, row.name, places, why_not, universal_code)
 
 
 def _preferences(database: Database) -> tuple[ConsumptionPreferences, list[str]]:
@@ -151,11 +160,11 @@ def _preferences(database: Database) -> tuple[ConsumptionPreferences, list[str]]
     if not database.has(preference):
         return default, []
     query = (
-        select(preference.c.key, text_of(preference.c.value).label("value"))
+        sa.select(preference.c.key, text_of(preference.c.value).label("value"))
         .where(preference.c.key.in_((_DAYS_IN_MONTH, _ADJUST)), preference.c.store_id.is_(None))
         .order_by(preference.c.id.desc())
     )
-    values = {row.key: row.value for row in database.connection.execute(query)}
+    values = {key: value for key, value in database.connection.execute(query)}  # noqa: C416 - of rows
     unreadable: list[str] = []
 
     def read[T](key: str, parse: Callable[[str], T | None], otherwise: T) -> T:
@@ -175,3 +184,99 @@ def _preferences(database: Database) -> tuple[ConsumptionPreferences, list[str]]
         adjust_for_days_out_of_stock=read(_ADJUST, flag, default.adjust_for_days_out_of_stock),
     )
     return preferences, unreadable
+
+
+def _custom_data_of_stores(database: Database) -> Mapping[str, object]:
+    """Return the custom data that came with the stores' records from the older mSupply, by the id of the store.
+
+    Up to release 2 custom fields are in these records. Release 3 has columns of its own for them besides, and keeps the
+    records as a log.
+
+    Of a log the latest record that says anything of custom data counts, also where what it says is that a field is
+    empty now. After a deletion nothing counts that came before it. A record that cannot be read stands for its custom
+    data: what it says is not known, and an older record may say what is wrong by now.
+    """
+    if not database.has(sync_buffer):
+        return {}
+    query = sa.select(
+        sync_buffer.c.record_id, text_of(sync_buffer.c.action), text_of(sync_buffer.c.data)
+    ).where(sync_buffer.c.table_name == "store")
+    if database.has_columns(sync_buffer, "cursor"):
+        # In one pass: the log has no index on the record.
+        query = query.where(sync_buffer.c.is_integrated.is_(True)).order_by(sync_buffer.c.cursor.desc())
+    else:
+        # By the primary key: the records of other tables are many and large.
+        query = query.where(sync_buffer.c.record_id.in_(sa.select(store.c.id)))
+    rows = database.connection.execute(
+        query, execution_options={"stream_results": True, "yield_per": _RECORDS_AT_A_TIME}
+    )
+    latest: dict[str, object] = {}
+    for record_id, action, data in rows:
+        if record_id in latest or action == "MERGE":
+            continue
+        if action == "DELETE":
+            latest[record_id] = None
+        elif (record := read_object(data)) is None:
+            latest[record_id] = data
+        else:
+            custom_data = record.get("custom_data")
+            # Empty custom data says something; none, as in the records of release 3's own protocol, does not.
+            said = custom_data.strip() if isinstance(custom_data, str) else custom_data
+            if said not in (None, "", "null"):
+                latest[record_id] = custom_data
+    return latest
+
+
+type _Fields = Mapping[str, object]
+
+
+def _reader_of_custom_fields(
+    database: Database, names: Iterable[str], scopes: tuple[str, ...]
+) -> Callable[[_Fields], _Fields]:
+    """Return what finds fields in a record's ``custom_fields``: by their keys, else by the names shown in the scopes."""
+    defined = _defined(database, scopes)
+    keys: dict[str, tuple[str, ...]] = {}
+    for asked in names:
+        # Of two fields of the same name the first by key, whatever order the database has for letters.
+        named = sorted(key for key, (_, shown) in defined.items() if shown.strip() == asked.strip())
+        keys[asked] = (asked,) if asked in defined else (asked, *named[:1])
+    ids = {defined[key][0]: key for of_name in keys.values() for key in of_name if key in defined}
+    options: dict[tuple[str, object], str] = {}
+    if database.has(custom_field_option):
+        # A record holds an option's id. Deleted ones too: a record may hold one still, and mSupply shows its name.
+        option = custom_field_option.c
+        query = sa.select(option.custom_field_id, option.id, option.name).where(
+            option.custom_field_id.in_(ids)
+        )
+        for field_id, option_id, shown in database.connection.execute(query):
+            options[ids[field_id], option_id] = shown
+
+    def value(record: _Fields, key: str) -> object:
+        held = record.get(key)
+        return options.get((key, held), held) if isinstance(held, str) else held
+
+    def read(record: _Fields) -> _Fields:
+        """Return the fields by the names that they were asked for by: the first key that has a value counts."""
+        return {
+            name: next(filter(has_value, [value(record, key) for key in of_name]), None)
+            for name, of_name in keys.items()
+        }
+
+    return read
+
+
+def _defined(database: Database, scopes: tuple[str, ...]) -> Mapping[str, tuple[str, str]]:
+    """Read which fields are shown in the scopes: their ids and names, by key."""
+    if not database.has(custom_field):
+        return {}
+    query = sa.select(custom_field.c.key, custom_field.c.id, custom_field.c.name).where(
+        custom_field.c.deleted_datetime.is_(None)
+    )
+    if database.has(custom_field_scope):
+        shown = sa.exists().where(
+            custom_field_scope.c.custom_field_id == custom_field.c.id, custom_field_scope.c.scope.in_(scopes)
+        )
+        if database.has_columns(custom_field_scope, "deleted_datetime"):
+            shown = shown.where(custom_field_scope.c.deleted_datetime.is_(None))
+        query = query.where(shown)
+    return {key: (field_id, name) for key, field_id, name in database.connection.execute(query)}
