@@ -370,6 +370,8 @@ def test_deliveries_that_break_off_in_the_middle_are_counted_by_whoever_finds_th
     assert letter["Body"] == message["Body"]
     # Sent again it has as many as before.
     country.ask("push", {"dead_letters": "redrive"})
+    counted = [row["broke_off"] for row in country.world.aws.runs.scan()["Items"] if "broke_off" in row]
+    assert counted == [0], "in the row of the message, and nowhere else"
     country.let_pass(timedelta(hours=1))
     all_is_well(country, answer)
 

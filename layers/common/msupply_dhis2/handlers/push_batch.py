@@ -43,7 +43,7 @@ from msupply_dhis2.state.ordering.claims import (
 )
 from msupply_dhis2.state.ordering.in_flight import Ending, InFlightMessage, InFlightMessages, org_units_of
 from msupply_dhis2.state.rejected_rows import RejectedRows
-from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs, message_key
 
 MOST_BROKEN_OFF = 5
 """So many deliveries may break off in the middle of a message. What breaks off before is left to the queue's own count."""
@@ -231,9 +231,11 @@ class BatchPush:
         runs, seconds_left = self._tools.runs, self._tools.seconds_left()
         self._broke_off = self._before.broke_off
 
-        def count_broken_off(run_id: str, name: str) -> None:
-            counted = runs.note_broken_off(run_id, name)
-            if name == self._message.name:
+        own_row = message_key(self._message)["part"]
+
+        def count_broken_off(run_id: str, row: str) -> None:
+            counted = runs.note_broken_off(run_id, row)
+            if row == own_row:
                 self._broke_off = counted
 
         revisions = revisions_of_batch(self._batch)
@@ -245,7 +247,7 @@ class BatchPush:
         org_units = org_units_of(row.org_unit for row in self._batch.rows)
         messages = InFlightMessages(self._tools.table, tell=self._tools.not_noted, broke_off=count_broken_off)
         return messages.in_flight(
-            InFlightMessage(self._message.run_id, self._message.name, periods, org_units),
+            InFlightMessage(self._message.run_id, own_row, periods, org_units),
             seconds_left + FOR_NOTES_SECONDS,
             max(0.0, min(MOST_PATIENCE_SECONDS, seconds_left - READ_SECONDS)),
         )

@@ -1,4 +1,4 @@
-"""How far a message of the queue is: which of its values have a fate, and which are in DHIS2.
+"""How far a message of the queue is: which of its values have an outcome, and which are in DHIS2.
 
 A slow server, or one that goes away halfway, leaves a part of a batch to the next delivery of the same message. What
 is settled is neither sent nor counted again; also after the last delivery, because a queue may deliver a message once
@@ -33,24 +33,17 @@ class DeliveryState:
 
     Attributes
     ----------
-    settled
-        The places of the values that have a fate.
-    applied
-        Those among them that are in DHIS2 as they were sent, or gone from it where they were to be deleted.
+    settled, applied
+        The indexes of the values that have an outcome, and of those among them that are in DHIS2 as they were sent, or gone
+        from it where they were to be deleted.
     began, ended
         When the first delivery began, and when the last one that was noted ended; aware. ``None`` where nothing is noted.
     version
         Counts what was noted.
-    files
-        How many deliveries left a file of values that DHIS2 refused.
-    failures
-        How many deliveries failed on the message's own account.
-    broke_off
-        How many deliveries broke off in the middle.
-    dead_letter
-        Why it is a dead letter, while it is one.
+    files, failures, broke_off
+        How many deliveries left a file of values that DHIS2 refused, failed on the message's own account, or broke off.
     is_stopped
-        Whether somebody has stopped its run: what is left of it is not sent.
+        Somebody has stopped its run: what is left of it is not sent.
     """
 
     settled: frozenset[int] = frozenset()
@@ -88,41 +81,34 @@ class DeliveryState:
 def delivery_state_of(item: Mapping[str, Any]) -> DeliveryState | None:
     """Read a row of the table; ``None`` where it is damaged."""
     try:
-        return _progress_of(item)
+        dead_letter = None
+        if item.get("kind") == DEAD_LETTER:
+            since = datetime.fromisoformat(str(item["started_at"]))
+            is_expired = bool(item.get("expired", False))
+            dead_letter = DeadLetterReason(str(item["reason"]), str(item["status"]), since, is_expired)
+            if not (dead_letter.reason and dead_letter.status and since.tzinfo):
+                return None
+        return DeliveryState(
+            _indexes(item.get("settled", b"")),
+            _indexes(item.get("applied", b"")),
+            _instant(item.get("began")),
+            _instant(item.get("ended")),
+            int(item.get("version", 0)),
+            int(item.get("files", 0)),
+            int(item.get("failures", 0)),
+            int(item.get("broke_off", 0)),
+            dead_letter,
+        )
     except (KeyError, ValueError, TypeError, ArithmeticError, OSError):
         # What is no number, or no instant that there is.
         return None
 
 
-def _progress_of(item: Mapping[str, Any]) -> DeliveryState | None:
-    settled, applied = _places(item.get("settled", b"")), _places(item.get("applied", b""))
-    if settled is None or applied is None:
-        return None
-    dead_letter = None
-    if item.get("kind") == DEAD_LETTER:
-        since = datetime.fromisoformat(str(item["started_at"]))
-        is_expired = bool(item.get("expired", False))
-        dead_letter = DeadLetterReason(str(item["reason"]), str(item["status"]), since, is_expired)
-        if not (dead_letter.reason and dead_letter.status and since.tzinfo):
-            return None
-    return DeliveryState(
-        settled,
-        applied,
-        _instant(item.get("began")),
-        _instant(item.get("ended")),
-        int(item.get("version", 0)),
-        int(item.get("files", 0)),
-        int(item.get("failures", 0)),
-        int(item.get("broke_off", 0)),
-        dead_letter,
-    )
-
-
-def bitmap(places: frozenset[int]) -> bytes:
-    """Write places, as a bit each."""
-    content = bytearray(max(places, default=-1) // 8 + 1)
-    for place in places:
-        content[place // 8] |= 1 << place % 8
+def bitmap(indexes: frozenset[int]) -> bytes:
+    """Write indexes, as a bit each."""
+    content = bytearray(max(indexes, default=-1) // 8 + 1)
+    for index in indexes:
+        content[index // 8] |= 1 << index % 8
     return bytes(content)
 
 
@@ -131,11 +117,11 @@ def milliseconds(instant: datetime) -> int:
     return round(instant.timestamp() * 1000)
 
 
-def _places(content: object) -> frozenset[int] | None:
+def _indexes(content: object) -> frozenset[int]:
     # boto3 gives its own class for binary values, which holds the bytes.
     content = getattr(content, "value", content)
     if not isinstance(content, bytes):
-        return None
+        raise TypeError("the indexes are no bytes")
     return frozenset(
         8 * position + bit for position, byte in enumerate(content) for bit in range(8) if byte >> bit & 1
     )

@@ -117,14 +117,10 @@ class Run:
     ----------
     started_at
         When it was first computed. ``None`` where only push knows of it.
-    batches
-        How many messages were put on the queue.
     computed
         What all parts came to. ``items`` are those of the part with the most.
     message
         Why computing failed.
-    stopped_at
-        When somebody stopped it; aware.
     rejected_file
         Where the values that DHIS2 refused are told: ``s3://…``.
     opened_at
@@ -308,42 +304,39 @@ _NOTHING = Part()
 
 def run_of(item: Mapping[str, Any], computed: Part = _NOTHING) -> Run:
     """Read a run's row of the table; a DamagedRowError where it is none, or its counts do not add up."""
-    try:
-        return _run_of(item, computed)
-    except (ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
-    raise DamagedRowError(
-        f"The row run of {item['run_id']} in the table of runs is damaged ({reason}): how this run ended cannot be told. When "
-        "none of its messages waits any more, delete the row, and compute the run's periods again."
-    )
 
-
-def _run_of(item: Mapping[str, Any], computed: Part) -> Run:
     def texts(name: str) -> tuple[str, ...]:
         return tuple(sorted(str(each) for each in item.get(name) or ()))
 
     def instant(name: str) -> datetime | None:
         return datetime.fromisoformat(str(item[name])) if name in item else None
 
-    return Run(
-        run_id=str(item["run_id"]),
-        started_by=str(item.get("started_by", "unknown")),
-        as_of=instant("as_of"),
-        event=_event(str(item.get("event", ""))),
-        metrics=texts("metrics"),
-        bases=texts("bases"),
-        started_at=instant("started_at"),
-        counts=Counts(**{name: int(item.get(name, 0)) for name in COUNTERS}),
-        batches=int(item.get("batches", 0)),
-        computed=computed,
-        parts_open=int(item.get("parts_open", 0)),
-        parts_failed=int(item.get("parts_failed", 0)),
-        message=None if "message" not in item else str(item["message"]),
-        ended_at=instant("ended_at"),
-        outcome=Outcome(item["outcome"]) if "outcome" in item else None,
-        rejected_file=None if "rejected_file" not in item else str(item["rejected_file"]),
-        opened_at=instant("opened_at"),
-        stopped_at=instant("stopped_at"),
-        superseded_by=frozenset(texts("superseded_by")),
-        supersedes=frozenset(texts("supersedes")),
+    try:
+        return Run(
+            run_id=str(item["run_id"]),
+            started_by=str(item.get("started_by", "unknown")),
+            as_of=instant("as_of"),
+            event=_event(str(item.get("event", ""))),
+            metrics=texts("metrics"),
+            bases=texts("bases"),
+            started_at=instant("started_at"),
+            counts=Counts(**{name: int(item.get(name, 0)) for name in COUNTERS}),
+            batches=int(item.get("batches", 0)),
+            computed=computed,
+            parts_open=int(item.get("parts_open", 0)),
+            parts_failed=int(item.get("parts_failed", 0)),
+            message=None if "message" not in item else str(item["message"]),
+            ended_at=instant("ended_at"),
+            outcome=Outcome(item["outcome"]) if "outcome" in item else None,
+            rejected_file=None if "rejected_file" not in item else str(item["rejected_file"]),
+            opened_at=instant("opened_at"),
+            stopped_at=instant("stopped_at"),
+            superseded_by=frozenset(texts("superseded_by")),
+            supersedes=frozenset(texts("supersedes")),
+        )
+    except (ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+    raise DamagedRowError(
+        f"The row run of {item['run_id']} in the table of runs is damaged ({reason}): how this run ended cannot be told. When "
+        "none of its messages waits any more, delete the row, and compute the run's periods again."
     )

@@ -51,10 +51,7 @@ _MESSAGE = "batch#"
 
 
 class Runs:
-    """The table of runs.
-
-    Every method raises a ``AwsError`` where the table cannot be read or written.
-    """
+    """The table of runs."""
 
     def __init__(self, table: "Table") -> None:
         self._table = table
@@ -134,7 +131,7 @@ class Runs:
         delivery_state = delivery_state_of(item)
         if delivery_state is None:
             raise DamagedRowError(
-                f"The row {message_key(message)['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
+                f"The row {key['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
                 "it: the batch is sent from its beginning."
             )
         return replace(delivery_state, is_stopped=is_stopped)
@@ -155,11 +152,10 @@ class Runs:
     ) -> frozenset[int]:
         """Note what became of values, and count it; return the indexes that were counted.
 
+        Where another delivery was noted since ``before`` was read, only those values count that it has not settled.
+
         Parameters
         ----------
-        before
-            What was read before the delivery. Where another delivery was noted meanwhile, only those values count that it
-            has not settled.
         settled, applied
             The indexes that got their outcome now or earlier, and those known to be in DHIS2 as they were sent.
         counts
@@ -167,16 +163,18 @@ class Runs:
         superseded_by
             The runs that have claimed newer ones of the values, where these were skipped for them.
         file
-            The number of the file that the delivery left of values that DHIS2 refused; ``None`` where it left none.
+            The number of the file that the delivery left of values that DHIS2 refused.
         keep_until
             When the row may be forgotten, if that is later than it would be.
         """
+        doing = f"noting what became of values of the run {message.run_id}"
         for _ in range(ATTEMPTS):
             after = before.after(settled, applied, began=began, ended=ended)
             new = after.settled - before.settled
             row = Change(message_key(message)).set(
                 {
-                    **_times(after),
+                    "began": milliseconds(after.began or began),
+                    "ended": milliseconds(after.ended or ended),
                     "settled": bitmap(after.settled),
                     "applied": bitmap(after.applied),
                     "version": after.version,
@@ -193,24 +191,28 @@ class Runs:
                 changes.append(of_run)
                 if others := superseded_by - {message.run_id}:
                     of_run.add({"superseded_by": others})
-                    changes += [_note_superseded(run_id, message.run_id, ended) for run_id in sorted(others)]
-            if not change_items(
-                self._table, changes, f"noting what became of values of the run {message.run_id}"
-            ):
+                    # So that whoever computes the newer run can end this one.
+                    changes += [
+                        Change(run_key(newer))
+                        .add({"supersedes": frozenset({message.run_id})})
+                        .set_once({"expires_at": _seconds(ended + RUNS_KEPT_FOR)})
+                        for newer in sorted(others)
+                    ]
+            if not change_items(self._table, changes, doing):
                 return new
             before = self.read(message, ended)
-        raise busy(_noting(message.run_id))
+        raise busy(doing)
 
     def note_failure(self, message: Message, now: datetime) -> int:
-        """Count a delivery that failed on the message's own account; give how many have."""
+        """Count a delivery that failed on the message's own account; return how many have."""
         # It may have failed before anybody counted it: a row that only tells of failures would pass for counted.
         self.read(message, now)
         change = Change(message_key(message)).add({"failures": 1})
         return int(change_and_read(self._table, change, "counting a failed delivery")["failures"])
 
-    def note_broken_off(self, run_id: str, name: str) -> int:
-        """Count a delivery that broke off in the middle; give how many have."""
-        change = Change({"run_id": run_id, "part": f"{_MESSAGE}{name}"}).add({"broke_off": 1})
+    def note_broken_off(self, run_id: str, row: str) -> int:
+        """Count a delivery that broke off in the middle; return how many have."""
+        change = Change({"run_id": run_id, "part": row}).add({"broke_off": 1})
         return int(change_and_read(self._table, change, "counting a delivery that broke off")["broke_off"])
 
     def dead_letter(self, message: Message, before: DeliveryState, reason: DeadLetterReason) -> DeliveryState:
@@ -255,7 +257,7 @@ class Runs:
             if not change_items(self._table, changes, "counting a dead letter"):
                 return after
             before = self.read(message, datetime.now(UTC))
-        raise busy(_noting(message.run_id))
+        raise busy("counting a dead letter")
 
     def forget(self, message: Message) -> None:
         """Forget a message that is none of any run."""
@@ -351,8 +353,7 @@ class Runs:
 
     def run(self, run_id: str) -> Run | None:
         """Read a run."""
-        item = read_item(self._table, run_key(run_id), _READING_RUN)
-        if item is None:
+        if (item := read_item(self._table, run_key(run_id), _READING_RUN)) is None:
             return None
         computed, damaged = self.parts.computed(run_id)
         return replace(run_of(item, computed), damaged=damaged)
@@ -410,22 +411,6 @@ def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tu
 
 
 _READING_RUN = "reading what became of a run"
-
-
-def _noting(run_id: str) -> str:
-    return f"noting what became of the run {run_id}"
-
-
-def _times(delivery_state: DeliveryState) -> dict[str, object]:
-    assert delivery_state.began is not None  # noqa: S101 - tells mypy: after a delivery
-    assert delivery_state.ended is not None  # noqa: S101 - as above
-    return {"began": milliseconds(delivery_state.began), "ended": milliseconds(delivery_state.ended)}
-
-
-def _note_superseded(run_id: str, older: str, now: datetime) -> Change:
-    """Note at a run of whose values it has claimed newer ones, so that whoever computes it can end that run."""
-    change = Change(run_key(run_id)).add({"supersedes": frozenset({older})})
-    return change.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)})
 
 
 def message_key(message: Message) -> dict[str, str]:

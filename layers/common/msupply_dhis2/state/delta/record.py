@@ -44,10 +44,9 @@ type Held = str | NoValue
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One time that a value was put on the queue.
+    """One time that a value, with an index in its batch, was put on the queue; ``value`` is ``None`` for a deletion.
 
-    ``value`` is ``None`` for a deletion; ``index`` is that of the value in its batch; after ``until`` (epoch seconds)
-    push no longer takes the message for ours, so that nothing of it can arrive unnoticed.
+    After ``until`` (epoch seconds) push no longer takes the message for ours, so that nothing of it can arrive unnoticed.
     """
 
     batch_id: str
@@ -60,6 +59,20 @@ class Attempt:
     def held(self) -> Held:
         """What DHIS2 holds once it is applied."""
         return NoValue.GONE if self.value is None else self.value
+
+    def receipt(self, receipts: "Receipts") -> "Receipt | None":
+        """Return the receipt that tells of it, once its value has an outcome."""
+        receipt = receipts.get((self.batch_id, self.attempt_id))
+        return receipt if receipt is not None and self.index in receipt.settled else None
+
+    def arrival(self, receipts: "Receipts", now: float) -> "_Arrival | None":
+        """Return when and with what it arrived; ``None`` while it may still."""
+        if (receipt := self.receipt(receipts)) is not None:
+            # What was refused may yet have changed something: a zero that is not kept removes what stood there.
+            held = self.held if self.index in receipt.applied else NoValue.UNKNOWN
+            return _Arrival(receipt.began, receipt.ended, held)
+        # After that it never arrived, or its receipt has expired.
+        return None if now <= self.until else _Arrival(0.0, float(self.until), NoValue.UNKNOWN)
 
 
 class Receipt(NamedTuple):
@@ -87,12 +100,7 @@ class _Arrival(NamedTuple):
 class Entry:
     """What is remembered of one value.
 
-    Attributes
-    ----------
-    confirmed
-        What DHIS2 held for certain before the attempts.
-    acknowledged
-        The value that DHIS2 acknowledged last; ``None`` where there is none, or it was deleted.
+    DHIS2 held ``confirmed`` for certain before the attempts, and ``acknowledged`` last; ``None`` where that was deleted.
     """
 
     metric: Metric
@@ -105,7 +113,7 @@ class Entry:
 
     def holds(self, receipts: Receipts, now: float, invalid_until: float) -> frozenset[Held]:
         """Return all that DHIS2 may hold, now or once what is on its way has arrived."""
-        arrivals = [(attempt, _arrival(attempt, receipts, now)) for attempt in self.attempts]
+        arrivals = [(attempt, attempt.arrival(receipts, now)) for attempt in self.attempts]
         still_open = {attempt.held for attempt, arrival in arrivals if arrival is None}
         return self._last([arrival for _, arrival in arrivals if arrival], invalid_until) | still_open
 
@@ -126,7 +134,7 @@ class Entry:
         alive: list[Attempt] = []
         latest = 0.0
         for attempt in self.attempts:
-            arrival = _arrival(attempt, receipts, now)
+            arrival = attempt.arrival(receipts, now)
             if arrival is None or now <= arrival.ended + SETTLED_SECONDS:
                 alive.append(attempt)
                 latest = max(latest, arrival.began if arrival else 0.0)
@@ -150,7 +158,7 @@ class Entry:
         applied = [
             (receipt.ended, number)
             for number, attempt in enumerate(self.attempts)
-            if (receipt := _receipt_of(attempt, receipts)) is not None and attempt.index in receipt.applied
+            if (receipt := attempt.receipt(receipts)) is not None and attempt.index in receipt.applied
         ]
         if applied:
             self.acknowledged = self.attempts[max(applied)[1]].value
@@ -161,31 +169,12 @@ class Entry:
         return not self.attempts and self.acknowledged is None and isinstance(self.confirmed, NoValue)
 
 
-def _receipt_of(attempt: Attempt, receipts: Receipts) -> Receipt | None:
-    """Return the receipt that tells of an attempt, once its value has an outcome."""
-    receipt = receipts.get((attempt.batch_id, attempt.attempt_id))
-    return receipt if receipt is not None and attempt.index in receipt.settled else None
-
-
-def _arrival(attempt: Attempt, receipts: Receipts, now: float) -> _Arrival | None:
-    """Return when and with what an attempt arrived; ``None`` while it may still."""
-    receipt = _receipt_of(attempt, receipts)
-    if receipt is not None:
-        # What was refused may yet have changed something: a zero that is not kept removes what stood there.
-        held = attempt.held if attempt.index in receipt.applied else NoValue.UNKNOWN
-        return _Arrival(receipt.began, receipt.ended, held)
-    # After that it never arrived, or its receipt has expired.
-    return None if now <= attempt.until else _Arrival(0.0, float(attempt.until), NoValue.UNKNOWN)
-
-
 @dataclass(slots=True)
 class Record:
     """What is remembered of one org unit in one period.
 
     Attributes
     ----------
-    entries
-        By what each value is known by within its org unit and period.
     full
         When all values of a metric were last sent, in epoch seconds.
     invalid_until
@@ -282,12 +271,9 @@ class Record:
         return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 6)
 
     def read(self, content: bytes) -> None:
-        """Take over a record's content; nothing of it is confirmed where ``invalid_until``, the table's, is later than its own.
+        """Take over a record's content; a ValueError where it is damaged, or of another format.
 
-        Raises
-        ------
-        ValueError
-            It is damaged, or of another format.
+        Nothing of it is confirmed where ``invalid_until``, the table's, is later than its own.
         """
         try:
             form, invalid_until, full, names, combos, batches, rows = json.loads(zlib.decompress(content))
@@ -297,16 +283,16 @@ class Record:
             self.full = {Metric(metric): int(when) for metric, when in full.items()}
             for data_element, combo, store, item, confirmed, acknowledged, *sent in rows:
                 category, attribute, scheme, metric = combos[combo]
-                held = _held(confirmed)
+                held = confirmed if isinstance(confirmed, str) else NoValue(confirmed)
+                if acknowledged == 0:
+                    acknowledged = None if isinstance(held, NoValue) else held  # noqa: PLW2901 - as it was
                 self.entries[names[data_element], category, attribute] = Entry(
                     metric=Metric(metric),
                     scheme=Scheme(scheme),
                     store=str(names[store]),
                     item=str(names[item]),
                     confirmed=NoValue.UNKNOWN if is_doubtful else held,
-                    acknowledged=_text(None if isinstance(held, NoValue) else held)
-                    if acknowledged == 0
-                    else _text(acknowledged),
+                    acknowledged=_text(acknowledged),
                     attempts=[
                         _attempt(batches[batch], index, value)
                         for batch, index, value in zip(sent[::3], sent[1::3], sent[2::3], strict=True)
@@ -322,10 +308,6 @@ class Record:
 def _attempt(batch: Any, index: Any, value: object) -> Attempt:  # noqa: ANN401 - as read
     batch_id, attempt_id, until = batch
     return Attempt(str(batch_id), str(attempt_id), int(until), int(index), _text(value))
-
-
-def _held(read: Any) -> Held:  # noqa: ANN401 - as read
-    return read if isinstance(read, str) else NoValue(read)
 
 
 def _text(read: object) -> str | None:

@@ -41,7 +41,7 @@ _DIGEST_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class InFlightMessage:
-    """A message on its way: its run and its name, the oldest and the newest revision of the values of each period.
+    """A message on its way, by its row in the table of runs; the oldest and the newest revision of each period's values.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ class InFlightMessages:
     tell
         Is given what went wrong without doing harm.
     broke_off
-        Is given each message (run and name) whose delivery was found to have broken off; once, by whoever finds it.
+        Is given each message (run and row) whose delivery was found to have broken off; once, by whoever finds it.
     clock
         Seconds since 1970.
     """
