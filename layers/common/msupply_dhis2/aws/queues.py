@@ -127,15 +127,20 @@ def send(client: "SQSClient", queue_url: str, body: str, **attributes: str) -> s
     return sent["MessageId"]
 
 
-def depth(client: "SQSClient", queue_url: str) -> int:
-    """Return about how many messages a queue holds: those that wait between two deliveries are in flight for SQS."""
-    names: list[QueueAttributeNameType] = [
+def visible_and_hidden(client: "SQSClient", queue_url: str) -> tuple[int, int]:
+    """Return about how many messages of a queue can be received, and how many wait between two deliveries."""
+    names: tuple[QueueAttributeNameType, QueueAttributeNameType] = (
         "ApproximateNumberOfMessages",
         "ApproximateNumberOfMessagesNotVisible",
-    ]
+    )
     with aws_faults("asking a queue how many messages it holds", client):
         attributes = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
-    return sum(int(attributes[name]) for name in names)
+    return int(attributes[names[0]]), int(attributes[names[1]])
+
+
+def depth(client: "SQSClient", queue_url: str) -> int:
+    """Return about how many messages a queue holds: those that wait between two deliveries are in flight for SQS."""
+    return sum(visible_and_hidden(client, queue_url))
 
 
 class BatchQueue(AbstractContextManager["BatchQueue"]):

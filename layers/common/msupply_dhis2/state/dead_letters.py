@@ -7,14 +7,14 @@ copies of it for the same message: so nothing is lost, and nothing counted twice
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING
 
 from msupply_dhis2.aws.errors import aws_faults
-from msupply_dhis2.aws.queues import ATTEMPT_ID, ENTRIES_IN_ONE_CALL, depth, send
+from msupply_dhis2.aws.queues import ATTEMPT_ID, ENTRIES_IN_ONE_CALL, depth, send, visible_and_hidden
 from msupply_dhis2.domain.batch import Batch, Message, decode
 from msupply_dhis2.errors import AwsError, AwsRefusedError, BatchError, DamagedRowError
 from msupply_dhis2.state.message import DeadLetterReason, DeliveryState
@@ -22,7 +22,6 @@ from msupply_dhis2.state.runs import Runs
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 KEPT_FOR = timedelta(days=14)
@@ -82,13 +81,7 @@ class Walk:
 
 
 class DeadLetters:
-    """The dead-letter queue of push, and the rows that count what lies there.
-
-    Parameters
-    ----------
-    seconds_left
-        How much time there is.
-    """
+    """The dead-letter queue of push, and the rows that count what lies there; ``seconds_left`` tells how much time there is."""
 
     def __init__(
         self,
@@ -145,19 +138,22 @@ class DeadLetters:
         """
         walk = Walk()
         # What another walk broke off with is hidden for a while, and is not looked at.
-        is_hidden = self._hidden() > 0
+        _, hidden = visible_and_hidden(self._client, self._dead_letter_queue_url)
         handles: dict[str, str] = {}
         copies: dict[str, str] = {}
         try:
             for message in self._receive_all(walk):
                 handles[message["MessageId"]] = message["ReceiptHandle"]
-                with _noting_faults(walk, message):
-                    if self._visit(message, copies, walk, is_chosen or _none):
+                try:
+                    if self._visit(message, copies, walk, is_chosen):
                         self._delete(message)
                         del handles[message["MessageId"]]
+                except (AwsRefusedError, DamagedRowError) as error:
+                    # Because of its row or its size; the others can be worked.
+                    walk.faults.append(f"The message {message['MessageId']} was left where it is. {error}")
         finally:
             self._show(handles.values())
-        walk.is_all = walk.is_all and not is_hidden
+        walk.is_all = walk.is_all and not hidden
         if walk.is_all:
             self._expire(now, copies, walk)
         return walk
@@ -167,7 +163,7 @@ class DeadLetters:
         received: "MessageTypeDef",
         copies: dict[str, str],
         walk: Walk,
-        is_chosen: Callable[[str, DeadLetterReason], bool],
+        is_chosen: Callable[[str, DeadLetterReason], bool] | None,
     ) -> bool:
         """Do with a message what is to be done; return whether it may be deleted.
 
@@ -186,7 +182,7 @@ class DeadLetters:
             reason = replace(before.dead_letter, is_expired=False)
         if batch is not None and _attribute(received, "run_id") == UNREADABLE:
             self._runs.forget(_message(body, None, attempt_id))
-        if batch is not None and is_chosen(message.run_id, reason):
+        if batch is not None and is_chosen is not None and is_chosen(message.run_id, reason):
             send(self._client, self._queue_url, body, attempt_id=attempt_id)
             self._runs.requeue(message, self._runs.dead_letter(message, before, reason))
             walk.sent.append(DeadLetter(message, reason, message.values - len(before.settled)))
@@ -230,14 +226,6 @@ class DeadLetters:
                 return
             yield from answer["Messages"]
 
-    def _hidden(self) -> int:
-        name: QueueAttributeNameType = "ApproximateNumberOfMessagesNotVisible"
-        with aws_faults("asking how many dead letters are hidden", self._client):
-            answer = self._client.get_queue_attributes(
-                QueueUrl=self._dead_letter_queue_url, AttributeNames=[name]
-            )
-        return int(answer["Attributes"][name])
-
     def _show(self, handles: Iterable[str]) -> None:
         """Let messages be seen again at once, while there is time: after a while they are by themselves."""
         for some in batched(handles, ENTRIES_IN_ONE_CALL, strict=False):
@@ -257,19 +245,6 @@ class DeadLetters:
             self._client.delete_message(
                 QueueUrl=self._dead_letter_queue_url, ReceiptHandle=message["ReceiptHandle"]
             )
-
-
-@contextmanager
-def _noting_faults(walk: Walk, message: "MessageTypeDef") -> Iterator[None]:
-    """Note that a message cannot be worked, because of its row or its size, and go on with the others."""
-    try:
-        yield
-    except (AwsRefusedError, DamagedRowError) as error:
-        walk.faults.append(f"The message {message['MessageId']} was left where it is. {error}")
-
-
-def _none(_run_id: str, _reason: DeadLetterReason) -> bool:
-    return False
 
 
 def _read(received: "MessageTypeDef") -> tuple[Batch | None, DeadLetterReason]:

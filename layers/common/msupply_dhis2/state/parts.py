@@ -53,20 +53,20 @@ class Parts:
         """Open one part, unless it is: it may be there already."""
         for _ in range(ATTEMPTS):
             item = read_item(self._table, _key(run_id, part), _DOING)
-            state, failed = None if item is None else item.get("state"), 0
+            state = None if item is None else item.get("state")
+            if state == _OPEN:
+                return
             if item is None:
                 change = _new(run_id, part, now)
-            elif state == _OPEN:
-                return
             elif state in {_FINISHED, _FAILED}:
                 change = Change(_key(run_id, part)).set({"state": _OPEN}).if_equal("state", state)
-                failed = -int(state == _FAILED)
             else:
                 raise DamagedRowError(
                     f"The row {item['part']} of {run_id} in the table of runs is damaged: it tells no state. Delete it, and "
                     "compute that part again."
                 )
-            if not change_items(self._table, [_opened(run_id, now, parts=1, failed=failed), change], _DOING):
+            of_run = _opened(run_id, now, parts=1, failed=-int(state == _FAILED))
+            if not change_items(self._table, [of_run, change], _DOING):
                 return
         raise busy(_DOING)
 

@@ -3,11 +3,14 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from msupply_dhis2.compute.publish import OrgUnitValues, Publisher
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import OrgUnit
+from msupply_dhis2.state.delta import filter as delta_filter
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
 from msupply_dhis2.state.delta.record import Record
 from msupply_dhis2.state.delta.table import DeltaTable
@@ -63,6 +66,16 @@ def test_each_record_is_read_once_and_written_once_before_anything_is_sent() -> 
     compute(records, values, sent)
     assert sum(len(batch.rows) for batch in sent) == len(values)
     assert sorted(records.calls) == ["read OU_0", "read OU_1", "write OU_0", "write OU_1"]
+
+
+def test_what_is_too_much_to_hold_is_read_again_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Counted()
+    values = [value_of(f"DE_{number}", "12", org_unit="OU_0") for number in range(3)]
+    compute(records, values, [])
+    monkeypatch.setattr(delta_filter, "MOST_HELD", 2)
+    records.calls.clear()
+    compute(records, [value_of("DE_0", "13", org_unit="OU_0")], [])
+    assert records.calls == ["read OU_0", "read OU_1", "read OU_0", "write OU_0"]
 
 
 def test_a_dry_run_notes_nothing() -> None:

@@ -22,6 +22,9 @@ from msupply_dhis2.text import listed
 NAMED = 20
 """How many values that are computed no longer a run names; their number it says always."""
 
+MOST_HELD = 40_000
+"""How many values' records are held until they are noted, about 20 MB; what is more is read again."""
+
 _SECONDS_IN_A_DAY = 86_400
 _SPARED_FROM = 100
 _MOST_VANISHED = 0.2
@@ -85,6 +88,7 @@ class DeltaFilter:
         self._until = now + TRACKED_FOR
         self._seen: set[str] = set()
         self._held: dict[tuple[str, str], Record] = {}
+        self._values_held = 0
         self._to_delete: list[DataValue] = []
 
     def changed(
@@ -122,8 +126,9 @@ class DeltaFilter:
         ]
         self.found.unchanged += len(computed) - len(to_send)
         self._find_vanished(record, computed, spared)
-        if to_send:
+        if to_send and self._values_held + len(record.entries) <= MOST_HELD:
             self._held[period, org_unit] = record
+            self._values_held += len(record.entries)
         elif is_less:
             # Where another run was faster: what both have read is right, and is forgotten the next time.
             self._records.write(self._target, record)
@@ -206,6 +211,7 @@ class DeltaFilter:
             self._note(period, org_unit, noted)
         # In a dry run nothing was noted.
         self._held.clear()
+        self._values_held = 0
 
     def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Attempt, bool]]) -> None:
         held = self._held.get((period, org_unit))
