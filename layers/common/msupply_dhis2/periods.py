@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -240,33 +239,31 @@ _YEAR = _Months(12, "{year:04d}")
 
 # Up to 2.37 DHIS2 has no QuarterlyNov, up to 2.41 no FinancialSep, up to 2.42 no WeeklyFriday, FinancialFeb and
 # FinancialAug. Its TwoYearly has no label, so that no value can be sent for it.
-_PERIOD_TYPES = MappingProxyType[str, _PeriodType](
-    {
-        "Daily": _Days(),
-        "Weekly": _Weeks(0, "W"),
-        "WeeklyWednesday": _Weeks(2, "WedW"),
-        "WeeklyThursday": _Weeks(3, "ThuW"),
-        "WeeklyFriday": _Weeks(4, "FriW"),
-        "WeeklySaturday": _Weeks(5, "SatW"),
-        "WeeklySunday": _Weeks(6, "SunW"),
-        "BiWeekly": _Weeks(0, "BiW", count=2),
-        "Monthly": _MONTH,
-        "BiMonthly": _Months(2, "{year:04d}{number:02d}B"),
-        "Quarterly": _Months(3, "{year:04d}Q{number}"),
-        "QuarterlyNov": _Months(3, "{year:04d}NovQ{number}", first_month=11, year_shift=1),
-        "SixMonthly": _Months(6, "{year:04d}S{number}"),
-        "SixMonthlyApril": _Months(6, "{year:04d}AprilS{number}", first_month=4),
-        "SixMonthlyNov": _Months(6, "{year:04d}NovS{number}", first_month=11, year_shift=1),
-        "Yearly": _YEAR,
-        "FinancialFeb": _Months(12, "{year:04d}Feb", first_month=2),
-        "FinancialApril": _Months(12, "{year:04d}April", first_month=4),
-        "FinancialJuly": _Months(12, "{year:04d}July", first_month=7),
-        "FinancialAug": _Months(12, "{year:04d}Aug", first_month=8),
-        "FinancialSep": _Months(12, "{year:04d}Sep", first_month=9),
-        "FinancialOct": _Months(12, "{year:04d}Oct", first_month=10),
-        "FinancialNov": _Months(12, "{year:04d}Nov", first_month=11, year_shift=1),
-    }
-)
+_PERIOD_TYPES: dict[str, _PeriodType] = {
+    "Daily": _Days(),
+    "Weekly": _Weeks(0, "W"),
+    "WeeklyWednesday": _Weeks(2, "WedW"),
+    "WeeklyThursday": _Weeks(3, "ThuW"),
+    "WeeklyFriday": _Weeks(4, "FriW"),
+    "WeeklySaturday": _Weeks(5, "SatW"),
+    "WeeklySunday": _Weeks(6, "SunW"),
+    "BiWeekly": _Weeks(0, "BiW", count=2),
+    "Monthly": _MONTH,
+    "BiMonthly": _Months(2, "{year:04d}{number:02d}B"),
+    "Quarterly": _Months(3, "{year:04d}Q{number}"),
+    "QuarterlyNov": _Months(3, "{year:04d}NovQ{number}", first_month=11, year_shift=1),
+    "SixMonthly": _Months(6, "{year:04d}S{number}"),
+    "SixMonthlyApril": _Months(6, "{year:04d}AprilS{number}", first_month=4),
+    "SixMonthlyNov": _Months(6, "{year:04d}NovS{number}", first_month=11, year_shift=1),
+    "Yearly": _YEAR,
+    "FinancialFeb": _Months(12, "{year:04d}Feb", first_month=2),
+    "FinancialApril": _Months(12, "{year:04d}April", first_month=4),
+    "FinancialJuly": _Months(12, "{year:04d}July", first_month=7),
+    "FinancialAug": _Months(12, "{year:04d}Aug", first_month=8),
+    "FinancialSep": _Months(12, "{year:04d}Sep", first_month=9),
+    "FinancialOct": _Months(12, "{year:04d}Oct", first_month=10),
+    "FinancialNov": _Months(12, "{year:04d}Nov", first_month=11, year_shift=1),
+}
 
 _PATTERNS = MappingProxyType[str, _PeriodType](
     {"YYYYMM": _MONTH, "YYYY-MM": _MONTH, "YYYYMMDD": _Days(), "YYYY-MM-DD": _Days(), "YYYY": _YEAR}

@@ -249,7 +249,7 @@ class Preflight:
 
     def _compare_stores(self, mapped: MappedNames) -> None:
         org_units = self._data_set.org_units if self._data_set else None
-        stores = counterparts.mapped_stores(mapped)
+        stores = counterparts.stores_of(mapped)
         matched = self._compare(
             counterparts.STORES, stores, mapped.more_stores, org_units, metadata.find_org_units, self._closure
         )
@@ -261,7 +261,7 @@ class Preflight:
 
     def _compare_items(self, mapped: MappedNames) -> Mapping[str, DataElement]:
         elements = self._data_set.data_elements if self._data_set else None
-        items = counterparts.mapped_items(mapped, self.settings)
+        items = counterparts.items_of(mapped, self.settings)
         matched = self._compare(
             counterparts.ITEMS,
             items,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from msupply_dhis2.dhis2.models import Identified
-from msupply_dhis2.domain.mapped import MappedItem, MappedNames
+from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import NAMED, Nearest, called, row_labels, title_of
 from msupply_dhis2.settings import Scheme, Settings
@@ -103,27 +103,26 @@ class Matched[Thing: Identified]:
         return [thing for thing in self.of_data_set or () if thing.id not in claimed]
 
 
-def mapped_stores(mapped: MappedNames) -> list[Subject]:
+def stores_of(mapped: MappedNames) -> list[Subject]:
     """Return the stores as what is compared."""
     return [Subject(store.name, store.code, {store.org_unit: ""}) for store in mapped.stores]
 
 
-def mapped_items(mapped: MappedNames, settings: Settings) -> list[Subject]:
+def items_of(mapped: MappedNames, settings: Settings) -> list[Subject]:
     """Return the items as what is compared."""
     labels = row_labels(settings)
-    return [Subject(item.name, item.code, _metrics_of(item, labels)) for item in mapped.items]
-
-
-def _metrics_of(item: MappedItem, labels: Sequence[str]) -> Mapping[str, str]:
-    """Return an item's identifiers, each with the metrics in words, unless all of them go there."""
-    metrics: dict[str, list[str]] = {}
-    for identifier, label in zip(item.data_elements, labels, strict=True):
-        if identifier is not None:
-            metrics.setdefault(identifier, []).append(label)
-    return {
-        identifier: "" if len(of_it) == len(labels) else f", {listed(of_it, NAMED)}"
-        for identifier, of_it in metrics.items()
-    }
+    items = []
+    for item in mapped.items:
+        metrics: dict[str, list[str]] = {}
+        for identifier, label in zip(item.data_elements, labels, strict=True):
+            if identifier is not None:
+                metrics.setdefault(identifier, []).append(label)
+        identifiers = {
+            identifier: "" if len(of_it) == len(labels) else f", {listed(of_it, NAMED)}"
+            for identifier, of_it in metrics.items()
+        }
+        items.append(Subject(item.name, item.code, identifiers))
+    return items
 
 
 def check_subjects[Thing: Identified](

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -232,7 +231,7 @@ class DatabaseAddress:
     password: SecretStr | None = field(default=None, repr=False)
     host: str | None = None
     port: int | None = None
-    query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    query: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def described(self) -> str:
@@ -333,7 +332,7 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
         password=None if parts.password is None else SecretStr(unquote(parts.password)),
         host=host,
         port=port or (None if str(host).startswith("/") else _POSTGRESQL_PORT),
-        query=MappingProxyType(query),
+        query=query,
     )
 
 

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -28,37 +27,31 @@ from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.urls import is_forbidden
 
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
-_SWITCH = MappingProxyType({"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False})
+_SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _LONGEST_SHOWN = 60
-_SCHEMES = MappingProxyType(
-    {
-        **dict.fromkeys(("item code", "item codes", "name code", "name codes"), Scheme.CODE),
-        **dict.fromkeys(("UUID", "UUIDs"), Scheme.UID),
-    }
-)
-_SETUPS = MappingProxyType({setup.label: setup for setup in Setup})
-_INTERVALS = MappingProxyType(
-    {
-        "first day of the month": Interval.FIRST_DAY_OF_MONTH,
-        "last day of the month": Interval.LAST_DAY_OF_MONTH,
-    }
-)
-_METRICS = MappingProxyType(
-    {
-        "current stock on hand": Metric.STOCK_ON_HAND,
-        "SOH": Metric.STOCK_ON_HAND,
-        "current months of stock on hand": Metric.MONTHS_OF_STOCK,
-        "the amount of stock in adjustments": Metric.ADJUSTMENTS,
-        "the amount of stock received": Metric.RECEIVED,
-        "the amount of stock issued": Metric.ISSUED,
-        "the amount of stock expiring within 90 days": Metric.EXPIRING,
-        "the amount of stock expired": Metric.EXPIRED,
-        "AMC": Metric.AVERAGE_MONTHLY_CONSUMPTION,
-        "stock at the beginning of the month": Metric.OPENING_STOCK,
-        "stock at the end of the month": Metric.CLOSING_STOCK,
-        "whether the item is currently stocked out": Metric.STOCKED_OUT,
-    }
-)
+_SCHEMES = {
+    **dict.fromkeys(("item code", "item codes", "name code", "name codes"), Scheme.CODE),
+    **dict.fromkeys(("UUID", "UUIDs"), Scheme.UID),
+}
+_SETUPS = {setup.label: setup for setup in Setup}
+_INTERVALS = {
+    "first day of the month": Interval.FIRST_DAY_OF_MONTH,
+    "last day of the month": Interval.LAST_DAY_OF_MONTH,
+}
+_METRICS = {
+    "current stock on hand": Metric.STOCK_ON_HAND,
+    "SOH": Metric.STOCK_ON_HAND,
+    "current months of stock on hand": Metric.MONTHS_OF_STOCK,
+    "the amount of stock in adjustments": Metric.ADJUSTMENTS,
+    "the amount of stock received": Metric.RECEIVED,
+    "the amount of stock issued": Metric.ISSUED,
+    "the amount of stock expiring within 90 days": Metric.EXPIRING,
+    "the amount of stock expired": Metric.EXPIRED,
+    "AMC": Metric.AVERAGE_MONTHLY_CONSUMPTION,
+    "stock at the beginning of the month": Metric.OPENING_STOCK,
+    "stock at the end of the month": Metric.CLOSING_STOCK,
+    "whether the item is currently stocked out": Metric.STOCKED_OUT,
+}
 """The words of mSupply's DHIS2 tab, and of its page about it, for what they choose."""
 _CHECKBOXES = ("user_field_4", "user_field_7")
 _USER_FIELD = re.compile(r"user_field_\d+")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,13 +26,11 @@ _ALWAYS_NEEDED = (
     *("use_dhis2", "url", "setup", "data_set_id", "period_format"),
     *("data_element_id_scheme", "org_unit_scheme"),
 )
-NEEDED_BY = MappingProxyType(
-    {
-        "item_field_reference": frozenset({Setup.CATEGORY_OPTION_COMBO, Setup.SINGLE_DATA_ELEMENT}),
-        "category_option_id": frozenset({Setup.CATEGORY_OPTION_COMBO}),
-        "custom_field_name": frozenset({Setup.DATA_ELEMENT_PER_ITEM}),
-    }
-)
+NEEDED_BY = {
+    "item_field_reference": frozenset({Setup.CATEGORY_OPTION_COMBO, Setup.SINGLE_DATA_ELEMENT}),
+    "category_option_id": frozenset({Setup.CATEGORY_OPTION_COMBO}),
+    "custom_field_name": frozenset({Setup.DATA_ELEMENT_PER_ITEM}),
+}
 """The setups that need a field of the tab or of its rows; the others do not use it."""
 
 _ROW_FIELDS_BY_SETUP = ("category_option_id", "custom_field_name")
@@ -317,12 +314,8 @@ def _order(place: Place) -> tuple[tuple[int, str], ...]:
 def parse_settings(document: str, *, url: str | None = None) -> Settings:
     """Read the settings document, YAML or JSON; ``url`` is an address of DHIS2 instead of the document's.
 
-    The settings are complete where Use DHIS2 is on; where it is off, they are whatever could be used of the rest.
-
-    Raises
-    ------
-    SettingsError
-        It cannot be read at all, or Use DHIS2 is not off and there are faults; it holds all of them.
+    The settings are complete where Use DHIS2 is on, or ``SettingsError`` holds all faults. Where it is off, they are
+    whatever could be used of the rest.
     """
     values: Any
     values, repeated = read_document(document)
