@@ -265,19 +265,19 @@ _PERIOD_TYPES: dict[str, _PeriodType] = {
     "FinancialNov": _Months(12, "{year:04d}Nov", first_month=11, year_shift=1),
 }
 
-_PATTERNS = MappingProxyType[str, _PeriodType](
-    {"YYYYMM": _MONTH, "YYYY-MM": _MONTH, "YYYYMMDD": _Days(), "YYYY-MM-DD": _Days(), "YYYY": _YEAR}
-)
+_PATTERNS: dict[str, _PeriodType] = {
+    **dict.fromkeys(("YYYYMM", "YYYY-MM"), _MONTH),
+    **dict.fromkeys(("YYYYMMDD", "YYYY-MM-DD"), _Days()),
+    "YYYY": _YEAR,
+}
 """The only ones that DHIS2 takes apart; of any other it says that the period is invalid."""
 
-_MEANT = MappingProxyType(
-    {
-        **dict.fromkeys(("MMYYYY", "YYYYM", "YYYYMMM"), "YYYYMM"),
-        **dict.fromkeys(("DDMMYYYY", "MMDDYYYY"), "YYYYMMDD"),
-        **dict.fromkeys(("YYYYW", "YYYYWW", "YYYYWWW"), "Weekly"),
-        **dict.fromkeys(("YYYYQ", "YYYYQQ"), "Quarterly"),
-    }
-)
+_MEANT = {
+    **dict.fromkeys(("MMYYYY", "YYYYM", "YYYYMMM"), "YYYYMM"),
+    **dict.fromkeys(("DDMMYYYY", "MMDDYYYY"), "YYYYMMDD"),
+    **dict.fromkeys(("YYYYW", "YYYYWW", "YYYYWWW"), "Weekly"),
+    **dict.fromkeys(("YYYYQ", "YYYYQQ"), "Quarterly"),
+}
 """What is meant by the letters of other systems' patterns."""
 
 _PLACEHOLDER = re.compile("YYYY|MM|DD")
