@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import batched
+from itertools import batched, product
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -129,8 +129,8 @@ def _read(held: Held, logger: Logger) -> dict[str, object]:
         with ExportFile(clients.s3(), environment.bucket_name) as file:
             first: list[Mapping[str, object]] = []
             number = 0
-            for units in question.calls:
-                for value in deadline.ask(partial(question.values, client, units)):
+            for units, periods in question.calls:
+                for value in deadline.ask(partial(question.values, client, units, periods)):
                     file.write(value)
                     number += 1
                     if number <= VALUES_IN_ANSWER:
@@ -153,18 +153,19 @@ class _Question:
     """What is asked for in DHIS2's UIDs, and what the settings call it.
 
     ``wanted`` has data elements, each with an option combo where not all of its values are asked for; ``None``: all. Each of
-    ``calls`` is about some org units.
+    ``calls`` is about some org units and periods.
     """
 
     data_set_id: str
-    periods: Sequence[str]
-    calls: Sequence[Sequence[str]]
+    calls: Sequence[tuple[Sequence[str], Sequence[str]]]
     names: Mapping[str, str]
     wanted: Collection[tuple[str, str | None]] | None
 
-    def values(self, client: ReadsDhis2, units: Sequence[str]) -> list[dict[str, object]]:
+    def values(
+        self, client: ReadsDhis2, units: Sequence[str], periods: Sequence[str]
+    ) -> list[dict[str, object]]:
         found = []
-        for stored in read_values(client, self.data_set_id, units, self.periods):
+        for stored in read_values(client, self.data_set_id, units, periods):
             key, combos = stored.key, (stored.key.category_option_combo, stored.key.attribute_option_combo)
             pairs = {(key.data_element, combo) for combo in (None, *combos)}
             if self.wanted is None or not pairs.isdisjoint(self.wanted):
@@ -202,14 +203,16 @@ def _find(held: Held, client: ReadsDhis2, settings: Settings, mapped: MappedName
         if row.category_option_id
         and combo.is_called(row.category_option_id, row.category_option_combo_id_scheme)
     }
-    in_a_place = len(data_set.data_elements) + len(of_elements)
-    in_a_place *= max(1, len(data_set.option_combos)) * len(held.periods)
+    # What an org unit can hold in a period.
+    in_a_place = (len(data_set.data_elements) + len(of_elements)) * max(1, len(data_set.option_combos))
+    places = max(1, VALUES_A_CALL // max(1, in_a_place))
+    some_periods = list(batched(held.periods, places, strict=False))
+    some_units = list(batched(units.values(), max(1, places // len(some_periods[0])), strict=False))
     names = {uid: name for name, uid in (units | elements).items()}
     names |= {uid: str(row.category_option_id) for row, uid in combos.items()}
     return _Question(
         data_set.id,
-        held.periods,
-        list(batched(units.values(), max(1, VALUES_A_CALL // max(1, in_a_place)), strict=False)),
+        list(product(some_units, some_periods)),
         names,
         _wanted(held, settings, mapped, elements, combos),
     )
