@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from msupply_dhis2.handlers import held, probe, test_connection
+from msupply_dhis2.handlers import held, test_connection
 
 logger = Logger()
 metrics = Metrics()
@@ -16,7 +16,7 @@ metrics = Metrics()
 def handler(event: object, _: LambdaContext) -> dict[str, object]:
     """Test the connection and say what works and what does not; on schedule only see whether values may be sent again."""
     if event == {"probe": True}:
-        return probe.run(logger=logger, metrics=metrics)
+        return test_connection.probe(logger=logger, metrics=metrics)
     if isinstance(event, Mapping) and "held" in event:
         return held.run(event, logger=logger, metrics=metrics)
     return test_connection.run(logger=logger, metrics=metrics)

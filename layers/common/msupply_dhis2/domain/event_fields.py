@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import EventError
 
 _LONGEST_FIELD = 100
 _MOST_FAULTS = 20
@@ -35,6 +36,18 @@ MetricNames = Annotated[tuple[Metric, ...], BeforeValidator(_metrics)]
 def folded(name: str) -> str:
     """Return a name as names are compared: without regard to capitals."""
     return name.strip().casefold()
+
+
+def parse_event[Event: BaseModel](
+    model: type[Event], event: object, example: str, groups: Mapping[str, type[BaseModel]] | None = None
+) -> Event:
+    """Read what a person asks of a function; an EventError shows an example, and says what is wrong with each field."""
+    try:
+        return model.model_validate(event)
+    except ValidationError as error:
+        faults = fault_sentences(error, model, groups)
+    # Outside the except clause: pydantic's error shows what the event holds.
+    raise EventError("\n".join((f"The event is not understood. Write {example}.", *faults)))
 
 
 def fault_sentences(

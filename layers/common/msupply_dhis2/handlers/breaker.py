@@ -11,8 +11,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, ConfigDict, Field
 
 from msupply_dhis2.aws import clients
+from msupply_dhis2.domain.event_fields import parse_event
 from msupply_dhis2.handlers.log import ERROR, WARNING, LogEvent, log
-from msupply_dhis2.handlers.request import parse_request
 from msupply_dhis2.state.breaker import Breaker, BreakerTable, Changed, State
 from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.text import count
@@ -102,9 +102,7 @@ def answer_about_breaker(
     event: object, breakers: BreakerTable, now: datetime, metrics: Metrics
 ) -> dict[str, object]:
     """Stop sending, or send again, as a person asks."""
-    asked = parse_request(
-        BreakerEvent, event, '{"breaker": "open", "reason": "WORDS"} or {"breaker": "close"}'
-    )
+    asked = parse_event(BreakerEvent, event, '{"breaker": "open", "reason": "WORDS"} or {"breaker": "close"}')
     if asked.breaker == "open":
         changed = breakers.change(lambda breaker: breaker.opened_by_hand(asked.reason, now))
     else:

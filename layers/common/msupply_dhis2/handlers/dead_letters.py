@@ -6,19 +6,18 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from msupply_dhis2.domain.event_fields import parse_event
 from msupply_dhis2.errors import DamagedRowError
-from msupply_dhis2.handlers.request import parse_request
 from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE, DeadLetter, DeadLetters
 from msupply_dhis2.state.message import DeadLetterReason
 from msupply_dhis2.state.run import how_to_compute_again
 from msupply_dhis2.state.runs import Runs
-from msupply_dhis2.text import count
+from msupply_dhis2.text import count, listed
 
 EXPIRED_LISTED_FOR = timedelta(days=30)
 """After the queue no longer has them."""
 
-_MOST_FAULTS = 20
-"""Of what could not be looked at so much is told in full."""
+_EXAMPLES = '{"dead_letters": "list"} or {"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some'
 
 
 class DeadLetterEvent(BaseModel):
@@ -76,23 +75,13 @@ class DeadLetterAnswer(BaseModel):
     is_all: bool = True
 
 
-def parse_dead_letter_event(event: object) -> DeadLetterEvent:
-    """Read an event."""
-    return parse_request(
-        DeadLetterEvent,
-        event,
-        '{"dead_letters": "list"} or {"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some '
-        "of them",
-    )
-
-
 def answer_about_dead_letters(
-    event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime
+    event: object, dead_letters: DeadLetters, runs: Runs, now: datetime
 ) -> DeadLetterAnswer:
-    """List dead letters, or send them again."""
-    if event.dead_letters == "list":
-        return _list(event, dead_letters, runs, now)
-    return _redrive(event, dead_letters, runs, now)
+    """List dead letters, or send them again, as a person asks."""
+    asked = parse_event(DeadLetterEvent, event, _EXAMPLES)
+    answer = _list if asked.dead_letters == "list" else _redrive
+    return answer(asked, dead_letters, runs, now)
 
 
 def _list(event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime) -> DeadLetterAnswer:
@@ -117,7 +106,9 @@ def _list(event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: da
             f"{in_table:,}. SQS itself moves messages there when push breaks off each time, and people send or delete some in "
             "the console. The watchdog finds out once a day, or at once: make watchdog"
         )
-    return DeadLetterAnswer(message="\n".join([*lines, *_first(faults)]), letters=groups)
+    if faults:
+        lines.append(listed(faults, by="\n"))
+    return DeadLetterAnswer(message="\n".join(lines), letters=groups)
 
 
 def _redrive(
@@ -135,7 +126,8 @@ def _redrive(
             f"Left where they are: {count(walk.unreadable, 'message')}. {_about_unreadable(dead_letters)}"
         )
     lines += [f"- {group}" for group in grouped(walk.expired, runs)]
-    lines += _first(walk.faults)
+    if walk.faults:
+        lines.append(listed(walk.faults, by="\n"))
     if not walk.is_all:
         lines.append(
             "That was not all of them: there was no time, or some are hidden for up to 15 minutes. Invoke push with the same "
@@ -177,8 +169,3 @@ def _about_unreadable(dead_letters: DeadLetters) -> str:
         "What is unreadable cannot be sent. Deploy the version that wrote it; or compute again what is missing in DHIS2, and "
         f"delete it in the console (SQS → {dead_letters.name} → Send and receive messages)."
     )
-
-
-def _first(faults: list[str]) -> list[str]:
-    more = len(faults) - _MOST_FAULTS
-    return [*faults[:_MOST_FAULTS], *([f"And {more:,} more like these."] if more > 0 else [])]

@@ -10,7 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
@@ -21,7 +21,7 @@ from msupply_dhis2.dhis2.metadata import find_org_units, read_data_set, read_use
 from msupply_dhis2.dhis2.models import Identified
 from msupply_dhis2.dhis2.parsing import ReadsDhis2
 from msupply_dhis2.domain.choices import Scheme
-from msupply_dhis2.domain.event_fields import MetricNames, Names, fault_sentences, folded
+from msupply_dhis2.domain.event_fields import MetricNames, Names, folded, parse_event
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
 from msupply_dhis2.errors import Dhis2PermanentError, Dhis2SlowError, EventError, MsupplyDhis2Error
 from msupply_dhis2.handlers.breaker import breaker_table
@@ -97,11 +97,7 @@ def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[s
 
 
 def _parse(event: Mapping[Any, Any]) -> Held:
-    try:
-        held = HeldEvent.model_validate(dict(event)).held
-    except ValidationError as error:
-        faults = fault_sentences(error, HeldEvent, {"held": Held})
-        raise EventError("\n".join((f"The event is not understood. Write {_EXAMPLE}.", *faults))) from None
+    held = parse_event(HeldEvent, event, _EXAMPLE, {"held": Held}).held
     if (held.org_units is None) is (held.stores is None):
         raise EventError(f"held: name org_units or stores, one of the two: {_EXAMPLE}.")
     if held.data_elements and (held.items or held.metrics):

@@ -32,7 +32,7 @@ from msupply_dhis2.errors import (
     MsupplyDhis2Error,
 )
 from msupply_dhis2.handlers.breaker import answer_about_breaker, count_open_minutes, why_paused
-from msupply_dhis2.handlers.dead_letters import answer_about_dead_letters, parse_dead_letter_event
+from msupply_dhis2.handlers.dead_letters import answer_about_dead_letters
 from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent
 from msupply_dhis2.handlers.push_batch import FOR_NOTES_SECONDS, BatchPush, PushTools, forget_sessions
 from msupply_dhis2.handlers.stop import stop_run
@@ -88,10 +88,9 @@ def _answer(event: Mapping[Any, Any], tools: PushTools) -> dict[str, object]:
             tools.count("RunsStopped", 1)
             return stopped.model_dump(mode="json")
         case {"dead_letters": _}:
-            asked = parse_dead_letter_event(event)
-            answer = answer_about_dead_letters(asked, tools.dead_letters, tools.runs, now)
+            answer = answer_about_dead_letters(event, tools.dead_letters, tools.runs, now)
             told, metric = LogEvent.DEAD_LETTERS_REDRIVEN, "DeadLettersSentAgain"
-            if asked.dead_letters == "list":
+            if event["dead_letters"] == "list":
                 told, metric = LogEvent.DEAD_LETTERS_LISTED, "DeadLettersListed"
             tools.log(told, INFO, answer.message)
             tools.count(metric, sum(group.messages for group in answer.letters))

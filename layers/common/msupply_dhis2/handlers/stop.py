@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from msupply_dhis2.domain.event_fields import parse_event
 from msupply_dhis2.errors import EventError
-from msupply_dhis2.handlers.request import parse_request
 from msupply_dhis2.state.run import Run, event_of
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
@@ -42,7 +42,7 @@ def stop_run(event: object, runs: Runs, now: datetime) -> StopAnswer:
     AwsError
         The table of runs refused, or the run's row is damaged.
     """
-    run_id = parse_request(
+    run_id = parse_event(
         StopEvent, event, '{"stop": "20260205T153000Z-monthly-1f0c2a9b"}, with the id of a run'
     ).stop
     run = runs.stop(run_id, now)

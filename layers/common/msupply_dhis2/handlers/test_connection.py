@@ -1,7 +1,8 @@
-"""Test connection on AWS."""
+"""Test connection on AWS: as somebody asks for it; and on schedule the probe, whether sending may go on."""
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -16,15 +17,27 @@ from msupply_dhis2.aws.queues import depth
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.dhis2.parsing import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer
-from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, SourceError
-from msupply_dhis2.handlers.breaker import breaker_table, what_to_do, when_sent, why_paused
+from msupply_dhis2.errors import (
+    AwsError,
+    Dhis2AuthenticationError,
+    Dhis2TransientError,
+    MsupplyDhis2Error,
+    SourceError,
+)
+from msupply_dhis2.handlers.breaker import (
+    breaker_table,
+    count_open_minutes,
+    what_to_do,
+    when_sent,
+    why_paused,
+)
 from msupply_dhis2.handlers.log import INFO, WARNING, LogEvent, log
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import ConnectionReport, test_connection
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
-from msupply_dhis2.state.breaker import Breaker, BreakerTable, Changed, Login, State
+from msupply_dhis2.state.breaker import Breaker, BreakerTable, Changed, Login, State, log_in
 from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
@@ -32,6 +45,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 30
 """How long DHIS2 may be silent over one question: the metadata of a whole country may take so long."""
+
+_PROBE_SECONDS = 20
+"""How long DHIS2 may take to let the probe in."""
 
 TIME_LIMIT = 45
 """Seconds for all questions together, less than the function's time-out of 55: what is known by then is told."""
@@ -168,3 +184,29 @@ def ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
     if result.get("status") == "failed":
         raise SourceError(message)
     return DatabaseAnswer.model_validate({**result, "message": message})
+
+
+def probe(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Log in once where DHIS2 was down, or the login has changed since it was refused; return the breaker's state.
+
+    A new password must not wait for somebody to test the connection, and a refused one must not be tried again.
+    """
+    environment = TestConnectionEnvironment.read()
+    breakers = breaker_table(environment.table_name, logger)
+    if breakers.read().state in {State.LOGIN_REFUSED, State.DHIS2_DOWN}:
+        try:
+            # Of a refusal or an outage the breaker's own line tells.
+            with suppress(Dhis2AuthenticationError, Dhis2TransientError):
+                _log_in(environment, breakers)
+        except MsupplyDhis2Error as error:
+            log(logger, LogEvent.LOGIN_NOT_TRIED, WARNING, f"The login could not be tried: {error}")
+    breaker = breakers.read()
+    count_open_minutes(breaker, datetime.now(UTC), metrics)
+    return {"breaker": breaker.state.value}
+
+
+def _log_in(environment: TestConnectionEnvironment, breakers: BreakerTable) -> None:
+    settings = read_settings(environment.settings_parameter, clients.ssm())
+    credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
+    client = Dhis2Client.of(settings, credentials, read_timeout=_PROBE_SECONDS)
+    log_in(breakers, Login.of(str(settings.url), credentials), client, lambda: datetime.now(UTC))
