@@ -53,6 +53,10 @@ help: ## Show what there is to make
 demo: $(UV) ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL=https://... on your own systems
 	@$(RUN) python -m sandbox.demo
 
+.PHONY: by-hand
+by-hand: $(UV) ## Preview, test the connection and push in one process, without the emulator, on a sample and a free port
+	@$(RUN) python -m sandbox.by_hand
+
 .PHONY: test
 test: $(UV) ## Run all tests, the stack on the emulator and the demo included
 	@# Four at a time, also on two processors: much of the time is waiting for servers. A file's tests stay together; those

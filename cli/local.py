@@ -88,18 +88,23 @@ class Systems:
         """Read the settings."""
         return parse_settings(_text_of(self.settings_file, "--settings"), url=self.dhis2_url)
 
-    def credentials(self, settings: Settings) -> Dhis2Credentials:
-        """Read the login of DHIS2, or ask for it on a terminal."""
+    @cached_property
+    def login(self) -> tuple[str, str]:
+        """The login of DHIS2 as it was given, and where: a file, or what was typed on a terminal."""
         if self.credentials_file is not None:
-            with _told_as(f"--credentials: {self.credentials_file}", _LOGIN):
-                return parse_dhis2_credentials(_text_of(self.credentials_file, "--credentials"), settings)
+            return _text_of(self.credentials_file, "--credentials"), f"--credentials: {self.credentials_file}"
         if not sys.stdin.isatty():
             raise OptionError("--credentials FILE is needed where nobody can be asked for them.")
         sys.stderr.write("DHIS2 user name: ")
         sys.stderr.flush()
         answers = {"username": input(), "password": getpass("DHIS2 password: ")}
-        with _told_as("The login that you typed", "a user name and a password"):
-            return parse_dhis2_credentials(json.dumps(answers), settings)
+        return json.dumps(answers), "The login that you typed"
+
+    def credentials(self, settings: Settings) -> Dhis2Credentials:
+        """Read the login of DHIS2, or ask for it on a terminal."""
+        text, given = self.login
+        with _told_as(given, '{"username": "…", "password": "…"} or {"token": "…"}'):
+            return parse_dhis2_credentials(text, settings)
 
     def database(self, settings: Settings | None) -> tuple[DatabaseAddress, DatabaseTrust]:
         """Return the address of mSupply's database and how it is trusted."""
@@ -132,9 +137,6 @@ class Systems:
     def as_of(self, event: ComputeEvent) -> datetime:
         """Return the instant of the run."""
         return instant_of_run(event, self.now, self.calendar)
-
-
-_LOGIN = '{"username": "…", "password": "…"} or {"token": "…"}'
 
 
 @contextmanager

@@ -16,24 +16,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from getpass import getpass
 from pathlib import Path
 from typing import NoReturn
 
-from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from cli.local import Systems, test_connection, told_by_options
 from cli.options import STACK
+from cli.report import as_text
 from cli.stack import LogRecord
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import MsupplyDhis2Error
-from msupply_dhis2.periods import parse_time_zone
 from msupply_dhis2.settings import Settings, parse_settings
-from msupply_dhis2.settings.credentials import parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Catalogue
 from sandbox.dhis2 import Metadata, StandIn
 from sandbox.emulator import Emulator
@@ -264,13 +263,11 @@ def deploy(story: Story, emulator: Emulator, time_zone: str) -> None:
         emulator.deploy(Timezone=time_zone, LinesPerInvocation="1000000000")
 
 
-def send(story: Story, emulator: Emulator) -> Run:
+def send(story: Story, emulator: Emulator, *, as_scheduled: bool = False) -> Run:
     """Push all active metrics and wait for the end."""
-    story.step("A manual push")
-    must(
-        command(emulator, "make push", "push") == 0,
-        "The manual push failed; it says why above.",
-    )
+    story.step("A push, as scheduled" if as_scheduled else "A manual push")
+    shown, options = ("make push AS_SCHEDULED=yes", ["--as-scheduled"]) if as_scheduled else ("make push", [])
+    must(command(emulator, shown, "push", *options) == 0, "The push failed; it says why above.")
     return latest_run(emulator)
 
 
@@ -406,10 +403,13 @@ def _show_values(story: Story, dhis2: StandIn) -> None:
 
 def on_own_systems(story: Story, options: argparse.Namespace) -> None:
     """Run the whole path, deployed onto the emulator, on a database and a DHIS2 of one's own."""
-    settings = _own_settings(options)
     address = parse_database_address(options.source)
-    parse_time_zone(options.timezone)
-    login = _own_login(options, settings)
+    source = options.source
+    if address.host is None:
+        # The functions run in a folder of their own.
+        source = f"sqlite:///{Path(address.database).resolve()}"
+    systems = Systems(options.settings, source, options.dhis2_url, options.credentials, options.timezone)
+    settings = _look_at(story, systems)
     story.say(f"From {address.described} to {settings.url}, in the time zone {options.timezone}.")
     with ExitStack() as held:
         emulator = held.enter_context(Emulator())
@@ -417,8 +417,8 @@ def on_own_systems(story: Story, options: argparse.Namespace) -> None:
 
         story.step("Settings and credentials")
         emulator.put_settings(settings.compact())
-        emulator.put_secret("Dhis2Secret", login.get_secret_value())
-        emulator.put_secret("DatabaseSecret", options.source)
+        emulator.put_secret("Dhis2Secret", systems.login[0])
+        emulator.put_secret("DatabaseSecret", source)
         story.say("They are in the emulator only, for as long as it runs.")
 
         story.step("Test connection")
@@ -427,41 +427,30 @@ def on_own_systems(story: Story, options: argparse.Namespace) -> None:
 
         story.step("A dry run: everything is computed, nothing is sent")
         event = json.dumps({"manual": True, "dry_run": True})
-        tried = command(emulator, f"make push EVENT='{event}'", "push", "--event", event)
+        shown = f"make push AS_SCHEDULED=yes EVENT='{event}'"
+        tried = command(emulator, shown, "push", "--as-scheduled", "--event", event)
         must(tried == 0, "The dry run failed; it says why above.")
         if not settings.use_dhis2:
             story.say("Use DHIS2 is off in the settings: this is the end.")
         elif not options.yes and not _agrees(settings):
             story.say("Nothing was sent.")
         else:
-            watch(story, emulator, send(story, emulator))
+            watch(story, emulator, send(story, emulator, as_scheduled=True))
         with story.doing("cleaning up"):
             held.close()
 
 
-def _own_settings(options: argparse.Namespace) -> Settings:
-    try:
-        text = options.settings.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DemoError(f"The settings cannot be read: {error}. Name the file with SETTINGS=….") from error
-    document = json.loads(parse_settings(text).compact())
-    return parse_settings(json.dumps({**document, "url": options.dhis2_url}))
-
-
-def _own_login(options: argparse.Namespace, settings: Settings) -> SecretStr:
-    """Take DHIS2's login from a file, or ask for it."""
-    if options.credentials:
-        try:
-            text = options.credentials.read_text(encoding="utf-8")
-        except OSError as error:
-            raise DemoError(f"The credentials cannot be read: {error}.") from error
-    else:
-        must(sys.stdin.isatty(), "DHIS2's login is asked for on a terminal; or name a file: CREDENTIALS=….")
-        text = json.dumps(
-            {"username": console.input("   DHIS2 user name: "), "password": getpass("   DHIS2 password: ")}
-        )
-    parse_dhis2_credentials(text, settings)
-    return SecretStr(text)
+def _look_at(story: Story, systems: Systems) -> Settings:
+    """Look at all that was given, before anything is built: settings, login, DHIS2 and database."""
+    story.step("Your settings, DHIS2 and database, before anything is built")
+    with told_by_options():
+        settings = systems.settings()
+        settings.require_complete()
+        systems.credentials(settings)
+        report = test_connection(systems, {"manual": True})
+    story.say(as_text(report).replace("\n", "\n   "))
+    must(report.all_well, "Nothing was built. The connection test says above what to correct.")
+    return settings
 
 
 def _agrees(settings: Settings) -> bool:

@@ -48,12 +48,16 @@ def main() -> int:
         base_path=options.base_path,
         log=options.log,
     )
+    try:
+        stand_in.start()
+    except OSError as error:
+        sys.exit(f"Port {options.port} cannot be used: {error.strerror}. Leave --port out for any free one.")
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with stand_in:
-        print(f"DHIS2 stand-in {options.version} at {stand_in.url}", flush=True)  # noqa: T201 - what it is for
-        ended.wait()
+    print(f"DHIS2 stand-in {options.version} at {stand_in.url}", flush=True)  # noqa: T201 - what it is for
+    ended.wait()
+    stand_in.stop()
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import by_hand
 from tests.support.paths import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -93,3 +94,30 @@ def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> N
     assert "Connection successful" in ran.stdout
     counts = dict(re.findall(r"│ (\w+) +│ (\S+) +│", ran.stdout))
     assert int(counts["stored"]) == int(counts["values"]) > 1000
+
+
+def test_the_same_commands_are_one_target(capfd: pytest.CaptureFixture[str]) -> None:
+    assert by_hand.main() == 0
+    shown = capfd.readouterr().out
+    named = [line.split()[2] for line in shown.splitlines() if line.startswith("$ msupply-dhis2 ")]
+    assert named == ["preview", "test-connection", "push"]
+    counts = dict(re.findall(r"│ (\w+) +│ (\S+) +│", shown))
+    assert int(counts["stored"]) == int(counts["values"]) > 1000
+
+
+def test_a_port_that_is_taken_is_a_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ran = subprocess.run(
+            [sys.executable, "-m", "sandbox.dhis2", "--port", port],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"Port {port} cannot be used: Address already in use.")
+    assert "Traceback" not in ran.stderr
