@@ -41,6 +41,13 @@ SAM := $(RUN) python -m sandbox.tools sam
 
 .DEFAULT_GOAL := help
 
+# uv's own words for it are those of a name server.
+.PHONY: ready
+ready: $(UV)
+	@$(UV) python find >/dev/null 2>&1 || $(UV) python install --quiet 2>/dev/null || { \
+	echo "Python 3.13 is not on this machine, and cannot be fetched from the internet (github.com). Install Python 3.13, or let" \
+	"this machine reach github.com, and try again. Behind a proxy set HTTPS_PROXY." >&2; exit 1; }
+
 .PHONY: help
 help: ## Show what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} \
@@ -50,21 +57,21 @@ help: ## Show what there is to make
 
 ## On your own machine
 .PHONY: demo
-demo: $(UV) ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL=https://... on your own systems
+demo: ready ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL=https://... on your own systems
 	@$(RUN) python -m sandbox.demo
 
 .PHONY: by-hand
-by-hand: $(UV) ## Preview, test the connection and push in one process, without the emulator, on a sample and a free port
+by-hand: ready ## Preview, test the connection and push in one process, without the emulator, on a sample and a free port
 	@$(RUN) python -m sandbox.by_hand
 
 .PHONY: test
-test: $(UV) ## Run all tests, the stack on the emulator and the demo included
+test: ready ## Run all tests, the stack on the emulator and the demo included
 	@# Four at a time, also on two processors: much of the time is waiting for servers. A file's tests stay together; those
 	@# of the deployed stack, which wait most, begin first.
 	$(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
-lint: $(UV) ## Check code (ruff, mypy), who imports whom (import-linter) and template (cfn-lint)
+lint: ready ## Check code (ruff, mypy), who imports whom (import-linter) and template (cfn-lint)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
@@ -72,42 +79,42 @@ lint: $(UV) ## Check code (ruff, mypy), who imports whom (import-linter) and tem
 	$(RUN) pytest -q tests/unit/test_template.py
 
 .PHONY: audit
-audit: $(UV) ## Look for known vulnerabilities of the locked packages; UNLESS_OFFLINE=yes passes where nothing can be asked
+audit: ready ## Look for known vulnerabilities of the locked packages; UNLESS_OFFLINE=yes passes where nothing can be asked
 	@$(RUN) python -m sandbox.audit $(if $(UNLESS_OFFLINE),--unless-offline)
 
 .PHONY: format
-format: $(UV) ## Format the code
+format: ready ## Format the code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
 .PHONY: bench
-bench: $(UV) ## Measure everything; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=compute chooses, REPORT=file keeps it
+bench: ready ## Measure everything; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=compute chooses, REPORT=file keeps it
 	@$(RUN) python -m benchmarks $(ONLY) $(if $(STORES),--stores $(STORES)) $(if $(ITEMS),--items $(ITEMS)) \
 		$(if $(MOVEMENTS),--movements $(MOVEMENTS)) $(if $(REPEAT),--repeat $(REPEAT)) \
 		$(if $(REPORT),--report "$(REPORT)")
 
 .PHONY: load
-load: $(UV) ## Push a nation with faults everywhere, and compare table, log and DHIS2; STORES=, ITEMS=, SEED= set sizes and chance
+load: ready ## Push a nation with faults everywhere, and compare table, log and DHIS2; STORES=, ITEMS=, SEED= set sizes and chance
 	@LOAD_STORES=$(or $(STORES),360) LOAD_ITEMS=$(or $(ITEMS),130) LOAD_PAYLOAD=1000 LOAD_SEED=$(or $(SEED),20) \
 		$(RUN) pytest -q tests/e2e/test_load_and_faults.py
 
 .PHONY: setup
-setup: $(UV) ## Install everything (every other target does it by itself)
+setup: ready ## Install everything (every other target does it by itself)
 	$(UV) sync --locked
 
 .PHONY: lock
-lock: $(UV) ## Take the newest allowed versions of all packages
+lock: ready ## Take the newest allowed versions of all packages
 	$(UV) lock --upgrade
 	$(UV) export --quiet --no-dev --no-emit-project --no-header --no-annotate --output-file layers/common/requirements.txt
 
 ## On AWS
 .PHONY: build
-build: $(UV) ## Build the functions and their layer
+build: ready ## Build the functions and their layer
 	$(SAM) build --parameter-overrides Architecture=$(PROCESSOR)
 	@$(RUN) python -m sandbox.bytecode .aws-sam/build/CommonLayer/python
 
 .PHONY: deploy
-deploy: $(UV) ## Build and deploy; the first time it asks for region and time zone and keeps the answers; GUIDED=yes asks again
+deploy: ready ## Build and deploy; the first time it asks for region and time zone and keeps the answers; GUIDED=yes asks again
 	@echo "$$STACK" | grep -Eq '^[A-Za-z][A-Za-z0-9-]{0,39}$$' && ! echo "$$STACK" | grep -Eiq '^(aws|ssm)' || { \
 	echo "AWS would not take the name $$STACK for a stack with all that is named after it. Choose one of at most 40 letters," \
 	"digits and hyphens, which begins with a letter, but not with aws or ssm: make deploy STACK=name" >&2; exit 1; }
@@ -122,55 +129,57 @@ deploy: $(UV) ## Build and deploy; the first time it asks for region and time zo
 	$(MAKE) --no-print-directory deploy GUIDED=; }
 
 .PHONY: credentials
-credentials: $(UV) ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and mSupply's database, at hidden prompts
+credentials: ready ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and mSupply's database, at hidden prompts
 	@$(COMMAND) credentials --stack "$$STACK" $(if $(OAUTH2),--oauth2)
 
 .PHONY: settings
-settings: $(UV) ## Check settings.yaml (or SETTINGS=file) and upload it
+settings: ready ## Check settings.yaml (or SETTINGS=file) and upload it
 	@$(COMMAND) settings upload "$$SETTINGS" --stack "$$STACK"
 
 .PHONY: test-connection
-test-connection: $(UV) ## Test DHIS2 and the database from where the stack is
+test-connection: ready ## Test DHIS2 and the database from where the stack is
 	@$(COMMAND) test-connection --stack "$$STACK"
 
 .PHONY: push
-push: $(UV) ## Push all active metrics now; AS_SCHEDULED=yes: each row on its own basis; EVENT='{"manual": true, "dry_run": true}' only computes
+push: ready ## Push all active metrics now; AS_SCHEDULED=yes: each row on its own basis; EVENT='{"manual": true, "dry_run": true}' only computes
 	@$(COMMAND) push --event "$$EVENT" $(if $(AS_SCHEDULED),--as-scheduled) --stack "$$STACK"
 
 .PHONY: logs
-logs: $(UV) ## Show what the functions logged in the last hour, and go on showing it
+logs: ready ## Show what the functions logged in the last hour, and go on showing it
 	@$(COMMAND) logs --follow --stack "$$STACK"
 
 .PHONY: dead-letters
-dead-letters: $(UV) ## List what could not be brought to DHIS2, by run and reason; RUN_ID=id, REASON=words choose some
+dead-letters: ready ## List what could not be brought to DHIS2, by run and reason; RUN_ID=id, REASON=words choose some
 	@$(COMMAND) dead-letters $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: watchdog
-watchdog: $(UV) ## Look now whether every run took place and ended; the stack does so every day
+watchdog: ready ## Look now whether every run took place and ended; the stack does so every day
 	@$(COMMAND) watchdog --stack "$$STACK"
 
 .PHONY: redrive
-redrive: $(UV) ## Send it again, when the cause is mended; RUN_ID=id, REASON=words choose some
+redrive: ready ## Send it again, when the cause is mended; RUN_ID=id, REASON=words choose some
 	@$(COMMAND) redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: pause
-pause: $(UV) ## Stop sending to DHIS2; values wait, ten days at most; REASON=words
+pause: ready ## Stop sending to DHIS2; values wait, ten days at most; REASON=words
 	@$(COMMAND) pause $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: resume
-resume: $(UV) ## Send again what was stopped with make pause
+resume: ready ## Send again what was stopped with make pause
 	@$(COMMAND) resume --stack "$$STACK"
 
 .PHONY: stop
-stop: $(UV) ## Stop a run, RUN_ID=id: nothing more of it is sent
+stop: ready ## Stop a run, RUN_ID=id: nothing more of it is sent
 	@test -n "$(RUN_ID)" || { echo "Name the run: make stop RUN_ID=20260205T153000Z-monthly-1f0c2a9b" >&2; exit 2; }
 	@$(COMMAND) stop "$(RUN_ID)" --stack "$$STACK"
 
 .PHONY: delete
-delete: $(UV) ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
+delete: ready ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
 	@$(COMMAND) before-delete --stack "$$STACK"
 	$(SAM) delete --stack-name "$$STACK" --config-file "$(CURDIR)/$(firstword $(wildcard $(ANSWERS)) samconfig.toml)"
 
 $(UV_HERE):
-	$(PYTHON) -m venv .tools/uv
-	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(PYTHON) -m venv .tools/uv && \
+	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) 2>.tools/uv/why || { \
+	tail -n 1 .tools/uv/why; echo "uv, which installs everything else, is not on this machine, and cannot be fetched (pypi.org)." \
+	"Install uv, or let this machine reach pypi.org, and try again. Behind a proxy set HTTPS_PROXY."; exit 1; } >&2

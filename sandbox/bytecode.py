@@ -15,6 +15,9 @@ from compileall import compile_dir
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
+RUNTIME = (3, 13)
+"""The Python of the functions, as the template says."""
+
 IN_LAMBDA = "/opt/python"
 
 NOT_LOADED = re.compile(
@@ -35,8 +38,15 @@ def add_bytecode(layer: Path) -> None:
     Raises
     ------
     BytecodeError
-        There is no such folder, or a module in it is no Python.
+        This is another Python than the functions', there is no such folder, or a module in it is no Python.
     """
+    if sys.version_info[:2] != RUNTIME:
+        wanted = ".".join(map(str, RUNTIME))
+        raise BytecodeError(
+            f"This is Python {sys.version_info[0]}.{sys.version_info[1]}, and the functions run on {wanted}, which would not "
+            f"take its bytecode. Run it with python{wanted}, or leave this step out: the functions work without bytecode, and "
+            "start more slowly."
+        )
     if not layer.is_dir():
         raise BytecodeError(f"There is no layer in {layer}. Build it first: make build.")
     compiled = compile_dir(
@@ -55,14 +65,13 @@ def add_bytecode(layer: Path) -> None:
 
 def main() -> None:
     """Add bytecode to the layer that the command names."""
-    match sys.argv[1:]:
-        case [folder]:
-            try:
-                add_bytecode(Path(folder))
-            except BytecodeError as error:
-                sys.exit(str(error))
-        case _:
-            sys.exit("usage: python -m sandbox.bytecode FOLDER")
+    # No match statement: an older Python is to read this far, and be told.
+    if len(sys.argv) != 2:  # noqa: PLR2004 - the module and the folder
+        sys.exit("usage: python3 -m sandbox.bytecode FOLDER")
+    try:
+        add_bytecode(Path(sys.argv[1]))
+    except BytecodeError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

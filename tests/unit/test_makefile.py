@@ -14,7 +14,7 @@ from tests.support.paths import PROJECT
 # What the make that runs these tests was told, and what this machine says.
 NOT_OURS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "STACK", "EVENT", "SOURCE", "DHIS2_URL", "AWS_REGION"}
 NOT_OURS |= {"AWS_DEFAULT_REGION", "GUIDED"}
-TARGETS = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE)
+TARGETS = re.findall(r"^([a-z-]+):.*##", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
 def make(*arguments: str, **environment: str) -> str:
@@ -56,6 +56,26 @@ def test_the_stack_s_name_reaches_every_command_that_needs_it() -> None:
         assert '--stack "$STACK"' in make("--dry-run", target)
     for target in ("deploy", "delete"):
         assert '--stack-name "$STACK"' in make("--dry-run", target)
+
+
+def test_without_python_3_13_and_without_a_way_to_fetch_it_make_says_so(tmp_path: Path) -> None:
+    stub = tmp_path / "bin" / "uv"
+    stub.parent.mkdir()
+    stub.write_text('#!/bin/sh\ntest "$1" = --version || { echo "dns error" >&2; exit 2; }\n')
+    stub.chmod(0o755)
+    finished = subprocess.run(
+        ["make", "--no-print-directory", "by-hand"],  # noqa: S607 - whichever make there is
+        cwd=PROJECT,
+        env={"PATH": f"{stub.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(
+        "Python 3.13 is not on this machine, and cannot be fetched from the internet"
+    )
+    assert "dns" not in finished.stderr
 
 
 def test_a_client_is_asked_for_where_oauth2_is_wanted() -> None:

@@ -1,13 +1,15 @@
 """Bytecode in the layer."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sandbox.bytecode import BytecodeError, add_bytecode
+from sandbox.bytecode import RUNTIME, BytecodeError, add_bytecode
+from tests.support.paths import PROJECT
 
 
 def layer_with(folder: Path, **modules: str) -> Path:
@@ -32,6 +34,21 @@ def test_bytecode_is_taken_though_packaging_gives_the_source_another_date(tmp_pa
     command = [sys.executable, "-c", "import module; print(module.SAID)"]
     ran = subprocess.run(command, env={"PYTHONPATH": str(layer)}, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "compiled"
+
+
+def test_another_python_than_that_of_the_functions_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = layer_with(tmp_path, module="SAID = 'compiled'")
+    monkeypatch.setattr("sandbox.bytecode.RUNTIME", (3, 99))
+    with pytest.raises(BytecodeError, match=r"This is Python 3\.\d+, and the functions run on 3\.99"):
+        add_bytecode(layer)
+    assert bytecode_of(layer) == set()
+
+
+def test_the_python_is_that_of_the_template() -> None:
+    runtimes = set(re.findall(r"Runtime: python(\S+)", (PROJECT / "template.yaml").read_text()))
+    assert runtimes == {".".join(map(str, RUNTIME))}
 
 
 def test_the_bytecode_is_the_same_wherever_the_layer_was_built(tmp_path: Path) -> None:
