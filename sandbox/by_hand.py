@@ -15,14 +15,13 @@ from sandbox.sample_world import catalogue_of, metadata_for
 from sandbox.tools import PROJECT
 
 AS_OF = date(2026, 10, 31)
-SIZES = {"stores": 4, "items": 15}
 
 
 def main() -> int:
     """Preview, test the connection and push, on a sample database and a stand-in for DHIS2; stop where one is not well."""
     with TemporaryDirectory() as folder:
         source = f"sqlite:///{folder}/sample.sqlite"
-        generate(source, as_of=AS_OF, **SIZES)
+        generate(source, stores=4, items=15, as_of=AS_OF)
         sample = (PROJECT / "settings.yaml").read_text(encoding="utf-8")
         settings, credentials = Path(folder, "my-settings.yaml"), Path(folder, "credentials.json")
         settings.write_text(sample.replace("use_dhis2: false", "use_dhis2: true", 1), encoding="utf-8")
