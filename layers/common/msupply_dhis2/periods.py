@@ -4,7 +4,6 @@ Instants are naive ``datetime`` values in UTC, days are dates in the configured 
 is half open, ``[start, end)``. Near the ends of what a date can say, everything clamps instead of failing.
 """
 
-import difflib
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.text import closest
 
 _RESOLUTION = timedelta(microseconds=1)
 _FIRST_INSTANT = datetime.combine(date.min, time.min)
@@ -286,8 +286,8 @@ _PLACEHOLDER = re.compile("YYYY|MM|DD")
 def _not_understood(text: str) -> ValueError:
     letters = "".join(filter(str.isalpha, text.upper()))
     known = {name.upper(): name for name in (*_PATTERNS, *_PERIOD_TYPES)}
-    nearest = difflib.get_close_matches(letters, known, n=1, cutoff=0.8)
-    meant = _MEANT.get(letters) or known.get(letters) or (known[nearest[0]] if nearest else None)
+    nearest = closest(letters, known, cutoff=0.8)
+    meant = _MEANT.get(letters) or known.get(letters) or (known[nearest] if nearest else None)
     return ValueError(
         f"DHIS2 understands no period that is written as {text!r}.{f' Did you mean {meant}?' if meant else ''} "
         f"Write one of: {', '.join(_PATTERNS)}; or the name of a DHIS2 period type: {', '.join(_PERIOD_TYPES)}."

@@ -1,6 +1,7 @@
-"""Numbers and lists as they stand in sentences."""
+"""Numbers, lists and guesses as they stand in sentences."""
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -23,3 +24,9 @@ def joined(parts: Iterable[str]) -> str:
     """Return several things as one: ``a, b and c``."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def closest(text: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return which of some texts comes nearest letter by letter; ``None`` where none is so much alike (0 to 1)."""
+    near: Sequence[str] = get_close_matches(text, among, n=1, cutoff=cutoff)
+    return near[0] if near else None

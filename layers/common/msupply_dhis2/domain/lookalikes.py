@@ -1,8 +1,8 @@
-"""Texts that look the same and are not: which characters differ, and where; and texts that are nearly the same."""
+"""Texts that look the same and are not: which characters differ, and where."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher, get_close_matches
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 from msupply_dhis2.text import count
 
@@ -25,12 +25,6 @@ def folded(text: str) -> str:
     """Return what the eye takes in of a text: letters and digits, composed, in small letters of one alphabet."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     return "".join(filter(str.isalnum, plain)).translate(_OTHER_ALPHABETS)
-
-
-def closest(text: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return which of some texts comes nearest letter by letter; ``None`` where none is so much alike (0 to 1)."""
-    near: Sequence[str] = get_close_matches(text, among, n=1, cutoff=cutoff)
-    return near[0] if near else None
 
 
 def difference(ours: str, theirs: str, *, here: str = "mSupply", there: str = "DHIS2") -> str | None:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified
-from msupply_dhis2.domain.lookalikes import closest, difference, folded
+from msupply_dhis2.domain.lookalikes import difference, folded
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.settings import DataElementRow, Scheme, Settings, Setup
+from msupply_dhis2.text import closest
 
 NAMED = 3
 """How many things of a kind a sentence names."""

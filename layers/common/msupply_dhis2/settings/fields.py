@@ -21,10 +21,10 @@ from msupply_dhis2.domain.choices import (
     Scheme,
     Setup,
 )
-from msupply_dhis2.domain.lookalikes import closest
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.urls import is_forbidden
+from msupply_dhis2.text import closest
 
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
