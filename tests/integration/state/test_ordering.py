@@ -11,7 +11,7 @@ import pytest
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.queues import BatchQueue
-from msupply_dhis2.domain.batch import Age, Batch, decode, encode
+from msupply_dhis2.domain.batch import Age, Batch, Message, decode, encode
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError, InFlightError, SourceError
@@ -27,7 +27,7 @@ from msupply_dhis2.state.ordering.in_flight import (
     org_units_of,
 )
 from msupply_dhis2.state.run import Counts
-from msupply_dhis2.state.runs import Runs
+from msupply_dhis2.state.runs import Runs, message_key
 from sandbox.dhis2 import FaultKind
 from tests.conftest import Aws
 from tests.support.batches import settings_of, value_of
@@ -551,7 +551,8 @@ def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(wo
     batch = decode(str(messages[0]["Body"]))
     attempt_id = str(messages[0]["MessageAttributes"]["attempt_id"]["StringValue"])
     revision = Revision(1, 1)
-    other = InFlightMessage("run-1", f"{batch.batch_id}-{attempt_id}", {"202610": (revision, revision)})
+    row = message_key(Message(batch.batch_id, attempt_id, len(batch.rows)))["part"]
+    other = InFlightMessage("run-1", row, {"202610": (revision, revision)})
     with InFlightMessages(clients.table("stack"), tell=pytest.fail, broke_off=broke_off).in_flight(
         other, 300, 0
     ):
