@@ -89,8 +89,8 @@ class DataWarnings:
     stock_lines_without_pack_size: int = 0
     of_these_with_packs: int = 0
     movements_without_pack_size: int = 0
-    moved_without_instant: tuple[str, ...] = ()
-    dated_later: tuple[str, ...] = ()
+    moved_without_instant: Sequence[str] = ()
+    dated_later: Sequence[str] = ()
     receipts_without_date: Mapping[str, int] = field(default_factory=dict)
     """By the code of the store."""
     negative_stock_lines: int = 0
@@ -104,9 +104,8 @@ class DataWarnings:
         self.negative_stock_lines += 1
         if len(self.some_negative_stock_lines) < MOST_NAMED:
             units = format_value(line.units, round_off=False)
-            self.some_negative_stock_lines.append(
-                f"{described(pair.store, pair.item)}, stock line {line.id}: {units} units"
-            )
+            named = f"{described(pair.store, pair.item)}, stock line {line.id}: {units} units"
+            self.some_negative_stock_lines.append(named)
 
     def note_ledger(self, pair: PairHistory, moved: int) -> None:
         """Count a pair and whether its stock lines are what all its movements add up to (``moved``); keep the worst."""

@@ -284,9 +284,8 @@ class Histories(ABC):
                 undated = self._read_stock_lines(pair_history, stock_lines.take(pair), unreadable)
                 self._read_movements(pair_history, movements.take(pair), read_instant)
                 moved = self._read_totals(pair_history, totals.take(pair), read_instant, unreadable)
-                history.unreadable += [
-                    UnreadableRow(pair_history.store, pair_history.item, *each) for each in unreadable
-                ]
+                store, item = pair_history.store, pair_history.item
+                history.unreadable += [UnreadableRow(store, item, *each) for each in unreadable]
                 if undated:
                     history.unreadable += _without_expiry_date(pair_history, undated, self.stock_table)
                 if not unreadable:
@@ -306,8 +305,8 @@ class Histories(ABC):
             else:
                 named = f"{codes[row.store_id]} {self._called(row.type)} {row.number}"
                 (later if row.dated_later else lacking).append(named)
-        self.data_warnings.moved_without_instant = tuple(lacking)
-        self.data_warnings.dated_later = tuple(later)
+        self.data_warnings.moved_without_instant = lacking
+        self.data_warnings.dated_later = later
         if (receipts := self._receipts_without_date()) is not None:
             rows = {store_id: number for store_id, number in self.connection.execute(receipts)}  # noqa: C416 - of rows
             self.data_warnings.receipts_without_date = {

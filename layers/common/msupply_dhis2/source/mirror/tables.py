@@ -229,19 +229,14 @@ class Database:
             seconds = sa.extract("epoch", column)
         else:
             text = sa.func.btrim(text_of(column))
+            hours, minutes, rest = (sa.func.split_part(text, ":", part) for part in (1, 2, 3))
+            rest = sa.func.coalesce(sa.func.nullif(rest, sa.literal("", sa.Text)), "0")
+            since_midnight = (
+                sa.cast(hours, sa.Double) * 3600 + sa.cast(minutes, sa.Double) * 60 + sa.cast(rest, sa.Double)
+            )
             seconds = sa.case(
                 (text.op("~")(r"^\d{1,9}(\.\d+)?$"), sa.cast(text, sa.Double)),
-                (
-                    text.op("~")(r"^\d\d?:\d\d(:\d\d(\.\d+)?)?$"),
-                    sa.cast(sa.func.split_part(text, ":", 1), sa.Double) * 3600
-                    + sa.cast(sa.func.split_part(text, ":", 2), sa.Double) * 60
-                    + sa.cast(
-                        sa.func.coalesce(
-                            sa.func.nullif(sa.func.split_part(text, ":", 3), sa.literal("", sa.Text)), "0"
-                        ),
-                        sa.Double,
-                    ),
-                ),
+                (text.op("~")(r"^\d\d?:\d\d(:\d\d(\.\d+)?)?$"), since_midnight),
             )
         return sa.func.least(sa.func.greatest(sa.func.coalesce(seconds, 0), 0), _LAST_SECOND)
 

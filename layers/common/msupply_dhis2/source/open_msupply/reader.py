@@ -66,11 +66,8 @@ class OpenMsupply(Source):
         self, store_field: str, item_fields: tuple[str, ...], include_field: str | None
     ) -> Catalogue:
         stores = StoreSelection(store_field)
-        items = ItemSelection(
-            item_fields,
-            include_field,
-            "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),",
-        )
+        where = "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),"
+        items = ItemSelection(item_fields, include_field, where)
         _read_stores(self._database, stores)
         _read_items(self._database, items)
         return to_catalogue(stores, items, *_preferences(self._database))
@@ -168,22 +165,17 @@ def _preferences(database: Database) -> tuple[ConsumptionPreferences, list[str]]
     unreadable: list[str] = []
 
     def read[T](key: str, parse: Callable[[str], T | None], otherwise: T) -> T:
-        if key not in values:
-            return otherwise
+        value = None
         try:
-            value = parse(values[key])
+            value = parse(values[key]) if key in values else None
         except ValueError:
             unreadable.append(
                 f"mSupply's global preference {key} cannot be read and counts as absent. Set it anew in mSupply."
             )
-            return otherwise
         return otherwise if value is None else value
 
-    preferences = ConsumptionPreferences(
-        days_in_month=read(_DAYS_IN_MONTH, days_in_month, default.days_in_month),
-        adjust_for_days_out_of_stock=read(_ADJUST, flag, default.adjust_for_days_out_of_stock),
-    )
-    return preferences, unreadable
+    days = read(_DAYS_IN_MONTH, days_in_month, default.days_in_month)
+    return ConsumptionPreferences(days, read(_ADJUST, flag, default.adjust_for_days_out_of_stock)), unreadable
 
 
 def _custom_data_of_stores(database: Database) -> Mapping[str, object]:

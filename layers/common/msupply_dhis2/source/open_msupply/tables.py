@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -78,12 +79,8 @@ custom_field_scope = _table("custom_field_scope")
 custom_field_option = _table("custom_field_option")
 
 
-@dataclass(frozen=True, slots=True)
-class MovedAt:
-    """The instant at which invoices of some types move their stock.
-
-    ``statuses`` are those that say that the stock has moved.
-    """
+class MovedAt(NamedTuple):
+    """The instant at which invoices of some types move their stock, and the statuses that say that it has moved."""
 
     instant: Expression
     kinds: Mapping[str, MovementKind]
