@@ -64,11 +64,17 @@ demo: ready ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL
 by-hand: ready ## Preview, test the connection and push in one process, without the emulator, on a sample and a free port
 	@$(RUN) python -m sandbox.by_hand
 
+# Four at a time, also on two processors: some of the time is waiting for servers. A file's tests stay together.
+TEST := $(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
-test: ready ## Run all tests, the stack on the emulator and the demo included
-	@# Four at a time, also on two processors: much of the time is waiting for servers. A file's tests stay together; those
-	@# of the deployed stack, which wait most, begin first.
-	$(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+test: ready ## Run the tests, in under three minutes; nine of ten lines of the layer must be run by them
+	$(TEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+.PHONY: test-slow
+test-slow: ready ## Run all other tests: laws with all examples, every fault, the stack on the emulator, the benchmarks
+	@# Those of the deployed stack, which wait most, begin first.
+	$(TEST) -m "slow or law" --hypothesis-profile=slow
 
 .PHONY: lint
 lint: ready ## Check code (ruff, mypy), who imports whom (import-linter) and template (cfn-lint)

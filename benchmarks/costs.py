@@ -58,7 +58,7 @@ from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.state.run import RUNS_KEPT_FOR, About, Part  # noqa: E402 - as above
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs  # noqa: E402 - as above
-from sandbox.aws_on_moto import Aws, moto_server, stack_on_moto  # noqa: E402 - as above
+from sandbox.aws_on_moto import Aws, MotoStack, moto_server  # noqa: E402 - as above
 from sandbox.dhis2 import StandIn, User  # noqa: E402 - as above
 from sandbox.handlers import Context, Handler, delivery, handler_of  # noqa: E402 - as above
 from sandbox.sample import generate  # noqa: E402 - as above
@@ -307,7 +307,7 @@ def stack(database: str, refused: int, rate: float, *, only_changes: bool) -> It
             metadata_for(replace(catalogue, items=known)), version="2.42", users=[user], now=NOW
         ) as dhis2,
         moto_server() as moto,
-        stack_on_moto(moto, os.environ.__setitem__) as aws,
+        MotoStack(moto).deployed(os.environ.__setitem__) as aws,
     ):
         os.environ["TIMEZONE"] = "UTC"
         aws.put_database_address(database)

@@ -1,8 +1,9 @@
 """AWS as the functions see it, on moto: a stack as a deployment leaves it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 import boto3
 import requests
+from moto.backends import get_backend
 from moto.dynamodb.responses import DynamoHandler
 from moto.server import ThreadedMotoServer
 
@@ -18,11 +20,14 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.state.breaker import Breaker, BreakerTable
 
 if TYPE_CHECKING:
+    from moto.backends import SERVICE_NAMES
+    from moto.core.base_backend import BaseBackend
     from moto.core.common_types import TYPE_RESPONSE
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import MessageTypeDef
     from mypy_boto3_ssm import SSMClient
 
@@ -117,16 +122,60 @@ def _one_call_of_dynamodb_at_a_time() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def stack_on_moto(moto_url: str, set_variable: Callable[[str, str], object]) -> Iterator[Aws]:
-    """Make a stack as a deployment leaves it: with secrets without a value, and without settings.
+class MotoStack:
+    """A stack on moto, which is made once, and is as a deployment leaves it each time that it is used."""
 
-    Parameters
-    ----------
-    set_variable
-        Sets a variable of this process's environment, which is to be that of the functions.
-    """
-    environment = {
+    def __init__(self, moto_url: str) -> None:
+        self.url = moto_url
+        self._aws: Aws | None = None
+        self._variables: dict[str, str] = {}
+        self._as_deployed: dict[tuple[SERVICE_NAMES, str, str], dict[str, object]] = {}
+
+    @contextmanager
+    def deployed(self, set_variable: Callable[[str, str], object]) -> Iterator[Aws]:
+        """Have the stack with secrets without a value, and without settings.
+
+        Parameters
+        ----------
+        set_variable
+            Sets a variable of this process's environment, which is to be that of the functions.
+        """
+        for name, value in (_environment(self.url) | self._variables).items():
+            set_variable(name, value)
+        if self._aws is None:
+            forget_clients()
+            self._aws, self._variables = _deployed()
+            for name, value in self._variables.items():
+                set_variable(name, value)
+            self._as_deployed = {
+                (service, account, region): _copy(vars(backend), backend)
+                for service in _WITHOUT_LOCKS
+                for account, regions in get_backend(service).items()
+                for region, backend in regions.items()
+            }
+        else:
+            self._restore(self._aws)
+        yield self._aws
+
+    def _restore(self, aws: Aws) -> None:
+        requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
+        for (service, account, region), state in self._as_deployed.items():
+            backend = get_backend(service)[account][region]
+            vars(backend).update(_copy(state, backend))
+        _make_queues(aws.sqs)
+
+
+_WITHOUT_LOCKS: tuple["SERVICE_NAMES", ...] = ("dynamodb", "s3", "secretsmanager", "sns")
+"""The services whose state can be copied; moto's queues hold locks."""
+
+
+def _copy(state: dict[str, object], backend: "BaseBackend") -> dict[str, object]:
+    """Copy what a backend holds; what refers to the backend goes on doing so."""
+    return deepcopy(state, {id(backend): backend})
+
+
+def _environment(moto_url: str) -> dict[str, str]:
+    return {
         "AWS_ENDPOINT_URL": moto_url,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -153,14 +202,10 @@ def stack_on_moto(moto_url: str, set_variable: Callable[[str, str], object]) -> 
         "FIRST_DAY_OF_MONTH_SCHEDULE": "cron(0 3 1 * ? *)",
         "LAST_DAY_OF_MONTH_SCHEDULE": "cron(30 22 L * ? *)",
     }
-    for name, value in environment.items():
-        set_variable(name, value)
-    _forget_clients()
-    yield _deployed(set_variable)
-    requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
 
 
-def _forget_clients() -> None:
+def forget_clients() -> None:
+    """Have the functions make their clients anew."""
     for client in (
         clients.ssm,
         clients.secretsmanager,
@@ -173,24 +218,34 @@ def _forget_clients() -> None:
         client.cache_clear()
 
 
-def _deployed(set_variable: Callable[[str, str], object]) -> Aws:
+_QUEUES: Mapping[str, Mapping["QueueAttributeNameType", str]] = {
+    # Messages stay hidden as in the template: what a test has in its hands may not be given to it again.
+    "stack-batches": {"VisibilityTimeout": "1800"},
+    "stack-failed-batches": {},
+    "stack-shards": {"VisibilityTimeout": "5400"},
+    "stack-failed-shards": {},
+    # What is told the topic arrives in a queue, where tests read it.
+    "stack-told": {},
+}
+
+
+def _make_queues(sqs: "SQSClient") -> list[str]:
+    """Return the addresses of the queues."""
+    return [
+        sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        for name, attributes in _QUEUES.items()
+    ]
+
+
+def _deployed() -> tuple[Aws, dict[str, str]]:
+    """Make the stack; return it with the variables that name its parts."""
     secretsmanager = boto3.client("secretsmanager")
     for secret in ("stack/dhis2", "stack/database"):
         secretsmanager.create_secret(Name=secret)
     sqs = boto3.client("sqs")
-    # Messages stay hidden as in the template: what a test has in its hands may not be given to it again.
-    queue_url = sqs.create_queue(QueueName="stack-batches", Attributes={"VisibilityTimeout": "1800"})[
-        "QueueUrl"
-    ]
-    dead_letter_queue_url = sqs.create_queue(QueueName="stack-failed-batches")["QueueUrl"]
-    shard_queue_url = sqs.create_queue(QueueName="stack-shards", Attributes={"VisibilityTimeout": "5400"})[
-        "QueueUrl"
-    ]
-    failed_shard_queue_url = sqs.create_queue(QueueName="stack-failed-shards")["QueueUrl"]
-    set_variable("SHARD_QUEUE_URL", shard_queue_url)
-    set_variable("FAILED_SHARD_QUEUE_URL", failed_shard_queue_url)
-    set_variable("QUEUE_URL", queue_url)
-    set_variable("DEAD_LETTER_QUEUE_URL", dead_letter_queue_url)
+    queue_url, dead_letter_queue_url, shard_queue_url, failed_shard_queue_url, told_queue_url = _make_queues(
+        sqs
+    )
     table = boto3.resource("dynamodb").create_table(
         TableName="stack",
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
@@ -235,14 +290,11 @@ def _deployed(set_variable: Callable[[str, str], object]) -> Aws:
     s3.create_bucket(Bucket=BUCKET)
     attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]
     queue_arn = attributes["QueueArn"]
-    # What is told the topic arrives in a queue, where tests read it.
     sns = boto3.client("sns")
     topic = sns.create_topic(Name="stack-alerts")["TopicArn"]
-    set_variable("ALERT_TOPIC", topic)
-    told_queue_url = sqs.create_queue(QueueName="stack-told")["QueueUrl"]
     told = sqs.get_queue_attributes(QueueUrl=told_queue_url, AttributeNames=["QueueArn"])["Attributes"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=told["QueueArn"])
-    return Aws(
+    aws = Aws(
         boto3.client("ssm"),
         secretsmanager,
         sqs,
@@ -256,3 +308,11 @@ def _deployed(set_variable: Callable[[str, str], object]) -> Aws:
         s3,
         told_queue_url,
     )
+    variables = {
+        "QUEUE_URL": queue_url,
+        "DEAD_LETTER_QUEUE_URL": dead_letter_queue_url,
+        "SHARD_QUEUE_URL": shard_queue_url,
+        "FAILED_SHARD_QUEUE_URL": failed_shard_queue_url,
+        "ALERT_TOPIC": topic,
+    }
+    return aws, variables

@@ -1,25 +1,40 @@
-"""What several tests share: AWS on 127.0.0.1, and settings for each setup of the DHIS2 tab."""
+"""What several tests share: AWS on 127.0.0.1, the speed of tests, and how many examples a law is tried with."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from msupply_dhis2.state import dead_letters
-from sandbox.aws_on_moto import BUCKET, Aws, moto_server, stack_on_moto
+from sandbox.aws_on_moto import BUCKET, Aws, MotoStack, moto_server
+from tests.support.laws import register_profiles
 
 __all__ = ["BUCKET", "Aws"]
 
+register_profiles()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what ``make test-slow`` runs besides the slow tests: the laws, with all their examples."""
+    for item in items:
+        if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
+            item.add_marker("law")
+
 
 @pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
+def moto_stack() -> Iterator[MotoStack]:
     with moto_server() as url:
-        yield url
+        yield MotoStack(url)
+
+
+@pytest.fixture(scope="session")
+def moto_url(moto_stack: MotoStack) -> str:
+    return moto_stack.url
 
 
 @pytest.fixture
-def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+def aws(moto_stack: MotoStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     """AWS as a deployment leaves it: secrets without a value, no settings yet."""
     # Moto knows at once what a queue holds; SQS has to be waited for.
     monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
-    with stack_on_moto(moto_url, monkeypatch.setenv) as it:
+    with moto_stack.deployed(monkeypatch.setenv) as it:
         yield it

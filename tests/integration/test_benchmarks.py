@@ -30,6 +30,7 @@ def rows(report: str, heading: str) -> list[dict[str, str]]:
     return [dict(zip(columns, cells, strict=True)) for cells in body]
 
 
+@pytest.mark.slow
 def test_one_command_reports_every_step_of_compute_and_its_ratio(tmp_path: Path) -> None:
     report = tmp_path / "report.md"
     sizes = ("--stores", "3", "--items", "5", "--movements", "300", "--repeat", "1")
@@ -51,6 +52,7 @@ def test_one_command_reports_every_step_of_compute_and_its_ratio(tmp_path: Path)
     ]
 
 
+@pytest.mark.slow
 def test_every_function_package_and_size_stands_in_the_report_of_cold_starts() -> None:
     ran = bench("cold_start", "--repeat", "1", "--stores", "3")
     assert ran.returncode == 0, ran.stderr
@@ -71,6 +73,7 @@ def test_every_function_package_and_size_stands_in_the_report_of_cold_starts() -
     assert 0 < float(whole["with bytecode, kB"].replace(",", "")) < 20_000
 
 
+@pytest.mark.slow
 def test_what_only_changes_saves_is_counted_over_a_year_and_what_it_remembers_over_a_nation() -> None:
     sizes = ("--year-stores", "2", "--year-items", "4", "--year-days", "100", "--nation-items", "9")
     script = str(PROJECT / "benchmarks" / "only_changes.py")
@@ -93,6 +96,7 @@ def test_what_only_changes_saves_is_counted_over_a_year_and_what_it_remembers_ov
     ]
 
 
+@pytest.mark.slow
 def test_a_months_bill_adds_up_and_counts_every_invocation() -> None:
     script = str(PROJECT / "benchmarks" / "costs.py")
     sizes = ("--sizes", "3", "--measured", "3", "--items", "20", "--days", "2", "--refused", "10")
@@ -149,6 +153,7 @@ def test_a_country_between_and_beyond_the_samples_lies_on_the_line_through_them(
     assert on_the_line(1_004, samples) == {"batches": 2_010, "invocations": 1}
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
     ran = bench("comptue")
     assert ran.returncode == 2

@@ -71,6 +71,7 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert named - targets == set()
 
 
+@pytest.mark.slow
 def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> None:
     port = str(free_port())
     shutil.copy(PROJECT / "settings.yaml", tmp_path)

@@ -4,7 +4,7 @@ import copy
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -123,33 +123,6 @@ def as_list(value: object) -> list[Any]:
 
 def test_the_transformed_template_has_no_fault() -> None:
     assert faults(source(), REGIONS) == []
-
-
-def set_unknown_runtime(template: Template) -> None:
-    template["Globals"]["Function"]["Runtime"] = "python3.99"
-
-
-def misspell_the_response_type(template: Template) -> None:
-    batch = template["Resources"]["PushFunction"]["Properties"]["Events"]["Batch"]["Properties"]
-    batch["FunctionResponseTypes"] = ["ReportBatchItemFailure"]
-
-
-def allow_one_at_a_time(template: Template) -> None:
-    batch = template["Resources"]["PushFunction"]["Properties"]["Events"]["Batch"]["Properties"]
-    batch["ScalingConfig"]["MaximumConcurrency"] = 1
-
-
-def refer_to_nothing(template: Template) -> None:
-    template["Resources"]["Table"]["Properties"]["BillingMode"] = {"Ref": "NoSuchParameter"}
-
-
-@pytest.mark.parametrize(
-    "spoil", [set_unknown_runtime, misspell_the_response_type, allow_one_at_a_time, refer_to_nothing]
-)
-def test_the_linter_finds_a_fault_that_sam_validate_lets_pass(spoil: Callable[[Template], None]) -> None:
-    template = source()
-    spoil(template)
-    assert faults(template, REGIONS[:1])
 
 
 # -------------------------------------------------------------------------------------------------- functions

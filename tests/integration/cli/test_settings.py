@@ -7,6 +7,7 @@ from cli.__main__ import main
 from cli.schema import json_schema
 from cli.settings import ADVANCED_BYTES
 from msupply_dhis2.settings import parse_settings
+from sandbox.aws_on_moto import forget_clients
 from tests.conftest import Aws
 from tests.support.paths import PROJECT
 
@@ -167,6 +168,7 @@ def test_a_document_that_no_parameter_holds_is_refused(
 def test_a_machine_without_a_region_is_told_to_name_one(
     sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    forget_clients()
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(sample.with_name("nothing")))
     assert main(["settings", "upload", str(sample)]) == 1

@@ -348,6 +348,7 @@ def bomb() -> bytes:
 
 
 @pytest.mark.parametrize("status", [200, 302, 409, 500])
+@pytest.mark.slow
 def test_an_answer_that_is_huge_when_it_is_unpacked_is_not_read(status: int) -> None:
     headers = {**JSON_TYPE, "Content-Encoding": "gzip", "Location": "/login"}
     with scripted((status, headers, bomb())) as script, client_of(script.url) as client:

@@ -6,8 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
@@ -48,6 +47,7 @@ from tests.support.clinic_world import (
     stored,
 )
 from tests.support.direct import DirectClient
+from tests.support.laws import tried
 
 VERSIONS = ("2.37", "2.40", "2.42", "2.43")
 CODES = Schemes(Scheme.CODE, Scheme.CODE, Scheme.CODE, Scheme.CODE)
@@ -928,7 +928,7 @@ def rules_and_value(draw: st.DrawFn) -> tuple[Rules, DataValue]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@tried(150)
 @given(
     rules_and_value(),
     st.sampled_from([USER, USER, EDITOR, SUPERUSER]),

@@ -148,6 +148,7 @@ def all_is_well(country: Country, answer: dict[str, Any]) -> None:
     assert country.is_closed()
 
 
+@pytest.mark.slow
 def test_a_three_day_outage_ends_with_every_value_in_place_and_nothing_dead(country: Country) -> None:
     country.world.use(only_changes=False, items_per_payload=60)
     answer = country.world.compute()
@@ -180,6 +181,7 @@ def test_a_three_day_outage_ends_with_every_value_in_place_and_nothing_dead(coun
     all_is_well(country, answer)
 
 
+@pytest.mark.slow
 def test_72_hours_in_which_the_login_works_and_every_post_fails_use_up_no_message(country: Country) -> None:
     country.world.use(only_changes=False, items_per_payload=150)
     answer = country.world.compute()
@@ -227,6 +229,7 @@ def test_after_a_password_was_corrected_values_flow_within_a_quarter_of_the_time
     all_is_well(country, answer)
 
 
+@pytest.mark.slow
 def test_a_message_that_waits_for_ten_days_is_put_back_and_then_a_dead_letter(country: Country) -> None:
     country.world.use(only_changes=False, items_per_payload=500)
     answer = country.world.compute()

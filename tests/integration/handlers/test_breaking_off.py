@@ -212,6 +212,7 @@ def country(
 
 
 @worst_harm
+@pytest.mark.slow
 def test_a_compute_that_came_to_harm_is_made_good_by_the_next_though_the_stock_has_changed(
     country: Country, how: Harm
 ) -> None:
@@ -233,6 +234,7 @@ def test_a_compute_that_came_to_harm_is_made_good_by_the_next_though_the_stock_h
 
 
 @each_harm
+@pytest.mark.slow
 def test_a_push_that_came_to_harm_is_made_good_by_the_next_delivery(country: Country, how: Harm) -> None:
     for at, event in country.events():
         country.compute(event)
@@ -246,6 +248,7 @@ def test_a_push_that_came_to_harm_is_made_good_by_the_next_delivery(country: Cou
 
 
 @worst_harm
+@pytest.mark.slow
 def test_a_message_that_came_to_harm_as_it_became_a_dead_letter_arrives_when_it_is_sent_again(
     country: Country, how: Harm
 ) -> None:
@@ -269,6 +272,7 @@ def test_a_message_that_came_to_harm_as_it_became_a_dead_letter_arrives_when_it_
 
 
 @worst_harm
+@pytest.mark.slow
 def test_a_redrive_that_came_to_harm_is_made_good_by_the_next(country: Country, how: Harm) -> None:
     for at, event in country.events():
         country.compute(event)
@@ -288,6 +292,7 @@ def test_a_redrive_that_came_to_harm_is_made_good_by_the_next(country: Country, 
 
 
 @worst_harm
+@pytest.mark.slow
 def test_a_watchdog_that_came_to_harm_as_it_took_up_what_sqs_moved_loses_nothing(
     country: Country, how: Harm
 ) -> None:

@@ -131,6 +131,7 @@ def preview(
 
 
 @pytest.mark.parametrize("setup", sorted(DATA_SETS))
+@pytest.mark.slow
 def test_what_a_schedule_computes_is_what_dhis2_stores_and_what_preview_shows(
     setup: str,
     aws: Aws,

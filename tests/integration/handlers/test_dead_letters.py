@@ -122,6 +122,7 @@ def dead_since(world: World, age: timedelta) -> None:
             world.aws.runs.put_item(Item={**item, "started_at": since})
 
 
+@pytest.mark.slow
 def test_values_for_another_data_set_than_the_settings_are_kept_and_never_sent(world: World) -> None:
     answer = world.compute()
     messages = take(world)
@@ -149,6 +150,7 @@ def test_values_for_another_data_set_than_the_settings_are_kept_and_never_sent(w
     assert ask(world, dead_letters="list")["letters"] == []
 
 
+@pytest.mark.slow
 def test_values_for_another_data_set_that_are_computed_again_are_superseded(world: World) -> None:
     world.compute()
     messages = take(world)
@@ -230,6 +232,7 @@ def test_sent_again_they_arrive_and_the_run_ends_once_more_without_anything_comp
     )
 
 
+@pytest.mark.slow
 def test_only_those_of_a_run_or_a_reason_are_sent_again(world: World) -> None:
     world.compute()
     first, second, *_ = take(world)
@@ -244,6 +247,7 @@ def test_only_those_of_a_run_or_a_reason_are_sent_again(world: World) -> None:
     assert world.waiting() == 1
 
 
+@pytest.mark.slow
 def test_the_console_s_own_redrive_does_the_same(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
@@ -259,6 +263,7 @@ def test_the_console_s_own_redrive_does_the_same(world: World) -> None:
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
+@pytest.mark.slow
 def test_a_letter_that_is_sent_again_twice_is_counted_once(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
@@ -308,6 +313,7 @@ def test_what_the_queue_no_longer_has_is_expired_and_named_with_the_event_that_c
     assert ask(world, dead_letters="list")["letters"] == []
 
 
+@pytest.mark.slow
 def test_what_somebody_deleted_is_expired_by_a_redrive_unless_it_may_be_on_the_queue_of_batches(
     world: World,
 ) -> None:
@@ -327,6 +333,7 @@ def test_what_somebody_deleted_is_expired_by_a_redrive_unless_it_may_be_on_the_q
     assert the_run(world).counts.expired == 0
 
 
+@pytest.mark.slow
 def test_a_dead_letter_of_an_expired_row_is_one_again(world: World) -> None:
     world.compute()
     first, *_ = take(world)
@@ -388,6 +395,7 @@ def test_what_the_queue_itself_moved_over_is_sent_again_at_once_where_it_is_chos
     ("function", "event"),
     [("push", {"dead_letters": "redrive"}), ("watchdog", {})],
 )
+@pytest.mark.slow
 def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letters(
     world: World, function: str, event: dict[str, str]
 ) -> None:
@@ -404,6 +412,7 @@ def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letter
     assert world.waiting() == 0
 
 
+@pytest.mark.slow
 def test_a_letter_that_was_sent_again_and_that_the_queue_moved_back_is_found_though_it_has_a_reason(
     world: World,
 ) -> None:
@@ -445,6 +454,7 @@ def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) 
     assert (world.waiting(), len(in_queue(world))) == (0, 1)
 
 
+@pytest.mark.slow
 def test_what_only_an_older_version_could_not_read_is_sent_again_and_not_called_unreadable_any_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -535,6 +545,7 @@ def test_what_is_not_chosen_can_be_seen_again_at_once(world: World) -> None:
         assert (redriven["is_all"], redriven["letters"][0]["messages"]) == (True, 1)
 
 
+@pytest.mark.slow
 def test_more_dead_letters_than_there_is_time_for_are_sent_again_by_asking_again(world: World) -> None:
     world.compute()
     put_copies(world.aws, 80)
@@ -568,6 +579,7 @@ def test_an_event_that_asks_for_something_else_is_refused(
     assert '{"dead_letters": "list"}' in str(refused.value)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -606,6 +618,7 @@ def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(
     assert sum(letter["messages"] for letter in ask(world, dead_letters="redrive")["letters"]) == 1
 
 
+@pytest.mark.slow
 def test_a_run_whose_counts_do_not_add_up_costs_its_own_end_and_is_named(world: World) -> None:
     answer = world.compute()
     world.aws.runs.update_item(

@@ -41,6 +41,7 @@ from msupply_dhis2.handlers.dead_letters import DeadLetterEvent
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import LoginKind
 from msupply_dhis2.state.breaker import State
+from sandbox.aws_on_moto import forget_clients
 from sandbox.dhis2 import FaultKind, OAuth2Client, PersonalAccessToken, StandIn, User, logins
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
 from sandbox.sample.generate import generate
@@ -641,7 +642,7 @@ def _bytes_of(body: Any) -> bytes:  # noqa: ANN401 - botocore's
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
     """Note the requests of all clients that are made from now on."""
     noted = Sent()
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
@@ -649,7 +650,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     session = boto3.DEFAULT_SESSION
     assert session is not None
     session.events.register("before-send", noted.note)
-    return noted
+    forget_clients()
+    yield noted
+    forget_clients()
 
 
 @pytest.fixture
@@ -703,6 +706,7 @@ class ComputeInvoked:
 JOBS = sorted({way.job for way in WAYS})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_no_secret_is_written(job: str, stage: Stage) -> None:
     leaks: dict[str, dict[str, list[str]]] = {}
@@ -771,6 +775,7 @@ def test_every_field_of_every_event_is_driven() -> None:
     ],
     ids=["table", "message", "file", "metadata", "topic", "answer", "log"],
 )
+@pytest.mark.slow
 def test_a_planted_secret_is_found(plant: Callable[[Stage], object], stage: Stage) -> None:
     with stage.anew():
         assert stage.leaks() == {}

@@ -56,6 +56,7 @@ def test_what_changed_in_msupply_is_sent_and_nothing_else(world: World) -> None:
     assert len({(key.data_element, key.org_unit) for key in changed}) == 1
 
 
+@pytest.mark.slow
 def test_a_full_send_sends_everything_and_heals_what_was_changed_by_hand(world: World) -> None:
     world.run()
     key, value = next((key, value) for key, value in world.values().items() if value != "0")
@@ -81,6 +82,7 @@ def test_a_rejected_value_is_sent_again_by_each_run(world: World) -> None:
     assert second["values"] - second["already_stored"] == refused
 
 
+@pytest.mark.slow
 def test_at_another_address_everything_is_sent_once_and_in_another_spelling_nothing(world: World) -> None:
     world.run()
     posts = world.posts()
@@ -92,6 +94,7 @@ def test_at_another_address_everything_is_sent_once_and_in_another_spelling_noth
     assert world.run()["batches"] == 0
 
 
+@pytest.mark.slow
 def test_what_waited_as_a_dead_letter_and_is_sent_again_late_replaces_nothing_newer(
     world: World,
 ) -> None:
@@ -175,6 +178,7 @@ def test_what_is_computed_no_longer_is_deleted_where_the_settings_say_so(world: 
     assert (third["vanished"], third["batches"]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_group_with_a_row_that_cannot_be_read_stays_in_dhis2_as_it_is_and_the_others_are_sent(
     world: World,
 ) -> None:
@@ -218,6 +222,7 @@ def test_a_message_that_waits_is_not_superseded_by_a_run_that_left_its_group_out
     assert len(world.values()) == sum(each.metric("ValuesStored") for each in pushes) == first["values"]
 
 
+@pytest.mark.slow
 def test_so_much_that_it_must_be_a_mistake_is_deleted_only_when_it_is_confirmed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +245,7 @@ def test_so_much_that_it_must_be_a_mistake_is_deleted_only_when_it_is_confirmed(
     assert len(world.values()) == confirmed["values"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_limited_takes_nothing_for_vanished(world: World) -> None:
     world.use(delete_vanished=True)
     world.run()
@@ -265,6 +271,7 @@ def test_a_store_that_is_mapped_no_longer_leaves_its_values_to_be_named(world: W
     assert second["vanished"] == first["values"] - second["values"] > 0
 
 
+@pytest.mark.slow
 def test_what_was_sent_while_the_setting_was_off_is_not_relied_upon(world: World) -> None:
     world.run()
     original = world.values()
@@ -287,6 +294,7 @@ def test_a_dry_run_says_what_would_be_left_out_and_notes_nothing(world: World) -
     assert second["already_stored"] == second["values"]
 
 
+@pytest.mark.slow
 def test_what_was_left_out_is_not_replaced_by_an_older_value_that_is_computed_late(world: World) -> None:
     world.run(basis="current_day", as_of="2026-11-01")
     later = world.run(basis="current_day", as_of="2026-11-03")
@@ -324,6 +332,7 @@ def rows_by_uid(world: World, *metrics: str) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_what_is_sent_to_the_same_place_by_another_name_is_not_deleted(world: World) -> None:
     world.use(delete_vanished=True)
     world.run()
@@ -335,6 +344,7 @@ def test_what_is_sent_to_the_same_place_by_another_name_is_not_deleted(world: Wo
     assert world.values() == before
 
 
+@pytest.mark.slow
 def test_a_place_that_another_metric_has_now_does_not_vanish_with_the_one_that_had_it(world: World) -> None:
     world.use(delete_vanished=True)
     world.run()
@@ -354,6 +364,7 @@ def test_a_place_that_another_metric_has_now_does_not_vanish_with_the_one_that_h
 
 
 @pytest.mark.parametrize("what", ["option combos", "data set"])
+@pytest.mark.slow
 def test_what_was_sent_meanwhile_by_other_names_is_not_relied_upon(world: World, what: str) -> None:
     world.run()
     original = world.values()

@@ -150,6 +150,7 @@ def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
 
 
 @breaks_off
+@pytest.mark.slow
 def test_what_was_refused_stands_in_the_file_once_though_its_message_died_and_was_sent_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_message_that_is_delivered_once_more_counts_once(world: World) -> None
 
 
 @breaks_off
+@pytest.mark.slow
 def test_a_push_that_breaks_off_after_dhis2_stored_the_values_loses_and_doubles_no_count(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +219,7 @@ def test_a_push_that_breaks_off_after_dhis2_stored_the_values_loses_and_doubles_
 
 
 @breaks_off
+@pytest.mark.slow
 def test_a_compute_that_breaks_off_before_it_has_counted_what_it_queued_leaves_no_ghost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +281,7 @@ def test_values_that_the_settings_do_not_want_any_more_are_counted_and_the_run_i
     assert sum(each.metric("RunsIncomplete") for each in pushes) == 1
 
 
+@pytest.mark.slow
 def test_values_that_wait_for_the_next_delivery_keep_the_run_open(world: World) -> None:
     answer = world.compute()
     world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
@@ -327,6 +331,7 @@ def test_a_run_whose_beginning_could_not_be_noted_does_not_end_well(
     assert ended == []
 
 
+@pytest.mark.slow
 def test_values_that_are_queued_and_fail_before_they_are_counted_are_counted_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +356,7 @@ def test_values_that_are_queued_and_fail_before_they_are_counted_are_counted_onc
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
+@pytest.mark.slow
 def test_a_run_on_schedule_that_fails_is_open_until_it_is_computed_after_all(world: World) -> None:
     event = {"interval": "monthly", "scheduled_time": "2026-11-03T01:00:00Z"}
     assert world.sql("ALTER TABLE stock_line RENAME TO elsewhere")
@@ -366,6 +372,7 @@ def test_a_run_on_schedule_that_fails_is_open_until_it_is_computed_after_all(wor
     assert (run.outcome, run.message) == (Outcome.COMPLETE, None)
 
 
+@pytest.mark.slow
 def test_a_run_in_shards_ends_when_the_last_of_them_is_computed_and_pushed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

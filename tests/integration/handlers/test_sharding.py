@@ -174,6 +174,7 @@ def test_a_run_in_shards_sends_exactly_the_values_of_one_in_one_piece(stack: Sta
     assert sum(shard.metric("ShardsFailed") for shard in worked) == 0
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_told_once_by_the_invocation_that_plans(stack: Stack) -> None:
     whole = stack.compute(FULL)
     stack.allow_lines(200)
@@ -239,6 +240,7 @@ def test_a_shard_that_another_invocation_works_waits_until_that_one_must_have_en
     assert stack.values()
 
 
+@pytest.mark.slow
 def test_an_invocation_that_plans_once_more_makes_no_shard_to_be_worked_twice(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL)
@@ -252,6 +254,7 @@ def test_an_invocation_that_plans_once_more_makes_no_shard_to_be_worked_twice(st
     assert stack.values() == []
 
 
+@pytest.mark.slow
 def test_the_same_run_asked_for_once_more_is_sent_anew(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL, "request-1")
@@ -262,6 +265,7 @@ def test_the_same_run_asked_for_once_more_is_sent_anew(stack: Stack) -> None:
     assert stack.values() == first
 
 
+@pytest.mark.slow
 def test_a_shard_that_fails_leaves_the_others_alone_and_is_tried_again(
     stack: Stack,
 ) -> None:
@@ -332,6 +336,7 @@ def test_a_shard_by_hand_about_the_future_is_refused_and_sends_nothing(stack: St
     assert stack.values() == []
 
 
+@pytest.mark.slow
 def test_an_org_unit_that_is_mapped_no_longer_is_named_by_its_shard(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL)
@@ -356,6 +361,7 @@ def test_an_org_unit_that_is_mapped_no_longer_is_named_by_its_shard(stack: Stack
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_shard_that_the_settings_leave_no_work_for_is_kept_with_its_months_for_a_redrive(
     stack: Stack, changes: dict[str, Any], reason: str
 ) -> None:
@@ -390,6 +396,7 @@ def sent_on_the_first(stack: Stack, *firsts: str, basis: str = "previous_month")
     return sorted(value[1:] for value in stack.values())
 
 
+@pytest.mark.slow
 def test_a_range_of_months_sends_what_runs_on_the_first_of_the_following_months_would_have(
     stack: Stack,
 ) -> None:
@@ -399,6 +406,7 @@ def test_a_range_of_months_sends_what_runs_on_the_first_of_the_following_months_
     assert sorted(value[1:] for value in stack.values()) == expected
 
 
+@pytest.mark.slow
 def test_a_month_begins_when_the_values_of_the_one_before_are_on_the_queue(stack: Stack) -> None:
     first = stack.compute(MONTHS)
     assert first.answer["month"] == "2026-07"
@@ -431,6 +439,7 @@ def test_a_range_of_months_that_was_cut_off_goes_on_where_it_was(
     assert {value[3] for value in stack.values()} == {"202609", "202610"}
 
 
+@pytest.mark.slow
 def test_a_month_whose_message_is_delivered_twice_is_followed_by_the_next_one_once(stack: Stack) -> None:
     stack.compute(MONTHS)
     (august,) = stack.shards()
@@ -439,6 +448,7 @@ def test_a_month_whose_message_is_delivered_twice_is_followed_by_the_next_one_on
     assert len(stack.shards()) == 1
 
 
+@pytest.mark.slow
 def test_a_fault_after_the_next_month_was_queued_makes_no_month_to_be_sent_twice(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,6 +471,7 @@ def fail(*_: object) -> None:
     raise RuntimeError("the function broke off here")
 
 
+@pytest.mark.slow
 def test_months_of_a_large_system_are_done_shard_by_shard_in_order(stack: Stack) -> None:
     expected = sent_on_the_first(stack, "2026-08-01", "2026-09-01", "2026-10-01", "2026-11-01")
     stack.allow_lines(200)
@@ -517,6 +528,7 @@ def test_without_a_row_on_a_previous_month_basis_months_are_nothing_to_do(stack:
 MONTHLY = {"interval": "monthly", "scheduled_time": "2026-11-04T15:30:00Z"}
 
 
+@pytest.mark.slow
 def test_a_monthly_run_sends_its_own_month_and_then_the_months_before_it_again(stack: Stack) -> None:
     expected = sent_on_the_first(stack, "2026-09-01", "2026-10-01")
     stack.aws.put_settings(document(restate_months=2))
@@ -537,6 +549,7 @@ def test_a_monthly_run_sends_its_own_month_and_then_the_months_before_it_again(s
         {**MONTHLY, "basis": "current_day"},
     ],
 )
+@pytest.mark.slow
 def test_only_monthly_runs_about_months_restate(stack: Stack, event: dict[str, Any]) -> None:
     settings = json.loads(document(restate_months=2))
     settings["data_elements"][0]["interval"] = "daily"
@@ -622,6 +635,7 @@ def test_an_export_holds_the_values_that_a_manual_push_sends_and_sends_nothing(
     assert run.metric("RunsFailed") == run.metric("ValuesComputed") == 0
 
 
+@pytest.mark.slow
 def test_a_divided_export_writes_a_file_for_each_shard(stack: Stack) -> None:
     whole = lines_of(stack.aws, stack.compute(VALUES).answer["file"])
     stack.allow_lines(200)

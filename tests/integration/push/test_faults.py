@@ -20,6 +20,7 @@ from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
 from sandbox.dhis2 import Fault, FaultKind, Metadata, StandIn, User, stock_metadata
 from tests.support.batches import batch_of, settings_of, value_of
+from tests.support.pairs import in_pairs
 
 VERSIONS = ("2.40", "2.42", "2.43")
 NOW = date(2026, 2, 10)
@@ -203,22 +204,23 @@ def stored_in(dhis2: StandIn, value: DataValue) -> str | None:
     )
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(
-    ("setup", "when"),
-    [*((setup, 0) for setup in SETUPS.values()), (SETUPS["data element per item"], 1)],
-    ids=[*SETUPS, "data element per item, second call"],
-)
-@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+# The setup, and whether its first or its second call meets the fault.
+MET = {name: (setup, 0) for name, setup in SETUPS.items()} | {
+    "data element per item, second call": (SETUPS["data element per item"], 1)
+}
+
+
+@pytest.mark.parametrize(("fault", "met", "version"), in_pairs(PASSING, MET, VERSIONS))
 def test_after_a_fault_that_passes_every_good_value_is_stored_and_every_other_named_once(
-    version: str, setup: Setup, fault: Fault, when: int
+    fault: str, met: str, version: str
 ) -> None:
     with StandIn(
         set_up(), version=version, users=[User(username=USER, password=SecretStr(OLD))], now=NOW
     ) as dhis2:
+        setup, when = MET[met]
         settings = setup.settings(dhis2.url)
         values = [setup.values("202512"), setup.values("202601")]
-        dhis2.faults.plan(fault.model_copy(update={"after": when}))
+        dhis2.faults.plan(PASSING[fault].model_copy(update={"after": when}))
         delivered = deliver(dhis2, [batch_of(of_batch, settings) for of_batch in values], settings)
         everything = [value for of_batch in values for value in of_batch]
         good = [value for value in everything if not is_bad(value)]

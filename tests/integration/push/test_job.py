@@ -94,6 +94,7 @@ type Connect = Callable[[StandIn], Dhis2Session]
 
 
 @pytest.mark.parametrize("version", ["2.42", "2.43"])
+@pytest.mark.slow
 def test_of_10_000_values_with_10_bad_ones_9_990_are_stored_and_10_are_named(
     version: str, connect: Connect
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_known_vulnerability_fails_and_is_named(
     assert "GHSA-test" in said
 
 
+@pytest.mark.slow
 def test_where_the_database_is_not_reached_it_says_that_nothing_was_audited(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -444,6 +444,7 @@ MIRROR_CASES = {
 }
 
 
+@pytest.mark.slow
 def test_the_command_line_makes_a_mirror() -> None:
     with temporary_postgres() as server:
         url = server.new_database("dashboard")

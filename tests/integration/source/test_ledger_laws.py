@@ -12,7 +12,7 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.stock import MICRO, ConsumptionPreferences, Item, MovementKind, Store
@@ -20,6 +20,7 @@ from msupply_dhis2.metrics import Metric, Quantity, Rules, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, window
 from msupply_dhis2.source import Source
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from tests.support.laws import tried
 from tests.support.mirror_database import MirrorDatabase
 from tests.support.open_msupply_database import INSTANTS, OpenMsupplyDatabase, read_catalogue, scope_of
 from tests.support.slow_reference import (
@@ -283,12 +284,7 @@ def day_and_seconds(local: datetime | None) -> tuple[str | None, int]:
     return local.date().isoformat(), local.hour * 3600 + local.minute * 60 + local.second
 
 
-@settings(
-    max_examples=40,
-    deadline=None,
-    # The database is filled anew by each example.
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@tried(40)
 @given(case=cases())
 def test_a_database_of_any_ledger_gives_the_values_of_a_slow_reading(
     database: OpenMsupplyDatabase | MirrorDatabase, case: Case

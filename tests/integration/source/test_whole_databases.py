@@ -286,6 +286,7 @@ def mirror(request: pytest.FixtureRequest, postgres: TemporaryPostgres) -> str:
 @pytest.mark.parametrize(
     "as_of", ["2020-05-01T00:30", "2020-02-29T12:00", "2020-03-01", "2020-04-15T23:59", "2019-11-04T08:00"]
 )
+@pytest.mark.slow
 def test_every_value_of_a_real_mirror_is_that_of_a_slow_reading(
     mirror: str, basis: Basis, as_of: str
 ) -> None:
@@ -315,6 +316,7 @@ def both_kinds(postgres: TemporaryPostgres) -> tuple[str, str]:
 
 @pytest.mark.parametrize("basis", list(Basis))
 @pytest.mark.parametrize("as_of", ["2026-11-01", "2026-10-15T11:00", "2026-04-20T06:30", "2025-10-03T23:00"])
+@pytest.mark.slow
 def test_both_kinds_of_msupply_give_the_same_values_for_the_same_history(
     both_kinds: tuple[str, str], basis: Basis, as_of: str
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_file_that_would_be_too_long_is_cut_and_says_so(
     assert "holds 2 of them only" in written.sentence()
 
 
+@pytest.mark.slow
 def test_a_thousand_parts_are_all_taken(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     parts = [f"run-{number:04}-1f" for number in range(1_003)]
@@ -176,6 +177,7 @@ def test_where_no_time_is_left_to_write_rows_no_empty_file_is_made(s3: "S3Client
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[{}]", b"not JSON", b"[" * 100_000, None])
+@pytest.mark.slow
 def test_a_part_that_is_damaged_or_gone_costs_its_own_rows_and_is_named(
     s3: "S3Client", damage: bytes | None
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.batch import Message
@@ -33,6 +33,7 @@ from msupply_dhis2.state.run import (
 from msupply_dhis2.state.run import run_of as table_run
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs, message_key, read_receipts
 from tests.conftest import Aws
+from tests.support.laws import tried
 
 NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -99,6 +100,7 @@ def test_messages_are_counted_once_whoever_comes_first(runs: Runs) -> None:
     assert run.batches == 3
 
 
+@pytest.mark.slow
 def test_more_messages_than_one_transaction_takes_are_counted(runs: Runs) -> None:
     runs.register([message(number, 3) for number in range(230)], NOW)
     runs.register([message(number, 3) for number in range(100, 250)], NOW)
@@ -458,7 +460,7 @@ def test_a_message_s_row_outlives_the_message_and_its_copy(runs: Runs, aws: Aws)
     assert datetime.fromtimestamp(int(str(row["expires_at"])), UTC) == NOW + MESSAGES_KEPT_FOR
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tried(15)
 @given(places=st.frozensets(st.integers(0, 20_000), max_size=60))
 def test_places_are_read_as_they_were_noted(aws: Aws, places: frozenset[int]) -> None:
     # A message of its own for each example: they share the table.
@@ -474,6 +476,7 @@ def test_a_damaged_row_is_told(runs: Runs, aws: Aws) -> None:
         runs.read(message(), NOW)
 
 
+@pytest.mark.slow
 def test_more_receipts_than_one_call_holds_are_read_and_a_damaged_one_tells_nothing(
     runs: Runs, aws: Aws
 ) -> None:
@@ -514,7 +517,6 @@ ATTRIBUTES = [
 ]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(ATTRIBUTES), ANYTHING))
 def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, Any]) -> None:
     delivery_state_of(row)

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.client import Answer
@@ -27,6 +27,7 @@ from msupply_dhis2.settings import Scheme
 from sandbox.dhis2 import ADMIN, FaultKind, stock_metadata, uid
 from sandbox.dhis2.metadata import DataSet, LockException, Metadata
 from tests.support.direct import DirectClient
+from tests.support.laws import tried
 
 NOW = date(2026, 2, 10)
 ORG_UNITS = [(f"OU_{number}", f"Clinic {number}") for number in range(12)]
@@ -150,7 +151,7 @@ def with_uids(client: DirectClient, value: SentValue) -> SentValue:
 rows_of_any_kind = st.dictionaries(st.integers(0, 119), st.sampled_from(sorted(WRONG)), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@tried(60)
 @given(wrong=rows_of_any_kind, version=st.sampled_from(VERSIONS), per_call=st.integers(7, 200))
 def test_all_that_can_get_in_does_and_every_other_value_is_rejected(
     wrong: dict[int, str], version: str, per_call: int
@@ -257,7 +258,7 @@ def test_all_values_of_an_option_combo_that_may_not_be_written_are_refused_at_on
     assert len(client.pushes) <= calls
 
 
-@settings(max_examples=40, deadline=None)
+@tried(40)
 @given(
     closed=st.sets(st.sampled_from(METRICS[:5]), max_size=5),
     wrong=st.dictionaries(

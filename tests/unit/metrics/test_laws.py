@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.stock import (
@@ -23,6 +23,7 @@ from msupply_dhis2.domain.stock import (
 )
 from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, window
+from tests.support.laws import tried
 from tests.support.slow_reference import PERIOD_BEGINS, Entry, Line, Question, reference_values, start_of
 
 # Each with dates around which something happens: daylight saving, a skipped or doubled midnight, a day that
@@ -196,7 +197,7 @@ def expiry_dates(draw: st.DrawFn, today: date) -> date | None:
     return None if days is None else today + timedelta(days=days)
 
 
-@settings(max_examples=400, deadline=None)
+@tried(400)
 @given(cases())
 def test_all_twelve_metrics_are_what_a_day_by_day_walk_through_the_whole_ledger_finds(case: Case) -> None:
     values = case.values().values
@@ -213,7 +214,7 @@ def _some(value: int | Fraction | None) -> str:
     return "none" if value is None else "0" if value == 0 else "some" if value > 0 else "negative"
 
 
-@settings(max_examples=50, deadline=None)
+@tried(50)
 @given(cases(), st.integers(1, 1000))
 def test_reading_further_back_than_the_floor_changes_nothing(case: Case, days: int) -> None:
     earlier = floor([case.window], case.stores, case.rules) - timedelta(days=days)
@@ -223,7 +224,7 @@ def test_reading_further_back_than_the_floor_changes_nothing(case: Case, days: i
     assert read_further == case.values()
 
 
-@settings(max_examples=50, deadline=None)
+@tried(50)
 @given(cases(), st.sets(st.sampled_from(Metric)))
 def test_a_metric_is_the_same_whatever_else_is_asked_for(case: Case, metrics: set[Metric]) -> None:
     history = case.history(floor([case.window], case.stores, case.rules))
@@ -234,7 +235,7 @@ def test_a_metric_is_the_same_whatever_else_is_asked_for(case: Case, metrics: se
     assert asked == {metric: everything[metric] for metric in metrics if metric in everything}
 
 
-@settings(max_examples=50, deadline=None)
+@tried(50)
 @given(cases())
 def test_opening_stock_and_the_flows_of_the_month_make_closing_stock(case: Case) -> None:
     question = replace(case.question, include_returns=True, period_format="YYYYMM")
@@ -250,7 +251,7 @@ def test_opening_stock_and_the_flows_of_the_month_make_closing_stock(case: Case)
     )
 
 
-@settings(max_examples=50, deadline=None)
+@tried(50)
 @given(cases())
 def test_every_negative_stock_value_is_counted(case: Case) -> None:
     result = case.values()
@@ -268,7 +269,7 @@ def test_every_negative_stock_value_is_counted(case: Case) -> None:
     assert result.warnings[StockWarning.NEGATIVE_STOCK] == sum(1 for value in stock if value < 0)
 
 
-@settings(max_examples=50, deadline=None)
+@tried(50)
 @given(cases())
 def test_the_floor_is_a_midnight_of_the_configured_time_zone(case: Case) -> None:
     calendar = Calendar(case.question.zone)
@@ -279,7 +280,7 @@ def test_the_floor_is_a_midnight_of_the_configured_time_zone(case: Case) -> None
     assert earliest <= case.window.month_start
 
 
-@settings(max_examples=50, deadline=None)
+@tried(50)
 @given(cases())
 def test_the_order_of_movements_at_one_instant_does_not_matter(case: Case) -> None:
     turned = replace(case, entries=tuple(reversed(case.entries)))

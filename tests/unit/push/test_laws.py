@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from itertools import chain, repeat
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.batch import Operation
@@ -23,6 +23,7 @@ from sandbox.dhis2.metadata import MetadataAccess
 from sandbox.dhis2.server import ADMIN
 from tests.support.batches import batch_of, settings_of, value_of
 from tests.support.direct import DirectClient
+from tests.support.laws import tried
 
 NOW = date(2026, 2, 10)
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
@@ -68,7 +69,7 @@ batches = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@tried(200)
 @given(
     world=worlds(),
     version=st.sampled_from(VERSIONS),
@@ -175,7 +176,7 @@ faults = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@tried(300)
 @given(
     world=worlds(),
     server=st.tuples(st.sampled_from(VERSIONS), st.sampled_from(MetadataAccess)),

@@ -243,6 +243,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("kind", "values", "expected"), KINDS)
+@pytest.mark.slow
 def test_the_type_the_mode_and_the_name_tell_what_a_transaction_is(
     either: MirrorDatabase, kind: str, values: dict[str, object], expected: MovementKind | None
 ) -> None:
@@ -354,6 +355,7 @@ def instants(database: MirrorDatabase) -> tuple[list[tuple[datetime, int]], tupl
         ("2027-01-01", 0, {}, local(LATE)),
     ],
 )
+@pytest.mark.slow
 def test_what_is_dated_later_than_the_reading_counts_when_it_was_entered_or_today_and_is_named(
     either: MirrorDatabase, day: str, seconds: int, entered: dict[str, object], counts_at: datetime
 ) -> None:
@@ -388,6 +390,7 @@ def test_an_entry_date_that_is_none_counts_as_missing(database: MirrorDatabase) 
         ({"day": EARLY, "id": "something else"}, local("2022-04-01", 9)),
     ],
 )
+@pytest.mark.slow
 def test_a_transaction_that_cancels_counts_at_the_time_of_what_it_cancels(
     either: MirrorDatabase, original: dict[str, Any], counts_at: datetime
 ) -> None:
@@ -398,6 +401,7 @@ def test_a_transaction_that_cancels_counts_at_the_time_of_what_it_cancels(
     assert instants(either)[0] == [(counts_at, 7)]
 
 
+@pytest.mark.slow
 def test_only_a_transaction_that_cancels_counts_at_the_time_of_the_one_that_it_is_linked_to(
     either: MirrorDatabase,
 ) -> None:
@@ -529,6 +533,7 @@ def test_the_database_sums_exactly_what_is_read_one_by_one(either: MirrorDatabas
         ("2022-07-15", None, "2022-07-14 12:00:00"),
     ],
 )
+@pytest.mark.slow
 def test_dates_and_times_are_those_of_the_time_zone(
     either: MirrorDatabase, day: str, seconds: int | None, instant: str
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.stock import (
@@ -33,6 +33,7 @@ from msupply_dhis2.source import merge as histories
 from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.open_msupply import OpenMsupply
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from tests.support.laws import tried
 from tests.support.open_msupply_database import (
     CALENDAR,
     INSTANTS,
@@ -797,6 +798,7 @@ def test_what_was_created_before_the_floor_and_is_dated_later_than_the_reading_i
         ("SOMETHING_NEW", "2022-04-04 08:00:00", LATE, "2022-04-01 09:00:00"),
     ],
 )
+@pytest.mark.slow
 def test_a_row_that_cancels_counts_at_the_instant_of_what_it_cancels(
     database: OpenMsupplyDatabase,
     kamo: str,
@@ -1074,6 +1076,7 @@ def test_an_empty_scope_has_no_groups(database: OpenMsupplyDatabase) -> None:
         assert list(source.histories(Scope((), ()), FLOOR)) == []
 
 
+@pytest.mark.slow
 def test_more_stores_and_items_fit_than_a_statement_takes_parameters(
     database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
 ) -> None:
@@ -1104,7 +1107,7 @@ def arithmetic(
     return OpenMsupplyDatabase(server.new_database("arithmetic"))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tried(30)
 @given(
     lines=st.lists(
         st.tuples(
@@ -1126,6 +1129,7 @@ def arithmetic(
         max_size=20,
     )
 )
+@pytest.mark.slow
 def test_the_database_sums_exactly_what_is_read_one_by_one(
     arithmetic: OpenMsupplyDatabase, lines: list[tuple[float, float, bool]]
 ) -> None:
@@ -1440,6 +1444,7 @@ def test_nothing_can_be_written(database: OpenMsupplyDatabase) -> None:
         assert connection.execute(sa.text("SELECT count(*) FROM store")).scalar() == 1
 
 
+@pytest.mark.slow
 def test_the_memory_that_histories_need_does_not_grow_with_them(
     database: OpenMsupplyDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1480,6 +1485,7 @@ def test_the_memory_that_histories_need_does_not_grow_with_them(
 
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 3, 4, 5])
+@pytest.mark.slow
 def test_no_row_is_lost_however_many_are_fetched_at_a_time(
     database: OpenMsupplyDatabase,
     kamo: str,

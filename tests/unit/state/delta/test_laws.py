@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, event, settings
+import pytest
+from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -35,6 +36,7 @@ from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of, target_of_batch
 from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
+from tests.support.laws import tried
 from tests.support.table_in_memory import TableInMemory
 
 PERIOD = "202606"
@@ -391,10 +393,6 @@ class Country(RuleBasedStateMachine):
                 self.end_push(delivery, set(), set())
 
 
+@pytest.mark.law
 def test_nothing_is_wrongly_left_out_whatever_happens() -> None:
-    run_state_machine_as_test(
-        Country,
-        settings=settings(
-            max_examples=1_500, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    run_state_machine_as_test(Country, settings=settings(tried(1_500), stateful_step_count=30))
