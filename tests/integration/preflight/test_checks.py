@@ -244,7 +244,6 @@ def test_a_manual_push_that_would_be_refused_is_to_note_where_the_schedules_are_
         ("current_day", "Weekly", "period 2026W48, 23 to 29 November so far"),
         ("previous_month", "Weekly", "period 2026W44, 26 October to 1 November"),
         ("previous_month", "FinancialApril", "period 2026April, 1 April 2026 to 31 March 2027"),
-        ("current_day", "MM/YYYY", "period 11/2026"),
     ],
 )
 def test_a_period_is_named_with_its_days(basis: str, written: str, days: str) -> None:
