@@ -121,8 +121,11 @@ def _refusal() -> bytes:
     return b"E" + (len(body) + 4).to_bytes(4) + body
 
 
-def make_certificates() -> tuple[str, str]:
-    """Make a certificate authority, and the key and certificate of 127.0.0.1 signed by it, in PEM."""
+def make_certificates(days: int = 30) -> tuple[str, str]:
+    """Make a certificate authority, and the key and certificate of 127.0.0.1 signed by it, in PEM.
+
+    They end so many ``days`` from now; of those that have ended, days are negative.
+    """
     authority_key = ec.generate_private_key(ec.SECP256R1())
     # No two authorities have one name: a client that trusts another must find this one unknown.
     serial_number = x509.random_serial_number()
@@ -130,7 +133,7 @@ def make_certificates() -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    lifetime = (now - timedelta(days=1), now + timedelta(days=30))
+    lifetime = (now - timedelta(days=30), now + timedelta(days=days))
 
     def certificate(
         subject: x509.Name, public_key: ec.EllipticCurvePublicKey, extension: x509.ExtensionType

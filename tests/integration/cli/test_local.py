@@ -255,7 +255,7 @@ def test_a_table_on_a_terminal_has_the_first_rows_no_empty_column_and_the_notes_
     _, more, message, *notes = ran.err.splitlines()
     assert more == f"And {values - 3:,} more. All rows: --format csv or --format json."
     assert message.startswith("Dry run: ")
-    assert "Left out:" in notes
+    assert notes[0] == "Skipped:"
 
 
 def test_a_wrong_password_is_tried_once_before_anything_is_computed(

@@ -8,7 +8,7 @@ import ssl
 import struct
 import traceback
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -306,9 +306,26 @@ class Impostor:
     given: list[bytes]
 
 
+@pytest.mark.parametrize(("days", "says"), [(-1, "that has expired. Let its"), (30, "does not vouch for")])
+def test_a_certificate_that_has_expired_is_told_from_one_of_another_authority(
+    tmp_path: Path, days: int, says: str
+) -> None:
+    authority, chain = make_certificates(days)
+    with impostor_with(tmp_path, chain) as impostor:
+        address = f"postgresql://reader:{ENCODED}@127.0.0.1:{impostor.port}/postgres"
+        error = fault_at(address, with_ca(authority if days < 0 else make_certificates()[0]))
+    assert says in str(error)
+    assert not impostor.given
+
+
 @pytest.fixture
 def impostor(tmp_path: Path) -> Iterator[Impostor]:
-    _, chain = make_certificates()
+    with impostor_with(tmp_path, make_certificates()[1]) as impostor:
+        yield impostor
+
+
+@contextmanager
+def impostor_with(tmp_path: Path, chain: str) -> Iterator[Impostor]:
     (tmp_path / "tls.pem").write_text(chain)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "tls.pem")

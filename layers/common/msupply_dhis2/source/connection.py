@@ -1,7 +1,9 @@
 """Opening mSupply's database: read-only, one consistent state, and faults in words that say what to do."""
 
 import re
+import socket
 import sqlite3
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -35,6 +37,11 @@ _SAID_LIMIT = 1_000
 """Characters of what the database says of a fault."""
 
 _SECRET = "the secret with the address of mSupply's database"  # noqa: S105 - a name, not a secret
+
+_PORT = 5432
+_SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
+_HAS_EXPIRED = 10
+"""OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED."""
 
 UNVERIFIED_CERTIFICATE = DatabaseTrust()
 """What holds where the settings say nothing."""
@@ -79,7 +86,7 @@ def open_database(
     """
     is_sqlite = address.drivername == "sqlite"
     with ExitStack() as stack:
-        stack.enter_context(faults_as_sentences(address))
+        stack.enter_context(faults_as_sentences(address, trust))
         security = {} if is_sqlite else stack.enter_context(_security(address, trust))
         engine = _sqlite(address) if is_sqlite else _postgresql(address, security)
         stack.callback(engine.dispose)
@@ -227,7 +234,9 @@ def _security(address: DatabaseAddress, trust: DatabaseTrust) -> Iterator[dict[s
 
 
 @contextmanager
-def faults_as_sentences(address: DatabaseAddress) -> Iterator[None]:
+def faults_as_sentences(
+    address: DatabaseAddress, trust: DatabaseTrust = UNVERIFIED_CERTIFICATE
+) -> Iterator[None]:
     """Turn what the database or its driver raises into sentences; none of them ever holds the password.
 
     ``SourceUnreachableError``: trying again later may help; ``SourceError``: it does not.
@@ -236,6 +245,8 @@ def faults_as_sentences(address: DatabaseAddress) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         fault = _fault_of(error)
+        if fault is _UNTRUSTED and _is_expired(address, trust):
+            fault = _EXPIRED
         said = _said(error.orig, address) if fault.quote and isinstance(error, DBAPIError) else ""
     else:
         return
@@ -267,6 +278,15 @@ _SQLITE_FAULTS = {
 
 _LOGIN_REFUSED = _Fault(
     f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it anew."
+)
+_UNTRUSTED = _Fault(
+    "shows a TLS certificate that the CA certificate does not vouch for. Check the host's name and that "
+    "the CA certificate is the one of this server.",
+    quote=True,
+)
+_EXPIRED = _Fault(
+    "shows a TLS certificate that has expired. Let its administrator renew the server's certificate; if it is the "
+    "authority's, put the new one into Database CA certificate (database_ca_certificate) in the settings."
 )
 _BUSY = _Fault(
     "takes no connections just now: it is starting, stopping or has too many. Try again later.",
@@ -309,11 +329,7 @@ _CONNECTION_FAULTS = {
         "(database_channel_binding) to not_required.",
         quote=True,
     ),
-    r"certificate verify failed|does not match host name": _Fault(
-        "shows a TLS certificate that the CA certificate does not vouch for. Check the host's name and that "
-        "the CA certificate is the one of this server.",
-        quote=True,
-    ),
+    r"certificate verify failed|does not match host name": _UNTRUSTED,
     r'entry for host "(?!\[local\]).*(no encryption|SSL off)': _Fault(
         "lets this user in over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable "
         f"out of {_SECRET}."
@@ -370,6 +386,26 @@ def _fault_of(error: SQLAlchemyError) -> _Fault:
         return unknown
     words = str(driver_error)
     return next((fault for pattern, fault in _CONNECTION_FAULTS.items() if re.search(pattern, words)), _LOST)
+
+
+def _is_expired(address: DatabaseAddress, trust: DatabaseTrust) -> bool:
+    """Look at the server's certificate once more: PostgreSQL's library does not say why it does not trust one."""
+    is_public = trust.ca_certificate in {None, PUBLIC_AUTHORITIES}
+    try:
+        context = ssl.create_default_context(
+            cafile=certifi.where() if is_public else None, cadata=None if is_public else trust.ca_certificate
+        )
+        # PostgreSQL's library is not strict either.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        with socket.create_connection((address.host, address.port or _PORT), CONNECT_WITHIN) as connection:
+            connection.sendall(_SSL_REQUEST)
+            connection.recv(1)
+            context.wrap_socket(connection, server_hostname=address.host).close()
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_code == _HAS_EXPIRED
+    except OSError:
+        return False
+    return False
 
 
 def _said(error: BaseException | None, address: DatabaseAddress) -> str:
