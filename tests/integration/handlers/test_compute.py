@@ -126,7 +126,7 @@ def preview(
     file.write_text(settings, encoding="utf-8")
     arguments = ["preview", "--settings", str(file), "--source", sample, "--timezone", "Pacific/Auckland"]
     capsys.readouterr()
-    assert local_main([*arguments, "--as-of", AS_OF, "--format", "csv", *options]) == 0
+    assert local_main([*arguments, "--as-of", AS_OF, "--format", "csv", "--as-scheduled", *options]) == 0
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 

@@ -284,7 +284,7 @@ def test_values_that_the_settings_do_not_want_any_more_are_counted_and_the_run_i
 @pytest.mark.slow
 def test_values_that_wait_for_the_next_delivery_keep_the_run_open(world: World) -> None:
     answer = world.compute()
-    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
+    world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=500)
     messages = world.aws.messages()
     pushes = [
         Pushed(pushed.answer, pushed.lines, [message])
