@@ -14,7 +14,8 @@ from msupply_dhis2.mapping import Claimant, Unmapped, collisions, group_items, g
 from msupply_dhis2.metrics import Metric, Rules, floor
 from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.settings import DataElementRow, Settings
-from msupply_dhis2.source import Catalogue, Scope, Source
+from msupply_dhis2.source import Catalogue, Kind, LeftOut, Scope, Source
+from msupply_dhis2.text import listed
 
 EXAMPLES = 3
 """How many of what cannot be sent an error names."""
@@ -58,6 +59,17 @@ class Mapped:
             *(f"{subject.subject}: {subject.reason}" for subject in self.unmapped),
         )
 
+    def not_sent(self, kind: Kind) -> tuple[LeftOut, ...]:
+        """Return all stores, or all items, that are not sent."""
+        catalogue = self.catalogue
+        left_out = [each for each in (*catalogue.left_out, *catalogue.not_meant) if each.kind is kind]
+        reasons = {subject.subject: subject.reason for subject in self.unmapped}
+        chosen = catalogue.stores if kind is Kind.STORE else catalogue.items
+        unmapped = [
+            LeftOut(kind, each.code, each.name, reasons[each.name]) for each in chosen if each.name in reasons
+        ]
+        return (*left_out, *unmapped)
+
 
 def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRow]) -> Mapped:
     """Read which stores and items are mapped, for these rows of the settings; a SourceError where none is."""
@@ -91,13 +103,13 @@ def make_run_plan(
     item_groups, _ = group_items(catalogue.items, settings.active_rows, settings)
     colliding = collisions(item_groups, settings)
     if only is None:
-        org_units = _limit_org_units(org_units, event.stores)
+        org_units = _limit_org_units(org_units, event.stores, mapped)
     else:
         codes = frozenset(only)
         org_units = tuple(org_unit for org_unit in org_units if org_unit.code in codes)
     return RunPlan(
         mapped=frozenset(org_unit.code for org_unit in mapped.org_units),
-        scope=Scope(org_units, _limit_items(item_groups, event.items, colliding)),
+        scope=Scope(org_units, _limit_items(item_groups, event.items, colliding, mapped)),
         rules=Rules(
             expiring_within_days=settings.expiring_within_days,
             include_returns=settings.include_returns,
@@ -127,14 +139,16 @@ def _about_items(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
         yield "include_field is not set: every item with a reference is included."
     elif catalogue.items_not_included:
         yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."
-    if catalogue.items_without_reference:
+    if blank := catalogue.blank(Kind.ITEM):
         yield (
-            f"Items without a value in {' or '.join(settings.item_fields)}, which are not sent: "
-            f"{catalogue.items_without_reference:,}."
+            f"Items without a value in {' or '.join(settings.item_fields)}, which are not sent: {len(blank):,}, namely "
+            f"{listed([each.named for each in blank])}."
         )
 
 
-def _limit_org_units(org_units: tuple[OrgUnit, ...], wanted: Sequence[str] | None) -> tuple[OrgUnit, ...]:
+def _limit_org_units(
+    org_units: tuple[OrgUnit, ...], wanted: Sequence[str] | None, mapped: Mapped
+) -> tuple[OrgUnit, ...]:
     """Keep the org units that hold a wanted store (by code, name, id or org unit)."""
     names = {
         org_unit: {
@@ -142,13 +156,14 @@ def _limit_org_units(org_units: tuple[OrgUnit, ...], wanted: Sequence[str] | Non
         }
         for org_unit in org_units
     }
-    return _limited("stores", names, wanted)
+    return _limited("stores", names, wanted, mapped.not_sent(Kind.STORE))
 
 
 def _limit_items(
     groups: tuple[ItemGroup, ...],
     wanted: Sequence[str] | None,
     colliding: Mapping[Identifier, tuple[Claimant, ...]],
+    mapped: Mapped,
 ) -> tuple[ItemGroup, ...]:
     """Keep the item groups that hold a wanted item (by code, name, id or reference), and all that claim the same.
 
@@ -160,14 +175,17 @@ def _limit_items(
         }
         for index, group in enumerate(groups)
     }
-    kept = {id(groups[index]) for index in _limited("items", names, wanted)}
+    asked = _limited("items", names, wanted, mapped.not_sent(Kind.ITEM))
+    kept = {id(groups[index]) for index in asked}
     for claims in colliding.values():
         if any(id(claim.group) in kept for claim in claims):
             kept |= {id(claim.group) for claim in claims}
     return tuple(group for group in groups if id(group) in kept)
 
 
-def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | None) -> tuple[T, ...]:
+def _limited[T](
+    what: str, names: dict[T, set[str]], wanted: Sequence[str] | None, not_sent: Sequence[LeftOut]
+) -> tuple[T, ...]:
     if wanted is None:
         return tuple(names)
     known = {folded(name): name for its_names in names.values() for name in its_names}
@@ -175,20 +193,27 @@ def _limited[T](what: str, names: dict[T, set[str]], wanted: Sequence[str] | Non
     if unknown:
         raise EventError(
             "\n".join(
-                f"{what}: '{name}' is none of the {what} that are sent. {_instead(what, name, known)}"
-                for name in unknown
+                f"{what}: {_why_not(name, not_sent) or _instead(what, name, known)}" for name in unknown
             )
         )
     asked = {folded(name) for name in wanted}
     return tuple(thing for thing, its_names in names.items() if asked & set(map(folded, its_names)))
 
 
+def _why_not(name: str, not_sent: Sequence[LeftOut]) -> str:
+    """Say why what has exactly this code or name is not sent; nothing where mSupply has no such thing."""
+    return " ".join(
+        f"{each.named} is in mSupply and is not sent: {each.reason.removesuffix('.')}."
+        for each in not_sent
+        if folded(name) in (folded(each.code), folded(each.name))
+    )
+
+
 def _instead(what: str, name: str, known: Mapping[str, str]) -> str:
+    unknown = f"'{name}' is none of the {what} that are sent."
     near = get_close_matches(folded(name), sorted(known), n=1) or [
         whole for whole in sorted(known) if folded(name) in whole
     ]
     if near:
-        return f"Did you mean '{known[near[0]]}'?"
-    return (
-        f"Write code or whole name as in mSupply; a dry run of all tells which {what} are left out, and why."
-    )
+        return f"{unknown} Did you mean '{known[near[0]]}'?"
+    return f"{unknown} Write code or whole name as in mSupply."

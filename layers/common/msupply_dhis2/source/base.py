@@ -38,12 +38,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A store or item that is mapped to DHIS2 in mSupply and yet not sent, and why."""
+    """A store or item of mSupply that is not sent, and why; ``is_blank``: only for want of a value in the field."""
 
     kind: Kind
     code: str
     name: str
     reason: str
+    is_blank: bool = False
+
+    @property
+    def named(self) -> str:
+        """Name it so that it can be found in mSupply: ``Kamo (KAMO)``."""
+        return f"{self.name} ({self.code})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,12 @@ class Catalogue:
 
     Attributes
     ----------
-    items_without_reference
-        How many active, included stock items have a value in none of the item fields.
     items_not_included
         How many items have a value in an item field, but not the tick of the include field.
     left_out
         Stores and items that are mapped, but disabled, inactive or not stock.
+    not_meant
+        All others that are not sent: without a value in the field, or without the tick. That is no fault.
     warnings
         Sentences about what could not be read and what was taken instead.
     missing_metrics
@@ -66,12 +72,16 @@ class Catalogue:
 
     stores: tuple[Store, ...]
     items: tuple[Item, ...]
-    items_without_reference: int
     items_not_included: int
     preferences: ConsumptionPreferences
     left_out: tuple[LeftOut, ...]
+    not_meant: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
     missing_metrics: frozenset[Metric] = frozenset()
+
+    def blank(self, kind: Kind) -> tuple[LeftOut, ...]:
+        """Return the active stores without a value in the store field, or the items without any in the item fields."""
+        return tuple(each for each in self.not_meant if each.kind is kind and each.is_blank)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class _Selection[Thing: (Store, Item)]:
 
     sent: list[Thing] = field(default_factory=list, init=False)
     left_out: list[LeftOut] = field(default_factory=list, init=False)
+    not_meant: list[LeftOut] = field(default_factory=list, init=False)
     other_fields: set[str] = field(default_factory=set, init=False)
     """Fields with a value, of stores or items that have none in the fields that are asked for."""
     broken: dict[str, None] = field(default_factory=dict, init=False)
@@ -72,6 +73,10 @@ class StoreSelection(_Selection[Store]):
         org_unit = field_text(first_value(places, self.store_field))
         if org_unit is None:
             self.other_fields.update(*places)
+            reason = (
+                why_not or f"it has no value in the custom field '{self.store_field}' (Store field reference)"
+            )
+            self.not_meant.append(LeftOut(Kind.STORE, code, name, reason, is_blank=why_not is None))
         elif why_not is not None:
             self.left_out.append(LeftOut(Kind.STORE, code, name, why_not))
         else:
@@ -129,7 +134,6 @@ class ItemSelection(_Selection[Item]):
     include_field: str | None
     broken_place: str
     """Where items keep what may be broken, in mSupply's words."""
-    without_reference: int = field(default=0, init=False)
     not_included: int = field(default=0, init=False)
 
     def add(
@@ -147,9 +151,13 @@ class ItemSelection(_Selection[Item]):
         included = self.include_field is None or is_ticked(first_value(places, self.include_field))
         if not fields:
             self.other_fields.update(*places)
-            self.without_reference += included and why_not is None
+            reason = f"it has no value in {' or '.join(map(described, self.fields))}"
+            is_blank = included and why_not is None
+            self.not_meant.append(LeftOut(Kind.ITEM, code, name, why_not or reason, is_blank=is_blank))
         elif not included:
             self.not_included += 1
+            reason = f"it is not ticked in {self.include_field} (Include in DHIS2 data push)"
+            self.not_meant.append(LeftOut(Kind.ITEM, code, name, why_not or reason))
         elif why_not is not None:
             self.left_out.append(LeftOut(Kind.ITEM, code, name, why_not))
         else:
@@ -215,10 +223,10 @@ def to_catalogue(
     return Catalogue(
         stores=tuple(sorted(stores.sent, key=_by_code)),
         items=tuple(sorted(items.sent, key=_by_code)),
-        items_without_reference=items.without_reference,
         items_not_included=items.not_included,
         preferences=preferences,
         left_out=(*stores.left_out, *items.left_out),
+        not_meant=(*stores.not_meant, *items.not_meant),
         warnings=(*stores.warnings(), *items.warnings(), *warnings),
         missing_metrics=missing_metrics,
     )
