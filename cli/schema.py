@@ -6,8 +6,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from msupply_dhis2.domain.choices import Setup
+from msupply_dhis2.domain.reading import OneOf
 from msupply_dhis2.settings import DataElementRow, Settings
-from msupply_dhis2.settings.fields import ITEM_FIELD_REFERENCES, OneOf, WholeNumber, read_item_field
+from msupply_dhis2.settings.fields import ITEM_FIELD_REFERENCES, WholeNumber, read_item_field
 from msupply_dhis2.settings.model import NEEDED_BY
 
 

@@ -423,12 +423,14 @@ def test_what_dhis2_stopped_is_not_closed_by_hand(country: Country) -> None:
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        ({"breaker": "ajar"}, "breaker: Input should be 'open' or 'close'"),
+        ({"breaker": "ajar"}, "breaker is 'ajar'. It takes one of: open, close."),
         (
             {"breaker": "open", "until": "tomorrow"},
             "until: there is no such field. The fields are breaker, reason",
         ),
-        ({"breaker": "open", "reason": ""}, "reason: String should have at least 1 character"),
+        ({"Breaker": "opened"}, r"Did you mean open\?"),
+        ({"breaker": "open", "reason": "x" * 501}, "reason is longer than 500 characters"),
+        ({"breaker": "open", "reason": ""}, "reason is empty"),
     ],
 )
 def test_what_cannot_be_understood_is_told(country: Country, event: object, words: str) -> None:

@@ -562,12 +562,13 @@ def test_more_dead_letters_than_there_is_time_for_are_sent_again_by_asking_again
 @pytest.mark.parametrize(
     ("event", "fault"),
     [
-        ({"dead_letters": "delete"}, "dead_letters: Input should be 'list' or 'redrive'"),
+        ({"dead_letters": "delete"}, "dead_letters is 'delete'. It takes one of: list, redrive."),
         (
             {"dead_letters": "list", "runs": "x"},
-            "runs: there is no such field. The fields are dead_letters, run, reason",
+            "runs: there is no such field. The fields are dead_letters, run, reason. Did you mean run?",
         ),
-        ({"dead_letters": "redrive", "run": ""}, "run: String should have at least 1 character"),
+        ({"dead_letters": "redrives"}, "Did you mean redrive?"),
+        ({"Dead letters": "Redrive", "run": ""}, "run is empty."),
     ],
 )
 def test_an_event_that_asks_for_something_else_is_refused(

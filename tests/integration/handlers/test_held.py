@@ -132,12 +132,15 @@ def test_what_is_asked_for_is_told_and_nothing_else(ask: Ask, what: dict[str, ob
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ({"org_units": "OU_KAMO"}, "held.periods: Field required."),
+        ({"org_units": "OU_KAMO"}, "held.periods is missing."),
+        ({"org_units": "OU_KAMO", "Period": "202601"}, "Did you mean periods?"),
+        ({"org_units": [], "periods": "202601"}, "held.org_units is empty"),
+        ({"Org units": "OU_NO", "PERIODS": "202601"}, "held.org_units: DHIS2 has no org unit OU_NO"),
         ({"periods": "202601"}, "held: name org_units or stores, one of the two"),
         ({"org_units": "A", "stores": "B", "periods": "202601"}, "held: name org_units or stores"),
         ({"org_units": "OU_KAMO", "periods": "January"}, "held.periods: 'January' is no period of DHIS2."),
         ({"org_units": "OU_KAMO", "periods": "202601", "item": "x"}, "held.item: there is no such field."),
-        ({"org_units": "OU_KAMO", "periods": "202601", "metrics": "stock"}, "held.metrics: stock is no metric"),
+        ({"org_units": "OU_KAMO", "periods": "202601", "metrics": "stock"}, "held.metrics is 'stock'. Did you mean"),
         ({"org_units": "OU_KAMO", "periods": "202601", "metrics": "received"}, "held.metrics: no active row"),
         ({"org_units": "OU_KAMO", "periods": "202601", "items": "x"}, "held.items: mSupply has no items x mapped"),
         ({"stores": "Nowhere", "periods": "202601"}, "held.stores: mSupply has no stores Nowhere mapped"),

@@ -66,7 +66,7 @@ def test_a_date_where_midnight_is_skipped_begins_at_its_first_instant() -> None:
         ("monthly", "JSON object"),
         ({}, "exactly one of interval, manual, export and check_database"),
         ({"manual": True, "export": "values"}, "exactly one of"),
-        ({"export": "all"}, "export: Input should be 'values' or 'mapping'"),
+        ({"export": "all"}, "export is 'all'. It takes one of: values, mapping."),
         (
             {"export": "values", "dry_run": True, "full": True},
             'dry_run, full: not with "export": "values", which sends nothing. Leave it out.',
@@ -77,13 +77,26 @@ def test_a_date_where_midnight_is_skipped_begins_at_its_first_instant() -> None:
         ),
         ({"export": "values", "months": "2025-01", "basis": "current_day"}, "basis: "),
         ({"manual": True, "interval": "daily"}, "exactly one of"),
-        ({"interval": "hourly"}, "interval: "),
+        ({"interval": "hourly"}, "interval is 'hourly'. It takes one of: monthly, weekly, daily"),
         ({"manual": True, "metric": "issued"}, "metric: there is no such field"),
         (
             {"manual": True, "metrics": ["issued", "stock"]},
-            "metrics: stock is no metric. The metrics are stock_on",
+            "metrics is 'stock'. Did you mean stocked_out? It takes one of: stock_on",
         ),
-        ({"manual": True, "stores": []}, "stores: "),
+        ({"manual": True, "stores": []}, "stores is empty"),
+        ({"manual": True, "stores": [""]}, "stores is empty, or has an empty name"),
+        ({"manual": True, "stores": 7}, 'stores is 7 where names belong. Write one, "KAMO"'),
+        ({"manual": True, "items": [7]}, "items is 7 where a text belongs"),
+        ({"manual": "maybe"}, "manual is 'maybe' where a switch belongs. Write true or false."),
+        ({"manual": True, "as_of": 2026}, "as_of is 2026 where a text belongs"),
+        (
+            {"interval": "monthly", "scheduled_time": "soon"},
+            "scheduled_time is no time. Write a date and a time",
+        ),
+        ({"manual": True, "dryrun": True}, "dryrun: there is no such field"),
+        ({"manual": True, "dryrun": True}, "Did you mean dry_run?"),
+        ({"interval": "montly"}, "Did you mean monthly?"),
+        ({"manual": True, "Manual": False}, "Manual: there is no such field"),
         ({"interval": "daily", "scheduled_time": "<aws.scheduler.scheduled-time>"}, "EventBridge Scheduler"),
     ],
 )
@@ -109,6 +122,23 @@ def test_one_name_may_stand_without_its_brackets() -> None:
         Metric.STOCK_ON_HAND,
     )
     assert event.stores == ("Kamo",)
+
+
+def test_fields_and_choices_are_taken_however_their_capitals_and_blanks_are_written() -> None:
+    written = {
+        "Manual": "Yes",
+        "Basis": "As in settings",
+        "DRY RUN": True,
+        "metrics": ["AMC", "Stock on hand"],
+    }
+    meant = {
+        "manual": True,
+        "basis": "as_in_settings",
+        "dry_run": True,
+        "metrics": ["average_monthly_consumption", "stock_on_hand"],
+    }
+    assert parse_compute_event(written) == parse_compute_event(meant)
+    assert run_id(parse_compute_event(written), NOW) == run_id(parse_compute_event(meant), NOW)
 
 
 def test_the_same_event_at_the_same_instant_is_the_same_run_and_anything_else_is_another() -> None:

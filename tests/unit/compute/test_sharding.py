@@ -162,7 +162,11 @@ def test_what_is_no_shard_is_refused_with_what_to_do(body: str) -> None:
             {"basis": "x"},
             "shard.steps.0.basis: there is no such field. The fields are as_of, m",
         ),
-        (("steps", 1), {"as_of": "2026-02-01T00:00:00"}, "shard.steps.1.as_of: Input should have timezone"),
+        (
+            ("steps", 1),
+            {"as_of": "2026-02-01T00:00:00"},
+            "shard.steps.1.as_of is no time. Write a date and a time with its offset",
+        ),
         (("event",), {"months": "1999-01"}, "lies before the year 2000: is the year right?"),
     ],
 )

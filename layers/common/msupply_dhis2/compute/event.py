@@ -7,10 +7,19 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
+from pydantic import BeforeValidator, PlainSerializer, ValidationError, model_validator
 
 from msupply_dhis2.compute.backfill import FIRST_YEAR, MonthRange
-from msupply_dhis2.domain.event_fields import MetricNames, Names, fault_sentences
+from msupply_dhis2.domain.event_fields import (
+    Event,
+    MetricNames,
+    Names,
+    Switch,
+    Words,
+    fault_sentences,
+    with_names,
+)
+from msupply_dhis2.domain.reading import OneOf
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Basis, Calendar, Interval
 from msupply_dhis2.settings import DataElementRow, Settings
@@ -49,7 +58,7 @@ class Export(StrEnum):
     MAPPING = "mapping"
 
 
-class ComputeEvent(BaseModel):
+class ComputeEvent(Event):
     """An event to compute: a schedule's, a manual push, an export, or the connection test's question about the database.
 
     What each field asks for stands in docs/reference.md. With ``months`` only the rows on a previous month basis are
@@ -57,24 +66,22 @@ class ComputeEvent(BaseModel):
     unit and the other items of the same reference are taken along, because their quantities are one number in DHIS2.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    interval: Interval | None = None
+    interval: Annotated[Interval, BeforeValidator(OneOf(Interval))] | None = None
     scheduled_time: datetime | None = None
-    manual: bool = False
-    export: Export | None = None
-    check_database: bool = False
-    as_of: str | None = None
-    basis: BasisChoice | None = None
+    manual: Switch = False
+    export: Annotated[Export, BeforeValidator(OneOf(Export))] | None = None
+    check_database: Switch = False
+    as_of: Words | None = None
+    basis: Annotated[BasisChoice, BeforeValidator(OneOf(BasisChoice))] | None = None
     months: Annotated[
         MonthRange | None, BeforeValidator(_months), PlainSerializer(lambda months: months and str(months))
     ] = None
     metrics: MetricNames | None = None
     stores: Names | None = None
     items: Names | None = None
-    dry_run: bool = False
-    full: bool = False
-    confirm_deletions: bool = False
+    dry_run: Switch = False
+    full: Switch = False
+    confirm_deletions: Switch = False
 
     @model_validator(mode="after")
     def _ask_one_thing(self) -> Self:
@@ -140,6 +147,7 @@ class ComputeEvent(BaseModel):
 
 def parse_compute_event(event: object) -> ComputeEvent:
     """Read an event to compute; an EventError has a sentence for each field that is wrong, and examples."""
+    event = with_names(event)
     if not isinstance(event, Mapping):
         raise EventError(f"The event must be a JSON object, for example {EXAMPLES}.")
     if event.get("scheduled_time") == UNFILLED_SCHEDULED_TIME:

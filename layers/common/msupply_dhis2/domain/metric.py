@@ -27,3 +27,19 @@ class Metric(StrEnum):
 
 FLOWS = frozenset({Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK})
 """What happened in a period: a quarter has that of its three months."""
+
+METRIC_WORDS = {
+    "current stock on hand": Metric.STOCK_ON_HAND,
+    "SOH": Metric.STOCK_ON_HAND,
+    "current months of stock on hand": Metric.MONTHS_OF_STOCK,
+    "the amount of stock in adjustments": Metric.ADJUSTMENTS,
+    "the amount of stock received": Metric.RECEIVED,
+    "the amount of stock issued": Metric.ISSUED,
+    "the amount of stock expiring within 90 days": Metric.EXPIRING,
+    "the amount of stock expired": Metric.EXPIRED,
+    "AMC": Metric.AVERAGE_MONTHLY_CONSUMPTION,
+    "stock at the beginning of the month": Metric.OPENING_STOCK,
+    "stock at the end of the month": Metric.CLOSING_STOCK,
+    "whether the item is currently stocked out": Metric.STOCKED_OUT,
+}
+"""The words of mSupply's DHIS2 tab, and of its page about it."""

@@ -2,16 +2,18 @@
 
 import math
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import partial
-from typing import Literal
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.domain.event_fields import parse_event
+from msupply_dhis2.domain.event_fields import Event, Words, parse_event
+from msupply_dhis2.domain.reading import OneOf
 from msupply_dhis2.handlers.log import ERROR, WARNING, LogEvent, log
 from msupply_dhis2.state.breaker import Breaker, BreakerTable, Changed, State
 from msupply_dhis2.state.connections import written_in
@@ -38,13 +40,18 @@ _CURE = {
 }
 
 
-class BreakerEvent(BaseModel):
+class BreakerOrder(StrEnum):
+    """What the breaker is to do."""
+
+    OPEN = "open"
+    CLOSE = "close"
+
+
+class BreakerEvent(Event):
     """What a person asks of push: stop sending, with a reason for those who wonder, or send again."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    breaker: Literal["open", "close"]
-    reason: str = Field(default="No reason is given.", min_length=1, max_length=500)
+    breaker: Annotated[BreakerOrder, BeforeValidator(OneOf(BreakerOrder))]
+    reason: Words = Field(default="No reason is given.", max_length=500)
 
 
 def breaker_table(table_name: str, logger: Logger) -> BreakerTable:
@@ -103,7 +110,7 @@ def answer_about_breaker(
 ) -> dict[str, object]:
     """Stop sending, or send again, as a person asks."""
     asked = parse_event(BreakerEvent, event, '{"breaker": "open", "reason": "WORDS"} or {"breaker": "close"}')
-    if asked.breaker == "open":
+    if asked.breaker is BreakerOrder.OPEN:
         changed = breakers.change(lambda breaker: breaker.opened_by_hand(asked.reason, now))
     else:
         changed = breakers.change(Breaker.closed_by_hand)

@@ -29,6 +29,7 @@ from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import Shard, parse_shard, whole_run
 from msupply_dhis2.domain.choices import DatabaseTrust
+from msupply_dhis2.domain.event_fields import with_names
 from msupply_dhis2.errors import MsupplyDhis2Error, SettingsError, ShardError
 from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent, log
 from msupply_dhis2.handlers.run_recorder import RunRecorder, about_run
@@ -70,6 +71,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
         invocation, records = _Invocation(context, logger, metrics), queue_records(event)
         again = [record.message_id for record in records if not invocation.process_record(record)]
         return partial_response(again)
+    event = with_names(event)
     try:
         result = _Invocation(context, logger, metrics).answer(event)
     except MsupplyDhis2Error as error:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Literal
+from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from msupply_dhis2.domain.event_fields import parse_event
+from msupply_dhis2.domain.event_fields import Event, Words, parse_event
+from msupply_dhis2.domain.reading import OneOf
 from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE, DeadLetter, DeadLetters
 from msupply_dhis2.state.message import DeadLetterReason
@@ -20,14 +22,19 @@ EXPIRED_LISTED_FOR = timedelta(days=30)
 _EXAMPLES = '{"dead_letters": "list"} or {"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some'
 
 
-class DeadLetterEvent(BaseModel):
+class DeadLetterOrder(StrEnum):
+    """What is to be done about dead letters."""
+
+    LIST = "list"
+    REDRIVE = "redrive"
+
+
+class DeadLetterEvent(Event):
     """What push can be asked: to list dead letters or to send them again, all or those of a run or with some words."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dead_letters: Literal["list", "redrive"]
-    run: str | None = Field(default=None, min_length=1)
-    reason: str | None = Field(default=None, min_length=1)
+    dead_letters: Annotated[DeadLetterOrder, BeforeValidator(OneOf(DeadLetterOrder))]
+    run: Words | None = None
+    reason: Words | None = None
 
     def chooses(self, run_id: str, reason: DeadLetterReason) -> bool:
         """Return whether dead letters of a run, with a reason, are meant."""
@@ -80,7 +87,7 @@ def answer_about_dead_letters(
 ) -> DeadLetterAnswer:
     """List dead letters, or send them again, as a person asks."""
     asked = parse_event(DeadLetterEvent, event, _EXAMPLES)
-    answer = _list if asked.dead_letters == "list" else _redrive
+    answer = _list if asked.dead_letters is DeadLetterOrder.LIST else _redrive
     return answer(asked, dead_letters, runs, now)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
@@ -21,7 +20,7 @@ from msupply_dhis2.dhis2.metadata import find_org_units, read_data_set, read_use
 from msupply_dhis2.dhis2.models import Identified
 from msupply_dhis2.dhis2.parsing import ReadsDhis2
 from msupply_dhis2.domain.choices import Scheme
-from msupply_dhis2.domain.event_fields import MetricNames, Names, folded, parse_event
+from msupply_dhis2.domain.event_fields import Event, MetricNames, Names, folded, parse_event
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
 from msupply_dhis2.errors import Dhis2PermanentError, Dhis2SlowError, EventError, MsupplyDhis2Error
 from msupply_dhis2.handlers.breaker import breaker_table
@@ -44,7 +43,7 @@ VALUES_A_CALL = 20_000
 _EXAMPLE = '{"held": {"stores": ["Kamo"], "periods": ["202601"]}}'
 
 
-class Held(BaseModel):
+class Held(Event):
     """Which values are asked for.
 
     Attributes
@@ -58,8 +57,6 @@ class Held(BaseModel):
         elements (in the settings' scheme).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     org_units: Names | None = None
     stores: Names | None = None
     periods: Names
@@ -68,10 +65,8 @@ class Held(BaseModel):
     data_elements: Names | None = None
 
 
-class HeldEvent(BaseModel):
+class HeldEvent(Event):
     """The event that asks for them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     held: Held
 

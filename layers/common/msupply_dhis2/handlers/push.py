@@ -21,6 +21,8 @@ from msupply_dhis2.aws.queues import (
     wait_seconds,
 )
 from msupply_dhis2.domain.batch import Batch, Message, decode
+from msupply_dhis2.domain.event_fields import with_names
+from msupply_dhis2.domain.reading import as_word
 from msupply_dhis2.errors import (
     AwsError,
     BatchError,
@@ -32,7 +34,7 @@ from msupply_dhis2.errors import (
     MsupplyDhis2Error,
 )
 from msupply_dhis2.handlers.breaker import answer_about_breaker, count_open_minutes, why_paused
-from msupply_dhis2.handlers.dead_letters import answer_about_dead_letters
+from msupply_dhis2.handlers.dead_letters import DeadLetterOrder, answer_about_dead_letters
 from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent
 from msupply_dhis2.handlers.push_batch import FOR_NOTES_SECONDS, BatchPush, PushTools, forget_sessions
 from msupply_dhis2.handlers.stop import stop_run
@@ -79,6 +81,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
 
 def _answer(event: Mapping[Any, Any], tools: PushTools) -> dict[str, object]:
     now = datetime.now(UTC)
+    event = with_names(event)
     match event:
         case {"breaker": _}:
             return answer_about_breaker(event, tools.breakers, now, tools.metrics)
@@ -90,7 +93,7 @@ def _answer(event: Mapping[Any, Any], tools: PushTools) -> dict[str, object]:
         case {"dead_letters": _}:
             answer = answer_about_dead_letters(event, tools.dead_letters, tools.runs, now)
             told, metric = LogEvent.DEAD_LETTERS_REDRIVEN, "DeadLettersSentAgain"
-            if event["dead_letters"] == "list":
+            if as_word(event["dead_letters"]) == DeadLetterOrder.LIST:
                 told, metric = LogEvent.DEAD_LETTERS_LISTED, "DeadLettersListed"
             tools.log(told, INFO, answer.message)
             tools.count(metric, sum(group.messages for group in answer.letters))

@@ -16,6 +16,7 @@ from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.importer import AdaptiveBatchSize
 from msupply_dhis2.domain.batch import Batch, Message, Operation
 from msupply_dhis2.domain.log_record import LogRecord
+from msupply_dhis2.domain.reading import shown
 from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, Dhis2PermanentError
 from msupply_dhis2.handlers.breaker import breaker_table
 from msupply_dhis2.handlers.log import DEBUG, INFO, WARNING, LogEvent, log, write
@@ -25,7 +26,6 @@ from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent, stopp
 from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
-from msupply_dhis2.settings.fields import shown
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
 from msupply_dhis2.state.breaker import Breaker, Login, RefusedBeforeError, log_in
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit

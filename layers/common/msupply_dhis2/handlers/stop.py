@@ -4,23 +4,20 @@ Only the run's row is marked. Push reads the mark with the row of each message, 
 """
 
 from datetime import datetime
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel
 
-from msupply_dhis2.domain.event_fields import parse_event
+from msupply_dhis2.domain.event_fields import Event, Words, parse_event
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.state.run import Run, event_of
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
 
 
-class StopEvent(BaseModel):
+class StopEvent(Event):
     """The event that stops a run, named by its id."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stop: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    stop: Words
 
 
 class StopAnswer(BaseModel):

@@ -6,8 +6,7 @@ A reader returns the value, or raises ``ValueError`` with a sentence: what is wr
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,14 +20,12 @@ from msupply_dhis2.domain.choices import (
     Scheme,
     Setup,
 )
-from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.metric import METRIC_WORDS, Metric
+from msupply_dhis2.domain.reading import OneOf, as_word, read_switch, read_text, read_written_text, shown
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.urls import is_forbidden
-from msupply_dhis2.text import closest
 
 ITEM_FIELD_REFERENCES = ("universal_code", "user_field_1", "user_field_2", "user_field_3", "user_field_6")
-_SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
-_LONGEST_SHOWN = 60
 _SCHEMES = {
     **dict.fromkeys(("item code", "item codes", "name code", "name codes"), Scheme.CODE),
     **dict.fromkeys(("UUID", "UUIDs"), Scheme.UID),
@@ -38,70 +35,9 @@ _INTERVALS = {
     "first day of the month": Interval.FIRST_DAY_OF_MONTH,
     "last day of the month": Interval.LAST_DAY_OF_MONTH,
 }
-_METRICS = {
-    "current stock on hand": Metric.STOCK_ON_HAND,
-    "SOH": Metric.STOCK_ON_HAND,
-    "current months of stock on hand": Metric.MONTHS_OF_STOCK,
-    "the amount of stock in adjustments": Metric.ADJUSTMENTS,
-    "the amount of stock received": Metric.RECEIVED,
-    "the amount of stock issued": Metric.ISSUED,
-    "the amount of stock expiring within 90 days": Metric.EXPIRING,
-    "the amount of stock expired": Metric.EXPIRED,
-    "AMC": Metric.AVERAGE_MONTHLY_CONSUMPTION,
-    "stock at the beginning of the month": Metric.OPENING_STOCK,
-    "stock at the end of the month": Metric.CLOSING_STOCK,
-    "whether the item is currently stocked out": Metric.STOCKED_OUT,
-}
-"""The words of mSupply's DHIS2 tab, and of its page about it, for what they choose."""
+"""The words of mSupply's DHIS2 tab for what they choose."""
 _CHECKBOXES = ("user_field_4", "user_field_7")
 _USER_FIELD = re.compile(r"user_field_\d+")
-
-
-def shown(value: object) -> str:
-    """Return what was given, for a sentence."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case None:
-            return "empty"
-        case list() | tuple():
-            return "a list"
-        case dict():
-            return "a group of fields"
-        case str() if len(value) > _LONGEST_SHOWN:
-            return repr(value[:_LONGEST_SHOWN] + "…")
-        case _:
-            return repr(value)
-
-
-def read_text(value: object) -> str:
-    """Read a text without the blanks around it."""
-    return read_written_text(value).strip()
-
-
-def read_written_text(value: object) -> str:
-    """Read a text as it is written."""
-    if isinstance(value, str):
-        # JSON can name halves of characters, which can be neither sent nor shown.
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("has a character that is no text. Type it anew.")
-        return value
-    if isinstance(value, bool):
-        raise ValueError(  # noqa: TRY004 - pydantic tells of a ValueError only
-            f"is read as {shown(value)}, not as text: YAML takes yes, no, on, off, true and false so. "
-            "Put it in quotes if it is text, or leave the field out."
-        )
-    raise ValueError(f"is {shown(value)} where a text belongs. Write a single text in quotes.")
-
-
-def read_switch(value: object) -> bool:
-    """Read a switch."""
-    if isinstance(value, bool):
-        return value
-    word = value.strip().casefold() if isinstance(value, str) else ""
-    if word in _SWITCH:
-        return _SWITCH[word]
-    raise ValueError(f"is {shown(value)} where a switch belongs. Write true or false.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,30 +55,6 @@ class WholeNumber:
             if self.least <= number <= self.most:
                 return number
         raise ValueError(f"is {shown(value)}. Write a whole number from {self.least} to {self.most}.")
-
-
-def as_word(text: str) -> str:
-    """Write words as names of fields and choices are written: ``Item code`` is ``item_code``."""
-    return "_".join(re.split(r"[\s_-]+", text.strip().casefold()))
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf[Choice: StrEnum]:
-    """Reads a choice, by its name or in the tab's words."""
-
-    choices: type[Choice]
-    tab_words: Mapping[str, Choice] = field(default_factory=dict)
-
-    def __call__(self, value: object) -> Choice:
-        """Read it."""
-        known = {choice.value: choice for choice in self.choices}
-        known |= {as_word(words): choice for words, choice in self.tab_words.items()}
-        word = as_word(value) if isinstance(value, str) else ""
-        if word in known:
-            return known[word]
-        nearest = closest(word, known)
-        guess = f" Did you mean {known[nearest]}?" if nearest else ""
-        raise ValueError(f"is {shown(value)}.{guess} It takes one of: {', '.join(self.choices)}.")
 
 
 def _split_url(url: str) -> SplitResult:
@@ -282,7 +194,7 @@ class DataElementRow(Form):
     A metric may have several active rows, provided that they send something different.
     """
 
-    metric: Annotated[Metric, BeforeValidator(OneOf(Metric, _METRICS))] = Field(
+    metric: Annotated[Metric, BeforeValidator(OneOf(Metric, METRIC_WORDS))] = Field(
         default=_ABSENT,
         description="Which of the twelve metrics the row sends.",
         examples=["stock_on_hand"],

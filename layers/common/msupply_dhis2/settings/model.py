@@ -12,10 +12,11 @@ from pydantic_core import ErrorDetails
 from msupply_dhis2.domain.batch import Destination
 from msupply_dhis2.domain.choices import DatabaseTrust, Scheme, Setup
 from msupply_dhis2.domain.metric import FLOWS
+from msupply_dhis2.domain.reading import as_word, shown
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.document import Place, read_document
-from msupply_dhis2.settings.fields import DataElementRow, Form, Tab, as_word, shown
+from msupply_dhis2.settings.fields import DataElementRow, Form, Tab
 from msupply_dhis2.settings.urls import is_this_machine
 from msupply_dhis2.text import closest
 
