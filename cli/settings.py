@@ -88,10 +88,15 @@ def _read(file: Path) -> str:
 def _summary(settings: Settings) -> str:
     metrics = ", ".join(dict.fromkeys(row.metric.label for row in settings.active_rows))
     rows = count(len(settings.active_rows), "active row")
+    ticks = (
+        ""
+        if settings.include_field
+        else " Include in DHIS2 data push (include_field) is not set: all items with an identifier are sent."
+    )
     switch = "" if settings.use_dhis2 else " Use DHIS2 is off: nothing is sent yet."
     return (
         f"Setup is '{settings.setup.label}', {rows} ({metrics}), into data set {settings.data_set_id} at "
-        f"{settings.url}, periods {settings.period_format}.{switch}"
+        f"{settings.url}, periods {settings.period_format}.{ticks}{switch}"
     )
 
 

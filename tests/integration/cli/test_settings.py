@@ -39,7 +39,10 @@ def test_a_complete_document_is_checked_and_summed_up(
     assert said.out.startswith(
         f"{sample} is complete: Setup is 'Using category option combo', 12 active rows (stock on hand, "
     )
-    assert "into data set STOCK_ATTRIBUTE at https://dhis2.example.org/hmis, periods YYYYMM.\n" in said.out
+    assert (
+        "into data set STOCK_ATTRIBUTE at https://dhis2.example.org/hmis, periods YYYYMM. Include in DHIS2 data push "
+        "(include_field) is not set: all items with an identifier are sent.\n"
+    ) in said.out
     assert said.err == ""
 
 

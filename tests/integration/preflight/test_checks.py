@@ -781,6 +781,13 @@ def test_what_the_database_leaves_out_is_noted() -> None:
     assert check.more_details == 2
 
 
+def test_what_the_database_notes_is_a_note_and_no_fault() -> None:
+    report = report_of(world(), names=mapped(notes=("All 2 items are sent.",)))
+    assert report.all_well
+    check = check_of(report, "database")
+    assert (check.note, check.message.endswith(" All 2 items are sent."), check.details) == (True, True, ())
+
+
 def test_stores_beyond_the_list_are_said_and_not_taken_for_missing() -> None:
     report = report_of(world(), names=mapped(stores=STORES[:1], more_stores=2))
     assert check_of(report, "stores").message.endswith(

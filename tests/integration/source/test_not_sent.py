@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from msupply_dhis2.compute.event import ComputeEvent
+from msupply_dhis2.compute.mapped import check_database
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan
-from msupply_dhis2.errors import EventError
+from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import Settings, parse_settings
-from tests.support.open_msupply_database import OpenMsupplyDatabase
+from msupply_dhis2.source import Verification
+from tests.support.open_msupply_database import OpenMsupplyDatabase, read_catalogue
 
 
 @pytest.fixture
@@ -92,3 +94,75 @@ def test_an_item_that_is_asked_for_and_not_sent_is_told_why(database: OpenMsuppl
             "push)."
         ),
     ]
+
+
+def test_all_that_are_not_sent_are_counted_and_named(database: OpenMsupplyDatabase) -> None:
+    database.add_store("KAMO-2", {"Dhis2Code": "OU_KAMO"})
+    database.add_store("OPUA", {"DHIS2 code": "OU_OPUA"})
+    database.add_store("GONE", {}, is_disabled=True)
+    database.add_store("TORN", {})
+    database.execute("UPDATE sync_buffer SET data = '{' WHERE record_id = 'store-TORN'")
+    database.add_item("zinc", universal_code="", record="{")
+    warnings = plan(database, settings()).warnings
+    assert warnings == (
+        (
+            "Include in DHIS2 data push (include_field) is not set: all 1 items with an identifier are sent. Fields that could be "
+            "the tick: user_field_4: 1 ticked."
+        ),
+        (
+            "Active stores without a value in Dhis2Code, which are not sent: 2, namely OPUA clinic (OPUA), TORN clinic (TORN). "
+            "There is a field 'DHIS2 code' that looks like it. mSupply has a space before character 6, the settings has "
+            "not. Capital and small letters differ, first at character 2."
+        ),
+        "Items without a value in universal_code, which are not sent: 1, namely zinc tabs (zinc).",
+        (
+            "Stores that share an org unit, which count as one: KAMO clinic (KAMO) and KAMO-2 clinic (KAMO-2) share "
+            "OU_KAMO."
+        ),
+        "Custom fields that cannot be read (broken JSON) count as empty, in stores TORN clinic (TORN).",
+        (
+            "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields), cannot be read, so these "
+            "items have no user fields or no custom data: zinc tabs (zinc)."
+        ),
+    )
+
+
+def test_the_connection_test_counts_them_in_a_line_and_lists_them(database: OpenMsupplyDatabase) -> None:
+    database.add_store("OPUA", {})
+    database.add_item("zinc", universal_code="")
+    answer = check_database(database.open, settings(include_field="user_field_4"), Verification.NOT_NEEDED)
+    assert answer.mapped is not None
+    assert answer.mapped.notes == ("Active stores without a value in Dhis2Code, which are not sent: 1.",)
+    assert answer.mapped.left_out == (
+        "store OPUA clinic (OPUA): it has no value in the custom field 'Dhis2Code' (Store field reference)",
+    )
+
+
+def test_a_database_without_sync_buffer_says_so(database: OpenMsupplyDatabase) -> None:
+    database.execute("DROP TABLE sync_buffer")
+    with pytest.raises(
+        SourceError, match="lacks the table sync_buffer, where releases up to 2 keep custom fields"
+    ):
+        plan(database, settings())
+    database.execute("""UPDATE name SET custom_data = '{"Dhis2Code": "OU"}'""")
+    assert any("lacks the table sync_buffer" in warning for warning in plan(database, settings()).warnings)
+
+
+@pytest.mark.parametrize(
+    ("record", "ticks"),
+    [
+        ({"user_field_4": 1, "user_field_5": 1}, {"user_field_4": 1}),
+        (
+            {"user_field_7": True, "custom_data": {"push": "true", "other": False}},
+            {"user_field_7": 1, "push": 1},
+        ),
+        ({"custom_data": {"packs": 1}}, {}),
+    ],
+)
+def test_only_what_is_ticked_could_be_the_tick(tmp_path: Path, record: object, ticks: dict[str, int]) -> None:
+    database = OpenMsupplyDatabase(f"sqlite:///{tmp_path / 'msupply.sqlite'}")
+    database.add_store("KAMO")
+    database.add_item("amoxicillin", record=record)
+    database.add_item("not sent", universal_code="", record=record)
+    with database.open() as source:
+        assert read_catalogue(source).ticks == ticks

@@ -58,6 +58,7 @@ def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -
         "more_items": 0,
         "left_out": ["store Old: disabled"],
         "more_left_out": 0,
+        "notes": [],
     }
 
 

@@ -36,13 +36,14 @@ def check_database(
             )
         mapped = read_mapped(source, settings, settings.active_rows)
     stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)
+    notes = (*mapped.notes(settings, named=False), *mapped.catalogue.warnings)
     return ComputeResult(
         status=Status.DATABASE_REACHED,
         message=f"mSupply's database answers; mapped there: {count(len(stores), 'store')} and {count(len(items), 'item')}."
         f" {verification}".rstrip(),
         stores=len(stores),
         items=len(items),
-        mapped=names_of(stores, items, mapped.skipped),
+        mapped=names_of(stores, items, (*mapped.skipped, *mapped.blank), notes),
     )
 
 
@@ -62,7 +63,7 @@ def export_mapping(
             row.metric.value: data_element for row, data_element in zip(rows, item.data_elements, strict=True)
         }
         write({"kind": "item", "name": item.name, "code": item.code, "data_elements": by_metric})
-    for sentence in mapped.skipped:
+    for sentence in (*mapped.skipped, *mapped.blank):
         write({"kind": "skipped", "why": sentence})
     return ComputeResult(
         status=Status.EXPORTED,
@@ -93,7 +94,10 @@ def items_of(item_groups: Iterable[ItemGroup], settings: Settings) -> list[Mappe
 
 
 def names_of(
-    stores: Sequence[MappedStore], items: Sequence[MappedItem], skipped: Sequence[str]
+    stores: Sequence[MappedStore],
+    items: Sequence[MappedItem],
+    skipped: Sequence[str],
+    notes: Sequence[str] = (),
 ) -> MappedNames:
     """Return stores, items and what is skipped, as far as the lists fit into an answer."""
     listed_stores, listed_items = _count_listed(stores), _count_listed(items)
@@ -103,6 +107,7 @@ def names_of(
         more_stores=len(stores) - listed_stores,
         more_items=len(items) - listed_items,
         left_out=tuple(skipped[:SENTENCES]),
+        notes=tuple(notes),
         more_left_out=max(0, len(skipped) - SENTENCES),
     )
 

@@ -15,7 +15,7 @@ from msupply_dhis2.metrics import Metric, Rules, floor
 from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Kind, LeftOut, Scope, Source
-from msupply_dhis2.text import listed
+from msupply_dhis2.text import joined, listed
 
 EXAMPLES = 3
 """How many of what cannot be sent an error names."""
@@ -58,6 +58,42 @@ class Mapped:
             *(f"{each.kind} {each.name}: {each.reason}" for each in self.catalogue.left_out),
             *(f"{subject.subject}: {subject.reason}" for subject in self.unmapped),
         )
+
+    @property
+    def blank(self) -> tuple[str, ...]:
+        """Name the active stores and the items that are not sent for want of a value only, a sentence each."""
+        return tuple(
+            f"{each.kind} {each.named}: {each.reason}" for each in self.catalogue.not_meant if each.is_blank
+        )
+
+    def notes(self, settings: Settings, *, named: bool = True) -> Iterator[str]:
+        """Yield what is no fault and worth knowing of what is sent and what is not, with the first names or without."""
+        catalogue = self.catalogue
+        items = sum(len(group.items) for group in self.item_groups)
+        if settings.include_field is None:
+            yield (
+                f"Include in DHIS2 data push (include_field) is not set: all {items:,} items with an identifier are "
+                f"sent.{_could_be_tick(catalogue.ticks)}"
+            )
+        elif catalogue.items_not_included:
+            yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."
+        for kind, fields in (
+            (Kind.STORE, [settings.store_field_reference]),
+            (Kind.ITEM, settings.item_fields),
+        ):
+            if blank := catalogue.blank(kind):
+                names = f", namely {listed([each.named for each in blank])}" if named else ""
+                active = "Active stores" if kind is Kind.STORE else "Items"
+                yield (
+                    f"{active} without a value in {' or '.join(fields)}, which are not sent: {len(blank):,}"
+                    f"{names}.{catalogue.hints.get(kind, '')}"
+                )
+        if shared := [org_unit for org_unit in self.org_units if len(org_unit.stores) > 1]:
+            groups = [
+                f"{joined(f'{store.name} ({store.code})' for store in org_unit.stores)} share {org_unit.code}"
+                for org_unit in shared
+            ]
+            yield f"Stores that share an org unit, which count as one: {listed(groups, by='; ')}."
 
     def not_sent(self, kind: Kind) -> tuple[LeftOut, ...]:
         """Return all stores, or all items, that are not sent."""
@@ -117,7 +153,7 @@ def make_run_plan(
         ),
         collisions=colliding,
         skipped=mapped.skipped,
-        warnings=(*_about_items(settings, catalogue), *settings.warnings(), *catalogue.warnings),
+        warnings=(*mapped.notes(settings), *settings.warnings(), *catalogue.warnings),
         missing_metrics=catalogue.missing_metrics,
     )
 
@@ -134,16 +170,9 @@ def _require_any(what: str, mapped: Sequence[object], unmapped: Sequence[Unmappe
     )
 
 
-def _about_items(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
-    if settings.include_field is None:
-        yield "include_field is not set: every item with a reference is included."
-    elif catalogue.items_not_included:
-        yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."
-    if blank := catalogue.blank(Kind.ITEM):
-        yield (
-            f"Items without a value in {' or '.join(settings.item_fields)}, which are not sent: {len(blank):,}, namely "
-            f"{listed([each.named for each in blank])}."
-        )
+def _could_be_tick(ticks: Mapping[str, int]) -> str:
+    counts = [f"{name}: {number:,} ticked" for name, number in sorted(ticks.items())]
+    return f" Fields that could be the tick: {listed(counts)}." if counts else ""
 
 
 def _limit_org_units(

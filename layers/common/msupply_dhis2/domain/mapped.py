@@ -32,7 +32,7 @@ class MappedItem(NamedTuple):
 class MappedNames(BaseModel):
     """The stores and items that are mapped; ``more_…`` is how many there are beyond those that are listed.
 
-    ``left_out`` are sentences about stores and items that are mapped, but cannot be sent.
+    ``left_out`` are sentences about stores and items that are not sent, ``notes`` about all of them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +43,7 @@ class MappedNames(BaseModel):
     more_items: int = 0
     left_out: tuple[str, ...] = ()
     more_left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class DatabaseAnswer(BaseModel):

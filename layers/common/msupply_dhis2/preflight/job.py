@@ -241,11 +241,14 @@ class _Test:
             self.checks.append(failed("database", str(error)))
             return None
         mapped = answer.mapped
-        if mapped is None or not mapped.left_out:
-            self.checks.append(passed("database", answer.message))
+        message = " ".join((answer.message, *(mapped.notes if mapped else ())))
+        if mapped is None or not (mapped.left_out or mapped.notes):
+            self.checks.append(passed("database", message))
+        elif not mapped.left_out:
+            self.checks.append(noted("database", message))
         else:
             number = count(len(mapped.left_out) + mapped.more_left_out, "store or item", "stores and items")
-            message = f"{answer.message} Left out of pushes: {number}."
+            message = f"{message} Left out of pushes: {number}."
             self.checks.append(noted("database", message, mapped.left_out, mapped.more_left_out))
         return mapped
 

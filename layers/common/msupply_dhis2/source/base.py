@@ -66,6 +66,10 @@ class Catalogue:
         All others that are not sent: without a value in the field, or without the tick. That is no fault.
     warnings
         Sentences about what could not be read and what was taken instead.
+    ticks
+        Without an include field: how many of the items that are sent are ticked in which field.
+    hints
+        A sentence about a field that looks like the one that nobody has filled in.
     missing_metrics
         Those for which the database lacks something; a sentence says so.
     """
@@ -77,6 +81,8 @@ class Catalogue:
     left_out: tuple[LeftOut, ...]
     not_meant: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
+    ticks: Mapping[str, int]
+    hints: Mapping[Kind, str]
     missing_metrics: frozenset[Metric] = frozenset()
 
     def blank(self, kind: Kind) -> tuple[LeftOut, ...]:

@@ -4,6 +4,7 @@ The fields that decide are JSON that somebody typed in or that was synchronised:
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -22,6 +23,8 @@ LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"
 
 UNIVERSAL_CODE = "universal_code"
 USER_FIELDS = frozenset(f"user_field_{number}" for number in range(1, 8))
+
+CHECKBOXES = frozenset({"user_field_4", "user_field_7"})
 
 _NUMBER_FIELD = "user_field_5"
 _LONGEST_LOOK_BACK = 1200
@@ -45,14 +48,20 @@ class _Selection[Thing: (Store, Item)]:
     other_fields: set[str] = field(default_factory=set, init=False)
     """Fields with a value, of stores or items that have none in the fields that are asked for."""
     broken: dict[str, None] = field(default_factory=dict, init=False)
-    """By code, in order."""
+    """By name and code, in order."""
 
-    def read(self, value: object, code: str) -> Mapping[str, object]:
+    def read(self, value: object, named: str) -> Mapping[str, object]:
         """Read an object of JSON with fields (see ``read_object``); broken JSON has none."""
         read = read_object(value)
         if read is None:
-            self.broken[code] = None
+            self.broken[named] = None
         return read or {}
+
+    def note_others(self, places: _Places) -> None:
+        """Note which fields have a value where those that are asked for have none."""
+        self.other_fields.update(
+            name for place in places for name, value in place.items() if has_value(value)
+        )
 
 
 @dataclass(slots=True)
@@ -60,6 +69,8 @@ class StoreSelection(_Selection[Store]):
     """Chooses the stores with a value in the store field, unless there is a reason against them."""
 
     store_field: str
+    lacking: str = field(default="", init=False)
+    """A sentence about a place of custom fields that the database lacks."""
     unreadable_look_backs: list[str] = field(default_factory=list, init=False)
 
     def add(
@@ -72,7 +83,7 @@ class StoreSelection(_Selection[Store]):
         """
         org_unit = field_text(first_value(places, self.store_field))
         if org_unit is None:
-            self.other_fields.update(*places)
+            self.note_others(places)
             reason = (
                 why_not or f"it has no value in the custom field '{self.store_field}' (Store field reference)"
             )
@@ -107,13 +118,15 @@ class StoreSelection(_Selection[Store]):
             )
         raise SourceError(
             f"No store in mSupply has a value in the custom field '{self.store_field}' (Store field reference)."
-            f"{_alike(self.store_field, self.other_fields)} "
+            f"{_alike(self.store_field, self.other_fields)}{self.lacking and f' {self.lacking}'} "
             "In mSupply, open each store that is to be sent and fill in this custom field with the code or UID "
             "of its org unit in DHIS2; it must be spelt exactly so."
         )
 
     def warnings(self) -> Iterator[str]:
         """Yield what could not be read."""
+        if self.lacking:
+            yield self.lacking
         if self.broken:
             yield (
                 f"Custom fields that cannot be read (broken JSON) count as empty, in stores "
@@ -135,6 +148,8 @@ class ItemSelection(_Selection[Item]):
     broken_place: str
     """Where items keep what may be broken, in mSupply's words."""
     not_included: int = field(default=0, init=False)
+    ticks: Counter[str] = field(default_factory=Counter, init=False)
+    """By field, of the items that are sent, where no include field is named."""
 
     def add(
         self, item_id: str, code: str, name: str, places: _Places, why_not: str | None, universal_code: object
@@ -150,7 +165,7 @@ class ItemSelection(_Selection[Item]):
         fields = {each: text for each, text in texts.items() if text is not None}
         included = self.include_field is None or is_ticked(first_value(places, self.include_field))
         if not fields:
-            self.other_fields.update(*places)
+            self.note_others(places)
             reason = f"it has no value in {' or '.join(map(described, self.fields))}"
             is_blank = included and why_not is None
             self.not_meant.append(LeftOut(Kind.ITEM, code, name, why_not or reason, is_blank=is_blank))
@@ -162,6 +177,10 @@ class ItemSelection(_Selection[Item]):
             self.left_out.append(LeftOut(Kind.ITEM, code, name, why_not))
         else:
             self.sent.append(Item(item_id, code, name, fields))
+            if self.include_field is None:
+                self.ticks.update(
+                    {name for place in places for name, value in place.items() if could_be_tick(name, value)}
+                )
 
     def check(self) -> None:
         """Raise ``SourceError`` where none is sent."""
@@ -227,6 +246,11 @@ def to_catalogue(
         preferences=preferences,
         left_out=(*stores.left_out, *items.left_out),
         not_meant=(*stores.not_meant, *items.not_meant),
+        ticks=items.ticks,
+        hints={
+            Kind.STORE: _alike(stores.store_field, stores.other_fields),
+            Kind.ITEM: "".join(_alike(each, items.other_fields) for each in items.fields),
+        },
         warnings=(*stores.warnings(), *items.warnings(), *warnings),
         missing_metrics=missing_metrics,
     )
@@ -273,6 +297,11 @@ def field_text(value: object) -> str | None:
 def is_ticked(value: object) -> bool:
     """Return whether a checkbox field is on: true, 1, "true" or "True" (docs/msupply.md)."""
     return field_value(value) in (True, "true", "True")
+
+
+def could_be_tick(name: str, value: object) -> bool:
+    """Return whether a field is ticked; a 1 says so of mSupply's two checkboxes only."""
+    return is_ticked(value) and (name in CHECKBOXES or isinstance(field_value(value), bool | str))
 
 
 def has_value(value: object) -> bool:

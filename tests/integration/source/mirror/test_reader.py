@@ -127,7 +127,7 @@ def test_broken_custom_data_is_named_and_counts_as_empty(database: MirrorDatabas
         catalogue = read_catalogue(source)
     assert [store.code for store in catalogue.stores] == ["KAMO"]
     assert catalogue.warnings == (
-        "Custom fields that cannot be read (broken JSON) count as empty, in stores TORN.",
+        "Custom fields that cannot be read (broken JSON) count as empty, in stores TORN clinic (TORN).",
     )
 
 

@@ -281,7 +281,10 @@ def test_a_broken_record_does_not_bring_back_what_an_older_one_says(
         catalogue = read_catalogue(source)
     assert [store.code for store in catalogue.stores] == ["OPUA"]
     (warning,) = catalogue.warnings
-    assert warning == "Custom fields that cannot be read (broken JSON) count as empty, in stores KAMO."
+    assert (
+        warning
+        == "Custom fields that cannot be read (broken JSON) count as empty, in stores KAMO clinic (KAMO)."
+    )
 
 
 @pytest.mark.usefixtures("amoxicillin")
@@ -453,7 +456,7 @@ def test_a_broken_or_empty_record_has_no_user_fields_and_a_broken_one_is_named(
         {"universal_code": "3"},
     ]
     (warning,) = catalogue.warnings
-    assert "broken, nested." in warning
+    assert "broken tabs (broken), nested tabs (nested)." in warning
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")

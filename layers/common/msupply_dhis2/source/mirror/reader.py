@@ -28,6 +28,7 @@ from msupply_dhis2.source.mirror.tables import (
     transact,
 )
 from msupply_dhis2.source.selection import (
+    CHECKBOXES,
     UNIVERSAL_CODE,
     USER_FIELDS,
     ItemSelection,
@@ -43,7 +44,6 @@ _ROWS_AT_A_TIME = 500
 _SYSTEM_STORES = frozenset({"SM", "HIS", "DRG"})
 """Codes of the stores that the older mSupply keeps for itself."""
 
-_BOOLEAN_FIELDS = frozenset({"user_field_4", "user_field_7"})
 _NUMBER_FIELD = "user_field_5"
 
 _WITH_UNIQUE_ID = sa.text(
@@ -129,11 +129,15 @@ def _read_stores(database: Database, stores: StoreSelection) -> None:
         why_not = "it is disabled in mSupply" if row.is_disabled else None
         if code.strip().upper() in _SYSTEM_STORES:
             why_not = "it is a store that mSupply keeps for itself"
-        stores.add(row.id, code, row.name or code, [stores.read(row.custom_data, code)], why_not, None)
+        name = row.name or code
+        stores.add(row.id, code, name, [stores.read(row.custom_data, f"{name} ({code})")], why_not, None)
 
 
 def _read_items(database: Database, items: ItemSelection) -> None:
     asked_for = {each for each in (*items.fields, items.include_field) if each in USER_FIELDS}
+    if items.include_field is None:
+        # To tell what could be the tick.
+        asked_for |= {each for each in CHECKBOXES if not database.missing({"item": (each,)})}
     query = sa.select(
         database.identifier(item.c.id).label("id"),
         text_of(item.c.code).label("code"),
@@ -142,7 +146,7 @@ def _read_items(database: Database, items: ItemSelection) -> None:
         database.text(item.c.universalcodes_code).label("universal_code"),
         database.text(item.c.custom_data).label("custom_data"),
         *[
-            (database.flag if each in _BOOLEAN_FIELDS else database.text)(item.c[each]).label(each)
+            (database.flag if each in CHECKBOXES else database.text)(item.c[each]).label(each)
             for each in sorted(asked_for)
         ],
     ).order_by(item.c.id)
@@ -152,10 +156,12 @@ def _read_items(database: Database, items: ItemSelection) -> None:
     for row in rows:
         code = row.code or ""
         kind = (row.type or "").strip()
-        places = [item_fields(_user_fields(row, asked_for), items.read(row.custom_data, code))]
+        name = row.name or code
+        custom_data = items.read(row.custom_data, f"{name} ({code})")
+        places = [item_fields(_user_fields(row, asked_for), custom_data)]
         not_stock = f"its type is {kind.replace('_', '-') or 'empty'}, not general (stock)"
         why_not = None if kind == "general" else not_stock
-        items.add(row.id, code, row.name or code, places, why_not, row.universal_code)
+        items.add(row.id, code, name, places, why_not, row.universal_code)
 
 
 def _column_of(field: str) -> str:

@@ -100,16 +100,19 @@ def _read_stores(database: Database, stores: StoreSelection) -> None:
     )
     if database.has(store_preference):
         query = query.outerjoin(store_preference, store_preference.c.id == store.c.id)
+    if not database.has(sync_buffer):
+        stores.lacking = "The database lacks the table sync_buffer, where releases up to 2 keep custom fields of stores. Copy it too."
     records = _custom_data_of_stores(database)
     custom_fields = _reader_of_custom_fields(
         database, (stores.store_field, LOOK_BACK_FIELD), _SCOPES_OF_STORES
     )
     for row in database.connection.execute(query):
+        named = f"{row.name} ({row.code})"
         places = [
-            stores.read(records.get(row.id), row.code),
-            stores.read(row.properties, row.code),
-            custom_fields(stores.read(row.custom_fields, row.code)),
-            stores.read(row.custom_data, row.code),
+            stores.read(records.get(row.id), named),
+            stores.read(row.properties, named),
+            custom_fields(stores.read(row.custom_fields, named)),
+            stores.read(row.custom_data, named),
         ]
         why_not = "it is disabled in mSupply" if row.is_disabled else None
         stores.add(row.id, row.code, row.name, places, why_not, row.look_back)
@@ -138,11 +141,15 @@ def _read_items(database: Database, items: ItemSelection) -> None:
         query, execution_options={"stream_results": True, "yield_per": _ITEMS_AT_A_TIME}
     )
     for row in rows:
-        record = items.read(row.record, row.code)
-        kept = custom_fields(items.read(row.custom_fields, row.code))
+        named = f"{row.name} ({row.code})"
+        record = items.read(row.record, named)
+        by_key = items.read(row.custom_fields, named)
+        kept = custom_fields(by_key)
         places = [
             item_fields(kept, kept),
-            item_fields(record, items.read(record.get("custom_data"), row.code)),
+            item_fields(record, items.read(record.get("custom_data"), named)),
+            # Those too that nobody asked for: one of them may be the tick, or what was meant.
+            item_fields(by_key, by_key),
         ]
         why_not = None if row.is_active is None or row.is_active else "it is inactive in mSupply"
         if row.type != "STOCK":
