@@ -37,7 +37,7 @@ def tell(sentence: str, level: int = logging.INFO) -> None:
 
 def tell_notes(result: ComputeResult) -> None:
     """Write what compute left out, and what there is to note."""
-    for title, notes in (("Skipped", result.skipped), ("To note", result.warnings)):
+    for title, notes in (("Skipped", result.skipped), ("Notes", result.warnings)):
         if notes:
             tell("\n".join((f"{title}:", *(f"  - {note}" for note in notes))), logging.WARNING)
 

@@ -31,7 +31,8 @@ def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
     if report.user:
         lines.append(f"User: {report.user}")
     lines.append(f"Last successful connection: {report.last_successful_connection or 'none on record'}")
-    lines += ["", *report.summary, ""]
+    # A note stands below with its check.
+    lines += ["", *(line for line in report.summary if not line.startswith("Note: ")), ""]
     for check in report.checks:
         outcome = "not ok" if not check.ok else "note  " if check.note else "ok    "
         lines.append(f"{coloured(outcome, check)}  {check.name}: {check.message}")

@@ -123,11 +123,11 @@ def _show_result(result: "ComputeResult", form: Format) -> int:
     else:
         facts = {
             "Run": result.run_id,
-            "As of": result.as_of and result.as_of.isoformat(),
+            "As of": result.as_of and f"{result.as_of:%Y-%m-%d %H:%M} (UTC{result.as_of:%:z})",
             "See the log": result.see_the_log,
         }
         say(result.message, *(f"{name}: {value}" for name, value in facts.items() if value))
-        for title, sentences in (("Skipped", result.skipped), ("To note", result.warnings)):
+        for title, sentences in (("Skipped", result.skipped), ("Notes", result.warnings)):
             if sentences:
                 say(f"{title}:", *(f"  - {sentence}" for sentence in sentences))
     return 1 if result.status is Status.FAILED else 0

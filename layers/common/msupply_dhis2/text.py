@@ -13,8 +13,12 @@ MOST_NAMED = 20
 """How many of a kind a log line names."""
 
 
-def listed(names: Sequence[str], most: int = MOST_NAMED, *, of: int | None = None, by: str = ", ") -> str:
-    """Return a list, shortened: ``Kamo, Opua and 3 more``; ``of`` is how many there are where not all are given."""
+def listed(names: Sequence[str], most: int = MOST_NAMED, *, of: int | None = None, by: str = "") -> str:
+    """Return a list, shortened: ``Kamo, Opua and 3 more``; ``of`` is how many there are where not all are given.
+
+    Between names of which one has a comma of its own stand semicolons.
+    """
+    by = by or ("; " if any("," in name for name in names) else ", ")
     more = (len(names) if of is None else of) - most
     shown = by.join(names[:most])
     return f"{shown}{by if by != ', ' else ' '}and {more:,} more" if more > 0 else shown

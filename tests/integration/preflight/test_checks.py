@@ -163,7 +163,7 @@ def test_a_data_set_that_is_not_there_leaves_what_does_not_need_it(version: str)
     )
     for name in ("stores", "items", "org unit reach", "value types", "zeros", "aggregation"):
         assert check_of(report, name).ok
-    assert any(line.startswith("Not looked at because of that: write access, ") for line in report.summary)
+    assert any(line.startswith("Not checked because of that: write access; ") for line in report.summary)
 
 
 @every_version
@@ -772,12 +772,12 @@ def test_a_long_list_is_shortened_in_text_and_bounded_in_json() -> None:
 
 
 def test_what_the_database_leaves_out_is_noted() -> None:
-    names = mapped(left_out=("store Old: it is disabled in mSupply",), more_left_out=2)
+    names = mapped(left_out=("store Old: it is disabled in mSupply",), more_left_out=2, left_out_stores=1)
     report = report_of(world(), names=names)
     assert report.all_well
     check = check_of(report, "database")
     assert check.note
-    assert check.message.endswith("Left out of pushes: 3 stores and items.")
+    assert check.message.endswith("Not sent: 1 store and 2 items.")
     assert check.more_details == 2
 
 
@@ -823,7 +823,7 @@ def test_the_summary_names_the_most_important_first_and_what_is_well() -> None:
         "aggregation",
         "Note",
     ]
-    assert summary[-1].startswith("Well: settings, credentials, login, server, data set")
+    assert summary[-1].startswith("OK: settings; credentials; login; server; data set")
 
 
 def test_a_server_that_is_too_slow_is_told_within_the_time_and_what_was_found_stands() -> None:

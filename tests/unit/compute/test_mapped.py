@@ -46,7 +46,7 @@ def group(number: int, name: str = "Amoxicillin 250mg tabs") -> ItemGroup:
 def mapped_names(
     org_units: list[OrgUnit], groups: list[ItemGroup], skipped: list[str], settings: Settings
 ) -> MappedNames:
-    return names_of(stores_of(org_units), items_of(groups, settings), skipped)
+    return names_of(stores_of(org_units), items_of(groups, settings), skipped, 0)
 
 
 def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -> None:
@@ -59,6 +59,7 @@ def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -
         "left_out": ["store Old: disabled"],
         "more_left_out": 0,
         "notes": [],
+        "left_out_stores": 0,
     }
 
 

@@ -15,11 +15,10 @@ from msupply_dhis2.domain.event_fields import (
     MetricNames,
     Names,
     Switch,
-    Words,
     fault_sentences,
     with_names,
 )
-from msupply_dhis2.domain.reading import OneOf
+from msupply_dhis2.domain.reading import OneOf, read_text
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Basis, Calendar, Interval
 from msupply_dhis2.settings import DataElementRow, Settings
@@ -71,7 +70,7 @@ class ComputeEvent(Event):
     manual: Switch = False
     export: Annotated[Export, BeforeValidator(OneOf(Export))] | None = None
     check_database: Switch = False
-    as_of: Words | None = None
+    as_of: Annotated[str, BeforeValidator(read_text)] | None = None
     basis: Annotated[BasisChoice, BeforeValidator(OneOf(BasisChoice))] | None = None
     months: Annotated[
         MonthRange | None, BeforeValidator(_months), PlainSerializer(lambda months: months and str(months))

@@ -39,11 +39,11 @@ def check_database(
     notes = (*mapped.notes(settings, named=False), *mapped.catalogue.warnings)
     return ComputeResult(
         status=Status.DATABASE_REACHED,
-        message=f"mSupply's database answers; mapped there: {count(len(stores), 'store')} and {count(len(items), 'item')}."
+        message=f"mSupply's database answers. It has identifiers for {count(len(stores), 'store')} and {count(len(items), 'item')}."
         f" {verification}".rstrip(),
         stores=len(stores),
         items=len(items),
-        mapped=names_of(stores, items, (*mapped.skipped, *mapped.blank), notes),
+        mapped=names_of(stores, items, (*mapped.skipped, *mapped.blank), mapped.skipped_stores, notes),
     )
 
 
@@ -97,6 +97,7 @@ def names_of(
     stores: Sequence[MappedStore],
     items: Sequence[MappedItem],
     skipped: Sequence[str],
+    skipped_stores: int,
     notes: Sequence[str] = (),
 ) -> MappedNames:
     """Return stores, items and what is skipped, as far as the lists fit into an answer."""
@@ -109,6 +110,7 @@ def names_of(
         left_out=tuple(skipped[:SENTENCES]),
         notes=tuple(notes),
         more_left_out=max(0, len(skipped) - SENTENCES),
+        left_out_stores=skipped_stores,
     )
 
 

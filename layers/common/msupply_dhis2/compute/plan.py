@@ -50,6 +50,14 @@ class Mapped:
     org_units: tuple[OrgUnit, ...]
     item_groups: tuple[ItemGroup, ...]
     unmapped: tuple[Unmapped, ...]
+    unmapped_stores: int
+    """How many of the unmapped are stores."""
+
+    @property
+    def skipped_stores(self) -> int:
+        """How many of what is skipped or blank are stores."""
+        left_out = sum(each.kind is Kind.STORE for each in self.catalogue.left_out)
+        return left_out + self.unmapped_stores + len(self.catalogue.blank(Kind.STORE))
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -118,7 +126,9 @@ def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRo
     item_groups, unmapped_items = group_items(catalogue.items, rows, settings)
     _require_any("store", org_units, unmapped_stores)
     _require_any("item", item_groups, unmapped_items)
-    return Mapped(catalogue, org_units, item_groups, (*unmapped_stores, *unmapped_items))
+    return Mapped(
+        catalogue, org_units, item_groups, (*unmapped_stores, *unmapped_items), len(unmapped_stores)
+    )
 
 
 def make_run_plan(

@@ -32,7 +32,8 @@ class MappedItem(NamedTuple):
 class MappedNames(BaseModel):
     """The stores and items that are mapped; ``more_…`` is how many there are beyond those that are listed.
 
-    ``left_out`` are sentences about stores and items that are not sent, ``notes`` about all of them.
+    ``left_out`` are sentences about stores and items that are not sent (``left_out_stores``: how many of them are
+    about stores), ``notes`` about all of them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +45,7 @@ class MappedNames(BaseModel):
     left_out: tuple[str, ...] = ()
     more_left_out: int = 0
     notes: tuple[str, ...] = ()
+    left_out_stores: int = 0
 
 
 class DatabaseAnswer(BaseModel):

@@ -84,14 +84,15 @@ def count_open_minutes(breaker: Breaker, now: datetime, metrics: Metrics) -> Non
     metrics.add_metric(name="BreakerOpenMinutes", unit=MetricUnit.Count, value=minutes)
 
 
-def why_paused(breaker: Breaker, time_zone: ZoneInfo | None = None, *, is_over: bool = False) -> str:
-    """Return since when sending is paused, or was, and why."""
+def why_paused(
+    breaker: Breaker, time_zone: ZoneInfo | None = None, *, is_over: bool = False, in_short: bool = False
+) -> str:
+    """Return since when sending is paused, or was, and why; in short, without what DHIS2 said of the login."""
     since = breaker.since or datetime.now(UTC)
     when = written_in(since, time_zone) if time_zone else f"{since:%Y-%m-%d %H:%M} UTC"
-    message = breaker.message.rstrip(". ")
-    return (
-        f"Sending {'was' if is_over else 'is'} paused since {when}, because {_WHY[breaker.state]}: {message}."
-    )
+    is_short = in_short and breaker.state is State.LOGIN_REFUSED
+    said = "" if is_short else f": {breaker.message.rstrip('. ')}"
+    return f"Sending {'was' if is_over else 'is'} paused since {when}, because {_WHY[breaker.state]}{said}."
 
 
 def what_to_do(breaker: Breaker) -> str:

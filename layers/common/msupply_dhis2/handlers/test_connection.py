@@ -144,7 +144,13 @@ def _check_queue(
         return Check(
             name="queue",
             ok=changed.after.state in {State.CLOSED, State.HALF_OPEN},
-            message=_about_queue(changed, depth(clients.sqs(), queue_url), now, calendar),
+            message=_about_queue(
+                changed,
+                depth(clients.sqs(), queue_url),
+                now,
+                calendar,
+                is_refused=witness.refusal is not None,
+            ),
         )
     except AwsError as error:
         return Check(name="queue", ok=False, message=str(error))
@@ -158,13 +164,16 @@ def _after_test(breaker: Breaker, report: ConnectionReport, witness: _Witness, n
     return breaker
 
 
-def _about_queue(changed: Changed, waiting: int, now: datetime, calendar: Calendar) -> str:
+def _about_queue(
+    changed: Changed, waiting: int, now: datetime, calendar: Calendar, *, is_refused: bool
+) -> str:
     before, after = changed.before, changed.after
     messages = f"{count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}"
     if after.state is State.CLOSED:
-        why = why_paused(before, calendar.time_zone, is_over=True)
+        why = why_paused(before, calendar.time_zone, is_over=True, in_short=True)
         return f"{why} It is over: {messages}, and each is sent {when_sent(before, now)}."
-    why = why_paused(after, calendar.time_zone)
+    # Of a login that is refused just now another check says all.
+    why = why_paused(after, calendar.time_zone, in_short=is_refused)
     if after.state is State.HALF_OPEN:
         return f"{why} {messages}. The first that is delivered is tried {when_sent(after, now)}; when DHIS2 has answered it the others follow."
     return f"{why} {messages}. {what_to_do(after)}"

@@ -91,10 +91,10 @@ def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[s
         first, more, _ = check.message.partition(". ")
         yield f"{check.name}: {first}{'.' if more else ''}"
     if not_asked:
-        yield f"Not looked at because of that: {', '.join(not_asked)}."
+        yield f"Not checked because of that: {'; '.join(not_asked)}."
     yield from (f"Note: {check.message}" for check in checks if check.ok and check.note)
     if wrong and (well := [check.name for check in checks if check.ok]):
-        yield f"Well: {', '.join(well)}."
+        yield f"OK: {'; '.join(well)}."
 
 
 def _importance(check: Check) -> int:

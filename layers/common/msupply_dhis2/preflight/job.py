@@ -30,7 +30,7 @@ from msupply_dhis2.preflight.checklist import Preflight
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.connections import last_success, record_success, written_in
-from msupply_dhis2.text import count
+from msupply_dhis2.text import count, joined
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -247,8 +247,12 @@ class _Test:
         elif not mapped.left_out:
             self.checks.append(noted("database", message))
         else:
-            number = count(len(mapped.left_out) + mapped.more_left_out, "store or item", "stores and items")
-            message = f"{message} Left out of pushes: {number}."
+            stores = mapped.left_out_stores
+            items = len(mapped.left_out) + mapped.more_left_out - stores
+            numbers = joined(
+                count(number, kind) for number, kind in ((stores, "store"), (items, "item")) if number
+            )
+            message = f"{message} Not sent: {numbers}."
             self.checks.append(noted("database", message, mapped.left_out, mapped.more_left_out))
         return mapped
 
