@@ -378,7 +378,7 @@ def _compare_with_dhis2(story: Story, run: Run, fates: Fates, dhis2: StandIn) ->
         f"+ unaccounted {counts.unaccounted:,} = {counts.sent:,}"
     )
     story.say(
-        f"DHIS2 received              {posted:>6,} + {beforehand:,} that it would refuse were not sent to it"
+        f"DHIS2 received              {posted:>6,}; push did not send the other {beforehand:,}, because DHIS2 would refuse them"
     )
     story.say(f"DHIS2 holds                 {stored:>6,} = stored")
 
