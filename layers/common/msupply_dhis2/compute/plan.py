@@ -79,29 +79,28 @@ class Mapped:
         catalogue = self.catalogue
         items = sum(len(group.items) for group in self.item_groups)
         if settings.include_field is None:
+            ticks = listed([f"{name}: {number:,} ticked" for name, number in sorted(catalogue.ticks.items())])
             yield (
                 f"Include in DHIS2 data push (include_field) is not set: all {items:,} items with an identifier are "
-                f"sent.{_could_be_tick(catalogue.ticks)}"
+                f"sent.{ticks and f' Fields that could be the tick: {ticks}.'}"
             )
         elif catalogue.items_not_included:
             yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."
-        for kind, fields in (
-            (Kind.STORE, [settings.store_field_reference]),
-            (Kind.ITEM, settings.item_fields),
-        ):
+        fields = {"Active stores": [settings.store_field_reference], "Items": settings.item_fields}
+        for kind, (what, asked) in zip(Kind, fields.items(), strict=True):
             if blank := catalogue.blank(kind):
                 names = f", namely {listed([each.named for each in blank])}" if named else ""
-                active = "Active stores" if kind is Kind.STORE else "Items"
                 yield (
-                    f"{active} without a value in {' or '.join(fields)}, which are not sent: {len(blank):,}"
+                    f"{what} without a value in {' or '.join(asked)}, which are not sent: {len(blank):,}"
                     f"{names}.{catalogue.hints.get(kind, '')}"
                 )
-        if shared := [org_unit for org_unit in self.org_units if len(org_unit.stores) > 1]:
-            groups = [
-                f"{joined(f'{store.name} ({store.code})' for store in org_unit.stores)} share {org_unit.code}"
-                for org_unit in shared
-            ]
-            yield f"Stores that share an org unit, which count as one: {listed(groups, by='; ')}."
+        shared = [
+            f"{joined(f'{store.name} ({store.code})' for store in org_unit.stores)} share {org_unit.code}"
+            for org_unit in self.org_units
+            if len(org_unit.stores) > 1
+        ]
+        if shared:
+            yield f"Stores that share an org unit, which count as one: {listed(shared, by='; ')}."
 
     def not_sent(self, kind: Kind) -> tuple[LeftOut, ...]:
         """Return all stores, or all items, that are not sent."""
@@ -109,10 +108,8 @@ class Mapped:
         left_out = [each for each in (*catalogue.left_out, *catalogue.not_meant) if each.kind is kind]
         reasons = {subject.subject: subject.reason for subject in self.unmapped}
         chosen = catalogue.stores if kind is Kind.STORE else catalogue.items
-        unmapped = [
-            LeftOut(kind, each.code, each.name, reasons[each.name]) for each in chosen if each.name in reasons
-        ]
-        return (*left_out, *unmapped)
+        left_out += [LeftOut(kind, it.code, it.name, reasons[it.name]) for it in chosen if it.name in reasons]
+        return tuple(left_out)
 
 
 def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRow]) -> Mapped:
@@ -178,11 +175,6 @@ def _require_any(what: str, mapped: Sequence[object], unmapped: Sequence[Unmappe
         else f"No {what} of mSupply has a value in the fields that the active rows of this run ask for. Fill them "
         "in in mSupply, or correct 'Data elements to push'."
     )
-
-
-def _could_be_tick(ticks: Mapping[str, int]) -> str:
-    counts = [f"{name}: {number:,} ticked" for name, number in sorted(ticks.items())]
-    return f" Fields that could be the tick: {listed(counts)}." if counts else ""
 
 
 def _limit_org_units(

@@ -241,19 +241,19 @@ class _Test:
             self.checks.append(failed("database", str(error)))
             return None
         mapped = answer.mapped
-        message = " ".join((answer.message, *(mapped.notes if mapped else ())))
-        if mapped is None or not (mapped.left_out or mapped.notes):
-            self.checks.append(passed("database", message))
-        elif not mapped.left_out:
-            self.checks.append(noted("database", message))
-        else:
+        notes = list(mapped.notes) if mapped else []
+        if mapped and mapped.left_out:
             stores = mapped.left_out_stores
             items = len(mapped.left_out) + mapped.more_left_out - stores
             numbers = joined(
                 count(number, kind) for number, kind in ((stores, "store"), (items, "item")) if number
             )
-            message = f"{message} Not sent: {numbers}."
+            notes.append(f"Not sent: {numbers}.")
+        if mapped and notes:
+            message = " ".join((answer.message, *notes))
             self.checks.append(noted("database", message, mapped.left_out, mapped.more_left_out))
+        else:
+            self.checks.append(passed("database", answer.message))
         return mapped
 
 

@@ -70,7 +70,6 @@ class StoreSelection(_Selection[Store]):
 
     store_field: str
     lacking: str = field(default="", init=False)
-    """A sentence about a place of custom fields that the database lacks."""
     unreadable_look_backs: list[str] = field(default_factory=list, init=False)
 
     def add(
@@ -149,7 +148,6 @@ class ItemSelection(_Selection[Item]):
     """Where items keep what may be broken, in mSupply's words."""
     not_included: int = field(default=0, init=False)
     ticks: Counter[str] = field(default_factory=Counter, init=False)
-    """By field, of the items that are sent, where no include field is named."""
 
     def add(
         self, item_id: str, code: str, name: str, places: _Places, why_not: str | None, universal_code: object
