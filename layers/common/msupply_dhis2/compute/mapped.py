@@ -10,7 +10,7 @@ from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
 from msupply_dhis2.mapping import identifier_of
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.source import Kind, Verification
+from msupply_dhis2.source import Verification
 from msupply_dhis2.text import count
 
 BYTES_OF_A_LIST = 2_500_000
@@ -36,7 +36,6 @@ def check_database(
             )
         mapped = read_mapped(source, settings, settings.active_rows)
     stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)
-    left_out_stores = mapped.skipped_stores + len(mapped.catalogue.blank(Kind.STORE))
     notes = (*mapped.notes(settings, named=False), *mapped.catalogue.warnings)
     return ComputeResult(
         status=Status.DATABASE_REACHED,
@@ -44,7 +43,7 @@ def check_database(
         f" {verification}".rstrip(),
         stores=len(stores),
         items=len(items),
-        mapped=names_of(stores, items, (*mapped.skipped, *mapped.blank), left_out_stores, notes),
+        mapped=names_of(stores, items, (*mapped.skipped, *mapped.blank), mapped.skipped_stores, notes),
     )
 
 
