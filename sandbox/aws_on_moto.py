@@ -129,7 +129,7 @@ class MotoStack:
         self.url = moto_url
         self._aws: Aws | None = None
         self._variables: dict[str, str] = {}
-        self._as_deployed: dict[tuple[SERVICE_NAMES, str, str], dict[str, object]] = {}
+        self._as_deployed: dict[tuple[SERVICE_NAMES, str, str], tuple[BaseBackend, dict[str, object]]] = {}
 
     @contextmanager
     def deployed(self, set_variable: Callable[[str, str], object]) -> Iterator[Aws]:
@@ -148,7 +148,7 @@ class MotoStack:
             for name, value in self._variables.items():
                 set_variable(name, value)
             self._as_deployed = {
-                (service, account, region): _copy(vars(backend), backend)
+                (service, account, region): (backend, deepcopy(vars(backend), {id(backend): backend}))
                 for service in _WITHOUT_LOCKS
                 for account, regions in get_backend(service).items()
                 for region, backend in regions.items()
@@ -159,19 +159,15 @@ class MotoStack:
 
     def _restore(self, aws: Aws) -> None:
         requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
-        for (service, account, region), state in self._as_deployed.items():
+        for (service, account, region), (as_deployed, state) in self._as_deployed.items():
             backend = get_backend(service)[account][region]
-            vars(backend).update(_copy(state, backend))
+            # What refers to the backend, as a topic does, refers to the one that there is now.
+            vars(backend).update(deepcopy(state, {id(as_deployed): backend}))
         _make_queues(aws.sqs)
 
 
 _WITHOUT_LOCKS: tuple["SERVICE_NAMES", ...] = ("dynamodb", "s3", "secretsmanager", "sns")
 """The services whose state can be copied; moto's queues hold locks."""
-
-
-def _copy(state: dict[str, object], backend: "BaseBackend") -> dict[str, object]:
-    """Copy what a backend holds; what refers to the backend goes on doing so."""
-    return deepcopy(state, {id(backend): backend})
 
 
 def _environment(moto_url: str) -> dict[str, str]:
