@@ -23,7 +23,7 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import quote
 
 import boto3
@@ -36,8 +36,9 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.handlers import push as push_on_aws
+from msupply_dhis2.handlers.breaker import BreakerOrder
 from msupply_dhis2.handlers.compute import DELIVERIES
-from msupply_dhis2.handlers.dead_letters import DeadLetterEvent
+from msupply_dhis2.handlers.dead_letters import DeadLetterEvent, DeadLetterOrder
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import LoginKind
 from msupply_dhis2.state.breaker import State
@@ -155,7 +156,7 @@ DELIVER_LAST = "the queue of batches, delivered for the last time"
 DELIVER_SHARDS = "the queue of shards, delivered"
 DELIVER_SHARDS_LAST = "the queue of shards, delivered for the last time"
 
-FUNCTION_OF = {"probe": "test_connection"}
+FUNCTION_OF = {"probe": "test_connection", "held": "test_connection"}
 
 
 @dataclass
@@ -488,6 +489,9 @@ OF_A_RUN = {"dead_letters": "list", "run": "run-1"}
 REDRIVE = {"dead_letters": "redrive"}
 CHOSEN = {"dead_letters": "redrive", "reason": "DHIS2"}
 PROBE = {"probe": True}
+HELD = {"held": {"metrics": ["stock_on_hand"], "periods": ["202610"]}}
+MAPPING = {"export": "mapping"}
+VALUES = {"export": "values", "as_of": "2026-10-31T22:30"}
 
 
 def first[Text](malformed: Mapping[str, Text]) -> Mapping[str, Text]:
@@ -500,6 +504,7 @@ def compute_ways() -> Iterator[Way]:
     yield Way(
         "compute only changes", "compute", (OCTOBER, OCTOBER), lambda stage: stage.use(only_changes=True)
     )
+    yield Way("compute, exports", "compute", (MAPPING, VALUES))
     yield Way("compute months, in shards", "compute", (MONTHS, DELIVER_SHARDS))
     yield Way("compute in shards", "compute", (DELIVER_SHARDS,), in_shards)
     yield Way(
@@ -558,17 +563,26 @@ def push_ways() -> Iterator[Way]:
         prepare = with_foreign(text, "queue_url")
         yield Way(f"push, foreign message: {name}", "push", (DELIVER, LIST, REDRIVE), prepare)
     yield Way("push, dead letters", "push", (LIST, OF_A_RUN, CHOSEN, REDRIVE, DELIVER), broken_off)
-    wrong = ({"dead_letters": PASSWORD}, {**LIST, "password": PASSWORD}, {"password": PASSWORD}, PASSWORD)
+    by_hand = ({"stop": "run-1"}, {"breaker": "open", "reason": "DHIS2 moves"}, {"breaker": "close"})
+    yield Way("push, stopped and paused by hand", "push", by_hand)
+    wrong = (
+        {"dead_letters": PASSWORD},
+        {"stop": [PASSWORD]},
+        {"breaker": PASSWORD},
+        {**LIST, "password": PASSWORD},
+        {"password": PASSWORD},
+        PASSWORD,
+    )
     yield Way("push, an event that is none", "push", wrong, fails=True)
 
 
 def connection_ways() -> Iterator[Way]:
-    for job, event in (("test_connection", {}), ("probe", PROBE)):
+    for job, event in (("test_connection", {}), ("probe", PROBE), ("held", HELD)):
         paused = refused if job == "probe" else lambda _: None
         for kind in LoginKind:
             yield Way(f"{job}, {kind}", job, (event,), after(paused, with_login(kind)))
             yield Way(f"{job}, wrong {kind}", job, (event,), after(paused, with_login(kind, right=False)))
-            for status in ECHOED[kind if job == "test_connection" else LoginKind.TOKEN]:
+            for status in ECHOED[LoginKind.TOKEN if job == "probe" else kind]:
                 prepare = after(paused, with_echo(status, kind, only_pushes=False))
                 yield Way(f"{job}, {kind}, echoed with {status}", job, (event,), prepare)
         yield Way(f"{job}, DHIS2 away", job, (event,), after(paused, away))
@@ -583,6 +597,7 @@ def connection_ways() -> Iterator[Way]:
     yield Way("test_connection, database that refuses", "test_connection", ({},), refusing)
     yield Way("test_connection, unreachable database", "test_connection", ({},), unreachable)
     yield Way("test_connection, an event that is none", "test_connection", ({"password": PASSWORD},))
+    yield Way("held, an event that is none", "held", ({"held": [PASSWORD]}, {**HELD, "password": PASSWORD}))
 
 
 def watchdog_ways() -> Iterator[Way]:
@@ -685,8 +700,9 @@ def stage(  # noqa: PLR0913, PLR0917 - the whole stack
         now=NOW,
     ) as dhis2:
         it = Stage(aws, dhis2, database, postgres, capsys, caplog, sent)
-        monkeypatch.setattr(clients, "lambda_", ComputeInvoked)
-        yield it
+        with monkeypatch.context() as patched:
+            patched.setattr(clients, "lambda_", ComputeInvoked)
+            yield it
     push_on_aws.forget_sessions()
 
 
@@ -735,7 +751,8 @@ def test_every_function_and_every_job_is_driven() -> None:
         importlib.import_module(f"{jobs.__name__}.{found.name}")
         for found in pkgutil.iter_modules(jobs.__path__)
     )
-    assert {module.__name__.rpartition(".")[2] for module in modules if hasattr(module, "run")} == set(JOBS)
+    named = {module.__name__.rpartition(".")[2] for module in modules if hasattr(module, "run")}
+    assert named | {"probe"} == set(JOBS)
 
 
 def test_every_field_of_every_event_is_driven() -> None:
@@ -744,8 +761,9 @@ def test_every_field_of_every_event_is_driven() -> None:
     assert of_compute >= set(ComputeEvent.model_fields)
     of_push = [event for job, event in asked if job == "push"]
     assert {name for event in of_push for name in event} >= set(DeadLetterEvent.model_fields)
-    choices = get_args(DeadLetterEvent.model_fields["dead_letters"].annotation)
-    assert {event.get("dead_letters") for event in of_push} >= set(choices)
+    assert {event.get("dead_letters") for event in of_push} >= set(DeadLetterOrder)
+    assert {event.get("breaker") for event in of_push} >= set(BreakerOrder)
+    assert any("stop" in event for event in of_push)
     queues = {way.job for way in WAYS for event in way.events if event in (DELIVER, DELIVER_SHARDS)}
     assert queues == {"compute", "push"}
 

@@ -66,6 +66,9 @@ def as_word(text: str) -> str:
     return "_".join(re.split(r"[\s_-]+", text.strip().casefold()))
 
 
+_WORDS_OF_A_CHOICE = re.compile(r"[\w .,'-]{0,60}")
+
+
 @dataclass(frozen=True, slots=True)
 class OneOf[Choice: StrEnum]:
     """Reads a choice, by its name or in the tab's words."""
@@ -82,4 +85,7 @@ class OneOf[Choice: StrEnum]:
             return known[word]
         nearest = closest(word, known)
         guess = f" Did you mean {known[nearest]}?" if nearest else ""
-        raise ValueError(f"is {shown(value)}.{guess} It takes one of: {', '.join(self.choices)}.")
+        # What does not look like a choice may be a password at the wrong place, and is not repeated.
+        may_be_shown = not isinstance(value, str) or _WORDS_OF_A_CHOICE.fullmatch(value)
+        said = shown(value) if may_be_shown else "no choice"
+        raise ValueError(f"is {said}.{guess} It takes one of: {', '.join(self.choices)}.")
