@@ -563,8 +563,9 @@ def push_ways() -> Iterator[Way]:
         prepare = with_foreign(text, "queue_url")
         yield Way(f"push, foreign message: {name}", "push", (DELIVER, LIST, REDRIVE), prepare)
     yield Way("push, dead letters", "push", (LIST, OF_A_RUN, CHOSEN, REDRIVE, DELIVER), broken_off)
-    by_hand = ({"stop": "run-1"}, {"breaker": "open", "reason": "DHIS2 moves"}, {"breaker": "close"})
-    yield Way("push, stopped and paused by hand", "push", by_hand)
+    yield Way("push, stop of a run that is none", "push", ({"stop": "run-1"},), fails=True)
+    by_hand = ({"breaker": "open", "reason": "DHIS2 moves"}, {"breaker": "close"})
+    yield Way("push, paused by hand", "push", by_hand)
     wrong = (
         {"dead_letters": PASSWORD},
         {"stop": [PASSWORD]},
