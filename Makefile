@@ -68,7 +68,7 @@ by-hand: ready ## Preview, test the connection and push in one process, without 
 TEST := $(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
-test: ready ## Run the tests, in under three minutes; nine of ten lines of the layer must be run by them
+test: ready ## Run the fast tests; nine of ten statements of the layer must be run by them
 	$(TEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: test-slow

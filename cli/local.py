@@ -14,7 +14,7 @@ from getpass import getpass
 from pathlib import Path
 
 from cli.announcement import Tell, insist_on_open, tell_days
-from cli.options import OptionError
+from cli.options import OptionError, not_utf8
 from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.mapped import check_database
@@ -49,7 +49,7 @@ from msupply_dhis2.settings.credentials import (
     parse_dhis2_credentials,
 )
 from msupply_dhis2.source import Source, open_source, verification_of
-from msupply_dhis2.text import count
+from msupply_dhis2.text import count, listed
 
 ATTEMPTS = 5
 """Fewer than push has on AWS: somebody waits for the end."""
@@ -178,7 +178,7 @@ def _text_of(file: Path, option: str) -> str:
     except OSError as error:
         raise OptionError(f"{option}: {file} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise OptionError(f"{option}: {file} is not a text file in UTF-8.") from error
+        raise OptionError(f"{option}: {not_utf8(file, error)}") from error
 
 
 def _windows_of(systems: Systems, event: ComputeEvent, settings: Settings) -> dict[Basis, Window]:
@@ -363,14 +363,10 @@ def _push_with_patience(
 def _tell_refusals(refusals: Refusals, tell: Tell) -> None:
     """Tell the causes, the most frequent first: each with what it is and how to correct it, and the first values."""
     for (code, outcome), lines in sorted(refusals.items(), key=lambda cause: -len(cause[1])):
-        first, *others = lines[:VALUES_NAMED]
+        first, *others = lines
         named = [f"{line.fields['store']}, {line.fields['item']}, {line.fields['metric']}" for line in others]
-        if (more := len(lines) - VALUES_NAMED) > 0:
-            named.append(f"and {more:,} more")
-        tell(
-            "\n  - ".join((f"{count(len(lines), 'value')} {outcome} ({code}):", first.message, *named)),
-            logging.WARNING,
-        )
+        title, by = f"{count(len(lines), 'value')} {outcome} ({code}):", "\n  - "
+        tell(f"{title}{by}{listed([first.message, *named], VALUES_NAMED, by=by)}", logging.WARNING)
 
 
 def test_connection(systems: Systems, event: Mapping[str, object]) -> preflight.ConnectionReport:

@@ -25,6 +25,12 @@ class OptionError(MsupplyDhis2Error):
     """An option of the command cannot be used."""
 
 
+def not_utf8(file: Path, error: UnicodeDecodeError) -> str:
+    """Say which line of a file is not text in UTF-8, and what to do."""
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return f"{file} is not text in UTF-8: line {line} has the byte 0x{error.object[error.start]:02X}. Save it as UTF-8."
+
+
 class Format(StrEnum):
     """How a result is written."""
 

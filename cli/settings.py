@@ -10,6 +10,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
 
+from cli.options import not_utf8
 from cli.schema import json_schema
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.errors import aws_faults
@@ -74,10 +75,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(
-            f"{file} is not text in UTF-8: line {line} has the byte 0x{error.object[error.start]:02X}. Save it as UTF-8."
-        ) from error
+        raise ConfigurationError(not_utf8(file, error)) from error
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be read ({error.strerror}). Copy the sample settings.yaml there and fill it in, or "

@@ -525,7 +525,7 @@ def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, An
         run = table_run({"run_id": RUN, **row})
     except DamagedRowError:
         return
-    assert last_line(replace(run, outcome=run.fate, ended_at=NOW)).message
+    assert last_line(replace(run, outcome=run.outcome_by_counts, ended_at=NOW)).message
     assert json.loads(event_of(run)) is not None
 
 

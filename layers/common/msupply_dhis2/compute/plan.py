@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.data_value import Identifier
@@ -15,7 +14,7 @@ from msupply_dhis2.metrics import Metric, Rules, floor
 from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Kind, LeftOut, Scope, Source
-from msupply_dhis2.text import joined, listed
+from msupply_dhis2.text import closest, joined, listed
 
 EXAMPLES = 3
 """How many of what cannot be sent an error names."""
@@ -242,9 +241,8 @@ def _why_not(name: str, not_sent: Sequence[LeftOut]) -> str:
 
 def _instead(what: str, name: str, known: Mapping[str, str]) -> str:
     unknown = f"'{name}' is none of the {what} that are sent."
-    near = get_close_matches(folded(name), sorted(known), n=1) or [
-        whole for whole in sorted(known) if folded(name) in whole
-    ]
-    if near:
-        return f"{unknown} Did you mean '{known[near[0]]}'?"
+    among = sorted(known)
+    near = closest(folded(name), among) or next((whole for whole in among if folded(name) in whole), None)
+    if near is not None:
+        return f"{unknown} Did you mean '{known[near]}'?"
     return f"{unknown} Write code or whole name as in mSupply."

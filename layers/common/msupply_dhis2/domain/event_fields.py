@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from msupply_dhis2.domain.metric import METRIC_WORDS, Metric
-from msupply_dhis2.domain.reading import OneOf, as_word, read_switch, read_text, shown
+from msupply_dhis2.domain.reading import OneOf, as_word, read_switch, read_text, renamed, shown
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.text import closest
 
@@ -40,11 +40,7 @@ Switch = Annotated[bool, BeforeValidator(read_switch)]
 
 def with_names(event: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Return an event with its fields' names as they are known, however their capitals and blanks were written."""
-    if not isinstance(event, Mapping):
-        return event
-    named = {as_word(str(name)): value for name, value in event.items()}
-    # Of a field that is given twice none is chosen: it is refused under its other name.
-    return named if len(named) == len(event) else event
+    return renamed(event, as_word) if isinstance(event, Mapping) else event
 
 
 class Event(BaseModel):

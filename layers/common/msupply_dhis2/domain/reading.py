@@ -4,9 +4,10 @@ A reader returns the value, or raises ``ValueError`` with a sentence: what is wr
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from msupply_dhis2.text import closest
 
@@ -64,6 +65,15 @@ def read_switch(value: object) -> bool:
 def as_word(text: str) -> str:
     """Write words as names of fields and choices are written: ``Item code`` is ``item_code``."""
     return "_".join(re.split(r"[\s_-]+", text.strip().casefold()))
+
+
+def renamed(fields: Mapping[Any, object], rename: Callable[[str], str]) -> Mapping[Any, object]:
+    """Return fields under the names that are meant; as they were written where one is given twice.
+
+    Of a field that is given twice none is chosen: it is refused under its other name.
+    """
+    named = {rename(str(name)): value for name, value in fields.items()}
+    return named if len(named) == len(fields) else fields
 
 
 _WORDS_OF_A_CHOICE = re.compile(r"[\w .,'-]{0,60}")

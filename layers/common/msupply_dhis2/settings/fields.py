@@ -21,7 +21,15 @@ from msupply_dhis2.domain.choices import (
     Setup,
 )
 from msupply_dhis2.domain.metric import METRIC_WORDS, Metric
-from msupply_dhis2.domain.reading import OneOf, as_word, read_switch, read_text, read_written_text, shown
+from msupply_dhis2.domain.reading import (
+    OneOf,
+    as_word,
+    read_switch,
+    read_text,
+    read_written_text,
+    renamed,
+    shown,
+)
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.urls import is_forbidden
 
@@ -164,15 +172,18 @@ class Form(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=lambda name, _: _title(name))
 
+    @classmethod
+    def by_title(cls) -> dict[str, str]:
+        """Return the fields' names by their titles, as words."""
+        return {as_word(str(field.title)): name for name, field in cls.model_fields.items()}
+
     @model_validator(mode="before")
     @classmethod
     def _leave_out_blanks(cls, values: object) -> object:
         if not isinstance(values, Mapping):
             return values
-        by_title = {as_word(str(field.title)): name for name, field in cls.model_fields.items()}
-        named = {by_title.get(as_word(str(name)), name): value for name, value in values.items()}
-        # A field that is given twice, once by its title, is refused under that title.
-        given = named if len(named) == len(values) else values
+        by_title = cls.by_title()
+        given = renamed(values, lambda name: by_title.get(as_word(name), name))
         blank = {name for name, value in given.items() if value is None or not str(value).strip()}
         return {
             name: value for name, value in given.items() if name not in blank or name not in cls.model_fields

@@ -381,8 +381,7 @@ def _unknown(name: str, form: type[Form]) -> str:
             "does not belong in the settings: credentials are kept in Secrets Manager only. "
             "Take it out, and run `make credentials`, which asks for them."
         )
-    known = {known: known for known in form.model_fields}
-    known |= {as_word(str(field.title)): field_name for field_name, field in form.model_fields.items()}
+    known = {known: known for known in form.model_fields} | form.by_title()
     if nearest := closest(as_word(name), known):
         return f"is not a field of {_form_name(form)}. Did you mean {known[nearest]}?"
     other = DataElementRow if form is Settings else Settings

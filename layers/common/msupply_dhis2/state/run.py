@@ -171,7 +171,7 @@ class Run:
         return bool(self.parts_open) and (self.opened_at is None or now - self.opened_at < COMPUTED_WITHIN)
 
     @property
-    def fate(self) -> Outcome:
+    def outcome_by_counts(self) -> Outcome:
         """How it ends, or would if it ended now."""
         counts = self.counts
         if self.parts_failed and not counts.queued:

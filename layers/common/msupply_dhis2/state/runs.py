@@ -313,7 +313,7 @@ class Runs:
         run = self.run(run_id)
         if run is None or run.ended_at is None:
             return
-        if replace(run, lacks=self._lacks(run)).fate is not run.outcome:
+        if replace(run, lacks=self._lacks(run)).outcome_by_counts is not run.outcome:
             change_item(self._table, Change(run_key(run_id)).remove(*OPEN_RUN), "opening a run again")
 
     def close(self, run_id: str, rejected_file: str | None, now: datetime) -> Run | None:
@@ -325,14 +325,14 @@ class Runs:
         if run is None or not self._may_end(run, now):
             return None
         run = replace(run, lacks=self._lacks(run))
-        ended = {"ended_at": now.astimezone(UTC).isoformat(), "outcome": run.fate.value}
+        ended = {"ended_at": now.astimezone(UTC).isoformat(), "outcome": run.outcome_by_counts.value}
         if rejected_file is not None:
             ended["rejected_file"] = rejected_file
         change = Change(run_key(run_id)).set(ended).if_absent("ended_at")
         change.if_equal("waiting", 0).if_equal("parts_open", 0).if_equal("batches", run.batches)
         if not change_item(self._table, change, "noting that a run has ended"):
             return None
-        return replace(run, ended_at=now, outcome=run.fate, rejected_file=rejected_file)
+        return replace(run, ended_at=now, outcome=run.outcome_by_counts, rejected_file=rejected_file)
 
     # What somebody asks for
 
