@@ -298,6 +298,8 @@ def kept(aws: Aws) -> Units:
 @contextmanager
 def stack(database: str, refused: int, rate: float, *, only_changes: bool) -> Iterator[Stack]:
     """Deploy a stack between a database and a DHIS2 that lacks the data element of one item in so many."""
+    # moto's server writes a line for each call.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     settings = settings_of("https://dhis2.example.org", only_changes=only_changes)
     catalogue = catalogue_of(database, settings)
     known = tuple(item for place, item in enumerate(catalogue.items, 1) if place % refused)
@@ -342,8 +344,6 @@ def month(
     database: str, lines: int, days: int, refused: int, rate: float, *, only_changes: bool
 ) -> dict[str, Units]:
     """Work the events of a month, each kind of them as often as is needed, and give what one of each comes to."""
-    # moto's server writes a line for each call.
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     measured: dict[str, Units] = {}
     first_day = datetime.combine(LAST_DAY.replace(day=1), datetime.min.time(), UTC)
     with stack(database, refused, rate, only_changes=only_changes) as it:

@@ -133,6 +133,26 @@ def test_a_months_bill_adds_up_and_counts_every_invocation() -> None:
     assert counted["ssm:GetParameter"]["the monthly run"] == "2"
 
 
+@pytest.mark.slow
+def test_a_batch_is_counted_when_it_is_computed_sent_and_put_back() -> None:
+    script = str(PROJECT / "benchmarks" / "batch.py")
+    sizes = ("--stores", "3", "--items", "20")
+    ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    counted = {
+        row.pop("one batch"): [float(cell.strip("*")) for cell in row.values()]
+        for row in rows(ran.stdout, "|")
+    }
+    # One batch in all; push is invoked once for it, and once more when it puts the next one back.
+    assert counted["invocations"] == [1, 1, 1]
+    assert counted["`sqs:SendMessageBatch`"] == [1, 0, 0]
+    assert counted["`sqs:ChangeMessageVisibility`"] == [0, 0, 1]
+    # A message that waits is neither looked up nor written down.
+    assert counted["write units"][2] == 0
+    assert counted["read units"][2] == 1
+    assert all(dollars > 0 for dollars in counted["**dollars of a million**"])
+
+
 def test_an_item_of_dynamodb_is_as_large_as_its_documentation_says() -> None:
     # The example of https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     assert item_bytes({"shirt-color": {"S": "R"}, "shirt-size": {"S": "M"}}) == 23
