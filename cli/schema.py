@@ -1,5 +1,8 @@
 """The JSON Schema of the settings document, for editors."""
 
+import ast
+import inspect
+from itertools import pairwise
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -8,7 +11,7 @@ from pydantic_core import core_schema
 from msupply_dhis2.domain.choices import Setup
 from msupply_dhis2.domain.reading import OneOf
 from msupply_dhis2.settings import DataElementRow, Settings
-from msupply_dhis2.settings.fields import ITEM_FIELD_REFERENCES, WholeNumber, read_item_field
+from msupply_dhis2.settings.fields import ITEM_FIELD_REFERENCES, Form, Tab, WholeNumber, read_item_field
 from msupply_dhis2.settings.model import NEEDED_BY
 
 
@@ -46,6 +49,10 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the settings document, for editors: fields, choices and most of the rules."""
     schema = Settings.model_json_schema(schema_generator=_SettingsSchema)
     row = schema["$defs"]["DataElementRow"]
+    for form, of_form in ((Tab, schema), (DataElementRow, row)):
+        for name, description in _descriptions(form).items():
+            field = of_form["properties"][name]
+            of_form["properties"][name] = dict(sorted({**field, "description": description}.items()))
     row["required"] = ["metric", "active"]
     row |= _when("active", value=True, then={"required": ["interval", "basis"]})
     row["title"] = "Row"
@@ -70,6 +77,19 @@ def json_schema() -> dict[str, Any]:
         },
     )
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
+
+
+def _descriptions(form: type[Form]) -> dict[str, str]:
+    """Return what stands below each field in its class."""
+    found = {}
+    for field, below in pairwise(ast.walk(ast.parse(inspect.getsource(form)))):
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(description))),
+            ):
+                found[name] = " ".join(description.split())
+    return found
 
 
 def _when(name: str, *, value: object, then: dict[str, Any]) -> dict[str, Any]:

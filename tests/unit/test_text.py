@@ -2,7 +2,7 @@
 
 import pytest
 
-from msupply_dhis2.text import listed
+from msupply_dhis2.text import all_of, joined, listed
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,27 @@ from msupply_dhis2.text import listed
 )
 def test_names_with_commas_of_their_own_are_separated_by_semicolons(names: list[str], written: str) -> None:
     assert listed(names, 2) == written
+
+
+@pytest.mark.parametrize(
+    ("names", "written"),
+    [
+        (["Kamo"], "Kamo"),
+        (["Kamo, North"], "Kamo, North"),
+        (["Kamo", "Opua"], "Kamo and Opua"),
+        (["Kamo", "Opua", "Rawene"], "Kamo, Opua and Rawene"),
+        (["Kamo, North", "Opua"], "Kamo, North; and Opua"),
+        (["Kamo", "Opua", "Salt, 5 %"], "Kamo; Opua; and Salt, 5 %"),
+        (["Mother and child", "Opua"], "Mother and child; and Opua"),
+    ],
+)
+def test_it_shows_where_each_of_several_names_ends(names: list[str], written: str) -> None:
+    assert joined(names) == written
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [(0, "all 0 stores"), (1, "the only store"), (2, "all 2 stores"), (1234, "all 1,234 stores")],
+)
+def test_all_of_one_is_the_only_one(number: int, written: str) -> None:
+    assert all_of(number, "store") == written

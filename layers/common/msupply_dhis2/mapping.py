@@ -21,7 +21,8 @@ from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, OrgUnit, S
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.metrics.quantity import format_value
 from msupply_dhis2.periods import Basis, Calendar, Window, window
-from msupply_dhis2.settings import DataElementRow, OptionComboField, Settings, Setup
+from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
+from msupply_dhis2.text import count, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,9 @@ class Collision:
     def sentence(self, org_units: int) -> str:
         """Return what collides, in how many org units, and what to do."""
         return (
-            f"{' and '.join(self.claimants)} claim the same data element '{self.identifier[0]}' "
-            f"(in {org_units} org unit{'' if org_units == 1 else 's'}): neither was sent. "
-            "Give each item a data element of its own in mSupply, or correct the prefixes in "
-            "'Data elements to push'."
+            f"{joined(self.claimants)} claim the same data element '{self.identifier[0]}' "
+            f"(in {count(org_units, 'org unit')}): neither was sent. Give each item a data element of its own in mSupply, "
+            "or correct the prefixes in 'Data elements to push'."
         )
 
 
@@ -65,19 +65,13 @@ def group_stores(
     stores: Iterable[Store], settings: Settings
 ) -> tuple[tuple[OrgUnit, ...], tuple[Unmapped, ...]]:
     """Gather the stores by org unit, in the order of the org units' codes; some have what is no identifier."""
-    by_org_unit: dict[str, list[Store]] = defaultdict(list)
-    unmapped = []
-    for store in stores:
-        if settings.org_unit_scheme.takes(store.org_unit):
-            by_org_unit[store.org_unit].append(store)
-        else:
-            field = f"its field {settings.store_field_reference}"
-            unmapped.append(Unmapped(store.name, _no_uid(store.org_unit, field, "Org unit scheme")))
-    org_units = tuple(
-        OrgUnit(code, tuple(sorted(by_org_unit[code], key=lambda store: (store.name, store.id))))
-        for code in sorted(by_org_unit)
+    by_code, unmapped = _by_identifier(
+        [(store, store.org_unit) for store in stores],
+        settings.org_unit_scheme,
+        f"its field {settings.store_field_reference}",
+        "Org unit scheme",
     )
-    return org_units, tuple(unmapped)
+    return tuple(OrgUnit(code, tuple(of_it)) for code, of_it in by_code), unmapped
 
 
 def group_items(
@@ -90,22 +84,27 @@ def group_items(
     """
     if settings.setup is Setup.DATA_ELEMENT_PER_ITEM:
         return _items_by_themselves(items, rows, settings)
-    field = settings.item_field_reference
-    by_reference: dict[str, list[Item]] = defaultdict(list)
-    unmapped = []
-    for item in items:
-        reference = item.fields.get(field or "")
-        if reference is None:
-            continue
-        if not settings.data_element_id_scheme.takes(reference):
-            unmapped.append(Unmapped(item.name, _no_uid(reference, str(field), "Data element ID scheme")))
-        else:
-            by_reference[reference].append(item)
-    groups = tuple(
-        ItemGroup(reference, tuple(sorted(by_reference[reference], key=lambda item: (item.name, item.id))))
-        for reference in sorted(by_reference)
+    field = str(settings.item_field_reference)
+    by_reference, unmapped = _by_identifier(
+        [(item, item.fields[field]) for item in items if field in item.fields],
+        settings.data_element_id_scheme,
+        field,
+        "Data element ID scheme",
     )
-    return groups, tuple(unmapped)
+    return tuple(ItemGroup(reference, tuple(of_it)) for reference, of_it in by_reference), unmapped
+
+
+def _by_identifier[Thing: (Store, Item)](
+    things: Iterable[tuple[Thing, str]], scheme: Scheme, field: str, scheme_title: str
+) -> tuple[list[tuple[str, list[Thing]]], tuple[Unmapped, ...]]:
+    by_identifier: dict[str, list[Thing]] = defaultdict(list)
+    unmapped = []
+    for thing, identifier in sorted(things, key=lambda pair: (pair[0].name, pair[0].id)):
+        if scheme.takes(identifier):
+            by_identifier[identifier].append(thing)
+        else:
+            unmapped.append(Unmapped(thing.name, _no_uid(identifier, field, scheme_title)))
+    return sorted(by_identifier.items()), tuple(unmapped)
 
 
 def _items_by_themselves(
@@ -118,19 +117,18 @@ def _items_by_themselves(
         metrics[str(row.custom_field_name)].append(row.metric.label)
     for item in sorted(items, key=lambda item: (item.name, item.id)):
         present = {name: item.fields[name] for name in metrics if name in item.fields}
+        wrong = {
+            name: value for name, value in present.items() if not settings.data_element_id_scheme.takes(value)
+        }
         missing = [f"{name} ({', '.join(labels)})" for name, labels in metrics.items() if name not in present]
         if missing and present:
-            unmapped.append(
-                Unmapped(
-                    item.name,
-                    f"No value in {', '.join(missing)}: fill it in mSupply to send what is named in brackets.",
-                )
-            )
-        wrong = [name for name, value in present.items() if not settings.data_element_id_scheme.takes(value)]
+            said = f"No value in {', '.join(missing)}: fill it in mSupply to send what is named in brackets."
+            unmapped.append(Unmapped(item.name, said))
         unmapped += [
-            Unmapped(item.name, _no_uid(present.pop(name), name, "Data element ID scheme")) for name in wrong
+            Unmapped(item.name, _no_uid(value, name, "Data element ID scheme"))
+            for name, value in wrong.items()
         ]
-        if present:
+        if len(wrong) < len(present):
             groups.append(ItemGroup(None, (item,)))
     return tuple(groups), tuple(unmapped)
 
@@ -230,21 +228,18 @@ def without_collisions(
 
 def identifier_of(settings: Settings, row: DataElementRow, group: ItemGroup) -> Identifier | None:
     """Return what a metric of a group is sent by; ``None`` where the item has no identifier for it."""
-    if settings.setup is not Setup.DATA_ELEMENT_PER_ITEM:
-        data_element = group.reference
-    else:
+    data_element = group.reference
+    if settings.setup is Setup.DATA_ELEMENT_PER_ITEM:
         data_element = group.items[0].fields.get(str(row.custom_field_name))
         if data_element is not None and not settings.data_element_id_scheme.takes(data_element):
-            data_element = None
+            return None
     if data_element is None:
         return None
-    return (f"{row.prefix}{data_element}", *_option_combos(settings, row))
-
-
-def _option_combos(settings: Settings, row: DataElementRow) -> tuple[str | None, str | None]:
-    if settings.setup is not Setup.CATEGORY_OPTION_COMBO:
-        return None, None
-    if settings.option_combo_field is OptionComboField.CATEGORY:
-        return row.category_option_id, None
-    # "auto" means what the tab describes until the server's metadata are read: an attribute option combo.
-    return None, row.category_option_id
+    category = attribute = None
+    if settings.setup is Setup.CATEGORY_OPTION_COMBO:
+        if settings.option_combo_field is OptionComboField.CATEGORY:
+            category = row.category_option_id
+        else:
+            # "auto" means what the tab describes until the server's metadata are read.
+            attribute = row.category_option_id
+    return f"{row.prefix}{data_element}", category, attribute

@@ -151,6 +151,8 @@ def _shown(instant: datetime, time_zone: tzinfo) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class _Days:
+    dash: str = ""
+
     def first_day(self, day: date) -> date:
         return day
 
@@ -158,7 +160,7 @@ class _Days:
         return add_days(day, 1)
 
     def label(self, day: date) -> str:
-        return f"{day.year:04d}{day.month:02d}{day.day:02d}"
+        return day.isoformat().replace("-", self.dash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,6 @@ class _Months:
 
 
 type _PeriodType = _Days | _Weeks | _Months
-"""How time is cut into periods."""
 
 _MONTH = _Months(1, "{year:04d}{month:02d}")
 _YEAR = _Months(12, "{year:04d}")
@@ -266,8 +267,10 @@ _PERIOD_TYPES: dict[str, _PeriodType] = {
 }
 
 _PATTERNS: dict[str, _PeriodType] = {
-    **dict.fromkeys(("YYYYMM", "YYYY-MM"), _MONTH),
-    **dict.fromkeys(("YYYYMMDD", "YYYY-MM-DD"), _Days()),
+    "YYYYMM": _MONTH,
+    "YYYY-MM": _Months(1, "{year:04d}-{month:02d}"),
+    "YYYYMMDD": _Days(),
+    "YYYY-MM-DD": _Days("-"),
     "YYYY": _YEAR,
 }
 """The only ones that DHIS2 takes apart; of any other it says that the period is invalid."""
@@ -279,8 +282,6 @@ _MEANT = {
     **dict.fromkeys(("YYYYQ", "YYYYQQ"), "Quarterly"),
 }
 """What is meant by the letters of other systems' patterns."""
-
-_PLACEHOLDER = re.compile("YYYY|MM|DD")
 
 
 def _not_understood(text: str) -> ValueError:
@@ -304,7 +305,6 @@ class PeriodFormat:
 
     text: str
     _type: _PeriodType
-    _is_pattern: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -313,19 +313,15 @@ class PeriodFormat:
         A ``ValueError`` says why it is neither, and what is allowed.
         """
         text = text.strip()
-        for name, period_type in _PERIOD_TYPES.items():
-            if name.lower() == text.lower():
-                return cls(name, period_type)
-        if text not in _PATTERNS:
+        known = {name.lower(): name for name in _PERIOD_TYPES} | {name: name for name in _PATTERNS}
+        name = known.get(text) or known.get(text.lower())
+        if name is None:
             raise _not_understood(text)
-        return cls(text, _PATTERNS[text], _is_pattern=True)
+        return cls(name, (_PERIOD_TYPES | _PATTERNS)[name])
 
     def label(self, day: date) -> str:
         """Return the label of the period that holds a day."""
-        if not self._is_pattern:
-            return self._type.label(day)
-        parts = {"YYYY": f"{day.year:04d}", "MM": f"{day.month:02d}", "DD": f"{day.day:02d}"}
-        return _PLACEHOLDER.sub(lambda match: parts[match.group()], self.text)
+        return self._type.label(day)
 
     def first_day(self, day: date) -> date:
         """Return the first day of the period that holds a day."""

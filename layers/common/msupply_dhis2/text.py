@@ -9,6 +9,11 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def all_of(number: int, one: str, many: str | None = None) -> str:
+    """Return that it is all of them: ``all 3 stores``, ``the only store``."""
+    return f"the only {one}" if number == 1 else f"all {count(number, one, many)}"
+
+
 MOST_NAMED = 20
 """How many of a kind a log line names."""
 
@@ -25,8 +30,10 @@ def listed(names: Sequence[str], most: int = MOST_NAMED, *, of: int | None = Non
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Return several things as one: ``a, b and c``."""
+    """Return several things as one: ``a, b and c``; semicolons stand between them where one is a list by itself."""
     *most, last = parts
+    if any("," in part or " and " in part for part in (*most, last)):
+        return "; ".join([*most, f"and {last}" if most else last])
     return f"{', '.join(most)} and {last}" if most else last
 
 

@@ -106,7 +106,7 @@ def test_all_that_are_not_sent_are_counted_and_named(database: OpenMsupplyDataba
     warnings = plan(database, settings()).warnings
     assert warnings == (
         (
-            "Include in DHIS2 data push (include_field) is not set: all 1 items with an identifier are sent. Fields that could be "
+            "Include in DHIS2 data push (include_field) is not set: the only item with an identifier is sent. Fields that could be "
             "the tick: user_field_4: 1 ticked."
         ),
         (

@@ -5,6 +5,7 @@ invocation on, without a deployment.
 """
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
@@ -14,7 +15,6 @@ from msupply_dhis2.errors import ConfigurationError, CredentialsError, SettingsE
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import (
     DatabaseAddress,
-    DatabaseServer,
     Dhis2Credentials,
     parse_database_address,
     parse_dhis2_credentials,
@@ -76,9 +76,9 @@ class ComputeEnvironment(_Environment):
     push_log_group: str
 
     @property
-    def database_server(self) -> DatabaseServer:
-        """What the template's parameters say of the database's server."""
-        return DatabaseServer(self.database_host, self.database_port, self.database_name)
+    def database_server(self) -> dict[str, str]:
+        """What the template's parameters say of the database's server, which may be nothing."""
+        return {"host": self.database_host, "port": self.database_port, "dbname": self.database_name}
 
 
 class PushEnvironment(_Environment):
@@ -148,7 +148,7 @@ def read_dhis2_credentials(
 
 
 def read_database_address(
-    secret_id: str, client: "SecretsManagerClient", server: DatabaseServer | None = None
+    secret_id: str, client: "SecretsManagerClient", server: Mapping[str, str] | None = None
 ) -> DatabaseAddress:
     """Read the address of mSupply's database from its secret, and from the stack's parameters what it lacks."""
     value, _ = _read_secret(secret_id, client, "the address of mSupply's database")

@@ -14,7 +14,7 @@ from msupply_dhis2.metrics import Metric, Rules, floor
 from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Kind, LeftOut, Scope, Source
-from msupply_dhis2.text import closest, joined, listed
+from msupply_dhis2.text import all_of, closest, joined, listed
 
 EXAMPLES = 3
 """How many of what cannot be sent an error names."""
@@ -80,8 +80,8 @@ class Mapped:
         if settings.include_field is None:
             ticks = listed([f"{name}: {number:,} ticked" for name, number in sorted(catalogue.ticks.items())])
             yield (
-                f"Include in DHIS2 data push (include_field) is not set: all {items:,} items with an identifier are "
-                f"sent.{ticks and f' Fields that could be the tick: {ticks}.'}"
+                "Include in DHIS2 data push (include_field) is not set: "
+                f"{all_of(items, 'item with an identifier is', 'items with an identifier are')} sent.{ticks and f' Fields that could be the tick: {ticks}.'}"
             )
         elif catalogue.items_not_included:
             yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Self
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
@@ -91,59 +91,40 @@ def _fingerprint(*parts: str | None) -> str:
     return hashlib.pbkdf2_hmac("sha256", json.dumps(parts).encode(), b"msupply-dhis2", 100_000).hex()
 
 
-@dataclass(frozen=True, slots=True)
-class _TokenForm:
-    """A form of DHIS2's personal access tokens: prefix, random letters and digits, and their checksum.
-
-    So many ``zeros`` (bytes) may be counted along with the random part: DHIS2's routine counts a whole buffer, which in
-    later releases is a tenth longer than what it holds.
-    """
-
-    prefix: str
-    random: int
-    checksum: int
-    base: int
-    zeros: tuple[int, ...]
-
-
-_TOKEN_FORMS = (
-    # 2.38 to 2.40, and the first form of later releases.
-    _TokenForm("d2pat_", random=32, checksum=10, base=10, zeros=(0, 3)),
-    # The second form, the default from 2.41.
-    _TokenForm("d2p_", random=44, checksum=6, base=62, zeros=(0, 4)),
-)
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TOKENS = {
+    # 2.38 to 2.40, and the first form of later releases.
+    "d2pat_": (32, 10, 10, (0, 3)),
+    # The second form, the default from 2.41.
+    "d2p_": (44, 6, 62, (0, 4)),
+}
+"""DHIS2's personal access tokens by prefix: how many random characters, how many digits of checksum, in which base, and how
+many zeros (bytes) may be counted along: DHIS2 counts a whole buffer, which in later releases is longer than what it holds."""
 
 
 def is_token(text: str) -> bool:
     """Return whether something begins as a personal access token of DHIS2 does."""
-    return text.startswith(tuple(form.prefix for form in _TOKEN_FORMS))
+    return text.startswith(tuple(_TOKENS))
 
 
 def _token_fault(token: str) -> str | None:
     """Return what shows without asking DHIS2 that a token has a typing error."""
-    form = next((form for form in _TOKEN_FORMS if token.startswith(form.prefix)), None)
-    if form is None:
+    prefix = next(filter(token.startswith, _TOKENS), None)
+    if prefix is None:
         return "begins neither with d2pat_ nor with d2p_"
-    rest = token.removeprefix(form.prefix)
-    length = form.random + form.checksum
-    if len(rest) != length:
-        return f"holds {len(rest)} characters after {form.prefix} where a personal access token has {length}"
+    rest = token.removeprefix(prefix)
+    random, digits, base, zeros = _TOKENS[prefix]
+    if len(rest) != random + digits:
+        return (
+            f"holds {len(rest)} characters after {prefix} where a personal access token has {random + digits}"
+        )
     if not (rest.isascii() and rest.isalnum()):
         return "holds something other than letters and digits"
-    code, checksum = rest[: form.random].encode(), rest[form.random :]
-    sums = (zlib.crc32(code + bytes(zeros)) for zeros in form.zeros)
-    if checksum not in {_in_base(total, form.base, form.checksum) for total in sums}:
+    sums = (zlib.crc32(rest[:random].encode() + bytes(number)) for number in zeros)
+    places = [base**place for place in reversed(range(digits))]
+    if rest[random:] not in {"".join(_DIGITS[total // place % base] for place in places) for total in sums}:
         return "does not match its own checksum, so at least one character is wrong"
     return None
-
-
-def _in_base(number: int, base: int, length: int) -> str:
-    digits = ""
-    while number:
-        number, digit = divmod(number, base)
-        digits = _DIGITS[digit] + digits
-    return digits.rjust(length, "0")
 
 
 def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "") -> Dhis2Credentials:
@@ -152,63 +133,55 @@ def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "")
     It is JSON: ``{"username": "…", "password": "…"}``; without basic authentication (see the settings) the same with
     ``"client"``, and ``"secret"`` where the client has one; or, either way, ``{"token": "…"}``, a personal access token.
     """
-    if not text.strip():
-        raise _no_dhis2_credentials("is not filled in yet")
     given = _read_object(text)
     if given is None:
-        raise _no_dhis2_credentials("is not JSON with username and password")
+        is_blank = not text.strip()
+        raise _no_login("is not filled in yet" if is_blank else "is not JSON with username and password")
     if unknown := len(given.keys() - set(_FIELDS)):
-        raise _no_dhis2_credentials(f"has {unknown} field(s) other than {', '.join(_FIELDS)}")
+        raise _no_login(f"has {unknown} field(s) other than {', '.join(_FIELDS)}")
     if given.get("token") not in (None, ""):
-        return _with_token(given, version)
+        return Dhis2Credentials(kind=LoginKind.TOKEN, token=SecretStr(_token_of(given)), version=version)
     for name in ("username", "password"):
-        if not _text_or_none(given.get(name)):
-            raise _no_dhis2_credentials(f"has no text in its field {name}")
-    # Client and secret may stay there with basic authentication, for the day on which that is switched off.
-    client = secret = None
-    if not settings.basic_authentication:
-        client, secret = given.get("client"), given.get("secret")
-        if not _text_or_none(client):
-            raise _no_dhis2_credentials(
-                "has no text in its field client, which OAuth2 needs: Basic authentication is off in the settings. Set "
-                "basic_authentication: true, or put the client (and its secret, if it has one) of DHIS2's OAuth2 clients "
-                "there as well"
-            )
-        if not isinstance(secret, str | None):
-            raise _no_dhis2_credentials("has something other than text in its field secret")
-    return Dhis2Credentials(
-        kind=LoginKind.BASIC if settings.basic_authentication else LoginKind.OAUTH2,
-        username=given["username"],
-        password=SecretStr(given["password"]),
-        client=client,
-        secret=SecretStr(secret) if secret else None,
-        version=version,
-    )
+        if not _is_text(given.get(name)):
+            raise _no_login(f"has no text in its field {name}")
+    login = {"username": given["username"], "password": given["password"], "version": version}
+    if settings.basic_authentication:
+        # Client and secret may stay there, for the day on which basic authentication is switched off.
+        return Dhis2Credentials(**login)
+    client, secret = given.get("client"), given.get("secret")
+    if not _is_text(client):
+        raise _no_login(
+            "has no text in its field client, which OAuth2 needs: Basic authentication is off in the settings. Set "
+            "basic_authentication: true, or put the client (and its secret, if it has one) of DHIS2's OAuth2 clients "
+            "there as well"
+        )
+    if not isinstance(secret, str | None):
+        raise _no_login("has something other than text in its field secret")
+    return Dhis2Credentials(kind=LoginKind.OAUTH2, client=client, secret=secret or None, **login)
 
 
-def _with_token(given: Mapping[str, Any], version: str) -> Dhis2Credentials:
-    token = _text_or_none(given["token"])
-    if token is None:
-        raise _no_dhis2_credentials("has no text in its field token")
+def _token_of(given: Mapping[str, Any]) -> str:
+    if not _is_text(given["token"]):
+        raise _no_login("has no text in its field token")
     if others := [name for name in _FIELDS if name != "token" and given.get(name) not in (None, "")]:
-        raise _no_dhis2_credentials(
+        raise _no_login(
             f"has a token and also {', '.join(others)}: two logins at once. A personal access token stands alone; "
             "leave either it or the others out"
         )
-    token = token.strip()
+    token = str(given["token"]).strip()
     if fault := _token_fault(token):
-        raise _no_dhis2_credentials(
+        raise _no_login(
             f"has a field token that is no personal access token: it {fault}. Copy it anew, whole, from where DHIS2 "
             "showed it; DHIS2 shows it only once, so if it was not kept make another one"
         )
-    return Dhis2Credentials(kind=LoginKind.TOKEN, token=SecretStr(token), version=version)
+    return token
 
 
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
-def _no_dhis2_credentials(fault: str) -> CredentialsError:
+def _no_login(fault: str) -> CredentialsError:
     return CredentialsError(
         f"The secret with DHIS2's credentials {fault}. Run `make credentials` (`make credentials OAUTH2=yes` where "
         "a client is needed), which asks for them, or put "
@@ -243,43 +216,28 @@ class DatabaseAddress:
         return f"the PostgreSQL database {self.database} on {self.host}{port}"
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseServer:
-    """What the stack's parameters say of the server, for a secret that holds user name and password only.
-
-    Such is the secret that Amazon RDS makes and rotates itself. Texts may be empty.
-    """
-
-    host: str = ""
-    port: str = ""
-    database: str = ""
-
-
-def parse_database_address(text: str, server: DatabaseServer | None = None) -> DatabaseAddress:
+def parse_database_address(text: str, server: Mapping[str, str] | None = None) -> DatabaseAddress:
     """Read the address of mSupply's database.
 
     It is ``sqlite:///path``, ``postgresql://user:password@host:port/database`` (special characters of the password
     encoded as in addresses; ``?sslmode=…`` if need be, ``?host=/folder`` for a Unix socket), or JSON as Amazon RDS keeps
-    it, ``{"host": …, "port": …, "dbname": …, "username": …, "password": …}``, in which ``server`` stands in for what
-    of the first three is not there.
+    it, ``{"host": …, "port": …, "dbname": …, "username": …, "password": …}``. Where RDS makes and rotates the secret itself,
+    the first three are not there: the stack's parameters, ``server``, stand in for them.
     """
     text = text.strip()
     if not text:
         raise _no_address("is not filled in yet")
     if text.startswith("{"):
-        return _checked(_from_rds(text, server or DatabaseServer()))
-    if text.lower().startswith("sqlite:"):
-        path = text.partition(":///")[2]
-        if not path:
+        address = _from_rds(text, server or {})
+    elif text.lower().startswith("sqlite:"):
+        if not (path := text.partition(":///")[2]):
             raise _no_address("names no file after sqlite:///")
         return DatabaseAddress(drivername="sqlite", database=path)
-    if _POSTGRESQL.match(text):
-        return _checked(_from_postgresql_url(text))
-    raise _no_address("begins with neither sqlite:///, postgresql:// nor {")
-
-
-def _checked(address: DatabaseAddress) -> DatabaseAddress:
-    """Make sure that what messages show of a PostgreSQL address is no password, and that it leads to a database."""
+    elif _POSTGRESQL.match(text):
+        address = _from_postgresql_url(text)
+    else:
+        raise _no_address("begins with neither sqlite:///, postgresql:// nor {")
+    # What messages show of the address must be no password.
     if not _HOST.fullmatch(str(address.host)):
         raise _no_address("has something other than a server's name or address for a host")
     if re.search(r"[/@]", address.database):
@@ -317,7 +275,13 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
         parts = None
     if parts is None or parts.fragment:
         raise _no_address(f"cannot be read{_ENCODE}")
-    query = _query(parts)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if query.keys() - {"sslmode", "host"}:
+        raise _no_address(f"has something other than sslmode or host after the '?'{_ENCODE}")
+    if query.get("sslmode", "require") not in _SSL_MODES:
+        raise _no_address(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
+    if not query.get("host", "/").startswith("/"):
+        raise _no_address("has a host after the '?' that is not the folder of a Unix socket")
     host = query.pop("host", None) or host
     database = unquote(parts.path.removeprefix("/"))
     needed = {"user name": parts.username, "host": host, "database": database}
@@ -336,41 +300,30 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
     )
 
 
-def _query(parts: SplitResult) -> dict[str, str]:
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if query.keys() - {"sslmode", "host"}:
-        raise _no_address(f"has something other than sslmode or host after the '?'{_ENCODE}")
-    if query.get("sslmode", "require") not in _SSL_MODES:
-        raise _no_address(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
-    if not query.get("host", "/").startswith("/"):
-        raise _no_address("has a host after the '?' that is not the folder of a Unix socket")
-    return query
-
-
-def _from_rds(text: str, server: DatabaseServer) -> DatabaseAddress:
+def _from_rds(text: str, server: Mapping[str, str]) -> DatabaseAddress:
     given = _read_object(text)
     if given is None:
         raise _no_address("begins with { but is not JSON")
     if "postgres" not in str(given.get("engine") or "postgres").casefold():
         raise _no_address("is that of another kind of database: its field engine does not say postgres")
-    lacking = [name for name in ("username", "password") if not _text_or_none(given.get(name))]
-    if lacking:
+    if lacking := [name for name in ("username", "password") if not _is_text(given.get(name))]:
         raise _no_address(f"has no text in its field(s) {', '.join(lacking)}")
-    host = _text_or_none(given.get("host")) or server.host
-    database = _text_or_none(given.get("dbname")) or server.database
+    host, database = (
+        given[name] if _is_text(given.get(name)) else server.get(name) for name in ("host", "dbname")
+    )
     if missing := [
         f"{name} (nor is there one in the stack's parameter {parameter}: make deploy GUIDED=yes asks for it)"
         for name, parameter, value in (("host", "DatabaseHost", host), ("dbname", "DatabaseName", database))
         if not value
     ]:
         raise _no_address(f"has no text in its field {', and none in its field '.join(missing)}")
-    given_port = given.get("port")
-    port = str(server.port or _POSTGRESQL_PORT if given_port in (None, "") else given_port)
+    port = given.get("port")
+    port = str(server.get("port") or _POSTGRESQL_PORT if port in (None, "") else port)
     if not re.fullmatch(r"[1-9]\d{0,4}", port, re.ASCII) or int(port) > _HIGHEST_PORT:
         raise _no_address("has a port that is no number from 1 to 65535")
     return DatabaseAddress(
         drivername="postgresql+psycopg",
-        database=database,
+        database=str(database),
         username=given["username"],
         password=SecretStr(given["password"]),
         host=host,

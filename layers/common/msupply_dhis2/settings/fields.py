@@ -206,186 +206,113 @@ class DataElementRow(Form):
     """
 
     metric: Annotated[Metric, BeforeValidator(OneOf(Metric, METRIC_WORDS))] = Field(
-        default=_ABSENT,
-        description="Which of the twelve metrics the row sends.",
-        examples=["stock_on_hand"],
+        default=_ABSENT, examples=["stock_on_hand"]
     )
-    active: Switch = Field(
-        default=_ABSENT,
-        description="Whether the row is sent. An inactive row needs no other field.",
-        examples=[True],
-    )
-    category_option_id: Text | None = Field(
-        default=None,
-        description="The category option combo of the metric, by UID or code. "
-        "Required for every active row when Setup is 'Using category option combo'.",
-        examples=["HllvX50cXC0"],
-    )
-    category_option_combo_id_scheme: SchemeChoice = Field(
-        default=Scheme.UID,
-        description="Whether the category option ID is a UID or a code.",
-    )
-    custom_field_name: Text | None = Field(
-        default=None,
-        description="The item's field that holds the identifier of the metric's data element: a user field or a "
-        "key of its custom data. "
-        "Required for every active row when Setup is 'Different data elements per item'.",
-        examples=["user_field_1"],
-    )
+    """Which of the twelve metrics the row sends."""
+    active: Switch = Field(default=_ABSENT, examples=[True])
+    """Whether the row is sent. An inactive row needs no other field."""
+    category_option_id: Text | None = Field(default=None, examples=["HllvX50cXC0"])
+    """The category option combo of the metric, by UID or code. Required for every active row when Setup is 'Using
+    category option combo'."""
+    category_option_combo_id_scheme: SchemeChoice = Scheme.UID
+    """Whether the category option ID is a UID or a code."""
+    custom_field_name: Text | None = Field(default=None, examples=["user_field_1"])
+    """The item's field that holds the identifier of the metric's data element: a user field or a key of its custom
+    data. Required for every active row when Setup is 'Different data elements per item'."""
     interval: Annotated[Interval, BeforeValidator(OneOf(Interval, _INTERVALS))] = Field(
-        default=_ABSENT,
-        description="When the row is sent. Required for every active row.",
-        examples=["monthly"],
+        default=_ABSENT, examples=["monthly"]
     )
+    """When the row is sent. Required for every active row."""
     basis: Annotated[Basis, BeforeValidator(OneOf(Basis))] = Field(
-        default=_ABSENT,
-        title="Push data basis",
-        description="Whether the row is about the previous month or the current day. "
-        "Required for every active row.",
-        examples=["previous_month"],
+        default=_ABSENT, title="Push data basis", examples=["previous_month"]
     )
+    """Whether the row is about the previous month or the current day. Required for every active row."""
     # Blanks are part of a prefix: "SOH " + code.
-    prefix: Annotated[str, BeforeValidator(read_written_text)] = Field(
-        default="",
-        description="What is put before the item's identifier to make that of the data element. "
-        "Only where data elements are identified by code.",
-        examples=["SOH_"],
-    )
+    prefix: Annotated[str, BeforeValidator(read_written_text)] = Field(default="", examples=["SOH_"])
+    """What is put before the item's identifier to make that of the data element. Only where data elements are
+    identified by code."""
 
 
 class Tab(Form):
     """The whole tab."""
 
-    use_dhis2: Switch = Field(
-        default=_ABSENT,
-        description="Off: nothing is computed or sent. Dry runs and connection tests still work.",
-        examples=[True],
-    )
-    basic_authentication: Switch = Field(
-        default=True,
-        description="On: DHIS2 is asked with a user name and password. "
-        "Off: with OAuth2 (user name, password, client and secret), which DHIS2 has up to 2.41. "
-        "With a personal access token it makes no difference.",
-    )
+    use_dhis2: Switch = Field(default=_ABSENT, examples=[True])
+    """Off: nothing is computed or sent. Dry runs and connection tests still work."""
+    basic_authentication: Switch = True
+    """On: DHIS2 is asked with a user name and password. Off: with OAuth2 (user name, password, client and secret),
+    which DHIS2 has up to 2.41. With a personal access token it makes no difference."""
     url: Annotated[Text, AfterValidator(read_base_url)] = Field(
-        default=_ABSENT,
-        description="The address of DHIS2, with port and path if any.",
-        examples=["https://dhis2.example.org/hmis"],
+        default=_ABSENT, examples=["https://dhis2.example.org/hmis"]
     )
+    """The address of DHIS2, with port and path if any."""
     setup: Annotated[Setup, BeforeValidator(OneOf(Setup, _SETUPS))] = Field(
-        default=_ABSENT,
-        description="How metrics and items are told apart in DHIS2: by category option combo, by different data "
-        "elements per item, or one metric in a single data element for each item.",
-        examples=["category_option_combo"],
+        default=_ABSENT, examples=["category_option_combo"]
     )
-    data_elements: tuple[DataElementRow, ...] = Field(
-        default=(),
-        title="Data elements to push",
-        description="A row for each metric that is sent.",
-    )
-    data_set_id: Text = Field(
-        default=_ABSENT,
-        description="The data set that the values belong to, by UID or code.",
-        examples=["lyLU2wR22tC"],
-    )
-    data_set_id_scheme: SchemeChoice = Field(
-        default=Scheme.UID,
-        description="Whether the data set ID is a UID or a code.",
-    )
+    """How metrics and items are told apart in DHIS2: by category option combo, by different data elements per item,
+    or one metric in a single data element for each item."""
+    data_elements: tuple[DataElementRow, ...] = Field(default=(), title="Data elements to push")
+    """A row for each metric that is sent."""
+    data_set_id: Text = Field(default=_ABSENT, examples=["lyLU2wR22tC"])
+    """The data set that the values belong to, by UID or code."""
+    data_set_id_scheme: SchemeChoice = Scheme.UID
+    """Whether the data set ID is a UID or a code."""
     period_format: Annotated[Text, AfterValidator(read_period_format)] = Field(
-        default=_ABSENT,
-        description="YYYYMM, YYYY-MM, YYYYMMDD, YYYY-MM-DD or YYYY, or the name of the data set's period type in DHIS2.",
-        examples=["YYYYMM", "Monthly", "Weekly", "YYYY-MM-DD"],
+        default=_ABSENT, examples=["YYYYMM", "Monthly", "Weekly", "YYYY-MM-DD"]
     )
+    """YYYYMM, YYYY-MM, YYYYMMDD, YYYY-MM-DD or YYYY, or the name of the data set's period type in DHIS2."""
     item_field_reference: Annotated[Text, AfterValidator(read_item_field)] | None = Field(
-        default=None,
-        description="The item's field that holds its identifier in DHIS2. "
-        "Required unless Setup is 'Different data elements per item'.",
-        examples=["universal_code"],
+        default=None, examples=["universal_code"]
     )
-    data_element_id_scheme: SchemeChoice = Field(
-        default=_ABSENT,
-        description="Whether the items' fields hold codes or UIDs of data elements.",
-        examples=["code"],
-    )
-    org_unit_scheme: SchemeChoice = Field(
-        default=_ABSENT,
-        description="Whether the stores' field holds codes or UIDs of org units.",
-        examples=["code"],
-    )
-    store_field_reference: Text = Field(
-        default="Dhis2Code",
-        description="The store's custom field that holds its identifier in DHIS2. "
-        "Only stores with a value there are sent.",
-    )
-    round_off: Switch = Field(
-        default=False,
-        description="Send whole numbers: 2.5 becomes 3.",
-    )
+    """The item's field that holds its identifier in DHIS2. Required unless Setup is 'Different data elements per
+    item'."""
+    data_element_id_scheme: SchemeChoice = Field(default=_ABSENT, examples=["code"])
+    """Whether the items' fields hold codes or UIDs of data elements."""
+    org_unit_scheme: SchemeChoice = Field(default=_ABSENT, examples=["code"])
+    """Whether the stores' field holds codes or UIDs of org units."""
+    store_field_reference: Text = "Dhis2Code"
+    """The store's custom field that holds its identifier in DHIS2. Only stores with a value there are sent."""
+    round_off: Switch = False
+    """Send whole numbers: 2.5 becomes 3."""
     items_per_payload: Annotated[int, BeforeValidator(WholeNumber(1, 999_999))] = Field(
-        default=1000,
-        title="No. of items per payload",
-        description="The most values in one call to DHIS2.",
+        default=1000, title="No. of items per payload"
     )
+    """The most values in one call to DHIS2."""
     include_field: Annotated[str | None, BeforeValidator(read_text), AfterValidator(read_checkbox)] = Field(
-        default=None,
-        title="Include in DHIS2 data push",
-        description="Where the items' checkbox 'Include in DHIS2 data push' is kept: user_field_4, user_field_7 "
-        "or a key of their custom data. None: every item with an identifier is sent.",
-        examples=["user_field_4"],
+        default=None, title="Include in DHIS2 data push", examples=["user_field_4"]
     )
-    option_combo_field: Annotated[OptionComboField, BeforeValidator(OneOf(OptionComboField))] = Field(
-        default=OptionComboField.AUTO,
-        description="Whether the category option ID is an attribute option combo (of the data set) or a category "
-        "option combo (of the data element). Auto: as DHIS2 has it, and as an attribute until that is known.",
+    """Where the items' checkbox 'Include in DHIS2 data push' is kept: user_field_4, user_field_7 or a key of their
+    custom data. None: every item with an identifier is sent."""
+    option_combo_field: Annotated[OptionComboField, BeforeValidator(OneOf(OptionComboField))] = (
+        OptionComboField.AUTO
     )
-    expiring_within_days: Annotated[int, BeforeValidator(WholeNumber(0, 36_500))] = Field(
-        default=90,
-        description="How many days ahead the metric 'expiring' looks.",
+    """Whether the category option ID is an attribute option combo (of the data set) or a category option combo (of
+    the data element). Auto: as DHIS2 has it, and as an attribute until that is known."""
+    expiring_within_days: Annotated[int, BeforeValidator(WholeNumber(0, 36_500))] = 90
+    """How many days ahead the metric 'expiring' looks."""
+    include_returns: Switch = False
+    """Count customer and supplier returns as adjustments."""
+    database_ca_certificate: Annotated[Text, AfterValidator(read_database_certificate)] | None = None
+    """The certificate, as PEM text, of the authority that signed that of mSupply's database, or 'public authorities'
+    where a publicly known one did. With it, certificate and name of the server are verified."""
+    database_channel_binding: Annotated[ChannelBinding, BeforeValidator(OneOf(ChannelBinding))] = (
+        ChannelBinding.REQUIRED
     )
-    include_returns: Switch = Field(
-        default=False,
-        description="Count customer and supplier returns as adjustments.",
-    )
-    database_ca_certificate: Annotated[Text, AfterValidator(read_database_certificate)] | None = Field(
-        default=None,
-        description="The certificate, as PEM text, of the authority that signed that of mSupply's database, or 'public "
-        "authorities' where a publicly known one did. With it, certificate and name of the server are verified.",
-    )
-    database_channel_binding: Annotated[ChannelBinding, BeforeValidator(OneOf(ChannelBinding))] = Field(
-        default=ChannelBinding.REQUIRED,
-        description="Without a Database CA certificate the database must prove that it knows the password (SCRAM with "
-        "channel binding). 'not_required' for a pooler that cannot, such as PgBouncer or RDS Proxy.",
-    )
+    """Without a Database CA certificate the database must prove that it knows the password (SCRAM with channel
+    binding). 'not_required' for a pooler that cannot, such as PgBouncer or RDS Proxy."""
 
-    read_back: Annotated[ReadBack, BeforeValidator(OneOf(ReadBack))] = Field(
-        default=ReadBack.NONE,
-        description="Whether stored values are read from DHIS2 again and compared: none, a sample, or all.",
-    )
-    dhis2_ca_certificate: Annotated[Text, AfterValidator(read_certificate)] | None = Field(
-        default=None,
-        description="The certificate, as PEM text, of the authority that signed that of DHIS2. "
-        "Only where it is not a publicly known one.",
-    )
+    read_back: Annotated[ReadBack, BeforeValidator(OneOf(ReadBack))] = ReadBack.NONE
+    """Whether stored values are read from DHIS2 again and compared: none, a sample, or all."""
+    dhis2_ca_certificate: Annotated[Text, AfterValidator(read_certificate)] | None = None
+    """The certificate, as PEM text, of the authority that signed that of DHIS2. Only where it is not a publicly
+    known one."""
 
-    allow_plain_http: Switch = Field(
-        default=False,
-        description="Send the login to a DHIS2 on the internet that has no https. Anybody on the way can read it then.",
-    )
-    restate_months: Annotated[int, BeforeValidator(WholeNumber(0, 24))] = Field(
-        default=0,
-        description="How many earlier months each monthly run computes again, since stores synchronise late.",
-    )
-    only_changes: Switch = Field(
-        default=False,
-        description="Leave out values that DHIS2 has acknowledged as they are now.",
-    )
-    full_send_every_days: Annotated[int, BeforeValidator(WholeNumber(1, 366))] = Field(
-        default=90,
-        description="After how many days all values of a period are sent again, changed or not.",
-    )
-    delete_vanished: Switch = Field(
-        default=False,
-        title="Delete vanished values",
-        description="Delete in DHIS2 what it has acknowledged and what is no longer computed.",
-    )
+    allow_plain_http: Switch = False
+    """Send the login to a DHIS2 on the internet that has no https. Anybody on the way can read it then."""
+    restate_months: Annotated[int, BeforeValidator(WholeNumber(0, 24))] = 0
+    """How many earlier months each monthly run computes again, since stores synchronise late."""
+    only_changes: Switch = False
+    """Leave out values that DHIS2 has acknowledged as they are now."""
+    full_send_every_days: Annotated[int, BeforeValidator(WholeNumber(1, 366))] = 90
+    """After how many days all values of a period are sent again, changed or not."""
+    delete_vanished: Switch = Field(default=False, title="Delete vanished values")
+    """Delete in DHIS2 what it has acknowledged and what is no longer computed."""
