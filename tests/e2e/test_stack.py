@@ -1,5 +1,6 @@
 """The stack as it is deployed: built with sam, on the emulator of AWS, with the template's roles enforced."""
 
+import gzip
 import importlib.util
 import json
 import subprocess
@@ -155,6 +156,60 @@ def test_push_invoked_by_hand_says_what_to_invoke_instead(world: World) -> None:
     with pytest.raises(FunctionFailedError) as failure:
         world.emulator.stack.invoke("PushFunction", {"manual": True})
     assert 'invoke compute with {"manual": true}' in failure.value.message
+
+
+# --------------------------------------------------------------------------- export, held values, stopping a run
+
+
+def lines_of_file(world: World, address: str) -> list[dict[str, Any]]:
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    body = world.emulator.stack.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return [json.loads(line) for line in gzip.decompress(body).splitlines()]
+
+
+def test_an_export_leaves_in_the_bucket_what_a_push_then_brings_to_dhis2(world: World) -> None:
+    as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
+    exported = world.emulator.stack.invoke("ComputeFunction", {"export": "values", "as_of": as_of})
+    assert not world.dhis2.values
+    run = push_by_hand(world, as_of=as_of)
+    wait_for_all(world.emulator, run)
+    values = lines_of_file(world, exported["file"])
+    assert len(values) == exported["values"] == run.values
+    assert sorted(value["value"] for value in values) == sorted(world.dhis2.values.values())
+    mapping = lines_of_file(
+        world, world.emulator.stack.invoke("ComputeFunction", {"export": "mapping"})["file"]
+    )
+    stores = {line["org_unit"] for line in mapping if line["kind"] == "store"}
+    assert stores == {value["org_unit"] for value in values}
+
+
+def test_test_connection_reads_back_what_a_push_brought_to_dhis2(world: World) -> None:
+    as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
+    exported = world.emulator.stack.invoke("ComputeFunction", {"export": "values", "as_of": as_of})
+    sent = lines_of_file(world, exported["file"])
+    wait_for_all(world.emulator, push_by_hand(world, as_of=as_of))
+    (period,) = {value["period"] for value in sent}
+    store = sent[0]["store"]
+    answer = world.emulator.stack.invoke(
+        "TestConnectionFunction", {"held": {"stores": [store], "periods": [period]}}
+    )
+    assert answer["status"] == "read", answer["message"]
+    of_store = sorted(value["value"] for value in sent if value["store"] == store)
+    assert sorted(value["value"] for value in answer["values"]) == of_store
+    assert {value["stored_by"] for value in answer["values"]} == {DHIS2_USER}
+
+
+def test_what_waits_of_a_stopped_run_is_not_sent(world: World) -> None:
+    world.switch(on=False)
+    run = push_by_hand(world)
+    answer = world.emulator.stack.invoke("PushFunction", {"stop": run.id})
+    assert answer["waiting"] == run.values
+    world.switch(on=True)
+    until(lambda: world.emulator.stack.depth("BatchQueue").is_empty, "push did not take the messages")
+    assert not world.dhis2.values
+    again = world.emulator.stack.invoke("PushFunction", {"stop": run.id})
+    assert again["waiting"] == 0
+    assert "has ended already (incomplete)" in again["message"]
 
 
 # ------------------------------------------------------------------------------------------------------ schedules
