@@ -56,7 +56,7 @@ from benchmarks.measure import Table, in_a_process  # noqa: E402 - as above
 from msupply_dhis2.handlers.watchdog import LOOKED_BACK  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
-from msupply_dhis2.state.run import RUNS_KEPT_FOR, About, Part  # noqa: E402 - as above
+from msupply_dhis2.state.run import RUNS_KEPT_FOR, Part, Run  # noqa: E402 - as above
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs  # noqa: E402 - as above
 from sandbox.aws_on_moto import Aws, MotoStack, moto_server  # noqa: E402 - as above
 from sandbox.dhis2 import StandIn, User  # noqa: E402 - as above
@@ -392,11 +392,10 @@ def watched(it: Stack, runs_there: int) -> Units:
 def note_earlier_runs(runs: Runs) -> None:
     """Note some runs of the days before that ended."""
     now = datetime.now(UTC)
-    about = About("daily", now, "{}", ("stock_on_hand",), ("current_day",))
     for ago in range(1, EARLIER_RUNS + 1):
         then = now - timedelta(days=ago)
         run_id = f"{then:%Y%m%dT%H%M%SZ}-daily-earlier"
-        runs.begin(run_id, about, ["1/1"], then)
+        runs.begin(Run(run_id, "daily", now, "{}"), ["1/1"], then)
         runs.parts.finish(run_id, "1/1", Part())
         runs.close(run_id, None, then)
 

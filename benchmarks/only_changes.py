@@ -53,8 +53,9 @@ from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as a
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import Catalogue, Scope, Source, open_source  # noqa: E402 - as above
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope  # noqa: E402 - as above
-from msupply_dhis2.state.delta.record import Attempt, Receipt, Receipts, Record  # noqa: E402 - as above
+from msupply_dhis2.state.delta.record import Attempt, Receipts, Record  # noqa: E402 - as above
 from msupply_dhis2.state.delta.table import MOST_BYTES, DeltaTable  # noqa: E402 - as above
+from msupply_dhis2.state.message import DeliveryState  # noqa: E402 - as above
 from sandbox.sample import generate  # noqa: E402 - as above
 
 NATION_STORES = 1_289
@@ -99,7 +100,7 @@ class Memory(DeltaTable):
     """
 
     contents: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
-    applied: dict[tuple[str, str], Receipt] = field(default_factory=dict)
+    applied: dict[tuple[str, str], DeliveryState] = field(default_factory=dict)
     units: Units = field(default_factory=Units)
     largest: int = 0
 
@@ -154,7 +155,7 @@ class Memory(DeltaTable):
         for batch in batches:
             assert batch.tracking is not None  # noqa: S101 - tells mypy: these are made with records
             places = frozenset(range(len(batch.rows)))
-            self.applied[batch.batch_id, batch.tracking.attempt_id] = Receipt(
+            self.applied[batch.batch_id, batch.tracking.attempt_id] = DeliveryState(
                 places, places, began.timestamp(), (began + PUSH_TAKES).timestamp()
             )
             self.units.write(0)

@@ -10,7 +10,7 @@ from msupply_dhis2.aws import clients, dynamodb
 from msupply_dhis2.aws.dynamodb import Change, change_item, change_items, read_items
 from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.errors import AwsBusyError, AwsError
-from msupply_dhis2.state.run import About
+from msupply_dhis2.state.run import Run
 from msupply_dhis2.state.runs import Runs
 from tests.conftest import Aws
 from tests.support.refusing import refusing
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
 RUN = "20260205T010000Z-monthly-1f0c2a9b"
-ABOUT = About("monthly", NOW, '{"interval":"monthly"}', ("stock_on_hand",), ("previous_month",))
+ABOUT = Run(RUN, "monthly", NOW, '{"interval":"monthly"}')
 THROTTLED = "ProvisionedThroughputExceededException"
 CONFLICT = "TransactionConflictException"
 
@@ -104,7 +104,7 @@ def test_a_service_that_is_ill_or_refuses_for_good_is_not_asked_so_often(
 def test_a_run_s_row_that_a_transaction_is_changing_is_written_after_it(runs: Runs, aws: Aws) -> None:
     client = clients.table(aws.runs.name).meta.client
     with refusing(client, "UpdateItem", CONFLICT, times=5):
-        runs.begin(RUN, ABOUT, [], NOW)
+        runs.begin(ABOUT, [], NOW)
     with refusing(client, "UpdateItem", CONFLICT, times=5):
         runs.note_fault(RUN, "The database is away.")
     with refusing(client, "UpdateItem", CONFLICT, times=5):

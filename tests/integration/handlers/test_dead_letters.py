@@ -627,7 +627,9 @@ def test_a_run_whose_counts_do_not_add_up_costs_its_own_end_and_is_named(world: 
         UpdateExpression="ADD queued :one",
         ExpressionAttributeValues={":one": 1},
     )
-    named = f"The row run of {answer['run_id']} in the table of runs is damaged (the counts do not add up"
+    named = (
+        f"The row run of {answer['run_id']} in the table of runs is damaged (counts: the counts do not add up"
+    )
     for message in take(world):
         pushed = deliver(world, message)
         assert is_done(pushed)

@@ -192,7 +192,7 @@ def test_a_group_with_a_row_that_cannot_be_read_stays_in_dhis2_as_it_is_and_the_
     second = world.run()
 
     assert (second["unreadable_groups"], second["incomplete"]) == (1, False)
-    assert "1 group (all values of an item in an org unit) is skipped" in second["message"]
+    assert "1 group (all values of an item in an org unit) was skipped" in second["message"]
     (named,) = [each for each in second["skipped"] if broken in each]
     assert f"stock_line {broken}: total_number_of_packs or pack_size is no finite number" in named
     (warning,) = [each for each in second["warnings"] if "cannot be read" in each]

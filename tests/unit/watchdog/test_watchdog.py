@@ -110,8 +110,6 @@ def a_run(as_of: datetime, **event: object) -> Run:
         started_by=asked.started_by,
         as_of=as_of,
         event=asked.model_dump_json(exclude_defaults=True),
-        metrics=(),
-        bases=(),
         started_at=as_of,
         counts=Counts(),
         batches=0,

@@ -9,7 +9,9 @@ from collections.abc import Set as AbstractSet
 from itertools import batched
 from random import random
 from time import sleep
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BeforeValidator
 
 from msupply_dhis2.aws.errors import BUSY, aws_faults
 from msupply_dhis2.errors import AwsBusyError
@@ -26,6 +28,9 @@ KEYS_IN_ONE_CALL = 100
 
 CHANGES_IN_ONE_CALL = 100
 """What TransactWriteItems takes."""
+
+type Binary = Annotated[bytes, BeforeValidator(lambda held: getattr(held, "value", held))]
+"""Bytes, which boto3 gives in a class of its own."""
 
 _FIRST_WAIT_SECONDS = 0.05
 _IN_THE_WAY = frozenset(
@@ -49,9 +54,11 @@ class Change:
         self.deletes = False
 
     def set(self, values: Mapping[str, object]) -> Self:
-        """Set attributes."""
+        """Set attributes; ``None`` removes one."""
+        self.remove(*(name for name, value in values.items() if value is None))
         for name, value in values.items():
-            self._clause("SET", f"{self._name(name)} = {self._value(name, value)}")
+            if value is not None:
+                self._clause("SET", f"{self._name(name)} = {self._value(name, value)}")
         return self
 
     def set_once(self, values: Mapping[str, object]) -> Self:

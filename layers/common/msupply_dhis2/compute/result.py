@@ -15,6 +15,7 @@ from msupply_dhis2.compute.values import MOST_ROWS_NAMED, Tally
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow
+from msupply_dhis2.state.run import groups_skipped
 from msupply_dhis2.text import count
 
 ONE_IN = 10
@@ -164,17 +165,10 @@ def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[s
     if not groups:
         return
     named = f"the first {rows:,} of these rows" if rows == MOST_ROWS_NAMED else "these rows"
-    too_many = f"That is more than one in {ONE_IN}, so the run ends incomplete. " if incomplete else ""
+    too_many = f" That is more than one in {ONE_IN}, so the run ends incomplete." if incomplete else ""
     yield (
-        f"{_unreadable(groups)} {too_many}What DHIS2 has of them stays. What is skipped names {named}: ask whoever looks "
+        f"{groups_skipped(groups)}.{too_many} What DHIS2 has of them stays. What is skipped names {named}: ask whoever looks "
         "after mSupply to correct them, and invoke compute again."
-    )
-
-
-def _unreadable(groups: int) -> str:
-    return (
-        f"{count(groups, 'group')} (all values of an item in an org unit) {'is' if groups == 1 else 'are'} skipped, "
-        "because rows of mSupply's database cannot be read."
     )
 
 
@@ -198,7 +192,7 @@ def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | No
         if result.deletions:
             sentences.append(f"{count(result.deletions, 'value')} to be deleted there.")
     if result.unreadable_groups:
-        sentences.append(_unreadable(result.unreadable_groups))
+        sentences.append(f"{groups_skipped(result.unreadable_groups)}.")
     if rest is not None:
         sentences.append(f"To follow, by way of the queue: {named(rest.steps)}.")
     return " ".join(sentences)

@@ -32,7 +32,7 @@ from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.domain.event_fields import with_names
 from msupply_dhis2.errors import MsupplyDhis2Error, SettingsError, ShardError
 from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent, log
-from msupply_dhis2.handlers.run_recorder import RunRecorder, about_run
+from msupply_dhis2.handlers.run_recorder import RunRecorder
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import DatabaseAddress
@@ -131,7 +131,7 @@ class _Invocation:
                 result = results.stopped(results.of(shard))
                 recorder.failed(result.message, for_good=True)
                 return result
-            recorder.begin(about_run(shard, rows))
+            recorder.begin(shard)
             try:
                 result = self._compute(shard, settings, recorder)
             except MsupplyDhis2Error as error:

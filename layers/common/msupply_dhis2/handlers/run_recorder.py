@@ -15,26 +15,13 @@ from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.handlers.log import WARNING, LogEvent, log
 from msupply_dhis2.handlers.run_end import end_if_done
-from msupply_dhis2.periods import Basis
-from msupply_dhis2.settings import DataElementRow
 from msupply_dhis2.state.parts import MOST_ROWS_NOTED
 from msupply_dhis2.state.rejected_rows import RejectedRows
-from msupply_dhis2.state.run import About, Part
+from msupply_dhis2.state.run import Part, Run
 from msupply_dhis2.state.runs import Runs
 
 WHOLE = "1/1"
 """The part of the invocation that begins a run: all of it, the first of its months, or the planning of its shards."""
-
-
-def about_run(run: Shard, rows: Sequence[tuple[DataElementRow, Basis]]) -> About:
-    """Return what a run is about."""
-    return About(
-        started_by=run.event.started_by,
-        as_of=run.step.as_of,
-        event=run.event.model_dump_json(exclude_defaults=True),
-        metrics=tuple(sorted(row.metric.value for row, _ in rows)),
-        bases=tuple(sorted({basis.value for _, basis in rows})),
-    )
 
 
 class RunRecorder:
@@ -85,10 +72,12 @@ class RunRecorder:
                 logger=self._logger,
             )
 
-    def begin(self, about: About) -> None:
-        """Note that the run is computed."""
+    def begin(self, shard: Shard) -> None:
+        """Note that the run is computed, and what it is about."""
         if self._is_kept:
-            self._runs.begin(self._run_id, about, [WHOLE], datetime.now(UTC))
+            event = shard.event.model_dump_json(exclude_defaults=True)
+            run = Run(self._run_id, shard.event.started_by, shard.step.as_of, event)
+            self._runs.begin(run, [WHOLE], datetime.now(UTC))
 
     def is_stopped(self, since: datetime | None = None) -> bool:
         """Return whether somebody has stopped the run; ``since``: after an instant."""
@@ -109,11 +98,8 @@ class RunRecorder:
         """Note that all messages of a shard's next step, and what follows it, are on their queues."""
         if self._is_kept:
             part = Part(
-                stores=result.stores,
-                items=result.items,
                 values=result.values,
                 already_stored=result.already_stored,
-                vanished=result.vanished,
                 periods=result.periods,
                 unreadable_groups=result.unreadable_groups,
                 unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],

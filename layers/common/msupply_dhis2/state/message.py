@@ -6,9 +6,9 @@ more than it should. Compute reads it as the receipt by which it knows what DHIS
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 DEAD_LETTER = "dead letter"
 """The kind of a message's row while it is one; ``started_at`` says since when, as the table's index wants it."""
@@ -37,7 +37,7 @@ class DeliveryState:
         The indexes of the values that have an outcome, and of those among them that are in DHIS2 as they were sent, or gone
         from it where they were to be deleted.
     began, ended
-        When the first delivery began, and when the last one that was noted ended; aware. ``None`` where nothing is noted.
+        When the first delivery began, and when the last one that was noted ended, in epoch seconds; 0 where nothing is noted.
     version
         Counts what was noted.
     files, failures, broke_off
@@ -48,8 +48,8 @@ class DeliveryState:
 
     settled: frozenset[int] = frozenset()
     applied: frozenset[int] = frozenset()
-    began: datetime | None = None
-    ended: datetime | None = None
+    began: float = 0.0
+    ended: float = 0.0
     version: int = 0
     files: int = 0
     failures: int = 0
@@ -64,57 +64,55 @@ class DeliveryState:
             return "waiting"
         return "expired" if self.dead_letter.is_expired else "dead"
 
-    def after(
-        self, settled: frozenset[int], applied: frozenset[int], *, began: datetime, ended: datetime
-    ) -> Self:
-        """Add a delivery."""
-        return replace(
-            self,
-            settled=self.settled | settled,
-            applied=self.applied | applied,
-            began=min(began, self.began or began),
-            ended=max(ended, self.ended or ended),
-            version=self.version + 1,
-        )
+    def written(self) -> dict[str, object]:
+        """Write it as the table holds it; ``None`` is not there."""
+        dead = self.dead_letter
+        return {
+            "settled": _bitmap(self.settled),
+            "applied": _bitmap(self.applied),
+            # The table knows no floats, and milliseconds are enough.
+            "began": round(self.began * 1000),
+            "ended": round(self.ended * 1000),
+            "version": self.version,
+            "files": self.files,
+            "failures": self.failures,
+            "broke_off": self.broke_off,
+            "kind": dead and DEAD_LETTER,
+            "started_at": dead and dead.at.astimezone(UTC).isoformat(),
+            "reason": dead and dead.reason,
+            "status": dead and dead.status,
+            "expired": dead and dead.is_expired,
+        }
 
 
 def delivery_state_of(item: Mapping[str, Any]) -> DeliveryState | None:
     """Read a row of the table; ``None`` where it is damaged."""
     try:
-        dead_letter = None
-        if item.get("kind") == DEAD_LETTER:
-            since = datetime.fromisoformat(str(item["started_at"]))
-            is_expired = bool(item.get("expired", False))
-            dead_letter = DeadLetterReason(str(item["reason"]), str(item["status"]), since, is_expired)
-            if not (dead_letter.reason and dead_letter.status and since.tzinfo):
-                return None
         return DeliveryState(
             _indexes(item.get("settled", b"")),
             _indexes(item.get("applied", b"")),
-            _instant(item.get("began")),
-            _instant(item.get("ended")),
+            int(item.get("began", 0)) / 1000,
+            int(item.get("ended", 0)) / 1000,
             int(item.get("version", 0)),
             int(item.get("files", 0)),
             int(item.get("failures", 0)),
             int(item.get("broke_off", 0)),
-            dead_letter,
+            _dead_letter_of(item) if item.get("kind") == DEAD_LETTER else None,
         )
-    except (KeyError, ValueError, TypeError, ArithmeticError, OSError):
-        # What is no number, or no instant that there is.
+    except (KeyError, ValueError, TypeError, ArithmeticError):
         return None
 
 
-def bitmap(indexes: frozenset[int]) -> bytes:
-    """Write indexes, as a bit each."""
-    content = bytearray(max(indexes, default=-1) // 8 + 1)
-    for index in indexes:
-        content[index // 8] |= 1 << index % 8
-    return bytes(content)
+def _dead_letter_of(item: Mapping[str, Any]) -> DeadLetterReason:
+    reason, status, since = item["reason"], item["status"], datetime.fromisoformat(item["started_at"])
+    if not (isinstance(reason, str) and reason and isinstance(status, str) and status and since.tzinfo):
+        raise ValueError("it tells no reason, status or instant")
+    return DeadLetterReason(reason, status, since, bool(item.get("expired", False)))
 
 
-def milliseconds(instant: datetime) -> int:
-    """Write an instant: the table knows no floats, and milliseconds are enough."""
-    return round(instant.timestamp() * 1000)
+def _bitmap(indexes: frozenset[int]) -> bytes:
+    bits = sum(1 << index for index in indexes)
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
 
 def _indexes(content: object) -> frozenset[int]:
@@ -125,7 +123,3 @@ def _indexes(content: object) -> frozenset[int]:
     return frozenset(
         8 * position + bit for position, byte in enumerate(content) for bit in range(8) if byte >> bit & 1
     )
-
-
-def _instant(milliseconds: Any) -> datetime | None:  # noqa: ANN401 - whatever the table holds
-    return None if milliseconds is None else datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

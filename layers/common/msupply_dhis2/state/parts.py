@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boto3.dynamodb.conditions import Key
+from pydantic import TypeAdapter, ValidationError
 
 from msupply_dhis2.aws.dynamodb import (
     ATTEMPTS,
@@ -31,7 +32,8 @@ MOST_ROWS_NOTED = 20
 """How many rows of mSupply's database that cannot be read a run names."""
 
 _PART = "part#"
-_OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
+_STATES = _OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
+_CAME_TO = TypeAdapter(Part)
 _DOING = "noting which part of a run is computed"
 
 
@@ -75,53 +77,46 @@ class Parts:
 
         ``came_to`` is ``None`` where it was finished before, and somebody who planned twice may have opened it since.
         """
-        self._close(run_id, part, _FINISHED, {} if came_to is None else asdict(came_to))
+        facts = {} if came_to is None else asdict(came_to)
+        self._close(run_id, part, Change(run_key(run_id)), {"state": _FINISHED, **facts})
 
     def fail(self, run_id: str, part: str, message: str) -> None:
         """Note that a part cannot be computed, and why."""
-        self._close(run_id, part, _FAILED, {}, message=message)
+        of_run = Change(run_key(run_id)).add({"parts_failed": 1}).set({"message": message})
+        self._close(run_id, part, of_run, {"state": _FAILED})
 
-    def _close(
-        self, run_id: str, part: str, state: str, facts: Mapping[str, object], *, message: str | None = None
-    ) -> None:
-        change = Change(_key(run_id, part)).set({"state": state, **facts}).if_equal("state", _OPEN)
-        of_run = Change(run_key(run_id)).add({"parts_open": -1, "parts_failed": int(state == _FAILED)})
-        if message is not None:
-            of_run.set({"message": message})
+    def _close(self, run_id: str, part: str, of_run: Change, facts: Mapping[str, object]) -> None:
+        change = Change(_key(run_id, part)).set(facts).if_equal("state", _OPEN)
         # Where it is not open any more somebody else has noted it.
-        change_items(self._table, [of_run, change], _DOING)
+        change_items(self._table, [of_run.add({"parts_open": -1}), change], _DOING)
 
     def computed(self, run_id: str) -> tuple[Part, tuple[str, ...]]:
         """Return what the parts of a run came to together, and which of their rows cannot be read."""
-        parts: list[tuple[str, Part]] = []
+        parts: list[Part] = []
+        unreadable: dict[str, int] = {}
         damaged = []
         rows = Key("run_id").eq(run_id) & Key("part").begins_with(_PART)
         for item in query_items(self._table, rows, "reading what became of a run", ConsistentRead=True):
-            if item.get("state") == _FINISHED and "stores" not in item:
-                continue
+            name, state = str(item["part"]), item.get("state")
             try:
-                if item["state"] == _FINISHED:
-                    parts.append((str(item["part"]), _read(item)))
-            except (KeyError, ValueError, TypeError, ArithmeticError):
-                damaged.append(str(item["part"]))
-        # The shards of a run share no store, and each does its months one after the other.
-        stores: dict[str, int] = {}
-        unreadable: dict[str, int] = {}
-        for part_id, part in parts:
-            shard = "/".join(part_id.split("/")[:2])
-            stores[shard] = max(stores.get(shard, 0), part.stores)
-            unreadable[shard] = max(unreadable.get(shard, 0), part.unreadable_groups)
-        rows_named = dict.fromkeys(row for _, part in parts for row in part.unreadable_rows)
+                part = _CAME_TO.validate_python(item)
+            except ValidationError:
+                part = None
+            if part is None or state not in _STATES:
+                damaged.append(name)
+            elif state == _FINISHED:
+                parts.append(part)
+                # A shard does its months one after the other, and meets the same rows in each.
+                shard = "/".join(name.split("/")[:2])
+                unreadable[shard] = max(unreadable.get(shard, 0), part.unreadable_groups)
+        rows_named = dict.fromkeys(row for part in parts for row in part.unreadable_rows)
         computed = Part(
-            stores=sum(stores.values()),
-            items=max((part.items for _, part in parts), default=0),
-            values=sum(part.values for _, part in parts),
-            already_stored=sum(part.already_stored for _, part in parts),
-            vanished=sum(part.vanished for _, part in parts),
-            periods=tuple(sorted({period for _, part in parts for period in part.periods})),
+            values=sum(part.values for part in parts),
+            already_stored=sum(part.already_stored for part in parts),
+            periods=tuple(sorted({period for part in parts for period in part.periods})),
             unreadable_groups=sum(unreadable.values()),
             unreadable_rows=tuple(rows_named)[:MOST_ROWS_NOTED],
-            incomplete=any(part.incomplete for _, part in parts),
+            incomplete=any(part.incomplete for part in parts),
         )
         return computed, tuple(damaged)
 
@@ -139,17 +134,3 @@ def _opened(run_id: str, now: datetime, *, parts: int, failed: int = 0) -> Chang
 def _new(run_id: str, part: str, now: datetime) -> Change:
     expires_at = int((now + RUNS_KEPT_FOR).timestamp())
     return Change(_key(run_id, part)).set({"state": _OPEN, "expires_at": expires_at}).if_absent("part")
-
-
-def _read(item: Mapping[str, Any]) -> Part:
-    return Part(
-        stores=int(item["stores"]),
-        items=int(item["items"]),
-        values=int(item["values"]),
-        already_stored=int(item["already_stored"]),
-        vanished=int(item["vanished"]),
-        periods=tuple(str(period) for period in item["periods"]),
-        unreadable_groups=int(item["unreadable_groups"]),
-        unreadable_rows=tuple(str(row) for row in item["unreadable_rows"]),
-        incomplete=bool(item["incomplete"]),
-    )

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, TypeAdapter, ValidationError
 
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import DamagedRowError
@@ -77,15 +79,10 @@ class Counts:
 COUNTERS = tuple(field.name for field in fields(Counts))
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """What a run is about: its interval's name or ``manual``, its instant (aware), its event as JSON, codes of metrics and bases."""
-
-    started_by: str
-    as_of: datetime
-    event: str
-    metrics: tuple[str, ...]
-    bases: tuple[str, ...]
+def _event(text: str) -> str:
+    if text and not isinstance(json.loads(text), dict):
+        raise ValueError("its event is no JSON object")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +95,8 @@ class Part:
     ``incomplete``.
     """
 
-    stores: int = 0
-    items: int = 0
     values: int = 0
     already_stored: int = 0
-    vanished: int = 0
     periods: tuple[str, ...] = ()
     unreadable_groups: int = 0
     unreadable_rows: tuple[str, ...] = ()
@@ -115,10 +109,14 @@ class Run:
 
     Attributes
     ----------
+    started_by
+        Its interval's name, or ``manual``.
+    as_of, event
+        Its instant, and its event as JSON.
     started_at
         When it was first computed. ``None`` where only push knows of it.
     computed
-        What all parts came to. ``items`` are those of the part with the most.
+        What all parts came to.
     message
         Why computing failed.
     rejected_file
@@ -134,23 +132,21 @@ class Run:
     """
 
     run_id: str
-    started_by: str
-    as_of: datetime | None
-    event: str
-    metrics: tuple[str, ...]
-    bases: tuple[str, ...]
-    started_at: datetime | None
-    counts: Counts
-    batches: int
-    computed: Part
-    parts_open: int
-    parts_failed: int
+    started_by: str = "unknown"
+    as_of: AwareDatetime | None = None
+    event: Annotated[str, AfterValidator(_event)] = ""
+    started_at: AwareDatetime | None = None
+    counts: Counts = Counts()
+    batches: int = 0
+    computed: Part = Part()
+    parts_open: int = 0
+    parts_failed: int = 0
     message: str | None = None
-    ended_at: datetime | None = None
+    ended_at: AwareDatetime | None = None
     outcome: Outcome | None = None
     rejected_file: str | None = None
-    opened_at: datetime | None = None
-    stopped_at: datetime | None = None
+    opened_at: AwareDatetime | None = None
+    stopped_at: AwareDatetime | None = None
     superseded_by: frozenset[str] = frozenset()
     supersedes: frozenset[str] = frozenset()
     lacks: tuple["Run", ...] = ()
@@ -284,59 +280,35 @@ def _about_dead_letters(run: Run) -> Iterator[str]:
 
 
 def _about_unreadable(computed: Part) -> str:
-    groups = computed.unreadable_groups
-    too_many = ", more than one in ten of what a part computed" if computed.incomplete else ""
+    too_many = " That is more than one in ten of what a part computed." if computed.incomplete else ""
     return (
-        f"{count(groups, 'group')} (all values of an item in an org unit) {'was' if groups == 1 else 'were'} skipped, "
-        f"because rows of mSupply's database cannot be read{too_many}: {'; '.join(computed.unreadable_rows)}. The log of "
-        "compute names all of them. Ask whoever looks after mSupply to correct them, and invoke compute again."
+        f"{groups_skipped(computed.unreadable_groups)}: {'; '.join(computed.unreadable_rows)}.{too_many} The log of compute "
+        "names all of them. Ask whoever looks after mSupply to correct them, and invoke compute again."
     )
 
 
-def _event(text: str) -> str:
-    if text and not isinstance(json.loads(text), dict):
-        raise ValueError("its event is no JSON object")
-    return text
+def groups_skipped(number: int) -> str:
+    """Say how many groups rows that cannot be read have cost, without a full stop."""
+    return (
+        f"{count(number, 'group')} (all values of an item in an org unit) {'was' if number == 1 else 'were'} skipped, because "
+        "rows of mSupply's database cannot be read"
+    )
 
 
-_NOTHING = Part()
+_RUN = TypeAdapter(Run)
 
 
-def run_of(item: Mapping[str, Any], computed: Part = _NOTHING) -> Run:
+def run_of(item: Mapping[str, Any], computed: Part | None = None) -> Run:
     """Read a run's row of the table; a DamagedRowError where it is none, or its counts do not add up."""
-
-    def texts(name: str) -> tuple[str, ...]:
-        return tuple(sorted(str(each) for each in item.get(name) or ()))
-
-    def instant(name: str) -> datetime | None:
-        return datetime.fromisoformat(str(item[name])) if name in item else None
-
     try:
-        return Run(
-            run_id=str(item["run_id"]),
-            started_by=str(item.get("started_by", "unknown")),
-            as_of=instant("as_of"),
-            event=_event(str(item.get("event", ""))),
-            metrics=texts("metrics"),
-            bases=texts("bases"),
-            started_at=instant("started_at"),
-            counts=Counts(**{name: int(item.get(name, 0)) for name in COUNTERS}),
-            batches=int(item.get("batches", 0)),
-            computed=computed,
-            parts_open=int(item.get("parts_open", 0)),
-            parts_failed=int(item.get("parts_failed", 0)),
-            message=None if "message" not in item else str(item["message"]),
-            ended_at=instant("ended_at"),
-            outcome=Outcome(item["outcome"]) if "outcome" in item else None,
-            rejected_file=None if "rejected_file" not in item else str(item["rejected_file"]),
-            opened_at=instant("opened_at"),
-            stopped_at=instant("stopped_at"),
-            superseded_by=frozenset(texts("superseded_by")),
-            supersedes=frozenset(texts("supersedes")),
+        return _RUN.validate_python({**item, "counts": item, "computed": computed or Part()})
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()
         )
-    except (ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+    # Outside the except clause: pydantic's error shows all that the row holds.
     raise DamagedRowError(
-        f"The row run of {item['run_id']} in the table of runs is damaged ({reason}): how this run ended cannot be told. When "
+        f"The row run of {item['run_id']} in the table of runs is damaged ({faults}): how this run ended cannot be told. When "
         "none of its messages waits any more, delete the row, and compute the run's periods again."
     )

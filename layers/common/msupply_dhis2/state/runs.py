@@ -6,6 +6,7 @@ of the row that it comes from: a part that compute works, or a message that is o
 whoever is first: compute, once the queue has taken the message, or push, where it is delivered before.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -34,12 +35,10 @@ from msupply_dhis2.state.message import (
     DEAD_LETTER,
     DeadLetterReason,
     DeliveryState,
-    bitmap,
     delivery_state_of,
-    milliseconds,
 )
 from msupply_dhis2.state.parts import Parts
-from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, About, Run, run_key, run_of
+from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, Run, run_key, run_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -59,24 +58,22 @@ class Runs:
 
     # What compute tells
 
-    def begin(self, run_id: str, about: About, parts: Iterable[str], now: datetime) -> None:
-        """Note that a run is computed, and what parts it has; once more it is open again."""
-        values: dict[str, object] = {
-            "kind": "run",
-            "started_by": about.started_by,
-            "as_of": about.as_of.isoformat(),
-            "event": about.event,
-            "metrics": list(about.metrics),
-            "bases": list(about.bases),
-            "expires_at": _seconds(now + RUNS_KEPT_FOR),
-        }
-        # What superseded its values before is older than those that are computed now.
-        change = (
-            Change(run_key(run_id)).set(values).remove(*OPEN_RUN, "message", "superseded_by", "stopped_at")
+    def begin(self, run: Run, parts: Iterable[str], now: datetime) -> None:
+        """Note that a run is computed, what it is about, and what parts it has; once more it is open again."""
+        change = Change(run_key(run.run_id)).set(
+            {
+                "kind": "run",
+                "started_by": run.started_by,
+                "as_of": run.as_of and run.as_of.isoformat(),
+                "event": run.event,
+                "expires_at": _seconds(now + RUNS_KEPT_FOR),
+            }
         )
+        # What superseded its values before is older than those that are computed now.
+        change.remove(*OPEN_RUN, "message", "superseded_by", "stopped_at")
         change.set_once({"started_at": now.astimezone(UTC).isoformat()})
         # First: a run without an open part is taken for one that is done.
-        self.parts.open(run_id, parts, now)
+        self.parts.open(run.run_id, parts, now)
         change_item(self._table, change, "noting that a run begins")
 
     def note_fault(self, run_id: str, message: str) -> None:
@@ -167,41 +164,19 @@ class Runs:
         keep_until
             When the row may be forgotten, if that is later than it would be.
         """
-        doing = f"noting what became of values of the run {message.run_id}"
-        for _ in range(ATTEMPTS):
-            after = before.after(settled, applied, began=began, ended=ended)
-            new = after.settled - before.settled
-            row = Change(message_key(message)).set(
-                {
-                    "began": milliseconds(after.began or began),
-                    "ended": milliseconds(after.ended or ended),
-                    "settled": bitmap(after.settled),
-                    "applied": bitmap(after.applied),
-                    "version": after.version,
-                }
+
+        def settled_now(before: DeliveryState) -> DeliveryState:
+            return replace(
+                before,
+                settled=before.settled | settled,
+                applied=before.applied | applied,
+                began=min(began.timestamp(), before.began or began.timestamp()),
+                ended=max(ended.timestamp(), before.ended),
+                files=before.files if file is None else file,
             )
-            if file is not None:
-                row.set({"files": file})
-            if keep_until is not None:
-                row.set({"expires_at": _seconds(keep_until)})
-            changes = [row.if_equal("version", before.version)]
-            if new:
-                # Another delivery may have given the message up meanwhile.
-                of_run = Change(run_key(message.run_id)).add({before.counter: -len(new), **counts(new)})
-                changes.append(of_run)
-                if others := superseded_by - {message.run_id}:
-                    of_run.add({"superseded_by": others})
-                    # So that whoever computes the newer run can end this one.
-                    changes += [
-                        Change(run_key(newer))
-                        .add({"supersedes": frozenset({message.run_id})})
-                        .set_once({"expires_at": _seconds(ended + RUNS_KEPT_FOR)})
-                        for newer in sorted(others)
-                    ]
-            if not change_items(self._table, changes, doing):
-                return new
-            before = self.read(message, ended)
-        raise busy(doing)
+
+        others = superseded_by - {message.run_id}
+        return self._change(message, before, settled_now, counts, others, keep_until)[1]
 
     def note_failure(self, message: Message, now: datetime) -> int:
         """Count a delivery that failed on the message's own account; return how many have."""
@@ -217,47 +192,78 @@ class Runs:
 
     def dead_letter(self, message: Message, before: DeliveryState, reason: DeadLetterReason) -> DeliveryState:
         """Note that a message is a dead letter, and why, unless that was noted before; return what is known of it now."""
-        return self._move(message, before, reason, {"waiting", "expired"})
+
+        def dead(before: DeliveryState) -> DeliveryState:
+            return before if before.counter == "dead" else replace(before, dead_letter=reason)
+
+        return self._change(message, before, dead)[0]
 
     def requeue(self, message: Message, before: DeliveryState) -> DeliveryState:
         """Note that a dead letter is on the queue again, and open its run; return what is known of it now."""
-        return self._move(message, before, None, {"dead", "expired"})
+
+        def requeued(before: DeliveryState) -> DeliveryState:
+            alive = replace(before, dead_letter=None, failures=0, broke_off=0)
+            return before if before.dead_letter is None else alive
+
+        return self._change(message, before, requeued)[0]
 
     def expire(self, message: Message, before: DeliveryState) -> DeliveryState:
         """Note that the queue of dead letters no longer has a message; return what is known of it now."""
-        assert before.dead_letter is not None  # noqa: S101 - tells mypy: it is one
-        return self._move(message, before, replace(before.dead_letter, is_expired=True), {"dead"})
 
-    def _move(
-        self, message: Message, before: DeliveryState, reason: DeadLetterReason | None, counters: set[str]
-    ) -> DeliveryState:
-        """Count what is left of a message elsewhere, if it is counted at one of some counters."""
+        def expired(before: DeliveryState) -> DeliveryState:
+            dead = before.dead_letter
+            return before if dead is None else replace(before, dead_letter=replace(dead, is_expired=True))
+
+        return self._change(message, before, expired)[0]
+
+    def _change(
+        self,
+        message: Message,
+        before: DeliveryState,
+        decide: Callable[[DeliveryState], DeliveryState],
+        counts: Callable[[frozenset[int]], Mapping[str, int]] = lambda _: {},
+        superseded_by: frozenset[str] = frozenset(),
+        keep_until: datetime | None = None,
+    ) -> tuple[DeliveryState, frozenset[int]]:
+        """Change a message's row, whoever else changes it, and the counts of its run with it.
+
+        Return what is known of the message now, and the indexes that have an outcome only by this.
+        """
+        doing = f"noting what became of values of the run {message.run_id}"
         for _ in range(ATTEMPTS):
-            if before.counter not in counters:
-                return before
-            after = replace(before, version=before.version + 1, dead_letter=reason)
+            now, after = datetime.now(UTC), decide(before)
+            if after == before:
+                return before, frozenset()
+            after = replace(after, version=before.version + 1)
+            new, was = after.settled - before.settled, before.written()
             row = Change(message_key(message)).if_equal("version", before.version)
-            of_run = Change(run_key(message.run_id))
-            if reason is None:
-                after = replace(after, failures=0, broke_off=0)
-                row.set({"failures": 0, "broke_off": 0}).remove(
-                    "kind", "started_at", "reason", "status", "expired"
-                )
-                of_run.remove(*OPEN_RUN)
+            row.set({name: value for name, value in after.written().items() if value != was[name]})
+            # Of what is no batch nothing was noted before.
+            row.set({"values": message.values})
+            if keep_until is None:
+                row.set_once({"expires_at": _seconds(now + MESSAGES_KEPT_FOR)})
             else:
-                since = reason.at.astimezone(UTC)
-                row.set({"kind": DEAD_LETTER, "started_at": since.isoformat(), "expired": reason.is_expired})
-                row.set({"reason": reason.reason, "status": reason.status, "values": message.values})
-                # What is no batch was not counted before.
-                row.set_once({"expires_at": _seconds(since + MESSAGES_KEPT_FOR)})
-            row.set({"version": after.version})
-            changes = [row]
-            if left := message.values - len(before.settled):
-                changes.append(of_run.add({before.counter: -left, after.counter: left}))
-            if not change_items(self._table, changes, "counting a dead letter"):
-                return after
-            before = self.read(message, datetime.now(UTC))
-        raise busy("counting a dead letter")
+                row.set({"expires_at": _seconds(keep_until)})
+            moved = Counter(counts(new))
+            moved[before.counter] -= message.values - len(before.settled)
+            moved[after.counter] += message.values - len(after.settled)
+            of_run = Change(run_key(message.run_id)).add(moved)
+            if before.dead_letter is not None and after.dead_letter is None:
+                of_run.remove(*OPEN_RUN)
+            changes = [row, of_run] if any(moved.values()) else [row]
+            if new and superseded_by:
+                of_run.add({"superseded_by": superseded_by})
+                # So that whoever computes a newer run can end this one.
+                changes += [
+                    Change(run_key(newer))
+                    .add({"supersedes": frozenset({message.run_id})})
+                    .set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)})
+                    for newer in sorted(superseded_by)
+                ]
+            if not change_items(self._table, changes, doing):
+                return after, new
+            before = self.read(message, now)
+        raise busy(doing)
 
     def forget(self, message: Message) -> None:
         """Forget a message that is none of any run."""
@@ -366,7 +372,7 @@ class Runs:
     def dead_letters(self, since: datetime) -> tuple[list[tuple[Message, DeliveryState]], tuple[str, ...]]:
         """Return the messages that became dead letters since an instant, and the rows that cannot be read."""
         keys = [
-            {"run_id": item["run_id"], "part": item["part"]} for item in self._of_kind(DEAD_LETTER, since)
+            {name: item[name] for name in ("run_id", "part")} for item in self._of_kind(DEAD_LETTER, since)
         ]
         found = []
         damaged = []
@@ -401,13 +407,11 @@ class Runs:
 def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DeliveryState]:
     """Read what became of messages, each given by its batch id and attempt id; those of which nothing can be read lack."""
     keys = {_key(*batch)["part"]: batch for batch in batches}
-    receipts: dict[tuple[str, str], DeliveryState] = {}
-    asked = [_key(*batch) for batch in keys.values()]
-    for item in read_items(table, asked, "reading what DHIS2 has acknowledged"):
-        delivery_state = delivery_state_of(item)
-        if delivery_state is not None:
-            receipts[keys[str(item["part"])]] = delivery_state
-    return receipts
+    items = read_items(
+        table, [_key(*batch) for batch in keys.values()], "reading what DHIS2 has acknowledged"
+    )
+    states = {keys[str(item["part"])]: delivery_state_of(item) for item in items}
+    return {batch: state for batch, state in states.items() if state is not None}
 
 
 _READING_RUN = "reading what became of a run"

@@ -121,16 +121,20 @@ class Country(RuleBasedStateMachine):
     def table_of_runs(self) -> Runs:
         return Runs(self.table)
 
-    def note(self, message: Message, before: DeliveryState, after: DeliveryState, until: datetime) -> None:
-        assert after.began is not None
-        assert after.ended is not None
+    def note(
+        self,
+        delivery: Delivery,
+        settled: frozenset[int],
+        until: datetime,
+        applied: frozenset[int] = frozenset(),
+    ) -> None:
         self.table_of_runs.settle(
-            message.counted,
-            before,
-            settled=after.settled,
-            applied=after.applied,
-            began=after.began,
-            ended=after.ended,
+            delivery.message.counted,
+            delivery.delivery_state,
+            settled=settled,
+            applied=applied,
+            began=delivery.began,
+            ended=self.now,
             counts=lambda places: {"stored": len(places)},
             keep_until=until,
         )
@@ -299,17 +303,12 @@ class Country(RuleBasedStateMachine):
         settled = places - waiting
         applied = settled - refused
         self.land(delivery, applied)
-        noted = delivery.delivery_state.after(
-            frozenset(settled),
-            frozenset(applied) if delivery.is_tracked else frozenset(),
-            began=delivery.began,
-            ended=self.now,
-        )
         until = self.now + MESSAGES_KEPT_FOR
         if batch.tracking is not None:
             until = max(until, batch.tracking.until + MESSAGES_KEPT_FOR)
-        self.note(delivery.message, delivery.delivery_state, noted, until)
-        if len(noted.settled) == len(batch.rows):
+        tracked = frozenset(applied) if delivery.is_tracked else frozenset[int]()
+        self.note(delivery, frozenset(settled), until, tracked)
+        if len(delivery.delivery_state.settled | settled) == len(batch.rows):
             delivery.message.is_finished = True
 
     def land(self, delivery: Delivery, places: set[int]) -> None:
@@ -333,8 +332,8 @@ class Country(RuleBasedStateMachine):
         if message in self.queue and not message.is_finished and batch.tracking is not None:
             delivery_state = self.table_of_runs.read(message.counted, self.now)
             every_place = frozenset(range(len(batch.rows)))
-            noted = delivery_state.after(every_place, frozenset(), began=self.now, ended=self.now)
-            self.note(message, delivery_state, noted, batch.tracking.until + MESSAGES_KEPT_FOR)
+            delivery = Delivery(message, self.now, delivery_state, is_tracked=True)
+            self.note(delivery, every_place, batch.tracking.until + MESSAGES_KEPT_FOR)
             message.is_finished = True
 
     @rule(minutes=st.integers(1, 4) | st.sampled_from([20, 90, 24 * 60, 35 * 24 * 60]))

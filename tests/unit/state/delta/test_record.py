@@ -18,9 +18,9 @@ from msupply_dhis2.state.delta.record import (
     Entry,
     Held,
     NoValue,
-    Receipt,
     Record,
 )
+from msupply_dhis2.state.message import DeliveryState
 
 NOON = 1_800_000_000.0
 HOUR = 3600.0
@@ -49,8 +49,8 @@ def attempt(name: str, value: str | None) -> Attempt:
     return Attempt(f"batch-{name}", "s1", UNTIL, 0, value)
 
 
-def receipt(began: float, ended: float, *, applied: bool = True) -> Receipt:
-    return Receipt(frozenset({0}), frozenset({0} if applied else ()), began, ended)
+def receipt(began: float, ended: float, *, applied: bool = True) -> DeliveryState:
+    return DeliveryState(frozenset({0}), frozenset({0} if applied else ()), began, ended)
 
 
 def entry(*sent: Attempt, confirmed: Held = NoValue.UNKNOWN) -> Entry:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Scheme
+from msupply_dhis2.state.message import DeliveryState
 
 OVERLAP_SECONDS = 900.0
 """What was applied less than this before something else began may have come after it: clocks differ a little, and a slow
@@ -60,7 +61,7 @@ class Attempt:
         """What DHIS2 holds once it is applied."""
         return NoValue.GONE if self.value is None else self.value
 
-    def receipt(self, receipts: "Receipts") -> "Receipt | None":
+    def receipt(self, receipts: "Receipts") -> DeliveryState | None:
         """Return the receipt that tells of it, once its value has an outcome."""
         receipt = receipts.get((self.batch_id, self.attempt_id))
         return receipt if receipt is not None and self.index in receipt.settled else None
@@ -75,17 +76,8 @@ class Attempt:
         return None if now <= self.until else _Arrival(0.0, float(self.until), NoValue.UNKNOWN)
 
 
-class Receipt(NamedTuple):
-    """What push noted of a batch: which values have an outcome, which were applied, and from when to when it was at it."""
-
-    settled: frozenset[int]
-    applied: frozenset[int]
-    began: float
-    ended: float
-
-
-type Receipts = Mapping[tuple[str, str], Receipt]
-"""By batch id and attempt id."""
+type Receipts = Mapping[tuple[str, str], DeliveryState]
+"""What push noted of messages, by batch id and attempt id."""
 
 
 class _Arrival(NamedTuple):

@@ -13,7 +13,7 @@ from boto3.dynamodb.conditions import Key
 from msupply_dhis2.aws.dynamodb import Change, change_item, query_items, read_items
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.settings import Scheme, Settings
-from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipt, Receipts, Record
+from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record
 from msupply_dhis2.state.runs import read_receipts
 from msupply_dhis2.text import listed
 
@@ -134,12 +134,9 @@ class DeltaTable:
 
     def receipts(self, records: Iterable[Record]) -> Receipts:
         """Read what became of the attempts of records."""
-        batches = {batch for record in records for batch in record.attempts()}
-        return {
-            batch: Receipt(state.settled, state.applied, state.began.timestamp(), state.ended.timestamp())
-            for batch, state in read_receipts(self._receipts, sorted(batches)).items()
-            if state.began is not None and state.ended is not None
-        }
+        return read_receipts(
+            self._receipts, sorted({batch for record in records for batch in record.attempts()})
+        )
 
     def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
         """Mark an org unit, or all: something of which nothing is noted may arrive there within the hour."""

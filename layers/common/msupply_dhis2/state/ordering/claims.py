@@ -7,12 +7,14 @@ hand, and then no other row need be read.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import batched
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item, read_items
@@ -45,6 +47,9 @@ _NEWEST = "newest"
 """The partition of the rows that hold for a whole period, which is their sort key; no period is called so."""
 
 _DIGITS = 15
+_CLAIM_BYTES = 100
+"""What a claim takes at most, beside its marks and the name of its run."""
+
 _MARK_BYTES = 6
 """A value is kept as a hash of what it is known by, so that 60,000 of them fit into an item. That two values of one org unit
 and period share it is a matter of one in ten million even for 6,000, and only tells where an older message comes late."""
@@ -120,60 +125,44 @@ class Claim(NamedTuple):
 
 @dataclass(slots=True)
 class LatestRevisions:
-    """The claims to the values of one org unit in one period, by their marks; a value stands under its latest claim only.
+    """The latest claim to each value of one org unit in one period, by the values' marks.
 
     ``unknown`` is a claim that any value may have, because those before could not be read.
     """
 
-    marks: dict[Claim, set[bytes]] = field(default_factory=dict)
+    claims: dict[bytes, Claim] = field(default_factory=dict)
     unknown: Claim | None = None
 
     def claim(self, claim: Claim, marks: Iterable[bytes]) -> None:
         """Claim values; those that a later claim has stay with it."""
-        claimed = set(marks)
-        for other, held in self.marks.items():
-            if other > claim:
-                claimed.difference_update(held)
-            elif other < claim:
-                held.difference_update(claimed)
-        if claimed:
-            self.marks.setdefault(claim, set()).update(claimed)
-        self.marks = {each: held for each, held in self.marks.items() if held}
+        for mark in marks:
+            self.claims[mark] = max(claim, self.claims.get(mark, claim))
 
     def latest(self, mark: bytes) -> Claim | None:
         """Return the latest claim to a value; ``None`` where there is none."""
-        found = next((claim for claim, held in self.marks.items() if mark in held), None)
-        return max((each for each in (found, self.unknown) if each is not None), default=None)
-
-    @property
-    def size(self) -> int:
-        """How many bytes they take in the table, about."""
-        return sum(100 + len(claim.run_id) + _MARK_BYTES * len(held) for claim, held in self.marks.items())
+        return max(filter(None, (self.claims.get(mark), self.unknown)), default=None)
 
     def written(self) -> list[dict[str, str | bytes]]:
         """Write the claims as the table holds them; one without a mark is the one that any value may have."""
-        unknown = [] if self.unknown is None else [(self.unknown, set[bytes]())]
+        marks: dict[Claim, list[bytes]] = defaultdict(list)
+        for mark, claim in sorted(self.claims.items()):
+            marks[claim].append(mark)
+        unknown = [] if self.unknown is None else [(self.unknown, list[bytes]())]
         return [
-            {"revision": str(claim.revision), "run_id": claim.run_id, "marks": b"".join(sorted(held))}
-            for claim, held in [*unknown, *sorted(self.marks.items())]
+            {"revision": str(claim.revision), "run_id": claim.run_id, "marks": b"".join(held)}
+            for claim, held in [*unknown, *sorted(marks.items())]
         ]
 
     @classmethod
     def read(cls, written: Iterable[Mapping[str, Any]]) -> "LatestRevisions":
         """Read what ``written`` gave; a ``ValueError``, ``TypeError`` or ``KeyError`` where it is something else."""
-        claims = cls()
+        read = cls()
         for each in written:
             claim = Claim(Revision.parse(str(each["revision"])), str(each["run_id"]))
             marks = bytes(each["marks"])
-            if len(marks) % _MARK_BYTES:
-                raise ValueError("the claims end within a mark")
-            if marks:
-                claims.marks[claim] = {
-                    marks[start : start + _MARK_BYTES] for start in range(0, len(marks), _MARK_BYTES)
-                }
-            else:
-                claims.unknown = claim
-        return claims
+            read.claims |= {bytes(mark): claim for mark in batched(marks, _MARK_BYTES, strict=True)}
+            read.unknown = read.unknown if marks else claim
+        return read
 
 
 class OrderingTable:
@@ -230,12 +219,13 @@ class OrderingTable:
         raise busy(f"claiming the values of {', '.join(marks)}")
 
     def _write(self, period: str, org_unit: str, claims: LatestRevisions, version: object) -> bool:
-        if claims.size > MOST_BYTES:
+        written = claims.written()
+        if sum(_CLAIM_BYTES + len(each["run_id"]) + len(each["marks"]) for each in written) > MOST_BYTES:
             self._too_many.append(f"{org_unit} in {period}")
             return True
         before = version if isinstance(version, Decimal) else 0
         change = Change(_key(period, org_unit)).set(
-            {"claims": claims.written(), "version": before + 1, "expires_at": self._end}
+            {"claims": written, "version": before + 1, "expires_at": self._end}
         )
         return change_item(self._table, change.if_equal("version", version), "claiming values")
 

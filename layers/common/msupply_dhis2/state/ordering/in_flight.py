@@ -11,12 +11,14 @@ forgotten, as all are a day after the last message, costs no more than that one 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
+from pydantic import TypeAdapter, ValidationError
+
+from msupply_dhis2.aws.dynamodb import Binary, Change, change_and_read, change_item, read_item
 from msupply_dhis2.errors import AwsError, InFlightError
 from msupply_dhis2.state.ordering.claims import Revision
 
@@ -56,7 +58,7 @@ class InFlightMessage:
     run_id: str
     message: str
     periods: Mapping[str, tuple[Revision, Revision]]
-    org_units: frozenset[bytes] = frozenset()
+    org_units: frozenset[Binary] = frozenset()
     until: int = 0
     is_over: bool = False
 
@@ -70,38 +72,21 @@ class InFlightMessage:
             for period, (_, newest) in self.periods.items()
         )
 
-    def written(self) -> dict[str, Any]:
-        """Write it as the table holds it."""
-        return {
-            "run_id": self.run_id,
-            "message": self.message,
-            "periods": {period: list(map(str, revisions)) for period, revisions in self.periods.items()},
-            "org_units": b"".join(sorted(self.org_units)),
-            "until": self.until,
-            "is_over": self.is_over,
-        }
 
-    @classmethod
-    def read(cls, held: Any) -> "InFlightMessage | None":  # noqa: ANN401 - whatever the table holds
-        """Read what ``written`` gave; ``None`` where it is something else."""
-        try:
-            org_units = bytes(held["org_units"])
-            return cls(
-                str(held["run_id"]),
-                str(held["message"]),
-                {
-                    str(period): (Revision.parse(str(oldest)), Revision.parse(str(newest)))
-                    for period, (oldest, newest) in held["periods"].items()
-                },
-                frozenset(
-                    org_units[start : start + _DIGEST_BYTES]
-                    for start in range(0, len(org_units), _DIGEST_BYTES)
-                ),
-                int(held["until"]),
-                bool(held["is_over"]),
-            )
-        except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError):
-            return None
+_MESSAGE = TypeAdapter(InFlightMessage)
+
+
+def _written(message: InFlightMessage) -> dict[str, Any]:
+    # DynamoDB has no empty set.
+    return {name: value for name, value in asdict(message).items() if value != frozenset()}
+
+
+def _read(held: object) -> InFlightMessage | None:
+    """Read what was written; ``None`` where it is something else."""
+    try:
+        return _MESSAGE.validate_python(held)
+    except ValidationError:
+        return None
 
 
 @dataclass(slots=True)
@@ -184,14 +169,14 @@ class InFlightMessages:
     ) -> tuple[dict[str, InFlightMessage], frozenset[str]]:
         """Note a message in flight, and return the others, and the periods that DHIS2 holds."""
         now = self._clock()
-        written = replace(message, until=int(now + seconds) + 1).written()
+        written = _written(replace(message, until=int(now + seconds) + 1))
         change = Change(_KEY).set({name: written, "expires_at": int(now + seconds) + 86_400})
         item = change_and_read(self._table, change, "noting which values are being sent")
         others: dict[str, InFlightMessage] = {}
         for each in item:
             if not each.startswith(_PREFIX) or each == name:
                 continue
-            other = InFlightMessage.read(item[each])
+            other = _read(item[each])
             if other is not None and other.until >= now:
                 others[each] = other
                 continue
@@ -231,14 +216,14 @@ class InFlightMessages:
             self._sleep(LOOK_AGAIN_SECONDS)
             item = read_item(self._table, _KEY, "reading which values are being sent") or {}
             now = self._clock()
-            held = {each: InFlightMessage.read(item.get(each)) for each in ahead}
+            held = {each: _read(item.get(each)) for each in ahead}
             ahead = {each for each, other in held.items() if other is not None and other.until >= now}
 
     def _end(self, name: str, message: InFlightMessage, ending: Ending, held_periods: frozenset[str]) -> None:
         change = Change(_KEY)
         if ending.lingers:
             until = int(self._clock()) + APPLIED_WITHIN_SECONDS
-            change.set({name: replace(message, until=until, is_over=True).written()})
+            change.set({name: _written(replace(message, until=until, is_over=True))})
         else:
             change.remove(name)
         if new := set(ending.held_periods - held_periods):
