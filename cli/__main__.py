@@ -47,6 +47,7 @@ app = click.Group(
         stack.pause,
         stack.resume,
         stack.stop,
+        stack.held,
         stack.watchdog,
         stack.logs,
         stack.before_delete,

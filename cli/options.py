@@ -40,6 +40,15 @@ class Format(StrEnum):
 
 
 _FILE = click.Path(path_type=Path)
+in_form = click.option(
+    "--format",
+    "form",
+    type=click.Choice([form.value for form in Format]),
+    default=Format.TABLE.value,
+    show_default=True,
+    help="How the result is written to standard output.",
+)
+
 _RUN_OPTIONS = (
     click.option("--settings", type=_FILE, metavar="FILE", help="The settings document."),
     click.option(
@@ -77,14 +86,7 @@ _RUN_OPTIONS = (
         metavar="NAME",
         help="Let this deployed stack do it, with its own settings, database and DHIS2.",
     ),
-    click.option(
-        "--format",
-        "form",
-        type=click.Choice([form.value for form in Format]),
-        default=Format.TABLE.value,
-        show_default=True,
-        help="How the result is written to standard output.",
-    ),
+    in_form,
     click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
 )
 

@@ -4,9 +4,10 @@ It makes no difference whether the stack is on AWS or on the local emulator: tha
 (``AWS_PROFILE``, ``AWS_REGION``; ``AWS_ENDPOINT_URL`` for the emulator).
 """
 
+import gzip
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
 # Compute may take 15 minutes. A client that asks again meanwhile would start the run a second time.
@@ -210,6 +212,27 @@ class Stack:
     def push(self, event: Mapping[str, object]) -> ComputeResult:
         """Have compute do what an event asks for, and wait for its answer."""
         return ComputeResult.model_validate(self.invoke("ComputeFunction", event))
+
+    def held(self, asked: Mapping[str, Sequence[str]]) -> tuple[str, list[dict[str, Any]]]:
+        """Have test connection read what DHIS2 holds, and return what it says and the values.
+
+        Raises
+        ------
+        StackError
+            They could not be read.
+        """
+        answer = self.invoke("TestConnectionFunction", {"held": asked})
+        if answer["status"] != "read":
+            raise StackError(str(answer["message"]))
+        values = answer["values"] if "values" in answer else list(self.lines_of_file(answer["file"]))
+        return str(answer["message"]), values
+
+    def lines_of_file(self, address: str) -> Iterator[dict[str, Any]]:
+        """Read a file of JSON lines that a function left in the stack's bucket (``s3://…``)."""
+        bucket, _, key = address.removeprefix("s3://").partition("/")
+        client: S3Client = self.client("s3")
+        with gzip.open(client.get_object(Bucket=bucket, Key=key)["Body"]) as lines:
+            yield from map(json.loads, lines)
 
     def ask_push(self, what: Mapping[str, str], **chosen: str | None) -> str:
         """Ask push for what is no delivery (dead letters, breaker), and return its answer."""

@@ -11,6 +11,7 @@ from cli.options import STACK, Format, RunOptions, for_a_run
 
 if TYPE_CHECKING:
     from cli.stack import Stack
+    from msupply_dhis2.compute.event import ComputeEvent
     from msupply_dhis2.compute.result import ComputeResult
     from msupply_dhis2.preflight.job import ConnectionReport
 
@@ -26,17 +27,20 @@ PREVIEW_COLUMNS = (
     "value",
 )
 
+LIMITS = {"as_of", "basis", "months", "metrics", "stores", "items"}
+"""The fields of a manual push's event that an export has too."""
+
 
 @click.command(short_help="Compute every value and print it; nothing is sent.")
 @for_a_run
 def preview(options: RunOptions) -> int:
     """Compute every value that a push would send, and print it. Nothing is sent.
 
-    With --stack the stack computes, and says how many values there are.
+    With --stack the stack computes, and leaves the values in a file of its bucket. What a schedule sends it only counts.
     """
     systems = options.systems()
     if systems is None:
-        return _push_on_stack(options, {**options.document(), "dry_run": True})
+        return _preview_on_stack(options)
     from cli import local
     from cli.output import progress_bar, tell, tell_notes, write_rows
 
@@ -91,8 +95,42 @@ def test_connection(options: RunOptions) -> int:
     )
 
 
+def _preview_on_stack(options: RunOptions) -> int:
+    from cli.output import tell, tell_notes, write_rows
+    from msupply_dhis2.compute.event import parse_compute_event
+
+    asked = parse_compute_event(options.document())
+    if not asked.manual:
+        return _push_on_stack(options, {**options.document(), "dry_run": True})
+
+    def ask(stack: "Stack") -> int:
+        _announce(asked, stack)
+        limits = asked.model_dump(mode="json", include=LIMITS, exclude_none=True)
+        result = stack.push({"export": "values", **limits})
+        if result.file is None:
+            return _show_result(result, options.form)
+        rows = ([value[name] for name in PREVIEW_COLUMNS] for value in stack.lines_of_file(result.file))
+        write_rows(PREVIEW_COLUMNS, rows, options.form)
+        tell(result.message)
+        tell_notes(result)
+        return 0
+
+    return ask_stack(options.stack or STACK, ask)
+
+
+def _announce(asked: "ComputeEvent", stack: "Stack") -> "ConnectionReport | None":
+    """Say which push it is, and its days where the stack's connection test knows them; return that test's report."""
+    from cli.announcement import tell_from_checks
+    from cli.output import tell
+
+    of_today = not (asked.months or asked.as_of or asked.scheduled_time)
+    report = stack.test_connection() if of_today else None
+    tell_from_checks(asked, report.checks if report else (), tell)
+    return report
+
+
 def _push_on_stack(options: RunOptions, event: Mapping[str, object]) -> int:
-    from cli.announcement import insist_on_open, tell_from_checks
+    from cli.announcement import insist_on_open
     from cli.output import tell
     from msupply_dhis2.compute.event import parse_compute_event
 
@@ -101,13 +139,10 @@ def _push_on_stack(options: RunOptions, event: Mapping[str, object]) -> int:
 
     def ask(stack: "Stack") -> int:
         if asked and (asked.manual or asked.interval):
-            of_today = not (asked.months or asked.as_of or asked.scheduled_time)
-            report = stack.test_connection() if of_today else None
-            checks = report.checks if report else ()
-            tell_from_checks(asked, checks, tell)
+            report = _announce(asked, stack)
             if asked.sends:
                 why = "A stack looks at the periods of today." if report is None else report.message
-                insist_on_open(asked, checks, tell, why)
+                insist_on_open(asked, report.checks if report else (), tell, why)
         return _show_result(stack.push(event), options.form)
 
     return ask_stack(options.stack or STACK, ask)

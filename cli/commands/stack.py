@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import STACK, of_stack
+from cli.options import STACK, Format, in_form, of_stack
 from msupply_dhis2.errors import MsupplyDhis2Error
 
 if TYPE_CHECKING:
     from cli.stack import Stack
 
 _FOLLOW_EVERY = 2.0
+
+HELD_COLUMNS = (
+    "org_unit",
+    "data_element",
+    "category_option_combo",
+    "attribute_option_combo",
+    "period",
+    "value",
+    "stored_by",
+    "last_updated",
+)
 
 of_run = click.option("--run", metavar="RUN-ID", help="Only those of this run.")
 with_reason = click.option("--reason", metavar="WORDS", help="Only those whose reason holds these words.")
@@ -95,6 +106,32 @@ def resume(stack: str) -> int:
 def stop(run: str, stack: str) -> int:
     """Stop a run: nothing more of it is sent. What DHIS2 has stays there."""
     return ask_stack(stack, lambda deployed: _say(deployed.ask_push({"stop": run})))
+
+
+@click.command(short_help="Show what DHIS2 holds.")
+@click.option("--store", "stores", multiple=True, metavar="NAME", help="A store, by name or code.")
+@click.option("--org-unit", "org_units", multiple=True, metavar="ID", help="An org unit instead.")
+@click.option("--period", "periods", multiple=True, required=True, metavar="PERIOD", help="Such as 202601.")
+@click.option("--item", "items", multiple=True, metavar="NAME", help="Only this item, by name or code.")
+@click.option("--metric", "metrics", multiple=True, metavar="METRIC", help="Only this metric.")
+@click.option("--data-element", "data_elements", multiple=True, metavar="ID", help="Only this data element.")
+@in_form
+@of_stack
+def held(stack: str, form: str, **asked: tuple[str, ...]) -> int:
+    """Show which values DHIS2 holds, who stored them and when. Each option can be given several times.
+
+    Name stores or org units, one of the two.
+    """
+
+    def show(deployed: "Stack") -> int:
+        from cli.output import tell, write_rows
+
+        said, values = deployed.held({name: words for name, words in asked.items() if words})
+        write_rows(HELD_COLUMNS, ([value[name] for name in HELD_COLUMNS] for value in values), Format(form))
+        tell(said)
+        return 0
+
+    return ask_stack(stack, show)
 
 
 @click.command(short_help="Look whether every run took place and ended.")

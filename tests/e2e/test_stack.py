@@ -1,9 +1,11 @@
 """The stack as it is deployed: built with sam, on the emulator of AWS, with the template's roles enforced."""
 
-import gzip
+import contextlib
 import importlib.util
+import io
 import json
 import subprocess
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
+from cli.__main__ import main
 from cli.stack import FunctionFailedError, LogRecord
 from msupply_dhis2.settings import parse_settings
 from sandbox.demo import Run, fates_of, prove, wait_for_all
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import World
 else:
     World = Any
+
+type Command = Callable[..., list[dict[str, Any]]]
 
 FUNCTIONS = ("ComputeFunction", "PushFunction", "TestConnectionFunction", "WatchdogFunction")
 # What Lambda has installed for every Python function; their own dependencies are in our layer.
@@ -161,42 +166,50 @@ def test_push_invoked_by_hand_says_what_to_invoke_instead(world: World) -> None:
 # --------------------------------------------------------------------------- export, held values, stopping a run
 
 
-def lines_of_file(world: World, address: str) -> list[dict[str, Any]]:
-    bucket, _, key = address.removeprefix("s3://").partition("/")
-    body = world.emulator.stack.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-    return [json.loads(line) for line in gzip.decompress(body).splitlines()]
+@pytest.fixture
+def command(world: World, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Return what runs a command on the stack, and returns the rows that it printed."""
+    for name, value in world.emulator.environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+
+    def run(*arguments: str) -> list[dict[str, Any]]:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            assert main([*arguments, "--stack", world.emulator.name, "--format", "json"]) == 0
+        rows: list[dict[str, Any]] = json.loads(printed.getvalue())
+        return rows
+
+    return run
 
 
-def test_an_export_leaves_in_the_bucket_what_a_push_then_brings_to_dhis2(world: World) -> None:
+def test_a_preview_shows_what_a_push_then_brings_to_dhis2(world: World, command: Command) -> None:
     as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
-    exported = world.emulator.stack.invoke("ComputeFunction", {"export": "values", "as_of": as_of})
+    previewed = command("preview", "--as-of", as_of)
     assert not world.dhis2.values
     run = push_by_hand(world, as_of=as_of)
     wait_for_all(world.emulator, run)
-    values = lines_of_file(world, exported["file"])
-    assert len(values) == exported["values"] == run.values
-    assert sorted(value["value"] for value in values) == sorted(world.dhis2.values.values())
-    mapping = lines_of_file(
-        world, world.emulator.stack.invoke("ComputeFunction", {"export": "mapping"})["file"]
-    )
-    stores = {line["org_unit"] for line in mapping if line["kind"] == "store"}
-    assert stores == {value["org_unit"] for value in values}
+    assert len(previewed) == run.values
+    assert sorted(value["value"] for value in previewed) == sorted(world.dhis2.values.values())
 
 
-def test_test_connection_reads_back_what_a_push_brought_to_dhis2(world: World) -> None:
+def test_what_dhis2_holds_is_what_was_previewed_with_who_stored_it(world: World, command: Command) -> None:
     as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
-    exported = world.emulator.stack.invoke("ComputeFunction", {"export": "values", "as_of": as_of})
-    sent = lines_of_file(world, exported["file"])
+    previewed = command("preview", "--as-of", as_of)
     wait_for_all(world.emulator, push_by_hand(world, as_of=as_of))
-    (period,) = {value["period"] for value in sent}
-    store = sent[0]["store"]
-    answer = world.emulator.stack.invoke(
-        "TestConnectionFunction", {"held": {"stores": [store], "periods": [period]}}
-    )
-    assert answer["status"] == "read", answer["message"]
-    of_store = sorted(value["value"] for value in sent if value["store"] == store)
-    assert sorted(value["value"] for value in answer["values"]) == of_store
-    assert {value["stored_by"] for value in answer["values"]} == {DHIS2_USER}
+    (period,) = {value["period"] for value in previewed}
+    org_unit = previewed[0]["org_unit"]
+    held = command("held", "--org-unit", org_unit, "--period", period)
+    of_org_unit = sorted(value["value"] for value in previewed if value["org_unit"] == org_unit)
+    assert sorted(value["value"] for value in held) == of_org_unit
+    assert {value["stored_by"] for value in held} == {DHIS2_USER}
+
+
+def test_the_mapping_names_the_org_units_of_all_stores(world: World, command: Command) -> None:
+    mapping = world.emulator.stack.invoke("ComputeFunction", {"export": "mapping"})
+    lines = list(world.emulator.stack.lines_of_file(mapping["file"]))
+    org_units = {line["org_unit"] for line in lines if line["kind"] == "store"}
+    assert org_units == {value["org_unit"] for value in command("preview")}
 
 
 def test_what_waits_of_a_stopped_run_is_not_sent(world: World) -> None:
