@@ -38,7 +38,8 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.periods import Basis, Calendar, Window, parse_time_zone, window
 from msupply_dhis2.preflight import job as preflight
-from msupply_dhis2.preflight.checklist import Preflight
+from msupply_dhis2.preflight.checklist import ask_about_periods
+from msupply_dhis2.preflight.facts import Facts
 from msupply_dhis2.push.job import push as push_batch
 from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings, parse_settings
@@ -194,11 +195,10 @@ def _insist_on_open(
 ) -> None:
     """Ask DHIS2, before anything is computed, whether it would refuse the periods."""
     today = next(iter(windows.values())).as_of.date()
-    preflight = Preflight(client, settings, read_user(client), windows, today, [], [])
-    preflight.manual = windows.get(Basis.CURRENT_DAY)
-    preflight.ask_about_periods()
-    faults = (check.message for check in preflight.checks if not check.ok)
-    insist_on_open(event, preflight.checks, tell, next(faults, ""))
+    facts = Facts(client, settings, read_user(client), windows, today, windows.get(Basis.CURRENT_DAY))
+    ask_about_periods(facts)
+    faults = (check.message for check in facts.checks if not check.ok)
+    insist_on_open(event, facts.checks, tell, next(faults, ""))
 
 
 def _compute(

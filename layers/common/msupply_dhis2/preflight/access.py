@@ -1,39 +1,49 @@
 """What the user and the server allow: version, authority, data set, write access, org units, approved data."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from msupply_dhis2.dhis2.models import DataSet, Identified, OrgUnit, Server, User
+from msupply_dhis2.dhis2 import metadata
+from msupply_dhis2.dhis2.import_request import Schemes, request_body, request_parameters
+from msupply_dhis2.dhis2.models import Identified, OptionCombo, OrgUnit
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import Nearest, called, title_of
-from msupply_dhis2.settings import Settings
-from msupply_dhis2.text import count, joined
+from msupply_dhis2.preflight.check import Check, failed, judged, noted, passed
+from msupply_dhis2.preflight.facts import LOOKED_UP, NEWEST, Facts, Nearest, called, title_of
+from msupply_dhis2.text import all_of, count, joined
 
-OLDEST = (2, 36)
-NEWEST = (2, 43)
+_OLDEST = (2, 36)
 ADD_DATA_VALUES = "F_DATAVALUE_ADD"
-ALL = "ALL"
 WRITE_ACCESS = "write access"
-REACH = "org unit reach"
+_REACH = "org unit reach"
 TRIAL = "trial call"
-IMPORT_SETTINGS = "import settings"
-APPROVED = "approved data"
+_APPROVED = "approved data"
+_REQUIRED_COMBOS = {
+    "keyDataImportRequireCategoryOptionCombo": "'Require category option combo'",
+    "keyDataImportRequireAttributeOptionCombo": "'Require attribute option combo'",
+}
+"""System settings that refuse values without option combos, up to 2.42."""
 
 
-def check_server(server: Server) -> Check:
+def check_server(facts: Facts) -> Check:
     """Whether the server's version is one whose behaviour is known."""
+    try:
+        server = facts.server = metadata.read_server(facts.client)
+    except Dhis2Error as error:
+        return failed("server", str(error))
+    facts.today = server.server_date.date()
     said = f"{server.name}, version {server.version_text}."
-    supported = f"{_version(OLDEST)} to {_version(NEWEST)} are supported"
+    oldest, newest = (f"{major}.{minor}" for major, minor in (_OLDEST, NEWEST))
+    supported = f"{oldest} to {newest} are supported"
     if not server.is_known_version:
-        said += f" This version is not understood; {supported}. It is taken for {_version(NEWEST)}."
-    elif server.version < OLDEST:
+        said += f" This version is not understood; {supported}. It is taken for {newest}."
+    elif server.version < _OLDEST:
         said += (
             f" This is older than what is supported: {supported}. Values may be stored, but rejections may not be "
             "told with their reasons. Upgrade DHIS2."
         )
     elif server.version > NEWEST:
         said += (
-            f" This is newer than what is supported: {supported}. It is taken for {_version(NEWEST)}: look whether "
+            f" This is newer than what is supported: {supported}. It is taken for {newest}: look whether "
             "there is a newer release of msupply-dhis2, and compare what DHIS2 shows after the first push."
         )
     else:
@@ -41,12 +51,9 @@ def check_server(server: Server) -> Check:
     return failed("server", said)
 
 
-def _version(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
-
-
-def check_authority(user: User) -> Check:
+def check_authority(facts: Facts) -> Check:
     """Whether the user may add data values at all."""
+    user = facts.user
     if user.may(ADD_DATA_VALUES):
         return passed("authority", f"{user.username} may add data values.")
     return failed(
@@ -56,117 +63,156 @@ def check_authority(user: User) -> Check:
     )
 
 
-def check_trial(user: User, refusal: Dhis2Error | None) -> Check:
-    """Whether a call like those of a push, but without values, gets through."""
-    if refusal is None:
-        return passed(TRIAL, f"DHIS2 takes a call without values that {user.username} posts.")
-    return failed(
-        TRIAL, f"A call without values, posted as push posts its values, does not get through. {refusal}"
+def check_trial(facts: Facts) -> Check | None:
+    """Whether a call like those of a push, but without values, gets through.
+
+    A token or a firewall that lets only GET pass shows in nothing that is read.
+    """
+    settings = facts.settings
+    if not settings.data_set_id:
+        return None
+    schemes = Schemes(
+        data_set=settings.data_set_id_scheme,
+        data_element=settings.data_element_id_scheme,
+        org_unit=settings.org_unit_scheme,
     )
+    body = request_body(settings.data_set_id, (), schemes)
+    try:
+        facts.client.post_data_values(body, request_parameters(schemes))
+    except Dhis2Error as error:
+        return failed(
+            TRIAL, f"A call without values, posted as push posts its values, does not get through. {error}"
+        )
+    return passed(TRIAL, f"DHIS2 takes a call without values that {facts.user.username} posts.")
 
 
-def check_import_settings(required: Sequence[str]) -> Check:
-    """Note the system settings by which DHIS2 insists on option combos."""
-    return noted(
-        IMPORT_SETTINGS,
-        f"DHIS2's System Settings app has {joined(required)} switched on. Nothing needs to be done: push names the "
-        "option combos with every value, 'default' too, wherever it may read the data set.",
-    )
+def note_import_settings(facts: Facts) -> None:
+    """Note the system settings that insist on option combos; where they may not be read, push copes as well."""
+    if facts.server_or_newest.imports_by_group:
+        return
+    with suppress(Dhis2Error):
+        required = [
+            title
+            for key, title in _REQUIRED_COMBOS.items()
+            if metadata.read_system_setting(facts.client, key)
+        ]
+        if required:
+            message = (
+                f"DHIS2's System Settings app has {joined(required)} switched on. Nothing needs to be done: push names the "
+                "option combos with every value, 'default' too, wherever it may read the data set."
+            )
+            facts.checks.append(noted("import settings", message))
 
 
-def check_data_set(
-    data_set: DataSet | None, settings: Settings, user: User, others: Sequence[Identified]
-) -> Check:
-    """Whether there is such a data set, as far as the user may see; ``others`` are those that there are instead."""
+def check_data_set(facts: Facts) -> Check | None:
+    """Whether there is such a data set, as far as the user may see, and which of the others is meant where there is not."""
+    settings, scheme = facts.settings, facts.settings.data_set_id_scheme
+    if not settings.data_set_id:
+        return None
+    try:
+        data_set = facts.data_set = metadata.read_data_set(facts.client, settings.data_set_id, scheme)
+    except Dhis2Error as error:
+        return failed(
+            "data set",
+            "The data set cannot be read, so that much of the rest cannot be looked at; a push "
+            f"{'waits until it can' if error.is_transient else 'goes on all the same'}. {error}",
+        )
     if data_set is not None:
         return passed(
             "data set",
             f"{called(data_set)}: {data_set.period_type}, {count(len(data_set.data_elements), 'data element')}, "
             f"{count(len(data_set.org_units), 'org unit')}.",
         )
-    scheme = settings.data_set_id_scheme
+    others: Sequence[Identified] = ()
+    with suppress(Dhis2Error):
+        others = metadata.list_data_sets(facts.client)
     return failed(
         "data set",
-        f"DHIS2 has no data set whose {scheme.value} is {settings.data_set_id}, or does "
-        f"not let {user.username} see it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and "
-        f"that the data set is shared with the user.{Nearest(others).guess(settings.data_set_id, '', scheme)}",
+        f"DHIS2 has no data set whose {scheme.value} is {settings.data_set_id}, or does not let {facts.user.username} see "
+        f"it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and that the data set is shared with "
+        f"the user.{Nearest(others).guess(settings.data_set_id, '', scheme)}",
     )
 
 
-def check_write_access(data_set: DataSet, user: User) -> Check:
+def check_write_access(facts: Facts) -> Check | None:
     """Whether the user may enter data into the data set."""
+    data_set, user = facts.data_set, facts.user.username
+    if data_set is None:
+        return None
     where = f"the data set {data_set.name}"
     if data_set.may_write:
-        return passed(WRITE_ACCESS, f"{user.username} may enter data into {where}.")
+        return passed(WRITE_ACCESS, f"{user} may enter data into {where}.")
     if data_set.may_write is None:
         return failed(
             WRITE_ACCESS,
-            f"DHIS2 does not say whether {user.username} may enter data into {where}. Make sure in DHIS2 that it is "
+            f"DHIS2 does not say whether {user} may enter data into {where}. Make sure in DHIS2 that it is "
             'shared with the user, with data access "can capture and view".',
         )
     return failed(
         WRITE_ACCESS,
-        f"{user.username} may not enter data into {where}. Share the data set with the user, with data access "
+        f"{user} may not enter data into {where}. Share the data set with the user, with data access "
         '"can capture and view".',
     )
 
 
-def check_reach(user: User, org_units: Sequence[OrgUnit]) -> Check:
+def check_reach(facts: Facts, org_units: Sequence[OrgUnit]) -> Check:
     """Whether the org units that stores are mapped to, or else those of the data set, are the user's."""
-    if ALL in user.authorities:
-        return passed(REACH, f"{user.username} has all authorities.")
+    user = facts.user
+    if "ALL" in user.authorities:
+        return passed(_REACH, f"{user.username} has all authorities.")
     if not user.org_units:
         return failed(
-            REACH,
+            _REACH,
             f'{user.username} has no "data capture and maintenance" org units, so that values may be refused. '
             "Give the user the org units, or one above them, in DHIS2's Users app.",
         )
     outside = [called(org_unit) for org_unit in org_units if user.is_kept_out_of(org_unit)]
-    if not outside:
-        return passed(REACH, f"{user.username} may enter data in all {count(len(org_units), 'org unit')}.")
-    return failed(
-        REACH,
+    return judged(
+        _REACH,
+        outside,
         f"{len(outside):,} of {count(len(org_units), 'org unit')} lie outside the part of the hierarchy "
         f"in which {user.username} may enter data; values for them are refused. Add them, or an org unit above them, to "
         'the user\'s "data capture and maintenance" org units.',
-        outside,
+        f"{user.username} may enter data in {all_of(len(org_units), 'org unit')}.",
     )
 
 
-def check_approved(approved: Mapping[str, Sequence[OrgUnit]], looked_at: int) -> Check:
-    """Whether data are approved, by period, so that DHIS2 refuses new values for these org units."""
-    details = [
-        f"{called(org_unit)}: the data of {label} are approved."
-        for label, org_units in approved.items()
-        for org_unit in org_units
-    ]
-    number = count(looked_at, "org unit")
-    if not details:
-        return passed(APPROVED, f"The data set has an approval workflow; nothing is approved in {number}.")
-    closed = {org_unit.id for org_units in approved.values() for org_unit in org_units}
-    return failed(
-        APPROVED,
+def tell_approval(facts: Facts, used: Mapping[OptionCombo, bool]) -> None:
+    """Tell whether data are approved, so that DHIS2 refuses new values; ``used`` are the option combos of the values."""
+    if workflow := facts.data_set and facts.data_set.workflow:
+        facts.tell(_APPROVED, _check_approved(facts, workflow, used) if facts.periods else None)
+
+
+def _check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool]) -> Check:
+    server = facts.server_or_newest
+    if not server.guards_approved_data:
+        return noted(
+            _APPROVED,
+            f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
+            "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and send "
+            "no earlier months that are.",
+        )
+    asked = {org_unit.id: org_unit for org_unit in facts.org_units[:LOOKED_UP]}
+    combos = [combo.id for combo, is_attribute in used.items() if is_attribute]
+    details, closed = [], set()
+    try:
+        for period in facts.periods.values():
+            found = metadata.find_approved(facts.client, workflow, period.label, asked, combos)
+            for identifier in sorted(found & asked.keys()):
+                details.append(f"{called(asked[identifier])}: the data of {period.label} are approved.")
+                closed.add(identifier)
+    except Dhis2Error as error:
+        return noted(
+            _APPROVED,
+            "The data set has an approval workflow: periods that are approved take no more values. Which are approved "
+            f"cannot be read: {error}",
+        )
+    number = count(len(asked), "org unit")
+    return judged(
+        _APPROVED,
+        details,
         f"The data of {len(closed):,} of {number} are approved; DHIS2 refuses values for them. Have the approval taken "
         "back in DHIS2's Data approval app where the new values must go in, or let the schedule run before the data are "
         "approved.",
-        details,
-    )
-
-
-def note_unguarded_approval(server: Server) -> Check:
-    """Note that the server does not keep approved data from being overwritten."""
-    return noted(
-        APPROVED,
-        f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
-        "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and send "
-        "no earlier months that are.",
-    )
-
-
-def note_unknown_approval(failure: Dhis2Error) -> Check:
-    """Note that nobody knows what is approved."""
-    return noted(
-        APPROVED,
-        "The data set has an approval workflow: periods that are approved take no more values. Which are approved "
-        f"cannot be read: {failure}",
+        f"The data set has an approval workflow; nothing is approved in {number}.",
     )

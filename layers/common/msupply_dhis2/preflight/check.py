@@ -1,40 +1,24 @@
 """The answer to one question of the preflight, and the few lines that sum up all of them."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
-from msupply_dhis2.text import count
+from msupply_dhis2.text import all_of, count
 
 DETAILS = 100
 """How many details a check holds: with all its checks a report must fit into an entry of the log (256 KB)."""
 
 _BY_IMPORTANCE = (
     # Without these nothing is stored at all …
-    "settings",
-    "credentials",
-    "login",
-    "queue",
-    "authority",
-    "trial call",
-    "data set",
-    "write access",
-    "period format",
-    "database",
-    "open period",
+    *("settings", "credentials", "login", "queue", "authority", "trial call", "data set", "write access"),
+    *("period format", "database", "open period"),
     # … without these some values are not …
-    "option combos",
-    "category options",
-    "approved data",
-    "stores",
-    "org unit reach",
-    "items",
-    "value types",
-    "zeros",
+    *("option combos", "category options", "approved data", "stores", "org unit reach", "items"),
+    *("value types", "zeros"),
     # … and without these they are stored, but not shown or told as they should be.
-    "aggregation",
-    "server",
-    "last successful connection",
+    *("aggregation", "server", "last successful connection"),
 )
 
 
@@ -55,34 +39,30 @@ class Check(BaseModel):
     more_details: int = 0
 
 
-def passed(name: str, message: str, details: Sequence[str] = ()) -> Check:
-    """Return a check of what is well."""
-    return _check(name, message, details, ok=True)
-
-
-def noted(name: str, message: str, details: Sequence[str] = (), more: int = 0) -> Check:
-    """Return a check of what is well, and worth knowing; ``more`` details are not among those that are given."""
-    return _check(name, message, details, more, ok=True, note=True)
-
-
-def failed(name: str, message: str, details: Sequence[str] = ()) -> Check:
-    """Return a check of what is not well."""
-    return _check(name, message, details, ok=False)
-
-
 def _check(
-    name: str, message: str, details: Sequence[str], more: int = 0, *, ok: bool, note: bool = False
+    name: str, message: str, details: Sequence[str] = (), more: int = 0, *, ok: bool, note: bool = False
 ) -> Check:
     more += max(0, len(details) - DETAILS)
     details = tuple(details[:DETAILS])
     return Check(name=name, ok=ok, note=note, message=message, details=details, more_details=more)
 
 
+passed = partial(_check, ok=True)
+noted = partial(_check, ok=True, note=True)
+failed = partial(_check, ok=False)
+"""Make a check of what is well, is well and worth knowing, is not well; ``more`` details are not among those given."""
+
+
+def judged(name: str, wrong: Sequence[str], fault: str, well: str) -> Check:
+    """Return that a question is well, or its fault where anything, a detail each, is wrong."""
+    return failed(name, fault, wrong) if wrong else passed(name, well)
+
+
 def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> Iterator[str]:
     """Yield what needs attention, the most important first, what is not looked at because of that, and what is well."""
     wrong = sorted((check for check in checks if not check.ok), key=_importance)
     if not wrong:
-        yield f"All {count(len(checks), 'check')} are well."
+        yield f"{all_of(len(checks), 'check is', 'checks are').capitalize()} well."
     elif connected:
         yield f"{len(wrong)} of {count(len(checks), 'check')} {'needs' if len(wrong) == 1 else 'need'} attention:"
     else:

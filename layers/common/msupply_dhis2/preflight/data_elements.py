@@ -8,13 +8,13 @@ from msupply_dhis2.dhis2.models import DataElement, Server
 from msupply_dhis2.dhis2.value_rules import NUMERIC_TYPES, drops_zeros_of, shape
 from msupply_dhis2.domain.metric import FLOWS, Metric
 from msupply_dhis2.domain.outcome import Reason
-from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import NAMED, Use, called
+from msupply_dhis2.preflight.check import Check, failed, judged, noted, passed
+from msupply_dhis2.preflight.facts import NAMED, Facts, Use, called
 from msupply_dhis2.text import count, joined, listed
 
-VALUE_TYPES = "value types"
-ZEROS = "zeros"
-AGGREGATION = "aggregation"
+_VALUE_TYPES = "value types"
+_ZEROS = "zeros"
+_AGGREGATION = "aggregation"
 
 _LEVELS = frozenset(Metric) - FLOWS - {Metric.STOCKED_OUT}
 """What is there at an instant (docs/metrics.md): two months of it are not twice as much."""
@@ -32,7 +32,15 @@ _YES_OR_NO = frozenset({"BOOLEAN", "TRUE_ONLY"})
 _TEXTS = frozenset({"TEXT", "LONG_TEXT"})
 
 
-def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
+def check_uses(facts: Facts, uses: Sequence[Use]) -> None:
+    """Tell of value types, zeros and aggregation, as far as it is known what is sent to which data elements."""
+    server = facts.server
+    facts.tell(_VALUE_TYPES, _check_value_types(uses, round_off=facts.settings.round_off) if uses else None)
+    facts.tell(_ZEROS, _check_zeros(uses, server) if uses and server else None)
+    facts.tell(_AGGREGATION, _check_aggregation(uses) if uses else None)
+
+
+def _check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
     """Whether the value types of the data elements can hold the metrics that are sent to them."""
     causes_of: Counter[str] = Counter()
     details: list[str] = []
@@ -49,7 +57,7 @@ def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
     noticed = _sentences(remarks)
     if not faulty:
         message = f"{count(len(uses), 'data element')} can hold what is sent to them."
-        return noted(VALUE_TYPES, message, noticed) if noticed else passed(VALUE_TYPES, message)
+        return noted(_VALUE_TYPES, message, noticed) if noticed else passed(_VALUE_TYPES, message)
     causes = " ".join(
         f"{cause} ({count(number, 'data element')})." for cause, number in causes_of.most_common()
     )
@@ -57,7 +65,7 @@ def check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
         f"{faulty:,} of {count(len(uses), 'data element')} cannot hold what is sent to them; such values are refused. "
         f"{causes}"
     )
-    return failed(VALUE_TYPES, message, [*details, *noticed])
+    return failed(_VALUE_TYPES, message, [*details, *noticed])
 
 
 def _unfit(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
@@ -138,23 +146,22 @@ def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:
         )
 
 
-def check_zeros(uses: Sequence[Use], server: Server) -> Check:
+def _check_zeros(uses: Sequence[Use], server: Server) -> Check:
     """Whether zeros are kept: up to 2.42 DHIS2 drops those of data elements without "Store zero data values"."""
     if not server.drops_zeros:
-        return passed(ZEROS, "This version of DHIS2 keeps every zero.")
+        return passed(_ZEROS, "This version of DHIS2 keeps every zero.")
     losing = [called(use.data_element) for use in uses if drops_zeros_of(server, use.data_element)]
-    if not losing:
-        return passed(ZEROS, f"The zeros of {count(len(uses), 'data element')} are kept.")
-    return failed(
-        ZEROS,
+    return judged(
+        _ZEROS,
+        losing,
         f"{len(losing):,} of {count(len(uses), 'data element')} lose their zeros: a 0, such as no stock on hand, "
         "is not stored, and what was stored before is deleted. Tick 'Store zero data values' in DHIS2, Maintenance, "
         "Data element.",
-        losing,
+        f"The zeros of {count(len(uses), 'data element')} are kept.",
     )
 
 
-def check_aggregation(uses: Sequence[Use]) -> Check:
+def _check_aggregation(uses: Sequence[Use]) -> Check:
     """Whether stock levels are not added up over time, as SUM, DHIS2's default, does."""
     details = []
     remarks: dict[str, list[DataElement]] = {}
@@ -174,9 +181,9 @@ def check_aggregation(uses: Sequence[Use]) -> Check:
             remark = f"By {aggregation} a quarter shows {_labels(flows)} of one of its months, not the sum"
             remarks.setdefault(remark, []).append(use.data_element)
     if not wrong:
-        return passed(AGGREGATION, " ".join(("No stock level is added up over time.", *_sentences(remarks))))
+        return passed(_AGGREGATION, " ".join(("No stock level is added up over time.", *_sentences(remarks))))
     return failed(
-        AGGREGATION,
+        _AGGREGATION,
         f"{len(details):,} of {count(len(uses), 'data element')} add up stock levels over time: three months "
         f"with 100 in stock would be shown as 300 for the quarter ({_labels(sorted(wrong, key=list(Metric).index))}). "
         f"Set their aggregation type to {_right_type(list(wrong))} in DHIS2, Maintenance, Data element.",

@@ -1,21 +1,78 @@
 """What the preflight knows when it judges: settings, what DHIS2 has set up, what mSupply has mapped, what may be meant."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date, datetime
 
-from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified
+from msupply_dhis2.dhis2.client import TalksToDhis2
+from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified, OrgUnit, Server, User
+from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.domain.lookalikes import difference, folded
 from msupply_dhis2.domain.mapped import MappedNames
+from msupply_dhis2.periods import Basis, Period, Window
+from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.settings import DataElementRow, Scheme, Settings, Setup
 from msupply_dhis2.text import closest
 
 NAMED = 3
 """How many things of a kind a sentence names."""
 
-COMPARISONS = 150_000
+LOOKED_UP = 300
+"""How many stores' or items' identifiers that the data set does not have are looked for elsewhere in DHIS2."""
+
+NEWEST = (2, 43)
+"""The newest version that is known."""
+
+_COMPARISONS = 150_000
 """How many texts are compared letter by letter for one list: about a second on a small function."""
 
 _ALIKE = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A data element, and the rows whose values go to it."""
+
+    data_element: DataElement
+    rows: tuple[DataElementRow, ...]
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known, and what was answered so far.
+
+    Of ``settings`` that are not complete there are no ``windows`` (of a run now), and only what does not depend on them is
+    asked; ``manual`` is the window of a manual push now, where that is asked. ``today`` is for a server that does not tell
+    its own date; ``server``, ``data_set``, ``rules`` (of its periods) and ``periods`` (of a run now, by label) are there as
+    far as they could be read; ``org_units`` are those of the stores. ``not_asked`` is what a failure has left without sense.
+    """
+
+    client: TalksToDhis2
+    settings: Settings
+    user: User
+    windows: Mapping[Basis, Window]
+    today: date
+    manual: Window | None = None
+    checks: list[Check] = field(default_factory=list)
+    not_asked: list[str] = field(default_factory=list)
+    server: Server | None = None
+    data_set: DataSet | None = None
+    rules: PeriodRules | None = None
+    periods: dict[str, Period] = field(default_factory=dict)
+    org_units: tuple[OrgUnit, ...] = ()
+
+    def tell(self, name: str, check: Check | None) -> None:
+        """Keep the answer to a question, or that it was not asked."""
+        if check is None:
+            self.not_asked.append(name)
+        else:
+            self.checks.append(check)
+
+    @property
+    def server_or_newest(self) -> Server:
+        """The server; where it could not be read, one of the newest version that is known, on our own date."""
+        today = datetime.combine(self.today, datetime.min.time())
+        return self.server or Server("", "unknown", NEWEST, "iso8601", today)
 
 
 def title_of(name: str) -> str:
@@ -35,14 +92,6 @@ def row_labels(settings: Settings) -> tuple[str, ...]:
         f"{metric.label} (active row {index})" if metrics.count(metric) > 1 else metric.label
         for index, metric in enumerate(metrics, 1)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A data element, and the rows whose values go to it."""
-
-    data_element: DataElement
-    rows: tuple[DataElementRow, ...]
 
 
 def uses_of_mapped(
@@ -80,10 +129,11 @@ class Nearest[Thing: Identified]:
     """
 
     def __init__(self, things: Collection[Thing]) -> None:
-        self._by_code = _index(things, lambda thing: thing.code)
-        self._by_name = _index(things, lambda thing: thing.name)
-        self._by_id = _index(things, lambda thing: thing.id)
-        self._comparisons = COMPARISONS
+        self._by_code, self._by_name, self._by_id = (
+            {text: thing for thing in things if (text := folded(getattr(thing, field) or ""))}
+            for field in ("code", "name", "id")
+        )
+        self._comparisons = _COMPARISONS
 
     def to(self, identifier: str, name: str) -> Thing | None:
         """Return the thing that is nearest to what mSupply has."""
@@ -119,7 +169,3 @@ class Nearest[Thing: Identified]:
         self._comparisons -= len(things)
         near = closest(text, things, cutoff=_ALIKE)
         return None if near is None else things[near]
-
-
-def _index[Thing](things: Collection[Thing], key: Callable[[Thing], str | None]) -> dict[str, Thing]:
-    return {text: thing for thing in things if (text := folded(key(thing) or ""))}

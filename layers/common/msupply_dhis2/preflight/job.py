@@ -26,7 +26,8 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.periods import Basis, Calendar, window
 from msupply_dhis2.preflight.check import Check, failed, noted, passed, summarize
-from msupply_dhis2.preflight.checklist import Preflight
+from msupply_dhis2.preflight.checklist import ask_dhis2, compare
+from msupply_dhis2.preflight.facts import Facts
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.connections import last_success, record_success, written_in
@@ -218,12 +219,11 @@ class _Test:
         bases = dict.fromkeys(row.basis for row in rows)
         windows = {basis: window(basis, as_of, calendar, settings.period) for basis in bases}
         today = as_of.astimezone(calendar.time_zone).date()
-        preflight = Preflight(client, settings, user, windows, today, self.checks, self.not_asked)
-        if windows:
-            preflight.manual = window(Basis.CURRENT_DAY, as_of, calendar, settings.period)
-        preflight.ask_dhis2()
-        preflight.compare(self.ask_database())
-        if server := preflight.server:
+        manual = window(Basis.CURRENT_DAY, as_of, calendar, settings.period) if windows else None
+        facts = Facts(client, settings, user, windows, today, manual, self.checks, self.not_asked)
+        ask_dhis2(facts)
+        compare(facts, self.ask_database())
+        if server := facts.server:
             self.server = Server(version=server.version_text, name=server.name)
 
     def ask_database(self) -> MappedNames | None:

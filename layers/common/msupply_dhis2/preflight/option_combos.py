@@ -2,23 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from msupply_dhis2.dhis2.metadata import find_category_option, find_option_combos
-from msupply_dhis2.dhis2.models import (
-    CategoryOption,
-    DataElement,
-    DataSet,
-    OptionCombo,
-    OrgUnit,
-    Server,
-    User,
-)
-from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.dhis2.metadata import find_category_option, find_category_options, find_option_combos
+from msupply_dhis2.dhis2.models import CategoryOption, DataElement, DataSet, OptionCombo
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Period, PeriodFormat, add_days
-from msupply_dhis2.preflight.check import Check, failed, passed
-from msupply_dhis2.preflight.facts import NAMED, Nearest, Use, called, row_labels, title_of
+from msupply_dhis2.preflight.check import Check, failed, noted, passed
+from msupply_dhis2.preflight.facts import NAMED, Facts, Nearest, Use, called, row_labels, title_of
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
 from msupply_dhis2.text import count, joined, listed
 
@@ -34,7 +24,6 @@ _CURES = {
     "not valid there": "Add the org units to the category options in DHIS2, Maintenance, Category option, or remove that "
     "limit.",
 }
-
 
 type UsedCombos = Mapping[OptionCombo, bool]
 """Option combos that values are sent with, named or not, and whether each is an attribute option combo."""
@@ -76,119 +65,111 @@ def _needs_naming(combos: Sequence[OptionCombo]) -> bool:
     return len(combos) > 1
 
 
-@dataclass(frozen=True, slots=True)
-class Combos:
-    """Judges the rows' option combos by those of the data set and its data elements, or else by what the client finds."""
-
-    settings: Settings
-    data_set: DataSet
-    client: ReadsDhis2
-
-    def check(self, uses: Sequence[Use]) -> Check:
-        """Whether the option combos of the active rows fit the data set, or its data elements as far as uses are known."""
-        elements = [use.data_element for use in uses] or list(self.data_set.data_elements)
-        if not self.data_set.option_combos or any(not element.option_combos for element in elements):
-            return failed(
-                OPTION_COMBOS,
-                "DHIS2 does not let the user see the option combos of the data set or of its data elements, so that "
-                "nothing can be told about them; values are sent as the settings say. Let the user view the category "
-                'combinations, with metadata access "can view".',
-            )
-        if self.settings.setup is not Setup.CATEGORY_OPTION_COMBO:
-            return _without_combos(self.data_set, elements)
-        labels = row_labels(self.settings)
-        wrong: list[str] = []
-        right: list[str] = []
-        places: Counter[str] = Counter()
-        for label, row in zip(labels, self.settings.active_rows, strict=True):
-            of_row = [use.data_element for use in uses if row in use.rows] or elements
-            sentence, place = self._judge(row, of_row)
-            if place is None:
-                wrong.append(f"{label}: {sentence}")
-            else:
-                right.append(f"{label}: {sentence}")
-                places[place] += 1
-        number = count(len(labels), "metric")
-        if wrong:
-            message = (
-                f"The option combos of {len(wrong)} of {number} do not fit; values for them are refused."
-            )
-            return failed(OPTION_COMBOS, message, wrong)
-        said = joined(f"{number_there:,} as {place}" for place, number_there in places.items())
-        message = f"The option combos of {number} fit; they are sent as DHIS2 has them: {said}."
-        return passed(OPTION_COMBOS, message, right)
-
-    def _judge(self, row: DataElementRow, elements: Sequence[DataElement]) -> tuple[str, str | None]:
-        """Return what is to be said of a row, and the place its option combo is sent to: ``None`` where it does not fit."""
-        field = self.settings.option_combo_field
-        attribute = _combo_of(row, self.data_set.option_combos)
-        of_elements = [(element, _combo_of(row, element.option_combos)) for element in elements]
-        category = next((combo for _, combo in of_elements if combo), None)
-        name = called(category) if category else ""
-        place = None
-        if attribute is None and category is None:
-            said = self._what_it_is_instead(row, elements)
-        elif field is OptionComboField.ATTRIBUTE and attribute is None:
-            said = self._wrong_field(row, "the data elements'", OptionComboField.CATEGORY)
-        elif field is OptionComboField.CATEGORY and category is None:
-            said = self._wrong_field(row, "the data set's", OptionComboField.ATTRIBUTE)
-        elif attribute is not None and field is not OptionComboField.CATEGORY:
-            said = _needs_category(elements)
-            if not said:
-                said, place = f"{called(attribute)} is sent as {_ATTRIBUTE}.", _ATTRIBUTE
-        elif _needs_naming(self.data_set.option_combos):
-            said = (
-                f"{name} belongs to the data elements, but the data set has a category combination of its own besides, "
-                "whose option combo would have to be named too. Give the data set the category combination 'default'."
-            )
-        elif lacking := [called(element) for element, combo in of_elements if combo is None]:
-            said = (
-                f"{name} belongs to the category combination of other data elements, but not to that of "
-                f"{count(len(lacking), 'data element')}: {listed(lacking, NAMED)}. Give them the same category "
-                "combination in DHIS2."
-            )
-        else:
-            said, place = f"{name} is sent as {_CATEGORY}.", _CATEGORY
-        return said, place
-
-    def _wrong_field(self, row: DataElementRow, whose: str, right: OptionComboField) -> str:
-        return (
-            f"{title_of('option_combo_field')} is '{self.settings.option_combo_field.value}', but {row.category_option_id} "
-            f"belongs to {whose} category combination. Set option_combo_field: auto, or {right.value}."
+def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
+    """Whether the option combos of the active rows fit the data set, or its data elements as far as uses are known."""
+    elements = [use.data_element for use in uses] or list(data_set.data_elements)
+    if not data_set.option_combos or any(not element.option_combos for element in elements):
+        return failed(
+            OPTION_COMBOS,
+            "DHIS2 does not let the user see the option combos of the data set or of its data elements, so that "
+            "nothing can be told about them; values are sent as the settings say. Let the user view the category "
+            'combinations, with metadata access "can view".',
         )
+    if facts.settings.setup is not Setup.CATEGORY_OPTION_COMBO:
+        return _without_combos(data_set, elements)
+    labels = row_labels(facts.settings)
+    wrong: list[str] = []
+    right: list[str] = []
+    places: Counter[str] = Counter()
+    for label, row in zip(labels, facts.settings.active_rows, strict=True):
+        of_row = [use.data_element for use in uses if row in use.rows] or elements
+        sentence, place = _judge(facts, data_set, row, of_row)
+        (wrong if place is None else right).append(f"{label}: {sentence}")
+        if place:
+            places[place] += 1
+    number = count(len(labels), "metric")
+    if wrong:
+        message = f"The option combos of {len(wrong)} of {number} do not fit; values for them are refused."
+        return failed(OPTION_COMBOS, message, wrong)
+    said = joined(f"{number_there:,} as {place}" for place, number_there in places.items())
+    message = f"The option combos of {number} fit; they are sent as DHIS2 has them: {said}."
+    return passed(OPTION_COMBOS, message, right)
 
-    def _what_it_is_instead(self, row: DataElementRow, elements: Sequence[DataElement]) -> str:
-        """Return what an identifier is, if it is no option combo of the data set or its data elements."""
-        identifier, scheme = str(row.category_option_id), row.category_option_combo_id_scheme
-        ours = {combo.id: combo for element in elements for combo in element.option_combos}
-        ours |= {combo.id: combo for combo in self.data_set.option_combos}
-        named = [combo for combo in ours.values() if _DEFAULT not in (combo.name, combo.code)]
-        if meant := _find(identifier, scheme.other, named):
-            return (
-                f"'{identifier}' is the {scheme.other.value} of the option combo {meant.name}, but {_SCHEME_TITLE} is "
-                f"'{scheme.value}'. Set category_option_combo_id_scheme: {scheme.other.value}."
-            )
-        try:
-            of_option = find_category_option(self.client, identifier, scheme)
-            if of_option:
-                return _category_option(identifier, scheme, of_option, ours.keys())
-            known = find_option_combos(self.client, [identifier], scheme)
-        except Dhis2Error as error:
-            return (
-                f"'{identifier}' is no option combo of the data set or its data elements; whether it is anything else "
-                f"in DHIS2 cannot be read: {error}"
-            )
-        lead = "; did you mean"
-        guess = Nearest(named).guess(identifier, row.metric.label, scheme, _in_full, lead=lead) or "."
-        if known:
-            return (
-                f"{called(known[0])} is an option combo, but belongs neither to the category combination of the data "
-                f"set {called(self.data_set)} nor to that of its data elements. Use one of theirs{guess}"
-            )
-        return (
-            f"DHIS2 has no category option combo whose {scheme.value} is '{identifier}', or does not let the user see "
-            f"it. Correct Category option ID{guess}"
+
+def _judge(
+    facts: Facts, data_set: DataSet, row: DataElementRow, elements: Sequence[DataElement]
+) -> tuple[str, str | None]:
+    """Return what is to be said of a row, and the place its option combo is sent to: ``None`` where it does not fit."""
+    field = facts.settings.option_combo_field
+    attribute = _combo_of(row, data_set.option_combos)
+    of_elements = [(element, _combo_of(row, element.option_combos)) for element in elements]
+    category = next((combo for _, combo in of_elements if combo), None)
+    name = called(category) if category else ""
+    wrong_field = (
+        f"{title_of('option_combo_field')} is '{field.value}', but {row.category_option_id} belongs to the {{}} category "
+        "combination. Set option_combo_field: auto, or {}."
+    )
+    place = None
+    if attribute is None and category is None:
+        said = _what_it_is_instead(facts, data_set, row, elements)
+    elif field is OptionComboField.ATTRIBUTE and attribute is None:
+        said = wrong_field.format("data elements'", OptionComboField.CATEGORY.value)
+    elif field is OptionComboField.CATEGORY and category is None:
+        said = wrong_field.format("data set's", OptionComboField.ATTRIBUTE.value)
+    elif attribute is not None and field is not OptionComboField.CATEGORY:
+        said = _needs_category(elements)
+        if not said:
+            said, place = f"{called(attribute)} is sent as {_ATTRIBUTE}.", _ATTRIBUTE
+    elif _needs_naming(data_set.option_combos):
+        said = (
+            f"{name} belongs to the data elements, but the data set has a category combination of its own besides, "
+            "whose option combo would have to be named too. Give the data set the category combination 'default'."
         )
+    elif lacking := [called(element) for element, combo in of_elements if combo is None]:
+        said = (
+            f"{name} belongs to the category combination of other data elements, but not to that of "
+            f"{count(len(lacking), 'data element')}: {listed(lacking, NAMED)}. Give them the same category "
+            "combination in DHIS2."
+        )
+    else:
+        said, place = f"{name} is sent as {_CATEGORY}.", _CATEGORY
+    return said, place
+
+
+def _what_it_is_instead(
+    facts: Facts, data_set: DataSet, row: DataElementRow, elements: Sequence[DataElement]
+) -> str:
+    """Return what an identifier is, if it is no option combo of the data set or its data elements."""
+    identifier, scheme = str(row.category_option_id), row.category_option_combo_id_scheme
+    ours = {combo.id: combo for element in elements for combo in element.option_combos}
+    ours |= {combo.id: combo for combo in data_set.option_combos}
+    named = [combo for combo in ours.values() if _DEFAULT not in (combo.name, combo.code)]
+    if meant := _find(identifier, scheme.other, named):
+        return (
+            f"'{identifier}' is the {scheme.other.value} of the option combo {meant.name}, but {_SCHEME_TITLE} is "
+            f"'{scheme.value}'. Set category_option_combo_id_scheme: {scheme.other.value}."
+        )
+    try:
+        of_option = find_category_option(facts.client, identifier, scheme)
+        if of_option:
+            return _category_option(identifier, scheme, of_option, ours.keys())
+        known = find_option_combos(facts.client, [identifier], scheme)
+    except Dhis2Error as error:
+        return (
+            f"'{identifier}' is no option combo of the data set or its data elements; whether it is anything else "
+            f"in DHIS2 cannot be read: {error}"
+        )
+    lead = "; did you mean"
+    guess = Nearest(named).guess(identifier, row.metric.label, scheme, _in_full, lead=lead) or "."
+    if known:
+        return (
+            f"{called(known[0])} is an option combo, but belongs neither to the category combination of the data "
+            f"set {called(data_set)} nor to that of its data elements. Use one of theirs{guess}"
+        )
+    return (
+        f"DHIS2 has no category option combo whose {scheme.value} is '{identifier}', or does not let the user see "
+        f"it. Correct Category option ID{guess}"
+    )
 
 
 def _category_option(
@@ -227,64 +208,68 @@ def _without_combos(data_set: DataSet, elements: Sequence[DataElement]) -> Check
         faults.append(fault)
     if not faults:
         return passed(OPTION_COMBOS, "None are needed, and none are sent.")
-    of_elements = [
-        f"{called(element)}: has a category combination of its own."
-        for element in elements
-        if _needs_naming(element.option_combos)
-    ]
+    of_elements = [f"{name}: has a category combination of its own." for name in _with_categories(elements)]
     message = f"No option combos are sent, but DHIS2 needs them. {faults[0]}"
     return failed(OPTION_COMBOS, message, [*faults, *of_elements])
 
 
 def _needs_category(elements: Sequence[DataElement]) -> str:
-    with_categories = [called(element) for element in elements if _needs_naming(element.option_combos)]
-    if not with_categories:
+    names = _with_categories(elements)
+    if not names:
         return ""
     return (
-        f"{count(len(with_categories), 'data element')} ({listed(with_categories, NAMED)}) have a category combination "
+        f"{count(len(names), 'data element')} ({listed(names, NAMED)}) have a category combination "
         "of their own, whose option combos would have to be named too. Give them the category combination 'default'."
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CategoryOptions:
-    """Judges category options by what values are sent for: the periods of a run, the org units of the stores."""
+def _with_categories(elements: Sequence[DataElement]) -> list[str]:
+    return [called(element) for element in elements if _needs_naming(element.option_combos)]
 
-    data_set: DataSet
-    server: Server
-    user: User
-    periods: Sequence[Period]
-    org_units: Sequence[OrgUnit]
 
-    def check(self, used: UsedCombos, options: Mapping[str, Sequence[CategoryOption]]) -> Check:
-        """Whether category options, by the UIDs of their option combos, keep values out, as far as the user may see.
+def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) -> Check:
+    """Whether category options keep values out, as far as the user may see.
 
-        Their dates and org units count for attribute option combos only, their sharing for all.
-        """
-        causes: dict[str, None] = {}
-        details = []
-        faulty = set()
-        for combo, as_attribute in used.items():
-            for option in options.get(combo.id, ()):
-                for cause, fault in self._faults(option, as_attribute=as_attribute):
-                    causes[cause] = None
-                    faulty.add(combo.id)
-                    details.append(
-                        f"Option combo {called(combo)}, category option {called(option)}: {fault}."
-                    )
-        number = count(len(used), "option combo")
-        if not details:
-            return passed(CATEGORY_OPTIONS, f"The category options of {number} take the values.")
-        return failed(
-            CATEGORY_OPTIONS,
-            f"The category options of {len(faulty):,} of {number} keep values out ({joined(causes)}): DHIS2 refuses "
-            f"them. {' '.join(_CURES[cause] for cause in causes)}",
-            details,
-        )
+    Their dates and org units count for attribute option combos only, their sharing for all.
+    """
+    try:
+        options = find_category_options(facts.client, [combo.id for combo in used])
+    except Dhis2Error as error:
+        message = f"Whether the category options take the values cannot be read. {error}"
+        return noted(CATEGORY_OPTIONS, message)
+    causes: dict[str, None] = {}
+    details = []
+    faulty = set()
+    for combo, as_attribute in used.items():
+        for option in options.get(combo.id, ()):
+            for cause, fault in _faults(facts, data_set, option, as_attribute=as_attribute):
+                causes[cause] = None
+                faulty.add(combo.id)
+                details.append(f"Option combo {called(combo)}, category option {called(option)}: {fault}.")
+    number = count(len(used), "option combo")
+    if not details:
+        return passed(CATEGORY_OPTIONS, f"The category options of {number} take the values.")
+    return failed(
+        CATEGORY_OPTIONS,
+        f"The category options of {len(faulty):,} of {number} keep values out ({joined(causes)}): DHIS2 refuses "
+        f"them. {' '.join(_CURES[cause] for cause in causes)}",
+        details,
+    )
 
-    def _faults(self, option: CategoryOption, *, as_attribute: bool) -> Iterator[tuple[str, str]]:
-        outside = [period.label for period in self.periods if not self._is_valid(option, period)]
-        if as_attribute and outside:
+
+def _faults(
+    facts: Facts, data_set: DataSet, option: CategoryOption, *, as_attribute: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield each cause for which an option keeps values out, and what is wrong."""
+    server, user = facts.server_or_newest, facts.user
+    if as_attribute:
+        open_after, whole = data_set.open_periods_after_end, server.imports_by_group
+        outside = [
+            label
+            for label, period in facts.periods.items()
+            if not _is_valid(option, period, open_after, whole=whole)
+        ]
+        if outside:
             start, end = option.start_date or "ever", option.end_date or "ever"
             yield (
                 "not valid then",
@@ -292,35 +277,34 @@ class CategoryOptions:
             )
         limits = set(option.org_units)
         elsewhere = [
-            called(unit) for unit in self.org_units if limits and limits.isdisjoint(unit.path.split("/"))
+            called(unit) for unit in facts.org_units if limits and limits.isdisjoint(unit.path.split("/"))
         ]
-        if as_attribute and elsewhere:
+        if elsewhere:
             number = count(len(elsewhere), "org unit")
             yield (
                 "not valid there",
                 f"it is limited to others than {number} of stores ({listed(elsewhere, NAMED)})",
             )
-        guarded = self.server.guards_category_options and "ALL" not in self.user.authorities
-        if option.may_write is False and guarded:
-            yield "not shared", f"{self.user.username} may not enter data for it"
+    if option.may_write is False and server.guards_category_options and "ALL" not in user.authorities:
+        yield "not shared", f"{user.username} may not enter data for it"
 
-    def _is_valid(self, option: CategoryOption, period: Period) -> bool:
-        """Whether the option's dates have a day of the period, from 2.43 on all of its days.
 
-        Where the data set has open periods after the end date, it is enough that a period so much earlier has.
-        """
-        whole = self.server.imports_by_group
-        spans = [(period.first_day, add_days(period.day_after, -1))]
-        if self.data_set.open_periods_after_end > 0:
-            periods = PeriodFormat.parse(period.type_name)
-            day = period.first_day
-            for _ in range(self.data_set.open_periods_after_end):
-                day = periods.first_day(add_days(day, -1))
-            # Up to 2.42 the end date is moved, so that all periods between are valid as well.
-            last = add_days(periods.day_after(day), -1) if whole else spans[0][1]
-            spans.append((day, last))
-        return any(
-            (option.start_date is None or option.start_date <= (first if whole else last))
-            and (option.end_date is None or option.end_date >= (last if whole else first))
-            for first, last in spans
-        )
+def _is_valid(option: CategoryOption, period: Period, open_after: int, *, whole: bool) -> bool:
+    """Whether the option's dates have a day of the period, from 2.43 on all of its days (``whole``).
+
+    Where the data set has open periods after the end date, it is enough that a period so much earlier has.
+    """
+    spans = [(period.first_day, add_days(period.day_after, -1))]
+    if open_after > 0:
+        periods = PeriodFormat.parse(period.type_name)
+        day = period.first_day
+        for _ in range(open_after):
+            day = periods.first_day(add_days(day, -1))
+        # Up to 2.42 the end date is moved, so that all periods between are valid as well.
+        last = add_days(periods.day_after(day), -1) if whole else spans[0][1]
+        spans.append((day, last))
+    return any(
+        (option.start_date is None or option.start_date <= (first if whole else last))
+        and (option.end_date is None or option.end_date >= (last if whole else first))
+        for first, last in spans
+    )

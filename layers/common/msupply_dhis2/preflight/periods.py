@@ -1,14 +1,16 @@
 """Whether the periods that values are sent for are of the data set's type, and open today."""
 
-from collections.abc import Mapping
-from datetime import date, timedelta
+from contextlib import suppress
+from datetime import timedelta
 
-from msupply_dhis2.dhis2.models import DataSet, Server
+from msupply_dhis2.dhis2.import_request import UIDS
+from msupply_dhis2.dhis2.metadata_cache import MetadataCache
+from msupply_dhis2.dhis2.models import DataSet
 from msupply_dhis2.dhis2.period_rules import PeriodRules
+from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import title_of
-from msupply_dhis2.settings import Settings
+from msupply_dhis2.preflight.facts import Facts, title_of
 from msupply_dhis2.text import count
 
 FORMAT = "period format"
@@ -16,15 +18,53 @@ MANUAL = "a manual push now"
 REFUSED = "DHIS2 would refuse every value"
 _AS_SCHEDULED = "push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled)"
 _PREVIOUS_MONTH = "set the rows' Push data basis to previous_month"
-MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
+_MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
 _INVERTED = "this release refuses a data input period while it is open, and takes it while it is closed (DHIS2-21981)."
 
 
-def check_period_format(
-    settings: Settings, data_set: DataSet, windows: Mapping[Basis, Window], server: Server | None
-) -> Check:
+def check_periods(facts: Facts) -> None:
+    """Tell whether the periods of a run now suit the data set, and are open; of a manual push too, if that is asked."""
+    data_set, windows = facts.data_set, facts.windows.values()
+    suits = _check_format(facts, data_set) if data_set and windows else None
+    facts.tell(FORMAT, suits)
+    if data_set is None or suits is None or not suits.ok:
+        facts.not_asked += [*(open_name(basis) for basis in facts.windows), MANUAL]
+        return
+    rules = facts.rules = _period_rules(facts, data_set)
+    for window in windows:
+        if period := rules.find(window.period):
+            facts.periods[window.period] = period
+            facts.checks.append(_check_open(facts, rules, data_set, window, period))
+    if facts.manual and (period := rules.find(facts.manual.period)):
+        facts.checks.append(_check_manual(facts, rules, data_set, facts.manual, period))
+
+
+def _period_rules(facts: Facts, data_set: DataSet) -> PeriodRules:
+    """Return what judges periods as push does."""
+    server = facts.server_or_newest
+    known = MetadataCache(
+        server=server,
+        user=facts.user,
+        data_set=data_set,
+        schemes=UIDS,
+        read_at=0,
+        data_elements={},
+        org_units={},
+        combos_in_use=(),
+    )
+    rules = PeriodRules(known, server.server_date)
+    periods = (rules.find(window.period) for window in facts.windows.values())
+    if any(rules.is_expired(period) for period in periods if period):
+        # Where they cannot be read, push leaves expired periods to the server, which refuses them.
+        with suppress(Dhis2Error):
+            known.look_up_locks(facts.client)
+    return rules
+
+
+def _check_format(facts: Facts, data_set: DataSet) -> Check:
     """Whether the labels of the periods mean periods of the data set's type to this server."""
-    if server and not server.has_iso_calendar:
+    server, settings, wanted = facts.server_or_newest, facts.settings, data_set.period_type
+    if not server.has_iso_calendar:
         return failed(
             FORMAT,
             f"DHIS2 keeps its periods in the calendar '{server.calendar}', where the labels of the ISO calendar "
@@ -32,19 +72,15 @@ def check_period_format(
             "change the calendar of a DHIS2 that holds data.",
         )
     written = f"{title_of('period_format')} '{settings.period_format}'"
-    wanted = data_set.period_type
-    found = {window.period: find_period(window.period) for window in windows.values()}
-    wrong = [label for label, period in found.items() if period is None or period.type_name != wanted]
-    if not wrong:
-        labels = ", ".join(window.period for window in windows.values())
-        return passed(FORMAT, f"{written} suits the data set, which is {wanted}: {labels}.")
-    period = found[wrong[0]]
-    what = f"a period of the type {period.type_name}" if period else "no period to DHIS2"
-    return failed(
-        FORMAT,
-        f"{written} makes {wrong[0]}, which is {what}, but the data set's period type is {wanted}; every value "
-        f"is refused. {_cure(wanted)}",
-    )
+    labels = [window.period for window in facts.windows.values()]
+    for label in labels:
+        if (period := find_period(label)) and period.type_name != wanted:
+            return failed(
+                FORMAT,
+                f"{written} makes {label}, which is a period of the type {period.type_name}, but the data set's "
+                f"period type is {wanted}; every value is refused. {_cure(wanted)}",
+            )
+    return passed(FORMAT, f"{written} suits the data set, which is {wanted}: {', '.join(labels)}.")
 
 
 def _cure(period_type: str) -> str:
@@ -80,9 +116,11 @@ def days_of(window: Window) -> str:
     return f"period {window.period}, {' to '.join(written)}{' so far' if is_running else ''}"
 
 
-def check_manual(rules: PeriodRules, window: Window, data_set: DataSet, today: date) -> Check:
+def _check_manual(
+    facts: Facts, rules: PeriodRules, data_set: DataSet, window: Window, period: Period
+) -> Check:
     """Whether a manual push would be taken now; where not, the schedules may still be well."""
-    opened = check_open(rules, window, data_set, today, cure=_AS_SCHEDULED)
+    opened = _check_open(facts, rules, data_set, window, period, cure=_AS_SCHEDULED)
     said = f"Manual push, current day: {days_of(window)}."
     if not opened.ok:
         return noted(MANUAL, f"{said} {REFUSED}. {opened.message}")
@@ -90,17 +128,20 @@ def check_manual(rules: PeriodRules, window: Window, data_set: DataSet, today: d
     return opened.model_copy(update={"name": MANUAL, "message": f"{said}{note}"})
 
 
-def check_open(
-    rules: PeriodRules, window: Window, data_set: DataSet, today: date, *, cure: str = _PREVIOUS_MONTH
+def _check_open(
+    facts: Facts,
+    rules: PeriodRules,
+    data_set: DataSet,
+    window: Window,
+    period: Period,
+    *,
+    cure: str = _PREVIOUS_MONTH,
 ) -> Check:
     """Whether a value of today's run could be entered today, the server's date; where in doubt the server decides."""
     name = open_name(window.basis)
-    period = rules.find(window.period)
-    if period is None:
-        return passed(name, f"Whether {window.period} is open is left to DHIS2.")
     closed, notes = [], []
     if rules.too_early(window.period, period):
-        closed.append(_not_open_yet(data_set, period, today, cure))
+        closed.append(_not_open_yet(facts, data_set, period, cure))
     if rules.is_expired(period):
         if rules.exempt_org_units(period):
             notes.append(
@@ -139,10 +180,10 @@ def check_open(
     return noted(name, " ".join(notes)) if notes else passed(name, f"{days[0].upper()}{days[1:]}, is open.")
 
 
-def _not_open_yet(data_set: DataSet, period: Period, today: date, cure: str) -> str:
+def _not_open_yet(facts: Facts, data_set: DataSet, period: Period, cure: str) -> str:
     """Say that the period comes after the latest open one: with no open future periods the one before today's."""
     period_type = PeriodFormat.parse(data_set.period_type)
-    needed, day = 0, today
+    needed, day = 0, facts.today
     while day < period.day_after:
         needed, day = needed + 1, period_type.day_after(day)
     return (
@@ -158,5 +199,5 @@ def _expired(data_set: DataSet, period: Period) -> str:
         f"{period.label} has been closed since {last.isoformat()}: the data set's expiry days are "
         f"{data_set.expiry_days:g}. Runs up to then were stored, those of today are refused where DHIS2 knows no lock "
         "exception. Raise 'Expiry days' of the data set in DHIS2, Maintenance, Data set (0: never), let the schedule "
-        f'run earlier in the month, or give the user the authority "Edit expired" ({MAY_EDIT_EXPIRED}).'
+        f'run earlier in the month, or give the user the authority "Edit expired" ({_MAY_EDIT_EXPIRED}).'
     )
