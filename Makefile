@@ -1,4 +1,4 @@
-# Everything that is done with this project: make help
+# All commands of this project: make help
 
 STACK ?= msupply-dhis2
 SETTINGS ?= settings.yaml
@@ -41,34 +41,34 @@ SAM := $(RUN) python -m sandbox.tools sam
 
 .DEFAULT_GOAL := help
 
-# uv's own words for it are those of a name server.
+# uv itself would show an error of the name server.
 .PHONY: ready
 ready: $(UV)
 	@$(UV) python find >/dev/null 2>&1 || $(UV) python install --quiet 2>/dev/null || { \
 	echo "Python 3.13 is not on this machine, and cannot be fetched from the internet (github.com). Install Python 3.13, or let" \
-	"this machine reach github.com, and try again. Behind a proxy set HTTPS_PROXY." >&2; exit 1; }
+	"this machine reach github.com, and try again. Behind a proxy, set HTTPS_PROXY." >&2; exit 1; }
 
 .PHONY: help
 help: ## Show what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} \
 		/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo 'STACK=name chooses another stack than msupply-dhis2.'
+	@echo 'STACK=name chooses another stack. Without it, each command is about msupply-dhis2.'
 
 ## On your own machine
 .PHONY: demo
-demo: ready ## Watch it work, end to end; with SOURCE=postgresql://... DHIS2_URL=https://... on your own systems
+demo: ready ## Show the whole path on this machine; SOURCE=postgresql://... DHIS2_URL=https://... takes your own systems
 	@$(RUN) python -m sandbox.demo
 
 .PHONY: by-hand
-by-hand: ready ## Preview, test the connection and push in one process, without the emulator, on a sample and a free port
+by-hand: ready ## Preview, test the connection and push a sample in one process, without the emulator
 	@$(RUN) python -m sandbox.by_hand
 
 # Four at a time, also on two processors: some of the time is waiting for servers. A file's tests stay together.
 TEST := $(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
-test: ready ## Run the fast tests; nine of ten statements of the layer must be run by them
+test: ready ## Run the fast tests; they must run nine of ten statements of the layer
 	$(TEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: test-slow
@@ -85,7 +85,7 @@ lint: ready ## Check code (ruff, mypy), who imports whom (import-linter) and tem
 	$(RUN) pytest -q tests/unit/test_template.py
 
 .PHONY: audit
-audit: ready ## Look for known vulnerabilities of the locked packages; UNLESS_OFFLINE=yes passes where nothing can be asked
+audit: ready ## Look for known vulnerabilities of the locked packages; with UNLESS_OFFLINE=yes it passes without a network
 	@$(RUN) python -m sandbox.audit $(if $(UNLESS_OFFLINE),--unless-offline)
 
 .PHONY: format
@@ -94,18 +94,18 @@ format: ready ## Format the code
 	$(RUN) ruff format .
 
 .PHONY: bench
-bench: ready ## Measure everything; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=compute chooses, REPORT=file keeps it
+bench: ready ## Measure; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=compute chooses one, REPORT=file writes a file
 	@$(RUN) python -m benchmarks $(ONLY) $(if $(STORES),--stores $(STORES)) $(if $(ITEMS),--items $(ITEMS)) \
 		$(if $(MOVEMENTS),--movements $(MOVEMENTS)) $(if $(REPEAT),--repeat $(REPEAT)) \
 		$(if $(REPORT),--report "$(REPORT)")
 
 .PHONY: load
-load: ready ## Push a nation with faults everywhere, and compare table, log and DHIS2; STORES=, ITEMS=, SEED= set sizes and chance
+load: ready ## Push a national sample under faults, and compare table, log and DHIS2; STORES=, ITEMS=, SEED=
 	@LOAD_STORES=$(or $(STORES),360) LOAD_ITEMS=$(or $(ITEMS),130) LOAD_PAYLOAD=1000 LOAD_SEED=$(or $(SEED),20) \
 		$(RUN) pytest -q tests/e2e/test_load_and_faults.py
 
 .PHONY: setup
-setup: ready ## Install everything (every other target does it by itself)
+setup: ready ## Install everything (each other target does so too)
 	$(UV) sync --locked
 
 .PHONY: lock
@@ -120,10 +120,10 @@ build: ready ## Build the functions and their layer
 	@$(RUN) python -m sandbox.bytecode .aws-sam/build/CommonLayer/python
 
 .PHONY: deploy
-deploy: ready ## Build and deploy; the first time it asks for region and time zone and keeps the answers; GUIDED=yes asks again
+deploy: ready ## Build and deploy; it asks for region and time zone once, GUIDED=yes asks again
 	@echo "$$STACK" | grep -Eq '^[A-Za-z][A-Za-z0-9-]{0,39}$$' && ! echo "$$STACK" | grep -Eiq '^(aws|ssm)' || { \
-	echo "AWS would not take the name $$STACK for a stack with all that is named after it. Choose one of at most 40 letters," \
-	"digits and hyphens, which begins with a letter, but not with aws or ssm: make deploy STACK=name" >&2; exit 1; }
+	echo "AWS would not take the name $$STACK for a stack and its resources. Choose one of at most 40 letters," \
+	"digits and hyphens. It begins with a letter, but not with aws or ssm: make deploy STACK=name" >&2; exit 1; }
 	@test -f "$(ANSWERS)" || sed -e '/^region *=/d' -e '/^parameter_overrides *=/d' \
 		-e 's/^stack_name *=.*/stack_name = "$(STACK)"/' samconfig.toml >"$(ANSWERS)"
 	@$(MAKE) --no-print-directory build
@@ -131,11 +131,11 @@ deploy: ready ## Build and deploy; the first time it asks for region and time zo
 	then $(SAM) deploy --stack-name "$$STACK" --config-file "$(CURDIR)/$(ANSWERS)"; \
 	else $(SAM) deploy --stack-name "$$STACK" --config-file "$(CURDIR)/$(ANSWERS)" --guided; fi
 	@now=$$($(TELL_PROCESSOR)); test "$$now" = "$(PROCESSOR)" || { \
-	echo "You chose the processor $$now, and all was built for $(PROCESSOR): it is built and deployed once more."; \
+	echo "You chose the processor $$now, but the build was for $(PROCESSOR). It is built and deployed again."; \
 	$(MAKE) --no-print-directory deploy GUIDED=; }
 
 .PHONY: credentials
-credentials: ready ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and mSupply's database, at hidden prompts
+credentials: ready ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and the address of mSupply's database
 	@$(COMMAND) credentials --stack "$$STACK" $(if $(OAUTH2),--oauth2)
 
 .PHONY: settings
@@ -143,44 +143,44 @@ settings: ready ## Check settings.yaml (or SETTINGS=file) and upload it
 	@$(COMMAND) settings upload "$$SETTINGS" --stack "$$STACK"
 
 .PHONY: test-connection
-test-connection: ready ## Test DHIS2 and the database from where the stack is
+test-connection: ready ## Let the stack test DHIS2 and mSupply's database
 	@$(COMMAND) test-connection --stack "$$STACK"
 
 .PHONY: push
-push: ready ## Push all active metrics now; AS_SCHEDULED=yes: each row on its own basis; EVENT='{"manual": true, "dry_run": true}' only computes
+push: ready ## Push all active metrics now; AS_SCHEDULED=yes: each row on its own basis; EVENT=json: another event
 	@$(COMMAND) push --event "$$EVENT" $(if $(AS_SCHEDULED),--as-scheduled) --stack "$$STACK"
 
 .PHONY: logs
-logs: ready ## Show what the functions logged in the last hour, and go on showing it
+logs: ready ## Show what the functions logged in the last hour, and what they log from now on
 	@$(COMMAND) logs --follow --stack "$$STACK"
 
 .PHONY: dead-letters
-dead-letters: ready ## List what could not be brought to DHIS2, by run and reason; RUN_ID=id, REASON=words choose some
+dead-letters: ready ## List the batches that could not be delivered; RUN_ID=id, REASON=words choose some
 	@$(COMMAND) dead-letters $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: watchdog
-watchdog: ready ## Look now whether every run took place and ended; the stack does so every day
+watchdog: ready ## Check now that each run took place and ended; the stack does so every day
 	@$(COMMAND) watchdog --stack "$$STACK"
 
 .PHONY: redrive
-redrive: ready ## Send it again, when the cause is mended; RUN_ID=id, REASON=words choose some
+redrive: ready ## Send dead letters again, after the cause is fixed; RUN_ID=id, REASON=words choose some
 	@$(COMMAND) redrive $(if $(RUN_ID),--run "$(RUN_ID)") $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: pause
-pause: ready ## Stop sending to DHIS2; values wait, ten days at most; REASON=words
+pause: ready ## Stop sending to DHIS2; values wait for at most ten days; REASON=words
 	@$(COMMAND) pause $(if $(REASON),--reason "$(REASON)") --stack "$$STACK"
 
 .PHONY: resume
-resume: ready ## Send again what was stopped with make pause
+resume: ready ## Go on sending after make pause
 	@$(COMMAND) resume --stack "$$STACK"
 
 .PHONY: stop
-stop: ready ## Stop a run, RUN_ID=id: nothing more of it is sent
+stop: ready ## Stop the run RUN_ID=id: the rest of it is not sent
 	@test -n "$(RUN_ID)" || { echo "Name the run: make stop RUN_ID=20260205T153000Z-monthly-1f0c2a9b" >&2; exit 2; }
 	@$(COMMAND) stop "$(RUN_ID)" --stack "$$STACK"
 
 .PHONY: delete
-delete: ready ## Delete the stack with its secrets and logs; the settings and the files of the runs stay
+delete: ready ## Delete the stack with its secrets and logs; settings, table and files of the runs stay
 	@$(COMMAND) before-delete --stack "$$STACK"
 	$(SAM) delete --stack-name "$$STACK" --config-file "$(CURDIR)/$(firstword $(wildcard $(ANSWERS)) samconfig.toml)"
 
@@ -188,4 +188,4 @@ $(UV_HERE):
 	@$(PYTHON) -m venv .tools/uv && \
 	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) 2>.tools/uv/why || { \
 	tail -n 1 .tools/uv/why; echo "uv, which installs everything else, is not on this machine, and cannot be fetched (pypi.org)." \
-	"Install uv, or let this machine reach pypi.org, and try again. Behind a proxy set HTTPS_PROXY."; exit 1; } >&2
+	"Install uv, or let this machine reach pypi.org, and try again. Behind a proxy, set HTTPS_PROXY."; exit 1; } >&2

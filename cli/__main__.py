@@ -13,20 +13,20 @@ try:
     import click
 except ModuleNotFoundError:
     sys.exit(
-        "The command needs more than the functions do. Install it with: pip install 'msupply-dhis2[cli]'"
+        "The command needs packages that are not installed. Install them with: pip install 'msupply-dhis2[cli]'"
     )
 
 from cli.commands import credentials, run, settings, stack
 
 INTERRUPTED = 130
 
-HELP = "Push stock metrics from mSupply to DHIS2: on this machine, or with a stack that is deployed on AWS."
+HELP = "Push stock metrics from mSupply to DHIS2, on this machine or with a stack that is deployed on AWS."
 
 EXIT_CODES = """\b
 Exit codes:
-    0  All is well. push: DHIS2 has every value; test-connection: every check is well;
-       watchdog: nothing is found.
-    1  Something is not well, or could not be done; the messages say what.
+    0  All is well. push: DHIS2 has every value. test-connection: every check is well.
+       watchdog: there is nothing to do.
+    1  Something failed, or is not well. The messages say what.
     2  The command line is wrong.
   130  You interrupted it (Ctrl-C)."""
 

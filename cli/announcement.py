@@ -65,7 +65,7 @@ def insist_on_open(event: ComputeEvent, checks: Sequence[Check], tell: Tell, oth
     """
     asked = _about(event, checks)
     if not asked:
-        tell(f"Whether DHIS2 would refuse the period is not known. {otherwise}", logging.WARNING)
+        tell(f"It is not known whether DHIS2 would refuse the period. {otherwise}", logging.WARNING)
     refused = [check.message for check in asked if not check.ok or REFUSED in check.message]
     said = [f"{REFUSED}.{message.partition(f'{REFUSED}.')[2] or f' {message}'}" for message in refused]
     if asked and len(refused) == len(asked):

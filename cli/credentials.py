@@ -35,7 +35,7 @@ def ask(question: str) -> str:
 def _read_line(question: str) -> str:
     line = sys.stdin.readline()
     if not line:
-        raise CredentialsError(f"No line was left for '{question.strip().rstrip(':')}'; nothing was written.")
+        raise CredentialsError(f"There is no line for '{question.strip().rstrip(':')}'. Nothing was written.")
     return line.rstrip("\r\n")
 
 

@@ -95,7 +95,7 @@ class Systems:
         if self.credentials_file is not None:
             return _text_of(self.credentials_file, "--credentials"), f"--credentials: {self.credentials_file}"
         if not sys.stdin.isatty():
-            raise OptionError("--credentials FILE is needed where nobody can be asked for them.")
+            raise OptionError("Give --credentials FILE. Without a terminal the command cannot ask for them.")
         sys.stderr.write("DHIS2 user name: ")
         sys.stderr.flush()
         answers = {"username": input(), "password": getpass("DHIS2 password: ")}
@@ -131,7 +131,7 @@ class Systems:
         asked = parse_compute_event(document)
         if asked.check_database:
             raise OptionError(
-                "--event: check_database is for the stack; here test-connection asks the database."
+                "--event: check_database is for a stack. On this machine test-connection asks the database."
             )
         return asked
 
@@ -320,7 +320,10 @@ def push(
                 # The same login for each batch could lock the account; and the next batch finds the same DHIS2.
                 is_over = isinstance(failure, (Dhis2AuthenticationError, Dhis2DownError))
                 if is_over:
-                    tell("The other batches are not tried: each would meet the same.", logging.ERROR)
+                    tell(
+                        "The other batches are not tried, because they would fail in the same way.",
+                        logging.ERROR,
+                    )
             total += counts
             given_up += len(batch.rows) - counts.sent
 
@@ -330,7 +333,7 @@ def push(
             result = _compute(systems, asked, settings, send=send, watch=watch)
         except (MsupplyDhis2Error, KeyboardInterrupt):
             _tell_refusals(refusals, tell)
-            tell(f"Up to here: {total.sentence()}, {given_up:,} given up.", logging.WARNING)
+            tell(f"So far: {total.sentence()}, {given_up:,} given up.", logging.WARNING)
             raise
     _tell_refusals(refusals, tell)
     return Pushed(result, total, given_up)

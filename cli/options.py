@@ -46,7 +46,7 @@ in_form = click.option(
     type=click.Choice([form.value for form in Format]),
     default=Format.TABLE.value,
     show_default=True,
-    help="How the result is written to standard output.",
+    help="The form of the result on standard output.",
 )
 
 _RUN_OPTIONS = (
@@ -54,37 +54,41 @@ _RUN_OPTIONS = (
     click.option(
         "--source", metavar="URL", help="mSupply's database: sqlite:///FILE or postgresql://USER@HOST/NAME."
     ),
-    click.option("--dhis2-url", metavar="URL", help="The address of DHIS2, instead of the settings' URL."),
+    click.option(
+        "--dhis2-url", metavar="URL", help="The address of DHIS2, instead of the URL in the settings."
+    ),
     click.option(
         "--credentials",
         type=_FILE,
         metavar="FILE",
-        help='The login of DHIS2: JSON such as {"username": "…", "password": "…"}. Without it you are asked.',
+        help='The login of DHIS2: JSON such as {"username": "…", "password": "…"}. Without it the command asks.',
     ),
     click.option(
-        "--timezone", metavar="NAME", help="Your time zone, such as Pacific/Auckland; without it UTC."
+        "--timezone", metavar="NAME", help="Your time zone, such as Pacific/Auckland. Default: UTC."
     ),
     click.option(
-        "--as-of", metavar="TIME", help="A date, or a date and time, in that time zone, instead of now."
+        "--as-of",
+        metavar="TIME",
+        help="Compute as of this date, or date and time, in that time zone, instead of now.",
     ),
     click.option(
         "--basis",
         type=click.Choice(BASES),
-        help="The basis of all rows, without it current_day; as_in_settings: of each row its own.",
+        help="The basis of all rows. Default: current_day. as_in_settings takes each row on its own basis.",
     ),
     click.option(
         "--as-scheduled",
         is_flag=True,
-        help="Each row on its own basis, as the schedules send it. The same as --basis as_in_settings.",
+        help="Take each row on its own basis, as the schedules do. The same as --basis as_in_settings.",
     ),
     click.option(
-        "--months", metavar="MONTHS", help="Months that are over, such as 2025-01..2025-12, instead of today."
+        "--months", metavar="MONTHS", help="Compute months that are over, such as 2025-01..2025-12."
     ),
-    click.option("--event", metavar="JSON", help='An event to compute, such as {"interval": "monthly"}.'),
+    click.option("--event", metavar="JSON", help='Compute this event, such as {"interval": "monthly"}.'),
     click.option(
         "--stack",
         metavar="NAME",
-        help="Let this deployed stack do it, with its own settings, database and DHIS2.",
+        help="Ask this deployed stack. It has its own settings, database and DHIS2.",
     ),
     in_form,
     click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
@@ -126,7 +130,7 @@ class RunOptions:
         except (ValueError, RecursionError) as error:
             raise OptionError(f"--event is not JSON: {error}. {example}") from error
         if not isinstance(event, dict):
-            raise OptionError(f"--event is no JSON object. {example}")
+            raise OptionError(f"--event is not a JSON object. {example}")
         said = {"basis": self.basis, "months": self.months, "as_of": self.as_of}
         return {**event, **{name: value for name, value in said.items() if value is not None}}
 
@@ -148,7 +152,7 @@ class RunOptions:
         if self.stack is not None:
             if given := [name for name, value in here.items() if value is not None]:
                 raise click.UsageError(
-                    f"{', '.join(given)}: not with --stack. A stack has settings, database, DHIS2 and time zone of its own."
+                    f"Give {', '.join(given)} or --stack, not both. A stack has its own settings, database, DHIS2 and time zone."
                 )
             return None
         if self.settings is None or self.source is None:

@@ -88,7 +88,7 @@ def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], form: F
         filled = [
             place for place in range(len(columns)) if any(row[place] not in {None, ""} for row in given)
         ]
-        table = Table()
+        table = Table(show_header=any(columns))
         for place in filled or range(len(columns)):
             table.add_column(columns[place], overflow="fold")
         shown = given[:ROWS_SHOWN] if sys.stdout.isatty() else given

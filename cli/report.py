@@ -3,7 +3,7 @@
 from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import ConnectionReport
 
-DETAILS_SHOWN = 10
+DETAILS_SHOWN = 20
 """How many details of a check are shown; the report in JSON has more."""
 
 _GREEN, _YELLOW, _RED, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
@@ -31,8 +31,8 @@ def as_text(report: ConnectionReport, *, colour: bool = False) -> str:
     if report.user:
         lines.append(f"User: {report.user}")
     lines.append(f"Last successful connection: {report.last_successful_connection or 'none on record'}")
-    # A note stands below with its check.
-    lines += ["", *(line for line in report.summary if not line.startswith("Note: ")), ""]
+    # What is well, and each note, stands below with its check.
+    lines += ["", *(line for line in report.summary if not line.startswith(("Note: ", "OK: "))), ""]
     for check in report.checks:
         outcome = "not ok" if not check.ok else "note  " if check.note else "ok    "
         lines.append(f"{coloured(outcome, check)}  {check.name}: {check.message}")

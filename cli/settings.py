@@ -34,7 +34,7 @@ def aws_client[Client](make: Callable[[], Client]) -> Client:
         return make()
     except BotoCoreError as error:
         raise ConfigurationError(
-            f"AWS cannot be asked: {error} Set AWS_REGION, and AWS_PROFILE if need be."
+            f"AWS cannot be called: {error} Set AWS_REGION, and AWS_PROFILE if you use profiles."
         ) from error
 
 
@@ -114,14 +114,14 @@ class Uploaded:
     def lines(self) -> Iterator[str]:
         """Yield what there is to say of it."""
         yield (
-            f"Uploaded to the parameter {self.parameter}: {self.size:,} bytes, version {self.version}. It holds from "
-            "the next run on."
+            f"Uploaded to the parameter {self.parameter}: {self.size:,} bytes, version {self.version}. The next run "
+            "uses it."
         )
         if self.version == 1:
             # Whoever has mistyped a stack's name sees it nowhere else.
             yield (
-                f"It is the first version: nothing was at {self.parameter} before. If there is a stack whose settings "
-                "you meant to change, they are as they were: name it with STACK=name."
+                f"This is the first version: {self.parameter} did not exist before. If you wanted to change the settings of "
+                "another stack, name it with STACK=name. They are unchanged."
             )
         if self.is_advanced:
             yield (

@@ -164,8 +164,8 @@ class Stack:
                 answer = self.client("cloudformation").describe_stack_resources(StackName=self.name)
             except ClientError as error:
                 raise NoStackError(
-                    f"The stack {self.name} cannot be looked at: {error}. Is it deployed (make deploy), and is this "
-                    "its AWS account and region? Another name is given with STACK=name."
+                    f"The stack {self.name} cannot be read: {error}. Deploy it (make deploy), or check the AWS "
+                    "account and the region. STACK=name names another stack."
                 ) from error
             self._resources = {
                 resource["LogicalResourceId"]: resource["PhysicalResourceId"]
@@ -175,8 +175,8 @@ class Stack:
             }
         if logical_id not in self._resources:
             raise StackError(
-                f"The stack {self.name} has no {logical_id}. Was it deployed to the end (make deploy, and y), and from this "
-                "template?"
+                f"The stack {self.name} has no {logical_id}. Its deployment did not end, or it was deployed from another "
+                "template. Deploy it (make deploy, and y)."
             )
         return self._resources[logical_id]
 
@@ -340,7 +340,9 @@ def deployed(name: str) -> Iterator[Stack]:
     try:
         yield Stack(name, boto3.Session())
     except NoRegionError as error:
-        raise NoStackError("No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if need be.") from error
+        raise NoStackError(
+            "No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if you use profiles."
+        ) from error
     except (BotoCoreError, ClientError) as error:
         raise StackError(str(error)) from error
 
@@ -351,16 +353,18 @@ def what_a_deletion_takes(stack: Stack) -> tuple[str, ...]:
         bucket, history = stack.resource("ReportBucket"), stack.resource("RunsTable")
         depths = ((stack.depth(queue), names) for queue, names in _QUEUES.items())
         held = [count(depth.held, *names) for depth, names in depths if not depth.is_empty]
-        waiting = f"Its queues hold {joined(held)}: that goes too." if held else "Nothing is on its queues."
+        waiting = (
+            f"Its queues hold {joined(held)}. These are deleted too." if held else "Its queues are empty."
+        )
     except NoStackError:
         raise
     except (StackError, ClientError) as error:
         # A deployment that failed can be deleted, too.
-        bucket, history, waiting = "BUCKET", "TABLE", f"What is on its queues cannot be told: {error}"
+        bucket, history, waiting = "BUCKET", "TABLE", f"Its queues cannot be read: {error}"
     return (
-        f"The stack {stack.name} goes with its functions, schedules, secrets, queues and logs.",
+        f"This deletes the stack {stack.name} with its functions, schedules, secrets, queues and logs.",
         waiting,
-        "What DHIS2 has stays there. These stay until you delete them:",
+        "DHIS2 keeps its values. These stay until you delete them:",
         f"  - the settings: aws ssm delete-parameter --region {stack.region} --name /{stack.name}/settings",
         f"  - the bucket with the files of the runs: aws s3 rb --force s3://{bucket}",
         f"  - the table with the history of the runs: aws dynamodb delete-table --region {stack.region} --table-name {history}",

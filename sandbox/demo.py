@@ -52,7 +52,7 @@ DRAINED_WITHIN = 300.0
 # So long nothing may move in queue and log before an incomplete count is final.
 SETTLED_AFTER = 10.0
 NAMED_REJECTIONS = 3
-FATES = ("stored", "unchanged", "rejected", "unaccounted")
+OUTCOMES = ("stored", "unchanged", "rejected", "unaccounted")
 
 console = Console(soft_wrap=True, highlight=False, emoji=False)
 
@@ -135,7 +135,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Fates:
+class Outcomes:
     """What push logged about the batches of a run."""
 
     batches: tuple[LogRecord, ...]
@@ -146,7 +146,7 @@ class Fates:
         """What became of all values that were sent."""
         total = Counts()
         for line in self.batches:
-            total += Counts(**{name: line.fields[name] for name in FATES})
+            total += Counts(**{name: line.fields[name] for name in OUTCOMES})
         return total
 
     @property
@@ -163,16 +163,16 @@ def latest_run(emulator: Emulator) -> Run:
     raise DemoError("Compute logged no run.")
 
 
-def fates_of(emulator: Emulator, run: Run) -> Fates:
+def outcomes_of(emulator: Emulator, run: Run) -> Outcomes:
     """Return what push has logged about a run so far."""
     lines = [line for line in emulator.stack.logs("PushFunction") if line.fields.get("run_id") == run.id]
-    return Fates(
+    return Outcomes(
         batches=tuple(line for line in lines if "sent" in line.fields),
         rejections=tuple(line for line in lines if "data_element" in line.fields),
     )
 
 
-def wait_for_all(emulator: Emulator, run: Run, progress: Callable[[int], None] = lambda _: None) -> Fates:
+def wait_for_all(emulator: Emulator, run: Run, progress: Callable[[int], None] = lambda _: None) -> Outcomes:
     """Wait until the queue is empty and the log says what became of every value.
 
     Raises
@@ -183,12 +183,12 @@ def wait_for_all(emulator: Emulator, run: Run, progress: Callable[[int], None] =
     deadline = time.monotonic() + DRAINED_WITHIN
     last_change, before = time.monotonic(), -1
     while True:
-        fates = fates_of(emulator, run)
-        sent = fates.counts.sent
+        outcomes = outcomes_of(emulator, run)
+        sent = outcomes.counts.sent
         progress(sent)
         queue = emulator.stack.depth("BatchQueue")
         if sent >= run.values and queue.is_empty:
-            return fates
+            return outcomes
         dead = emulator.stack.depth("FailedBatchQueue").waiting
         must(dead == 0, f"{dead} batches went to the dead-letter queue.{_what_push_said(emulator)}")
         now = time.monotonic()
@@ -208,26 +208,26 @@ def _what_push_said(emulator: Emulator) -> str:
     return " Push logged last:\n" + "\n".join(f"  {message}" for message in said)
 
 
-def show_fates(story: Story, fates: Fates) -> None:
+def show_outcomes(story: Story, outcomes: Outcomes) -> None:
     """Print what became of every value: each batch, and each rejected value with its reason."""
-    table = Table("Batch", *(title.capitalize() for title in ("sent", *FATES)), title_justify="left")
-    for line in fates.batches:
-        cells = (str(line.fields[name]) for name in ("sent", *FATES))
+    table = Table("Batch", *(title.capitalize() for title in ("sent", *OUTCOMES)), title_justify="left")
+    for line in outcomes.batches:
+        cells = (str(line.fields[name]) for name in ("sent", *OUTCOMES))
         table.add_row(str(line.fields.get("batch_id", ""))[-12:], *cells)
-    counts = fates.counts
+    counts = outcomes.counts
     total = (counts.sent, counts.stored, counts.unchanged, counts.rejected, counts.unaccounted)
     table.add_section()
     table.add_row("All", *(f"{number:,}" for number in total), style="bold")
     console.print(table)
-    if fates.rejections:
-        story.say("A line of the log for each rejected value: store, item, metric, why, and what to do:")
-        for line in fates.rejections[:NAMED_REJECTIONS]:
+    if outcomes.rejections:
+        story.say("The log has a line for each rejected value: item, store, metric, reason, and what to do:")
+        for line in outcomes.rejections[:NAMED_REJECTIONS]:
             console.print(f"   [yellow]- {escape(line.message)}[/yellow]")
-        if len(fates.rejections) > NAMED_REJECTIONS:
-            story.say(f"- and {len(fates.rejections) - NAMED_REJECTIONS:,} more such lines")
+        if len(outcomes.rejections) > NAMED_REJECTIONS:
+            story.say(f"- and {len(outcomes.rejections) - NAMED_REJECTIONS:,} more such lines")
 
 
-def prove(run: Run, fates: Fates) -> None:
+def prove(run: Run, outcomes: Outcomes) -> None:
     """Hold the counts of compute and of push's log against each other.
 
     Raises
@@ -235,16 +235,16 @@ def prove(run: Run, fates: Fates) -> None:
     DemoError
         A value is missing or counted twice.
     """
-    counts = fates.counts
+    counts = outcomes.counts
     must(run.values > 0, "Compute found no value to send.")
     # A batch that takes several deliveries has a line for each.
-    reported = len({line.fields["batch_id"] for line in fates.batches})
+    reported = len({line.fields["batch_id"] for line in outcomes.batches})
     must(reported == run.batches, f"{run.batches} batches left, {reported} were reported.")
-    must(fates.sent == run.values, f"{run.values} values left compute, {fates.sent} were sent.")
-    must(counts.sent == fates.sent, f"{fates.sent} values were sent, {counts.sent} have an outcome.")
+    must(outcomes.sent == run.values, f"{run.values} values left compute, {outcomes.sent} were sent.")
+    must(counts.sent == outcomes.sent, f"{outcomes.sent} values were sent, {counts.sent} have an outcome.")
     must(
-        len(fates.rejections) == counts.rejected,
-        f"{counts.rejected} values were rejected, {len(fates.rejections)} have a line in the log.",
+        len(outcomes.rejections) == counts.rejected,
+        f"{counts.rejected} values were rejected, {len(outcomes.rejections)} have a line in the log.",
     )
 
 
@@ -271,17 +271,17 @@ def send(story: Story, emulator: Emulator, *, as_scheduled: bool = False) -> Run
     return latest_run(emulator)
 
 
-def watch(story: Story, emulator: Emulator, run: Run) -> Fates:
+def watch(story: Story, emulator: Emulator, run: Run) -> Outcomes:
     """Show how the queue is worked off, and what became of every value."""
     story.step("From the queue to DHIS2, and what became of every value")
     columns = (TextColumn("   values accounted for"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=run.values)
-        fates = wait_for_all(emulator, run, lambda done: bar.update(task, completed=done))
+        outcomes = wait_for_all(emulator, run, lambda done: bar.update(task, completed=done))
     story.say(f"The queue is empty. The log /{emulator.name}/push says:")
-    show_fates(story, fates)
-    prove(run, fates)
-    return fates
+    show_outcomes(story, outcomes)
+    prove(run, outcomes)
+    return outcomes
 
 
 def on_sample(story: Story) -> None:
@@ -293,14 +293,16 @@ def on_sample(story: Story) -> None:
         summary = database.summary
         story.say(
             f"{summary.stores} stores, {summary.items} items, {summary.movements:,} stock movements until "
-            f"{summary.as_of}; encrypted connections only, and a login of our own that may read and nothing more"
+            f"{summary.as_of}; encrypted connections only, and a login that can only read"
         )
         text = settings_for("http://127.0.0.1", database.server.ca_certificate)
         catalogue = catalogue_of(database.address, parse_settings(text))
         metadata, slip = _with_a_slip(catalogue)
         dhis2 = held.enter_context(dhis2_for(metadata))
         story.say(f"a stand-in for DHIS2 {dhis2.version} at {dhis2.url}, with the data set of settings.yaml")
-        story.say(f"with one slip, as they happen: the data element of {slip} takes whole numbers only")
+        story.say(
+            f"It has one fault: the data element of {slip} takes whole numbers only, so it rejects fractions"
+        )
 
         emulator = held.enter_context(Emulator())
         deploy(story, emulator, TIME_ZONE)
@@ -311,10 +313,10 @@ def on_sample(story: Story) -> None:
         _test_with_wrong_password(story, emulator, dhis2)
 
         run = send(story, emulator)
-        fates = watch(story, emulator, run)
+        outcomes = watch(story, emulator, run)
 
         story.step("Do the numbers add up?")
-        _compare_with_dhis2(story, run, fates, dhis2)
+        _compare_with_dhis2(story, run, outcomes, dhis2)
         _show_values(story, dhis2)
 
         story.step("Cleaning up")
@@ -350,23 +352,23 @@ def _enter(emulator: Emulator, shown: str, *answers: str) -> None:
 def _test_with_wrong_password(story: Story, emulator: Emulator, dhis2: StandIn) -> None:
     story.step("Test connection, with a mistyped password and with the right one")
     test = ("make test-connection", "test-connection")
-    must(command(emulator, *test) == 1, "A mistyped password was not noticed.")
+    must(command(emulator, *test) == 1, "The connection test did not find the mistyped password.")
     user = dhis2.users[DHIS2_USER]
     _enter(emulator, "make credentials", user.username, user.password.get_secret_value())
-    must(command(emulator, *test) == 1, "The slip in DHIS2 was not noticed.")
+    must(command(emulator, *test) == 1, "The connection test did not find the fault in DHIS2.")
     story.say(
-        "The connection works, and the slip is found before anything is sent. Here it stays, to be rejected."
+        "The connection works. The test found the fault before anything was sent. The demo leaves it there, to show a rejection."
     )
 
 
-def _compare_with_dhis2(story: Story, run: Run, fates: Fates, dhis2: StandIn) -> None:
-    counts = fates.counts
+def _compare_with_dhis2(story: Story, run: Run, outcomes: Outcomes, dhis2: StandIn) -> None:
+    counts = outcomes.counts
     stored = len(dhis2.values)
     must(
         stored == counts.stored, f"The log tells of {counts.stored:,} stored values, DHIS2 holds {stored:,}."
     )
     posted = sum(request.values for request in dhis2.requests)
-    beforehand = sum(not line.fields["sent_to_dhis2"] for line in fates.rejections)
+    beforehand = sum(not line.fields["sent_to_dhis2"] for line in outcomes.rejections)
     must(
         posted + beforehand == run.values,
         f"{run.values:,} values left compute, {posted:,} arrived at DHIS2, {beforehand:,} were refused before that.",
@@ -419,7 +421,7 @@ def on_own_systems(story: Story, options: argparse.Namespace) -> None:
         emulator.put_settings(settings.compact())
         emulator.put_secret("Dhis2Secret", systems.login[0])
         emulator.put_secret("DatabaseSecret", source)
-        story.say("They are in the emulator only, for as long as it runs.")
+        story.say("Only the emulator has them. They are gone when it stops.")
 
         story.step("Test connection")
         tested = command(emulator, "make test-connection", "test-connection")
@@ -431,7 +433,7 @@ def on_own_systems(story: Story, options: argparse.Namespace) -> None:
         tried = command(emulator, shown, "push", "--as-scheduled", "--event", event)
         must(tried == 0, "The dry run failed; it says why above.")
         if not settings.use_dhis2:
-            story.say("Use DHIS2 is off in the settings: this is the end.")
+            story.say("Use DHIS2 is off in the settings, so nothing is sent. The demo ends here.")
         elif not options.yes and not _agrees(settings):
             story.say("Nothing was sent.")
         else:
@@ -456,7 +458,7 @@ def _look_at(story: Story, systems: Systems) -> Settings:
 def _agrees(settings: Settings) -> bool:
     must(
         sys.stdin.isatty(),
-        "The values were not sent: on a terminal you would be asked now. To send unasked: YES=1.",
+        "Nothing was sent. The demo asks before it sends, and there is no terminal to ask on. To send without a question: YES=1.",
     )
     return console.input(f"   Send these values to {escape(str(settings.url))}? (yes/no) ").strip() == "yes"
 

@@ -8,14 +8,20 @@ from cli.options import of_stack
 
 
 @click.command(short_help="Fill in the stack's secrets at hidden prompts.")
-@click.option("--dhis2", is_flag=True, help="Ask for DHIS2's user name and password, or a token, only.")
-@click.option("--oauth2", is_flag=True, help="Ask for client and secret too (without basic authentication).")
-@click.option("--database", is_flag=True, help="Ask for the address of mSupply's database only.")
+@click.option(
+    "--dhis2", is_flag=True, help="Ask only for the login of DHIS2: user name and password, or a token."
+)
+@click.option(
+    "--oauth2",
+    is_flag=True,
+    help="Ask for the OAuth2 client and its secret too (Basic authentication is not ticked).",
+)
+@click.option("--database", is_flag=True, help="Ask only for the address of mSupply's database.")
 @of_stack
 def credentials(dhis2: bool, oauth2: bool, database: bool, stack: str) -> int:  # noqa: FBT001 - as click hands them
-    """Fill in the stack's secrets at hidden prompts. It asks for all of them where no option chooses.
+    """Fill in the stack's secrets at hidden prompts. Without an option it asks for all of them.
 
-    Without a terminal it reads the same answers from standard input, one a line.
+    Without a terminal it reads the same answers from standard input, one on each line.
     """
     from cli import credentials as secrets
     from cli.output import say, tell
@@ -33,7 +39,7 @@ def credentials(dhis2: bool, oauth2: bool, database: bool, stack: str) -> int:  
             say(f"That is {secrets.described(address)}.")
     for name, value in answers.items():
         if value is None:
-            say(f"The secret {name} was left as it is.")
+            say(f"The secret {name} is unchanged.")
         else:
             secrets.write(name, value)
             say(f"Written to the secret {name}.")

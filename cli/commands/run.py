@@ -31,12 +31,12 @@ LIMITS = {"as_of", "basis", "months", "metrics", "stores", "items"}
 """The fields of a manual push's event that an export has too."""
 
 
-@click.command(short_help="Compute every value and print it; nothing is sent.")
+@click.command(short_help="Compute all values and print them; nothing is sent.")
 @for_a_run
 def preview(options: RunOptions) -> int:
-    """Compute every value that a push would send, and print it. Nothing is sent.
+    """Compute all values that a push would send, and print them. Nothing is sent.
 
-    With --stack the stack computes, and leaves the values in a file of its bucket. What a schedule sends it only counts.
+    With --stack the stack computes, and writes the values into a file of its bucket. It only counts what a schedule sends.
     """
     systems = options.systems()
     if systems is None:
@@ -53,12 +53,12 @@ def preview(options: RunOptions) -> int:
     return 0
 
 
-@click.command(short_help="Compute, send, and print what became of the values.")
+@click.command(short_help="Compute all values, send them, and print the outcome.")
 @for_a_run
 def push(options: RunOptions) -> int:
-    """Compute, send to DHIS2, and print what became of the values.
+    """Compute all values, send them to DHIS2, and print the outcome.
 
-    With --stack the stack computes, and its queue sends: what becomes of the values stands in its log.
+    With --stack the stack computes and sends. Its log has the outcome of each value.
     """
     systems = options.systems()
     if systems is None:
@@ -74,12 +74,12 @@ def push(options: RunOptions) -> int:
     return 0 if pushed.all_well else 1
 
 
-@click.command(short_help="Look whether everything is there that a push needs.")
+@click.command(short_help="Log in to DHIS2, and check everything that a push needs.")
 @for_a_run
 def test_connection(options: RunOptions) -> int:
-    """Log in to DHIS2, and look whether everything is there that a push needs. Nothing is written.
+    """Log in to DHIS2, and check everything that a push needs. Nothing is written.
 
-    With --stack the stack does so, from where it is.
+    With --stack the stack does so, over its own network.
     """
     systems = options.systems()
     if systems is not None:
@@ -88,7 +88,7 @@ def test_connection(options: RunOptions) -> int:
         return _show_report(local.test_connection(systems, options.document()), options.form)
     if options.asks_for_something:
         raise click.UsageError(
-            "--event, --basis, --months and --as-of: not with --stack. A stack tests for its next runs."
+            "Give --event, --basis, --months and --as-of without --stack. A stack tests its next runs."
         )
     return ask_stack(
         options.stack or STACK, lambda stack: _show_report(stack.test_connection(), options.form)
@@ -158,7 +158,8 @@ def _show_result(result: "ComputeResult", form: Format) -> int:
     else:
         facts = {
             "Run": result.run_id,
-            "As of": result.as_of and f"{result.as_of:%Y-%m-%d %H:%M} (UTC{result.as_of:%:z})",
+            "As of": result.as_of
+            and f"{result.as_of:%Y-%m-%d %H:%M} ({result.time_zone or f'UTC{result.as_of:%:z}'})",
             "See the log": result.see_the_log,
         }
         say(result.message, *(f"{name}: {value}" for name, value in facts.items() if value))

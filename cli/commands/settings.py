@@ -17,13 +17,13 @@ of_file = click.argument(
 
 @click.group(short_help="Check the settings document, and upload it.", no_args_is_help=True)
 def settings() -> None:
-    """Check the settings document, and upload it to a stack. FILE is settings.yaml where none is named."""
+    """Check the settings document, and upload it to a stack. Without FILE it is settings.yaml."""
 
 
 @settings.command()
 @of_file
 def check(file: Path) -> int:
-    """Say whether the settings are complete, and list all their faults at once."""
+    """List all faults of the settings at once."""
     from cli import settings
     from cli.output import say
 
@@ -34,13 +34,10 @@ def check(file: Path) -> int:
 
 @settings.command()
 @of_file
-@click.option("--parameter", metavar="NAME", help="The parameter's name, instead of a stack's.")
-@click.option("--stack", metavar="NAME", help=f"The stack whose settings they are; without it {STACK}.")
+@click.option("--parameter", metavar="NAME", help="The name of the parameter, instead of a stack.")
+@click.option("--stack", metavar="NAME", help=f"The stack that gets the settings. Default: {STACK}.")
 def upload(file: Path, parameter: str | None, stack: str | None) -> int:
-    """Check the settings and put them into the stack's parameter.
-
-    They hold from the next run on.
-    """
+    """Check the settings and write them into the stack's parameter. The next run uses them."""
     from cli import settings
     from cli.output import say
 
@@ -55,7 +52,7 @@ def upload(file: Path, parameter: str | None, stack: str | None) -> int:
 
 @settings.command()
 def schema() -> int:
-    """Print the JSON Schema of the document, for editors."""
+    """Print the JSON Schema of the settings, for editors."""
     from cli import settings
     from cli.output import say
 

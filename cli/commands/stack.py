@@ -1,4 +1,4 @@
-"""What is asked of a deployed stack: dead letters, the breaker, the watchdog, the logs."""
+"""The commands for a deployed stack: dead letters, the breaker, the watchdog, the logs."""
 
 import logging
 import time
@@ -46,7 +46,7 @@ def ask_stack(name: str, ask: Callable[["Stack"], int]) -> int:
         code = 1
     if code and name != STACK:
         # The functions name commands without it.
-        tell(f"This is about the stack {name}: end each make command with STACK={name}.")
+        tell(f"This is about the stack {name}. End each make command with STACK={name}.")
     return code
 
 
@@ -57,23 +57,23 @@ def _say(*lines: str) -> int:
     return 0
 
 
-@click.command(short_help="List what could not be brought to DHIS2.")
+@click.command(short_help="List the batches that could not be delivered.")
 @of_run
 @with_reason
 @of_stack
 def dead_letters(run: str | None, reason: str | None, stack: str) -> int:
-    """List what could not be brought to DHIS2, by run and reason."""
+    """List the dead letters, the batches that could not be delivered to DHIS2, by run and reason."""
     return ask_stack(
         stack, lambda deployed: _say(deployed.ask_push({"dead_letters": "list"}, run=run, reason=reason))
     )
 
 
-@click.command(short_help="Send it again, once its cause is corrected.")
+@click.command(short_help="Send dead letters again, after the cause is fixed.")
 @of_run
 @with_reason
 @of_stack
 def redrive(run: str | None, reason: str | None, stack: str) -> int:
-    """Send again what could not be brought to DHIS2, once its cause is corrected."""
+    """Send dead letters again, after the cause is fixed."""
 
     def send(deployed: "Stack") -> int:
         is_all = False
@@ -86,25 +86,25 @@ def redrive(run: str | None, reason: str | None, stack: str) -> int:
 
 
 @click.command(short_help="Stop sending to DHIS2; values wait.")
-@click.option("--reason", metavar="WORDS", help="Why, for those who wonder.")
+@click.option("--reason", metavar="WORDS", help="Why; the log and the connection test show it.")
 @of_stack
 def pause(reason: str | None, stack: str) -> int:
-    """Stop sending to DHIS2. Values wait, ten days at most."""
+    """Stop sending to DHIS2. Values wait for at most ten days."""
     return ask_stack(stack, lambda deployed: _say(deployed.ask_push({"breaker": "open"}, reason=reason)))
 
 
-@click.command(short_help="Send again what was stopped with pause.")
+@click.command(short_help="Go on sending after pause.")
 @of_stack
 def resume(stack: str) -> int:
-    """Send again what was stopped with pause."""
+    """Go on sending after pause."""
     return ask_stack(stack, lambda deployed: _say(deployed.ask_push({"breaker": "close"})))
 
 
-@click.command(short_help="Stop a run: nothing more of it is sent.")
+@click.command(short_help="Stop a run: the rest of it is not sent.")
 @click.argument("run", metavar="RUN-ID")
 @of_stack
 def stop(run: str, stack: str) -> int:
-    """Stop a run: nothing more of it is sent. What DHIS2 has stays there."""
+    """Stop a run: the rest of it is not sent. DHIS2 keeps what it has."""
     return ask_stack(stack, lambda deployed: _say(deployed.ask_push({"stop": run})))
 
 
@@ -134,10 +134,10 @@ def held(stack: str, form: str, **asked: tuple[str, ...]) -> int:
     return ask_stack(stack, show)
 
 
-@click.command(short_help="Look whether every run took place and ended.")
+@click.command(short_help="Check that each run took place and ended.")
 @of_stack
 def watchdog(stack: str) -> int:
-    """Look now whether every run took place and ended. The stack does so every day."""
+    """Check now that each run took place and ended. The stack does so every day."""
 
     def look(deployed: "Stack") -> int:
         answer = deployed.watchdog()
@@ -165,7 +165,7 @@ def _show_logs(deployed: "Stack", back: timedelta, *, follow: bool) -> int:
     follower = LogFollower(deployed, since=datetime.now(UTC) - back)
     lines = follower.new_lines()
     if not lines and not follow:
-        tell(f"Nothing was logged in the last {back}.")
+        tell(f"Nothing was logged in the last {back.total_seconds() / 60:.0f} minutes.")
     while True:
         for line, function in lines:
             say_log_line(line, function.removesuffix("Function"))
@@ -178,7 +178,7 @@ def _show_logs(deployed: "Stack", back: timedelta, *, follow: bool) -> int:
 @click.command(hidden=True)
 @of_stack
 def before_delete(stack: str) -> int:
-    """Say what goes with the stack, and what stays. Nothing is deleted."""
+    """Say what is deleted with the stack, and what stays. Nothing is deleted yet."""
     from cli.stack import what_a_deletion_takes
 
     return ask_stack(stack, lambda deployed: _say(*what_a_deletion_takes(deployed)))

@@ -98,9 +98,9 @@ def test_the_demo_brings_every_value_to_dhis2_and_leaves_nothing_behind(tmp_path
         r"stored ([\d,]+) \+ unchanged ([\d,]+) \+ rejected ([\d,]+) \+ unaccounted ([\d,]+) = ([\d,]+)", said
     )
     assert sums, said
-    *fates, sent = (int(number.replace(",", "")) for number in sums.groups())
-    assert sum(fates) == sent > 0
-    assert fates[2] > 0, "the slip in DHIS2's metadata rejects some values"
+    *outcomes, sent = (int(number.replace(",", "")) for number in sums.groups())
+    assert sum(outcomes) == sent > 0
+    assert outcomes[2] > 0, "the slip in DHIS2's metadata rejects some values"
     assert_nothing_is_left(tmp_path)
 
 

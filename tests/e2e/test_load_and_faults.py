@@ -238,14 +238,14 @@ def counted_in_the_log(world: World, since: datetime) -> dict[str, int]:
         for event in page["events"]:
             if '"_aws"' in event["message"]:
                 line = json.loads(event["message"])
-                for fate in COUNTERS[2:]:
-                    name = f"Values{fate.title().replace('_', '')}"
-                    total[fate] += int(sum(line.get(name, ())))
-    return {fate: number for fate, number in total.items() if number}
+                for outcome in COUNTERS[2:]:
+                    name = f"Values{outcome.title().replace('_', '')}"
+                    total[outcome] += int(sum(line.get(name, ())))
+    return {outcome: number for outcome, number in total.items() if number}
 
 
-def fates_in_the_table(run: Run) -> dict[str, int]:
-    return {fate: getattr(run.counts, fate) for fate in COUNTERS[2:] if getattr(run.counts, fate)}
+def outcomes_in_the_table(run: Run) -> dict[str, int]:
+    return {outcome: getattr(run.counts, outcome) for outcome in COUNTERS[2:] if getattr(run.counts, outcome)}
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
 
     assert run.outcome is Outcome.COMPLETE
     assert run.counts.queued == run.counts.stored + run.counts.unchanged == queued.counts.queued
-    assert counted_in_the_log(world, began) == fates_in_the_table(run)
+    assert counted_in_the_log(world, began) == outcomes_in_the_table(run)
     values = computed(world, load.as_of)
     assert len(values) == len(world.dhis2.values) == run.counts.queued
     assert [value for value in values if value.value != held_by_dhis2(world, value)] == []
@@ -319,7 +319,7 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
     quiet = datetime.now(UTC)
     undisturbed = compute_with(world).until_ended()
     assert undisturbed.counts.unchanged == undisturbed.counts.queued == len(values)
-    assert counted_in_the_log(world, quiet) == fates_in_the_table(undisturbed)
+    assert counted_in_the_log(world, quiet) == outcomes_in_the_table(undisturbed)
     with capsys.disabled():
         if IS_LARGE:
             print(  # noqa: T201 - for whoever runs make load

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from cli.__main__ import main
 from cli.stack import FunctionFailedError, LogRecord
 from msupply_dhis2.settings import parse_settings
-from sandbox.demo import Run, fates_of, prove, wait_for_all
+from sandbox.demo import Run, outcomes_of, prove, wait_for_all
 from sandbox.dhis2 import FaultKind
 from sandbox.sample_world import DHIS2_USER, TIME_ZONE
 from sandbox.tools import INTERPRETER
@@ -129,10 +129,10 @@ def test_no_password_gets_into_any_log(world: World) -> None:
 
 def test_a_manual_push_brings_every_value_to_dhis2_and_says_so(world: World) -> None:
     run = push_by_hand(world)
-    fates = wait_for_all(world.emulator, run)
-    prove(run, fates)
-    assert fates.counts.rejected == 0
-    assert fates.counts.stored + fates.counts.unchanged == run.values == len(world.dhis2.values)
+    outcomes = wait_for_all(world.emulator, run)
+    prove(run, outcomes)
+    assert outcomes.counts.rejected == 0
+    assert outcomes.counts.stored + outcomes.counts.unchanged == run.values == len(world.dhis2.values)
 
 
 def test_the_same_run_again_changes_nothing_in_dhis2(world: World) -> None:
@@ -144,7 +144,7 @@ def test_the_same_run_again_changes_nothing_in_dhis2(world: World) -> None:
     second = push_by_hand(world, as_of=as_of)
     assert second.id == first.id
     until(
-        lambda: fates_of(world.emulator, second).counts.sent == 2 * second.values,
+        lambda: outcomes_of(world.emulator, second).counts.sent == 2 * second.values,
         "the second push did not come to its end",
     )
     assert dict(world.dhis2.values) == held
@@ -301,7 +301,7 @@ def test_refused_credentials_are_tried_once_open_the_breaker_and_no_message_beco
     assert world.failed_logins == 1
     assert waiting(world) == run.batches
     assert world.emulator.stack.depth("FailedBatchQueue").is_empty
-    assert fates_of(world.emulator, run).batches == (), "a refused batch must not be called finished"
+    assert outcomes_of(world.emulator, run).batches == (), "a refused batch must not be called finished"
 
     # The probe knows the login, and does not try it.
     probed = world.emulator.stack.invoke("TestConnectionFunction", {"probe": True})
@@ -365,10 +365,10 @@ def test_what_a_first_delivery_settled_is_not_counted_again_by_the_next(world: W
     world.dhis2.faults.next(FaultKind.TOO_LARGE, method="POST", times=1, size=1)
     world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, method="POST", times=2, after=1, seconds=1)
     run = push_by_hand(world)
-    fates = wait_for_all(world.emulator, run)
-    assert len(fates.batches) == run.batches + 1
-    prove(run, fates)
-    assert fates.counts.stored == run.values == len(world.dhis2.values)
+    outcomes = wait_for_all(world.emulator, run)
+    assert len(outcomes.batches) == run.batches + 1
+    prove(run, outcomes)
+    assert outcomes.counts.stored == run.values == len(world.dhis2.values)
 
 
 # --------------------------------------------------------------------------------------------------------- rights

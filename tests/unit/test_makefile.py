@@ -77,6 +77,31 @@ def test_without_python_3_13_and_without_a_way_to_fetch_it_make_says_so(tmp_path
     assert "dns" not in finished.stderr
 
 
+def test_without_uv_and_without_a_way_to_fetch_it_make_says_so(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
+    python = tmp_path / "python3"
+    python.write_text("""#!/bin/sh
+case "$*" in
+*venv*) mkdir -p .tools/uv/bin && cp "$0" .tools/uv/bin/python ;;
+*) echo "ERROR: Temporary failure in name resolution" >&2; exit 1 ;;
+esac
+""")
+    python.chmod(0o755)
+    finished = subprocess.run(
+        ["make", "--no-print-directory", f"--directory={tmp_path}", "demo"],  # noqa: S607 - whichever make there is
+        env={"PATH": f"{tmp_path}{os.pathsep}{os.defpath}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    (said,) = (line for line in finished.stderr.splitlines() if line.startswith("uv"))
+    assert said.startswith(
+        "uv, which installs everything else, is not on this machine, and cannot be fetched"
+    )
+    assert "Traceback" not in finished.stderr
+
+
 def test_a_client_is_asked_for_where_oauth2_is_wanted() -> None:
     assert "--oauth2" not in make("--dry-run", "credentials")
     assert "--oauth2" in make("--dry-run", "credentials", "OAUTH2=yes")

@@ -8,7 +8,8 @@ import pytest
 
 from cli import local
 from cli.__main__ import app, main
-from cli.options import BASES
+from cli.options import BASES, Format
+from cli.output import write_record
 from msupply_dhis2.compute.event import BasisChoice
 from tests.support.paths import PROJECT
 
@@ -64,9 +65,12 @@ def test_the_bases_are_those_that_compute_knows() -> None:
             "Give --settings and --source, or name a deployed stack, such as --stack msupply-dhis2.",
         ),
         (["push", *HERE[:2]], "Give --source, or name a deployed stack"),
-        (["push", *HERE, "--stack", "malawi"], "--settings, --source: not with --stack."),
-        (["test-connection", "--stack", "malawi", "--timezone", "UTC"], "--timezone: not with --stack."),
-        (["test-connection", "--stack", "malawi", "--as-of", "2026-10-31"], "--as-of: not with --stack."),
+        (["push", *HERE, "--stack", "malawi"], "Give --settings, --source or --stack, not both."),
+        (
+            ["test-connection", "--stack", "malawi", "--timezone", "UTC"],
+            "Give --timezone or --stack, not both.",
+        ),
+        (["test-connection", "--stack", "malawi", "--as-of", "2026-10-31"], "--as-of without --stack."),
         (["preview", *HERE, "--format", "xml"], "'xml' is not one of 'table', 'csv', 'json'"),
         (["preview", *HERE, "--basis", "today"], "'today' is not one of 'current_day', 'as_in_settings'"),
         (
@@ -82,6 +86,13 @@ def test_a_wrong_command_line_ends_with_2_and_says_what_to_write(
     said = capsys.readouterr()
     assert said.out == ""
     assert says in said.err
+
+
+def test_a_record_is_a_table_without_an_empty_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    write_record({"run_id": "20261031T000000Z-manual-6ed28b8b", "stored": 1}, Format.TABLE)
+    _, first, second, _ = capsys.readouterr().out.splitlines()
+    assert first == "│ run_id │ 20261031T000000Z-manual-6ed28b8b │"
+    assert second.startswith("│ stored │ 1 ")
 
 
 def test_who_interrupts_it_gets_130(

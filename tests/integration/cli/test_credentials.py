@@ -73,7 +73,7 @@ def test_an_empty_answer_leaves_a_secret_as_it_is(
     answer(monkeypatch, "admin", "hunter2", "")
     assert main(["credentials", "--stack", "stack"]) == 0
     assert stored(aws, "stack/database") == ADDRESS
-    assert "The secret stack/database was left as it is." in capsys.readouterr().out
+    assert "The secret stack/database is unchanged." in capsys.readouterr().out
 
 
 def test_client_and_secret_are_asked_for_oauth2_only(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_a_client_is_insisted_on_where_oauth2_is_asked_for(
         (("admin", "", ADDRESS), "has no text in its field password"),
         (("d2pat_hunter2", ADDRESS), "no personal access token: it holds 7 characters"),
         (("admin", "hunter2", "mysql://hunter3@db"), "begins with neither sqlite:///"),
-        (("admin", "hunter2"), "No line was left for 'Address of mSupply's database"),
+        (("admin", "hunter2"), "There is no line for 'Address of mSupply's database"),
     ],
 )
 def test_nothing_is_written_where_an_answer_is_wrong_or_missing(

@@ -117,7 +117,7 @@ def test_upload_puts_the_compact_document_into_a_standard_parameter(
     said = capsys.readouterr().out
     assert f"Uploaded to the parameter /msupply-dhis2/settings: {len(value):,} bytes, version 1." in said
     assert "dollars" not in said
-    assert "the first version: nothing was at /msupply-dhis2/settings before" in said
+    assert "the first version: /msupply-dhis2/settings did not exist before" in said
 
     # Who uploads for a stack that is there is not asked whether it is.
     assert main(["settings", "upload", str(sample)]) == 0

@@ -63,10 +63,8 @@ def test_a_command_about_another_stack_that_fails_says_what_to_put_behind_the_ne
 ) -> None:
     assert main(["push", "--stack", "with-logs"]) == 1
     said = capsys.readouterr().err
-    assert (
-        "The stack with-logs has no TestConnectionFunction. Was it deployed to the end (make deploy" in said
-    )
-    assert said.endswith("This is about the stack with-logs: end each make command with STACK=with-logs.\n")
+    assert "The stack with-logs has no TestConnectionFunction. Its deployment did not end" in said
+    assert said.endswith("This is about the stack with-logs. End each make command with STACK=with-logs.\n")
 
 
 @pytest.mark.usefixtures("logs")
@@ -75,7 +73,7 @@ def test_a_stack_that_is_not_there_is_told_and_none_is_recommended(
 ) -> None:
     assert main(["push", "--stack", "malawi"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("The stack malawi cannot be looked at")
+    assert said.startswith("The stack malawi cannot be read")
     assert "end each make command" not in said
 
 
@@ -91,7 +89,7 @@ def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
     )
     stack = Stack("malawi", boto3.Session())
     assert main(["before-delete", "--stack", "malawi"]) == 0
-    assert "Nothing is on its queues." in capsys.readouterr().out
+    assert "Its queues are empty." in capsys.readouterr().out
 
     for queue, messages in (("BatchQueue", 2), ("FailedRunQueue", 1)):
         for _ in range(messages):
@@ -100,7 +98,10 @@ def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
     aws.sqs.receive_message(QueueUrl=stack.resource("BatchQueue"))
     assert main(["before-delete", "--stack", "malawi"]) == 0
     said = capsys.readouterr().out
-    assert "Its queues hold 2 batches for DHIS2 and 1 run that did not take place: that goes too." in said
+    assert (
+        "Its queues hold 2 batches for DHIS2 and 1 run that did not take place. These are deleted too."
+        in said
+    )
     assert "aws ssm delete-parameter --region us-east-1 --name /malawi/settings\n" in said
     assert f"aws s3 rb --force s3://{stack.resource('ReportBucket')}\n" in said
     assert (
@@ -113,9 +114,9 @@ def test_a_stack_that_was_not_deployed_to_the_end_can_be_deleted_and_none_is_not
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["before-delete", "--stack", "with-logs"]) == 0
-    assert "cannot be told: The stack with-logs has no ReportBucket." in capsys.readouterr().out
+    assert "Its queues cannot be read: The stack with-logs has no ReportBucket." in capsys.readouterr().out
     assert main(["before-delete", "--stack", "typo"]) == 1
-    assert "The stack typo cannot be looked at" in capsys.readouterr().err
+    assert "The stack typo cannot be read" in capsys.readouterr().err
 
 
 def test_what_aws_could_not_make_is_not_in_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +204,7 @@ WRONG = failed("period format", "Period format 'YYYY' makes 2026; every value is
             [],
             [],
             0,
-            "Manual push, current day.\nWhether DHIS2 would refuse the period is not known. Authentication failed\n",
+            "Manual push, current day.\nIt is not known whether DHIS2 would refuse the period. Authentication failed\n",
         ),
         (
             ["--as-scheduled"],
@@ -244,7 +245,12 @@ def test_a_push_of_a_stack_says_first_which_it_is_and_whether_dhis2_would_refuse
     def invoke(_: Stack, function: str, __: object) -> dict[str, object]:
         asked.append(function)
         if function == "ComputeFunction":
-            return {"status": "sent", "message": "The rest."}
+            return {
+                "status": "sent",
+                "message": "The rest.",
+                "as_of": "2026-11-30T00:10:00+13:00",
+                "time_zone": "Pacific/Auckland",
+            }
         assert checks is not None
         report = ConnectionReport(
             connected=bool(checks),
@@ -260,5 +266,6 @@ def test_a_push_of_a_stack_says_first_which_it_is_and_whether_dhis2_would_refuse
     assert main(["push", *arguments, "--stack", "malawi"]) == code
     said = capsys.readouterr()
     assert f"{said.err}{said.out}".startswith(says)
+    assert ("As of: 2026-11-30 00:10 (Pacific/Auckland)\n" in said.out) is (code == 0)
     assert ("ComputeFunction" in asked) is (code == 0)
     assert ("TestConnectionFunction" in asked) is (checks is not None)

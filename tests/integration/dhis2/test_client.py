@@ -544,7 +544,7 @@ def test_a_secret_that_a_server_echoes_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("password", ["Value", "#2", "ERROR", "process", "description"])
-def test_a_password_that_is_part_of_an_answer_changes_no_value_s_fate(password: str) -> None:
+def test_a_password_that_is_part_of_an_answer_changes_no_value_s_outcome(password: str) -> None:
     conflict = {"value": "Value #2 is damaged", "errorCode": "E7619", "indexes": [-1]}
     summary = {
         "importCount": {"imported": 0, "updated": 0, "ignored": 3, "deleted": 0},

@@ -171,6 +171,7 @@ def test_a_scheduled_run_says_what_it_did_and_how_to_see_the_rest(compute: Calla
     run = compute(SCHEDULED)
     answer = run.answer
     assert answer["as_of"] == "2026-10-31T22:30:00+13:00"
+    assert answer["time_zone"] == "Pacific/Auckland"
     assert answer["run_id"].startswith("20261031T093000Z-monthly-")
     assert answer["stores"] > 1
     assert answer["items"] > 1
@@ -443,7 +444,7 @@ def test_the_database_check_tells_what_is_mapped_and_the_log_does_not(
         assert len(item.data_elements) == len(active)
         for row, data_element in zip(active, item.data_elements, strict=True):
             assert str(data_element).startswith(row.prefix)
-    assert mapped.left_out
+    assert mapped.skipped
     assert mapped.stores[0].name not in json.dumps(run.lines)
 
 

@@ -128,9 +128,9 @@ def test_values_for_another_data_set_than_the_settings_are_kept_and_never_sent(w
     messages = take(world)
     world.use(only_changes=False, data_set_id="OTHER_SET")
     for message in messages:
-        died = deliver(world, message)
-        assert is_done(died)
-        assert died.said(
+        delivered = deliver(world, message)
+        assert is_done(delivered)
+        assert delivered.said(
             "send to 'OTHER_SET' (code) only. If the settings are right, compute the periods again (202610)"
         )
     assert world.posts() == 0
@@ -166,15 +166,15 @@ def test_values_for_another_data_set_that_are_computed_again_are_superseded(worl
 def test_what_fails_too_often_is_a_dead_letter_with_its_reason_in_queue_and_table(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
-    died = fail_until_dead(world, first)
+    delivered = fail_until_dead(world, first)
     for message in others:
         assert is_done(deliver(world, message))
     run = the_run(world)
     assert run.counts.dead + run.counts.stored == run.counts.queued == answer["values"]
     assert run.counts.dead > 0
     assert run.outcome is Outcome.INCOMPLETE
-    assert died.metric("BatchesDead") == 1
-    (line,) = died.said("A message went to the dead letters")
+    assert delivered.metric("BatchesDead") == 1
+    (line,) = delivered.said("A message went to the dead letters")
     assert "It failed 12 times" in line["message"]
     assert "make redrive" in line["message"]
 
@@ -490,7 +490,7 @@ def test_a_message_is_a_dead_letter_before_the_queue_forgets_it(world: World) ->
     assert "It waited for 10 days" in str(letter["MessageAttributes"]["reason"]["StringValue"])
 
 
-def test_what_has_a_fate_already_is_not_counted_as_dead(world: World) -> None:
+def test_what_has_an_outcome_already_is_not_counted_as_dead(world: World) -> None:
     world.use(only_changes=False, items_per_payload=40)
     answer = world.compute()
     world.use(only_changes=False, items_per_payload=10)

@@ -70,8 +70,8 @@ class Lambda:
         except BreaksOffError:
             self.broken_off += 1
             return None
-        for fate in ("Stored", "Unchanged", "Rejected", "Unaccounted", "Superseded"):
-            self.counted[fate.lower()] += int(pushed.metric(f"Values{fate}"))
+        for outcome in ("Stored", "Unchanged", "Rejected", "Unaccounted", "Superseded"):
+            self.counted[outcome.lower()] += int(pushed.metric(f"Values{outcome}"))
         return pushed
 
     def work(self, message: "MessageTypeDef") -> None:
@@ -185,8 +185,8 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(worl
     assert counts.waiting == counts.dead == 0
     assert counts.queued == counts.stored + counts.unchanged == answer["values"]
     assert len(world.values()) == answer["values"]
-    assert {fate: each for fate, each in it.counted.items() if each} == {
-        fate: getattr(counts, fate) for fate in COUNTERS[2:] if getattr(counts, fate)
+    assert {outcome: each for outcome, each in it.counted.items() if each} == {
+        outcome: getattr(counts, outcome) for outcome in COUNTERS[2:] if getattr(counts, outcome)
     }
     assert run_of(world, answer["run_id"]).outcome is Outcome.COMPLETE
     assert it.broken_off

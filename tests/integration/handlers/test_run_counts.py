@@ -146,7 +146,7 @@ def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
 
 @breaks_off
 @pytest.mark.slow
-def test_what_was_refused_stands_in_the_file_once_though_its_message_died_and_was_sent_again(
+def test_what_was_refused_stands_in_the_file_once_though_its_message_was_a_dead_letter_and_was_sent_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misplace_items(world, 1)

@@ -133,8 +133,8 @@ def test_the_connection_test_counts_them_in_a_line_and_lists_them(database: Open
     answer = check_database(database.open, settings(include_field="user_field_4"), Verification.NOT_NEEDED)
     assert answer.mapped is not None
     assert answer.mapped.notes == ("Active stores without a value in Dhis2Code, which are not sent: 1.",)
-    assert answer.mapped.left_out_stores == 1
-    assert answer.mapped.left_out == (
+    assert answer.mapped.skipped_stores == 1
+    assert answer.mapped.skipped == (
         "store OPUA clinic (OPUA): it has no value in the custom field 'Dhis2Code' (Store field reference)",
     )
 

@@ -62,7 +62,7 @@ def test_the_mapped_stores_and_items_are_found(source: Source) -> None:
         "367c44bf",
         "36df14bf",
     }
-    assert catalogue.left_out == ()
+    assert catalogue.skipped == ()
     assert catalogue.warnings == ()
 
 

@@ -524,7 +524,7 @@ def test_what_a_run_superseded_that_never_came_onto_the_queue_is_told_of(
     assert counts(world, older_run).superseded == counts(world, older_run).queued > 0
 
 
-def test_what_died_and_is_sent_again_a_week_later_replaces_nothing(world: World) -> None:
+def test_a_dead_letter_that_is_sent_again_a_week_later_replaces_nothing(world: World) -> None:
     dead, run_id = compute(world)
     world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 1")
     world.run(as_of="2026-11-03T10:00")

@@ -53,7 +53,7 @@ def message(number: int = 1, values: int = 10, attempt_id: str = "s1") -> Messag
 
 
 def settle(
-    runs: Runs, of: Message, before: DeliveryState, *places: int, fate: str = "stored", minute: int = 0
+    runs: Runs, of: Message, before: DeliveryState, *places: int, counter: str = "stored", minute: int = 0
 ) -> frozenset[int]:
     chosen = frozenset(places)
     return runs.settle(
@@ -63,7 +63,7 @@ def settle(
         applied=chosen,
         began=NOW + minute * MINUTE,
         ended=NOW + (minute + 1) * MINUTE,
-        counts=lambda new: {fate: len(new)},
+        counts=lambda new: {counter: len(new)},
     )
 
 
@@ -114,7 +114,7 @@ def test_the_same_batch_put_on_the_queue_anew_counts_anew(runs: Runs) -> None:
 def test_deliveries_add_up_and_their_times_span_them_all(runs: Runs) -> None:
     assert settle(runs, message(), runs.read(message(), NOW), 0, 1, 2) == {0, 1, 2}
     noted = runs.read(message(), NOW)
-    assert settle(runs, message(), noted, 0, 1, 2, 3, fate="rejected", minute=5) == {3}
+    assert settle(runs, message(), noted, 0, 1, 2, 3, counter="rejected", minute=5) == {3}
     assert runs.read(message(), NOW) == DeliveryState(
         frozenset({0, 1, 2, 3}),
         frozenset({0, 1, 2, 3}),
@@ -128,8 +128,8 @@ def test_deliveries_add_up_and_their_times_span_them_all(runs: Runs) -> None:
 def test_of_two_deliveries_at_the_same_time_each_value_is_counted_once(runs: Runs) -> None:
     seen_by_both = runs.read(message(), NOW)
     assert settle(runs, message(), seen_by_both, 0, 1, 2) == {0, 1, 2}
-    assert settle(runs, message(), seen_by_both, 2, 3, fate="unchanged", minute=5) == {3}
-    assert settle(runs, message(), seen_by_both, 0, 1, fate="unchanged", minute=9) == frozenset()
+    assert settle(runs, message(), seen_by_both, 2, 3, counter="unchanged", minute=5) == {3}
+    assert settle(runs, message(), seen_by_both, 0, 1, counter="unchanged", minute=9) == frozenset()
     assert run_of(runs).counts == Counts(queued=10, waiting=6, stored=3, unchanged=1)
     # Also where nothing is counted: what was sent may have arrived as late as that.
     assert runs.read(message(), NOW).ended == (NOW + 10 * MINUTE).timestamp()
@@ -151,7 +151,9 @@ def test_many_at_the_same_time_lose_no_count(aws: Aws) -> None:
     assert run_of(Runs(aws.runs)).counts == Counts(queued=48, stored=48)
 
 
-def test_a_dead_letter_counts_what_has_no_fate_and_is_counted_back_when_it_is_sent_again(runs: Runs) -> None:
+def test_a_dead_letter_counts_what_has_no_outcome_and_is_counted_back_when_it_is_sent_again(
+    runs: Runs,
+) -> None:
     settle(runs, message(), runs.read(message(), NOW), 0, 1, 2)
     runs.note_failure(message(), NOW)
     assert runs.note_failure(message(), NOW) == 2
@@ -239,7 +241,7 @@ def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs
 
 
 @pytest.mark.parametrize(
-    ("fate", "outcome"),
+    ("counter", "outcome"),
     [
         ("stored", Outcome.COMPLETE),
         ("unchanged", Outcome.COMPLETE),
@@ -250,14 +252,14 @@ def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs
         ("not_sent", Outcome.INCOMPLETE),
     ],
 )
-def test_the_outcome_says_whether_somebody_has_to_look(runs: Runs, fate: str, outcome: Outcome) -> None:
-    settle(runs, message(values=2), runs.read(message(values=2), NOW), 0, 1, fate=fate)
+def test_the_outcome_says_whether_somebody_has_to_look(runs: Runs, counter: str, outcome: Outcome) -> None:
+    settle(runs, message(values=2), runs.read(message(values=2), NOW), 0, 1, counter=counter)
     ended = runs.close(RUN, None, NOW)
     assert ended is not None
     assert ended.outcome is outcome
     line = last_line(ended)
     assert line.event is LogEvent.RUN_ENDED
-    assert line.fields[fate] == line.fields["queued"] == 2
+    assert line.fields[counter] == line.fields["queued"] == 2
 
 
 def test_a_run_that_could_not_be_computed_has_failed_and_one_of_which_a_part_could_not_is_incomplete(

@@ -56,10 +56,10 @@ def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -
         "items": [["Amoxicillin 250mg tabs", "I00255", ["SOH_000000ff"]]],
         "more_stores": 0,
         "more_items": 0,
-        "left_out": ["store Old: disabled"],
-        "more_left_out": 0,
+        "skipped": ["store Old: disabled"],
+        "more_skipped": 0,
         "notes": [],
-        "left_out_stores": 0,
+        "skipped_stores": 0,
     }
 
 
@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_counted_and_the_answer_stays_below_what_lambda_car
     assert 0 < len(mapped.stores) < 4_000
     assert len(mapped.stores) + mapped.more_stores == 4_000
     assert len(mapped.items) + mapped.more_items == 4_000
-    assert len(mapped.left_out) == SENTENCES
-    assert len(mapped.left_out) + mapped.more_left_out == 4_000
+    assert len(mapped.skipped) == SENTENCES
+    assert len(mapped.skipped) + mapped.more_skipped == 4_000
     assert len(json.dumps(mapped.model_dump(mode="json")["stores"])) < BYTES_OF_A_LIST + 10_000
     assert len(json.dumps(mapped.model_dump(mode="json"))) < LAMBDA_CARRIES

@@ -46,6 +46,14 @@ def test_another_python_than_that_of_the_functions_is_refused(
     assert bytecode_of(layer) == set()
 
 
+def test_a_python_without_any_package_can_add_it(tmp_path: Path) -> None:
+    layer = layer_with(tmp_path, module="SAID = 'compiled'")
+    # Without site-packages, as python3 is where only sam is installed besides.
+    command = [sys.executable, "-S", "-m", "sandbox.bytecode", str(layer)]
+    subprocess.run(command, cwd=PROJECT, env={}, capture_output=True, check=True)
+    assert bytecode_of(layer) == {"module"}
+
+
 def test_the_python_is_that_of_the_template() -> None:
     runtimes = set(re.findall(r"Runtime: python(\S+)", (PROJECT / "template.yaml").read_text()))
     assert runtimes == {".".join(map(str, RUNTIME))}

@@ -107,10 +107,10 @@ def names_of(
         items=tuple(items[:listed_items]),
         more_stores=len(stores) - listed_stores,
         more_items=len(items) - listed_items,
-        left_out=tuple(skipped[:SENTENCES]),
+        skipped=tuple(skipped[:SENTENCES]),
         notes=tuple(notes),
-        more_left_out=max(0, len(skipped) - SENTENCES),
-        left_out_stores=skipped_stores,
+        more_skipped=max(0, len(skipped) - SENTENCES),
+        skipped_stores=skipped_stores,
     )
 
 

@@ -13,7 +13,7 @@ from msupply_dhis2.mapping import Claimant, Unmapped, collisions, group_items, g
 from msupply_dhis2.metrics import Metric, Rules, floor
 from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.settings import DataElementRow, Settings
-from msupply_dhis2.source import Catalogue, Kind, LeftOut, Scope, Source
+from msupply_dhis2.source import Catalogue, Kind, Scope, Skipped, Source
 from msupply_dhis2.text import all_of, closest, joined, listed
 
 EXAMPLES = 3
@@ -55,14 +55,14 @@ class Mapped:
     @property
     def skipped_stores(self) -> int:
         """How many of what is skipped or blank are stores."""
-        left_out = sum(each.kind is Kind.STORE for each in self.catalogue.left_out)
-        return left_out + self.unmapped_stores + len(self.catalogue.blank(Kind.STORE))
+        unfit = sum(each.kind is Kind.STORE for each in self.catalogue.skipped)
+        return unfit + self.unmapped_stores + len(self.catalogue.blank(Kind.STORE))
 
     @property
     def skipped(self) -> tuple[str, ...]:
         """What is not sent and why, a sentence each."""
         return (
-            *(f"{each.kind} {each.name}: {each.reason}" for each in self.catalogue.left_out),
+            *(f"{each.kind} {each.name}: {each.reason}" for each in self.catalogue.skipped),
             *(f"{subject.subject}: {subject.reason}" for subject in self.unmapped),
         )
 
@@ -101,14 +101,14 @@ class Mapped:
         if shared:
             yield f"Stores that share an org unit, which count as one: {listed(shared, by='; ')}."
 
-    def not_sent(self, kind: Kind) -> tuple[LeftOut, ...]:
+    def not_sent(self, kind: Kind) -> tuple[Skipped, ...]:
         """Return all stores, or all items, that are not sent."""
         catalogue = self.catalogue
-        left_out = [each for each in (*catalogue.left_out, *catalogue.not_meant) if each.kind is kind]
+        skipped = [each for each in (*catalogue.skipped, *catalogue.not_meant) if each.kind is kind]
         reasons = {subject.subject: subject.reason for subject in self.unmapped}
         chosen = catalogue.stores if kind is Kind.STORE else catalogue.items
-        left_out += [LeftOut(kind, it.code, it.name, reasons[it.name]) for it in chosen if it.name in reasons]
-        return tuple(left_out)
+        skipped += [Skipped(kind, it.code, it.name, reasons[it.name]) for it in chosen if it.name in reasons]
+        return tuple(skipped)
 
 
 def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRow]) -> Mapped:
@@ -214,7 +214,7 @@ def _limit_items(
 
 
 def _limited[T](
-    what: str, names: dict[T, set[str]], wanted: Sequence[str] | None, not_sent: Sequence[LeftOut]
+    what: str, names: dict[T, set[str]], wanted: Sequence[str] | None, not_sent: Sequence[Skipped]
 ) -> tuple[T, ...]:
     if wanted is None:
         return tuple(names)
@@ -230,7 +230,7 @@ def _limited[T](
     return tuple(thing for thing, its_names in names.items() if asked & set(map(folded, its_names)))
 
 
-def _why_not(name: str, not_sent: Sequence[LeftOut]) -> str:
+def _why_not(name: str, not_sent: Sequence[Skipped]) -> str:
     """Say why what has exactly this code or name is not sent; nothing where mSupply has no such thing."""
     return " ".join(
         f"{each.named} is in mSupply and is not sent: {each.reason.removesuffix('.')}."

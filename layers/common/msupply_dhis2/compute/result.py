@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,6 +57,7 @@ class ComputeResult(BaseModel):
     message: str
     run_id: str | None = None
     as_of: datetime | None = None
+    time_zone: str | None = None
     started_by: str | None = None
     shards: int = 0
     shard: str | None = None
@@ -85,11 +87,13 @@ class ComputeResult(BaseModel):
 
 def of(shard: Shard) -> ComputeResult:
     """Return a result that tells only what it is about."""
+    zone = shard.step.as_of.tzinfo
     return ComputeResult(
         status=Status.SENT,
         message="",
         run_id=shard.run_id,
         as_of=shard.step.as_of,
+        time_zone=zone.key if isinstance(zone, ZoneInfo) else None,
         started_by=shard.event.started_by,
         shard=None if shard.is_whole_run else f"{shard.number} of {shard.of}",
         month=shard.step.month,

@@ -32,7 +32,7 @@ class MappedItem(NamedTuple):
 class MappedNames(BaseModel):
     """The stores and items that are mapped; ``more_…`` is how many there are beyond those that are listed.
 
-    ``left_out`` are sentences about stores and items that are not sent (``left_out_stores``: how many of them are
+    ``skipped`` are sentences about stores and items that are not sent (``skipped_stores``: how many of them are
     about stores), ``notes`` about all of them.
     """
 
@@ -42,10 +42,10 @@ class MappedNames(BaseModel):
     items: tuple[MappedItem, ...] = ()
     more_stores: int = 0
     more_items: int = 0
-    left_out: tuple[str, ...] = ()
-    more_left_out: int = 0
+    skipped: tuple[str, ...] = ()
+    more_skipped: int = 0
     notes: tuple[str, ...] = ()
-    left_out_stores: int = 0
+    skipped_stores: int = 0
 
 
 class DatabaseAnswer(BaseModel):

@@ -241,19 +241,18 @@ class _Test:
             self.checks.append(failed("database", str(error)))
             return None
         mapped = answer.mapped
-        notes = list(mapped.notes) if mapped else []
-        if mapped and mapped.left_out:
-            stores = mapped.left_out_stores
-            items = len(mapped.left_out) + mapped.more_left_out - stores
+        message = answer.message
+        if mapped and mapped.skipped:
+            stores = mapped.skipped_stores
+            items = len(mapped.skipped) + mapped.more_skipped - stores
             numbers = joined(
                 count(number, kind) for number, kind in ((stores, "store"), (items, "item")) if number
             )
-            notes.append(f"Not sent: {numbers}.")
-        if mapped and notes:
-            message = " ".join((answer.message, *notes))
-            self.checks.append(noted("database", message, mapped.left_out, mapped.more_left_out))
+            message += f" Not sent: {numbers}."
+        if mapped and (details := (*mapped.notes, *mapped.skipped)):
+            self.checks.append(noted("database", message, details, mapped.more_skipped))
         else:
-            self.checks.append(passed("database", answer.message))
+            self.checks.append(passed("database", message))
         return mapped
 
 

@@ -7,7 +7,7 @@ from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.base import Catalogue, Kind, LeftOut, Scope, Source
+from msupply_dhis2.source.base import Catalogue, Kind, Scope, Skipped, Source
 from msupply_dhis2.source.connection import (
     UNVERIFIED_CERTIFICATE,
     Columns,
@@ -24,8 +24,8 @@ from msupply_dhis2.source.open_msupply import OpenMsupply
 __all__ = [
     "Catalogue",
     "Kind",
-    "LeftOut",
     "Scope",
+    "Skipped",
     "Source",
     "Verification",
     "open_source",

@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Skipped:
     """A store or item of mSupply that is not sent, and why; ``is_blank``: only for want of a value in the field."""
 
     kind: Kind
@@ -60,7 +60,7 @@ class Catalogue:
     ----------
     items_not_included
         How many items have a value in an item field, but not the tick of the include field.
-    left_out
+    skipped
         Stores and items that are mapped, but disabled, inactive or not stock.
     not_meant
         All others that are not sent: without a value in the field, or without the tick. That is no fault.
@@ -78,14 +78,14 @@ class Catalogue:
     items: tuple[Item, ...]
     items_not_included: int
     preferences: ConsumptionPreferences
-    left_out: tuple[LeftOut, ...]
-    not_meant: tuple[LeftOut, ...]
+    skipped: tuple[Skipped, ...]
+    not_meant: tuple[Skipped, ...]
     warnings: tuple[str, ...]
     ticks: Mapping[str, int]
     hints: Mapping[Kind, str]
     missing_metrics: frozenset[Metric] = frozenset()
 
-    def blank(self, kind: Kind) -> tuple[LeftOut, ...]:
+    def blank(self, kind: Kind) -> tuple[Skipped, ...]:
         """Return the active stores without a value in the store field, or the items without any in the item fields."""
         return tuple(each for each in self.not_meant if each.kind is kind and each.is_blank)
 

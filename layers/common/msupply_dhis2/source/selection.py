@@ -15,7 +15,7 @@ from msupply_dhis2.domain.lookalikes import LookAlikes, difference
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, Store
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.source.base import Catalogue, Kind, LeftOut
+from msupply_dhis2.source.base import Catalogue, Kind, Skipped
 from msupply_dhis2.text import listed
 
 LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"
@@ -43,8 +43,8 @@ class _Selection[Thing: (Store, Item)]:
     """Chooses what is sent, and notes what is not and why."""
 
     sent: list[Thing] = field(default_factory=list, init=False)
-    left_out: list[LeftOut] = field(default_factory=list, init=False)
-    not_meant: list[LeftOut] = field(default_factory=list, init=False)
+    skipped: list[Skipped] = field(default_factory=list, init=False)
+    not_meant: list[Skipped] = field(default_factory=list, init=False)
     other_fields: set[str] = field(default_factory=set, init=False)
     """Fields with a value, of stores or items that have none in the fields that are asked for."""
     broken: dict[str, None] = field(default_factory=dict, init=False)
@@ -86,9 +86,9 @@ class StoreSelection(_Selection[Store]):
             reason = (
                 why_not or f"it has no value in the custom field '{self.store_field}' (Store field reference)"
             )
-            self.not_meant.append(LeftOut(Kind.STORE, code, name, reason, is_blank=why_not is None))
+            self.not_meant.append(Skipped(Kind.STORE, code, name, reason, is_blank=why_not is None))
         elif why_not is not None:
-            self.left_out.append(LeftOut(Kind.STORE, code, name, why_not))
+            self.skipped.append(Skipped(Kind.STORE, code, name, why_not))
         else:
             months = self._look_back(code, look_back, first_value(places, LOOK_BACK_FIELD))
             self.sent.append(Store(store_id, code, name, org_unit, months))
@@ -108,10 +108,10 @@ class StoreSelection(_Selection[Store]):
         """Raise ``SourceError`` where none is sent."""
         if self.sent:
             return
-        if self.left_out:
-            reasons = " or ".join(dict.fromkeys(each.reason for each in self.left_out))
+        if self.skipped:
+            reasons = " or ".join(dict.fromkeys(each.reason for each in self.skipped))
             raise SourceError(
-                f"None of the {len(self.left_out):,} stores with a value in the custom field '{self.store_field}' "
+                f"None of the {len(self.skipped):,} stores with a value in the custom field '{self.store_field}' "
                 f"(Store field reference) can be sent: {reasons}. In mSupply, enable the stores that are to be sent, "
                 "and fill the field in there."
             )
@@ -166,13 +166,13 @@ class ItemSelection(_Selection[Item]):
             self.note_others(places)
             reason = f"it has no value in {' or '.join(map(described, self.fields))}"
             is_blank = included and why_not is None
-            self.not_meant.append(LeftOut(Kind.ITEM, code, name, why_not or reason, is_blank=is_blank))
+            self.not_meant.append(Skipped(Kind.ITEM, code, name, why_not or reason, is_blank=is_blank))
         elif not included:
             self.not_included += 1
             reason = f"it is not ticked in {self.include_field} (Include in DHIS2 data push)"
-            self.not_meant.append(LeftOut(Kind.ITEM, code, name, why_not or reason))
+            self.not_meant.append(Skipped(Kind.ITEM, code, name, why_not or reason))
         elif why_not is not None:
-            self.left_out.append(LeftOut(Kind.ITEM, code, name, why_not))
+            self.skipped.append(Skipped(Kind.ITEM, code, name, why_not))
         else:
             self.sent.append(Item(item_id, code, name, fields))
             if self.include_field is None:
@@ -185,11 +185,11 @@ class ItemSelection(_Selection[Item]):
         if self.sent:
             return
         fields = " or ".join(described(each) for each in self.fields)
-        if self.left_out or self.not_included:
+        if self.skipped or self.not_included:
             ticked = (
                 f"; {self.not_included:,} lack the tick of {self.include_field}" if self.not_included else ""
             )
-            inactive = f"; {len(self.left_out):,} are inactive or not of type stock" if self.left_out else ""
+            inactive = f"; {len(self.skipped):,} are inactive or not of type stock" if self.skipped else ""
             raise SourceError(
                 f"No item in mSupply with a value in {fields} can be sent{ticked}{inactive}. In mSupply, correct "
                 "the items that are to be sent."
@@ -242,7 +242,7 @@ def to_catalogue(
         items=tuple(sorted(items.sent, key=_by_code)),
         items_not_included=items.not_included,
         preferences=preferences,
-        left_out=(*stores.left_out, *items.left_out),
+        skipped=(*stores.skipped, *items.skipped),
         not_meant=(*stores.not_meant, *items.not_meant),
         ticks=items.ticks,
         hints={

@@ -20,7 +20,7 @@ from msupply_dhis2.metrics import Metric
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
-from msupply_dhis2.source import Kind, LeftOut, Scope, Source
+from msupply_dhis2.source import Kind, Scope, Skipped, Source
 from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.mirror import Mirror
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
@@ -102,7 +102,7 @@ def test_a_store_is_sent_with_its_name_org_unit_and_look_back(either: MirrorData
 
 
 @pytest.mark.usefixtures("amoxicillin", "kamo")
-def test_disabled_stores_and_those_that_msupply_keeps_for_itself_are_left_out_and_named(
+def test_disabled_stores_and_those_that_msupply_keeps_for_itself_are_skipped_and_named(
     either: MirrorDatabase,
 ) -> None:
     either.add_store("SHUT", disabled=True)
@@ -112,9 +112,9 @@ def test_disabled_stores_and_those_that_msupply_keeps_for_itself_are_left_out_an
         catalogue = read_catalogue(source)
     assert [store.code for store in catalogue.stores] == ["KAMO"]
     own = "it is a store that mSupply keeps for itself"
-    assert set(catalogue.left_out) == {
-        LeftOut(Kind.STORE, "SHUT", "SHUT clinic", "it is disabled in mSupply"),
-        *(LeftOut(Kind.STORE, code, f"{code} clinic", own) for code in ("SM", "HIS", "DRG")),
+    assert set(catalogue.skipped) == {
+        Skipped(Kind.STORE, "SHUT", "SHUT clinic", "it is disabled in mSupply"),
+        *(Skipped(Kind.STORE, code, f"{code} clinic", own) for code in ("SM", "HIS", "DRG")),
     }
 
 
@@ -166,7 +166,7 @@ def test_only_items_of_type_general_are_sent_and_the_others_named(database: Mirr
     with database.open() as source:
         catalogue = read_catalogue(source)
     assert [item.code for item in catalogue.items] == ["stock"]
-    assert [(each.code, each.reason) for each in catalogue.left_out] == [
+    assert [(each.code, each.reason) for each in catalogue.skipped] == [
         ("chair", "its type is non-stock, not general (stock)"),
         ("transport", "its type is service, not general (stock)"),
     ]

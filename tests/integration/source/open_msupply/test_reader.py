@@ -28,7 +28,7 @@ from msupply_dhis2.domain.stock import (
 )
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import to_units
-from msupply_dhis2.source import Kind, LeftOut, Scope, Source
+from msupply_dhis2.source import Kind, Scope, Skipped, Source
 from msupply_dhis2.source import merge as histories
 from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.open_msupply import OpenMsupply
@@ -139,13 +139,13 @@ def test_a_store_whose_record_is_broken_is_looked_up_elsewhere_and_named(
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_a_disabled_store_is_left_out_and_named(database: OpenMsupplyDatabase) -> None:
+def test_a_disabled_store_is_skipped_and_named(database: OpenMsupplyDatabase) -> None:
     database.add_store("OPUA", is_disabled=True)
     database.add_store("nowhere", {}, is_disabled=True)
     with database.open() as source:
         catalogue = read_catalogue(source)
     assert [store.code for store in catalogue.stores] == ["KAMO"]
-    assert catalogue.left_out == (LeftOut(Kind.STORE, "OPUA", "OPUA clinic", "it is disabled in mSupply"),)
+    assert catalogue.skipped == (Skipped(Kind.STORE, "OPUA", "OPUA clinic", "it is disabled in mSupply"),)
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_a_broken_or_empty_record_has_no_user_fields_and_a_broken_one_is_named(
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_inactive_items_and_items_that_are_not_stock_are_left_out_and_named(
+def test_inactive_items_and_items_that_are_not_stock_are_skipped_and_named(
     database: OpenMsupplyDatabase,
 ) -> None:
     database.add_item("inactive", is_active=False)
@@ -470,7 +470,7 @@ def test_inactive_items_and_items_that_are_not_stock_are_left_out_and_named(
     with database.open() as source:
         catalogue = read_catalogue(source)
     assert [item.code for item in catalogue.items] == ["amoxicillin"]
-    assert {(each.code, each.reason) for each in catalogue.left_out} == {
+    assert {(each.code, each.reason) for each in catalogue.skipped} == {
         ("inactive", "it is inactive in mSupply"),
         ("transport", "its type is service, not stock"),
         ("chair", "its type is non-stock, not stock"),
@@ -484,7 +484,7 @@ def test_items_without_a_reference_are_counted(database: OpenMsupplyDatabase) ->
     with database.open() as source:
         catalogue = read_catalogue(source)
     assert [each.code for each in catalogue.blank(Kind.ITEM)] == ["unmapped"]
-    assert catalogue.left_out == ()
+    assert catalogue.skipped == ()
 
 
 @pytest.mark.parametrize(
@@ -507,7 +507,7 @@ def test_with_an_include_field_only_ticked_items_are_sent(
         catalogue = read_catalogue(source, include=include_field)
     assert [item.code for item in catalogue.items] == ["ticked"]
     assert catalogue.items_not_included == 2
-    assert catalogue.left_out == ()
+    assert catalogue.skipped == ()
 
 
 @pytest.mark.usefixtures("kamo")
