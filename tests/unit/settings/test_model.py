@@ -553,6 +553,24 @@ items_per_payload: 500
     assert parse_settings(in_the_tabs_words) == parse_settings(in_ours)
 
 
+def test_a_fault_of_a_field_in_the_tabs_own_words_is_told_as_that_of_any_other() -> None:
+    settings = parse_settings(
+        "use_dhis2: off\nRound off: perhaps\nData elements to push:\n  - {Metric: issued, Push data basis: year}"
+    )
+    assert [fault.partition(" is ")[0] for fault in settings.misread] == [
+        "Data elements to push, issued: Push data basis",
+        "Round off",
+    ]
+
+
+def test_another_address_takes_the_place_of_the_documents_however_that_is_named() -> None:
+    for name in ("url", "URL"):
+        settings = parse_settings(
+            f"use_dhis2: off\n{name}: https://a.example.org", url="https://b.example.org"
+        )
+        assert (settings.url, settings.misread) == ("https://b.example.org", ())
+
+
 @pytest.mark.parametrize(
     ("words", "setup"),
     [
@@ -857,7 +875,10 @@ def test_every_field_is_described_in_the_schema() -> None:
 
 # ------------------------------------------------------------------------------------------------- laws
 
-NAMES = st.sampled_from([*Settings.model_fields, *ROW, "prefix", "password", "metrics"]) | st.text(max_size=5)
+TITLES = ["URL", "Round off", "Data set ID", "Data elements to push", "Metric", "Push data basis", "Interval"]
+NAMES = st.sampled_from([*Settings.model_fields, *ROW, "prefix", "password", "metrics", *TITLES]) | st.text(
+    max_size=5
+)
 SCALARS = (
     st.none()
     | st.booleans()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from msupply_dhis2.domain.choices import (
     PUBLIC_AUTHORITIES,
@@ -168,7 +168,7 @@ after ``Settings.require_complete``."""
 
 
 class Form(BaseModel):
-    """Fields of the tab. A blank field is one that was not filled in."""
+    """Fields of the tab."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=lambda name, _: _title(name))
 
@@ -177,16 +177,14 @@ class Form(BaseModel):
         """Return the fields' names by their titles, as words."""
         return {as_word(str(field.title)): name for name, field in cls.model_fields.items()}
 
-    @model_validator(mode="before")
     @classmethod
-    def _leave_out_blanks(cls, values: object) -> object:
-        if not isinstance(values, Mapping):
-            return values
+    def filled_in(cls, values: Mapping[str, object]) -> dict[str, object]:
+        """Return the fields that are filled in, by their names; unknown ones as they are written."""
         by_title = cls.by_title()
-        given = renamed(values, lambda name: by_title.get(as_word(name), name))
-        blank = {name for name, value in given.items() if value is None or not str(value).strip()}
         return {
-            name: value for name, value in given.items() if name not in blank or name not in cls.model_fields
+            name: value
+            for name, value in renamed(values, lambda name: by_title.get(as_word(name), name)).items()
+            if name not in cls.model_fields or str("" if value is None else value).strip()
         }
 
 

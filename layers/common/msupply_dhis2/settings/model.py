@@ -20,7 +20,6 @@ from msupply_dhis2.settings.fields import DataElementRow, Form, Tab
 from msupply_dhis2.settings.urls import is_this_machine
 from msupply_dhis2.text import closest
 
-_UID_SHAPE = "a UID has 11 letters and digits, the first of them a letter"
 _SLOW_PAYLOAD = 5_000
 _PLACE_IN_A_ROW = 3
 _ALWAYS_NEEDED = (
@@ -85,10 +84,9 @@ class Settings(Tab):
     @property
     def item_fields(self) -> tuple[str, ...]:
         """The items' fields that hold identifiers, each once: what the source has to read."""
+        names = [self.item_field_reference]
         if self.setup is Setup.DATA_ELEMENT_PER_ITEM:
             names = [row.custom_field_name for row in self.active_rows]
-        else:
-            names = [self.item_field_reference]
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
     @property
@@ -98,10 +96,7 @@ class Settings(Tab):
 
     def complete_faults(self) -> tuple[str, ...]:
         """Return what keeps these settings from being used, as though Use DHIS2 were on: a sentence each."""
-        faults = dict(self._misread)
-        for place, fault in self._broken_rules():
-            faults.setdefault(place, fault)
-        return self._sentences(faults)
+        return self._sentences(dict(self._broken_rules()) | self._misread)
 
     def require_complete(self) -> None:
         """Raise ``SettingsError`` with all faults where the settings cannot be used, whether Use DHIS2 is on or off."""
@@ -128,7 +123,7 @@ class Settings(Tab):
             if getattr(self, name) is None:
                 yield (name,), self._missing(Settings, name)
         if self.data_set_id and not self.data_set_id_scheme.takes(self.data_set_id):
-            yield ("data_set_id",), _no_uid(self.data_set_id, "Data set ID scheme", "data_set_id_scheme")
+            yield ("data_set_id",), _no_uid(self.data_set_id, Settings, "data_set_id_scheme")
         if self.delete_vanished and not self.only_changes:
             fault = (
                 "is on, but Only changes (only_changes) is off: what DHIS2 has acknowledged is not remembered "
@@ -140,8 +135,7 @@ class Settings(Tab):
             if place not in self._misread:
                 for name, fault in self._broken_rules_of_row(row):
                     yield (*place, name), fault
-        for place, fault in self._broken_rules_of_all_rows():
-            yield ("data_elements", *place), fault
+        yield from self._broken_rules_of_all_rows()
 
     def _broken_rules_of_row(self, row: DataElementRow) -> Iterator[tuple[str, str]]:
         needed = ["metric", "active"]
@@ -153,14 +147,9 @@ class Settings(Tab):
                 yield name, self._missing(DataElementRow, name)
         if row.active is False:
             return
-        option = row.category_option_id
-        if (
-            option
-            and self._uses("category_option_id")
-            and not row.category_option_combo_id_scheme.takes(option)
-        ):
-            scheme = "category_option_combo_id_scheme"
-            yield "category_option_id", _no_uid(option, _title(DataElementRow, scheme), scheme)
+        option = self._uses("category_option_id") and row.category_option_id
+        if option and not row.category_option_combo_id_scheme.takes(option):
+            yield "category_option_id", _no_uid(option, DataElementRow, "category_option_combo_id_scheme")
         if row.prefix and self.data_element_id_scheme is Scheme.UID:
             fault = (
                 f"is {shown(row.prefix)}, but Data element ID scheme is 'uid', and a prefix before a UID makes no "
@@ -176,24 +165,22 @@ class Settings(Tab):
             yield "basis", fault
 
     def _label_is_too_short(self, row: DataElementRow) -> bool:
-        return bool(
-            row.basis is Basis.PREVIOUS_MONTH and self.period_format and self.period.shorter_than_month
-        )
+        of_month = row.basis is Basis.PREVIOUS_MONTH and bool(self.period_format)
+        return of_month and self.period.shorter_than_month
 
     def _broken_rules_of_all_rows(self) -> Iterator[tuple[Place, str]]:
-        active = [(index, row) for index, row in enumerate(self.data_elements) if row.active]
-        if not active and not any(row.active is None for row in self.data_elements):
-            yield (
-                (),
-                "has no active row, so there is nothing to send. Add a row for each metric, with active: true.",
-            )
+        rows = self.data_elements
+        active = [(index, row) for index, row in enumerate(rows) if row.active]
+        if not active and not any(row.active is None for row in rows):
+            fault = "has no active row, so there is nothing to send. Add a row for each metric, with active: true."
+            yield ("data_elements",), fault
         if self.setup is Setup.SINGLE_DATA_ELEMENT and len(active) > 1:
             named = ", ".join(self._row_label(index) for index, _ in active)
             fault = (
                 f"has {len(active)} active rows ({named}), and exactly one can be{self._because_of_setup}. Set active: "
                 "false in the others."
             )
-            yield (), fault
+            yield ("data_elements",), fault
         first: dict[tuple[str, ...], int] = {}
         for name in filter(self._uses, _ROW_FIELDS_BY_SETUP):
             for index, row in active:
@@ -204,21 +191,20 @@ class Settings(Tab):
                 same = first.setdefault((row.prefix, scheme, identifier), index)
                 if same != index:
                     fault = (
-                        f"sends the same as row {same + 1} ({self.data_elements[same].metric.label}): Prefix and "
+                        f"sends the same as row {same + 1} ({rows[same].metric.label}): Prefix and "
                         f"{_title(DataElementRow, name)} are equal, so that one would overwrite the other in DHIS2. "
                         "Change one of them, or set active: false in one of the rows."
                     )
-                    yield (index,), fault
+                    yield ("data_elements", index), fault
 
     def _missing(self, form: type[Form], name: str) -> str:
         reason = self._because_of_setup if name in NEEDED_BY else ""
         field = form.model_fields[name]
         if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
-            cure = f"Set {name} to one of: {', '.join(field.annotation)}."
-        else:
-            example = (field.examples or [""])[0]
-            cure = f"Write it as in {name}: {example if isinstance(example, str) else shown(example)}."
-        return f"is missing{reason}. {cure}"
+            return f"is missing{reason}. Set {name} to one of: {', '.join(field.annotation)}."
+        example = (field.examples or [""])[0]
+        written = example if isinstance(example, str) else shown(example)
+        return f"is missing{reason}. Write it as in {name}: {written}."
 
     def _doubts(self) -> Iterator[str]:
         if self.sends_login_in_clear_text:
@@ -228,40 +214,34 @@ class Settings(Tab):
                 f"No. of items per payload is {self.items_per_payload}: DHIS2 is slower with more than "
                 f"{_SLOW_PAYLOAD} values in a call. 1000 to 5000 suit it best."
             )
-        yield from self._doubts_about_periods()
-        if self.restate_months and not any(
-            row.interval is Interval.MONTHLY and row.basis is Basis.PREVIOUS_MONTH for row in self.active_rows
-        ):
+        of_past = [
+            (index, row)
+            for index, row in enumerate(self.data_elements)
+            if row.active and row.basis is Basis.PREVIOUS_MONTH
+        ]
+        for index, row in of_past:
+            basis = (
+                f"{_title(Settings, 'data_elements')}, {self._row_label(index)}: Push data basis is 'previous_month', but "
+                f"Period format '{self.period_format}' has"
+            )
+            # What adds up over a month does not fit at all, which is a fault.
+            if row.metric in FLOWS or not self.period_format:
+                continue
+            if "YYYY" in self.period_format and self.period.longer_than_month:
+                yield f"{basis} no month (MM): each month replaces the one before it in DHIS2."
+            elif self._label_is_too_short(row):
+                yield f"{basis} periods shorter than a month: the value goes to the last period of the month only."
+        if self.restate_months and not any(row.interval is Interval.MONTHLY for _, row in of_past):
             yield (
                 f"{_title(Settings, 'restate_months')} is {self.restate_months}, but no active row has the interval "
                 "'monthly' and the basis 'previous_month': nothing is computed again."
             )
-        yield from self._unused()
-
-    def _doubts_about_periods(self) -> Iterator[str]:
-        without_month = (
-            bool(self.period_format) and "YYYY" in self.period_format and self.period.longer_than_month
-        )
-        for index, row in enumerate(self.data_elements):
-            if not row.active or row.basis is not Basis.PREVIOUS_MONTH or row.metric in FLOWS:
-                continue
-            where = f"{_title(Settings, 'data_elements')}, {self._row_label(index)}"
-            basis = (
-                f"{where}: Push data basis is 'previous_month', but Period format '{self.period_format}' has"
-            )
-            if without_month:
-                yield f"{basis} no month (MM): each month replaces the one before it in DHIS2."
-            elif self._label_is_too_short(row):
-                yield f"{basis} periods shorter than a month: the value goes to the last period of the month only."
-
-    def _unused(self) -> Iterator[str]:
+        given = {name: any(getattr(row, name) for row in self.active_rows) for name in _ROW_FIELDS_BY_SETUP}
         unused = [
-            _title(DataElementRow, name)
-            for name in _ROW_FIELDS_BY_SETUP
-            if not self._uses(name) and any(getattr(row, name) for row in self.active_rows)
+            _title(Settings if name in Settings.model_fields else DataElementRow, name)
+            for name, is_given in {"item_field_reference": self.item_field_reference, **given}.items()
+            if is_given and not self._uses(name)
         ]
-        if self.item_field_reference and not self._uses("item_field_reference"):
-            unused.insert(0, _title(Settings, "item_field_reference"))
         if self.setup and unused:
             yield f"{' and '.join(unused)}: filled in but not used{self._because_of_setup}."
 
@@ -269,9 +249,8 @@ class Settings(Tab):
         metric = self.data_elements[index].metric if index < len(self.data_elements) else None
         if metric is None:
             return f"row {index + 1}"
-        if sum(row.metric is metric for row in self.data_elements) > 1:
-            return f"row {index + 1} ({metric.label})"
-        return metric.label
+        is_only_one = sum(row.metric is metric for row in self.data_elements) == 1
+        return metric.label if is_only_one else f"row {index + 1} ({metric.label})"
 
     def _sentences(self, faults: Mapping[Place, str]) -> tuple[str, ...]:
         return tuple(self._sentence(place, faults[place]) for place in sorted(faults, key=_order))
@@ -287,10 +266,10 @@ class Settings(Tab):
                 return f"{title} {fault}"
 
 
-def _no_uid(value: str, scheme: str, scheme_name: str) -> str:
+def _no_uid(value: str, form: type[Form], scheme: str) -> str:
     return (
-        f"is {shown(value)}, which is no UID, but {scheme} is 'uid': {_UID_SHAPE}. "
-        f"Copy the UID from DHIS2, or set {scheme_name}: code if it is a code."
+        f"is {shown(value)}, which is no UID, but {_title(form, scheme)} is 'uid': a UID has 11 letters and digits, the "
+        f"first of them a letter. Copy the UID from DHIS2, or set {scheme}: code if it is a code."
     )
 
 
@@ -318,10 +297,14 @@ def parse_settings(document: str, *, url: str | None = None) -> Settings:
     The settings are complete where Use DHIS2 is on, or ``SettingsError`` holds all faults. Where it is off, they are
     whatever could be used of the rest.
     """
-    values: Any
-    values, repeated = read_document(document)
+    read, repeated = read_document(document)
+    values: dict[str, Any] = Settings.filled_in(read)
+    if isinstance(rows := values.get("data_elements"), list):
+        values["data_elements"] = [
+            DataElementRow.filled_in(row) if isinstance(row, dict) else row for row in rows
+        ]
     if url is not None:
-        values = {**values, "url": url}
+        values["url"] = url
     misread = {
         # Where a single value belongs, a group of fields is a fault already, whatever is in it.
         place: _repeated(lines)
@@ -334,9 +317,9 @@ def parse_settings(document: str, *, url: str | None = None) -> Settings:
         except ValidationError as error:
             # What cannot be used is told and left out, so that the rules still see the rest.
             for details in error.errors(include_url=False):
-                place = _place(details["loc"])
+                place = details["loc"][: _PLACE_IN_A_ROW if details["loc"][0] == "data_elements" else 1]
                 misread.setdefault(place, _misreading(place, details))
-                values = _without(values, place)
+                _leave_out(values, place)
         else:
             break
     settings._misread.update(misread)  # noqa: SLF001 - the model cannot learn of it in another way
@@ -345,22 +328,15 @@ def parse_settings(document: str, *, url: str | None = None) -> Settings:
     return settings
 
 
-def _place(location: Place) -> Place:
-    """Cut a place to what can be left out on its own: a field, a row, or a field of a row."""
-    return location[:3] if location[0] == "data_elements" else location[:1]
-
-
-def _without(values: Any, place: Place) -> Any:  # noqa: ANN401 - whatever YAML can hold
-    first, *rest = place
-    if isinstance(first, int):
-        # A row keeps its number, so that the rows after it keep theirs.
-        return [
-            (_without(row, tuple(rest)) if rest else {}) if index == first else row
-            for index, row in enumerate(values)
-        ]
-    if rest:
-        return values | {first: _without(values[first], tuple(rest))}
-    return {name: value for name, value in values.items() if name != first}
+def _leave_out(values: dict[str, Any], place: Place) -> None:
+    match place:
+        case ("data_elements", int() as index):
+            # A row keeps its number, so that the rows after it keep theirs.
+            values["data_elements"][index] = {}
+        case ("data_elements", int() as index, name):
+            values["data_elements"][index].pop(name, None)
+        case (name, *_):
+            values.pop(str(name), None)
 
 
 def _misreading(place: Place, details: ErrorDetails) -> str:
@@ -381,19 +357,17 @@ def _unknown(name: str, form: type[Form]) -> str:
             "does not belong in the settings: credentials are kept in Secrets Manager only. "
             "Take it out, and run `make credentials`, which asks for them."
         )
+    forms: list[tuple[type[Form], str]] = [
+        (Settings, "the settings"),
+        (DataElementRow, "a row of data_elements"),
+    ]
+    (_, here), (other, there) = forms if form is Settings else reversed(forms)
     known = {known: known for known in form.model_fields} | form.by_title()
     if nearest := closest(as_word(name), known):
-        return f"is not a field of {_form_name(form)}. Did you mean {known[nearest]}?"
-    other = DataElementRow if form is Settings else Settings
+        return f"is not a field of {here}. Did you mean {known[nearest]}?"
     if as_word(name) in other.model_fields:
-        return f"is not a field of {_form_name(form)}, but of {_form_name(other)}. Move it there."
-    return (
-        f"is not a field of {_form_name(form)}. Take it out; its fields are: {', '.join(form.model_fields)}."
-    )
-
-
-def _form_name(form: type[Form]) -> str:
-    return "the settings" if form is Settings else "a row of data_elements"
+        return f"is not a field of {here}, but of {there}. Move it there."
+    return f"is not a field of {here}. Take it out; its fields are: {', '.join(form.model_fields)}."
 
 
 def _repeated(lines: tuple[int, ...]) -> str:
