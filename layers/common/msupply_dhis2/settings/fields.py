@@ -227,22 +227,21 @@ class DataElementRow(Form):
     """Whether the row is about the previous month or the current day. Required for every active row."""
     # Blanks are part of a prefix: "SOH " + code.
     prefix: Annotated[str, BeforeValidator(read_written_text)] = Field(default="", examples=["SOH_"])
-    """What is put before the item's identifier to make that of the data element. Only where data elements are
-    identified by code."""
+    """Text before the item's identifier. Both together are the code of the data element. Only with codes."""
 
 
 class Tab(Form):
     """The whole tab."""
 
     use_dhis2: Switch = Field(default=_ABSENT, examples=[True])
-    """Off: nothing is computed or sent. Dry runs and connection tests still work."""
+    """Off: nothing is sent. Connection tests and dry runs work."""
     basic_authentication: Switch = True
-    """On: DHIS2 is asked with a user name and password. Off: with OAuth2 (user name, password, client and secret),
-    which DHIS2 has up to 2.41. With a personal access token it makes no difference."""
+    """On: the login is a user name and password. Off: OAuth2 (user name, password, client and secret), up to DHIS2
+    2.41. With a personal access token it makes no difference."""
     url: Annotated[Text, AfterValidator(read_base_url)] = Field(
         default=_ABSENT, examples=["https://dhis2.example.org/hmis"]
     )
-    """The address of DHIS2, with port and path if any."""
+    """The address of DHIS2, with port and path if it has them."""
     setup: Annotated[Setup, BeforeValidator(OneOf(Setup, _SETUPS))] = Field(
         default=_ABSENT, examples=["category_option_combo"]
     )
@@ -251,7 +250,7 @@ class Tab(Form):
     data_elements: tuple[DataElementRow, ...] = Field(default=(), title="Data elements to push")
     """A row for each metric that is sent."""
     data_set_id: Text = Field(default=_ABSENT, examples=["lyLU2wR22tC"])
-    """The data set that the values belong to, by UID or code."""
+    """The data set of the values, by UID or code."""
     data_set_id_scheme: SchemeChoice = Scheme.UID
     """Whether the data set ID is a UID or a code."""
     period_format: Annotated[Text, AfterValidator(read_period_format)] = Field(
@@ -268,7 +267,7 @@ class Tab(Form):
     org_unit_scheme: SchemeChoice = Field(default=_ABSENT, examples=["code"])
     """Whether the stores' field holds codes or UIDs of org units."""
     store_field_reference: Text = "Dhis2Code"
-    """The store's custom field that holds its identifier in DHIS2. Only stores with a value there are sent."""
+    """The store's custom field that holds its identifier in DHIS2. Only stores with a value in it are sent."""
     round_off: Switch = False
     """Send whole numbers: 2.5 becomes 3."""
     items_per_payload: Annotated[int, BeforeValidator(WholeNumber(1, 999_999))] = Field(
@@ -278,39 +277,38 @@ class Tab(Form):
     include_field: Annotated[str | None, BeforeValidator(read_text), AfterValidator(read_checkbox)] = Field(
         default=None, title="Include in DHIS2 data push", examples=["user_field_4"]
     )
-    """Where the items' checkbox 'Include in DHIS2 data push' is kept: user_field_4, user_field_7 or a key of their
+    """The field of the items' checkbox 'Include in DHIS2 data push': user_field_4, user_field_7 or a key of their
     custom data. None: every item with an identifier is sent."""
     option_combo_field: Annotated[OptionComboField, BeforeValidator(OneOf(OptionComboField))] = (
         OptionComboField.AUTO
     )
     """Whether the category option ID is an attribute option combo (of the data set) or a category option combo (of
-    the data element). Auto: as DHIS2 has it, and as an attribute until that is known."""
+    the data element). Auto: what DHIS2 says, and an attribute until that is known."""
     expiring_within_days: Annotated[int, BeforeValidator(WholeNumber(0, 36_500))] = 90
     """How many days ahead the metric 'expiring' looks."""
     include_returns: Switch = False
     """Count customer and supplier returns as adjustments."""
     database_ca_certificate: Annotated[Text, AfterValidator(read_database_certificate)] | None = None
-    """The certificate, as PEM text, of the authority that signed that of mSupply's database, or 'public authorities'
-    where a publicly known one did. With it, certificate and name of the server are verified."""
+    """PEM text of the authority that signed the certificate of mSupply's database, or 'public authorities' for a
+    publicly known one. Certificate and name of the server are then verified."""
     database_channel_binding: Annotated[ChannelBinding, BeforeValidator(OneOf(ChannelBinding))] = (
         ChannelBinding.REQUIRED
     )
     """Without a Database CA certificate the database must prove that it knows the password (SCRAM with channel
-    binding). 'not_required' for a pooler that cannot, such as PgBouncer or RDS Proxy."""
+    binding). 'not_required' for a pooler that cannot do so, such as PgBouncer or RDS Proxy."""
 
     read_back: Annotated[ReadBack, BeforeValidator(OneOf(ReadBack))] = ReadBack.NONE
-    """Whether stored values are read from DHIS2 again and compared: none, a sample, or all."""
+    """Which stored values are read from DHIS2 again and compared: none, a sample, or all."""
     dhis2_ca_certificate: Annotated[Text, AfterValidator(read_certificate)] | None = None
-    """The certificate, as PEM text, of the authority that signed that of DHIS2. Only where it is not a publicly
-    known one."""
+    """PEM text of the authority that signed the certificate of DHIS2, if it is not a publicly known one."""
 
     allow_plain_http: Switch = False
-    """Send the login to a DHIS2 on the internet that has no https. Anybody on the way can read it then."""
+    """Send the login to a DHIS2 on the internet that has no https. Anybody on the way can read it."""
     restate_months: Annotated[int, BeforeValidator(WholeNumber(0, 24))] = 0
-    """How many earlier months each monthly run computes again, since stores synchronise late."""
+    """How many earlier months each monthly run computes again, because stores synchronise late."""
     only_changes: Switch = False
-    """Leave out values that DHIS2 has acknowledged as they are now."""
+    """Do not send a value again while DHIS2 is known to hold it."""
     full_send_every_days: Annotated[int, BeforeValidator(WholeNumber(1, 366))] = 90
     """After how many days all values of a period are sent again, changed or not."""
     delete_vanished: Switch = Field(default=False, title="Delete vanished values")
-    """Delete in DHIS2 what it has acknowledged and what is no longer computed."""
+    """Delete values in DHIS2 that it has acknowledged and that are no longer computed."""
