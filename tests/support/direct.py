@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import date
 from urllib.parse import parse_qs, urlencode
 
-from msupply_dhis2.dhis2.client import Answer
-from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.client import Answer, Deadline
+from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.errors import (
     Dhis2FaultError,
     Dhis2PermanentError,
@@ -32,6 +32,7 @@ class DirectClient:
     """Calls the stand-in's web API in the same thread; what it says of faults is what the real client says."""
 
     def __init__(self, metadata: Metadata, version: str, now: date, user: User = ADMIN) -> None:
+        self.deadline = Deadline()
         self.dhis2 = StandIn(metadata, version=version, users=(user,), now=now)
         self.pushes: list[int] = []
         """How many values each push held."""

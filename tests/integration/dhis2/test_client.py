@@ -26,10 +26,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from msupply_dhis2 import __version__
-from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
+from msupply_dhis2.dhis2.guard import LARGEST_ANSWER
 from msupply_dhis2.dhis2.import_summary import read_import_summary
-from msupply_dhis2.dhis2.transport import LARGEST_ANSWER
 from msupply_dhis2.domain.outcome import Counts, OutcomeKind, ValueOutcome
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
@@ -74,7 +74,10 @@ def stand_in(version: Version = Version.V2_42, **options: Any) -> Iterator[Stand
 
 
 def client_of(url: str, *, connect_timeout: float = 5, read_timeout: float = 10) -> Dhis2Client:
-    return Dhis2Client(url, CREDENTIALS, connect_timeout=connect_timeout, read_timeout=read_timeout)
+    client = Dhis2Client(url, CREDENTIALS, connect_timeout=connect_timeout, read_timeout=read_timeout)
+    # Waits for no proxy that limits the rate.
+    client.deadline = Deadline(lambda: 60.0, kept=60.0)
+    return client
 
 
 def body_of(*org_units: str) -> dict[str, object]:
@@ -223,6 +226,7 @@ def test_each_fault_of_a_push_has_its_words_and_says_whether_it_may_pass(
         assert isinstance(error, Dhis2TransientError) is transient
         assert not isinstance(error, Dhis2AuthenticationError)
         assert {request.method for request in dhis2.requests} == {"POST"}
+        client.deadline = Deadline()
         assert read_import_summary(client.post_data_values(body_of("KAMO"), SCHEMES), 1).outcomes == (STORED,)
 
 

@@ -18,7 +18,7 @@ from msupply_dhis2.dhis2.metadata import (
     read_server,
     read_user,
 )
-from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.errors import Dhis2Error, Dhis2PermanentError
 from msupply_dhis2.settings import Scheme
 from sandbox.dhis2 import ADMIN, Metadata, StandIn, User, stock_metadata, uid

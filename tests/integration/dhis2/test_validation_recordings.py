@@ -11,7 +11,7 @@ import pytest
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION
 from msupply_dhis2.dhis2.import_request import Schemes
-from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.dhis2.validation import Validator
 from msupply_dhis2.dhis2.value_rules import Valid
 from msupply_dhis2.domain.data_value import DataValue

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.errors import (
     AwsError,
     DamagedRowError,

@@ -18,7 +18,7 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError, EventError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.handlers import push_batch
-from msupply_dhis2.state.breaker import BreakerTable, Login, State
+from msupply_dhis2.state.breaker import Breaker, BreakerTable, Login, State
 from msupply_dhis2.state.connections import read_call_limit, record_success
 from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import FaultKind, StandIn, User, stock_metadata
@@ -418,6 +418,28 @@ def test_a_refused_login_is_tried_once_for_all_messages_and_none_becomes_a_dead_
     assert refused.metric("CredentialsRefused") == 1
     assert refused.metric("BatchesPutBack") == 3
     assert refused.said("back to the queue") == []
+
+
+def test_of_a_refused_login_nothing_is_in_flight_afterwards_and_of_a_push_that_broke_off_something_may_be(
+    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_flight() -> list[str]:
+        return [name for name in aws.table.get_item(Key={"id": "in-flight"})["Item"] if "message_" in name]
+
+    aws.put_dhis2_credentials("pusher", WRONG)
+    refused = push(body_of(dhis2, "12"))
+    assert aws.breaker().state is State.LOGIN_REFUSED
+    assert in_flight() == []
+    aws.put_dhis2_credentials("pusher", PASSWORD)
+    BreakerTable(aws.table, lambda _: None).change(lambda _: Breaker())
+
+    def break_off(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(push_batch, "push", break_off)
+    show_again(aws, refused)
+    assert len(push().again) == 1
+    assert len(in_flight()) == 1
 
 
 def test_a_cold_function_does_not_try_a_refused_login(aws: Aws, dhis2: StandIn, push: Push) -> None:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from cli.report import as_text
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SourceUnreachableError

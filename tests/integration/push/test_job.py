@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,

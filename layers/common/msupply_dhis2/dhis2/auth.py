@@ -6,17 +6,19 @@ again here: several failures can lock the account.
 
 import base64
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
 from pydantic import SecretStr
 
+from msupply_dhis2.dhis2.answers import fields, is_page
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
-from msupply_dhis2.dhis2.transport import Transport, fields, is_page
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
+
+if TYPE_CHECKING:
+    from msupply_dhis2.dhis2.client import Dhis2Client
 
 _TOKEN_PATH = "/uaa/oauth/token"  # noqa: S105 - an address
 _ABSENT = {404, 405}
@@ -35,38 +37,52 @@ _TOKEN_WORDS = {
 """What DHIS2 says of a personal access token that it refuses, in this order."""
 
 
-class Login(ABC):
-    """One of the three ways; a login with a header of its own need not ask DHIS2 for it."""
+class Login:
+    """A login whose header is always the same. ``secrets`` are what no message may show.
 
-    first_asks_who_it_is = False
-    """Whether the first call of a session has to be a question: on 2.43.0 a token may fail with its first use."""
+    A refusal that says none of the ``words`` is ``otherwise``.
+    """
 
-    header = ""
+    def __init__(
+        self,
+        header: str,
+        secrets: list[str],
+        words: Mapping[str, ConnectionFault],
+        otherwise: ConnectionFault,
+    ) -> None:
+        self._header = header
+        self.secrets = secrets
+        self._words = words
+        self._otherwise = otherwise
 
-    def authorization(self, transport: Transport) -> str:  # noqa: ARG002 - others have to ask
+    def authorization(self, client: "Dhis2Client") -> str:  # noqa: ARG002 - others have to ask
         """Return the header ``Authorization`` for the next call; raise where it had to be asked for, and was not given."""
-        return self.header
+        return self._header
 
-    def renewed(self, transport: Transport) -> bool:  # noqa: ARG002 - there is but one header
+    def renewed(self, client: "Dhis2Client") -> bool:  # noqa: ARG002 - there is but one header
         """Get another header after this one was refused; False where there is no other."""
         return False
 
-    @abstractmethod
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
         """Return why an answer is a refused login; ``None`` where it is something else."""
-
-    @abstractmethod
-    def secrets(self) -> Iterator[str]:
-        """Return what no message may show."""
+        challenge = response.headers.get("WWW-Authenticate", "")
+        challenged = self._header.startswith("ApiToken") and challenge.startswith("ApiToken")
+        if response.status_code == requests.codes.unauthorized or challenged:
+            return _by_words(response, self._words) or self._otherwise
+        return None
 
 
 def login_of(credentials: Dhis2Credentials) -> Login:
     """Return the way in which these credentials log in."""
     match credentials.kind:
         case LoginKind.BASIC:
-            return _BasicLogin(credentials)
+            password = _revealed(credentials.password)
+            encoded = _encoded(credentials.user, password)
+            secrets = [password, encoded]
+            return Login(f"Basic {encoded}", secrets, _ACCOUNT_WORDS, ConnectionFault.AUTHENTICATION)
         case LoginKind.TOKEN:
-            return _TokenLogin(credentials)
+            token = _revealed(credentials.token)
+            return Login(f"ApiToken {token}", [token], _TOKEN_WORDS, ConnectionFault.TOKEN_REFUSED)
         case LoginKind.OAUTH2:
             return _OAuth2Login(credentials)
 
@@ -75,9 +91,9 @@ def _revealed(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""
 
 
-def _basic(user: str, password: str) -> str:
+def _encoded(user: str, password: str) -> str:
     # UTF-8, which DHIS2 reads: Latin-1, which HTTP began with, has no Khmer.
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _by_words(response: requests.Response, words: Mapping[str, ConnectionFault]) -> ConnectionFault | None:
@@ -86,110 +102,57 @@ def _by_words(response: requests.Response, words: Mapping[str, ConnectionFault])
     return next((fault for phrase, fault in words.items() if phrase in said), None)
 
 
-class _BasicLogin(Login):
-    def __init__(self, credentials: Dhis2Credentials) -> None:
-        self._password = _revealed(credentials.password)
-        self.header = _basic(credentials.user, self._password)
-
-    def refusal(self, response: requests.Response) -> ConnectionFault | None:
-        if response.status_code != requests.codes.unauthorized:
-            return None
-        return _by_words(response, _ACCOUNT_WORDS) or ConnectionFault.AUTHENTICATION
-
-    def secrets(self) -> Iterator[str]:
-        yield self._password
-        yield self.header.removeprefix("Basic ")
-
-
-class _TokenLogin(Login):
-    first_asks_who_it_is = True
-
-    def __init__(self, credentials: Dhis2Credentials) -> None:
-        self._token = _revealed(credentials.token)
-        self.header = f"ApiToken {self._token}"
-
-    def refusal(self, response: requests.Response) -> ConnectionFault | None:
-        challenged = response.headers.get("WWW-Authenticate", "").startswith("ApiToken")
-        if response.status_code == requests.codes.unauthorized or challenged:
-            return _by_words(response, _TOKEN_WORDS) or ConnectionFault.TOKEN_REFUSED
-        return None
-
-    def secrets(self) -> Iterator[str]:
-        yield self._token
-
-
-@dataclass(frozen=True, slots=True)
-class _Grant:
-    """What DHIS2 gave for the password: tokens as good as it, for a time."""
-
-    access: str = field(repr=False)
-    refresh: str | None = field(repr=False)
-    ends: float
-    """On the clock of ``time.time``, which goes on while a function is frozen."""
-
-
 class _OAuth2Login(Login):
-    """OAuth2's password grant, which DHIS2 has up to 2.41."""
+    """OAuth2's password grant, which DHIS2 has up to 2.41: for the password it gives tokens as good as it, for a time."""
 
     def __init__(self, credentials: Dhis2Credentials) -> None:
-        self._credentials = credentials
-        self._client = _basic(credentials.client or "", _revealed(credentials.secret))
-        self._grant: _Grant | None = None
+        password, secret = _revealed(credentials.password), _revealed(credentials.secret)
+        encoded = _encoded(credentials.client or "", secret)
+        self._client = f"Basic {encoded}"
+        self._own_secrets = [password, secret, encoded]
+        self._form = {"grant_type": "password", "username": credentials.user, "password": password}
+        self._refresh = ""
+        self._ends = 0.0
+        """On the clock of ``time.time``, which goes on while a function is frozen."""
+        super().__init__("", self._own_secrets, _ACCOUNT_WORDS, ConnectionFault.OAUTH2_REFUSED)
 
-    def authorization(self, transport: Transport) -> str:
-        if self._grant is None or time.time() >= self._grant.ends:
-            self._grant = self._ask(transport)
-        return f"Bearer {self._grant.access}"
+    def authorization(self, client: "Dhis2Client") -> str:
+        if time.time() >= self._ends:
+            self.renewed(client)
+        return self._header
 
-    def renewed(self, transport: Transport) -> bool:
-        self._grant = self._ask(transport)
-        return True
-
-    def refusal(self, response: requests.Response) -> ConnectionFault | None:
-        if response.status_code != requests.codes.unauthorized:
-            return None
-        return _by_words(response, _ACCOUNT_WORDS) or ConnectionFault.OAUTH2_REFUSED
-
-    def secrets(self) -> Iterator[str]:
-        yield _revealed(self._credentials.password)
-        yield _revealed(self._credentials.secret)
-        yield self._client.removeprefix("Basic ")
-        if grant := self._grant:
-            yield grant.access
-            yield grant.refresh or ""
-
-    def _ask(self, transport: Transport) -> _Grant:
+    def renewed(self, client: "Dhis2Client") -> bool:
         """Ask for an access token: with the refresh token where there is one and it works, else with the password."""
-        password = _revealed(self._credentials.password)
-        forms = [{"grant_type": "password", "username": self._credentials.user, "password": password}]
-        if self._grant and self._grant.refresh:
-            forms.insert(0, {"grant_type": "refresh_token", "refresh_token": self._grant.refresh})
+        forms = [self._form]
+        if self._refresh:
+            forms.insert(0, {"grant_type": "refresh_token", "refresh_token": self._refresh})
         for form in forms:
-            response = transport.send("POST", _TOKEN_PATH, self._client, content=form)
+            response = client.call("POST", _TOKEN_PATH, authorization=self._client, content=form)
             if _is_success(response):
-                return _granted(transport, response)
+                client.json(response)
+                answer = fields(response)
+                access, refresh, seconds = (
+                    answer.get(name) for name in ("access_token", "refresh_token", "expires_in")
+                )
+                if not isinstance(access, str) or not access:
+                    raise client.error(ConnectionFault.NOT_JSON, "no access token in it")
+                self._header = f"Bearer {access}"
+                self._refresh = refresh if isinstance(refresh, str) else ""
+                self._ends = time.time() + (seconds if isinstance(seconds, int) else 0) * _SHORTER
+                self.secrets = [*self._own_secrets, access, self._refresh]
+                return True
         fault = _no_grant(response)
         is_absent = response.status_code in _ABSENT
         if fault is ConnectionFault.OAUTH2_REFUSED or (fault is None and (response.is_redirect or is_absent)):
-            ping = transport.send("GET", "/api/ping", "")
+            ping = client.call("GET", "/api/ping", authorization="")
             if _is_success(ping) and not is_page(ping):
                 # From 2.42 on anybody may ask this.
                 fault = ConnectionFault.OAUTH2_GONE
             elif is_absent and _asks_to_log_in(ping):
                 fault = ConnectionFault.OAUTH2_OFF
             elif response.is_redirect:
-                raise transport.redirection(response)
-        raise transport.refusal(response, fault)
-
-
-def _granted(transport: Transport, response: requests.Response) -> _Grant:
-    transport.json(response)
-    answer = fields(response)
-    access, refresh, seconds = (answer.get(name) for name in ("access_token", "refresh_token", "expires_in"))
-    if not isinstance(access, str) or not access:
-        raise transport.error(ConnectionFault.NOT_JSON, "no access token in it")
-    lasts = seconds if isinstance(seconds, int) else 0
-    return _Grant(access, refresh if isinstance(refresh, str) else None, time.time() + lasts * _SHORTER)
+                raise client.redirection(response)
+        raise client.refusal(response, fault)
 
 
 def _no_grant(response: requests.Response) -> ConnectionFault | None:

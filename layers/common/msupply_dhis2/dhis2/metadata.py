@@ -15,18 +15,21 @@ from urllib.parse import urlencode
 from pydantic import BeforeValidator
 
 from msupply_dhis2.dhis2.models import (
+    Answered,
     CategoryOption,
     DataElement,
     DataSet,
     Identified,
     OptionCombo,
     OrgUnit,
+    ReadsDhis2,
     Reference,
     Server,
     User,
+    parse,
+    parse_list,
     parse_version,
 )
-from msupply_dhis2.dhis2.parsing import Answered, ReadsDhis2, parse, parse_list
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.periods import PeriodFormat, find_period

@@ -15,8 +15,17 @@ from msupply_dhis2.dhis2.metadata import (
     read_data_set,
     read_user,
 )
-from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified, OptionCombo, OrgUnit, Server, User
-from msupply_dhis2.dhis2.parsing import Query, ReadsDhis2
+from msupply_dhis2.dhis2.models import (
+    DataElement,
+    DataSet,
+    Identified,
+    OptionCombo,
+    OrgUnit,
+    Query,
+    ReadsDhis2,
+    Server,
+    User,
+)
 from msupply_dhis2.domain.lookalikes import LookAlikes, difference
 from msupply_dhis2.errors import Dhis2PermanentError
 from msupply_dhis2.settings import Scheme

@@ -11,8 +11,7 @@ from msupply_dhis2.dhis2.error_catalogue import CALENDAR
 from msupply_dhis2.dhis2.import_request import Schemes
 from msupply_dhis2.dhis2.metadata import read_server
 from msupply_dhis2.dhis2.metadata_cache import KeptAnswers, MetadataCache
-from msupply_dhis2.dhis2.models import Server
-from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.dhis2.models import ReadsDhis2, Server
 from msupply_dhis2.dhis2.value_rules import Valid, Validated, ValueRules
 from msupply_dhis2.domain.choices import OptionComboField
 from msupply_dhis2.domain.data_value import DataValue

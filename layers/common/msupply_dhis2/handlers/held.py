@@ -14,11 +14,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.exports import ExportFile
-from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.dhis2.deadline import Deadline
+from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.metadata import find_org_units, read_data_set, read_user, read_values
-from msupply_dhis2.dhis2.models import Identified
-from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.dhis2.models import Identified, ReadsDhis2
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.event_fields import Event, MetricNames, Names, folded, parse_event
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
@@ -27,6 +25,7 @@ from msupply_dhis2.handlers.breaker import breaker_table
 from msupply_dhis2.handlers.log import ERROR, INFO, LogEvent, log
 from msupply_dhis2.handlers.test_connection import ANSWER_SECONDS, TIME_LIMIT, ask_compute
 from msupply_dhis2.periods import find_period
+from msupply_dhis2.preflight.job import begin
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.state.breaker import Login, log_in
 from msupply_dhis2.text import count, listed
@@ -110,18 +109,18 @@ def _read(held: Held, logger: Logger) -> dict[str, object]:
     breakers = breaker_table(environment.table_name, logger)
     login = Login.of(settings.url, credentials)
     ask = partial(ask_compute, clients.lambda_(), environment.compute_function)
-    deadline = Deadline(TIME_LIMIT)
     client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
+    deadline = client.deadline = Deadline.within(TIME_LIMIT)
     try:
-        deadline.ask(lambda: log_in(breakers, login, client, lambda: datetime.now(UTC)))
+        log_in(breakers, login, client, lambda: datetime.now(UTC), deadline.sleep)
         is_by_name = held.stores or held.items or held.metrics
-        mapped = (deadline.ask(ask).mapped if is_by_name else None) or MappedNames()
-        question = deadline.ask(lambda: _find(held, client, settings, mapped))
+        mapped = (begin(ask).result(deadline.insist()).mapped if is_by_name else None) or MappedNames()
+        question = _find(held, client, settings, mapped)
         with ExportFile(clients.s3(), environment.bucket_name) as file:
             first: list[Mapping[str, object]] = []
             number = 0
             for units, periods in question.calls:
-                for value in deadline.ask(partial(question.values, client, units, periods)):
+                for value in question.values(client, units, periods):
                     file.write(value)
                     number += 1
                     if number <= VALUES_IN_ANSWER:
@@ -131,7 +130,7 @@ def _read(held: Held, logger: Logger) -> dict[str, object]:
                 return {"status": "read", "message": message, "values": first}
             digest = hashlib.sha256(held.model_dump_json().encode()).hexdigest()[:8]
             address = file.upload(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-held-{digest}/values.jsonl.gz")
-    except Dhis2SlowError as error:
+    except (Dhis2SlowError, TimeoutError) as error:
         raise Dhis2SlowError(
             f"The values could not be read within {TIME_LIMIT} seconds. Name fewer org units or periods."
         ) from error

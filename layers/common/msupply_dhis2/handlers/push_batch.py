@@ -152,6 +152,8 @@ class BatchPush:
                     self._invalidate_delta(settings)
                 limit, started = session.batch_size.limit, time.perf_counter()
                 done, seconds_left = self._before.settled, tools.seconds_left
+                # Until its result says otherwise: where push breaks off nobody knows what was sent.
+                ending.lingers = True
                 result = push(batch, session, settings=settings, done=done, seconds_left=seconds_left)
                 seconds = time.perf_counter() - started
                 ending.lingers, ending.held_periods = result.may_still_be_applied, result.held_periods

@@ -1,11 +1,10 @@
 """Test connection on AWS: as somebody asks for it; and on schedule the probe, whether sending may go on."""
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -14,8 +13,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.queues import depth
-from msupply_dhis2.dhis2.client import Answer, Dhis2Client
-from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.errors import (
     AwsError,
@@ -34,7 +32,7 @@ from msupply_dhis2.handlers.breaker import (
 from msupply_dhis2.handlers.log import INFO, WARNING, LogEvent, log
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.preflight.check import Check
-from msupply_dhis2.preflight.job import ConnectionReport, test_connection
+from msupply_dhis2.preflight.job import test_connection
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.breaker import Breaker, BreakerTable, Changed, Login, State, log_in
@@ -60,15 +58,20 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """
     environment = TestConnectionEnvironment.read()
     calendar = Calendar(parse_time_zone(environment.timezone))
-    witness = _Witness()
+    asked: list[tuple[Login, Dhis2Client]] = []
 
     def read_credentials(settings: Settings) -> Dhis2Credentials:
         return read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
 
+    def client_of(settings: Settings, credentials: Dhis2Credentials) -> Dhis2Client:
+        client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
+        asked.append((Login.of(settings.url, credentials), client))
+        return client
+
     report = test_connection(
         settings_reader=lambda: read_settings(environment.settings_parameter, clients.ssm()),
         credentials_reader=read_credentials,
-        client_factory=witness.client,
+        client_factory=client_of,
         database_check=partial(ask_compute, clients.lambda_(), environment.compute_function),
         table=clients.table(environment.table_name),
         calendar=calendar,
@@ -77,19 +80,22 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         time_limit=TIME_LIMIT,
     )
     breakers = breaker_table(environment.table_name, logger)
-    if check := _check_queue(report, witness, breakers, environment.queue_url, calendar):
+    login, client = asked[0] if asked else (None, None)
+    refused = client.refused_login if client else None
+    queue_url = environment.queue_url
+    if check := _check_queue(login, refused, breakers, queue_url, calendar, connected=report.connected):
         report = report.with_check(check)
     answer = report.model_dump(mode="json")
-    if report.connected and witness.login is not None:
+    if report.connected and login is not None:
         # A line of its own: of one as long as the report CloudWatch finds the first 200 fields only.
         log(
             logger,
             LogEvent.LOGIN_ACCEPTED,
             INFO,
-            f"DHIS2 let {witness.login.user} in.",
+            f"DHIS2 let {login.user} in.",
             authenticated=True,
-            user=witness.login.user,
-            dhis2=witness.login.url,
+            user=login.user,
+            dhis2=login.url,
         )
     level = INFO if report.all_well else WARNING
     log(logger, LogEvent.CONNECTION_TESTED, level, report.message, report=answer)
@@ -97,71 +103,36 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     return answer
 
 
-class _Witness:
-    """The test's client of DHIS2, which keeps in mind as whom it logs in and whether DHIS2 refused that."""
-
-    def __init__(self) -> None:
-        self.login: Login | None = None
-        self.refusal: str | None = None
-        self.refuses_posts = False
-        """Whether it was refused where something is posted only: so will it be with what waits on the queue."""
-
-    def client(self, settings: Settings, credentials: Dhis2Credentials) -> Self:
-        self.login = Login.of(settings.url, credentials)
-        self._client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
-        return self
-
-    def get(self, path: str, params: Query | None = None) -> object:
-        try:
-            return self._client.get(path, params)
-        except Dhis2AuthenticationError as error:
-            self.refusal = str(error)
-            raise
-
-    def post_data_values(
-        self,
-        body: Mapping[str, object],
-        params: Mapping[str, str] | None = None,
-        *,
-        read_timeout: float | None = None,
-    ) -> Answer:
-        try:
-            return self._client.post_data_values(body, params, read_timeout=read_timeout)
-        except Dhis2AuthenticationError as error:
-            self.refusal, self.refuses_posts = str(error), True
-            raise
-
-
 def _check_queue(
-    report: ConnectionReport, witness: _Witness, breakers: BreakerTable, queue_url: str, calendar: Calendar
+    login: Login | None,
+    refused: Dhis2AuthenticationError | None,
+    breakers: BreakerTable,
+    queue_url: str,
+    calendar: Calendar,
+    *,
+    connected: bool,
 ) -> Check | None:
     """Open or close the breaker as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
     now = datetime.now(UTC)
+
+    def after_test(breaker: Breaker) -> Breaker:
+        # Refused for one call only, as where something is posted, so will it be with what waits on the queue.
+        if login is not None and refused is not None:
+            return breaker.login_refused(login, str(refused), now)
+        return breaker.login_accepted(login) if login is not None and connected else breaker
+
     try:
-        changed = breakers.change(lambda breaker: _after_test(breaker, report, witness, now))
+        changed = breakers.change(after_test)
         if changed.before.state is changed.after.state is State.CLOSED:
             return None
+        waiting = depth(clients.sqs(), queue_url)
         return Check(
             name="queue",
             ok=changed.after.state in {State.CLOSED, State.HALF_OPEN},
-            message=_about_queue(
-                changed,
-                depth(clients.sqs(), queue_url),
-                now,
-                calendar,
-                is_refused=witness.refusal is not None,
-            ),
+            message=_about_queue(changed, waiting, now, calendar, is_refused=refused is not None),
         )
     except AwsError as error:
         return Check(name="queue", ok=False, message=str(error))
-
-
-def _after_test(breaker: Breaker, report: ConnectionReport, witness: _Witness, now: datetime) -> Breaker:
-    if witness.login is not None and report.connected and not witness.refuses_posts:
-        return breaker.login_accepted(witness.login)
-    if witness.login is not None and witness.refusal is not None:
-        return breaker.login_refused(witness.login, witness.refusal, now)
-    return breaker
 
 
 def _about_queue(

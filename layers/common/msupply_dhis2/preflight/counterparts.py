@@ -5,8 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from msupply_dhis2.dhis2 import metadata
-from msupply_dhis2.dhis2.models import DataElement, Identified, OrgUnit
-from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.dhis2.models import DataElement, Identified, OrgUnit, ReadsDhis2
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.access import check_reach

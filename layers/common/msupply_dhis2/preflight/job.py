@@ -5,17 +5,17 @@ is out of reach are both told in one go. What a push needs beside the connection
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import TIMEOUT_MAX, Thread
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from msupply_dhis2.dhis2.client import Answer, TalksToDhis2
-from msupply_dhis2.dhis2.deadline import BackgroundTask, Deadline
+from msupply_dhis2.dhis2.client import Deadline, TalksToDhis2
 from msupply_dhis2.dhis2.metadata import read_user
-from msupply_dhis2.dhis2.models import User
-from msupply_dhis2.dhis2.parsing import Query, ReadsDhis2
+from msupply_dhis2.dhis2.models import ReadsDhis2, User
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
 from msupply_dhis2.errors import (
     AwsError,
@@ -96,7 +96,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     where the last successful connection is kept. The periods are those of a run at the aware instant ``as_of``, or else
     now. After so many seconds (``time_limit``) no answer of DHIS2 or the database is waited for any longer.
     """
-    test = _Test(BackgroundTask(database_check), Deadline(time_limit))
+    test = _Test(begin(database_check), Deadline.within(time_limit))
     credentials = failure = None
     try:
         settings = test.settings(settings_reader)
@@ -106,7 +106,8 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
             lambda read: f"The credentials can be read; the user is {read.user}.",
         )
         test.user = credentials.user
-        client = _TimedClient(client_factory(settings, credentials), test.deadline)
+        client = client_factory(settings, credentials)
+        client.deadline = test.deadline
         test.ask_dhis2(client, settings, as_of or clock(), calendar)
     except MsupplyDhis2Error as error:
         failure = error
@@ -145,33 +146,25 @@ def _message(failure: MsupplyDhis2Error | None) -> str:
     return str(failure)
 
 
-@dataclass(frozen=True, slots=True)
-class _TimedClient:
-    """Talks to DHIS2 until the time of the test is over, and again where a proxy asks to wait for a moment."""
+def begin[Thing](work: Callable[[], Thing]) -> Future[Thing]:
+    """Have work go on beside; one that is given up does not keep the process from ending."""
+    future: Future[Thing] = Future()
 
-    client: TalksToDhis2
-    deadline: Deadline
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+            future.set_exception(error)
 
-    def get(self, path: str, params: Query | None = None) -> object:
-        return self.deadline.ask(lambda: self.client.get(path, params))
-
-    def post_data_values(
-        self,
-        body: Mapping[str, object],
-        params: Mapping[str, str] | None = None,
-        *,
-        read_timeout: float | None = None,
-    ) -> Answer:
-        return self.deadline.ask(
-            lambda: self.client.post_data_values(body, params, read_timeout=read_timeout)
-        )
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 @dataclass(slots=True)
 class _Test:
     """What was found so far, and mSupply's database, which is asked from the beginning, beside the others."""
 
-    database: BackgroundTask[DatabaseAnswer]
+    database: Future[DatabaseAnswer]
     deadline: Deadline
     checks: list[Check] = field(default_factory=list)
     not_asked: list[str] = field(default_factory=list)
@@ -229,7 +222,7 @@ class _Test:
     def ask_database(self) -> MappedNames | None:
         """Wait for the database's answer and keep it as a check; return what is mapped."""
         try:
-            answer = self.database.result(self.deadline.left())
+            answer = self.database.result(min(self.deadline.seconds_left(), TIMEOUT_MAX))
         except TimeoutError:
             message = (
                 "mSupply's database, or compute, which asks it, did not answer in time. Test again; if it stays so, "

@@ -14,6 +14,7 @@ from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from msupply_dhis2.dhis2.client import Deadline
 from msupply_dhis2.dhis2.error_catalogue import (
     CHANGED_SINCE,
     STILL_THERE,
@@ -113,9 +114,11 @@ class _Push:
         self._removed: dict[int, str] = {}
         """What a 0 that is not kept is sent to remove."""
         self._validator = session.validator(batch, settings.option_combo_field)
-        session.patient.seconds_left = seconds_left
+        session.client.deadline = Deadline(
+            seconds_left, kept=READING_SECONDS, given_up=_NO_TIME_TO_READ, pause=session.pause
+        )
         self._calls = Calls(
-            client=session.patient,
+            client=session.client,
             batch_size=session.batch_size,
             data_set_id=batch.data_set_id,
             schemes=schemes_of(batch),
@@ -358,7 +361,7 @@ class _Push:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         try:
             found = read_stored(
-                self._session.patient, self._validator.data_set_id, {self._keys[place] for place in places}
+                self._session.client, self._validator.data_set_id, {self._keys[place] for place in places}
             )
         except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError, Dhis2PermanentError) as error:
             if not isinstance(error, Dhis2PermanentError):

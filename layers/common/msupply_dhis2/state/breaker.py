@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item
-from msupply_dhis2.dhis2.parsing import ReadsDhis2
+from msupply_dhis2.dhis2.models import ReadsDhis2
 from msupply_dhis2.errors import DamagedRowError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 

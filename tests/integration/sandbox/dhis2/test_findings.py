@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from msupply_dhis2.dhis2.metadata import find_lock_exceptions
-from msupply_dhis2.dhis2.parsing import Query
+from msupply_dhis2.dhis2.models import Query
 from sandbox.dhis2 import Metadata, StandIn, ValueKey, Version, uid
 from sandbox.dhis2.metadata import (
     DEFAULT_CATEGORY_COMBO,

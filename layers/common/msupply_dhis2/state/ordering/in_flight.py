@@ -93,8 +93,8 @@ def _read(held: object) -> InFlightMessage | None:
 class Ending:
     """What is known of how a message in flight ends, told by whoever sends it.
 
-    It ``lingers`` where some of it may still be applied: a call got no answer, or the work broke off. ``held_periods`` are
-    those of its periods in which DHIS2 holds a value now.
+    It ``lingers`` where some of it may still be applied: a call got no answer, or what sends it broke off. ``held_periods``
+    are those of its periods in which DHIS2 holds a value now.
     """
 
     lingers: bool = False
@@ -152,11 +152,7 @@ class InFlightMessages:
         others, held_periods = self._begin(name, message, seconds)
         try:
             self._wait(message, others, held_periods, deadline)
-            try:
-                yield ending
-            except BaseException:
-                ending.lingers = True
-                raise
+            yield ending
         finally:
             try:
                 self._end(name, message, ending, held_periods)
