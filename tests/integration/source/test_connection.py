@@ -7,7 +7,7 @@ import sqlite3
 import ssl
 import struct
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from msupply_dhis2.domain.choices import PUBLIC_AUTHORITIES, ChannelBinding, DatabaseTrust
 from msupply_dhis2.errors import SourceError, SourceUnreachableError
-from msupply_dhis2.settings.credentials import parse_database_address
+from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.source import connection as database_module
 from msupply_dhis2.source import merge as histories
 from msupply_dhis2.source import open_source
@@ -237,7 +237,7 @@ def test_a_reader_without_rights_is_told_what_to_grant(postgres: TemporaryPostgr
     database.execute("CREATE ROLE bare LOGIN PASSWORD 'x'")
     database.execute("GRANT USAGE ON SCHEMA public TO bare")
     address = parse_database_address(postgres.address("postgres", user="bare", password="x"))
-    with open_source(address, calendar=CALENDAR) as source, pytest.raises(SourceError, match="GRANT SELECT"):
+    with pytest.raises(SourceError, match="GRANT SELECT"), open_source(address, calendar=CALENDAR) as source:
         read_catalogue(source)
 
 
@@ -446,6 +446,15 @@ def test_how_a_server_is_verified_follows_from_address_and_settings(
 # Reading PostgreSQL
 
 
+def read_and_lose(address: DatabaseAddress, lose: Callable[[], object]) -> None:
+    """Read histories, and lose the connection midway."""
+    with open_source(address, calendar=CALENDAR) as source:
+        groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
+        next(groups)
+        lose()
+        list(groups)
+
+
 def test_a_connection_that_is_lost_midway_may_be_had_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
     with temporary_postgres() as server:
@@ -455,12 +464,8 @@ def test_a_connection_that_is_lost_midway_may_be_had_again_later(monkeypatch: py
         for code in "abc":
             database.add_stock(kamo, database.add_item(code), 1)
         address = parse_database_address(as_reader(server))
-        with open_source(address, calendar=CALENDAR) as source:
-            groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
-            next(groups)
-            server.stop()
-            with pytest.raises(SourceUnreachableError, match="connection to it was lost") as raised:
-                list(groups)
+        with pytest.raises(SourceUnreachableError, match="connection to it was lost") as raised:
+            read_and_lose(address, server.stop)
     assert_nothing_is_given_away(raised.value)
 
 
@@ -472,14 +477,9 @@ def test_what_a_server_says_as_it_ends_a_connection_midway_is_quoted(
     kamo = database.add_store("KAMO")
     for code in "abc":
         database.add_stock(kamo, database.add_item(code), 1)
-    with open_source(database.address, calendar=CALENDAR) as source:
-        groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
-        next(groups)
-        database.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'msupply-dhis2'"
-        )
-        with pytest.raises(SourceUnreachableError, match="It says: terminating connection due to admin"):
-            list(groups)
+    ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'msupply-dhis2'"
+    with pytest.raises(SourceUnreachableError, match="It says: terminating connection due to admin"):
+        read_and_lose(database.address, lambda: database.execute(ended))
 
 
 def test_a_question_that_takes_too_long_may_be_answered_later(

@@ -7,7 +7,7 @@ from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.base import Catalogue, Kind, Scope, Skipped, Source
+from msupply_dhis2.source.base import Catalogue, Kind, Skipped, Source
 from msupply_dhis2.source.connection import (
     UNVERIFIED_CERTIFICATE,
     Columns,
@@ -18,6 +18,7 @@ from msupply_dhis2.source.connection import (
     reading_began,
     verification_of,
 )
+from msupply_dhis2.source.merge import Scope
 from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.open_msupply import OpenMsupply
 

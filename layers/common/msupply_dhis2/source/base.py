@@ -1,32 +1,22 @@
 """What every kind of mSupply database is asked for and returns: which stores and items are sent, and their stock."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from heapq import heappush, heappushpop
+from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import (
-    ConsumptionPreferences,
-    GroupHistory,
-    Item,
-    ItemGroup,
-    OrgUnit,
-    PairHistory,
-    StockLine,
-    Store,
-    described,
-)
-from msupply_dhis2.metrics.quantity import format_value
+from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Item, Store
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.connection import Columns, faults_as_sentences
-from msupply_dhis2.source.sql import Query, numbered
-from msupply_dhis2.text import MOST_NAMED, listed
+from msupply_dhis2.source.connection import Columns
+from msupply_dhis2.source.merge import DataWarnings, HistoryReader, Numbers, Scope
+from msupply_dhis2.source.queries import StockQueries
 
 
 class Kind(StrEnum):
@@ -90,110 +80,12 @@ class Catalogue:
         return tuple(each for each in self.not_meant if each.kind is kind and each.is_blank)
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What to read: every org unit with every item group, in this order. No store or item is in it twice."""
-
-    org_units: tuple[OrgUnit, ...]
-    item_groups: tuple[ItemGroup, ...]
-
-
-@dataclass(slots=True)
-class DataWarnings:
-    """What was odd in the histories, counted."""
-
-    stock_lines_without_pack_size: int = 0
-    of_these_with_packs: int = 0
-    movements_without_pack_size: int = 0
-    moved_without_instant: Sequence[str] = ()
-    dated_later: Sequence[str] = ()
-    receipts_without_date: Mapping[str, int] = field(default_factory=dict)
-    """By the code of the store."""
-    negative_stock_lines: int = 0
-    some_negative_stock_lines: list[str] = field(default_factory=list)
-    ledgers: int = 0
-    ledgers_off: int = 0
-    worst_ledgers: list[tuple[int, int, int, str]] = field(default_factory=list)
-
-    def note_negative(self, pair: PairHistory, line: StockLine) -> None:
-        """Count a stock line below 0, and name it unless many are named already."""
-        self.negative_stock_lines += 1
-        if len(self.some_negative_stock_lines) < MOST_NAMED:
-            units = format_value(line.units, round_off=False)
-            named = f"{described(pair.store, pair.item)}, stock line {line.id}: {units} units"
-            self.some_negative_stock_lines.append(named)
-
-    def note_ledger(self, pair: PairHistory, moved: int) -> None:
-        """Count a pair and whether its stock lines are what all its movements add up to (``moved``); keep the worst."""
-        self.ledgers += 1
-        difference = -moved
-        for line in pair.stock_lines:
-            difference += line[1]
-        if not difference:
-            return
-        self.ledgers_off += 1
-        # Of two that are as bad the earlier one stays.
-        entry = (abs(difference), -self.ledgers, difference, described(pair.store, pair.item))
-        add = heappush if len(self.worst_ledgers) < MOST_NAMED else heappushpop
-        add(self.worst_ledgers, entry)
-
-    def warnings(self) -> Iterator[str]:
-        """Yield a sentence for each kind that there is."""
-        if self.stock_lines_without_pack_size:
-            with_packs = self.of_these_with_packs
-            packs = f"{with_packs:,} of them hold packs" if with_packs else "all are empty"
-            yield (
-                f"Stock lines without a pack size, which count as 0 units: {self.stock_lines_without_pack_size:,} ({packs})."
-            )
-        if self.movements_without_pack_size:
-            yield (
-                "Lines of invoices without a pack size, which count as movements of 0 units: "
-                f"{self.movements_without_pack_size:,}."
-            )
-        if self.negative_stock_lines:
-            some = listed(self.some_negative_stock_lines, MOST_NAMED, of=self.negative_stock_lines, by="; ")
-            yield (
-                "Stock lines below 0, which the metrics add up as they are and mSupply's own stock on hand leaves out: "
-                f"{self.negative_stock_lines:,}, namely {some}."
-            )
-        if self.ledgers_off:
-            worst = [
-                f"{named}: {'+' if difference > 0 else ''}{format_value(difference, round_off=False)} units"
-                for _, _, difference, named in sorted(self.worst_ledgers, reverse=True)
-            ]
-            yield (
-                "Items in a store whose stock lines are not what all their movements add up to: "
-                f"{self.ledgers_off:,} of {self.ledgers:,}. Nothing is corrected: the stock lines count. The largest "
-                f"differences (+ means more stock than moved in): {'; '.join(worst)}."
-            )
-        if count := len(self.moved_without_instant):
-            yield (
-                "Invoices whose status says that their stock has moved, but that lack the instant at which it did "
-                f"(mSupply's own ledger leaves them out, and so do the metrics): {count:,}, namely "
-                f"{listed(self.moved_without_instant)}."
-            )
-        if self.receipts_without_date:
-            stores = [f"{code} {number:,}" for code, number in self.receipts_without_date.items()]
-            yield (
-                "Receipts (inbound shipments) that came over as new and without a date, with their stock in the store "
-                f"already: {sum(self.receipts_without_date.values()):,}, by store {listed(stores)}. Stock is right. In "
-                "which month they were received is not known, so received leaves them out."
-            )
-        if count := len(self.dated_later):
-            yield (
-                "Invoices dated later than the moment at which the database was read. Their stock has moved already: they "
-                "count at the time at which they were created, or at the start of today where that time is missing or "
-                f"later too: {count:,}, namely {listed(self.dated_later)}. Check the date of each, and the clock of the "
-                "computer or tablet that made it."
-            )
-
-
 @dataclass(repr=False, eq=False)
 class Source(ABC):
     """One consistent, read-only state of an mSupply database.
 
-    Beginning and all reading raise ``SourceError`` where the database lacks what is needed, holds what cannot be read, or
-    the connection was lost.
+    What is raised while it is open leaves ``open_source`` as a ``SourceError`` where the database lacks what is needed,
+    holds what cannot be read, or the connection was lost.
 
     Attributes
     ----------
@@ -216,6 +108,7 @@ class Source(ABC):
     def __post_init__(self) -> None:
         """Make sure that the database has what is needed."""
 
+    @abstractmethod
     def catalogue(
         self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
     ) -> Catalogue:
@@ -224,20 +117,25 @@ class Source(ABC):
         The store field is the custom field of stores that holds the org unit. Fields of items are ``universal_code``, user
         fields (``user_field_1``) or keys of their custom data; without an include field all items are sent.
         """
-        with faults_as_sentences(self.address):
-            return self._read_catalogue(store_field, tuple(item_fields), include_field)
+
+    @abstractmethod
+    def queries(self, stores: Mapping[str, int], items: Mapping[str, int], floor: datetime) -> StockQueries:
+        """Return what asks for the stock of stores and items, both numbered by their ids."""
+
+    @abstractmethod
+    def read_instant(self, value: Any) -> datetime:  # noqa: ANN401 - as the database has it
+        """Return an instant of the database in naive UTC."""
 
     def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
         """Count how many lines each store has, by its id: lines of invoices and stock lines, whatever their item.
 
         About as many: it says how long a store takes, so that work can be divided evenly.
         """
-        wanted = numbered("counted_store", {each.id: index for index, each in enumerate(stores)})
         lines = dict.fromkeys((each.id for each in stores), 0)
-        with faults_as_sentences(self.address):
-            for query in self._line_counts(wanted):
-                for store_id, number in self.connection.execute(query):
-                    lines[store_id] += number
+        numbers = {store_id: index for index, store_id in enumerate(lines)}
+        for query in self.queries(numbers, {}, self.began).line_counts():
+            for store_id, number in self.connection.execute(query):
+                lines[store_id] += number
         return lines
 
     def histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
@@ -247,23 +145,16 @@ class Source(ABC):
         (naive UTC) are not read one by one: only their sum is.
         """
         self.data_warnings = DataWarnings()
-        with faults_as_sentences(self.address):
-            yield from self._histories(scope, floor)
+        numbers = Numbers(scope)
+        return HistoryReader(
+            self.connection,
+            self.queries(numbers.stores, numbers.items, floor),
+            numbers,
+            floor,
+            lru_cache(maxsize=65_536)(self.read_instant),
+            self.data_warnings,
+        ).read()
 
     def warnings(self) -> tuple[str, ...]:
         """Return sentences about what was odd in the histories; complete once they are exhausted."""
         return tuple(self.data_warnings.warnings())
-
-    @abstractmethod
-    def _read_catalogue(
-        self, store_field: str, item_fields: tuple[str, ...], include_field: str | None
-    ) -> Catalogue:
-        pass
-
-    @abstractmethod
-    def _line_counts(self, stores: sa.CTE) -> Iterable[Query]:
-        """Return what counts lines: rows of ``(store_id, number)``."""
-
-    @abstractmethod
-    def _histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
-        pass

@@ -6,16 +6,17 @@ the four streams, and nothing that is not mapped leaves the database.
 """
 
 import gc
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
+from heapq import heappush, heappushpop
 from itertools import chain, groupby
 from math import inf
 from operator import itemgetter
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -23,21 +24,119 @@ from sqlalchemy.exc import DBAPIError
 from msupply_dhis2.domain.stock import (
     MICRO,
     GroupHistory,
+    ItemGroup,
     Movement,
-    MovementKind,
+    OrgUnit,
     PairHistory,
     StockLine,
     UnreadableRow,
+    described,
 )
-from msupply_dhis2.metrics.quantity import MOST_UNITS, to_units
-from msupply_dhis2.source.base import Scope, Source
-from msupply_dhis2.source.sql import Expression, Query, is_unreadable_instant, numbered, one_separator
+from msupply_dhis2.metrics.quantity import MOST_UNITS, format_value, to_units
+from msupply_dhis2.source.queries import ID_SEPARATOR, Lines, StockLines, StockQueries
+from msupply_dhis2.source.sql import Query
+from msupply_dhis2.text import MOST_NAMED, listed
 
 ROWS_AT_A_TIME = 5_000
 """How many rows of each stream are in memory."""
 
-ID_SEPARATOR = "\n"
-"""Stands between the ids of rows that the database hands over together."""
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to read: every org unit with every item group, in this order. No store or item is in it twice."""
+
+    org_units: tuple[OrgUnit, ...]
+    item_groups: tuple[ItemGroup, ...]
+
+
+@dataclass(slots=True)
+class DataWarnings:
+    """What was odd in the histories, counted."""
+
+    stock_lines_without_pack_size: int = 0
+    of_these_with_packs: int = 0
+    movements_without_pack_size: int = 0
+    moved_without_instant: list[str] = field(default_factory=list)
+    dated_later: list[str] = field(default_factory=list)
+    receipts_without_date: Mapping[str, int] = field(default_factory=dict)
+    """By the code of the store."""
+    negative_stock_lines: int = 0
+    some_negative_stock_lines: list[str] = field(default_factory=list)
+    ledgers: int = 0
+    ledgers_off: int = 0
+    worst_ledgers: list[tuple[int, int, int, str]] = field(default_factory=list)
+
+    def note_negative(self, pair: PairHistory, line: StockLine) -> None:
+        """Count a stock line below 0, and name it unless many are named already."""
+        self.negative_stock_lines += 1
+        if len(self.some_negative_stock_lines) < MOST_NAMED:
+            units = format_value(line.units, round_off=False)
+            named = f"{described(pair.store, pair.item)}, stock line {line.id}: {units} units"
+            self.some_negative_stock_lines.append(named)
+
+    def note_ledger(self, pair: PairHistory, moved: int) -> None:
+        """Count a pair and whether its stock lines are what all its movements add up to (``moved``); keep the worst."""
+        self.ledgers += 1
+        difference = -moved
+        for line in pair.stock_lines:
+            difference += line[1]
+        if not difference:
+            return
+        self.ledgers_off += 1
+        # Of two that are as bad the earlier one stays.
+        entry = (abs(difference), -self.ledgers, difference, described(pair.store, pair.item))
+        add = heappush if len(self.worst_ledgers) < MOST_NAMED else heappushpop
+        add(self.worst_ledgers, entry)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence for each kind that there is."""
+        if self.stock_lines_without_pack_size:
+            with_packs = self.of_these_with_packs
+            packs = f"{with_packs:,} of them hold packs" if with_packs else "all are empty"
+            yield (
+                f"Stock lines without a pack size, which count as 0 units: {self.stock_lines_without_pack_size:,} ({packs})."
+            )
+        if self.movements_without_pack_size:
+            yield (
+                "Lines of invoices without a pack size, which count as movements of 0 units: "
+                f"{self.movements_without_pack_size:,}."
+            )
+        if self.negative_stock_lines:
+            some = listed(self.some_negative_stock_lines, MOST_NAMED, of=self.negative_stock_lines, by="; ")
+            yield (
+                "Stock lines below 0, which the metrics add up as they are and mSupply's own stock on hand leaves out: "
+                f"{self.negative_stock_lines:,}, namely {some}."
+            )
+        if self.ledgers_off:
+            worst = [
+                f"{named}: {'+' if difference > 0 else ''}{format_value(difference, round_off=False)} units"
+                for _, _, difference, named in sorted(self.worst_ledgers, reverse=True)
+            ]
+            yield (
+                "Items in a store whose stock lines are not what all their movements add up to: "
+                f"{self.ledgers_off:,} of {self.ledgers:,}. Nothing is corrected: the stock lines count. The largest "
+                f"differences (+ means more stock than moved in): {'; '.join(worst)}."
+            )
+        if count := len(self.moved_without_instant):
+            yield (
+                "Invoices whose status says that their stock has moved, but that lack the instant at which it did "
+                f"(mSupply's own ledger leaves them out, and so do the metrics): {count:,}, namely "
+                f"{listed(self.moved_without_instant)}."
+            )
+        if self.receipts_without_date:
+            stores = [f"{code} {number:,}" for code, number in self.receipts_without_date.items()]
+            yield (
+                "Receipts (inbound shipments) that came over as new and without a date, with their stock in the store "
+                f"already: {sum(self.receipts_without_date.values()):,}, by store {listed(stores)}. Stock is right. In "
+                "which month they were received is not known, so received leaves them out."
+            )
+        if count := len(self.dated_later):
+            yield (
+                "Invoices dated later than the moment at which the database was read. Their stock has moved already: they "
+                "count at the time at which they were created, or at the start of today where that time is missing or "
+                f"later too: {count:,}, namely {listed(self.dated_later)}. Check the date of each, and the clock of the "
+                "computer or tablet that made it."
+            )
 
 
 class Numbers:
@@ -53,6 +152,7 @@ class Numbers:
         self._most_items = max((len(group.items) for group in scope.item_groups), default=1)
         self.pairs_of_a_group = self._most_stores * self._most_items
         """The pair's number by it is the index of its group in the scope."""
+        self.codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
         of_org_unit = len(scope.item_groups) * self.pairs_of_a_group
         self.stores = {
             each.id: org_unit_index * of_org_unit + index * self._most_items
@@ -132,189 +232,87 @@ def _rows_of_driver(connection: sa.Connection, result: sa.CursorResult[Any]) -> 
             ) from error
 
 
-class Table(NamedTuple):
-    """A table with packs and pack sizes, and the columns that they are in, for messages."""
+@dataclass(frozen=True, slots=True)
+class HistoryReader:
+    """Reads the histories of a scope, and notes what is odd on the way.
 
-    name: str
-    quantity: str
-
-    def without_quantity(self, row: str) -> "RowFault":
-        """Return what is wrong with a row whose quantity cannot be read."""
-        fault = f"{self.quantity} is no finite number, or together they make more than {MOST_UNITS:,} units"
-        return RowFault(self.name, row, fault)
-
-
-class RowFault(NamedTuple):
-    """What is wrong with a row of a table."""
-
-    table: str
-    id: str
-    fault: str
-
-
-class Histories(ABC):
-    """What is asked of a database for the histories of a scope.
-
-    Four streams have rows that begin with a pair's number, in the order of these. Where not ``all_readable``, an instant
-    that cannot be read comes as NULL, and is none at or after a floor.
-
-    Attributes
-    ----------
-    items
-        The ids by which rows of the database mean the items, with the items' numbers.
-    next_instant, midnight
-        The first instant after the start of the reading, and that which begins its day; in the database's own kind of
-        instants: those of UTC, or what the clock of the configured time zone shows.
+    ``read_instant`` returns an instant of the database in naive UTC.
     """
 
-    stock_table: ClassVar[Table]
-    movement_table: ClassVar[Table]
-    kinds: ClassVar[Mapping[str, MovementKind]]
-    """What the movements' types mean."""
-
-    def __init__(
-        self, source: Source, scope: Scope, floor: datetime, next_instant: Expression, midnight: Expression
-    ) -> None:
-        self.connection = source.connection
-        self.data_warnings = source.data_warnings
-        self.scope = scope
-        self.floor = floor
-        self.numbers = Numbers(scope)
-        self.stores = numbered("scope_store", self.numbers.stores)
-        self.items = numbered("scope_item", self.numbers.items)
-        self.next_instant = next_instant
-        self.midnight = midnight
-        self.all_readable = True
-
-    @abstractmethod
-    def _read_instant(self, value: Any) -> datetime:  # noqa: ANN401 - as the database has it
-        """Return an instant of the database in naive UTC."""
-
-    @abstractmethod
-    def _doubtful(self) -> Query:
-        """Select what has moved without an instant, at an unreadable one, or later than now.
-
-        ``(store_id, type, number, unreadable, dated_later)``.
-        """
-
-    @abstractmethod
-    def _called(self, kind: str) -> str:
-        """Return what a type of invoices is called in messages."""
-
-    @abstractmethod
-    def _receipts_without_date(self) -> Query | None:
-        """Count, by the id of the store, the receipts that came over as new and whose stock is on stock lines."""
-
-    @abstractmethod
-    def _unreadable_instants(self) -> Iterator[tuple[int, RowFault]]:
-        """Yield the rows that moved stock at an instant that cannot be read, by the pairs that they would have moved.
-
-        Each of these pairs has a total; neither the movements nor the instant of the first hold such an instant.
-        """
-
-    @abstractmethod
-    def _visible_pairs(self) -> Query:
-        """Select the pairs that are visible in the store: ``(pair)``."""
-
-    @abstractmethod
-    def _stock_lines(self) -> Query:
-        """Select the stock lines as they are now: ``(pair, id, packs, pack_size, expiry date as text)``."""
-
-    @abstractmethod
-    def _movements(self) -> Query:
-        """Select the movements at or after the floor, or a little earlier.
-
-        ``(pair, instant, type, packs, pack_size, stock_line_id)``; packs are signed, + in.
-        """
-
-    @abstractmethod
-    def _totals(self) -> Query:
-        """Sum all that ever moved: ``(pair, whole, units, parts, first_in, unreadable)``.
-
-        In whole units, in more of these and in millionths besides; then the instant of the first movement in of more than
-        0 units, and the ids of the lines whose quantity cannot be read, joined.
-        """
-
-    def pair(self, stores: sa.CTE) -> sa.ColumnElement[int]:
-        """Return the number of a pair, by rows that have the number of the store."""
-        return (stores.c.number + self.items.c.number).label("pair")
-
-    def readable(self, own: Expression) -> Expression:
-        """Return an instant, and NULL for one that cannot be read."""
-        return own if self.all_readable else sa.case((is_unreadable_instant(own), None), else_=own)
-
-    def placed(self, own: Expression, created: Expression) -> Expression:
-        """Return the instant at which a movement counts: NULL where its own is.
-
-        What is dated later than the reading has moved the stock lines already.
-        """
-        own, created = one_separator(own), one_separator(created)
-        is_known = sa.and_(created < self.next_instant, ~is_unreadable_instant(created))
-        return sa.case(
-            (own >= self.next_instant, sa.case((is_known, created), else_=self.midnight)), else_=own
-        )
+    connection: sa.Connection
+    queries: StockQueries
+    numbers: Numbers
+    floor: datetime
+    read_instant: Callable[[Any], datetime]
+    data_warnings: DataWarnings
 
     def read(self) -> Iterator[GroupHistory]:
-        """Stream the groups (see ``Source.histories``), noting what is odd on the way."""
+        """Stream the groups (see ``Source.histories``)."""
         self._note_instants()
-        unreadable_instants = defaultdict[int, list[RowFault]](list)
-        if not self.all_readable:
-            for pair, fault in self._unreadable_instants():
-                unreadable_instants[pair].append(fault)
-        numbers, pairs_of_a_group = self.numbers, self.numbers.pairs_of_a_group
-        read_instant = lru_cache(maxsize=65_536)(self._read_instant)
+        unreadable_instants = self._unreadable_instants()
+        queries, numbers, pairs_of_a_group = self.queries, self.numbers, self.numbers.pairs_of_a_group
         with ExitStack() as stack:
             visible, stock_lines, movements, totals = [
                 stack.enter_context(closing(Stream(self.connection, query)))
-                for query in (self._visible_pairs(), self._stock_lines(), self._movements(), self._totals())
+                for query in (
+                    queries.visible_pairs(),
+                    queries.stock_lines(),
+                    queries.movements(),
+                    queries.totals(),
+                )
             ]
             stack.enter_context(_cycles_sought_rarely())
-            group, history = -1, None
-            while (next_pair := min(visible.pair, stock_lines.pair, movements.pair, totals.pair)) != inf:
-                pair = int(next_pair)
-                if pair // pairs_of_a_group != group:
-                    if history is not None:
-                        yield history
-                    group = pair // pairs_of_a_group
-                    history = numbers.history(group)
-                assert history is not None  # noqa: S101 - tells mypy: set with the first group
-                pair_history = numbers.pair_history(pair, history)
-                unreadable = [*unreadable_instants.get(pair, ())]
-                visible.take(pair)
-                undated = self._read_stock_lines(pair_history, stock_lines.take(pair), unreadable)
-                self._read_movements(pair_history, movements.take(pair), read_instant)
-                moved = self._read_totals(pair_history, totals.take(pair), read_instant, unreadable)
-                store, item = pair_history.store, pair_history.item
-                history.unreadable += [UnreadableRow(store, item, *each) for each in unreadable]
-                if undated:
-                    history.unreadable += _without_expiry_date(pair_history, undated, self.stock_table)
-                if not unreadable:
-                    self.data_warnings.note_ledger(pair_history, moved)
-                history.pairs.append(pair_history)
-            if history is not None:
+            pairs = iter(lambda: min(visible.pair, stock_lines.pair, movements.pair, totals.pair), inf)
+            for group, pairs_of_group in groupby(pairs, key=lambda pair: int(pair) // pairs_of_a_group):
+                history = numbers.history(group)
+                for pair in map(int, pairs_of_group):
+                    pair_history = numbers.pair_history(pair, history)
+                    unreadable = [
+                        UnreadableRow(pair_history.store, pair_history.item, *row)
+                        for row in unreadable_instants.get(pair, ())
+                    ]
+                    visible.take(pair)
+                    undated = self._read_stock_lines(pair_history, stock_lines.take(pair), unreadable)
+                    self._read_movements(pair_history, movements.take(pair))
+                    moved = self._read_totals(pair_history, totals.take(pair), unreadable)
+                    if not unreadable:
+                        self.data_warnings.note_ledger(pair_history, moved)
+                    history.unreadable += unreadable
+                    if undated:
+                        history.unreadable += self._without_expiry_date(pair_history, undated)
+                    history.pairs.append(pair_history)
                 yield history
 
     def _note_instants(self) -> None:
         """Note what has moved without an instant, or later than now, and find out whether all instants can be read."""
-        codes = {each.id: each.code for org_unit in self.scope.org_units for each in org_unit.stores}
-        lacking: list[str] = []
-        later: list[str] = []
-        for row in self.connection.execute(self._doubtful()):
+        codes = self.numbers.codes
+        for row in self.connection.execute(self.queries.doubtful()):
             if row.unreadable:
-                self.all_readable = False
+                self.queries.all_readable = False
             else:
-                named = f"{codes[row.store_id]} {self._called(row.type)} {row.number}"
-                (later if row.dated_later else lacking).append(named)
-        self.data_warnings.moved_without_instant = lacking
-        self.data_warnings.dated_later = later
-        if (receipts := self._receipts_without_date()) is not None:
+                named = f"{codes[row.store_id]} {self.queries.names[row.type]} {row.number}"
+                warnings = self.data_warnings
+                (warnings.dated_later if row.dated_later else warnings.moved_without_instant).append(named)
+        if (receipts := self.queries.receipts_without_date()) is not None:
             rows = {store_id: number for store_id, number in self.connection.execute(receipts)}  # noqa: C416 - of rows
             self.data_warnings.receipts_without_date = {
                 code: rows[store_id] for store_id, code in codes.items() if store_id in rows
             }
 
+    def _unreadable_instants(self) -> Mapping[int, Sequence[tuple[str, str, str]]]:
+        """Return the rows that moved stock at an instant that cannot be read: table, id and fault, by pair."""
+        rows = defaultdict[int, list[tuple[str, str, str]]](list)
+        if self.queries.all_readable:
+            return rows
+        query, table = self.queries.unreadable_instants(), self.queries.invoice.table
+        for pair, invoice_id, kind, number, column, instant in self.connection.execute(query):
+            invoice = f"{self.queries.names[kind]} {number}"
+            fault = f"{column} is no {self.queries.instant_is} ({instant!r}; {invoice})"
+            rows[pair].append((table.description, invoice_id, fault))
+        return rows
+
     def _read_stock_lines(
-        self, pair: PairHistory, rows: Sequence[Any], unreadable: list[RowFault]
+        self, pair: PairHistory, rows: Sequence[Any], unreadable: list[UnreadableRow]
     ) -> dict[str, str]:
         """Read the stock lines of a pair; return the expiry dates that cannot be read, by the ids of their lines."""
         undated = {}
@@ -326,7 +324,7 @@ class Histories(ABC):
                 units = to_units(packs or 0.0, pack_size)
             except (TypeError, ValueError):
                 # In SQLite a column of numbers may hold text.
-                unreadable.append(self.stock_table.without_quantity(stock_line_id))
+                unreadable.append(_without_quantity(pair, self.queries.stock_line, stock_line_id))
                 continue
             try:
                 expiry_date = _expiry_date(expiry)
@@ -339,9 +337,8 @@ class Histories(ABC):
             pair.stock_lines.append(line)
         return undated
 
-    def _read_movements(
-        self, pair: PairHistory, rows: Sequence[Any], read_instant: Callable[[Any], datetime]
-    ) -> None:
+    def _read_movements(self, pair: PairHistory, rows: Sequence[Any]) -> None:
+        read_instant, kinds = self.read_instant, self.queries.kinds
         for _, instant_as_stored, kind, packs, pack_size, stock_line_id in rows:
             instant = read_instant(instant_as_stored)
             if instant < self.floor:
@@ -354,16 +351,10 @@ class Histories(ABC):
                 # Its id comes with the totals.
                 continue
             pair.units_before_floor -= units
-            pair.movements.append(Movement(instant, self.kinds[kind], units, stock_line_id))
+            pair.movements.append(Movement(instant, kinds[kind], units, stock_line_id))
         pair.movements.sort(key=itemgetter(0), reverse=True)
 
-    def _read_totals(
-        self,
-        pair: PairHistory,
-        rows: Sequence[Any],
-        read_instant: Callable[[Any], datetime],
-        unreadable: list[RowFault],
-    ) -> int:
+    def _read_totals(self, pair: PairHistory, rows: Sequence[Any], unreadable: list[UnreadableRow]) -> int:
         """Read what all movements of a pair come to, and return it in millionths."""
         moved = 0
         for _, whole, units, parts, first_in, unreadable_ids in rows:
@@ -371,12 +362,30 @@ class Histories(ABC):
             # What lies before the floor is what is left of all there ever was, so that no instant on the
             # edge is counted twice or lost however it is written.
             pair.units_before_floor += moved
-            pair.first_in = None if first_in is None else read_instant(first_in)
+            pair.first_in = None if first_in is None else self.read_instant(first_in)
             if unreadable_ids:
-                unreadable += map(
-                    self.movement_table.without_quantity, sorted(unreadable_ids.split(ID_SEPARATOR))
-                )
+                ids = sorted(unreadable_ids.split(ID_SEPARATOR))
+                unreadable += [_without_quantity(pair, self.queries.line, row_id) for row_id in ids]
         return moved
+
+    def _without_expiry_date(self, pair: PairHistory, undated: Mapping[str, str]) -> Iterator[UnreadableRow]:
+        """Name the stock lines whose expiry date cannot be read, if they hold anything or did since the floor."""
+        for line in pair.stock_lines:
+            if line.id not in undated:
+                continue
+            last_moved = next(
+                (each.instant for each in pair.movements if each.stock_line_id == line.id), None
+            )
+            if line.units or last_moved is not None:
+                fault = f"expiry_date is no date ({undated[line.id]!r})"
+                until = None if line.units else last_moved
+                table = self.queries.stock_line.table.name
+                yield UnreadableRow(pair.store, pair.item, table, line.id, fault, until)
+
+
+def _without_quantity(pair: PairHistory, of: StockLines | Lines, row_id: str) -> UnreadableRow:
+    fault = f"{of.quantity} is no finite number, or together they make more than {MOST_UNITS:,} units"
+    return UnreadableRow(pair.store, pair.item, of.table.name, row_id, fault)
 
 
 @contextmanager
@@ -388,20 +397,6 @@ def _cycles_sought_rarely() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*thresholds)
-
-
-def _without_expiry_date(
-    pair: PairHistory, undated: Mapping[str, str], table: Table
-) -> Iterator[UnreadableRow]:
-    """Name the stock lines whose expiry date cannot be read, if they hold anything or did since the floor."""
-    for line in pair.stock_lines:
-        if line.id not in undated:
-            continue
-        last_moved = next((each.instant for each in pair.movements if each.stock_line_id == line.id), None)
-        if line.units or last_moved is not None:
-            fault = f"expiry_date is no date ({undated[line.id]!r})"
-            until = None if line.units else last_moved
-            yield UnreadableRow(pair.store, pair.item, table.name, line.id, fault, until)
 
 
 @lru_cache(maxsize=65_536)

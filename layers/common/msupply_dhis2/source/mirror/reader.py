@@ -3,19 +3,20 @@
 Which stores and items are sent is read here, their histories in ``histories.py``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlalchemy as sa
 
-from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory
+from msupply_dhis2.domain.stock import ConsumptionPreferences
 from msupply_dhis2.errors import SourceError
+from msupply_dhis2.periods import add_days
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.base import Catalogue, Scope, Source
-from msupply_dhis2.source.mirror.histories import MirrorHistories, line_counts
+from msupply_dhis2.source.base import Catalogue, Source
+from msupply_dhis2.source.mirror.histories import MirrorQueries
 from msupply_dhis2.source.mirror.tables import (
     REQUIRED,
     STATUSES,
@@ -36,7 +37,7 @@ from msupply_dhis2.source.selection import (
     item_fields,
     to_catalogue,
 )
-from msupply_dhis2.source.sql import Query, text_of
+from msupply_dhis2.source.sql import text_of
 from msupply_dhis2.text import count, listed
 
 _ROWS_AT_A_TIME = 500
@@ -73,11 +74,12 @@ class Mirror(Source):
                 "tables and columns to the mirror too."
             )
 
-    def _read_catalogue(
-        self, store_field: str, item_fields: tuple[str, ...], include_field: str | None
+    def catalogue(
+        self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
     ) -> Catalogue:
+        """Read which stores and items are sent, and what the mirror lacks."""
         stores = StoreSelection(store_field)
-        items = ItemSelection(item_fields, include_field, "The custom data (item.custom_data)")
+        items = ItemSelection(tuple(item_fields), include_field, "The custom data (item.custom_data)")
         missing = self._check_fields(item_fields, include_field)
         _check_contents(self._database, self.address)
         _read_stores(self._database, stores)
@@ -87,11 +89,17 @@ class Mirror(Source):
             stores, items, ConsumptionPreferences(), warnings, self._database.missing_metrics()
         )
 
-    def _line_counts(self, stores: sa.CTE) -> Iterable[Query]:
-        return line_counts(self._database, stores)
+    def queries(self, stores: Mapping[str, int], items: Mapping[str, int], floor: datetime) -> MirrorQueries:
+        """Return what asks for the stock, in what the clock of the configured time zone shows."""
+        next_instant = self.calendar.local_after(self.began)
+        midnight = datetime.combine(self.calendar.day_of(self.began), time.min)
+        # A day earlier, because a day that the time zone left out counts as the beginning of the next.
+        floor_day = add_days(self.calendar.day_of(floor), -1)
+        return MirrorQueries(self._database, stores, items, next_instant, midnight, floor_day)
 
-    def _histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
-        return MirrorHistories(self, self._database, scope, floor).read()
+    def read_instant(self, value: datetime) -> datetime:
+        """Return the instant at which the clock shows a time."""
+        return self.calendar.instant_at(value)
 
     def _check_fields(self, item_fields: Sequence[str], include_field: str | None) -> list[str]:
         """Make sure that the fields that the settings name are there, and say which are not."""

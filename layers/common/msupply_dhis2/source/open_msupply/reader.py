@@ -4,14 +4,14 @@ Which stores and items are sent is read here, their histories in ``histories.py`
 or a name goes through ``item_link`` or ``name_link``: a merged item's links point to the item that was kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory
-from msupply_dhis2.source.base import Catalogue, Scope, Source
-from msupply_dhis2.source.open_msupply.histories import OpenMsupplyHistories, line_counts
+from msupply_dhis2.domain.stock import ConsumptionPreferences
+from msupply_dhis2.source.base import Catalogue, Source
+from msupply_dhis2.source.open_msupply.histories import OpenMsupplyQueries
 from msupply_dhis2.source.open_msupply.tables import (
     Database,
     custom_field,
@@ -38,7 +38,7 @@ from msupply_dhis2.source.selection import (
     read_object,
     to_catalogue,
 )
-from msupply_dhis2.source.sql import Query, text_of
+from msupply_dhis2.source.sql import read_instant, text_of
 
 _ITEMS_AT_A_TIME = 500
 """Items carry their whole record, pictures included."""
@@ -61,22 +61,29 @@ class OpenMsupply(Source):
         """Refuse a release that is too old."""
         self._database = Database(self.connection, self.columns)
         self._database.check(self.address)
+        self._midnight = self.calendar.start_of_day(self.calendar.day_of(self.began))
 
-    def _read_catalogue(
-        self, store_field: str, item_fields: tuple[str, ...], include_field: str | None
+    def catalogue(
+        self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
     ) -> Catalogue:
+        """Read which stores and items are sent, and mSupply's preferences."""
         stores = StoreSelection(store_field)
         where = "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),"
-        items = ItemSelection(item_fields, include_field, where)
+        items = ItemSelection(tuple(item_fields), include_field, where)
         _read_stores(self._database, stores)
         _read_items(self._database, items)
         return to_catalogue(stores, items, *_preferences(self._database))
 
-    def _line_counts(self, stores: sa.CTE) -> Iterable[Query]:
-        return line_counts(stores)
+    def queries(
+        self, stores: Mapping[str, int], items: Mapping[str, int], floor: datetime
+    ) -> OpenMsupplyQueries:
+        """Return what asks for the stock, in instants of UTC."""
+        next_instant = self.began + timedelta(microseconds=1)
+        return OpenMsupplyQueries(self._database, stores, items, next_instant, self._midnight, floor)
 
-    def _histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
-        return OpenMsupplyHistories(self, self._database, scope, floor).read()
+    def read_instant(self, value: object) -> datetime:
+        """Return an instant as it is kept."""
+        return read_instant(value)
 
 
 def _read_stores(database: Database, stores: StoreSelection) -> None:
