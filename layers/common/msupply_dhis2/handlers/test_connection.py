@@ -84,7 +84,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     refused = client.refused_login if client else None
     queue_url = environment.queue_url
     if check := _check_queue(login, refused, breakers, queue_url, calendar, connected=report.connected):
-        report = report.with_check(check)
+        report = report.summed_up(check)
     answer = report.model_dump(mode="json")
     if report.connected and login is not None:
         # A line of its own: of one as long as the report CloudWatch finds the first 200 fields only.

@@ -1,8 +1,9 @@
 """Which stores and items of mSupply have no counterpart in DHIS2, and the reverse."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from msupply_dhis2.dhis2 import metadata
 from msupply_dhis2.dhis2.models import DataElement, Identified, OrgUnit, ReadsDhis2
@@ -29,7 +30,7 @@ class _Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind[Thing: Identified]:
+class _Kind:
     """What is compared: stores with org units, or items with data elements.
 
     ``scheme`` and ``field`` are the settings of what identifies a counterpart in DHIS2, and in mSupply;
@@ -39,7 +40,6 @@ class _Kind[Thing: Identified]:
     subject: str
     a_subject: str
     counterpart: str
-    find: Callable[[ReadsDhis2, Collection[str], Scheme], Sequence[Thing]]
     scheme: str
     field: str
     not_in_data_set: str
@@ -47,11 +47,10 @@ class _Kind[Thing: Identified]:
     cures: Mapping[str, str]
 
 
-_STORES = _Kind[OrgUnit](
+_STORES = _Kind(
     subject="store",
     a_subject="a store",
     counterpart="org unit",
-    find=metadata.find_org_units,
     scheme="org_unit_scheme",
     field="store_field_reference",
     not_in_data_set="not assigned to the data set",
@@ -64,11 +63,10 @@ _STORES = _Kind[OrgUnit](
         "not assigned to the data set": "Assign the data set to the org units in DHIS2, Maintenance, Data set.",
     },
 )
-_ITEMS = _Kind[DataElement](
+_ITEMS = _Kind(
     subject="item",
     a_subject="an item",
     counterpart="data element",
-    find=metadata.find_data_elements,
     scheme="data_element_id_scheme",
     field="item_field_reference",
     not_in_data_set="not in the data set",
@@ -80,45 +78,18 @@ _ITEMS = _Kind[DataElement](
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Matched[Thing: Identified]:
-    """What became of identifiers of mSupply in DHIS2.
-
-    ``of_data_set`` is what the data set has, ``None`` where it could not be read. ``inside`` and ``elsewhere`` are what
-    the identifiers mean, in it or not. The ``unknown`` ones mean nothing, or nothing that the user may see. All others
-    were not looked for, or not with success (``failure``).
-    """
-
-    of_data_set: Collection[Thing] | None
-    inside: Mapping[str, Thing]
-    elsewhere: Mapping[str, Thing]
-    unknown: Collection[str]
-    failure: Dhis2Error | None
-
-    @property
-    def found(self) -> Mapping[str, Thing]:
-        """What identifiers mean, in the data set or not."""
-        return {**self.elsewhere, **self.inside}
-
-    @property
-    def left_over(self) -> list[Thing]:
-        """What the data set has and no identifier means."""
-        claimed = {thing.id for thing in self.inside.values()}
-        return [thing for thing in self.of_data_set or () if thing.id not in claimed]
-
-
 def compare_stores(facts: Facts, mapped: MappedNames) -> None:
     """Tell which stores have their org units, whether these are in the user's reach, and which have no store."""
     stores = [_Subject(store.name, store.code, {store.org_unit: ""}) for store in mapped.stores]
-    matched = _match(facts, _STORES, stores, facts.data_set.org_units if facts.data_set else None)
-    facts.org_units = tuple(dict.fromkeys(matched.inside.values()))
-    _tell_subjects(
-        facts, _STORES, stores, mapped.more_stores, matched, lambda org_unit: _closure(facts, org_unit)
-    )
-    if matched.found:
-        facts.checks.append(check_reach(facts, tuple(matched.found.values())))
-    if not mapped.more_stores:
-        _tell_left_over(facts, _STORES, stores, matched)
+    org_units = facts.data_set.org_units if facts.data_set else None
+    comparison = _Comparison(facts, _STORES, stores, org_units, metadata.find_org_units)
+    facts.org_units = tuple(dict.fromkeys(comparison.inside.values()))
+    found = tuple(comparison.found.values())
+    facts.checks.append(comparison.check(mapped.more_stores, partial(_closure, facts)))
+    if found:
+        facts.checks.append(check_reach(facts, found))
+    if org_units is not None and not mapped.more_stores:
+        facts.checks.append(comparison.check_left_over())
 
 
 def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement]:
@@ -135,124 +106,161 @@ def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement
             for identifier, of_it in metrics.items()
         }
         items.append(_Subject(item.name, item.code, identifiers))
-    matched = _match(facts, _ITEMS, items, facts.data_set.data_elements if facts.data_set else None)
-    _tell_subjects(facts, _ITEMS, items, mapped.more_items, matched, lambda _: None)
-    if not mapped.more_items:
-        _tell_left_over(facts, _ITEMS, items, matched)
-    return matched.found
+    elements = facts.data_set.data_elements if facts.data_set else None
+    comparison = _Comparison(facts, _ITEMS, items, elements, metadata.find_data_elements)
+    facts.checks.append(comparison.check(mapped.more_items, lambda _: None))
+    if elements is not None and not mapped.more_items:
+        facts.checks.append(comparison.check_left_over())
+    return comparison.found
 
 
-def _match[Thing: (OrgUnit, DataElement)](
-    facts: Facts, kind: _Kind[Thing], subjects: Sequence[_Subject], of_data_set: Collection[Thing] | None
-) -> _Matched[Thing]:
-    scheme: Scheme = getattr(facts.settings, kind.scheme)
-    wanted = dict.fromkeys(identifier for subject in subjects for identifier in subject.identifiers)
-    ours = {thing.identifier(scheme): thing for thing in of_data_set or ()}
-    asked = [identifier for identifier in wanted if identifier not in ours][:LOOKED_UP]
-    failure = None
-    theirs: dict[str | None, Thing] = {}
-    try:
-        if asked:
-            theirs = {thing.identifier(scheme): thing for thing in kind.find(facts.client, asked, scheme)}
-    except Dhis2Error as error:
-        failure, asked = error, []
-    return _Matched(
-        of_data_set,
-        {identifier: ours[identifier] for identifier in wanted if identifier in ours},
-        {identifier: theirs[identifier] for identifier in asked if identifier in theirs},
-        {identifier for identifier in asked if identifier not in theirs},
-        failure,
-    )
+class _Comparison[Thing: Identified]:
+    """What became of the identifiers of stores or items in DHIS2.
 
+    ``inside`` and ``elsewhere`` are what they mean, in the data set or not; ``found`` is both. The ``unknown`` ones mean
+    nothing, or nothing that the user may see. All others were not looked for, or in vain (``failure``). ``left_over`` is
+    what the data set has and no identifier means.
+    """
 
-def _tell_subjects[Thing: (OrgUnit, DataElement)](
-    facts: Facts,
-    kind: _Kind[Thing],
-    subjects: Sequence[_Subject],
-    more: int,
-    matched: _Matched[Thing],
-    closure: Callable[[Thing], str | None],
-) -> None:
-    """Tell what ``_check_subjects`` finds, and what was not looked at: ``more`` that the database has."""
-    if matched.failure and matched.of_data_set is None:
-        message = f"What they are mapped to cannot be looked up in DHIS2. {matched.failure}"
-        facts.checks.append(failed(f"{kind.subject}s", message))
-        return
-    check = _check_subjects(facts, kind, subjects, matched, closure)
-    message = check.message
-    if more:
-        message += f" {more:,} more were not looked at: their list is too long for one answer."
-    if matched.failure and not check.ok:
-        message += f" Whether they are elsewhere in DHIS2 cannot be read: {matched.failure}"
-    facts.checks.append(check.model_copy(update={"message": message}))
+    def __init__(
+        self,
+        facts: Facts,
+        kind: _Kind,
+        subjects: Sequence[_Subject],
+        of_data_set: Collection[Thing] | None,
+        find: Callable[[ReadsDhis2, Collection[str], Scheme], Sequence[Thing]],
+    ) -> None:
+        self._kind, self._subjects, self._of_data_set = kind, subjects, of_data_set
+        self._field = getattr(facts.settings, kind.field) or "the items' fields"
+        scheme = self._scheme = Scheme(getattr(facts.settings, kind.scheme))
+        wanted = dict.fromkeys(identifier for subject in subjects for identifier in subject.identifiers)
+        ours = {thing.identifier(scheme): thing for thing in of_data_set or ()}
+        asked = [identifier for identifier in wanted if identifier not in ours][:LOOKED_UP]
+        theirs: dict[str | None, Thing] = {}
+        self._failure = None
+        try:
+            if asked:
+                theirs = {thing.identifier(scheme): thing for thing in find(facts.client, asked, scheme)}
+        except Dhis2Error as error:
+            self._failure, asked = error, []
+        self.inside = {identifier: ours[identifier] for identifier in wanted if identifier in ours}
+        self._elsewhere = {identifier: theirs[identifier] for identifier in asked if identifier in theirs}
+        self._unknown = {identifier for identifier in asked if identifier not in theirs}
+        self.found = {**self._elsewhere, **self.inside}
+        claimed = {thing.id for thing in self.inside.values()}
+        self._left_over = [thing for thing in of_data_set or () if thing.id not in claimed]
 
+    def check(self, more: int, closure: Callable[[Thing], str | None]) -> Check:
+        """Whether each counterpart is there, belongs to the data set and is open; ``closure`` says why one is not.
 
-def _check_subjects[Thing: (OrgUnit, DataElement)](
-    facts: Facts,
-    kind: _Kind[Thing],
-    subjects: Sequence[_Subject],
-    matched: _Matched[Thing],
-    closure: Callable[[Thing], str | None],
-) -> Check:
-    """Whether each counterpart is there, belongs to the data set and is open; ``closure`` says why one is not."""
-    scheme: Scheme = getattr(facts.settings, kind.scheme)
-    # What a store or item has already is not what another one meant.
-    free = matched.left_over
-    nearest = Nearest(free)
-    found, is_known = matched.found, matched.of_data_set is not None
-    others = 0
+        ``more`` is how many the database has beyond the subjects.
+        """
+        kind, name = self._kind, f"{self._kind.subject}s"
+        if self._failure and self._of_data_set is None:
+            return failed(name, f"What they are mapped to cannot be looked up in DHIS2. {self._failure}")
+        # What a store or item has already is not what another one meant.
+        nearest = Nearest(self._left_over)
+        causes: Counter[str] = Counter()
+        details = []
+        faulty = 0
+        for subject in self._subjects:
+            faults = [
+                (*fault, metrics)
+                for identifier, metrics in subject.identifiers.items()
+                if (fault := self._fault(identifier, subject, nearest, closure))
+            ]
+            causes.update({cause for cause, _, _ in faults})
+            details += [f"{subject.name} ({subject.code}){metrics}: {fault}" for _, fault, metrics in faults]
+            faulty += bool(faults)
+        number = count(len(self._subjects), kind.subject)
+        message = f"{number} of mSupply have their {kind.counterpart}s."
+        if details:
+            said = joined(f"{number_of_it:,} {cause}" for cause, number_of_it in causes.most_common())
+            message = (
+                f"{faulty:,} of {number} of mSupply cannot be sent: the {kind.counterpart}s are wrong ({said}). "
+                f"{self._cure(causes, len(details))}"
+            ).strip()
+        if more:
+            message += f" {more:,} more were not looked at: their list is too long for one answer."
+        if details and self._failure:
+            message += f" Whether they are elsewhere in DHIS2 cannot be read: {self._failure}"
+        return failed(name, message, details) if details else passed(name, message)
 
-    def causes_of(subject: _Subject) -> Iterator[str]:
-        nonlocal others
-        for identifier, metrics in subject.identifiers.items():
-            thing = found.get(identifier)
-            if identifier in matched.unknown:
-                cause = _UNKNOWN
-                other = next((thing for thing in free if thing.is_called(identifier, scheme.other)), None)
-                others += other is not None
-                meant = (
-                    f" It is the {scheme.other.value} of {called(other)}."
-                    if other
-                    else nearest.guess(identifier, subject.name, scheme, _written(scheme), here="mSupply")
-                )
-                detail = f"no {kind.counterpart} has the {scheme.value} '{identifier}', or the user may not see it.{meant}"
-            elif thing is None and is_known:
-                cause = f"not among the {kind.counterpart}s of the data set"
-                detail = f"'{identifier}' is none of the data set's {kind.counterpart}s."
-            elif thing and identifier in matched.elsewhere and is_known:
-                cause = kind.not_in_data_set
-                detail = kind.is_not_in_data_set.format(called(thing))
-            elif thing and (closed := closure(thing)):
-                cause = _CLOSED
-                detail = f"the {kind.counterpart} {called(thing)} takes no values for {closed}."
-            else:
-                continue
-            details.append(f"{subject.name} ({subject.code}){metrics}: {detail}")
-            yield cause
+    def _fault(
+        self,
+        identifier: str,
+        subject: _Subject,
+        nearest: Nearest[Thing],
+        closure: Callable[[Thing], str | None],
+    ) -> tuple[str, str] | None:
+        """Return why values for an identifier are refused: the cause, and a sentence."""
+        kind, thing, is_known = self._kind, self.found.get(identifier), self._of_data_set is not None
+        if identifier in self._unknown:
+            other = self._by_other_scheme(identifier)
+            meant = (
+                f" It is the {self._scheme.other.value} of {called(other)}."
+                if other
+                else nearest.guess(identifier, subject.name, self._scheme, self._written, here="mSupply")
+            )
+            return _UNKNOWN, (
+                f"no {kind.counterpart} has the {self._scheme.value} '{identifier}', or the user may not see it.{meant}"
+            )
+        if thing is None and is_known:
+            cause = f"not among the {kind.counterpart}s of the data set"
+            return cause, f"'{identifier}' is none of the data set's {kind.counterpart}s."
+        if thing and identifier in self._elsewhere and is_known:
+            return kind.not_in_data_set, kind.is_not_in_data_set.format(called(thing))
+        if thing and (closed := closure(thing)):
+            return _CLOSED, f"the {kind.counterpart} {called(thing)} takes no values for {closed}."
+        return None
 
-    details: list[str] = []
-    of_subjects = [set(causes_of(subject)) for subject in subjects]
-    number, name = count(len(subjects), kind.subject), f"{kind.subject}s"
-    if not details:
-        return passed(name, f"{number} of mSupply have their {kind.counterpart}s.")
-    causes = Counter(cause for of_subject in of_subjects for cause in of_subject).most_common()
-    said = joined(f"{number_of_it:,} {cause}" for cause, number_of_it in causes)
-    field = getattr(facts.settings, kind.field) or "the items' fields"
-    cure = " ".join(kind.cures[cause].format(field=field) for cause, _ in causes if cause in kind.cures)
-    if others > len(details) * _MOSTLY:
-        right = scheme.other.value
-        cure = f"Most of them are the {right}s of what is meant: set {title_of(kind.scheme)} to '{right}'."
-    faulty = sum(map(bool, of_subjects))
-    message = f"{faulty:,} of {number} of mSupply cannot be sent: the {kind.counterpart}s are wrong ({said}). {cure}"
-    return failed(name, message.strip(), details)
+    def _by_other_scheme(self, identifier: str) -> Thing | None:
+        others = (thing for thing in self._left_over if thing.is_called(identifier, self._scheme.other))
+        return next(others, None)
 
+    def _cure(self, causes: Counter[str], faults: int) -> str:
+        others = sum(
+            self._by_other_scheme(identifier) is not None
+            for subject in self._subjects
+            for identifier in subject.identifiers
+            if identifier in self._unknown
+        )
+        if others > faults * _MOSTLY:
+            right = self._scheme.other.value
+            return f"Most of them are the {right}s of what is meant: set {title_of(self._kind.scheme)} to '{right}'."
+        cures = self._kind.cures
+        return " ".join(
+            cures[cause].format(field=self._field) for cause, _ in causes.most_common() if cause in cures
+        )
 
-def _written(scheme: Scheme) -> Callable[[Identified], str]:
-    def write(thing: Identified) -> str:
-        identifier = thing.identifier(scheme)
+    def _written(self, thing: Thing) -> str:
+        identifier = thing.identifier(self._scheme)
         return f"{thing.name}, which has no code" if identifier is None else f"'{identifier}' ({thing.name})"
 
-    return write
+    def check_left_over(self) -> Check:
+        """Name what the data set has and nothing is mapped to. Not all of a country need have mSupply."""
+        kind = self._kind
+        name = f"{kind.counterpart}s without {kind.a_subject}"
+        astray = [
+            Identified(id="", code=identifier, name=subject.name)
+            for subject in self._subjects
+            for identifier in subject.identifiers
+            if identifier not in self.inside
+        ]
+        nearest = Nearest(astray)
+        details = []
+        for thing in self._left_over:
+            near = nearest.to(thing.code or thing.id, thing.name)
+            meant = f": is it {near.name}, which has '{near.code}' in mSupply?" if near else ""
+            details.append(f"{called(thing)}{meant}")
+        if not details:
+            return passed(name, f"Each {kind.counterpart} of the data set has {kind.a_subject} in mSupply.")
+        return noted(
+            name,
+            f"{len(details):,} of {len(self._of_data_set or ()):,} {kind.counterpart}s of the data set have no "
+            f"{kind.subject} in mSupply and get no values.",
+            details,
+        )
 
 
 def _closure(facts: Facts, org_unit: OrgUnit) -> str | None:
@@ -266,34 +274,3 @@ def _closure(facts: Facts, org_unit: OrgUnit) -> str | None:
         elif facts.rules.exempt_org_units(period) and facts.rules.expired(org_unit, label, period):
             closed.append(f"{label}: the data set's expiry days are over, and it has no lock exception")
     return joined(closed) if closed else None
-
-
-def _tell_left_over[Thing: (OrgUnit, DataElement)](
-    facts: Facts, kind: _Kind[Thing], subjects: Sequence[_Subject], matched: _Matched[Thing]
-) -> None:
-    """Name what the data set has and nothing is mapped to. Not all of a country need have mSupply."""
-    if matched.of_data_set is None:
-        return
-    name, left_over = f"{kind.counterpart}s without {kind.a_subject}", matched.left_over
-    astray = {
-        identifier: subject.name
-        for subject in subjects
-        for identifier in subject.identifiers
-        if identifier not in matched.inside
-    }
-    nearest = Nearest([Identified(id="", code=identifier, name=name) for identifier, name in astray.items()])
-    details = []
-    for thing in left_over:
-        near = nearest.to(thing.code or thing.id, thing.name)
-        details.append(
-            called(thing) + (f": is it {near.name}, which has '{near.code}' in mSupply?" if near else "")
-        )
-    if not details:
-        well = f"Each {kind.counterpart} of the data set has {kind.a_subject} in mSupply."
-        facts.checks.append(passed(name, well))
-        return
-    message = (
-        f"{len(left_over):,} of {len(matched.of_data_set):,} {kind.counterpart}s of the data set have no "
-        f"{kind.subject} in mSupply and get no values."
-    )
-    facts.checks.append(noted(name, message, details))

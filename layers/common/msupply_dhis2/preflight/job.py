@@ -71,9 +71,9 @@ class ConnectionReport(BaseModel):
         """Whether there is a connection and nothing else needs attention."""
         return self.connected and all(check.ok for check in self.checks)
 
-    def with_check(self, check: Check) -> "ConnectionReport":
-        """Return the report with one more check, summed up anew."""
-        checks = (*self.checks, check)
+    def summed_up(self, *more: Check) -> "ConnectionReport":
+        """Return the report with its summary, and with more checks."""
+        checks = (*self.checks, *more)
         summary = tuple(summarize(connected=self.connected, checks=checks, not_asked=self.not_asked))
         return self.model_copy(update={"checks": checks, "summary": summary})
 
@@ -111,8 +111,8 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         test.ask_dhis2(client, settings, as_of or clock(), calendar)
     except MsupplyDhis2Error as error:
         failure = error
-    connected = failure is None
-    last = clock() if connected else None
+        test.ask_database()
+    last = clock() if failure is None else None
     if credentials is not None and table is not None:
         try:
             if last is not None:
@@ -121,18 +121,15 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         except AwsError as error:
             message = f"The table that keeps the last successful connection cannot be used: {error}"
             test.checks.append(failed("last successful connection", message))
-    if not connected:
-        test.ask_database()
     return ConnectionReport(
-        connected=connected,
+        connected=failure is None,
         message=_message(failure),
-        summary=tuple(summarize(connected=connected, checks=test.checks, not_asked=test.not_asked)),
         server=test.server,
         user=test.user,
         last_successful_connection=written_in(last, calendar.time_zone) if last else None,
         checks=tuple(test.checks),
         not_asked=tuple(test.not_asked),
-    )
+    ).summed_up()
 
 
 def _message(failure: MsupplyDhis2Error | None) -> str:
