@@ -38,9 +38,10 @@ def catalogue_as_markdown() -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {words.kind} | {words.problem.format(url='URL', username='the user', seconds='N')}. | {words.cure}. | "
+        f"| {fault.kind} | {words.problem.format(url='URL', username='the user', seconds='N')}. | {words.cure}. | "
         f"{'yes' if words.error.is_transient else 'no'} |"
-        for words in (fault.value for fault in ConnectionFault)
+        for fault in ConnectionFault
+        for words in [fault.value]
     ]
     lines += [
         "",

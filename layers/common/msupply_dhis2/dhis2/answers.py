@@ -39,17 +39,17 @@ _TITLE = re.compile(r"<title\b[^>]*>([^<]*)", re.IGNORECASE)
 _UNSEEN = re.compile(r"<(script|style|title)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 _FAULT_BY_STATUS = {
-    401: ConnectionFault.AUTHENTICATION,
+    401: ConnectionFault.AUTHENTICATION_FAILED,
     408: ConnectionFault.GATEWAY_TIMED_OUT,
-    413: ConnectionFault.TOO_LARGE,
-    429: ConnectionFault.TOO_MANY,
-    502: ConnectionFault.NOT_AVAILABLE,
-    503: ConnectionFault.NOT_AVAILABLE,
+    413: ConnectionFault.REQUEST_TOO_LARGE,
+    429: ConnectionFault.TOO_MANY_REQUESTS,
+    502: ConnectionFault.SERVER_NOT_AVAILABLE,
+    503: ConnectionFault.SERVER_NOT_AVAILABLE,
     504: ConnectionFault.GATEWAY_TIMED_OUT,
     # Cloudflare's own: the server behind it is down, cannot be reached, or did not answer in time.
-    521: ConnectionFault.NOT_AVAILABLE,
-    522: ConnectionFault.NOT_AVAILABLE,
-    523: ConnectionFault.NOT_AVAILABLE,
+    521: ConnectionFault.SERVER_NOT_AVAILABLE,
+    522: ConnectionFault.SERVER_NOT_AVAILABLE,
+    523: ConnectionFault.SERVER_NOT_AVAILABLE,
     524: ConnectionFault.GATEWAY_TIMED_OUT,
 }
 
@@ -71,11 +71,11 @@ _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], .
     ((AnswerTooLargeError,), ConnectionFault.ANSWER_TOO_LARGE),
     ((urllib3.exceptions.ProxyError,), ConnectionFault.PROXY),
     ((socket.gaierror,), ConnectionFault.NAME_NOT_RESOLVED),
-    ((ConnectionRefusedError,), ConnectionFault.REFUSED),
+    ((ConnectionRefusedError,), ConnectionFault.CONNECTION_REFUSED),
     ((urllib3.exceptions.ReadTimeoutError,), ConnectionFault.READ_TIMED_OUT),
     ((urllib3.exceptions.ConnectTimeoutError,), ConnectionFault.CONNECT_TIMED_OUT),
-    ((ConnectionError, ssl.SSLEOFError, http.client.IncompleteRead), ConnectionFault.CUT),
-    ((ssl.SSLError,), ConnectionFault.TLS),
+    ((ConnectionError, ssl.SSLEOFError, http.client.IncompleteRead), ConnectionFault.CONNECTION_CUT),
+    ((ssl.SSLError,), ConnectionFault.NO_TLS),
     ((urllib3.exceptions.DecodeError, http.client.HTTPException), ConnectionFault.NOT_JSON),
     ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), ConnectionFault.BAD_ADDRESS),
     ((requests.exceptions.MissingSchema,), ConnectionFault.BAD_ADDRESS),
@@ -132,7 +132,7 @@ def fault_of_answer(
         return ConnectionFault.NOT_FOUND
     if of_container:
         # It runs without DHIS2, which is being upgraded perhaps.
-        return ConnectionFault.NOT_AVAILABLE
+        return ConnectionFault.SERVER_NOT_AVAILABLE
     is_page_of_fault = is_fault and status != requests.codes.not_implemented
     return ConnectionFault.FAULT_PAGE if is_page_of_fault else ConnectionFault.BEFORE_DHIS2
 
@@ -201,7 +201,7 @@ def fault_of_error(error: BaseException) -> ConnectionFault:
     for kinds, fault in _FAULT_BY_KIND:
         if any(isinstance(cause, kinds) for cause in causes):
             return fault
-    return ConnectionFault.CUT
+    return ConnectionFault.CONNECTION_CUT
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -79,7 +79,7 @@ def login_of(credentials: Dhis2Credentials) -> Login:
             password = _revealed(credentials.password)
             encoded = _encoded(credentials.user, password)
             secrets = [password, encoded]
-            return Login(f"Basic {encoded}", secrets, _ACCOUNT_WORDS, ConnectionFault.AUTHENTICATION)
+            return Login(f"Basic {encoded}", secrets, _ACCOUNT_WORDS, ConnectionFault.AUTHENTICATION_FAILED)
         case LoginKind.TOKEN:
             token = _revealed(credentials.token)
             return Login(f"ApiToken {token}", [token], _TOKEN_WORDS, ConnectionFault.TOKEN_REFUSED)

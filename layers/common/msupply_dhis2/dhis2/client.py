@@ -365,8 +365,8 @@ class Dhis2Client:
             "bytes_sent": sent,
         }
         if isinstance(came, ConnectionFault):
-            call["fault"] = came.value.kind
-            outcome = f"no answer ({came.value.kind})"
+            call["fault"] = came.kind
+            outcome = f"no answer ({came.kind})"
         else:
             call |= {"status": came.status_code, "bytes_received": len(came.content)}
             outcome = f"status {came.status_code}"

@@ -61,6 +61,8 @@ class Explanation:
 
 _by_dhis2 = partial(Explanation, Who.DHIS2)
 _by_settings = partial(Explanation, Who.SETTINGS)
+_by_msupply = partial(Explanation, Who.MSUPPLY)
+_by_developers = partial(Explanation, Who.DEVELOPERS)
 
 
 _PERIOD_TYPE = _by_settings(
@@ -173,8 +175,7 @@ _BY_CODES: dict[str, Explanation] = {
         "The user may not enter data into this data set.",
         'Share the data set with the user or one of its user groups, with data access "can capture and view".',
     ),
-    "E7603 E7612 E8107": Explanation(
-        Who.MSUPPLY,
+    "E7603 E7612 E8107": _by_msupply(
         "DHIS2 has no org unit with this identifier, or does not let the user see it.",
         "Compare the store's Dhis2Code in mSupply (or what Store field reference names) with the org unit in DHIS2; "
         "codes are case sensitive. If they look right, check Org unit scheme.",
@@ -185,8 +186,7 @@ _BY_CODES: dict[str, Explanation] = {
         "category option combo; the ID of the category option is another one, easily taken for it. If it is right, share its "
         'category options with the user, with data access "can capture and view".',
     ),
-    "E7610 E8103": Explanation(
-        Who.MSUPPLY,
+    "E7610 E8103": _by_msupply(
         "DHIS2 has no data element with this identifier, or does not let the user see it.",
         "Compare the item's reference (with the prefix) with the data element's code in DHIS2; codes are case "
         "sensitive. If they look right, check Data element ID scheme, and that the user may see the data element.",
@@ -206,8 +206,7 @@ _BY_CODES: dict[str, Explanation] = {
         "The org unit is outside the part of the hierarchy in which the user may enter data.",
         'Add the org unit, or one above it, to the user\'s "data capture and maintenance" org units.',
     ),
-    "E7618 E8120 E8121": Explanation(
-        Who.DEVELOPERS,
+    "E7618 E8120 E8121": _by_developers(
         "The value was empty, and an empty value is never meant to be sent.",
         "Report it with the log of the run.",
     ),
@@ -251,8 +250,7 @@ _BY_CODES: dict[str, Explanation] = {
         "The data set is not assigned to the org unit.",
         "Assign the org unit to the data set in DHIS2's Maintenance app, or correct the store's code in mSupply.",
     ),
-    "E7637 E8000 E8008 E8009 E8034 E8035 E8101 E8126 E8127": Explanation(
-        Who.DEVELOPERS,
+    "E7637 E8000 E8008 E8009 E8034 E8035 E8101 E8126 E8127": _by_developers(
         "The request held something that this integration never sends.",
         "Report it with the log of the run; check that no proxy changes what is sent.",
     ),
@@ -274,8 +272,7 @@ _BY_CODES: dict[str, Explanation] = {
         cure=f"{_PERIOD_NOT_OPEN.cure} If the period is open already, wait. {_CLEAR_THE_CACHE}",
     ),
     "E7645": _by_dhis2(
-        "The data element is meant for files or images.",
-        "Use a data element of value type Number.",
+        "The data element is meant for files or images.", "Use a data element of value type Number."
     ),
     "E8002 E8003": _by_settings(
         "DHIS2 could not tell which data set the values are for.",
@@ -307,8 +304,7 @@ _BY_CODES: dict[str, Explanation] = {
         may_pass=True,
     ),
     "E8032": replace(_PERIOD_OUTSIDE_COMBO, may_pass=True),
-    "E8100 E8102 E8105": Explanation(
-        Who.DEVELOPERS,
+    "E8100 E8102 E8105": _by_developers(
         "A value was sent without its period, data element or org unit, or with a period that is none.",
         "Report it with the log of the run, and check Period format.",
     ),
@@ -324,8 +320,7 @@ _BY_CODES: dict[str, Explanation] = {
         "Option combos are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
         "Set the row's category option combo ID scheme to code, or its Category option ID to the UID.",
     ),
-    "E8128": Explanation(
-        Who.DEVELOPERS,
+    "E8128": _by_developers(
         "One call held two values for the same data element, org unit, period and option combos.",
         "Report it with the log of the run.",
     ),
@@ -384,7 +379,6 @@ class _Words:
     was waited belong. ``may_still_be_applied``: the call may be on its way already, or a proxy that gave DHIS2 up says so.
     """
 
-    kind: str
     problem: str
     cure: str
     error: type[Dhis2Error] = Dhis2PermanentError
@@ -393,120 +387,102 @@ class _Words:
 
 _down = partial(_Words, error=Dhis2DownError)
 _passing = partial(_Words, error=Dhis2TransientError)
+_slow = partial(_Words, error=Dhis2SlowError, may_still_be_applied=True)
+_failing = partial(_Words, error=Dhis2FaultError, may_still_be_applied=True)
 
 
-def _refused_login(kind: str, said: str, cure: str) -> _Words:
-    return _Words(kind, f"Authentication failed{said}", cure, Dhis2AuthenticationError)
+def _refused_login(said: str, cure: str) -> _Words:
+    return _Words(f"Authentication failed{said}", cure, Dhis2AuthenticationError)
 
 
 class ConnectionFault(Enum):
     """What can go wrong between here and DHIS2 before it says anything about a value."""
 
+    @property
+    def kind(self) -> str:
+        """What the log calls it."""
+        return self.name.lower().replace("_", " ")
+
     NAME_NOT_RESOLVED = _down(
-        "name not resolved",
         "The server name of {url} is not known",
         "Check URL for a typing error; in private subnets check the name service",
     )
-    REFUSED = _down(
-        "connection refused",
+    CONNECTION_REFUSED = _down(
         "The server of {url} refused the connection: nothing listens at that port",
         "Check the port in URL, and that DHIS2 is running",
     )
     UNREACHABLE = _down(
-        "no way to the server",
         "There is no way to the server of {url}",
         "Check URL; in private subnets check that they have a way to the Internet or to DHIS2",
         may_still_be_applied=True,
     )
     CONNECT_TIMED_OUT = _down(
-        "no connection in time",
         "The server of {url} did not take the connection within {seconds} seconds",
         "Check URL; if it is right, a firewall lets nothing through: let it admit the address from which the "
         "function calls, or give the function subnets from which DHIS2 can be reached",
     )
-    READ_TIMED_OUT = _Words(
-        "no answer in time",
+    READ_TIMED_OUT = _slow(
         "DHIS2 at {url} did not answer within {seconds} seconds; what was sent may be stored all the same",
         "If it happens often, lower No. of items per payload, or look why DHIS2 is slow",
-        error=Dhis2SlowError,
-        may_still_be_applied=True,
     )
-    CUT = _passing(
-        "connection cut",
+    CONNECTION_CUT = _passing(
         "The connection to DHIS2 at {url} was cut before the whole answer was there; what was sent may be stored "
         "all the same",
         "If it happens often, look at the proxy or firewall before DHIS2",
         may_still_be_applied=True,
     )
     PROXY = _down(
-        "proxy",
         "The proxy on the way to {url} could not be used",
         "Check the environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
         may_still_be_applied=True,
     )
     CERTIFICATE_EXPIRED = _down(
-        "certificate expired",
-        "The certificate of {url} has expired",
-        "Have whoever runs the DHIS2 server renew it",
+        "The certificate of {url} has expired", "Have whoever runs the DHIS2 server renew it"
     )
     CERTIFICATE_SELF_SIGNED = _passing(
-        "certificate self-signed",
         "The certificate of {url} is self-signed, so nothing proves that this is your DHIS2",
         "Put that certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the settings, or have whoever runs "
         "the DHIS2 server install one of a public certificate authority",
     )
     CERTIFICATE_OTHER_NAME = _passing(
-        "certificate of another name",
         "The certificate of {url} is for another server name",
         "Use the server name of the certificate in URL, or have the certificate replaced",
     )
     CERTIFICATE_NOT_TRUSTED = _passing(
-        "certificate not trusted",
         "The certificate of {url} is not valid, or comes from an authority that is not trusted",
         "If the authority is your own, put its certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the "
         "settings; otherwise have whoever runs the DHIS2 server install a valid certificate together with its "
         "intermediate certificates",
     )
-    TLS = _passing(
-        "no TLS",
+    NO_TLS = _passing(
         "The server of {url} does not speak https there",
         "Check URL: perhaps the port is wrong, or the address begins with http://",
         may_still_be_applied=True,
     )
     FORBIDDEN_ADDRESS = _Words(
-        "address not allowed",
         "{url} leads to an address that belongs to AWS or to the function itself, not to a DHIS2",
         "Correct URL in the settings; where it is right, have what the name resolves to (DNS) corrected",
     )
     PLAIN_HTTP = _passing(
-        "login over plain HTTP",
         "{url} leads out to the internet without encryption: anybody on the way could read user name and password, so "
         "nothing was sent",
         "Begin URL with https://. Only where that DHIS2 cannot do it, and its owner accepts the risk, set Allow plain "
         "HTTP (allow_plain_http) to true",
     )
     BAD_ADDRESS = _Words(
-        "not an address",
         "{url} is no address that can be called",
         "Correct URL: it looks like https://dhis2.example.org, with port and path if there are any",
     )
-    REDIRECT_TO_HTTPS = _Words(
-        "redirect to https",
-        "The server of {url} wants to be called with https",
-        "Use https:// in URL",
-    )
+    REDIRECT_TO_HTTPS = _Words("The server of {url} wants to be called with https", "Use https:// in URL")
     REDIRECT_TO_LOGIN = _Words(
-        "redirect to a login page",
         "{url} sends to a login page instead of answering",
         "Check URL and its path: DHIS2 may be at another path of that server",
     )
     REDIRECT = _Words(
-        "redirect",
         "{url} sends elsewhere instead of answering, and redirects are never followed",
         "Check URL and its path: DHIS2 may be at another path of that server, or have moved",
     )
     BEFORE_DHIS2 = _Words(
-        "firewall or proxy",
         "Something before DHIS2 at {url} (a firewall or a proxy) refused the call: the answer is not DHIS2's",
         "Show this message to whoever runs that firewall or proxy (the hosting provider, or the IT department), and ask "
         "them to let GET and POST to all addresses below /api and /uaa pass, from the address from which the function "
@@ -514,118 +490,96 @@ class ConnectionFault(Enum):
         "redrive) when the calls pass",
         error=Dhis2BlockedError,
     )
-    FAULT_PAGE = _Words(
-        "page of a fault",
+    FAULT_PAGE = _failing(
         "DHIS2 at {url}, or a firewall or proxy before it, failed: the answer is a page that is not DHIS2's",
         "It is tried again by itself; if it goes on, read DHIS2's server log, and show this message to whoever runs the "
         "firewall or proxy before DHIS2",
-        error=Dhis2FaultError,
-        may_still_be_applied=True,
     )
     NOT_DHIS2 = _Words(
-        "not DHIS2",
         "There is no DHIS2 at {url}: what answers there is a web page",
         "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
     )
     NOT_FOUND = _Words(
-        "not found",
         "There is no DHIS2 at {url}, or not at this path",
         "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
     )
     NOT_JSON = _passing(
-        "answer not JSON",
         "The answer from {url} is not what DHIS2 answers, or was damaged on the way",
         "Check URL, and the proxy before DHIS2",
     )
     ANSWER_TOO_LARGE = _passing(
-        "answer too large",
         "The answer from {url} is larger than 32 million bytes, more than DHIS2 has to say",
         "Check URL, and the proxy before DHIS2",
     )
-    AUTHENTICATION = _refused_login(
-        "authentication failed",
+    AUTHENTICATION_FAILED = _refused_login(
         ". DHIS2 at {url} refused the user name or the password of {username}",
         "Correct the DHIS2 credentials (make credentials). It is not tried again by itself, because several failures "
         "can lock the account",
     )
     ACCOUNT_DISABLED = _refused_login(
-        "account disabled",
         ": the account is disabled. DHIS2 at {url} does not let {username} in",
         "Have the user enabled in DHIS2's Users app",
     )
     ACCOUNT_LOCKED = _refused_login(
-        "account locked",
         ": the account is locked. DHIS2 at {url} does not let {username} in",
         "Wait a quarter of an hour, correct the DHIS2 credentials (make credentials) and test the connection once",
     )
     TOKEN_MISTYPED = _refused_login(
-        "token mistyped",
         ": the personal access token has a typing error. DHIS2 at {url} found its checksum wrong",
         "Copy the token anew, whole, and " + _ENTER,
     )
     TOKEN_EXPIRED = _refused_login(
-        "token expired",
         ": the personal access token has expired. DHIS2 at {url} gives it 30 days unless another "
         "date is chosen",
         "Renew it: " + _MAKE_A_TOKEN,
     )
     TOKEN_METHOD = _refused_login(
-        "token not for this method",
         ": the personal access token is not allowed for this kind of call. DHIS2 at {url} lets it "
         "be used with some HTTP methods only",
         "Both GET and POST are needed: " + _MAKE_A_TOKEN,
     )
     TOKEN_ADDRESS = _refused_login(
-        "token not for this address",
         ": the personal access token is not allowed from this IP address. DHIS2 at {url} lets it "
         "be used from some addresses only",
         "Add the address from which the function calls to Allowed IP addresses of the token in DHIS2 (behind a proxy "
         "DHIS2 may see the proxy's), or leave that list empty: " + _MAKE_A_TOKEN,
     )
     TOKEN_UNKNOWN = _refused_login(
-        "token unknown",
         ": the personal access token is unknown. DHIS2 at {url} has no such token; it was deleted, "
         "or is of another server",
         "Check that URL is the server on which the token was made; otherwise " + _MAKE_A_TOKEN,
     )
     TOKEN_USER = _refused_login(
-        "user of the token",
         ": the user of the personal access token may not log in. DHIS2 at {url} has the account "
         "disabled, locked or expired, or asks it for a second factor",
         "Have the user looked at in DHIS2's Users app",
     )
     TOKEN_REFUSED = _refused_login(
-        "token refused",
         ": the personal access token was refused. DHIS2 at {url} does not take it; there are "
         "tokens from 2.38.1 on",
         "With an older DHIS2 use user name and password (make credentials); otherwise " + _MAKE_A_TOKEN,
     )
     OAUTH2_USER = _refused_login(
-        "OAuth2: user",
         ". DHIS2 at {url} took the OAuth2 client, but refused the user name or the password of {username}",
         "Correct user name and password (make credentials OAUTH2=yes). It is not tried again by itself, because "
         "several failures can lock the account",
     )
     OAUTH2_SECRET = _refused_login(
-        "OAuth2: secret",
         ": the secret of the OAuth2 client was refused. DHIS2 at {url} knows the client, but not "
         "with this secret, or a proxy before it keeps the header Authorization to itself",
         "Correct client and secret (make credentials OAUTH2=yes), as the OAuth2 client in DHIS2's Settings app has them",
     )
     OAUTH2_CLIENT = _refused_login(
-        "OAuth2: client",
         ": the OAuth2 client is unknown. DHIS2 at {url} has no client of that name",
         "Compare the client (not its display name, but its Client ID) with OAuth2 clients in DHIS2's Settings app, and "
         "correct it (make credentials OAUTH2=yes); the user's name does not belong there",
     )
     OAUTH2_GRANT_TYPE = _refused_login(
-        "OAuth2: grant type",
         ": the OAuth2 client may not log in with a password. DHIS2 at {url} does not allow it "
         "this grant type",
         "Tick Password and Refresh token as grant types of the OAuth2 client in DHIS2's Settings app",
     )
     OAUTH2_GONE = _refused_login(
-        "OAuth2: no longer there",
         ": this way to log in no longer exists. DHIS2 at {url} is of version 2.42 or newer, which "
         "has no OAuth2 login with user name and password",
         "Use a personal access token instead: "
@@ -634,7 +588,6 @@ class ConnectionFault(Enum):
         "(basic_authentication: true), which takes the same user name and password",
     )
     OAUTH2_OFF = _refused_login(
-        "OAuth2: switched off",
         ": OAuth2 is switched off. DHIS2 at {url} is there, but its address /uaa/oauth/token, which "
         "gives access tokens, is not; or a proxy before DHIS2 does not pass the path /uaa on",
         "Ask whoever runs the server to set oauth2.authorization.server.enabled = on in dhis.conf and to restart DHIS2, and "
@@ -644,52 +597,39 @@ class ConnectionFault(Enum):
         "password",
     )
     OAUTH2_REFUSED = _refused_login(
-        "OAuth2: refused",
         ". DHIS2 at {url} refused the OAuth2 login of {username}",
         "Check user name, password, client and secret (make credentials OAUTH2=yes), and that a proxy passes the header "
         "Authorization and the path /uaa on to DHIS2",
     )
     FORBIDDEN = _Words(
-        "forbidden",
         "DHIS2 at {url} does not let {username} do this",
         'Give the user a role with the authority "Add/Update Data Value" (F_DATAVALUE_ADD) in DHIS2\'s Users app',
     )
-    TOO_LARGE = _Words(
-        "request too large",
+    REQUEST_TOO_LARGE = _Words(
         "A proxy before DHIS2 at {url} refused the request because it is too large",
         "Halve No. of items per payload, or have the proxy take larger requests (nginx: client_max_body_size)",
         error=Dhis2TooLargeError,
     )
-    TOO_MANY = _Words(
-        "too many requests",
+    TOO_MANY_REQUESTS = _Words(
         "A proxy before DHIS2 at {url} asks for fewer requests",
         "A push tries again by itself, after the time that the proxy asks for (Retry-After); test the connection again after "
         "that time. If it happens often, ask whoever runs the proxy to allow this integration more requests",
         error=Dhis2RateLimitedError,
     )
-    SERVER_FAULT = _Words(
-        "server fault",
-        "DHIS2 at {url} failed",
-        "It is tried again by itself; if it goes on, read DHIS2's server log",
-        error=Dhis2FaultError,
-        may_still_be_applied=True,
+    SERVER_FAULT = _failing(
+        "DHIS2 at {url} failed", "It is tried again by itself; if it goes on, read DHIS2's server log"
     )
-    NOT_AVAILABLE = _down(
-        "server not available",
+    SERVER_NOT_AVAILABLE = _down(
         "DHIS2 at {url} is not available just now, perhaps because it is starting",
         "It is tried again by itself; if it goes on, look whether DHIS2 is running, and show this message to whoever runs "
         "the firewall or proxy before DHIS2",
         may_still_be_applied=True,
     )
-    GATEWAY_TIMED_OUT = _Words(
-        "gateway timed out",
+    GATEWAY_TIMED_OUT = _slow(
         "A proxy before DHIS2 at {url} gave up waiting; what was sent may be stored all the same",
         "It is tried again by itself; if it goes on, lower No. of items per payload or raise the proxy's time-out",
-        error=Dhis2SlowError,
-        may_still_be_applied=True,
     )
     REFUSED_REQUEST = _Words(
-        "request refused",
         "DHIS2 at {url} did not take the request",
         "Check URL and its path, and that the DHIS2 version is one that is supported",
     )
