@@ -1,7 +1,7 @@
 """How deep the calls of compute and push go: who reads a trace has to hold all of them in the head."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
@@ -21,11 +21,14 @@ WITH_READER = 15
 WITH_SETTINGS = 16
 """The deepest tells what is wrong with a period's pattern."""
 
-PUSH_OWN = 7
-"""From the function's handler to the first call of what knows DHIS2, and the client that waits for a proxy."""
+PUSH_OWN = 5
+"""From the function's handler to the first call of what knows DHIS2: event, delivery, message, batch."""
 
-WITH_DHIS2 = 18
+WITH_DHIS2 = 13
 """The deepest asks for the data set; a call that posts values takes 12."""
+
+PURE = {"redaction.py", "periods.py"}
+"""What takes secrets out of a text, and the arithmetic of periods: a call of either is one step to who reads a trace."""
 
 
 def frames_of(frame: FrameType | None) -> list[str]:
@@ -40,13 +43,13 @@ def frames_of(frame: FrameType | None) -> list[str]:
 
 
 @contextmanager
-def deepest_calls(through: str = "") -> Iterator[list[str]]:
+def deepest_calls(through: str = "", without: Collection[str] = ()) -> Iterator[list[str]]:
     """Fill in the files of the deepest call, of those that go through a package where one is given."""
     deepest: list[str] = []
 
     def look(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and "/msupply_dhis2/" in frame.f_code.co_filename:
-            files = frames_of(frame)
+            files = [file for file in frames_of(frame) if file not in without]
             if not any(file.startswith(through) for file in files):
                 return
             deepest[:] = files if len(files) > len(deepest) else deepest

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal, NamedTuple
 
 from msupply_dhis2.dhis2.import_request import Schemes
@@ -12,8 +13,6 @@ from msupply_dhis2.dhis2.metadata import (
     find_lock_exceptions,
     find_option_combos,
     find_org_units,
-    read_data_set,
-    read_user,
 )
 from msupply_dhis2.dhis2.models import (
     DataElement,
@@ -26,6 +25,7 @@ from msupply_dhis2.dhis2.models import (
     Server,
     User,
 )
+from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.lookalikes import LookAlikes, difference
 from msupply_dhis2.errors import Dhis2PermanentError
 from msupply_dhis2.settings import Scheme
@@ -77,9 +77,9 @@ class MetadataCache:
     data_set: DataSet
     schemes: Schemes
     read_at: float
-    data_elements: Mapping[str, DataElement]
-    org_units: Mapping[str, OrgUnit]
-    combos_in_use: Collection[tuple[OptionCombo, ...]]
+    data_elements: Mapping[str, DataElement] = field(init=False)
+    org_units: Mapping[str, OrgUnit] = field(init=False)
+    combos_in_use: Collection[tuple[OptionCombo, ...]] = field(init=False)
     other_data_elements: dict[str, DataElement | None] = field(default_factory=dict)
     other_org_units: dict[str, OrgUnit | None] = field(default_factory=dict)
     strange_combos: dict[tuple[Scheme, str], StrangeCombo] = field(default_factory=dict)
@@ -88,24 +88,12 @@ class MetadataCache:
     _locks_asked_for: bool = False
     _look_alikes: dict[str, LookAlikes] = field(default_factory=dict)
 
-    @classmethod
-    def read(
-        cls, client: ReadsDhis2, data_set_id: str, schemes: Schemes, server: Server, read_at: float
-    ) -> "MetadataCache | None":
-        """Read the metadata, after the server was; ``None`` where the data set cannot be seen."""
-        data_set = read_data_set(client, data_set_id, schemes.data_set)
-        if data_set is None:
-            return None
-        return cls(
-            server=server,
-            user=read_user(client),
-            data_set=data_set,
-            schemes=schemes,
-            read_at=read_at,
-            data_elements=_by_identifier(data_set.data_elements, schemes.data_element),
-            org_units=_by_identifier(data_set.org_units, schemes.org_unit),
-            combos_in_use=_combos_in_use(data_set),
-        )
+    def __post_init__(self) -> None:
+        elements = self.data_set.data_elements
+        self.data_elements = _by_identifier(elements, self.schemes.data_element)
+        self.org_units = _by_identifier(self.data_set.org_units, self.schemes.org_unit)
+        each = [self.data_set.option_combos, *[element.option_combos for element in elements]]
+        self.combos_in_use = {among[0].category_combo: among for among in each if among}.values()
 
     def server_date(self, now: float) -> datetime:
         """Return the date and time on the server, from the clock's present reading."""
@@ -134,34 +122,37 @@ class MetadataCache:
         here = "the settings" if kind == "option combo" else "mSupply"
         return f". Did you mean `{alike}`? {difference(identifier, alike, here=here)}"
 
-    def look_up(
-        self,
-        client: ReadsDhis2,
-        *,
-        data_elements: Collection[str],
-        org_units: Collection[str],
-        combos: Collection[tuple[Scheme, str]],
-    ) -> None:
-        """Look up what the data set does not have, as far as that may be read; nothing is asked for twice."""
-        scheme = self.schemes.data_element
-        _look_up(
-            find_data_elements, client, data_elements, scheme, self.data_elements, self.other_data_elements
-        )
-        scheme = self.schemes.org_unit
-        _look_up(find_org_units, client, org_units, scheme, self.org_units, self.other_org_units)
-        for scheme, identifier in set(combos) - self.strange_combos.keys():
-            if not any(identifier in self.combos(among, scheme) for among in self.combos_in_use):
-                self._look_up_combo(client, scheme, identifier)
+    def look_up(self, client: ReadsDhis2, values: Collection[DataValue]) -> None:
+        """Look up the data elements and org units that the data set does not have, as far as they may be read.
 
-    def _look_up_combo(self, client: ReadsDhis2, scheme: Scheme, identifier: str) -> None:
-        combos = _if_readable(lambda: find_option_combos(client, [identifier], scheme))
-        if combos is None:
-            return
-        combo = next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
-        meant = None
-        if combo is None:
-            meant = _if_readable(lambda: find_category_option(client, identifier, scheme))
-        self.strange_combos[scheme, identifier] = StrangeCombo(combo, meant or ())
+        Nothing is asked for twice.
+        """
+        identifiers, scheme = {value.data_element for value in values}, self.schemes.data_element
+        _look_up(
+            find_data_elements, client, identifiers, scheme, self.data_elements, self.other_data_elements
+        )
+        identifiers, scheme = {value.org_unit for value in values}, self.schemes.org_unit
+        _look_up(find_org_units, client, identifiers, scheme, self.org_units, self.other_org_units)
+
+    def look_up_combos(self, client: ReadsDhis2, values: Collection[DataValue]) -> None:
+        """Look up the option combos that neither the data set nor its data elements have."""
+        named = {
+            (value.option_combo_scheme, combo)
+            for value in values
+            for combo in (value.category_option_combo, value.attribute_option_combo)
+            if combo is not None
+        }
+        for scheme, identifier in named - self.strange_combos.keys():
+            if any(identifier in self.combos(among, scheme) for among in self.combos_in_use):
+                continue
+            combos = _if_readable(partial(find_option_combos, client, [identifier], scheme))
+            if combos is None:
+                continue
+            combo = next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
+            meant = None
+            if combo is None:
+                meant = _if_readable(partial(find_category_option, client, identifier, scheme))
+            self.strange_combos[scheme, identifier] = StrangeCombo(combo, meant or ())
 
     def look_up_locks(self, client: ReadsDhis2) -> None:
         """Read the exceptions from the expiry days, as far as they may be read."""
@@ -170,14 +161,10 @@ class MetadataCache:
             self._locks_asked_for = True
 
 
-def _combos_in_use(data_set: DataSet) -> Collection[tuple[OptionCombo, ...]]:
-    each = (data_set.option_combos, *(element.option_combos for element in data_set.data_elements))
-    return {among[0].category_combo: among for among in each if among}.values()
-
-
 def _by_identifier[Thing: Identified](things: Iterable[Thing], scheme: Scheme) -> dict[str, Thing]:
-    named = ((thing.id if scheme is Scheme.UID else thing.code, thing) for thing in things)
-    return {identifier: thing for identifier, thing in named if identifier is not None}
+    if scheme is Scheme.UID:
+        return {thing.id: thing for thing in things}
+    return {thing.code: thing for thing in things if thing.code is not None}
 
 
 def _look_up[Thing: Identified](

@@ -65,7 +65,7 @@ def parse_list[Model: Answered](model: type[Model], answer: object, path: str) -
     things = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(things, list):
         raise _not_understood(path, name, "There is no such list")
-    return tuple(parse(model, thing, path) for thing in things)
+    return tuple([parse(model, thing, path) for thing in things])
 
 
 def _not_understood(path: str, place: str, said: str) -> Dhis2PermanentError:

@@ -1,6 +1,6 @@
 """Which periods a data set and its org units are open for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 
 from msupply_dhis2.dhis2.metadata_cache import MetadataCache
@@ -38,6 +38,10 @@ class PeriodRules:
         self._only_input_periods = known.server.imports_by_group and bool(known.data_set.input_periods)
         self._open_before = self._first_day_not_open()
         self._may_edit_expired = known.user.may(_EDIT_EXPIRED)
+        self._input_periods: dict[str, list[InputPeriod]] = {}
+        for given in known.data_set.input_periods:
+            if found := self.find(given.period):
+                self._input_periods.setdefault(found.label, []).append(given)
 
     @property
     def server(self) -> Server:
@@ -82,13 +86,10 @@ class PeriodRules:
 
     def is_expired(self, period: Period) -> bool:
         """Whether the expiry days are over, by a day at least."""
-        return self._is_certain(period) and self._is_expired(period, _A_DAY)
+        return self._is_certain(period) and self.may_be_expired(period, _A_DAY)
 
-    def may_be_expired(self, period: Period) -> bool:
+    def may_be_expired(self, period: Period, margin: timedelta = -_A_DAY) -> bool:
         """Whether the expiry days may be over by the server's reckoning."""
-        return self._is_expired(period, -_A_DAY)
-
-    def _is_expired(self, period: Period, margin: timedelta) -> bool:
         days = self._data_set.expiry_days
         if days == 0 or self._may_edit_expired or self._only_input_periods:
             return False
@@ -125,14 +126,9 @@ class PeriodRules:
             "E7643", f"Period: `{label}` is not open for this data set at this time: `{self._data_set.id}`"
         )
 
-    def input_periods_of(self, period: Period) -> tuple[InputPeriod, ...]:
+    def input_periods_of(self, period: Period) -> Sequence[InputPeriod]:
         """Find the data input periods of a period, open or not."""
-
-        def is_of_it(input_period: InputPeriod) -> bool:
-            found = self.find(input_period.period)
-            return found is not None and found.label == period.label
-
-        return tuple(given for given in self._data_set.input_periods if is_of_it(given))
+        return self._input_periods.get(period.label, ())
 
     def is_open_by_input_period(self, period: Period) -> bool:
         """Whether one of the period's data input periods is open, give or take a day."""
@@ -174,9 +170,9 @@ class PeriodRules:
         return self._format is not None and period.type_name == self._format.text
 
     def _is_certain(self, period: Period) -> bool:
-        """Whether the days of the period are beyond doubt."""
-        unsure = period.type_name == _UNSURE_TYPE or period.label.endswith(_UNSURE_LABEL)
-        return self._is_of_type(period) and not unsure
+        """Whether the period is of the right type, and its days are beyond doubt."""
+        is_of_type = self._format is not None and period.type_name == self._format.text
+        return is_of_type and period.type_name != _UNSURE_TYPE and not period.label.endswith(_UNSURE_LABEL)
 
     def _first_day_not_open(self) -> date | None:
         """Return the day after the latest open period; without open future periods the current one is closed."""

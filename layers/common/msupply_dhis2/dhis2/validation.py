@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR
 from msupply_dhis2.dhis2.import_request import Schemes
-from msupply_dhis2.dhis2.metadata import read_server
+from msupply_dhis2.dhis2.metadata import read_data_set, read_server, read_user
 from msupply_dhis2.dhis2.metadata_cache import KeptAnswers, MetadataCache
 from msupply_dhis2.dhis2.models import ReadsDhis2, Server
 from msupply_dhis2.dhis2.value_rules import Valid, Validated, ValueRules
@@ -90,8 +90,19 @@ class Validator:
         if self._is_within(self._given_up_at, _GIVEN_UP_FOR):
             return None
         began = self._attempts_began()
+        validated: tuple[Validated, ...] | None = None
         try:
-            validated = self._validate(values, deletes=deletes)
+            for believed_for in (_KEPT_FOR, _FRESH_FOR):
+                self._read(believed_for)
+                if self.server is not None and not self.server.has_iso_calendar:
+                    validated = (rejected(_other_calendar(self.server), was_sent=False),) * len(values)
+                    break
+                if (known := self._known) is None:
+                    break
+                validated = self._apply_rules(known, values, deletes=deletes)
+                is_fresh = self._is_believed(known.read_at, _FRESH_FOR)
+                if validated is None or is_fresh or not any(map(_is_doubted, validated)):
+                    break
         except Dhis2TransientError as error:
             is_failure = isinstance(error, (Dhis2BlockedError, Dhis2SlowError, Dhis2FaultError))
             self._failures += is_failure
@@ -108,35 +119,24 @@ class Validator:
         self._given_up_at = self._clock() if validated is None else None
         return validated
 
-    def _validate(self, values: Sequence[DataValue], *, deletes: bool) -> tuple[Validated, ...] | None:
-        for believed_for in (_KEPT_FOR, _FRESH_FOR):
-            known = self._read(believed_for)
-            if self.server is not None and not self.server.has_iso_calendar:
-                return (rejected(_other_calendar(self.server), was_sent=False),) * len(values)
-            if known is None:
-                return None
-            validated = self._apply_rules(known, values, deletes=deletes)
-            is_fresh = self._is_believed(known.read_at, _FRESH_FOR)
-            if validated is None or is_fresh or not any(map(_is_doubted, validated)):
-                break
-        return validated
-
-    def _read(self, believed_for: float) -> MetadataCache | None:
-        if self._known is None or not self._is_believed(self._known.read_at, believed_for):
-            self._known = None
-            since = self._reading_since
-            if since is None or not self._is_believed(since, _KEPT_FOR):
-                self._answers.forget()
-                since = self._clock()
-            self.server = read_server(self._answers)
-            self._reading_since = since
-            if self.server.has_iso_calendar:
-                self._known = MetadataCache.read(
-                    self._answers, self._data_set_id, self._schemes, self.server, since
-                )
-            self._reading_since = None
+    def _read(self, believed_for: float) -> None:
+        """Read the metadata, unless those that are known are believed still."""
+        if self._known is not None and self._is_believed(self._known.read_at, believed_for):
+            return
+        self._known = None
+        since = self._reading_since
+        if since is None or not self._is_believed(since, _KEPT_FOR):
             self._answers.forget()
-        return self._known
+            since = self._clock()
+        self.server = read_server(self._answers)
+        self._reading_since = since
+        if self.server.has_iso_calendar:
+            data_set = read_data_set(self._answers, self._data_set_id, self._schemes.data_set)
+            if data_set is not None:
+                user = read_user(self._answers)
+                self._known = MetadataCache(self.server, user, data_set, self._schemes, since)
+        self._reading_since = None
+        self._answers.forget()
 
     def _attempts_began(self) -> float:
         """Return when the first of the attempts began that were broken off since; now, where there are none."""
@@ -152,22 +152,11 @@ class Validator:
     def _apply_rules(
         self, known: MetadataCache, values: Sequence[DataValue], *, deletes: bool
     ) -> tuple[Validated, ...] | None:
-        data_elements = {value.data_element for value in values}
         rules = ValueRules(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
-        has_unseen_combos = rules.has_unseen_combos(data_elements)
-        known.look_up(
-            self._answers,
-            data_elements=data_elements,
-            org_units={value.org_unit for value in values},
-            combos={
-                (value.option_combo_scheme, combo)
-                for value in values
-                for combo in (value.category_option_combo, value.attribute_option_combo)
-                if combo is not None and not has_unseen_combos
-            },
-        )
-        if has_unseen_combos:
+        known.look_up(self._answers, values)
+        if rules.has_unseen_combos({value.data_element for value in values}):
             return rules.reject_all(values)
+        known.look_up_combos(self._answers, values)
         self.lock_exceptions = frozenset()
         if rules.has_expired({value.period for value in values}):
             known.look_up_locks(self._answers)

@@ -164,7 +164,7 @@ class ValueRules:
     def validate(self, values: Sequence[DataValue]) -> tuple[Validated, ...]:
         """Decide about values that are sent together."""
         first: dict[DataValueKey, DataValue] = {}
-        return tuple(self._validate(value, first) for value in values)
+        return tuple([self._validate(value, first) for value in values])
 
     def _validate(self, value: DataValue, first: dict[DataValueKey, DataValue]) -> Validated:
         what_key = value.identifier, value.option_combo_scheme

@@ -42,16 +42,7 @@ def check_periods(facts: Facts) -> None:
 def _period_rules(facts: Facts, data_set: DataSet) -> PeriodRules:
     """Return what judges periods as push does."""
     server = facts.server_or_newest
-    known = MetadataCache(
-        server=server,
-        user=facts.user,
-        data_set=data_set,
-        schemes=UIDS,
-        read_at=0,
-        data_elements={},
-        org_units={},
-        combos_in_use=(),
-    )
+    known = MetadataCache(server, facts.user, data_set, UIDS, read_at=0)
     rules = PeriodRules(known, server.server_date)
     periods = (rules.find(window.period) for window in facts.windows.values())
     if any(rules.is_expired(period) for period in periods if period):

@@ -26,7 +26,7 @@ from msupply_dhis2.dhis2.error_catalogue import (
 from msupply_dhis2.dhis2.import_request import UIDS, SentValue
 from msupply_dhis2.dhis2.importer import Calls, Failure, ImportResult, Unclear, send
 from msupply_dhis2.dhis2.metadata import read_stored
-from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid
+from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid, Validated
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.domain.outcome import OutcomeKind, Reason, ValueOutcome, accepted, rejected
@@ -68,7 +68,8 @@ def push(
     job = _Push(batch, session, settings, done, seconds_left)
     limit_before = session.batch_size.limit
     try:
-        zeros, omitted_zeros = job.validate()
+        validated = job.validator.validate(list(job.values.values()), deletes=job.deletes)
+        zeros, omitted_zeros = job.take_validated(validated)
         if batch.operation is Operation.DELETE:
             job.spare_what_changed(omitted_zeros)
         job.send_rows()
@@ -100,8 +101,8 @@ class _Push:
         self._settings = settings
         self._seconds_left = seconds_left
         self._done = done
-        self._deletes = batch.operation is Operation.DELETE
-        self._values = {place: value for place, value in enumerate(batch.values()) if place not in done}
+        self.deletes = batch.operation is Operation.DELETE
+        self.values = {place: value for place, value in enumerate(batch.values()) if place not in done}
         self._outcomes: dict[int, ValueOutcome] = {}
         self._remarks: list[LogRecord] = []
         self._refused_all: Dhis2Error | None = None
@@ -113,7 +114,7 @@ class _Push:
         """In UIDs, where the metadata are known."""
         self._removed: dict[int, str] = {}
         """What a 0 that is not kept is sent to remove."""
-        self._validator = session.validator(batch, settings.option_combo_field)
+        self.validator = session.validator(batch, settings.option_combo_field)
         session.client.deadline = Deadline(
             seconds_left, kept=READING_SECONDS, given_up=_NO_TIME_TO_READ, pause=session.pause
         )
@@ -125,12 +126,12 @@ class _Push:
             maximum_values=settings.items_per_payload,
             seconds_left=seconds_left,
             pause=session.pause,
-            deletes=self._deletes,
+            deletes=self.deletes,
         )
 
     def result(self) -> BatchResult:
         # What was deleted is gone, and a "no" that is told by no value was never there.
-        held = () if self._deletes else (place for place in self._rows if self._is_applied(place))
+        held = () if self.deletes else (place for place in self._rows if self._is_applied(place))
         result = BatchResult(
             batch=self._batch,
             outcomes=self._outcomes,
@@ -140,7 +141,7 @@ class _Push:
             refused_all=self._refused_all,
             failure=self.failure,
             may_still_be_applied=self.failure is not None and self._may_still_be_applied,
-            held_periods=frozenset(self._values[place].period for place in held),
+            held_periods=frozenset(self.values[place].period for place in held),
         )
         if result.waiting and result.failure is None:
             # Whoever gave the batch would take it for finished. Raised, it comes back whole.
@@ -154,16 +155,15 @@ class _Push:
 
     # Before anything is sent
 
-    def validate(self) -> tuple[dict[int, SentValue], set[int]]:
+    def take_validated(self, validated: Sequence[Validated] | None) -> tuple[dict[int, SentValue], set[int]]:
         """Return the zeros that this server would drop, and the places of those zeros that are told by no row."""
-        validated = self._validator.validate(list(self._values.values()), deletes=self._deletes)
         if validated is None:
-            self._rows = {place: SentValue(value.key, value.value) for place, value in self._values.items()}
+            self._rows = {place: SentValue(value.key, value.value) for place, value in self.values.items()}
             return {}, set()
         timely = set()
         zeros: dict[int, SentValue] = {}
         omitted_zeros: set[int] = set()
-        for place, each in zip(self._values, validated, strict=True):
+        for place, each in zip(self.values, validated, strict=True):
             match each:
                 case Valid():
                     (zeros if each.vanishes else self._rows)[place] = SentValue(each.key, each.value)
@@ -177,10 +177,10 @@ class _Push:
                     self._outcomes[place] = each
         self._calls = replace(
             self._calls,
-            data_set_id=self._validator.data_set_id,
+            data_set_id=self.validator.data_set_id,
             schemes=UIDS,
             timely=timely,
-            lock_exceptions=self._validator.lock_exceptions,
+            lock_exceptions=self.validator.lock_exceptions,
         )
         return zeros, omitted_zeros
 
@@ -194,7 +194,7 @@ class _Push:
             self._outcomes |= {place: rejected(_omitted_zero(None)) for place in omitted_zeros}
             return
         for place in places:
-            found, sent = stored.get(place), self._values[place].value
+            found, sent = stored.get(place), self.values[place].value
             if found is None:
                 self._outcomes[place] = ValueOutcome(OutcomeKind.DELETED)
             elif place in omitted_zeros or not (
@@ -260,7 +260,7 @@ class _Push:
                 again.append(place)
             else:
                 self._outcomes[place] = self._missing(place, found, unclear.unplaced)
-        outcomes = accepted(len(applied), unchanged=unclear.counts.unchanged, deletes=self._deletes)
+        outcomes = accepted(len(applied), unchanged=unclear.counts.unchanged, deletes=self.deletes)
         self._outcomes |= zip(applied, outcomes, strict=True)
         return again
 
@@ -268,7 +268,7 @@ class _Push:
         """Return what may be missing and may be sent again; what may not is told as not accounted for."""
         zeros = [place for place in unclear.places if self._may_vanish(place)]
         counts = unclear.counts
-        if not may_send_again or self._deletes or counts.unaccounted <= len(zeros):
+        if not may_send_again or self.deletes or counts.unaccounted <= len(zeros):
             self._tell_unclear(unclear, unclear.places, counts.unchanged, counts.unaccounted)
             return []
         if zeros:
@@ -279,12 +279,12 @@ class _Push:
         self, unclear: Unclear, places: Sequence[int], unchanged: int, unaccounted: int
     ) -> None:
         outcomes = accepted(
-            len(places), unchanged=unchanged, unaccounted=unaccounted, deletes=self._deletes, is_certain=False
+            len(places), unchanged=unchanged, unaccounted=unaccounted, deletes=self.deletes, is_certain=False
         )
         self._outcomes |= zip(places, outcomes, strict=True)
-        values = [self._values[place] for place in places]
+        values = [self.values[place] for place in places]
         self._remarks += unclear_lines(
-            values, unaccounted, unclear.deleted, unclear.unplaced, deletes=self._deletes
+            values, unaccounted, unclear.deleted, unclear.unplaced, deletes=self.deletes
         )
 
     def _set_unchanged(self, places: Sequence[int], unchanged: int) -> None:
@@ -298,21 +298,21 @@ class _Push:
 
     def _may_vanish(self, place: int) -> bool:
         """Whether it is a 0 that the server may drop; sent twice, it would be kept after all."""
-        server = self._validator.server
+        server = self.validator.server
         return (
-            not self._deletes and _is_zero(self._rows[place].value) and (server is None or server.drops_zeros)
+            not self.deletes and _is_zero(self._rows[place].value) and (server is None or server.drops_zeros)
         )
 
     def _is_done(self, place: int, found: str | None) -> bool:
-        if self._deletes or found is None:
-            return self._deletes and found is None
+        if self.deletes or found is None:
+            return self.deletes and found is None
         return _is_same(found, self._rows[place].value)
 
     def _missing(self, place: int, found: str | None, unplaced: Sequence[Reason] = ()) -> ValueOutcome:
         """Return the outcome of a value that DHIS2 neither stored, or deleted, nor refused."""
         said = "".join(f"; it said: {reason.text} ({reason.code})" for reason in unplaced)
         sent = self._rows[place].value
-        if self._deletes:
+        if self.deletes:
             code, text = STILL_THERE, f"DHIS2 still has {found}, although it was asked to delete it"
         elif found is None:
             code, text = VANISHED, f"DHIS2 has no value, although {sent} was sent"
@@ -361,7 +361,7 @@ class _Push:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         try:
             found = read_stored(
-                self._session.client, self._validator.data_set_id, {self._keys[place] for place in places}
+                self._session.client, self.validator.data_set_id, {self._keys[place] for place in places}
             )
         except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError, Dhis2PermanentError) as error:
             if not isinstance(error, Dhis2PermanentError):
@@ -395,7 +395,7 @@ class _Push:
                 LogEvent.VALUES_READ_BACK,
                 logging.WARNING if differing else logging.INFO,
                 f"Read back {len(places):,} values: {len(places) - len(differing):,} are "
-                f"{'gone from DHIS2' if self._deletes else 'in DHIS2 as they were sent'}.",
+                f"{'gone from DHIS2' if self.deletes else 'in DHIS2 as they were sent'}.",
                 {"read_back": len(places), "read_back_differing": len(differing)},
             )
         )
