@@ -18,7 +18,6 @@ core; AWS answers in 10 thousandths of a second, and DHIS2 imports 1,500 values 
 import argparse
 import io
 import json
-import logging
 import math
 import os
 import re
@@ -58,7 +57,7 @@ from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.state.run import RUNS_KEPT_FOR, Part, Run  # noqa: E402 - as above
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs  # noqa: E402 - as above
-from sandbox.aws_on_moto import Aws, MotoStack, moto_server  # noqa: E402 - as above
+from sandbox.aws_on_moto import Aws, MotoStack, moto  # noqa: E402 - as above
 from sandbox.dhis2 import StandIn, User  # noqa: E402 - as above
 from sandbox.handlers import Context, Handler, delivery, handler_of  # noqa: E402 - as above
 from sandbox.sample import generate  # noqa: E402 - as above
@@ -298,8 +297,6 @@ def kept(aws: Aws) -> Units:
 @contextmanager
 def stack(database: str, refused: int, rate: float, *, only_changes: bool) -> Iterator[Stack]:
     """Deploy a stack between a database and a DHIS2 that lacks the data element of one item in so many."""
-    # moto's server writes a line for each call.
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     settings = settings_of("https://dhis2.example.org", only_changes=only_changes)
     catalogue = catalogue_of(database, settings)
     known = tuple(item for place, item in enumerate(catalogue.items, 1) if place % refused)
@@ -308,8 +305,8 @@ def stack(database: str, refused: int, rate: float, *, only_changes: bool) -> It
         StandIn(
             metadata_for(replace(catalogue, items=known)), version="2.42", users=[user], now=NOW
         ) as dhis2,
-        moto_server() as moto,
-        MotoStack(moto).deployed(os.environ.__setitem__) as aws,
+        moto(),
+        MotoStack().deployed(os.environ.__setitem__) as aws,
     ):
         os.environ["TIMEZONE"] = "UTC"
         aws.put_database_address(database)

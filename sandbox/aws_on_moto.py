@@ -11,15 +11,19 @@ from unittest.mock import patch
 from uuid import uuid4
 
 import boto3
-import requests
+from botocore.httpsession import URLLib3Session
 from moto.backends import get_backend
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.base_backend import BackendDict
+from moto.core.botocore_stubber import BotocoreStubber
+from moto.core.model_instances import reset_model_data
 from moto.dynamodb.responses import DynamoHandler
-from moto.server import ThreadedMotoServer
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.state.breaker import Breaker, BreakerTable
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from moto.backends import SERVICE_NAMES
     from moto.core.base_backend import BaseBackend
     from moto.core.common_types import TYPE_RESPONSE
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 BUCKET = "stack-reports"
+REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
@@ -95,16 +100,16 @@ class Aws:
 
 
 @contextmanager
-def moto_server() -> Iterator[str]:
-    """Run moto on a port of 127.0.0.1, and give its address."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with _one_call_of_dynamodb_at_a_time():
-        server.start()
-        host, port = server.get_host_and_port()
-        try:
-            yield f"http://{host}:{port}"
-        finally:
-            server.stop()
+def moto() -> Iterator[None]:
+    """Have moto, in this process, take the place of the network between boto3 and AWS; other addresses are called."""
+    of_moto, call = BotocoreStubber(), URLLib3Session.send
+    of_moto.enabled = True
+
+    def send(session: URLLib3Session, request: "AWSPreparedRequest") -> "AWSResponse":
+        return of_moto("before-send", request) or call(session, request)
+
+    with _one_call_of_dynamodb_at_a_time(), patch.object(URLLib3Session, "send", send):
+        yield
 
 
 @contextmanager
@@ -125,8 +130,7 @@ def _one_call_of_dynamodb_at_a_time() -> Iterator[None]:
 class MotoStack:
     """A stack on moto, which is made once, and is as a deployment leaves it each time that it is used."""
 
-    def __init__(self, moto_url: str) -> None:
-        self.url = moto_url
+    def __init__(self) -> None:
         self._aws: Aws | None = None
         self._variables: dict[str, str] = {}
         self._as_deployed: dict[tuple[SERVICE_NAMES, str, str], tuple[BaseBackend, dict[str, object]]] = {}
@@ -140,7 +144,7 @@ class MotoStack:
         set_variable
             Sets a variable of this process's environment, which is to be that of the functions.
         """
-        for name, value in (_environment(self.url) | self._variables).items():
+        for name, value in (_environment() | self._variables).items():
             set_variable(name, value)
         if self._aws is None:
             forget_clients()
@@ -154,28 +158,30 @@ class MotoStack:
                 for region, backend in regions.items()
             }
         else:
-            self._restore(self._aws)
+            self._restore()
         yield self._aws
 
-    def _restore(self, aws: Aws) -> None:
-        requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
+    def _restore(self) -> None:
+        BackendDict.reset()
+        reset_model_data()
         for (service, account, region), (as_deployed, state) in self._as_deployed.items():
             backend = get_backend(service)[account][region]
             # What refers to the backend, as a topic does, refers to the one that there is now.
             vars(backend).update(deepcopy(state, {id(as_deployed): backend}))
-        _make_queues(aws.sqs)
+        queues = get_backend("sqs")[DEFAULT_ACCOUNT_ID][REGION]
+        for name, attributes in _QUEUES.items():
+            queues.create_queue(name, **attributes)
 
 
 _WITHOUT_LOCKS: tuple["SERVICE_NAMES", ...] = ("dynamodb", "s3", "secretsmanager", "sns")
 """The services whose state can be copied; moto's queues hold locks."""
 
 
-def _environment(moto_url: str) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     return {
-        "AWS_ENDPOINT_URL": moto_url,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": REGION,
         "POWERTOOLS_SERVICE_NAME": f"test-{uuid4()}",
         "POWERTOOLS_METRICS_NAMESPACE": "msupply-dhis2",
         "SETTINGS_PARAMETER": "/stack/settings",
@@ -225,22 +231,15 @@ _QUEUES: Mapping[str, Mapping["QueueAttributeNameType", str]] = {
 }
 
 
-def _make_queues(sqs: "SQSClient") -> list[str]:
-    """Return the addresses of the queues."""
-    return [
-        sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-        for name, attributes in _QUEUES.items()
-    ]
-
-
 def _deployed() -> tuple[Aws, dict[str, str]]:
     """Make the stack; return it with the variables that name its parts."""
     secretsmanager = boto3.client("secretsmanager")
     for secret in ("stack/dhis2", "stack/database"):
         secretsmanager.create_secret(Name=secret)
     sqs = boto3.client("sqs")
-    queue_url, dead_letter_queue_url, shard_queue_url, failed_shard_queue_url, told_queue_url = _make_queues(
-        sqs
+    queue_url, dead_letter_queue_url, shard_queue_url, failed_shard_queue_url, told_queue_url = (
+        sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        for name, attributes in _QUEUES.items()
     )
     table = boto3.resource("dynamodb").create_table(
         TableName="stack",

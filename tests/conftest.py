@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from msupply_dhis2.state import dead_letters
-from sandbox.aws_on_moto import BUCKET, Aws, MotoStack, moto_server
+from sandbox.aws_on_moto import BUCKET, Aws, MotoStack, moto
 from tests.support.laws import register_profiles
 
 __all__ = ["BUCKET", "Aws"]
@@ -22,13 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def moto_stack() -> Iterator[MotoStack]:
-    with moto_server() as url:
-        yield MotoStack(url)
-
-
-@pytest.fixture(scope="session")
-def moto_url(moto_stack: MotoStack) -> str:
-    return moto_stack.url
+    with moto():
+        yield MotoStack()
 
 
 @pytest.fixture

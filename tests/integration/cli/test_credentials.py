@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from cli.__main__ import main
@@ -218,12 +219,22 @@ def test_what_was_mistyped_is_asked_for_again_and_what_was_right_is_kept(
     assert "hunter" not in said
 
 
-def test_on_a_terminal_no_answer_is_shown(aws: Aws, terminal: tuple[int, int]) -> None:
+@pytest.fixture
+def moto_url() -> Iterator[str]:
+    """Where another process finds what this one has on moto."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def test_on_a_terminal_no_answer_is_shown(aws: Aws, moto_url: str, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     asking = subprocess.Popen(
         [sys.executable, "-m", "cli", "credentials", "--stack", "stack", "--dhis2"],
         cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": str(PROJECT / "layers" / "common")},
+        env=os.environ | {"AWS_ENDPOINT_URL": moto_url, "PYTHONPATH": str(PROJECT / "layers" / "common")},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
