@@ -64,6 +64,10 @@ demo: ready ## Show the whole path on this machine; SOURCE=postgresql://... DHIS
 by-hand: ready ## Preview, test the connection and push a sample in one process, without the emulator
 	@$(RUN) python -m sandbox.by_hand
 
+# Some images of containers forbid Python to keep what it has compiled: every worker, and every command that a test
+# runs, would compile all packages anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Four at a time, also on two processors: some of the time is waiting for servers. A file's tests stay together.
 TEST := $(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 

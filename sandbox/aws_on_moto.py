@@ -13,10 +13,10 @@ from uuid import uuid4
 import boto3
 from botocore.httpsession import URLLib3Session
 from moto.backends import get_backend
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BackendDict
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.model_instances import reset_model_data
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.responses import DynamoHandler
 
 from msupply_dhis2.aws import clients
@@ -170,7 +170,7 @@ class MotoStack:
             vars(backend).update(deepcopy(state, {id(as_deployed): backend}))
         queues = get_backend("sqs")[DEFAULT_ACCOUNT_ID][REGION]
         for name, attributes in _QUEUES.items():
-            queues.create_queue(name, **attributes)
+            queues.create_queue(name, None, **{str(each): value for each, value in attributes.items()})
 
 
 _WITHOUT_LOCKS: tuple["SERVICE_NAMES", ...] = ("dynamodb", "s3", "secretsmanager", "sns")

@@ -1,7 +1,6 @@
 """Push as the function does it: messages of a queue in, outcomes in the log, and what is to be tried again."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -207,15 +206,20 @@ def test_what_may_pass_goes_back_to_the_queue_and_succeeds_later(
     assert stored(dhis2) == "12"
 
 
-def test_a_message_waits_as_long_as_the_server_asks_for(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_a_message_waits_as_long_as_the_server_asks_for(
+    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    milliseconds = 1_800_000_000_000
+    monkeypatch.setattr("moto.sqs.models.unix_time_millis", lambda: milliseconds)
     dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, method="POST", seconds=2)
     failed = push(body_of(dhis2, "12"))
     (line,) = failed.said("1 value goes back to the queue, to be tried again in 2 seconds")
     assert line["wait"] == 2
     dhis2.faults.clear()
     assert aws.hidden() == 1
+    milliseconds += 2_000
     assert aws.messages() == []
-    time.sleep(2.1)
+    milliseconds += 1
     assert push().counts() == (1, 1, 0, 0, 0)
 
 

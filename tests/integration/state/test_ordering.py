@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -595,8 +596,10 @@ def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_
 
 
 def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_waits(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    on_this_clock = partial(InFlightMessages, clock=clock, sleep=clock.sleep)
+    monkeypatch.setattr(push_batch, "InFlightMessages", on_this_clock)
     monkeypatch.setattr(in_flight_messages, "APPLIED_WITHIN_SECONDS", 3)
     older, _ = compute(world)
     world.dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=504)
@@ -609,8 +612,10 @@ def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_wai
         too_early = invoke("push", delivery(newer[:1], world.aws.queue_arn), world.capsys)
     assert too_early.said("Older values for the same periods and org units are still being sent")
     assert len(too_early.answer["batchItemFailures"]) == 1
+    assert clock.now == 1_000_000
 
     push(world, newer)
+    assert clock.now > 1_000_003
     assert counts(world, newer_run).stored == counts(world, newer_run).queued
 
 
