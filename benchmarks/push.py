@@ -35,8 +35,11 @@ from msupply_dhis2.domain.batch import Batch, Strip, blocks, encode  # noqa: E40
 from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
 from msupply_dhis2.domain.log_record import LogRecord  # noqa: E402 - as above
 from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
-from msupply_dhis2.push.job import push  # noqa: E402 - as above
-from msupply_dhis2.push.session import Dhis2Session, schemes_of  # noqa: E402 - as above
+from msupply_dhis2.push.job import (  # noqa: E402 - as above
+    Dhis2Session,
+    push,
+    schemes_of,
+)
 from msupply_dhis2.settings import Scheme, Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_dhis2_credentials  # noqa: E402 - as above
 from sandbox.dhis2 import ADMIN, stock_metadata  # noqa: E402 - as above

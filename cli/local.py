@@ -40,8 +40,8 @@ from msupply_dhis2.periods import Basis, Calendar, Window, parse_time_zone, wind
 from msupply_dhis2.preflight import job as preflight
 from msupply_dhis2.preflight.checklist import ask_about_periods
 from msupply_dhis2.preflight.facts import Facts
+from msupply_dhis2.push.job import Dhis2Session
 from msupply_dhis2.push.job import push as push_batch
-from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import (
     DatabaseAddress,

@@ -16,8 +16,7 @@ from msupply_dhis2.domain.mapped import MappedNames, MappedStore
 from msupply_dhis2.domain.stock import ItemGroup
 from msupply_dhis2.mapping import identifier_of
 from msupply_dhis2.periods import Calendar, window
-from msupply_dhis2.push.job import push
-from msupply_dhis2.push.session import Dhis2Session
+from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.settings import Settings, parse_settings
 from sandbox.dhis2 import Metadata, User, uid
 from sandbox.dhis2.metadata import DataInputPeriod, LockException

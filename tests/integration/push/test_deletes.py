@@ -8,9 +8,8 @@ import pytest
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.domain.batch import Operation
 from msupply_dhis2.domain.data_value import DataValue
-from msupply_dhis2.push.job import push
+from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import BatchResult
-from msupply_dhis2.push.session import Dhis2Session
 from sandbox.dhis2 import ADMIN, FaultKind, Metadata, stock_metadata
 from sandbox.dhis2.metadata import MetadataAccess
 from tests.support.batches import batch_of, outcomes_in_the_file, outcomes_in_the_log, settings_of, value_of

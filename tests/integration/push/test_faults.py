@@ -14,8 +14,7 @@ from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import Dhis2AuthenticationError
-from msupply_dhis2.push.job import push
-from msupply_dhis2.push.session import Dhis2Session
+from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
 from sandbox.dhis2 import Fault, FaultKind, Metadata, StandIn, User, stock_metadata

@@ -18,9 +18,8 @@ from msupply_dhis2.errors import (
     Dhis2RateLimitedError,
     Dhis2TransientError,
 )
-from msupply_dhis2.push.job import push
+from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import BatchResult
-from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials, parse_dhis2_credentials
 from sandbox.dhis2 import ADMIN, FaultKind, Metadata, StandIn, stock_metadata, uid

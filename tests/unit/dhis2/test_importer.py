@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.import_request import Schemes, SentValue
-from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, ImportResult, send
+from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Import, send
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Reason
@@ -71,7 +71,7 @@ def sent(  # noqa: PLR0913 - each has its default
     try_again: bool = True,
     timely: Collection[int] = (),
     lock_exceptions: Collection[tuple[str, str]] | None = None,
-) -> ImportResult:
+) -> Import:
     calls = Calls(
         client,  # type: ignore[arg-type]  # scripted clients have no more than the one method
         batch_size or AdaptiveBatchSize(),
@@ -93,16 +93,16 @@ def whole_batch(**wrong: SentValue) -> dict[int, SentValue]:
     return dict(enumerate(good)) | {int(place[3:]): bad for place, bad in wrong.items()}
 
 
-def places_with_outcome(result: ImportResult) -> list[int]:
+def places_with_outcome(result: Import) -> list[int]:
     unclear = [place for call in result.unclear for place in call.places]
     return sorted([*result.outcomes, *unclear, *result.waiting])
 
 
-def applied_in(result: ImportResult) -> list[int]:
+def applied_in(result: Import) -> list[int]:
     return [place for place, outcome in result.outcomes.items() if outcome.is_applied]
 
 
-def rejected_in(result: ImportResult) -> dict[int, tuple[Reason, ...]]:
+def rejected_in(result: Import) -> dict[int, tuple[Reason, ...]]:
     return {place: outcome.reasons for place, outcome in result.outcomes.items() if outcome.reasons}
 
 

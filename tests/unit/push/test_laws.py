@@ -14,9 +14,8 @@ from msupply_dhis2.domain.batch import Operation
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import Dhis2TransientError
-from msupply_dhis2.push.job import push
+from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import BatchResult
-from msupply_dhis2.push.session import Dhis2Session
 from sandbox.dhis2 import FaultKind, Metadata, stock_metadata
 from sandbox.dhis2.faults import Fault
 from sandbox.dhis2.metadata import MetadataAccess

@@ -18,7 +18,7 @@ from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.mapping import Mapper, group_items
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.periods import Basis, Calendar, window
-from msupply_dhis2.push.session import schemes_of
+from msupply_dhis2.push.job import schemes_of
 from msupply_dhis2.settings import DataElementRow, Settings, Setup, parse_settings
 from tests.support.paths import PROJECT
 

@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from msupply_dhis2.dhis2.client import Answer, TalksToDhis2
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE
@@ -121,24 +121,6 @@ class Unclear:
     unplaced: Reasons
 
 
-@dataclass(slots=True)
-class ImportResult:
-    """What became of the values, by their places.
-
-    ``outcomes`` are those that are certain; ``waiting`` have none yet, because of ``failure``. ``refused_all`` is why DHIS2
-    does not take calls like these at all; what they were about is among the rejected. ``answered``: whether DHIS2 judged any
-    value. ``may_still_be_applied``: a call got no answer of DHIS2's, and what it held may be stored later.
-    """
-
-    outcomes: dict[int, ValueOutcome] = field(default_factory=dict)
-    unclear: list[Unclear] = field(default_factory=list)
-    waiting: frozenset[int] = frozenset()
-    failure: Failure | None = None
-    refused_all: Dhis2Error | None = None
-    answered: bool = False
-    may_still_be_applied: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Calls:
     """How calls are made for one batch.
@@ -160,27 +142,39 @@ class Calls:
     lock_exceptions: Collection[tuple[str, str]] | None = None
 
 
-def send(rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool = True) -> ImportResult:
-    """Send rows, given by their places in the batch.
+def send(rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool = True) -> "Import":
+    """Send rows, given by their places in the batch, and return what became of them.
 
     ``try_again`` tells whether a call may be repeated at once. A zero that removes what stands in its cell may not be: sent
     twice, DHIS2 would store it after all.
     """
-    importer = _Importer(rows, calls, try_again=try_again)
-    importer.make_calls()
-    importer.try_suspects()
-    return importer.finish()
+    work = Import(rows, calls, try_again=try_again)
+    work.make_calls()
+    work.try_suspects()
+    work.finish()
+    return work
 
 
-class _Importer:
-    """The work of :func:`send`: calls that wait to be made, and what became of those that were."""
+class Import:
+    """Calls that wait to be made, and what became of the values of those that were, by their places.
+
+    ``outcomes`` are those that are certain; ``waiting`` have none yet, because of ``failure``. ``refused_all`` is why DHIS2
+    does not take calls like these at all; what they were about is among the rejected. ``answered``: whether DHIS2 judged any
+    value. ``may_still_be_applied``: a call got no answer of DHIS2's, and what it held may be stored later.
+    """
 
     def __init__(self, rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool) -> None:
+        self.outcomes: dict[int, ValueOutcome] = {}
+        self.unclear: list[Unclear] = []
+        self.waiting: set[int] = set()
+        self.failure: Failure | None = None
+        self.refused_all: Dhis2Error | None = None
+        self.answered = False
+        self.may_still_be_applied = False
         self._rows = rows
         self._calls = calls
         self._try_again = try_again
         self._search = GuiltySearch(rows, calls.lock_exceptions)
-        self._result = ImportResult()
         self._pending: deque[Places] = deque([tuple(rows)] if rows else [])
         self._repeated: set[Places] = set()
         self._raced: Counter[int] = Counter()
@@ -198,7 +192,7 @@ class _Importer:
     def make_calls(self) -> None:
         """Make calls until every value has an outcome, or what is left has to wait."""
         calls = self._calls
-        while self._pending and self._result.failure is None:
+        while self._pending and self.failure is None:
             places = self._pending.popleft()
             if len(places) > (most := calls.batch_size.values(calls.maximum_values)):
                 # The rest is cut when it is its turn: by then a call may hold more.
@@ -214,7 +208,7 @@ class _Importer:
                         read_timeout=max(min(LONGEST_CALL, calls.seconds_left() - _LEAST_SECONDS / 2), 1.0),
                     )
                 except Dhis2Error as error:
-                    self._result.may_still_be_applied |= error.may_still_be_applied
+                    self.may_still_be_applied |= error.may_still_be_applied
                     self._meet_error(places, error)
                 else:
                     calls.batch_size.took(len(places), answer.seconds)
@@ -251,7 +245,7 @@ class _Importer:
         except Dhis2PermanentError as error:
             self._refuse_all(places, error)
         else:
-            self._result.answered = True
+            self.answered = True
             self._judge(places, summary)
 
     # Failures of the server
@@ -279,7 +273,7 @@ class _Importer:
         if (
             not self._try_again
             or self._faults > _SEARCH_CALLS
-            or (self._faults >= _FAULTS_WITHOUT_SUCCESS and not self._result.answered)
+            or (self._faults >= _FAULTS_WITHOUT_SUCCESS and not self.answered)
         ):
             self._wait(places, error)
         elif depth == 0 and self._may_repeat(places):
@@ -296,42 +290,40 @@ class _Importer:
 
     def try_suspects(self) -> None:
         """Try once more, now that others got in, what failed alone; if nothing did, it is the server that fails."""
-        failure = self._result.failure
+        failure = self.failure
         if not self._suspects:
             return
-        if not self._result.answered or not (failure is None or isinstance(failure, Dhis2FaultError)):
+        if not self.answered or not (failure is None or isinstance(failure, Dhis2FaultError)):
             self._wait(self._suspects, failure or Dhis2FaultError(_FAILS_AT_ALL))
             return
         others, self._pending = self._pending, deque((place,) for place in self._suspects)
         self._last_tries = frozenset(self._suspects)
-        self._result.failure = None
+        self.failure = None
         # The first that fails otherwise ends it: each of them with a refused login again would lock the account.
         self.make_calls()
-        self._result.failure = self._result.failure or failure
+        self.failure = self.failure or failure
         self._pending += others
 
-    def finish(self) -> ImportResult:
-        """Return what became of the values; what was not sent waits, and so does what DHIS2 refuses against its metadata."""
-        result = self._result
-        result.waiting |= {place for places in self._pending for place in places} | self._stale.keys()
-        if self._stale and result.failure is None:
+    def finish(self) -> None:
+        """Have wait what was not sent, and what DHIS2 refuses against its metadata."""
+        self.waiting |= {place for places in self._pending for place in places} | self._stale.keys()
+        if self._stale and self.failure is None:
             said = "; ".join(
                 dict.fromkeys(f"{reason.text}, {reason.code}" for reason in self._stale.values())
             )
             values = count(len(self._stale), "value")
-            result.failure = Dhis2TransientError(_STALE_CACHE.format(values=values, said=said[:_SAID]))
-        return result
+            self.failure = Dhis2TransientError(_STALE_CACHE.format(values=values, said=said[:_SAID]))
 
     def _wait(self, places: Iterable[int], error: Failure) -> None:
-        self._result.waiting |= frozenset(places)
-        self._result.failure = error
+        self.waiting.update(places)
+        self.failure = error
 
     def _refuse_all(self, places: Places, error: Dhis2Error) -> None:
         """Reject what was not sent yet, too: the same address and login would be refused again."""
         reason = Reason(CALL_REFUSED, str(error), Extent.REQUEST)
         self._reject([*places, *(place for waiting in self._pending for place in waiting)], reason)
         self._pending.clear()
-        self._result.refused_all = error
+        self.refused_all = error
 
     # Refused values
 
@@ -362,10 +354,10 @@ class _Importer:
             self._pause()
             self._pending.appendleft(tuple(again))
         if all(outcome.is_certain for outcome in accepted.values()):
-            self._result.outcomes |= accepted
+            self.outcomes |= accepted
         else:
             counts = Counts.of(accepted.values())
-            self._result.unclear.append(Unclear(tuple(accepted), counts, summary.deleted, summary.unplaced))
+            self.unclear.append(Unclear(tuple(accepted), counts, summary.deleted, summary.unplaced))
 
     def _may_be_a_race(self, place: int, reasons: Sequence[Reason]) -> bool:
         # Nothing was stored of it, so also a value that may not be sent twice is sent again.
@@ -403,7 +395,7 @@ class _Importer:
         self._reject_all(dict.fromkeys(places, (reason,)))
 
     def _reject_all(self, reasons: Mapping[int, Reasons]) -> None:
-        self._result.outcomes |= {place: rejected(*why) for place, why in reasons.items()}
+        self.outcomes |= {place: rejected(*why) for place, why in reasons.items()}
 
 
 _TIME_IS_UP = (

@@ -21,9 +21,8 @@ from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, Dhis2Perman
 from msupply_dhis2.handlers.breaker import breaker_table
 from msupply_dhis2.handlers.log import DEBUG, INFO, WARNING, LogEvent, log, write
 from msupply_dhis2.handlers.run_end import end_if_done
-from msupply_dhis2.push.job import push
+from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent, stopped
-from msupply_dhis2.push.session import Dhis2Session
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING

@@ -9,12 +9,13 @@ that somebody else has entered meanwhile is left alone. Where nothing may be rea
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
-from msupply_dhis2.dhis2.client import Deadline
+from msupply_dhis2.dhis2.client import Deadline, TalksToDhis2
 from msupply_dhis2.dhis2.error_catalogue import (
     CHANGED_SINCE,
     STILL_THERE,
@@ -23,11 +24,13 @@ from msupply_dhis2.dhis2.error_catalogue import (
     VANISHED,
     ZERO_NOT_KEPT,
 )
-from msupply_dhis2.dhis2.import_request import UIDS, SentValue
-from msupply_dhis2.dhis2.importer import Calls, Failure, ImportResult, Unclear, send
+from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue
+from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Import, Unclear, send
 from msupply_dhis2.dhis2.metadata import read_stored
+from msupply_dhis2.dhis2.validation import Validator
 from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid, Validated
 from msupply_dhis2.domain.batch import Batch, Operation
+from msupply_dhis2.domain.choices import OptionComboField
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.domain.outcome import OutcomeKind, Reason, ValueOutcome, accepted, rejected
 from msupply_dhis2.errors import (
@@ -40,15 +43,52 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 from msupply_dhis2.push.outcome import BatchResult, unclear_lines
-from msupply_dhis2.push.session import READING_SECONDS, Dhis2Session, schemes_of
 from msupply_dhis2.settings import ReadBack, Settings
 
 if TYPE_CHECKING:
     from msupply_dhis2.domain.data_value import DataValueKey
 
+READING_SECONDS = 60.0
+"""With less time left nothing is read: it might be cut off together with all that was not told yet."""
+
 _ENOUGH_FAILED_READS = 3
 
 _NO_TIME_TO_READ = "There is no time left to read what DHIS2 holds: the values that this is about follow with the next delivery."
+
+
+@dataclass(slots=True)
+class Dhis2Session:
+    """What is kept of one server between batches: the client's session, metadata and batch size."""
+
+    client: TalksToDhis2
+    batch_size: AdaptiveBatchSize = field(default_factory=AdaptiveBatchSize)
+    pause: Callable[[float], None] = time.sleep
+    failed_reads: int = 0
+    """How often in a row the stored values could not be read because DHIS2 failed or gave no answer."""
+    _validators: dict[object, Validator] = field(default_factory=dict)
+
+    def validator(self, batch: Batch, option_combo_field: OptionComboField) -> Validator:
+        """Return what knows the metadata of the batch's data set."""
+        schemes = schemes_of(batch)
+        kind = (batch.data_set_id, schemes, option_combo_field)
+        if kind not in self._validators:
+            self._validators[kind] = Validator(
+                self.client,
+                data_set_id=batch.data_set_id,
+                schemes=schemes,
+                option_combo_field=option_combo_field,
+            )
+        return self._validators[kind]
+
+
+def schemes_of(batch: Batch) -> Schemes:
+    """Return what the identifiers of a batch are."""
+    return Schemes(
+        data_set=batch.data_set_id_scheme,
+        data_element=batch.data_element_id_scheme,
+        org_unit=batch.org_unit_scheme,
+        option_combo=batch.option_combo_scheme,
+    )
 
 
 def push(
@@ -65,59 +105,62 @@ def push(
     (``BatchResult.failure``): they are sent when the same batch is pushed again. ``done`` are the places of the values that
     got their outcome earlier.
     """
-    job = _Push(batch, session, settings, done, seconds_left)
+    result = BatchResult(batch, done=done)
+    job = _Push(result, session, settings, seconds_left)
     limit_before = session.batch_size.limit
     try:
         validated = job.validator.validate(list(job.values.values()), deletes=job.deletes)
         zeros, omitted_zeros = job.take_validated(validated)
-        if batch.operation is Operation.DELETE:
+        if job.deletes:
             job.spare_what_changed(omitted_zeros)
         job.send_rows()
-        if job.failure is None and batch.operation is Operation.IMPORT:
+        if result.failure is None and not job.deletes:
             job.send_zeros(zeros, omitted_zeros)
-        if job.failure is None:
+        if result.failure is None:
             job.read_back()
     except (Dhis2AuthenticationError, Dhis2TransientError) as error:
-        job.failure = error
+        result.failure = error
     session.batch_size.forget_limit(settings.items_per_payload)
     job.tell_batch_size(limit_before)
-    return job.result()
+    if result.waiting and result.failure is None:
+        # Whoever gave the batch would take it for finished. Raised, it comes back whole.
+        raise RuntimeError(
+            f"{result.waiting} values of batch {batch.batch_id} have no outcome, and nothing says why"
+        )
+    result.may_still_be_applied &= result.failure is not None
+    if not job.deletes:
+        # What was deleted is gone, and a "no" that is told by no value was never there.
+        result.held_periods = frozenset(
+            job.values[place].period for place in job.rows.keys() & result.applied
+        )
+    return result
 
 
 class _Push:
-    """The work of :func:`push`: the outcomes so far, by the values' places in the batch."""
+    """The work of :func:`push`, by the values' places in the batch."""
 
     def __init__(
         self,
-        batch: Batch,
+        result: BatchResult,
         session: Dhis2Session,
         settings: Settings,
-        done: frozenset[int],
         seconds_left: Callable[[], float],
     ) -> None:
-        self.failure: Failure | None = None
-        self._batch = batch
+        batch = result.batch
+        self.deletes = batch.operation is Operation.DELETE
+        self.values = {place: value for place, value in enumerate(batch.values()) if place not in result.done}
+        self.validator = session.validator(batch, settings.option_combo_field)
+        self.rows: dict[int, SentValue] = {}
+        """What is sent."""
+        self._result = result
+        self._outcomes = result.outcomes
         self._session = session
         self._settings = settings
         self._seconds_left = seconds_left
-        self._done = done
-        self.deletes = batch.operation is Operation.DELETE
-        self.values = {place: value for place, value in enumerate(batch.values()) if place not in done}
-        self._outcomes: dict[int, ValueOutcome] = {}
-        self._remarks: list[LogRecord] = []
-        self._refused_all: Dhis2Error | None = None
-        self._answered = False
-        self._may_still_be_applied = False
-        self._rows: dict[int, SentValue] = {}
-        """What is sent."""
         self._keys: dict[int, DataValueKey] = {}
         """In UIDs, where the metadata are known."""
         self._removed: dict[int, str] = {}
         """What a 0 that is not kept is sent to remove."""
-        self.validator = session.validator(batch, settings.option_combo_field)
-        session.client.deadline = Deadline(
-            seconds_left, kept=READING_SECONDS, given_up=_NO_TIME_TO_READ, pause=session.pause
-        )
         self._calls = Calls(
             client=session.client,
             batch_size=session.batch_size,
@@ -128,37 +171,16 @@ class _Push:
             pause=session.pause,
             deletes=self.deletes,
         )
-
-    def result(self) -> BatchResult:
-        # What was deleted is gone, and a "no" that is told by no value was never there.
-        held = () if self.deletes else (place for place in self._rows if self._is_applied(place))
-        result = BatchResult(
-            batch=self._batch,
-            outcomes=self._outcomes,
-            done=self._done,
-            remarks=tuple(self._remarks),
-            answered=self._answered,
-            refused_all=self._refused_all,
-            failure=self.failure,
-            may_still_be_applied=self.failure is not None and self._may_still_be_applied,
-            held_periods=frozenset(self.values[place].period for place in held),
+        session.client.deadline = Deadline(
+            seconds_left, kept=READING_SECONDS, given_up=_NO_TIME_TO_READ, pause=session.pause
         )
-        if result.waiting and result.failure is None:
-            # Whoever gave the batch would take it for finished. Raised, it comes back whole.
-            raise RuntimeError(
-                f"{result.waiting} values of batch {self._batch.batch_id} have no outcome, and nothing says why"
-            )
-        return result
-
-    def _is_applied(self, place: int) -> bool:
-        return place in self._outcomes and self._outcomes[place].is_applied
 
     # Before anything is sent
 
     def take_validated(self, validated: Sequence[Validated] | None) -> tuple[dict[int, SentValue], set[int]]:
         """Return the zeros that this server would drop, and the places of those zeros that are told by no row."""
         if validated is None:
-            self._rows = {place: SentValue(value.key, value.value) for place, value in self.values.items()}
+            self.rows = {place: SentValue(value.key, value.value) for place, value in self.values.items()}
             return {}, set()
         timely = set()
         zeros: dict[int, SentValue] = {}
@@ -166,7 +188,7 @@ class _Push:
         for place, each in zip(self.values, validated, strict=True):
             match each:
                 case Valid():
-                    (zeros if each.vanishes else self._rows)[place] = SentValue(each.key, each.value)
+                    (zeros if each.vanishes else self.rows)[place] = SentValue(each.key, each.value)
                     self._keys[place] = each.key
                     if each.is_timely:
                         timely.add(place)
@@ -186,7 +208,7 @@ class _Push:
 
     def spare_what_changed(self, omitted_zeros: Collection[int]) -> None:
         """Keep of the rows to delete those that stand in DHIS2 as they were sent; ``omitted_zeros`` never were."""
-        places = [*self._rows, *omitted_zeros]
+        places = [*self.rows, *omitted_zeros]
         if not places:
             return
         stored = self._stored(places)
@@ -198,11 +220,11 @@ class _Push:
             if found is None:
                 self._outcomes[place] = ValueOutcome(OutcomeKind.DELETED)
             elif place in omitted_zeros or not (
-                _is_same(found, self._rows[place].value) or _is_same(found, sent)
+                _is_same(found, self.rows[place].value) or _is_same(found, sent)
             ):
                 text = f"DHIS2 has {found}, not the {sent} that was sent earlier"
                 self._outcomes[place] = rejected(Reason(CHANGED_SINCE, text), was_sent=False)
-        self._rows = {place: row for place, row in self._rows.items() if place not in self._outcomes}
+        self.rows = {place: row for place, row in self.rows.items() if place not in self._outcomes}
 
     # Sending
 
@@ -211,30 +233,29 @@ class _Push:
 
         Of two calls that come at once for a new period DHIS2 loses one, and counts its values as ignored.
         """
-        rows = self._rows if rows is None else rows
+        rows = self.rows if rows is None else rows
         read, unread = self._take(send(rows, self._calls, try_again=try_again), may_send_again=True)
         again = [*read, *(place for places, _ in unread for place in places)]
-        if not again or self.failure is not None:
+        if not again or self._result.failure is not None:
             # They wait with the rest, and come back.
             return
-        self._take(send({place: self._rows[place] for place in again}, self._calls), may_send_again=False)
+        self._take(send({place: self.rows[place] for place in again}, self._calls), may_send_again=False)
         for places, unchanged in unread:
             # Most were there by then, and that they are unchanged now says nothing of how it was before.
-            self._set_unchanged(places, 0 if self.failure else unchanged)
+            self._set_unchanged(places, 0 if self._result.failure else unchanged)
 
-    def _take(
-        self, result: ImportResult, *, may_send_again: bool
-    ) -> tuple[list[int], list[tuple[list[int], int]]]:
+    def _take(self, result: Import, *, may_send_again: bool) -> tuple[list[int], list[tuple[list[int], int]]]:
         """Keep the outcomes of what was sent, and find out those that are not clear.
 
         Returned is what to send again: the places that were read and are not there; and of each call that could not be read
         the places, and how many of the call were unchanged.
         """
-        self._outcomes |= result.outcomes
-        self._answered |= result.answered
-        self._may_still_be_applied |= result.may_still_be_applied
-        self._refused_all = result.refused_all or self._refused_all
-        self.failure = result.failure or self.failure
+        of_batch = self._result
+        of_batch.outcomes |= result.outcomes
+        of_batch.answered |= result.answered
+        of_batch.may_still_be_applied |= result.may_still_be_applied
+        of_batch.refused_all = result.refused_all or of_batch.refused_all
+        of_batch.failure = result.failure or of_batch.failure
         read: list[int] = []
         unread: list[tuple[list[int], int]] = []
         for unclear in result.unclear:
@@ -283,7 +304,7 @@ class _Push:
         )
         self._outcomes |= zip(places, outcomes, strict=True)
         values = [self.values[place] for place in places]
-        self._remarks += unclear_lines(
+        self._result.remarks += unclear_lines(
             values, unaccounted, unclear.deleted, unclear.unplaced, deletes=self.deletes
         )
 
@@ -300,18 +321,18 @@ class _Push:
         """Whether it is a 0 that the server may drop; sent twice, it would be kept after all."""
         server = self.validator.server
         return (
-            not self.deletes and _is_zero(self._rows[place].value) and (server is None or server.drops_zeros)
+            not self.deletes and _is_zero(self.rows[place].value) and (server is None or server.drops_zeros)
         )
 
     def _is_done(self, place: int, found: str | None) -> bool:
         if self.deletes or found is None:
             return self.deletes and found is None
-        return _is_same(found, self._rows[place].value)
+        return _is_same(found, self.rows[place].value)
 
     def _missing(self, place: int, found: str | None, unplaced: Sequence[Reason] = ()) -> ValueOutcome:
         """Return the outcome of a value that DHIS2 neither stored, or deleted, nor refused."""
         said = "".join(f"; it said: {reason.text} ({reason.code})" for reason in unplaced)
-        sent = self._rows[place].value
+        sent = self.rows[place].value
         if self.deletes:
             code, text = STILL_THERE, f"DHIS2 still has {found}, although it was asked to delete it"
         elif found is None:
@@ -329,7 +350,7 @@ class _Push:
         stored = self._stored([*zeros, *omitted_zeros])
         if stored is None:
             # Which cells hold something is not known: the server shall decide.
-            self._rows |= zeros
+            self.rows |= zeros
             self.send_rows(zeros, try_again=False)
             self._outcomes |= {place: rejected(_omitted_zero(None)) for place in omitted_zeros}
             return
@@ -346,7 +367,7 @@ class _Push:
             else:
                 stale[place] = row
                 self._removed[place] = held
-        self._rows |= stale
+        self.rows |= stale
         self.send_rows(stale, try_again=False)
 
     # Reading
@@ -355,8 +376,8 @@ class _Push:
         """Read what stands in DHIS2 for these values; ``None`` where it may not be read, raise where it cannot just now."""
         if any(place not in self._keys for place in places):
             return None
-        if isinstance(self.failure, Dhis2AuthenticationError):
-            raise self.failure
+        if isinstance(self._result.failure, Dhis2AuthenticationError):
+            raise self._result.failure
         if self._seconds_left() < READING_SECONDS:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         try:
@@ -376,7 +397,7 @@ class _Push:
 
     def read_back(self) -> None:
         """Compare what is stored with what was sent, where the settings ask for it."""
-        places = sorted(place for place in self._rows if self._is_applied(place))
+        places = sorted(self.rows.keys() & self._result.applied)
         if self._settings.read_back is ReadBack.NONE or not places:
             return
         if self._settings.read_back is ReadBack.SAMPLE:
@@ -390,7 +411,7 @@ class _Push:
             return
         differing = [place for place in places if not self._is_done(place, stored.get(place))]
         self._outcomes |= {place: self._missing(place, stored.get(place)) for place in differing}
-        self._remarks.append(
+        self._result.remarks.append(
             LogRecord(
                 LogEvent.VALUES_READ_BACK,
                 logging.WARNING if differing else logging.INFO,
@@ -402,9 +423,9 @@ class _Push:
 
     def _sample(self, places: Sequence[int]) -> list[int]:
         """Choose the values of one org unit; over many batches all have their turn."""
-        org_units = sorted({self._rows[place].key.org_unit for place in places})
-        chosen = org_units[int(self._batch.batch_id[-8:], 16) % len(org_units)]
-        return [place for place in places if self._rows[place].key.org_unit == chosen]
+        org_units = sorted({self.rows[place].key.org_unit for place in places})
+        chosen = org_units[int(self._result.batch.batch_id[-8:], 16) % len(org_units)]
+        return [place for place in places if self.rows[place].key.org_unit == chosen]
 
     def tell_batch_size(self, limit_before: int | None) -> None:
         limit = self._session.batch_size.limit
@@ -418,7 +439,7 @@ class _Push:
             )
 
     def _warn(self, event: LogEvent, message: str, **fields: object) -> None:
-        self._remarks.append(LogRecord(event, logging.WARNING, message, fields))
+        self._result.remarks.append(LogRecord(event, logging.WARNING, message, fields))
 
 
 def _is_zero(text: str) -> bool:

@@ -4,8 +4,8 @@ One line is for the batch with its counts, one for each value that is not in DHI
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
 from msupply_dhis2.domain.batch import Batch, Operation
@@ -23,9 +23,9 @@ _UNCLEAR = Why(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchResult:
-    """What became of a batch.
+    """What became of a batch, or has so far.
 
     ``outcomes`` are of the values that got their outcome just now, by their places in the batch; ``done`` are the places of
     those that got it earlier. The others wait because of ``failure``: the message must come back for them.
@@ -34,9 +34,9 @@ class BatchResult:
     """
 
     batch: Batch
-    outcomes: Mapping[int, ValueOutcome]
+    outcomes: dict[int, ValueOutcome] = field(default_factory=dict)
     done: frozenset[int] = frozenset()
-    remarks: tuple[LogRecord, ...] = ()
+    remarks: list[LogRecord] = field(default_factory=list)
     answered: bool = False
     refused_all: Dhis2Error | None = None
     failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
@@ -72,7 +72,7 @@ class BatchResult:
     def lines(self) -> tuple[LogRecord, ...]:
         """For the log: the batch with its counts, remarks, and what is not in DHIS2, value by value."""
         if not self.outcomes:
-            return self.remarks
+            return tuple(self.remarks)
         certain = (each for each in self._not_applied() if each[1].is_certain)
         return (
             _batch_line(self),
