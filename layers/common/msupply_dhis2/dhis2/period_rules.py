@@ -1,10 +1,11 @@
 """Which periods a data set and its org units are open for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from msupply_dhis2.dhis2.metadata_cache import MetadataCache
-from msupply_dhis2.dhis2.models import InputPeriod, OrgUnit, Server
+from msupply_dhis2.dhis2.models import InputPeriod, OrgUnit
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.periods import Period, PeriodFormat, add_days, find_period
 
@@ -17,19 +18,20 @@ _UNSURE_TYPE = "SixMonthlyNov"
 _UNSURE_LABEL = "BiW27"
 """Periods that DHIS2 counts differently from one release, or from one question, to the next; the server decides."""
 
-type Fault = Callable[[str], Reason]
-"""Something that is wrong with values: the reason for a value, from its data element's identifier."""
+_DATA_ELEMENT = "{data_element}"
+"""In the text of a reason, for the identifier of the value's data element."""
 
 
-def fault(code: str, text: str) -> Fault:
-    """Return a fault that is the same for each data element."""
-    return lambda _: Reason(code, text)
+def said_of(reason: Reason, data_element: str) -> Reason:
+    """Return the reason for a value of a data element."""
+    return replace(reason, text=reason.text.replace(_DATA_ELEMENT, data_element))
 
 
 class PeriodRules:
     """Which periods the data set and its org units are open for, at one moment, as far as that is certain."""
 
     def __init__(self, known: MetadataCache, now: datetime) -> None:
+        self.server = known.server
         self._known = known
         self._data_set = known.data_set
         self._now = now
@@ -43,38 +45,52 @@ class PeriodRules:
             if found := self.find(given.period):
                 self._input_periods.setdefault(found.label, []).append(given)
 
-    @property
-    def server(self) -> Server:
-        """The server whose rules count."""
-        return self._known.server
-
     def find(self, label: str) -> Period | None:
         """Find the period of a label; ``None`` where there is none, or where it cannot be judged."""
         return find_period(label) if self._format is not None else None
 
-    def no_period(self, label: str, period: Period | None) -> Fault | None:
-        """Find the label to mean no period."""
-        if period is not None or self._format is None:
-            return None
-        return fault("E7611", f"Period not valid: `{label}`")
+    def judge(
+        self, label: str, period: Period | None, org_unit: OrgUnit | None, *, deletes: bool
+    ) -> tuple[list[Reason], list[Reason]]:
+        """Return what is wrong with a period in an org unit, and what another data set need not find wrong.
 
-    def other_period_type(self, label: str, period: Period) -> Fault | None:
-        """Find the period of another type than the data set's."""
-        if self._is_of_type(period):
-            return None
-        before = f"Period type of period: `{label}` not valid for data element"
-        needed = f"the data set is {self._data_set.period_type}, the period {period.type_name}"
-        return lambda data_element: Reason("E7632", f"{before}: `{data_element}` ({needed})")
+        What is deleted nobody looks for in a closed org unit; but from 2.43 the server checks it all the same.
+        """
+        if self._format is None:
+            return [], []
+        if period is None:
+            return [Reason("E7611", f"Period not valid: `{label}`")], []
+        data_set = self._data_set.id
+        faults: list[Reason] = []
+        untimely: list[Reason] = []
+        if period.type_name != self._format.text:
+            types = f"the data set is {self._data_set.period_type}, the period {period.type_name}"
+            before = f"Period type of period: `{label}` not valid for data element"
+            faults.append(Reason("E7632", f"{before}: `{_DATA_ELEMENT}` ({types})"))
+        if org_unit is None:
+            return faults, untimely
+        hint = self.closure(org_unit, period)
+        if hint is not None and (not deletes or self.server.imports_by_group):
+            before = f"Untimely data entry for org unit {org_unit.id} and period(s): `[{period.label}]`"
+            faults.append(Reason("E8031", f"{before} ({hint})"))
+        if self.is_expired_in(org_unit, period):
+            before = f"Current date is past expiry days for period: `{label}`"
+            untimely.append(Reason("E7640", f"{before} and data set: `{data_set}`"))
+        if self._open_before is not None and self.is_too_early(period):
+            latest = self._format.label(add_days(self._open_before, -1))
+            before = f"Period: `{label}` is after latest open future period: `{latest}`"
+            untimely.append(
+                Reason("E7641", f"{before} for data element: `{_DATA_ELEMENT}` and data set: `{data_set}`")
+            )
+        if self.is_kept_out_by_input_periods(period):
+            before = f"Period: `{label}` is not open for this data set at this time"
+            untimely.append(Reason("E7643", f"{before}: `{data_set}`"))
+        return faults, untimely
 
-    def expired(self, org_unit: OrgUnit, label: str, period: Period) -> Fault | None:
-        """Find the expiry days over, and no exception for the org unit."""
+    def is_expired_in(self, org_unit: OrgUnit, period: Period) -> bool:
+        """Whether the expiry days are over, and there is no exception for the org unit."""
         exempt = self.exempt_org_units(period)
-        if exempt is None or not self.is_expired(period) or not exempt.isdisjoint({org_unit.id, ""}):
-            return None
-        return fault(
-            "E7640",
-            f"Current date is past expiry days for period: `{label}` and data set: `{self._data_set.id}`",
-        )
+        return exempt is not None and self.is_expired(period) and exempt.isdisjoint({org_unit.id, ""})
 
     def exempt_org_units(self, period: Period) -> frozenset[str] | None:
         """Return the UIDs of the org units for which the expiry days do not count; ``""`` is all of them.
@@ -96,35 +112,23 @@ class PeriodRules:
         last = datetime.combine(period.day_after, datetime.min.time())
         return self._now > last + timedelta(days=days) + margin
 
-    def too_early(self, label: str, period: Period) -> Fault | None:
-        """Find the period after the latest open one; from 2.43 who may edit expired periods may fill in future ones."""
-        before = self._open_before
-        if (
-            before is None
-            or (self._may_edit_expired and self._known.server.imports_by_group)
-            or self._format is None
-            or self._only_input_periods
-            or not self._is_certain(period)
-            or period.first_day < before
-        ):
-            return None
-        latest = self._format.label(add_days(before, -1))
-        data_set = self._data_set.id
-        start = f"Period: `{label}` is after latest open future period: `{latest}` for data element"
-        return lambda data_element: Reason("E7641", f"{start}: `{data_element}` and data set: `{data_set}`")
-
-    def no_input_period(self, label: str, period: Period) -> Fault | None:
-        """Find no data input period for it, or only ones that are closed, by a day at least."""
-        if not self._data_set.input_periods or not self._is_of_type(period):
-            return None
-        named = self.input_periods_of(period)
-        if named and self._known.server.inverts_input_periods:
-            return None
-        if self.is_open_by_input_period(period):
-            return None
-        return fault(
-            "E7643", f"Period: `{label}` is not open for this data set at this time: `{self._data_set.id}`"
+    def is_too_early(self, period: Period) -> bool:
+        """Whether it is after the latest open one; from 2.43 who may edit expired periods may fill in future ones."""
+        return (
+            self._open_before is not None
+            and not (self._may_edit_expired and self.server.imports_by_group)
+            and not self._only_input_periods
+            and self._is_certain(period)
+            and period.first_day >= self._open_before
         )
+
+    def is_kept_out_by_input_periods(self, period: Period) -> bool:
+        """Whether there is no data input period for it, or only ones that are closed, by a day at least."""
+        is_of_type = self._format is not None and period.type_name == self._format.text
+        if not self._data_set.input_periods or not is_of_type:
+            return False
+        is_inverted = self.server.inverts_input_periods and self.input_periods_of(period)
+        return not is_inverted and not self.is_open_by_input_period(period)
 
     def input_periods_of(self, period: Period) -> Sequence[InputPeriod]:
         """Find the data input periods of a period, open or not."""
@@ -137,16 +141,6 @@ class PeriodRules:
             (given.opening_date is None or given.opening_date <= tomorrow)
             and (given.closing_date is None or given.closing_date >= yesterday)
             for given in self.input_periods_of(period)
-        )
-
-    def closed(self, org_unit: OrgUnit, period: Period) -> Fault | None:
-        """Find the org unit closed, or not open yet, in the period."""
-        hint = self.closure(org_unit, period)
-        if hint is None:
-            return None
-        return fault(
-            "E8031",
-            f"Untimely data entry for org unit {org_unit.id} and period(s): `[{period.label}]` ({hint})",
         )
 
     def closure(self, org_unit: OrgUnit, period: Period) -> str | None:
@@ -165,9 +159,6 @@ class PeriodRules:
         if closing is not None and period.first_day > closing:
             return f"it closed on {closing}"
         return None
-
-    def _is_of_type(self, period: Period) -> bool:
-        return self._format is not None and period.type_name == self._format.text
 
     def _is_certain(self, period: Period) -> bool:
         """Whether the period is of the right type, and its days are beyond doubt."""

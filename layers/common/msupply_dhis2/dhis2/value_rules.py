@@ -15,9 +15,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
-from msupply_dhis2.dhis2.metadata_cache import MetadataCache, StrangeCombo
-from msupply_dhis2.dhis2.models import DataElement, OptionCombo, OrgUnit, Server
-from msupply_dhis2.dhis2.period_rules import Fault, PeriodRules, fault
+from msupply_dhis2.dhis2.metadata_cache import MetadataCache
+from msupply_dhis2.dhis2.models import DataElement, OptionCombo, Server
+from msupply_dhis2.dhis2.period_rules import PeriodRules, said_of
 from msupply_dhis2.domain.choices import OptionComboField, Scheme
 from msupply_dhis2.domain.data_value import DataValue, DataValueKey, Identifier
 from msupply_dhis2.domain.outcome import Reason, ValueOutcome, rejected
@@ -88,7 +88,7 @@ class _What(NamedTuple):
 
     element: DataElement | None
     combos: tuple[str, str]
-    faults: tuple[Fault, ...]
+    faults: Sequence[Reason]
 
 
 class _Where(NamedTuple):
@@ -96,8 +96,8 @@ class _Where(NamedTuple):
 
     org_unit: str
     period: str
-    faults: tuple[Fault, ...]
-    untimely: tuple[Fault, ...]
+    faults: Sequence[Reason]
+    untimely: Sequence[Reason]
     is_judged: bool
     """Whether the period is one that can be judged."""
 
@@ -152,7 +152,7 @@ class ValueRules:
                 faults.append(self._strange_data_element(value.data_element))
             if not faults:
                 return None
-            reason = min((each(value.data_element) for each in faults), key=_turn)
+            reason = min((said_of(each, value.data_element) for each in faults), key=_turn)
             outcomes.append(rejected(reason, was_sent=False))
         return tuple(outcomes)
 
@@ -199,7 +199,7 @@ class ValueRules:
         shared = what.element is not None and what.element.is_in_another_than(self._data_set.id)
         if not shared or self._known.server.imports_by_group:
             faults += where.untimely
-        reasons = [each(value.data_element) for each in faults]
+        reasons = [said_of(each, value.data_element) for each in faults]
         if isinstance(shaped, Reason) and shaped.code != TRUE_ONLY:
             reasons.append(shaped)
         return min(reasons, key=_turn, default=None)
@@ -223,12 +223,12 @@ class ValueRules:
             faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, element.option_combos))
         return _What(element, _NO_COMBOS, tuple(faults))
 
-    def _strange_data_element(self, identifier: str) -> Fault:
+    def _strange_data_element(self, identifier: str) -> Reason:
         others = self._known.other_data_elements
         if identifier in others and others[identifier] is None:
             hint = self._known.hint(identifier, "data element", self._known.schemes.data_element)
-            return fault("E7610", f"Data element not found or not accessible: `{identifier}`{hint}")
-        return fault(
+            return Reason("E7610", f"Data element not found or not accessible: `{identifier}`{hint}")
+        return Reason(
             "E7633", f"Data element: `{identifier}` is not part of dataset(s): `{self._data_set.id}`"
         )
 
@@ -256,32 +256,22 @@ class ValueRules:
 
     def _no_combo(
         self, kind: _Kind, identifier: str | None, scheme: Scheme, elsewhere: tuple[OptionCombo, ...]
-    ) -> Fault:
-        if (unknown := self._unknown_combo(kind, identifier, scheme)) is not None:
-            return unknown
-        hint = f". It is {kind.other}" if identifier in self._known.combos(elsewhere, scheme) else ""
-        shown = "null" if identifier is None else identifier
-        before = f"{kind.name} option combo: `{shown}` must be part of category combo of {kind.of}"
-        return lambda data_element: Reason(kind.not_part, f"{before}: `{data_element}`{hint}")
-
-    def _unknown_combo(self, kind: _Kind, identifier: str | None, scheme: Scheme) -> Fault | None:
-        strange = self._known.strange_combos.get((scheme, identifier)) if identifier is not None else None
-        if identifier is None or strange is None or strange.combo is not None:
-            return None
-        hint = self._hint(identifier, scheme, strange)
-        return fault(
-            kind.unknown,
-            f"{kind.name} option combo not found or not accessible for writing data: `{identifier}`{hint}",
-        )
-
-    def _hint(self, identifier: str, scheme: Scheme, strange: StrangeCombo) -> str:
-        """Return which option combo was meant: one that looks the same, or that of a category option."""
-        if not strange.meant:
-            return self._known.hint(identifier, "option combo", scheme)
-        used = {among[0].category_combo for among in self._known.combos_in_use}
-        meant = [combo for combo in strange.meant if combo.category_combo in used] or list(strange.meant)
-        names = " or ".join(f"{combo.id} ({combo.name})" for combo in meant[:_SHOWN])
-        return f". `{identifier}` is a category option; its category option combo is {names}"
+    ) -> Reason:
+        strange = self._known.strange_combos.get((scheme, identifier or ""))
+        if strange is None or strange.combo is not None:
+            hint = f". It is {kind.other}" if identifier in self._known.combos(elsewhere, scheme) else ""
+            before = f"{kind.name} option combo: `{identifier or 'null'}` must be part of category combo of {kind.of}"
+            return Reason(kind.not_part, f"{before}: `{{data_element}}`{hint}")
+        if strange.meant:
+            # An option, which is easily taken for its combo.
+            used = {among[0].category_combo for among in self._known.combos_in_use}
+            meant = [combo for combo in strange.meant if combo.category_combo in used] or list(strange.meant)
+            names = " or ".join(f"{combo.id} ({combo.name})" for combo in meant[:_SHOWN])
+            hint = f". `{identifier}` is a category option; its category option combo is {names}"
+        else:
+            hint = self._known.hint(str(identifier), "option combo", scheme)
+        text = f"{kind.name} option combo not found or not accessible for writing data: `{identifier}`{hint}"
+        return Reason(kind.unknown, text)
 
     # Where: the org unit and the period
 
@@ -290,44 +280,29 @@ class ValueRules:
         assigned = known.org_units.get(value.org_unit)
         org_unit = assigned or known.other_org_units.get(value.org_unit)
         period = self._periods.find(label)
-        faults: list[Fault | None] = [
-            self._periods.no_period(label, period),
-            self._strange_org_unit(value.org_unit) if assigned is None else None,
-            self._out_of_reach(value.org_unit, org_unit) if org_unit else None,
-            self._periods.other_period_type(label, period) if period else None,
-        ]
-        untimely: list[Fault | None] = []
-        if period is not None and org_unit is not None:
-            if not self._deletes or known.server.imports_by_group:
-                faults.append(self._periods.closed(org_unit, period))
-            untimely = [
-                self._periods.expired(org_unit, label, period),
-                self._periods.too_early(label, period),
-                self._periods.no_input_period(label, period),
-            ]
+        faults, untimely = self._periods.judge(label, period, org_unit, deletes=self._deletes)
+        if assigned is None:
+            faults.append(self._strange_org_unit(value.org_unit))
+        if org_unit is not None and known.user.is_kept_out_of(org_unit):
+            text = (
+                f"Organisation unit: `{value.org_unit}` not in hierarchy of current user: `{known.user.id}`"
+            )
+            faults.append(Reason("E7617", text))
         return _Where(
             org_unit.id if org_unit else "",
             period.label if period else label,
-            tuple(found for found in faults if found is not None),
-            tuple(found for found in untimely if found is not None),
+            faults,
+            untimely,
             period is not None,
         )
 
-    def _strange_org_unit(self, identifier: str) -> Fault:
+    def _strange_org_unit(self, identifier: str) -> Reason:
         others = self._known.other_org_units
         if identifier in others and others[identifier] is None:
             hint = self._known.hint(identifier, "org unit", self._known.schemes.org_unit)
-            return fault("E7612", f"Organisation unit not found or not accessible: `{identifier}`{hint}")
+            return Reason("E7612", f"Organisation unit not found or not accessible: `{identifier}`{hint}")
         after = f"must be assigned through data sets to organisation unit: `{identifier}`"
-        return lambda data_element: Reason("E7636", f"Data element: `{data_element}` {after}")
-
-    def _out_of_reach(self, identifier: str, org_unit: OrgUnit) -> Fault | None:
-        user = self._known.user
-        if not user.is_kept_out_of(org_unit):
-            return None
-        return fault(
-            "E7617", f"Organisation unit: `{identifier}` not in hierarchy of current user: `{user.id}`"
-        )
+        return Reason("E7636", f"Data element: `{{data_element}}` {after}")
 
 
 def drops_zeros_of(server: Server, element: DataElement) -> bool:

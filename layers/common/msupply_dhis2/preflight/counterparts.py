@@ -271,6 +271,6 @@ def _closure(facts: Facts, org_unit: OrgUnit) -> str | None:
             continue
         if hint := facts.rules.closure(org_unit, period):
             closed.append(f"{label}: {hint}")
-        elif facts.rules.exempt_org_units(period) and facts.rules.expired(org_unit, label, period):
+        elif facts.rules.exempt_org_units(period) and facts.rules.is_expired_in(org_unit, period):
             closed.append(f"{label}: the data set's expiry days are over, and it has no lock exception")
     return joined(closed) if closed else None

@@ -131,7 +131,7 @@ def _check_open(
     """Whether a value of today's run could be entered today, the server's date; where in doubt the server decides."""
     name = open_name(window.basis)
     closed, notes = [], []
-    if rules.too_early(window.period, period):
+    if rules.is_too_early(period):
         closed.append(_not_open_yet(facts, data_set, period, cure))
     if rules.is_expired(period):
         if rules.exempt_org_units(period):
@@ -149,7 +149,7 @@ def _check_open(
             f"{period.label} is a data input period of the data set, but open from {named[0].opening_date or 'ever'} to "
             f"{named[0].closing_date or 'ever'} only"
         )
-    if rules.no_input_period(window.period, period):
+    if rules.is_kept_out_by_input_periods(period):
         number = count(len(data_set.input_periods), "data input period")
         closed.append(
             f"{dates}. Change its dates {where}."
