@@ -12,6 +12,7 @@ from msupply_dhis2.text import all_of, joined, listed
         (["Kamo", "Opua", "Rawene"], "Kamo, Opua and 1 more"),
         (["Gel, 5 %", "Salt"], "Gel, 5 %; Salt"),
         (["Gel, 5 %", "Salt", "Soap"], "Gel, 5 %; Salt; and 1 more"),
+        (["Salt", "Soap and gel", "Oil"], "Salt; Soap and gel; and 1 more"),
     ],
 )
 def test_names_with_commas_of_their_own_are_separated_by_semicolons(names: list[str], written: str) -> None:

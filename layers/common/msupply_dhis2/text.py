@@ -19,22 +19,23 @@ MOST_NAMED = 20
 
 
 def listed(names: Sequence[str], most: int = MOST_NAMED, *, of: int | None = None, by: str = "") -> str:
-    """Return a list, shortened: ``Kamo, Opua and 3 more``; ``of`` is how many there are where not all are given.
-
-    Between names of which one has a comma of its own stand semicolons.
-    """
-    by = by or ("; " if any("," in name for name in names) else ", ")
+    """Return a list, shortened: ``Kamo, Opua and 3 more``; ``of`` is how many there are where not all are given."""
+    by = by or _between(names)
     more = (len(names) if of is None else of) - most
     shown = by.join(names[:most])
     return f"{shown}{by if by != ', ' else ' '}and {more:,} more" if more > 0 else shown
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Return several things as one: ``a, b and c``; semicolons stand between them where one is a list by itself."""
+    """Return several things as one: ``a, b and c``, or ``a, b; and c``."""
     *most, last = parts
-    if any("," in part or " and " in part for part in (*most, last)):
-        return "; ".join([*most, f"and {last}" if most else last])
-    return f"{', '.join(most)} and {last}" if most else last
+    by = _between([*most, last])
+    return f"{by.join(most)}{by if by != ', ' else ' '}and {last}" if most else last
+
+
+def _between(parts: Sequence[str]) -> str:
+    """Return what stands between several things: semicolons where one of them could be several."""
+    return "; " if any("," in part or " and " in part for part in parts) else ", "
 
 
 def closest(text: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:

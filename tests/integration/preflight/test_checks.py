@@ -807,6 +807,15 @@ def test_a_database_that_is_out_of_reach_hides_nothing_that_dhis2_tells() -> Non
     assert report.not_asked == ("stores", "items")
 
 
+def test_one_of_a_kind_is_told_as_one() -> None:
+    names = mapped(stores=STORES[:1], items=mapped().items[:1])
+    report = report_of(world(), names=names)
+    assert check_of(report, "stores").message == "1 store of mSupply has its org unit."
+    assert check_of(report, "items").message == "1 item of mSupply has its data element."
+    assert check_of(report, "value types").message == "1 data element can hold what is sent to it."
+    assert check_of(report, "org unit reach").message == "pusher may enter data in the only org unit."
+
+
 # The summary and the time
 
 

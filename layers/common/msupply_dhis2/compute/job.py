@@ -25,6 +25,7 @@ from msupply_dhis2.periods import Calendar, Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source
 from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
+from msupply_dhis2.text import listed
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 """Opens one consistent, read-only snapshot of mSupply's database."""
@@ -142,7 +143,7 @@ def _told(plan: RunPlan, shard: Shard, asked: Rows, rows: Rows) -> dict[str, tup
     gone = [code for code in shard.org_units if code not in plan.mapped]
     if not gone:
         return {}
-    return {"warnings": (f"No longer mapped in mSupply, and not sent: org units {', '.join(gone)}.",)}
+    return {"warnings": (f"No longer mapped in mSupply, and not sent: org units {listed(gone)}.",)}
 
 
 def _scope_of(plan: RunPlan, mapper: Mapper, shard: Shard) -> RunScope:

@@ -173,7 +173,8 @@ class _Comparison[Thing: Identified]:
             details += [f"{subject.name} ({subject.code}){metrics}: {fault}" for _, fault, metrics in faults]
             faulty += bool(faults)
         number = count(len(self._subjects), kind.subject)
-        message = f"{number} of mSupply have their {kind.counterpart}s."
+        has, have = f"has its {kind.counterpart}", f"have their {kind.counterpart}s"
+        message = f"{number} of mSupply {has if len(self._subjects) == 1 else have}."
         if details:
             said = joined(f"{number_of_it:,} {cause}" for cause, number_of_it in causes.most_common())
             message = (

@@ -29,7 +29,13 @@ _WHOLE = frozenset({Metric.DAYS_OUT_OF_STOCK, Metric.STOCKED_OUT})
 
 _YES_OR_NO = frozenset({"BOOLEAN", "TRUE_ONLY"})
 
-_TEXTS = frozenset({"TEXT", "LONG_TEXT"})
+_SAMPLES = {
+    Metric.STOCKED_OUT: ("1", "0"),
+    Metric.DAYS_OUT_OF_STOCK: ("31", "0"),
+    Metric.ADJUSTMENTS: ("1200", "0", "-20"),
+    **dict.fromkeys(_FRACTIONAL, ("120", "0", "1.5")),
+}
+"""Values as the metrics have them every day, where these are not just quantities."""
 
 
 def check_uses(facts: Facts, uses: Sequence[Use]) -> None:
@@ -54,62 +60,36 @@ def _check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
         details += [f"{called(use.data_element)}: {sentence}" for _, sentence in faults]
         for remark in _remarks(use, round_off=round_off):
             remarks.setdefault(remark, []).append(use.data_element)
-    noticed = _sentences(remarks)
-    if not faulty:
-        message = f"{count(len(uses), 'data element')} can hold what is sent to them."
-        return noted(_VALUE_TYPES, message, noticed) if noticed else passed(_VALUE_TYPES, message)
-    causes = " ".join(
-        f"{cause} ({count(number, 'data element')})." for cause, number in causes_of.most_common()
-    )
-    message = (
-        f"{faulty:,} of {count(len(uses), 'data element')} cannot hold what is sent to them; such values are refused. "
-        f"{causes}"
-    )
-    return failed(_VALUE_TYPES, message, [*details, *noticed])
+    noticed, number = _sentences(remarks), count(len(uses), "data element")
+    if faulty:
+        causes = (f"{cause} ({count(of_it, 'data element')})." for cause, of_it in causes_of.most_common())
+        message = f"{faulty:,} of {number} cannot hold what is sent to them; such values are refused."
+        return failed(_VALUE_TYPES, " ".join((message, *causes)), [*details, *noticed])
+    message = f"{number} can hold what is sent to {'it' if len(uses) == 1 else 'them'}."
+    return noted(_VALUE_TYPES, message, noticed) if noticed else passed(_VALUE_TYPES, message)
 
 
 def _unfit(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
     """Yield what a data element cannot hold: the cause and its cure, and a sentence about this one."""
     element = use.data_element
-    if element.has_option_set:
-        yield (
-            "An option set takes its own codes only: take it off the data element",
-            "it has an option set, and takes its codes only.",
-        )
-        return
-    if element.value_type in _TEXTS:
-        yield (
-            "Text is stored but never added up: give the data element the value type Number",
-            f"value type {element.value_type}.",
-        )
-        return
-    metrics: dict[tuple[str, str], list[Metric]] = {}
+    refused: dict[str, tuple[str, list[Metric]]] = {}
     for row in use.rows:
-        for value in _samples(row.metric, round_off=round_off):
-            if cause := _refused(element, row.metric, value):
-                metrics.setdefault((cause, value), []).append(row.metric)
-    for (cause, value), of_cause in metrics.items():
-        yield cause, f"{_labels(of_cause)} can be {value}, and the value type is {element.value_type}."
-
-
-def _samples(metric: Metric, *, round_off: bool) -> tuple[str, ...]:
-    """Return values as the metric has them every day."""
-    match metric:
-        case Metric.STOCKED_OUT:
-            return ("1", "0")
-        case Metric.DAYS_OUT_OF_STOCK:
-            return ("31", "0")
-        case Metric.ADJUSTMENTS:
-            return ("1200", "0", "-20")
-        case Metric.MONTHS_OF_STOCK | Metric.AVERAGE_MONTHLY_CONSUMPTION if not round_off:
-            return ("120", "0", "1.5")
-        case _:
-            return ("1200", "0")
+        for value in _SAMPLES.get(row.metric, ("1200", "0")):
+            is_rounded = round_off and "." in value
+            if not is_rounded and (cause := _refused(element, row.metric, value)):
+                refused.setdefault(cause, (value, []))[1].append(row.metric)
+    why = "it has an option set" if element.has_option_set else f"the value type is {element.value_type}"
+    for cause, (value, metrics) in refused.items():
+        yield cause, f"{_labels(metrics)} can be {value}, and {why}."
 
 
 def _refused(element: DataElement, metric: Metric, value: str) -> str | None:
     """Return why a data element cannot hold a value and what to do, or ``None``."""
     value_type = element.value_type
+    if element.has_option_set:
+        return "An option set takes its own codes only: take it off the data element"
+    if value_type in {"TEXT", "LONG_TEXT"}:
+        return "Text is stored but never added up: give the data element the value type Number"
     if value_type not in NUMERIC_TYPES | _YES_OR_NO:
         return f"{value_type} holds no numbers: give the data element the value type Number"
     refusal = shape(value, value_type)

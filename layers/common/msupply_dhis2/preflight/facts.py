@@ -98,12 +98,12 @@ def uses_of_mapped(
     settings: Settings, mapped: MappedNames, data_elements: Mapping[str, DataElement]
 ) -> tuple[Use, ...]:
     """Return the data elements (by their identifier, prefix included) that items are mapped to."""
-    rows: dict[str, dict[int, DataElementRow]] = {}
+    rows: dict[str, dict[DataElementRow, None]] = {}
     for item in mapped.items:
-        for index, (row, identifier) in enumerate(zip(settings.active_rows, item.data_elements, strict=True)):
+        for row, identifier in zip(settings.active_rows, item.data_elements, strict=True):
             if identifier is not None and identifier in data_elements:
-                rows.setdefault(identifier, {})[index] = row
-    return tuple(Use(data_elements[identifier], tuple(sent.values())) for identifier, sent in rows.items())
+                rows.setdefault(identifier, {})[row] = None
+    return tuple(Use(data_elements[identifier], tuple(sent)) for identifier, sent in rows.items())
 
 
 def uses_by_prefix(settings: Settings, data_set: DataSet) -> tuple[Use, ...]:
@@ -114,11 +114,11 @@ def uses_by_prefix(settings: Settings, data_set: DataSet) -> tuple[Use, ...]:
     rows = settings.active_rows
     if settings.setup is Setup.DATA_ELEMENT_PER_ITEM:
         rows = tuple(row for row in rows if row.prefix)
-    uses = (
-        Use(element, tuple(row for row in rows if (element.code or "").startswith(row.prefix)))
+    return tuple(
+        Use(element, sent)
         for element in data_set.data_elements
+        if (sent := tuple(row for row in rows if (element.code or "").startswith(row.prefix)))
     )
-    return tuple(use for use in uses if use.rows)
 
 
 class Nearest[Thing: Identified]:

@@ -217,9 +217,11 @@ def _needs_category(elements: Sequence[DataElement]) -> str:
     names = _with_categories(elements)
     if not names:
         return ""
+    has = "data element has a category combination of its own"
+    have = "data elements have category combinations of their own"
     return (
-        f"{count(len(names), 'data element')} ({listed(names, NAMED)}) have a category combination "
-        "of their own, whose option combos would have to be named too. Give them the category combination 'default'."
+        f"{count(len(names), has, have)}, whose option combos would have to be named too: {listed(names, NAMED)}. Give "
+        "each the category combination 'default'."
     )
 
 

@@ -18,7 +18,7 @@ from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.document import Place, read_document
 from msupply_dhis2.settings.fields import DataElementRow, Form, Tab
 from msupply_dhis2.settings.urls import is_this_machine
-from msupply_dhis2.text import closest
+from msupply_dhis2.text import closest, joined
 
 _SLOW_PAYLOAD = 5_000
 _PLACE_IN_A_ROW = 3
@@ -243,7 +243,7 @@ class Settings(Tab):
             if is_given and not self._uses(name)
         ]
         if self.setup and unused:
-            yield f"{' and '.join(unused)}: filled in but not used{self._because_of_setup}."
+            yield f"{joined(unused)}: filled in but not used{self._because_of_setup}."
 
     def _row_label(self, index: int) -> str:
         metric = self.data_elements[index].metric if index < len(self.data_elements) else None
