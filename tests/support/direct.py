@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from urllib.parse import parse_qs, urlencode
 
-from msupply_dhis2.dhis2.client import Answer, Deadline
+from msupply_dhis2.dhis2.client import Answer, Deadline, Dhis2Client
 from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.errors import (
     Dhis2FaultError,
@@ -28,7 +28,7 @@ _ERRORS = {
 }
 
 
-class DirectClient:
+class DirectClient(Dhis2Client):
     """Calls the stand-in's web API in the same thread; what it says of faults is what the real client says."""
 
     def __init__(self, metadata: Metadata, version: str, now: date, user: User = ADMIN) -> None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from msupply_dhis2.dhis2.client import Dhis2Client, TalksToDhis2
+from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.preflight import job
@@ -119,7 +119,7 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
 
 
 def report_by(  # noqa: PLR0913 - all but the first have defaults
-    client_factory: Callable[[Settings, Dhis2Credentials], TalksToDhis2],
+    client_factory: Callable[[Settings, Dhis2Credentials], Dhis2Client],
     url: str = "https://dhis2.example.org",
     *,
     user: User = PUSHER,

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from cli.report import as_text
-from msupply_dhis2.dhis2.client import Answer, Deadline, Dhis2Client
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.errors import CredentialsError, SettingsError, SourceUnreachableError
@@ -399,9 +399,7 @@ def test_a_firewall_that_keeps_some_addresses_is_told_as_one(dhis2: StandIn, fau
 
 
 def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn) -> None:
-    class Other:
-        deadline = Deadline()
-
+    class Other(Dhis2Client):
         def get(self, path: str, params: Query | None = None) -> object:  # noqa: ARG002
             return {"hello": "world"}
 
@@ -411,7 +409,7 @@ def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn)
     report = job.test_connection(
         settings_reader=lambda: parse_settings(document(dhis2.url)),
         credentials_reader=lambda _: Dhis2Credentials(username="pusher", password=SecretStr(PASSWORD)),
-        client_factory=lambda *_: Other(),
+        client_factory=Other.of,
         database_check=database_answers,
         table=None,
         calendar=CALENDAR,

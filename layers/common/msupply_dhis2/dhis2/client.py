@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, Self
+from typing import Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -36,7 +36,7 @@ from msupply_dhis2.dhis2.answers import (
 from msupply_dhis2.dhis2.auth import login_of
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 from msupply_dhis2.dhis2.guard import AnswerTooLargeError, GuardedSession, read_whole
-from msupply_dhis2.dhis2.models import Query, ReadsDhis2
+from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2SlowError
 from msupply_dhis2.redaction import Mask
@@ -140,21 +140,6 @@ class Deadline:
             raise error
         self.pause(wait)
         return wait
-
-
-class TalksToDhis2(ReadsDhis2, Protocol):
-    """What push and the connection test need of a DHIS2 client."""
-
-    deadline: Deadline
-
-    def post_data_values(
-        self,
-        body: Mapping[str, object],
-        params: Mapping[str, str] | None = None,
-        *,
-        read_timeout: float | None = None,
-    ) -> Answer:
-        """Post a data value set and return the server's answer."""
 
 
 class Dhis2Client:

@@ -98,6 +98,11 @@ def _insists_on(kind: str, owner: str) -> Explanation:
     )
 
 
+def _no_uid(what: str, cure: str) -> Explanation:
+    said = "are looked up by UID, and what was sent is no UID (a letter and ten letters or digits)."
+    return _by_settings(f"{what} {said}", cure)
+
+
 OWN_EXPLANATIONS: dict[str, Explanation] = {
     HELD_BACK: Explanation(
         Who.WHO_FIXES_THE_OTHER,
@@ -278,10 +283,7 @@ _BY_CODES: dict[str, Explanation] = {
         "DHIS2 could not tell which data set the values are for.",
         "Check Data set ID: every call names it, so this should not happen.",
     ),
-    "E8004": _by_settings(
-        "Data sets are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-        "Set Data set ID scheme to code, or Data set ID to the data set's UID.",
-    ),
+    "E8004": _no_uid("Data sets", "Set Data set ID scheme to code, or Data set ID to the data set's UID."),
     "E8020": _by_dhis2(
         "A data element is not in the data set, or the data set is not there at all.",
         "Add the data element that the message names to the data set in DHIS2's Maintenance app, or correct "
@@ -308,16 +310,15 @@ _BY_CODES: dict[str, Explanation] = {
         "A value was sent without its period, data element or org unit, or with a period that is none.",
         "Report it with the log of the run, and check Period format.",
     ),
-    "E8104": _by_settings(
-        "Data elements are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+    "E8104": _no_uid(
+        "Data elements",
         "Set Data element ID scheme to code, or put UIDs where Item field reference points in mSupply.",
     ),
-    "E8106": _by_settings(
-        "Org units are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
-        "Set Org unit scheme to code, or put UIDs where Store field reference points in mSupply.",
+    "E8106": _no_uid(
+        "Org units", "Set Org unit scheme to code, or put UIDs where Store field reference points in mSupply."
     ),
-    "E8109 E8111": _by_settings(
-        "Option combos are looked up by UID, and what was sent is no UID (a letter and ten letters or digits).",
+    "E8109 E8111": _no_uid(
+        "Option combos",
         "Set the row's category option combo ID scheme to code, or its Category option ID to the UID.",
     ),
     "E8128": _by_developers(
@@ -368,6 +369,10 @@ _ENTER = "enter it with `make credentials`"
 _MAKE_A_TOKEN = (
     "make a personal access token in DHIS2 (log in as that user → profile → Personal access tokens → Server/script "
     "context; allow the methods GET and POST and choose an expiry date) and " + _ENTER
+)
+_WITHOUT_OAUTH2 = (
+    f"a personal access token instead: {_MAKE_A_TOKEN}. Or tick Basic authentication in the settings "
+    "(basic_authentication: true), which takes the same user name and password"
 )
 
 
@@ -582,19 +587,13 @@ class ConnectionFault(Enum):
     OAUTH2_GONE = _refused_login(
         ": this way to log in no longer exists. DHIS2 at {url} is of version 2.42 or newer, which "
         "has no OAuth2 login with user name and password",
-        "Use a personal access token instead: "
-        + _MAKE_A_TOKEN
-        + ". Or tick Basic authentication in the settings "
-        "(basic_authentication: true), which takes the same user name and password",
+        "Use " + _WITHOUT_OAUTH2,
     )
     OAUTH2_OFF = _refused_login(
         ": OAuth2 is switched off. DHIS2 at {url} is there, but its address /uaa/oauth/token, which "
         "gives access tokens, is not; or a proxy before DHIS2 does not pass the path /uaa on",
         "Ask whoever runs the server to set oauth2.authorization.server.enabled = on in dhis.conf and to restart DHIS2, and "
-        "to pass /uaa on in the proxy. Or use a personal access token instead: "
-        + _MAKE_A_TOKEN
-        + ". Or tick Basic authentication in the settings (basic_authentication: true), which takes the same user name and "
-        "password",
+        "to pass /uaa on in the proxy. Or use " + _WITHOUT_OAUTH2,
     )
     OAUTH2_REFUSED = _refused_login(
         ". DHIS2 at {url} refused the OAuth2 login of {username}",

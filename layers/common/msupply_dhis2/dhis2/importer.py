@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from msupply_dhis2.dhis2.client import Answer, TalksToDhis2
+from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE
 from msupply_dhis2.dhis2.guilty import GuiltySearch, Places, Reasons, halves, is_for_all
 from msupply_dhis2.dhis2.import_request import Schemes, SentValue, request_body, request_parameters
@@ -130,7 +130,7 @@ class Calls:
     ``""`` for all org units; ``None`` where not known.
     """
 
-    client: TalksToDhis2
+    client: Dhis2Client
     batch_size: AdaptiveBatchSize
     data_set_id: str
     schemes: Schemes

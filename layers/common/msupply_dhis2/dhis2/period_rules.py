@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from msupply_dhis2.dhis2.metadata_cache import MetadataCache
+from msupply_dhis2.dhis2.metadata import MetadataCache
 from msupply_dhis2.dhis2.models import InputPeriod, OrgUnit
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.periods import Period, PeriodFormat, add_days, find_period

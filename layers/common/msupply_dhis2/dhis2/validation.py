@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR
 from msupply_dhis2.dhis2.import_request import Schemes
-from msupply_dhis2.dhis2.metadata import read_data_set, read_server, read_user
-from msupply_dhis2.dhis2.metadata_cache import KeptAnswers, MetadataCache
+from msupply_dhis2.dhis2.metadata import KeptAnswers, MetadataCache, read_data_set, read_server, read_user
 from msupply_dhis2.dhis2.models import ReadsDhis2, Server
 from msupply_dhis2.dhis2.value_rules import Valid, Validated, ValueRules
 from msupply_dhis2.domain.choices import OptionComboField

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
-from msupply_dhis2.dhis2.metadata_cache import MetadataCache
+from msupply_dhis2.dhis2.metadata import MetadataCache
 from msupply_dhis2.dhis2.models import DataElement, OptionCombo, Server
 from msupply_dhis2.dhis2.period_rules import PeriodRules, said_of
 from msupply_dhis2.domain.choices import OptionComboField, Scheme

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from msupply_dhis2.dhis2.client import TalksToDhis2
+from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified, OrgUnit, Server, User
 from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.domain.lookalikes import difference, folded
@@ -47,7 +47,7 @@ class Facts:
     far as they could be read; ``org_units`` are those of the stores. ``not_asked`` is what a failure has left without sense.
     """
 
-    client: TalksToDhis2
+    client: Dhis2Client
     settings: Settings
     user: User
     windows: Mapping[Basis, Window]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from msupply_dhis2.dhis2.client import Deadline, TalksToDhis2
+from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.dhis2.models import ReadsDhis2, User
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
@@ -82,7 +82,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     *,
     settings_reader: Callable[[], Settings],
     credentials_reader: Callable[[Settings], Dhis2Credentials],
-    client_factory: Callable[[Settings, Dhis2Credentials], TalksToDhis2],
+    client_factory: Callable[[Settings, Dhis2Credentials], Dhis2Client],
     database_check: Callable[[], DatabaseAnswer],
     table: "Table | None",
     calendar: Calendar,
@@ -196,9 +196,7 @@ class _Test:
             self.checks[-1] = noted("settings", " ".join(("The settings can be read.", *notes)))
         return settings
 
-    def ask_dhis2(
-        self, client: TalksToDhis2, settings: Settings, as_of: datetime, calendar: Calendar
-    ) -> None:
+    def ask_dhis2(self, client: Dhis2Client, settings: Settings, as_of: datetime, calendar: Calendar) -> None:
         """Log in, and if that works look whether a push would go well."""
         user = self.ask(
             "login", lambda: _log_in(client), lambda user: f"DHIS2 authenticates {user.username}."

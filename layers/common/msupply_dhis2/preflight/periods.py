@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from msupply_dhis2.dhis2.import_request import UIDS
-from msupply_dhis2.dhis2.metadata_cache import MetadataCache
+from msupply_dhis2.dhis2.metadata import MetadataCache
 from msupply_dhis2.dhis2.models import DataSet
 from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.errors import Dhis2Error

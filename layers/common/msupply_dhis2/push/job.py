@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
-from msupply_dhis2.dhis2.client import Deadline, TalksToDhis2
+from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import (
     CHANGED_SINCE,
     STILL_THERE,
@@ -60,7 +60,7 @@ _NO_TIME_TO_READ = "There is no time left to read what DHIS2 holds: the values t
 class Dhis2Session:
     """What is kept of one server between batches: the client's session, metadata and batch size."""
 
-    client: TalksToDhis2
+    client: Dhis2Client
     batch_size: AdaptiveBatchSize = field(default_factory=AdaptiveBatchSize)
     pause: Callable[[float], None] = time.sleep
     failed_reads: int = 0
