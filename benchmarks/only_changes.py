@@ -52,7 +52,7 @@ from msupply_dhis2.periods import Interval  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import Catalogue, Scope, Source, open_source  # noqa: E402 - as above
-from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope  # noqa: E402 - as above
+from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope  # noqa: E402 - as above
 from msupply_dhis2.state.delta.record import Attempt, Receipts, Record  # noqa: E402 - as above
 from msupply_dhis2.state.delta.table import MOST_BYTES, DeltaTable  # noqa: E402 - as above
 from msupply_dhis2.state.message import DeliveryState  # noqa: E402 - as above
@@ -303,8 +303,8 @@ class World:
                 ]
             without.add(computed)
 
-        def compare(coverage: RunScope, wish: DeltaOptions) -> DeltaFilter:
-            return DeltaFilter(self.memory, self.settings, coverage, wish, as_of)
+        def compare(scope: RunScope) -> DeltaFilter:
+            return DeltaFilter(self.memory, self.settings, scope, as_of)
 
         result = ComputeJob(
             settings=self.settings,

@@ -38,8 +38,7 @@ from msupply_dhis2.state.breaker import LONGEST_WAIT
 from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE
 from msupply_dhis2.state.idempotency import SHARDS_KEPT_FOR, WORKED_FOR
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR
-from msupply_dhis2.watchdog.runs import QUEUE_KEEPS
-from msupply_dhis2.watchdog.schedules import parse_schedule
+from msupply_dhis2.watchdog.runs import QUEUE_KEEPS, parse_schedule
 from tests.support.paths import PROJECT
 from tests.support.stack_template import log_and_filter
 

@@ -15,8 +15,15 @@ from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.periods import Interval
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.state.run import Counts, Outcome, Part, Run, event_of
-from msupply_dhis2.watchdog.runs import GRACE, covers, due_instant, overdue, why_unfinished
-from msupply_dhis2.watchdog.schedules import ScheduleError, parse_schedule
+from msupply_dhis2.watchdog.runs import (
+    GRACE,
+    ScheduleError,
+    covers,
+    due_instant,
+    overdue,
+    parse_schedule,
+    why_unfinished,
+)
 from sandbox.tools import PROJECT
 
 AUCKLAND = ZoneInfo("Pacific/Auckland")

@@ -14,59 +14,24 @@ from msupply_dhis2.aws.dynamodb import wait_where_busy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
-    from mypy_boto3_lambda import LambdaClient
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_secretsmanager import SecretsManagerClient
-    from mypy_boto3_sns import SNSClient
-    from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_ssm import SSMClient
 
 ASK_COMPUTE_SECONDS = 20
 """Enough for a cold start of compute and its time-out for the database."""
 
 _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+_CONFIG_OF_COMPUTE = Config(
+    connect_timeout=5, read_timeout=ASK_COMPUTE_SECONDS, retries={"total_max_attempts": 1}
+)
+"""One attempt, and shorter than the test's own time-out, so that a compute that hangs is told as one."""
 
 
-@cache
-def ssm() -> "SSMClient":
-    """Return the client that reads the settings."""
-    return boto3.client("ssm", config=_CONFIG)
-
-
-@cache
-def secretsmanager() -> "SecretsManagerClient":
-    """Return the client that reads the secrets."""
-    return boto3.client("secretsmanager", config=_CONFIG)
-
-
-@cache
-def s3() -> "S3Client":
-    """Return the client of the bucket."""
-    return boto3.client("s3", config=_CONFIG)
-
-
-@cache
-def sns() -> "SNSClient":
-    """Return the client that writes to people."""
-    return boto3.client("sns", config=_CONFIG)
-
-
-@cache
-def sqs() -> "SQSClient":
-    """Return the client that writes to the queues."""
-    return boto3.client("sqs", config=_CONFIG)
-
-
-@cache
-def lambda_() -> "LambdaClient":
-    """Return the client by which the connection test asks compute about the database.
-
-    One attempt, and shorter than the test's own time-out, so that a compute that hangs is told as one.
-    """
-    return boto3.client(
-        "lambda",
-        config=Config(connect_timeout=5, read_timeout=ASK_COMPUTE_SECONDS, retries={"total_max_attempts": 1}),
-    )
+ssm = cache(lambda: boto3.client("ssm", config=_CONFIG))
+secretsmanager = cache(lambda: boto3.client("secretsmanager", config=_CONFIG))
+s3 = cache(lambda: boto3.client("s3", config=_CONFIG))
+sns = cache(lambda: boto3.client("sns", config=_CONFIG))
+sqs = cache(lambda: boto3.client("sqs", config=_CONFIG))
+lambda_ = cache(lambda: boto3.client("lambda", config=_CONFIG_OF_COMPUTE))
+"""By which the connection test asks compute about the database."""
 
 
 @cache

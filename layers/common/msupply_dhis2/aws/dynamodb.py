@@ -6,6 +6,7 @@ DynamoDB refuses for the moment is asked again below all of that, by ``wait_wher
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from itertools import batched
 from random import random
 from time import sleep
@@ -67,6 +68,11 @@ class Change:
             placed = self._name(name)
             self._clause("SET", f"{placed} = if_not_exists({placed}, {self._value(name, value)})")
         return self
+
+    def keep_until(self, instant: datetime, *, once: bool = False) -> Self:
+        """Have the item be forgotten after an instant; ``once``: unless that is set."""
+        expires_at = {"expires_at": int(instant.timestamp())}
+        return self.set_once(expires_at) if once else self.set(expires_at)
 
     def add(self, more: Mapping[str, int | AbstractSet[str]]) -> Self:
         """Add to numbers and sets of texts; what is not there is 0, or an empty set."""
@@ -157,10 +163,7 @@ def change_and_read(table: "Table", change: Change, doing: str) -> Mapping[str, 
 def change_items(table: "Table", changes: Sequence[Change], doing: str) -> frozenset[int]:
     """Change several items of a table, 100 at most and each of them once, or none of them.
 
-    Returns
-    -------
-    frozenset of int
-        The indexes of the changes whose conditions are not met; where there is any, nothing was changed.
+    Return the indexes of the changes whose conditions are not met; where there is any, nothing was changed.
     """
     client = table.meta.client
     items: Any = [

@@ -24,13 +24,13 @@ from msupply_dhis2.mapping import Mapper
 from msupply_dhis2.periods import Calendar, Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source
-from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
+from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 from msupply_dhis2.text import listed
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 """Opens one consistent, read-only snapshot of mSupply's database."""
 
-type Compare = Callable[[RunScope, DeltaOptions], DeltaFilter | None]
+type Compare = Callable[[RunScope], DeltaFilter | None]
 """Returns what knows which values of a run DHIS2 has; ``None``: all are to be sent."""
 
 
@@ -115,7 +115,6 @@ class ComputeJob:
         event = shard.event
         rows = rows_of_past(rows) if step.month else rows
         mapper = Mapper.at(step.as_of, self.calendar, self.settings, rows)
-        options = DeltaOptions(full=event.full, confirm_deletions=event.confirm_deletions)
         publisher = Publisher(
             run_id=shard.run_id,
             as_of=step.as_of,
@@ -123,7 +122,7 @@ class ComputeJob:
             metrics=len(rows),
             send=self.send if event.sends else None,
             age=Age(read_at, {row.metric: mapper.windows[basis].snapshot for row, basis in rows}),
-            delta=self.compare and self.compare(_scope_of(plan, mapper, shard), options),
+            delta=self.compare and self.compare(_scope_of(plan, mapper, shard)),
             claim=self.claim,
         )
         tally = Tally()
@@ -157,4 +156,6 @@ def _scope_of(plan: RunPlan, mapper: Mapper, shard: Shard) -> RunScope:
         org_units=frozenset(org_unit.code for org_unit in plan.scope.org_units),
         mapped=None if is_limited else plan.mapped,
         all_items=shard.event.items is None,
+        full=shard.event.full,
+        confirm_deletions=shard.event.confirm_deletions,
     )

@@ -37,7 +37,7 @@ from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source import open_source, verification_of
-from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
+from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.idempotency import first_arrival, let_go, note_finished, take
 from msupply_dhis2.state.ordering.claims import OrderingTable, revisions_of
@@ -360,12 +360,12 @@ def _compare(environment: ComputeEnvironment, settings: Settings, *, dry_run: bo
         clients.table(environment.delta_table_name), clients.table(environment.runs_table_name), now
     )
 
-    def compare(scope: RunScope, options: DeltaOptions) -> DeltaFilter | None:
+    def compare(scope: RunScope) -> DeltaFilter | None:
         if not dry_run:
             for period in scope.all_periods:
                 records.note_names(settings, period)
         if settings.only_changes:
-            return DeltaFilter(records, settings, scope, options, now)
+            return DeltaFilter(records, settings, scope, now)
         if not dry_run:
             # Nothing is noted of what is sent now: when Only changes is switched on again, what was noted before is
             # not to be relied upon.

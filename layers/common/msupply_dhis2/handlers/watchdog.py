@@ -29,8 +29,14 @@ from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import RUNS_KEPT_FOR, Run
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
-from msupply_dhis2.watchdog.runs import Overdue, due_instant, overdue, why_unfinished
-from msupply_dhis2.watchdog.schedules import ScheduleError, parse_schedule
+from msupply_dhis2.watchdog.runs import (
+    Overdue,
+    ScheduleError,
+    due_instant,
+    overdue,
+    parse_schedule,
+    why_unfinished,
+)
 
 FOR_ALL_ELSE_SECONDS = 120.0
 """Kept of the function's time when queues are searched: to look at runs and schedules, and to tell what was found."""

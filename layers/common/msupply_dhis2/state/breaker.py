@@ -6,9 +6,11 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item
 from msupply_dhis2.dhis2.models import ReadsDhis2
@@ -76,15 +78,15 @@ class Breaker:
     state: State = State.CLOSED
     message: str = ""
     """Why it is not closed, a sentence without secrets."""
-    since: datetime | None = None
+    since: AwareDatetime | None = None
     """The first failure after the last answered push; aware, UTC. Waits are counted from it."""
     failures: int = 0
     """How often in a row DHIS2 was down."""
     refused: tuple[Login, ...] = ()
     """The logins that DHIS2 refused and has not accepted since, the last one last."""
-    trial_until: datetime | None = None
+    trial_until: AwareDatetime | None = None
     """In `half-open`: until when the message that is tried now keeps all others waiting."""
-    login_until: datetime | None = None
+    login_until: AwareDatetime | None = None
     """Until when the function that logs in now keeps all others from it."""
     version: int = 0
     """How often the row was written."""
@@ -217,45 +219,22 @@ class BreakerTable:
             if after == before:
                 return Changed(before, before)
             after = replace(after, version=before.version + 1)
-            if self._write(before, after):
+            row = Change(_KEY).set(_BREAKER.dump_python(after, mode="json"))
+            if change_item(self._table, row.if_equal("version", before.version), _NOTING):
                 changed = Changed(before, after)
                 if before.state is not after.state:
                     self._tell(changed)
                 return changed
         raise busy(_NOTING)
 
-    def _write(self, before: Breaker, after: Breaker) -> bool:
-        change = Change(_KEY).if_equal("version", before.version)
-        values: dict[str, object] = {
-            "state": after.state.value,
-            "message": after.message,
-            "failures": after.failures,
-            "refused": [[each.url, each.user, each.fingerprint, each.version] for each in after.refused],
-            "version": after.version,
-        }
-        for name in _INSTANTS:
-            if (instant := getattr(after, name)) is None:
-                change.remove(name)
-            else:
-                values[name] = instant.astimezone(UTC).isoformat()
-        return change_item(self._table, change.set(values), _NOTING)
 
-
-_INSTANTS = ("since", "trial_until", "login_until")
+_BREAKER = TypeAdapter(Breaker)
 
 
 def _breaker(item: Mapping[str, Any]) -> Breaker:
     try:
-        instants = {name: datetime.fromisoformat(item[name]) for name in _INSTANTS if name in item}
-        return Breaker(
-            state=State(item["state"]),
-            message=str(item["message"]),
-            failures=int(item["failures"]),
-            refused=tuple(Login(*map(str, each)) for each in item["refused"]),
-            version=int(item["version"]),
-            **instants,
-        )
-    except (KeyError, ValueError, TypeError) as error:
+        return _BREAKER.validate_python(item)
+    except ValidationError as error:
         raise DamagedRowError(
             f"The row {_KEY['id']} of the stack's table is damaged. Delete it, then test the connection (make "
             "test-connection)."

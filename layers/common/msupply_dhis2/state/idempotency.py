@@ -30,7 +30,7 @@ _DOING = "noting which shard is worked"
 def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
     """Return when the invocation with this request id was first seen: ``now`` (aware) the first time, and that ever after."""
     change = Change({"id": f"invocation#{request_id}"})
-    change.set_once({"arrived": now.isoformat(), "expires_at": _seconds(now + ARRIVALS_KEPT_FOR)})
+    change.set_once({"arrived": now.isoformat()}).keep_until(now + ARRIVALS_KEPT_FOR, once=True)
     arrived = change_and_read(table, change, "noting when the invocation arrived")["arrived"]
     if not isinstance(arrived, str):
         raise DamagedRowError(f"The table's row invocation#{request_id} is damaged. Delete it and try again.")
@@ -47,17 +47,16 @@ class Taken:
 
 def take(table: "Table", step: str, now: datetime) -> Taken:
     """Take the next step of a shard, unless it is finished or another invocation works it; ``now`` is aware."""
-    change = Change(_key(step)).set(
-        {"free_at": _seconds(now + WORKED_FOR), "expires_at": _seconds(now + SHARDS_KEPT_FOR)}
-    )
-    change.if_absent("finished").if_below("free_at", _seconds(now) + 1)
+    seconds = int(now.timestamp())
+    change = Change(_key(step)).set({"free_at": seconds + int(WORKED_FOR.total_seconds())})
+    change.keep_until(now + SHARDS_KEPT_FOR).if_absent("finished").if_below("free_at", seconds + 1)
     if change_item(table, change, _DOING):
         return Taken()
     item = read_item(table, _key(step), _DOING) or {}
     if "finished" in item:
         return Taken(finished=True)
     # Nothing there: whoever worked it has let go of it since.
-    free_at = item.get("free_at", _seconds(now))
+    free_at = item.get("free_at", seconds)
     try:
         return Taken(free_at=datetime.fromtimestamp(int(str(free_at)), now.tzinfo))
     except (ValueError, OverflowError, OSError) as error:
@@ -73,13 +72,9 @@ def let_go(table: "Table", step: str) -> None:
 
 def note_finished(table: "Table", step: str, now: datetime) -> None:
     """Note that a step of a shard is finished: its batches, and the message with the rest, are on their queues."""
-    finished = {"finished": now.isoformat(), "expires_at": _seconds(now + SHARDS_KEPT_FOR)}
-    change_item(table, Change(_key(step)).set(finished).remove("free_at"), "noting that a shard is finished")
+    change = Change(_key(step)).set({"finished": now.isoformat()}).keep_until(now + SHARDS_KEPT_FOR)
+    change_item(table, change.remove("free_at"), "noting that a shard is finished")
 
 
 def _key(step: str) -> dict[str, str]:
     return {"id": f"shard#{step}"}
-
-
-def _seconds(instant: datetime) -> int:
-    return int(instant.timestamp())

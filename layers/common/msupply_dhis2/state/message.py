@@ -31,19 +31,11 @@ class DeadLetterReason:
 class DeliveryState:
     """What is known of a message after its deliveries so far.
 
-    Attributes
-    ----------
-    settled, applied
-        The indexes of the values that have an outcome, and of those among them that are in DHIS2 as they were sent, or gone
-        from it where they were to be deleted.
-    began, ended
-        When the first delivery began, and when the last one that was noted ended, in epoch seconds; 0 where nothing is noted.
-    version
-        Counts what was noted.
-    files, failures, broke_off
-        How many deliveries left a file of values that DHIS2 refused, failed on the message's own account, or broke off.
-    is_stopped
-        Somebody has stopped its run: what is left of it is not sent.
+    ``settled`` are the indexes of the values that have an outcome, ``applied`` those among them that are in DHIS2 as they were
+    sent, or gone from it where they were to be deleted. The first delivery ``began`` and the last one that was noted
+    ``ended`` at these epoch seconds. ``version`` counts what was noted; ``files``, ``failures`` and ``broke_off`` the
+    deliveries that left a file of values that DHIS2 refused, failed on the message's own account, or broke off. Of a run that
+    somebody ``is_stopped`` the rest is not sent.
     """
 
     settled: frozenset[int] = frozenset()

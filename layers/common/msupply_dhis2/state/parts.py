@@ -132,5 +132,5 @@ def _opened(run_id: str, now: datetime, *, parts: int, failed: int = 0) -> Chang
 
 
 def _new(run_id: str, part: str, now: datetime) -> Change:
-    expires_at = int((now + RUNS_KEPT_FOR).timestamp())
-    return Change(_key(run_id, part)).set({"state": _OPEN, "expires_at": expires_at}).if_absent("part")
+    change = Change(_key(run_id, part)).set({"state": _OPEN}).keep_until(now + RUNS_KEPT_FOR)
+    return change.if_absent("part")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import TextIOWrapper
-from itertools import batched
+from itertools import batched, takewhile
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, TextIO
 
@@ -211,47 +211,30 @@ def _write(
     parts: IO[bytes], to: IO[bytes], run_id: str, reasons: int, seconds_left: Callable[[], float]
 ) -> int:
     """Write parts, a line each, as a table, while there is time; return how many rows that are."""
-    number = 0
-
-    def rows() -> Iterator[RejectedRow]:
-        nonlocal number
-        for part in parts:
-            if seconds_left() <= 0:
-                return
-            for row in _ROWS.validate_json(part):
-                number += 1
-                yield row
-
+    in_time = takewhile(lambda _: seconds_left() > 0, parts)
     text = TextIOWrapper(to, encoding="utf-8", newline="")
-    write_rows(rows(), text, run_id=run_id, reasons=reasons)
+    rows = (row for part in in_time for row in _ROWS.validate_json(part))
+    number = write_rows(rows, text, run_id=run_id, reasons=reasons)
     # It would close the file.
     text.detach()
     return number
 
 
-def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons: int) -> None:
-    """Write rows to a file opened with ``newline=""``; ``reasons`` is the most that any row has, three columns each."""
+def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons: int) -> int:
+    """Write rows to a file opened with ``newline=""``, and return how many; any has so many reasons at most, three columns each."""
     writer = csv.writer(to)
     to.write(_BYTE_ORDER_MARK)
     numbers = ["", *(f" {number}" for number in range(2, reasons + 1))][:reasons]
     writer.writerow([*COLUMNS, *(f"{name}{number}" for number in numbers for name in _OF_A_REASON)])
-    for row in rows:
-        key = row.key
-        cells = [
-            run_id,
-            row.outcome,
-            row.store,
-            row.item,
-            row.metric,
-            key.data_element,
-            key.org_unit,
-            key.period,
-        ]
-        cells += [key.category_option_combo or "", key.attribute_option_combo or "", row.value]
-        for why in row.why:
-            cells += (why.code, why.reason, why.what_to_do)
+    written = 0
+    for written, row in enumerate(rows, 1):  # noqa: B007 - it is returned
+        element, period, org_unit, *combos = row.key
+        cells = [run_id, row.outcome, row.store, row.item, row.metric, element, org_unit, period]
+        cells += [*(combo or "" for combo in combos), row.value]
+        cells += [cell for why in row.why for cell in (why.code, why.reason, why.what_to_do)]
         cells += [""] * (len(_OF_A_REASON) * (reasons - len(row.why)))
         writer.writerow([safe(cell) for cell in cells])
+    return written
 
 
 def safe(cell: str) -> str:

@@ -107,28 +107,12 @@ class Part:
 class Run:
     """A run; its instants are aware.
 
-    Attributes
-    ----------
-    started_by
-        Its interval's name, or ``manual``.
-    as_of, event
-        Its instant, and its event as JSON.
-    started_at
-        When it was first computed. ``None`` where only push knows of it.
-    computed
-        What all parts came to.
-    message
-        Why computing failed.
-    rejected_file
-        Where the values that DHIS2 refused are told: ``s3://…``.
-    opened_at
-        When a part was last opened.
-    superseded_by, supersedes
-        The runs that have claimed newer values of it, and those of whose values it has claimed newer ones.
-    lacks
-        Those among ``superseded_by`` that did not put all that they have claimed on the queue.
-    damaged
-        The rows about parts or messages that cannot be read, by their sort keys: what they tell is not counted.
+    ``started_by`` is its interval's name or ``manual``, ``as_of`` and ``event`` (JSON) what it is about; ``started_at``, when it
+    was first computed, is ``None`` where only push knows of it. ``computed`` is what all parts came to, of which the last was
+    opened at ``opened_at``; ``message`` says why computing failed. ``superseded_by`` are the runs that have claimed newer
+    values of it, of which those that it ``lacks`` did not put all of them on the queue; ``supersedes`` are those of whose
+    values it has claimed newer ones. ``damaged`` are the sort keys of rows about parts or messages that cannot be read: what
+    they tell is not counted.
     """
 
     run_id: str

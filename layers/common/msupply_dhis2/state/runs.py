@@ -60,15 +60,9 @@ class Runs:
 
     def begin(self, run: Run, parts: Iterable[str], now: datetime) -> None:
         """Note that a run is computed, what it is about, and what parts it has; once more it is open again."""
-        change = Change(run_key(run.run_id)).set(
-            {
-                "kind": "run",
-                "started_by": run.started_by,
-                "as_of": run.as_of and run.as_of.isoformat(),
-                "event": run.event,
-                "expires_at": _seconds(now + RUNS_KEPT_FOR),
-            }
-        )
+        about = {"kind": "run", "started_by": run.started_by, "event": run.event}
+        change = Change(run_key(run.run_id)).set(about).keep_until(now + RUNS_KEPT_FOR)
+        change.set({"as_of": run.as_of and run.as_of.isoformat()})
         # What superseded its values before is older than those that are computed now.
         change.remove(*OPEN_RUN, "message", "superseded_by", "stopped_at")
         change.set_once({"started_at": now.astimezone(UTC).isoformat()})
@@ -82,31 +76,23 @@ class Runs:
         change_item(self._table, change, "noting why a run could not be computed")
 
     def register(self, messages: Iterable[Message], now: datetime) -> None:
-        """Count messages that the queue has taken; one that is counted already is not counted again."""
-        by_run: dict[str, list[Message]] = {}
-        for message in messages:
-            by_run.setdefault(message.run_id, []).append(message)
-        for run_id, of_run in by_run.items():
-            for some in batched(of_run, CHANGES_IN_ONE_CALL - 1, strict=False):
-                self._register(run_id, list(some), now)
-
-    def _register(self, run_id: str, messages: list[Message], now: datetime) -> None:
-        while messages:
-            values = sum(message.values for message in messages)
-            run = Change(run_key(run_id)).add({"queued": values, "waiting": values, "batches": len(messages)})
-            run.set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)}).remove(*OPEN_RUN)
-            rows = [
-                Change(message_key(message))
-                .set({"values": message.values, "expires_at": _seconds(now + MESSAGES_KEPT_FOR)})
-                .if_absent("part")
-                for message in messages
-            ]
-            there = change_items(
-                self._table, [run, *rows], f"counting what of the run {run_id} is on the queue"
-            )
-            if not there:
-                return
-            messages = [message for place, message in enumerate(messages, 1) if place not in there]
+        """Count messages of a run that the queue has taken; one that is counted already is not counted again."""
+        for some in batched(messages, CHANGES_IN_ONE_CALL - 1, strict=False):
+            left, run_id = list(some), some[0].run_id
+            while left:
+                values = sum(message.values for message in left)
+                run = Change(run_key(run_id)).keep_until(now + RUNS_KEPT_FOR, once=True).remove(*OPEN_RUN)
+                run.add({"queued": values, "waiting": values, "batches": len(left)})
+                rows = [
+                    Change(message_key(message))
+                    .set({"values": message.values})
+                    .keep_until(now + MESSAGES_KEPT_FOR)
+                    .if_absent("part")
+                    for message in left
+                ]
+                doing = f"counting what of the run {run_id} is on the queue"
+                there = change_items(self._table, [run, *rows], doing)
+                left = [message for place, message in enumerate(left, 1) if there and place not in there]
 
     # What push tells
 
@@ -149,20 +135,10 @@ class Runs:
     ) -> frozenset[int]:
         """Note what became of values, and count it; return the indexes that were counted.
 
-        Where another delivery was noted since ``before`` was read, only those values count that it has not settled.
-
-        Parameters
-        ----------
-        settled, applied
-            The indexes that got their outcome now or earlier, and those known to be in DHIS2 as they were sent.
-        counts
-            Returns how many of the given indexes have which outcome, by the counters' names.
-        superseded_by
-            The runs that have claimed newer ones of the values, where these were skipped for them.
-        file
-            The number of the file that the delivery left of values that DHIS2 refused.
-        keep_until
-            When the row may be forgotten, if that is later than it would be.
+        Where another delivery was noted since ``before`` was read, only those values count that it has not settled. ``settled``
+        got their outcome now or earlier, ``applied`` are in DHIS2 as they were sent; ``counts`` returns how many of the given
+        indexes have which outcome, by the counters' names. ``superseded_by`` are the runs that have claimed newer ones,
+        ``file`` the number of the file of values that DHIS2 refused. The row may be forgotten after ``keep_until``.
         """
 
         def settled_now(before: DeliveryState) -> DeliveryState:
@@ -240,10 +216,7 @@ class Runs:
             row.set({name: value for name, value in after.written().items() if value != was[name]})
             # Of what is no batch nothing was noted before.
             row.set({"values": message.values})
-            if keep_until is None:
-                row.set_once({"expires_at": _seconds(now + MESSAGES_KEPT_FOR)})
-            else:
-                row.set({"expires_at": _seconds(keep_until)})
+            row.keep_until(keep_until or now + MESSAGES_KEPT_FOR, once=keep_until is None)
             moved = Counter(counts(new))
             moved[before.counter] -= message.values - len(before.settled)
             moved[after.counter] += message.values - len(after.settled)
@@ -257,7 +230,7 @@ class Runs:
                 changes += [
                     Change(run_key(newer))
                     .add({"supersedes": frozenset({message.run_id})})
-                    .set_once({"expires_at": _seconds(now + RUNS_KEPT_FOR)})
+                    .keep_until(now + RUNS_KEPT_FOR, once=True)
                     for newer in sorted(superseded_by)
                 ]
             if not change_items(self._table, changes, doing):
@@ -297,7 +270,7 @@ class Runs:
             # Of one whose row cannot be read nobody can tell whether it was computed to its end.
             with suppress(DamagedRowError):
                 newer = self._row(run_id)
-            yield run_of({"run_id": run_id}) if newer is None else newer
+            yield newer or Run(run_id)
 
     def _lacks(self, run: Run) -> tuple[Run, ...]:
         return tuple(newer for newer in self._superseding(run) if not newer.is_computed)
@@ -433,7 +406,3 @@ def _message_of(item: Mapping[str, Any]) -> Message | None:
 
 def _key(batch_id: str, attempt_id: str) -> dict[str, str]:
     return {"run_id": batch_id.rpartition("-")[0], "part": f"{_MESSAGE}{batch_id}#{attempt_id}"}
-
-
-def _seconds(instant: datetime) -> int:
-    return int(instant.timestamp())

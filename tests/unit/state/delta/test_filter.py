@@ -11,7 +11,7 @@ from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.state.delta import filter as delta_filter
-from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
+from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 from msupply_dhis2.state.delta.record import Record
 from msupply_dhis2.state.delta.table import DeltaTable
 from tests.support.batches import settings_of, value_of
@@ -44,7 +44,7 @@ class Counted(DeltaTable):
 def compute(records: Counted, values: list[DataValue], sent: list[Batch] | None) -> None:
     periods = frozenset(value.period for value in values)
     scope = RunScope({Metric.STOCK_ON_HAND: periods}, ORG_UNITS, ORG_UNITS, all_items=True)
-    delta = DeltaFilter(records, settings_of(), scope, DeltaOptions(), NOW)
+    delta = DeltaFilter(records, settings_of(), scope, NOW)
     publisher = Publisher(
         run_id="run",
         as_of=NOW,

@@ -32,7 +32,7 @@ from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.settings import Scheme, parse_settings
-from msupply_dhis2.state.delta.filter import DeltaFilter, DeltaOptions, RunScope
+from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of, target_of_batch
 from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
@@ -189,8 +189,9 @@ class Country(RuleBasedStateMachine):
                     frozenset(ORG_UNITS),
                     frozenset(ORG_UNITS),
                     all_items=True,
+                    full=full,
+                    confirm_deletions=True,
                 ),
-                DeltaOptions(full=full, confirm_deletions=True),
                 self.now,
             )
         else:

@@ -33,29 +33,24 @@ _MOST_VANISHED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RunScope:
-    """What a run computes, from which follows what it does not compute any longer.
+    """What a run computes, from which follows what it does not compute any longer, and what its event asks for.
 
     ``org_units`` are the codes of those that the run is about, ``mapped`` those of all that are mapped in mSupply, or
-    ``None`` where others than the run's are not its business.
+    ``None`` where others than the run's are not its business. ``full``: also what DHIS2 has acknowledged is sent;
+    ``confirm_deletions``: also suspiciously much is deleted.
     """
 
     periods: Mapping[Metric, frozenset[str]]
     org_units: frozenset[str]
     mapped: frozenset[str] | None
     all_items: bool
+    full: bool = False
+    confirm_deletions: bool = False
 
     @property
     def all_periods(self) -> tuple[str, ...]:
         """Each period that any metric has."""
         return tuple(sorted(frozenset().union(*self.periods.values())))
-
-
-@dataclass(frozen=True, slots=True)
-class DeltaOptions:
-    """What the event asks for: to send also what DHIS2 has acknowledged, to delete also suspiciously much."""
-
-    full: bool = False
-    confirm_deletions: bool = False
 
 
 @dataclass(slots=True)
@@ -75,15 +70,12 @@ class DeltaStats:
 class DeltaFilter:
     """Compares a run with what DHIS2 has acknowledged."""
 
-    def __init__(
-        self, records: DeltaTable, settings: Settings, scope: RunScope, options: DeltaOptions, now: datetime
-    ) -> None:
+    def __init__(self, records: DeltaTable, settings: Settings, scope: RunScope, now: datetime) -> None:
         self.found = DeltaStats()
         self._records = records
         self._settings = settings
         self._target = target_of(settings)
         self._scope = scope
-        self._options = options
         self._now = now.timestamp()
         self._until = now + TRACKED_FOR
         self._seen: set[str] = set()
@@ -135,7 +127,7 @@ class DeltaFilter:
         return to_send
 
     def _is_due(self, record: Record, metric: Metric) -> bool:
-        if self._options.full:
+        if self._scope.full:
             return True
         last = record.full.get(metric)
         return last is None or self._now - last >= self._settings.full_send_every_days * _SECONDS_IN_A_DAY
@@ -181,7 +173,7 @@ class DeltaFilter:
         vanished = self.found.vanished.total()
         return (
             self._settings.delete_vanished
-            and not self._options.confirm_deletions
+            and not self._scope.confirm_deletions
             and vanished >= _SPARED_FROM
             and vanished > _MOST_VANISHED * self.found.acknowledged
         )

@@ -165,17 +165,10 @@ class Entry:
 class Record:
     """What is remembered of one org unit in one period.
 
-    Attributes
-    ----------
-    full
-        When all values of a metric were last sent, in epoch seconds.
-    invalid_until
-        Up to when something may have arrived of which nothing was noted; 0 where nothing ever did.
-    version
-        Counts the writes; ``None`` for a record that is not in the table yet.
-    is_reset
-        What was remembered before is lost, and with it what is on its way: until that has arrived, which
-        ``invalid_until`` says, nothing is confirmed.
+    ``full``: when all values of a metric were last sent. ``invalid_until``: up to when something may have arrived of which
+    nothing was noted; 0 where nothing ever did. Both in epoch seconds. ``version`` counts the writes; ``None``: it is not in
+    the table yet. ``is_reset``: what was remembered before is lost, and with it what is on its way; until that has arrived,
+    which ``invalid_until`` says, nothing is confirmed.
     """
 
     period: str

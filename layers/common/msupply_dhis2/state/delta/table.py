@@ -1,7 +1,8 @@
 """The records of what DHIS2 has acknowledged, in a DynamoDB table of their own.
 
-Compute writes them, before the messages go onto the queue. Push only invalidates: where it sends something of which
-nothing was noted. A row for each address and period tells what holds for all its org units.
+It has the partition key ``target_period``, the sort key ``org_unit``, and the time-to-live attribute ``expires_at``. Compute
+writes the records, before the messages go onto the queue. Push only invalidates: where it sends something of which nothing was
+noted. A row for each address and period tells what holds for all its org units.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -57,21 +58,13 @@ def names_of(settings: Settings) -> str:
 
 
 class DeltaTable:
-    """Records in DynamoDB; ``now`` is aware.
-
-    Parameters
-    ----------
-    table
-        With the partition key ``target_period``, the sort key ``org_unit``, and the time-to-live attribute ``expires_at``.
-    receipts
-        The table in which push notes how far messages are (``runs``).
-    """
+    """Records in DynamoDB, and the table of runs, in which push notes how far messages are (``receipts``); ``now`` is aware."""
 
     def __init__(self, table: "Table", receipts: "Table", now: datetime) -> None:
         self._table = table
         self._receipts = receipts
         self._now = now
-        self._end = int((now + KEPT_FOR).timestamp())
+        self._end = now + KEPT_FOR
         self._damaged: list[str] = []
         self._too_large: list[str] = []
 
@@ -114,8 +107,10 @@ class DeltaTable:
             self._too_large.append(f"{record.org_unit} in {record.period}")
             record = self._reset(record)
             content = record.encoded()
-        change = Change(_key(target, record.period, record.org_unit)).set(
-            {"content": content, "version": (record.version or 0) + 1, "expires_at": self._end}
+        change = (
+            Change(_key(target, record.period, record.org_unit))
+            .set({"content": content, "version": (record.version or 0) + 1})
+            .keep_until(self._end)
         )
         if record.is_reset:
             # Later than any that push sets, so that none of those is lost by it.
@@ -142,7 +137,7 @@ class DeltaTable:
         """Mark an org unit, or all: something of which nothing is noted may arrive there within the hour."""
         until = int((self._now + INVALID_FOR).timestamp())
         key = _period_key(target, period) if org_unit is None else _key(target, period, org_unit)
-        change = Change(key).set({"invalid_until": until, "expires_at": self._end})
+        change = Change(key).set({"invalid_until": until}).keep_until(self._end)
         # It may be marked for longer already.
         doing = "noting that values are sent of which nothing is remembered"
         change_item(self._table, change.if_below("invalid_until", until), doing)
@@ -157,7 +152,7 @@ class DeltaTable:
         if any(item.get("names", names) != names for item in read_items(self._table, [key], doing)):
             # First: where this breaks off it is done again.
             self.invalidate(target, period, None)
-        change_item(self._table, Change(key).set({"names": names, "expires_at": self._end}), doing)
+        change_item(self._table, Change(key).set({"names": names}).keep_until(self._end), doing)
 
     def faults(self) -> tuple[str, ...]:
         """Return what could not be read or written, a sentence each."""

@@ -135,8 +135,7 @@ class LatestRevisions:
 
     def claim(self, claim: Claim, marks: Iterable[bytes]) -> None:
         """Claim values; those that a later claim has stay with it."""
-        for mark in marks:
-            self.claims[mark] = max(claim, self.claims.get(mark, claim))
+        self.claims |= {mark: claim for mark in marks if self.claims.get(mark, claim) <= claim}
 
     def latest(self, mark: bytes) -> Claim | None:
         """Return the latest claim to a value; ``None`` where there is none."""
@@ -170,7 +169,7 @@ class OrderingTable:
 
     def __init__(self, table: "Table", now: datetime) -> None:
         self._table = table
-        self._end = int((now + KEPT_FOR).timestamp())
+        self._end = now + KEPT_FOR
         self._newest: dict[str, Revision] = {}
         self._too_many: list[str] = []
         self._damaged: list[str] = []
@@ -199,10 +198,10 @@ class OrderingTable:
         if self._newest.get(period, OLDEST) >= revision:
             return
         key, doing = _key(_NEWEST, period), "noting how new the values of a period are"
-        change = Change(key).set({"newest": str(revision), "expires_at": self._end})
+        change = Change(key).set({"newest": str(revision)}).keep_until(self._end)
         if not change_item(self._table, change.if_below("newest", str(revision)), doing):
             # A newer one is noted, and expires no earlier than it must.
-            change_item(self._table, Change(key).set({"expires_at": self._end}), doing)
+            change_item(self._table, Change(key).keep_until(self._end), doing)
         self._newest[period] = revision
 
     def _claim_in(self, period: str, marks: dict[str, dict[Claim, list[bytes]]]) -> None:
@@ -224,9 +223,8 @@ class OrderingTable:
             self._too_many.append(f"{org_unit} in {period}")
             return True
         before = version if isinstance(version, Decimal) else 0
-        change = Change(_key(period, org_unit)).set(
-            {"claims": written, "version": before + 1, "expires_at": self._end}
-        )
+        change = Change(_key(period, org_unit)).set({"claims": written, "version": before + 1})
+        change.keep_until(self._end)
         return change_item(self._table, change.if_equal("version", version), "claiming values")
 
     def faults(self) -> tuple[str, ...]:

@@ -45,14 +45,8 @@ _DIGEST_BYTES = 4
 class InFlightMessage:
     """A message on its way, by its row in the table of runs; the oldest and the newest revision of each period's values.
 
-    Attributes
-    ----------
-    org_units
-        Whose values they are, by ``org_units_of``; none stands for any.
-    until
-        Until when it can be in flight, in seconds since 1970.
-    is_over
-        Nothing of it is sent any more, but what was sent may still be applied.
+    ``org_units`` tells whose values they are, by ``org_units_of``; none stands for any. It can be in flight ``until`` then, in
+    epoch seconds. Where it ``is_over`` nothing of it is sent any more, but what was sent may still be applied.
     """
 
     run_id: str
@@ -113,14 +107,8 @@ def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
 class InFlightMessages:
     """The messages in flight to DHIS2.
 
-    Parameters
-    ----------
-    tell
-        Is given what went wrong without doing harm.
-    broke_off
-        Is given each message (run and row) whose delivery was found to have broken off; once, by whoever finds it.
-    clock
-        Seconds since 1970.
+    ``tell`` is given what went wrong without doing harm, ``broke_off`` each message (run and row) whose delivery was found to
+    have broken off, once, by whoever finds it; ``clock`` returns epoch seconds.
     """
 
     def __init__(
