@@ -37,7 +37,7 @@ BATCHES, DEAD = "stack-batches", "stack-failed-batches"
 FOREIGN = ["hello", "[]", '{"version": 99}', '{"rows": []}']
 """What somebody may put on a queue."""
 
-FOREIGN_ROWS: list[dict[str, object]] = [
+FOREIGN_ROWS: list[dict[str, Any]] = [
     {"run_id": "by hand", "part": "x"},
     {"run_id": "by hand", "part": "batch#y", "values": 3},
     {"run_id": "by hand", "part": "batch#y#1", "values": "three", "reason": "R", "status": "S"},
@@ -118,8 +118,8 @@ class Letters:
 
     def push(self, number: int, harmed: Harmed = UNHARMED, *, is_down: bool = False) -> None:
         """Deliver a message of the queue, after ten days and to a DHIS2 that does not answer where it is down."""
-        for message in messages_of(BATCHES):
-            message.visible_at = 0
+        for hidden in messages_of(BATCHES):
+            hidden.visible_at = 0
         messages = self.world.aws.messages()
         if not messages:
             return
@@ -189,7 +189,7 @@ class Letters:
         assert listed is not None
         rows = [each for each in self.world.aws.runs.scan()["Items"] if each["run_id"] == "by hand"]
         for row in rows:
-            assert f"The row {row['part']} of by hand in the table of runs is damaged" in listed["message"]
+            assert f"The row {row['part']!s} of by hand in the table of runs is damaged" in listed["message"]
 
     def end(self) -> Run:
         """Do what people do in the end: send all again, until nothing is left that can be sent."""
