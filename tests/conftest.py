@@ -6,6 +6,8 @@ import pytest
 
 from msupply_dhis2.state import dead_letters
 from sandbox.aws_on_moto import BUCKET, Aws, MotoStack, moto
+from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from tests.support.kept_tables import close_engines
 from tests.support.laws import register_profiles
 
 __all__ = ["BUCKET", "Aws"]
@@ -20,10 +22,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("law")
 
 
+def pytest_sessionfinish() -> None:
+    """Leave no connection to a database open."""
+    close_engines()
+
+
 @pytest.fixture(scope="session")
 def moto_stack() -> Iterator[MotoStack]:
     with moto():
         yield MotoStack()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[TemporaryPostgres]:
+    """A server for all tests that want no more of it than databases."""
+    with temporary_postgres() as server:
+        yield server
 
 
 @pytest.fixture

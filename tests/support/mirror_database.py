@@ -16,6 +16,7 @@ from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.source import Source, open_source
 from sandbox.sample import mirror_tables
+from tests.support.kept_tables import empty_tables, engine_of, turn_into_text
 from tests.support.open_msupply_database import CALENDAR, clock_of_database
 from tests.support.paths import SHARED
 
@@ -30,14 +31,10 @@ class MirrorDatabase:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = sa.create_engine(
-            url.replace("postgresql://", "postgresql+psycopg://"), poolclass=sa.NullPool
-        )
+        self.engine = engine_of(url)
         self._numbers = count(1)
-        # Faster than a new database for each test.
-        self.execute("DROP SCHEMA public CASCADE")
-        self.execute("CREATE SCHEMA public")
-        mirror_tables.METADATA.create_all(self.engine)
+        with self.engine.begin() as connection:
+            empty_tables(connection, mirror_tables.METADATA)
         self.add("name", id="adjusting", code="invad", name="Inventory adjustments")
         self.add("name", id="other", code="OTHER", name="Another place")
 
@@ -123,9 +120,8 @@ class MirrorDatabase:
 
     def make_all_text(self) -> None:
         """Turn every column into text, as in a mirror that was filled from files."""
-        for table in mirror_tables.METADATA.sorted_tables:
-            changes = ", ".join(f'ALTER "{column.name}" TYPE text' for column in table.columns)
-            self.execute(f"ALTER TABLE {table.name} {changes}")
+        with self.engine.begin() as connection:
+            turn_into_text(connection, mirror_tables.METADATA)
 
     @contextmanager
     def open(self, calendar: Calendar = CALENDAR, *, began: datetime | None = None) -> Iterator[Source]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.source import Catalogue, Scope, Source, open_source
 from sandbox.sample import tables
+from tests.support.kept_tables import empty_tables, engine_of, make_sqlite
 
 CALENDAR = Calendar(ZoneInfo("Pacific/Auckland"))
 
@@ -65,25 +67,21 @@ class OpenMsupplyDatabase:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = sa.create_engine(
-            url.replace("postgresql://", "postgresql+psycopg://"), poolclass=sa.NullPool
-        )
-        if self.is_sqlite:
-            sa.event.listen(self.engine, "connect", _without_waiting_for_the_disk)
-        else:
-            # Faster than a new database for each test.
-            self.execute("DROP SCHEMA public CASCADE")
-            self.execute("CREATE SCHEMA public")
+        self.is_sqlite = url.startswith("sqlite:")
         self._numbers = count(1)
-        tables.METADATA.create_all(self.engine)
+        if self.is_sqlite:
+            make_sqlite(Path(url.removeprefix("sqlite:///")), tables.METADATA)
+            self.engine = sa.create_engine(url, poolclass=sa.NullPool)
+            sa.event.listen(self.engine, "connect", _without_waiting_for_the_disk)
+            tables.METADATA.create_all(self.engine)
+        else:
+            self.engine = engine_of(url)
+            with self.engine.begin() as connection:
+                empty_tables(connection, tables.METADATA)
 
     @property
     def address(self) -> DatabaseAddress:
         return parse_database_address(self.url)
-
-    @property
-    def is_sqlite(self) -> bool:
-        return self.engine.dialect.name == "sqlite"
 
     def execute(self, statement: str) -> None:
         with self.engine.begin() as connection:

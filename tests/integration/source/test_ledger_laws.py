@@ -19,7 +19,7 @@ from msupply_dhis2.domain.stock import MICRO, ConsumptionPreferences, Item, Move
 from msupply_dhis2.metrics import Metric, Quantity, Rules, calculate, floor
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, window
 from msupply_dhis2.source import Source
-from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.postgres import TemporaryPostgres
 from tests.support.laws import tried
 from tests.support.mirror_database import MirrorDatabase
 from tests.support.open_msupply_database import INSTANTS, OpenMsupplyDatabase, read_catalogue, scope_of
@@ -195,21 +195,15 @@ def computed(opened: AbstractContextManager[Source], case: Case) -> dict[str, di
         }
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[TemporaryPostgres]:
-    with temporary_postgres() as server:
-        yield server
-
-
 @pytest.fixture(scope="module", params=["sqlite", "postgresql", "mirror"])
 def database(
     request: pytest.FixtureRequest, postgres: TemporaryPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> OpenMsupplyDatabase | MirrorDatabase:
     database: OpenMsupplyDatabase | MirrorDatabase
     if request.param == "mirror":
-        database = MirrorDatabase(postgres.new_database("dashboard"))
+        database = MirrorDatabase(postgres.new_database("laws_dashboard"))
     elif request.param == "postgresql":
-        database = OpenMsupplyDatabase(postgres.new_database("omsupply"))
+        database = OpenMsupplyDatabase(postgres.new_database("laws_omsupply"))
     else:
         database = OpenMsupplyDatabase(f"sqlite:///{tmp_path_factory.mktemp('laws')}/msupply.sqlite")
     for code in STORES:

@@ -7,7 +7,7 @@ SQL and in full, and the metrics are those of the slow reference.
 import csv
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -29,7 +29,7 @@ from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Catalogue, open_source
-from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.postgres import TemporaryPostgres
 from sandbox.sample import SampleKind, generate
 from tests.support.mirror_database import REAL_MIRROR, load_files
 from tests.support.paths import SHARED
@@ -264,12 +264,6 @@ def test_every_value_of_a_sample_with_all_edge_cases_is_that_of_a_slow_reading(
 
 
 # The older mSupply's mirror
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[TemporaryPostgres]:
-    with temporary_postgres() as server:
-        yield server
 
 
 @pytest.fixture(scope="module", params=["typed", "text"])

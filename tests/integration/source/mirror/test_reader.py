@@ -1,6 +1,6 @@
 """The rules of docs/msupply.md for the mirror of the older mSupply, each on a small mirror in PostgreSQL."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -23,7 +23,7 @@ from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Kind, Scope, Skipped, Source
 from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.mirror import Mirror
-from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.postgres import TemporaryPostgres
 from sandbox.sample import SampleKind, generate, mirror_tables
 from tests.support.mirror_database import MirrorDatabase
 from tests.support.open_msupply_database import (
@@ -43,12 +43,6 @@ PAIR = ("KAMO", "amoxicillin")
 COLUMNS = [
     (table.name, column.name) for table in mirror_tables.METADATA.tables.values() for column in table.columns
 ]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[TemporaryPostgres]:
-    with temporary_postgres() as server:
-        yield server
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 import tracemalloc
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +31,7 @@ from msupply_dhis2.source import Kind, Scope, Skipped, Source
 from msupply_dhis2.source import merge as histories
 from msupply_dhis2.source.connection import open_database, read_columns, reading_began
 from msupply_dhis2.source.open_msupply import OpenMsupply
-from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from sandbox.postgres import TemporaryPostgres
 from tests.support.laws import tried
 from tests.support.open_msupply_database import (
     CALENDAR,
@@ -48,12 +47,6 @@ FLOOR = datetime(2022, 3, 31, 11)  # noqa: DTZ001 - instants of a source are nai
 EARLY = "2021-05-06 07:08:09"
 LATE = "2022-04-05 06:07:08"
 FAR_BACK = datetime(2000, 1, 1)  # noqa: DTZ001 - as above
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[TemporaryPostgres]:
-    with temporary_postgres() as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
