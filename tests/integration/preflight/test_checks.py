@@ -372,6 +372,19 @@ def test_an_option_combo_that_does_not_fit_is_told_with_what_it_is(given: str, w
     assert words in only_fault(report, "option combos").details[0]
 
 
+def test_a_row_of_several_with_the_same_metric_is_named_by_its_number_in_the_settings() -> None:
+    rows = [
+        row_with_combo("stock_on_hand"),
+        {**row("issued"), "active": False},
+        row_with_combo("stock_on_hand", category_option_id="NOWHERE"),
+    ]
+    report = report_of(world(), **{**WITH_COMBOS, "data_elements": rows})
+    (detail,) = only_fault(report, "option combos").details
+    assert detail.startswith(
+        "row 3 (stock on hand): DHIS2 has no category option combo whose code is 'NOWHERE'"
+    )
+
+
 def test_a_data_set_whose_option_combos_are_not_named_is_told() -> None:
     report = report_of(world(), data_set_id=ATTRIBUTE)
     assert "has a category combination of its own" in only_fault(report, "option combos").message

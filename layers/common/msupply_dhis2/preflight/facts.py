@@ -86,12 +86,8 @@ def called(thing: Identified) -> str:
 
 
 def row_labels(settings: Settings) -> tuple[str, ...]:
-    """Name each active row by its metric, and where two have the same by its index too."""
-    metrics = [row.metric for row in settings.active_rows]
-    return tuple(
-        f"{metric.label} (active row {index})" if metrics.count(metric) > 1 else metric.label
-        for index, metric in enumerate(metrics, 1)
-    )
+    """Name each active row."""
+    return tuple(settings.row_label(index) for index, row in enumerate(settings.data_elements) if row.active)
 
 
 def uses_of_mapped(

@@ -181,13 +181,11 @@ class _Test:
     def settings(self, reader: Callable[[], Settings]) -> Settings:
         """Read the settings, and find what is missing or worth knowing of them."""
         settings = self.ask("settings", reader, lambda _: "The settings can be read.")
-        try:
-            settings.require_complete()
-        except SettingsError as error:
-            self.checks[-1] = failed("settings", str(error))
+        if faults := settings.complete_faults():
+            self.checks[-1] = failed("settings", "\n".join(faults))
             # The address, if it is there, is tried all the same.
             if not settings.url:
-                raise
+                raise SettingsError(faults)
             return settings
         notes = list(settings.warnings())
         if not settings.use_dhis2:

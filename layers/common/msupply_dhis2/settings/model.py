@@ -175,7 +175,7 @@ class Settings(Tab):
             fault = "has no active row, so there is nothing to send. Add a row for each metric, with active: true."
             yield ("data_elements",), fault
         if self.setup is Setup.SINGLE_DATA_ELEMENT and len(active) > 1:
-            named = ", ".join(self._row_label(index) for index, _ in active)
+            named = ", ".join(self.row_label(index) for index, _ in active)
             fault = (
                 f"has {len(active)} active rows ({named}), and exactly one can be{self._because_of_setup}. Set active: "
                 "false in the others."
@@ -221,7 +221,7 @@ class Settings(Tab):
         ]
         for index, row in of_past:
             basis = (
-                f"{_title(Settings, 'data_elements')}, {self._row_label(index)}: Push data basis is 'previous_month', but "
+                f"{_title(Settings, 'data_elements')}, {self.row_label(index)}: Push data basis is 'previous_month', but "
                 f"Period format '{self.period_format}' has"
             )
             # What adds up over a month does not fit at all, which is a fault.
@@ -245,7 +245,8 @@ class Settings(Tab):
         if self.setup and unused:
             yield f"{joined(unused)}: filled in but not used{self._because_of_setup}."
 
-    def _row_label(self, index: int) -> str:
+    def row_label(self, index: int) -> str:
+        """Name a row by its metric, and where several have the same by its number too."""
         metric = self.data_elements[index].metric if index < len(self.data_elements) else None
         if metric is None:
             return f"row {index + 1}"
@@ -259,9 +260,9 @@ class Settings(Tab):
         title = _title(Settings, str(place[0]))
         match place:
             case ("data_elements", int() as index):
-                return f"{title}, {self._row_label(index)}: {fault}"
+                return f"{title}, {self.row_label(index)}: {fault}"
             case ("data_elements", int() as index, name, *_):
-                return f"{title}, {self._row_label(index)}: {_title(DataElementRow, str(name))} {fault}"
+                return f"{title}, {self.row_label(index)}: {_title(DataElementRow, str(name))} {fault}"
             case _:
                 return f"{title} {fault}"
 
