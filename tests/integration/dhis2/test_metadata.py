@@ -10,15 +10,13 @@ import requests
 from msupply_dhis2.dhis2 import models
 from msupply_dhis2.dhis2.metadata import (
     MAXIMUM_QUERY,
+    find,
     find_category_option,
-    find_data_elements,
-    find_option_combos,
-    find_org_units,
     read_data_set,
     read_server,
     read_user,
 )
-from msupply_dhis2.dhis2.models import Query
+from msupply_dhis2.dhis2.models import DataElement, OptionCombo, OrgUnit, Query
 from msupply_dhis2.errors import Dhis2Error, Dhis2PermanentError
 from msupply_dhis2.settings import Scheme
 from sandbox.dhis2 import ADMIN, Metadata, StandIn, User, stock_metadata, uid
@@ -125,7 +123,7 @@ def test_the_user_is_known_with_authorities_and_org_units(version: str) -> None:
     with StandIn(world(), version=version, users=(user,)) as dhis2:
         reader = Reader(dhis2, user)
         found = read_user(reader)
-        near, far = find_org_units(reader, ["OU_1", "OU_2"], Scheme.CODE)
+        near, far = find(OrgUnit, reader, ["OU_1", "OU_2"], Scheme.CODE)
     assert (found.username, found.org_units) == ("narrow", (near.id,))
     assert found.may("F_DATAVALUE_ADD")
     assert not found.may("F_EDIT_EXPIRED")
@@ -217,7 +215,7 @@ def test_many_identifiers_are_looked_up_in_addresses_that_are_short_enough(versi
     absent = [f"Nowhere / {number} {'é' * 30}" for number in range(60)]
     with StandIn(world(count), version=version) as dhis2:
         reader = Reader(dhis2)
-        found = find_org_units(reader, [*codes, *absent, "A,B", *codes], Scheme.CODE)
+        found = find(OrgUnit, reader, [*codes, *absent, "A,B", *codes], Scheme.CODE)
     assert sorted(str(org_unit.code) for org_unit in found) == sorted(codes)
     assert len(reader.queries) > 3
     assert max(map(len, reader.queries)) <= MAXIMUM_QUERY
@@ -227,11 +225,11 @@ def test_many_identifiers_are_looked_up_in_addresses_that_are_short_enough(versi
 def test_data_elements_and_option_combos_are_found_outside_the_data_set(version: str) -> None:
     with StandIn(world(), version=version) as dhis2:
         reader = Reader(dhis2)
-        elements = find_data_elements(reader, ["abc", "nothing"], Scheme.CODE)
-        combos = find_option_combos(reader, [uid("categoryOptionCombo", "ISSUED")], Scheme.UID)
+        elements = find(DataElement, reader, ["abc", "nothing"], Scheme.CODE)
+        combos = find(OptionCombo, reader, [uid("categoryOptionCombo", "ISSUED")], Scheme.UID)
         of_option = find_category_option(reader, uid("categoryOption", "ISSUED"), Scheme.UID)
         assert find_category_option(reader, uid("categoryOptionCombo", "ISSUED"), Scheme.UID) == ()
-        assert find_data_elements(reader, [], Scheme.CODE) == ()
+        assert find(DataElement, reader, [], Scheme.CODE) == ()
     assert [element.code for element in elements] == ["abc"]
     assert [combo.code for combo in combos] == ["ISSUED"]
     assert of_option == combos
@@ -246,9 +244,9 @@ def test_an_answer_of_another_shape_is_an_error_in_words(answer: object) -> None
         read_server,
         read_user,
         lambda client: read_data_set(client, "x", Scheme.UID),
-        lambda client: find_org_units(client, ["x"], Scheme.UID),
-        lambda client: find_data_elements(client, ["x"], Scheme.UID),
-        lambda client: find_option_combos(client, ["x"], Scheme.UID),
+        lambda client: find(OrgUnit, client, ["x"], Scheme.UID),
+        lambda client: find(DataElement, client, ["x"], Scheme.UID),
+        lambda client: find(OptionCombo, client, ["x"], Scheme.UID),
         lambda client: find_category_option(client, "x", Scheme.UID),
     )
     for read in readers:
@@ -306,9 +304,9 @@ def test_what_real_servers_answered_is_read(version: str) -> None:
     assert {len(element.option_combos) for element in by_category.data_elements} == {6}
     by_attribute = data_set("dataset_read_aoc")
     assert {combo.code for combo in by_attribute.option_combos} == {"AOC_SOH", "AOC_AMC", None}
-    assert find_org_units(Says(answers["orgunits_code_in"]), ["OU_KOPU"], Scheme.CODE)[0].code == "OU_CLOSED"
-    assert find_data_elements(Says(answers["dataelements_paging_false_token"]), ["x"], Scheme.CODE)
-    (combo,) = find_option_combos(Says(answers["coc_code_in"]), ["AOC_SOH"], Scheme.CODE)
+    assert find(OrgUnit, Says(answers["orgunits_code_in"]), ["OU_KOPU"], Scheme.CODE)[0].code == "OU_CLOSED"
+    assert find(DataElement, Says(answers["dataelements_paging_false_token"]), ["x"], Scheme.CODE)
+    (combo,) = find(OptionCombo, Says(answers["coc_code_in"]), ["AOC_SOH"], Scheme.CODE)
     assert combo in by_attribute.option_combos
     option = answers["category_option_combos_of_option"]
     assert find_category_option(Says({"categoryOptions": [option]}), "MtWOrkJiMP4", Scheme.UID) == (combo,)

@@ -124,8 +124,7 @@ OWN_EXPLANATIONS: dict[str, Explanation] = {
         "Tick 'Store zero data values' of the data element in DHIS2's Maintenance app; the next push stores the 0.",
     ),
     TRUE_ONLY: _by_dhis2(
-        "A 0 cannot be told to a data element of the value type Yes only, nor can it take back a 'yes' of the same "
-        "period.",
+        "A 0 cannot be told to a data element of the value type Yes only, nor can it take back a 'yes' of the same period.",
         "Give the data element the value type Yes/No. Delete a 'yes' that is wrong in DHIS2's Data entry app.",
     ),
     CALENDAR: _by_dhis2(
@@ -286,8 +285,7 @@ _BY_CODES: dict[str, Explanation] = {
     "E8004": _no_uid("Data sets", "Set Data set ID scheme to code, or Data set ID to the data set's UID."),
     "E8020": _by_dhis2(
         "A data element is not in the data set, or the data set is not there at all.",
-        "Add the data element that the message names to the data set in DHIS2's Maintenance app, or correct "
-        "Data set ID.",
+        "Add the data element that the message names to the data set in DHIS2's Maintenance app, or correct Data set ID.",
     ),
     "E8021": _PERIOD_TYPE,
     "E8030": replace(
@@ -534,8 +532,7 @@ class ConnectionFault(Enum):
         "Copy the token anew, whole, and " + _ENTER,
     )
     TOKEN_EXPIRED = _refused_login(
-        ": the personal access token has expired. DHIS2 at {url} gives it 30 days unless another "
-        "date is chosen",
+        ": the personal access token has expired. DHIS2 at {url} gives it 30 days unless another date is chosen",
         "Renew it: " + _MAKE_A_TOKEN,
     )
     TOKEN_METHOD = _refused_login(
@@ -550,8 +547,7 @@ class ConnectionFault(Enum):
         "DHIS2 may see the proxy's), or leave that list empty: " + _MAKE_A_TOKEN,
     )
     TOKEN_UNKNOWN = _refused_login(
-        ": the personal access token is unknown. DHIS2 at {url} has no such token; it was deleted, "
-        "or is of another server",
+        ": the personal access token is unknown. DHIS2 at {url} has no such token; it was deleted, or is of another server",
         "Check that URL is the server on which the token was made; otherwise " + _MAKE_A_TOKEN,
     )
     TOKEN_USER = _refused_login(
@@ -560,8 +556,7 @@ class ConnectionFault(Enum):
         "Have the user looked at in DHIS2's Users app",
     )
     TOKEN_REFUSED = _refused_login(
-        ": the personal access token was refused. DHIS2 at {url} does not take it; there are "
-        "tokens from 2.38.1 on",
+        ": the personal access token was refused. DHIS2 at {url} does not take it; there are tokens from 2.38.1 on",
         "With an older DHIS2 use user name and password (make credentials); otherwise " + _MAKE_A_TOKEN,
     )
     OAUTH2_USER = _refused_login(
@@ -580,8 +575,7 @@ class ConnectionFault(Enum):
         "correct it (make credentials OAUTH2=yes); the user's name does not belong there",
     )
     OAUTH2_GRANT_TYPE = _refused_login(
-        ": the OAuth2 client may not log in with a password. DHIS2 at {url} does not allow it "
-        "this grant type",
+        ": the OAuth2 client may not log in with a password. DHIS2 at {url} does not allow it this grant type",
         "Tick Password and Refresh token as grant types of the OAuth2 client in DHIS2's Settings app",
     )
     OAUTH2_GONE = _refused_login(

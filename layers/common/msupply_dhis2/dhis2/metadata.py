@@ -48,7 +48,6 @@ _NEWEST = (2, 43)
 _BREAKS_A_LIST = re.compile(r"[,\[\]]")
 _APPROVED = ("APPROVED", "ACCEPTED")
 
-_COMBOS_PATH = "/api/categoryOptionCombos"
 _VALUES_PATH = "/api/dataValueSets"
 _ORG_UNITS_A_CALL = 100
 _PERIODS_A_CALL = 50
@@ -105,23 +104,13 @@ def read_data_set(client: ReadsDhis2, identifier: str, scheme: Scheme) -> DataSe
     return next((data_set for data_set in found if data_set.is_called(identifier, scheme)), None)
 
 
-def find_org_units(client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme) -> tuple[OrgUnit, ...]:
-    """Find org units, in or out of data sets; those that there are not are missing."""
-    return _find(OrgUnit, client, "/api/organisationUnits", identifiers, scheme, _ORG_UNIT_FIELDS)
-
-
-def find_data_elements(
-    client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
-) -> tuple[DataElement, ...]:
-    """Find data elements, in or out of data sets; those that there are not are missing."""
-    return _find(DataElement, client, "/api/dataElements", identifiers, scheme, _DATA_ELEMENT_FIELDS)
-
-
-def find_option_combos(
-    client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
-) -> tuple[OptionCombo, ...]:
-    """Find category option combos, whatever they are used for; those that there are not are missing."""
-    return _find(OptionCombo, client, _COMBOS_PATH, identifiers, scheme, _OPTION_COMBO_FIELDS)
+def find[Model: Answered](
+    model: type[Model], client: ReadsDhis2, identifiers: Collection[str], scheme: Scheme
+) -> tuple[Model, ...]:
+    """Find org units, data elements or option combos, in or out of data sets; those that there are not are missing."""
+    path, fields = _LISTS[model]
+    queries = _queries(identifiers, scheme, fields)
+    return tuple(thing for query in queries for thing in parse_list(model, client.get(path, query), path))
 
 
 def find_category_option(client: ReadsDhis2, identifier: str, scheme: Scheme) -> tuple[OptionCombo, ...]:
@@ -136,7 +125,7 @@ def find_category_options(
     client: ReadsDhis2, combos: Collection[str]
 ) -> dict[str, tuple[CategoryOption, ...]]:
     """Find the category options of option combos, by the UIDs of the latter."""
-    found = _find(_OptionsOfCombo, client, _COMBOS_PATH, combos, Scheme.UID, _OPTIONS_OF_COMBO_FIELDS)
+    found = find(_OptionsOfCombo, client, combos, Scheme.UID)
     return {combo.id: combo.category_options for combo in found}
 
 
@@ -250,18 +239,6 @@ def _stored_in(answer: _DataValueSet) -> Iterator[StoredValue]:
         yield StoredValue(key, row.value, row.stored_by, row.last_updated)
 
 
-def _find[Model: Answered](
-    model: type[Model],
-    client: ReadsDhis2,
-    path: str,
-    identifiers: Collection[str],
-    scheme: Scheme,
-    fields: str,
-) -> tuple[Model, ...]:
-    queries = _queries(identifiers, scheme, fields)
-    return tuple(thing for query in queries for thing in parse_list(model, client.get(path, query), path))
-
-
 def _query(condition: str, scheme: Scheme, fields: str) -> dict[str, str]:
     name = "id" if scheme is Scheme.UID else "code"
     return {"filter": f"{name}:{condition}", "fields": fields, "paging": "false"}
@@ -297,6 +274,15 @@ class _CombosOfOption(Identified):
 
 class _OptionsOfCombo(Identified):
     category_options: tuple[CategoryOption, ...] = ()
+
+
+_LISTS: dict[type[Answered], tuple[str, str]] = {
+    OrgUnit: ("/api/organisationUnits", _ORG_UNIT_FIELDS),
+    DataElement: ("/api/dataElements", _DATA_ELEMENT_FIELDS),
+    OptionCombo: ("/api/categoryOptionCombos", _OPTION_COMBO_FIELDS),
+    _OptionsOfCombo: ("/api/categoryOptionCombos", _OPTIONS_OF_COMBO_FIELDS),
+}
+"""Where each kind is listed, and what of it is asked for."""
 
 
 class _Approval(Answered):
@@ -419,11 +405,9 @@ class MetadataCache:
         Nothing is asked for twice.
         """
         identifiers, scheme = {value.data_element for value in values}, self.schemes.data_element
-        _look_up(
-            find_data_elements, client, identifiers, scheme, self.data_elements, self.other_data_elements
-        )
+        _look_up(DataElement, client, identifiers, scheme, self.data_elements, self.other_data_elements)
         identifiers, scheme = {value.org_unit for value in values}, self.schemes.org_unit
-        _look_up(find_org_units, client, identifiers, scheme, self.org_units, self.other_org_units)
+        _look_up(OrgUnit, client, identifiers, scheme, self.org_units, self.other_org_units)
 
     def look_up_combos(self, client: ReadsDhis2, values: Collection[DataValue]) -> None:
         """Look up the option combos that neither the data set nor its data elements have."""
@@ -436,7 +420,7 @@ class MetadataCache:
         for scheme, identifier in named - self.strange_combos.keys():
             if any(identifier in self.combos(among, scheme) for among in self.combos_in_use):
                 continue
-            combos = _if_readable(partial(find_option_combos, client, [identifier], scheme))
+            combos = _if_readable(partial(find, OptionCombo, client, [identifier], scheme))
             if combos is None:
                 continue
             combo = next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
@@ -459,7 +443,7 @@ def _by_identifier[Thing: Identified](things: Iterable[Thing], scheme: Scheme) -
 
 
 def _look_up[Thing: Identified](
-    find: Callable[[ReadsDhis2, Collection[str], Scheme], tuple[Thing, ...]],
+    model: type[Thing],
     client: ReadsDhis2,
     identifiers: Collection[str],
     scheme: Scheme,
@@ -468,7 +452,7 @@ def _look_up[Thing: Identified](
 ) -> None:
     """Add to the others what is not known yet."""
     unknown = sorted(set(identifiers) - known.keys() - others.keys())
-    if unknown and (found := _if_readable(lambda: find(client, unknown, scheme))) is not None:
+    if unknown and (found := _if_readable(lambda: find(model, client, unknown, scheme))) is not None:
         by_identifier = _by_identifier(found, scheme)
         others |= {identifier: by_identifier.get(identifier) for identifier in unknown}
 

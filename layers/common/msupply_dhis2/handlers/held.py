@@ -15,8 +15,8 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.exports import ExportFile
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
-from msupply_dhis2.dhis2.metadata import find_org_units, read_data_set, read_user, read_values
-from msupply_dhis2.dhis2.models import Identified, ReadsDhis2
+from msupply_dhis2.dhis2.metadata import find, read_data_set, read_user, read_values
+from msupply_dhis2.dhis2.models import Identified, OrgUnit, ReadsDhis2
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.event_fields import Event, MetricNames, Names, folded, parse_event
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
@@ -219,7 +219,7 @@ def _org_units(held: Held, client: ReadsDhis2, settings: Settings, mapped: Mappe
             f"held.{field}: {count(len(names), 'org unit')} in {count(len(held.periods), 'period')} are more than the "
             f"{MOST_PLACES:,} org units times periods that one question may have. Ask several times."
         )
-    found = find_org_units(client, names, settings.org_unit_scheme)
+    found = find(OrgUnit, client, names, settings.org_unit_scheme)
     units = _by_name(found, settings.org_unit_scheme)
     if missing := [name for name in names if name not in units]:
         raise EventError(

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from msupply_dhis2.dhis2 import metadata
-from msupply_dhis2.dhis2.models import DataElement, Identified, OrgUnit, ReadsDhis2
+from msupply_dhis2.dhis2.metadata import find
+from msupply_dhis2.dhis2.models import DataElement, Identified, OrgUnit
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.access import check_reach
@@ -82,7 +82,7 @@ def compare_stores(facts: Facts, mapped: MappedNames) -> None:
     """Tell which stores have their org units, whether these are in the user's reach, and which have no store."""
     stores = [_Subject(store.name, store.code, {store.org_unit: ""}) for store in mapped.stores]
     org_units = facts.data_set.org_units if facts.data_set else None
-    comparison = _Comparison(facts, _STORES, stores, org_units, metadata.find_org_units)
+    comparison = _Comparison(facts, _STORES, stores, org_units, OrgUnit)
     facts.org_units = tuple(dict.fromkeys(comparison.inside.values()))
     found = tuple(comparison.found.values())
     facts.checks.append(comparison.check(mapped.more_stores, partial(_closure, facts)))
@@ -107,7 +107,7 @@ def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement
         }
         items.append(_Subject(item.name, item.code, identifiers))
     elements = facts.data_set.data_elements if facts.data_set else None
-    comparison = _Comparison(facts, _ITEMS, items, elements, metadata.find_data_elements)
+    comparison = _Comparison(facts, _ITEMS, items, elements, DataElement)
     facts.checks.append(comparison.check(mapped.more_items, lambda _: None))
     if elements is not None and not mapped.more_items:
         facts.checks.append(comparison.check_left_over())
@@ -128,7 +128,7 @@ class _Comparison[Thing: Identified]:
         kind: _Kind,
         subjects: Sequence[_Subject],
         of_data_set: Collection[Thing] | None,
-        find: Callable[[ReadsDhis2, Collection[str], Scheme], Sequence[Thing]],
+        model: type[Thing],
     ) -> None:
         self._kind, self._subjects, self._of_data_set = kind, subjects, of_data_set
         self._field = getattr(facts.settings, kind.field) or "the items' fields"
@@ -140,7 +140,9 @@ class _Comparison[Thing: Identified]:
         self._failure = None
         try:
             if asked:
-                theirs = {thing.identifier(scheme): thing for thing in find(facts.client, asked, scheme)}
+                theirs = {
+                    thing.identifier(scheme): thing for thing in find(model, facts.client, asked, scheme)
+                }
         except Dhis2Error as error:
             self._failure, asked = error, []
         self.inside = {identifier: ours[identifier] for identifier in wanted if identifier in ours}

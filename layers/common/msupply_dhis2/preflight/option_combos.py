@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from msupply_dhis2.dhis2.metadata import find_category_option, find_category_options, find_option_combos
+from msupply_dhis2.dhis2.metadata import find, find_category_option, find_category_options
 from msupply_dhis2.dhis2.models import CategoryOption, DataElement, DataSet, OptionCombo
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Period, PeriodFormat, add_days
@@ -153,7 +153,7 @@ def _what_it_is_instead(
         of_option = find_category_option(facts.client, identifier, scheme)
         if of_option:
             return _category_option(identifier, scheme, of_option, ours.keys())
-        known = find_option_combos(facts.client, [identifier], scheme)
+        known = find(OptionCombo, facts.client, [identifier], scheme)
     except Dhis2Error as error:
         return (
             f"'{identifier}' is no option combo of the data set or its data elements; whether it is anything else "

@@ -11,7 +11,7 @@ that somebody else has entered meanwhile is left alone. Where nothing may be rea
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -161,16 +161,6 @@ class _Push:
         """In UIDs, where the metadata are known."""
         self._removed: dict[int, str] = {}
         """What a 0 that is not kept is sent to remove."""
-        self._calls = Calls(
-            client=session.client,
-            batch_size=session.batch_size,
-            data_set_id=batch.data_set_id,
-            schemes=schemes_of(batch),
-            maximum_values=settings.items_per_payload,
-            seconds_left=seconds_left,
-            pause=session.pause,
-            deletes=self.deletes,
-        )
         session.client.deadline = Deadline(
             seconds_left, kept=READING_SECONDS, given_up=_NO_TIME_TO_READ, pause=session.pause
         )
@@ -179,13 +169,12 @@ class _Push:
 
     def take_validated(self, validated: Sequence[Validated] | None) -> tuple[dict[int, SentValue], set[int]]:
         """Return the zeros that this server would drop, and the places of those zeros that are told by no row."""
-        if validated is None:
-            self.rows = {place: SentValue(value.key, value.value) for place, value in self.values.items()}
-            return {}, set()
-        timely = set()
+        timely: set[int] = set()
         zeros: dict[int, SentValue] = {}
         omitted_zeros: set[int] = set()
-        for place, each in zip(self.values, validated, strict=True):
+        if validated is None:
+            self.rows = {place: SentValue(value.key, value.value) for place, value in self.values.items()}
+        for place, each in zip(self.values, validated or (), strict=validated is not None):
             match each:
                 case Valid():
                     (zeros if each.vanishes else self.rows)[place] = SentValue(each.key, each.value)
@@ -197,12 +186,18 @@ class _Push:
                     self._keys[place] = each.key
                 case ValueOutcome():
                     self._outcomes[place] = each
-        self._calls = replace(
-            self._calls,
-            data_set_id=self.validator.data_set_id,
-            schemes=UIDS,
+        batch, is_known = self._result.batch, validated is not None
+        self._calls = Calls(
+            client=self._session.client,
+            batch_size=self._session.batch_size,
+            data_set_id=self.validator.data_set_id if is_known else batch.data_set_id,
+            schemes=UIDS if is_known else schemes_of(batch),
+            maximum_values=self._settings.items_per_payload,
+            seconds_left=self._seconds_left,
+            pause=self._session.pause,
+            deletes=self.deletes,
             timely=timely,
-            lock_exceptions=self.validator.lock_exceptions,
+            lock_exceptions=self.validator.lock_exceptions if is_known else None,
         )
         return zeros, omitted_zeros
 
