@@ -188,7 +188,7 @@ def test_an_empty_field_gives_no_value_and_names_the_item_once() -> None:
     assert [(subject.subject, subject.reason) for subject in unmapped] == [
         (
             "Amoxicillin",
-            "No value in issued_id (issued): fill it in mSupply to send what is named in brackets.",
+            "No value in issued_id (issued). Fill it in in mSupply to send the metrics in brackets.",
         )
     ]
     assert len(groups) == 1

@@ -122,7 +122,7 @@ def _items_by_themselves(
         }
         missing = [f"{name} ({', '.join(labels)})" for name, labels in metrics.items() if name not in present]
         if missing and present:
-            said = f"No value in {', '.join(missing)}: fill it in mSupply to send what is named in brackets."
+            said = f"No value in {', '.join(missing)}. Fill it in in mSupply to send the metrics in brackets."
             unmapped.append(Unmapped(item.name, said))
         unmapped += [
             Unmapped(item.name, _no_uid(value, name, "Data element ID scheme"))

@@ -154,7 +154,7 @@ def test_what_dynamodb_never_gets_to_is_told(
         stub.add_response("batch_get_item", answer_with(left=("one",)), {"RequestItems": asking_for("one")})
     waited: list[float] = []
     monkeypatch.setattr(dynamodb, "sleep", waited.append)
-    with pytest.raises(AwsBusyError, match="did not give all that was asked for, while reading a row"):
+    with pytest.raises(AwsBusyError, match="did not return all items, while reading a row"):
         list(read_items(table, [{"id": "one"}], "reading a row"))
     assert len(waited) == 9, "nothing follows the last attempt"
 
@@ -181,7 +181,7 @@ def test_a_transaction_that_is_in_the_way_of_others_all_the_time_is_told(table: 
     conflict = cancelled("TransactionConflict", "ConditionalCheckFailed")
     with (
         refusing(table.meta.client, "TransactWriteItems", CANCELLED, times=1000, body=conflict) as refused,
-        pytest.raises(AwsBusyError, match=r"Others changed the same items .* while counting"),
+        pytest.raises(AwsBusyError, match=r"Other functions changed the same items .* while counting"),
     ):
         change_items(table, COUNT_BOTH, "counting")
     assert refused.refusals == 10

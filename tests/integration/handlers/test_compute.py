@@ -292,8 +292,8 @@ def test_a_store_that_is_not_sent_is_refused_with_the_nearest_name(
     answer = compute({"manual": True, "stores": ["No such clinic", "Qx"]}).answer
     assert answer["status"] == "failed"
     assert answer["message"] == (
-        "stores: 'No such clinic' is none of the stores that are sent. Did you mean 'Old Harbour Clinic'?\n"
-        "stores: 'Qx' is none of the stores that are sent. Write code or whole name as in mSupply."
+        "stores: 'No such clinic' is not among the stores that are sent. Did you mean 'Old Harbour Clinic'?\n"
+        "stores: 'Qx' is not among the stores that are sent. Write code or whole name as in mSupply."
     )
 
 

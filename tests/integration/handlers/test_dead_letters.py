@@ -183,7 +183,7 @@ def test_what_fails_too_often_is_a_dead_letter_with_its_reason_in_queue_and_tabl
     assert letter["Body"] == first["Body"]
     assert said["run_id"] == answer["run_id"]
     assert said["status"] == "Dhis2SlowError"
-    assert said["reason"].endswith("It failed 12 times. By itself it is tried no more.")
+    assert said["reason"].endswith("It failed 12 times. It is not tried again by itself.")
     assert said["attempt_id"] == first["MessageAttributes"]["attempt_id"]["StringValue"]
     (row,) = (item for item in world.aws.runs.scan()["Items"] if item.get("kind") == "dead letter")
     assert (row["reason"], row["status"]) == (said["reason"], said["status"])
@@ -288,7 +288,7 @@ def test_what_the_queue_no_longer_has_is_expired_and_named_with_the_event_that_c
     for letter in in_queue(world):
         forget(world, letter)
     listed = ask(world, dead_letters="list")["message"]
-    assert "holds 0 messages, and the table of runs tells of 1. " in listed
+    assert "holds 0 messages, and the table of runs has 1. " in listed
     # It may be on its way between the two queues.
     assert invoke("watchdog", {}, world.capsys).answer["findings"] == []
     dead_since(world, KEPT_FOR + timedelta(hours=1))
@@ -359,7 +359,7 @@ def test_what_the_queue_itself_moved_over_is_told_taken_up_by_the_watchdog_and_s
     put(world, first, world.aws.dead_letter_queue_url)
     told = ask(world, dead_letters="list")
     assert told["letters"] == []
-    assert "holds 1 message, and the table of runs tells of 0. " in told["message"]
+    assert "holds 1 message, and the table of runs has 0. " in told["message"]
     assert the_run(world).counts.dead == 0
     (moved,) = in_queue(world)
     invoke("watchdog", {}, world.capsys)
@@ -447,9 +447,7 @@ def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) 
     assert (listed["letters"][0]["run_id"], listed["letters"][0]["status"]) == (UNREADABLE, "BatchError")
     assert "(make redrive)" not in listed["message"]
     redriven = ask(world, dead_letters="redrive")["message"]
-    assert redriven.startswith(
-        "There are no dead letters that could be sent again.\nLeft where they are: 1 message. "
-    )
+    assert redriven.startswith("There are no dead letters that could be sent again.\nNot sent: 1 message. ")
     assert "compute again what is missing in DHIS2, and delete it" in redriven
     assert (world.waiting(), len(in_queue(world))) == (0, 1)
 

@@ -269,7 +269,7 @@ def test_a_wait_that_cannot_be_set_is_told_and_the_message_comes_back_all_the_sa
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
     failed = push(body_of(dhis2, "12"))
     assert len(failed.again) == 1
-    assert failed.said("How long a message waits on the queue could not be set")
+    assert failed.said("The wait of a message on the queue could not be set")
     assert failed.said("after the queue's own visibility time-out")
 
 

@@ -228,7 +228,7 @@ def test_a_shard_that_another_invocation_works_waits_until_that_one_must_have_en
     assert take(table, parse_shard(message["Body"]).key, now) == Taken()
     waiting = stack.work(message)
     assert is_given_back(waiting)
-    assert waiting.said("is worked by another invocation")
+    assert waiting.said("is being worked by another invocation")
     assert stack.values() == []
     # The other one broke off: its time is over.
     stack.aws.table.update_item(
@@ -410,7 +410,7 @@ def test_a_range_of_months_sends_what_runs_on_the_first_of_the_following_months_
 def test_a_month_begins_when_the_values_of_the_one_before_are_on_the_queue(stack: Stack) -> None:
     first = stack.compute(MONTHS)
     assert first.answer["month"] == "2026-07"
-    assert first.answer["message"].endswith("To follow, by way of the queue: 2026-08, 2026-09, 2026-10.")
+    assert first.answer["message"].endswith("Other invocations follow for: 2026-08, 2026-09, 2026-10.")
     assert {value[3] for value in stack.values()} == {"202607"}
     months = ["2026-08", "2026-09", "2026-10"]
     for month in months:
@@ -534,7 +534,7 @@ def test_a_monthly_run_sends_its_own_month_and_then_the_months_before_it_again(s
     stack.aws.put_settings(document(restate_months=2))
     own = stack.compute(MONTHLY)
     assert {value[3] for value in stack.values()} == {"202610"}
-    assert own.answer["message"].endswith("To follow, by way of the queue: 2026-08, 2026-09.")
+    assert own.answer["message"].endswith("Other invocations follow for: 2026-08, 2026-09.")
     stack.work_all()
     restated = stack.values()
     assert [value[1:] for value in restated] == expected

@@ -114,7 +114,7 @@ def test_a_user_without_the_authority_is_told_and_the_rest_is_looked_at(version:
     [
         ("2.35.14", "older than what is supported"),
         ("2.44.0", "newer than what is supported"),
-        ("?", "not understood"),
+        ("?", "unknown"),
     ],
 )
 def test_a_version_that_is_not_supported_is_said(
@@ -516,7 +516,7 @@ def test_something_that_lets_no_post_pass_is_told_and_nothing_is_stored() -> Non
 
     check = only_fault(report_of(world(), prepare=forbid), "trial call")
     assert check.message.startswith(
-        "A call without values, posted as push posts its values, does not get through."
+        "DHIS2 does not take a call without values, posted as push posts its values."
     )
 
 
@@ -568,7 +568,7 @@ def test_a_value_type_that_holds_the_metric_is_well(metric: str, value_type: str
 @pytest.mark.parametrize(
     ("metric", "value_type", "words"),
     [
-        ("stocked_out", "TRUE_ONLY", "leaves a 'true' of the same period as it is"),
+        ("stocked_out", "TRUE_ONLY", "a 'true' of the same period stays"),
         ("stock_on_hand", "INTEGER", "where parts of a unit are counted, stock on hand would be refused"),
     ],
 )
@@ -804,7 +804,7 @@ def test_what_the_database_notes_is_a_note_and_no_fault() -> None:
 def test_stores_beyond_the_list_are_said_and_not_taken_for_missing() -> None:
     report = report_of(world(), names=mapped(stores=STORES[:1], more_stores=2))
     assert check_of(report, "stores").message.endswith(
-        "2 more were not looked at: their list is too long for one answer."
+        "2 more were not checked, because their list is too long for one answer."
     )
     assert "org units without a store" not in [check.name for check in report.checks]
 

@@ -62,7 +62,7 @@ def test_a_store_that_is_asked_for_and_not_sent_is_told_why(database: OpenMsuppl
             "(Store field reference)."
         ),
         "stores: GONE clinic (GONE) is in mSupply and is not sent: it is disabled in mSupply.",
-        "stores: 'Kamo clinik' is none of the stores that are sent. Did you mean 'KAMO clinic'?",
+        "stores: 'Kamo clinik' is not among the stores that are sent. Did you mean 'KAMO clinic'?",
     ]
     database.add_store("REAL", {"Dhis2Code": "a0123456789"})
     with pytest.raises(
@@ -116,12 +116,13 @@ def test_all_that_are_not_sent_are_counted_and_named(database: OpenMsupplyDataba
         ),
         "Items without a value in universal_code, which are not sent: 1, namely zinc tabs (zinc).",
         (
-            "Stores that share an org unit, which count as one: KAMO clinic (KAMO) and KAMO-2 clinic (KAMO-2) share "
+            "Stores that share an org unit count as one: KAMO clinic (KAMO) and KAMO-2 clinic (KAMO-2) share "
             "OU_KAMO."
         ),
-        "Custom fields that cannot be read (broken JSON) count as empty, in stores TORN clinic (TORN).",
+        "Stores whose custom fields cannot be read (broken JSON), so they count as empty: TORN clinic (TORN).",
         (
-            "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields), cannot be read, so these "
+            "The record as it came from mSupply (legacy_record) or the custom fields (custom_fields) cannot be read, "
+            "so these "
             "items have no user fields or no custom data: zinc tabs (zinc)."
         ),
     )

@@ -323,7 +323,7 @@ def test_into_a_period_that_dhis2_does_not_hold_only_one_message_flies_at_a_time
     for held in (frozenset[str](), frozenset({"202601"})):
         with messages_of(aws, clock).in_flight(in_flight(2), 300, 0) as first:
             with (
-                pytest.raises(InFlightError, match="The first values of a period are being sent just now"),
+                pytest.raises(InFlightError, match="The first values of a period are being sent now"),
                 messages_of(aws, clock).in_flight(second, 300, 60),
             ):
                 pytest.fail("it flew")
@@ -561,7 +561,7 @@ def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(wo
     ):
         pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
     assert pushed.answer["batchItemFailures"] == [{"itemIdentifier": messages[0]["MessageId"]}]
-    assert pushed.said("Another delivery of the same message is being sent just now")
+    assert pushed.said("Another delivery of the same message is being sent now")
     assert world.posts() == 0
     push(world, list(messages))
     assert counts(world, str(answer["run_id"])).stored == answer["values"]

@@ -441,7 +441,7 @@ def test_the_last_line_names_the_run_that_is_to_be_computed_again(runs: Runs) ->
     ended = runs.close(RUN, None, NOW)
     assert ended is not None
     line = last_line(ended)
-    assert f"superseded by the run {NEWER}, which was not computed to its end" in line.message
+    assert f"The run {NEWER} superseded some of its values, and was not computed to its end." in line.message
     assert """make push EVENT='{"interval": "daily", "as_of": "2026-02-05T01:03:20+00:00"}'""" in line.message
     assert line.fields["lacks"] == [NEWER]
     # Computed again itself, it sends values that are newer still.
@@ -543,7 +543,6 @@ def test_a_damaged_part_costs_what_it_tells_and_is_named(runs: Runs, aws: Aws) -
     ended = runs.close(RUN, None, NOW)
     assert ended is not None
     assert (ended.computed, ended.damaged) == (PART, ("part#b",))
-    assert (
-        "1 row of it in the table of runs cannot be read, and what they tell is not counted here: part#b."
-        in (last_line(ended).message)
+    assert "1 row of it in the table of runs cannot be read, and their counts are missing here: part#b." in (
+        last_line(ended).message
     )

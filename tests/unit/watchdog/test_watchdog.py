@@ -217,7 +217,7 @@ def test_a_run_whose_values_wait_for_a_day_is_told_with_what_to_do() -> None:
 def test_a_run_whose_values_wait_for_longer_than_the_queue_keeps_them_is_told_as_lost() -> None:
     said = why_unfinished(open_run(timedelta(days=13), counts=WAITING), NOW, AUCKLAND)
     assert said is not None
-    assert "lost on the way" in said
+    assert "They are lost, unless" in said
 
 
 def test_a_run_that_is_not_computed_is_told_with_its_fault_and_its_event() -> None:

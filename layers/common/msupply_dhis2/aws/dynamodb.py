@@ -187,7 +187,7 @@ def change_items(table: "Table", changes: Sequence[Change], doing: str) -> froze
 def busy(doing: str) -> AwsBusyError:
     """Return the fault of what was tried again and again, because others change the same items all the time."""
     return AwsBusyError(
-        f"Others changed the same items of DynamoDB all the time, while {doing}. Try again later."
+        f"Other functions changed the same items of DynamoDB all the time, while {doing}. Try again later."
     )
 
 
@@ -213,9 +213,7 @@ def read_items(table: "Table", keys: Iterable[Mapping[str, Any]], doing: str) ->
             if not asked:
                 break
         else:
-            raise AwsBusyError(
-                f"DynamoDB did not give all that was asked for, while {doing}. Try again later."
-            )
+            raise AwsBusyError(f"DynamoDB did not return all items, while {doing}. Try again later.")
 
 
 def query_items(

@@ -50,13 +50,12 @@ def aws_faults(doing: str, client: "BaseClient") -> Iterator[None]:
         raise AwsBusyError(
             f"AWS did not answer while {doing}. A function in private subnets needs a VPC endpoint for "
             f"com.amazonaws.{region}.{service}, or a NAT gateway: set the template's parameter that adds the "
-            "endpoints, and let the security group out on port 443. On one's own machine: is there an internet "
-            "connection?"
+            "endpoints, and let the security group out on port 443. On your own machine, check the internet connection."
         ) from error
     except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError) as error:
         raise AwsRefusedError(f"AWS was not logged in to while {doing}. {_LOG_IN}") from error
     except BotoCoreError as error:
-        raise AwsRefusedError(f"AWS could not be asked while {doing}: {error}") from error
+        raise AwsRefusedError(f"AWS could not be called while {doing}: {error}") from error
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code in _BAD_LOGIN:
@@ -64,8 +63,8 @@ def aws_faults(doing: str, client: "BaseClient") -> Iterator[None]:
         if code in _NOT_ALLOWED:
             raise AwsRefusedError(
                 f"AWS refused {doing} ({code}). In a function: deploy the stack again, whose roles allow it, and "
-                "if the secret or parameter has a KMS key of its own, allow kms:Decrypt on it. On one's own "
-                "machine: ask the account's administrator for the right."
+                "if the secret or parameter has a KMS key of its own, allow kms:Decrypt on it. On your own machine, "
+                "ask the account's administrator for the right."
             ) from error
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         kind = AwsBusyError if code in _BUSY or status >= _SERVER_FAULT else AwsRefusedError

@@ -202,5 +202,5 @@ class BatchQueue(AbstractContextManager["BatchQueue"]):
         if waiting:
             raise AwsBusyError(
                 f"The queue did not take {len(waiting)} batches: {'; '.join(dict.fromkeys(failed.values()))}. Invoke "
-                "compute again with the same event: values that arrived already are only confirmed."
+                "compute again with the same event: values that are in DHIS2 already stay as they are."
             )

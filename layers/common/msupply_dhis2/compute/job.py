@@ -80,7 +80,7 @@ class ComputeJob:
             if not rows:
                 return about.ended(
                     Status.NOTHING_TO_DO,
-                    "mSupply's database lacks what all the metrics of this run take; the log names what it is.",
+                    "mSupply's database lacks what all metrics of this run need. The log names it.",
                 )
             if shard.is_whole_run and self.lines_per_invocation is not None:
                 # At least one org unit, so at least one shard.

@@ -31,8 +31,7 @@ def check_database(
         if settings is None or not settings.item_fields:
             return ComputeResult(
                 status=Status.DATABASE_REACHED,
-                message=f"mSupply's database answers. {verification}{' ' if verification else ''}Which stores and items are mapped will be seen when "
-                "the settings are complete.",
+                message=f"mSupply's database answers. {verification}{' ' if verification else ''}Complete the settings to see which stores and items are mapped.",
             )
         mapped = read_mapped(source, settings, settings.active_rows)
     stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)

@@ -99,7 +99,7 @@ class Mapped:
             if len(org_unit.stores) > 1
         ]
         if shared:
-            yield f"Stores that share an org unit, which count as one: {listed(shared, by='; ')}."
+            yield f"Stores that share an org unit count as one: {listed(shared, by='; ')}."
 
     def not_sent(self, kind: Kind) -> tuple[Skipped, ...]:
         """Return all stores, or all items, that are not sent."""
@@ -240,7 +240,7 @@ def _why_not(name: str, not_sent: Sequence[Skipped]) -> str:
 
 
 def _instead(what: str, name: str, known: Mapping[str, str]) -> str:
-    unknown = f"'{name}' is none of the {what} that are sent."
+    unknown = f"'{name}' is not among the {what} that are sent."
     among = sorted(known)
     near = closest(folded(name), among) or next((whole for whole in among if folded(name) in whole), None)
     if near is not None:

@@ -198,7 +198,7 @@ def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | No
     if result.unreadable_groups:
         sentences.append(f"{groups_skipped(result.unreadable_groups)}.")
     if rest is not None:
-        sentences.append(f"To follow, by way of the queue: {named(rest.steps)}.")
+        sentences.append(f"Other invocations follow for: {named(rest.steps)}.")
     return " ".join(sentences)
 
 

@@ -520,11 +520,11 @@ class ConnectionFault(Enum):
         "can lock the account",
     )
     ACCOUNT_DISABLED = _refused_login(
-        ": the account is disabled. DHIS2 at {url} does not let {username} in",
+        ": the account is disabled. DHIS2 at {url} does not accept the login of {username}",
         "Have the user enabled in DHIS2's Users app",
     )
     ACCOUNT_LOCKED = _refused_login(
-        ": the account is locked. DHIS2 at {url} does not let {username} in",
+        ": the account is locked. DHIS2 at {url} does not accept the login of {username}",
         "Wait a quarter of an hour, correct the DHIS2 credentials (make credentials) and test the connection once",
     )
     TOKEN_MISTYPED = _refused_login(

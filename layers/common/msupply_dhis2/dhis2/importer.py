@@ -399,15 +399,17 @@ class Import:
 
 
 _TIME_IS_UP = (
-    "DHIS2 is too slow for all values of the batch in one invocation: the others follow with the next one."
+    "DHIS2 is too slow for all values of the batch in one invocation. The others follow in the next one."
 )
 _NOT_FOUND_YET = (
     "The calls that one delivery may cost did not show yet which of these values DHIS2 refuses. None of those that wait is "
-    "rejected: the search goes on with the next delivery. DHIS2 says: {said}. Correct what it names, and all go in at once."
+    "rejected: the search goes on with the next delivery. DHIS2 says: {said}. Correct what it names, and all values go "
+    "in at once."
 )
 _STALE_CACHE = (
-    "DHIS2 refuses {values} ({said}), although its own metadata allow them. That happens for some minutes after metadata were "
-    "imported, because DHIS2 still uses what it read before. The values wait and are sent again. If it goes on, clear DHIS2's "
+    "DHIS2 refuses {values} ({said}), although its own metadata allow them. That happens for some minutes after an "
+    "import of metadata, because DHIS2 still uses what it read before. The values wait and are sent again. If it goes "
+    "on, clear DHIS2's "
     "cache (Data Administration app, Maintenance, Clear application cache), or open the data set in DHIS2's Maintenance app "
     "and save it."
 )

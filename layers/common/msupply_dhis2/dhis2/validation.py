@@ -170,7 +170,7 @@ def _is_doubted(validated: Validated) -> bool:
 
 def _other_calendar(server: Server) -> Reason:
     text = (
-        f"Not sent: DHIS2 keeps its periods in the calendar '{server.calendar}', where the label of the period means another "
-        "one than in the ISO calendar"
+        f"Not sent: DHIS2 keeps its periods in the calendar '{server.calendar}', where the label of the period means "
+        "another period than in the ISO calendar"
     )
     return Reason(CALENDAR, text)

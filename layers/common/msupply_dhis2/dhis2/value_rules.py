@@ -364,7 +364,7 @@ def _fraction(text: str, value_type: str, data_element: str) -> Reason:
 def _omitted_zero(data_element: str) -> Reason:
     return Reason(
         TRUE_ONLY,
-        f"Data element `{data_element}` takes only `true` (Yes only): a 0 is told by having no value",
+        f"Data element `{data_element}` takes only `true` (Yes only): a 0 is sent as no value",
     )
 
 

@@ -32,10 +32,10 @@ _CURE = {
         "secret is tried within 15 minutes too."
     ),
     State.DHIS2_DOWN: (
-        "As soon as DHIS2 accepts the login, one message is tried. That is looked at every 15 minutes, or at once where the "
-        "connection is tested (make test-connection)."
+        "When DHIS2 accepts the login, one message is tried. A probe asks every 15 minutes, and each connection test "
+        "asks too (make test-connection)."
     ),
-    State.HALF_OPEN: "One message is tried. When DHIS2 has answered it the others follow.",
+    State.HALF_OPEN: "One message is tried now. After DHIS2 answers it, the others follow.",
     State.BY_HAND: "Send again with: make resume",
 }
 

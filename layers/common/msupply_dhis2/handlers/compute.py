@@ -289,7 +289,7 @@ class _Invocation:
     def _wait_for_another(self, shard: Shard, record: QueueRecord, free_at: datetime) -> None:
         """Leave a shard on the queue while another invocation works it, which may break off."""
         wait = 1 + max(0, round((free_at - datetime.now(UTC)).total_seconds()))
-        said = f"{shard.name} is worked by another invocation: looked at again in {wait:,} seconds."
+        said = f"{shard.name} is being worked by another invocation. It is tried again in {wait:,} seconds."
         self._log(LogEvent.SHARD_WAITS, INFO, said)
         self._count("ShardsToTryAgain", 1)
         self._put_back(record, wait)
@@ -322,8 +322,8 @@ class _Invocation:
         if is_last := delivery >= DELIVERIES:
             recorder.failed_for_good(shard, reason)
             then = (
-                f"It was the last of {DELIVERIES} attempts: it goes to the dead-letter queue. When the cause is "
-                "mended, redrive that queue"
+                f"It was the last of {DELIVERIES} attempts: it goes to the dead-letter queue. Fix the cause, then "
+                "redrive that queue"
             )
         else:
             then = f"Attempt {delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
@@ -387,7 +387,7 @@ def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
     log(logger, event, INFO, result.message, **fields)
     for event, what, sentences in (
         (LogEvent.SUBJECTS_SKIPPED, "skipped", result.skipped),
-        (LogEvent.DATA_WARNINGS, "to note", result.warnings),
+        (LogEvent.DATA_WARNINGS, "notes", result.warnings),
     ):
         for start in range(0, len(sentences), LINES_IN_ONE_ENTRY):
             part = sentences[start : start + LINES_IN_ONE_ENTRY]

@@ -109,9 +109,9 @@ def _list(event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: da
     in_queue, in_table = dead_letters.depth(), sum(not letter.reason.is_expired for letter in letters)
     if in_queue != in_table:
         lines.append(
-            f"The queue {dead_letters.name} holds {count(in_queue, 'message')}, and the table of runs tells of "
-            f"{in_table:,}. SQS itself moves messages there when push breaks off each time, and people send or delete some in "
-            "the console. The watchdog finds out once a day, or at once: make watchdog"
+            f"The queue {dead_letters.name} holds {count(in_queue, 'message')}, and the table of runs has "
+            f"{in_table:,}. SQS itself moves messages there when push breaks off each time, and people may send or "
+            "delete some in the console. The watchdog compares them once a day, or at once: make watchdog"
         )
     if faults:
         lines.append(listed(faults, by="\n"))
@@ -127,11 +127,9 @@ def _redrive(
     if walk.sent:
         values = count(sum(letter.values for letter in walk.sent), "value")
         sent = count(len(walk.sent), "dead letter")
-        lines = [f"{sent} with {values}{event} sent again: the log of push tells what becomes of them."]
+        lines = [f"{sent} with {values}{event} sent again: the log of push has their outcome."]
     if walk.unreadable:
-        lines.append(
-            f"Left where they are: {count(walk.unreadable, 'message')}. {_about_unreadable(dead_letters)}"
-        )
+        lines.append(f"Not sent: {count(walk.unreadable, 'message')}. {_about_unreadable(dead_letters)}")
     lines += [f"- {group}" for group in grouped(walk.expired, runs)]
     if walk.faults:
         lines.append(listed(walk.faults, by="\n"))

@@ -217,7 +217,7 @@ def _org_units(held: Held, client: ReadsDhis2, settings: Settings, mapped: Mappe
     if len(names) * len(held.periods) > MOST_PLACES:
         raise EventError(
             f"held.{field}: {count(len(names), 'org unit')} in {count(len(held.periods), 'period')} are more than the "
-            f"{MOST_PLACES:,} org units times periods that one question may have. Ask several times."
+            f"{MOST_PLACES:,} org units times periods of one question. Ask several times."
         )
     found = find(OrgUnit, client, names, settings.org_unit_scheme)
     units = _by_name(found, settings.org_unit_scheme)

@@ -159,7 +159,7 @@ class _Delivery:
             self._tools.breakers.change(lambda breaker: breaker.trial_ended(trial))
         except AwsError as error:
             self._tools.not_noted(
-                f"That a message was tried could not be noted: the next one follows later. {error}"
+                f"It could not be noted that a message was tried. The next one follows later. {error}"
             )
 
     def _keep_waiting(self, breaker: Breaker) -> bool:
@@ -191,7 +191,7 @@ class _Delivery:
                 failures = tools.runs.note_failure(message, now)
             why = self._waited_too_long(now)
             if failures >= MOST_FAILURES:
-                why = f"It failed {failures} times. By itself it is tried no more."
+                why = f"It failed {failures} times. It is not tried again by itself."
             if batch is not None and why is not None:
                 # Of any other only the kind is told: what it is about may be a part of the login.
                 kind = type(error).__name__
@@ -200,7 +200,7 @@ class _Delivery:
                 self._dead_letter(f"{reason} {why}", kind)
                 return True
         except MsupplyDhis2Error as fault:
-            tools.not_noted(f"What is to become of a message could not be noted yet. {fault}")
+            tools.not_noted(f"The outcome of a message could not be noted yet. {fault}")
         self._put_back(error, failures)
         return False
 
@@ -242,7 +242,7 @@ class _Delivery:
             queue_url = self._tools.environment.queue_url
             put_back(clients.sqs(), queue_url, self._record.receipt_handle, seconds)
         except AwsError as fault:
-            self._tools.not_noted(f"How long a message waits on the queue could not be set: {fault}")
+            self._tools.not_noted(f"The wait of a message on the queue could not be set: {fault}")
             return False
         return True
 
@@ -254,7 +254,7 @@ class _Delivery:
         tools.log(
             LogEvent.MESSAGE_DEAD_LETTERED,
             ERROR,
-            f"A message went to the dead letters. {reason} When the cause is mended, send it again: invoke push with "
+            f"A message went to the dead letters. {reason} Fix the cause, then send it again: invoke push with "
             '{"dead_letters": "redrive"} (make redrive).',
         )
         if self._batch is not None:

@@ -311,7 +311,7 @@ class BatchPush:
             try:
                 limit = read_call_limit(tools.table, login.url)
             except AwsError as error:
-                tools.not_noted(f"How many values DHIS2 takes in a call could not be read: {error}")
+                tools.not_noted(f"The number of values that DHIS2 takes in a call could not be read: {error}")
             _sessions[key] = Dhis2Session(client, AdaptiveBatchSize(limit))
         return _sessions[key]
 
@@ -377,7 +377,7 @@ class BatchPush:
             if limit != limit_before:
                 remember_call_limit(tools.table, login.url, limit)
         except AwsError as error:
-            tools.not_noted(f"How DHIS2 has answered could not be noted: {error}")
+            tools.not_noted(f"DHIS2's answer could not be noted: {error}")
 
 
 _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}

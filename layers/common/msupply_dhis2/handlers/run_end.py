@@ -42,7 +42,7 @@ def end_if_done(
         file = rejected_rows.write_file(run_id, parts, seconds_left)
         run = runs.close(run_id, file.address if file else None, now)
     except AwsError as error:
-        said = f"How the run {run_id} ended could not be noted yet. {error}"
+        said = f"The end of the run {run_id} could not be noted yet. {error}"
         log(logger, LogEvent.BOOKKEEPING_FAILED, WARNING, said, run_id=run_id)
         return
     if run is None:

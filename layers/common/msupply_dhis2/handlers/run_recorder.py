@@ -60,7 +60,7 @@ class RunRecorder:
             # They may have waited to know whether what supersedes their values is on the queue.
             superseded = self._runs.judge_superseded(self._run_id)
         except AwsError as fault:
-            self._not_noted(f"How older runs ended could not be noted yet. {fault}")
+            self._not_noted(f"The end of older runs could not be noted yet. {fault}")
             superseded = []
         for run_id in (self._run_id, *superseded):
             end_if_done(
@@ -122,7 +122,7 @@ class RunRecorder:
             else:
                 self._runs.note_fault(self._run_id, message)
         except AwsError as fault:
-            self._not_noted(f"That the run {self._run_id} failed could not be noted. {fault}")
+            self._not_noted(f"It could not be noted that the run {self._run_id} failed. {fault}")
 
     def failed_for_good(self, shard: Shard, message: str) -> None:
         """Note why a shard goes to the dead letters: none of its steps is computed until it is sent again."""

@@ -92,7 +92,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
             logger,
             LogEvent.LOGIN_ACCEPTED,
             INFO,
-            f"DHIS2 let {login.user} in.",
+            f"DHIS2 authenticates {login.user}.",
             authenticated=True,
             user=login.user,
             dhis2=login.url,
@@ -146,7 +146,7 @@ def _about_queue(
     # Of a login that is refused just now another check says all.
     why = why_paused(after, calendar.time_zone, in_short=is_refused)
     if after.state is State.HALF_OPEN:
-        return f"{why} {messages}. The first that is delivered is tried {when_sent(after, now)}; when DHIS2 has answered it the others follow."
+        return f"{why} {messages}. The first one is tried {when_sent(after, now)}. After DHIS2 answers it, the others follow."
     return f"{why} {messages}. {what_to_do(after)}"
 
 

@@ -111,7 +111,7 @@ class _Watchdog:
             try:
                 findings += look()
             except MsupplyDhis2Error as error:
-                findings.append(f"The watchdog could not look at everything: {error}")
+                findings.append(f"The watchdog could not check everything: {error}")
         return [*findings, *self._damaged.values()]
 
     def _recent_runs(self, since: datetime) -> Iterator[Run]:
@@ -139,8 +139,8 @@ class _Watchdog:
         yield from walk.faults
         if not walk.is_all:
             yield (
-                "The watchdog did not see all dead letters: there was no time, or some are hidden for up to 15 minutes. Let "
-                "it look again: make watchdog"
+                "The watchdog did not see all dead letters: there was no time, or some are hidden for up to 15 "
+                "minutes. Check again: make watchdog"
             )
 
     def _unfinished_runs(self) -> list[str]:
@@ -193,7 +193,8 @@ class _Watchdog:
                 instant = due_instant(parse_schedule(expression, self._time_zone), since, self._now)
             except ScheduleError as error:
                 faults.append(
-                    f"The watchdog does not see whether the {_named(interval)} runs take place: {error}. Write the schedule "
+                    f"The watchdog cannot check whether the {_named(interval)} runs take place: {error}. Write the "
+                    "schedule "
                     "in another way (make deploy, or sam deploy --guided)."
                 )
             else:
@@ -215,7 +216,7 @@ class _Watchdog:
             f"The {_named(missing.interval)} run of {written_in(missing.due, self._time_zone)} did not take place, or failed"
             f"{said}. So DHIS2 lacks newer values of {', '.join(metrics)}. See whether the schedule "
             f"{schedule} is enabled (EventBridge → Schedules), whether {self._environment.stack_name}-failed-runs holds its "
-            f"event, and what the log of compute says. Then make up for it: make push EVENT='{json.dumps(event)}'"
+            f"event, and what the log of compute says. Then compute it: make push EVENT='{json.dumps(event)}'"
         )
 
 

@@ -37,7 +37,7 @@ class StockWarning(StrEnum):
                 which = "no stock line"
             case StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE:
                 which = "a stock line which the store no longer has"
-        return f"Movements after the snapshot that name {which}, so that expiring and expired stock is an estimate"
+        return f"Movements after the snapshot that name {which}, so expiring and expired stock is an estimate"
 
 
 class Ledger:

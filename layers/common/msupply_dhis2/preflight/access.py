@@ -35,16 +35,16 @@ def check_server(facts: Facts) -> Check:
     oldest, newest = (f"{major}.{minor}" for major, minor in (_OLDEST, NEWEST))
     supported = f"{oldest} to {newest} are supported"
     if not server.is_known_version:
-        said += f" This version is not understood; {supported}. It is taken for {newest}."
+        said += f" This version is unknown; {supported}. It is treated as {newest}."
     elif server.version < _OLDEST:
         said += (
-            f" This is older than what is supported: {supported}. Values may be stored, but rejections may not be "
-            "told with their reasons. Upgrade DHIS2."
+            f" This is older than what is supported: {supported}. Values may be stored, but rejections may lack their "
+            "reasons. Upgrade DHIS2."
         )
     elif server.version > NEWEST:
         said += (
-            f" This is newer than what is supported: {supported}. It is taken for {newest}: look whether "
-            "there is a newer release of msupply-dhis2, and compare what DHIS2 shows after the first push."
+            f" This is newer than what is supported: {supported}. It is treated as {newest}. Look for a newer release "
+            "of msupply-dhis2, and compare what DHIS2 shows after the first push."
         )
     else:
         return passed("server", said)
@@ -81,7 +81,7 @@ def check_trial(facts: Facts) -> Check | None:
         facts.client.post_data_values(body, request_parameters(schemes))
     except Dhis2Error as error:
         return failed(
-            TRIAL, f"A call without values, posted as push posts its values, does not get through. {error}"
+            TRIAL, f"DHIS2 does not take a call without values, posted as push posts its values. {error}"
         )
     return passed(TRIAL, f"DHIS2 takes a call without values that {facts.user.username} posts.")
 
@@ -114,7 +114,7 @@ def check_data_set(facts: Facts) -> Check | None:
     except Dhis2Error as error:
         return failed(
             "data set",
-            "The data set cannot be read, so that much of the rest cannot be looked at; a push "
+            "The data set cannot be read, so many of the other checks are not possible. A push "
             f"{'waits until it can' if error.is_transient else 'goes on all the same'}. {error}",
         )
     if data_set is not None:
@@ -128,8 +128,9 @@ def check_data_set(facts: Facts) -> Check | None:
         others = metadata.list_data_sets(facts.client)
     return failed(
         "data set",
-        f"DHIS2 has no data set whose {scheme.value} is {settings.data_set_id}, or does not let {facts.user.username} see "
-        f"it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and that the data set is shared with "
+        f"DHIS2 has no data set whose {scheme.value} is {settings.data_set_id}, or {facts.user.username} may not see "
+        f"it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and that the data set is shared "
+        "with "
         f"the user.{Nearest(others).guess(settings.data_set_id, '', scheme)}",
     )
 

@@ -184,7 +184,7 @@ class _Comparison[Thing: Identified]:
                 f"{self._cure(causes, len(details))}"
             ).strip()
         if more:
-            message += f" {more:,} more were not looked at: their list is too long for one answer."
+            message += f" {more:,} more were not checked, because their list is too long for one answer."
         if details and self._failure:
             message += f" Whether they are elsewhere in DHIS2 cannot be read: {self._failure}"
         return failed(name, message, details) if details else passed(name, message)

@@ -115,8 +115,8 @@ def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:
     metrics = {row.metric for row in use.rows}
     if element.value_type == "TRUE_ONLY" and metrics == {Metric.STOCKED_OUT}:
         yield (
-            "TRUE_ONLY: an item that is in stock again is told by no value, which leaves a 'true' of the same period as "
-            "it is; with the value type Yes/No it would be corrected"
+            "TRUE_ONLY: an item that is in stock again has no value, and a 'true' of the same period stays. With the "
+            "value type Yes/No it would be corrected"
         )
     quantities = [row.metric for row in use.rows if row.metric not in _FRACTIONAL | _WHOLE]
     if element.value_type.startswith("INTEGER") and quantities and not round_off:

@@ -71,8 +71,8 @@ def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
     if not data_set.option_combos or any(not element.option_combos for element in elements):
         return failed(
             OPTION_COMBOS,
-            "DHIS2 does not let the user see the option combos of the data set or of its data elements, so that "
-            "nothing can be told about them; values are sent as the settings say. Let the user view the category "
+            "DHIS2 does not let the user see the option combos of the data set or of its data elements, so they cannot "
+            "be checked. Values are sent as the settings say. Let the user view the category "
             'combinations, with metadata access "can view".',
         )
     if facts.settings.setup is not Setup.CATEGORY_OPTION_COMBO:

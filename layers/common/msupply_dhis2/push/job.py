@@ -459,4 +459,4 @@ def _zero_not_kept(removed: str | None) -> Reason:
 
 def _omitted_zero(found: str | None) -> Reason:
     stands = "what stands there could not be read" if found is None else f"'{found}' stands there"
-    return Reason(TRUE_ONLY, f"A 'no' cannot be told to a data element that knows only 'yes', and {stands}")
+    return Reason(TRUE_ONLY, f"A data element that takes only 'yes' cannot hold a 'no', and {stands}")

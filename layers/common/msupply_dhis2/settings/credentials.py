@@ -305,7 +305,7 @@ def _from_rds(text: str, server: Mapping[str, str]) -> DatabaseAddress:
     if given is None:
         raise _no_address("begins with { but is not JSON")
     if "postgres" not in str(given.get("engine") or "postgres").casefold():
-        raise _no_address("is that of another kind of database: its field engine does not say postgres")
+        raise _no_address("is for another kind of database: its field engine does not say postgres")
     if lacking := [name for name in ("username", "password") if not _is_text(given.get(name))]:
         raise _no_address(f"has no text in its field(s) {', '.join(lacking)}")
     host, database = (

@@ -64,7 +64,7 @@ def _kind_of(address: DatabaseAddress, columns: Columns) -> type[Source]:
     if of_open and of_mirror:
         raise SourceError(
             f"mSupply's database ({address.described}) holds both Open mSupply's tables (such as {of_open[0]}) and those "
-            f"of the older mSupply's mirror (such as {of_mirror[0]}), and which of them to read is anyone's guess. Keep "
+            f"of the older mSupply's mirror (such as {of_mirror[0]}), and it is not known which of them to read. Keep "
             "each in a database of its own, or let the user that reads it see the schema of one only (search_path)."
         )
     if of_open or of_mirror:

@@ -191,7 +191,7 @@ class Verification(StrEnum):
         "(database_ca_certificate)."
     )
     NONE = (
-        "The connection is NOT encrypted (sslmode=disable in the address): whoever is on the way can read what mSupply "
+        "The connection is NOT encrypted (sslmode=disable in the address): anybody on the way can read what mSupply "
         f"sends. Take sslmode=disable out of {_SECRET}."
     )
 
@@ -280,28 +280,28 @@ _LOGIN_REFUSED = _Fault(
     f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it anew."
 )
 _UNTRUSTED = _Fault(
-    "shows a TLS certificate that the CA certificate does not vouch for. Check the host's name and that "
+    "has a TLS certificate that the CA certificate did not sign. Check the host's name and that "
     "the CA certificate is the one of this server.",
     quote=True,
 )
 _EXPIRED = _Fault(
-    "shows a TLS certificate that has expired. Let its administrator renew the server's certificate; if it is the "
+    "has a TLS certificate that has expired. Let its administrator renew the server's certificate; if it is the "
     "authority's, put the new one into Database CA certificate (database_ca_certificate) in the settings."
 )
 _BUSY = _Fault(
-    "takes no connections just now: it is starting, stopping or has too many. Try again later.",
+    "takes no connections now: it is starting, stopping or has too many. Try again later.",
     SourceUnreachableError,
 )
 
 # While a connection is made, PostgreSQL's library passes on no error code, but only these words.
 _CONNECTION_FAULTS = {
     r"Temporary failure in name resolution": _Fault(
-        "could not be reached: its name cannot be looked up just now. Try again later; in private subnets, "
-        "check that the network's DNS is on.",
+        "could not be reached: its name cannot be resolved now. Try again later. In private subnets, check that the "
+        "network's DNS is on.",
         SourceUnreachableError,
     ),
     r"failed to resolve host|could not translate host name": _Fault(
-        f"could not be reached: there is no server of that name. Check the host in {_SECRET}."
+        f"could not be reached: there is no server with that name. Check the host in {_SECRET}."
     ),
     r"Connection refused": _Fault(
         "could not be reached: nothing takes connections there. Check the host and port, and that PostgreSQL "
@@ -310,7 +310,7 @@ _CONNECTION_FAULTS = {
     ),
     r"timeout expired|timed out|No route to host|Network is unreachable": _Fault(
         f"did not answer within {CONNECT_WITHIN} seconds. Check its firewall or security group and the host "
-        "and port; where it is in a private network, the stack's subnets and security groups for compute.",
+        "and port; if it is in a private network, check the stack's subnets and security groups for compute.",
         SourceUnreachableError,
     ),
     r"does not support SSL": _Fault(
@@ -322,8 +322,8 @@ _CONNECTION_FAULTS = {
         "as PEM text, into Database CA certificate (database_ca_certificate) in the settings."
     ),
     r"channel binding|authentication method requirement": _Fault(
-        "did not prove that it is your server, so the password was not sent. It may stand behind a pooler that cannot "
-        "(PgBouncer, RDS Proxy), keep the password in an old form (md5), or somebody else's server may pose as it. "
+        "did not prove that it is your server, so the password was not sent. It may be behind a pooler that cannot do "
+        "so (PgBouncer, RDS Proxy), it may keep the password in an old form (md5), or another server may pose as it. "
         "Either put the certificate of its authority into Database CA certificate (database_ca_certificate; 'public "
         "authorities' for a publicly known one), which is the safer way, or set Database channel binding "
         "(database_channel_binding) to not_required.",
@@ -331,7 +331,7 @@ _CONNECTION_FAULTS = {
     ),
     r"certificate verify failed|does not match host name": _UNTRUSTED,
     r'entry for host "(?!\[local\]).*(no encryption|SSL off)': _Fault(
-        "lets this user in over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable "
+        "accepts this user over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable "
         f"out of {_SECRET}."
     ),
     r"permission denied for database": _Fault(
@@ -339,7 +339,8 @@ _CONNECTION_FAULTS = {
         '"the database" TO "the user".'
     ),
     r"no pg_hba\.conf entry|pg_hba\.conf rejects": _Fault(
-        "does not let this user in from here, or only in another way. Add a line for it to the server's "
+        "does not accept this user from this address, or with this kind of login. Add a line for the user to the "
+        "server's "
         "pg_hba.conf.",
         quote=True,
     ),
@@ -359,13 +360,14 @@ _SQLSTATE_FAULTS = {
         quote=True,
     ),
     "57014": _Fault(
-        f"took longer than {ANSWER_WITHIN // 60} minutes over one question, or someone stopped it. Try again "
-        "when the server has less to do.",
+        f"took longer than {ANSWER_WITHIN // 60} minutes for one query, or somebody stopped it. Try again when the "
+        "server has less to do.",
         SourceUnreachableError,
         quote=True,
     ),
     "40001": _Fault(
-        "is a copy that had to move on while it was being read. Try again later.", SourceUnreachableError
+        "is a copy (standby) that stopped the query to follow its primary. Try again later.",
+        SourceUnreachableError,
     ),
     "57P": _LOST,
     "08": _LOST,

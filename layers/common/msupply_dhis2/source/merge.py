@@ -94,18 +94,18 @@ class DataWarnings:
             with_packs = self.of_these_with_packs
             packs = f"{with_packs:,} of them hold packs" if with_packs else "all are empty"
             yield (
-                f"Stock lines without a pack size, which count as 0 units: {self.stock_lines_without_pack_size:,} ({packs})."
+                f"Stock lines without a pack size count as 0 units: {self.stock_lines_without_pack_size:,} ({packs})."
             )
         if self.movements_without_pack_size:
             yield (
-                "Lines of invoices without a pack size, which count as movements of 0 units: "
+                "Lines of invoices without a pack size count as movements of 0 units: "
                 f"{self.movements_without_pack_size:,}."
             )
         if self.negative_stock_lines:
             some = listed(self.some_negative_stock_lines, MOST_NAMED, of=self.negative_stock_lines, by="; ")
             yield (
-                "Stock lines below 0, which the metrics add up as they are and mSupply's own stock on hand leaves out: "
-                f"{self.negative_stock_lines:,}, namely {some}."
+                f"Stock lines below 0: {self.negative_stock_lines:,}, namely {some}. The metrics count them; mSupply's "
+                "own stock on hand does not."
             )
         if self.ledgers_off:
             worst = [
@@ -113,28 +113,28 @@ class DataWarnings:
                 for _, _, difference, named in sorted(self.worst_ledgers, reverse=True)
             ]
             yield (
-                "Items in a store whose stock lines are not what all their movements add up to: "
+                "Items in a store whose stock lines differ from the sum of their movements: "
                 f"{self.ledgers_off:,} of {self.ledgers:,}. Nothing is corrected: the stock lines count. The largest "
-                f"differences (+ means more stock than moved in): {'; '.join(worst)}."
+                f"differences (+ is more stock than movements): {'; '.join(worst)}."
             )
         if count := len(self.moved_without_instant):
             yield (
-                "Invoices whose status says that their stock has moved, but that lack the instant at which it did "
-                f"(mSupply's own ledger leaves them out, and so do the metrics): {count:,}, namely "
+                "Invoices whose status says that their stock has moved, but that have no time for it (neither "
+                f"mSupply's own ledger nor the metrics count them): {count:,}, namely "
                 f"{listed(self.moved_without_instant)}."
             )
         if self.receipts_without_date:
             stores = [f"{code} {number:,}" for code, number in self.receipts_without_date.items()]
             yield (
-                "Receipts (inbound shipments) that came over as new and without a date, with their stock in the store "
-                f"already: {sum(self.receipts_without_date.values()):,}, by store {listed(stores)}. Stock is right. In "
-                "which month they were received is not known, so received leaves them out."
+                "Receipts (inbound shipments) that are new and have no date, although their stock is in the store: "
+                f"{sum(self.receipts_without_date.values()):,}, by store {listed(stores)}. Stock is right. The month of "
+                "the receipt is not known, so the metric received does not count them."
             )
         if count := len(self.dated_later):
             yield (
-                "Invoices dated later than the moment at which the database was read. Their stock has moved already: they "
-                "count at the time at which they were created, or at the start of today where that time is missing or "
-                f"later too: {count:,}, namely {listed(self.dated_later)}. Check the date of each, and the clock of the "
+                "Invoices with a date in the future. Their stock has moved already, so they count at the time when "
+                f"they were created, or at the start of today if that time is missing or in the future too: {count:,}, "
+                f"namely {listed(self.dated_later)}. Check the date of each, and the clock of the "
                 "computer or tablet that made it."
             )
 

@@ -128,12 +128,12 @@ class StoreSelection(_Selection[Store]):
             yield self.lacking
         if self.broken:
             yield (
-                f"Custom fields that cannot be read (broken JSON) count as empty, in stores "
+                "Stores whose custom fields cannot be read (broken JSON), so they count as empty: "
                 f"{listed([*self.broken])}."
             )
         if self.unreadable_look_backs:
             yield (
-                f"The look-back for average monthly consumption cannot be read and counts as absent, in stores "
+                "Stores whose look-back for average monthly consumption cannot be read, so it counts as absent: "
                 f"{listed(self.unreadable_look_backs)}. Enter a number of months in mSupply."
             )
 

@@ -212,13 +212,14 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     sentences += _about_dead_letters(run)
     sentences += _about_not_sent(run)
     sentences += [
-        f"Some of its values were superseded by the run {newer.run_id}, which was not computed to its end: DHIS2 may lack "
-        f"them. {how_to_compute_again(newer)}"
+        f"The run {newer.run_id} superseded some of its values, and was not computed to its end. DHIS2 may lack them. "
+        f"{how_to_compute_again(newer)}"
         for newer in run.lacks
     ]
     if run.damaged:
         sentences.append(
-            f"{count(len(run.damaged), 'row')} of it in the table of runs cannot be read, and what they tell is not counted here: "
+            f"{count(len(run.damaged), 'row')} of it in the table of runs cannot be read, and their counts are missing "
+            "here: "
             f"{', '.join(run.damaged)}."
         )
     if about_file is not None:
@@ -253,14 +254,14 @@ def _about_not_sent(run: Run) -> Iterator[str]:
             f"again: make push EVENT='{event_of(run)}'."
         )
     elif run.counts.not_sent:
-        yield "Those not sent met settings that did not want it any more: see the log, and compute them again."
+        yield "The settings had changed for those that were not sent. See the log, and compute them again."
 
 
 def _about_dead_letters(run: Run) -> Iterator[str]:
     if run.counts.dead:
-        yield "The dead ones are kept for 14 days: mend what their reasons say, then send them again (make redrive)."
+        yield "The dead letters are kept for 14 days. Fix what their reasons say, then send them again (make redrive)."
     if run.counts.expired:
-        yield f"The queue no longer has the expired ones. {how_to_compute_again(run)}"
+        yield f"The queue no longer has the expired values. {how_to_compute_again(run)}"
 
 
 def _about_unreadable(computed: Part) -> str:
@@ -293,6 +294,7 @@ def run_of(item: Mapping[str, Any], computed: Part | None = None) -> Run:
         )
     # Outside the except clause: pydantic's error shows all that the row holds.
     raise DamagedRowError(
-        f"The row run of {item['run_id']} in the table of runs is damaged ({faults}): how this run ended cannot be told. When "
+        f"The row run of {item['run_id']} in the table of runs is damaged ({faults}): it is not known how this run "
+        "ended. When "
         "none of its messages waits any more, delete the row, and compute the run's periods again."
     )

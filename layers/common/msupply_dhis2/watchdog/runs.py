@@ -105,14 +105,14 @@ def why_unfinished(run: Run, now: datetime, time_zone: ZoneInfo) -> str | None:
     if run.counts.waiting and now - run.started_at > QUEUE_KEEPS:
         said.append(
             f"{waiting} of it would be waiting on the queue, which keeps nothing for more than {QUEUE_KEEPS.days} days. "
-            "Unless dead letters of it were sent again lately, they are lost on the way."
+            "They are lost, unless dead letters of the run were sent again lately."
         )
     elif run.counts.waiting:
         said.append(
             f"{waiting} of it wait to be sent. Test the connection (make test-connection): it says whether sending is "
-            "paused, and why; if it is not, the log of push says what stands in the way."
+            "paused, and why. If it is not paused, read the log of push."
         )
-    said.append(f"Where that does not help, compute it again: make push EVENT='{event_of(run)}'")
+    said.append(f"If that does not help, compute it again: make push EVENT='{event_of(run)}'")
     return " ".join(said)
 
 

@@ -105,7 +105,7 @@ def test_disabled_stores_and_those_that_msupply_keeps_for_itself_are_skipped_and
     with either.open() as source:
         catalogue = read_catalogue(source)
     assert [store.code for store in catalogue.stores] == ["KAMO"]
-    own = "it is a store that mSupply keeps for itself"
+    own = "it is a store of mSupply's own (not a real store)"
     assert set(catalogue.skipped) == {
         Skipped(Kind.STORE, "SHUT", "SHUT clinic", "it is disabled in mSupply"),
         *(Skipped(Kind.STORE, code, f"{code} clinic", own) for code in ("SM", "HIS", "DRG")),
@@ -121,7 +121,7 @@ def test_broken_custom_data_is_named_and_counts_as_empty(database: MirrorDatabas
         catalogue = read_catalogue(source)
     assert [store.code for store in catalogue.stores] == ["KAMO"]
     assert catalogue.warnings == (
-        "Custom fields that cannot be read (broken JSON) count as empty, in stores TORN clinic (TORN).",
+        "Stores whose custom fields cannot be read (broken JSON), so they count as empty: TORN clinic (TORN).",
     )
 
 
@@ -206,7 +206,7 @@ def test_stock_lines_are_counted_by_all_their_packs(either: MirrorDatabase) -> N
         StockLine("b", 0, None),
         StockLine("c", 0, None),
     ]
-    assert warnings == ("Stock lines without a pack size, which count as 0 units: 2 (1 of them hold packs).",)
+    assert warnings == ("Stock lines without a pack size count as 0 units: 2 (1 of them hold packs).",)
 
 
 def test_the_nothing_that_the_older_msupply_writes_for_a_date_is_none(database: MirrorDatabase) -> None:
@@ -310,7 +310,7 @@ def test_a_moved_status_without_a_date_is_warned_of_with_the_transactions_number
     with database.open() as source:
         assert history(source).movements == []
         (warning,) = data_warnings(source)
-    assert "lack the instant at which it did" in warning
+    assert "that have no time for it" in warning
     assert warning.endswith(": 1, namely KAMO supplier invoice 17.")
 
 
@@ -425,8 +425,7 @@ def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(eith
         history(source)
         (warning,) = data_warnings(source)
     assert (
-        "without a date, with their stock in the store already: 2, by store KAMO 2. Stock is right."
-        in warning
+        "have no date, although their stock is in the store: 2, by store KAMO 2. Stock is right." in warning
     )
     either.execute("ALTER TABLE trans_line DROP COLUMN item_line_id")
     with either.open() as source:
@@ -488,7 +487,7 @@ def test_movements_without_a_pack_size_are_no_units_and_counted(
         (warning,) = data_warnings(source)
     assert [movement.units for movement in pair.movements] == [0, 0]
     assert (pair.first_in, pair.units_before_floor) == (None, 0)
-    assert "which count as movements of 0 units: 2" in warning
+    assert "count as movements of 0 units: 2" in warning
 
 
 def test_the_database_sums_exactly_what_is_read_one_by_one(either: MirrorDatabase) -> None:
@@ -715,8 +714,9 @@ def test_what_the_movements_do_not_add_up_to_and_stock_below_0_is_told(
     with database.open() as source:
         history(source)
         below, ledger = source.warnings()
-    assert below.endswith(
+    assert (
         f"amoxicillin tabs (item amoxicillin) in KAMO clinic (store KAMO), stock line {line}: -2 units."
+        in below
     )
     assert "1 of 1" in ledger
     assert ledger.endswith("amoxicillin tabs (item amoxicillin) in KAMO clinic (store KAMO): -5 units.")
@@ -827,7 +827,7 @@ def test_a_required_column_that_is_missing_is_named(database: MirrorDatabase) ->
     with pytest.raises(SourceError) as raised, database.open():
         pytest.fail("it lacks what every value takes")
     said = str(raised.value)
-    assert "is the mirror of the older mSupply and lacks what every value takes: " in said
+    assert "is the mirror of the older mSupply and lacks what every value needs: " in said
     assert "name (the whole table), trans_line.pack_size. Let the older mSupply export" in said
 
 
@@ -837,10 +837,10 @@ def test_a_required_column_that_is_missing_is_named(database: MirrorDatabase) ->
         (
             "DROP TABLE list_master_line",
             "list_master_line (the whole table)",
-            "only those that ever had stock",
+            "only items that ever had stock",
         ),
         ("DROP TABLE list_master_name_join", "list_master_name_join (the whole table)", "is not known"),
-        ("ALTER TABLE store DROP COLUMN name_id", "store.name_id", "only those that ever had stock"),
+        ("ALTER TABLE store DROP COLUMN name_id", "store.name_id", "only items that ever had stock"),
         (
             "DROP TABLE item_store_join",
             "item_store_join (the whole table)",
@@ -990,13 +990,14 @@ def test_without_expiry_dates_or_named_stock_lines_the_ten_other_metrics_are_rig
     }
     (said,) = set(result.warnings) - set(whole.warnings)
     assert said == (
-        f"The mirror lacks {column}: when stock expires is not known, and neither expired nor expiring stock is sent. "
+        f"The mirror lacks {column}: it is not known when stock expires, so neither expired nor expiring stock is "
+        f"sent. "
         "Let the older mSupply export it too if that matters."
     )
     nothing, _ = all_values(database, [Metric.EXPIRED])
     assert nothing.status is Status.NOTHING_TO_DO
     assert nothing.message == (
-        "mSupply's database lacks what all the metrics of this run take; the log names what it is."
+        "mSupply's database lacks what all metrics of this run need. The log names it."
     )
 
 
@@ -1089,7 +1090,7 @@ def test_codes_that_are_all_unknown_are_refused_and_named(
         read_catalogue(source)
     seen = "'CI', 'SI', nothing" if column == "type" else "'CN', 'FN'"
     assert str(refused.value).splitlines()[1] == (
-        f"No transaction has a {column} that is known, so that no movement would count: transact.{column} holds {seen}, "
+        f"No transaction has a {column} that is known, so no movement would count: transact.{column} holds {seen}, "
         f"and the older mSupply writes {known}. Let it be exported as it is there."
     )
 

@@ -276,7 +276,7 @@ def test_a_broken_record_does_not_bring_back_what_an_older_one_says(
     (warning,) = catalogue.warnings
     assert (
         warning
-        == "Custom fields that cannot be read (broken JSON) count as empty, in stores KAMO clinic (KAMO)."
+        == "Stores whose custom fields cannot be read (broken JSON), so they count as empty: KAMO clinic (KAMO)."
     )
 
 
@@ -603,7 +603,7 @@ def test_stock_lines_without_a_pack_size_are_no_units_and_counted(
         pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
         (warning,) = data_warnings(source)
     assert [line.units for line in pair.stock_lines] == [0, 0]
-    assert warning.startswith("Stock lines without a pack size, which count as 0 units: 2")
+    assert warning.startswith("Stock lines without a pack size count as 0 units: 2")
     assert "1 of them hold packs" in warning
 
 
@@ -747,7 +747,7 @@ def test_what_is_dated_later_than_the_reading_counts_when_it_was_created_or_toda
     movements, pair, (warning,) = instants_and_warnings(database)
     assert movements == [(datetime.fromisoformat(counts_at), -20)]
     assert pair.units_before_floor == 0
-    assert warning.startswith("Invoices dated later than the moment at which the database was read.")
+    assert warning.startswith("Invoices with a date in the future.")
     assert ": 1, namely KAMO prescription 4711. " in warning
 
 
@@ -980,9 +980,9 @@ def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(
         (warning,) = data_warnings(source)
     assert sum(line.units for line in pairs["KAMO", "amoxicillin"].stock_lines) == 20 * MICRO
     assert warning == (
-        "Receipts (inbound shipments) that came over as new and without a date, with their stock in the store already: 3, "
-        "by store KAMO 2, OPUA 1. Stock is right. In which month they were received is not known, so received leaves "
-        "them out."
+        "Receipts (inbound shipments) that are new and have no date, although their stock is in the store: 3, "
+        "by store KAMO 2, OPUA 1. Stock is right. The month of the receipt is not known, so the metric received does "
+        "not count them."
     )
 
 
@@ -1362,8 +1362,8 @@ def test_stock_lines_below_0_are_added_up_and_named(
         (warning,) = data_warnings(source)
     assert sum(each.units for each in pair.stock_lines) == 0
     assert warning == (
-        "Stock lines below 0, which the metrics add up as they are and mSupply's own stock on hand leaves out: 1, namely "
-        f"amoxicillin tabs (item amoxicillin) in KAMO clinic (store KAMO), stock line {line}: -2.5 units."
+        "Stock lines below 0: 1, namely amoxicillin tabs (item amoxicillin) in KAMO clinic (store KAMO), stock line "
+        f"{line}: -2.5 units. The metrics count them; mSupply's own stock on hand does not."
     )
 
 
@@ -1391,8 +1391,8 @@ def test_what_the_movements_do_not_add_up_to_is_counted_and_the_worst_is_named_f
             groups(source, floor)
             (warning,) = source.warnings()
         assert warning == (
-            "Items in a store whose stock lines are not what all their movements add up to: 4 of 5. Nothing is corrected: "
-            "the stock lines count. The largest differences (+ means more stock than moved in): "
+            "Items in a store whose stock lines differ from the sum of their movements: 4 of 5. Nothing is corrected: "
+            "the stock lines count. The largest differences (+ is more stock than movements): "
             "never moved tabs (item never moved) in KAMO clinic (store KAMO): +100 units; "
             "more tabs (item more) in KAMO clinic (store KAMO): +4.5 units; "
             "less tabs (item less) in KAMO clinic (store KAMO): -4 units; "

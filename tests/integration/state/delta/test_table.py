@@ -132,7 +132,7 @@ def test_a_record_that_is_too_large_is_not_kept_and_that_is_said(at: At) -> None
     assert records.write(TARGET, record)
 
     assert read(at(NOW)).entries == {}
-    assert "There is too much to remember" in records.faults()[0]
+    assert "There are too many values to remember" in records.faults()[0]
     assert read(at(NOW)).invalid_until > (NOW + TRACKED_FOR).timestamp()
 
 

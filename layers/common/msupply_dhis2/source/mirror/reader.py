@@ -70,7 +70,7 @@ class Mirror(Source):
             )
         if missing := self._database.missing(REQUIRED):
             raise SourceError(
-                f"{where} and lacks what every value takes: {', '.join(missing)}. Let the older mSupply export these "
+                f"{where} and lacks what every value needs: {', '.join(missing)}. Let the older mSupply export these "
                 "tables and columns to the mirror too."
             )
 
@@ -112,7 +112,7 @@ class Mirror(Source):
         where = f"The mirror of the older mSupply ({self.address.described}) lacks {lacking}"
         if include_field in missing:
             raise SourceError(
-                f"{where}, where the tick of {include_field} is kept, so that no item counts as included. Let the "
+                f"{where}, where the tick of {include_field} is kept, so no item counts as included. Let the "
                 "older mSupply export it too, or name another include field in the settings."
             )
         if all(each in missing for each in item_fields):
@@ -136,7 +136,7 @@ def _read_stores(database: Database, stores: StoreSelection) -> None:
         code = row.code or ""
         why_not = "it is disabled in mSupply" if row.is_disabled else None
         if code.strip().upper() in _SYSTEM_STORES:
-            why_not = "it is a store that mSupply keeps for itself"
+            why_not = "it is a store of mSupply's own (not a real store)"
         name = row.name or code
         stores.add(row.id, code, name, [stores.read(row.custom_data, f"{name} ({code})")], why_not, None)
 
@@ -206,9 +206,9 @@ def _rows_there_twice(database: Database) -> Iterator[str]:
         rows, different = database.connection.execute(query.select_from(sa.table(name, identifier))).one()
         if rows != different:
             yield (
-                f"Rows of {name} are there more than once: {rows:,} rows have {count(different, 'value')} of id. What is "
-                f"there twice would count twice. Empty {name} and let the older mSupply export it anew; a primary key on "
-                "id keeps it from happening again."
+                f"Rows of {name} are there more than once: {rows:,} rows have {count(different, 'value')} of id. These "
+                f"rows would count twice. Empty {name} and let the older mSupply export it again. A primary key on id "
+                "prevents this."
             )
 
 
@@ -223,6 +223,6 @@ def _unknown_codes(database: Database) -> Iterator[str]:
         if seen and not seen & set(known):
             shown = listed(sorted("nothing" if code is None else f"'{code}'" for code in seen))
             yield (
-                f"No transaction has a {name} that is known, so that no movement would count: transact.{name} holds "
+                f"No transaction has a {name} that is known, so no movement would count: transact.{name} holds "
                 f"{shown}, and the older mSupply writes {', '.join(known)}. Let it be exported as it is there."
             )

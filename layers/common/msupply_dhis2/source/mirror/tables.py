@@ -39,8 +39,8 @@ class Feature(Enum):
             "list_master_line": ("item_master_id", "item_id"),
         },
         (
-            "which items are on a store's master lists is not known, and only those that ever had stock or a movement in a "
-            "store get values there"
+            "it is not known which items are on a store's master lists, so only items that ever had stock or a "
+            "movement in a store get values there"
         ),
     )
     HIDING = (
@@ -50,12 +50,12 @@ class Feature(Enum):
     DISABLING = ({"store": ("disabled",)}, "disabled stores with an org unit are sent too")
     DISPENSING = (
         {"transact": ("mode",)},
-        "prescriptions count as outbound shipments, which changes no metric",
+        "prescriptions count as outbound shipments; no metric changes",
     )
     NUMBERING = ({"transact": ("invoice_num",)}, "transactions are named by their id")
     EXPIRING = (
         {"item_line": ("expiry_date",), "trans_line": ("item_line_id",)},
-        "when stock expires is not known, and neither expired nor expiring stock is sent",
+        "it is not known when stock expires, so neither expired nor expiring stock is sent",
         frozenset({Metric.EXPIRED, Metric.EXPIRING}),
     )
     CANCELLING = (
@@ -65,7 +65,7 @@ class Feature(Enum):
     ENTERING = (
         {"transact": ("entry_date", "entry_time")},
         (
-            "when a transaction was entered is not known, and one that is dated later than the run counts at the start of a "
+            "it is not known when a transaction was entered, so one with a date after the run counts at the start of a "
             "day"
         ),
     )

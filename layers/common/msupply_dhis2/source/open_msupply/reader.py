@@ -68,7 +68,7 @@ class OpenMsupply(Source):
     ) -> Catalogue:
         """Read which stores and items are sent, and mSupply's preferences."""
         stores = StoreSelection(store_field)
-        where = "The record as it came from mSupply (legacy_record), or the custom fields (custom_fields),"
+        where = "The record as it came from mSupply (legacy_record) or the custom fields (custom_fields)"
         items = ItemSelection(tuple(item_fields), include_field, where)
         _read_stores(self._database, stores)
         _read_items(self._database, items)
@@ -184,7 +184,7 @@ def _preferences(database: Database) -> tuple[ConsumptionPreferences, list[str]]
             value = parse(values[key]) if key in values else None
         except ValueError:
             unreadable.append(
-                f"mSupply's global preference {key} cannot be read and counts as absent. Set it anew in mSupply."
+                f"mSupply's global preference {key} cannot be read, so its default is used. Enter it again in mSupply."
             )
         return otherwise if value is None else value
 

@@ -234,18 +234,18 @@ class DeltaFilter:
                 for value in self.found.named
             ]
             yield (
-                f"Values that DHIS2 has acknowledged and that are computed no longer: {vanished:,} ({by_metric}). "
+                f"Values that DHIS2 has acknowledged and that are no longer computed: {vanished:,} ({by_metric}). "
                 f"{self._what_is_done()} They are: {listed(named, NAMED, of=vanished, by='; ')}."
             )
         yield from self._records.faults()
 
     def _what_is_done(self) -> str:
         if not self._settings.delete_vanished:
-            return "They stay in DHIS2: to have them deleted, switch on Delete vanished values (delete_vanished)."
+            return "They stay in DHIS2. To delete them, switch on Delete vanished values (delete_vanished)."
         if self.is_held_back:
             return (
-                f"That is more than a fifth of the {self.found.acknowledged:,} that it has, so nothing is deleted: has "
-                "a setting, or an item or store in mSupply, been changed by mistake? If all is right, invoke compute "
+                f"That is more than a fifth of the {self.found.acknowledged:,} that it has, so nothing is deleted. "
+                "Check the settings, and the items and stores in mSupply. If all is right, invoke compute "
                 'with {"manual": true, "confirm_deletions": true}.'
             )
         return "They are being deleted in DHIS2."

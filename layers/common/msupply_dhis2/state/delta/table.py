@@ -160,11 +160,12 @@ class DeltaTable:
         if self._damaged:
             faults.append(
                 f"What DHIS2 had acknowledged could not be read of {_named(self._damaged)}: all their values are sent. "
-                "It is noted anew. Where this is said again and again, delete these rows of the table."
+                "It is noted anew. If this comes again and again, delete these rows of the table."
             )
         if self._too_large:
             faults.append(
-                f"There is too much to remember what DHIS2 acknowledges of {_named(self._too_large)}: all their values are "
+                f"There are too many values to remember what DHIS2 acknowledges of {_named(self._too_large)}: all "
+                "their values are "
                 "sent each time."
             )
         return tuple(faults)

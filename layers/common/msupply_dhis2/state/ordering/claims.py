@@ -311,9 +311,9 @@ def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
     return LogRecord(
         LogEvent.VALUES_SUPERSEDED,
         logging.INFO,
-        f"{len(older):,} values were skipped, because a later run has sent newer ones, or is about to: "
+        f"{len(older):,} values were skipped, because a later run has sent newer ones, or will send them: "
         f"{listed(named, NAMED, of=len(older), by='; ')}. "
-        "Nothing need be done: should that run fail, the last line of this one says so.",
+        "You need not do anything. If that run fails, the last line of this one says so.",
         {"superseded": len(older)},
     )
 
@@ -324,7 +324,7 @@ def too_old(batch: Batch) -> LogRecord:
     return LogRecord(
         LogEvent.VALUES_NOT_SENT,
         logging.WARNING,
-        f"{len(batch.rows):,} values were not sent: they were read from mSupply so long ago that nobody can tell any more "
+        f"{len(batch.rows):,} values were not sent: they were read from mSupply so long ago that it is not known "
         f"whether DHIS2 has newer ones. To send them, compute their periods again ({periods}), with the months in the "
         'event: {"manual": true, "months": "2026-01..2026-02"}.',
         {"not_sent": len(batch.rows)},

@@ -146,7 +146,7 @@ class InFlightMessages:
                 self._end(name, message, ending, held_periods)
             except AwsError as error:
                 # What was sent has its outcome; others wait for it a while longer than they need to.
-                self._tell(f"That a message has been sent could not be noted. {error}")
+                self._tell(f"It could not be noted that a message has been sent. {error}")
 
     def _begin(
         self, name: str, message: InFlightMessage, seconds: float
@@ -184,7 +184,7 @@ class InFlightMessages:
         deadline: float,
     ) -> None:
         if any(other.message == message.message and not other.is_over for other in others.values()):
-            raise InFlightError("Another delivery of the same message is being sent just now.")
+            raise InFlightError("Another delivery of the same message is being sent now.")
         older = {each for each, other in others.items() if message.must_follow(other)}
         new_periods = message.periods.keys() - held_periods
         ahead = older | {
@@ -219,10 +219,10 @@ class InFlightMessages:
 
 
 _OLDER_FIRST = (
-    "Older values for the same periods and org units are still being sent: these must follow them, so that DHIS2 ends "
-    "with the newer ones."
+    "Older values for the same periods and org units are still being sent. These wait, so that DHIS2 ends with the "
+    "newer ones."
 )
 _ALONE = (
-    "The first values of a period are being sent just now: these wait for them, because DHIS2 loses one of two calls "
-    "that come at once for a period that is new to it."
+    "The first values of a period are being sent now. These wait, because DHIS2 loses one of two calls at the same "
+    "time for a period that is new to it."
 )
