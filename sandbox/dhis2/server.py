@@ -1,8 +1,10 @@
 """The stand-in itself: an HTTP server on 127.0.0.1 that answers as a DHIS2 of the chosen version."""
 
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time
 from types import TracebackType
@@ -85,6 +87,8 @@ class StandIn:
     before_answer
         Called when a call is carried out and its answer is about to leave, in the thread of that call, with the call
         and what is noted of it: for what happens to clients at just that moment.
+    pause
+        Lets so many seconds pass, or what is left of them when it stops, wherever a call takes time.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first have defaults
@@ -105,6 +109,8 @@ class StandIn:
         self.faults = Faults()
         self.now = now
         self.before_answer: Callable[[Call, Request], None] | None = None
+        self._stopping = threading.Event()
+        self.pause: Callable[[float], object] = self._stopping.wait
         self._logins = Logins(
             version=Version(version),
             users={user.username: user for user in users},
@@ -122,7 +128,6 @@ class StandIn:
         )
         self._port = port
         self._log = log
-        self._stopping = threading.Event()
         self._http: HttpServer | None = None
 
     def __enter__(self) -> Self:
@@ -140,12 +145,15 @@ class StandIn:
         self._http = HttpServer(self._port, self._respond)
         self._port = self._http.server_port
         self._api.url = self.url
-        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
         """Close every connection and stop listening; values and requests can still be looked at."""
         if self._http is not None:
             self._stopping.set()
+            # It looks only now and then whether it is to end; this wakes it up.
+            with suppress(OSError):
+                self._http.socket.shutdown(socket.SHUT_RDWR)
             self._http.shutdown()
             self._http.close_connections()
             self._http.server_close()
@@ -286,14 +294,14 @@ class StandIn:
 
     def _with_faults(self, call: Call) -> Outcome:
         """Carry out the call, but for the faults that are planned for it."""
-        circumstances = Circumstances(pause=self._stopping.wait)
+        circumstances = Circumstances(pause=self.pause)
         carried_out: Outcome | None = None
         for fault in self.faults.take(call, self._names_of):
             if fault.after_import and carried_out is None:
                 carried_out = self._api.carry_out(call, circumstances)
             match fault.kind:
                 case FaultKind.DELAY:
-                    self._stopping.wait(fault.seconds_for(call))
+                    self.pause(fault.seconds_for(call))
                 case FaultKind.SLOW_IMPORT:
                     circumstances = replace(circumstances, import_seconds=fault.seconds_for(call))
                 case FaultKind.PERIOD_RACE:

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
+from threading import Barrier
+from time import sleep
 from typing import Any
 
 import pytest
@@ -318,6 +320,8 @@ def test_of_two_pushes_at_once_into_a_new_period_nothing_is_lost(version: str, c
     with StandIn(metadata_of(), version=version, now=NOW) as dhis2, ThreadPoolExecutor(2) as pool:
         settings = settings_of(dhis2.url)
         dhis2.faults.next(FaultKind.SLOW_IMPORT, times=2, seconds=0.3)
+        both_import = Barrier(2)
+        dhis2.pause = lambda seconds: both_import.wait(60) if seconds == 0.3 else sleep(seconds)
         sessions = [connect(dhis2), connect(dhis2)]
         results = list(pool.map(put, ("OU_0", "OU_1"), sessions))
         assert list(dhis2.values.values()) == ["7"] * 10
