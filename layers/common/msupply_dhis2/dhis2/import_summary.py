@@ -50,16 +50,6 @@ class ImportSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
-    """The import counts as the server gives them."""
-
-    written: int
-    """Imported and updated."""
-    ignored: int
-    deleted: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Conflict:
     """One entry of ``conflicts``; ``rows`` are those that the server lists or names, within the request."""
 
@@ -77,7 +67,12 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
     summary.
     """
     summary = _summary(answer)
-    counts = _counts(summary)
+    counts = cast("Mapping[str, object]", summary["importCount"])
+    imported, updated, ignored, deleted = (
+        max(value, 0) if isinstance(value := counts.get(name), int) else 0
+        for name in ("imported", "updated", "ignored", "deleted")
+    )
+    stored = imported + updated
     conflicts = [_conflict(conflict, sent, answer.mask) for conflict in _objects(summary.get("conflicts"))]
     reasons: dict[int, list[Reason]] = defaultdict(list)
     for conflict in conflicts:
@@ -90,7 +85,7 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
 
     # Only where nothing at all was stored: with the system setting dataEntryAutoGroup one group may be stored
     # and another refused in the same answer, and servers before 2.37 list no indexes for single rows either.
-    if counts.written == 0 and counts.deleted == 0 and counts.ignored in {0, sent}:
+    if stored == 0 and deleted == 0 and ignored in {0, sent}:
         if unplaced:
             for index in range(sent):
                 reasons[index].extend(replace(reason, extent=Extent.REQUEST) for reason in unplaced)
@@ -101,14 +96,16 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
                 reasons[index].append(held_back)
 
     explained = bool(reasons or unplaced)
-    _insist_on_an_outcome(summary, counts, sent, explained=explained, deletes=deletes, mask=answer.mask)
+    # Fewer deleted values than were sent are no failure: some may have been gone before.
+    lacks = not explained and not deletes and stored + deleted < sent
+    _insist_on_an_outcome(summary, stored, sent, explained=explained, lacks=lacks, mask=answer.mask)
     rest = sent - len(reasons)
-    written = min(counts.deleted if deletes else counts.written, rest)
+    written = min(deleted if deletes else stored, rest)
     # Refused rows are among the ignored wherever rows are imported one by one. What is left of the ignored was
     # there already; but not from 2.43, where it was tried and failed, nor where refused rows hide in it.
     tells_unchanged = not unplaced and not _is_import_by_group(summary)
-    unchanged = min(max(counts.ignored - len(reasons), 0), rest - written) if tells_unchanged else 0
-    removed = 0 if deletes else counts.deleted
+    unchanged = min(max(ignored - len(reasons), 0), rest - written) if tells_unchanged else 0
+    removed = 0 if deletes else deleted
     others = iter(
         accepted(
             rest,
@@ -135,16 +132,6 @@ def _summary(answer: Answer) -> Mapping[str, object]:
         f"DHIS2 took the call (status {answer.status}) but did not say what became of the values: its answer is "
         f"no import summary.{said} Check URL, and that no proxy changes what DHIS2 answers."
     )
-
-
-def _counts(summary: Mapping[str, object]) -> _Counts:
-    counts = cast("Mapping[str, object]", summary["importCount"])
-
-    def count(name: str) -> int:
-        value = counts.get(name)
-        return max(value, 0) if isinstance(value, int) else 0
-
-    return _Counts(count("imported") + count("updated"), count("ignored"), count("deleted"))
 
 
 def _objects(value: object) -> list[Mapping[str, object]]:
@@ -191,31 +178,20 @@ def _is_import_by_group(summary: Mapping[str, object]) -> bool:
 
 
 def _insist_on_an_outcome(
-    summary: Mapping[str, object], counts: _Counts, sent: int, *, explained: bool, deletes: bool, mask: Mask
+    summary: Mapping[str, object], stored: int, sent: int, *, explained: bool, lacks: bool, mask: Mask
 ) -> None:
-    """Raise where the import broke off, or from 2.43 succeeded with fewer values than were sent.
-
-    Fewer deleted values than were sent are no failure: some may have been gone before.
-    """
-    description = str(summary.get("description") or "")
-    broke_off = description.startswith("The import process failed") or (
-        summary.get("status") == "ERROR" and not explained and counts.written == 0
-    )
-    lost = (
-        summary.get("status") == "SUCCESS"
-        and _is_import_by_group(summary)
-        and not explained
-        and not deletes
-        and counts.written + counts.deleted < sent
-    )
-    if broke_off:
+    """Raise where the import broke off, or from 2.43 succeeded with fewer values than were sent, and names no reason."""
+    description, status = str(summary.get("description") or ""), summary.get("status")
+    if description.startswith("The import process failed") or (
+        status == "ERROR" and not explained and stored == 0
+    ):
         said = f" ({mask.text(description, _DESCRIPTION_LIMIT)})" if description else ""
         raise Dhis2TransientError(
             f"DHIS2 broke the import off without saying what became of the values{said}. Some may be stored. "
             "The same values are sent again."
         )
-    if lost:
+    if status == "SUCCESS" and _is_import_by_group(summary) and lacks:
         raise Dhis2TransientError(
-            f"DHIS2 says that the import succeeded, but counts {counts.written} of {sent} values and names none "
+            f"DHIS2 says that the import succeeded, but counts {stored} of {sent} values and names none "
             "that it refused. The same values are sent again."
         )

@@ -92,14 +92,13 @@ class _What(NamedTuple):
 
 
 class _Where(NamedTuple):
-    """An org unit and a period. ``untimely`` are the faults that another data set may not have."""
+    """An org unit and a period. ``untimely`` are the faults that another data set need not have."""
 
     org_unit: str
     period: str
     faults: Sequence[Reason]
     untimely: Sequence[Reason]
-    is_judged: bool
-    """Whether the period is one that can be judged."""
+    is_timely: bool
 
 
 class _Kind(NamedTuple):
@@ -187,8 +186,7 @@ class ValueRules:
             return OmittedZero(key)
         # The default option combos are named too: up to 2.42 a system setting can insist on it, and none forbids it.
         vanishes = element is not None and shaped == "0" and drops_zeros_of(self._known.server, element)
-        is_timely = where.is_judged and not where.untimely
-        return Valid(key, shaped, is_timely, vanishes and not self._deletes)
+        return Valid(key, shaped, where.is_timely, vanishes and not self._deletes)
 
     def _first_reason(
         self, value: DataValue, what: _What, where: _Where, shaped: str | Reason
@@ -293,7 +291,7 @@ class ValueRules:
             period.label if period else label,
             faults,
             untimely,
-            period is not None,
+            period is not None and not untimely,
         )
 
     def _strange_org_unit(self, identifier: str) -> Reason:
