@@ -59,7 +59,7 @@ def catalogue_as_markdown() -> str:
         "From 2.43 many codes refuse all values of a call although one is wrong: the guilty one is found, and the",
         "others are sent again.",
         "",
-        *_table({code: EXPLANATIONS[code] for code in EXPLANATIONS if code not in OWN_EXPLANATIONS}),
+        *_table({code: EXPLANATIONS[code] for code in sorted(EXPLANATIONS.keys() - OWN_EXPLANATIONS)}),
     ]
     return "\n".join(lines) + "\n"
 

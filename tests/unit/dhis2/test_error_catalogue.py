@@ -33,7 +33,6 @@ BY_GROUP = [
 
 
 OURS = [
-    "held_back",
     "no_reason",
     "fraction",
     "zero_not_kept",
@@ -49,7 +48,6 @@ OURS = [
 MAY_PASS = {
     *(f"E{number}" for number in (*range(7640, 7645), *range(8030, 8034))),
     "E7632",
-    "held_back",
     "vanished",
     "still_there",
 }

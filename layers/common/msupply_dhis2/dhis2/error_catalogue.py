@@ -21,7 +21,6 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 
-HELD_BACK = "held_back"
 NO_REASON = "no_reason"
 FRACTION = "fraction"
 ZERO_NOT_KEPT = "zero_not_kept"
@@ -35,6 +34,9 @@ FAILS_ALONE = "too_large_alone"
 CALL_REFUSED = "call_refused"
 """Our own codes; ``OWN_EXPLANATIONS`` says what each means."""
 
+HELD_BACK = "held_back"
+"""The value is fine, but another of its call is not: it is sent again, so that nobody is told of it."""
+
 
 class Who(StrEnum):
     """Who can fix what a code stands for."""
@@ -42,7 +44,6 @@ class Who(StrEnum):
     MSUPPLY = "whoever sets up mSupply"
     DHIS2 = "a DHIS2 administrator"
     SETTINGS = "whoever keeps the settings of this integration"
-    WHO_FIXES_THE_OTHER = "whoever fixes the value that the message names"
     DEVELOPERS = "the developers of this integration"
 
 
@@ -104,12 +105,6 @@ def _no_uid(what: str, cure: str) -> Explanation:
 
 
 OWN_EXPLANATIONS: dict[str, Explanation] = {
-    HELD_BACK: Explanation(
-        Who.WHO_FIXES_THE_OTHER,
-        "The value is fine, but DHIS2 (2.43 and later) stored nothing because another value of the call is not.",
-        "Fix the value that the message names; this one is stored with the next push.",
-        may_pass=True,
-    ),
     NO_REASON: _by_dhis2(
         "DHIS2 refused the value and gave no code for it.",
         "Read DHIS2's own words; its server log says more.",
@@ -326,12 +321,9 @@ _BY_CODES: dict[str, Explanation] = {
 }
 """Those of DHIS2."""
 
-EXPLANATIONS: dict[str, Explanation] = OWN_EXPLANATIONS | dict(
-    sorted(
-        ((code, explanation) for codes, explanation in _BY_CODES.items() for code in codes.split()),
-        key=lambda each: each[0],
-    )
-)
+EXPLANATIONS: dict[str, Explanation] = OWN_EXPLANATIONS | {
+    code: explanation for codes, explanation in _BY_CODES.items() for code in codes.split()
+}
 """What each code means, ours and DHIS2's."""
 
 
@@ -355,9 +347,7 @@ def explain(code: str, text: str) -> Explanation:
     if code == NO_REASON:
         words = text.lower()
         code = next((known for phrase, known in _CODE_BY_WORDS.items() if phrase in words), NO_REASON)
-    if code in EXPLANATIONS:
-        return EXPLANATIONS[code]
-    return _by_dhis2(
+    return EXPLANATIONS.get(code) or _by_dhis2(
         f"The code {code} is not in the catalogue of this integration.",
         "Read DHIS2's own words; its server log says more.",
     )

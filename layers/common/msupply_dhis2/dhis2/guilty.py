@@ -7,7 +7,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
 from msupply_dhis2.dhis2.import_request import SentValue
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.outcome import Extent, Reason
@@ -94,7 +93,7 @@ class GuiltySearch:
                     if self._field(other, str(name)) == self._field(place, str(name)):
                         guilty[other] = (reason,)
         for reason in dict.fromkeys(reason for reasons in doubtful.values() for reason in reasons):
-            if reason.code == HELD_BACK or reason.extent is not Extent.GROUP:
+            if reason.extent is not Extent.GROUP:
                 continue
             among = [place for place, why in doubtful.items() if reason in why]
             meant, is_certain = self._meant(reason, among)

@@ -13,7 +13,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.queues import depth
-from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.errors import (
     AwsError,
@@ -189,4 +189,5 @@ def _log_in(environment: TestConnectionEnvironment, breakers: BreakerTable) -> N
     settings = read_settings(environment.settings_parameter, clients.ssm())
     credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
     client = Dhis2Client.of(settings, credentials, read_timeout=_PROBE_SECONDS)
+    client.deadline = Deadline.within(TIME_LIMIT)
     log_in(breakers, Login.of(str(settings.url), credentials), client, lambda: datetime.now(UTC))
