@@ -8,15 +8,10 @@ from collections.abc import Sequence
 
 
 class MsupplyDhis2Error(Exception):
-    """Base of every fault that a user can be told about: ``str(error)`` is one sentence, or several, a line each.
-
-    Attributes
-    ----------
-    is_transient
-        Whether the same may succeed later, without anybody's doing.
-    """
+    """Base of every fault that a user can be told about: ``str(error)`` is one sentence, or several, a line each."""
 
     is_transient = False
+    """Whether the same may succeed later, without anybody's doing."""
 
 
 class ConfigurationError(MsupplyDhis2Error):
@@ -24,13 +19,7 @@ class ConfigurationError(MsupplyDhis2Error):
 
 
 class SettingsError(MsupplyDhis2Error):
-    """The settings document is missing, unreadable or has faults.
-
-    Parameters
-    ----------
-    faults
-        Every fault found, each a sentence that names the row and the field.
-    """
+    """The settings document is missing, unreadable or has ``faults``, each a sentence that names the row and the field."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -77,17 +66,10 @@ class SourceUnreachableError(SourceError):
 
 
 class Dhis2Error(MsupplyDhis2Error):
-    """DHIS2 did not take a request.
-
-    Attributes
-    ----------
-    may_still_be_applied
-        Whether what was sent may be stored later all the same: there was no answer, or not DHIS2's own.
-    retry_after
-        Seconds that the server asks to wait; ``None`` where it does not say.
-    """
+    """DHIS2 did not take a request; ``retry_after`` are the seconds that the server asks to wait, if it does."""
 
     may_still_be_applied = False
+    """Whether what was sent may be stored later all the same: there was no answer, or not DHIS2's own."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -1,6 +1,5 @@
 """Whether each metric's option combo is there, which place it belongs to, and whether its category options take values."""
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msupply_dhis2.dhis2.metadata import find, find_category_option, find_category_options
@@ -78,22 +77,18 @@ def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
     if facts.settings.setup is not Setup.CATEGORY_OPTION_COMBO:
         return _without_combos(data_set, elements)
     labels = row_labels(facts.settings)
-    wrong: list[str] = []
-    right: list[str] = []
-    places: Counter[str] = Counter()
+    told: dict[str | None, list[str]] = {}
     for label, row in zip(labels, facts.settings.active_rows, strict=True):
         of_row = [use.data_element for use in uses if row in use.rows] or elements
         sentence, place = _judge(facts, data_set, row, of_row)
-        (wrong if place is None else right).append(f"{label}: {sentence}")
-        if place:
-            places[place] += 1
+        told.setdefault(place, []).append(f"{label}: {sentence}")
     number = count(len(labels), "metric")
-    if wrong:
+    if wrong := told.get(None):
         message = f"The option combos of {len(wrong)} of {number} do not fit; values for them are refused."
         return failed(OPTION_COMBOS, message, wrong)
-    said = joined(f"{number_there:,} as {place}" for place, number_there in places.items())
+    said = joined(f"{len(rows):,} as {place}" for place, rows in told.items())
     message = f"The option combos of {number} fit; they are sent as DHIS2 has them: {said}."
-    return passed(OPTION_COMBOS, message, right)
+    return passed(OPTION_COMBOS, message, [row for rows in told.values() for row in rows])
 
 
 def _judge(
