@@ -239,6 +239,21 @@ def test_a_401_in_the_middle_is_an_authentication_error_and_is_asked_once() -> N
         assert len(dhis2.requests) == 2
 
 
+def test_a_call_that_is_given_up_because_the_time_is_over_says_so_and_may_have_been_stored() -> None:
+    with stand_in() as dhis2, client_of(dhis2.url) as client:
+        dhis2.faults.next(FaultKind.DELAY, seconds=30, after_import=True)
+        client.deadline = Deadline.within(0.3)
+        error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
+        assert isinstance(error, Dhis2SlowError)
+        assert "within 0 seconds: this one was given up" in str(error)
+        assert error.may_still_be_applied
+        asked = len(dhis2.requests)
+        error = failure(lambda: client.get("/api/me"))
+        assert isinstance(error, Dhis2SlowError)
+        assert not error.may_still_be_applied
+        assert len(dhis2.requests) == asked
+
+
 def test_an_answer_that_does_not_come_in_time_may_have_been_stored_and_may_pass() -> None:
     with stand_in() as dhis2, client_of(dhis2.url, read_timeout=0.2) as client:
         dhis2.faults.next(FaultKind.DELAY, seconds=30, after_import=True)

@@ -126,6 +126,14 @@ class Deadline:
             raise Dhis2SlowError(self.given_up)
         return left
 
+    def told(self, error: Dhis2Error) -> Dhis2Error:
+        """Return why a call failed: of one that was given up, that the time is over."""
+        if self.seconds_left() > 0:
+            return error
+        over = Dhis2SlowError(self.given_up)
+        over.may_still_be_applied = error.may_still_be_applied
+        return over
+
     def sleep(self, seconds: float) -> None:
         """Wait; raise where there is no time for it."""
         if seconds >= self.insist():
@@ -284,8 +292,8 @@ class Dhis2Client:
     ) -> requests.Response:
         """Make one call, logged in, and return its answer, whatever its status but a redirect; raise where there is none.
 
-        ``content`` is the body, or the fields of a form. With an ``authorization`` of its own (the header, empty for none) its answer
-        is returned also where it is a redirect.
+        ``content`` is the body, or the fields of a form. With an ``authorization`` of its own (the header, empty for none) a
+        redirect is returned too.
         """
         seconds = self._read_timeout if read_timeout is None else read_timeout
         is_renewed = has_waited = False
@@ -313,8 +321,7 @@ class Dhis2Client:
             self._tell_call(method, path, time.perf_counter() - started, content, came)
             if isinstance(came, ConnectionFault):
                 # Outside the except clause, so that the error has no context: a request of requests holds the login.
-                self.deadline.insist()
-                raise self.error(came, seconds=seconds)
+                raise self.deadline.told(self.error(came, seconds=seconds))
             is_over = came.is_redirect or came.status_code == requests.codes.unauthorized
             if is_over:
                 # The session that the cookie stands for.
