@@ -15,8 +15,8 @@ from tests.support.whole_way import whole_way
 OWN = 7
 """From the function's handler to the first call of the reader: event, run, step, values."""
 
-WITH_READER = 15
-"""The deepest finds the midnight of the day of reading; a field of a store, and a query, take 14."""
+WITH_READER = 12
+"""The deepest reads a field of a store, writes a query, and finds the midnight of the day of reading."""
 
 WITH_SETTINGS = 16
 """The deepest tells what is wrong with a period's pattern."""

@@ -83,12 +83,12 @@ class Calendar:
         So a time that the clock shows twice is the first of the two, and one that it skips is the instant at which
         it was put forward.
         """
-        start = self._utc(local, fold=0)
+        start = _shown(local.replace(tzinfo=self.time_zone, fold=0), UTC)
         if self._local(start) == local or start == _FIRST_INSTANT:
             return start
         # The time is skipped. Read with the clock of before and of after the gap (PEP 495), it is an instant
         # after and before it; between the two lies the one that is looked for.
-        early, late = self._utc(local, fold=1), start
+        early, late = _shown(local.replace(tzinfo=self.time_zone, fold=1), UTC), start
         while late - early > _RESOLUTION:
             middle = early + (late - early) // 2
             early, late = (early, middle) if self._local(middle) >= local else (middle, late)
@@ -133,9 +133,6 @@ class Calendar:
             midnights = dict.fromkeys(midnight for midnight in starts if start <= midnight <= end)
             self._midnights[start, end] = tuple(midnights)
         return self._midnights[start, end]
-
-    def _utc(self, local: datetime, fold: int) -> datetime:
-        return _shown(local.replace(tzinfo=self.time_zone, fold=fold), UTC)
 
     def _local(self, instant: datetime) -> datetime:
         return _shown(instant.replace(tzinfo=UTC), self.time_zone)

@@ -21,10 +21,14 @@ _LONGEST = 300
 _NAMED = 3
 
 
-def folded(text: str) -> str:
-    """Return what the eye takes in of a text: letters and digits, composed, in small letters of one alphabet."""
+def folded(text: str, *, with_digits: bool = False) -> str:
+    """Return what the eye takes in of a text: letters and digits, composed, in small letters of one alphabet.
+
+    ``with_digits``: 0 is what o is, and 1 and i what l is.
+    """
     plain = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(filter(str.isalnum, plain)).translate(_OTHER_ALPHABETS)
+    look = "".join(filter(str.isalnum, plain)).translate(_OTHER_ALPHABETS)
+    return look.translate(_DIGITS) if with_digits else look
 
 
 def difference(ours: str, theirs: str, *, here: str = "mSupply", there: str = "DHIS2") -> str | None:
@@ -33,7 +37,7 @@ def difference(ours: str, theirs: str, *, here: str = "mSupply", there: str = "D
     Such as "Character 3 is a NO-BREAK SPACE (U+00A0) in mSupply, a space in DHIS2."
     """
     ours, theirs = ours[:_LONGEST], theirs[:_LONGEST]
-    if ours == theirs or _look(ours) != _look(theirs):
+    if ours == theirs or folded(ours, with_digits=True) != folded(theirs, with_digits=True):
         return None
     ours_small, theirs_small = [*map(str.lower, ours)], [*map(str.lower, theirs)]
     opcodes = SequenceMatcher(None, ours_small, theirs_small, autojunk=False).get_opcodes()
@@ -70,16 +74,12 @@ class LookAlikes:
     """Finds the one among some texts that looks like another."""
 
     def __init__(self, among: Iterable[str]) -> None:
-        self._by_look = {_look(text): text for text in among}
+        self._by_look = {folded(text, with_digits=True): text for text in among}
 
     def to(self, text: str) -> str | None:
         """Return the text that looks like this one and is not the same; ``None`` where there is none."""
-        found = self._by_look.get(_look(text))
+        found = self._by_look.get(folded(text, with_digits=True))
         return None if found == text else found
-
-
-def _look(text: str) -> str:
-    return folded(text[:_LONGEST]).translate(_DIGITS)
 
 
 def _names(characters: str) -> str:

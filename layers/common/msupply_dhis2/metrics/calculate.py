@@ -4,11 +4,11 @@ Quantities add up over the pairs of the group; ratios and days are worked out fr
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from operator import attrgetter
+from functools import cached_property
 
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import (
@@ -83,32 +83,22 @@ def calculate(
     if not history.pairs:
         return result
     group = _Group(history.pairs, window, rules, result.warnings)
-    values = result.values
     for metric in metrics:
-        value = _VALUE[metric](group)
+        value: Quantity | None = getattr(group, metric.value)
         if value is not None:
-            values[metric] = value
+            result.values[metric] = value
             if metric in _STOCK_METRICS and value < 0:
                 result.warnings[StockWarning.NEGATIVE_STOCK] += 1
     return result
 
 
-class _Group:
-    """What the metrics of one group are made of: what costs little at once, the rest when it is needed."""
+_STOCK_METRICS = frozenset(
+    {Metric.STOCK_ON_HAND, Metric.EXPIRING, Metric.EXPIRED, Metric.OPENING_STOCK, Metric.CLOSING_STOCK}
+)
 
-    __slots__ = (
-        "_average",
-        "_expired_and_expiring",
-        "_ledger",
-        "_moved",
-        "_pairs",
-        "_rules",
-        "_warnings",
-        "_window",
-        "closing_stock",
-        "opening_stock",
-        "stock_on_hand",
-    )
+
+class _Group:
+    """The metrics of one group, each by its name, and what they are made of."""
 
     def __init__(
         self, pairs: list[PairHistory], window: Window, rules: Rules, warnings: Counter[StockWarning]
@@ -117,64 +107,66 @@ class _Group:
         self._window = window
         self._rules = rules
         self._warnings = warnings
-        self._ledger = ledger = Ledger(pairs)
-        self.opening_stock = ledger.stock_at(window.month_start)
-        self.closing_stock = ledger.stock_at(window.month_end)
-        self.stock_on_hand = (
-            self.closing_stock if window.snapshot == window.month_end else ledger.stock_at(window.snapshot)
-        )
-        self._moved = ledger.moved(window.flow_start, window.flow_end)
-        self._average: Quantity | None = None
-        self._expired_and_expiring: Sequence[int] | None = None
+        self._ledger = Ledger(pairs)
 
+    @cached_property
+    def opening_stock(self) -> int:
+        return self._ledger.stock_at(self._window.month_start)
+
+    @cached_property
+    def closing_stock(self) -> int:
+        return self._ledger.stock_at(self._window.month_end)
+
+    @cached_property
+    def stock_on_hand(self) -> int:
+        snapshot = self._window.snapshot
+        return self.closing_stock if snapshot == self._window.month_end else self._ledger.stock_at(snapshot)
+
+    @property
     def stocked_out(self) -> int:
         return MICRO if self.stock_on_hand <= 0 else 0
 
+    @cached_property
+    def _moved(self) -> Mapping[MovementKind, int]:
+        return self._ledger.moved(self._window.flow_start, self._window.flow_end)
+
+    @property
     def received(self) -> int:
         return self._moved[MovementKind.INBOUND_SHIPMENT]
 
+    @property
     def issued(self) -> int:
-        return -(self._moved[MovementKind.OUTBOUND_SHIPMENT] + self._moved[MovementKind.PRESCRIPTION])
+        return _issued(self._moved)
 
+    @property
     def adjustments(self) -> int:
-        adjustments = (
-            self._moved[MovementKind.INVENTORY_ADDITION] + self._moved[MovementKind.INVENTORY_REDUCTION]
-        )
+        kinds = [MovementKind.INVENTORY_ADDITION, MovementKind.INVENTORY_REDUCTION]
         if self._rules.include_returns:
-            adjustments += (
-                self._moved[MovementKind.CUSTOMER_RETURN] + self._moved[MovementKind.SUPPLIER_RETURN]
-            )
-        return adjustments
+            kinds += [MovementKind.CUSTOMER_RETURN, MovementKind.SUPPLIER_RETURN]
+        return sum(self._moved[kind] for kind in kinds)
 
+    @property
     def days_out_of_stock(self) -> int | None:
         window = self._window
-        days = self._ledger.days_out_of_stock(
-            window.calendar.midnights(window.flow_start, window.flow_end), window.flow_end
-        )
+        midnights = window.calendar.midnights(window.flow_start, window.flow_end)
+        days = self._ledger.days_out_of_stock(midnights, window.flow_end)
         return None if days is None else days * MICRO
 
+    @cached_property
     def average_monthly_consumption(self) -> Quantity:
-        if self._average is None:
-            self._average = self._consumption()
-        return self._average
-
-    def _consumption(self) -> Quantity:
-        pairs = self._pairs
-        if len(pairs) == 1:
-            return self._store_consumption(pairs[0].store, self._ledger)
-        pairs_by_store: defaultdict[str, list[PairHistory]] = defaultdict(list)
-        for pair in pairs:
-            pairs_by_store[pair.store.id].append(pair)
-        if len(pairs_by_store) == 1:
-            return self._store_consumption(pairs[0].store, self._ledger)
-        return sum(self._store_consumption(of[0].store, Ledger(of)) for of in pairs_by_store.values())
+        by_store: defaultdict[str, list[PairHistory]] = defaultdict(list)
+        for pair in self._pairs:
+            by_store[pair.store.id].append(pair)
+        if len(by_store) == 1:
+            return self._store_consumption(self._pairs[0].store, self._ledger)
+        return sum(self._store_consumption(of[0].store, Ledger(of)) for of in by_store.values())
 
     def _store_consumption(self, store: Store, ledger: Ledger) -> Quantity:
         """Average monthly consumption of one store, by its own look-back and its own days out of stock."""
         if not ledger.movements:
             return 0
         start, snapshot = look_back_start(self._window, store, self._rules), self._window.snapshot
-        consumed = ledger.issued(start, snapshot)
+        consumed = _issued(ledger.moved(start, snapshot))
         if consumed == 0:
             return 0
         months = store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
@@ -188,43 +180,28 @@ class _Group:
                 months *= (days - days_out) / days
         return Fraction(consumed * months.denominator, months.numerator)
 
+    @property
     def months_of_stock(self) -> Fraction | None:
-        consumed, months = self.average_monthly_consumption().as_integer_ratio()
+        consumed, months = self.average_monthly_consumption.as_integer_ratio()
         if consumed <= 0:
             return None
         return Fraction(self.stock_on_hand * MICRO * months, consumed)
 
+    @property
     def expiring(self) -> int:
-        return self._expiry()[1]
+        return self._expired_and_expiring[1]
 
+    @property
     def expired(self) -> int:
-        return self._expiry()[0]
+        return self._expired_and_expiring[0]
 
-    def _expiry(self) -> Sequence[int]:
-        if self._expired_and_expiring is None:
-            first = self._window.snapshot_date
-            last_days = (first, add_days(first, self._rules.expiring_within_days))
-            self._expired_and_expiring = stock_that_expires(
-                self._pairs, self._window.snapshot, last_days, self._warnings
-            )
-        return self._expired_and_expiring
+    @cached_property
+    def _expired_and_expiring(self) -> Sequence[int]:
+        first = self._window.snapshot_date
+        last_days = (first, add_days(first, self._rules.expiring_within_days))
+        return stock_that_expires(self._pairs, self._window.snapshot, last_days, self._warnings)
 
 
-_VALUE: dict[Metric, Callable[[_Group], Quantity | None]] = {
-    Metric.STOCK_ON_HAND: attrgetter("stock_on_hand"),
-    Metric.MONTHS_OF_STOCK: _Group.months_of_stock,
-    Metric.ADJUSTMENTS: _Group.adjustments,
-    Metric.RECEIVED: _Group.received,
-    Metric.ISSUED: _Group.issued,
-    Metric.EXPIRING: _Group.expiring,
-    Metric.EXPIRED: _Group.expired,
-    Metric.AVERAGE_MONTHLY_CONSUMPTION: _Group.average_monthly_consumption,
-    Metric.DAYS_OUT_OF_STOCK: _Group.days_out_of_stock,
-    Metric.OPENING_STOCK: attrgetter("opening_stock"),
-    Metric.CLOSING_STOCK: attrgetter("closing_stock"),
-    Metric.STOCKED_OUT: _Group.stocked_out,
-}
-
-_STOCK_METRICS = frozenset(
-    {Metric.STOCK_ON_HAND, Metric.EXPIRING, Metric.EXPIRED, Metric.OPENING_STOCK, Metric.CLOSING_STOCK}
-)
+def _issued(moved: Mapping[MovementKind, int]) -> int:
+    """Return what was issued, net: the mirror row of a cancelled prescription takes it back."""
+    return -(moved[MovementKind.OUTBOUND_SHIPMENT] + moved[MovementKind.PRESCRIPTION])

@@ -5,19 +5,14 @@ are right.
 """
 
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from itertools import chain
-from operator import attrgetter
-from types import MappingProxyType
+from operator import itemgetter
 
 from msupply_dhis2.domain.stock import MovementKind, PairHistory
-
-_instant_of = attrgetter("instant")
-_NOTHING_MOVED = MappingProxyType(dict.fromkeys(MovementKind, 0))
-_OUTBOUND_SHIPMENT, _PRESCRIPTION = MovementKind.OUTBOUND_SHIPMENT, MovementKind.PRESCRIPTION
 
 
 class StockWarning(StrEnum):
@@ -47,19 +42,13 @@ class Ledger:
 
     def __init__(self, pairs: Sequence[PairHistory]) -> None:
         self._pairs = pairs
-        stock_now = 0
-        for pair in pairs:
-            for line in pair.stock_lines:
-                stock_now += line[1]
-        self.stock_now = stock_now
-        if len(pairs) == 1:
-            self.movements = pairs[0].movements
-            self.first_in = pairs[0].first_in
-        else:
+        self.stock_now = sum([line[1] for pair in pairs for line in pair.stock_lines])
+        self.movements = pairs[0].movements
+        if len(pairs) > 1:
             # Each is in order already, so this sort only merges them.
             movements = chain.from_iterable(pair.movements for pair in pairs)
-            self.movements = sorted(movements, key=_instant_of, reverse=True)
-            self.first_in = min((pair.first_in for pair in pairs if pair.first_in is not None), default=None)
+            self.movements = sorted(movements, key=itemgetter(0), reverse=True)
+        self.first_in = min([pair.first_in for pair in pairs if pair.first_in is not None], default=None)
 
     def stock_at(self, instant: datetime) -> int:
         """Return the stock just before what moved at an instant."""
@@ -71,26 +60,14 @@ class Ledger:
         return stock
 
     def moved(self, start: datetime, end: datetime) -> Mapping[MovementKind, int]:
-        """Return the signed sums of what moved in ``[start, end)``, by kind."""
-        sums: dict[MovementKind, int] | None = None
+        """Return the signed sums of what moved in ``[start, end)``, by kind; 0 of every other."""
+        sums: defaultdict[MovementKind, int] = defaultdict(int)
         for instant, kind, units, _ in self.movements:
             if instant < start:
                 break
             if instant < end:
-                if sums is None:
-                    sums = _NOTHING_MOVED.copy()
                 sums[kind] += units
-        return _NOTHING_MOVED if sums is None else sums
-
-    def issued(self, start: datetime, end: datetime) -> int:
-        """Return what was issued in ``[start, end)``, net: the mirror row of a cancelled prescription takes it back."""
-        units_issued = 0
-        for instant, kind, units, _ in self.movements:
-            if instant < start:
-                break
-            if (kind is _OUTBOUND_SHIPMENT or kind is _PRESCRIPTION) and instant < end:
-                units_issued -= units
-        return units_issued
+        return sums
 
     def days_out_of_stock(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
         """Count the whole days without any stock at all, between these midnights, earliest first.

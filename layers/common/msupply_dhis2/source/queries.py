@@ -307,7 +307,8 @@ class StockQueries(ABC):
         One that cancels another counts when the other does, where that is known.
         """
         own, instant = self.invoice.instant, self._placed(self.invoice)
-        moved = self._select_moved(instant)
+        columns = (self.invoice.id.label("id"), self.stores.c.number, self.kind.label("kind"))
+        moved = self._invoices(*columns, instant.label("instant"))
         if from_floor:
             # None counts later than it says.
             moved = moved.where(self.since_floor, self._readable(own) >= self.floor)
@@ -322,21 +323,13 @@ class StockQueries(ABC):
             ~is_unreadable_instant(self.cancelled.instant),
         )
         cancelling = (
-            self._select_moved(instant)
+            self._invoices(*columns, instant.label("instant"))
             .outerjoin(self.cancelled.table, is_it)
             .where(self.is_cancellation, own.is_not(None))
         )
         if from_floor:
             cancelling = cancelling.where(instant >= self.floor)
         return materialized(sa.union_all(moved.where(~self.is_cancellation), cancelling), "moved_invoice")
-
-    def _select_moved(self, instant: Expression) -> Query:
-        return self._invoices(
-            self.invoice.id.label("id"),
-            self.stores.c.number,
-            self.kind.label("kind"),
-            instant.label("instant"),
-        )
 
     def _readable(self, own: Expression) -> Expression:
         """Return an instant, and NULL for one that cannot be read."""

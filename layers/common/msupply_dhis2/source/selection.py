@@ -5,7 +5,7 @@ The fields that decide are JSON that somebody typed in or that was synchronised:
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -26,7 +26,8 @@ USER_FIELDS = frozenset(f"user_field_{number}" for number in range(1, 8))
 
 CHECKBOXES = frozenset({"user_field_4", "user_field_7"})
 
-_NUMBER_FIELD = "user_field_5"
+_TICKS = (True, "true", "True")
+NUMBER_FIELD = "user_field_5"
 _LONGEST_LOOK_BACK = 1200
 """Months: a century. Beyond it, a number is a slip of the keyboard."""
 _MOST_DAYS = 366
@@ -59,8 +60,17 @@ class _Selection[Thing: (Store, Item)]:
 
     def note_others(self, places: _Places) -> None:
         """Note which fields have a value where those that are asked for have none."""
-        self.other_fields.update(
-            name for place in places for name, value in place.items() if has_value(value)
+        self.other_fields |= {name for place in places for name, value in place.items() if has_value(value)}
+
+    def hint(self, *fields: str) -> str:
+        """Return which of them look like fields that are asked for, to follow a sentence."""
+        known = LookAlikes(sorted(self.other_fields))
+        alike = [(each, found) for each in fields if (found := known.to(each)) is not None]
+        return "".join(
+            [
+                f" There is a field '{found}' that looks like it. {difference(each, found, here='the settings', there='mSupply')}"
+                for each, found in alike
+            ]
         )
 
 
@@ -90,19 +100,13 @@ class StoreSelection(_Selection[Store]):
         elif why_not is not None:
             self.skipped.append(Skipped(Kind.STORE, code, name, why_not))
         else:
-            months = self._look_back(code, look_back, first_value(places, LOOK_BACK_FIELD))
+            months = None
+            for value in (look_back, first_value(places, LOOK_BACK_FIELD)):
+                try:
+                    months = months or look_back_months(value)
+                except ValueError:
+                    self.unreadable_look_backs.append(code)
             self.sent.append(Store(store_id, code, name, org_unit, months))
-
-    def _look_back(self, code: str, *values: object) -> Fraction | None:
-        for value in values:
-            try:
-                months = look_back_months(value)
-            except ValueError:
-                self.unreadable_look_backs.append(code)
-                continue
-            if months is not None:
-                return months
-        return None
 
     def check(self) -> None:
         """Raise ``SourceError`` where none is sent."""
@@ -117,7 +121,7 @@ class StoreSelection(_Selection[Store]):
             )
         raise SourceError(
             f"No store in mSupply has a value in the custom field '{self.store_field}' (Store field reference)."
-            f"{_alike(self.store_field, self.other_fields)}{self.lacking and f' {self.lacking}'} "
+            f"{self.hint(self.store_field)}{self.lacking and f' {self.lacking}'} "
             "In mSupply, open each store that is to be sent and fill in this custom field with the code or UID "
             "of its org unit in DHIS2; it must be spelt exactly so."
         )
@@ -176,8 +180,15 @@ class ItemSelection(_Selection[Item]):
         else:
             self.sent.append(Item(item_id, code, name, fields))
             if self.include_field is None:
+                # A 1 says so of mSupply's two checkboxes only.
                 self.ticks.update(
-                    {name for place in places for name, value in place.items() if could_be_tick(name, value)}
+                    {
+                        name
+                        for place in places
+                        for name, value in place.items()
+                        if is_ticked(value)
+                        and (name in CHECKBOXES or isinstance(field_value(value), bool | str))
+                    }
                 )
 
     def check(self) -> None:
@@ -194,9 +205,8 @@ class ItemSelection(_Selection[Item]):
                 f"No item in mSupply with a value in {fields} can be sent{ticked}{inactive}. In mSupply, correct "
                 "the items that are to be sent."
             )
-        alike = "".join(_alike(each, self.other_fields) for each in self.fields)
         raise SourceError(
-            f"No item in mSupply has a value in {fields}.{alike} In mSupply, open each item that is to be sent and fill "
+            f"No item in mSupply has a value in {fields}.{self.hint(*self.fields)} In mSupply, open each item that is to be sent and fill "
             "it in with the item's identifier in DHIS2, or name another field in the settings (Item field "
             "reference; with different data elements per item the custom field names)."
         )
@@ -208,14 +218,6 @@ class ItemSelection(_Selection[Item]):
                 f"{self.broken_place} cannot be read, so these items have no user fields or no custom data: "
                 f"{listed([*self.broken])}."
             )
-
-
-def _alike(asked: str, known: Collection[str]) -> str:
-    """Name the field that looks like one that is asked for, to follow a sentence."""
-    alike = LookAlikes(sorted(known)).to(asked)
-    if alike is None:
-        return ""
-    return f" There is a field '{alike}' that looks like it. {difference(asked, alike, here='the settings', there='mSupply')}"
 
 
 def described(field_name: str) -> str:
@@ -246,8 +248,8 @@ def to_catalogue(
         not_meant=(*stores.not_meant, *items.not_meant),
         ticks=items.ticks,
         hints={
-            Kind.STORE: _alike(stores.store_field, stores.other_fields),
-            Kind.ITEM: "".join(_alike(each, items.other_fields) for each in items.fields),
+            Kind.STORE: stores.hint(stores.store_field),
+            Kind.ITEM: items.hint(*items.fields),
         },
         warnings=(*stores.warnings(), *items.warnings(), *warnings),
         missing_metrics=missing_metrics,
@@ -262,20 +264,14 @@ def read_object(value: object) -> Mapping[str, object] | None:
     """
     for _ in range(2):
         if isinstance(value, str):
-            value = _loads(value) if value.strip() else None
+            try:
+                # Decimal keeps a code that was typed as a number as it was typed: 12.50 stays 12.50.
+                value = json.loads(value, parse_float=Decimal) if value.strip() else None
+            except (ValueError, RecursionError):
+                return None
     if value is None:
         return {}
     return value if isinstance(value, dict) else None
-
-
-def _loads(text: str) -> object:
-    """Parse JSON; a broken text comes back as the text itself, which is no object."""
-    try:
-        # Decimal keeps a code that was typed as a number as it was typed: 12.50 stays 12.50.
-        parsed: object = json.loads(text, parse_float=Decimal)
-    except (ValueError, RecursionError):
-        return text
-    return parsed
 
 
 def field_value(value: object) -> object:
@@ -294,17 +290,14 @@ def field_text(value: object) -> str | None:
 
 def is_ticked(value: object) -> bool:
     """Return whether a checkbox field is on: true, 1, "true" or "True" (docs/msupply.md)."""
-    return field_value(value) in (True, "true", "True")
-
-
-def could_be_tick(name: str, value: object) -> bool:
-    """Return whether a field is ticked; a 1 says so of mSupply's two checkboxes only."""
-    return is_ticked(value) and (name in CHECKBOXES or isinstance(field_value(value), bool | str))
+    return field_value(value) in _TICKS
 
 
 def has_value(value: object) -> bool:
     """Return whether somebody has filled a field in: with text, a number, true or false."""
-    return field_text(value) is not None or isinstance(field_value(value), bool)
+    if isinstance(value, dict):
+        value = value.get("data")
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int | Decimal)
 
 
 def first_value(places: _Places, name: str) -> object:
@@ -320,8 +313,8 @@ def item_fields(user_fields: Mapping[str, object], others: Mapping[str, object])
     fields = {name: value for name, value in others.items() if name not in USER_FIELDS}
     fields |= {name: user_fields[name] for name in USER_FIELDS & user_fields.keys()}
     # mSupply keeps 0 in the number field of every item where nobody has entered anything.
-    if fields.get(_NUMBER_FIELD) == 0:
-        del fields[_NUMBER_FIELD]
+    if fields.get(NUMBER_FIELD) == 0:
+        del fields[NUMBER_FIELD]
     return fields
 
 
@@ -338,10 +331,9 @@ def days_in_month(preference: str) -> Fraction | None:
 
 def flag(preference: str) -> bool:
     """Read a preference that is on or off, a JSON text; ``ValueError`` where it is neither."""
-    value = _loads(preference)
-    if not isinstance(value, bool):
-        raise ValueError("neither true nor false")  # noqa: TRY004 - the text is wrong, not the type of an argument
-    return value
+    if preference.strip() not in {"true", "false"}:
+        raise ValueError("neither true nor false")
+    return preference.strip() == "true"
 
 
 def _above_zero(text: str, *, most: int) -> Fraction | None:

@@ -225,7 +225,8 @@ def numbered(name: str, numbers: Mapping[str, int]) -> sa.CTE:
         sa.bindparam(f"{name}_ids", list(numbers), type_=sa.ARRAY(sa.Text)),
         sa.bindparam(f"{name}_numbers", list(numbers.values()), type_=sa.ARRAY(sa.BigInteger)),
     ).table_valued(sa.column("key", sa.Text), sa.column("value", sa.BigInteger), name=f"{name}_entries")
-    return materialized(sa.select(entries.c.key.label("id"), entries.c.value.label("number")), name)
+    query = sa.select(entries.c.key.label("id"), entries.c.value.label("number"))
+    return query.cte(name).prefix_with("MATERIALIZED")
 
 
 def materialized(query: Query | sa.CompoundSelect[*tuple[Any, ...]], name: str) -> sa.CTE:

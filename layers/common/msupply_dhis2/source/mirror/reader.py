@@ -30,6 +30,7 @@ from msupply_dhis2.source.mirror.tables import (
 )
 from msupply_dhis2.source.selection import (
     CHECKBOXES,
+    NUMBER_FIELD,
     UNIVERSAL_CODE,
     USER_FIELDS,
     ItemSelection,
@@ -44,8 +45,6 @@ _ROWS_AT_A_TIME = 500
 
 _SYSTEM_STORES = frozenset({"SM", "HIS", "DRG"})
 """Codes of the stores that the older mSupply keeps for itself."""
-
-_NUMBER_FIELD = "user_field_5"
 
 _WITH_UNIQUE_ID = sa.text(
     # Of the id alone and of all rows: others let a row be there twice.
@@ -181,11 +180,11 @@ def _column_of(field: str) -> str:
 
 def _user_fields(row: Any, names: set[str]) -> Mapping[str, object]:  # noqa: ANN401 - a row of any columns
     fields: dict[str, object] = {name: getattr(row, name) for name in names}
-    number = fields.get(_NUMBER_FIELD)
+    number = fields.get(NUMBER_FIELD)
     if isinstance(number, str):
         # So that the 0 of items where nobody has entered anything is told from a value.
         with suppress(InvalidOperation):
-            fields[_NUMBER_FIELD] = Decimal(number.strip())
+            fields[NUMBER_FIELD] = Decimal(number.strip())
     return fields
 
 

@@ -28,18 +28,18 @@ _STOCK_IN: sa.ColumnElement[str] = sa.literal_column("'STOCK_IN'")
 _STOCK_OUT: sa.ColumnElement[str] = sa.literal_column("'STOCK_OUT'")
 
 
-def _is_of(moved_at: MovedAt, of: sa.FromClause = invoice) -> sa.ColumnElement[bool]:
-    return text_of(of.c.type).in_(moved_at.kinds)
+def _is_of(moved_at: MovedAt) -> sa.ColumnElement[bool]:
+    return text_of(invoice.c.type).in_(moved_at.kinds)
 
 
 def _invoices(of: sa.FromClause, database: Database) -> Invoices:
-    own = [(_is_of(moved_at, of), of.c[moved_at.instant.name]) for moved_at in MOVED_AT]
+    kind = text_of(of.c.type)
     return Invoices(
         table=of,
         id=of.c.id,
         # The instant says so.
         may_have_moved=sa.true(),
-        instant=sa.case(*own),
+        instant=sa.case(*[(kind.in_(each.kinds), of.c[each.instant.name]) for each in MOVED_AT]),
         created=database.value(of.c.created_datetime, of=invoice),
     )
 

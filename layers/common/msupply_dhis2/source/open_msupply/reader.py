@@ -6,6 +6,7 @@ or a name goes through ``item_link`` or ``name_link``: a merged item's links poi
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -45,9 +46,11 @@ _ITEMS_AT_A_TIME = 500
 _RECORDS_AT_A_TIME = 100
 """A store's record may hold its logo."""
 
-_DAYS_IN_MONTH = "days_in_month"
-_ADJUST = "adjust_for_number_of_days_out_of_stock"
-
+_PREFERENCES: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "days_in_month": ("days_in_month", days_in_month),
+    "adjust_for_number_of_days_out_of_stock": ("adjust_for_days_out_of_stock", flag),
+}
+"""mSupply's keys: what we call it, and what reads it."""
 
 _SCOPES_OF_ITEMS = ("item",)
 _SCOPES_OF_STORES = ("customer", "supplier")
@@ -105,9 +108,9 @@ def _read_stores(database: Database, stores: StoreSelection) -> None:
         .join(name, name.c.id == name_link.c.name_id)
         .order_by(store.c.id)
     )
-    if database.has(store_preference):
+    if database.has_columns(store_preference):
         query = query.outerjoin(store_preference, store_preference.c.id == store.c.id)
-    if not database.has(sync_buffer):
+    if not database.has_columns(sync_buffer):
         stores.lacking = "The database lacks the table sync_buffer, where releases up to 2 keep custom fields of stores. Copy it too."
     records = _custom_data_of_stores(database)
     custom_fields = _reader_of_custom_fields(
@@ -167,29 +170,25 @@ def _read_items(database: Database, items: ItemSelection) -> None:
 
 def _preferences(database: Database) -> tuple[ConsumptionPreferences, list[str]]:
     """Read the global preferences, and return which of them cannot be read."""
-    default = ConsumptionPreferences()
-    if not database.has(preference):
-        return default, []
-    query = (
-        sa.select(preference.c.key, text_of(preference.c.value).label("value"))
-        .where(preference.c.key.in_((_DAYS_IN_MONTH, _ADJUST)), preference.c.store_id.is_(None))
-        .order_by(preference.c.id.desc())
-    )
-    values = {key: value for key, value in database.connection.execute(query)}  # noqa: C416 - of rows
+    read: dict[str, Any] = {}
     unreadable: list[str] = []
-
-    def read[T](key: str, parse: Callable[[str], T | None], otherwise: T) -> T:
-        value = None
-        try:
-            value = parse(values[key]) if key in values else None
-        except ValueError:
-            unreadable.append(
-                f"mSupply's global preference {key} cannot be read, so its default is used. Enter it again in mSupply."
-            )
-        return otherwise if value is None else value
-
-    days = read(_DAYS_IN_MONTH, days_in_month, default.days_in_month)
-    return ConsumptionPreferences(days, read(_ADJUST, flag, default.adjust_for_days_out_of_stock)), unreadable
+    if database.has_columns(preference):
+        query = (
+            sa.select(preference.c.key, text_of(preference.c.value).label("value"))
+            .where(preference.c.key.in_(_PREFERENCES), preference.c.store_id.is_(None))
+            .order_by(preference.c.id.desc())
+        )
+        # Of two the one with the first id.
+        for key, text in dict(map(tuple, database.connection.execute(query))).items():
+            name, parse = _PREFERENCES[key]
+            try:
+                read[name] = parse(text)
+            except ValueError:
+                unreadable.append(
+                    f"mSupply's global preference {key} cannot be read, so its default is used. Enter it again in mSupply."
+                )
+    given = {name: value for name, value in read.items() if value is not None}
+    return ConsumptionPreferences(**given), unreadable
 
 
 def _custom_data_of_stores(database: Database) -> Mapping[str, object]:
@@ -202,7 +201,7 @@ def _custom_data_of_stores(database: Database) -> Mapping[str, object]:
     empty now. After a deletion nothing counts that came before it. A record that cannot be read stands for its custom
     data: what it says is not known, and an older record may say what is wrong by now.
     """
-    if not database.has(sync_buffer):
+    if not database.has_columns(sync_buffer):
         return {}
     query = sa.select(
         sync_buffer.c.record_id, text_of(sync_buffer.c.action), text_of(sync_buffer.c.data)
@@ -248,7 +247,7 @@ def _reader_of_custom_fields(
         keys[asked] = (asked,) if asked in defined else (asked, *named[:1])
     ids = {defined[key][0]: key for of_name in keys.values() for key in of_name if key in defined}
     options: dict[tuple[str, object], str] = {}
-    if database.has(custom_field_option):
+    if database.has_columns(custom_field_option):
         # A record holds an option's id. Deleted ones too: a record may hold one still, and mSupply shows its name.
         option = custom_field_option.c
         query = sa.select(option.custom_field_id, option.id, option.name).where(
@@ -273,12 +272,12 @@ def _reader_of_custom_fields(
 
 def _defined(database: Database, scopes: tuple[str, ...]) -> Mapping[str, tuple[str, str]]:
     """Read which fields are shown in the scopes: their ids and names, by key."""
-    if not database.has(custom_field):
+    if not database.has_columns(custom_field):
         return {}
     query = sa.select(custom_field.c.key, custom_field.c.id, custom_field.c.name).where(
         custom_field.c.deleted_datetime.is_(None)
     )
-    if database.has(custom_field_scope):
+    if database.has_columns(custom_field_scope):
         shown = sa.exists().where(
             custom_field_scope.c.custom_field_id == custom_field.c.id, custom_field_scope.c.scope.in_(scopes)
         )

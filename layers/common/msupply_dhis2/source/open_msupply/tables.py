@@ -141,13 +141,9 @@ class Database:
                 f"{', '.join(missing)}. Update Open mSupply; releases 2.20 to 3.0 are known to have all that is needed."
             )
 
-    def has(self, table: sa.TableClause) -> bool:
-        """Return whether an optional table is there, with all that is read from it."""
-        return self.has_columns(table, *OPTIONAL[table.name])
-
     def has_columns(self, table: sa.TableClause, *columns: str) -> bool:
-        """Return whether a table is there and has some columns."""
-        return self.columns.get(table.name, {}).keys() >= {*columns}
+        """Return whether a table is there and has these columns, or all that are read from an optional one."""
+        return self.columns.get(table.name, {}).keys() >= {*(columns or OPTIONAL[table.name])}
 
     def text(self, column: Expression, *, of: sa.TableClause) -> Expression:
         """Select an optional column as text: NULL where the database lacks it."""
