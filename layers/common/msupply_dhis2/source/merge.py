@@ -33,7 +33,7 @@ from msupply_dhis2.domain.stock import (
     described,
 )
 from msupply_dhis2.metrics.quantity import MOST_UNITS, format_value, to_units
-from msupply_dhis2.source.queries import ID_SEPARATOR, Lines, StockLines, StockQueries
+from msupply_dhis2.source.queries import ID_SEPARATOR, Quantities, StockQueries
 from msupply_dhis2.source.sql import Query
 from msupply_dhis2.text import MOST_NAMED, listed
 
@@ -77,9 +77,7 @@ class DataWarnings:
     def note_ledger(self, pair: PairHistory, moved: int) -> None:
         """Count a pair and whether its stock lines are what all its movements add up to (``moved``); keep the worst."""
         self.ledgers += 1
-        difference = -moved
-        for line in pair.stock_lines:
-            difference += line[1]
+        difference = sum([line[1] for line in pair.stock_lines]) - moved
         if not difference:
             return
         self.ledgers_off += 1
@@ -383,7 +381,7 @@ class HistoryReader:
                 yield UnreadableRow(pair.store, pair.item, table, line.id, fault, until)
 
 
-def _without_quantity(pair: PairHistory, of: StockLines | Lines, row_id: str) -> UnreadableRow:
+def _without_quantity(pair: PairHistory, of: Quantities, row_id: str) -> UnreadableRow:
     fault = f"{of.quantity} is no finite number, or together they make more than {MOST_UNITS:,} units"
     return UnreadableRow(pair.store, pair.item, of.table.name, row_id, fault)
 

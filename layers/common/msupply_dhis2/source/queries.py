@@ -40,31 +40,31 @@ type Condition = sa.ColumnElement[bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StockLines:
-    """The stock lines as they are now; ``quantity`` is what packs and pack size are called, ``expiry_date`` text."""
+class Quantities:
+    """Rows of an item with packs and pack size; ``quantity`` is what these two are called."""
 
     table: sa.TableClause
     quantity: str
     id: Expression
-    store_id: Expression
     item_id: Expression
     packs: Expression
     pack_size: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockLines(Quantities):
+    """The stock lines as they are now, with their expiry dates as text."""
+
+    store_id: Expression
     expiry_date: Expression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
+class Lines(Quantities):
     """The lines of invoices; ``moves``: whether a line moves stock, ``is_in``: whether it adds its packs."""
 
-    table: sa.TableClause
-    quantity: str
-    id: Expression
     invoice_id: Expression
-    item_id: Expression
     stock_line_id: Expression
-    packs: Expression
-    pack_size: Expression
     moves: Condition
     is_in: Condition
 

@@ -68,7 +68,8 @@ class _Selection[Thing: (Store, Item)]:
         alike = [(each, found) for each in fields if (found := known.to(each)) is not None]
         return "".join(
             [
-                f" There is a field '{found}' that looks like it. {difference(each, found, here='the settings', there='mSupply')}"
+                f" There is a field '{found}' that looks like it. "
+                f"{difference(each, found, here='the settings', there='mSupply')}"
                 for each, found in alike
             ]
         )
@@ -206,8 +207,8 @@ class ItemSelection(_Selection[Item]):
                 "the items that are to be sent."
             )
         raise SourceError(
-            f"No item in mSupply has a value in {fields}.{self.hint(*self.fields)} In mSupply, open each item that is to be sent and fill "
-            "it in with the item's identifier in DHIS2, or name another field in the settings (Item field "
+            f"No item in mSupply has a value in {fields}.{self.hint(*self.fields)} In mSupply, open each item that is to "
+            "be sent and fill it in with the item's identifier in DHIS2, or name another field in the settings (Item field "
             "reference; with different data elements per item the custom field names)."
         )
 
