@@ -1,6 +1,6 @@
 """Reading the PostgreSQL mirror of the older mSupply (4D), by the rules of docs/msupply.md.
 
-Which stores and items are sent is read here, their histories in ``histories.py``.
+Which stores and items are sent is read here, their histories by ``queries.py`` from what ``tables.py`` describes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import add_days
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.base import Catalogue, Source
-from msupply_dhis2.source.mirror.histories import MirrorQueries
 from msupply_dhis2.source.mirror.tables import (
     REQUIRED,
     STATUSES,
     TABLES,
     TYPES,
     Database,
+    MirrorQueries,
     item,
     lacks,
     store,

@@ -1,7 +1,8 @@
 """Reading Open mSupply's own database, by the rules of docs/msupply.md.
 
-Which stores and items are sent is read here, their histories in ``histories.py``. Every reference to an item
-or a name goes through ``item_link`` or ``name_link``: a merged item's links point to the item that was kept.
+Which stores and items are sent is read here, their histories by ``queries.py`` from what ``tables.py`` describes.
+Every reference to an item or a name goes through ``item_link`` or ``name_link``: a merged item's links point to the
+item that was kept.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,9 +13,9 @@ import sqlalchemy as sa
 
 from msupply_dhis2.domain.stock import ConsumptionPreferences
 from msupply_dhis2.source.base import Catalogue, Source
-from msupply_dhis2.source.open_msupply.histories import OpenMsupplyQueries
 from msupply_dhis2.source.open_msupply.tables import (
     Database,
+    OpenMsupplyQueries,
     custom_field,
     custom_field_option,
     custom_field_scope,
