@@ -82,7 +82,6 @@ class Publisher:
         self._publish_strip()
         if self.delta is None:
             return
-        self.delta.look_at_the_rest()
         if to_delete := self.delta.to_delete():
             self._claim_values(to_delete)
             self._publish([to_delete], Operation.DELETE)

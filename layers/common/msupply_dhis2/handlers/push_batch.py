@@ -29,7 +29,7 @@ from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
 from msupply_dhis2.state.breaker import Breaker, Login, RefusedBeforeError, log_in
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
 from msupply_dhis2.state.dead_letters import BROKE_OFF, DeadLetters
-from msupply_dhis2.state.delta.table import DeltaTable, target_of_batch
+from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.ordering.claims import (
     OLDEST,
@@ -278,12 +278,12 @@ class BatchPush:
             tracking is not None
             and tracking.attempt_id == self._message.attempt_id
             and self._began < tracking.until
-            and tracking.target == target_of_batch(self._batch, settings)
+            and tracking.target == target_of(settings, self._batch)
         )
 
     def _invalidate_delta(self, settings: Settings) -> None:
         """Have compute not rely on what it knows of the org units and periods of the batch."""
-        environment, target = self._tools.environment, target_of_batch(self._batch, settings)
+        environment, target = self._tools.environment, target_of(settings, self._batch)
         delta = DeltaTable(
             clients.table(environment.delta_table_name),
             clients.table(environment.runs_table_name),

@@ -33,7 +33,7 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.settings import Scheme, parse_settings
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
-from msupply_dhis2.state.delta.table import DeltaTable, target_of, target_of_batch
+from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
 from tests.support.laws import tried
@@ -273,7 +273,7 @@ class Country(RuleBasedStateMachine):
         delivery_state = self.table_of_runs.read(message.counted, self.now)
         if message.is_finished or len(delivery_state.settled) == len(batch.rows):
             return []
-        target = target_of_batch(batch, settings_now)
+        target = target_of(settings_now, batch)
         is_tracked = (
             batch.tracking is not None and self.now < batch.tracking.until and batch.tracking.target == target
         )

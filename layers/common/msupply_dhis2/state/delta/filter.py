@@ -156,19 +156,8 @@ class DeltaFilter:
             if self._settings.delete_vanished:
                 self._to_delete.append(value)
 
-    def look_at_the_rest(self) -> None:
-        """Find what has vanished with whole org units: those without any value now, and those mapped no longer."""
-        if not self._scope.all_items:
-            return
-        for period in self._scope.all_periods:
-            for org_unit in sorted(self._records.org_units(self._target, period)):
-                is_ours = org_unit in self._scope.org_units
-                is_gone = self._scope.mapped is not None and org_unit not in self._scope.mapped
-                if org_unit not in self._seen and (is_ours or is_gone):
-                    self._changed_in(period, org_unit)
-
     @property
-    def is_held_back(self) -> bool:
+    def _is_held_back(self) -> bool:
         """Whether so much has vanished that nothing is deleted before somebody has looked at it."""
         vanished = self.found.vanished.total()
         return (
@@ -179,10 +168,22 @@ class DeltaFilter:
         )
 
     def to_delete(self) -> list[DataValue]:
-        """Return the values that are to be deleted, org unit by org unit."""
-        if self.is_held_back:
+        """Return the values that are to be deleted, org unit by org unit; those of whole org units are looked for now."""
+        self._look_at_the_rest()
+        if self._is_held_back:
             return []
         return sorted(self._to_delete, key=lambda value: (value.org_unit, value.period))
+
+    def _look_at_the_rest(self) -> None:
+        """Find what has vanished with whole org units: those without any value now, and those mapped no longer."""
+        if not self._scope.all_items:
+            return
+        for period in self._scope.all_periods:
+            for org_unit in sorted(self._records.org_units(self._target, period)):
+                is_ours = org_unit in self._scope.org_units
+                is_gone = self._scope.mapped is not None and org_unit not in self._scope.mapped
+                if org_unit not in self._seen and (is_ours or is_gone):
+                    self._changed_in(period, org_unit)
 
     def tracking(self) -> Tracking:
         """Return what a new batch is known by."""
@@ -190,32 +191,28 @@ class DeltaFilter:
 
     def note(self, batches: Iterable[tuple[Sequence[DataValue], Batch]]) -> None:
         """Note batches as on their way, each with its values in order, before they are."""
-        notes: dict[tuple[str, str], list[tuple[DataValue, Attempt, bool]]] = defaultdict(list)
+        notes: dict[tuple[str, str], list[tuple[DataValue, Attempt]]] = defaultdict(list)
         for values, batch in batches:
             assert batch.tracking is not None  # noqa: S101 - tells mypy: made so by whoever calls
-            deletes = batch.operation is Operation.DELETE
             until = int(batch.tracking.until.timestamp())
             for index, value in enumerate(values):
-                sent = None if deletes else value.value
+                sent = None if batch.operation is Operation.DELETE else value.value
                 attempt = Attempt(batch.batch_id, batch.tracking.attempt_id, until, index, sent)
-                notes[value.period, value.org_unit].append((value, attempt, deletes))
+                notes[value.period, value.org_unit].append((value, attempt))
         for (period, org_unit), noted in notes.items():
             self._note(period, org_unit, noted)
         # In a dry run nothing was noted.
         self._held.clear()
         self._values_held = 0
 
-    def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Attempt, bool]]) -> None:
+    def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Attempt]]) -> None:
         held = self._held.get((period, org_unit))
         for _ in range(ATTEMPTS):
             record = held or self._records.read(self._target, period, org_unit)
             held = None
-            due = [
-                metric
-                for metric in {value.metric for value, _, deletes in noted if not deletes}
-                if self._scope.all_items and self._is_due(record, metric)
-            ]
-            for value, attempt, _ in noted:
+            sent = {value.metric for value, attempt in noted if attempt.value is not None}
+            due = [metric for metric in sent if self._scope.all_items and self._is_due(record, metric)]
+            for value, attempt in noted:
                 record.note(value, attempt)
             record.full |= dict.fromkeys(due, int(self._now))
             if self._records.write(self._target, record):
@@ -242,7 +239,7 @@ class DeltaFilter:
     def _what_is_done(self) -> str:
         if not self._settings.delete_vanished:
             return "They stay in DHIS2. To delete them, switch on Delete vanished values (delete_vanished)."
-        if self.is_held_back:
+        if self._is_held_back:
             return (
                 f"That is more than a fifth of the {self.found.acknowledged:,} that it has, so nothing is deleted. "
                 "Check the settings, and the items and stores in mSupply. If all is right, invoke compute "

@@ -13,7 +13,7 @@ from boto3.dynamodb.conditions import Key
 
 from msupply_dhis2.aws.dynamodb import Change, change_item, query_items, read_items
 from msupply_dhis2.domain.batch import Batch
-from msupply_dhis2.settings import Scheme, Settings
+from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record
 from msupply_dhis2.state.runs import read_receipts
 from msupply_dhis2.text import listed
@@ -34,21 +34,11 @@ _NAMED = 5
 _DAMAGED = (ValueError, TypeError, ArithmeticError)
 
 
-def target_of(settings: Settings) -> str:
-    """Name what the values of these settings go to; other settings, other records."""
-    schemes = settings.data_set_id_scheme, settings.data_element_id_scheme, settings.org_unit_scheme
-    return _target(settings, str(settings.data_set_id), schemes)
-
-
-def target_of_batch(batch: Batch, settings: Settings) -> str:
-    """Name what a batch goes to when it is pushed by these settings."""
-    schemes = batch.data_set_id_scheme, batch.data_element_id_scheme, batch.org_unit_scheme
-    return _target(settings, batch.data_set_id, schemes)
-
-
-def _target(settings: Settings, data_set_id: str, schemes: Iterable[Scheme]) -> str:
-    kinds = "-".join(scheme.value for scheme in schemes)
-    return f"{settings.url}#{data_set_id}#{kinds}-{settings.option_combo_field.value}"
+def target_of(settings: Settings, batch: Batch | None = None) -> str:
+    """Name what the values of these settings, or of a batch that is pushed by them, go to; other settings, other records."""
+    to = batch or settings.destination
+    schemes = to.data_set_id_scheme, to.data_element_id_scheme, to.org_unit_scheme
+    return f"{settings.url}#{to.data_set_id}#{'-'.join((*schemes, settings.option_combo_field))}"
 
 
 def names_of(settings: Settings) -> str:

@@ -204,12 +204,9 @@ class InFlightMessages:
             ahead = {each for each, other in held.items() if other is not None and other.until >= now}
 
     def _end(self, name: str, message: InFlightMessage, ending: Ending, held_periods: frozenset[str]) -> None:
-        change = Change(_KEY)
-        if ending.lingers:
-            until = int(self._clock()) + APPLIED_WITHIN_SECONDS
-            change.set({name: _written(replace(message, until=until, is_over=True))})
-        else:
-            change.remove(name)
+        until = int(self._clock()) + APPLIED_WITHIN_SECONDS
+        over = _written(replace(message, until=until, is_over=True))
+        change = Change(_KEY).set({name: over if ending.lingers else None})
         if new := set(ending.held_periods - held_periods):
             if held_periods and len(held_periods) + len(new) <= MOST_HELD_PERIODS:
                 change.add({_HELD_PERIODS: new})
