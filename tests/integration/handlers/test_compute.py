@@ -185,7 +185,7 @@ def test_a_scheduled_run_says_what_it_did_and_how_to_see_the_rest(compute: Calla
         f"{len(others) + 1} skipped: {first}; and {len(others)} more, in this line's field all."
     )
     assert line["all"] == answer["skipped"]
-    (line,) = run.said("to note")
+    (line,) = run.said(" notes: ")
     assert ".;" not in line["message"]
     assert line["message"].endswith(" more, in this line's field all.")
 
