@@ -68,8 +68,9 @@ by-hand: ready ## Preview, test the connection and push a sample in one process,
 # runs, would compile all packages anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Four at a time, also on two processors: some of the time is waiting for servers. A file's tests stay together.
-TEST := $(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Three at a time, also on two processors: some of the time is waiting for servers, and each worker has to find out what
+# tests there are. A file's tests stay together.
+TEST := $(RUN) pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: ready ## Run the fast tests; they must run nine of ten statements of the layer

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from msupply_dhis2.dhis2 import importer
 from msupply_dhis2.state import dead_letters
 from sandbox.aws_on_moto import BUCKET, Aws, MotoStack, moto
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
@@ -45,5 +46,7 @@ def aws(moto_stack: MotoStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]
     """AWS as a deployment leaves it: secrets without a value, no settings yet."""
     # Moto knows at once what a queue holds; SQS has to be waited for.
     monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
+    # Nor does the stand-in need a rest between two calls.
+    monkeypatch.setattr(importer, "_PAUSE_SECONDS", (0.0, 0.0))
     with moto_stack.deployed(monkeypatch.setenv) as it:
         yield it

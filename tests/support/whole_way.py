@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,8 +16,8 @@ import requests
 from pydantic import SecretStr
 
 from msupply_dhis2.handlers import push as push_on_aws
-from msupply_dhis2.settings import Settings, parse_settings
-from sandbox.dhis2 import StandIn, User, ValueKey
+from msupply_dhis2.settings import parse_settings
+from sandbox.dhis2 import Metadata, StandIn, User, ValueKey
 from sandbox.sample.generate import generate
 from sandbox.sample_world import catalogue_of, metadata_for
 from sandbox.tools import PROJECT
@@ -108,10 +110,13 @@ class World:
         return sum(request.method == "POST" for request in self.dhis2.requests)
 
 
+@cache
+def _settings() -> str:
+    return parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8")).compact()
+
+
 def document(url: str) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(
-        parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8")).compact()
-    )
+    settings: dict[str, Any] = json.loads(_settings())
     return settings | {"use_dhis2": True, "url": url, "only_changes": True, "items_per_payload": 40}
 
 
@@ -119,17 +124,25 @@ def document(url: str) -> dict[str, Any]:
 def whole_way(aws: Aws, capsys: pytest.CaptureFixture[str], folder: Path) -> Iterator[World]:
     """Make a small mSupply, a DHIS2 with its metadata, and their settings; close what was opened."""
     database = folder / "omsupply.sqlite"
-    address = f"sqlite:///{database}"
-    generate(address, stores=3, items=6, seed=5, as_of=date(2026, 10, 31), edge_cases=False)
-    settings: Settings = parse_settings(json.dumps(document("https://dhis2.example.org")))
+    content, metadata = _sample()
+    database.write_bytes(content)
     user = User(username="pusher", password=SecretStr(PASSWORD))
     push_on_aws.forget_sessions()
-    with StandIn(
-        metadata_for(catalogue_of(address, settings)), version="2.42", users=[user], now=NOW
-    ) as dhis2:
-        aws.put_database_address(address)
+    with StandIn(metadata, version="2.42", users=[user], now=NOW) as dhis2:
+        aws.put_database_address(f"sqlite:///{database}")
         aws.put_dhis2_credentials("pusher", PASSWORD)
         it = World(aws, capsys, dhis2, database)
         it.use()
         yield it
     push_on_aws.forget_sessions()
+
+
+@cache
+def _sample() -> tuple[bytes, Metadata]:
+    """Return a small mSupply's database, and what a DHIS2 for it has: made once."""
+    with TemporaryDirectory() as folder:
+        database = Path(folder) / "omsupply.sqlite"
+        address = f"sqlite:///{database}"
+        generate(address, stores=3, items=6, seed=5, as_of=date(2026, 10, 31), edge_cases=False)
+        settings = parse_settings(json.dumps(document("https://dhis2.example.org")))
+        return database.read_bytes(), metadata_for(catalogue_of(address, settings))

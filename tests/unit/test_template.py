@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import boto3
 import pytest
-from cfnlint.api import lint  # type: ignore[import-untyped]
 from pydantic import BaseModel
 from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
@@ -95,6 +94,9 @@ def properties(name: str) -> dict[str, Any]:
 
 
 def faults(template: Template, regions: list[str]) -> list[str]:
+    # Half a second, which each worker would need to know what tests there are.
+    from cfnlint.api import lint  # type: ignore[import-untyped] # noqa: PLC0415
+
     return [str(match) for match in lint(json.dumps(transformed(template), indent=1), regions=regions)]
 
 
