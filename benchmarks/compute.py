@@ -40,10 +40,10 @@ from benchmarks.measure import (  # noqa: E402 - after the path is set
 )
 from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for  # noqa: E402 - as above
 from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
-from msupply_dhis2.compute.plan import make_run_plan  # noqa: E402 - as above
+from msupply_dhis2.compute.plan import make_run_plan, read_mapped  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
 from msupply_dhis2.mapping import Mapper  # noqa: E402 - as above
-from msupply_dhis2.metrics import Metric, calculate  # noqa: E402 - as above
+from msupply_dhis2.metrics import Metric, calculate, floor  # noqa: E402 - as above
 from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
@@ -124,12 +124,14 @@ def metrics(url: str) -> Measurement:
 
 def _metrics(source: Source) -> str:
     rows = rows_asked_for(EVENT, settings())
-    run_plan = make_run_plan(EVENT, rows, settings=settings(), source=source)
+    mapped = read_mapped(source, settings(), [row for row, _ in rows])
+    run_plan = make_run_plan(EVENT, settings(), mapped)
+    stores = [store for org_unit in run_plan.scope.org_units for store in org_unit.stores]
     windows = Mapper.at(AS_OF, CALENDAR, settings(), rows).windows
     every_metric = frozenset(Metric)
     window = windows[Basis.PREVIOUS_MONTH]
     groups = values = 0
-    for history in source.histories(run_plan.scope, run_plan.floor(windows.values())):
+    for history in source.histories(run_plan.scope, floor(windows.values(), stores, run_plan.rules)):
         groups += 1
         values += len(calculate(history, window, run_plan.rules, every_metric).values)
     return f"{groups:,} groups, {values:,} values"

@@ -33,7 +33,7 @@ from benchmarks.prices import (  # noqa: E402 - as above
     sqs_requests,
 )
 from msupply_dhis2.aws.queues import ENTRIES_IN_ONE_CALL  # noqa: E402 - as above
-from msupply_dhis2.compute.backfill import MonthStep  # noqa: E402 - as above
+from msupply_dhis2.compute.event import MonthStep  # noqa: E402 - as above
 from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import Shard, count_ledger_lines, divide, whole_run  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above

@@ -43,8 +43,8 @@ from benchmarks.prices import (  # noqa: E402 - as above
 )
 from msupply_dhis2.compute.event import ComputeEvent  # noqa: E402 - as above
 from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
-from msupply_dhis2.compute.publish import OrgUnitValues, Publisher  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
+from msupply_dhis2.compute.values import OrgUnitValues, Publisher  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import GroupHistory, PairHistory, Store  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from msupply_dhis2.compute.event import BasisChoice, ComputeEvent
+from msupply_dhis2.compute.event import BasisChoice, ComputeEvent, written_months
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.preflight.check import Check
@@ -26,7 +26,7 @@ class RefusedPushError(MsupplyDhis2Error):
 def title_of(event: ComputeEvent) -> str:
     """Name the push that an event asks for."""
     if event.months is not None:
-        return f"Months that are over, {event.months}"
+        return f"Months that are over, {written_months(event.months)}"
     as_of = f", as of {event.as_of}" if event.as_of else ""
     return f"{_TITLES[event.basis_choice]}{as_of}"
 

@@ -18,9 +18,9 @@ from cli.options import OptionError, not_utf8
 from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.mapped import check_database
-from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import whole_run
+from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.domain.batch import Batch

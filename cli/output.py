@@ -16,8 +16,8 @@ from cli.options import Format
 
 if TYPE_CHECKING:
     from cli.stack import LogRecord
-from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult
+from msupply_dhis2.compute.values import OrgUnitValues
 
 FILE_WIDTH = 400
 ROWS_SHOWN = 40

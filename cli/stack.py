@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.errors import MsupplyDhis2Error
-from msupply_dhis2.handlers.dead_letters import DeadLetterAnswer
+from msupply_dhis2.handlers.orders import DeadLetterAnswer
 from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.text import count, joined
 

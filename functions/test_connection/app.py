@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from msupply_dhis2.domain.event_fields import with_names
+from msupply_dhis2.domain.reading import with_names
 from msupply_dhis2.handlers import held, test_connection
 
 logger = Logger()

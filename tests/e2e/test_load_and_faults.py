@@ -21,8 +21,8 @@ from pydantic import SecretStr
 
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.job import ComputeJob
-from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.compute.sharding import whole_run
+from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings

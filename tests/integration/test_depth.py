@@ -12,14 +12,14 @@ import pytest
 from tests.conftest import Aws
 from tests.support.whole_way import whole_way
 
-OWN = 7
-"""From the function's handler to the first call of the reader: event, run, step, values."""
+OWN = 6
+"""From the function's handler to the first call of the reader: event, run, values."""
 
 WITH_READER = 12
 """The deepest reads a field of a store, writes a query, and finds the midnight of the day of reading."""
 
-WITH_SETTINGS = 16
-"""The deepest tells what is wrong with a period's pattern."""
+DEEPEST = 13
+"""The deepest tells what is wrong with a period's pattern in the settings."""
 
 PUSH_OWN = 5
 """From the function's handler to the first call of what knows DHIS2: event, delivery, message, batch."""
@@ -73,7 +73,7 @@ def test_no_call_of_compute_goes_deeper_than_a_reader_can_follow(
     before_reader = list(takewhile(lambda file: not file.startswith("source/"), deepest_of_reader))
     assert 0 < len(before_reader) <= OWN, deepest_of_reader
     assert len(deepest_of_reader) <= WITH_READER, deepest_of_reader
-    assert len(deepest) <= WITH_SETTINGS, deepest
+    assert len(deepest) <= DEEPEST, deepest
 
 
 def test_no_call_of_push_goes_deeper_than_a_reader_can_follow(

@@ -94,4 +94,4 @@ def test_botocore_s_faults_are_known_where_aws_is_asked_only() -> None:
         for file in layer.rglob("*.py")
         if "botocore.exceptions" in file.read_text()
     }
-    assert found <= {"aws/errors.py", "handlers/dead_letters.py"}
+    assert found <= {"aws/errors.py", "handlers/orders.py"}

@@ -24,13 +24,12 @@ from msupply_dhis2.aws.environment import (
     WatchdogEnvironment,
 )
 from msupply_dhis2.aws.queues import wait_seconds
-from msupply_dhis2.compute.backfill import MOST_MONTHS
-from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
+from msupply_dhis2.compute.event import MOST_MONTHS, instant_of_run, parse_compute_event
 from msupply_dhis2.dhis2.importer import LONGEST_CALL
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES
 from msupply_dhis2.handlers.compute import DELIVERIES
+from msupply_dhis2.handlers.invocation import FOR_NOTES_SECONDS
 from msupply_dhis2.handlers.push import WAITS_FOR
-from msupply_dhis2.handlers.push_batch import FOR_NOTES_SECONDS
 from msupply_dhis2.handlers.test_connection import TIME_LIMIT
 from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
 from msupply_dhis2.state.breaker import LONGEST_WAIT

@@ -83,15 +83,16 @@ class Calendar:
         So a time that the clock shows twice is the first of the two, and one that it skips is the instant at which
         it was put forward.
         """
-        start = _shown(local.replace(tzinfo=self.time_zone, fold=0), UTC)
-        if self._local(start) == local or start == _FIRST_INSTANT:
+        start = _shown(local, self.time_zone, UTC)
+        if _shown(start, UTC, self.time_zone) == local or start == _FIRST_INSTANT:
             return start
         # The time is skipped. Read with the clock of before and of after the gap (PEP 495), it is an instant
         # after and before it; between the two lies the one that is looked for.
-        early, late = _shown(local.replace(tzinfo=self.time_zone, fold=1), UTC), start
+        early, late = _shown(local, self.time_zone, UTC, fold=1), start
         while late - early > _RESOLUTION:
             middle = early + (late - early) // 2
-            early, late = (early, middle) if self._local(middle) >= local else (middle, late)
+            is_later = _shown(middle, UTC, self.time_zone) >= local
+            early, late = (early, middle) if is_later else (middle, late)
         return late
 
     def parse_instant(self, text: str) -> datetime:
@@ -108,7 +109,7 @@ class Calendar:
         It is the next that the clock shows; but while it shows times for the second time, the first that it has not
         shown before.
         """
-        local = self._local(instant)
+        local = _shown(instant, UTC, self.time_zone)
         microseconds = range(2 * timedelta(days=1) // _RESOLUTION)
         return local + _RESOLUTION * bisect_right(
             microseconds, instant, key=lambda later: self.instant_at(local + _RESOLUTION * later)
@@ -116,7 +117,7 @@ class Calendar:
 
     def day_of(self, instant: datetime) -> date:
         """Return the day that an instant belongs to: ``start_of_day(day) <= instant`` and before the next."""
-        day = self._local(instant).date()
+        day = _shown(instant, UTC, self.time_zone).date()
         # Where a clock is turned back over midnight, it shows the day before for a second time.
         while day < date.max and self.start_of_day(add_days(day, 1)) <= instant:
             day = add_days(day, 1)
@@ -128,20 +129,19 @@ class Calendar:
         Each pair of neighbours is one whole day. A date that the time zone left out has none.
         """
         if (start, end) not in self._midnights:
-            first, last = self.day_of(start).toordinal(), self.day_of(end).toordinal()
-            starts = (self.start_of_day(date.fromordinal(ordinal)) for ordinal in range(first, last + 1))
-            midnights = dict.fromkeys(midnight for midnight in starts if start <= midnight <= end)
-            self._midnights[start, end] = tuple(midnights)
+            # No clock is a whole day before or behind UTC.
+            first, last = max(1, start.toordinal() - 1), min(date.max.toordinal(), end.toordinal() + 1)
+            starts = [self.start_of_day(date.fromordinal(ordinal)) for ordinal in range(first, last + 1)]
+            midnights = [midnight for midnight in starts if start <= midnight <= end]
+            self._midnights[start, end] = tuple(dict.fromkeys(midnights))
         return self._midnights[start, end]
 
-    def _local(self, instant: datetime) -> datetime:
-        return _shown(instant.replace(tzinfo=UTC), self.time_zone)
 
-
-def _shown(instant: datetime, time_zone: tzinfo) -> datetime:
-    """Return what a clock shows (naive) at an aware instant, or the first or last that it can show."""
+def _shown(local: datetime, there: tzinfo, here: tzinfo, fold: int = 0) -> datetime:
+    """Return what the clock shows here (naive) when it shows a time there, or the first or last that it can show."""
+    instant = local.replace(tzinfo=there, fold=fold)
     try:
-        return instant.astimezone(time_zone).replace(tzinfo=None, fold=0)
+        return instant.astimezone(here).replace(tzinfo=None, fold=0)
     except OverflowError:
         return _FIRST_INSTANT if instant.year == date.min.year else _LAST_INSTANT
 
@@ -414,7 +414,7 @@ def window(basis: Basis, as_of: datetime, calendar: Calendar, period_format: Per
     """
     if as_of.tzinfo is None:
         raise ValueError("The instant of a run must have a time zone.")
-    as_of = _shown(as_of, UTC)
+    as_of = _shown(as_of, as_of.tzinfo, UTC, as_of.fold)
     today = calendar.day_of(as_of)
     if basis is Basis.CURRENT_DAY:
         snapshot, snapshot_date = as_of, today

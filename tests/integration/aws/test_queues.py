@@ -15,7 +15,7 @@ from tests.conftest import Aws
 
 
 def batch(number: int, rows: int = 1) -> Batch:
-    row = Row(f"DE{number}", "OU_KAMO", "202601", None, None, "12", 0, 0, Metric.STOCK_ON_HAND)
+    row = Row(f"DE{number}", "202601", "OU_KAMO", None, None, "12", 0, 0, Metric.STOCK_ON_HAND)
     return Batch(
         run_id="run",
         batch_id=f"run-{number}",

@@ -14,8 +14,8 @@ import pytest
 from moto.backends import get_backend
 
 from msupply_dhis2.errors import EventError
+from msupply_dhis2.handlers import invocation, orders, push_batch
 from msupply_dhis2.handlers import push as push_on_aws
-from msupply_dhis2.handlers import push_batch
 from msupply_dhis2.handlers import test_connection as test_on_aws
 from msupply_dhis2.state.breaker import FAILURES_TO_OPEN, Breaker, State
 from msupply_dhis2.state.ordering.in_flight import InFlightMessages
@@ -122,7 +122,7 @@ def country(
     with whole_way(aws, capsys, tmp_path) as world:
         world.use(only_changes=False, items_per_payload=40)
         it = Country(world)
-        for module in (push_on_aws, push_batch, test_on_aws):
+        for module in (push_on_aws, push_batch, orders, invocation, test_on_aws):
             monkeypatch.setattr(module, "datetime", it)
         yield it
 

@@ -36,9 +36,8 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.handlers import push as push_on_aws
-from msupply_dhis2.handlers.breaker import BreakerOrder
 from msupply_dhis2.handlers.compute import DELIVERIES
-from msupply_dhis2.handlers.dead_letters import DeadLetterEvent, DeadLetterOrder
+from msupply_dhis2.handlers.orders import BreakerOrder, DeadLetterEvent, DeadLetterOrder
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import LoginKind
 from msupply_dhis2.state.breaker import State

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.errors import AwsBusyError
-from msupply_dhis2.handlers import run_recorder
+from msupply_dhis2.handlers import compute as compute_function
 from msupply_dhis2.state import rejected_rows
 from msupply_dhis2.state import runs as table
 from msupply_dhis2.state.run import Counts, Outcome, Run
@@ -245,15 +245,15 @@ def test_a_compute_that_breaks_off_before_it_has_counted_what_it_queued_leaves_n
 def test_where_push_is_faster_than_compute_it_is_compute_that_ends_the_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = run_recorder.RunRecorder.finished
+    original = compute_function.RunRecorder.finished
     pushes: list[Pushed] = []
 
-    def finished_late(self: run_recorder.RunRecorder, shard: Any, result: Any) -> None:  # noqa: ANN401 - as the original
-        monkeypatch.setattr(run_recorder.RunRecorder, "finished", original)
+    def finished_late(self: compute_function.RunRecorder, result: Any) -> None:  # noqa: ANN401 - as the original
+        monkeypatch.setattr(compute_function.RunRecorder, "finished", original)
         pushes.extend(world.deliver())
-        original(self, shard, result)
+        original(self, result)
 
-    monkeypatch.setattr(run_recorder.RunRecorder, "finished", finished_late)
+    monkeypatch.setattr(compute_function.RunRecorder, "finished", finished_late)
     computed = invoke("compute", OCTOBER, world.capsys)
     assert pushes
     assert last_lines(*pushes) == []

@@ -7,9 +7,8 @@ import pytest
 
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.compute.mapped import check_database
-from msupply_dhis2.compute.plan import RunPlan, make_run_plan
+from msupply_dhis2.compute.plan import RunPlan, make_run_plan, read_mapped
 from msupply_dhis2.errors import EventError, SourceError
-from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.source import Verification
 from tests.support.open_msupply_database import OpenMsupplyDatabase, read_catalogue
@@ -42,10 +41,9 @@ def settings(**changes: object) -> Settings:
 
 
 def plan(database: OpenMsupplyDatabase, chosen: Settings, **event: object) -> RunPlan:
-    rows = [(row, Basis.CURRENT_DAY) for row in chosen.active_rows]
     with database.open() as source:
         asked = ComputeEvent.model_validate({"manual": True, **event})
-        return make_run_plan(asked, rows, settings=chosen, source=source)
+        return make_run_plan(asked, chosen, read_mapped(source, chosen, chosen.active_rows))
 
 
 def test_a_store_that_is_asked_for_and_not_sent_is_told_why(database: OpenMsupplyDatabase) -> None:
@@ -103,7 +101,7 @@ def test_all_that_are_not_sent_are_counted_and_named(database: OpenMsupplyDataba
     database.add_store("TORN", {})
     database.execute("UPDATE sync_buffer SET data = '{' WHERE record_id = 'store-TORN'")
     database.add_item("zinc", universal_code="", record="{")
-    warnings = plan(database, settings()).warnings
+    warnings = plan(database, settings()).mapped.warnings(settings())
     assert warnings == (
         (
             "Include in DHIS2 data push (include_field) is not set: the only item with an identifier is sent. Fields that could be "
@@ -147,7 +145,10 @@ def test_a_database_without_sync_buffer_says_so(database: OpenMsupplyDatabase) -
     ):
         plan(database, settings())
     database.execute("""UPDATE name SET custom_data = '{"Dhis2Code": "OU"}'""")
-    assert any("lacks the table sync_buffer" in warning for warning in plan(database, settings()).warnings)
+    assert any(
+        "lacks the table sync_buffer" in warning
+        for warning in plan(database, settings()).mapped.warnings(settings())
+    )
 
 
 @pytest.mark.parametrize(

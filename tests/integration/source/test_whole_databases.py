@@ -20,8 +20,8 @@ import pytest
 
 from msupply_dhis2.compute.event import instant_of_run, parse_compute_event
 from msupply_dhis2.compute.job import ComputeJob
-from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.compute.sharding import whole_run
+from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.stock import Item, MovementKind, Store
 from msupply_dhis2.metrics import Metric, format_value

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.compute.backfill import MonthStep
-from msupply_dhis2.compute.event import parse_compute_event
+from msupply_dhis2.compute.event import MonthStep, parse_compute_event
 from msupply_dhis2.compute.sharding import MOST_ORG_UNITS, Shard, count_ledger_lines, divide, parse_shard
 from msupply_dhis2.domain.stock import OrgUnit, Store
 from msupply_dhis2.errors import ShardError
@@ -132,7 +131,7 @@ def test_the_rest_of_a_shard_is_the_same_without_its_first_step() -> None:
     assert rest is not None
     assert rest.rest is None
     assert (shard().name, rest.name) == ("Shard 3 of 12, 2025-12", "Shard 3 of 12")
-    assert (shard().part, rest.part) == ("3/12/2025-12", "3/12")
+    assert (shard().parts[0], rest.parts[0]) == ("3/12/2025-12", "3/12")
 
 
 def test_a_shard_is_noted_by_its_content_and_not_by_its_number() -> None:

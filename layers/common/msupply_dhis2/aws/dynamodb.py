@@ -119,9 +119,8 @@ class Change:
         """Return the arguments of ``update_item``, or of ``delete_item``."""
         given: dict[str, Any] = {"Key": self._key}
         if self._clauses:
-            given["UpdateExpression"] = " ".join(
-                f"{verb} {', '.join(clauses)}" for verb, clauses in self._clauses.items()
-            )
+            expressions = [f"{verb} {', '.join(clauses)}" for verb, clauses in self._clauses.items()]
+            given["UpdateExpression"] = " ".join(expressions)
         if self._conditions:
             given["ConditionExpression"] = " AND ".join(self._conditions)
         if self._names:

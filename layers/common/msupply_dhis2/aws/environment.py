@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 
-class _Environment(BaseModel):
+class Environment(BaseModel):
     """Environment variables of a function, as the template sets them: the fields' names in capitals."""
 
     # Each function builds its own only.
@@ -34,6 +34,8 @@ class _Environment(BaseModel):
     settings_parameter: str
     table_name: str
     timezone: str
+    queue_url: str
+    bucket_name: str
 
     @classmethod
     def read(cls) -> Self:
@@ -58,21 +60,24 @@ class _Environment(BaseModel):
             ) from error
 
 
-class ComputeEnvironment(_Environment):
+class RunsEnvironment(Environment):
+    """What the functions are told that note what became of runs."""
+
+    runs_table_name: str
+
+
+class ComputeEnvironment(RunsEnvironment):
     """What compute is told by the template."""
 
     database_secret: str
     database_host: str = ""
     database_port: str = ""
     database_name: str = ""
-    queue_url: str
     shard_queue_url: str
     failed_shard_queue_url: str
     lines_per_invocation: PositiveInt
     delta_table_name: str
-    runs_table_name: str
     ordering_table_name: str
-    bucket_name: str
     push_log_group: str
 
     @property
@@ -81,36 +86,28 @@ class ComputeEnvironment(_Environment):
         return {"host": self.database_host, "port": self.database_port, "dbname": self.database_name}
 
 
-class PushEnvironment(_Environment):
+class PushEnvironment(RunsEnvironment):
     """What push is told by the template."""
 
     dhis2_secret: str
-    queue_url: str
     dead_letter_queue_url: str
     delta_table_name: str
-    runs_table_name: str
     ordering_table_name: str
-    bucket_name: str
 
 
-class TestConnectionEnvironment(_Environment):
+class TestConnectionEnvironment(Environment):
     """What the connection test is told by the template."""
 
     __test__ = False  # no test of ours, whatever pytest makes of its name
 
     dhis2_secret: str
     compute_function: str
-    queue_url: str
-    bucket_name: str
 
 
-class WatchdogEnvironment(_Environment):
+class WatchdogEnvironment(RunsEnvironment):
     """What the watchdog is told by the template."""
 
-    queue_url: str
     dead_letter_queue_url: str
-    runs_table_name: str
-    bucket_name: str
     alert_topic: str
     stack_name: str
     schedules_state: str

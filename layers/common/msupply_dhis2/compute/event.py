@@ -1,27 +1,86 @@
-"""What compute can be asked to do, and the instant and the name of the run that follows from it."""
+"""What compute can be asked to do, and the instant, the name and the months of the run that follows from it.
+
+Stores synchronise late and back-date. So a monthly run may compute the months before its own once more (the setting
+``restate_months``), and a manual event may ask for a range of months. Each month is a step of its own, with the values
+that a run on the first day of the following month would have sent had everything been known by then.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
-from msupply_dhis2.compute.backfill import FIRST_YEAR, MonthRange
-from msupply_dhis2.domain.event_fields import (
+from msupply_dhis2.domain.reading import (
     Event,
     MetricNames,
     Names,
+    OneOf,
     Switch,
-    fault_sentences,
+    parse_event,
+    read_text,
     with_names,
 )
-from msupply_dhis2.domain.reading import OneOf, read_text
 from msupply_dhis2.errors import EventError
-from msupply_dhis2.periods import Basis, Calendar, Interval
+from msupply_dhis2.periods import Basis, Calendar, Interval, PeriodFormat
 from msupply_dhis2.settings import DataElementRow, Settings
+
+FIRST_YEAR = 2000
+MOST_MONTHS = 120
+"""Ten years in one event: more is more likely a slip than meant."""
+
+_RANGE = re.compile(r"(\d{4})-(\d\d)(?:\s*\.\.\s*(\d{4})-(\d\d))?", re.ASCII)
+
+
+def parse_months(text: str) -> tuple[date, ...]:
+    """Read a range, ``2025-01..2025-12`` or ``2025-01``, as the first day of each month, the oldest first.
+
+    A ValueError says what is wrong with it, and what to write.
+    """
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"'{text}' is neither a month nor a range of months: write 2025-01, or 2025-01..2025-12"
+        )
+    first = _month(text, match[1], match[2])
+    last = _month(text, match[3], match[4]) if match[3] else first
+    if last < first:
+        raise ValueError(
+            f"'{text}' ends before it begins: write the earlier month first, {last:%Y-%m}..{first:%Y-%m}"
+        )
+    number = 12 * (last.year - first.year) + last.month - first.month + 1
+    if number > MOST_MONTHS:
+        raise ValueError(
+            f"'{text}' holds {number} months, and one event may hold {MOST_MONTHS}: send several events, one "
+            "after the other"
+        )
+    return tuple(_shifted(first, by) for by in range(number))
+
+
+def written_months(months: Sequence[date]) -> str:
+    """Write a range as it is read."""
+    first, last = f"{months[0]:%Y-%m}", f"{months[-1]:%Y-%m}"
+    return first if first == last else f"{first}..{last}"
+
+
+def _month(text: str, year: str, month: str) -> date:
+    try:
+        first_day = date(int(year), int(month), 1)
+    except ValueError:
+        raise ValueError(f"'{text}': there is no month {year}-{month}") from None
+    if first_day.year < FIRST_YEAR:
+        raise ValueError(f"'{text}' lies before the year {FIRST_YEAR}: is the year right?")
+    return first_day
+
+
+def _shifted(month: date, by: int) -> date:
+    years, index = divmod(month.month - 1 + by, 12)
+    return date(month.year + years, index + 1, 1)
+
 
 CLOCK_SKEW = timedelta(minutes=5)
 EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
@@ -43,11 +102,11 @@ class BasisChoice(StrEnum):
 
 def _months(value: object) -> object:
     """Take a range of months as it is written."""
-    if value is None or isinstance(value, MonthRange):
+    if value is None or isinstance(value, tuple):
         return value
     if not isinstance(value, str):
         raise ValueError("Write a month, 2025-01, or a range of months, 2025-01..2025-12")  # noqa: TRY004 pydantic's
-    return MonthRange.parse(value)
+    return parse_months(value)
 
 
 class Export(StrEnum):
@@ -73,7 +132,9 @@ class ComputeEvent(Event):
     as_of: Annotated[str, BeforeValidator(read_text)] | None = None
     basis: Annotated[BasisChoice, BeforeValidator(OneOf(BasisChoice))] | None = None
     months: Annotated[
-        MonthRange | None, BeforeValidator(_months), PlainSerializer(lambda months: months and str(months))
+        tuple[date, ...] | None,
+        BeforeValidator(_months),
+        PlainSerializer(lambda months: months and written_months(months)),
     ] = None
     metrics: MetricNames | None = None
     stores: Names | None = None
@@ -83,15 +144,10 @@ class ComputeEvent(Event):
     confirm_deletions: Switch = False
 
     @model_validator(mode="after")
-    def _ask_one_thing(self) -> Self:
-        asked = (self.interval is not None, self.manual, self.export is not None, self.check_database)
-        if sum(asked) != 1:
+    def _ask_for_one_thing(self) -> Self:
+        if (self.interval is not None) + self.manual + (self.export is not None) + self.check_database != 1:
             raise ValueError("The event must hold exactly one of interval, manual, export and check_database")
-        return self
-
-    @model_validator(mode="after")
-    def _export_sends_nothing(self) -> Self:
-        # All others say how something is sent; the mapping is of all stores and items.
+        # All other fields say how something is sent; the mapping is of all stores and items.
         allowed, why = {"export"}, "sends nothing and holds all stores and items"
         if self.export is Export.VALUES:
             allowed |= {"as_of", "basis", "months", "metrics", "stores", "items"}
@@ -101,10 +157,6 @@ class ComputeEvent(Event):
             raise ValueError(
                 f'{", ".join(others)}: not with "export": "{self.export}", which {why}. Leave it out'
             )
-        return self
-
-    @model_validator(mode="after")
-    def _months_stand_alone(self) -> Self:
         if self.months is None:
             return self
         if not self.is_by_hand:
@@ -154,13 +206,7 @@ def parse_compute_event(event: object) -> ComputeEvent:
             f"scheduled_time still reads {UNFILLED_SCHEDULED_TIME}: EventBridge Scheduler replaces this by the "
             "time of the schedule. To invoke compute by hand, give a time such as 2026-02-01T01:00:00Z instead."
         )
-    try:
-        return ComputeEvent.model_validate(dict(event))
-    except ValidationError as error:
-        faults = fault_sentences(error, ComputeEvent)
-    raise EventError(
-        "\n".join((f"The event is not understood. Events are, for example, {EXAMPLES}.", *faults))
-    )
+    return parse_event(ComputeEvent, event, f"for example {EXAMPLES}")
 
 
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
@@ -214,3 +260,71 @@ def run_id(event: ComputeEvent, as_of: datetime) -> str:
     )
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return f"{moment:%Y%m%dT%H%M%SZ}-{event.started_by}-{digest}"
+
+
+class MonthStep(BaseModel):
+    """A part of a run, whose values are on the queue before the next step begins.
+
+    ``month`` is computed again (``2025-01``): of the rows of the settings only those on the basis *previous month* are
+    then worked. ``None`` is the run's own step, with all its rows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    as_of: AwareDatetime
+    month: str | None = None
+
+
+def month_steps_of_range(
+    months: Sequence[date], now: datetime, calendar: Calendar, period: PeriodFormat
+) -> tuple[MonthStep, ...]:
+    """Return a step for each month of a range, the oldest first; an EventError where a month is not over yet."""
+    latest = _last_month(now, calendar)
+    if months[-1] > latest:
+        raise EventError(
+            f"months: {months[-1]:%Y-%m} is not over yet. The last month that is: {latest:%Y-%m}. For the current "
+            'month leave months out: {"manual": true} is about today.'
+        )
+    return tuple(_step(month, calendar) for month in _ends(months, latest, period))
+
+
+def month_steps_before(
+    number: int, as_of: datetime, calendar: Calendar, period: PeriodFormat
+) -> tuple[MonthStep, ...]:
+    """Return a step for each of so many months before the month of a monthly run, the oldest first."""
+    own = _last_month(as_of, calendar)
+    ends = _ends((_shifted(own, -by) for by in range(number, 0, -1)), own, period)
+    return tuple(_step(month, calendar) for month in ends if month != own)
+
+
+def _last_month(instant: datetime, calendar: Calendar) -> date:
+    """Return the last month that is over at an instant."""
+    return _shifted(calendar.day_of(instant.astimezone(UTC).replace(tzinfo=None)), -1)
+
+
+def _ends(months: Iterable[date], latest: date, period: PeriodFormat) -> Iterable[date]:
+    """Return of each period the last month that is over, even where it is not among these months.
+
+    Where a period has more than one month, a later month's values replace an earlier one's.
+    """
+
+    def label(month: date) -> str:
+        return period.label(_shifted(month, 1) - timedelta(1))
+
+    ends: dict[date, None] = {}
+    for month in months:
+        end = month
+        while end < latest and label(_shifted(end, 1)) == label(month):
+            end = _shifted(end, 1)
+        ends[end] = None
+    return ends
+
+
+def _step(month: date, calendar: Calendar) -> MonthStep:
+    as_of = calendar.start_of_day(_shifted(month, 1)).replace(tzinfo=UTC).astimezone(calendar.time_zone)
+    return MonthStep(as_of=as_of, month=f"{month:%Y-%m}")
+
+
+def rows_of_past[Row](rows: Sequence[tuple[Row, Basis]]) -> tuple[tuple[Row, Basis], ...]:
+    """Keep the rows that a month that is over has values for."""
+    return tuple((row, basis) for row, basis in rows if basis is Basis.PREVIOUS_MONTH)

@@ -12,20 +12,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from msupply_dhis2.compute import result
-from msupply_dhis2.compute.backfill import MonthStep, month_steps_before, month_steps_of_range, rows_of_past
-from msupply_dhis2.compute.event import rows_asked_for
-from msupply_dhis2.compute.plan import RunPlan, make_run_plan
-from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues, Publisher
-from msupply_dhis2.compute.result import ComputeResult, Rows, Status, StepResult
+from msupply_dhis2.compute.event import (
+    MonthStep,
+    month_steps_before,
+    month_steps_of_range,
+    rows_asked_for,
+    rows_of_past,
+)
+from msupply_dhis2.compute.plan import RunPlan, make_run_plan, read_mapped
+from msupply_dhis2.compute.result import ComputeResult, Rows, Status
 from msupply_dhis2.compute.sharding import Shard, divide
-from msupply_dhis2.compute.values import Tally, values_of_org_units
+from msupply_dhis2.compute.values import (
+    ClaimValues,
+    OrgUnitValues,
+    Publisher,
+    StepResult,
+    values_of_org_units,
+)
 from msupply_dhis2.domain.batch import Age, Batch
 from msupply_dhis2.mapping import Mapper
 from msupply_dhis2.periods import Calendar, Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
-from msupply_dhis2.text import listed
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 """Opens one consistent, read-only snapshot of mSupply's database."""
@@ -54,16 +63,10 @@ class ComputeJob:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def run(self, shard: Shard) -> ComputeResult:
-        """Compute a whole run, or a shard of one.
-
-        Raises
-        ------
-        SettingsError, EventError, SourceError
-            Nothing that a user can be told about leaves as anything else.
-        """
+        """Compute a whole run, or a shard of one; what a user can be told about leaves as an error of theirs only."""
         event, about = shard.event, result.of(shard)
         if event.sends and not self.settings.use_dhis2:
-            return result.off(about)
+            return about.ended(Status.OFF, result.OFF)
         self.settings.require_complete()
         asked = rows_asked_for(event, self.settings)
         rows = rows_of_past(asked) if event.months or shard.step.month else asked
@@ -74,26 +77,44 @@ class ComputeJob:
             shard = shard.model_copy(update={"steps": self._steps(shard, rows)})
         with self.open_database() as source:
             read_at = self.clock()
-            plan = make_run_plan(event, rows, settings=self.settings, source=source, only=shard.org_units)
-            about = about.ended(Status.SENT, "", **_told(plan, shard, asked, rows))
-            rows = tuple((row, basis) for row, basis in rows if row.metric not in plan.missing_metrics)
+            mapped = read_mapped(source, self.settings, [row for row, _ in rows])
+            plan = make_run_plan(event, self.settings, mapped, shard.org_units)
+            about = result.about_mapped(
+                about, mapped, self.settings, shard, result.without_months(asked, rows)
+            )
+            missing = mapped.catalogue.missing_metrics
+            rows = tuple((row, basis) for row, basis in rows if row.metric not in missing)
             if not rows:
                 return about.ended(
                     Status.NOTHING_TO_DO,
                     "mSupply's database lacks what all metrics of this run need. The log names it.",
                 )
-            if shard.is_whole_run and self.lines_per_invocation is not None:
-                # At least one org unit, so at least one shard.
-                org_units = plan.scope.org_units
-                lines = source.lines([store for org_unit in org_units for store in org_unit.stores])
-                shard, *others = shard.divided(divide(org_units, lines, self.lines_per_invocation), lines)
-                if others:
-                    return result.planned(about, [shard, *others])
-            steps, rest = shard.steps, None
-            if self.lines_per_invocation is not None:
-                steps, rest = shard.steps[:1], shard.rest
-            done = [self._compute_step(step, shard, plan, rows, source, read_at) for step in steps]
-        return result.computed(about, event, done, rest)
+            shard, *others = self._divided(shard, plan, source)
+            if others:
+                return result.planned(about, [shard, *others])
+            is_all = self.lines_per_invocation is None
+            done = []
+            for step in shard.steps if is_all else shard.steps[:1]:
+                its_rows = rows_of_past(rows) if step.month else rows
+                mapper = Mapper.at(step.as_of, self.calendar, self.settings, its_rows)
+                publisher = self._publisher(step, shard, plan, mapper, read_at)
+                came_to = StepResult(step, mapper.periods, publisher)
+                for values in values_of_org_units(source, plan, mapper, came_to):
+                    if self.watch is not None:
+                        self.watch(values, len(plan.scope.org_units))
+                    publisher.add(values)
+                publisher.flush()
+                came_to.data_warnings = source.warnings()
+                done.append(came_to)
+        return result.computed(about, event, done, None if is_all else shard.rest)
+
+    def _divided(self, shard: Shard, plan: RunPlan, source: Source) -> list[Shard]:
+        """Return the shards of a run, at least one, because it has at least one org unit; a shard stays as it is."""
+        if self.lines_per_invocation is None or not shard.is_whole_run:
+            return [shard]
+        org_units = plan.scope.org_units
+        lines = source.lines([store for org_unit in org_units for store in org_unit.stores])
+        return shard.divided(divide(org_units, lines, self.lines_per_invocation), lines)
 
     def _steps(self, shard: Shard, rows: Rows) -> tuple[MonthStep, ...]:
         """Return the steps of a run in their order, at least one.
@@ -108,41 +129,21 @@ class ComputeJob:
         restated = month_steps_before(self.settings.restate_months, as_of, self.calendar, period)
         return (shard.step, *restated)
 
-    def _compute_step(
-        self, step: MonthStep, shard: Shard, plan: RunPlan, rows: Rows, source: Source, read_at: datetime
-    ) -> StepResult:
-        """Put the values of a step on the queue."""
+    def _publisher(
+        self, step: MonthStep, shard: Shard, plan: RunPlan, mapper: Mapper, read_at: datetime
+    ) -> Publisher:
+        """Return what puts the values of a step on the queue."""
         event = shard.event
-        rows = rows_of_past(rows) if step.month else rows
-        mapper = Mapper.at(step.as_of, self.calendar, self.settings, rows)
-        publisher = Publisher(
+        return Publisher(
             run_id=shard.run_id,
             as_of=step.as_of,
             settings=self.settings,
-            metrics=len(rows),
+            metrics=len(mapper.rows),
             send=self.send if event.sends else None,
-            age=Age(read_at, {row.metric: mapper.windows[basis].snapshot for row, basis in rows}),
+            age=Age(read_at, {row.metric: mapper.windows[basis].snapshot for row, basis in mapper.rows}),
             delta=self.compare and self.compare(_scope_of(plan, mapper, shard)),
             claim=self.claim,
         )
-        tally = Tally()
-        for values in values_of_org_units(source, plan, mapper, tally):
-            if self.watch is not None:
-                self.watch(values, len(plan.scope.org_units))
-            publisher.add(values)
-        publisher.flush()
-        return StepResult(step, mapper.periods, tally, publisher, source.warnings())
-
-
-def _told(plan: RunPlan, shard: Shard, asked: Rows, rows: Rows) -> dict[str, tuple[str, ...]]:
-    """Return what is to be told: of a run about stores, items and settings, of a shard what is mapped no longer."""
-    if shard.org_units is None:
-        warnings = (*plan.warnings, *result.without_months(asked, rows))
-        return {"skipped": plan.skipped, "warnings": warnings}
-    gone = [code for code in shard.org_units if code not in plan.mapped]
-    if not gone:
-        return {}
-    return {"warnings": (f"No longer mapped in mSupply, and not sent: org units {listed(gone)}.",)}
 
 
 def _scope_of(plan: RunPlan, mapper: Mapper, shard: Shard) -> RunScope:
@@ -154,7 +155,7 @@ def _scope_of(plan: RunPlan, mapper: Mapper, shard: Shard) -> RunScope:
             metric: frozenset(period for other, period in periods if other is metric) for metric, _ in periods
         },
         org_units=frozenset(org_unit.code for org_unit in plan.scope.org_units),
-        mapped=None if is_limited else plan.mapped,
+        mapped=None if is_limited else plan.mapped.codes,
         all_items=shard.event.items is None,
         full=shard.event.full,
         confirm_deletions=shard.event.confirm_deletions,

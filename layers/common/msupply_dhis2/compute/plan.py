@@ -1,44 +1,21 @@
 """What a run is about: the org units and items that are mapped, and those of them that were asked for."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.data_value import Identifier
-from msupply_dhis2.domain.event_fields import folded
+from msupply_dhis2.domain.reading import folded
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.mapping import Claimant, Unmapped, collisions, group_items, group_stores
-from msupply_dhis2.metrics import Metric, Rules, floor
-from msupply_dhis2.periods import Basis, Window
+from msupply_dhis2.metrics import Rules
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Kind, Scope, Skipped, Source
 from msupply_dhis2.text import all_of, closest, joined, listed
 
 EXAMPLES = 3
 """How many of what cannot be sent an error names."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """What a run is about, read before the first movement; the same for all its steps.
-
-    ``mapped`` are the codes of all org units, also of those that the run is not about.
-    """
-
-    scope: Scope
-    mapped: frozenset[str]
-    rules: Rules
-    collisions: Mapping[Identifier, tuple[Claimant, ...]]
-    skipped: tuple[str, ...]
-    warnings: tuple[str, ...]
-    missing_metrics: frozenset[Metric] = frozenset()
-
-    def floor(self, windows: Iterable[Window]) -> datetime:
-        """Return the instant before which movements count as a sum only."""
-        stores = [store for org_unit in self.scope.org_units for store in org_unit.stores]
-        return floor(windows, stores, self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +28,11 @@ class Mapped:
     unmapped: tuple[Unmapped, ...]
     unmapped_stores: int
     """How many of the unmapped are stores."""
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """The codes of all org units, also of those that a run is not about."""
+        return frozenset(org_unit.code for org_unit in self.org_units)
 
     @property
     def skipped_stores(self) -> int:
@@ -101,6 +83,10 @@ class Mapped:
         if shared:
             yield f"Stores that share an org unit count as one: {listed(shared, by='; ')}."
 
+    def warnings(self, settings: Settings) -> tuple[str, ...]:
+        """Return what a run tells of stores, items and settings."""
+        return (*self.notes(settings), *settings.warnings(), *self.catalogue.warnings)
+
     def not_sent(self, kind: Kind) -> tuple[Skipped, ...]:
         """Return all stores, or all items, that are not sent."""
         catalogue = self.catalogue
@@ -109,6 +95,16 @@ class Mapped:
         chosen = catalogue.stores if kind is Kind.STORE else catalogue.items
         skipped += [Skipped(kind, it.code, it.name, reasons[it.name]) for it in chosen if it.name in reasons]
         return tuple(skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What of all that is ``mapped`` a run is about, read before the first movement; the same for all its steps."""
+
+    mapped: Mapped
+    scope: Scope
+    rules: Rules
+    collisions: Mapping[Identifier, tuple[Claimant, ...]]
 
 
 def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRow]) -> Mapped:
@@ -128,18 +124,12 @@ def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRo
 
 
 def make_run_plan(
-    event: ComputeEvent,
-    rows: Sequence[tuple[DataElementRow, Basis]],
-    *,
-    settings: Settings,
-    source: Source,
-    only: Sequence[str] | None = None,
+    event: ComputeEvent, settings: Settings, mapped: Mapped, only: Sequence[str] | None = None
 ) -> RunPlan:
-    """Read which stores and items are mapped, and which of them a run is about; ``only``: a shard's org units.
+    """Return what of all that is mapped a run is about; ``only``: a shard's org units.
 
     An EventError says that the event limits the run to a store or item that is not sent.
     """
-    mapped = read_mapped(source, settings, [row for row, _ in rows])
     catalogue, org_units = mapped.catalogue, mapped.org_units
     # All of them: an item that only another run sends may claim what this one is about to send.
     item_groups, _ = group_items(catalogue.items, settings.active_rows, settings)
@@ -149,19 +139,9 @@ def make_run_plan(
     else:
         codes = frozenset(only)
         org_units = tuple(org_unit for org_unit in org_units if org_unit.code in codes)
-    return RunPlan(
-        mapped=frozenset(org_unit.code for org_unit in mapped.org_units),
-        scope=Scope(org_units, _limit_items(item_groups, event.items, colliding, mapped)),
-        rules=Rules(
-            expiring_within_days=settings.expiring_within_days,
-            include_returns=settings.include_returns,
-            consumption=catalogue.preferences,
-        ),
-        collisions=colliding,
-        skipped=mapped.skipped,
-        warnings=(*mapped.notes(settings), *settings.warnings(), *catalogue.warnings),
-        missing_metrics=catalogue.missing_metrics,
-    )
+    rules = Rules(settings.expiring_within_days, settings.include_returns, catalogue.preferences)
+    scope = Scope(org_units, _limit_items(item_groups, event.items, colliding, mapped))
+    return RunPlan(mapped, scope, rules, colliding)
 
 
 def _require_any(what: str, mapped: Sequence[object], unmapped: Sequence[Unmapped]) -> None:

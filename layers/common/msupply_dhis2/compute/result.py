@@ -1,23 +1,21 @@
 """What an invocation of compute came to, as fields and as sentences."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from msupply_dhis2.compute.backfill import MonthStep
-from msupply_dhis2.compute.event import ComputeEvent
-from msupply_dhis2.compute.publish import Publisher
+from msupply_dhis2.compute.event import ComputeEvent, MonthStep
+from msupply_dhis2.compute.plan import Mapped
 from msupply_dhis2.compute.sharding import Shard
-from msupply_dhis2.compute.values import MOST_ROWS_NAMED, Tally
+from msupply_dhis2.compute.values import MOST_ROWS_NAMED, StepResult
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.periods import Basis
-from msupply_dhis2.settings import DataElementRow
+from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.state.run import groups_skipped
-from msupply_dhis2.text import count
+from msupply_dhis2.text import count, listed
 
 ONE_IN = 10
 """Where more than one in so many groups of an invocation is left out for rows that cannot be read, its run is incomplete."""
@@ -25,6 +23,12 @@ ONE_IN = 10
 
 type Rows = Sequence[tuple[DataElementRow, Basis]]
 """Rows of the settings, each with the basis that holds for it."""
+
+
+OFF = (
+    "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
+    "(make settings); a dry run computes without it."
+)
 
 
 class Status(StrEnum):
@@ -100,34 +104,33 @@ def of(shard: Shard) -> ComputeResult:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What a step came to."""
-
-    step: MonthStep
-    periods: frozenset[str]
-    tally: Tally
-    publisher: Publisher
-    data_warnings: tuple[str, ...]
+def about_mapped(
+    about: ComputeResult, mapped: Mapped, settings: Settings, shard: Shard, notes: Iterable[str]
+) -> ComputeResult:
+    """Tell of a run about stores, items and settings, of a shard what is mapped no longer."""
+    if shard.org_units is None:
+        warnings = (*mapped.warnings(settings), *notes)
+        return about.model_copy(update={"skipped": mapped.skipped, "warnings": warnings})
+    gone = [code for code in shard.org_units if code not in mapped.codes]
+    told = f"No longer mapped in mSupply, and not sent: org units {listed(gone)}."
+    return about.model_copy(update={"warnings": (told,)}) if gone else about
 
 
 def computed(
     about: ComputeResult, event: ComputeEvent, steps: Sequence[StepResult], rest: Shard | None
 ) -> ComputeResult:
     """Return what the steps of an invocation came to, all together, and the ``rest`` that other invocations do."""
-    tallies, publishers = [step.tally for step in steps], [step.publisher for step in steps]
-    unreadable_groups = sum(tally.unreadable_groups for tally in tallies)
-    incomplete = ONE_IN * unreadable_groups > sum(tally.groups for tally in tallies)
+    unreadable_groups = sum(step.unreadable_groups for step in steps)
+    incomplete = ONE_IN * unreadable_groups > sum(step.groups for step in steps)
     # The same rows in each step.
-    unreadable_rows = dict.fromkeys(row for tally in tallies for row in tally.unreadable_rows)
+    unreadable_rows = dict.fromkeys(row for step in steps for row in step.unreadable_rows)
     collisions, data_warnings = list[str](), list[str]()
     for each in steps:
         # Two months may be odd in different ways.
         prefix = f"{each.step.month}: " if len(steps) > 1 and each.step.month else ""
-        collisions += (
-            f"{prefix}{collision.sentence(number)}" for collision, number in each.tally.collisions.items()
-        )
+        collisions += (f"{prefix}{what.sentence(number)}" for what, number in each.collisions.items())
         data_warnings += (f"{prefix}{warning}" for warning in _warnings(each))
+    publishers = [step.publisher for step in steps]
     deltas = [publisher.delta.found for publisher in publishers if publisher.delta is not None]
     sent = Status.DRY_RUN if event.dry_run else Status.SENT
     result = about.ended(
@@ -135,9 +138,9 @@ def computed(
         "",
         month=steps[0].step.month if len(steps) == 1 else None,
         periods=tuple(sorted(frozenset().union(*(step.periods for step in steps)))),
-        stores=len(set[str]().union(*(tally.stores for tally in tallies))),
-        items=len(set[str]().union(*(tally.items for tally in tallies))),
-        values=sum(tally.values for tally in tallies),
+        stores=len(set[str]().union(*(step.stores for step in steps))),
+        items=len(set[str]().union(*(step.items for step in steps))),
+        values=sum(step.values for step in steps),
         batches=sum(publisher.batches for publisher in publishers),
         already_stored=sum(found.unchanged for found in deltas),
         vanished=sum(found.vanished.total() for found in deltas),
@@ -158,7 +161,7 @@ def computed(
 
 def _warnings(step: StepResult) -> Iterator[str]:
     yield from step.data_warnings
-    for warning, number in sorted(step.tally.warnings.items()):
+    for warning, number in sorted(step.warnings.items()):
         yield f"{warning.meaning}: {number:,}."
     if step.publisher.delta is not None:
         yield from step.publisher.delta.warnings()
@@ -219,15 +222,6 @@ def planned(about: ComputeResult, shards: Sequence[Shard]) -> ComputeResult:
     if len(steps) > 1:
         message += f" Each does {count(len(steps), 'step')}, one after the other: {named(steps)}."
     return about.ended(Status.PLANNED, message, shards=len(shards), to_follow=tuple(shards))
-
-
-def off(about: ComputeResult) -> ComputeResult:
-    """Return that nothing is computed, because "Use DHIS2" is off."""
-    return about.ended(
-        Status.OFF,
-        "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
-        "(make settings); a dry run computes without it.",
-    )
 
 
 def stopped(about: ComputeResult) -> ComputeResult:

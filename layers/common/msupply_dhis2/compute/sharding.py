@@ -15,9 +15,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from msupply_dhis2.compute.backfill import MonthStep
-from msupply_dhis2.compute.event import ComputeEvent, require_known, run_id
-from msupply_dhis2.domain.event_fields import fault_sentences
+from msupply_dhis2.compute.event import ComputeEvent, MonthStep, require_known, run_id
+from msupply_dhis2.domain.reading import fault_sentences
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.errors import EventError, ShardError
 
@@ -58,10 +57,10 @@ class Shard(BaseModel):
         return f"Shard {self.number} of {self.of}{month}"
 
     @property
-    def part(self) -> str:
-        """What its next step is known by among the parts of the run: ``3/12``, ``3/12/2026-01``."""
-        month = f"/{self.step.month}" if self.step.month else ""
-        return f"{self.number}/{self.of}{month}"
+    def parts(self) -> list[str]:
+        """What its steps are known by among the parts of the run: ``3/12``, ``3/12/2026-01``."""
+        months = (f"/{step.month}" if step.month else "" for step in self.steps)
+        return [f"{self.number}/{self.of}{month}" for month in months]
 
     @property
     def step(self) -> MonthStep:

@@ -1,39 +1,146 @@
-"""The data values of a step of a run, org unit by org unit."""
+"""The data values of a step of a run, org unit by org unit, and their way onto the queue, in batches."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
-from typing import TYPE_CHECKING
+from itertools import chain, groupby
 
+from msupply_dhis2.compute.event import MonthStep
 from msupply_dhis2.compute.plan import RunPlan
-from msupply_dhis2.compute.publish import OrgUnitValues
-from msupply_dhis2.domain.stock import GroupHistory, ItemGroup
+from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, blocks, encode
+from msupply_dhis2.domain.data_value import DataValue, Identifier
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, OrgUnit
 from msupply_dhis2.mapping import Collision, Mapper, without_collisions
-from msupply_dhis2.metrics import StockWarning, calculate
+from msupply_dhis2.metrics import StockWarning, calculate, floor
+from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.source import Source
-
-if TYPE_CHECKING:
-    from msupply_dhis2.domain.data_value import DataValue, Identifier
+from msupply_dhis2.state.delta.filter import DeltaFilter
+from msupply_dhis2.state.ordering.claims import Revision, revisions_of
 
 MOST_ROWS_NAMED = 10_000
 """How many rows that cannot be read a step names: a table that is damaged as a whole must not fill the memory."""
 
 
+type ClaimValues = Callable[[Iterable[DataValue], Mapping[Metric, Revision]], None]
+"""Takes values before they are sent, with their revisions, so that nothing older replaces them in DHIS2."""
+
+_PAYLOADS_OF_A_STRIP = 8
+"""At least, where only what changed is sent: so a payload that is not full, which each strip may end with, is rare."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrgUnitValues:
+    """All data values of one org unit, none of them twice, and what could not be computed for it.
+
+    ``uncertain`` is what several items claim, and what would be computed from rows that cannot be read: nobody knows
+    what it would be.
+    """
+
+    org_unit: OrgUnit
+    values: list[DataValue]
+    uncertain: frozenset[Identifier] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class Publisher:
+    """Puts the values of a step on the queue; it holds no more than a strip of org units.
+
+    ``metrics`` is how many the step has: with option combos an org unit has as many values for one data element. In a dry
+    run ``send`` is ``None``, and ``batches`` counts those that would have been sent. Without a ``delta``, which knows what
+    DHIS2 has, everything is sent.
+    """
+
+    run_id: str
+    as_of: datetime
+    settings: Settings
+    metrics: int
+    send: Callable[[Batch], None] | None
+    age: Age | None = None
+    delta: DeltaFilter | None = None
+    claim: ClaimValues | None = None
+    batches: int = field(default=0, init=False)
+    deletions: int = field(default=0, init=False)
+    _strip: Strip = field(init=False)
+    _revisions: Mapping[Metric, Revision] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Begin the first strip; without an age, and where nothing is sent, nothing is claimed."""
+        if self.send is None or self.age is None:
+            self.claim = None
+        else:
+            self._revisions = revisions_of(self.age.snapshots, self.age.read_at)
+        self._strip = Strip(
+            maximum_values=self.settings.items_per_payload,
+            values_per_cell=self.metrics if self.settings.setup is Setup.CATEGORY_OPTION_COMBO else 1,
+            payloads=0 if self.delta is None else _PAYLOADS_OF_A_STRIP,
+        )
+
+    def add(self, computed: OrgUnitValues) -> None:
+        """Take the values of an org unit; they leave when enough org units are held."""
+        to_send = computed.values
+        if self.delta is not None:
+            # All, and before looking: what an older run notes from now on is superseded, what it noted before is seen.
+            if self.claim is not None:
+                self.claim(computed.values, self._revisions)
+            to_send = self.delta.changed(computed.org_unit.code, computed.values, computed.uncertain)
+        self._strip.add(to_send)
+        if self._strip.is_full:
+            self._publish(self._strip.take(), Operation.IMPORT)
+
+    def flush(self) -> None:
+        """Put what is held on the queue, and then what is to be deleted."""
+        self._publish(self._strip.take(), Operation.IMPORT)
+        if self.delta is None:
+            return
+        if to_delete := self.delta.to_delete():
+            self._publish([to_delete], Operation.DELETE)
+            self.deletions = len(to_delete)
+
+    def _publish(self, strip: Sequence[Sequence[DataValue]], operation: Operation) -> None:
+        # With a delta all that is imported is claimed already.
+        if self.claim is not None and (self.delta is None or operation is Operation.DELETE):
+            self.claim(chain.from_iterable(strip), self._revisions)
+        made: list[tuple[Sequence[DataValue], Batch]] = []
+        for payload in blocks(strip, maximum_values=self.settings.items_per_payload):
+            batch = encode(
+                payload,
+                run_id=self.run_id,
+                as_of=self.as_of,
+                destination=self.settings.destination,
+                operation=operation,
+                tracking=None if self.delta is None else self.delta.tracking(),
+                age=self.age,
+            )
+            self.batches += 1
+            if self.send is not None:
+                made.append((payload, batch))
+        if self.delta is not None:
+            # All at once, so that each record is written once; and before the first of them is sent.
+            self.delta.note(made)
+        if self.send is not None:
+            for _, batch in made:
+                self.send(batch)
+
+
 @dataclass(slots=True)
-class Tally:
-    """What a step meets on its way.
+class StepResult:
+    """What a step of a run comes to, and what it meets on its way.
 
     ``stores`` and ``items`` are the ids of those with at least one value. ``groups`` are pairs of an org unit and an item
     reference, of which some were skipped, because a row that counts for them cannot be read; ``unreadable_rows`` has a
     sentence about each of these rows, as far as there are no more than ``MOST_ROWS_NAMED``.
     """
 
+    step: MonthStep
+    periods: frozenset[str]
+    publisher: Publisher
     stores: set[str] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
     values: int = 0
     warnings: Counter[StockWarning] = field(default_factory=Counter)
+    data_warnings: tuple[str, ...] = ()
     collisions: Counter[Collision] = field(default_factory=Counter)
     groups: int = 0
     unreadable_groups: int = 0
@@ -41,11 +148,12 @@ class Tally:
 
 
 def values_of_org_units(
-    source: Source, plan: RunPlan, mapper: Mapper, tally: Tally
+    source: Source, plan: RunPlan, mapper: Mapper, tally: StepResult
 ) -> Iterator[OrgUnitValues]:
     """Stream the data values, one org unit after the other, and count what is met on the way."""
     windows = mapper.windows
-    histories = source.histories(plan.scope, plan.floor(windows.values()))
+    stores_of_run = [store for org_unit in plan.scope.org_units for store in org_unit.stores]
+    histories = source.histories(plan.scope, floor(windows.values(), stores_of_run, plan.rules))
     first_snapshot = min(window.snapshot for window in windows.values())
     metrics = {
         basis: frozenset(row.metric for row, basis_of_row in mapper.rows if basis_of_row is basis)

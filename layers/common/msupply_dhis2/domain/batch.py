@@ -58,11 +58,11 @@ class Operation(StrEnum):
 
 
 class Row(NamedTuple):
-    """A value in a message. ``store`` and ``item`` are indices of the message's lists of names."""
+    """A value in a message: its key, then the rest. ``store`` and ``item`` are indices of the message's lists of names."""
 
     data_element: str
-    org_unit: str
     period: str
+    org_unit: str
     category_option_combo: str | None
     attribute_option_combo: str | None
     value: str
@@ -74,8 +74,7 @@ class Row(NamedTuple):
 class Tracking(BaseModel):
     """By what a batch is known in what is remembered of DHIS2 (``delta``).
 
-    ``until``: afterwards nobody waits for its receipt any more, and push takes the batch for one that is not tracked.
-    ``target`` is where it goes: the DHIS2, the data set, and what its identifiers are.
+    After ``until`` push takes the batch for one that is not tracked. ``target``: the DHIS2, the data set, its identifiers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,8 +92,7 @@ class Age:
     snapshots: Mapping[Metric, datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """Where in DHIS2 values go, and what their identifiers are there: UIDs or codes."""
 
     data_set_id: str
@@ -114,7 +112,7 @@ class Batch(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     run_id: str
     batch_id: str
     operation: Operation = Operation.IMPORT
@@ -139,19 +137,9 @@ class Batch(BaseModel):
 
     def values(self) -> tuple[DataValue, ...]:
         """Return the values with their names, in the order of the rows."""
+        scheme, stores, items = self.option_combo_scheme, self.stores, self.items
         return tuple(
-            DataValue(
-                data_element=row.data_element,
-                period=row.period,
-                org_unit=row.org_unit,
-                category_option_combo=row.category_option_combo,
-                attribute_option_combo=row.attribute_option_combo,
-                option_combo_scheme=self.option_combo_scheme,
-                value=row.value,
-                store=self.stores[row.store],
-                item=self.items[row.item],
-                metric=row.metric,
-            )
+            DataValue(*row[:5], scheme, row.value, stores[row.store], items[row.item], row.metric)
             for row in self.rows
         )
 
@@ -185,36 +173,22 @@ def encode(
     """Make a batch of values that share one option combo scheme."""
     stores = _indices(value.store for value in values)
     items = _indices(value.item for value in values)
-    rows = tuple(
-        Row(
-            value.data_element,
-            value.org_unit,
-            value.period,
-            value.category_option_combo,
-            value.attribute_option_combo,
-            value.value,
-            stores[value.store],
-            items[value.item],
-            value.metric,
-        )
-        for value in values
-    )
     batch = Batch(
         run_id=run_id,
         batch_id="",
         operation=operation,
         as_of=as_of,
-        data_set_id=destination.data_set_id,
-        data_set_id_scheme=destination.data_set_id_scheme,
-        data_element_id_scheme=destination.data_element_id_scheme,
-        org_unit_scheme=destination.org_unit_scheme,
+        **destination._asdict(),
         option_combo_scheme=values[0].option_combo_scheme,
         stores=tuple(stores),
         items=tuple(items),
         read_at=age.read_at if age else None,
-        snapshots={row.metric: age.snapshots[row.metric] for row in rows} if age else {},
+        snapshots={value.metric: age.snapshots[value.metric] for value in values} if age else {},
         tracking=tracking,
-        rows=rows,
+        rows=tuple(
+            Row(*value.key, value.value, stores[value.store], items[value.item], value.metric)
+            for value in values
+        ),
     )
     content: list[object] = [batch.data_set_id, batch.stores, batch.items, batch.rows]
     if operation is not Operation.IMPORT:
@@ -232,16 +206,10 @@ def _indices(names: Iterable[str]) -> dict[str, int]:
 
 
 class Strip:
-    """The org units of the next payloads, which are to be as wide as they are high.
+    """The org units of the next payloads of ``maximum_values``, which are to be as wide as they are high.
 
-    Parameters
-    ----------
-    maximum_values
-        "No. of items per payload".
-    values_per_cell
-        How many values an org unit has for one data element, at most: with option combos one for each active metric.
-    payloads
-        Gather org units until they fill so many, where each has few values because only changes are sent.
+    An org unit has at most ``values_per_cell`` for one data element: with option combos one for each active metric. Where
+    each has few values, because only changes are sent, they are gathered until they fill so many ``payloads``.
     """
 
     def __init__(self, *, maximum_values: int, values_per_cell: int = 1, payloads: int = 0) -> None:
@@ -283,11 +251,11 @@ def blocks(
             column = list(of_data_element)
             if block.takes(column):
                 continue
-            if block.values:
+            alone = _Block(maximum_values, maximum_bytes)
+            if alone.takes(column):
                 yield block.values
-                block = _Block(maximum_values, maximum_bytes)
-                if block.takes(column):
-                    continue
+                block = alone
+                continue
             # Only a column that is more than a payload by itself is cut within.
             for value in column:
                 if not block.takes([value]):
@@ -322,13 +290,11 @@ class _Block:
 
 def _row_bytes(value: DataValue) -> int:
     places_and_punctuation = 24
-    texts = (*value.key, value.value, value.metric)
-    return places_and_punctuation + sum(_text_bytes(text) if text else len("null,") for text in texts)
+    return places_and_punctuation + sum(map(_text_bytes, (*value.key, value.value, value.metric)))
 
 
 # The same identifiers and names come again and again.
 @lru_cache(maxsize=65_536)
-def _text_bytes(text: str) -> int:
-    """Bound the bytes of a text in JSON: quotes, a comma, and up to 12 bytes for a character that is escaped."""
-    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
-    return len(text) * (1 if plain else 12) + 3
+def _text_bytes(text: str | None) -> int:
+    """Return the bytes of a text in JSON, with the comma after it."""
+    return len(json.dumps(text)) + 1

@@ -17,13 +17,14 @@ class Setup(StrEnum):
     @property
     def label(self) -> str:
         """The tab's words for it."""
-        match self:
-            case Setup.CATEGORY_OPTION_COMBO:
-                return "Using category option combo"
-            case Setup.DATA_ELEMENT_PER_ITEM:
-                return "Different data elements per item"
-            case Setup.SINGLE_DATA_ELEMENT:
-                return "Push only 1 data element"
+        return _LABELS[self]
+
+
+_LABELS = {
+    Setup.CATEGORY_OPTION_COMBO: "Using category option combo",
+    Setup.DATA_ELEMENT_PER_ITEM: "Different data elements per item",
+    Setup.SINGLE_DATA_ELEMENT: "Push only 1 data element",
+}
 
 
 class Scheme(StrEnum):

@@ -67,13 +67,8 @@ class DataValue:
     @property
     def key(self) -> DataValueKey:
         """What DHIS2 knows the value by."""
-        return DataValueKey(
-            self.data_element,
-            self.period,
-            self.org_unit,
-            self.category_option_combo,
-            self.attribute_option_combo,
-        )
+        combos = self.category_option_combo, self.attribute_option_combo
+        return DataValueKey(self.data_element, self.period, self.org_unit, *combos)
 
     @property
     def identifier(self) -> Identifier:

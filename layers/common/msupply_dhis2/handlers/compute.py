@@ -1,38 +1,30 @@
 """Compute on AWS, invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
+from itertools import batched
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.environment import ComputeEnvironment, read_database_address, read_settings
+from msupply_dhis2.aws import clients, queues
+from msupply_dhis2.aws.environment import ComputeEnvironment, read_database_address
 from msupply_dhis2.aws.exports import ExportFile
-from msupply_dhis2.aws.queues import (
-    BatchQueue,
-    QueueRecord,
-    is_from_a_queue,
-    partial_response,
-    put_back,
-    queue_records,
-    send,
-    wait_seconds,
-)
+from msupply_dhis2.aws.queues import BatchQueue, QueueRecord
 from msupply_dhis2.compute import result as results
 from msupply_dhis2.compute.event import Export, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import Compare, ComputeJob, OpenDatabase
 from msupply_dhis2.compute.mapped import check_database, export_mapping
-from msupply_dhis2.compute.publish import ClaimValues, OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import Shard, parse_shard, whole_run
+from msupply_dhis2.compute.values import OrgUnitValues
+from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.domain.choices import DatabaseTrust
-from msupply_dhis2.domain.event_fields import with_names
-from msupply_dhis2.errors import MsupplyDhis2Error, SettingsError, ShardError
-from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent, log
-from msupply_dhis2.handlers.run_recorder import RunRecorder
+from msupply_dhis2.domain.reading import with_names
+from msupply_dhis2.errors import AwsError, MsupplyDhis2Error, SettingsError, ShardError
+from msupply_dhis2.handlers.invocation import ERROR, INFO, WARNING, LogEvent, RunsInvocation
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import DatabaseAddress
@@ -40,13 +32,13 @@ from msupply_dhis2.source import open_source, verification_of
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.idempotency import first_arrival, let_go, note_finished, take
-from msupply_dhis2.state.ordering.claims import OrderingTable, revisions_of
+from msupply_dhis2.state.ordering.claims import OrderingTable
+from msupply_dhis2.state.parts import MOST_ROWS_NOTED
+from msupply_dhis2.state.run import Part, Run
+from msupply_dhis2.text import count
 
 NAMED_IN_RESULT = 100
 """How many skipped stores and items an answer names; the log names them all."""
-
-FOR_NOTES_SECONDS = 10.0
-"""Kept of the function's time, to note and tell how a run ended."""
 
 LINES_IN_ONE_ENTRY = 200
 """A log entry may have 256 KB."""
@@ -57,33 +49,35 @@ DELIVERIES = 9
 NOTHING_DONE = frozenset({Status.OFF, Status.NOTHING_TO_DO})
 
 
-def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
-    """Work one invocation.
+WHOLE = "1/1"
+"""The part of the invocation that begins a run: all of it, the first of its months, or the planning of its shards."""
 
-    Returns
-    -------
-    dict
-        A ``ComputeResult`` as JSON; for messages of the queue SQS's partial batch response. A fault that somebody has to
-        mend is the answer to an invocation by hand, with the status ``failed``. On schedule, and where trying again may
-        help, it is raised, so that AWS tries again, counts and keeps what failed.
+
+def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
+    """Return a ``ComputeResult`` as JSON; for messages of the queue SQS's partial batch response.
+
+    A fault that somebody has to mend is the answer to an invocation by hand, with the status ``failed``. On schedule, and
+    where trying again may help, it is raised, so that AWS tries again, counts and keeps what failed.
     """
-    if is_from_a_queue(event):
-        invocation, records = _Invocation(context, logger, metrics), queue_records(event)
-        again = [record.message_id for record in records if not invocation.process_record(record)]
-        return partial_response(again)
+    compute = _Compute(context, logger, metrics)
+    if queues.is_from_a_queue(event):
+        records = queues.queue_records(event)
+        return queues.partial_response(
+            [each.message_id for each in records if not compute.process_record(each)]
+        )
     event = with_names(event)
     try:
-        result = _Invocation(context, logger, metrics).answer(event)
+        result = compute.answer(event)
     except MsupplyDhis2Error as error:
         asking = {"check_database", "export"}.intersection(event) if isinstance(event, Mapping) else ()
-        metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=int(not asking))
+        compute.count("RunsFailed", int(not asking))
         failed = LogEvent.DATABASE_CHECKED if "check_database" in asking else LogEvent.RUN_FAILED
-        log(logger, failed, ERROR, str(error), error=type(error).__name__)
+        compute.log(failed, ERROR, str(error), error=type(error).__name__)
         if _is_tried_again(event, error):
             raise
         return _as_json(ComputeResult(status=Status.FAILED, message=str(error)))
-    metrics.add_metric(name="RunsFailed", unit=MetricUnit.Count, value=0)
-    _report(result, logger, metrics)
+    compute.count("RunsFailed", 0)
+    compute.report(result)
     return _as_json(result)
 
 
@@ -94,20 +88,97 @@ def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     return "interval" in event or (error.is_transient and not {"check_database", "export"} & event.keys())
 
 
-class _Invocation:
+class RunRecorder(AbstractContextManager["RunRecorder"]):
+    """The notes of one invocation about a run; a dry run and an export have none (not ``is_kept``).
+
+    When it is closed, a run that is done is ended, and so are older ones of whose values it has claimed newer ones.
+    Counts are made of notes, so what cannot be noted fails, and is tried again: but for why something failed, which must
+    not hide the failure itself.
+    """
+
+    def __init__(self, compute: RunsInvocation[ComputeEnvironment], shard: Shard, *, is_kept: bool) -> None:
+        self._compute = compute
+        self._runs = compute.runs
+        self._shard = shard
+        self._run_id = shard.run_id
+        self._is_kept = is_kept and shard.event.sends
+
+    def __exit__(self, *_raised: object) -> None:
+        if not self._is_kept:
+            return
+        try:
+            # They may have waited to know whether what supersedes their values is on the queue.
+            superseded = self._runs.judge_superseded(self._run_id)
+        except AwsError as fault:
+            self._compute.not_noted(f"The end of older runs could not be noted yet. {fault}")
+            superseded = []
+        for run_id in (self._run_id, *superseded):
+            self._compute.end_if_done(run_id)
+
+    def begin(self) -> None:
+        """Note that the run is computed, and what it is about."""
+        if self._is_kept:
+            event, as_of = self._shard.event, self._shard.step.as_of
+            text = event.model_dump_json(exclude_defaults=True)
+            self._runs.begin(Run(self._run_id, event.started_by, as_of, text), [WHOLE], datetime.now(UTC))
+
+    def is_stopped(self, since: datetime | None = None) -> bool:
+        """Return whether somebody has stopped the run; ``since``: after an instant."""
+        stopped_at = self._runs.stopped_at(self._run_id) if self._is_kept else None
+        return stopped_at is not None and (since is None or stopped_at > since)
+
+    def open(self, shards: Iterable[Shard]) -> None:
+        """Note all steps of shards as parts that are to be computed, before they are queued."""
+        if self._is_kept:
+            self._runs.parts.open(
+                self._run_id, [part for shard in shards for part in shard.parts], datetime.now(UTC)
+            )
+
+    def queued(self, messages: Sequence[Message]) -> None:
+        """Count messages that the queue has taken."""
+        if self._is_kept:
+            self._runs.register(messages, datetime.now(UTC))
+
+    def finished(self, result: ComputeResult | None) -> None:
+        """Note that all messages of the next step, and what follows it, are on their queues; ``None``: were before."""
+        if not self._is_kept:
+            return
+        part = WHOLE if self._shard.is_whole_run else self._shard.parts[0]
+        if result is None:
+            self._runs.parts.finish(self._run_id, part)
+            return
+        came_to = Part(
+            values=result.values,
+            already_stored=result.already_stored,
+            periods=result.periods,
+            unreadable_groups=result.unreadable_groups,
+            unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
+            incomplete=result.incomplete,
+        )
+        self._runs.parts.finish(self._run_id, part, came_to)
+
+    def failed(self, message: str, *, for_good: bool) -> None:
+        """Note why the invocation failed, and whether nobody tries it again: then none of its steps is computed."""
+        if not self._is_kept:
+            return
+        try:
+            if not for_good:
+                self._runs.note_fault(self._run_id, message)
+                return
+            for part in [WHOLE] if self._shard.is_whole_run else self._shard.parts:
+                self._runs.parts.fail(self._run_id, part, message)
+        except AwsError as fault:
+            what = f"the run {self._run_id}" if self._shard.is_whole_run else self._shard.name
+            self._compute.not_noted(f"It could not be noted that {what} failed. {fault}")
+
+
+class _Compute(RunsInvocation[ComputeEnvironment]):
     """One invocation of compute."""
 
     def __init__(self, context: LambdaContext, logger: Logger, metrics: Metrics) -> None:
+        super().__init__(ComputeEnvironment.read(), context, logger, metrics)
         self._request_id = context.aws_request_id
-        self._seconds_left: Callable[[], float] = lambda: (
-            context.get_remaining_time_in_millis() / 1000 - FOR_NOTES_SECONDS
-        )
-        self._logger = logger
-        self._log = partial(log, logger)
-        self._metrics = metrics
-        self._environment = ComputeEnvironment.read()
-        self._calendar = Calendar(parse_time_zone(self._environment.timezone))
-        self._table = clients.table(self._environment.table_name)
+        self._calendar = Calendar(parse_time_zone(self.environment.timezone))
 
     def answer(self, event: object) -> ComputeResult:
         """Do what a schedule, or somebody by hand, asks for."""
@@ -116,22 +187,22 @@ class _Invocation:
             # By hand, and so to be sent whatever is noted; also what follows it.
             shard = parse_shard(event).model_copy(update={"planned_by": self._request_id})
             shard.require_known(now)
-            with self._recorder(shard) as recorder:
-                return self._compute(shard, self._read_settings(), recorder)
+            with RunRecorder(self, shard, is_kept=True) as recorder:
+                return self._compute(shard, self.read_settings(), recorder)
         asked = parse_compute_event(event)
         if asked.check_database:
             return self._check_database()
-        settings = self._read_settings()
-        arrived = first_arrival(self._table, self._request_id, now)
+        settings = self.read_settings()
+        arrived = first_arrival(self.table, self._request_id, now)
         shard = whole_run(asked, instant_of_run(asked, arrived, self._calendar), self._request_id)
         rows = rows_asked_for(asked, settings)
-        with self._recorder(shard, is_kept=settings.use_dhis2 and bool(rows)) as recorder:
+        with RunRecorder(self, shard, is_kept=settings.use_dhis2 and bool(rows)) as recorder:
             if recorder.is_stopped(since=arrived):
                 # AWS tries an invocation again that had failed before; whoever invokes anew means it.
                 result = results.stopped(results.of(shard))
                 recorder.failed(result.message, for_good=True)
                 return result
-            recorder.begin(shard)
+            recorder.begin()
             try:
                 result = self._compute(shard, settings, recorder)
             except MsupplyDhis2Error as error:
@@ -139,7 +210,7 @@ class _Invocation:
                 raise
         if result.status not in {Status.SENT, Status.PLANNED}:
             return result
-        command = f"aws logs tail {self._environment.push_log_group} --since 1h --follow --filter-pattern"
+        command = f"aws logs tail {self.environment.push_log_group} --since 1h --follow --filter-pattern"
         return result.model_copy(update={"see_the_log": f"{command} '\"{result.run_id}\"'"})
 
     def process_record(self, record: QueueRecord) -> bool:
@@ -148,41 +219,46 @@ class _Invocation:
             shard = parse_shard(record.body)
         except ShardError as error:
             self._put_to_dead_letters(record, str(error))
-            self._count("ShardsFailed", 1)
+            self.count("ShardsFailed", 1)
             said = f"A message went to the dead-letter queue. {error}"
-            self._log(LogEvent.MESSAGE_DEAD_LETTERED, ERROR, said)
+            self.log(LogEvent.MESSAGE_DEAD_LETTERED, ERROR, said)
             return True
-        self._logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
+        self.logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
         try:
-            with self._recorder(shard) as recorder:
+            with RunRecorder(self, shard, is_kept=True) as recorder:
                 return self._process_shard(shard, record, recorder)
         finally:
-            self._logger.remove_keys(["run_id", "shard"])
+            self.logger.remove_keys(["run_id", "shard"])
 
     def _process_shard(self, shard: Shard, record: QueueRecord, recorder: RunRecorder) -> bool:
         try:
-            taken = take(self._table, shard.key, datetime.now(UTC))
+            taken = take(self.table, shard.key, datetime.now(UTC))
             if taken.finished:
-                recorder.was_finished(shard)
+                recorder.finished(None)
                 said = f"{shard.name} was finished at an earlier delivery: nothing is sent."
-                self._log(LogEvent.SHARD_DONE_BEFORE, INFO, said)
-                self._count("ShardsFinishedBefore", 1)
+                self.log(LogEvent.SHARD_DONE_BEFORE, INFO, said)
+                self.count("ShardsFinishedBefore", 1)
                 return True
             if taken.free_at is not None:
-                self._wait_for_another(shard, record, taken.free_at)
+                # Another invocation works it, which may break off.
+                wait = 1 + max(0, round((taken.free_at - datetime.now(UTC)).total_seconds()))
+                said = f"{shard.name} is being worked by another invocation. It is tried again in {wait:,} seconds."
+                self.log(LogEvent.SHARD_WAITS, INFO, said)
+                self.count("ShardsToTryAgain", 1)
+                self.put_back(self.environment.shard_queue_url, record, wait)
                 return False
             try:
-                result = self._compute(shard, self._read_settings(), recorder)
+                result = self._compute(shard, self.read_settings(), recorder)
                 if result.status is Status.STOPPED:
-                    recorder.failed_for_good(shard, result.message)
-                    _report(result, self._logger, self._metrics)
-                    self._count("ShardsStopped", len(shard.steps))
+                    recorder.failed(result.message, for_good=True)
+                    self.report(result)
+                    self.count("ShardsStopped", len(shard.steps))
                     return True
                 if result.status in NOTHING_DONE:
                     self._set_aside(shard, record, result)
-                    recorder.failed_for_good(shard, result.message)
+                    recorder.failed(result.message, for_good=True)
                     return True
-                note_finished(self._table, shard.key, datetime.now(UTC))
+                note_finished(self.table, shard.key, datetime.now(UTC))
             except BaseException:
                 self._let_go(shard)
                 raise
@@ -190,24 +266,25 @@ class _Invocation:
             reason = str(error)
             if not isinstance(error, MsupplyDhis2Error):
                 # Nobody else would hear of it: the message is only given back.
-                self._log(LogEvent.UNEXPECTED_FAULT, ERROR, "Compute met a fault of its own.", exc_info=True)
+                self.log(LogEvent.UNEXPECTED_FAULT, ERROR, "Compute met a fault of its own.", exc_info=True)
                 reason = "Compute met a fault of its own, see the line before."
             self._failed(shard, record, recorder, reason, type(error).__name__)
             return False
-        _report(result, self._logger, self._metrics)
-        self._count("ShardsFinished", 1)
+        self.report(result)
+        self.count("ShardsFinished", 1)
         return True
 
     def _compute(self, shard: Shard, settings: Settings, recorder: RunRecorder) -> ComputeResult:
         """Compute a run or a shard, and queue its batches and then what follows it."""
         if shard.event.export is not None:
             return self._export(shard, settings)
-        environment = self._environment
+        environment = self.environment
         if not shard.is_whole_run:
             if recorder.is_stopped():
                 return results.stopped(results.of(shard))
             recorder.open([shard])
         ordering = OrderingTable(clients.table(environment.ordering_table_name), datetime.now(UTC))
+        scheme = settings.data_element_id_scheme
         with BatchQueue(clients.sqs(), environment.queue_url, recorder.queued) as queue:
             job = ComputeJob(
                 settings=settings,
@@ -215,8 +292,8 @@ class _Invocation:
                 open_database=self._open_database(settings.database_trust),
                 send=queue.send,
                 lines_per_invocation=environment.lines_per_invocation,
-                compare=_compare(environment, settings, dry_run=shard.event.dry_run),
-                claim=_claim(ordering, settings, shard.run_id),
+                compare=self._compare(settings, dry_run=shard.event.dry_run),
+                claim=partial(ordering.claim, data_element_scheme=scheme, run_id=shard.run_id),
             )
             result = job.run(shard)
         result = result.model_copy(update={"warnings": (*result.warnings, *ordering.faults())})
@@ -224,13 +301,29 @@ class _Invocation:
             recorder.open(result.to_follow)
         self._queue(result.to_follow)
         if shard.is_whole_run or result.status not in NOTHING_DONE:
-            recorder.finished(shard, result)
+            recorder.finished(result)
         return result
+
+    def _compare(self, settings: Settings, *, dry_run: bool) -> Compare:
+        now = datetime.now(UTC)
+        records = DeltaTable(clients.table(self.environment.delta_table_name), self.runs_table, now)
+
+        def compare(scope: RunScope) -> DeltaFilter | None:
+            if not dry_run:
+                for period in scope.all_periods:
+                    records.note_names(settings, period)
+                    if not settings.only_changes:
+                        # Nothing is noted of what is sent now: when Only changes is switched on again, what was noted
+                        # before is not to be relied upon.
+                        records.invalidate(target_of(settings), period, None)
+            return DeltaFilter(records, settings, scope, now) if settings.only_changes else None
+
+        return compare
 
     def _export(self, shard: Shard, settings: Settings) -> ComputeResult:
         """Write the values of a run or a shard, or what is mapped, into a file of the bucket."""
         open_database = self._open_database(settings.database_trust)
-        with ExportFile(clients.s3(), self._environment.bucket_name) as file:
+        with ExportFile(clients.s3(), self.environment.bucket_name) as file:
             if shard.event.export is Export.MAPPING:
                 result = export_mapping(open_database, settings, file.write)
             else:
@@ -243,7 +336,7 @@ class _Invocation:
                     settings=settings,
                     calendar=self._calendar,
                     open_database=open_database,
-                    lines_per_invocation=self._environment.lines_per_invocation,
+                    lines_per_invocation=self.environment.lines_per_invocation,
                     watch=write,
                 ).run(shard)
             if result.status is Status.EXPORTED:
@@ -257,18 +350,11 @@ class _Invocation:
 
     def _queue(self, following: Sequence[Shard]) -> None:
         for shard in following:
-            send(clients.sqs(), self._environment.shard_queue_url, shard.encoded())
-
-    def _recorder(self, shard: Shard, *, is_kept: bool = True) -> RunRecorder:
-        is_kept = is_kept and shard.event.sends
-        return RunRecorder(self._environment, shard.run_id, self._logger, self._seconds_left, is_kept=is_kept)
-
-    def _read_settings(self) -> Settings:
-        return read_settings(self._environment.settings_parameter, clients.ssm())
+            queues.send(clients.sqs(), self.environment.shard_queue_url, shard.encoded())
 
     def _check_database(self) -> ComputeResult:
         try:
-            settings = self._read_settings()
+            settings = self.read_settings()
         except SettingsError:
             # The connection test reads the settings itself and tells their faults; here they must not hide the
             # database's own.
@@ -278,7 +364,7 @@ class _Invocation:
         return check_database(self._open_database(trust), settings, verification)
 
     def _database_address(self) -> DatabaseAddress:
-        environment = self._environment
+        environment = self.environment
         return read_database_address(
             environment.database_secret, clients.secretsmanager(), environment.database_server
         )
@@ -286,41 +372,32 @@ class _Invocation:
     def _open_database(self, trust: DatabaseTrust) -> OpenDatabase:
         return lambda: open_source(self._database_address(), calendar=self._calendar, trust=trust)
 
-    def _wait_for_another(self, shard: Shard, record: QueueRecord, free_at: datetime) -> None:
-        """Leave a shard on the queue while another invocation works it, which may break off."""
-        wait = 1 + max(0, round((free_at - datetime.now(UTC)).total_seconds()))
-        said = f"{shard.name} is being worked by another invocation. It is tried again in {wait:,} seconds."
-        self._log(LogEvent.SHARD_WAITS, INFO, said)
-        self._count("ShardsToTryAgain", 1)
-        self._put_back(record, wait)
-
     def _set_aside(self, shard: Shard, record: QueueRecord, result: ComputeResult) -> None:
         """Keep a shard that the settings leave no work for, with all its steps, among the dead letters."""
         reason = f"{result.message} Not sent: {results.named(shard.steps)}."
         self._put_to_dead_letters(record, reason)
         self._let_go(shard)
-        self._count("ShardsFailed", len(shard.steps))
+        self.count("ShardsFailed", len(shard.steps))
         what = "switch Use DHIS2 on" if result.status is Status.OFF else "correct the settings"
         said = (
             f"{shard.name} of the run {shard.run_id} went to the dead-letter queue. {reason} To send them, {what} and "
             "redrive that queue."
         )
-        self._log(LogEvent.MESSAGE_DEAD_LETTERED, WARNING, said)
+        self.log(LogEvent.MESSAGE_DEAD_LETTERED, WARNING, said)
 
     def _let_go(self, shard: Shard) -> None:
         try:
-            let_go(self._table, shard.key)
+            let_go(self.table, shard.key)
         except MsupplyDhis2Error as error:
-            said = f"{shard.name} is free again in a quarter of an hour only. {error}"
-            self._log(LogEvent.BOOKKEEPING_FAILED, WARNING, said)
+            self.not_noted(f"{shard.name} is free again in a quarter of an hour only. {error}")
 
     def _failed(
         self, shard: Shard, record: QueueRecord, recorder: RunRecorder, reason: str, error: str
     ) -> None:
         delivery = record.delivery
-        wait = wait_seconds(delivery)
+        wait = queues.wait_seconds(delivery)
         if is_last := delivery >= DELIVERIES:
-            recorder.failed_for_good(shard, reason)
+            recorder.failed(reason, for_good=True)
             then = (
                 f"It was the last of {DELIVERIES} attempts: it goes to the dead-letter queue. Fix the cause, then "
                 "redrive that queue"
@@ -328,82 +405,41 @@ class _Invocation:
         else:
             then = f"Attempt {delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
         # The months that would have followed were planned too, and fail with it.
-        self._count("ShardsFailed" if is_last else "ShardsToTryAgain", len(shard.steps) if is_last else 1)
+        self.count("ShardsFailed" if is_last else "ShardsToTryAgain", len(shard.steps) if is_last else 1)
         event = LogEvent.MESSAGE_DEAD_LETTERED if is_last else LogEvent.SHARD_FAILED
         said = f"{shard.name} of the run {shard.run_id} failed: {reason} {then}."
-        self._log(event, ERROR, said, error=error)
-        self._put_back(record, 0 if is_last else wait)
+        self.log(event, ERROR, said, error=error)
+        self.put_back(self.environment.shard_queue_url, record, 0 if is_last else wait)
 
     def _put_to_dead_letters(self, record: QueueRecord, reason: str) -> None:
-        send(clients.sqs(), self._environment.failed_shard_queue_url, record.body, reason=reason)
+        queues.send(clients.sqs(), self.environment.failed_shard_queue_url, record.body, reason=reason)
 
-    def _put_back(self, record: QueueRecord, seconds: int) -> None:
-        try:
-            put_back(clients.sqs(), self._environment.shard_queue_url, record.receipt_handle, seconds)
-        except MsupplyDhis2Error as error:
-            said = f"It is tried again after the queue's own visibility time-out. {error}"
-            self._log(LogEvent.BOOKKEEPING_FAILED, WARNING, said)
-
-    def _count(self, name: str, value: int) -> None:
-        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
-
-
-def _claim(ordering: OrderingTable, settings: Settings, run_id: str) -> ClaimValues:
-    return lambda values, age: ordering.claim(
-        values, revisions_of(age.snapshots, age.read_at), settings.data_element_id_scheme, run_id
-    )
-
-
-def _compare(environment: ComputeEnvironment, settings: Settings, *, dry_run: bool) -> Compare:
-    now = datetime.now(UTC)
-    records = DeltaTable(
-        clients.table(environment.delta_table_name), clients.table(environment.runs_table_name), now
-    )
-
-    def compare(scope: RunScope) -> DeltaFilter | None:
-        if not dry_run:
-            for period in scope.all_periods:
-                records.note_names(settings, period)
-        if settings.only_changes:
-            return DeltaFilter(records, settings, scope, now)
-        if not dry_run:
-            # Nothing is noted of what is sent now: when Only changes is switched on again, what was noted before is
-            # not to be relied upon.
-            for period in scope.all_periods:
-                records.invalidate(target_of(settings), period, None)
-        return None
-
-    return compare
-
-
-def _report(result: ComputeResult, logger: Logger, metrics: Metrics) -> None:
-    fields = result.model_dump(mode="json", exclude={"message", "skipped", "warnings", "mapped"})
-    if result.status is Status.DATABASE_REACHED:
-        event = LogEvent.DATABASE_CHECKED
-    elif result.status is Status.EXPORTED:
-        event = LogEvent.VALUES_EXPORTED
-    else:
-        event = LogEvent.RUN_COMPUTED if result.shard is None else LogEvent.SHARD_COMPUTED
-    log(logger, event, INFO, result.message, **fields)
-    for event, what, sentences in (
-        (LogEvent.SUBJECTS_SKIPPED, "skipped", result.skipped),
-        (LogEvent.DATA_WARNINGS, "notes", result.warnings),
-    ):
-        for start in range(0, len(sentences), LINES_IN_ONE_ENTRY):
-            part = sentences[start : start + LINES_IN_ONE_ENTRY]
-            first = part[0].removesuffix(".")
-            more = f"; and {len(part) - 1} more, in this line's field all" if len(part) > 1 else ""
-            said = f"{len(sentences)} {what}: {first}{more}."
-            log(logger, event, WARNING, said, run_id=result.run_id, all=part)
-    if result.shard is None:
-        # What a shard leaves to follow was planned with it.
-        planned = sum(len(shard.steps) for shard in result.to_follow)
-        metrics.add_metric(name="ShardsPlanned", unit=MetricUnit.Count, value=planned)
-    if result.status is Status.SENT:
-        metrics.add_metric(name="ValuesComputed", unit=MetricUnit.Count, value=result.values)
-        metrics.add_metric(name="BatchesComputed", unit=MetricUnit.Count, value=result.batches)
-        metrics.add_metric(name="ValuesNotSentUnchanged", unit=MetricUnit.Count, value=result.already_stored)
-        metrics.add_metric(name="ValuesVanished", unit=MetricUnit.Count, value=result.vanished)
+    def report(self, result: ComputeResult) -> None:
+        """Log and count what an invocation came to."""
+        fields = result.model_dump(mode="json", exclude={"message", "skipped", "warnings", "mapped"})
+        if result.status is Status.DATABASE_REACHED:
+            event = LogEvent.DATABASE_CHECKED
+        elif result.status is Status.EXPORTED:
+            event = LogEvent.VALUES_EXPORTED
+        else:
+            event = LogEvent.RUN_COMPUTED if result.shard is None else LogEvent.SHARD_COMPUTED
+        self.log(event, INFO, result.message, **fields)
+        for event, what, sentences in (
+            (LogEvent.SUBJECTS_SKIPPED, f"{len(result.skipped):,} skipped", result.skipped),
+            (LogEvent.DATA_WARNINGS, count(len(result.warnings), "note"), result.warnings),
+        ):
+            for part in batched(sentences, LINES_IN_ONE_ENTRY, strict=False):
+                more = f"; and {len(part) - 1} more, in this line's field all" if len(part) > 1 else ""
+                said = f"{what}: {part[0].removesuffix('.')}{more}."
+                self.log(event, WARNING, said, run_id=result.run_id, all=part)
+        if result.shard is None:
+            # What a shard leaves to follow was planned with it.
+            self.count("ShardsPlanned", sum(len(shard.steps) for shard in result.to_follow))
+        if result.status is Status.SENT:
+            self.count("ValuesComputed", result.values)
+            self.count("BatchesComputed", result.batches)
+            self.count("ValuesNotSentUnchanged", result.already_stored)
+            self.count("ValuesVanished", result.vanished)
 
 
 def _as_json(result: ComputeResult) -> dict[str, object]:

@@ -9,25 +9,23 @@ from itertools import batched, product
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.aws.environment import TestConnectionEnvironment
 from msupply_dhis2.aws.exports import ExportFile
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.metadata import find, read_data_set, read_user, read_values
 from msupply_dhis2.dhis2.models import Identified, OrgUnit, ReadsDhis2
 from msupply_dhis2.domain.choices import Scheme
-from msupply_dhis2.domain.event_fields import Event, MetricNames, Names, folded, parse_event
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
+from msupply_dhis2.domain.reading import Event, MetricNames, Names, folded, parse_event
 from msupply_dhis2.errors import Dhis2PermanentError, Dhis2SlowError, EventError, MsupplyDhis2Error
-from msupply_dhis2.handlers.breaker import breaker_table
-from msupply_dhis2.handlers.log import ERROR, INFO, LogEvent, log
+from msupply_dhis2.handlers.invocation import ERROR, INFO, Invocation, LogEvent, read_login
 from msupply_dhis2.handlers.test_connection import ANSWER_SECONDS, TIME_LIMIT, ask_compute
 from msupply_dhis2.periods import find_period
 from msupply_dhis2.preflight.job import begin
 from msupply_dhis2.settings import DataElementRow, Settings
-from msupply_dhis2.state.breaker import Login, log_in
+from msupply_dhis2.state.breaker import log_in
 from msupply_dhis2.text import count, listed
 
 VALUES_IN_ANSWER = 1_000
@@ -43,17 +41,9 @@ _EXAMPLE = '{"held": {"stores": ["Kamo"], "periods": ["202601"]}}'
 
 
 class Held(Event):
-    """Which values are asked for.
+    """Which values are asked for: of org units (in the settings' scheme) or of stores, in periods as DHIS2 writes them.
 
-    Attributes
-    ----------
-    org_units, stores
-        One of the two: identifiers in the settings' org unit scheme, or stores by name or code.
-    periods
-        As DHIS2 writes them: ``202601``.
-    items, metrics, data_elements
-        Only the values of these items (by name or code) and metrics, as mSupply has them mapped, or of these data
-        elements (in the settings' scheme).
+    Only those of these items and metrics, as mSupply has them mapped, or of these data elements (in the settings' scheme).
     """
 
     org_units: Names | None = None
@@ -71,22 +61,16 @@ class HeldEvent(Event):
 
 
 def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[str, object]:
-    """Read what DHIS2 holds.
-
-    Returns
-    -------
-    dict
-        ``status``, ``read`` or ``failed``, and ``message``; ``values``, each with ``stored_by`` and ``last_updated``, or,
-        where they are many, ``file``: the address of the file that holds them.
-    """
+    """Return what DHIS2 holds, as ``values`` or, where they are many, a ``file``; ``status`` is ``read`` or ``failed``."""
+    test = Invocation(TestConnectionEnvironment.read(), logger, metrics)
+    answer: dict[str, object]
     try:
-        answer = _read(_parse(event), logger)
+        answer = {"status": "read", **_read(_parse(event), test)}
+        test.log(LogEvent.HELD_VALUES_READ, INFO, str(answer["message"]))
     except MsupplyDhis2Error as error:
-        log(logger, LogEvent.HELD_VALUES_READ, ERROR, str(error), error=type(error).__name__)
+        test.log(LogEvent.HELD_VALUES_READ, ERROR, str(error), error=type(error).__name__)
         answer = {"status": "failed", "message": str(error)}
-    else:
-        log(logger, LogEvent.HELD_VALUES_READ, INFO, str(answer["message"]))
-    metrics.add_metric(name="QuestionsFailed", unit=MetricUnit.Count, value=int(answer["status"] == "failed"))
+    test.count("QuestionsFailed", int(answer["status"] == "failed"))
     return answer
 
 
@@ -101,22 +85,19 @@ def _parse(event: Mapping[Any, Any]) -> Held:
     return held
 
 
-def _read(held: Held, logger: Logger) -> dict[str, object]:
-    environment = TestConnectionEnvironment.read()
-    settings = read_settings(environment.settings_parameter, clients.ssm())
+def _read(held: Held, test: Invocation[TestConnectionEnvironment]) -> dict[str, object]:
+    settings = test.read_settings()
     settings.require_complete()
-    credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
-    breakers = breaker_table(environment.table_name, logger)
-    login = Login.of(settings.url, credentials)
-    ask = partial(ask_compute, clients.lambda_(), environment.compute_function)
+    credentials, login = read_login(test, settings)
+    ask = partial(ask_compute, clients.lambda_(), test.environment.compute_function)
     client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
     deadline = client.deadline = Deadline.within(TIME_LIMIT)
     try:
-        log_in(breakers, login, client, lambda: datetime.now(UTC), deadline.sleep)
+        log_in(test.breakers, login, client, lambda: datetime.now(UTC), deadline.sleep)
         is_by_name = held.stores or held.items or held.metrics
         mapped = (begin(ask).result(deadline.insist()).mapped if is_by_name else None) or MappedNames()
         question = _find(held, client, settings, mapped)
-        with ExportFile(clients.s3(), environment.bucket_name) as file:
+        with ExportFile(clients.s3(), test.environment.bucket_name) as file:
             first: list[Mapping[str, object]] = []
             number = 0
             for units, periods in question.calls:
@@ -127,7 +108,7 @@ def _read(held: Held, logger: Logger) -> dict[str, object]:
                         first.append(value)
             message = f"DHIS2 holds {count(number, 'value')} of what was asked for."
             if number <= VALUES_IN_ANSWER:
-                return {"status": "read", "message": message, "values": first}
+                return {"message": message, "values": first}
             digest = hashlib.sha256(held.model_dump_json().encode()).hexdigest()[:8]
             address = file.upload(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-held-{digest}/values.jsonl.gz")
     except (Dhis2SlowError, TimeoutError) as error:
@@ -135,7 +116,7 @@ def _read(held: Held, logger: Logger) -> dict[str, object]:
             f"The values could not be read within {TIME_LIMIT} seconds. Name fewer org units or periods."
         ) from error
     said = f"{message} They are in a file, which is kept for seven days: {address}"
-    return {"status": "read", "message": said, "file": address}
+    return {"message": said, "file": address}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +137,15 @@ class _Question:
     ) -> list[dict[str, object]]:
         found = []
         for stored in read_values(client, self.data_set_id, units, periods):
-            key, combos = stored.key, (stored.key.category_option_combo, stored.key.attribute_option_combo)
-            pairs = {(key.data_element, combo) for combo in (None, *combos)}
+            key = stored.key
+            pairs = {
+                (key.data_element, combo)
+                for combo in (None, key.category_option_combo, key.attribute_option_combo)
+            }
             if self.wanted is None or not pairs.isdisjoint(self.wanted):
-                category, attribute = (self.names.get(combo, combo) for combo in map(str, combos))
-                found.append(
-                    {
-                        "data_element": self.names.get(key.data_element, key.data_element),
-                        "org_unit": self.names.get(key.org_unit, key.org_unit),
-                        "period": key.period,
-                        "category_option_combo": category,
-                        "attribute_option_combo": attribute,
-                        "value": stored.value,
-                        "stored_by": stored.stored_by,
-                        "last_updated": stored.last_updated,
-                    }
-                )
+                named = {field: self.names.get(part, part) for field, part in key._asdict().items()}
+                told = {"stored_by": stored.stored_by, "last_updated": stored.last_updated}
+                found.append({**named, "value": stored.value, **told})
         return found
 
 

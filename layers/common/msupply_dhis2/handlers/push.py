@@ -2,27 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from msupply_dhis2.aws import clients
+from msupply_dhis2.aws import queues
 from msupply_dhis2.aws.environment import PushEnvironment
-from msupply_dhis2.aws.queues import (
-    FIRST_SECONDS,
-    LONGEST_SECONDS,
-    QueueRecord,
-    by_chance,
-    is_from_a_queue,
-    partial_response,
-    put_back,
-    queue_records,
-    wait_seconds,
-)
 from msupply_dhis2.domain.batch import Batch, Message, decode
-from msupply_dhis2.domain.event_fields import with_names
-from msupply_dhis2.domain.reading import as_word
+from msupply_dhis2.domain.reading import with_names
 from msupply_dhis2.errors import (
     AwsError,
     BatchError,
@@ -33,11 +20,16 @@ from msupply_dhis2.errors import (
     InFlightError,
     MsupplyDhis2Error,
 )
-from msupply_dhis2.handlers.breaker import answer_about_breaker, count_open_minutes, why_paused
-from msupply_dhis2.handlers.dead_letters import DeadLetterOrder, answer_about_dead_letters
-from msupply_dhis2.handlers.log import ERROR, INFO, WARNING, LogEvent
-from msupply_dhis2.handlers.push_batch import FOR_NOTES_SECONDS, BatchPush, PushTools, forget_sessions
-from msupply_dhis2.handlers.stop import stop_run
+from msupply_dhis2.handlers.invocation import (
+    ERROR,
+    WARNING,
+    LogEvent,
+    RunsInvocation,
+    dead_letters_of,
+    why_paused,
+)
+from msupply_dhis2.handlers.orders import carry_out
+from msupply_dhis2.handlers.push_batch import BatchPush, forget_sessions
 from msupply_dhis2.state.breaker import Breaker, State
 from msupply_dhis2.state.message import DeadLetterReason
 from msupply_dhis2.text import count
@@ -52,96 +44,60 @@ WAITS_FOR = timedelta(days=10)
 
 
 def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
-    """Push every message of an event, or do what a person asks about dead letters, about sending, or about a run.
-
-    Returns
-    -------
-    dict
-        SQS's partial batch response: the messages to deliver again; or what the person is told.
-    """
-    tools = PushTools(
-        PushEnvironment.read(),
-        lambda: context.get_remaining_time_in_millis() / 1000 - FOR_NOTES_SECONDS,
-        logger,
-        metrics,
-    )
-    if not is_from_a_queue(event):
-        try:
-            return _answer(event if isinstance(event, Mapping) else {}, tools)
-        except EventError as error:
-            tools.log(LogEvent.INVOCATION_NOT_UNDERSTOOD, ERROR, str(error))
-            tools.count("EventsNotUnderstood", 1)
-            raise
-    # Also where it is all of them: raising would make each message that is tried again an error of the function,
-    # and hide the real ones.
-    return partial_response(
-        [record.message_id for record in queue_records(event) if not _Delivery(tools, record).process()]
-    )
-
-
-def _answer(event: Mapping[Any, Any], tools: PushTools) -> dict[str, object]:
-    now = datetime.now(UTC)
-    event = with_names(event)
-    match event:
-        case {"breaker": _}:
-            return answer_about_breaker(event, tools.breakers, now, tools.metrics)
-        case {"stop": _}:
-            stopped = stop_run(event, tools.runs, now)
-            tools.log(LogEvent.RUN_STOPPED, INFO, stopped.message, run_id=stopped.run_id)
-            tools.count("RunsStopped", 1)
-            return stopped.model_dump(mode="json")
-        case {"dead_letters": _}:
-            answer = answer_about_dead_letters(event, tools.dead_letters, tools.runs, now)
-            told, metric = LogEvent.DEAD_LETTERS_REDRIVEN, "DeadLettersSentAgain"
-            if as_word(event["dead_letters"]) == DeadLetterOrder.LIST:
-                told, metric = LogEvent.DEAD_LETTERS_LISTED, "DeadLettersListed"
-            tools.log(told, INFO, answer.message)
-            tools.count(metric, sum(group.messages for group in answer.letters))
-            return answer.model_dump(mode="json")
-        case _:
-            raise EventError(
-                "Push is invoked by the queue. To push by hand, invoke compute with "
-                '{"manual": true}; to list dead letters, or to send them again, invoke push with {"dead_letters": "list"} '
-                'or {"dead_letters": "redrive"}; to pause sending, or to send again, with {"breaker": "open"} or '
-                '{"breaker": "close"}; to stop a run, with {"stop": "…"} and its id.'
-            )
+    """Push every message of an event, and return SQS's partial batch response; or do what a person asks, and answer."""
+    push = RunsInvocation(PushEnvironment.read(), context, logger, metrics)
+    if queues.is_from_a_queue(event):
+        # Also where it is all of them: raising would make each message that is tried again an error of the function,
+        # and hide the real ones.
+        records = queues.queue_records(event)
+        return queues.partial_response(
+            [record.message_id for record in records if not _Delivery(push, record).process()]
+        )
+    try:
+        return carry_out(with_names(event) if isinstance(event, Mapping) else {}, push)
+    except EventError as error:
+        push.log(LogEvent.INVOCATION_NOT_UNDERSTOOD, ERROR, str(error))
+        push.count("EventsNotUnderstood", 1)
+        raise
 
 
 class _Delivery:
     """One message, delivered once."""
 
-    def __init__(self, tools: PushTools, record: QueueRecord) -> None:
-        self._tools = tools
+    def __init__(self, push: RunsInvocation[PushEnvironment], record: queues.QueueRecord) -> None:
+        self._push = push
         self._record = record
         self._batch: Batch | None = None
 
     def process(self) -> bool:
         """Work the message, and return whether it is finished; otherwise it is to be delivered again."""
-        tools = self._tools
-        tools.logger.append_keys(receive=str(self._record.delivery))
+        push = self._push
+        push.logger.append_keys(receive=str(self._record.delivery))
         trial = None
         try:
-            asked = tools.breakers.change(lambda breaker: breaker.tried(datetime.now(UTC)))
+            asked = push.breakers.change(lambda breaker: breaker.tried(datetime.now(UTC)))
             if not asked.may_send:
                 return self._keep_waiting(asked.after)
             trial = asked.after.trial_until
             batch = self._decode()
             if batch is not None:
-                dead = BatchPush(tools, batch, self._record).push(asked.after)
-                if dead is not None:
+                dead = BatchPush(push, batch, self._record).push(asked.after)
+                if dead is None:
+                    push.end_if_done(batch.run_id)
+                else:
                     self._dead_letter(*dead)
         except MsupplyDhis2Error as error:
             return self._failed(error)
         except Exception as error:  # noqa: BLE001 - told with its traceback
             # Nobody else would hear of it: the message is only given back.
-            tools.log(LogEvent.UNEXPECTED_FAULT, ERROR, "Push met a fault of its own.", exc_info=True)
+            push.log(LogEvent.UNEXPECTED_FAULT, ERROR, "Push met a fault of its own.", exc_info=True)
             return self._failed(error)
         else:
             return True
         finally:
             if trial is not None:
                 self._end_trial(trial)
-            tools.logger.remove_keys(["receive", "run_id", "batch_id", "user", "dhis2"])
+            push.logger.remove_keys(["receive", "run_id", "batch_id", "user", "dhis2"])
 
     def _decode(self) -> Batch | None:
         """Read the message; one that is no batch goes to the dead letters."""
@@ -150,45 +106,45 @@ class _Delivery:
         except BatchError as error:
             self._dead_letter(str(error), type(error).__name__)
         else:
-            self._tools.logger.append_keys(run_id=self._batch.run_id, batch_id=self._batch.batch_id)
+            self._push.logger.append_keys(run_id=self._batch.run_id, batch_id=self._batch.batch_id)
         return self._batch
 
     def _end_trial(self, trial: datetime) -> None:
         """Let another message be tried, where this one has shown nothing of DHIS2."""
         try:
-            self._tools.breakers.change(lambda breaker: breaker.trial_ended(trial))
+            self._push.breakers.change(lambda breaker: breaker.trial_ended(trial))
         except AwsError as error:
-            self._tools.not_noted(
+            self._push.not_noted(
                 f"It could not be noted that a message was tried. The next one follows later. {error}"
             )
 
     def _keep_waiting(self, breaker: Breaker) -> bool:
         """Put the message back while sending is paused; return whether it has waited for too long, and is a dead letter."""
         now = datetime.now(UTC)
-        count_open_minutes(breaker, now, self._tools.metrics)
+        self._push.count_open_minutes(breaker, now)
         if (too_long := self._waited_too_long(now)) is not None:
             if self._batch is not None or self._decode():
                 self._dead_letter(f"{why_paused(breaker)} {too_long}", "WaitedTooLong")
             return True
-        self._hide(by_chance(breaker.wait(now).total_seconds()))
-        self._tools.count("BatchesPutBack", 1)
+        self._hide(queues.by_chance(breaker.wait(now).total_seconds()))
+        self._push.count("BatchesPutBack", 1)
         return False
 
     def _failed(self, error: Exception) -> bool:
         """Have the message delivered again, or make it a dead letter; return whether it is one."""
-        tools, batch, failures = self._tools, self._batch, 0
+        push, batch, failures = self._push, self._batch, 0
         try:
             if isinstance(error, Dhis2AuthenticationError):
-                return self._keep_waiting(tools.breakers.read())
+                return self._keep_waiting(push.breakers.read())
             now = datetime.now(UTC)
             if isinstance(error, Dhis2DownError):
-                breaker = tools.breakers.change(lambda each: each.failed(str(error), now)).after
+                breaker = push.breakers.change(lambda each: each.failed(str(error), now)).after
                 if breaker.state is not State.CLOSED:
                     forget_sessions()
                     return self._keep_waiting(breaker)
             elif batch is not None and not isinstance(error, InFlightError):
                 message = Message(batch.batch_id, self._record.attempt_id, len(batch.rows))
-                failures = tools.runs.note_failure(message, now)
+                failures = push.runs.note_failure(message, now)
             why = self._waited_too_long(now)
             if failures >= MOST_FAILURES:
                 why = f"It failed {failures} times. It is not tried again by itself."
@@ -200,7 +156,7 @@ class _Delivery:
                 self._dead_letter(f"{reason} {why}", kind)
                 return True
         except MsupplyDhis2Error as fault:
-            tools.not_noted(f"The outcome of a message could not be noted yet. {fault}")
+            push.not_noted(f"The outcome of a message could not be noted yet. {fault}")
         self._put_back(error, failures)
         return False
 
@@ -214,19 +170,19 @@ class _Delivery:
         """Have the message delivered again after a while, and say so."""
         asked_for = error.retry_after if isinstance(error, Dhis2TransientError) else None
         if failures or asked_for is not None:
-            wait = wait_seconds(failures, asked_for)
+            wait = queues.wait_seconds(failures, asked_for)
         else:
             age = (datetime.now(UTC) - self._record.queued_at).total_seconds()
-            wait = by_chance(min(LONGEST_SECONDS, max(FIRST_SECONDS, age / 4)))
+            wait = queues.by_chance(min(queues.LONGEST_SECONDS, max(queues.FIRST_SECONDS, age / 4)))
         is_set = self._hide(wait)
         when = f"in {wait:,} seconds" if is_set else "after the queue's own visibility time-out"
-        self._tools.count("BatchesToTryAgain", 1)
+        self._push.count("BatchesToTryAgain", 1)
         waiting, what = 0, "A message goes"
         if self._batch is not None:
             waiting = len(self._batch.rows)
             what = f"{count(waiting, 'value')} {'goes' if waiting == 1 else 'go'}"
         known = isinstance(error, MsupplyDhis2Error)
-        self._tools.log(
+        self._push.log(
             LogEvent.MESSAGE_PUT_BACK,
             WARNING,
             f"{what} back to the queue, to be tried again {when}: "
@@ -237,25 +193,18 @@ class _Delivery:
         )
 
     def _hide(self, seconds: int) -> bool:
-        """Have the message delivered again after so many seconds; ``False`` where that could not be set."""
-        try:
-            queue_url = self._tools.environment.queue_url
-            put_back(clients.sqs(), queue_url, self._record.receipt_handle, seconds)
-        except AwsError as fault:
-            self._tools.not_noted(f"The wait of a message on the queue could not be set: {fault}")
-            return False
-        return True
+        return self._push.put_back(self._push.environment.queue_url, self._record, seconds)
 
     def _dead_letter(self, reason: str, status: str) -> None:
-        tools, body, attempt_id = self._tools, self._record.body, self._record.attempt_id
+        push, body, attempt_id = self._push, self._record.body, self._record.attempt_id
         why = DeadLetterReason(reason, status, datetime.now(UTC))
-        tools.dead_letters.dead_letter(body, self._batch, attempt_id, why)
-        tools.count("BatchesDead", 1)
-        tools.log(
+        dead_letters_of(push).dead_letter(body, self._batch, attempt_id, why)
+        push.count("BatchesDead", 1)
+        push.log(
             LogEvent.MESSAGE_DEAD_LETTERED,
             ERROR,
             f"A message went to the dead letters. {reason} Fix the cause, then send it again: invoke push with "
             '{"dead_letters": "redrive"} (make redrive).',
         )
         if self._batch is not None:
-            tools.end_if_done(self._batch.run_id)
+            push.end_if_done(self._batch.run_id)

@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from functools import partial
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.environment import PushEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.aws.environment import PushEnvironment
 from msupply_dhis2.aws.queues import QueueRecord
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.importer import AdaptiveBatchSize
@@ -18,9 +16,15 @@ from msupply_dhis2.domain.batch import Batch, Message, Operation
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.reading import shown
 from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, Dhis2PermanentError
-from msupply_dhis2.handlers.breaker import breaker_table
-from msupply_dhis2.handlers.log import DEBUG, INFO, WARNING, LogEvent, log, write
-from msupply_dhis2.handlers.run_end import end_if_done
+from msupply_dhis2.handlers.invocation import (
+    DEBUG,
+    FOR_NOTES_SECONDS,
+    INFO,
+    WARNING,
+    LogEvent,
+    RunsInvocation,
+    read_login,
+)
 from msupply_dhis2.push.job import Dhis2Session, push
 from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent, stopped
 from msupply_dhis2.settings import Settings
@@ -28,7 +32,7 @@ from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
 from msupply_dhis2.state.breaker import Breaker, Login, RefusedBeforeError, log_in
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
-from msupply_dhis2.state.dead_letters import BROKE_OFF, DeadLetters
+from msupply_dhis2.state.dead_letters import BROKE_OFF
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.message import DeliveryState
 from msupply_dhis2.state.ordering.claims import (
@@ -41,8 +45,7 @@ from msupply_dhis2.state.ordering.claims import (
     too_old,
 )
 from msupply_dhis2.state.ordering.in_flight import Ending, InFlightMessage, InFlightMessages, org_units_of
-from msupply_dhis2.state.rejected_rows import RejectedRows
-from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs, message_key
+from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, message_key
 
 MOST_BROKEN_OFF = 5
 """So many deliveries may break off in the middle of a message. What breaks off before is left to the queue's own count."""
@@ -50,65 +53,22 @@ MOST_BROKEN_OFF = 5
 MOST_PATIENCE_SECONDS = 60.0
 """So long older values that are being sent just now are waited for; then the message goes back to the queue."""
 
-FOR_NOTES_SECONDS = 10.0
-"""Kept of the function's time, to note and tell what became of the values and to put the message back."""
-
 READ_SECONDS = 45.0
 """How long an answer to a question about metadata or stored values is waited for: several fit into the function's
 time. Calls that push values have a longer time of their own."""
 
 
+type Tools = RunsInvocation[PushEnvironment]
+"""What the messages of one invocation are worked with."""
+
 type DeadReason = tuple[str, str]
 """Why a message goes to the dead letters: a sentence, and what kind of fault it is."""
-
-
-class PushTools:
-    """What the messages of one invocation are worked with."""
-
-    def __init__(
-        self,
-        environment: PushEnvironment,
-        seconds_left: Callable[[], float],
-        logger: Logger,
-        metrics: Metrics,
-    ) -> None:
-        self.environment = environment
-        self.seconds_left = seconds_left
-        self.logger = logger
-        self.metrics = metrics
-        self.log = partial(log, logger)
-        self.table = clients.table(environment.table_name)
-        self.breakers = breaker_table(environment.table_name, logger)
-        self.runs = Runs(clients.table(environment.runs_table_name))
-        self.rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
-        self.dead_letters = DeadLetters(
-            clients.sqs(),
-            environment.queue_url,
-            environment.dead_letter_queue_url,
-            self.runs,
-            seconds_left,
-        )
-
-    def count(self, name: str, value: int) -> None:
-        """Add to a metric."""
-        self.metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
-
-    def not_noted(self, message: str) -> None:
-        """Log that something beside the values could not be noted."""
-        self.log(LogEvent.BOOKKEEPING_FAILED, WARNING, message)
-
-    def end_if_done(self, run_id: str) -> None:
-        """End the run where nothing of it waits any more."""
-        now = datetime.now(UTC)
-        end_if_done(
-            run_id, self.runs, self.rejected_rows, now, seconds_left=self.seconds_left, logger=self.logger
-        )
 
 
 class BatchPush:
     """One delivery of a batch, and what is known of the deliveries before."""
 
-    def __init__(self, tools: PushTools, batch: Batch, record: QueueRecord) -> None:
+    def __init__(self, tools: Tools, batch: Batch, record: QueueRecord) -> None:
         self._tools = tools
         self._batch = batch
         # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
@@ -118,21 +78,12 @@ class BatchPush:
         self._broke_off = 0
 
     def push(self, breaker: Breaker) -> DeadReason | None:
-        """Push what is left of the batch; return why it can never be sent, where that is so.
-
-        Raises
-        ------
-        MsupplyDhis2Error
-            Why values of it wait.
-        """
+        """Push what is left of the batch; return why it can never be sent, where that is so; raise why values of it wait."""
         tools, batch = self._tools, self._batch
-        settings = read_settings(tools.environment.settings_parameter, clients.ssm())
+        settings = tools.read_settings()
         if self._is_finished(settings):
             return None
-        credentials = read_dhis2_credentials(
-            tools.environment.dhis2_secret, clients.secretsmanager(), settings
-        )
-        login = Login.of(str(settings.url), credentials)
+        credentials, login = read_login(tools, settings)
         tools.logger.append_keys(user=login.user, dhis2=login.url)
         try:
             if login in breaker.refused:
@@ -140,7 +91,6 @@ class BatchPush:
             with self._in_flight() as ending:
                 self._leave_out_older()
                 if len(self._before.settled) == len(batch.rows):
-                    tools.end_if_done(batch.run_id)
                     return None
                 if (dead := self._why_dead(settings)) is not None:
                     return dead
@@ -168,7 +118,6 @@ class BatchPush:
             text, now = str(error), datetime.now(UTC)
             tools.breakers.change(lambda each: each.login_refused(login, text, now))
             raise
-        tools.end_if_done(batch.run_id)
         return None
 
     # Before anything is sent
@@ -184,20 +133,16 @@ class BatchPush:
             tools.log(LogEvent.MESSAGE_REDRIVEN, INFO, said)
         left = len(self._batch.rows) - len(self._before.settled)
         if not left:
-            tools.log(
-                LogEvent.BATCH_DONE_BEFORE,
-                INFO,
-                "Each value of this batch got its outcome at an earlier delivery: nothing is sent.",
-            )
+            said = "Each value of this batch got its outcome at an earlier delivery: nothing is sent."
+            tools.log(LogEvent.BATCH_DONE_BEFORE, INFO, said)
             tools.count("BatchesFinishedBefore", 1)
         elif (why := self._why_not_sent(settings, left)) is not None:
             places = frozenset(range(len(self._batch.rows)))
             new = self._settle(places, lambda places: {"not_sent": len(places)})
-            write(tools.logger, why)
+            tools.write(why)
             tools.count("ValuesNotSent", len(new))
         else:
             return False
-        tools.end_if_done(self._batch.run_id)
         return True
 
     def _why_not_sent(self, settings: Settings, left: int) -> LogRecord | None:
@@ -267,7 +212,7 @@ class BatchPush:
             new = self._settle(
                 frozenset(older), lambda places: {"superseded": len(places)}, superseded_by=newer
             )
-            write(tools.logger, superseded(batch, older))
+            tools.write(superseded(batch, older))
             tools.count("ValuesSuperseded", len(new))
             self._before = tools.runs.read(self._message, datetime.now(UTC))
 
@@ -283,12 +228,9 @@ class BatchPush:
 
     def _invalidate_delta(self, settings: Settings) -> None:
         """Have compute not rely on what it knows of the org units and periods of the batch."""
-        environment, target = self._tools.environment, target_of(settings, self._batch)
-        delta = DeltaTable(
-            clients.table(environment.delta_table_name),
-            clients.table(environment.runs_table_name),
-            self._began,
-        )
+        tools, target = self._tools, target_of(settings, self._batch)
+        table = clients.table(tools.environment.delta_table_name)
+        delta = DeltaTable(table, tools.runs_table, self._began)
         for period, org_unit in sorted({(row.period, row.org_unit) for row in self._batch.rows}):
             delta.invalidate(target, period, org_unit)
 
@@ -300,8 +242,7 @@ class BatchPush:
             _sessions.clear()
             if settings.sends_login_in_clear_text:
                 tools.log(LogEvent.PLAIN_HTTP, WARNING, PLAIN_HTTP_WARNING)
-            tell = partial(write, tools.logger)
-            client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS, tell=tell)
+            client = Dhis2Client.of(settings, credentials, read_timeout=READ_SECONDS, tell=tools.write)
             try:
                 log_in(tools.breakers, login, client, lambda: datetime.now(UTC))
             except Dhis2PermanentError as error:
@@ -368,7 +309,7 @@ class BatchPush:
         """Log what became of the values, and note how DHIS2 answered."""
         tools = self._tools
         for line in result.lines:
-            write(tools.logger, line)
+            tools.write(line)
         # The values are in DHIS2: sending them again because something beside them could not be noted would be worse.
         try:
             if result.answered:

@@ -7,10 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 
 from msupply_dhis2.aws import clients
-from msupply_dhis2.aws.environment import TestConnectionEnvironment, read_dhis2_credentials, read_settings
+from msupply_dhis2.aws.environment import TestConnectionEnvironment
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.queues import depth
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
@@ -22,20 +21,22 @@ from msupply_dhis2.errors import (
     MsupplyDhis2Error,
     SourceError,
 )
-from msupply_dhis2.handlers.breaker import (
-    breaker_table,
-    count_open_minutes,
-    what_to_do,
+from msupply_dhis2.handlers.invocation import (
+    INFO,
+    WARNING,
+    WHAT_TO_DO,
+    Invocation,
+    LogEvent,
+    read_login,
     when_sent,
     why_paused,
 )
-from msupply_dhis2.handlers.log import INFO, WARNING, LogEvent, log
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import test_connection
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
-from msupply_dhis2.state.breaker import Breaker, BreakerTable, Changed, Login, State, log_in
+from msupply_dhis2.state.breaker import Breaker, Changed, Login, State, log_in
 from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
@@ -56,12 +57,9 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
 
     Somebody asks for it, so it logs in even where DHIS2 refused the same login before.
     """
-    environment = TestConnectionEnvironment.read()
-    calendar = Calendar(parse_time_zone(environment.timezone))
+    test = Invocation(TestConnectionEnvironment.read(), logger, metrics)
+    calendar = Calendar(parse_time_zone(test.environment.timezone))
     asked: list[tuple[Login, Dhis2Client]] = []
-
-    def read_credentials(settings: Settings) -> Dhis2Credentials:
-        return read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
 
     def client_of(settings: Settings, credentials: Dhis2Credentials) -> Dhis2Client:
         client = Dhis2Client.of(settings, credentials, read_timeout=ANSWER_SECONDS)
@@ -69,27 +67,24 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         return client
 
     report = test_connection(
-        settings_reader=lambda: read_settings(environment.settings_parameter, clients.ssm()),
-        credentials_reader=read_credentials,
+        settings_reader=test.read_settings,
+        credentials_reader=lambda settings: read_login(test, settings)[0],
         client_factory=client_of,
-        database_check=partial(ask_compute, clients.lambda_(), environment.compute_function),
-        table=clients.table(environment.table_name),
+        database_check=partial(ask_compute, clients.lambda_(), test.environment.compute_function),
+        table=test.table,
         calendar=calendar,
         clock=lambda: datetime.now(UTC),
         as_of=None,
         time_limit=TIME_LIMIT,
     )
-    breakers = breaker_table(environment.table_name, logger)
     login, client = asked[0] if asked else (None, None)
     refused = client.refused_login if client else None
-    queue_url = environment.queue_url
-    if check := _check_queue(login, refused, breakers, queue_url, calendar, connected=report.connected):
+    if check := _check_queue(login, refused, test, calendar, connected=report.connected):
         report = report.summed_up(check)
     answer = report.model_dump(mode="json")
     if report.connected and login is not None:
         # A line of its own: of one as long as the report CloudWatch finds the first 200 fields only.
-        log(
-            logger,
+        test.log(
             LogEvent.LOGIN_ACCEPTED,
             INFO,
             f"DHIS2 authenticates {login.user}.",
@@ -98,16 +93,15 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
             dhis2=login.url,
         )
     level = INFO if report.all_well else WARNING
-    log(logger, LogEvent.CONNECTION_TESTED, level, report.message, report=answer)
-    metrics.add_metric(name="ConnectionTestsSucceeded", unit=MetricUnit.Count, value=int(report.connected))
+    test.log(LogEvent.CONNECTION_TESTED, level, report.message, report=answer)
+    test.count("ConnectionTestsSucceeded", int(report.connected))
     return answer
 
 
 def _check_queue(
     login: Login | None,
     refused: Dhis2AuthenticationError | None,
-    breakers: BreakerTable,
-    queue_url: str,
+    test: Invocation[TestConnectionEnvironment],
     calendar: Calendar,
     *,
     connected: bool,
@@ -122,17 +116,14 @@ def _check_queue(
         return breaker.login_accepted(login) if login is not None and connected else breaker
 
     try:
-        changed = breakers.change(after_test)
+        changed = test.breakers.change(after_test)
         if changed.before.state is changed.after.state is State.CLOSED:
             return None
-        waiting = depth(clients.sqs(), queue_url)
-        return Check(
-            name="queue",
-            ok=changed.after.state in {State.CLOSED, State.HALF_OPEN},
-            message=_about_queue(changed, waiting, now, calendar, is_refused=refused is not None),
-        )
+        waiting = depth(clients.sqs(), test.environment.queue_url)
     except AwsError as error:
         return Check(name="queue", ok=False, message=str(error))
+    message = _about_queue(changed, waiting, now, calendar, is_refused=refused is not None)
+    return Check(name="queue", ok=changed.after.state in {State.CLOSED, State.HALF_OPEN}, message=message)
 
 
 def _about_queue(
@@ -147,7 +138,7 @@ def _about_queue(
     why = why_paused(after, calendar.time_zone, in_short=is_refused)
     if after.state is State.HALF_OPEN:
         return f"{why} {messages}. The first one is tried {when_sent(after, now)}. After DHIS2 answers it, the others follow."
-    return f"{why} {messages}. {what_to_do(after)}"
+    return f"{why} {messages}. {WHAT_TO_DO[after.state]}"
 
 
 def ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
@@ -171,23 +162,19 @@ def probe(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
 
     A new password must not wait for somebody to test the connection, and a refused one must not be tried again.
     """
-    environment = TestConnectionEnvironment.read()
-    breakers = breaker_table(environment.table_name, logger)
+    test = Invocation(TestConnectionEnvironment.read(), logger, metrics)
+    breakers = test.breakers
     if breakers.read().state in {State.LOGIN_REFUSED, State.DHIS2_DOWN}:
         try:
+            settings = test.read_settings()
+            credentials, login = read_login(test, settings)
+            client = Dhis2Client.of(settings, credentials, read_timeout=_PROBE_SECONDS)
+            client.deadline = Deadline.within(TIME_LIMIT)
             # Of a refusal or an outage the breaker's own line tells.
             with suppress(Dhis2AuthenticationError, Dhis2TransientError):
-                _log_in(environment, breakers)
+                log_in(breakers, login, client, lambda: datetime.now(UTC))
         except MsupplyDhis2Error as error:
-            log(logger, LogEvent.LOGIN_NOT_TRIED, WARNING, f"The login could not be tried: {error}")
+            test.log(LogEvent.LOGIN_NOT_TRIED, WARNING, f"The login could not be tried: {error}")
     breaker = breakers.read()
-    count_open_minutes(breaker, datetime.now(UTC), metrics)
+    test.count_open_minutes(breaker, datetime.now(UTC))
     return {"breaker": breaker.state.value}
-
-
-def _log_in(environment: TestConnectionEnvironment, breakers: BreakerTable) -> None:
-    settings = read_settings(environment.settings_parameter, clients.ssm())
-    credentials = read_dhis2_credentials(environment.dhis2_secret, clients.secretsmanager(), settings)
-    client = Dhis2Client.of(settings, credentials, read_timeout=_PROBE_SECONDS)
-    client.deadline = Deadline.within(TIME_LIMIT)
-    log_in(breakers, Login.of(str(settings.url), credentials), client, lambda: datetime.now(UTC))

@@ -5,29 +5,24 @@ the alarms itself; that it is silent is an alarm of CloudWatch.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
-from msupply_dhis2.aws.environment import WatchdogEnvironment, read_settings
+from msupply_dhis2.aws.environment import WatchdogEnvironment
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
-from msupply_dhis2.handlers.dead_letters import grouped
-from msupply_dhis2.handlers.log import ERROR, INFO, LogEvent, log
-from msupply_dhis2.handlers.run_end import end_if_done
-from msupply_dhis2.periods import Calendar, Interval, parse_time_zone
+from msupply_dhis2.handlers.invocation import ERROR, INFO, LogEvent, RunsInvocation, dead_letters_of
+from msupply_dhis2.handlers.orders import grouped
+from msupply_dhis2.periods import Interval, parse_time_zone
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.connections import written_in
-from msupply_dhis2.state.dead_letters import DeadLetters
-from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import RUNS_KEPT_FOR, Run
-from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count
 from msupply_dhis2.watchdog.runs import (
     Overdue,
@@ -55,52 +50,36 @@ _STATE = {"id": "watchdog"}
 
 def run(context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Look after everything once; return a sentence, and what somebody has to do, a text each (``findings``)."""
-    environment = WatchdogEnvironment.read()
-    watchdog = _Watchdog(
-        environment,
-        lambda: context.get_remaining_time_in_millis() / 1000 - FOR_ALL_ELSE_SECONDS,
-        logger,
-        metrics,
-    )
+    watchdog = _Watchdog(context, logger, metrics)
     findings = watchdog.look()
     to_do = f"{count(len(findings), 'thing')} to do"
     for finding in findings:
-        log(logger, LogEvent.WATCHDOG_FOUND, ERROR, finding)
+        watchdog.log(LogEvent.WATCHDOG_FOUND, ERROR, finding)
     if findings:
-        _mail(environment, f"{environment.stack_name[:60]}: {to_do}", findings)
-    metrics.add_metric(name="WatchdogFindings", unit=MetricUnit.Count, value=len(findings))
+        _mail(watchdog.environment, to_do, findings)
+    watchdog.count("WatchdogFindings", len(findings))
     # Last: where anything before it broke off, the watchdog has been silent.
-    metrics.add_metric(name="WatchdogLooked", unit=MetricUnit.Count, value=1)
+    watchdog.count("WatchdogLooked", 1)
     message = f"{to_do}." if findings else "Nothing to do."
-    log(logger, LogEvent.WATCHDOG_LOOKED, INFO, f"The watchdog has looked. {message}", findings=len(findings))
+    said = f"The watchdog has looked. {message}"
+    watchdog.log(LogEvent.WATCHDOG_LOOKED, INFO, said, findings=len(findings))
     return {"message": message, "findings": findings}
 
 
-def _mail(environment: WatchdogEnvironment, subject: str, findings: list[str]) -> None:
+def _mail(environment: WatchdogEnvironment, to_do: str, findings: list[str]) -> None:
     said = [f"{number}. {finding}" for number, finding in enumerate(findings[:_MOST_SAID], 1)]
     if more := len(findings) - len(said):
         said.append(f"And {more:,} more: see the log /{environment.stack_name}/watchdog.")
-    client = clients.sns()
+    client, subject = clients.sns(), f"{environment.stack_name[:60]}: {to_do}"
     with aws_faults("telling the topic of the alarms", client):
         client.publish(TopicArn=environment.alert_topic, Subject=subject, Message="\n\n".join(said))
 
 
-class _Watchdog:
-    def __init__(
-        self,
-        environment: WatchdogEnvironment,
-        seconds_left: Callable[[], float],
-        logger: Logger,
-        metrics: Metrics,
-    ) -> None:
-        self._environment = environment
-        self._logger = logger
-        self._metrics = metrics
+class _Watchdog(RunsInvocation[WatchdogEnvironment]):
+    def __init__(self, context: LambdaContext, logger: Logger, metrics: Metrics) -> None:
+        super().__init__(WatchdogEnvironment.read(), context, logger, metrics, FOR_ALL_ELSE_SECONDS)
         self._now = datetime.now(UTC)
-        self._time_zone = Calendar(parse_time_zone(environment.timezone)).time_zone
-        self._seconds_left = seconds_left
-        self._table = clients.table(environment.table_name)
-        self._runs = Runs(clients.table(environment.runs_table_name))
+        self._time_zone = parse_time_zone(self.environment.timezone)
         self._damaged: dict[str, str] = {}
 
     def look(self) -> list[str]:
@@ -116,9 +95,9 @@ class _Watchdog:
 
     def _recent_runs(self, since: datetime) -> Iterator[Run]:
         """Read the runs since an instant; one whose row is damaged is told of, and the others are looked at all the same."""
-        for run_id in self._runs.recent(since):
+        for run_id in self.runs.recent(since):
             try:
-                run = self._runs.run(run_id)
+                run = self.runs.run(run_id)
             except DamagedRowError as error:
                 self._damaged[run_id] = str(error)
                 continue
@@ -127,15 +106,8 @@ class _Watchdog:
 
     def _dead_letters(self) -> Iterator[str]:
         """Take up what SQS moved to the dead letters, and tell what is expired."""
-        letters = DeadLetters(
-            clients.sqs(),
-            self._environment.queue_url,
-            self._environment.dead_letter_queue_url,
-            self._runs,
-            self._seconds_left,
-        )
-        walk = letters.walk(self._now)
-        yield from (f"Dead letters are expired. {group}" for group in grouped(walk.expired, self._runs))
+        walk = dead_letters_of(self).walk(self._now)
+        yield from (f"Dead letters are expired. {group}" for group in grouped(walk.expired, self.runs))
         yield from walk.faults
         if not walk.is_all:
             yield (
@@ -145,7 +117,6 @@ class _Watchdog:
 
     def _unfinished_runs(self) -> list[str]:
         """Close runs that are done, which nobody said; return what is to be said of those that are not."""
-        rejected_rows = RejectedRows(clients.s3(), self._environment.bucket_name)
         found = []
         for run in self._recent_runs(self._now - LOOKED_BACK):
             if run.ended_at is not None:
@@ -154,37 +125,30 @@ class _Watchdog:
                 if (why := why_unfinished(run, self._now, self._time_zone)) is not None:
                     found.append(why)
             elif run.started_at is not None and self._now - run.started_at >= BEGINNING:
-                end_if_done(
-                    run.run_id,
-                    self._runs,
-                    rejected_rows,
-                    self._now,
-                    seconds_left=self._seconds_left,
-                    logger=self._logger,
-                )
-        self._metrics.add_metric(name="RunsUnfinished", unit=MetricUnit.Count, value=len(found))
+                self.end_if_done(run.run_id)
+        self.count("RunsUnfinished", len(found))
         return found
 
     def _overdue_intervals(self) -> list[str]:
-        settings = read_settings(self._environment.settings_parameter, clients.ssm())
+        settings = self.read_settings()
         due, found = self._due(settings)
         if due:
             runs = self._recent_runs(max(min(due.values()), self._now - RUNS_KEPT_FOR))
             missing = overdue(due, runs, settings)
             found += [self._overdue_sentence(each, settings) for each in missing]
-            self._metrics.add_metric(name="IntervalsOverdue", unit=MetricUnit.Count, value=len(missing))
+            self.count("IntervalsOverdue", len(missing))
         return found
 
     def _due(self, settings: Settings) -> tuple[dict[Interval, datetime], list[str]]:
         """Find when each interval was due, and remember since when its schedule is as it is; and tell what cannot be read."""
-        is_sent = settings.use_dhis2 and self._environment.schedules_state == "ENABLED"
+        is_sent = settings.use_dhis2 and self.environment.schedules_state == "ENABLED"
         intervals = {row.interval for row in settings.active_rows} if is_sent else set()
-        item = read_item(self._table, _STATE, "reading what the watchdog saw before") or {}
+        item = read_item(self.table, _STATE, "reading what the watchdog saw before") or {}
         before, state = item.get("intervals"), dict[str, Any]()
         due: dict[Interval, datetime] = {}
         faults: list[str] = []
         for interval in sorted(intervals):
-            expression = str(getattr(self._environment, f"{interval.value}_schedule"))
+            expression = str(getattr(self.environment, f"{interval.value}_schedule"))
             schedule = f"{expression} {self._time_zone.key}"
             known = before.get(interval.value) if isinstance(before, Mapping) else None
             since = _known_since(known, schedule) or self._now
@@ -194,13 +158,12 @@ class _Watchdog:
             except ScheduleError as error:
                 faults.append(
                     f"The watchdog cannot check whether the {_named(interval)} runs take place: {error}. Write the "
-                    "schedule "
-                    "in another way (make deploy, or sam deploy --guided)."
+                    "schedule in another way (make deploy, or sam deploy --guided)."
                 )
             else:
                 due |= {} if instant is None else {interval: instant}
         if state != before:
-            change_item(self._table, Change(_STATE).set({"intervals": state}), "noting what the watchdog saw")
+            change_item(self.table, Change(_STATE).set({"intervals": state}), "noting what the watchdog saw")
         return due, faults
 
     def _overdue_sentence(self, missing: Overdue, settings: Settings) -> str:
@@ -209,13 +172,13 @@ class _Watchdog:
             "interval": missing.interval.value,
             "scheduled_time": missing.due.astimezone(UTC).isoformat(),
         }
-        schedule = f"{self._environment.stack_name}-{missing.interval.value.replace('_', '-')}"
+        schedule = f"{self.environment.stack_name}-{missing.interval.value.replace('_', '-')}"
         last = missing.last_run.as_of if missing.last_run else None
         said = f"; the last one that was computed is of {written_in(last, self._time_zone)}" if last else ""
         return (
             f"The {_named(missing.interval)} run of {written_in(missing.due, self._time_zone)} did not take place, or failed"
             f"{said}. So DHIS2 lacks newer values of {', '.join(metrics)}. See whether the schedule "
-            f"{schedule} is enabled (EventBridge → Schedules), whether {self._environment.stack_name}-failed-runs holds its "
+            f"{schedule} is enabled (EventBridge → Schedules), whether {self.environment.stack_name}-failed-runs holds its "
             f"event, and what the log of compute says. Then compute it: make push EVENT='{json.dumps(event)}'"
         )
 

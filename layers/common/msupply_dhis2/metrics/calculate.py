@@ -56,15 +56,11 @@ def floor(windows: Iterable[Window], stores: Iterable[Store], rules: Rules) -> d
     """
     # Many stores, few different look-backs.
     stores_by_look_back = {store.look_back_months: store for store in stores}
-    return min(
-        start
-        for window in windows
-        for start in (
-            window.month_start,
-            window.flow_start,
-            *(look_back_start(window, store, rules) for store in stores_by_look_back.values()),
-        )
-    )
+    starts = []
+    for window in windows:
+        starts += [window.month_start, window.flow_start]
+        starts += [look_back_start(window, store, rules) for store in stores_by_look_back.values()]
+    return min(starts)
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.job import ComputeJob
-from msupply_dhis2.compute.publish import OrgUnitValues
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import whole_run
+from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.domain.stock import MICRO, ConsumptionPreferences, MovementKind, PairHistory, StockLine
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics import Metric

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from msupply_dhis2.compute.publish import OrgUnitValues, Publisher
+from msupply_dhis2.compute.values import OrgUnitValues, Publisher
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric

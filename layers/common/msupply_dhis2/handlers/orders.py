@@ -1,25 +1,124 @@
-"""What push can be asked about dead letters, and its answer."""
+"""What a person asks of push, and its answers: to pause sending, to stop a run, to list dead letters or send them again."""
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from msupply_dhis2.domain.event_fields import Event, Words, parse_event
-from msupply_dhis2.domain.reading import OneOf
-from msupply_dhis2.errors import DamagedRowError
+from msupply_dhis2.aws.environment import PushEnvironment
+from msupply_dhis2.domain.reading import Event, OneOf, Words, parse_event
+from msupply_dhis2.errors import DamagedRowError, EventError
+from msupply_dhis2.handlers.invocation import (
+    INFO,
+    WHAT_TO_DO,
+    LogEvent,
+    RunsInvocation,
+    dead_letters_of,
+    when_sent,
+    why_paused,
+)
+from msupply_dhis2.state.breaker import Breaker, State
 from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE, DeadLetter, DeadLetters
 from msupply_dhis2.state.message import DeadLetterReason
-from msupply_dhis2.state.run import how_to_compute_again
+from msupply_dhis2.state.run import Run, event_of, how_to_compute_again
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count, listed
+
+type _Push = RunsInvocation[PushEnvironment]
 
 EXPIRED_LISTED_FOR = timedelta(days=30)
 """After the queue no longer has them."""
 
-_EXAMPLES = '{"dead_letters": "list"} or {"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some'
+
+def carry_out(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
+    """Do what a person asks; an EventError where that is not understood, or there is no such run."""
+    orders: dict[str, Callable[[Mapping[Any, Any], _Push], dict[str, object]]] = {
+        "breaker": _pause_or_resume,
+        "stop": _stop,
+        "dead_letters": _list_or_redrive,
+    }
+    for name, order in orders.items():
+        if name in event:
+            return order(event, push)
+    raise EventError(
+        "Push is invoked by the queue. To push by hand, invoke compute with "
+        '{"manual": true}; to list dead letters, or to send them again, invoke push with {"dead_letters": "list"} '
+        'or {"dead_letters": "redrive"}; to pause sending, or to send again, with {"breaker": "open"} or '
+        '{"breaker": "close"}; to stop a run, with {"stop": "…"} and its id.'
+    )
+
+
+class BreakerOrder(StrEnum):
+    """What the breaker is to do."""
+
+    OPEN = "open"
+    CLOSE = "close"
+
+
+class BreakerEvent(Event):
+    """Stop sending, with a reason for those who wonder, or send again."""
+
+    breaker: Annotated[BreakerOrder, BeforeValidator(OneOf(BreakerOrder))]
+    reason: Words = Field(default="No reason is given.", max_length=500)
+
+
+def _pause_or_resume(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
+    asked = parse_event(BreakerEvent, event, '{"breaker": "open", "reason": "WORDS"} or {"breaker": "close"}')
+    now = datetime.now(UTC)
+    changed = push.breakers.change(
+        Breaker.closed_by_hand
+        if asked.breaker is BreakerOrder.CLOSE
+        else lambda breaker: breaker.opened_by_hand(asked.reason, now)
+    )
+    after = changed.after
+    push.count_open_minutes(after, now)
+    if after.state is not State.CLOSED:
+        message = f"{why_paused(after)} {WHAT_TO_DO[after.state]}"
+    elif changed.is_written:
+        message = f"Values are sent again: what waits is delivered {when_sent(changed.before, now)}."
+    else:
+        message = "Sending is not paused."
+    return {"message": message, "breaker": after.state.value}
+
+
+class StopEvent(Event):
+    """Stop a run, named by its id."""
+
+    stop: Words
+
+
+def _stop(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
+    """Mark a run's row: what is not sent yet is not sent any more, and what DHIS2 has stays there.
+
+    Push reads the mark with the row of each message, and compute before each shard.
+    """
+    run_id = parse_event(
+        StopEvent, event, '{"stop": "20260205T153000Z-monthly-1f0c2a9b"}, with the id of a run'
+    ).stop
+    run = push.runs.stop(run_id, datetime.now(UTC))
+    if run is None:
+        raise EventError(
+            f"There is no run {run_id} in the table of runs. Compute's answer, and each line of the log, name the run (run_id)."
+        )
+    message = _about_stopped(run)
+    push.log(LogEvent.RUN_STOPPED, INFO, message, run_id=run_id)
+    push.count("RunsStopped", 1)
+    return {"message": message, "run_id": run_id, "waiting": run.counts.waiting, "parts_open": run.parts_open}
+
+
+def _about_stopped(run: Run) -> str:
+    if run.outcome is not None:
+        return f"The run {run.run_id} has ended already ({run.outcome}): there is nothing to stop."
+    counts = run.counts
+    parts = f" {count(run.parts_open, 'part')} of it will not be computed, but for those that are being computed now."
+    return (
+        f"The run {run.run_id} is stopped. {count(counts.waiting, 'value')} of it on the queue will not be sent."
+        f"{parts if run.parts_open else ''} "
+        f"DHIS2 keeps the {count(counts.stored + counts.unchanged, 'value')} that it has. The run ends when push has taken its "
+        f"last message. To send the rest, compute the run again: make push EVENT='{event_of(run)}'."
+    )
 
 
 class DeadLetterOrder(StrEnum):
@@ -30,7 +129,7 @@ class DeadLetterOrder(StrEnum):
 
 
 class DeadLetterEvent(Event):
-    """What push can be asked: to list dead letters or to send them again, all or those of a run or with some words."""
+    """List dead letters or send them again, all or those of a run or with some words."""
 
     dead_letters: Annotated[DeadLetterOrder, BeforeValidator(OneOf(DeadLetterOrder))]
     run: Words | None = None
@@ -82,13 +181,19 @@ class DeadLetterAnswer(BaseModel):
     is_all: bool = True
 
 
-def answer_about_dead_letters(
-    event: object, dead_letters: DeadLetters, runs: Runs, now: datetime
-) -> DeadLetterAnswer:
-    """List dead letters, or send them again, as a person asks."""
-    asked = parse_event(DeadLetterEvent, event, _EXAMPLES)
-    answer = _list if asked.dead_letters is DeadLetterOrder.LIST else _redrive
-    return answer(asked, dead_letters, runs, now)
+def _list_or_redrive(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
+    asked = parse_event(
+        DeadLetterEvent,
+        event,
+        '{"dead_letters": "list"} or {"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some',
+    )
+    is_list = asked.dead_letters is DeadLetterOrder.LIST
+    answer = (_list if is_list else _redrive)(asked, dead_letters_of(push), push.runs, datetime.now(UTC))
+    told = LogEvent.DEAD_LETTERS_LISTED if is_list else LogEvent.DEAD_LETTERS_REDRIVEN
+    push.log(told, INFO, answer.message)
+    metric = "DeadLettersListed" if is_list else "DeadLettersSentAgain"
+    push.count(metric, sum(group.messages for group in answer.letters))
+    return answer.model_dump(mode="json")
 
 
 def _list(event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime) -> DeadLetterAnswer:
@@ -99,12 +204,12 @@ def _list(event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: da
         messages, values = (sum(getattr(group, name) for group in groups) for name in ("messages", "values"))
         lines = [f"{count(messages, 'dead letter')} with {count(values, 'value')}{event}:"]
         lines += [f"- {group}" for group in groups]
-    kept = [group for group in groups if group.compute_again is None]
-    if any(group.run_id != UNREADABLE for group in kept):
+    kept = [group.run_id for group in groups if group.compute_again is None]
+    if set(kept) - {UNREADABLE}:
         lines.append(
             'Fix the causes, then send them again: invoke push with {"dead_letters": "redrive"} (make redrive).'
         )
-    if any(group.run_id == UNREADABLE for group in kept):
+    if UNREADABLE in kept:
         lines.append(_about_unreadable(dead_letters))
     in_queue, in_table = dead_letters.depth(), sum(not letter.reason.is_expired for letter in letters)
     if in_queue != in_table:
@@ -122,7 +227,6 @@ def _redrive(
     event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime
 ) -> DeadLetterAnswer:
     walk = dead_letters.walk(now, event.chooses)
-    groups = grouped(walk.sent, runs)
     lines = [f"There are no dead letters{event} that could be sent again."]
     if walk.sent:
         values = count(sum(letter.values for letter in walk.sent), "value")
@@ -138,7 +242,7 @@ def _redrive(
             "That was not all of them: there was no time, or some are hidden for up to 15 minutes. Invoke push with the same "
             "event again."
         )
-    return DeadLetterAnswer(message="\n".join(lines), letters=groups, is_all=walk.is_all)
+    return DeadLetterAnswer(message="\n".join(lines), letters=grouped(walk.sent, runs), is_all=walk.is_all)
 
 
 def grouped(letters: Iterable[DeadLetter], runs: Runs) -> tuple[DeadLetterGroup, ...]:
