@@ -124,7 +124,7 @@ def test_where_schedules_or_the_push_are_switched_off_none_is_missing_and_none_o
 def test_a_schedule_that_only_AWS_can_read_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: N802 its name
     monkeypatch.setenv("DAILY_SCHEDULE", "cron(0 3 15W * ? *)")
     (finding,) = look(world).answer["findings"]
-    assert 'does not see whether the "daily" runs take place: cron(0 3 15W * ? *) cannot be read' in finding
+    assert 'cannot check whether the "daily" runs take place: cron(0 3 15W * ? *) cannot be read' in finding
 
 
 def test_a_fault_in_the_settings_is_told_and_what_else_there_is_too(world: World) -> None:
