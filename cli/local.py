@@ -367,7 +367,7 @@ def _tell_refusals(refusals: Refusals, tell: Tell) -> None:
     """Tell the causes, the most frequent first: each with what it is and how to correct it, and the first values."""
     for (code, outcome), lines in sorted(refusals.items(), key=lambda cause: -len(cause[1])):
         first, *others = lines
-        named = [f"{line.fields['store']}, {line.fields['item']}, {line.fields['metric']}" for line in others]
+        named = [f"{line.fields['item']}, {line.fields['store']}, {line.fields['metric']}" for line in others]
         title, by = f"{count(len(lines), 'value')} {outcome} ({code}):", "\n  - "
         tell(f"{title}{by}{listed([first.message, *named], VALUES_NAMED, by=by)}", logging.WARNING)
 

@@ -453,7 +453,7 @@ def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) 
     assert "(make redrive)" not in listed["message"]
     redriven = ask(world, dead_letters="redrive")["message"]
     assert redriven.startswith("There are no dead letters that could be sent again.\nNot sent: 1 message. ")
-    assert "compute again what is missing in DHIS2, and delete it" in redriven
+    assert "compute again what is missing in DHIS2, and delete the message" in redriven
     assert (world.waiting(), len(in_queue(world))) == (0, 1)
 
 

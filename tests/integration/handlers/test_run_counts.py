@@ -119,7 +119,7 @@ def test_where_the_file_does_not_hold_all_refused_rows_the_last_line_says_so(
     world.compute()
     (line,) = last_lines(*world.deliver())
     assert line["rejected"] > line["rejected_file_rows"] > 0
-    assert f"which holds {line['rejected_file_rows']:,} of them only" in line["message"]
+    assert f"which has only {line['rejected_file_rows']:,} of them" in line["message"]
 
 
 def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
@@ -136,9 +136,7 @@ def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
 
     monkeypatch.setattr(clients.s3(), "put_object", refuse_files)
     (line,) = last_lines(*world.deliver())
-    assert (
-        "The file of what DHIS2 refused could not be written. AWS refused keeping the rows" in line["message"]
-    )
+    assert "The file of rejected values could not be written. AWS refused keeping the rows" in line["message"]
     assert f"Its parts are in s3://{BUCKET}/runs/{line['run_id']}/parts/." in line["message"]
     assert line.get("rejected_file") is None
     assert the_run(world).outcome is Outcome.WITH_REJECTIONS

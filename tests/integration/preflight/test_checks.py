@@ -440,7 +440,7 @@ def test_a_category_option_that_keeps_values_out_is_told_with_the_cure(
         assert report.all_well
         return
     check = only_fault(report, "category options")
-    assert f"of 1 of 4 option combos keep values out ({cause})" in check.message
+    assert f"of 1 of 4 option combos refuse values ({cause})" in check.message
     assert check.details == (
         f"Option combo Issued (ISSUED), category option Issued (OPTION_ISSUED): {fault}",
     )
@@ -569,7 +569,11 @@ def test_a_value_type_that_holds_the_metric_is_well(metric: str, value_type: str
     ("metric", "value_type", "words"),
     [
         ("stocked_out", "TRUE_ONLY", "a 'true' of the same period stays"),
-        ("stock_on_hand", "INTEGER", "where parts of a unit are counted, stock on hand would be refused"),
+        (
+            "stock_on_hand",
+            "INTEGER",
+            "if mSupply counts parts of a unit, DHIS2 refuses such values of stock on hand",
+        ),
     ],
 )
 def test_a_value_type_that_holds_the_metric_with_a_catch_is_noted(
@@ -636,7 +640,7 @@ def test_flows_that_are_not_added_up_over_time_are_said_and_are_no_fault() -> No
     report = report_of(world(), **WITH_COMBOS)
     assert report.all_well
     assert (
-        "By LAST a quarter shows issued of one of its months, not the sum"
+        "With LAST, DHIS2 shows for a quarter issued of one month, not the sum"
         in check_of(report, "aggregation").message
     )
 

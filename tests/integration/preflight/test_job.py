@@ -328,7 +328,7 @@ def test_the_test_works_while_use_dhis2_is_off_and_says_so(dhis2: StandIn) -> No
     assert report.connected
     assert went_wrong(report) == []
     assert "Use DHIS2 is off" in report.checks[0].message
-    assert "Dry runs compute" in report.checks[0].message
+    assert "Dry runs work" in report.checks[0].message
 
 
 def test_an_address_is_tried_while_the_rest_of_the_settings_is_still_missing(dhis2: StandIn) -> None:
@@ -367,7 +367,7 @@ def test_an_address_where_nothing_listens_is_told_as_refused() -> None:
         (Fault(kind=FaultKind.LOGIN_PAGE, times=None), "no DHIS2 at"),
         (Fault(kind=FaultKind.REDIRECT, times=None), "Use https:// in URL"),
         (Fault(kind=FaultKind.CUT, times=None), "was cut"),
-        (Fault(kind=FaultKind.STATUS, status=503, times=None), "not available just now"),
+        (Fault(kind=FaultKind.STATUS, status=503, times=None), "not available now"),
         (Fault(kind=FaultKind.STATUS, status=403, times=None), 'the page "403 from a proxy"'),
     ],
     ids=["page", "https", "cut", "starting", "firewall"],

@@ -172,7 +172,7 @@ def test_where_no_time_is_left_to_write_rows_no_empty_file_is_made(s3: "S3Client
     written = rows.write_file("run", {"run-a-1f": 1}, lambda: next(left, 0.0))
     assert written is not None
     assert written.sentence() == (
-        "The file of what DHIS2 refused could not be written. There was no time to write more. The log of push names all."
+        "The file of rejected values could not be written. There was no time to write more. The log of push names all."
     )
 
 

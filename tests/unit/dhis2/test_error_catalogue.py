@@ -61,7 +61,7 @@ def test_every_code_of_the_data_value_import_is_explained_in_sentences(code: str
     assert explanation.cure.endswith(".")
 
 
-def test_what_may_pass_although_nobody_mends_it_says_so() -> None:
+def test_what_may_pass_although_nobody_fixes_it_says_so() -> None:
     assert {code for code, explanation in EXPLANATIONS.items() if explanation.may_pass} == MAY_PASS
 
 
@@ -81,7 +81,7 @@ def test_the_codes_that_are_ours_are_those_that_do_not_come_from_dhis2() -> None
         ("E8030", '"expiry days"'),
         ("E7634", "option_combo_field to attribute"),
         ("E8023", "option_combo_field to category"),
-        ("E7613", "the ID of the category option is another one"),
+        ("E7613", "not the ID of the category option"),
     ],
 )
 def test_the_cure_is_in_the_words_of_the_screens(code: str, cure: str) -> None:

@@ -306,5 +306,5 @@ def test_of_a_delete_from_2_43_what_is_not_counted_is_unaccounted_and_not_sent_f
 
 def test_a_delete_that_breaks_off_is_to_be_sent_again() -> None:
     answer = in_message(summary("ERROR", (0, 0, 0, 0), description="The import process failed: x"), 409)
-    with pytest.raises(Dhis2TransientError, match="broke the import off"):
+    with pytest.raises(Dhis2TransientError, match="broke off the import"):
         read_import_summary(answer, 2, deletes=True)

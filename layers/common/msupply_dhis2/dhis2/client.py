@@ -114,8 +114,7 @@ class Deadline:
         end = time.monotonic() + seconds
         return cls(
             lambda: end - time.monotonic(),
-            given_up=f"DHIS2 did not answer all questions of the test within {seconds:.0f} seconds: this one was given up. "
-            "Pushes wait longer for an answer. Test again at a quieter time.",
+            given_up=f"DHIS2 did not answer all questions of the test within {seconds:.0f} seconds, so this one has no answer. Pushes wait longer. Test again at a quieter time.",
         )
 
     def insist(self) -> float:

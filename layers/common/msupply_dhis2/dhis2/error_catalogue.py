@@ -67,7 +67,7 @@ _by_developers = partial(Explanation, Who.DEVELOPERS)
 
 
 _PERIOD_TYPE = _by_settings(
-    "The period is of another type than the data set's (a day, say, for a monthly data set).",
+    "The period is of another type than the data set's (for example a day for a monthly data set).",
     "Set Period format to the form of the data set's period type (202601 for monthly, 20260105 for daily, "
     "2026W5 for weekly).",
 )
@@ -76,10 +76,11 @@ _CLEAR_THE_CACHE = (
     "data set in DHIS2's Maintenance app and save it."
 )
 _PERIOD_NOT_OPEN = _by_dhis2(
-    "The data set is not open for this period now: it has not begun, its expiry days are over, or its data "
-    "input periods leave it out.",
+    "The data set is not open for this period now: it has not begun, its expiry days are over, or it is none of its "
+    "data input periods.",
     "Values of the current period: push as scheduled (make push AS_SCHEDULED=yes), or raise the data set's \"open future "
-    "periods\" to 1, or to 2 where the clock of DHIS2 is behind the stack's time zone: its month begins later there. For "
+    "periods\" to 1, or to 2 if the clock of DHIS2 is behind the stack's time zone, because the month begins later "
+    "there. For "
     'late values raise its "expiry days" or unlock the period. Then push again.',
     may_pass=True,
 )
@@ -119,46 +120,46 @@ OWN_EXPLANATIONS: dict[str, Explanation] = {
         "Tick 'Store zero data values' of the data element in DHIS2's Maintenance app; the next push stores the 0.",
     ),
     TRUE_ONLY: _by_dhis2(
-        "A 0 cannot be told to a data element of the value type Yes only, nor can it take back a 'yes' of the same period.",
+        "A data element of the value type Yes only cannot hold a 0, and a 0 cannot replace a 'yes' of the same period.",
         "Give the data element the value type Yes/No. Delete a 'yes' that is wrong in DHIS2's Data entry app.",
     ),
     CALENDAR: _by_dhis2(
         "The value was not sent. DHIS2 keeps its periods in a calendar that is not ISO 8601 (Nepali, Ethiopian, Thai, "
         "Islamic and so on). This integration labels periods in the ISO calendar, and DHIS2 would store the value in "
         "another month.",
-        "No setting of this integration cures it. Use a DHIS2 whose calendar is ISO 8601 (Settings app, Calendar). "
+        "No setting of this integration changes that. Use a DHIS2 whose calendar is ISO 8601 (Settings app, Calendar). "
         "Do not change the calendar of a DHIS2 that holds data.",
     ),
     STORED_DIFFERENTLY: _by_dhis2(
-        "DHIS2 holds another value than was sent, found when reading it back. Somebody else may have written it in "
-        "between, or another value went to the same place.",
-        "Look in DHIS2's Data entry app at who stored it (audit history), and whether people or another system enter "
+        "DHIS2 holds another value than the one that was sent (found by reading it back). Somebody else may have "
+        "written it meanwhile, or another value went to the same cell.",
+        "Look in DHIS2's Data entry app (audit history) who stored it, and whether people or another system enter "
         "the same data element; then push again.",
     ),
     VANISHED: _by_dhis2(
-        "The value was sent and DHIS2 neither stored nor refused it, found when reading it back.",
+        "The value was sent, and DHIS2 neither stored nor refused it (found by reading it back).",
         "Push again. If it is missing again, read DHIS2's server log, and check that nobody deletes the value.",
         may_pass=True,
     ),
     STILL_THERE: _by_dhis2(
-        "DHIS2 was asked to delete the value and neither did nor refused, found when reading it back.",
-        "It is tried again when values that vanished are deleted the next time. If it is still there then, read "
+        "DHIS2 was asked to delete the value, and neither deleted it nor refused (found by reading it back).",
+        "It is tried again with the next deletion of vanished values. If it is still there then, read "
         "DHIS2's server log, and check that nobody enters the value by hand.",
         may_pass=True,
     ),
     CHANGED_SINCE: _by_dhis2(
-        "The value was sent earlier and is no longer computed; but DHIS2 now holds another value in its place, which "
-        "somebody or something else has entered, and which is therefore left alone.",
-        "If the value that stands there is wrong too, delete it in DHIS2's Data entry app.",
+        "The value was sent earlier and is no longer computed; but somebody or another system has entered another "
+        "value in DHIS2, and that value stays.",
+        "If that value is wrong too, delete it in DHIS2's Data entry app.",
     ),
     FAILS_ALONE: _by_dhis2(
-        "A call with this one value and no other is too large for what stands before DHIS2, or makes DHIS2 fail "
+        "A call with this one value and no other is too large for the proxy before DHIS2, or makes DHIS2 fail "
         "(status 500) again and again.",
-        "Read DHIS2's server log of that time; if the call is too large, have the proxy take larger requests "
-        "(nginx: client_max_body_size).",
+        "Read DHIS2's server log of that time; if the call is too large, ask whoever runs the proxy to allow larger "
+        "requests (nginx: client_max_body_size).",
     ),
     CALL_REFUSED: _by_settings(
-        "DHIS2, or what stands before it, did not take the call at all, whatever values were in it.",
+        "DHIS2, or a proxy before it, did not take the call at all, whatever its values.",
         "Do what the line of the batch says, test the connection, then push again.",
     ),
 }
@@ -166,7 +167,7 @@ OWN_EXPLANATIONS: dict[str, Explanation] = {
 
 _BY_CODES: dict[str, Explanation] = {
     "E7600 E7602 E8005": _by_settings(
-        "DHIS2 has no such data set, or does not let the user see it.",
+        "DHIS2 has no such data set, or the user may not see it.",
         "Compare Data set ID and Data set ID scheme (uid or code) with the data set in DHIS2's Maintenance app; a "
         "data set that is there must be shared with the user.",
     ),
@@ -175,18 +176,18 @@ _BY_CODES: dict[str, Explanation] = {
         'Share the data set with the user or one of its user groups, with data access "can capture and view".',
     ),
     "E7603 E7612 E8107": _by_msupply(
-        "DHIS2 has no org unit with this identifier, or does not let the user see it.",
+        "DHIS2 has no org unit with this identifier, or the user may not see it.",
         "Compare the store's Dhis2Code in mSupply (or what Store field reference names) with the org unit in DHIS2; "
         "codes are case sensitive. If they look right, check Org unit scheme.",
     ),
     "E7604 E7613 E7615 E8108 E8110": _by_settings(
-        "DHIS2 has no such category option combo, or does not let the user enter data for it.",
+        "DHIS2 has no such category option combo, or the user may not enter data for it.",
         "Compare Category option ID of the row under Data elements to push with DHIS2. It must be the ID of the "
-        "category option combo; the ID of the category option is another one, easily taken for it. If it is right, share its "
+        "category option combo, not the ID of the category option. If it is right, share its "
         'category options with the user, with data access "can capture and view".',
     ),
     "E7610 E8103": _by_msupply(
-        "DHIS2 has no data element with this identifier, or does not let the user see it.",
+        "DHIS2 has no data element with this identifier, or the user may not see it.",
         "Compare the item's reference (with the prefix) with the data element's code in DHIS2; codes are case "
         "sensitive. If they look right, check Data element ID scheme, and that the user may see the data element.",
     ),
@@ -206,7 +207,7 @@ _BY_CODES: dict[str, Explanation] = {
         'Add the org unit, or one above it, to the user\'s "data capture and maintenance" org units.',
     ),
     "E7618 E8120 E8121": _by_developers(
-        "The value was empty, and an empty value is never meant to be sent.",
+        "The value was empty. This integration never sends an empty value.",
         "Report it with the log of the run.",
     ),
     "E7619 E8122": _by_dhis2(
@@ -215,7 +216,7 @@ _BY_CODES: dict[str, Explanation] = {
         "stock or adjustment fits no type of positive numbers.",
     ),
     "E7620 E8124 E8125": _by_dhis2(
-        "DHIS2 wants, or refuses, a comment with the value; none is ever sent.",
+        "DHIS2 requires, or refuses, a comment with the value. This integration never sends one.",
         "Remove the comment option set from the data element.",
     ),
     "E7621 E8123": _by_dhis2(
@@ -261,7 +262,8 @@ _BY_CODES: dict[str, Explanation] = {
     "E7640 E7641 E7643": _PERIOD_NOT_OPEN,
     "E7642 E8033": _by_dhis2(
         "The data of this period are approved already and closed to changes.",
-        "Have the approval taken back in DHIS2's Data approval app if the new values must go in, then push again.",
+        "If the new values must go in, ask for the approval to be taken back in DHIS2's Data approval app, then push "
+        "again.",
         may_pass=True,
     ),
     "E7644": replace(
@@ -288,27 +290,28 @@ _BY_CODES: dict[str, Explanation] = {
         meaning=f"{_PERIOD_NOT_OPEN.meaning} DHIS2 names the period only, although expiry days count for each org unit: org "
         "units with an exception from them are sent by themselves. DHIS2 2.43.0 and 2.43.1 refuse a data input period while "
         "it is open.",
-        cure=f"{_PERIOD_NOT_OPEN.cure} Where DHIS2 2.43.0 or 2.43.1 refuses an open data input period, upgrade to 2.43.2 "
+        cure=f"{_PERIOD_NOT_OPEN.cure} If DHIS2 2.43.0 or 2.43.1 refuses an open data input period, upgrade to 2.43.2 "
         "or later, or remove the data input periods of the data set until then.",
     ),
     "E8031": _by_dhis2(
         "The org unit was closed, or not open yet, in this period. From 2.43 on the first day of the period decides: an org "
         "unit that opened within it takes no values.",
-        "Correct the org unit's opening or closed date in DHIS2, or empty the store's code in mSupply so that "
-        "it is no longer sent.",
+        "Correct the org unit's opening or closed date in DHIS2, or empty the store's code in mSupply, so it is no "
+        "longer sent.",
         may_pass=True,
     ),
     "E8032": replace(_PERIOD_OUTSIDE_COMBO, may_pass=True),
     "E8100 E8102 E8105": _by_developers(
-        "A value was sent without its period, data element or org unit, or with a period that is none.",
+        "A value was sent without its period, data element or org unit, or with a wrong period.",
         "Report it with the log of the run, and check Period format.",
     ),
     "E8104": _no_uid(
         "Data elements",
-        "Set Data element ID scheme to code, or put UIDs where Item field reference points in mSupply.",
+        "Set Data element ID scheme to code, or put UIDs into the field of mSupply that Item field reference names.",
     ),
     "E8106": _no_uid(
-        "Org units", "Set Org unit scheme to code, or put UIDs where Store field reference points in mSupply."
+        "Org units",
+        "Set Org unit scheme to code, or put UIDs into the field of mSupply that Store field reference names.",
     ),
     "E8109 E8111": _no_uid(
         "Option combos",
@@ -411,16 +414,15 @@ class ConnectionFault(Enum):
     )
     CONNECT_TIMED_OUT = _down(
         "The server of {url} did not take the connection within {seconds} seconds",
-        "Check URL; if it is right, a firewall lets nothing through: let it admit the address from which the "
+        "Check URL; if it is right, a firewall blocks the call: ask its owner to admit the address from which the "
         "function calls, or give the function subnets from which DHIS2 can be reached",
     )
     READ_TIMED_OUT = _slow(
-        "DHIS2 at {url} did not answer within {seconds} seconds; what was sent may be stored all the same",
-        "If it happens often, lower No. of items per payload, or look why DHIS2 is slow",
+        "DHIS2 at {url} did not answer within {seconds} seconds; the values may be stored anyway",
+        "If it happens often, lower No. of items per payload, or find out why DHIS2 is slow",
     )
     CONNECTION_CUT = _passing(
-        "The connection to DHIS2 at {url} was cut before the whole answer was there; what was sent may be stored "
-        "all the same",
+        "The connection to DHIS2 at {url} was cut before the whole answer was there; the values may be stored anyway",
         "If it happens often, look at the proxy or firewall before DHIS2",
         may_still_be_applied=True,
     )
@@ -430,21 +432,21 @@ class ConnectionFault(Enum):
         may_still_be_applied=True,
     )
     CERTIFICATE_EXPIRED = _down(
-        "The certificate of {url} has expired", "Have whoever runs the DHIS2 server renew it"
+        "The certificate of {url} has expired", "Ask whoever runs the DHIS2 server to renew it"
     )
     CERTIFICATE_SELF_SIGNED = _passing(
         "The certificate of {url} is self-signed, so nothing proves that this is your DHIS2",
-        "Put that certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the settings, or have whoever runs "
-        "the DHIS2 server install one of a public certificate authority",
+        "Put that certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the settings, or ask whoever runs "
+        "the DHIS2 server to install one of a public certificate authority",
     )
     CERTIFICATE_OTHER_NAME = _passing(
         "The certificate of {url} is for another server name",
-        "Use the server name of the certificate in URL, or have the certificate replaced",
+        "Use the server name of the certificate in URL, or ask whoever runs the server to replace the certificate",
     )
     CERTIFICATE_NOT_TRUSTED = _passing(
         "The certificate of {url} is not valid, or comes from an authority that is not trusted",
         "If the authority is your own, put its certificate into DHIS2 CA certificate (dhis2_ca_certificate) in the "
-        "settings; otherwise have whoever runs the DHIS2 server install a valid certificate together with its "
+        "settings; otherwise ask whoever runs the DHIS2 server to install a valid certificate together with its "
         "intermediate certificates",
     )
     NO_TLS = _passing(
@@ -454,32 +456,32 @@ class ConnectionFault(Enum):
     )
     FORBIDDEN_ADDRESS = _Words(
         "{url} leads to an address that belongs to AWS or to the function itself, not to a DHIS2",
-        "Correct URL in the settings; where it is right, have what the name resolves to (DNS) corrected",
+        "Correct URL in the settings. If it is right, correct the address of the name in DNS",
     )
     PLAIN_HTTP = _passing(
         "{url} leads out to the internet without encryption: anybody on the way could read user name and password, so "
         "nothing was sent",
-        "Begin URL with https://. Only where that DHIS2 cannot do it, and its owner accepts the risk, set Allow plain "
+        "Begin URL with https://. Only if that DHIS2 has no https, and its owner accepts the risk, set Allow plain "
         "HTTP (allow_plain_http) to true",
     )
     BAD_ADDRESS = _Words(
         "{url} is no address that can be called",
         "Correct URL: it looks like https://dhis2.example.org, with port and path if there are any",
     )
-    REDIRECT_TO_HTTPS = _Words("The server of {url} wants to be called with https", "Use https:// in URL")
+    REDIRECT_TO_HTTPS = _Words("The server of {url} accepts only https", "Use https:// in URL")
     REDIRECT_TO_LOGIN = _Words(
         "{url} sends to a login page instead of answering",
         "Check URL and its path: DHIS2 may be at another path of that server",
     )
     REDIRECT = _Words(
-        "{url} sends elsewhere instead of answering, and redirects are never followed",
+        "{url} sends elsewhere instead of answering, and a push never follows redirects",
         "Check URL and its path: DHIS2 may be at another path of that server, or have moved",
     )
     BEFORE_DHIS2 = _Words(
         "Something before DHIS2 at {url} (a firewall or a proxy) refused the call: the answer is not DHIS2's",
         "Show this message to whoever runs that firewall or proxy (the hosting provider, or the IT department), and ask "
         "them to let GET and POST to all addresses below /api and /uaa pass, from the address from which the function "
-        "calls. It is tried again by itself; what fails for two hours is kept as dead letters: send them again (make "
+        "calls. It is tried again by itself; what fails for two hours becomes dead letters: send them again (make "
         "redrive) when the calls pass",
         error=Dhis2BlockedError,
     )
@@ -490,18 +492,18 @@ class ConnectionFault(Enum):
     )
     NOT_DHIS2 = _Words(
         "There is no DHIS2 at {url}: what answers there is a web page",
-        "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
+        "Check URL and its path; it is the address of DHIS2 without /api or /dhis-web and what follows",
     )
     NOT_FOUND = _Words(
         "There is no DHIS2 at {url}, or not at this path",
-        "Check URL and its path; it is the address of DHIS2 up to, without, /api or /dhis-web",
+        "Check URL and its path; it is the address of DHIS2 without /api or /dhis-web and what follows",
     )
     NOT_JSON = _passing(
         "The answer from {url} is not what DHIS2 answers, or was damaged on the way",
         "Check URL, and the proxy before DHIS2",
     )
     ANSWER_TOO_LARGE = _passing(
-        "The answer from {url} is larger than 32 million bytes, more than DHIS2 has to say",
+        "The answer from {url} is larger than 32 million bytes, more than any answer of DHIS2",
         "Check URL, and the proxy before DHIS2",
     )
     AUTHENTICATION_FAILED = _refused_login(
@@ -511,7 +513,7 @@ class ConnectionFault(Enum):
     )
     ACCOUNT_DISABLED = _refused_login(
         ": the account is disabled. DHIS2 at {url} does not accept the login of {username}",
-        "Have the user enabled in DHIS2's Users app",
+        "Ask a DHIS2 administrator to enable the user in the Users app",
     )
     ACCOUNT_LOCKED = _refused_login(
         ": the account is locked. DHIS2 at {url} does not accept the login of {username}",
@@ -522,17 +524,17 @@ class ConnectionFault(Enum):
         "Copy the token anew, whole, and " + _ENTER,
     )
     TOKEN_EXPIRED = _refused_login(
-        ": the personal access token has expired. DHIS2 at {url} gives it 30 days unless another date is chosen",
+        ": the personal access token has expired. DHIS2 at {url} gives a token 30 days, if nobody chooses another date",
         "Renew it: " + _MAKE_A_TOKEN,
     )
     TOKEN_METHOD = _refused_login(
-        ": the personal access token is not allowed for this kind of call. DHIS2 at {url} lets it "
-        "be used with some HTTP methods only",
+        ": the personal access token is not allowed for this kind of call. DHIS2 at {url} allows it for some HTTP "
+        "methods only",
         "Both GET and POST are needed: " + _MAKE_A_TOKEN,
     )
     TOKEN_ADDRESS = _refused_login(
-        ": the personal access token is not allowed from this IP address. DHIS2 at {url} lets it "
-        "be used from some addresses only",
+        ": the personal access token is not allowed from this IP address. DHIS2 at {url} allows it from some addresses "
+        "only",
         "Add the address from which the function calls to Allowed IP addresses of the token in DHIS2 (behind a proxy "
         "DHIS2 may see the proxy's), or leave that list empty: " + _MAKE_A_TOKEN,
     )
@@ -543,7 +545,7 @@ class ConnectionFault(Enum):
     TOKEN_USER = _refused_login(
         ": the user of the personal access token may not log in. DHIS2 at {url} has the account "
         "disabled, locked or expired, or asks it for a second factor",
-        "Have the user looked at in DHIS2's Users app",
+        "Ask a DHIS2 administrator to check the user in the Users app",
     )
     TOKEN_REFUSED = _refused_login(
         ": the personal access token was refused. DHIS2 at {url} does not take it; there are tokens from 2.38.1 on",
@@ -556,7 +558,7 @@ class ConnectionFault(Enum):
     )
     OAUTH2_SECRET = _refused_login(
         ": the secret of the OAuth2 client was refused. DHIS2 at {url} knows the client, but not "
-        "with this secret, or a proxy before it keeps the header Authorization to itself",
+        "with this secret, or a proxy before it does not pass the header Authorization on",
         "Correct client and secret (make credentials OAUTH2=yes), as the OAuth2 client in DHIS2's Settings app has them",
     )
     OAUTH2_CLIENT = _refused_login(
@@ -590,7 +592,8 @@ class ConnectionFault(Enum):
     )
     REQUEST_TOO_LARGE = _Words(
         "A proxy before DHIS2 at {url} refused the request because it is too large",
-        "Halve No. of items per payload, or have the proxy take larger requests (nginx: client_max_body_size)",
+        "Halve No. of items per payload, or ask whoever runs the proxy to allow larger requests (nginx: "
+        "client_max_body_size)",
         error=Dhis2TooLargeError,
     )
     TOO_MANY_REQUESTS = _Words(
@@ -603,13 +606,14 @@ class ConnectionFault(Enum):
         "DHIS2 at {url} failed", "It is tried again by itself; if it goes on, read DHIS2's server log"
     )
     SERVER_NOT_AVAILABLE = _down(
-        "DHIS2 at {url} is not available just now, perhaps because it is starting",
-        "It is tried again by itself; if it goes on, look whether DHIS2 is running, and show this message to whoever runs "
+        "DHIS2 at {url} is not available now, perhaps because it is starting",
+        "It is tried again by itself; if it goes on, check that DHIS2 is running, and show this message to whoever "
+        "runs "
         "the firewall or proxy before DHIS2",
         may_still_be_applied=True,
     )
     GATEWAY_TIMED_OUT = _slow(
-        "A proxy before DHIS2 at {url} gave up waiting; what was sent may be stored all the same",
+        "A proxy before DHIS2 at {url} gave up waiting; the values may be stored anyway",
         "It is tried again by itself; if it goes on, lower No. of items per payload or raise the proxy's time-out",
     )
     REFUSED_REQUEST = _Words(

@@ -129,8 +129,8 @@ def _summary(answer: Answer) -> Mapping[str, object]:
     # After a 409 nothing was stored. After a success nobody knows; sending the values again does no harm.
     error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2PermanentError
     raise error(
-        f"DHIS2 took the call (status {answer.status}) but did not say what became of the values: its answer is "
-        f"no import summary.{said} Check URL, and that no proxy changes what DHIS2 answers."
+        f"DHIS2 took the call (status {answer.status}) but its answer has no outcome for the values: it is no import "
+        f"summary.{said} Check URL, and that no proxy changes what DHIS2 answers."
     )
 
 
@@ -187,8 +187,8 @@ def _insist_on_an_outcome(
     ):
         said = f" ({mask.text(description, _DESCRIPTION_LIMIT)})" if description else ""
         raise Dhis2TransientError(
-            f"DHIS2 broke the import off without saying what became of the values{said}. Some may be stored. "
-            "The same values are sent again."
+            f"DHIS2 broke off the import without an outcome for the values{said}. Some may be stored. The same values "
+            "are sent again."
         )
     if status == "SUCCESS" and _is_import_by_group(summary) and lacks:
         raise Dhis2TransientError(

@@ -267,7 +267,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             if not isinstance(error, MsupplyDhis2Error):
                 # Nobody else would hear of it: the message is only given back.
                 self.log(LogEvent.UNEXPECTED_FAULT, ERROR, "Compute met a fault of its own.", exc_info=True)
-                reason = "Compute met a fault of its own, see the line before."
+                reason = "Compute has a fault of its own: see the line before."
             self._failed(shard, record, recorder, reason, type(error).__name__)
             return False
         self.report(result)

@@ -112,7 +112,7 @@ def _about_stopped(run: Run) -> str:
     if run.outcome is not None:
         return f"The run {run.run_id} has ended already ({run.outcome}): there is nothing to stop."
     counts = run.counts
-    parts = f" {count(run.parts_open, 'part')} of it will not be computed, but for those that are being computed now."
+    parts = f" {count(run.parts_open, 'part')} of it will not be computed, except those that are being computed now."
     return (
         f"The run {run.run_id} is stopped. {count(counts.waiting, 'value')} of it on the queue will not be sent."
         f"{parts if run.parts_open else ''} "
@@ -275,6 +275,6 @@ def _compute_again(run_id: str, runs: Runs) -> str:
 
 def _about_unreadable(dead_letters: DeadLetters) -> str:
     return (
-        "What is unreadable cannot be sent. Deploy the version that wrote it; or compute again what is missing in DHIS2, and "
-        f"delete it in the console (SQS → {dead_letters.name} → Send and receive messages)."
+        "An unreadable message cannot be sent. Deploy the version that wrote it. Or compute again what is missing in "
+        f"DHIS2, and delete the message in the console (SQS → {dead_letters.name} → Send and receive messages)."
     )

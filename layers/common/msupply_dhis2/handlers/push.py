@@ -186,7 +186,7 @@ class _Delivery:
             LogEvent.MESSAGE_PUT_BACK,
             WARNING,
             f"{what} back to the queue, to be tried again {when}: "
-            f"{error if known else 'push met a fault of its own, see the line before.'}",
+            f"{error if known else 'push has a fault of its own: see the line before.'}",
             error=type(error).__name__,
             waiting=waiting,
             wait=wait,

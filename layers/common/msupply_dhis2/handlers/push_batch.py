@@ -167,8 +167,9 @@ class BatchPush:
         said, wanted = (f"{shown(name)} ({scheme.value})" for name, scheme in (its_own, chosen))
         periods = ", ".join(sorted({row.period for row in self._batch.rows}))
         return (
-            f"These values are for the data set {said}, and the settings (data_set_id, data_set_id_scheme) send to {wanted} only. "
-            f"If the settings are right, compute the periods again ({periods}): what is sent then replaces these values. If "
+            f"These values are for the data set {said}, but the settings (data_set_id, data_set_id_scheme) send only "
+            f"to {wanted}. "
+            f"If the settings are right, compute the periods again ({periods}): the new values replace these. If "
             f"{said} is right, write it into the settings again (make settings), then send the dead letters again."
         ), "OtherDataSet"
 

@@ -164,15 +164,15 @@ def check_reach(facts: Facts, org_units: Sequence[OrgUnit]) -> Check:
     if not user.org_units:
         return failed(
             _REACH,
-            f'{user.username} has no "data capture and maintenance" org units, so that values may be refused. '
+            f'{user.username} has no "data capture and maintenance" org units, so values may be refused. '
             "Give the user the org units, or one above them, in DHIS2's Users app.",
         )
     outside = [called(org_unit) for org_unit in org_units if user.is_kept_out_of(org_unit)]
     return judged(
         _REACH,
         outside,
-        f"{len(outside):,} of {count(len(org_units), 'org unit')} lie outside the part of the hierarchy "
-        f"in which {user.username} may enter data; values for them are refused. Add them, or an org unit above them, to "
+        f"{len(outside):,} of {count(len(org_units), 'org unit')} are outside the part of the hierarchy in which "
+        f"{user.username} may enter data; values for them are refused. Add them, or an org unit above them, to "
         'the user\'s "data capture and maintenance" org units.',
         f"{user.username} may enter data in {all_of(len(org_units), 'org unit')}.",
     )
@@ -212,8 +212,8 @@ def _check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool
     return judged(
         _APPROVED,
         details,
-        f"The data of {len(closed):,} of {number} are approved; DHIS2 refuses values for them. Have the approval taken "
-        "back in DHIS2's Data approval app where the new values must go in, or let the schedule run before the data are "
-        "approved.",
+        f"The data of {len(closed):,} of {number} are approved; DHIS2 refuses values for them. If the new values must "
+        "go in, ask for the approval to be taken back in DHIS2's Data approval app. Or let the schedule run before "
+        "the data are approved.",
         f"The data set has an approval workflow; nothing is approved in {number}.",
     )

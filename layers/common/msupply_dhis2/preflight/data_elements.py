@@ -87,7 +87,7 @@ def _refused(element: DataElement, metric: Metric, value: str) -> str | None:
     """Return why a data element cannot hold a value and what to do, or ``None``."""
     value_type = element.value_type
     if element.has_option_set:
-        return "An option set takes its own codes only: take it off the data element"
+        return "An option set takes only its own codes: remove it from the data element"
     if value_type in {"TEXT", "LONG_TEXT"}:
         return "Text is stored but never added up: give the data element the value type Number"
     if value_type not in NUMERIC_TYPES | _YES_OR_NO:
@@ -121,8 +121,8 @@ def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:
     quantities = [row.metric for row in use.rows if row.metric not in _FRACTIONAL | _WHOLE]
     if element.value_type.startswith("INTEGER") and quantities and not round_off:
         yield (
-            f"{element.value_type}: where parts of a unit are counted, {_labels(quantities)} would be refused; tick "
-            "Round off if that happens"
+            f"{element.value_type}: if mSupply counts parts of a unit, DHIS2 refuses such values of "
+            f"{_labels(quantities)}; then tick Round off"
         )
 
 
@@ -134,8 +134,8 @@ def _check_zeros(uses: Sequence[Use], server: Server) -> Check:
     return judged(
         _ZEROS,
         losing,
-        f"{len(losing):,} of {count(len(uses), 'data element')} lose their zeros: a 0, such as no stock on hand, "
-        "is not stored, and what was stored before is deleted. Tick 'Store zero data values' in DHIS2, Maintenance, "
+        f"{len(losing):,} of {count(len(uses), 'data element')} lose their zeros: DHIS2 does not store a 0, such as no "
+        "stock on hand, and deletes the value before it. Tick 'Store zero data values' in DHIS2, Maintenance, "
         "Data element.",
         f"The zeros of {count(len(uses), 'data element')} are kept.",
     )
@@ -158,7 +158,9 @@ def _check_aggregation(uses: Sequence[Use]) -> Check:
                 f"{called(use.data_element)}: {aggregation}, but {_labels(levels)} should be {_right_type(levels)}."
             )
         elif flows and aggregation not in _SUMMED:
-            remark = f"By {aggregation} a quarter shows {_labels(flows)} of one of its months, not the sum"
+            remark = (
+                f"With {aggregation}, DHIS2 shows for a quarter {_labels(flows)} of one month, not the sum"
+            )
             remarks.setdefault(remark, []).append(use.data_element)
     if not wrong:
         return passed(_AGGREGATION, " ".join(("No stock level is added up over time.", *_sentences(remarks))))

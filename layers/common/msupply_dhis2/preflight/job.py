@@ -189,7 +189,7 @@ class _Test:
             return settings
         notes = list(settings.warnings())
         if not settings.use_dhis2:
-            notes.insert(0, "Use DHIS2 is off: nothing is sent until it is switched on. Dry runs compute.")
+            notes.insert(0, "Use DHIS2 is off: nothing is sent until you switch it on. Dry runs work.")
         if notes:
             self.checks[-1] = noted("settings", " ".join(("The settings can be read.", *notes)))
         return settings
@@ -218,8 +218,8 @@ class _Test:
             answer = self.database.result(min(self.deadline.seconds_left(), TIMEOUT_MAX))
         except TimeoutError:
             message = (
-                "mSupply's database, or compute, which asks it, did not answer in time. Test again; if it stays so, "
-                "look into the log of compute."
+                "mSupply's database, or compute, which asks it, did not answer in time. Test again. If it happens "
+                "again, read the log of compute."
             )
             self.checks.append(failed("database", message))
             return None

@@ -87,7 +87,7 @@ def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
         message = f"The option combos of {len(wrong)} of {number} do not fit; values for them are refused."
         return failed(OPTION_COMBOS, message, wrong)
     said = joined(f"{len(rows):,} as {place}" for place, rows in told.items())
-    message = f"The option combos of {number} fit; they are sent as DHIS2 has them: {said}."
+    message = f"The option combos of {number} fit. They are sent as {said}."
     return passed(OPTION_COMBOS, message, [row for rows in told.values() for row in rows])
 
 
@@ -118,7 +118,7 @@ def _judge(
     elif _needs_naming(data_set.option_combos):
         said = (
             f"{name} belongs to the data elements, but the data set has a category combination of its own besides, "
-            "whose option combo would have to be named too. Give the data set the category combination 'default'."
+            "so its option combo would be needed too. Give the data set the category combination 'default'."
         )
     elif lacking := [called(element) for element, combo in of_elements if combo is None]:
         said = (
@@ -172,7 +172,7 @@ def _category_option(
 ) -> str:
     fitting = [combo for combo in combos if combo.id in ours]
     names = listed([_in_full(combo) for combo in fitting or combos], NAMED)
-    said = f"'{identifier}' is the {scheme.value} of a category option, where that of an option combo is needed. "
+    said = f"'{identifier}' is the {scheme.value} of a category option. The {scheme.value} of an option combo is needed. "
     if not fitting:
         return (
             f"{said}Its option combos ({names}) belong neither to the category combination of the data set nor to "
@@ -195,8 +195,8 @@ def _without_combos(data_set: DataSet, elements: Sequence[DataElement]) -> Check
     faults = []
     if _needs_naming(data_set.option_combos):
         faults.append(
-            f"The data set {called(data_set)} has a category combination of its own, whose option combos would have to be "
-            f"named. Give it the category combination 'default', or choose the {title_of('setup')} "
+            f"The data set {called(data_set)} has a category combination of its own, so its option combos would be "
+            f"needed. Give it the category combination 'default', or choose the {title_of('setup')} "
             f"'{Setup.CATEGORY_OPTION_COMBO.label}'."
         )
     if fault := _needs_category(elements):
@@ -248,7 +248,7 @@ def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) ->
         return passed(CATEGORY_OPTIONS, f"The category options of {number} take the values.")
     return failed(
         CATEGORY_OPTIONS,
-        f"The category options of {len(faulty):,} of {number} keep values out ({joined(causes)}): DHIS2 refuses "
+        f"The category options of {len(faulty):,} of {number} refuse values ({joined(causes)}): DHIS2 refuses "
         f"them. {' '.join(_CURES[cause] for cause in causes)}",
         details,
     )

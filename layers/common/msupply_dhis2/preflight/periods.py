@@ -161,7 +161,8 @@ def _check_open(
         closed.append(
             f"{period.label} is open by the data set's data input periods, and {release} refuses it for that: "
             f"{_INVERTED} Values are sent, and DHIS2 refuses them (E8030). Upgrade DHIS2 to 2.43.2 or later. Until then "
-            f"remove the data input periods of the data set {where}: its expiry days and open future periods decide then."
+            f"remove the data input periods of the data set {where}: then its expiry days and open future periods "
+            "decide."
         )
     if closed:
         return failed(name, " ".join(closed))
@@ -188,7 +189,7 @@ def _expired(data_set: DataSet, period: Period) -> str:
     last = period.day_after - timedelta(1) + timedelta(data_set.expiry_days)
     return (
         f"{period.label} has been closed since {last.isoformat()}: the data set's expiry days are "
-        f"{data_set.expiry_days:g}. Runs up to then were stored, those of today are refused where DHIS2 knows no lock "
-        "exception. Raise 'Expiry days' of the data set in DHIS2, Maintenance, Data set (0: never), let the schedule "
+        f"{data_set.expiry_days:g}. Runs up to that day were stored. Runs of today are refused, except for lock "
+        "exceptions. Raise 'Expiry days' of the data set in DHIS2, Maintenance, Data set (0: never), let the schedule "
         f'run earlier in the month, or give the user the authority "Edit expired" ({_MAY_EDIT_EXPIRED}).'
     )

@@ -17,7 +17,7 @@ from msupply_dhis2.text import listed
 
 _UNCLEAR = Why(
     code="unaccounted",
-    reason="Of this call DHIS2 did not account for all values, and which are missing could not be read from it.",
+    reason="DHIS2 did not account for all values of this call, and the missing ones could not be read back.",
     what_to_do="Look at the value in DHIS2. Let the user view the data of the data set, and tick 'Store zero data "
     "values' of the data element.",
 )
@@ -152,17 +152,17 @@ def unclear_lines(
     if deletes:
         fields["operation"] = "delete"
         message = (
-            f"{unaccounted:,} values were neither deleted nor rejected by DHIS2, and whether they were gone before "
-            "could not be read from it. Let the user view the data of the data set."
+            f"{unaccounted:,} values were neither deleted nor rejected by DHIS2, and it could not be read back whether "
+            "they were gone before. Let the user view the data of the data set."
         )
     else:
         fields["deleted"] = removed
         zeros = [value.names for value in values if value.value == "0"]
         suspects = f" The zeros in this call are: {listed(zeros, by='; ')}." if zeros else ""
-        because = f" {removed:,} older values were removed by DHIS2 because of that." if removed else ""
+        because = f" DHIS2 removed {removed:,} older values because of that." if removed else ""
         message = (
-            f"{unaccounted:,} values were neither stored nor rejected by DHIS2, and which ones could not be "
-            "read from it. Up to 2.42 it drops a 0 where the data element does not have 'Store zero data values' "
+            f"{unaccounted:,} values were neither stored nor rejected by DHIS2, and it could not be read back which "
+            "ones. Up to 2.42 it drops a 0 where the data element does not have 'Store zero data values' "
             "ticked: tick it in DHIS2, Maintenance, Data element; and let the user view the data of the data set."
             f"{because}{suspects}"
         )

@@ -50,7 +50,7 @@ def read_document(text: str) -> tuple[dict[str, Value], dict[Place, tuple[int, .
     text = text.removeprefix("\ufeff")
     if len(text) > _LONGEST:
         raise _unreadable(
-            f"The settings document has {len(text):,} characters, which is more than any settings need ({_LONGEST:,} at "
+            f"The settings document has {len(text):,} characters, more than any settings need ({_LONGEST:,} at "
             f"most). {_SAMPLE}"
         )
     fields = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
@@ -60,7 +60,7 @@ def read_document(text: str) -> tuple[dict[str, Value], dict[Place, tuple[int, .
     values = _plain(fields, (), repeated)
     if not isinstance(values, dict):
         raise _unreadable(
-            f"The settings document does not hold fields such as 'use_dhis2: true', a line each. {_SAMPLE}"
+            f"The settings document has no fields such as 'use_dhis2: true', each on its own line. {_SAMPLE}"
         )
     return values, repeated
 
@@ -167,8 +167,8 @@ def _read_yaml(text: str) -> object:
             said = _QUOTED.sub("'…'", error.problem or error.context or "")
             fault = (
                 f"The settings document cannot be read as YAML: {where} ({said}). "
-                "Look at the indentation, the colons and the quotes there and on the line before; a quote that nothing "
-                "closes may stand further up."
+                "Look at the indentation, the colons and the quotes there and on the line before; a quote that is not "
+                "closed may be further up."
             )
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

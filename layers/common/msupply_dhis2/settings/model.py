@@ -159,7 +159,7 @@ class Settings(Tab):
         if row.metric in FLOWS and self._label_is_too_short(row):
             fault = (
                 f"is 'previous_month', but Period format '{self.period_format}' has periods shorter than a month, "
-                "and one of them cannot hold what a whole month adds up to. Set basis: current_day, or "
+                "and such a period cannot hold a whole month. Set basis: current_day, or "
                 "period_format: YYYYMM."
             )
             yield "basis", fault

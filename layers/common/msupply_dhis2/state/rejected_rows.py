@@ -76,9 +76,9 @@ class RejectedFile:
         """Return what there is to say about it."""
         all_are_in = " ".join([*self.lacks, "The log of push names all."])
         if self.address is None:
-            return f"The file of what DHIS2 refused could not be written. {all_are_in}"
+            return f"The file of rejected values could not be written. {all_are_in}"
         said = f"What DHIS2 refused, and what to do, is in {self.address}"
-        return f"{said}, which holds {self.rows:,} of them only. {all_are_in}" if self.lacks else f"{said}."
+        return f"{said}, which has only {self.rows:,} of them. {all_are_in}" if self.lacks else f"{said}."
 
 
 class RejectedRows:
@@ -200,7 +200,7 @@ class _Found:
         if left and self.rows >= MOST_ROWS:
             yield f"No file has many more than {MOST_ROWS:,} rows; {count(left, 'part')} of it more are in {folder}."
         elif left:
-            yield f"There was no time for {count(left, 'part')} of it, which are in {folder}."
+            yield f"There was no time for {count(left, 'part')} of it: see {folder}."
 
 
 def _parts(run_id: str) -> str:
