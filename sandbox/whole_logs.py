@@ -33,9 +33,7 @@ class _Lines:
 
     def __init__(self, process: "subprocess.Popen[str]", lines: "queue.Queue[str]") -> None:
         if process.stderr is None:
-            raise TypeError(
-                "The emulator reads functions' lines another way now: mend sandbox/whole_logs.py."
-            )
+            raise TypeError("The emulator reads functions' lines another way now: fix sandbox/whole_logs.py.")
         self.descriptor = process.stderr.fileno()
         os.set_blocking(self.descriptor, False)
         self._lines = lines

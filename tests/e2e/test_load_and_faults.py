@@ -294,7 +294,7 @@ def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
         load.until(
             lambda: world.failed_logins > 0 and world.is_paused, "the breaker did not open for the password"
         )
-        # Nobody mends it while push still has it in its hands.
+        # Nobody fixes it while push still has it in its hands.
         time.sleep(STILL_SECONDS)
         assert load.probe()
         world.emulator.put_secret("Dhis2Secret", world.login)

@@ -332,7 +332,7 @@ def test_the_watchdog_leaves_alone_what_waits_while_sending_is_paused(world: Wor
 def test_a_connection_test_closes_the_breaker(world: World) -> None:
     run = refused(world)
 
-    # The account is mended in DHIS2, the secret stays as it is.
+    # The account is fixed in DHIS2, the secret stays as it is.
     before = world.dhis2.users[DHIS2_USER]
     world.dhis2.users[DHIS2_USER] = before.model_copy(update={"password": SecretStr("expired")})
     try:

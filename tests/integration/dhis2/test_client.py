@@ -245,7 +245,7 @@ def test_a_call_that_is_given_up_because_the_time_is_over_says_so_and_may_have_b
         client.deadline = Deadline.within(0.3)
         error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
         assert isinstance(error, Dhis2SlowError)
-        assert "within 0 seconds: this one was given up" in str(error)
+        assert "within 0 seconds, so this one has no answer" in str(error)
         assert error.may_still_be_applied
         asked = len(dhis2.requests)
         error = failure(lambda: client.get("/api/me"))
@@ -834,7 +834,7 @@ def test_a_refused_login_is_not_put_down_to_compression() -> None:
         assert len(dhis2.requests) == 1
 
 
-# What a smaller call, or waiting, may mend
+# What a smaller call, or waiting, may fix
 
 
 @pytest.mark.parametrize(

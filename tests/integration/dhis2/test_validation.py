@@ -299,12 +299,12 @@ def test_a_refusal_has_the_code_words_and_field_of_a_server(
 def test_a_value_that_is_wrong_in_several_ways_gets_the_reason_that_a_server_comes_to_first() -> None:
     wrong = value("INTEGER", "2.5", org_unit="UNASSIGNED_FAR", period="202613")
     codes = []
-    for mended in (
+    for fixed in (
         wrong,
         replace(wrong, period="202605"),
         replace(wrong, period="20260501", org_unit="UNASSIGNED"),
     ):
-        decided = decide(mended)
+        decided = decide(fixed)
         assert isinstance(decided, ValueOutcome)
         codes.append(decided.reasons[0].code)
     assert codes == ["E7611", "E7617", FRACTION]
@@ -598,7 +598,7 @@ def test_metadata_are_read_once_and_again_after_an_hour() -> None:
     assert client.reads.count("/api/dataSets") == 2
 
 
-def test_what_was_mended_in_dhis2_counts_at_once() -> None:
+def test_what_was_fixed_in_dhis2_counts_at_once() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules(open_future_periods=0)), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
@@ -612,9 +612,9 @@ def test_what_was_mended_in_dhis2_counts_at_once() -> None:
     assert validator.validate(current) == refused
     assert client.reads.count("/api/dataSets") == 1
     clock.now += 2
-    mended = validator.validate(current)
-    assert mended is not None
-    assert isinstance(mended[0], Valid)
+    fixed = validator.validate(current)
+    assert fixed is not None
+    assert isinstance(fixed[0], Valid)
     assert client.reads.count("/api/dataSets") == 2
 
 
@@ -794,7 +794,7 @@ def test_behind_a_proxy_that_limits_the_rate_each_attempt_gets_further(
 
 
 @pytest.mark.parametrize("before_the_limit", [0, 1, 2])
-def test_what_was_mended_before_a_reading_was_broken_off_counts(before_the_limit: int) -> None:
+def test_what_was_fixed_before_a_reading_was_broken_off_counts(before_the_limit: int) -> None:
     clock = Clock()
     client = LimitedClient(clinic_world(Rules(open_future_periods=0)), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)

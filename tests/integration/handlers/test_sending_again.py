@@ -74,7 +74,7 @@ def test_sending_that_is_not_paused_is_no_matter_of_the_report(aws: Aws, dhis2: 
 def test_a_connection_test_that_succeeds_closes_the_breaker_and_says_so(
     aws: Aws, refused: StandIn, ask: Invoke
 ) -> None:
-    # The account was mended in DHIS2: the login is the one that was refused.
+    # The account was fixed in DHIS2: the login is the one that was refused.
     refused.users["pusher"] = User(username="pusher", password=WRONG)
     check = check_of_queue(ask({}).answer)
     assert check is not None

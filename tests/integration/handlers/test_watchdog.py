@@ -86,7 +86,7 @@ def test_a_daily_run_that_did_not_take_place_is_told_by_name_with_what_to_do(wor
     assert looked.metric("IntervalsOverdue") == 1
     (told,) = world.aws.told()
     assert told.startswith('stack: 1 thing to do\n\n1. The "daily" run of ')
-    # What it says to do is what mends it.
+    # What it says to do is what fixes it.
     event = json.loads(finding.partition("make push EVENT='")[2].removesuffix("'"))
     assert invoke("compute", event, world.capsys, "made-up-for").answer["status"] == "sent"
     world.deliver()

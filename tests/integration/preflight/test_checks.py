@@ -140,7 +140,7 @@ def test_org_units_outside_the_user_s_hierarchy_are_named(version: str) -> None:
     reach = tuple(uid("organisationUnit", code) for code in ("KAMO", "OPUA"))
     report = report_of(world(), version, user=PUSHER.model_copy(update={"org_unit_ids": reach}))
     check = only_fault(report, "org unit reach")
-    assert check.message.startswith("1 of 3 org units lie outside")
+    assert check.message.startswith("1 of 3 org units are outside")
     assert check.details == ("Paihia Hospital (PAIHIA)",)
 
 

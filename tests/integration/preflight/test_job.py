@@ -227,7 +227,7 @@ def test_a_proxy_that_asks_to_wait_for_long_is_told_and_not_asked_again(
         assert "asks for fewer requests (status 429, " in said
         assert ", Retry-After: 90)" in said
     if passed > 1:
-        assert "a push waits until it can" in message_of(report, "data set")
+        assert "A push waits until it can" in message_of(report, "data set")
 
 
 def test_oauth2_that_is_switched_off_is_told_first() -> None:

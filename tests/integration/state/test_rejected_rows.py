@@ -100,7 +100,7 @@ def test_a_file_that_would_be_too_long_is_cut_and_says_so(
     assert written is not None
     assert written.rows == 2
     assert "2 parts of it more are in s3://rejected-rows/runs/run/parts/" in written.sentence()
-    assert "holds 2 of them only" in written.sentence()
+    assert "has only 2 of them" in written.sentence()
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_what_there_was_no_time_for_is_told_and_the_rest_is_written(s3: "S3Clien
         hangs.set()
     assert written is not None
     assert (written.rows, items_of(s3)) == (2, ["0", "1"])
-    assert "holds 2 of them only. There was no time for 2 parts of it" in written.sentence()
+    assert "has only 2 of them. There was no time for 2 parts of it" in written.sentence()
 
 
 def test_where_no_time_is_left_to_write_rows_no_empty_file_is_made(s3: "S3Client") -> None:

@@ -56,7 +56,7 @@ WHOLE = "1/1"
 def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Return a ``ComputeResult`` as JSON; for messages of the queue SQS's partial batch response.
 
-    A fault that somebody has to mend is the answer to an invocation by hand, with the status ``failed``. On schedule, and
+    A fault that somebody has to fix is the answer to an invocation by hand, with the status ``failed``. On schedule, and
     where trying again may help, it is raised, so that AWS tries again, counts and keeps what failed.
     """
     compute = _Compute(context, logger, metrics)

@@ -1,4 +1,4 @@
-"""The watchdog on AWS: once a day it looks at runs, messages and schedules, mends what it can, and tells the rest.
+"""The watchdog on AWS: once a day it looks at runs, messages and schedules, fixes what it can, and tells the rest.
 
 What an alarm cannot see is that something did *not* happen, and it cannot name what. So the watchdog writes to the topic of
 the alarms itself; that it is silent is an alarm of CloudWatch.

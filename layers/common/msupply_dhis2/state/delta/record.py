@@ -27,7 +27,7 @@ SETTLED_SECONDS = 3600.0
 """So long after it was applied no second delivery of the same message, begun before, can still be at work."""
 
 TRACKED_FOR = timedelta(days=30)
-"""How long a batch may take to arrive: 12 days on the queue, 14 as a dead letter, and some to mend what kept it."""
+"""How long a batch may take to arrive: 12 days on the queue, 14 as a dead letter, and some to fix what kept it."""
 
 _FORMAT = 1
 
