@@ -27,6 +27,9 @@ PREVIEW_COLUMNS = (
     "value",
 )
 
+OF_CUSTOMERS = ("kind", "document")
+"""More columns, where any value is a customer's that is no store."""
+
 LIMITS = {"as_of", "basis", "months", "metrics", "stores", "items"}
 """The fields of a manual push's event that an export has too."""
 
@@ -46,8 +49,9 @@ def preview(options: RunOptions) -> int:
 
     with local.told_by_options(), progress_bar() as watch:
         previewed = local.preview(systems, options.document(), tell=tell, watch=watch)
-    rows = ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in previewed.values)
-    write_rows(PREVIEW_COLUMNS, rows, options.form)
+    columns = PREVIEW_COLUMNS + (OF_CUSTOMERS if previewed.result.customers else ())
+    rows = ([getattr(value, name) for name in columns] for value in previewed.values)
+    write_rows(columns, rows, options.form)
     tell(previewed.result.message)
     tell_notes(previewed.result)
     return 0
@@ -109,8 +113,9 @@ def _preview_on_stack(options: RunOptions) -> int:
         result = stack.push({"export": "values", **limits})
         if result.file is None:
             return _show_result(result, options.form)
-        rows = ([value[name] for name in PREVIEW_COLUMNS] for value in stack.lines_of_file(result.file))
-        write_rows(PREVIEW_COLUMNS, rows, options.form)
+        columns = PREVIEW_COLUMNS + (OF_CUSTOMERS if result.customers else ())
+        rows = ([value[name] for name in columns] for value in stack.lines_of_file(result.file))
+        write_rows(columns, rows, options.form)
         tell(result.message)
         tell_notes(result)
         return 0

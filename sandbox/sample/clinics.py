@@ -116,6 +116,7 @@ class Clinic:
             None,
             None if custom_data is None else json.dumps(custom_data),
             None if properties is None else json.dumps(properties),
+            None,
         )
 
     def store_row(self, site: int) -> Row:

@@ -278,10 +278,10 @@ class _Catalogue:
                 yield (link, item.medicine.id)
 
     def _names(self) -> Iterator[Row]:
-        yield (self._supplier, "Central Medical Store", "CMS", "FACILITY", False, True, None, None, None)
+        yield (self._supplier, "Central Medical Store", "CMS", "FACILITY", False, True, *[None] * 4)
         for number, customer in enumerate(self._customers, 1):
             name = f"Outreach post {number}"
-            yield (customer, name, f"OP{number:02d}", "FACILITY", True, False, None, None, None)
+            yield (customer, name, f"OP{number:02d}", "FACILITY", True, False, *[None] * 4)
         for clinic in self._clinics:
             yield clinic.name_row()
 

@@ -118,9 +118,9 @@ class MirrorWriter(Writer):
 
     def _names(self, rows: Iterable[Row]) -> Iterator[Row]:
         for own in ("invad", "repack", "build"):
-            yield (own, own, own, own, False, False)
-        for name_id, name, code, kind, is_customer, is_supplier, *_ in rows:
-            yield (name_id, name, code, kind.lower(), is_customer, is_supplier)
+            yield (own, own, own, own, False, False, None)
+        for name_id, name, code, kind, is_customer, is_supplier, _, custom_data, *_ in rows:
+            yield (name_id, name, code, kind.lower(), is_customer, is_supplier, custom_data)
 
     def _stores(self, rows: Iterable[Row]) -> Iterator[Row]:
         yield ("SM", "Supervisor - All stores", "SM", "", "supervisor", False, '{"Dhis2Code": "OU_ALL"}')

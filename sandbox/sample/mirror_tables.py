@@ -34,7 +34,10 @@ ITEM = _table(
 )
 
 NAME = _table(
-    "name", *_columns(sa.Text, "name", "code", "type"), *_columns(sa.Boolean, "customer", "supplier")
+    "name",
+    *_columns(sa.Text, "name", "code", "type"),
+    *_columns(sa.Boolean, "customer", "supplier"),
+    *_columns(JSONB, "custom_data"),
 )
 
 STORE = _table(
@@ -82,4 +85,37 @@ TRANS_LINE = _table(
     *_columns(sa.Text, "type"),
     *_columns(sa.Double, "quantity", "pack_size", "cost_price", "sell_price"),
     indexes=("transaction_id", "item_id"),
+)
+
+PERIOD = _table(
+    "period", *_columns(sa.Text, "periodscheduleid", "name"), *_columns(sa.Date, "startdate", "enddate")
+)
+
+REQUISITION = _table(
+    "requisition",
+    *_columns(sa.BigInteger, "serial_number"),
+    *_columns(
+        sa.Text, "name_id", "store_id", "type", "status", "linked_requisition_id", "programid", "periodid"
+    ),
+    *_columns(sa.Boolean, "is_emergency"),
+    *_columns(sa.Date, "date_stock_take", "date_entered"),
+    *_columns(sa.Text, "comment", "requester_reference"),
+)
+
+REQUISITION_LINE = _table(
+    "requisition_line",
+    *_columns(sa.Text, "requisition_id", "item_id", "comment", "optionid"),
+    *_columns(
+        sa.Double,
+        *(
+            "stock_on_hand",
+            "daily_usage",
+            "cust_prev_stock_balance",
+            "cust_stock_received",
+            "cust_stock_issued",
+        ),
+        *("cust_stock_order", "cust_loss_adjust", "stockadditions", "stocklosses", "stockexpiring"),
+        *("days_out_or_new_demand", "dosforamcadjustment", "actualquan"),
+    ),
+    indexes=("requisition_id",),
 )

@@ -40,6 +40,8 @@ INVOICE_STATUS = _enumerated(
     "VERIFIED",
     "CANCELLED",
 )
+REQUISITION_TYPE = _enumerated("requisition_type", "REQUEST", "RESPONSE", "IMPREST", "STOCK_HISTORY")
+REQUISITION_STATUS = _enumerated("requisition_status", "DRAFT", "NEW", "SENT", "FINALISED")
 INVOICE_LINE_TYPE = _enumerated("invoice_line_type", "STOCK_IN", "STOCK_OUT", "UNALLOCATED_STOCK", "SERVICE")
 
 INSTANT = sa.DateTime().with_variant(sa.Text(), "sqlite")
@@ -101,6 +103,7 @@ NAME = sa.Table(
     _reference("supplying_store_id", nullable=True),
     sa.Column("custom_data", sa.Text),
     sa.Column("properties", sa.Text),
+    sa.Column("deleted_datetime", INSTANT),
     sa.Index("index_name_code", "code"),
 )
 
@@ -259,4 +262,70 @@ INVOICE_LINE = sa.Table(
     sa.Index("index_invoice_line_invoice_id_fkey", "invoice_id").ddl_if(dialect="postgresql"),
     sa.Index("index_invoice_line_item_link_id_fkey", "item_link_id").ddl_if(dialect="postgresql"),
     sa.Index("index_invoice_line_stock_line_id_fkey", "stock_line_id").ddl_if(dialect="postgresql"),
+)
+
+NAME_STORE_JOIN = sa.Table(
+    "name_store_join",
+    METADATA,
+    _id(),
+    _reference("name_link_id"),
+    _reference("store_id"),
+    sa.Column("name_is_customer", sa.Boolean, nullable=False),
+    sa.Column("name_is_supplier", sa.Boolean, nullable=False),
+)
+
+PERIOD = sa.Table(
+    "period",
+    METADATA,
+    _id(),
+    _reference("period_schedule_id"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("start_date", DATE, nullable=False),
+    sa.Column("end_date", DATE, nullable=False),
+)
+
+REQUISITION = sa.Table(
+    "requisition",
+    METADATA,
+    _id(),
+    sa.Column("requisition_number", sa.BigInteger, nullable=False),
+    _reference("store_id"),
+    _reference("name_link_id"),
+    sa.Column("type", REQUISITION_TYPE, nullable=False),
+    sa.Column("status", REQUISITION_STATUS, nullable=False),
+    sa.Column("created_datetime", INSTANT, nullable=False),
+    sa.Column("finalised_datetime", INSTANT),
+    _reference("linked_requisition_id", nullable=True),
+    sa.Column("is_emergency", sa.Boolean, nullable=False),
+    _reference("program_id", nullable=True),
+    _reference("period_id", nullable=True),
+    sa.Column("comment", sa.Text),
+    sa.Column("their_reference", sa.Text),
+)
+
+REQUISITION_LINE = sa.Table(
+    "requisition_line",
+    METADATA,
+    _id(),
+    _reference("requisition_id"),
+    _reference("item_link_id"),
+    sa.Column("item_name", sa.Text, nullable=False),
+    sa.Column("snapshot_datetime", INSTANT),
+    sa.Column("comment", sa.Text),
+    _reference("option_id", nullable=True),
+    *(
+        sa.Column(name, sa.Double)
+        for name in (
+            *("requested_quantity", "suggested_quantity", "supply_quantity", "approved_quantity"),
+            *("available_stock_on_hand", "average_monthly_consumption"),
+        )
+    ),
+    *(
+        sa.Column(name, sa.Double, nullable=False, server_default="0")
+        for name in (
+            *("initial_stock_on_hand_units", "incoming_units", "outgoing_units", "loss_in_units"),
+            *("addition_in_units", "expiring_units", "days_out_of_stock"),
+        )
+    ),
+    sa.Index("index_requisition_line_requisition_id_fkey", "requisition_id").ddl_if(dialect="postgresql"),
 )

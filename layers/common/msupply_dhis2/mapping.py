@@ -17,6 +17,7 @@ from typing import Self
 
 from msupply_dhis2.domain.data_value import JOINED_BY, DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, OrgUnit, Store
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.metrics.quantity import format_value
@@ -62,13 +63,16 @@ class Collision:
 
 
 def group_stores(
-    stores: Iterable[Store], settings: Settings
+    stores: Iterable[Store], settings: Settings, field: str | None = None
 ) -> tuple[tuple[OrgUnit, ...], tuple[Unmapped, ...]]:
-    """Gather the stores by org unit, in the order of the org units' codes; some have what is no identifier."""
+    """Gather stores, or customers, by org unit, in the order of the org units' codes; some have what is no identifier.
+
+    ``field`` is where they keep it, if not in the store field.
+    """
     by_code, unmapped = _by_identifier(
         [(store, store.org_unit) for store in stores],
         settings.org_unit_scheme,
-        f"its field {settings.store_field_reference}",
+        f"its field {field or settings.store_field_reference}",
         "Org unit scheme",
     )
     return tuple(OrgUnit(code, tuple(of_it)) for code, of_it in by_code), unmapped
@@ -166,7 +170,9 @@ class Mapper:
         """The periods in DHIS2 that the values are about."""
         return frozenset(window.period for window in self.windows.values())
 
-    def data_values(self, history: GroupHistory, values: Mapping[Basis, GroupValues]) -> Iterator[DataValue]:
+    def data_values(
+        self, history: GroupHistory | GroupReports, values: Mapping[Basis, GroupValues]
+    ) -> Iterator[DataValue]:
         """Yield the data values of one group from its metrics on each basis, a row of the settings after the other."""
         store = JOINED_BY.join(dict.fromkeys(pair.store.name for pair in history.pairs))
         item = JOINED_BY.join(dict.fromkeys(pair.item.name for pair in history.pairs))
@@ -189,6 +195,8 @@ class Mapper:
                 store=store,
                 item=item,
                 metric=row.metric,
+                kind=history.org_unit.kind,
+                document=values[basis].documents.get(row.metric, ""),
             )
 
     def identifiers(self, group: ItemGroup) -> set[Identifier]:

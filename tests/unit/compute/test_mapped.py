@@ -60,6 +60,7 @@ def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -
         "more_skipped": 0,
         "notes": [],
         "skipped_stores": 0,
+        "customers": None,
     }
 
 

@@ -1,6 +1,7 @@
 """Values to messages and back."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +18,7 @@ from msupply_dhis2.domain.batch import (
 )
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import BatchError
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
 
@@ -214,3 +216,22 @@ def test_a_message_whose_names_are_missing_is_no_batch(settings: Settings) -> No
     batch = encode([value(1, 1)], run_id="run", as_of=AS_OF, destination=settings.destination)
     with pytest.raises(BatchError):
         decode(batch.model_copy(update={"stores": ()}).encoded())
+
+
+def test_a_customer_is_told_from_a_store_of_the_same_name_with_its_document(settings: Settings) -> None:
+    reported = replace(
+        value(2, 1), store="Store 1", kind=Kind.CUSTOMER, document="requisition 14; requisition 15"
+    )
+    supplied = replace(value(2, 2), store="Store 1", kind=Kind.CUSTOMER)
+    values = [value(1, 1), reported, supplied]
+    batch = encode(values, run_id="run", as_of=AS_OF, destination=settings.destination)
+    assert list(decode(batch.encoded()).values()) == values
+    assert batch.documents == ("requisition 14; requisition 15",)
+    assert [each["kind"] for each in map(DataValue.by_name, values)] == ["store", "customer", "customer"]
+    assert [each["document"] for each in map(DataValue.by_name, values)] == [None, reported.document, None]
+
+
+def test_the_names_of_documents_count_as_part_of_a_payload() -> None:
+    values = [replace(value(1, number), document=f"{number} {'x' * 400}") for number in range(9)]
+    payloads = list(blocks([values], maximum_values=1000, maximum_bytes=2000))
+    assert [len(payload) for payload in payloads] == [3, 3, 3]

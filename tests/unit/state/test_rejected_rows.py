@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.outcome import OutcomeKind, Reason, RejectedRow, ValueOutcome, Why, rejected
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.state.rejected_rows import COLUMNS, safe, write_rows
 from tests.support.batches import batch_of, settings_of, value_of
@@ -54,14 +55,17 @@ def test_a_row_says_what_where_why_and_what_to_do() -> None:
         "code": "E7612",
         "reason": "Org unit not assigned",
         "what to do": "Assign it.",
+        "kind": "store",
+        "document": "",
     }
 
 
 def test_two_reasons_are_two_columns_not_two_rows() -> None:
     second = Why(code="E7641", reason="Period too late", what_to_do="Open it.")
     header, first_row, second_row = written(row(why=(WHY, second)), row())
-    assert header[-6:] == ["code", "reason", "what to do", "code 2", "reason 2", "what to do 2"]
-    assert first_row[-6:] == [
+    of_reasons = ["code", "reason", "what to do", "code 2", "reason 2", "what to do 2"]
+    assert header[-8:] == [*of_reasons, "kind", "document"]
+    assert first_row[-8:-2] == [
         "E7612",
         "Org unit not assigned",
         "Assign it.",
@@ -69,7 +73,7 @@ def test_two_reasons_are_two_columns_not_two_rows() -> None:
         "Period too late",
         "Open it.",
     ]
-    assert second_row[-3:] == ["", "", ""]
+    assert second_row[-5:-2] == ["", "", ""]
 
 
 @pytest.mark.parametrize("number", ["-5", "0", "12", "3.25", "-0.5", "0012"])
@@ -124,7 +128,12 @@ def test_whatever_a_name_holds_the_file_has_one_line_for_a_row_and_no_formula(na
 
 def test_the_columns_are_as_many_as_the_cells_of_a_row() -> None:
     for line in written(row(), row(why=(WHY, WHY, WHY))):
-        assert len(line) == len(COLUMNS) + 9
+        assert len(line) == len(COLUMNS) + 9 + 2
+
+
+def test_the_last_two_columns_tell_a_customer_and_its_document() -> None:
+    _, cells = written(row(kind=Kind.CUSTOMER, document="requisition 14", why=(WHY, WHY)))
+    assert cells[-2:] == ["customer", "requisition 14"]
 
 
 def test_the_rows_of_a_batch_are_those_that_are_not_in_dhis2() -> None:

@@ -34,6 +34,7 @@ from msupply_dhis2.mapping import Mapper
 from msupply_dhis2.periods import Calendar, Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source
+from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
@@ -89,7 +90,7 @@ class ComputeJob:
                     Status.NOTHING_TO_DO,
                     "mSupply's database lacks what all metrics of this run need. The log names it.",
                 )
-            shard, *others = self._divided(shard, plan, source)
+            shard, *others = self._divided(shard, plan, rows, source)
             if others:
                 return result.planned(about, [shard, *others])
             is_all = self.lines_per_invocation is None
@@ -101,20 +102,22 @@ class ComputeJob:
                 came_to = StepResult(step, mapper.periods, publisher)
                 for values in values_of_org_units(source, plan, mapper, came_to):
                     if self.watch is not None:
-                        self.watch(values, len(plan.scope.org_units))
+                        self.watch(values, len(plan.org_units))
                     publisher.add(values)
                 publisher.flush()
                 came_to.data_warnings = source.warnings()
                 done.append(came_to)
         return result.computed(about, event, done, None if is_all else shard.rest)
 
-    def _divided(self, shard: Shard, plan: RunPlan, source: Source) -> list[Shard]:
+    def _divided(self, shard: Shard, plan: RunPlan, rows: Rows, source: Source) -> list[Shard]:
         """Return the shards of a run, at least one, because it has at least one org unit; a shard stays as it is."""
         if self.lines_per_invocation is None or not shard.is_whole_run:
             return [shard]
-        org_units = plan.scope.org_units
-        lines = source.lines([store for org_unit in org_units for store in org_unit.stores])
-        return shard.divided(divide(org_units, lines, self.lines_per_invocation), lines)
+        lines = source.lines(plan.scope.stores)
+        if customers := plan.customers.stores:
+            windows = Mapper.at(shard.step.as_of, self.calendar, self.settings, rows).windows
+            lines = {**lines, **customers_of(source).lines(customers, windows)}
+        return shard.divided(divide(plan.org_units, lines, self.lines_per_invocation), lines)
 
     def _steps(self, shard: Shard, rows: Rows) -> tuple[MonthStep, ...]:
         """Return the steps of a run in their order, at least one.
@@ -154,7 +157,7 @@ def _scope_of(plan: RunPlan, mapper: Mapper, shard: Shard) -> RunScope:
         periods={
             metric: frozenset(period for other, period in periods if other is metric) for metric, _ in periods
         },
-        org_units=frozenset(org_unit.code for org_unit in plan.scope.org_units),
+        org_units=frozenset(org_unit.code for org_unit in plan.org_units),
         mapped=None if is_limited else plan.mapped.codes,
         all_items=shard.event.items is None,
         full=shard.event.full,

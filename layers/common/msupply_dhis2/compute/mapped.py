@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC
 
 from msupply_dhis2.compute.job import OpenDatabase
-from msupply_dhis2.compute.plan import read_mapped
+from msupply_dhis2.compute.plan import Mapped, read_mapped
 from msupply_dhis2.compute.result import ComputeResult, Status
-from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
-from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
-from msupply_dhis2.mapping import identifier_of
+from msupply_dhis2.domain.mapped import CustomerReports, MappedItem, MappedNames, MappedStore
+from msupply_dhis2.domain.stock import ItemGroup, Kind, OrgUnit
+from msupply_dhis2.mapping import Mapper, identifier_of
+from msupply_dhis2.periods import add_days
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.source import Verification
+from msupply_dhis2.source import Source, Verification
+from msupply_dhis2.source.customers import Days, customers_of
 from msupply_dhis2.text import count
 
 BYTES_OF_A_LIST = 2_500_000
@@ -18,6 +21,8 @@ BYTES_OF_A_LIST = 2_500_000
 
 SENTENCES = 500
 """How many of the stores and items that are left out are named."""
+
+_SILENT_PERIODS = 3
 
 
 def check_database(
@@ -34,6 +39,7 @@ def check_database(
                 message=f"mSupply's database answers. {verification}{' ' if verification else ''}Complete the settings to see which stores and items are mapped.",
             )
         mapped = read_mapped(source, settings, settings.active_rows)
+        reports = None if settings.customer_field is None else _reports_of(source, settings, mapped)
     stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)
     notes = (*mapped.notes(settings, named=False), *mapped.catalogue.warnings)
     return ComputeResult(
@@ -42,7 +48,47 @@ def check_database(
         f" {verification}".rstrip(),
         stores=len(stores),
         items=len(items),
-        mapped=names_of(stores, items, (*mapped.skipped, *mapped.blank), mapped.skipped_stores, notes),
+        mapped=names_of(
+            stores, items, (*mapped.skipped, *mapped.blank), mapped.skipped_stores, notes
+        ).model_copy(update={"customers": reports}),
+    )
+
+
+def _reports_of(source: Source, settings: Settings, mapped: Mapped) -> CustomerReports:
+    """Return how many customers report in the periods of a run now, and which have not for three."""
+    rows = [(row, row.basis) for row in settings.active_rows]
+    windows = Mapper.at(source.began.replace(tzinfo=UTC), source.calendar, settings, rows).windows
+    by_id = {
+        store.id: store
+        for org_unit in mapped.org_units
+        if org_unit.kind is Kind.CUSTOMER
+        for store in org_unit.stores
+    }
+    customers = customers_of(source)
+    reporting, spans = dict[str, int](), list[Days]()
+    for basis, window in windows.items():
+        days = Days.of({basis: window})
+        found = {customer for customer, _ in customers.days(list(by_id.values()), days)}
+        reporting[window.period] = max(len(found), reporting.get(window.period, 0))
+        spans.append(days)
+    since, period = max(days.first for days in spans), settings.period
+    for _ in range(_SILENT_PERIODS - 1):
+        before = add_days(since, -1)
+        since = before.replace(day=1) if period.shorter_than_month else period.first_day(before)
+    last = max(days.last for days in spans)
+    heard = {customer for customer, _ in customers.days(list(by_id.values()), Days(since, last))}
+    silent = [
+        f"{each.name} ({each.code}) has not reported." for each in by_id.values() if each.id not in heard
+    ]
+    blank = mapped.catalogue.blank(Kind.CUSTOMER)
+    details = (*silent, *(f"{each.named}: {each.reason}." for each in blank))
+    return CustomerReports(
+        mapped=len(by_id),
+        blank=len(blank),
+        reporting=reporting,
+        silent=len(silent),
+        since=since,
+        details=details[:SENTENCES],
     )
 
 
@@ -55,8 +101,9 @@ def export_mapping(
     with open_database() as source:
         mapped = read_mapped(source, settings, rows)
     stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)
-    for store in stores:
-        write({"kind": "store", **store._asdict()})
+    kinds = [store.kind for org_unit in mapped.org_units for store in org_unit.stores]
+    for kind, store in zip(kinds, stores, strict=True):
+        write({"kind": kind, **store._asdict()})
     for item in items:
         by_metric = {
             row.metric.value: data_element for row, data_element in zip(rows, item.data_elements, strict=True)

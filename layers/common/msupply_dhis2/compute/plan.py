@@ -1,17 +1,18 @@
 """What a run is about: the org units and items that are mapped, and those of them that were asked for."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.data_value import Identifier
 from msupply_dhis2.domain.reading import folded
-from msupply_dhis2.domain.stock import ItemGroup, OrgUnit
+from msupply_dhis2.domain.stock import ItemGroup, OrgUnit, Store
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.mapping import Claimant, Unmapped, collisions, group_items, group_stores
 from msupply_dhis2.metrics import Rules
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Kind, Scope, Skipped, Source
+from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.text import all_of, closest, joined, listed
 
 EXAMPLES = 3
@@ -27,7 +28,9 @@ class Mapped:
     item_groups: tuple[ItemGroup, ...]
     unmapped: tuple[Unmapped, ...]
     unmapped_stores: int
-    """How many of the unmapped are stores."""
+    """How many of the unmapped are stores, or customers."""
+    customers: tuple[Store, ...] = ()
+    """Those with an org unit, whether it can be sent or not."""
 
     @property
     def codes(self) -> frozenset[str]:
@@ -36,8 +39,8 @@ class Mapped:
 
     @property
     def skipped_stores(self) -> int:
-        """How many of what is skipped or blank are stores."""
-        unfit = sum(each.kind is Kind.STORE for each in self.catalogue.skipped)
+        """How many of what is skipped or blank are stores, or customers that are skipped."""
+        unfit = sum(each.kind is not Kind.ITEM for each in self.catalogue.skipped)
         return unfit + self.unmapped_stores + len(self.catalogue.blank(Kind.STORE))
 
     @property
@@ -52,7 +55,9 @@ class Mapped:
     def blank(self) -> tuple[str, ...]:
         """Name the active stores and the items that are not sent for want of a value only, a sentence each."""
         return tuple(
-            f"{each.kind} {each.named}: {each.reason}" for each in self.catalogue.not_meant if each.is_blank
+            f"{each.kind} {each.named}: {each.reason}"
+            for kind in (Kind.STORE, Kind.ITEM)
+            for each in self.catalogue.blank(kind)
         )
 
     def notes(self, settings: Settings, *, named: bool = True) -> Iterator[str]:
@@ -67,7 +72,11 @@ class Mapped:
             )
         elif catalogue.items_not_included:
             yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."
-        fields = {"Active stores": [settings.store_field_reference], "Items": settings.item_fields}
+        fields = {
+            "Active stores": [settings.store_field_reference],
+            "Items": settings.item_fields,
+            "Customers": [str(settings.customer_field)],
+        }
         for kind, (what, asked) in zip(Kind, fields.items(), strict=True):
             if blank := catalogue.blank(kind):
                 names = f", namely {listed([each.named for each in blank])}" if named else ""
@@ -75,36 +84,48 @@ class Mapped:
                     f"{what} without a value in {' or '.join(asked)}, which are not sent: {len(blank):,}"
                     f"{names}.{catalogue.hints.get(kind, '')}"
                 )
-        shared = [
-            f"{joined(f'{store.name} ({store.code})' for store in org_unit.stores)} share {org_unit.code}"
-            for org_unit in self.org_units
-            if len(org_unit.stores) > 1
-        ]
-        if shared:
-            yield f"Stores that share an org unit count as one: {listed(shared, by='; ')}."
+        for kind in (Kind.STORE, Kind.CUSTOMER):
+            shared = [
+                f"{joined(f'{store.name} ({store.code})' for store in org_unit.stores)} share {org_unit.code}"
+                for org_unit in self.org_units
+                if len(org_unit.stores) > 1 and org_unit.kind is kind
+            ]
+            if shared:
+                yield f"{kind.capitalize()}s that share an org unit count as one: {listed(shared, by='; ')}."
 
     def warnings(self, settings: Settings) -> tuple[str, ...]:
         """Return what a run tells of stores, items and settings."""
         return (*self.notes(settings), *settings.warnings(), *self.catalogue.warnings)
 
-    def not_sent(self, kind: Kind) -> tuple[Skipped, ...]:
-        """Return all stores, or all items, that are not sent."""
+    def not_sent(self, *kinds: Kind) -> tuple[Skipped, ...]:
+        """Return all stores, items or customers that are not sent."""
         catalogue = self.catalogue
-        skipped = [each for each in (*catalogue.skipped, *catalogue.not_meant) if each.kind is kind]
+        skipped = [each for each in (*catalogue.skipped, *catalogue.not_meant) if each.kind in kinds]
         reasons = {subject.subject: subject.reason for subject in self.unmapped}
-        chosen = catalogue.stores if kind is Kind.STORE else catalogue.items
-        skipped += [Skipped(kind, it.code, it.name, reasons[it.name]) for it in chosen if it.name in reasons]
+        chosen = catalogue.items if Kind.ITEM in kinds else catalogue.stores + self.customers
+        skipped += [
+            Skipped(kinds[0], it.code, it.name, reasons[it.name]) for it in chosen if it.name in reasons
+        ]
         return tuple(skipped)
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What of all that is ``mapped`` a run is about, read before the first movement; the same for all its steps."""
+    """What of all that is ``mapped`` a run is about, read before the first movement; the same for all its steps.
+
+    ``customers`` is what is read of the reports of customers: the same items as in ``scope``, in other org units.
+    """
 
     mapped: Mapped
     scope: Scope
+    customers: Scope
     rules: Rules
     collisions: Mapping[Identifier, tuple[Claimant, ...]]
+
+    @property
+    def org_units(self) -> tuple[OrgUnit, ...]:
+        """Those of stores, then those of customers."""
+        return self.scope.org_units + self.customers.org_units
 
 
 def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRow]) -> Mapped:
@@ -118,8 +139,40 @@ def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRo
     item_groups, unmapped_items = group_items(catalogue.items, rows, settings)
     _require_any("store", org_units, unmapped_stores)
     _require_any("item", item_groups, unmapped_items)
-    return Mapped(
+    mapped = Mapped(
         catalogue, org_units, item_groups, (*unmapped_stores, *unmapped_items), len(unmapped_stores)
+    )
+    return mapped if settings.customer_field is None else _with_customers(mapped, source, settings)
+
+
+def _with_customers(mapped: Mapped, source: Source, settings: Settings) -> Mapped:
+    """Add the customers; of those whose org unit a store has, the store is sent."""
+    chosen = customers_of(source).choose(str(settings.customer_field))
+    org_units, unmapped = group_stores(chosen.sent, settings, settings.customer_field)
+    of_stores = {org_unit.code: org_unit.stores[0].name for org_unit in mapped.org_units}
+    skipped = [
+        Skipped(
+            Kind.CUSTOMER,
+            each.code,
+            each.name,
+            f"its org unit {each.org_unit} is that of the store {of_stores[each.org_unit]}, which is sent",
+        )
+        for each in chosen.sent
+        if each.org_unit in of_stores
+    ]
+    catalogue = mapped.catalogue
+    return replace(
+        mapped,
+        catalogue=replace(
+            catalogue,
+            skipped=(*catalogue.skipped, *skipped),
+            not_meant=(*catalogue.not_meant, *chosen.blank),
+            warnings=(*catalogue.warnings, *chosen.warnings),
+        ),
+        org_units=(*mapped.org_units, *(each for each in org_units if each.code not in of_stores)),
+        unmapped=(*mapped.unmapped, *unmapped),
+        unmapped_stores=mapped.unmapped_stores + len(unmapped),
+        customers=chosen.sent,
     )
 
 
@@ -140,8 +193,12 @@ def make_run_plan(
         codes = frozenset(only)
         org_units = tuple(org_unit for org_unit in org_units if org_unit.code in codes)
     rules = Rules(settings.expiring_within_days, settings.include_returns, catalogue.preferences)
-    scope = Scope(org_units, _limit_items(item_groups, event.items, colliding, mapped))
-    return RunPlan(mapped, scope, rules, colliding)
+    item_groups = _limit_items(item_groups, event.items, colliding, mapped)
+    of_stores, of_customers = [
+        Scope(tuple(org_unit for org_unit in org_units if org_unit.kind is kind), item_groups)
+        for kind in (Kind.STORE, Kind.CUSTOMER)
+    ]
+    return RunPlan(mapped, of_stores, of_customers, rules, colliding)
 
 
 def _require_any(what: str, mapped: Sequence[object], unmapped: Sequence[Unmapped]) -> None:
@@ -166,7 +223,7 @@ def _limit_org_units(
         }
         for org_unit in org_units
     }
-    return _limited("stores", names, wanted, mapped.not_sent(Kind.STORE))
+    return _limited("stores", names, wanted, mapped.not_sent(Kind.STORE, Kind.CUSTOMER))
 
 
 def _limit_items(

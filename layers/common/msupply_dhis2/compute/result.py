@@ -12,6 +12,7 @@ from msupply_dhis2.compute.plan import Mapped
 from msupply_dhis2.compute.sharding import Shard
 from msupply_dhis2.compute.values import MOST_ROWS_NAMED, StepResult
 from msupply_dhis2.domain.mapped import MappedNames
+from msupply_dhis2.metrics.reports import sentences
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.state.run import groups_skipped
@@ -48,7 +49,7 @@ class Status(StrEnum):
 class ComputeResult(BaseModel):
     """What compute returns to whoever invoked it, and logs.
 
-    ``values`` were computed, of ``stores`` and ``items`` with at least one, and ``batches`` put on the queue (in a dry run:
+    ``values`` were computed, of ``stores``, ``customers`` and ``items`` with at least one, and ``batches`` put on the queue (in a dry run:
     would have been). ``already_stored`` of the values were not sent, because DHIS2 has them; ``vanished`` are acknowledged
     by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``skipped`` and ``warnings`` hold sentences;
     where rows of mSupply's database cannot be read for too many groups, the run is ``incomplete``. ``to_follow`` is work
@@ -68,6 +69,7 @@ class ComputeResult(BaseModel):
     month: str | None = None
     periods: tuple[str, ...] = ()
     stores: int = 0
+    customers: int = 0
     items: int = 0
     values: int = 0
     batches: int = 0
@@ -139,6 +141,7 @@ def computed(
         month=steps[0].step.month if len(steps) == 1 else None,
         periods=tuple(sorted(frozenset().union(*(step.periods for step in steps)))),
         stores=len(set[str]().union(*(step.stores for step in steps))),
+        customers=len(set[str]().union(*(step.customers for step in steps))),
         items=len(set[str]().union(*(step.items for step in steps))),
         values=sum(step.values for step in steps),
         batches=sum(publisher.batches for publisher in publishers),
@@ -163,6 +166,7 @@ def _warnings(step: StepResult) -> Iterator[str]:
     yield from step.data_warnings
     for warning, number in sorted(step.warnings.items()):
         yield f"{warning.meaning}: {number:,}."
+    yield from sentences(step.not_sent)
     if step.publisher.delta is not None:
         yield from step.publisher.delta.warnings()
 
@@ -180,7 +184,8 @@ def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[s
 
 
 def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | None) -> str:
-    counts = f"{count(result.values, 'value')} of {count(result.stores, 'store')} and {count(result.items, 'item')}"
+    customers = f", {count(result.customers, 'customer')}" if result.customers else ""
+    counts = f"{count(result.values, 'value')} of {count(result.stores, 'store')}{customers} and {count(result.items, 'item')}"
     if result.status is not Status.EXPORTED:
         counts += f" in {count(result.batches, 'batch', 'batches')}"
     if any(step.month for step in steps):

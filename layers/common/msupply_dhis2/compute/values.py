@@ -9,13 +9,17 @@ from itertools import chain, groupby
 from msupply_dhis2.compute.event import MonthStep
 from msupply_dhis2.compute.plan import RunPlan
 from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, blocks, encode
+from msupply_dhis2.domain.choices import CustomerReceived
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, OrgUnit
+from msupply_dhis2.domain.report import GroupReports
+from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, OrgUnit
 from msupply_dhis2.mapping import Collision, Mapper, without_collisions
 from msupply_dhis2.metrics import StockWarning, calculate, floor
+from msupply_dhis2.metrics.reports import NotSent, report_values
 from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.source import Source
+from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.state.delta.filter import DeltaFilter
 from msupply_dhis2.state.ordering.claims import Revision, revisions_of
 
@@ -128,7 +132,7 @@ class Publisher:
 class StepResult:
     """What a step of a run comes to, and what it meets on its way.
 
-    ``stores`` and ``items`` are the ids of those with at least one value. ``groups`` are pairs of an org unit and an item
+    ``stores``, ``customers`` and ``items`` are the ids of those with at least one value. ``groups`` are pairs of an org unit and an item
     reference, of which some were skipped, because a row that counts for them cannot be read; ``unreadable_rows`` has a
     sentence about each of these rows, as far as there are no more than ``MOST_ROWS_NAMED``.
     """
@@ -137,11 +141,13 @@ class StepResult:
     periods: frozenset[str]
     publisher: Publisher
     stores: set[str] = field(default_factory=set)
+    customers: set[str] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
     values: int = 0
     warnings: Counter[StockWarning] = field(default_factory=Counter)
     data_warnings: tuple[str, ...] = ()
     collisions: Counter[Collision] = field(default_factory=Counter)
+    not_sent: Counter[NotSent] = field(default_factory=Counter)
     groups: int = 0
     unreadable_groups: int = 0
     unreadable_rows: list[str] = field(default_factory=list)
@@ -152,14 +158,13 @@ def values_of_org_units(
 ) -> Iterator[OrgUnitValues]:
     """Stream the data values, one org unit after the other, and count what is met on the way."""
     windows = mapper.windows
-    stores_of_run = [store for org_unit in plan.scope.org_units for store in org_unit.stores]
-    histories = source.histories(plan.scope, floor(windows.values(), stores_of_run, plan.rules))
     first_snapshot = min(window.snapshot for window in windows.values())
     metrics = {
         basis: frozenset(row.metric for row, basis_of_row in mapper.rows if basis_of_row is basis)
         for basis in windows
     }
-    for org_unit, groups in groupby(histories, key=lambda history: history.org_unit):
+    every_group = _groups(source, plan, mapper)
+    for org_unit, groups in groupby(every_group, key=lambda history: history.org_unit):
         # Of a group no more is kept than this: its history would fill the memory.
         computed: list[tuple[set[str], set[str], list[DataValue]]] = []
         present: list[ItemGroup] = []
@@ -174,6 +179,8 @@ def values_of_org_units(
                 continue
             values = {
                 basis: calculate(history, window, plan.rules, metrics[basis])
+                if isinstance(history, GroupHistory)
+                else report_values(history, window, metrics[basis], tally.not_sent)
                 for basis, window in windows.items()
             }
             for of_basis in values.values():
@@ -186,13 +193,23 @@ def values_of_org_units(
         refused = {collision.identifier for collision in collisions}
         for stores, items, of_group in computed:
             if any(value.identifier not in refused for value in of_group):
-                tally.stores |= stores
+                (tally.stores if org_unit.kind is Kind.STORE else tally.customers).update(stores)
                 tally.items |= items
         tally.values += len(kept)
         tally.collisions.update(collisions)
         yield OrgUnitValues(org_unit, kept, frozenset(refused | unreadable))
 
 
-def _rows_that_count(history: GroupHistory, snapshot: datetime) -> list[str]:
+def _groups(source: Source, plan: RunPlan, mapper: Mapper) -> Iterator[GroupHistory | GroupReports]:
+    """Stream what values are made of: the histories of stores, then the reports of customers, where they are sent."""
+    windows = mapper.windows
+    if stores := plan.scope.stores:
+        yield from source.histories(plan.scope, floor(windows.values(), stores, plan.rules))
+    if plan.customers.org_units:
+        supplied = mapper.settings.customer_received is CustomerReceived.SUPPLIED
+        yield from customers_of(source).reports(plan.customers, windows, supplied=supplied)
+
+
+def _rows_that_count(history: GroupHistory | GroupReports, snapshot: datetime) -> list[str]:
     """Name the unreadable rows of a group, but for those that count for earlier stock only."""
     return [str(row) for row in history.unreadable if row.until is None or row.until >= snapshot]

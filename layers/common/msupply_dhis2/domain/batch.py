@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import BatchError
 
 MAXIMUM_MESSAGE_BYTES = 1_000_000
@@ -58,7 +59,10 @@ class Operation(StrEnum):
 
 
 class Row(NamedTuple):
-    """A value in a message: its key, then the rest. ``store`` and ``item`` are indices of the message's lists of names."""
+    """A value in a message: its key, then the rest.
+
+    ``store``, ``item`` and ``document`` are indices of the message's lists of names.
+    """
 
     data_element: str
     period: str
@@ -69,6 +73,7 @@ class Row(NamedTuple):
     store: int
     item: int
     metric: Metric
+    document: int | None = None
 
 
 class Tracking(BaseModel):
@@ -124,6 +129,9 @@ class Batch(BaseModel):
     option_combo_scheme: Scheme
     stores: tuple[str, ...]
     items: tuple[str, ...]
+    customers: tuple[int, ...] = ()
+    """Which of ``stores`` are customers that are no stores."""
+    documents: tuple[str, ...] = ()
     read_at: datetime | None = None
     snapshots: dict[Metric, datetime] = Field(default_factory=dict)
     tracking: Tracking | None = None
@@ -139,7 +147,11 @@ class Batch(BaseModel):
         """Return the values with their names, in the order of the rows."""
         scheme, stores, items = self.option_combo_scheme, self.stores, self.items
         return tuple(
-            DataValue(*row[:5], scheme, row.value, stores[row.store], items[row.item], row.metric)
+            DataValue(
+                *(*row[:5], scheme, row.value, stores[row.store], items[row.item], row.metric),
+                kind=Kind.CUSTOMER if row.store in self.customers else Kind.STORE,
+                document="" if row.document is None else self.documents[row.document],
+            )
             for row in self.rows
         )
 
@@ -171,7 +183,8 @@ def encode(
     age: Age | None = None,
 ) -> Batch:
     """Make a batch of values that share one option combo scheme."""
-    stores = _indices(value.store for value in values)
+    stores = _indices((value.kind, value.store) for value in values)
+    documents = _indices(value.document for value in values if value.document)
     items = _indices(value.item for value in values)
     batch = Batch(
         run_id=run_id,
@@ -180,17 +193,22 @@ def encode(
         as_of=as_of,
         **destination._asdict(),
         option_combo_scheme=values[0].option_combo_scheme,
-        stores=tuple(stores),
+        stores=tuple(name for _, name in stores),
         items=tuple(items),
+        customers=tuple(index for (kind, _), index in stores.items() if kind is Kind.CUSTOMER),
+        documents=tuple(documents),
         read_at=age.read_at if age else None,
         snapshots={value.metric: age.snapshots[value.metric] for value in values} if age else {},
         tracking=tracking,
         rows=tuple(
-            Row(*value.key, value.value, stores[value.store], items[value.item], value.metric)
+            Row(
+                *(*value.key, value.value, stores[value.kind, value.store], items[value.item], value.metric),
+                document=documents.get(value.document),
+            )
             for value in values
         ),
     )
-    content: list[object] = [batch.data_set_id, batch.stores, batch.items, batch.rows]
+    content: list[object] = [batch.data_set_id, batch.stores, batch.items, batch.documents, batch.rows]
     if operation is not Operation.IMPORT:
         content.append(operation)
     digest = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
@@ -201,7 +219,7 @@ def _json(content: object) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
-def _indices(names: Iterable[str]) -> dict[str, int]:
+def _indices[Name](names: Iterable[Name]) -> dict[Name, int]:
     return {name: index for index, name in enumerate(dict.fromkeys(names))}
 
 
@@ -277,7 +295,7 @@ class _Block:
 
     def takes(self, column: list[DataValue]) -> bool:
         """Take values that stay together, if there is room; an empty one takes any single value."""
-        names = {name for value in column for name in (value.store, value.item)} - self._names
+        names = {name for value in column for name in (value.store, value.item, value.document)} - self._names
         size = sum(map(_row_bytes, column)) + sum(map(_text_bytes, names))
         has_room = len(self.values) + len(column) <= self._maximum_values and size <= self._room
         if has_room or (not self.values and len(column) == 1):
@@ -289,7 +307,7 @@ class _Block:
 
 
 def _row_bytes(value: DataValue) -> int:
-    places_and_punctuation = 24
+    places_and_punctuation = 32
     return places_and_punctuation + sum(map(_text_bytes, (*value.key, value.value, value.metric)))
 
 

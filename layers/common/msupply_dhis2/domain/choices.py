@@ -66,6 +66,20 @@ class ChannelBinding(StrEnum):
     NOT_REQUIRED = "not_required"
 
 
+class Reporting(StrEnum):
+    """Which customers that are not stores are sent."""
+
+    NONE = "none"
+    REQUISITIONS = "requisitions"
+
+
+class CustomerReceived(StrEnum):
+    """Where what a customer received is taken from: its own reports, or what stores have issued to it."""
+
+    REPORTED = "reported"
+    SUPPLIED = "supplied"
+
+
 PUBLIC_AUTHORITIES = "public authorities"
 """What stands in place of a certificate where those of the publicly known authorities are meant."""
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Kind
 
 JOINED_BY = "; "
 """Between the names of several stores, or items, that are one number in DHIS2."""
@@ -36,7 +37,8 @@ class DataValueKey(NamedTuple):
 class DataValue:
     """One value on its way to DHIS2, with the store, item and metric that it is about.
 
-    ``store`` and ``item`` are names for messages, several joined with ``; ``; the first five fields are its key.
+    ``store`` and ``item`` are names for messages, several joined with ``; ``; the first five fields are its key. ``kind``
+    says whether it is a store or a customer that is no store, which has reported it in ``document``.
     """
 
     data_element: str
@@ -49,6 +51,8 @@ class DataValue:
     store: str
     item: str
     metric: Metric
+    kind: Kind = Kind.STORE
+    document: str = ""
 
     def by_name(self) -> dict[str, str | None]:
         """Return what people, and their programs, are told of it."""
@@ -62,6 +66,8 @@ class DataValue:
             "category_option_combo": self.category_option_combo,
             "attribute_option_combo": self.attribute_option_combo,
             "value": self.value,
+            "kind": self.kind.value,
+            "document": self.document or None,
         }
 
     @property

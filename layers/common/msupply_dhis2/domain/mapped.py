@@ -4,13 +4,14 @@ Compute alone reaches the database, and Lambda carries at most 6 MB from one fun
 are bare tuples, and each of them ends before it gets too large.
 """
 
+from datetime import date
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 
 class MappedStore(NamedTuple):
-    """A store that is sent, and the identifier of its org unit in the org unit scheme."""
+    """A store, or a customer, that is sent, and the identifier of its org unit in the org unit scheme."""
 
     name: str
     code: str
@@ -29,8 +30,26 @@ class MappedItem(NamedTuple):
     data_elements: tuple[str | None, ...]
 
 
+class CustomerReports(BaseModel):
+    """How many customers that are no stores there are, with an org unit (``mapped``) and without (``blank``).
+
+    Of the former so many report in each period that a run would send (``reporting``, by label), and none of the ``silent``
+    from the day ``since`` on, which begins the third of these periods before the end. ``details`` are sentences about those
+    that are silent, then those that are blank.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    mapped: int
+    blank: int
+    reporting: dict[str, int]
+    silent: int
+    since: date
+    details: tuple[str, ...]
+
+
 class MappedNames(BaseModel):
-    """The stores and items that are mapped; ``more_…`` is how many there are beyond those that are listed.
+    """The stores, customers that are no stores, and items that are mapped; ``more_…`` is how many there are beyond those that are listed.
 
     ``skipped`` are sentences about stores and items that are not sent (``skipped_stores``: how many of them are
     about stores), ``notes`` about all of them.
@@ -46,6 +65,7 @@ class MappedNames(BaseModel):
     more_skipped: int = 0
     notes: tuple[str, ...] = ()
     skipped_stores: int = 0
+    customers: CustomerReports | None = None
 
 
 class DatabaseAnswer(BaseModel):

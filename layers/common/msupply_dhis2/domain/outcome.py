@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.domain.data_value import DataValueKey
+from msupply_dhis2.domain.stock import Kind
 
 
 class Extent(StrEnum):
@@ -155,3 +156,5 @@ class RejectedRow(BaseModel):
     key: DataValueKey
     value: str
     why: tuple[Why, ...]
+    kind: Kind = Kind.STORE
+    document: str = ""

@@ -16,6 +16,14 @@ MICRO = 1_000_000
 """How many of our whole numbers make one unit."""
 
 
+class Kind(StrEnum):
+    """What of mSupply is sent, or left out."""
+
+    STORE = "store"
+    ITEM = "item"
+    CUSTOMER = "customer"
+
+
 class MovementKind(StrEnum):
     """What moved the stock."""
 
@@ -31,7 +39,7 @@ class MovementKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A store of mSupply that is sent.
+    """A store of mSupply that is sent, or a customer that is no store.
 
     ``org_unit`` is the value of the store field (``Dhis2Code``), stripped; ``look_back_months`` the store's
     own preference for average monthly consumption, above 0, where it has one.
@@ -42,6 +50,7 @@ class Store:
     name: str
     org_unit: str
     look_back_months: Fraction | None = None
+    kind: Kind = Kind.STORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +102,15 @@ class PairHistory:
 
 @dataclass(frozen=True, slots=True)
 class OrgUnit:
-    """An org unit of DHIS2 and the stores that are mapped to it (usually one)."""
+    """An org unit of DHIS2 and the stores, or the customers, that are mapped to it (usually one)."""
 
     code: str
     stores: tuple[Store, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """What they are."""
+        return self.stores[0].kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +145,7 @@ class UnreadableRow:
 
 def described(store: Store, item: Item) -> str:
     """Name an item in a store so that both can be found in mSupply."""
-    return f"{item.name} (item {item.code}) in {store.name} (store {store.code})"
+    return f"{item.name} (item {item.code}) in {store.name} ({store.kind} {store.code})"
 
 
 @dataclass(slots=True)

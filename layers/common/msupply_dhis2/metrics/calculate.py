@@ -69,6 +69,8 @@ class GroupValues:
 
     values: dict[Metric, Quantity] = field(default_factory=dict)
     warnings: Counter[StockWarning] = field(default_factory=Counter)
+    documents: dict[Metric, str] = field(default_factory=dict)
+    """Which reports of a customer each is from."""
 
 
 def calculate(

@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from msupply_dhis2.dhis2.metadata import find
 from msupply_dhis2.dhis2.models import DataElement, Identified, OrgUnit
-from msupply_dhis2.domain.mapped import MappedNames
+from msupply_dhis2.domain.mapped import CustomerReports, MappedNames
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.access import check_reach
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import LOOKED_UP, NAMED, Facts, Nearest, called, row_labels, title_of
-from msupply_dhis2.settings import Scheme
+from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.text import count, joined, listed
 
 _MOSTLY = 0.5
@@ -38,6 +38,7 @@ class _Kind:
     """
 
     subject: str
+    subjects: str
     a_subject: str
     counterpart: str
     scheme: str
@@ -49,6 +50,7 @@ class _Kind:
 
 _STORES = _Kind(
     subject="store",
+    subjects="stores",
     a_subject="a store",
     counterpart="org unit",
     scheme="org_unit_scheme",
@@ -63,8 +65,12 @@ _STORES = _Kind(
         "not assigned to the data set": "Assign the data set to the org units in DHIS2, Maintenance, Data set.",
     },
 )
+_STORES_AND_CUSTOMERS = replace(
+    _STORES, subject="store or customer", subjects="stores and customers", a_subject="a store or customer"
+)
 _ITEMS = _Kind(
     subject="item",
+    subjects="items",
     a_subject="an item",
     counterpart="data element",
     scheme="data_element_id_scheme",
@@ -82,7 +88,8 @@ def compare_stores(facts: Facts, mapped: MappedNames) -> None:
     """Tell which stores have their org units, whether these are in the user's reach, and which have no store."""
     stores = [_Subject(store.name, store.code, {store.org_unit: ""}) for store in mapped.stores]
     org_units = facts.data_set.org_units if facts.data_set else None
-    comparison = _Comparison(facts, _STORES, stores, org_units, OrgUnit)
+    kind = _STORES if mapped.customers is None else _STORES_AND_CUSTOMERS
+    comparison = _Comparison(facts, kind, stores, org_units, OrgUnit)
     facts.org_units = tuple(dict.fromkeys(comparison.inside.values()))
     found = tuple(comparison.found.values())
     facts.checks.append(comparison.check(mapped.more_stores, partial(_closure, facts)))
@@ -90,6 +97,22 @@ def compare_stores(facts: Facts, mapped: MappedNames) -> None:
         facts.checks.append(check_reach(facts, found))
     if org_units is not None and not mapped.more_stores:
         facts.checks.append(comparison.check_left_over())
+    if mapped.customers is not None:
+        facts.checks.append(check_customers(facts.settings, mapped.customers))
+
+
+def check_customers(settings: Settings, reports: CustomerReports) -> Check:
+    """Tell how many customers report, and which have not for long."""
+    in_periods = joined(f"{number:,} in {period}" for period, number in reports.reporting.items())
+    silent = f"{reports.silent:,} have not reported since {reports.since.isoformat()}, for three periods."
+    return noted(
+        "customers",
+        f"{count(reports.mapped, 'customer')} of mSupply that are no stores have an org unit. Of these report: {in_periods}. "
+        f"{silent} Without a value in {settings.customer_field}, and not sent: {reports.blank:,}. See that mSupply does not "
+        "fetch what they report from DHIS2 (its DHIS2 LMIS integration): it would be sent back to where it came from.",
+        reports.details,
+        max(0, reports.silent + reports.blank - len(reports.details)),
+    )
 
 
 def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement]:
@@ -157,7 +180,7 @@ class _Comparison[Thing: Identified]:
 
         ``more`` is how many the database has beyond the subjects.
         """
-        kind, name = self._kind, f"{self._kind.subject}s"
+        kind, name = self._kind, self._kind.subjects.partition(" ")[0]
         if self._failure and self._of_data_set is None:
             return failed(name, f"What they are mapped to cannot be looked up in DHIS2. {self._failure}")
         # What a store or item has already is not what another one meant.
@@ -174,7 +197,7 @@ class _Comparison[Thing: Identified]:
             causes.update({cause for cause, _, _ in faults})
             details += [f"{subject.name} ({subject.code}){metrics}: {fault}" for _, fault, metrics in faults]
             faulty += bool(faults)
-        number = count(len(self._subjects), kind.subject)
+        number = count(len(self._subjects), kind.subject, kind.subjects)
         has, have = f"has its {kind.counterpart}", f"have their {kind.counterpart}s"
         message = f"{number} of mSupply {has if len(self._subjects) == 1 else have}."
         if details:

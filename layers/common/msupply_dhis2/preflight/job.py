@@ -231,8 +231,11 @@ class _Test:
         if mapped and mapped.skipped:
             stores = mapped.skipped_stores
             items = len(mapped.skipped) + mapped.more_skipped - stores
+            of_stores = (
+                ("store",) if mapped.customers is None else ("store or customer", "stores and customers")
+            )
             numbers = joined(
-                count(number, kind) for number, kind in ((stores, "store"), (items, "item")) if number
+                count(number, *kind) for number, kind in ((stores, of_stores), (items, ("item",))) if number
             )
             message += f" Not sent: {numbers}."
         if mapped and (details := (*mapped.notes, *mapped.skipped)):

@@ -92,6 +92,8 @@ class BatchResult:
                 key=value.key,
                 value=value.value,
                 why=tuple(map(_why, outcome.reasons)) or (_UNCLEAR,),
+                kind=value.kind,
+                document=value.document,
             )
             for value, outcome in self._not_applied()
         )

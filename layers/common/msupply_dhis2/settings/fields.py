@@ -15,8 +15,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from msupply_dhis2.domain.choices import (
     PUBLIC_AUTHORITIES,
     ChannelBinding,
+    CustomerReceived,
     OptionComboField,
     ReadBack,
+    Reporting,
     Scheme,
     Setup,
 )
@@ -288,6 +290,15 @@ class Tab(Form):
     """How many days ahead the metric 'expiring' looks."""
     include_returns: Switch = False
     """Count customer and supplier returns as adjustments."""
+    customers: Annotated[Reporting, BeforeValidator(OneOf(Reporting))] = Reporting.NONE
+    """Whether customers that are not stores are sent, by the requisitions, imprests and stock histories that their
+    suppliers have typed in for them. Never where mSupply fetches these from DHIS2."""
+    customer_field_reference: Text | None = Field(default=None, examples=["Dhis2Code"])
+    """The customer's custom field that holds its identifier in DHIS2. None: the field of the stores."""
+    customer_received: Annotated[CustomerReceived, BeforeValidator(OneOf(CustomerReceived))] = (
+        CustomerReceived.REPORTED
+    )
+    """Whether what a customer received is what it reports, or what stores have issued to it in mSupply."""
     database_ca_certificate: Annotated[Text, AfterValidator(read_database_certificate)] | None = None
     """PEM text of the authority that signed the certificate of mSupply's database, or 'public authorities' for a
     publicly known one. Certificate and name of the server are then verified."""

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from msupply_dhis2.domain.batch import Destination
-from msupply_dhis2.domain.choices import DatabaseTrust, Scheme, Setup
+from msupply_dhis2.domain.choices import DatabaseTrust, Reporting, Scheme, Setup
 from msupply_dhis2.domain.metric import FLOWS
 from msupply_dhis2.domain.reading import as_word, shown
 from msupply_dhis2.errors import SettingsError
@@ -88,6 +88,12 @@ class Settings(Tab):
         if self.setup is Setup.DATA_ELEMENT_PER_ITEM:
             names = [row.custom_field_name for row in self.active_rows]
         return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    @property
+    def customer_field(self) -> str | None:
+        """The custom field of customers that holds their org unit; ``None``: they are not sent."""
+        is_off = self.customers is Reporting.NONE
+        return None if is_off else self.customer_field_reference or self.store_field_reference
 
     @property
     def misread(self) -> tuple[str, ...]:
@@ -242,6 +248,8 @@ class Settings(Tab):
             for name, is_given in {"item_field_reference": self.item_field_reference, **given}.items()
             if is_given and not self._uses(name)
         ]
+        if self.customers is Reporting.NONE and self.customer_field_reference:
+            yield f"{_title(Settings, 'customer_field_reference')}: filled in but not used; Customers is 'none'."
         if self.setup and unused:
             yield f"{joined(unused)}: filled in but not used{self._because_of_setup}."
 
@@ -363,11 +371,11 @@ def _unknown(name: str, form: type[Form]) -> str:
         (DataElementRow, "a row of data_elements"),
     ]
     (_, here), (other, there) = forms if form is Settings else reversed(forms)
+    if as_word(name) in other.model_fields:
+        return f"is not a field of {here}, but of {there}. Move it there."
     known = {known: known for known in form.model_fields} | form.by_title()
     if nearest := closest(as_word(name), known):
         return f"is not a field of {here}. Did you mean {known[nearest]}?"
-    if as_word(name) in other.model_fields:
-        return f"is not a field of {here}, but of {there}. Move it there."
     return f"is not a field of {here}. Take it out; its fields are: {', '.join(form.model_fields)}."
 
 

@@ -4,14 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Item, Store
+from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Item, Kind, Store
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.connection import Columns
@@ -19,16 +18,9 @@ from msupply_dhis2.source.merge import DataWarnings, HistoryReader, Numbers, Sco
 from msupply_dhis2.source.queries import StockQueries
 
 
-class Kind(StrEnum):
-    """What is left out."""
-
-    STORE = "store"
-    ITEM = "item"
-
-
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A store or item of mSupply that is not sent, and why; ``is_blank``: only for want of a value in the field."""
+    """A store, item or customer of mSupply that is not sent, and why; ``is_blank``: only for want of a value in the field."""
 
     kind: Kind
     code: str

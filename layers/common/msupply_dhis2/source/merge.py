@@ -29,6 +29,7 @@ from msupply_dhis2.domain.stock import (
     OrgUnit,
     PairHistory,
     StockLine,
+    Store,
     UnreadableRow,
     described,
 )
@@ -47,6 +48,11 @@ class Scope:
 
     org_units: tuple[OrgUnit, ...]
     item_groups: tuple[ItemGroup, ...]
+
+    @property
+    def stores(self) -> list[Store]:
+        """The stores, or customers, of all org units."""
+        return [store for org_unit in self.org_units for store in org_unit.stores]
 
 
 @dataclass(slots=True)
@@ -247,7 +253,7 @@ class HistoryReader:
     def read(self) -> Iterator[GroupHistory]:
         """Stream the groups (see ``Source.histories``)."""
         self._note_instants()
-        unreadable_instants = self._unreadable_instants()
+        of_instants = unreadable_instants(self.connection, self.queries)
         queries, numbers, pairs_of_a_group = self.queries, self.numbers, self.numbers.pairs_of_a_group
         with ExitStack() as stack:
             visible, stock_lines, movements, totals = [
@@ -267,7 +273,7 @@ class HistoryReader:
                     pair_history = numbers.pair_history(pair, history)
                     unreadable = [
                         UnreadableRow(pair_history.store, pair_history.item, *row)
-                        for row in unreadable_instants.get(pair, ())
+                        for row in of_instants.get(pair, ())
                     ]
                     visible.take(pair)
                     undated = self._read_stock_lines(pair_history, stock_lines.take(pair), unreadable)
@@ -296,18 +302,6 @@ class HistoryReader:
             self.data_warnings.receipts_without_date = {
                 code: rows[store_id] for store_id, code in codes.items() if store_id in rows
             }
-
-    def _unreadable_instants(self) -> Mapping[int, Sequence[tuple[str, str, str]]]:
-        """Return the rows that moved stock at an instant that cannot be read: table, id and fault, by pair."""
-        rows = defaultdict[int, list[tuple[str, str, str]]](list)
-        if self.queries.all_readable:
-            return rows
-        query, table = self.queries.unreadable_instants(), self.queries.invoice.table
-        for pair, invoice_id, kind, number, column, instant in self.connection.execute(query):
-            invoice = f"{self.queries.names[kind]} {number}"
-            fault = f"{column} is no {self.queries.instant_is} ({instant!r}; {invoice})"
-            rows[pair].append((table.description, invoice_id, fault))
-        return rows
 
     def _read_stock_lines(
         self, pair: PairHistory, rows: Sequence[Any], unreadable: list[UnreadableRow]
@@ -381,9 +375,27 @@ class HistoryReader:
                 yield UnreadableRow(pair.store, pair.item, table, line.id, fault, until)
 
 
+def unreadable_instants(
+    connection: sa.Connection, queries: StockQueries
+) -> Mapping[int, Sequence[tuple[str, str, str]]]:
+    """Return the rows that moved stock at an instant that cannot be read: table, id and fault, by pair."""
+    rows = defaultdict[int, list[tuple[str, str, str]]](list)
+    if queries.all_readable:
+        return rows
+    query, table = queries.unreadable_instants(), queries.invoice.table
+    for pair, invoice_id, kind, number, column, instant in connection.execute(query):
+        fault = f"{column} is no {queries.instant_is} ({instant!r}; {queries.names[kind]} {number})"
+        rows[pair].append((table.description, invoice_id, fault))
+    return rows
+
+
+def without_quantity(of: Quantities) -> str:
+    """Return what is wrong with a row whose quantity cannot be read."""
+    return f"{of.quantity} is no finite number, or together they make more than {MOST_UNITS:,} units"
+
+
 def _without_quantity(pair: PairHistory, of: Quantities, row_id: str) -> UnreadableRow:
-    fault = f"{of.quantity} is no finite number, or together they make more than {MOST_UNITS:,} units"
-    return UnreadableRow(pair.store, pair.item, of.table.name, row_id, fault)
+    return UnreadableRow(pair.store, pair.item, of.table.name, row_id, without_quantity(of))
 
 
 @contextmanager

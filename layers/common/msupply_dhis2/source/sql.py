@@ -49,9 +49,19 @@ def _is_unreadable(value: object) -> bool:
     return False
 
 
-SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int | None]]] = {
+_STOCK_TAKE_DATE = r'"date_stock_take"\s*:\s*"([^"]*)"'
+"""In a record of the older mSupply, found without reading the JSON, which may be broken."""
+
+
+def _stock_take_date_or_none(record: str) -> str | None:
+    found = re.search(_STOCK_TAKE_DATE, record)
+    return found and found[1]
+
+
+SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int | str | None]]] = {
     "exact_micro_units": (2, units_or_none),
     "is_unreadable_instant": (1, _is_unreadable),
+    "stock_take_date": (1, _stock_take_date_or_none),
 }
 """What SQLite lacks, by name with the number of arguments: it does decimals and dates only roughly."""
 
@@ -155,6 +165,20 @@ _written(
     sqlite="is_unreadable_instant({})".format,
     # What Python has no instant for: infinity, and years of five digits.
     postgresql="({} NOT BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999')".format,
+)
+
+
+class stock_take_date(FunctionElement[str]):  # noqa: N801 - as above
+    """The text after ``date_stock_take`` in a record of a requisition; NULL where it is not there."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+_written(
+    stock_take_date,
+    sqlite="stock_take_date({})".format,
+    postgresql=f"substring({{}} from '{_STOCK_TAKE_DATE}')".format,
 )
 
 

@@ -48,6 +48,8 @@ COLUMNS = (
     "value",
 )
 _OF_A_REASON = ("code", "reason", "what to do")
+_LAST_COLUMNS = ("kind", "document")
+"""At the end, so that all others are where they were before there were customers."""
 _BYTE_ORDER_MARK = "\ufeff"
 _BEGINS_A_FORMULA = r"[=+\-@|%＝＋－＠]"  # noqa: RUF001 - Excel takes the wide ones for the narrow
 """What a cell must not begin with (OWASP, CSV injection)."""
@@ -225,7 +227,8 @@ def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons:
     writer = csv.writer(to)
     to.write(_BYTE_ORDER_MARK)
     numbers = ["", *(f" {number}" for number in range(2, reasons + 1))][:reasons]
-    writer.writerow([*COLUMNS, *(f"{name}{number}" for number in numbers for name in _OF_A_REASON)])
+    of_reasons = [f"{name}{number}" for number in numbers for name in _OF_A_REASON]
+    writer.writerow([*COLUMNS, *of_reasons, *_LAST_COLUMNS])
     written = 0
     for written, row in enumerate(rows, 1):  # noqa: B007 - it is returned
         element, period, org_unit, *combos = row.key
@@ -233,6 +236,7 @@ def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons:
         cells += [*(combo or "" for combo in combos), row.value]
         cells += [cell for why in row.why for cell in (why.code, why.reason, why.what_to_do)]
         cells += [""] * (len(_OF_A_REASON) * (reasons - len(row.why)))
+        cells += (row.kind, row.document)
         writer.writerow([safe(cell) for cell in cells])
     return written
 

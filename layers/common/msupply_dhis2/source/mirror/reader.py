@@ -190,14 +190,20 @@ def _user_fields(row: Any, names: set[str]) -> Mapping[str, object]:  # noqa: AN
 
 def _check_contents(database: Database, address: DatabaseAddress) -> None:
     """Raise ``SourceError`` where a row is there twice, or no code of transactions means anything: a sentence each."""
-    if faults := [*_rows_there_twice(database), *_unknown_codes(database)]:
+    refuse([*rows_there_twice(database, TABLES), *_unknown_codes(database)], address)
+
+
+def refuse(faults: Sequence[str], address: DatabaseAddress) -> None:
+    """Raise ``SourceError`` where there is any fault."""
+    if faults:
         found = f"mSupply's database ({address.described}) is a mirror that cannot be right."
         raise SourceError("\n".join((found, *faults)))
 
 
-def _rows_there_twice(database: Database) -> Iterator[str]:
+def rows_there_twice(database: Database, tables: Sequence[str]) -> Iterator[str]:
+    """Yield which tables have rows more than once."""
     with_unique_id = set(database.connection.execute(_WITH_UNIQUE_ID).scalars())
-    for name in TABLES:
+    for name in tables:
         if "id" not in database.columns.get(name, {}) or name in with_unique_id:
             continue
         identifier = sa.column("id", sa.Text)

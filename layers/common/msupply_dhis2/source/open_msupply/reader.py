@@ -54,7 +54,7 @@ _PREFERENCES: Mapping[str, tuple[str, Callable[[str], object]]] = {
 """mSupply's keys: what we call it, and what reads it."""
 
 _SCOPES_OF_ITEMS = ("item",)
-_SCOPES_OF_STORES = ("customer", "supplier")
+SCOPES_OF_NAMES = ("customer", "supplier")
 """A store's fields are those of its name, which mSupply shows where the name is a customer or a supplier."""
 
 
@@ -114,9 +114,7 @@ def _read_stores(database: Database, stores: StoreSelection) -> None:
     if not database.has_columns(sync_buffer):
         stores.lacking = "The database lacks the table sync_buffer, where releases up to 2 keep custom fields of stores. Copy it too."
     records = _custom_data_of_stores(database)
-    custom_fields = _reader_of_custom_fields(
-        database, (stores.store_field, LOOK_BACK_FIELD), _SCOPES_OF_STORES
-    )
+    custom_fields = reader_of_custom_fields(database, (stores.store_field, LOOK_BACK_FIELD), SCOPES_OF_NAMES)
     for row in database.connection.execute(query):
         named = f"{row.name} ({row.code})"
         places = [
@@ -145,7 +143,7 @@ def _read_items(database: Database, items: ItemSelection) -> None:
         .where(sa.exists().where(item_link.c.item_id == item.c.id))
         .order_by(item.c.id)
     )
-    custom_fields = _reader_of_custom_fields(
+    custom_fields = reader_of_custom_fields(
         database, filter(None, (*items.fields, items.include_field)), _SCOPES_OF_ITEMS
     )
     rows = database.connection.execute(
@@ -236,7 +234,7 @@ def _custom_data_of_stores(database: Database) -> Mapping[str, object]:
 type _Fields = Mapping[str, object]
 
 
-def _reader_of_custom_fields(
+def reader_of_custom_fields(
     database: Database, names: Iterable[str], scopes: tuple[str, ...]
 ) -> Callable[[_Fields], _Fields]:
     """Return what finds fields in a record's ``custom_fields``: by their keys, else by the names shown in the scopes."""

@@ -34,7 +34,7 @@ REQUIRED = _by_table(
 """Without these nothing can be read. Every release that has them will do, up to 3."""
 
 OPTIONAL = _by_table(
-    invoice="created_datetime is_cancellation linked_invoice_id",
+    invoice="name_link_id created_datetime is_cancellation linked_invoice_id",
     item="is_active universal_code custom_fields",
     name="properties custom_fields custom_data",
     store="is_disabled",

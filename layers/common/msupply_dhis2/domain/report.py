@@ -1,0 +1,112 @@
+"""What a customer that is no store reports: documents that its supplier has typed in, line by line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from msupply_dhis2.domain.stock import Item, ItemGroup, OrgUnit, Store, UnreadableRow
+from msupply_dhis2.periods import Basis
+
+
+class DocumentKind(StrEnum):
+    """What a document is, as messages call it."""
+
+    REQUISITION = "requisition"
+    REPORT = "report"
+    IMPREST = "imprest"
+    STOCK_HISTORY = "stock history"
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it says nothing but how much stock there is."""
+        return self in {DocumentKind.IMPREST, DocumentKind.STOCK_HISTORY}
+
+
+class DatePeriod(NamedTuple):
+    """A period of mSupply, both days included."""
+
+    first: date
+    last: date
+
+    @property
+    def days(self) -> int:
+        """How many it has."""
+        return (self.last - self.first).days + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that somebody has finalised.
+
+    Of two about the same period the one with the higher ``rank`` counts. ``is_from_dhis2``: it says itself that mSupply has
+    fetched it from there.
+    """
+
+    number: str
+    kind: DocumentKind
+    rank: tuple[datetime, float, str]
+    period: DatePeriod | None
+    has_program: bool
+    is_from_dhis2: bool
+
+    def __str__(self) -> str:
+        """Name it: ``requisition 14``."""
+        return f"{self.kind} {self.number}"
+
+
+class Reported(NamedTuple):
+    """The columns of a line, in millionths; what the database lacks is 0."""
+
+    stock: int
+    consumption: int
+    initial: int
+    received: int
+    issued: int
+    lost: int
+    added: int
+    adjusted: int
+    """Gains and losses in one column, where the two are 0."""
+    expiring: int
+    days_out: int
+    other_days_out: int
+    requested: int
+
+
+class ReportLine(NamedTuple):
+    """What a document says of an item, as of a day; ``None``: the database holds a day that cannot be read."""
+
+    document: Document
+    day: date | None
+    reported: Reported
+    has_remark: bool
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it is as mSupply made it: 0 in every column, without comment or reason."""
+        return not self.has_remark and not any(self.reported)
+
+
+@dataclass(slots=True)
+class PairReports:
+    """What is known of one item at one customer.
+
+    ``supplied`` is what it was issued on each basis on which there was any movement, in millionths; ``None``: received is
+    taken from the reports.
+    """
+
+    store: Store
+    item: Item
+    lines: list[ReportLine] = field(default_factory=list)
+    supplied: Mapping[Basis, int] | None = None
+
+
+@dataclass(slots=True)
+class GroupReports:
+    """What one set of values of customers is about: one org unit, one item group, and their pairs with a report."""
+
+    org_unit: OrgUnit
+    item_group: ItemGroup
+    pairs: list[PairReports] = field(default_factory=list)
+    unreadable: list[UnreadableRow] = field(default_factory=list)

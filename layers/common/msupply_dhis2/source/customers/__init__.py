@@ -1,0 +1,14 @@
+"""Customers that are not stores: who they are, and what they report (docs/msupply.md). The ledger knows nothing of them."""
+
+from msupply_dhis2.source.base import Source
+from msupply_dhis2.source.customers.base import Chosen, Customers, Days
+from msupply_dhis2.source.customers.mirror import MirrorCustomers
+from msupply_dhis2.source.customers.open_msupply import OpenMsupplyCustomers
+from msupply_dhis2.source.open_msupply import OpenMsupply
+
+__all__ = ["Chosen", "Customers", "Days", "customers_of"]
+
+
+def customers_of(source: Source) -> Customers:
+    """Return what reads the customers of a database; ``SourceError`` where it lacks what that takes."""
+    return OpenMsupplyCustomers(source) if isinstance(source, OpenMsupply) else MirrorCustomers(source)
