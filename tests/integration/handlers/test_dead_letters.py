@@ -610,7 +610,7 @@ def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(
     watched = invoke("watchdog", {}, world.capsys).answer["findings"]
     assert any(f"The row {row['part']} of the run {answer['run_id']} is damaged" in each for each in watched)
     assert any("The row x of by hand in the table of runs is damaged" in each for each in watched)
-    assert any("was left where it is. AWS answered with an error" in each for each in watched)
+    assert any("was not moved. AWS answered with an error" in each for each in watched)
     listed = ask(world, dead_letters="list")
     assert sum(letter["messages"] for letter in listed["letters"]) == answer["batches"] - 1
     assert "The row x of by hand in the table of runs is damaged" in listed["message"]

@@ -332,7 +332,7 @@ def test_a_shard_by_hand_about_the_future_is_refused_and_sends_nothing(stack: St
     event["shard"]["steps"][0]["as_of"] = "2062-05-01T00:00:00Z"
     by_hand = stack.compute(event, "by-hand")
     assert by_hand.answer["status"] == "failed"
-    assert "lies in the future" in by_hand.answer["message"]
+    assert "is in the future" in by_hand.answer["message"]
     assert stack.values() == []
 
 

@@ -382,7 +382,7 @@ def test_a_search_that_has_spent_its_calls_leaves_the_rest_waiting_and_the_next_
     assert applied_in(first) == []
     assert first.waiting == rows.keys() - rejected_in(first).keys()
     assert isinstance(first.failure, Dhis2TransientError)
-    assert "None of those that wait is rejected" in str(first.failure)
+    assert "Values that wait are not rejected" in str(first.failure)
     second = sent(client, {place: rows[place] for place in sorted(first.waiting)})
     assert applied_in(second) == [150]
     assert rejected_in(first).keys() | rejected_in(second).keys() == set(range(150))

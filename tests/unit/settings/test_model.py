@@ -361,13 +361,13 @@ def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None
         ),
         (
             {"data_elements": {"stock_on_hand": "x"}},
-            "Data elements to push is a group of fields where a list",
+            "Data elements to push is a group of fields, but must be a list",
         ),
-        ({"data_elements": ["x"]}, "Data elements to push, row 1: is 'x' where a row of fields belongs"),
-        ({"data_elements": [row(), None]}, "Data elements to push, row 2: is empty where a row"),
-        ({"basic_authentication": "perhaps"}, "Basic authentication is 'perhaps' where a switch belongs."),
-        ({"round_off": 1}, "Round off is '1' where a switch belongs."),
-        ({"round_off": []}, "Round off is a list where a switch belongs."),
+        ({"data_elements": ["x"]}, "Data elements to push, row 1: is 'x', but must be a row of fields"),
+        ({"data_elements": [row(), None]}, "Data elements to push, row 2: is empty, but must be a row"),
+        ({"basic_authentication": "perhaps"}, "Basic authentication is 'perhaps'. Write true or false."),
+        ({"round_off": 1}, "Round off is '1'. Write true or false."),
+        ({"round_off": []}, "Round off is a list. Write true or false."),
         (
             {"setup": "per item"},
             "Setup is 'per item'. It takes one of: category_option_combo, data_element_per_item",
@@ -388,7 +388,7 @@ def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None
         ({"data_set_id": "1yLU2wR22tC"}, "Data set ID is '1yLU2wR22tC', which is no UID"),
         ({"data_set_id": "lyLU2wR22tCx"}, "Data set ID is 'lyLU2wR22tCx', which is no UID"),
         ({"data_set_id": False}, "Data set ID is read as false, not as text"),
-        ({"data_set_id": {"id": "x"}}, "Data set ID is a group of fields where a text belongs."),
+        ({"data_set_id": {"id": "x"}}, "Data set ID is a group of fields, but must be a text."),
         ({"data_set_id": "\ud800"}, "Data set ID has a character that is no text."),
         (
             {"period_format": "MMDD"},

@@ -231,10 +231,7 @@ def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calen
 def require_known(as_of: datetime, now: datetime) -> None:
     """Raise an EventError where an instant lies in the future, or before there was any mSupply."""
     if as_of > now + CLOCK_SKEW:
-        raise EventError(
-            f"as_of: {as_of.isoformat()} lies in the future, where the stock is not known yet. "
-            "Give a date or time up to now."
-        )
+        raise EventError(f"as_of: {as_of.isoformat()} is in the future. Give a date or time up to now.")
     if as_of < EARLIEST:
         raise EventError(
             f"as_of: {as_of.isoformat()} lies before the year {EARLIEST.year}: is the date right?"

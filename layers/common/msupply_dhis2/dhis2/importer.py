@@ -404,8 +404,8 @@ _TIME_IS_UP = (
     "DHIS2 is too slow for all values of the batch in one invocation. The others follow in the next one."
 )
 _NOT_FOUND_YET = (
-    "The calls that one delivery may cost did not show yet which of these values DHIS2 refuses. None of those that wait is "
-    "rejected: the search goes on with the next delivery. DHIS2 says: {said}. Correct what it names, and all values go "
+    "It is not known yet which of these values DHIS2 refuses. Values that wait are not rejected: the search goes on "
+    "with the next delivery. DHIS2 says: {said}. Correct what it names, and all values go "
     "in at once."
 )
 _STALE_CACHE = (

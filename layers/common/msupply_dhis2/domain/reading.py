@@ -47,14 +47,14 @@ def read_written_text(value: object) -> str:
     if isinstance(value, str):
         # JSON can name halves of characters, which can be neither sent nor shown.
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("has a character that is no text. Type it anew.")
+            raise ValueError("has a character that is no text. Type it again.")
         return value
     if isinstance(value, bool):
         raise ValueError(  # noqa: TRY004 - pydantic tells of a ValueError only
             f"is read as {shown(value)}, not as text: YAML takes yes, no, on, off, true and false so. "
             "Put it in quotes if it is text, or leave the field out."
         )
-    raise ValueError(f"is {shown(value)} where a text belongs. Write a single text in quotes.")
+    raise ValueError(f"is {shown(value)}, but must be a text. Write a single text in quotes.")
 
 
 def read_switch(value: object) -> bool:
@@ -64,7 +64,7 @@ def read_switch(value: object) -> bool:
     word = value.strip().casefold() if isinstance(value, str) else ""
     if word in _SWITCH:
         return _SWITCH[word]
-    raise ValueError(f"is {shown(value)} where a switch belongs. Write true or false.")
+    raise ValueError(f"is {shown(value)}. Write true or false.")
 
 
 def as_word(text: str) -> str:
@@ -115,7 +115,7 @@ def _read_names(value: object) -> tuple[str, ...]:
     """Take ``"KAMO"`` for ``["KAMO"]``: a list of one is easily written without its brackets."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple):
-        said = f'is {shown(value)} where names belong. Write one, "KAMO", or a list, ["KAMO", "OPUA"].'
+        said = f'is {shown(value)}, but must be names. Write one, "KAMO", or a list, ["KAMO", "OPUA"].'
         raise ValueError(said)  # noqa: TRY004 - pydantic tells of a ValueError only
     read = tuple(read_text(name) for name in names)
     if not all(read) or not read:
@@ -203,7 +203,7 @@ def _sentence(fault: ErrorDetails, model: type[BaseModel], groups: Mapping[str, 
         case kind if kind.startswith(("datetime", "timezone")):
             said = "is no time. Write a date and a time with its offset, as in 2026-02-01T01:00:00Z"
         case "model_type" | "model_attributes_type":
-            said = "is a single value where a group of fields belongs"
+            said = "is a single value, but must be a group of fields"
         case _:
             said = "this is not what belongs here" if location else fault["msg"]
     said = said if said.endswith((".", "?")) else f"{said}."

@@ -115,7 +115,7 @@ def check_data_set(facts: Facts) -> Check | None:
         return failed(
             "data set",
             "The data set cannot be read, so many of the other checks are not possible. A push "
-            f"{'waits until it can' if error.is_transient else 'goes on all the same'}. {error}",
+            f"{'waits until it can' if error.is_transient else 'goes on anyway'}. {error}",
         )
     if data_set is not None:
         return passed(

@@ -117,8 +117,8 @@ def _judge(
             said, place = f"{called(attribute)} is sent as {_ATTRIBUTE}.", _ATTRIBUTE
     elif _needs_naming(data_set.option_combos):
         said = (
-            f"{name} belongs to the data elements, but the data set has a category combination of its own besides, "
-            "so its option combo would be needed too. Give the data set the category combination 'default'."
+            f"{name} belongs to the data elements, but the data set also has its own category combination, so its "
+            "option combo would be needed too. Give the data set the category combination 'default'."
         )
     elif lacking := [called(element) for element, combo in of_elements if combo is None]:
         said = (

@@ -167,7 +167,7 @@ def _check_open(
     if closed:
         return failed(name, " ".join(closed))
     if inverted:
-        notes.append(f"{dates}, but {release} takes its values all the same: {_INVERTED}")
+        notes.append(f"{dates}, but {release} takes its values anyway: {_INVERTED}")
     days = days_of(window)
     return noted(name, " ".join(notes)) if notes else passed(name, f"{days[0].upper()}{days[1:]}, is open.")
 

@@ -164,8 +164,8 @@ def unclear_lines(
         because = f" DHIS2 removed {removed:,} older values because of that." if removed else ""
         message = (
             f"{unaccounted:,} values were neither stored nor rejected by DHIS2, and it could not be read back which "
-            "ones. Up to 2.42 it drops a 0 where the data element does not have 'Store zero data values' "
-            "ticked: tick it in DHIS2, Maintenance, Data element; and let the user view the data of the data set."
+            "ones. Up to 2.42 it drops a 0 if the data element does not have 'Store zero data values' ticked: tick it "
+            "in DHIS2, Maintenance, Data element; and let the user view the data of the data set."
             f"{because}{suspects}"
         )
     yield LogRecord(LogEvent.CALL_UNACCOUNTED, logging.WARNING, message, fields)

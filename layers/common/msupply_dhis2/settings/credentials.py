@@ -165,14 +165,14 @@ def _token_of(given: Mapping[str, Any]) -> str:
         raise _no_login("has no text in its field token")
     if others := [name for name in _FIELDS if name != "token" and given.get(name) not in (None, "")]:
         raise _no_login(
-            f"has a token and also {', '.join(others)}: two logins at once. A personal access token stands alone; "
-            "leave either it or the others out"
+            f"has a token and also {', '.join(others)}: two logins at once. A personal access token is a login of its "
+            "own: remove either the token or the other fields"
         )
     token = str(given["token"]).strip()
     if fault := _token_fault(token):
         raise _no_login(
-            f"has a field token that is no personal access token: it {fault}. Copy it anew, whole, from where DHIS2 "
-            "showed it; DHIS2 shows it only once, so if it was not kept make another one"
+            f"has a field token that is no personal access token: it {fault}. Copy the whole token again. DHIS2 shows "
+            "it only once: if nobody kept it, make another one"
         )
     return token
 
@@ -183,8 +183,8 @@ def _is_text(value: object) -> bool:
 
 def _no_login(fault: str) -> CredentialsError:
     return CredentialsError(
-        f"The secret with DHIS2's credentials {fault}. Run `make credentials` (`make credentials OAUTH2=yes` where "
-        "a client is needed), which asks for them, or put "
+        f"The secret with DHIS2's credentials {fault}. Run `make credentials` (`make credentials OAUTH2=yes` if a "
+        "client is needed), which asks for them, or put "
         '{"username": "…", "password": "…"} or {"token": "…"} into it with `aws secretsmanager put-secret-value`.',
         fault,
     )

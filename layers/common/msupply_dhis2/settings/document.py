@@ -172,7 +172,7 @@ def _read_yaml(text: str) -> object:
             )
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        fault = f"The settings document holds an unprintable character on line {line}. Type that line anew."
+        fault = f"The settings document holds an unprintable character on line {line}. Type that line again."
     # A number that is no character, as in "\UFFFFFFFF".
     except (ValueError, OverflowError):
         fault = (

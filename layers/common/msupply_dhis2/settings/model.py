@@ -198,7 +198,7 @@ class Settings(Tab):
                 if same != index:
                     fault = (
                         f"sends the same as row {same + 1} ({rows[same].metric.label}): Prefix and "
-                        f"{_title(DataElementRow, name)} are equal, so that one would overwrite the other in DHIS2. "
+                        f"{_title(DataElementRow, name)} are equal, so one would overwrite the other in DHIS2. "
                         "Change one of them, or set active: false in one of the rows."
                     )
                     yield ("data_elements", index), fault
@@ -355,9 +355,9 @@ def _misreading(place: Place, details: ErrorDetails) -> str:
         case "extra_forbidden":
             return _unknown(str(place[-1]), Settings if len(place) == 1 else DataElementRow)
         case "tuple_type":
-            return f"is {shown(details['input'])} where a list belongs. Begin each row with '- metric: …'."
+            return f"is {shown(details['input'])}, but must be a list. Begin each row with '- metric: …'."
         case _:
-            return f"is {shown(details['input'])} where a row of fields belongs. Begin it with '- metric: …'."
+            return f"is {shown(details['input'])}, but must be a row of fields. Begin it with '- metric: …'."
 
 
 def _unknown(name: str, form: type[Form]) -> str:

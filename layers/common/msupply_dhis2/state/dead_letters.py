@@ -150,7 +150,7 @@ class DeadLetters:
                         del handles[message["MessageId"]]
                 except (AwsRefusedError, DamagedRowError) as error:
                     # Because of its row or its size; the others can be worked.
-                    walk.faults.append(f"The message {message['MessageId']} was left where it is. {error}")
+                    walk.faults.append(f"The message {message['MessageId']} was not moved. {error}")
         finally:
             self._show(handles.values())
         walk.is_all = walk.is_all and not hidden

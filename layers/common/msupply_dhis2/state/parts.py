@@ -64,8 +64,8 @@ class Parts:
                 change = Change(_key(run_id, part)).set({"state": _OPEN}).if_equal("state", state)
             else:
                 raise DamagedRowError(
-                    f"The row {item['part']} of {run_id} in the table of runs is damaged: it tells no state. Delete it, and "
-                    "compute that part again."
+                    f"The row {item['part']} of {run_id} in the table of runs is damaged: it has no state. Delete it, "
+                    "and compute that part again."
                 )
             of_run = _opened(run_id, now, parts=1, failed=-int(state == _FAILED))
             if not change_items(self._table, [of_run, change], _DOING):

@@ -181,7 +181,7 @@ def event_of(run: Run) -> str:
 def how_to_compute_again(run: Run | None) -> str:
     """Return a sentence with the event that computes a run again; ``None``: nothing is known of it."""
     if run is None or not run.event:
-        return "Its row in the table of runs does not tell how it is computed again: compute its periods."
+        return "Its row in the table of runs does not say how to compute it again: compute its periods."
     return f"Compute that run again: make push EVENT='{event_of(run)}'."
 
 

@@ -149,8 +149,9 @@ class DeltaTable:
         faults = []
         if self._damaged:
             faults.append(
-                f"What DHIS2 had acknowledged could not be read of {_named(self._damaged)}: all their values are sent. "
-                "It is noted anew. If this comes again and again, delete these rows of the table."
+                f"The record of what DHIS2 has acknowledged cannot be read for {_named(self._damaged)}: all their "
+                "values are sent, and a new record is made. If this comes again and again, delete these rows of the "
+                "table."
             )
         if self._too_large:
             faults.append(
