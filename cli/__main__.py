@@ -16,7 +16,7 @@ except ModuleNotFoundError:
         "The command needs packages that are not installed. Install them with: pip install 'msupply-dhis2[cli]'"
     )
 
-from cli.commands import credentials, run, settings, stack
+from cli.commands import credentials, explain, run, settings, stack
 
 INTERRUPTED = 130
 
@@ -39,6 +39,7 @@ app = click.Group(
     commands=[
         run.preview,
         run.push,
+        explain.explain,
         run.test_connection,
         settings.settings,
         credentials.credentials,

@@ -36,6 +36,8 @@ from msupply_dhis2.errors import (
     MsupplyDhis2Error,
     SettingsError,
 )
+from msupply_dhis2.explain import job as explaining
+from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.periods import Basis, Calendar, Window, parse_time_zone, window
 from msupply_dhis2.preflight import job as preflight
 from msupply_dhis2.preflight.checklist import ask_about_periods
@@ -370,6 +372,17 @@ def _tell_refusals(refusals: Refusals, tell: Tell) -> None:
         named = [f"{line.fields['item']}, {line.fields['store']}, {line.fields['metric']}" for line in others]
         title, by = f"{count(len(lines), 'value')} {outcome} ({code}):", "\n  - "
         tell(f"{title}{by}{listed([first.message, *named], VALUES_NAMED, by=by)}", logging.WARNING)
+
+
+def explain(systems: Systems, asked: Mapping[str, object]) -> Explanation:
+    """Explain a value of mSupply's database."""
+    question = explaining.parse_question({"explain": asked})
+    settings = systems.settings()
+    settings.require_complete()
+    with systems.open_database(settings) as source:
+        return explaining.explain(
+            question, settings=settings, calendar=systems.calendar, source=source, now=systems.now
+        )
 
 
 def test_connection(systems: Systems, event: Mapping[str, object]) -> preflight.ConnectionReport:

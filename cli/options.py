@@ -1,8 +1,8 @@
 """The options that several commands share. ``--help`` loads this module, so it imports nothing that takes time."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -49,7 +49,7 @@ in_form = click.option(
     help="The form of the result on standard output.",
 )
 
-_RUN_OPTIONS = (
+_SYSTEMS = (
     click.option("--settings", type=_FILE, metavar="FILE", help="The settings document."),
     click.option(
         "--source", metavar="URL", help="mSupply's database: sqlite:///FILE or postgresql://USER@HOST/NAME."
@@ -67,10 +67,25 @@ _RUN_OPTIONS = (
         "--timezone", metavar="NAME", help="Your time zone, such as Pacific/Auckland. Default: UTC."
     ),
     click.option(
+        "--stack",
+        metavar="NAME",
+        help="Ask this deployed stack. It has its own settings, database and DHIS2.",
+    ),
+)
+_AS_OF = (
+    click.option(
         "--as-of",
         metavar="TIME",
         help="Compute as of this date, or date and time, in that time zone, instead of now.",
     ),
+)
+_HOW_PRINTED = (
+    in_form,
+    click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+)
+_RUN_OPTIONS = (
+    *_SYSTEMS,
+    *_AS_OF,
     click.option(
         "--basis",
         type=click.Choice(BASES),
@@ -85,31 +100,25 @@ _RUN_OPTIONS = (
         "--months", metavar="MONTHS", help="Compute months that are over, such as 2025-01..2025-12."
     ),
     click.option("--event", metavar="JSON", help='Compute this event, such as {"interval": "monthly"}.'),
-    click.option(
-        "--stack",
-        metavar="NAME",
-        help="Ask this deployed stack. It has its own settings, database and DHIS2.",
-    ),
-    in_form,
-    click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+    *_HOW_PRINTED,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of ``preview``, ``push`` and ``test-connection``, as they are given."""
+    """The options of ``preview``, ``push``, ``test-connection`` and ``explain``, as they are given."""
 
     settings: Path | None
     source: str | None
     dhis2_url: str | None
     credentials: Path | None
     timezone: str | None
-    as_of: str | None
-    basis: str | None
-    months: str | None
-    event: str | None
     stack: str | None
+    as_of: str | None
     form: Format
+    basis: str | None = None
+    months: str | None = None
+    event: str | None = None
 
     @property
     def asks_for_something(self) -> bool:
@@ -174,10 +183,29 @@ def for_a_run(command: Callable[[RunOptions], int]) -> Callable[..., int]:
         given["basis"] = "as_in_settings" if as_scheduled else given["basis"]
         return command(RunOptions(form=Format.JSON if as_json else Format(form), **given))
 
-    decorated: Callable[..., int] = with_options
-    for option in reversed(_RUN_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return _with_options(with_options, _RUN_OPTIONS)
+
+
+def for_a_value(command: Callable[..., int]) -> Callable[..., int]:
+    """Hand a command that asks about one value its systems, the instant and the form, and its own options as they are."""
+
+    @wraps(command)
+    def with_options(*, form: str, as_json: bool, **given: Any) -> int:  # noqa: ANN401 - as click hands them over
+        names = [each.name for each in fields(RunOptions) if each.name in given]
+        options = RunOptions(
+            form=Format.JSON if as_json else Format(form), **{name: given.pop(name) for name in names}
+        )
+        return command(options, **given)
+
+    return _with_options(with_options, (*_SYSTEMS, *_AS_OF, *_HOW_PRINTED))
+
+
+def _with_options(
+    command: Callable[..., int], options: Sequence[Callable[[Callable[..., int]], Callable[..., int]]]
+) -> Callable[..., int]:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 of_stack = click.option(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.handlers.orders import DeadLetterAnswer
 from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.text import count, joined
@@ -212,6 +213,19 @@ class Stack:
     def push(self, event: Mapping[str, object]) -> ComputeResult:
         """Have compute do what an event asks for, and wait for its answer."""
         return ComputeResult.model_validate(self.invoke("ComputeFunction", event))
+
+    def explain(self, question: Mapping[str, str]) -> Explanation:
+        """Have compute explain a value.
+
+        Raises
+        ------
+        StackError
+            The question could not be answered.
+        """
+        answer = self.invoke("ComputeFunction", {"explain": question})
+        if answer.get("status") == "failed":
+            raise StackError(str(answer["message"]))
+        return Explanation.model_validate(answer)
 
     def held(self, asked: Mapping[str, Sequence[str]]) -> tuple[str, list[dict[str, Any]]]:
         """Have test connection read what DHIS2 holds, and return what it says and the values.

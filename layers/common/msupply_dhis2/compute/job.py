@@ -27,6 +27,7 @@ from msupply_dhis2.compute.values import (
     OrgUnitValues,
     Publisher,
     StepResult,
+    groups_of,
     values_of_org_units,
 )
 from msupply_dhis2.domain.batch import Age, Batch
@@ -100,7 +101,8 @@ class ComputeJob:
                 mapper = Mapper.at(step.as_of, self.calendar, self.settings, its_rows)
                 publisher = self._publisher(step, shard, plan, mapper, read_at)
                 came_to = StepResult(step, mapper.periods, publisher)
-                for values in values_of_org_units(source, plan, mapper, came_to):
+                groups = groups_of(source, plan, mapper)
+                for values in values_of_org_units(groups, plan, mapper, came_to):
                     if self.watch is not None:
                         self.watch(values, len(plan.org_units))
                     publisher.add(values)

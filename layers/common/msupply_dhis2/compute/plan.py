@@ -236,18 +236,18 @@ def _limit_items(
 
     Whether both are in one org unit is seen only there.
     """
-    names = {
-        index: {
-            name for item in group.items for name in (item.code, item.name, item.id, *item.fields.values())
-        }
-        for index, group in enumerate(groups)
-    }
+    names = {index: names_of(group) for index, group in enumerate(groups)}
     asked = _limited("items", names, wanted, mapped.not_sent(Kind.ITEM))
     kept = {id(groups[index]) for index in asked}
     for claims in colliding.values():
         if any(id(claim.group) in kept for claim in claims):
             kept |= {id(claim.group) for claim in claims}
     return tuple(group for group in groups if id(group) in kept)
+
+
+def names_of(group: ItemGroup) -> set[str]:
+    """Return the names by which an item group is asked for: its items' codes, names, ids and references."""
+    return {name for item in group.items for name in (item.code, item.name, item.id, *item.fields.values())}
 
 
 def _limited[T](

@@ -128,24 +128,20 @@ class Publisher:
                 self.send(batch)
 
 
-@dataclass(slots=True)
-class StepResult:
-    """What a step of a run comes to, and what it meets on its way.
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What is met on the way to the values.
 
     ``stores``, ``customers`` and ``items`` are the ids of those with at least one value. ``groups`` are pairs of an org unit and an item
     reference, of which some were skipped, because a row that counts for them cannot be read; ``unreadable_rows`` has a
     sentence about each of these rows, as far as there are no more than ``MOST_ROWS_NAMED``.
     """
 
-    step: MonthStep
-    periods: frozenset[str]
-    publisher: Publisher
     stores: set[str] = field(default_factory=set)
     customers: set[str] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
     values: int = 0
     warnings: Counter[StockWarning] = field(default_factory=Counter)
-    data_warnings: tuple[str, ...] = ()
     collisions: Counter[Collision] = field(default_factory=Counter)
     not_sent: Counter[NotSent] = field(default_factory=Counter)
     groups: int = 0
@@ -153,17 +149,26 @@ class StepResult:
     unreadable_rows: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class StepResult(Tally):
+    """What a step of a run comes to."""
+
+    step: MonthStep
+    periods: frozenset[str]
+    publisher: Publisher
+    data_warnings: tuple[str, ...] = ()
+
+
 def values_of_org_units(
-    source: Source, plan: RunPlan, mapper: Mapper, tally: StepResult
+    every_group: Iterable[GroupHistory | GroupReports], plan: RunPlan, mapper: Mapper, tally: Tally
 ) -> Iterator[OrgUnitValues]:
-    """Stream the data values, one org unit after the other, and count what is met on the way."""
+    """Stream the data values of groups, one org unit after the other, and count what is met on the way."""
     windows = mapper.windows
     first_snapshot = min(window.snapshot for window in windows.values())
     metrics = {
         basis: frozenset(row.metric for row, basis_of_row in mapper.rows if basis_of_row is basis)
         for basis in windows
     }
-    every_group = _groups(source, plan, mapper)
     for org_unit, groups in groupby(every_group, key=lambda history: history.org_unit):
         # Of a group no more is kept than this: its history would fill the memory.
         computed: list[tuple[set[str], set[str], list[DataValue]]] = []
@@ -200,7 +205,7 @@ def values_of_org_units(
         yield OrgUnitValues(org_unit, kept, frozenset(refused | unreadable))
 
 
-def _groups(source: Source, plan: RunPlan, mapper: Mapper) -> Iterator[GroupHistory | GroupReports]:
+def groups_of(source: Source, plan: RunPlan, mapper: Mapper) -> Iterator[GroupHistory | GroupReports]:
     """Stream what values are made of: the histories of stores, then the reports of customers, where they are sent."""
     windows = mapper.windows
     if stores := plan.scope.stores:

@@ -128,6 +128,7 @@ def _read_metrics(value: object) -> tuple[Metric, ...]:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_read_names)]
+MetricName = Annotated[Metric, BeforeValidator(_read_metric)]
 MetricNames = Annotated[tuple[Metric, ...], BeforeValidator(_read_metrics)]
 Words = Annotated[str, BeforeValidator(read_text), Field(min_length=1)]
 Switch = Annotated[bool, BeforeValidator(read_switch)]

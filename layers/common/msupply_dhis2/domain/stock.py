@@ -83,6 +83,16 @@ class Movement(NamedTuple):
     stock_line_id: str | None
 
 
+class NamedMovement(NamedTuple):
+    """A movement as people find it in mSupply: the number of its invoice, and the instant that the invoice itself says."""
+
+    store: Store
+    item: Item
+    movement: Movement
+    number: str
+    own_instant: datetime | None
+
+
 @dataclass(slots=True)
 class PairHistory:
     """One item in one store.

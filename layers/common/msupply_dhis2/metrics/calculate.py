@@ -3,12 +3,15 @@
 Quantities add up over the pairs of the group; ratios and days are worked out from the sums, never averaged.
 """
 
+# ruff: noqa: D102 - each property of a group is the metric of its name (docs/metrics.md)
+
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
+from typing import NamedTuple
 
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import (
@@ -19,7 +22,7 @@ from msupply_dhis2.domain.stock import (
     PairHistory,
     Store,
 )
-from msupply_dhis2.metrics.ledger import Ledger, StockWarning, stock_that_expires
+from msupply_dhis2.metrics.ledger import Ledger, StockWarning, stock_of_lines, stock_that_expires
 from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.periods import Window, add_days
 
@@ -80,7 +83,7 @@ def calculate(
     result = GroupValues()
     if not history.pairs:
         return result
-    group = _Group(history.pairs, window, rules, result.warnings)
+    group = Group(history.pairs, window, rules, result.warnings)
     for metric in metrics:
         value: Quantity | None = getattr(group, metric.value)
         if value is not None:
@@ -95,88 +98,91 @@ _STOCK_METRICS = frozenset(
 )
 
 
-class _Group:
+class Group:
     """The metrics of one group, each by its name, and what they are made of."""
 
     def __init__(
         self, pairs: list[PairHistory], window: Window, rules: Rules, warnings: Counter[StockWarning]
     ) -> None:
-        self._pairs = pairs
+        self.pairs = pairs
         self._window = window
-        self._rules = rules
+        self.rules = rules
         self._warnings = warnings
-        self._ledger = Ledger(pairs)
+        self.ledger = Ledger(pairs)
 
     @cached_property
     def opening_stock(self) -> int:
-        return self._ledger.stock_at(self._window.month_start)
+        return self.ledger.stock_at(self._window.month_start)
 
     @cached_property
     def closing_stock(self) -> int:
-        return self._ledger.stock_at(self._window.month_end)
+        return self.ledger.stock_at(self._window.month_end)
 
     @cached_property
     def stock_on_hand(self) -> int:
         snapshot = self._window.snapshot
-        return self.closing_stock if snapshot == self._window.month_end else self._ledger.stock_at(snapshot)
+        return self.closing_stock if snapshot == self._window.month_end else self.ledger.stock_at(snapshot)
 
     @property
     def stocked_out(self) -> int:
         return MICRO if self.stock_on_hand <= 0 else 0
 
     @cached_property
-    def _moved(self) -> Mapping[MovementKind, int]:
-        return self._ledger.moved(self._window.flow_start, self._window.flow_end)
+    def moved(self) -> Mapping[MovementKind, int]:
+        return self.ledger.moved(self._window.flow_start, self._window.flow_end)
 
     @property
     def received(self) -> int:
-        return self._moved[MovementKind.INBOUND_SHIPMENT]
+        return self.moved[MovementKind.INBOUND_SHIPMENT]
 
     @property
     def issued(self) -> int:
-        return _issued(self._moved)
+        return _issued(self.moved)
 
     @property
     def adjustments(self) -> int:
         kinds = [MovementKind.INVENTORY_ADDITION, MovementKind.INVENTORY_REDUCTION]
-        if self._rules.include_returns:
+        if self.rules.include_returns:
             kinds += [MovementKind.CUSTOMER_RETURN, MovementKind.SUPPLIER_RETURN]
-        return sum(self._moved[kind] for kind in kinds)
+        return sum(self.moved[kind] for kind in kinds)
 
     @property
     def days_out_of_stock(self) -> int | None:
         window = self._window
         midnights = window.calendar.midnights(window.flow_start, window.flow_end)
-        days = self._ledger.days_out_of_stock(midnights, window.flow_end)
+        days = self.ledger.days_out_of_stock(midnights, window.flow_end)
         return None if days is None else days * MICRO
 
     @cached_property
     def average_monthly_consumption(self) -> Quantity:
+        return sum(each.average for each in self.consumption_by_store)
+
+    @cached_property
+    def consumption_by_store(self) -> list["Consumption"]:
         by_store: defaultdict[str, list[PairHistory]] = defaultdict(list)
-        for pair in self._pairs:
+        for pair in self.pairs:
             by_store[pair.store.id].append(pair)
         if len(by_store) == 1:
-            return self._store_consumption(self._pairs[0].store, self._ledger)
-        return sum(self._store_consumption(of[0].store, Ledger(of)) for of in by_store.values())
+            return [self._consumption(self.pairs[0].store, self.ledger)]
+        return [self._consumption(of[0].store, Ledger(of)) for of in by_store.values()]
 
-    def _store_consumption(self, store: Store, ledger: Ledger) -> Quantity:
-        """Average monthly consumption of one store, by its own look-back and its own days out of stock."""
-        if not ledger.movements:
-            return 0
-        start, snapshot = look_back_start(self._window, store, self._rules), self._window.snapshot
-        consumed = _issued(ledger.moved(start, snapshot))
-        if consumed == 0:
-            return 0
+    def _consumption(self, store: Store, ledger: Ledger) -> "Consumption":
+        """Return what one store consumed, by its own look-back and its own days out of stock."""
+        start, snapshot = look_back_start(self._window, store, self.rules), self._window.snapshot
+        consumed = _issued(ledger.moved(start, snapshot)) if ledger.movements else 0
         months = store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
-        preferences = self._rules.consumption
-        if preferences.adjust_for_days_out_of_stock:
+        preferences = self.rules.consumption
+        days_out = None
+        if consumed and preferences.adjust_for_days_out_of_stock:
             midnights = self._window.calendar.midnights(start, snapshot)
             days_out = ledger.days_out_of_stock(midnights, snapshot)
             if days_out and ledger.is_in_stock(midnights):
                 # What was not there could not be consumed: only the part of the months in stock counts.
                 days = months * preferences.days_in_month
                 months *= (days - days_out) / days
-        return Fraction(consumed * months.denominator, months.numerator)
+            else:
+                days_out = None
+        return Consumption(store, ledger, start, consumed, months, days_out or 0)
 
     @property
     def months_of_stock(self) -> Fraction | None:
@@ -196,8 +202,29 @@ class _Group:
     @cached_property
     def _expired_and_expiring(self) -> Sequence[int]:
         first = self._window.snapshot_date
-        last_days = (first, add_days(first, self._rules.expiring_within_days))
-        return stock_that_expires(self._pairs, self._window.snapshot, last_days, self._warnings)
+        last_days = (first, add_days(first, self.rules.expiring_within_days))
+        return stock_that_expires(
+            stock_of_lines(self.pairs, self._window.snapshot, self._warnings), last_days
+        )
+
+
+class Consumption(NamedTuple):
+    """What a store issued from the midnight ``start`` to the snapshot, in millionths, and the months that it is divided by.
+
+    ``months`` are those of the look-back, without the part of them that ``days_out`` days out of stock are.
+    """
+
+    store: Store
+    ledger: Ledger
+    start: datetime
+    consumed: int
+    months: Fraction
+    days_out: int
+
+    @property
+    def average(self) -> Quantity:
+        """The average monthly consumption, exact."""
+        return self.consumed and Fraction(self.consumed * self.months.denominator, self.months.numerator)
 
 
 def _issued(moved: Mapping[MovementKind, int]) -> int:

@@ -6,13 +6,16 @@ are right.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from itertools import chain
 from operator import itemgetter
 
-from msupply_dhis2.domain.stock import MovementKind, PairHistory
+from msupply_dhis2.domain.stock import MovementKind, PairHistory, StockLine
+
+type Span = tuple[int, int]
+"""Days on end, by the midnights that begin and end them, as places in a sequence of midnights."""
 
 
 class StockWarning(StrEnum):
@@ -69,28 +72,33 @@ class Ledger:
                 sums[kind] += units
         return sums
 
-    def days_out_of_stock(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
-        """Count the whole days without any stock at all, between these midnights, earliest first.
+    def spans_without_stock(self, midnights: Sequence[datetime], period_end: datetime) -> list[Span] | None:
+        """Return the spans of whole days without any stock at all, between these midnights (earliest first).
 
         A day counts where stock is at most 0 from the midnight that begins it to the midnight that ends it,
         after every instant of movement between, so neither the day on which it runs out nor the day on
         which it comes back. Days before the first stocking do not count: ``None`` where there is none before the
-        period's end, or no whole day.
+        period's end, or no whole day. The latest span comes first.
         """
         if len(midnights) <= 1:
             return None
         first = self._first_day_that_counts(midnights, period_end)
-        return None if first is None else self._days_without_stock(midnights, first)
+        return None if first is None else self._spans_without_stock(midnights, first)
+
+    def days_out_of_stock(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
+        """Count the days of ``spans_without_stock``."""
+        spans = self.spans_without_stock(midnights, period_end)
+        return None if spans is None else _days_of(spans)
 
     def is_in_stock(self, midnights: Sequence[datetime]) -> bool:
         """Return whether there is any stock on any of some whole days, those before the first stocking included."""
-        return self._days_without_stock(midnights, 0) < len(midnights) - 1
+        return _days_of(self._spans_without_stock(midnights, 0)) < len(midnights) - 1
 
-    def _days_without_stock(self, midnights: Sequence[datetime], first: int) -> int:
-        """Count the whole days without any stock from the one in the place ``first`` on."""
+    def _spans_without_stock(self, midnights: Sequence[datetime], first: int) -> list[Span]:
+        """Return the whole days without any stock from the one in the place ``first`` on."""
         last = len(midnights) - 1
         begin, end = midnights[0], midnights[last]
-        days = 0
+        spans: list[Span] = []
         after = self.stock_at(end)
         # Going backwards: the day at which the run without stock ends (itself not out of stock), while in one.
         run_end = last if after <= 0 else None
@@ -109,12 +117,12 @@ class Ledger:
                 if run_end is None:
                     run_end = day
                 else:
-                    days += max(0, run_end - max(day + 1, first))
+                    spans.append((max(day + 1, first), run_end))
                     run_end = None
             after = before
         if run_end is not None:
-            days += max(0, run_end - first)
-        return days
+            spans.append((first, run_end))
+        return [span for span in spans if span[0] < span[1]]
 
     def _first_day_that_counts(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
         if self.first_in is not None and self.first_in < midnights[0]:
@@ -128,33 +136,47 @@ class Ledger:
         return bisect_right(midnights, self.first_in) - 1
 
 
-def stock_that_expires(
-    pairs: Sequence[PairHistory],
-    instant: datetime,
-    last_days: Sequence[date],
-    warnings: Counter[StockWarning],
-) -> list[int]:
-    """Return the stock at an instant on lines that expire up to the first day, after it up to the second, and so on.
+def _days_of(spans: Iterable[Span]) -> int:
+    return sum([after - first for first, after in spans])
+
+
+def stock_of_lines(
+    pairs: Sequence[PairHistory], instant: datetime, warnings: Counter[StockWarning]
+) -> Iterator[tuple[PairHistory, StockLine, int]]:
+    """Yield each stock line with its units just before what moved at an instant.
 
     Each line is run back with the movements of its own pair that name it. Those that name none, or one that
     is no longer there, change no line; they are added to the warnings.
     """
-    # The last is for what expires later, or never.
-    units = [0] * (len(last_days) + 1)
     for pair in pairs:
+        since: Mapping[str, int] = {}
+        if pair.movements and pair.movements[0][0] >= instant:
+            since = _moved_since(pair, instant, warnings)
         for line in pair.stock_lines:
-            if line[1] and line[2] is not None:
-                units[bisect_left(last_days, line[2])] += line[1]
-        if not pair.movements or pair.movements[0][0] < instant:
-            continue
-        expiry_dates = {line.id: line.expiry_date for line in pair.stock_lines}
-        for movement in pair.movements:
-            if movement.instant < instant:
-                break
-            if movement.stock_line_id is None:
-                warnings[StockWarning.MOVEMENT_WITHOUT_STOCK_LINE] += 1
-            elif movement.stock_line_id not in expiry_dates:
-                warnings[StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE] += 1
-            elif (expiry_date := expiry_dates[movement.stock_line_id]) is not None:
-                units[bisect_left(last_days, expiry_date)] -= movement.units
+            yield pair, line, line[1] - since.get(line[0], 0)
+
+
+def _moved_since(pair: PairHistory, instant: datetime, warnings: Counter[StockWarning]) -> Mapping[str, int]:
+    moved = {line.id: 0 for line in pair.stock_lines}
+    for movement in pair.movements:
+        if movement.instant < instant:
+            break
+        if movement.stock_line_id is None:
+            warnings[StockWarning.MOVEMENT_WITHOUT_STOCK_LINE] += 1
+        elif movement.stock_line_id not in moved:
+            warnings[StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE] += 1
+        else:
+            moved[movement.stock_line_id] += movement.units
+    return moved
+
+
+def stock_that_expires(
+    lines: Iterable[tuple[PairHistory, StockLine, int]], last_days: Sequence[date]
+) -> list[int]:
+    """Return the stock on lines that expire up to the first day, after it up to the second, and so on."""
+    # The last is for what expires later.
+    units = [0] * (len(last_days) + 1)
+    for _, line, held in lines:
+        if held and line[2] is not None:
+            units[bisect_left(last_days, line[2])] += held
     return units

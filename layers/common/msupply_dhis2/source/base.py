@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Item, Kind, Store
+from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Item, Kind, NamedMovement, Store
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.connection import Columns
@@ -130,11 +130,20 @@ class Source(ABC):
                 lines[store_id] += number
         return lines
 
-    def histories(self, scope: Scope, floor: datetime) -> Iterator[GroupHistory]:
+    def batches(self, scope: Scope) -> Mapping[str, str]:
+        """Return the batch numbers of the stock lines that have one, by the ids of the lines."""
+        numbers = Numbers(scope)
+        query = self.queries(numbers.stores, numbers.items, self.began).batches()
+        return {stock_line_id: batch for stock_line_id, batch in self.connection.execute(query)}  # noqa: C416 - of rows
+
+    def histories(
+        self, scope: Scope, floor: datetime, named: list[NamedMovement] | None = None
+    ) -> Iterator[GroupHistory]:
         """Stream the groups that have any pair, by org unit, then item group, in the order of the scope.
 
         No more than one group is in memory, beside the rows that the database sends at a time. Movements before the floor
-        (naive UTC) are not read one by one: only their sum is.
+        (naive UTC) are not read one by one: only their sum is. ``named`` takes each movement with its names, where they are
+        wanted.
         """
         self.data_warnings = DataWarnings()
         numbers = Numbers(scope)
@@ -145,6 +154,7 @@ class Source(ABC):
             floor,
             lru_cache(maxsize=65_536)(self.read_instant),
             self.data_warnings,
+            named,
         ).read()
 
     def warnings(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from msupply_dhis2.domain.stock import (
     GroupHistory,
     ItemGroup,
     Movement,
+    NamedMovement,
     OrgUnit,
     PairHistory,
     StockLine,
@@ -240,7 +241,8 @@ def _rows_of_driver(connection: sa.Connection, result: sa.CursorResult[Any]) -> 
 class HistoryReader:
     """Reads the histories of a scope, and notes what is odd on the way.
 
-    ``read_instant`` returns an instant of the database in naive UTC.
+    ``read_instant`` returns an instant of the database in naive UTC. ``named`` takes each movement with its names, where
+    they are wanted.
     """
 
     connection: sa.Connection
@@ -249,6 +251,7 @@ class HistoryReader:
     floor: datetime
     read_instant: Callable[[Any], datetime]
     data_warnings: DataWarnings
+    named: list[NamedMovement] | None = None
 
     def read(self) -> Iterator[GroupHistory]:
         """Stream the groups (see ``Source.histories``)."""
@@ -261,7 +264,7 @@ class HistoryReader:
                 for query in (
                     queries.visible_pairs(),
                     queries.stock_lines(),
-                    queries.movements(),
+                    queries.movements(named=self.named is not None),
                     queries.totals(),
                 )
             ]
@@ -330,6 +333,20 @@ class HistoryReader:
         return undated
 
     def _read_movements(self, pair: PairHistory, rows: Sequence[Any]) -> None:
+        if self.named is None:
+            self._add_movements(pair, rows)
+        else:
+            for *row, number, own in rows:
+                before = len(pair.movements)
+                self._add_movements(pair, [row])
+                own_instant = None if own is None else self.read_instant(own)
+                self.named.extend(
+                    NamedMovement(pair.store, pair.item, movement, number, own_instant)
+                    for movement in pair.movements[before:]
+                )
+        pair.movements.sort(key=itemgetter(0), reverse=True)
+
+    def _add_movements(self, pair: PairHistory, rows: Sequence[Any]) -> None:
         read_instant, kinds = self.read_instant, self.queries.kinds
         for _, instant_as_stored, kind, packs, pack_size, stock_line_id in rows:
             instant = read_instant(instant_as_stored)
@@ -344,7 +361,6 @@ class HistoryReader:
                 continue
             pair.units_before_floor -= units
             pair.movements.append(Movement(instant, kinds[kind], units, stock_line_id))
-        pair.movements.sort(key=itemgetter(0), reverse=True)
 
     def _read_totals(self, pair: PairHistory, rows: Sequence[Any], unreadable: list[UnreadableRow]) -> int:
         """Read what all movements of a pair come to, and return it in millionths."""

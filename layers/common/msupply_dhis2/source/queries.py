@@ -31,6 +31,7 @@ from msupply_dhis2.source.sql import (
     materialized,
     numbered,
     one_separator,
+    text_of,
 )
 
 ID_SEPARATOR = "\n"
@@ -101,6 +102,8 @@ class StockQueries(ABC):
         Which invoices cancel another, and which one that is; None where that is not known.
     kind
         What an invoice is; its lines, where it is NULL (see ``kind_of_line``).
+    batch
+        The batch number of a stock line, NULL where it has none.
     lacks_instant
         Whether an invoice has moved stock, but when is not known.
     stored, stored_in
@@ -119,6 +122,7 @@ class StockQueries(ABC):
 
     line: Lines
     stock_line: StockLines
+    batch: Expression
     invoice: Invoices
     store_id: Expression
     kind: Expression
@@ -234,12 +238,28 @@ class StockQueries(ABC):
             .order_by(pair, it.id)
         )
 
-    def movements(self) -> Query:
+    def batches(self) -> Query:
+        """Select the batch numbers of the stock lines: ``(id, batch)``."""
+        it = self.stock_line
+        return (
+            sa.select(it.id, self.batch)
+            .join_from(it.table, self.stores, self.stores.c.id == it.store_id)
+            .join(self.items, self.items.c.id == it.item_id)
+            .where(self.batch.is_not(None))
+        )
+
+    def movements(self, *, named: bool = False) -> Query:
         """Select the movements at or after the floor, or a little earlier.
 
-        ``(pair, instant, type, packs, pack_size, stock_line_id)``; packs are signed, + in.
+        ``(pair, instant, type, packs, pack_size, stock_line_id)``; packs are signed, + in. ``named``: with the number of the
+        invoice and its own instant behind them.
         """
-        line, invoices = self.line, self._moved(from_floor=True)
+        names = (
+            {"invoice_number": text_of(self.number), "own_instant": self._readable(self.invoice.instant)}
+            if named
+            else {}
+        )
+        line, invoices = self.line, self._moved(names, from_floor=True)
         packs = sa.case((line.is_in, line.packs), else_=-line.packs)
         lines = self._moved_lines(
             invoices,
@@ -248,6 +268,7 @@ class StockQueries(ABC):
             packs.label("packs"),
             line.pack_size.label("pack_size"),
             line.stock_line_id.label("stock_line_id"),
+            *(invoices.c[name] for name in names),
         )
         return sa.select(*lines.c).order_by(lines.c.pair)
 
@@ -258,7 +279,7 @@ class StockQueries(ABC):
         instant of the first movement in of more than 0 units, and the ids of the lines whose quantity cannot be read,
         joined.
         """
-        invoices = self._moved(from_floor=False)
+        invoices = self._moved({}, from_floor=False)
         packs, pack_size = self.line.packs, sa.func.coalesce(self.line.pack_size, sa.literal_column("0"))
         # Not by abs(), nor of signed packs, which are 0 for text in SQLite.
         small = sa.and_(
@@ -301,13 +322,18 @@ class StockQueries(ABC):
             .where(self.invoice.may_have_moved)
         )
 
-    def _moved(self, *, from_floor: bool) -> sa.CTE:
+    def _moved(self, more: Mapping[str, Expression], *, from_floor: bool) -> sa.CTE:
         """Select the invoices that have moved stock, and when they count: all, or from the floor on and a few besides.
 
-        One that cancels another counts when the other does, where that is known.
+        ``more`` are further columns by name. One that cancels another counts when the other does, where that is known.
         """
         own, instant = self.invoice.instant, self._placed(self.invoice)
-        columns = (self.invoice.id.label("id"), self.stores.c.number, self.kind.label("kind"))
+        columns = (
+            self.invoice.id.label("id"),
+            self.stores.c.number,
+            self.kind.label("kind"),
+            *(column.label(name) for name, column in more.items()),
+        )
         moved = self._invoices(*columns, instant.label("instant"))
         if from_floor:
             # None counts later than it says.

@@ -95,6 +95,8 @@ def _table(name: str) -> sa.TableClause:
         columns += feature.columns.get(name, ())
     if name == "item":
         columns += _ITEM_FIELDS
+    if name == "item_line":
+        columns.append("batch")
     return sa.table(name, *(sa.column(each) for each in columns))
 
 
@@ -327,6 +329,7 @@ class MirrorQueries(StockQueries):
             pack_size=database.number(item_line.c.pack_size),
             expiry_date=database.expiry(item_line.c.expiry_date),
         )
+        self.batch = database.text(item_line.c.batch)
         packs = database.number(trans_line.c.quantity)
         line_id: Expression = text_of(trans_line.c.id)
         if not database.has(Feature.IDENTIFYING):

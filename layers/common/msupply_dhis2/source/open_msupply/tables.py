@@ -38,6 +38,7 @@ OPTIONAL = _by_table(
     item="is_active universal_code custom_fields",
     name="properties custom_fields custom_data",
     store="is_disabled",
+    stock_line="batch",
     sync_buffer="record_id table_name action data",
     store_preference="id monthly_consumption_look_back_period",
     preference="id key value store_id",
@@ -241,6 +242,7 @@ class OpenMsupplyQueries(StockQueries):
             links.join(self.items, self.items.c.id == item_link.c.item_id), "scope_link"
         )
         self.invoice = _invoices(invoice, database)
+        self.batch = database.text(stock_line.c.batch, of=stock_line)
         self.stored = text_of(self.invoice.instant)
         self.floor: Expression = sa.literal(floor, Instant())
         # Each instant by itself, which has an index.

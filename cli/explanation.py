@@ -1,0 +1,101 @@
+"""An explanation for a terminal."""
+
+from collections.abc import Iterable, Iterator
+
+from msupply_dhis2.explain.explanation import Explanation, MovementPart
+
+MOVEMENTS_SHOWN = 40
+"""How many movements a terminal shows, the latest; JSON has more."""
+
+type Row = tuple[str, ...]
+
+
+def as_text(explanation: Explanation) -> str:
+    """Return an explanation for a terminal: the answer first, then how it is worked out and what it is made of."""
+    return "\n".join(_lines(explanation))
+
+
+def _lines(of: Explanation) -> Iterator[str]:
+    yield of.message
+    if of.formula:
+        yield ""
+        yield f"How it is worked out: {of.formula}."
+        yield from _table(("units", "what"), [(term.units, term.what) for term in of.terms])
+    if of.exact != of.value:
+        yield f"Before it was rounded off: {of.exact}."
+    yield from _section("What is counted", [_about(of)] if of.stores else [])
+    yield from _section(
+        "Stock lines",
+        _table(
+            ("batch", "expiry date", "units now", "units then", "store", "item"),
+            [
+                (
+                    line.batch or "",
+                    str(line.expiry_date or ""),
+                    line.units_now,
+                    line.units_at_snapshot,
+                    line.store,
+                    line.item,
+                )
+                for line in of.stock_lines
+            ],
+        ),
+    )
+    yield from _section("Movements, oldest first", _movements(of))
+    yield from _section("What is left out, or counts otherwise", [f"- {said}" for said in of.left_out])
+    yield from _section("What DHIS2 knows it by", [f"- {said}" for said in of.mapping])
+    yield from _section("What became of it", [f"- {said}" for said in of.way])
+    yield from _section(
+        "Beside mSupply's screen",
+        [f"- {each.rule} Here {each.here}, on the screen {each.on_screen}." for each in of.beside_screen],
+    )
+
+
+def _about(of: Explanation) -> str:
+    as_of = f", as of {of.as_of:%Y-%m-%d %H:%M}" if of.as_of else ""
+    return f"{'; '.join(of.items)} in {'; '.join(of.stores)} (org unit {of.org_unit}){as_of}."
+
+
+def _movements(of: Explanation) -> Iterator[str]:
+    if of.earlier is None:
+        return
+    shown = of.movements[-MOVEMENTS_SHOWN:]
+    not_shown = of.movements[: len(of.movements) - len(shown)]
+    stock = not_shown[-1].stock_after if not_shown else of.earlier.stock_after
+    more = f", of which the JSON lists {len(not_shown):,}" if not_shown else ""
+    yield f"Stock after all earlier movements{more}: {stock}."
+    yield from _table(
+        ("time", "movement", "number", "batch", "units", "stock after", "note"), map(_row, shown)
+    )
+
+
+def _row(movement: MovementPart) -> Row:
+    return (
+        f"{movement.instant:%Y-%m-%d %H:%M}",
+        movement.kind,
+        movement.number or "",
+        movement.batch or "",
+        movement.units,
+        movement.stock_after,
+        movement.note or "",
+    )
+
+
+def _table(columns: Row, rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the lines of a table without its empty columns; none where there is no row."""
+    filled = [(name, cells) for name, *cells in zip(columns, *rows, strict=True) if any(cells)]
+    if not filled:
+        return
+    widths = [max(len(name), *map(len, cells)) for name, cells in filled]
+    for line in zip(*([name, *cells] for name, cells in filled), strict=True):
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    first = True
+    for line in lines:
+        if first:
+            yield ""
+            yield f"{title}:"
+            first = False
+        yield line

@@ -1,0 +1,1 @@
+"""Where a number comes from: what it is made of, how it is worked out, and what became of it."""

@@ -1,0 +1,217 @@
+"""How the value of each metric is worked out, with its numbers, from the parts that the calculation itself has."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import MICRO, MovementKind
+from msupply_dhis2.explain.explanation import Span, Term
+from msupply_dhis2.metrics.calculate import DEFAULT_LOOK_BACK_MONTHS, Consumption, Group, Rules
+from msupply_dhis2.metrics.ledger import stock_of_lines
+from msupply_dhis2.metrics.quantity import Quantity, format_value
+from msupply_dhis2.periods import Window, add_days
+from msupply_dhis2.text import count, joined
+
+_FOR_EVER = datetime.max  # noqa: DTZ901 - instants are naive UTC
+
+_FLOW_KINDS = {
+    Metric.RECEIVED: (MovementKind.INBOUND_SHIPMENT,),
+    Metric.ISSUED: (MovementKind.OUTBOUND_SHIPMENT, MovementKind.PRESCRIPTION),
+    Metric.ADJUSTMENTS: (
+        MovementKind.INVENTORY_ADDITION,
+        MovementKind.INVENTORY_REDUCTION,
+        MovementKind.CUSTOMER_RETURN,
+        MovementKind.SUPPLIER_RETURN,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """How a value is worked out; where there is none, why."""
+
+    sentence: str
+    terms: tuple[Term, ...] = ()
+    spans: tuple[Span, ...] = ()
+
+
+def formula(group: Group, metric: Metric, window: Window) -> Formula:
+    """Return how a metric of a group is worked out."""
+    match metric:
+        case Metric.AVERAGE_MONTHLY_CONSUMPTION:
+            worked_out = _average(group, window)
+        case Metric.MONTHS_OF_STOCK:
+            worked_out = _months(group, window)
+        case Metric.DAYS_OUT_OF_STOCK:
+            worked_out = _days_out(group, window)
+        case Metric.EXPIRING | Metric.EXPIRED:
+            worked_out = _expiry(group, metric, window)
+        case Metric.RECEIVED | Metric.ISSUED | Metric.ADJUSTMENTS:
+            worked_out = _flow(group, metric, window)
+        case _:
+            worked_out = _stock(group, metric, window)
+    return worked_out
+
+
+def units(quantity: Quantity) -> str:
+    """Write an exact quantity for people, with six decimals at most."""
+    return format_value(quantity, round_off=False)
+
+
+def shown_day(day: date) -> str:
+    """Write a day: ``31 January 2026``."""
+    return f"{day.day} {day:%B %Y}"
+
+
+def shown_instant(instant: datetime, window: Window) -> str:
+    """Write an instant (naive UTC) as the clock of the stack's time zone shows it."""
+    local = instant.replace(tzinfo=UTC).astimezone(window.calendar.time_zone)
+    return f"{shown_day(local)}, {local:%H:%M}"
+
+
+def shown_days(window: Window, start: datetime, end: datetime) -> str:
+    """Write the days of a time that begins and ends at midnight, or ends at the instant of the run."""
+    first, last = window.calendar.day_of(start), window.calendar.day_of(end - timedelta(microseconds=1))
+    return f"on {shown_day(first)}" if first == last else f"from {shown_day(first)} to {shown_day(last)}"
+
+
+def _stock(group: Group, metric: Metric, window: Window) -> Formula:
+    instant = window.month_start if metric is Metric.OPENING_STOCK else window.snapshot
+    name = "stock on hand" if metric is Metric.STOCKED_OUT else metric.label
+    now, then = group.ledger.stock_now, group.ledger.stock_at(instant)
+    terms = [Term(what="on the stock lines now", units=units(now))]
+    terms += [
+        Term(what=f"{_called(kind)} since then, taken back", units=units(-moved))
+        for kind, moved in group.ledger.moved(instant, _FOR_EVER).items()
+        if moved
+    ]
+    since = now - then
+    if since > 0:
+        moved = f"- {units(since)} that came in, net, since then"
+    elif since < 0:
+        moved = f"+ {units(-since)} that went out, net, since then"
+    else:
+        moved = "and nothing that moved, net, since then"
+    at = shown_instant(instant, window)
+    sentence = f"{name} at {at} = {units(now)} on the stock lines now {moved} = {units(then)}"
+    if metric is Metric.STOCKED_OUT:
+        sentence += f"; stocked out = {units(group.stocked_out)}, because this is {'' if then <= 0 else 'not '}0 or less"
+    return Formula(sentence, tuple(terms))
+
+
+def _called(kind: MovementKind) -> str:
+    return f"{kind.value.replace('_', ' ')}s"
+
+
+def _flow(group: Group, metric: Metric, window: Window) -> Formula:
+    sign = -1 if metric is Metric.ISSUED else 1
+    kinds = _FLOW_KINDS[metric]
+    if metric is Metric.ADJUSTMENTS and not group.rules.include_returns:
+        kinds = kinds[:2]
+    terms = tuple(Term(what=_called(kind), units=units(sign * group.moved[kind])) for kind in kinds)
+    total = sign * sum(group.moved[kind] for kind in kinds)
+    parts = joined([f"{term.units} in {term.what}" for term in terms])
+    days = shown_days(window, window.flow_start, window.flow_end)
+    return Formula(f"{metric.label} {days} = {parts} = {units(total)}", terms)
+
+
+def _average(group: Group, window: Window) -> Formula:
+    stores = group.consumption_by_store
+    total = units(group.average_monthly_consumption)
+    quotients = [_of_store(each, window, group.rules) for each in stores]
+    if len(stores) == 1:
+        return Formula(f"average monthly consumption = {quotients[0]} = {total}")
+    terms = tuple(
+        Term(what=f"{each.store.name}: {quotient}", units=units(each.average))
+        for each, quotient in zip(stores, quotients, strict=True)
+    )
+    return Formula(f"average monthly consumption = the sum of the stores = {total}", terms)
+
+
+def _of_store(of: Consumption, window: Window, rules: Rules) -> str:
+    """Write the quotient that a store's average monthly consumption is."""
+    first = window.calendar.day_of(of.start)
+    days = (window.snapshot_date - first).days + 1
+    issued = (
+        f"{units(of.consumed)} issued in {count(days, 'day')} {shown_days(window, of.start, window.snapshot)}"
+    )
+    look_back = of.store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
+    if not of.days_out:
+        return f"{issued} / {_months_of(look_back)}"
+    all_days = units(look_back * rules.consumption.days_in_month * MICRO)
+    return (
+        f"{issued} / {_months_of(of.months)} ({_months_of(look_back)} without the part that {count(of.days_out, 'day')} out of "
+        f"stock are of {all_days} days)"
+    )
+
+
+def _months_of(number: Fraction) -> str:
+    written = units(number * MICRO)
+    return f"{written} {'month' if written == '1' else 'months'}"
+
+
+def _months(group: Group, window: Window) -> Formula:
+    average = group.average_monthly_consumption
+    of_average = _average(group, window).sentence
+    if average <= 0:
+        why = "no months of stock: the average monthly consumption is not above 0, and nothing can be divided by it"
+        return Formula(f"{why}; {of_average}")
+    months = group.months_of_stock
+    assert months is not None  # noqa: S101 - tells mypy: the average is above 0
+    return Formula(
+        f"months of stock = {units(group.stock_on_hand)} on hand / {units(average)} a month = {units(months)}; {of_average}"
+    )
+
+
+def _days_out(group: Group, window: Window) -> Formula:
+    midnights = window.calendar.midnights(window.flow_start, window.flow_end)
+    days = shown_days(window, window.flow_start, window.flow_end)
+    if len(midnights) <= 1:
+        return Formula(f"no days out of stock: no whole day of the period has passed ({days})")
+    spans = group.ledger.spans_without_stock(midnights, window.flow_end)
+    if spans is None:
+        return Formula("no days out of stock: nothing was ever in stock before the end of the period")
+    shown = tuple(_span(window, midnights, first, after) for first, after in reversed(spans))
+    total = sum(span.days for span in shown)
+    listed = joined([_days_of(span, of=total) for span in shown]) if shown else "none"
+    return Formula(f"days out of stock {days} = {total}: {listed}", spans=shown)
+
+
+def _span(window: Window, midnights: Sequence[datetime], first: int, after: int) -> Span:
+    begins = window.calendar.day_of(midnights[first])
+    return Span(first=begins, last=add_days(window.calendar.day_of(midnights[after]), -1), days=after - first)
+
+
+def _days_of(span: Span, *, of: int) -> str:
+    if span.days == 1:
+        return shown_day(span.first)
+    number = "" if span.days == of else f" ({span.days})"
+    return f"{shown_day(span.first)} to {shown_day(span.last)}{number}"
+
+
+def _expiry(group: Group, metric: Metric, window: Window) -> Formula:
+    first, last = window.snapshot_date, add_days(window.snapshot_date, group.rules.expiring_within_days)
+    when = (
+        f"after {shown_day(first)} and up to {shown_day(last)}"
+        if metric is Metric.EXPIRING
+        else f"on {shown_day(first)} or before"
+    )
+    lines = [
+        (line, held)
+        for _, line, held in stock_of_lines(group.pairs, window.snapshot, Counter())
+        if line.expiry_date is not None
+        and (first < line.expiry_date <= last if metric is Metric.EXPIRING else line.expiry_date <= first)
+    ]
+    terms = tuple(
+        Term(what=f"stock line {line.id}, expiry date {line.expiry_date}", units=units(held))
+        for line, held in lines
+        if held
+    )
+    total = sum(held for _, held in lines)
+    at = shown_instant(window.snapshot, window)
+    return Formula(
+        f"{metric.label} = {units(total)} on stock lines that expire {when}, as they were at {at}", terms
+    )

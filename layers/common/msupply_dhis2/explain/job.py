@@ -1,0 +1,339 @@
+"""Explain a value: the same reading, calculation and mapping as compute's, asked for their parts.
+
+The way of the job: which row of the settings and which instant the question is about → the org unit and the items that
+are one number → their histories, as compute reads and works them out → the formula, the stock lines, the movements.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from msupply_dhis2.compute.event import ComputeEvent, require_known
+from msupply_dhis2.compute.plan import RunPlan, make_run_plan, names_of, read_mapped
+from msupply_dhis2.compute.values import Tally, values_of_org_units
+from msupply_dhis2.domain.data_value import Identifier
+from msupply_dhis2.domain.reading import Event, MetricName, Words, folded, parse_event
+from msupply_dhis2.domain.stock import ItemGroup, NamedMovement, OrgUnit
+from msupply_dhis2.errors import EventError
+from msupply_dhis2.explain.explanation import EarlierMovements, Explanation, MovementPart, StockLinePart
+from msupply_dhis2.explain.formula import Formula, formula, shown_day, shown_instant, units
+from msupply_dhis2.explain.screen import beside_screen
+from msupply_dhis2.mapping import Mapper, identifier_of
+from msupply_dhis2.metrics.calculate import Group, floor
+from msupply_dhis2.metrics.ledger import stock_of_lines
+from msupply_dhis2.periods import Basis, Calendar, Window, find_period, window
+from msupply_dhis2.settings import DataElementRow, Settings, Setup
+from msupply_dhis2.source import Scope, Source
+from msupply_dhis2.text import joined
+
+MOST_MOVEMENTS = 500
+"""How many movements are listed; those before them are summed up."""
+
+_ONE_DAY = timedelta(days=1)
+"""mSupply's own screen goes by the days of UTC, which begin up to so much earlier."""
+
+
+class Question(Event):
+    """Which value is asked about.
+
+    Attributes
+    ----------
+    store, item
+        By code, name, id, org unit or reference, as for a manual push.
+    period
+        As DHIS2 writes it. Without it: the one that the row of the settings is about now.
+    as_of
+        The instant of the run that is meant, a date or a time in the stack's time zone. Without it: the end of the
+        period, or now where it is not over.
+    """
+
+    store: Words
+    item: Words
+    metric: MetricName
+    period: Words | None = None
+    as_of: Words | None = None
+
+
+class ExplainEvent(Event):
+    """The event that asks compute."""
+
+    explain: Question
+
+
+EXAMPLE = '{"explain": {"store": "Kamo", "item": "Amoxicillin 250mg", "metric": "stock_on_hand", "period": "202601"}}'
+
+
+def parse_question(event: object) -> Question:
+    """Read the event that asks compute; an EventError says what is wrong with it."""
+    return parse_event(ExplainEvent, event, EXAMPLE, {"explain": Question}).explain
+
+
+def explain(
+    question: Question, *, settings: Settings, calendar: Calendar, source: Source, now: datetime
+) -> Explanation:
+    """Explain a value; where there is none, why.
+
+    Raises
+    ------
+    EventError
+        The question cannot be understood, or could mean several values.
+    SourceError
+        mSupply's database cannot be read, or holds no store or item that is sent.
+    """
+    rows = [row for row in settings.active_rows if row.metric is question.metric]
+    if not rows:
+        why = (
+            f"there is no value: no active row of 'Data elements to push' has the metric {question.metric}. Add it, or set "
+            "active: true."
+        )
+        return Explanation(message=_sentence(question, why, None), metric=question.metric)
+    row, basis, as_of = _row_at(question, rows, settings, calendar, now)
+    mapper = Mapper.at(as_of, calendar, settings, ((row, basis),))
+    about = _About(question, mapper, row, basis)
+    event = ComputeEvent(
+        manual=True, stores=(question.store,), items=(question.item,), metrics=(question.metric,)
+    )
+    try:
+        plan = make_run_plan(event, settings, read_mapped(source, settings, [row]))
+    except EventError as error:
+        return about.told(f"there is no value. {error}")
+    return _explained(about, plan, source)
+
+
+def _row_at(
+    question: Question, rows: Sequence[DataElementRow], settings: Settings, calendar: Calendar, now: datetime
+) -> tuple[DataElementRow, Basis, datetime]:
+    """Find the row, basis and instant whose value the question is about."""
+    instants = [_instant(question, calendar, now)]
+    if question.period is not None and question.as_of is None:
+        period = find_period(question.period)
+        if period is None:
+            raise EventError(
+                f"explain.period: '{question.period}' is no period of DHIS2. Write 202601, 2026W5 or 2026Q1."
+            )
+        ended = calendar.start_of_day(period.day_after).replace(tzinfo=UTC)
+        # The last instant within it, for the rows on a current day basis.
+        instants += [each for each in (ended, ended - timedelta(seconds=1)) if each <= now]
+    bases = {row: [row.basis, *(basis for basis in Basis if basis is not row.basis)] for row in rows}
+    found = []
+    for row, of_row in bases.items():
+        for basis in of_row:
+            for as_of in instants:
+                label = window(basis, as_of, calendar, settings.period).period
+                if label == question.period or question.period is None:
+                    return row, basis, as_of
+                found.append(label)
+    raise EventError(
+        f"explain.period: no value of {question.metric.label} is about {question.period}. As of then they are about "
+        f"{joined(sorted(set(found)))}. Name that period, or another time (as_of)."
+    )
+
+
+def _instant(question: Question, calendar: Calendar, now: datetime) -> datetime:
+    if question.as_of is None:
+        return now
+    try:
+        as_of = calendar.parse_instant(question.as_of)
+    except ValueError as error:
+        raise EventError(
+            f"explain.as_of: '{question.as_of}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
+        ) from error
+    require_known(as_of, now)
+    return as_of
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a question turned out to be about."""
+
+    question: Question
+    mapper: Mapper
+    row: DataElementRow
+    basis: Basis
+
+    @property
+    def window(self) -> Window:
+        return self.mapper.windows[self.basis]
+
+    def told(self, answer: str, known: Mapping[str, Any] = MappingProxyType({})) -> Explanation:
+        """Return an explanation that begins with an answer; ``known`` are its other fields."""
+        return Explanation(
+            message=_sentence(self.question, answer, self.window.period, known),
+            metric=self.row.metric,
+            basis=self.basis,
+            as_of=self.window.as_of.replace(tzinfo=UTC).astimezone(self.window.calendar.time_zone),
+            period=self.window.period,
+            **known,
+        )
+
+
+def _sentence(
+    question: Question, answer: str, period: str | None, known: Mapping[str, Any] = MappingProxyType({})
+) -> str:
+    item = "; ".join(known.get("items", (question.item,)))
+    store = "; ".join(known.get("stores", (question.store,)))
+    return f"{question.metric.label} of {item} in {store}, {period or question.period or 'now'}: {answer}"
+
+
+def _explained(about: _About, plan: RunPlan, source: Source) -> Explanation:
+    """Explain the value of the org unit and the item group that a question is about."""
+    question, mapper, at = about.question, about.mapper, about.window
+    org_unit, item_group = _asked(plan, question)
+    known: dict[str, Any] = {
+        "org_unit": org_unit.code,
+        "stores": tuple(f"{store.name} ({store.code})" for store in org_unit.stores),
+        "items": tuple(f"{item.name} ({item.code})" for item in item_group.items),
+        "mapping": tuple(_mapping(about, org_unit, item_group)),
+    }
+    if question.metric in plan.mapped.catalogue.missing_metrics:
+        lacking = " ".join(each for each in plan.mapped.catalogue.warnings if question.metric.label in each)
+        return about.told(f"there is no value: mSupply's database lacks what it takes. {lacking}", known)
+    earliest = floor([at], plan.scope.stores, plan.rules) - _ONE_DAY
+    named: list[NamedMovement] = []
+    histories = list(source.histories(plan.scope, earliest, named))
+    tally = Tally()
+    values = [
+        value for of_unit in values_of_org_units(histories, plan, mapper, tally) for value in of_unit.values
+    ]
+    known["left_out"] = source.warnings()
+    history = next((each for each in histories if each.item_group is item_group), None)
+    if history is None:
+        return about.told(
+            "there is no value: the item is on no master list of the store, and never had a stock line or a movement there.",
+            known,
+        )
+    rows = [str(row) for row in history.unreadable if row.until is None or row.until >= at.snapshot]
+    if rows:
+        return about.told(f"there is no value. {' '.join(rows)}", known)
+    group = Group(history.pairs, at, plan.rules, Counter())
+    worked_out = formula(group, question.metric, at)
+    known |= {
+        "formula": worked_out.sentence,
+        "terms": worked_out.terms,
+        "days_without_stock": worked_out.spans,
+        "beside_screen": tuple(beside_screen(group, question.metric, at)),
+        **_parts(group, named, source.batches(Scope((org_unit,), (item_group,))), at, source.began),
+    }
+    identifier = identifier_of(mapper.settings, about.row, item_group)
+    value = next((each for each in values if each.identifier == identifier), None)
+    if value is None:
+        return about.told(_why_no_value(identifier, tally, worked_out, about), known)
+    known |= {
+        "value": value.value,
+        "exact": units(getattr(group, question.metric.value)),
+        "data_value": value.by_name(),
+    }
+    return about.told(f"{value.value}.", known)
+
+
+def _asked(plan: RunPlan, question: Question) -> tuple[OrgUnit, ItemGroup]:
+    """Return the only org unit and the only item group that a question can mean."""
+    units_ = plan.scope.org_units
+    if len(units_) > 1:
+        codes = [f"{store.name} ({store.code})" for unit in units_ for store in unit.stores]
+        raise EventError(f"explain.store: '{question.store}' could be {joined(codes)}. Write the code.")
+    groups = [
+        group for group in plan.scope.item_groups if folded(question.item) in map(folded, names_of(group))
+    ]
+    if len(groups) > 1:
+        codes = [f"{item.name} ({item.code})" for group in groups for item in group.items]
+        raise EventError(f"explain.item: '{question.item}' could be {joined(codes)}. Write the code.")
+    return units_[0], groups[0]
+
+
+def _why_no_value(identifier: Identifier | None, tally: Tally, worked_out: Formula, about: _About) -> str:
+    if identifier is None:
+        return f"there is no value: the item has no value in its field {about.row.custom_field_name} that can be sent."
+    for collision in tally.collisions:
+        if collision.identifier == identifier:
+            return f"there is no value. {collision.sentence(1)}"
+    return f"there is no value: {worked_out.sentence}."
+
+
+def _mapping(about: _About, org_unit: OrgUnit, item_group: ItemGroup) -> Iterator[str]:
+    """Yield what the value is known by in DHIS2, and the settings that decide it, a sentence each."""
+    settings, row, at = about.mapper.settings, about.row, about.window
+    identifier = identifier_of(settings, row, item_group)
+    if identifier is not None:
+        field = (
+            row.custom_field_name
+            if settings.setup is Setup.DATA_ELEMENT_PER_ITEM
+            else settings.item_field_reference
+        )
+        prefix = f"Prefix '{row.prefix}' and " if row.prefix else ""
+        yield f"Data element {identifier[0]} ({settings.data_element_id_scheme}): {prefix}the item's field {field}."
+        for name, option_combo in zip(("Category", "Attribute"), identifier[1:], strict=True):
+            if option_combo is not None:
+                yield f"{name} option combo {option_combo} ({row.category_option_combo_id_scheme}): Category option ID of the row."
+    yield f"Org unit {org_unit.code} ({settings.org_unit_scheme}): the store's field {settings.store_field_reference}."
+    yield (
+        f"Period {at.period}: the one that holds {shown_day(at.snapshot_date)}, by Period format {settings.period_format} "
+        f"and Push data basis {about.basis}."
+    )
+    if settings.round_off:
+        yield "Round off is on: the value is rounded to a whole number, halves away from zero."
+
+
+def _parts(
+    group: Group, named: Sequence[NamedMovement], batches: Mapping[str, str], at: Window, began: datetime
+) -> dict[str, object]:
+    """Return the stock lines and the movements of a group, and what was before them."""
+    stock_lines = tuple(
+        StockLinePart(
+            store=pair.store.name,
+            item=pair.item.name,
+            batch=batches.get(line.id),
+            expiry_date=line.expiry_date,
+            units_now=units(line.units),
+            units_at_snapshot=units(held),
+        )
+        for pair, line, held in stock_of_lines(group.pairs, at.snapshot, Counter())
+    )
+    pairs = {(pair.store.id, pair.item.id) for pair in group.pairs}
+    of_group = sorted(
+        (each for each in named if (each.store.id, each.item.id) in pairs),
+        key=lambda each: each.movement.instant,
+    )
+    listed = of_group[-MOST_MOVEMENTS:]
+    stock = group.ledger.stock_now - sum(each.movement.units for each in listed)
+    before = sum(pair.units_before_floor for pair in group.pairs)
+    before += sum(each.movement.units for each in of_group[: len(of_group) - len(listed)])
+    earlier = EarlierMovements(units=units(before), stock_after=units(stock))
+    movements = []
+    for each in listed:
+        stock += each.movement.units
+        movements.append(_movement(each, batches, stock, at, began))
+    return {"stock_lines": stock_lines, "movements": tuple(movements), "earlier": earlier}
+
+
+def _movement(
+    named: NamedMovement, batches: Mapping[str, str], stock_after: int, at: Window, began: datetime
+) -> MovementPart:
+    instant, kind, moved, stock_line_id = named.movement
+    note = None
+    if named.own_instant is not None and named.own_instant != instant:
+        own = shown_instant(named.own_instant, at)
+        why = (
+            "later than the database was read; it counts when it was made"
+            if named.own_instant > began
+            else "but it cancels another, and counts when that one does"
+        )
+        note = f"Its invoice says {own}, {why}."
+    return MovementPart(
+        instant=_local(instant, at.calendar),
+        store=named.store.name,
+        item=named.item.name,
+        kind=kind.value.replace("_", " "),
+        number=named.number,
+        batch=None if stock_line_id is None else batches.get(stock_line_id),
+        units=units(moved),
+        stock_after=units(stock_after),
+        note=note,
+    )
+
+
+def _local(instant: datetime, calendar: Calendar) -> datetime:
+    return instant.replace(tzinfo=UTC).astimezone(calendar.time_zone)

@@ -1,0 +1,122 @@
+"""Where mSupply's own screen shows another number for a value: the rules of docs/msupply-screen.md."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from fractions import Fraction
+from itertools import pairwise
+
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import MICRO, MovementKind
+from msupply_dhis2.explain.explanation import OnScreen
+from msupply_dhis2.explain.formula import shown_instant, units
+from msupply_dhis2.metrics.calculate import Group
+from msupply_dhis2.metrics.ledger import Ledger
+from msupply_dhis2.metrics.quantity import Quantity
+from msupply_dhis2.periods import Window, add_days
+
+_STOCK = frozenset({Metric.STOCK_ON_HAND, Metric.CLOSING_STOCK, Metric.STOCKED_OUT})
+_RETURNS = (MovementKind.CUSTOMER_RETURN, MovementKind.SUPPLIER_RETURN)
+_ISSUES = (MovementKind.OUTBOUND_SHIPMENT, MovementKind.PRESCRIPTION)
+
+
+def beside_screen(group: Group, metric: Metric, window: Window) -> Iterator[OnScreen]:
+    """Yield the rules that make a difference for this value, each by itself, with both numbers."""
+    if metric in _STOCK:
+        yield from _stock(group, window)
+    elif metric is Metric.ADJUSTMENTS and not group.rules.include_returns:
+        yield from _differing(
+            "mSupply counts customer and supplier returns as adjustments. Here they are left out, unless the settings "
+            "say include_returns: true.",
+            group.adjustments,
+            group.adjustments + sum(group.moved[kind] for kind in _RETURNS),
+        )
+    elif metric is Metric.AVERAGE_MONTHLY_CONSUMPTION:
+        yield from _consumption(group, window)
+    elif metric is Metric.DAYS_OUT_OF_STOCK:
+        yield from _days_out(group, window)
+
+
+def _differing(rule: str, here: Quantity, on_screen: Quantity) -> Iterator[OnScreen]:
+    if units(here) != units(on_screen):
+        yield OnScreen(rule=rule, here=units(here), on_screen=units(on_screen))
+
+
+def _stock(group: Group, window: Window) -> Iterator[OnScreen]:
+    ledger = group.ledger
+    yield from _differing(
+        f"The screen shows the stock of now. This value is about {shown_instant(window.snapshot, window)}.",
+        group.stock_on_hand,
+        ledger.stock_now,
+    )
+    above = sum(line.units for pair in group.pairs for line in pair.stock_lines if line.units > 0)
+    yield from _differing(
+        "mSupply leaves stock lines below 0 out of stock on hand. Here all stock lines are added up: of now",
+        ledger.stock_now,
+        above,
+    )
+
+
+def _consumption(group: Group, window: Window) -> Iterator[OnScreen]:
+    here = group.average_monthly_consumption
+    cancelled: Quantity = 0
+    in_utc: Quantity = 0
+    enforced: Quantity = 0
+    for of in group.consumption_by_store:
+        issues = [each for each in of.ledger.movements if each.kind in _ISSUES]
+        within = [each for each in issues if of.start <= each.instant < window.snapshot]
+        # An issue goes out; the row that cancels it comes back.
+        back = sum(each.units for each in within if each.units > 0)
+        cancelled += Fraction(2 * back) / of.months
+        first = _midnight_in_utc(window.calendar.day_of(of.start))
+        last = _midnight_in_utc(add_days(window.snapshot_date, 1))
+        consumed = -sum(each.units for each in issues if first <= each.instant < last)
+        in_utc += Fraction(consumed) / of.months
+        days = [window.calendar.day_of(each.instant) for each in within if each.units < 0]
+        months = {(day.year, day.month) for day in days}
+        enforced += Fraction(of.consumed, len(months)) if months else 0
+    yield from _differing(
+        "Here a cancelled prescription counts nothing: the row that cancels it is taken off. mSupply adds up the sizes of "
+        "both rows.",
+        here,
+        here + cancelled,
+    )
+    yield from _differing(
+        "mSupply takes the date of an issue in UTC. Here it is that of the stack's time zone.", here, in_utc
+    )
+    yield from _differing(
+        "Where the preference monthlyConsumptionEnforceLookBackPeriod of the older mSupply is false, it divides by the months "
+        "that had consumption. Here it is always the months of the look-back.",
+        here,
+        enforced,
+    )
+
+
+def _midnight_in_utc(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - instants are naive UTC
+
+
+def _days_out(group: Group, window: Window) -> Iterator[OnScreen]:
+    here = group.days_out_of_stock
+    if here is None:
+        return
+    on_screen = _days_on_screen(group.ledger, group, window)
+    yield from _differing(
+        "Here a day counts only if there was no stock at all, from midnight to midnight, and today does not count. mSupply "
+        "counts a day that begins and ends with 0, and today too, and adds up its ledger forwards, from 0.",
+        here,
+        on_screen * MICRO,
+    )
+
+
+def _days_on_screen(ledger: Ledger, group: Group, window: Window) -> int:
+    """Count the days of the period that begin and end without stock, by the ledger added up forwards."""
+    all_that_moved = sum(each.units for each in ledger.movements) + sum(
+        pair.units_before_floor for pair in group.pairs
+    )
+    unexplained = ledger.stock_now - all_that_moved
+    calendar = window.calendar
+    midnights = [*calendar.midnights(window.flow_start, window.flow_end)]
+    if midnights[-1] < window.flow_end:
+        midnights.append(window.flow_end)
+    stock = [ledger.stock_at(midnight) - unexplained for midnight in midnights]
+    return sum(before <= 0 and after <= 0 for before, after in pairwise(stock))

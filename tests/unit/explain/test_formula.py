@@ -1,0 +1,104 @@
+"""How a value is worked out, in words and numbers."""
+
+import re
+from collections import Counter
+from datetime import date
+
+import pytest
+
+from msupply_dhis2.domain.stock import PairHistory
+from msupply_dhis2.explain.explanation import Span
+from msupply_dhis2.explain.formula import Formula, formula
+from msupply_dhis2.metrics import Metric, Rules
+from msupply_dhis2.metrics.calculate import Group
+from msupply_dhis2.periods import Basis, Window
+from tests.support.histories import (
+    ADJUSTED,
+    INBOUND,
+    JANUARY,
+    KAMO,
+    OPUA,
+    OUTBOUND,
+    RECEIVED_BEFORE,
+    WORKED_EXAMPLE,
+    line,
+    moved,
+    pair,
+    window_of,
+)
+from tests.support.paths import PROJECT
+
+
+def formula_of(
+    metric: Metric,
+    *pairs: PairHistory,
+    at: Window = JANUARY,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+) -> Formula:
+    return formula(Group(list(pairs), at, rules, Counter()), metric, at)
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_the_documentation_prints_how_each_value_of_the_worked_example_is_worked_out(metric: Metric) -> None:
+    table = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8").split("worked example -->")[1]
+    rows = [row.strip("|").split("|") for row in re.findall(r"^\|.*\|$", table, re.MULTILINE)]
+    printed = {row[0].strip(): row[3].strip() for row in rows}
+    assert printed[metric.label] == formula_of(metric, WORKED_EXAMPLE).sentence
+
+
+def test_days_out_of_stock_are_spans() -> None:
+    worked_out = formula_of(Metric.DAYS_OUT_OF_STOCK, WORKED_EXAMPLE)
+    assert worked_out.spans == (Span(first=date(2026, 1, 6), last=date(2026, 1, 14), days=9),)
+
+
+def test_of_several_stores_each_has_a_quotient_of_its_own() -> None:
+    pairs = [
+        pair([line(9)], [RECEIVED_BEFORE, moved("2026-01-10", -6, OUTBOUND)], store) for store in (KAMO, OPUA)
+    ]
+    worked_out = formula_of(Metric.AVERAGE_MONTHLY_CONSUMPTION, *pairs)
+    assert worked_out.sentence == "average monthly consumption = the sum of the stores = 8"
+    assert [term.units for term in worked_out.terms] == ["2", "6"]
+    assert worked_out.terms[1].what == (
+        "Opua: 6 issued in 30 days from 2 January 2026 to 31 January 2026 / 1 month"
+    )
+
+
+def test_days_out_of_stock_shorten_the_months_where_the_preference_says_so() -> None:
+    history = pair(
+        [line(0)],
+        [moved("2025-06-01", 10, INBOUND), moved("2026-01-21 10:00", -10, OUTBOUND)],
+    )
+    worked_out = formula_of(Metric.AVERAGE_MONTHLY_CONSUMPTION, history, rules=ADJUSTED)
+    assert worked_out.sentence == (
+        "average monthly consumption = 10 issued in 91 days from 2 November 2025 to 31 January 2026 / 2.671458 months (3 "
+        "months without the part that 10 days out of stock are of 91.3125 days) = 3.743274"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "pairs", "at", "why"),
+    [
+        (
+            Metric.MONTHS_OF_STOCK,
+            [pair([line(5)], [RECEIVED_BEFORE])],
+            JANUARY,
+            "no months of stock: the average monthly consumption is not above 0, and nothing can be divided by it; ",
+        ),
+        (
+            Metric.DAYS_OUT_OF_STOCK,
+            [pair([], [])],
+            JANUARY,
+            "no days out of stock: nothing was ever in stock before the end of the period",
+        ),
+        (
+            Metric.DAYS_OUT_OF_STOCK,
+            [pair([line(5)], [RECEIVED_BEFORE])],
+            window_of(Basis.CURRENT_DAY, "2026-02-01 09:00"),
+            "no days out of stock: no whole day of the period has passed (on 1 February 2026)",
+        ),
+    ],
+)
+def test_where_there_is_no_value_the_reason_stands_in_its_place(
+    metric: Metric, pairs: list[PairHistory], at: Window, why: str
+) -> None:
+    assert formula_of(metric, *pairs, at=at).sentence.startswith(why)
