@@ -208,11 +208,13 @@ def values_of_org_units(
 def groups_of(source: Source, plan: RunPlan, mapper: Mapper) -> Iterator[GroupHistory | GroupReports]:
     """Stream what values are made of: the histories of stores, then the reports of customers, where they are sent."""
     windows = mapper.windows
+    streams: list[Iterator[GroupHistory] | Iterator[GroupReports]] = []
     if stores := plan.scope.stores:
-        yield from source.histories(plan.scope, floor(windows.values(), stores, plan.rules))
+        streams.append(source.histories(plan.scope, floor(windows.values(), stores, plan.rules)))
     if plan.customers.org_units:
         supplied = mapper.settings.customer_received is CustomerReceived.SUPPLIED
-        yield from customers_of(source).reports(plan.customers, windows, supplied=supplied)
+        streams.append(customers_of(source).reports(plan.customers, windows, supplied=supplied))
+    return chain.from_iterable(streams)
 
 
 def _rows_that_count(history: GroupHistory | GroupReports, snapshot: datetime) -> list[str]:
