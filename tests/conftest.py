@@ -1,10 +1,12 @@
 """What several tests share: AWS on 127.0.0.1, the speed of tests, and how many examples a law is tried with."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from msupply_dhis2.dhis2 import importer
+from msupply_dhis2.handlers import push_batch
+from msupply_dhis2.push.job import Dhis2Session
 from msupply_dhis2.state import dead_letters
 from sandbox.aws_on_moto import BUCKET, Aws, MotoStack, moto
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
@@ -47,6 +49,6 @@ def aws(moto_stack: MotoStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]
     # Moto knows at once what a queue holds; SQS has to be waited for.
     monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
     # Nor does the stand-in need a rest between two calls.
-    monkeypatch.setattr(importer, "_PAUSE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(push_batch, "Dhis2Session", partial(Dhis2Session, pause=lambda _: None))
     with moto_stack.deployed(monkeypatch.setenv) as it:
         yield it

@@ -43,8 +43,6 @@ LONGEST_CALL = 240.0
 _LEAST_SECONDS = 10.0
 """With less time left no call is begun: it would be cut off, and nobody would learn what became of it."""
 
-_PAUSE_SECONDS = 0.2, 1.0
-
 _SEARCH_CALLS = 100
 """How many more calls a delivery may cost because of refused values."""
 
@@ -261,8 +259,8 @@ class Import:
         self._pending.appendleft(places)
 
     def _pause(self) -> None:
-        # Not at once, and not when the other one does.
-        self._calls.pause(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - no secret
+        # Not at once, and not when the other one does: 0.2 to 1 second.
+        self._calls.pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret
 
     def _meet_fault(self, places: Places, error: Dhis2FaultError) -> None:
         """Try again, then look for the value at fault by halving; unless the server fails at everything."""
