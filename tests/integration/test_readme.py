@@ -55,6 +55,24 @@ def test_every_link_to_a_chapter_leads_to_one(page: Path) -> None:
     ] == []
 
 
+def test_every_file_and_folder_on_the_map_of_the_architecture_exists() -> None:
+    page = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {-1: PROJECT}
+    named = []
+    for line in page.split("```")[1].strip().splitlines():
+        depth = len(line) - len(line.lstrip())
+        within = inner = folders[max(above for above in folders if above < depth)]
+        for name in re.findall(
+            r"(?:^|(?<= ))(?:[a-z0-9_]+/)+(?= )|(?<!/)\b[a-z0-9_]+\.(?:py|yaml)\b", f"{line} "
+        ):
+            if name.endswith("/"):
+                inner = within / name
+                folders = {above: each for above, each in folders.items() if above < depth} | {depth: inner}
+            named.append(inner if name.endswith("/") else inner / name)
+    assert len(named) > 40
+    assert [each for each in named if not each.exists()] == []
+
+
 def test_the_readme_is_read_in_five_minutes() -> None:
     assert len(README.split()) <= 900
 
