@@ -109,7 +109,7 @@ def test_a_damaged_record_counts_as_nothing_and_for_as_long_as_messages_live_not
     records = at(NOW)
     record = read(records)
     assert record.entries == {}
-    assert "could not be read of OU_0 in 202601: all their values are sent" in records.faults()[0]
+    assert "cannot be read for OU_0 in 202601: all their values are sent" in records.faults()[0]
     assert records.write(TARGET, record)
     again = at(NOW)
     read(again)
