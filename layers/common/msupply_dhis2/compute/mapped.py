@@ -8,12 +8,13 @@ from msupply_dhis2.compute.job import OpenDatabase
 from msupply_dhis2.compute.plan import Mapped, read_mapped
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.mapped import CustomerReports, MappedItem, MappedNames, MappedStore
+from msupply_dhis2.domain.report import DatePeriod
 from msupply_dhis2.domain.stock import ItemGroup, Kind, OrgUnit
 from msupply_dhis2.mapping import Mapper, identifier_of
 from msupply_dhis2.periods import add_days
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source, Verification
-from msupply_dhis2.source.customers import Days, customers_of
+from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.text import count
 
 BYTES_OF_A_LIST = 2_500_000
@@ -58,32 +59,26 @@ def _reports_of(source: Source, settings: Settings, mapped: Mapped) -> CustomerR
     """Return how many customers report in the periods of a run now, and which have not for three."""
     rows = [(row, row.basis) for row in settings.active_rows]
     windows = Mapper.at(source.began.replace(tzinfo=UTC), source.calendar, settings, rows).windows
-    by_id = {
-        store.id: store
-        for org_unit in mapped.org_units
-        if org_unit.kind is Kind.CUSTOMER
-        for store in org_unit.stores
-    }
-    customers = customers_of(source)
-    reporting, spans = dict[str, int](), list[Days]()
-    for basis, window in windows.items():
-        days = Days.of({basis: window})
-        found = {customer for customer, _ in customers.days(list(by_id.values()), days)}
-        reporting[window.period] = max(len(found), reporting.get(window.period, 0))
-        spans.append(days)
-    since, period = max(days.first for days in spans), settings.period
+    since, last = DatePeriod.of(windows.values())
     for _ in range(_SILENT_PERIODS - 1):
         before = add_days(since, -1)
-        since = before.replace(day=1) if period.shorter_than_month else period.first_day(before)
-    last = max(days.last for days in spans)
-    heard = {customer for customer, _ in customers.days(list(by_id.values()), Days(since, last))}
+        is_short = settings.period.shorter_than_month
+        since = before.replace(day=1) if is_short else settings.period.first_day(before)
+    of_customers = [org_unit for org_unit in mapped.org_units if org_unit.kind is Kind.CUSTOMER]
+    customers = [store for org_unit in of_customers for store in org_unit.stores]
+    heard = set(customers_of(source).days(customers, DatePeriod(since, last)))
+    reporting = {}
+    for window in windows.values():
+        first, end = DatePeriod.of([window])
+        reporting[window.period] = len({customer for customer, day in heard if first <= day <= end})
+    all_heard = {customer for customer, _ in heard}
     silent = [
-        f"{each.name} ({each.code}) has not reported." for each in by_id.values() if each.id not in heard
+        f"{each.name} ({each.code}) has not reported." for each in customers if each.id not in all_heard
     ]
     blank = mapped.catalogue.blank(Kind.CUSTOMER)
     details = (*silent, *(f"{each.named}: {each.reason}." for each in blank))
     return CustomerReports(
-        mapped=len(by_id),
+        mapped=len(customers),
         blank=len(blank),
         reporting=reporting,
         silent=len(silent),

@@ -147,8 +147,8 @@ def read_mapped(source: Source, settings: Settings, rows: Sequence[DataElementRo
 
 def _with_customers(mapped: Mapped, source: Source, settings: Settings) -> Mapped:
     """Add the customers; of those whose org unit a store has, the store is sent."""
-    chosen = customers_of(source).choose(str(settings.customer_field))
-    org_units, unmapped = group_stores(chosen.sent, settings, settings.customer_field)
+    customers, blank, warnings = customers_of(source).choose(str(settings.customer_field))
+    org_units, unmapped = group_stores(customers, settings, settings.customer_field)
     of_stores = {org_unit.code: org_unit.stores[0].name for org_unit in mapped.org_units}
     skipped = [
         Skipped(
@@ -157,7 +157,7 @@ def _with_customers(mapped: Mapped, source: Source, settings: Settings) -> Mappe
             each.name,
             f"its org unit {each.org_unit} is that of the store {of_stores[each.org_unit]}, which is sent",
         )
-        for each in chosen.sent
+        for each in customers
         if each.org_unit in of_stores
     ]
     catalogue = mapped.catalogue
@@ -166,13 +166,13 @@ def _with_customers(mapped: Mapped, source: Source, settings: Settings) -> Mappe
         catalogue=replace(
             catalogue,
             skipped=(*catalogue.skipped, *skipped),
-            not_meant=(*catalogue.not_meant, *chosen.blank),
-            warnings=(*catalogue.warnings, *chosen.warnings),
+            not_meant=(*catalogue.not_meant, *blank),
+            warnings=(*catalogue.warnings, *warnings),
         ),
         org_units=(*mapped.org_units, *(each for each in org_units if each.code not in of_stores)),
         unmapped=(*mapped.unmapped, *unmapped),
         unmapped_stores=mapped.unmapped_stores + len(unmapped),
-        customers=chosen.sent,
+        customers=customers,
     )
 
 

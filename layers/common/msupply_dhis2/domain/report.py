@@ -1,34 +1,35 @@
 """What a customer that is no store reports: documents that its supplier has typed in, line by line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from msupply_dhis2.domain.stock import Item, ItemGroup, OrgUnit, Store, UnreadableRow
-from msupply_dhis2.periods import Basis
+from msupply_dhis2.periods import Basis, Window
 
 
 class DocumentKind(StrEnum):
-    """What a document is, as messages call it."""
+    """What a document is, as messages call it. The last two say nothing but how much stock there is."""
 
     REQUISITION = "requisition"
     REPORT = "report"
     IMPREST = "imprest"
     STOCK_HISTORY = "stock history"
 
-    @property
-    def is_count(self) -> bool:
-        """Whether it says nothing but how much stock there is."""
-        return self in {DocumentKind.IMPREST, DocumentKind.STOCK_HISTORY}
-
 
 class DatePeriod(NamedTuple):
-    """A period of mSupply, both days included."""
+    """Days, the first and the last included."""
 
     first: date
     last: date
+
+    @classmethod
+    def of(cls, windows: Iterable[Window]) -> Self:
+        """Return the days that reports must be about."""
+        days = [(window.calendar.day_of(window.flow_start), window.snapshot_date) for window in windows]
+        return cls(min(first for first, _ in days), max(last for _, last in days))
 
     @property
     def days(self) -> int:
@@ -86,6 +87,14 @@ class ReportLine(NamedTuple):
     def is_untouched(self) -> bool:
         """Whether it is as mSupply made it: 0 in every column, without comment or reason."""
         return not self.has_remark and not any(self.reported)
+
+    def with_another(self, line: Self) -> Self:
+        """Return what two lines of a document about one item say together."""
+        return self._replace(
+            day=max((each.day for each in (self, line) if each.day is not None), default=None),
+            reported=Reported(*map(sum, zip(self.reported, line.reported, strict=True))),
+            has_remark=self.has_remark or line.has_remark,
+        )
 
 
 @dataclass(slots=True)

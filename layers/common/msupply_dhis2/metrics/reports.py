@@ -8,16 +8,23 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import StrEnum
 from fractions import Fraction
-from typing import NamedTuple
 
 from msupply_dhis2.domain.data_value import JOINED_BY
 from msupply_dhis2.domain.metric import FLOWS, Metric
-from msupply_dhis2.domain.report import DatePeriod, Document, GroupReports, PairReports, ReportLine
+from msupply_dhis2.domain.report import (
+    DatePeriod,
+    Document,
+    DocumentKind,
+    GroupReports,
+    PairReports,
+    ReportLine,
+)
 from msupply_dhis2.domain.stock import MICRO
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.periods import Basis, Window
 from msupply_dhis2.text import count, listed
 
+_COUNTS = frozenset({DocumentKind.IMPREST, DocumentKind.STOCK_HISTORY})
 _OF_A_PERIOD = FLOWS | {Metric.OPENING_STOCK}
 
 
@@ -41,17 +48,14 @@ class ReportWarning(StrEnum):
     WITHOUT_DAY = "Lines of customers whose period or date cannot be read, which are not sent"
 
 
-class NotSent(NamedTuple):
-    """Why a line of a document is not sent."""
-
-    why: ReportWarning
-    document: str
+type NotSent = tuple[ReportWarning, str]
+"""Why lines of a document are not sent, and which document."""
 
 
 def sentences(not_sent: Counter[NotSent]) -> Iterator[str]:
     """Yield a sentence for each reason, with the documents and how many lines each has."""
     for why in ReportWarning:
-        by_document = {each.document: lines for each, lines in not_sent.items() if each.why is why}
+        by_document = {document: lines for (reason, document), lines in not_sent.items() if reason is why}
         if by_document:
             named = [f"{document}: {lines:,}" for document, lines in by_document.items()]
             yield (
@@ -65,7 +69,7 @@ def report_values(
 ) -> GroupValues:
     """Work out metrics of a group of customers, with the documents of each, and note what is not sent."""
     found: dict[Metric, list[tuple[int, Sequence[Document]]]] = {}
-    days = DatePeriod(window.calendar.day_of(window.flow_start), window.snapshot_date)
+    days = DatePeriod.of([window])
     for pair in group.pairs:
         for metric, value, documents in _values_of_pair(pair, window.basis, days, metrics, not_sent):
             found.setdefault(metric, []).append((value, documents))
@@ -105,7 +109,7 @@ def _values_of_pair(
     not_sent: Counter[NotSent],
 ) -> _Values:
     def note(why: ReportWarning, line: ReportLine) -> None:
-        not_sent[NotSent(why, f"{line.document} of {pair.store.name}")] += 1
+        not_sent[why, f"{line.document} of {pair.store.name}"] += 1
 
     lines = [line for line in pair.lines if _is_reported(line, basis, days, note)]
     if pair.supplied is not None and (lines or basis in pair.supplied):
@@ -116,7 +120,7 @@ def _values_of_pair(
     if _contradicts_itself(latest):
         note(ReportWarning.CONTRADICTION, latest)
     yield from _levels(latest)
-    with_flows = [line for line in lines if line.document.period and not line.document.kind.is_count]
+    with_flows = [line for line in lines if line.document.period and line.document.kind not in _COUNTS]
     within = [line for line in with_flows if _period_of(line).first >= days.first]
     kept = _without_overlaps(within)
     for line in lines:
@@ -185,7 +189,7 @@ def _without_overlaps(lines: Sequence[ReportLine]) -> list[ReportLine]:
 def _levels(line: ReportLine) -> _Values:
     document, reported = [line.document], line.reported
     yield Metric.STOCK_ON_HAND, _stock(line), document
-    if line.document.kind.is_count:
+    if line.document.kind in _COUNTS:
         return
     moved = _initial(line), *_moved(line)
     closing = _initial(line) + _change(line) if any(moved) else _stock(line)

@@ -1,12 +1,12 @@
 """Customers that are not stores: who they are, and what they report (docs/msupply.md). The ledger knows nothing of them."""
 
 from msupply_dhis2.source.base import Source
-from msupply_dhis2.source.customers.base import Chosen, Customers, Days
+from msupply_dhis2.source.customers.base import Customers
 from msupply_dhis2.source.customers.mirror import MirrorCustomers
 from msupply_dhis2.source.customers.open_msupply import OpenMsupplyCustomers
 from msupply_dhis2.source.open_msupply import OpenMsupply
 
-__all__ = ["Chosen", "Customers", "Days", "customers_of"]
+__all__ = ["Customers", "customers_of"]
 
 
 def customers_of(source: Source) -> Customers:

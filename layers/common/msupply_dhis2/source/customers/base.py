@@ -1,7 +1,7 @@
-"""Reading customers and their reports, whichever kind the database is.
+"""Reading customers and their reports, whichever kind the database is: a kind of database says where it keeps what.
 
-The lines of reports are the largest table but one. The database filters them by period and sorts them by pair, as it does
-for the ledger, so that no more than one group is in memory.
+The database filters the lines of reports, its largest table but one, by period and sorts them by pair, as it does for the
+ledger. So no more than one group is in memory.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from datetime import date, datetime
 from functools import lru_cache
 from itertools import groupby
 from math import inf, isfinite
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -33,52 +33,73 @@ from msupply_dhis2.source.base import Skipped, Source
 from msupply_dhis2.source.merge import Numbers, Scope, Stream, unreadable_instants, without_quantity
 from msupply_dhis2.source.queries import StockQueries
 from msupply_dhis2.source.selection import field_text, first_value
-from msupply_dhis2.source.sql import Expression, Query, numbered, read_instant
+from msupply_dhis2.source.sql import (
+    Expression,
+    Instant,
+    JoinInOrder,
+    Query,
+    is_unreadable_instant,
+    materialized,
+    numbered,
+    one_separator,
+    read_instant,
+)
 from msupply_dhis2.text import listed
+
+DATE = "____-__-__%"
 
 _QUANTITIES = len(Reported._fields)
 _CONSUMPTION = Reported._fields.index("consumption")
 _SUPPLIED_BY = frozenset({MovementKind.OUTBOUND_SHIPMENT, MovementKind.CUSTOMER_RETURN})
-_DATE = "____-__-__%"
 _BEFORE_ALL = datetime(1, 1, 1)  # noqa: DTZ001 - naive UTC, as all instants
 
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The customers that have an org unit, by code, and those that have none."""
-
-    sent: tuple[Store, ...]
-    blank: tuple[Skipped, ...]
-    warnings: tuple[str, ...]
+type _Fault = tuple[str, str, str]
+"""A table, the id of a row, and what is wrong with it."""
 
 
-class Name(NamedTuple):
-    """A name of mSupply, with its fields in the places where they are kept, in their order; ``None`` for broken JSON."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """The documents that count, whoever they are about.
 
-    id: str
-    code: str | None
-    name: str | None
-    places: Sequence[Mapping[str, object] | None]
+    ``day``: the last of the period, else that of the count, as text; NULL where only instants are known, such as when it
+    was ``created``. ``first`` and ``last``: the period's days, as text; NULL without one. ``finalised``: an instant or NULL.
+    """
+
+    tables: sa.FromClause
+    counts: sa.ColumnElement[bool]
+    customer_id: Expression
+    id: Expression
+    kind: Expression
+    number: Expression
+    day: Expression
+    created: Expression
+    finalised: Expression
+    first: Expression
+    last: Expression
+    has_program: Expression
+    said: Expression
+    """Comment and reference."""
 
 
-class Days(NamedTuple):
-    """The days, both included, that reports must be about."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """The lines of documents: ``instant`` goes before that of the document, ``quantities`` are by ``Reported``."""
 
-    first: date
-    last: date
+    table: sa.TableClause
+    id: Expression
+    document_id: Expression
+    item_id: Expression
+    instant: Expression
+    remark: Expression
+    quantities: Mapping[str, Expression]
 
-    @classmethod
-    def of(cls, windows: Mapping[Basis, Window]) -> "Days":
-        """Return the days of all the windows."""
-        firsts = [window.calendar.day_of(window.flow_start) for window in windows.values()]
-        return cls(min(firsts), max(window.snapshot_date for window in windows.values()))
+
+_OF_LINES = ("day", "id", "kind", "number", "finalised", "first", "last", "has_program", "is_from_dhis2")
+"""The columns of a document that go with each of its lines."""
 
 
 class Customers(ABC):
-    """The customers of one consistent state of a database, and their reports.
-
-    All reading raises ``SourceError``, as that of ``Source`` does.
-    """
+    """The customers of one consistent state of a database, and their reports."""
 
     kinds: ClassVar[Mapping[str, DocumentKind]]
     """What the types of documents mean."""
@@ -89,75 +110,83 @@ class Customers(ABC):
     days_of_consumption: ClassVar[float] = 1.0
     """By how much the column for the average monthly consumption is multiplied."""
 
+    documents: Documents
+    line: Lines
+    customer_of_invoice: Expression
+    """The id by which an invoice means its customer."""
+
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self._connection, self._calendar = source.connection, source.calendar
+        self._source, self._connection, self._calendar = source, source.connection, source.calendar
         where = (
             f"Customers (customers) is 'requisitions', but mSupply's database ({source.address.described})"
         )
-        missing = [
-            f"{table}.{column}"
-            for table, columns in self.required.items()
-            for column in columns
-            if column not in source.columns.get(table, {})
-        ]
-        if missing:
+        self._columns = {f"{table}.{column}" for table, names in source.columns.items() for column in names}
+        needed = [f"{table}.{column}" for table, names in self.required.items() for column in names]
+        if missing := [name for name in needed if name not in self._columns]:
             raise SourceError(
                 f"{where} has no {', '.join(missing)}. Take a newer mSupply, or let it export these too; or set customers: none."
             )
-        if self._connection.dialect.name == "postgresql":
-            tables = [table for table in (*self.required, *self.optional) if table in source.columns]
-            may_not = [table for table in tables if not self._may_read(table)]
-            if may_not:
-                raise SourceError(
-                    f"{where} does not let this user read {', '.join(may_not)}. Let its administrator run: GRANT SELECT ON "
-                    f'{", ".join(may_not)} TO "{source.address.username}"; or set customers: none.'
-                )
+        tables = [table for table in (*self.required, *self.optional) if table in source.columns]
+        if self._connection.dialect.name != "postgresql":
+            return
+        may_read = sa.select(*(sa.func.has_any_column_privilege(table, "SELECT") for table in tables))
+        may = self._connection.execute(may_read).one()
+        if may_not := ", ".join(
+            table for table, is_granted in zip(tables, may, strict=True) if not is_granted
+        ):
+            raise SourceError(
+                f"{where} does not let this user read {may_not}. Let its administrator run: GRANT SELECT ON {may_not} TO "
+                f'"{source.address.username}"; or set customers: none.'
+            )
 
-    def _may_read(self, table: str) -> bool:
-        may = sa.func.has_any_column_privilege(table, "SELECT")
-        return bool(self._connection.execute(sa.select(may)).scalar_one())
+    def _has(self, *columns: sa.ColumnClause[Any]) -> bool:
+        return self._columns.issuperset(map(str, columns))
 
-    def choose(self, field: str) -> Chosen:
-        """Read which customers have an org unit in a custom field."""
+    @abstractmethod
+    def _names(self, field: str) -> Iterator[tuple[str, str, str, Sequence[Mapping[str, object] | None]]]:
+        """Yield who is a customer and has no enabled store: id, code, name, and the fields of each place that has some.
+
+        ``None`` stands for broken JSON.
+        """
+
+    @abstractmethod
+    def _links(self, numbers: sa.CTE, of: str) -> sa.CTE:
+        """Return the numbers of names or items by the ids by which other tables mean them."""
+
+    def choose(self, field: str) -> tuple[tuple[Store, ...], list[Skipped], list[str]]:
+        """Return the customers that have an org unit in a custom field, by code; those that have none; and warnings."""
         sent, blank, broken = list[Store](), list[Skipped](), list[str]()
-        for row in self._names(field):
-            code = row.code or ""
-            name = row.name or code
-            if None in row.places:
+        reason = f"it has no value in the custom field '{field}' (Customer field reference)"
+        for customer_id, code, name, places in self._names(field):
+            if None in places:
                 broken.append(f"{name} ({code})")
-            org_unit = field_text(first_value([place or {} for place in row.places], field))
-            if org_unit is not None:
-                sent.append(Store(row.id, code, name, org_unit, kind=Kind.CUSTOMER))
-                continue
-            reason = f"it has no value in the custom field '{field}' (Customer field reference)"
-            blank.append(Skipped(Kind.CUSTOMER, code, name, reason, is_blank=True))
-        warning = (
-            f"Custom fields that cannot be read (broken JSON) count as empty, in customers {listed(broken)}."
-        )
-        by_code = sorted(sent, key=lambda customer: (customer.code, customer.id))
-        return Chosen(tuple(by_code), tuple(blank), (warning,) if broken else ())
+            org_unit = field_text(first_value([place or {} for place in places], field))
+            if org_unit is None:
+                blank.append(Skipped(Kind.CUSTOMER, code, name, reason, is_blank=True))
+            else:
+                sent.append(Store(customer_id, code, name, org_unit, kind=Kind.CUSTOMER))
+        count_as_empty = "Custom fields that cannot be read (broken JSON) count as empty, in customers"
+        warnings = [f"{count_as_empty} {listed(broken)}."] if broken else []
+        return tuple(sorted(sent, key=lambda each: (each.code, each.id))), blank, warnings
 
     def lines(self, customers: Sequence[Store], windows: Mapping[Basis, Window]) -> Mapping[str, int]:
         """Count how many lines of reports about the time of the windows each customer has, by its id."""
-        ids = [customer.id for customer in customers]
-        wanted = numbered("counted_customer", {each: index for index, each in enumerate(ids)})
-        lines = dict.fromkeys(ids, 0)
-        days = Days.of(windows)
-        of_documents = self._lines(self._documents(wanted, days), None, days)
-        query = sa.select(of_documents.c.pair, sa.func.count()).group_by(of_documents.c.pair)
-        for index, number in self._connection.execute(query):
-            lines[ids[index]] = number
-        return lines
+        ids, days = [customer.id for customer in customers], DatePeriod.of(windows.values())
+        lines = self._lines(
+            self._documents({each: index for index, each in enumerate(ids)}, days), None, days
+        )
+        query = sa.select(lines.c.pair, sa.func.count()).group_by(lines.c.pair)
+        return dict.fromkeys(ids, 0) | {
+            ids[index]: number for index, number in self._connection.execute(query)
+        }
 
-    def days(self, customers: Sequence[Store], days: Days) -> Iterator[tuple[str, date]]:
+    def days(self, customers: Sequence[Store], days: DatePeriod) -> Iterator[tuple[str, date]]:
         """Yield the days that reports are about, by the ids of the customers, whatever stands in the reports."""
         ids = [customer.id for customer in customers]
-        wanted = numbered("asked_customer", {each: index for index, each in enumerate(ids)})
-        documents = self._documents(wanted, days)
-        columns = [documents.c[name] for name in ("customer", "day", "created")]
-        for index, day_text, created in self._connection.execute(sa.select(*columns).distinct()):
-            day = self._day(day_text, created)
+        documents = self._documents({each: index for index, each in enumerate(ids)}, days)
+        query = sa.select(documents.c.customer, documents.c.day, documents.c.created).distinct()
+        for index, text, created in self._connection.execute(query):
+            day = self._day(text, created)
             if day is not None and days.first <= day <= days.last:
                 yield ids[index], day
 
@@ -168,9 +197,8 @@ class Customers(ABC):
 
         With ``supplied`` also those that any store has issued to or taken back from, and how much.
         """
-        numbers, days = Numbers(scope), Days.of(windows)
-        documents = self._documents(numbered("scope_customer", numbers.stores), days)
-        lines = self._lines(documents, numbered("scope_item", numbers.items), days)
+        numbers, days = Numbers(scope), DatePeriod.of(windows.values())
+        lines = self._lines(self._documents(numbers.stores, days), numbers.items, days)
         with ExitStack() as stack:
 
             def stream(query: Query) -> Stream:
@@ -183,12 +211,10 @@ class Customers(ABC):
                 else None
             )
             pairs = iter(lambda: min(reports.pair, supplies.pair if supplies else inf), inf)
-            for number, pairs_of_group in groupby(
-                pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group
-            ):
+            for number, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):
                 history = numbers.history(number)
                 group = GroupReports(history.org_unit, history.item_group)
-                for pair in map(int, pairs_of_group):
+                for pair in map(int, of_group):
                     of_pair = numbers.pair_history(pair, history)
                     found = PairReports(of_pair.store, of_pair.item)
                     faults = [*self._read_lines(found, reports.take(pair))]
@@ -198,73 +224,85 @@ class Customers(ABC):
                     group.pairs.append(found)
                 yield group
 
-    def _read_lines(self, pair: PairReports, rows: Sequence[Any]) -> Iterator[tuple[str, str, str]]:
+    def _documents(self, customers: Mapping[str, int], days: DatePeriod) -> sa.CTE:
+        """Select the documents of customers that may be about these days, with the customers' numbers."""
+        it, links = self.documents, self._links(numbered("scope_customer", customers), "name")
+        first, day_after = days.first.isoformat(), add_days(days.last, 1).isoformat()
+        # What is no day at all is to be named.
+        may_be_in = sa.or_(it.day.is_(None), sa.and_(it.day >= first, it.day < day_after), ~it.day.like(DATE))
+        columns = {name: getattr(it, name) for name in _OF_LINES[:-1]}
+        columns |= {"created": it.created, "is_from_dhis2": sa.func.lower(it.said).like("%dhis2%")}
+        query = sa.select(
+            links.c.number.label("customer"), *(each.label(name) for name, each in columns.items())
+        )
+        query = query.select_from(it.tables.join(links, links.c.id == it.customer_id))
+        return materialized(query.where(it.counts, may_be_in), "document")
+
+    def _lines(self, documents: sa.CTE, items: Mapping[str, int] | None, days: DatePeriod) -> sa.CTE:
+        """Select the lines of documents, of these items or, with the number of the customer as ``pair``, of all.
+
+        ``(pair, id, instant, has_remark)``, the columns of ``Reported``, and those of the document.
+        """
+        it, document = self.line, documents.c
+        pair: Expression = document.customer
+        tables = JoinInOrder(it.table, documents, document.id == it.document_id)
+        if items is not None:
+            links = self._links(numbered("scope_item", items), "item")
+            tables, pair = JoinInOrder(tables, links, links.c.id == it.item_id), pair + links.c.number
+        instant = sa.func.coalesce(it.instant, document.created, type_=Instant())
+        start, end = (
+            sa.literal(self._calendar.start_of_day(day), Instant())
+            for day in (days.first, add_days(days.last, 1))
+        )
+        is_in = sa.and_(one_separator(instant) >= start, one_separator(instant) < end)
+        query = (
+            sa.select(
+                pair.label("pair"),
+                it.id.label("line_id"),
+                instant.label("instant"),
+                (sa.func.trim(it.remark) != "").label("has_remark"),
+                *(it.quantities.get(name, sa.null()).label(name) for name in Reported._fields),
+                *(document[name] for name in _OF_LINES),
+            )
+            .select_from(tables)
+            .where(
+                sa.or_(document.day.is_not(None), instant.is_(None), is_in, is_unreadable_instant(instant))
+            )
+        )
+        # As in the ledger: SQLite would forgo its indexes where it is to sort in the same breath.
+        return query.cte("line").prefix_with("MATERIALIZED", dialect="sqlite")
+
+    def _read_lines(self, pair: PairReports, rows: Sequence[Any]) -> Iterator[_Fault]:
         """Read the lines of a pair. What a document says of an item in several lines adds up."""
         lines: dict[str, ReportLine] = {}
         for _, line_id, instant, has_remark, *others in rows:
-            quantities, (day_text, document_id, kind, *about) = others[:_QUANTITIES], others[_QUANTITIES:]
+            quantities, (text, document_id, kind, *about) = others[:_QUANTITIES], others[_QUANTITIES:]
             try:
                 reported = Reported(*map(self._to_units, quantities, range(_QUANTITIES)))
             except (TypeError, ValueError):
                 fault = f"a quantity is no finite number, or more than {MOST_UNITS:,} units"
-                yield "requisition_line", line_id, fault
+                yield self.line.table.name, line_id, fault
                 continue
             document = _document(document_id, self.kinds[kind], *about)
-            line = ReportLine(document, self._day(day_text, instant), reported, bool(has_remark))
-            lines[document_id] = _together(lines[document_id], line) if document_id in lines else line
+            line = ReportLine(document, self._day(text, instant), reported, bool(has_remark))
+            lines[document_id] = lines[document_id].with_another(line) if document_id in lines else line
         pair.lines += lines.values()
 
     def _to_units(self, quantity: float | None, column: int) -> int:
         return to_units(quantity or 0.0, self.days_of_consumption if column == _CONSUMPTION else 1.0)
 
-    def _day(self, day: str | None, instant: object) -> date | None:
+    def _day(self, text: str | None, instant: object) -> date | None:
         """Return the day that a report is about: the one that it says, else that of an instant; ``None``: unreadable."""
-        try:
-            if day is not None:
-                return date.fromisoformat(day[:10])
-            return self._calendar.day_of(read_instant(instant))
-        except ValueError:
-            return None
-
-    @staticmethod
-    def of_document(documents: sa.CTE) -> list[Expression]:
-        """Return the columns of a document that go with each of its lines."""
-        names = "day id kind number finalised first last has_program is_from_dhis2"
-        return [documents.c[name] for name in names.split()]
-
-    @staticmethod
-    def may_be_about(days: Days, day: Expression) -> sa.ColumnElement[bool]:
-        """Whether the text of a day is one of these, or no day at all, which is to be named."""
-        first, day_after = days.first.isoformat(), add_days(days.last, 1).isoformat()
-        return sa.or_(sa.and_(day >= first, day < day_after), ~day.like(_DATE))
-
-    @abstractmethod
-    def _names(self, field: str) -> Iterator[Name]:
-        """Yield who is a customer and has no enabled store."""
-
-    @abstractmethod
-    def _documents(self, customers: sa.CTE, days: Days) -> sa.CTE:
-        """Select the documents that count and may be about these days.
-
-        ``(customer, day, created, id, kind, number, finalised, first, last, has_program, is_from_dhis2)``: the number of the
-        customer, and the day as text: the last of the period, or that of the count; NULL where only instants are known.
-        """
-
-    @abstractmethod
-    def _lines(self, documents: sa.CTE, items: sa.CTE | None, days: Days) -> sa.CTE:
-        """Select the lines of documents, of these items or, with the number of the customer as ``pair``, of all.
-
-        ``(pair, id, instant, has_remark)``, the columns of ``Reported``, and ``of_document``.
-        """
-
-    @abstractmethod
-    def _of_customers(self, queries: StockQueries) -> None:
-        """Have the queries ask for the movements of customers by the names of invoices, in place of those of stores."""
+        with suppress(ValueError):
+            return date.fromisoformat(text[:10]) if text else self._calendar.day_of(read_instant(instant))
+        return None
 
     def _supplied(self, numbers: Numbers, windows: Mapping[Basis, Window]) -> StockQueries:
+        """Return what asks for the movements of customers, by the names of invoices, in place of those of stores."""
         floor = min(window.flow_start for window in windows.values())
         queries = self._source.queries(numbers.stores, numbers.items, floor)
-        self._of_customers(queries)
+        queries.stores = self._links(queries.stores, "name")
+        queries.store_id = self.customer_of_invoice
         queries.all_readable = not any(row.unreadable for row in self._connection.execute(queries.doubtful()))
         return queries
 
@@ -287,17 +325,13 @@ class _Supplies:
     def pair(self) -> float:
         return min(self._movements.pair, *self._unreadable, inf)
 
-    def take(self, pair: int, faults: list[tuple[str, str, str]]) -> Mapping[Basis, int]:
+    def take(self, pair: int, faults: list[_Fault]) -> Mapping[Basis, int]:
         """Return how much was issued to a pair, less what came back, on each basis on which anything moved."""
         faults += self._unreadable.pop(pair, ())
         supplied: dict[Basis, int] = {}
         for _, instant_as_stored, kind, packs, pack_size, _ in self._movements.take(pair):
-            instant = self._read_instant(instant_as_stored)
-            bases = [
-                basis
-                for basis, window in self._windows.items()
-                if window.flow_start <= instant < window.flow_end
-            ]
+            instant, windows = self._read_instant(instant_as_stored), self._windows.items()
+            bases = [basis for basis, window in windows if window.flow_start <= instant < window.flow_end]
             if self._queries.kinds[kind] not in _SUPPLIED_BY or not bases:
                 continue
             try:
@@ -309,17 +343,6 @@ class _Supplies:
             for basis in bases:
                 supplied[basis] = supplied.get(basis, 0) - units
         return supplied
-
-
-def _together(one: ReportLine, other: ReportLine) -> ReportLine:
-    """Return two lines of a document about one item as one."""
-    days = [line.day for line in (one, other) if line.day is not None]
-    return ReportLine(
-        one.document,
-        max(days, default=None),
-        Reported(*map(sum, zip(one.reported, other.reported, strict=True))),
-        one.has_remark or other.has_remark,
-    )
 
 
 @lru_cache(maxsize=65_536)
@@ -334,9 +357,8 @@ def _document(  # noqa: PLR0913, PLR0917 - a row of the database
     is_from_dhis2: object,
 ) -> Document:
     when, period = _BEFORE_ALL, None
-    if finalised is not None:
-        with suppress(ValueError):
-            when = read_instant(finalised)
+    with suppress(ValueError):
+        when = read_instant(finalised)
     if first is not None and last is not None:
         with suppress(ValueError):
             period = DatePeriod(date.fromisoformat(first[:10]), date.fromisoformat(last[:10]))
