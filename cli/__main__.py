@@ -16,7 +16,7 @@ except ModuleNotFoundError:
         "The command needs packages that are not installed. Install them with: pip install 'msupply-dhis2[cli]'"
     )
 
-from cli.commands import credentials, explain, run, settings, stack
+from cli.commands import console, credentials, explain, run, settings, stack
 
 INTERRUPTED = 130
 
@@ -41,6 +41,7 @@ app = click.Group(
         run.push,
         explain.explain,
         run.test_connection,
+        console.console,
         settings.settings,
         credentials.credentials,
         stack.dead_letters,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache, cached_property
 from getpass import getpass
 from pathlib import Path
+from typing import Any
 
 from cli.announcement import Tell, insist_on_open, tell_days
 from cli.options import OptionError, not_utf8
@@ -140,6 +141,17 @@ class Systems:
     def as_of(self, event: ComputeEvent) -> datetime:
         """Return the instant of the run."""
         return instant_of_run(event, self.now, self.calendar)
+
+
+def systems_of(named: Mapping[str, Any]) -> Systems:
+    """Return the systems that the options name."""
+    return Systems(
+        named["settings"],
+        named["source"],
+        named["dhis2_url"],
+        named["credentials"],
+        named["timezone"] or "UTC",
+    )
 
 
 @contextmanager

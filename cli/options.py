@@ -151,26 +151,35 @@ class RunOptions:
         click.UsageError
             The options name both, or too little.
         """
-        here = {
-            "--settings": self.settings,
-            "--source": self.source,
-            "--dhis2-url": self.dhis2_url,
-            "--credentials": self.credentials,
-            "--timezone": self.timezone,
-        }
-        if self.stack is not None:
-            if given := [name for name, value in here.items() if value is not None]:
-                raise click.UsageError(
-                    f"Give {', '.join(given)} or --stack, not both. A stack has its own settings, database, DHIS2 and time zone."
-                )
+        named = {name: getattr(self, name) for name in _NAMES_OF_SYSTEMS}
+        if names_stack(self.stack, named):
             return None
-        if self.settings is None or self.source is None:
-            missing = " and ".join(name for name in ("--settings", "--source") if here[name] is None)
-            raise click.UsageError(f"Give {missing}, or name a deployed stack, such as --stack {STACK}.")
         # It loads SQL and HTTP, which --help does without.
-        from cli.local import Systems  # noqa: PLC0415
+        from cli.local import systems_of  # noqa: PLC0415
 
-        return Systems(self.settings, self.source, self.dhis2_url, self.credentials, self.timezone or "UTC")
+        return systems_of(named)
+
+
+_NAMES_OF_SYSTEMS = ("settings", "source", "dhis2_url", "credentials", "timezone")
+
+
+def names_stack(stack: str | None, named: Mapping[str, object]) -> bool:
+    """Return whether the options are about a deployed stack, and not about systems that they name.
+
+    Raises
+    ------
+    click.UsageError
+        They name both, or too little.
+    """
+    if stack is not None:
+        if given := [f"--{name.replace('_', '-')}" for name, value in named.items() if value is not None]:
+            raise click.UsageError(
+                f"Give {', '.join(given)} or --stack, not both. A stack has its own settings, database, DHIS2 and time zone."
+            )
+        return True
+    if missing := " and ".join(f"--{name}" for name in ("settings", "source") if named[name] is None):
+        raise click.UsageError(f"Give {missing}, or name a deployed stack, such as --stack {STACK}.")
+    return False
 
 
 def for_a_run(command: Callable[[RunOptions], int]) -> Callable[..., int]:
@@ -198,6 +207,11 @@ def for_a_value(command: Callable[..., int]) -> Callable[..., int]:
         return command(options, **given)
 
     return _with_options(with_options, (*_SYSTEMS, *_AS_OF, *_HOW_PRINTED))
+
+
+def for_systems(command: Callable[..., int]) -> Callable[..., int]:
+    """Hand a command the options that name systems, which :func:`names_stack` looks at."""
+    return _with_options(command, _SYSTEMS)
 
 
 def _with_options(

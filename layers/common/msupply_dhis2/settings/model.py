@@ -98,10 +98,14 @@ class Settings(Tab):
     @property
     def misread(self) -> tuple[str, ...]:
         """What was given but could not be used, a sentence each: never any while Use DHIS2 is on."""
-        return self._sentences(self._misread)
+        return tuple(self._sentences(self._misread).values())
 
     def complete_faults(self) -> tuple[str, ...]:
         """Return what keeps these settings from being used, as though Use DHIS2 were on: a sentence each."""
+        return tuple(self.faults_by_place().values())
+
+    def faults_by_place(self) -> dict[Place, str]:
+        """Return the same by where each fault stands, in the order of the tab."""
         return self._sentences(dict(self._broken_rules()) | self._misread)
 
     def require_complete(self) -> None:
@@ -261,8 +265,8 @@ class Settings(Tab):
         is_only_one = sum(row.metric is metric for row in self.data_elements) == 1
         return metric.label if is_only_one else f"row {index + 1} ({metric.label})"
 
-    def _sentences(self, faults: Mapping[Place, str]) -> tuple[str, ...]:
-        return tuple(self._sentence(place, faults[place]) for place in sorted(faults, key=_order))
+    def _sentences(self, faults: Mapping[Place, str]) -> dict[Place, str]:
+        return {place: self._sentence(place, faults[place]) for place in sorted(faults, key=_order)}
 
     def _sentence(self, place: Place, fault: str) -> str:
         title = _title(Settings, str(place[0]))
@@ -306,12 +310,21 @@ def parse_settings(document: str, *, url: str | None = None) -> Settings:
     The settings are complete where Use DHIS2 is on, or ``SettingsError`` holds all faults. Where it is off, they are
     whatever could be used of the rest.
     """
-    read, repeated = read_document(document)
-    values: dict[str, Any] = Settings.filled_in(read)
-    if isinstance(rows := values.get("data_elements"), list):
-        values["data_elements"] = [
-            DataElementRow.filled_in(row) if isinstance(row, dict) else row for row in rows
-        ]
+    settings = read_tab(document, url=url)
+    if settings.use_dhis2 is not False:
+        settings.require_complete()
+    return settings
+
+
+def read_tab(document: str, *, url: str | None = None) -> Settings:
+    """Read whatever can be used of the settings document; ``faults_by_place`` of the settings holds the faults.
+
+    Raises
+    ------
+    SettingsError
+        It is no document of fields.
+    """
+    values, repeated = written_fields(document)
     if url is not None:
         values["url"] = url
     misread = {
@@ -332,9 +345,18 @@ def parse_settings(document: str, *, url: str | None = None) -> Settings:
         else:
             break
     settings._misread.update(misread)  # noqa: SLF001 - the model cannot learn of it in another way
-    if settings.use_dhis2 is not False:
-        settings.require_complete()
     return settings
+
+
+def written_fields(document: str) -> tuple[dict[str, Any], Mapping[Place, tuple[int, ...]]]:
+    """Return the fields of the settings document as they are written, by their names, and which are written repeatedly."""
+    read, repeated = read_document(document)
+    values: dict[str, Any] = Settings.filled_in(read)
+    if isinstance(rows := values.get("data_elements"), list):
+        values["data_elements"] = [
+            DataElementRow.filled_in(row) if isinstance(row, dict) else row for row in rows
+        ]
+    return values, repeated
 
 
 def _leave_out(values: dict[str, Any], place: Place) -> None:

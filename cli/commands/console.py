@@ -1,0 +1,24 @@
+"""``console``."""
+
+import click
+
+from cli.options import for_systems, names_stack
+
+
+@click.command(short_help="Open the DHIS2 tab as pages in your browser.")
+@for_systems
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), metavar="NUMBER", help="The port. Default: a free one."
+)
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+def console(port: int | None, no_browser: bool, stack: str | None, **named: object) -> int:  # noqa: FBT001 - as click hands it over
+    """Open the DHIS2 tab as pages in your browser, on this machine only, until Ctrl-C.
+
+    It prints the address on a line of its own. The address lets in one browser, once: do not pass it on.
+    """
+    if names_stack(stack, named):
+        raise click.UsageError("The console does not work on a stack yet. Give --settings and --source.")
+    from cli.console.server import serve
+
+    serve(named, port=port, opens_browser=not no_browser)
+    return 0

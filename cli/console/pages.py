@@ -1,0 +1,92 @@
+"""What every page shares: its template, its form, and the sentence where something fails."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from cli.console.words import say
+from cli.local import in_words_of_options
+from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
+
+if TYPE_CHECKING:
+    from cli.console.local_state import LocalState
+
+FOLDER = Path(__file__).parent
+
+type Fields = Mapping[str, str]
+"""A submitted form."""
+
+type Work = Callable[["LocalState", Request, Fields], Response]
+"""What a page does."""
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["t"] = say
+    environment.filters["number"] = "{:,}".format
+    return environment
+
+
+def render(
+    state: "LocalState",
+    template: str,
+    *,
+    status: int = 200,
+    **values: Any,  # noqa: ANN401 - whatever a template shows
+) -> HTMLResponse:
+    """Return a page."""
+    text = _templates().get_template(template).render(state=state, head=state.head(), **values)
+    return HTMLResponse(text, status)
+
+
+def page(state: "LocalState", work: Work) -> Callable[[Request], Any]:
+    """Return an endpoint whose work is handed the form; what fails for a known reason is told on a page."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            form = await _form_of(request)
+            return await run_in_threadpool(work, state, request, form)
+        except MsupplyDhis2Error as error:
+            return await run_in_threadpool(told, state, in_words_of_options(str(error)))
+
+    return endpoint
+
+
+def told(state: "LocalState", sentence: str, status: int = 400) -> HTMLResponse:
+    """Return a page that says only why something did not work."""
+    return render(state, "error.html", status=status, sentence=sentence)
+
+
+async def _form_of(request: Request) -> dict[str, str]:
+    if request.method != "POST":
+        return {}
+    form: dict[str, str] = {}
+    async with request.form(max_fields=10_000) as given:
+        for name, value in given.multi_items():
+            text = await _text_of(value) if isinstance(value, UploadFile) else value
+            # Browsers end each line of a text area with two characters.
+            text = text.replace("\r\n", "\n")
+            # Several boxes of one name are several lines.
+            form[name] = f"{form[name]}\n{text}" if name in form else text
+    return form
+
+
+async def _text_of(file: UploadFile) -> str:
+    try:
+        return (await file.read()).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(say("error.upload")) from error

@@ -1,0 +1,236 @@
+"""The DHIS2 tab as a page: its fields, their faults, and what saving changes."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.console.tab import Draft, as_yaml
+from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.settings.model import written_fields
+from tests.support.console import Page, browser
+from tests.support.paths import PROJECT
+
+SCRIPT = "<script>alert(1)</script>"
+WORKED = [PROJECT / "settings.yaml", *sorted((PROJECT / "docs" / "examples").glob("*.yaml"))]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    file = tmp_path / "settings.yaml"
+    sample = (PROJECT / "settings.yaml").read_text(encoding="utf-8")
+    file.write_text(sample.replace("use_dhis2: false", "use_dhis2: true"))
+    return file
+
+
+@pytest.mark.parametrize("worked", WORKED, ids=lambda worked: worked.stem)
+def test_a_page_that_is_submitted_as_it_is_changes_nothing(tmp_path: Path, worked: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(worked.read_text(encoding="utf-8"))
+    officer = browser(file)
+    page = officer.submit(officer.open("/tab"), "/tab", action="review")
+    assert "There is nothing to save." in page.text
+    document = page.form("/tab/save").values["document"]
+    assert parse_settings(document) == parse_settings(file.read_text())
+
+
+def test_the_fields_stand_in_the_order_of_the_tab_with_its_words(settings: Path) -> None:
+    text = browser(settings).open("/tab").text
+    titles = [
+        *("Use DHIS2", "Basic authentication", "URL", "Setup", "Data elements to push", "Active", "Interval"),
+        *(
+            "Push data basis",
+            "Prefix",
+            "Data set ID",
+            "Data set ID scheme",
+            "Period format",
+            "Item field reference",
+        ),
+        *(
+            "Data element ID scheme",
+            "Org unit scheme",
+            "Store field reference",
+            "Round off",
+            "No. of items per payload",
+        ),
+    ]
+    text = text[text.index("The settings are complete.") :]
+    places = [text.index(f" {title} ") for title in titles]
+    assert places == sorted(places)
+
+
+def test_a_fault_stands_under_its_field_in_the_words_of_the_check(settings: Path) -> None:
+    officer = browser(settings)
+    page = officer.submit(
+        officer.open("/tab"),
+        "/tab",
+        action="check",
+        **{"items_per_payload": "many", "data_elements.2.prefix": "ADJ_", "data_element_id_scheme": "uid"},
+    )
+    under = page.source.partition('id="fault-items_per_payload">')[2].partition("</p>")[0]
+    assert under.startswith(
+        "No. of items per payload is &#39;many&#39;. Write a whole number from 1 to 999999."
+    )
+    under = page.source.partition('id="fault-data_elements-2-prefix">')[2].partition("</p>")[0]
+    assert under.startswith(
+        "Data elements to push, adjustments: Prefix is &#39;ADJ_&#39;, but Data element ID scheme"
+    )
+    assert page.form("/tab").values["items_per_payload"] == "many"
+
+
+def test_saving_shows_the_difference_first_and_keeps_the_former_file(settings: Path) -> None:
+    before = settings.read_text()
+    officer = browser(settings)
+    page = officer.submit(
+        officer.open("/tab"),
+        "/tab",
+        action="review",
+        **{"round_off": "true", "data_set_id": "0123", "data_elements.0.active": None},
+    )
+    assert "Data set ID STOCK_ATTRIBUTE 0123 Round off off on stock on hand: Active on off" in page.text
+    assert "The comments between the fields" in page.text
+    assert settings.read_text() == before
+    page = officer.submit(page, "/tab/save")
+    assert "The settings are saved in" in page.text
+    saved = parse_settings(settings.read_text())
+    assert (saved.round_off, saved.data_set_id, len(saved.active_rows)) == (True, "0123", 11)
+    assert settings.read_text().startswith("# yaml-language-server:")
+    assert settings.with_name("settings.yaml.before").read_text() == before
+    assert settings.with_name("settings.yaml.new").exists() is False
+
+
+def test_two_officers_save_at_once_and_the_second_is_told(settings: Path) -> None:
+    first, second = browser(settings), browser(settings)
+    pages = [
+        officer.submit(officer.open("/tab"), "/tab", action="review", items_per_payload=number)
+        for officer, number in ((first, "500"), (second, "900"))
+    ]
+    assert first.submit(pages[0], "/tab/save").status == 200
+    refused = second.submit(pages[1], "/tab/save")
+    assert refused.status == 400
+    assert (
+        "Somebody saved the settings after you opened this page. Nothing of yours was saved." in refused.text
+    )
+    assert parse_settings(settings.read_text()).items_per_payload == 500
+
+
+def test_what_has_faults_is_not_saved_while_use_dhis2_is_on(settings: Path) -> None:
+    before = settings.read_text()
+    officer = browser(settings)
+    page = officer.submit(officer.open("/tab"), "/tab", action="review", data_set_id="")
+    assert "This cannot be saved while Use DHIS2 is on." in page.text
+    assert "Save these settings" not in page.text
+    officer.submit(page, "/tab/save")
+    assert settings.read_text() == before
+    page = officer.submit(page, "/tab/save", at="/tab/edit")
+    assert page.form("/tab").values["data_set_id"] == ""
+    page = officer.submit(page, "/tab", action="review", use_dhis2=None)
+    assert "Save these settings" in page.text
+    assert officer.submit(page, "/tab/save").status == 200
+    assert parse_settings(settings.read_text()).use_dhis2 is False
+
+
+def test_what_cannot_be_read_is_not_saved_even_while_use_dhis2_is_off(settings: Path) -> None:
+    officer = browser(settings)
+    page = officer.submit(
+        officer.open("/tab"), "/tab", action="review", use_dhis2=None, items_per_payload="many"
+    )
+    assert "This cannot be saved, because a part of it cannot be read." in page.text
+    assert "Save these settings" not in page.text
+
+
+def test_a_row_can_be_added_and_sends_what_the_others_do_not(settings: Path) -> None:
+    officer = browser(settings)
+    page = officer.submit(officer.open("/tab"), "/tab", action="add_row", new_metric="issued")
+    added = "data_elements.12."
+    assert page.form("/tab").values[f"{added}metric"] == "issued"
+    assert "Data elements to push, row 13 (issued): Interval is missing." in page.text
+    row = {"category_option_id": "ISSUED_NOW", "category_option_combo_id_scheme": "code"}
+    row |= {"interval": "daily", "basis": "current_day"}
+    page = officer.submit(
+        page, "/tab", action="review", **{f"{added}{name}": value for name, value in row.items()}
+    )
+    officer.submit(page, "/tab/save")
+    assert [row.metric.value for row in parse_settings(settings.read_text()).active_rows].count("issued") == 2
+
+
+def test_a_row_shows_the_fields_that_its_setup_needs(settings: Path) -> None:
+    officer = browser(settings)
+    assert "Custom field name" not in officer.open("/tab").text
+    empty = {f"data_elements.{row}.category_option_id": "" for row in range(12)}
+    empty |= {f"data_elements.{row}.category_option_combo_id_scheme": "uid" for row in range(12)}
+    page = officer.submit(
+        officer.open("/tab"), "/tab", action="check", setup="data_element_per_item", **empty
+    )
+    assert "Custom field name" in page.text
+    assert "stock on hand: Category option ID" not in page.text
+
+
+def test_the_page_begins_a_file_that_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "new.yaml"
+    officer = browser(file)
+    page = officer.open("/tab")
+    assert "does not exist yet. Fill in the fields and press Save" in page.text
+    assert (
+        "Use DHIS2 is off, so nothing is sent. Before it can be on, and for a preview: URL is missing."
+        in page.text
+    )
+    page = officer.submit(page, "/tab", action="review", url="https://dhis2.example.org")
+    assert "The settings are saved in" in officer.submit(page, "/tab/save").text
+    assert written_fields(file.read_text())[0] == {"use_dhis2": False, "url": "https://dhis2.example.org"}
+
+
+def test_the_settings_come_in_and_go_out_as_yaml(settings: Path) -> None:
+    officer = browser(settings)
+    answer = officer.client.get("/tab/settings.yaml")
+    assert answer.text == settings.read_text()
+    version = officer.open("/tab").form("/tab/review").values["version"]
+    file = {"document": ("my.yaml", answer.text.replace("items_per_payload: 1000", "items_per_payload: 250"))}
+    answer = officer.client.post("/tab/review", data={"version": version}, files=file)
+    page = Page(answer.status_code, answer.text)
+    assert "No. of items per payload 1000 250" in page.text
+    officer.submit(page, "/tab/save")
+    assert "items_per_payload: 250" in settings.read_text()
+    assert "# With port and path if it has them." in settings.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"use_dhis2: [", "The settings document cannot be read as YAML: line"),
+        (b"caf\xe9: 1", "The file is not text in UTF-8."),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told(settings: Path, content: bytes, said: str) -> None:
+    officer = browser(settings)
+    answer = officer.client.post(
+        "/tab/review", data={"version": ""}, files={"document": ("my.yaml", content)}
+    )
+    assert answer.status_code == 400
+    assert said in answer.text
+
+
+def test_a_script_in_a_field_stays_text(settings: Path) -> None:
+    officer = browser(settings)
+    changes = {"data_set_id": SCRIPT, "data_elements.0.category_option_id": f'"{SCRIPT}'}
+    page = officer.submit(officer.open("/tab"), "/tab", action="check", **changes)
+    assert SCRIPT not in page.source
+    assert page.form("/tab").values["data_set_id"] == SCRIPT
+    page = officer.submit(page, "/tab", action="review")
+    assert SCRIPT not in page.source
+
+
+@pytest.mark.parametrize(
+    "text", ["0123", "yes", "1_000", "a: b", "# no comment", "two\nlines\n", " SOH ", "1", "é", "~"]
+)
+def test_whatever_is_written_is_read_again_as_it_is(text: str) -> None:
+    assert written_fields(as_yaml({"use_dhis2": True, "data_set_id": text}))[0]["data_set_id"] == text
+
+
+def test_an_unknown_field_is_told_and_goes_when_the_page_saves(settings: Path) -> None:
+    settings.write_text(settings.read_text() + "period_fromat: x\n")
+    officer = browser(settings)
+    page = officer.open("/tab")
+    assert "Did you mean period_format?" in page.text
+    page = officer.submit(page, "/tab", action="review")
+    assert "period_fromat x (empty)" in page.text
+    assert Draft(page.form("/tab/save").values["document"]).faults == ()
