@@ -1,7 +1,9 @@
+
 """What is remembered of an org unit and period: what DHIS2 may hold, how it is written down, what is forgotten."""
 
 import json
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.delta.record import (
     OVERLAP_SECONDS,
@@ -41,6 +44,7 @@ entries = st.builds(
     helds,
     st.none() | values,
     st.lists(attempts, max_size=3),
+    st.sampled_from([Kind.STORE, Kind.CUSTOMER]),
 )
 identifiers = st.tuples(values, st.none() | values, st.none() | values)
 
@@ -201,3 +205,11 @@ def test_what_arrived_and_whose_receipt_has_expired_may_have_come_after_what_is_
     assert it.holds(applied, long_after, 0.0) == {NoValue.UNKNOWN, "8"}
     it.settle(applied, long_after, 0.0)
     assert it.holds(applied, long_after, 0.0) != {"8"}
+
+
+def test_a_value_of_a_customer_that_is_computed_no_longer_is_still_one() -> None:
+    noted, read = Record("202610", "OU_KAMO"), Record("202610", "OU_KAMO")
+    noted.note(replace(value_of("5"), kind=Kind.CUSTOMER), attempt("1", "5"))
+    read.read(noted.encoded())
+    ((identifier, entry_read),) = read.entries.items()
+    assert read.as_value(identifier, entry_read).kind is Kind.CUSTOMER

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.message import DeliveryState
 
@@ -102,6 +103,7 @@ class Entry:
     confirmed: Held = NoValue.UNKNOWN
     acknowledged: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    kind: Kind = Kind.STORE
 
     def holds(self, receipts: Receipts, now: float, invalid_until: float) -> frozenset[Held]:
         """Return all that DHIS2 may hold, now or once what is on its way has arrived."""
@@ -205,7 +207,7 @@ class Record:
 
     def note(self, value: DataValue, attempt: Attempt) -> None:
         """Remember that a value is put on the queue."""
-        entry = Entry(value.metric, value.option_combo_scheme, value.store, value.item)
+        entry = Entry(value.metric, value.option_combo_scheme, value.store, value.item, kind=value.kind)
         if (before := self.entries.get(value.identifier)) is not None:
             entry.confirmed, entry.acknowledged = before.confirmed, before.acknowledged
             entry.attempts = before.attempts
@@ -226,11 +228,12 @@ class Record:
             store=entry.store,
             item=entry.item,
             metric=entry.metric,
+            kind=entry.kind,
         )
 
     def encoded(self) -> bytes:
         """Return the record's content, compactly: what comes again and again stands once, in a list of its kind."""
-        # By what each is, its index in the list. A combo is an option combo with its metric.
+        # By what each is, its index in the list. A combo is an option combo with its metric and kind.
         names, combos, batches = dict[str, int](), dict[Any, int](), dict[Any, int]()
 
         def index[Kind](indexes: dict[Kind, int], of: Kind) -> int:
@@ -240,7 +243,9 @@ class Record:
         for (data_element, category, attribute), entry in self.entries.items():
             row: list[Any] = [
                 index(names, data_element),
-                index(combos, (category, attribute, entry.scheme.value, entry.metric.value)),
+                index(
+                    combos, (category, attribute, entry.scheme.value, entry.metric.value, entry.kind.value)
+                ),
                 index(names, entry.store),
                 index(names, entry.item),
                 entry.confirmed,
@@ -267,7 +272,7 @@ class Record:
             is_doubtful = self.invalid_until > invalid_until
             self.full = {Metric(metric): int(when) for metric, when in full.items()}
             for data_element, combo, store, item, confirmed, acknowledged, *sent in rows:
-                category, attribute, scheme, metric = combos[combo]
+                category, attribute, scheme, metric, kind = combos[combo]
                 held = confirmed if isinstance(confirmed, str) else NoValue(confirmed)
                 if acknowledged == 0:
                     acknowledged = None if isinstance(held, NoValue) else held  # noqa: PLW2901 - as it was
@@ -276,6 +281,7 @@ class Record:
                     scheme=Scheme(scheme),
                     store=str(names[store]),
                     item=str(names[item]),
+                    kind=Kind(kind),
                     confirmed=NoValue.UNKNOWN if is_doubtful else held,
                     acknowledged=_text(acknowledged),
                     attempts=[
