@@ -598,6 +598,8 @@ def sent(aws: Aws) -> list[dict[str, Any]]:
             "category_option_combo": value.category_option_combo,
             "attribute_option_combo": value.attribute_option_combo,
             "value": value.value,
+            "kind": "store",
+            "document": None,
         }
         for message in aws.messages()
         for value in decode(str(message["Body"])).values()

@@ -1,4 +1,3 @@
-
 """What is remembered of an org unit and period: what DHIS2 may hold, how it is written down, what is forgotten."""
 
 import json
