@@ -243,7 +243,8 @@ class CustomerWorld:
         def keep(values: OrgUnitValues, _: int) -> None:
             computed.extend(values.values)
 
-        asked = {"manual": True, "dry_run": True, "basis": "previous_month", "as_of": as_of} | event
+        at = {} if "months" in event else {"basis": "previous_month", "as_of": as_of}
+        asked = {"manual": True, "dry_run": True} | at | event
         parsed = parse_compute_event(asked)
         job = ComputeJob(
             settings=settings or settings_of(),

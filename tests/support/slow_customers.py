@@ -5,10 +5,12 @@ at every report for every question.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum, auto
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -51,7 +53,6 @@ OPEN_MSUPPLY = {
 }
 MIRROR = {
     "stock": "stock_on_hand",
-    "daily": "daily_usage",
     "initial": "cust_prev_stock_balance",
     "received": "cust_stock_received",
     "issued": "cust_stock_issued",
@@ -65,7 +66,7 @@ MIRROR = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class Report:
     """What one document says of one item: its lines of this item, added up."""
 
@@ -79,7 +80,9 @@ class Report:
     period: tuple[date, date] | None
     day: date
     rank: tuple[Any, ...]
-    columns: dict[str, Decimal] = field(default_factory=dict)
+    columns: dict[str, Decimal]
+    is_untouched: bool
+    """Nobody has filled it in: 0 in every column, no comment and no reason."""
 
     def of(self, column: str) -> Decimal:
         return self.columns.get(column, Decimal(0))
@@ -95,20 +98,27 @@ class Report:
         return self.of("initial") if self.has_program else Decimal(0)
 
     @property
-    def balance(self) -> Decimal | None:
-        """The sum of the five, where one of them is not 0."""
-        flows = ("received", "issued", "added", "lost", "adjusted")
-        if not self.opening and not any(self.of(name) for name in flows):
-            return None
-        return self.opening + self.of("received") - self.of("issued") + self.adjusted
+    def change(self) -> Decimal:
+        return self.of("received") - self.of("issued") + self.adjusted
+
+    @property
+    def has_moved(self) -> bool:
+        return any(self.of(name) for name in ("received", "issued", "added", "lost", "adjusted"))
 
     @property
     def stock(self) -> Decimal:
-        return self.of("stock") or self.balance or Decimal(0)
+        # Whatever a program has to do with the opening stock of the closing stock: here it is a column like any other.
+        return self.of("stock") or self.of("initial") + self.change
+
+    @property
+    def closing_stock(self) -> Decimal:
+        return self.opening + self.change if self.opening or self.has_moved else self.stock
 
     @property
     def contradicts_itself(self) -> bool:
-        return bool(self.of("stock")) and self.balance not in {None, self.of("stock")}
+        is_told_twice = bool(self.of("stock")) and (bool(self.of("initial")) or self.has_moved)
+        days = {self.of("days out"), self.of("other days out")} - {Decimal(0)}
+        return (is_told_twice and self.of("stock") != self.of("initial") + self.change) or len(days) > 1
 
     @property
     def days_out(self) -> Decimal:
@@ -125,10 +135,9 @@ class Report:
         levels = {Metric.STOCK_ON_HAND: self.stock}
         if self.is_count:
             return levels
-        balance = self.balance
-        levels[Metric.CLOSING_STOCK] = self.stock if balance is None else balance
+        levels[Metric.CLOSING_STOCK] = self.closing_stock
         levels[Metric.EXPIRING] = self.of("expiring")
-        average = self.of("consumption") or rounded(self.of("daily") * 30)
+        average = self.of("consumption")
         if average > 0:
             levels[Metric.AVERAGE_MONTHLY_CONSUMPTION] = average
         return levels
@@ -142,9 +151,6 @@ class Facts:
     """Name and org unit of each customer, by the id of its name."""
 
     reports: list[Report]
-    untouched: list[int]
-    """The number of the document of each line that nobody has filled in."""
-
     supplies: list[Supply]
     left_out: list[str]
     """The customers whose org unit a store has, by name."""
@@ -161,15 +167,22 @@ class Question:
     supplied: bool
 
 
+class Why(StrEnum):
+    """Why lines are named."""
+
+    UNTOUCHED = auto()
+    SUPERSEDED = auto()
+    WITHHELD = auto()
+    TOO_MANY_DAYS = auto()
+    CONTRADICTION = auto()
+
+
 @dataclass
 class Answer:
-    """The values, and the numbers of the documents that something was left out of, by why."""
+    """The values, and how many lines of which document (by its number) are to be named, by why."""
 
     values: dict[Place, dict[Metric, str]] = field(default_factory=dict)
-    superseded: set[int] = field(default_factory=set)
-    withheld: set[int] = field(default_factory=set)
-    too_many_days: set[int] = field(default_factory=set)
-    contradicting: set[int] = field(default_factory=set)
+    named: Counter[tuple[Why, int]] = field(default_factory=Counter)
 
 
 # Reading
@@ -243,11 +256,13 @@ def merged(reports: Iterable[tuple[str, Report]]) -> list[Report]:
             for name in line.columns:
                 report.columns[name] = report.of(name) + line.of(name)
             report.day = max(report.day, line.day)
+            report.is_untouched = report.is_untouched and line.is_untouched
     return list(whole.values())
 
 
-def is_untouched(columns: Mapping[str, Decimal], *texts: object) -> bool:
-    return not any(columns.values()) and not any(texts)
+def names_dhis2(*texts: str | None) -> bool:
+    """Whether a document says itself that mSupply has fetched it from there."""
+    return any("dhis2" in (text or "").lower() for text in texts)
 
 
 def read_open_msupply(
@@ -291,16 +306,14 @@ def read_open_msupply(
             or (row["type"] == "RESPONSE" and row["linked_requisition_id"] is None)
         )
         and name_of[row["name_link_id"]] in customers
+        and not names_dhis2(row["comment"], row["their_reference"])
     }
-    untouched, lines = [], []
+    lines = []
     for row in rows_of(engine, "requisition_line"):
         document = documents.get(row["requisition_id"])
         if document is None:
             continue
         columns = {name: quantity(row[column]) for name, column in OPEN_MSUPPLY.items()}
-        if is_untouched(columns, row["comment"], row["option_id"]):
-            untouched.append(document["requisition_number"])
-            continue
         period = periods.get(document["period_id"])
         counted = an_instant(row["snapshot_datetime"]) or an_instant(document["created_datetime"])
         assert counted is not None
@@ -311,18 +324,18 @@ def read_open_msupply(
             customer=name_of[document["name_link_id"]],
             item=item_of[row["item_link_id"]],
             is_count=document["type"] != "RESPONSE",
-            has_program=period is not None,
+            has_program=period is not None or document["program_id"] is not None,
             period=period,  # type: ignore[arg-type] # both are there
             day=day if period is None or period[1] is None else period[1],
             rank=(finalised is not None, str(finalised or ""), document["requisition_number"]),
             columns=columns,
+            is_untouched=not any(columns.values()) and not row["comment"] and not row["option_id"],
         )
         lines.append((document["id"], report))
 
     return Facts(
         customers,
         merged(lines),
-        untouched,
         open_msupply_supplies(engine, zone, read_at, name_of, item_of),
         left_out,
     )
@@ -385,16 +398,15 @@ def read_mirror(
             or (row["type"] == "response" and not row["linked_requisition_id"])
         )
         and row["name_id"] in customers
+        and not names_dhis2(row["comment"], row["requester_reference"])
     }
-    untouched, lines = [], []
+    lines = []
     for row in rows_of(engine, "requisition_line"):
         document = documents.get(row["requisition_id"])
         if document is None:
             continue
         columns = {name: quantity(row[column]) for name, column in MIRROR.items()}
-        if is_untouched(columns, row["comment"], row["optionid"]):
-            untouched.append(document["serial_number"])
-            continue
+        columns["consumption"] = rounded(Decimal(str(row["daily_usage"] or 0)) * 30)
         period = periods.get(document["periodid"])
         counted = a_date(document["date_stock_take"]) or a_date(document["date_entered"])
         day = counted if period is None else period[1]
@@ -410,10 +422,11 @@ def read_mirror(
             day=day,
             rank=(document["serial_number"],),
             columns=columns,
+            is_untouched=not any(columns.values()) and not row["comment"] and not row["optionid"],
         )
         lines.append((document["id"], report))
 
-    return Facts(customers, merged(lines), untouched, mirror_supplies(engine, zone, read_at), left_out)
+    return Facts(customers, merged(lines), mirror_supplies(engine, zone, read_at), left_out)
 
 
 def mirror_supplies(engine: sa.Engine, zone: ZoneInfo, read_at: datetime) -> list[Supply]:
@@ -527,32 +540,31 @@ def overlap(one: Report, other: Report) -> bool:
 
 
 def values_of_pair(reports: Sequence[Report], span: Span, answer: Answer) -> dict[Metric, Decimal]:
-    """Return what the reports of a customer about an item come to, and note what is left out."""
+    """Return what the reports of a customer about an item come to, and note what is to be named."""
+    for report in reports:
+        if report.is_untouched:
+            answer.named[Why.UNTOUCHED, report.number] += 1
+    reports = [report for report in reports if not report.is_untouched]
     if not reports:
         return {}
-    last = reports[0]
-    for report in reports:
-        if (report.day, report.rank) > (last.day, last.rank):
-            last = report
-    values = last.levels()
+    last = max(reports, key=lambda report: (report.day, report.rank))
     if last.contradicts_itself:
-        answer.contradicting.add(last.number)
-
-    chosen = chosen_for_flows(reports, span, answer)
-    answer.superseded |= {
-        report.number for report in reports if report is not last and not any(report is one for one in chosen)
-    }
-    return values | flows_of(chosen, answer)
-
-
-def chosen_for_flows(reports: Sequence[Report], span: Span, answer: Answer) -> list[Report]:
-    """Return the reports that add up, by their period: of those that overlap the one finalised last."""
-    chosen: list[Report] = []
+        answer.named[Why.CONTRADICTION, last.number] += 1
     with_flows = [report for report in reports if report.period is not None and not report.is_count]
-    for report in sorted(with_flows, key=lambda report: report.rank, reverse=True):
-        if not lies_within(report, span):
-            answer.withheld.add(report.number)
-        elif not any(overlap(report, other) for other in chosen):
+    within = [report for report in with_flows if lies_within(report, span)]
+    chosen = without_overlaps(within)
+    for report in reports:
+        if report not in chosen and (report is not last or report in with_flows):
+            is_replaced = report is not last or report in within
+            answer.named[Why.SUPERSEDED if is_replaced else Why.WITHHELD, report.number] += 1
+    return last.levels() | flows_of(chosen, answer)
+
+
+def without_overlaps(within: Sequence[Report]) -> list[Report]:
+    """Return, by their period, the reports that add up: of those that overlap the one finalised last."""
+    chosen: list[Report] = []
+    for report in sorted(within, key=lambda report: report.rank, reverse=True):
+        if not any(overlap(report, other) for other in chosen):
             chosen.append(report)
     return sorted(chosen, key=lambda report: report.period or ())
 
@@ -568,7 +580,9 @@ def flows_of(chosen: Sequence[Report], answer: Answer) -> dict[Metric, Decimal]:
     if chosen[0].has_program:
         values[Metric.OPENING_STOCK] = chosen[0].of("initial")
     sound = [report for report in chosen if not report.has_too_many_days]
-    answer.too_many_days |= {report.number for report in chosen if report.has_too_many_days}
+    for report in chosen:
+        if report.has_too_many_days:
+            answer.named[Why.TOO_MANY_DAYS, report.number] += 1
     if sound:
         values[Metric.DAYS_OUT_OF_STOCK] = sum((report.days_out for report in sound), Decimal(0))
     return values
@@ -595,7 +609,7 @@ def slow_answer(facts: Facts, references: Mapping[str, str], question: Question)
                     for to, what, at, units in facts.supplies
                     if (to, what) == (customer, item) and span.flow_start <= at < span.flow_end
                 ]
-                if supplies or reports:
+                if supplies or not all(report.is_untouched for report in reports):
                     values[Metric.RECEIVED] = sum(supplies, Decimal(0))
             if values:
                 pairs.setdefault((org_unit, reference), []).append(values)

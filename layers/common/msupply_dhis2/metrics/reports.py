@@ -152,7 +152,8 @@ def _is_reported(line: ReportLine, basis: Basis, days: DatePeriod, note: _Note) 
 def _flows(kept: Sequence[ReportLine], note: _Note) -> _Values:
     """Yield what periods come to that do not overlap, and the opening stock of the first."""
     documents = [line.document for line in kept]
-    yield Metric.OPENING_STOCK, _initial(kept[0]), documents[:1]
+    if documents[0].has_program:
+        yield Metric.OPENING_STOCK, kept[0].reported.initial, documents[:1]
     yield Metric.RECEIVED, sum(line.reported.received for line in kept), documents
     yield Metric.ISSUED, sum(line.reported.issued for line in kept), documents
     yield Metric.ADJUSTMENTS, sum(map(_adjustment, kept)), documents
