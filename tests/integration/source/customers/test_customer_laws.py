@@ -6,11 +6,14 @@ day of the run, periods of mSupply that lie across months, and those that overla
 
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -216,7 +219,8 @@ class LawWorld(CustomerWorld):
         for code, org_unit in CUSTOMERS.items():
             self.customer(code, org_unit)
         self.customer("patient", type="patient" if self.is_mirror else "PATIENT")
-        self.customer("unmarked", **{"customer" if self.is_mirror else "is_customer": False})
+        unmarked: dict[str, Any] = {"customer" if self.is_mirror else "is_customer": False}
+        self.customer("unmarked", **unmarked)
         if isinstance(database, MirrorDatabase):
             database.add_store("OPUA", disabled=True)
             database.add("name", id="name-of-KAMO", code="KAMO", type="store", customer=True)
@@ -289,7 +293,7 @@ class LawWorld(CustomerWorld):
             kind=document.kind if TYPES[document.kind][self.is_mirror] else "requisition",
             period=None,
             number=document.number,
-            finalised=document.finalised and f"{document.finalised} 00:00:00",
+            finalised=None if document.finalised is None else f"{document.finalised} 00:00:00",
             id=f"document {document.number}",
             **self._columns(document),
         )
@@ -440,3 +444,38 @@ def _tell(answers: list[Answer]) -> None:
     event(f"values: {'some' if any(answer.values for answer in answers) else 'none'}")
     for why in {why for answer in answers for why, _ in answer.named}:
         event(f"named: {why}")
+
+
+@tried(20)
+@given(case=cases())
+def test_customers_change_no_value_of_a_store_and_with_none_nobody_asks_for_them(
+    world: LawWorld, case: Case
+) -> None:
+    world.fill(case)
+    with statements() as of_none:
+        without = computed(world, case, customers="none")
+    with statements() as of_all:
+        with_customers = computed(world, case)
+
+    assert not without.result.customers
+    assert by_place(without, Kind.CUSTOMER) == {}
+    assert [value for value in with_customers.values if value.kind is Kind.STORE] == without.values
+    assert "customer" not in without.warnings.lower()
+    about_customers = re.compile(r"(FROM|JOIN) \W?(requisition|requisition_line|period|name_store_join)\b")
+    assert not [statement for statement in of_none if about_customers.search(statement)]
+    assert [statement for statement in of_all if about_customers.search(statement)]
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Yield a list of all statements that any database is asked."""
+    asked_for: list[str] = []
+
+    def note(*about: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        asked_for.append(about[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield asked_for
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
