@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from msupply_dhis2.explain.explanation import Explanation, MovementPart
+from msupply_dhis2.explain.explanation import Explanation, MovementPart, ReportPart
 
 MOVEMENTS_SHOWN = 40
 """How many movements a terminal shows, the latest; JSON has more."""
@@ -42,6 +42,7 @@ def _lines(of: Explanation) -> Iterator[str]:
         ),
     )
     yield from _section("Movements, oldest first", _movements(of))
+    yield from _section("Documents", [_report(each) for each in of.reports])
     yield from _section("What is left out, or counts otherwise", [f"- {said}" for said in of.left_out])
     yield from _section("What DHIS2 knows it by", [f"- {said}" for said in of.mapping])
     yield from _section("What became of it", [f"- {said}" for said in of.way])
@@ -89,6 +90,14 @@ def _table(columns: Row, rows: Iterable[Row]) -> Iterator[str]:
     widths = [max(len(name), *map(len, cells)) for name, cells in filled]
     for line in zip(*([name, *cells] for name, cells in filled), strict=True):
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _report(part: ReportPart) -> str:
+    days = f"{part.first_day} to {part.day}" if part.first_day else f"{part.day}"
+    columns = (
+        ", ".join(f"{name} {quantity}" for name, quantity in part.columns.items()) or "0 in every column"
+    )
+    return f"- {part.document}, {days}, {part.item}: {columns}{f' ({part.note})' if part.note else ''}"
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:

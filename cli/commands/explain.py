@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Explain where a value comes from.")
-@click.option("--store", required=True, metavar="NAME", help="The store, by name or code.")
+@click.option("--store", metavar="NAME", help="The store, by name or code.")
+@click.option("--customer", metavar="NAME", help="The customer instead, by name or code.")
 @click.option("--item", required=True, metavar="NAME", help="The item, by name or code.")
 @click.option("--metric", required=True, metavar="METRIC", help="The metric, such as stock_on_hand.")
 @click.option("--period", metavar="PERIOD", help="The period in DHIS2, such as 202601. Default: that of now.")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:
     World = Any
 
-type Command = Callable[..., list[dict[str, Any]]]
+type Command = Callable[..., Any]
 
 FUNCTIONS = ("ComputeFunction", "PushFunction", "TestConnectionFunction", "WatchdogFunction")
 # What Lambda has installed for every Python function; their own dependencies are in our layer.
@@ -168,17 +168,16 @@ def test_push_invoked_by_hand_says_what_to_invoke_instead(world: World) -> None:
 
 @pytest.fixture
 def command(world: World, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Return what runs a command on the stack, and returns the rows that it printed."""
+    """Return what runs a command on the stack, and returns the JSON that it printed."""
     for name, value in world.emulator.environment.items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
 
-    def run(*arguments: str) -> list[dict[str, Any]]:
+    def run(*arguments: str) -> Any:  # noqa: ANN401 - as JSON has it
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             assert main([*arguments, "--stack", world.emulator.name, "--format", "json"]) == 0
-        rows: list[dict[str, Any]] = json.loads(printed.getvalue())
-        return rows
+        return json.loads(printed.getvalue())
 
     return run
 
@@ -203,6 +202,22 @@ def test_what_dhis2_holds_is_what_was_previewed_with_who_stored_it(world: World,
     of_org_unit = sorted(value["value"] for value in previewed if value["org_unit"] == org_unit)
     assert sorted(value["value"] for value in held) == of_org_unit
     assert {value["stored_by"] for value in held} == {DHIS2_USER}
+
+
+def test_a_value_is_explained_from_its_movements_to_what_dhis2_holds(world: World, command: Command) -> None:
+    run = push_by_hand(world)
+    wait_for_all(world.emulator, run)
+    value = command("preview")[0]
+    explained = command(
+        "explain",
+        *("--store", value["org_unit"], "--item", value["item"].partition("; ")[0]),
+        *("--metric", value["metric"], "--period", value["period"]),
+    )
+    assert explained["value"] == value["value"]
+    assert explained["formula"]
+    of_run, held = explained["way"][-2:]
+    assert of_run.startswith(f"Run {run.id} ")
+    assert held.startswith(f"DHIS2 holds {value['value']}, the same: stored by {DHIS2_USER}, ")
 
 
 def test_the_mapping_names_the_org_units_of_all_stores(world: World, command: Command) -> None:

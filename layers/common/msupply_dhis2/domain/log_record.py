@@ -61,6 +61,7 @@ class LogEvent(StrEnum):
     PLAIN_HTTP = "plain_http"
     CONNECTION_TESTED = "connection_tested"
     DATABASE_CHECKED = "database_checked"
+    VALUE_EXPLAINED = "value_explained"
     HELD_VALUES_READ = "held_values_read"
     """Somebody asked what DHIS2 holds."""
 

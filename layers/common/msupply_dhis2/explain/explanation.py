@@ -55,6 +55,21 @@ class MovementPart(_Part):
     note: str | None = None
 
 
+class ReportPart(_Part):
+    """A line of a customer's document: of its columns those that are not 0, in units and days, by their names.
+
+    ``day`` is the last of its period, which begins at ``first_day``, or the day of the count.
+    """
+
+    customer: str
+    item: str
+    document: str
+    day: date | None
+    first_day: date | None
+    columns: dict[str, str]
+    note: str | None = None
+
+
 class EarlierMovements(_Part):
     """All movements before those that are listed, summed up, and the stock after them."""
 
@@ -85,6 +100,8 @@ class Explanation(BaseModel):
         What it is added up from, where it is a sum.
     movements
         The latest of the period and of the look-back, oldest first; ``earlier`` sums up those before.
+    reports
+        Of a customer, in place of stock lines and movements.
     left_out
         What is not counted or counts otherwise, and why.
     mapping
@@ -111,6 +128,7 @@ class Explanation(BaseModel):
     stock_lines: tuple[StockLinePart, ...] = ()
     movements: tuple[MovementPart, ...] = ()
     earlier: EarlierMovements | None = None
+    reports: tuple[ReportPart, ...] = ()
     left_out: tuple[str, ...] = ()
     data_value: dict[str, str | None] = {}
     mapping: tuple[str, ...] = ()

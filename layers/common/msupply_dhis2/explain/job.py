@@ -9,17 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
+
+from pydantic import model_validator
 
 from msupply_dhis2.compute.event import ComputeEvent, require_known
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan, names_of, read_mapped
-from msupply_dhis2.compute.values import Tally, values_of_org_units
+from msupply_dhis2.compute.values import Tally, groups_of, values_of_org_units
 from msupply_dhis2.domain.data_value import Identifier
 from msupply_dhis2.domain.reading import Event, MetricName, Words, folded, parse_event
-from msupply_dhis2.domain.stock import ItemGroup, NamedMovement, OrgUnit
+from msupply_dhis2.domain.report import GroupReports
+from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, NamedMovement, OrgUnit
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.explain.explanation import EarlierMovements, Explanation, MovementPart, StockLinePart
 from msupply_dhis2.explain.formula import Formula, formula, shown_day, shown_instant, units
+from msupply_dhis2.explain.reports import report_formula, report_notes, report_parts
 from msupply_dhis2.explain.screen import beside_screen
 from msupply_dhis2.mapping import Mapper, identifier_of
 from msupply_dhis2.metrics.calculate import Group, floor
@@ -36,12 +40,18 @@ _ONE_DAY = timedelta(days=1)
 """mSupply's own screen goes by the days of UTC, which begin up to so much earlier."""
 
 
+_NOTHING_KNOWN = {
+    Kind.STORE: "the item is on no master list of the store, and never had a stock line or a movement there",
+    Kind.CUSTOMER: "no document of the customer about this period has the item",
+}
+
+
 class Question(Event):
     """Which value is asked about.
 
     Attributes
     ----------
-    store, item
+    store or customer, item
         By code, name, id, org unit or reference, as for a manual push.
     period
         As DHIS2 writes it. Without it: the one that the row of the settings is about now.
@@ -50,11 +60,23 @@ class Question(Event):
         period, or now where it is not over.
     """
 
-    store: Words
+    store: Words | None = None
+    customer: Words | None = None
     item: Words
     metric: MetricName
     period: Words | None = None
     as_of: Words | None = None
+
+    @model_validator(mode="after")
+    def _name_one(self) -> Self:
+        if (self.store is None) is (self.customer is None):
+            raise ValueError("Name a store or a customer, one of the two")
+        return self
+
+    @property
+    def place(self) -> str:
+        """The name of the store or customer."""
+        return str(self.store or self.customer)
 
 
 class ExplainEvent(Event):
@@ -94,7 +116,7 @@ def explain(
     mapper = Mapper.at(as_of, calendar, settings, ((row, basis),))
     about = _About(question, mapper, row, basis)
     event = ComputeEvent(
-        manual=True, stores=(question.store,), items=(question.item,), metrics=(question.metric,)
+        manual=True, stores=(question.place,), items=(question.item,), metrics=(question.metric,)
     )
     try:
         plan = make_run_plan(event, settings, read_mapped(source, settings, [row]))
@@ -174,7 +196,7 @@ def _sentence(
     question: Question, answer: str, period: str | None, known: Mapping[str, Any] = MappingProxyType({})
 ) -> str:
     item = "; ".join(known.get("items", (question.item,)))
-    store = "; ".join(known.get("stores", (question.store,)))
+    store = "; ".join(known.get("stores", (question.place,)))
     return f"{question.metric.label} of {item} in {store}, {period or question.period or 'now'}: {answer}"
 
 
@@ -191,50 +213,54 @@ def _explained(about: _About, plan: RunPlan, source: Source) -> Explanation:
     if question.metric in plan.mapped.catalogue.missing_metrics:
         lacking = " ".join(each for each in plan.mapped.catalogue.warnings if question.metric.label in each)
         return about.told(f"there is no value: mSupply's database lacks what it takes. {lacking}", known)
-    earliest = floor([at], plan.scope.stores, plan.rules) - _ONE_DAY
     named: list[NamedMovement] = []
-    histories = list(source.histories(plan.scope, earliest, named))
+    if plan.scope.stores:
+        earliest = floor([at], plan.scope.stores, plan.rules) - _ONE_DAY
+        groups: list[GroupHistory | GroupReports] = [*source.histories(plan.scope, earliest, named)]
+    else:
+        groups = [*groups_of(source, plan, mapper)]
     tally = Tally()
     values = [
-        value for of_unit in values_of_org_units(histories, plan, mapper, tally) for value in of_unit.values
+        value for of_unit in values_of_org_units(groups, plan, mapper, tally) for value in of_unit.values
     ]
     known["left_out"] = source.warnings()
-    history = next((each for each in histories if each.item_group is item_group), None)
-    if history is None:
-        return about.told(
-            "there is no value: the item is on no master list of the store, and never had a stock line or a movement there.",
-            known,
-        )
-    rows = [str(row) for row in history.unreadable if row.until is None or row.until >= at.snapshot]
+    group = next((each for each in groups if each.item_group is item_group), None)
+    if group is None:
+        return about.told(f"there is no value: {_NOTHING_KNOWN[org_unit.kind]}.", known)
+    rows = [str(row) for row in group.unreadable if row.until is None or row.until >= at.snapshot]
     if rows:
         return about.told(f"there is no value. {' '.join(rows)}", known)
-    group = Group(history.pairs, at, plan.rules, Counter())
-    worked_out = formula(group, question.metric, at)
+    if isinstance(group, GroupReports):
+        worked_out, exact = report_formula(group, question.metric, at)
+        known["left_out"] += report_notes(group, question.metric, at)
+        known["reports"] = tuple(report_parts(group))
+    else:
+        of_stores = Group(group.pairs, at, plan.rules, Counter())
+        worked_out, exact = formula(of_stores, question.metric, at), getattr(of_stores, question.metric.value)
+        batches = source.batches(Scope((org_unit,), (item_group,)))
+        known |= _parts(of_stores, named, batches, at, source.began)
+        known["beside_screen"] = tuple(beside_screen(of_stores, question.metric, at))
     known |= {
         "formula": worked_out.sentence,
         "terms": worked_out.terms,
         "days_without_stock": worked_out.spans,
-        "beside_screen": tuple(beside_screen(group, question.metric, at)),
-        **_parts(group, named, source.batches(Scope((org_unit,), (item_group,))), at, source.began),
+        "exact": None if exact is None else units(exact),
     }
     identifier = identifier_of(mapper.settings, about.row, item_group)
     value = next((each for each in values if each.identifier == identifier), None)
     if value is None:
         return about.told(_why_no_value(identifier, tally, worked_out, about), known)
-    known |= {
-        "value": value.value,
-        "exact": units(getattr(group, question.metric.value)),
-        "data_value": value.by_name(),
-    }
-    return about.told(f"{value.value}.", known)
+    return about.told(f"{value.value}.", known | {"value": value.value, "data_value": value.by_name()})
 
 
 def _asked(plan: RunPlan, question: Question) -> tuple[OrgUnit, ItemGroup]:
     """Return the only org unit and the only item group that a question can mean."""
-    units_ = plan.scope.org_units
+    units_ = plan.org_units
     if len(units_) > 1:
         codes = [f"{store.name} ({store.code})" for unit in units_ for store in unit.stores]
-        raise EventError(f"explain.store: '{question.store}' could be {joined(codes)}. Write the code.")
+        raise EventError(
+            f"explain.{'store' if question.store else 'customer'}: '{question.place}' could be {joined(codes)}. Write the code."
+        )
     groups = [
         group for group in plan.scope.item_groups if folded(question.item) in map(folded, names_of(group))
     ]

@@ -24,6 +24,8 @@ from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.domain.reading import with_names
 from msupply_dhis2.errors import AwsError, MsupplyDhis2Error, SettingsError, ShardError
+from msupply_dhis2.explain.job import parse_question
+from msupply_dhis2.handlers.explain import explain_value
 from msupply_dhis2.handlers.invocation import ERROR, INFO, WARNING, LogEvent, RunsInvocation
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings
@@ -49,6 +51,9 @@ DELIVERIES = 9
 NOTHING_DONE = frozenset({Status.OFF, Status.NOTHING_TO_DO})
 
 
+ASKING = frozenset({"check_database", "export", "explain"})
+"""The fields of events by which a person asks for something, and waits for the answer."""
+
 WHOLE = "1/1"
 """The part of the invocation that begins a run: all of it, the first of its months, or the planning of its shards."""
 
@@ -67,9 +72,11 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
         )
     event = with_names(event)
     try:
+        if isinstance(event, Mapping) and "explain" in event:
+            return compute.explain(event)
         result = compute.answer(event)
     except MsupplyDhis2Error as error:
-        asking = {"check_database", "export"}.intersection(event) if isinstance(event, Mapping) else ()
+        asking = ASKING.intersection(event) if isinstance(event, Mapping) else ()
         compute.count("RunsFailed", int(not asking))
         failed = LogEvent.DATABASE_CHECKED if "check_database" in asking else LogEvent.RUN_FAILED
         compute.log(failed, ERROR, str(error), error=type(error).__name__)
@@ -85,7 +92,7 @@ def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     """Return whether AWS shall try an invocation again that failed."""
     if not isinstance(event, Mapping):
         return error.is_transient
-    return "interval" in event or (error.is_transient and not {"check_database", "export"} & event.keys())
+    return "interval" in event or (error.is_transient and not ASKING & event.keys())
 
 
 class RunRecorder(AbstractContextManager["RunRecorder"]):
@@ -212,6 +219,15 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             return result
         command = f"aws logs tail {self.environment.push_log_group} --since 1h --follow --filter-pattern"
         return result.model_copy(update={"see_the_log": f"{command} '\"{result.run_id}\"'"})
+
+    def explain(self, event: Mapping[str, object]) -> dict[str, object]:
+        """Explain a value."""
+        question, settings = parse_question(event), self.read_settings()
+        settings.require_complete()
+        open_database = self._open_database(settings.database_trust)
+        answer = explain_value(self, question, settings, self._calendar, open_database)
+        self.count("RunsFailed", 0)
+        return answer
 
     def process_record(self, record: QueueRecord) -> bool:
         """Work a message of the queue of shards; return whether it is finished, otherwise it is to be delivered again."""

@@ -10,6 +10,7 @@ Excel knows it; RFC 4180 otherwise.
 
 import csv
 import re
+from codecs import iterdecode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -104,6 +105,13 @@ class RejectedRows:
                 ContentType="application/json",
             )
 
+    def read_file(self, run_id: str) -> Iterator[dict[str, str]]:
+        """Yield the rows of a run's file, by the names of its columns; an AwsError tells that it cannot be had."""
+        with aws_faults("reading the rows that DHIS2 refused", self._client):
+            body = self._client.get_object(Bucket=self._bucket, Key=_file(run_id))["Body"]
+            # No line break is within a cell.
+            yield from csv.DictReader(iterdecode(body.iter_lines(keepends=True), "utf-8-sig"))
+
     def write_file(
         self, run_id: str, noted: Mapping[str, int], seconds_left: Callable[[], float]
     ) -> RejectedFile | None:
@@ -116,7 +124,7 @@ class RejectedRows:
         if not parts:
             return None
         folder = f"s3://{self._bucket}/{_parts(run_id)}"
-        key = f"runs/{run_id}/rejected.csv"
+        key = _file(run_id)
         with TemporaryFile() as held, TemporaryFile() as file:
             found = self._fetch(_parts(run_id), parts, held, seconds_left)
             held.seek(0)
@@ -203,6 +211,10 @@ class _Found:
             yield f"No file has many more than {MOST_ROWS:,} rows; {count(left, 'part')} of it more are in {folder}."
         elif left:
             yield f"There was no time for {count(left, 'part')} of it: see {folder}."
+
+
+def _file(run_id: str) -> str:
+    return f"runs/{run_id}/rejected.csv"
 
 
 def _parts(run_id: str) -> str:
