@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from cli.console import tab_page
+from cli.console import connection_page, preview_page, tab_page
 from cli.console.local_state import LocalState
 from cli.console.pages import FOLDER, Work, page, told
 from cli.console.security import Security
@@ -41,6 +41,13 @@ def make_app(state: LocalState, *, port: int, token: str) -> Starlette:
             post("/tab/edit", tab_page.edit),
             post("/tab/save", tab_page.save),
             get("/tab/settings.yaml", tab_page.download),
+            get("/connection", connection_page.show),
+            get("/connection/checks.csv", connection_page.as_csv),
+            post("/connection", connection_page.begin_with_saved),
+            post("/connection/save", connection_page.save_all_the_same),
+            get("/preview", preview_page.show),
+            get("/preview/values.csv", preview_page.as_csv),
+            post("/preview", preview_page.compute),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(Security, port=port, token=token)],

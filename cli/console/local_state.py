@@ -9,19 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cli.console.jobs import Job, begin
 from cli.console.tab import Draft
 from cli.console.words import say
-from cli.local import Preview, Pushed, Systems
+from cli.local import Preview, Pushed, Systems, test_connection
 from cli.options import OptionError, not_utf8
 from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.settings import Settings, parse_settings
-
-if TYPE_CHECKING:
-    from cli.console.jobs import Job
-    from msupply_dhis2.preflight.job import ConnectionReport
 
 
 class SavedSinceError(MsupplyDhis2Error):
@@ -60,6 +57,17 @@ class Login:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A connection test, and what was tried: ``note`` says what became of it, where it is not what is saved already."""
+
+    report: ConnectionReport
+    tried: Draft
+    version: str
+    login: Login | None
+    note: str = ""
+
+
 def version_of(document: str) -> str:
     """Return what tells one state of the settings from another."""
     return hashlib.sha256(document.encode()).hexdigest()[:12]
@@ -78,7 +86,7 @@ class LocalState:
         self._systems = systems
         self._saving = Lock()
         self.login: Login | None = None
-        self.connection: Job[ConnectionReport] | None = None
+        self.connection: Job[Tested] | None = None
         self.preview: Job[Preview] | None = None
         self.push: Job[Pushed] | None = None
 
@@ -163,6 +171,29 @@ class LocalState:
             except OSError as error:
                 raise OptionError(say("settings.unwritable", file=file, why=error.strerror)) from error
 
+    def begin_test(self, draft: Draft, version: str, login: Login | None) -> None:
+        """Test the connection with a draft and a login; both are kept where DHIS2 lets the user in."""
+
+        def work(_: Job[Tested]) -> Tested:
+            report = test_connection(self.systems(draft.document, login), {"manual": True})
+            note = self._keep(draft, version, login) if report.connected else ""
+            return Tested(report, draft, version, login, note)
+
+        if self.connection is None or not self.connection.is_running:
+            self.connection = begin(say("connection.title"), work, say("error.unexpected"))
+
+    def _keep(self, draft: Draft, version: str, login: Login | None) -> str:
+        self.login = login or self.login
+        if not self.draft().differences(draft):
+            return ""
+        if not draft.can_be_saved:
+            return say("connection.not_saved")
+        try:
+            self.save(draft, version)
+        except MsupplyDhis2Error as error:
+            return str(error)
+        return say("connection.saved", file=self.settings_file)
+
     @property
     def file_before(self) -> Path:
         """Where the settings are kept as they stood before they were saved last."""
@@ -175,8 +206,8 @@ class LocalState:
         with suppress(MsupplyDhis2Error):
             settings = self.draft().settings
             url, data_set = self.dhis2_url or settings.url, settings.data_set_id
-        report = self.connection.result if self.connection else None
-        server = report.server if report else None
+        tested = self.connection.result if self.connection else None
+        server = tested.report.server if tested else None
         return {
             "server": f"{server.name}, {server.version}" if server else "",
             "host": urlsplit(url or "").netloc,
@@ -191,4 +222,4 @@ def typed_login(form: Mapping[str, str]) -> Login | None:
     given = {name: text for name, text in typed.items() if text}
     if not given:
         return None
-    return Login(given.get("username") or say("login.token"), json.dumps(given))
+    return Login(given.get("username") or say("login.by_token"), json.dumps(given))

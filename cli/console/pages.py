@@ -1,9 +1,13 @@
 """What every page shares: its template, its form, and the sentence where something fails."""
 
-from collections.abc import Callable, Mapping
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from cli.console.words import say
 from cli.local import in_words_of_options
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
+from msupply_dhis2.state.connections import written_in
 
 if TYPE_CHECKING:
     from cli.console.local_state import LocalState
@@ -38,6 +43,8 @@ def _templates() -> Environment:
     )
     environment.globals["t"] = say
     environment.filters["number"] = "{:,}".format
+    environment.filters["quantity"] = lambda text: f"{Decimal(text):,}"
+    environment.filters["time"] = lambda instant, zone: written_in(instant, ZoneInfo(zone))
     return environment
 
 
@@ -69,6 +76,17 @@ def page(state: "LocalState", work: Work) -> Callable[[Request], Any]:
 def told(state: "LocalState", sentence: str, status: int = 400) -> HTMLResponse:
     """Return a page that says only why something did not work."""
     return render(state, "error.html", status=status, sentence=sentence)
+
+
+def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
+    """Return a table for a spreadsheet."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    named = {"content-disposition": f'attachment; filename="{name}.csv"'}
+    # Without the mark some spreadsheets take UTF-8 for something else.
+    return Response("\ufeff" + text.getvalue(), media_type="text/csv", headers=named)
 
 
 async def _form_of(request: Request) -> dict[str, str]:

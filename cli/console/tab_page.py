@@ -1,12 +1,16 @@
 """The pages of the DHIS2 tab: its fields, what saving would change, and the settings as a file."""
 
+from zoneinfo import ZoneInfo
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cli.console.local_state import LocalState, version_of
+from cli.console.local_state import LocalState, typed_login, version_of
 from cli.console.pages import Fields, render
 from cli.console.tab import FIRST_FOLDED, Draft, FormField, loses_comments
+from cli.console.words import say
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.state.connections import written_in
 
 
 def show(state: LocalState, request: Request, _: Fields) -> Response:
@@ -23,6 +27,9 @@ def submit(state: LocalState, _: Request, form: Fields) -> Response:
             return _form(state, draft.with_row(form.get("new_metric", "")), version)
         case "review":
             return _differences(state, draft, version)
+        case "test":
+            state.begin_test(draft, version, typed_login(form))
+            return RedirectResponse("/connection", 303)
         case _:
             return _form(state, draft, version)
 
@@ -57,6 +64,7 @@ def _form(state: LocalState, draft: Draft, version: str, *, saved: str | None = 
     fields = list(draft.fields().values())
     folded = next(place for place, field in enumerate(fields) if field.name == FIRST_FOLDED)
     before_rows = next(place for place, field in enumerate(fields) if field.name == "setup") + 1
+    logins = _logins(draft)
     return render(
         state,
         "tab.html",
@@ -71,7 +79,25 @@ def _form(state: LocalState, draft: Draft, version: str, *, saved: str | None = 
         rows=draft.rows(),
         columns=draft.row_fields(),
         metrics=list(Metric),
+        logins=logins,
+        login_fields=",".join(f"login.{name}" for name, _ in logins),
+        last=_last_test(state),
     )
+
+
+def _last_test(state: LocalState) -> str:
+    """Return what is told beside the button: the last test's message."""
+    tested = state.connection.result if state.connection else None
+    if tested is None or state.connection is None or state.connection.ended is None:
+        return say("tab.not_tested")
+    when = written_in(state.connection.ended, ZoneInfo(state.time_zone))
+    return say("tab.tested", message=tested.report.message, time=when)
+
+
+def _logins(draft: Draft) -> list[tuple[str, str]]:
+    """Return the fields of the login, each with the kind of its control."""
+    client = [] if draft.settings.basic_authentication else [("client", "text"), ("secret", "password")]
+    return [("username", "text"), ("password", "password"), *client, ("token", "password")]
 
 
 def _has_fault(fields: list[FormField]) -> bool:

@@ -1,5 +1,6 @@
 """The console in a test: a browser without JavaScript that fills in and submits the forms of a page."""
 
+import time
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -92,6 +93,14 @@ class Browser:
     def open(self, path: str) -> Page:
         answer = self.client.get(path)
         return Page(answer.status_code, answer.text)
+
+    def wait(self, path: str) -> Page:
+        """Open a page until what it tells of is over, as it does itself."""
+        while True:
+            page = self.open(path)
+            if 'http-equiv="refresh"' not in page.source:
+                return page
+            time.sleep(0.02)
 
     def submit(self, page: Page, to: str, *, at: str | None = None, **changes: str | None) -> Page:
         """Submit a form of a page with changes; ``None`` takes a field out, as a box that is not ticked."""

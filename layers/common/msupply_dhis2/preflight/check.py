@@ -60,7 +60,7 @@ def judged(name: str, wrong: Sequence[str], fault: str, well: str) -> Check:
 
 def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> Iterator[str]:
     """Yield what needs attention, the most important first, what is not looked at because of that, and what is well."""
-    wrong = sorted((check for check in checks if not check.ok), key=_importance)
+    wrong = sorted((check for check in checks if not check.ok), key=importance)
     if not wrong:
         yield f"{all_of(len(checks), 'check is', 'checks are').capitalize()} well."
     elif connected:
@@ -77,6 +77,7 @@ def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[s
         yield f"OK: {'; '.join(well)}."
 
 
-def _importance(check: Check) -> int:
+def importance(check: Check) -> int:
+    """Return what checks are sorted by, so that what keeps most from being stored comes first."""
     kind = check.name.partition(",")[0]
     return _BY_IMPORTANCE.index(kind) if kind in _BY_IMPORTANCE else len(_BY_IMPORTANCE)

@@ -10,14 +10,6 @@ from cli.console.local_state import LocalState
 from cli.console.security import Security
 from cli.local import Systems
 from tests.support.console import ADDRESS, PORT, TOKEN, browser
-from tests.support.paths import PROJECT
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Path:
-    file = tmp_path / "settings.yaml"
-    file.write_text((PROJECT / "settings.yaml").read_text(encoding="utf-8"))
-    return file
 
 
 @pytest.fixture

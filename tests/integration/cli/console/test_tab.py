@@ -14,14 +14,6 @@ SCRIPT = "<script>alert(1)</script>"
 WORKED = [PROJECT / "settings.yaml", *sorted((PROJECT / "docs" / "examples").glob("*.yaml"))]
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Path:
-    file = tmp_path / "settings.yaml"
-    sample = (PROJECT / "settings.yaml").read_text(encoding="utf-8")
-    file.write_text(sample.replace("use_dhis2: false", "use_dhis2: true"))
-    return file
-
-
 @pytest.mark.parametrize("worked", WORKED, ids=lambda worked: worked.stem)
 def test_a_page_that_is_submitted_as_it_is_changes_nothing(tmp_path: Path, worked: Path) -> None:
     file = tmp_path / "settings.yaml"

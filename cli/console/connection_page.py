@@ -1,0 +1,68 @@
+"""The page of the connection test: what was tried, what is not well, and the cure."""
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from cli.console.local_state import LocalState, version_of
+from cli.console.pages import Fields, csv_file, render, told
+from cli.console.words import say
+from msupply_dhis2.preflight.check import Check, importance
+
+
+def show(state: LocalState, _: Request, __: Fields) -> Response:
+    """Show the last test, or how far it is."""
+    job = state.connection
+    # Asked first: the test may end while the page is made.
+    is_running = job is not None and job.is_running
+    tested = job.result if job and not is_running else None
+    checks = sorted(tested.report.checks, key=importance) if tested else []
+    unsaved = tested and not tested.report.connected and state.draft().differences(tested.tried)
+    return render(
+        state,
+        "connection.html",
+        job=job,
+        is_running=is_running,
+        tested=tested,
+        wrong=[check for check in checks if not check.ok],
+        noted=[check for check in checks if check.ok and check.note],
+        well=[check for check in checks if check.ok and not check.note],
+        can_be_saved=tested and (tested.login or unsaved) and not tested.report.connected,
+    )
+
+
+def begin_with_saved(state: LocalState, _: Request, __: Fields) -> Response:
+    """Test with what is saved, and the login that is known."""
+    state.begin_test(state.draft(), version_of(state.document()), None)
+    return RedirectResponse("/connection", 303)
+
+
+def save_all_the_same(state: LocalState, _: Request, __: Fields) -> Response:
+    """Keep the settings and the login that DHIS2 did not let in."""
+    tested = state.connection.result if state.connection else None
+    if tested is None:
+        return told(state, say("connection.none"))
+    if not tested.tried.can_be_saved:
+        return told(state, say("connection.not_saved"))
+    if state.draft().differences(tested.tried):
+        state.save(tested.tried, tested.version)
+    state.login = tested.login or state.login
+    return RedirectResponse("/tab?saved=again", 303)
+
+
+def as_csv(state: LocalState, _: Request, __: Fields) -> Response:
+    """Hand out the checks, a row for each detail."""
+    tested = state.connection.result if state.connection else None
+    columns = ("check", "outcome", "message", "detail")
+    checks = tested.report.checks if tested else ()
+    rows = (
+        (check.name, _outcome(check), check.message, detail)
+        for check in sorted(checks, key=importance)
+        for detail in check.details or ("",)
+    )
+    return csv_file("connection-test", columns, rows)
+
+
+def _outcome(check: Check) -> str:
+    if not check.ok:
+        return say("connection.wrong_one")
+    return say("connection.noted_one") if check.note else say("connection.well_one")

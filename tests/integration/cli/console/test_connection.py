@@ -1,0 +1,103 @@
+"""Test connection as a page: it tries what was typed, and keeps what DHIS2 lets in."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from msupply_dhis2.settings import parse_settings
+from sandbox.dhis2 import StandIn
+from tests.integration.cli.console.conftest import PASSWORD, SCRIPT
+from tests.support.console import Browser, Page, browser
+
+LOGIN = {"login.username": "pusher", "login.password": PASSWORD}
+
+
+def at(settings: Path, sample: str, dhis2: StandIn) -> Browser:
+    return browser(settings, sample, dhis2_url=dhis2.url, time_zone="Pacific/Auckland")
+
+
+def tried(officer: Browser, **typed: str | None) -> Page:
+    officer.submit(officer.open("/tab"), "/tab", action="test", **typed)
+    return officer.wait("/connection")
+
+
+def test_without_a_test_the_page_says_what_to_do(officer: Browser) -> None:
+    assert "Type the login in the DHIS2 tab, and press Test connection" in officer.open("/connection").text
+
+
+def test_without_a_login_the_test_says_where_to_type_it(officer: Browser) -> None:
+    page = tried(officer)
+    assert "The console has no login of DHIS2. Type it in the DHIS2 tab" in page.text
+    assert "Authentication failed" not in page.text
+
+
+def test_a_login_that_dhis2_lets_in_is_kept_and_never_shown(
+    settings: Path, sample: str, dhis2: StandIn
+) -> None:
+    officer = at(settings, sample, dhis2)
+    page = tried(officer, **LOGIN)
+    assert "Connection successful" in page.text
+    assert "(Pacific/Auckland)" in page.text
+    tab = officer.open("/tab")
+    assert "The console knows the login of pusher, until it ends." in tab.text
+    assert "Last test: Connection successful, 20" in tab.text
+    assert not any(PASSWORD in shown.source for shown in (page, tab))
+    assert PASSWORD not in settings.read_text()
+    officer.submit(page, "/connection")
+    assert "Connection successful" in officer.wait("/connection").text
+
+
+def test_what_was_typed_is_saved_when_dhis2_lets_it_in(settings: Path, sample: str, dhis2: StandIn) -> None:
+    officer = at(settings, sample, dhis2)
+    page = tried(officer, items_per_payload="321", **LOGIN)
+    assert "What you typed is saved in" in page.text
+    assert parse_settings(settings.read_text()).items_per_payload == 321
+
+
+def test_a_refused_login_leaves_the_good_one_and_can_be_saved_all_the_same(
+    settings: Path, sample: str, dhis2: StandIn
+) -> None:
+    officer = at(settings, sample, dhis2)
+    tried(officer, **LOGIN)
+    page = tried(officer, items_per_payload="321", **{**LOGIN, "login.password": "another-secret"})
+    assert "Authentication failed" in page.text
+    assert "another-secret" not in page.source
+    assert parse_settings(settings.read_text()).items_per_payload == 1000
+    assert officer.state.login
+    assert PASSWORD in officer.state.login.text
+    page = officer.submit(page, "/connection/save")
+    assert parse_settings(settings.read_text()).items_per_payload == 321
+    assert officer.state.login
+    assert "another-secret" in officer.state.login.text
+
+
+def test_no_connection_is_not_a_refused_login(settings: Path, sample: str) -> None:
+    page = tried(browser(settings, sample, dhis2_url="http://127.0.0.1:9"), **LOGIN)
+    assert "Authentication failed" not in page.text
+    assert "127.0.0.1" in page.text
+
+
+def test_what_is_not_well_stands_first_with_its_cure(settings: Path, sample: str, dhis2: StandIn) -> None:
+    officer = at(settings, sample, dhis2)
+    page = tried(officer, data_set_id="ANOTHER", **LOGIN)
+    assert "Connection successful" in page.text
+    wrong, well = page.text.index("Not well ("), page.text.index(" Well (")
+    assert wrong < page.text.index("data set DHIS2 has no data set") < well
+    assert "What you typed is saved in" in page.text
+
+
+def test_the_checks_are_a_table_with_a_row_for_each_detail(with_login: Callable[[], Browser]) -> None:
+    officer = with_login()
+    officer.submit(officer.open("/connection"), "/connection")
+    officer.wait("/connection")
+    text = officer.client.get("/connection/checks.csv").text.removeprefix("\ufeff")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["check"] for row in rows} >= {"login", "database", "stores", "items"}
+    assert {row["outcome"] for row in rows} <= {"well", "note", "not well"}
+
+
+def test_a_script_for_a_name_stays_text(with_login: Callable[[], Browser]) -> None:
+    officer = with_login()
+    officer.submit(officer.open("/connection"), "/connection")
+    assert SCRIPT not in officer.wait("/connection").source

@@ -1,0 +1,108 @@
+"""The preview as a page: every value, sums, what is not sent, pages, and a table for a spreadsheet."""
+
+import csv
+import io
+from decimal import Decimal
+
+import pytest
+
+from cli.console import preview_page
+from cli.console.preview_page import event_of
+from tests.integration.cli.console.conftest import AS_OF, SCRIPT
+from tests.support.console import Browser, Page
+
+
+def computed(officer: Browser, **choices: str) -> Page:
+    officer.submit(officer.open("/preview"), "/preview", as_of=AS_OF, **choices)
+    return officer.wait("/preview")
+
+
+def rows(officer: Browser, query: str = "") -> list[dict[str, str]]:
+    text = officer.client.get(f"/preview/values.csv?{query}").text.removeprefix("\ufeff")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_without_a_preview_the_page_says_what_to_do(officer: Browser) -> None:
+    assert "Choose what you want to see, and press Compute." in officer.open("/preview").text
+    assert rows(officer) == []
+
+
+def test_the_values_are_those_of_the_command_with_their_sums(officer: Browser) -> None:
+    page = computed(officer, basis="as_in_settings")
+    found = rows(officer)
+    assert f"{len(found):,} values found. Page 1 of" in page.text
+    assert "(Pacific/Auckland). Nothing was sent." in page.text
+    received = [Decimal(row["value"]) for row in found if row["metric"] == "received"]
+    assert f"received 202609 {len(received):,} {sum(received):,}" in page.text
+    assert "months of stock 202609" in page.text
+
+
+def test_a_script_for_a_store_s_name_stays_text(officer: Browser) -> None:
+    page = computed(officer)
+    assert SCRIPT in {row["store"] for row in rows(officer)}
+    assert SCRIPT in officer.open("/preview?words=script").text
+    assert SCRIPT not in page.source + officer.open("/preview?words=" + SCRIPT).source
+
+
+def test_the_values_are_found_sorted_and_paged_by_the_server(
+    officer: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview_page, "ROWS_A_PAGE", 3)
+    computed(officer)
+    everything = rows(officer)
+    largest = max(everything, key=lambda row: Decimal(row["value"]))
+    assert rows(officer, "sort=-value")[0]["value"] == largest["value"]
+    only = rows(officer, "metric=issued")
+    assert only == [row for row in everything if row["metric"] == "issued"]
+    page = officer.open("/preview?metric=issued&sort=-value&page=2")
+    assert f"{len(only)} values found. Page 2 of {-(-len(only) // 3)}." in page.text
+    assert any("page=3" in link and "sort=-value" in link for link in page.links)
+    assert "Page 1 of 1." in officer.open("/preview?words=nobody-is-called-so&page=99").text
+
+
+def test_stores_items_and_metrics_limit_what_is_computed(officer: Browser) -> None:
+    computed(officer)
+    item = rows(officer)[0]["item"]
+    computed(officer, items=f"  {item}\r\n\r\n", metrics="issued")
+    assert {(row["item"], row["metric"]) for row in rows(officer)} == {(item, "issued")}
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"as_of": "yesterday"}, "as_of: 'yesterday' is neither a date"),
+        ({"as_of": "2999-01-01"}, "in the future"),
+        (
+            {"as_of": "", "months": "2026-01", "basis": "current_day"},
+            "a month that is over has no current day",
+        ),
+        ({"as_of": "", "months": "soon"}, "month"),
+    ],
+)
+def test_what_cannot_be_computed_is_told_in_the_product_s_words(
+    officer: Browser, choices: dict[str, str], said: str
+) -> None:
+    page = officer.submit(officer.open("/preview"), "/preview", **choices)
+    assert page.status == 400
+    assert said in page.text
+
+
+def test_a_database_that_cannot_be_read_is_told(officer: Browser) -> None:
+    computed(officer, stores="Nowhere")
+    assert "Nowhere" in officer.wait("/preview").text
+
+
+def test_a_form_becomes_the_event_of_the_command() -> None:
+    form = {
+        "basis": "current_day",
+        "as_of": " ",
+        "months": "",
+        "metrics": "issued\nreceived",
+        "stores": "A\n\n B ",
+    }
+    assert event_of(form) == {
+        "manual": True,
+        "basis": "current_day",
+        "metrics": ["issued", "received"],
+        "stores": ["A", "B"],
+    }
