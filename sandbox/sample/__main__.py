@@ -20,6 +20,11 @@ def main() -> int:
     parser.add_argument("--stores", type=_positive, default=5, help="stores (default: 5)")
     parser.add_argument("--items", type=_positive, default=20, help="items (default: 20)")
     parser.add_argument("--movements", type=_positive, help="about how many (default: 60 a store and item)")
+    parser.add_argument(
+        "--customers",
+        type=int,
+        help="customers that are no stores and report each month (default: 2, in small samples only)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="another number makes other rows (default: 1)")
     parser.add_argument(
         "--as-of",
@@ -54,7 +59,8 @@ def main() -> int:
         return 1
     sys.stdout.write(
         f"{summary.stores:,} stores, {summary.items:,} items, {summary.stock_lines:,} stock lines, "
-        f"{summary.invoices:,} invoices, {summary.movements:,} movements until {summary.as_of}\n"
+        f"{summary.invoices:,} invoices, {summary.customers:,} customers that are no stores with "
+        f"{summary.report_lines:,} lines of reports, {summary.movements:,} movements until {summary.as_of}\n"
     )
     return 0
 
@@ -67,6 +73,7 @@ def _generate(arguments: argparse.Namespace, console: Console) -> SampleSummary:
             stores=arguments.stores,
             items=arguments.items,
             movements=arguments.movements,
+            customers=arguments.customers,
             seed=arguments.seed,
             as_of=arguments.as_of,
             edge_cases=arguments.edge_cases,

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from sandbox.sample import mirror_tables, tables
 from sandbox.sample.book import Book, Timeline
 from sandbox.sample.clinics import Clinic, clinics, unusual_clinics
+from sandbox.sample.customers import Customer, Forms, Months, UnusualCustomers, joins, post, report_a_year
 from sandbox.sample.edge_cases import UnusualItem, preferences, unusual_items
 from sandbox.sample.history import StoreHistory
 from sandbox.sample.medicines import Medicine, medicines
@@ -37,6 +38,10 @@ _ESSENTIAL = 0.9
 _YIELD = 0.84
 _SPREAD = 0.8
 
+_REPORTING = 2
+_POSTS = 20
+"""Names that stores issue to."""
+
 _NATIONAL_LIST, _HOSPITAL_LIST, _PROGRAMME_LIST = "NATIONAL", "HOSPITAL", "PROGRAMME"
 
 
@@ -55,6 +60,8 @@ class SampleSummary:
     ----------
     movements
         Invoice lines that are stock in or stock out.
+    report_lines
+        Lines of what customers that are no stores report.
     inconsistent_pairs
         Ids of store and item whose stock lines are not what the movements sum up to.
     """
@@ -66,6 +73,8 @@ class SampleSummary:
     movements: int
     as_of: date
     inconsistent_pairs: tuple[tuple[str, str], ...]
+    customers: int = 0
+    report_lines: int = 0
 
 
 def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the sample
@@ -74,6 +83,7 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
     stores: int = 5,
     items: int = 20,
     movements: int | None = None,
+    customers: int | None = None,
     seed: int = 1,
     as_of: date = DEFAULT_AS_OF,
     edge_cases: bool | None = None,
@@ -93,6 +103,9 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
         How many ordinary ones; the edge cases come on top.
     movements
         About how many movements in all; 60 for each pair of store and item where it is ``None``.
+    customers
+        How many customers that are no stores report each month; ``None``: two, with the edge cases on top, in samples
+        that have any.
     as_of
         The last day on which something happened.
     edge_cases
@@ -116,7 +129,12 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
     if edge_cases:
         every_clinic += unusual_clinics(every_clinic[0], seed)
         unusual = unusual_items(items, seed)
-    catalogue = _Catalogue(medicines(items, seed), unusual, every_clinic, seed)
+    unusual_customers = UnusualCustomers.of(every_clinic[0], seed) if edge_cases else UnusualCustomers(())
+    if customers is None:
+        customers = _REPORTING if edge_cases else 0
+    catalogue = _Catalogue(
+        medicines(items, seed), unusual, every_clinic, seed, reporting=customers, others=unusual_customers
+    )
     pair_movements: float = _MOVEMENTS_OF_A_PAIR
     if movements is not None:
         pair_movements = movements / (len(every_clinic) * items * _YIELD)
@@ -141,6 +159,7 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
             written += book.movements
             if progress is not None:
                 progress(number + 1, len(every_clinic))
+        report_lines = _report(writer, catalogue, as_of)
     return SampleSummary(
         stores=len(every_clinic),
         items=items + len(unusual),
@@ -151,6 +170,8 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
         inconsistent_pairs=tuple(
             (every_clinic[0].id, item.medicine.id) for item in unusual if not item.adds_up
         ),
+        customers=customers + len(unusual_customers.customers),
+        report_lines=report_lines,
     )
 
 
@@ -163,6 +184,23 @@ def _opened(
         raise SampleError(f"{url} cannot hold the mirror of the older mSupply: give postgresql://….")
     writer = partial(MirrorWriter, clinics=every_clinic, time_zone=time_zone)
     return empty_database(url, mirror_tables.METADATA, writer)
+
+
+def _report(writer: Writer, catalogue: "_Catalogue", as_of: date) -> int:
+    """Write what customers report, one customer after the other; return how many lines."""
+    choose = random.Random(f"reports {catalogue.seed}")  # noqa: S311 - sample data, which a seed must repeat
+    forms = Forms(catalogue.first_store.id, choose, Months(as_of))
+    lines = 0
+    for customer in catalogue.reporting:
+        report_a_year(forms, customer, catalogue.medicines)
+        lines += len(forms.lines)
+        forms.write(writer)
+    if catalogue.others.customers:
+        catalogue.others.report(forms, catalogue.medicines, catalogue.unusual)
+        lines += len(forms.lines)
+        forms.write(writer)
+    forms.write_periods(writer)
+    return lines
 
 
 def _happen(book: Book, unusual: Sequence[UnusualItem]) -> None:
@@ -193,16 +231,33 @@ class _Catalogue:
         unusual: Sequence[UnusualItem],
         every_clinic: Sequence[Clinic],
         seed: int,
+        *,
+        reporting: int,
+        others: UnusualCustomers,
     ) -> None:
         self.medicines = ordinary
-        self._unusual = unusual
+        self.unusual = unusual
+        self.others = others
         self._clinics = every_clinic
-        self._seed = seed
+        self.seed = seed
         choose = random.Random(f"catalogue {seed}")  # noqa: S311 - sample data, which a seed must repeat
         self._choose = choose
         self._supplier = self._id()
-        self._customers = [self._id() for _ in range(20)]
-        self.partners = [self._supplier, *self._customers]
+        self._posts = [
+            post(number, self._id(), is_mapped=number <= reporting)
+            for number in range(1, max(reporting, _POSTS) + 1)
+        ]
+        self.reporting = self._posts[:reporting]
+        self.partners = [self._supplier, *(customer.id for customer in self._posts[:_POSTS])]
+
+    @property
+    def first_store(self) -> Clinic:
+        """The one in which everything unusual happens."""
+        return self._clinics[0]
+
+    @property
+    def _customers(self) -> list[Customer]:
+        return [*self._posts, *self.others.customers]
 
     def is_essential(self, number: int) -> bool:
         """Whether an ordinary medicine is on the list of every store, or on that of hospitals."""
@@ -211,15 +266,20 @@ class _Catalogue:
     def write(self, writer: Writer, timeline: Timeline) -> None:
         """Write all of it."""
         units = sorted(
-            {medicine.unit for medicine in (*self.medicines, *(item.medicine for item in self._unusual))}
+            {medicine.unit for medicine in (*self.medicines, *(item.medicine for item in self.unusual))}
         )
         unit_ids = {unit: self._id() for unit in units}
         writer.write(tables.UNIT, [(unit_ids[unit], unit, None, 0, True) for unit in units])
         writer.write(tables.ITEM, self._items(unit_ids))
         writer.write(tables.ITEM_LINK, self._item_links())
         writer.write(tables.NAME, self._names())
-        ids = [*self.partners, *(clinic.name_id for clinic in self._clinics)]
-        writer.write(tables.NAME_LINK, [(name_id, name_id) for name_id in ids])
+        links = [
+            (name_id, name_id) for name_id in (self._supplier, *(each.name_id for each in self._clinics))
+        ]
+        links += [link for customer in self._customers for link in customer.links()]
+        writer.write(tables.NAME_LINK, links)
+        if self.others.customers:
+            writer.write(tables.NAME_STORE_JOIN, joins(self.others, self.first_store))
         writer.write(tables.STORE, [clinic.store_row(site) for site, clinic in enumerate(self._clinics, 1)])
         received = timeline.at(0, "00:00:00")
         writer.write(tables.SYNC_BUFFER, [clinic.sync_buffer_row(received) for clinic in self._clinics])
@@ -238,8 +298,8 @@ class _Catalogue:
                 if clinic.look_back_months is not None
             ],
         )
-        if self._unusual:
-            writer.write(tables.PREFERENCE, preferences(self._clinics[0].id, self._seed))
+        if self.unusual:
+            writer.write(tables.PREFERENCE, preferences(self._clinics[0].id, self.seed))
 
     def hide(self, writer: MirrorWriter) -> None:
         """Put a store on one more list, of which it hides every item."""
@@ -255,7 +315,7 @@ class _Catalogue:
 
     def _items(self, unit_ids: dict[str, str]) -> Iterator[Row]:
         every = [(item, item.legacy_record, item.universal_code) for item in self.medicines]
-        every += [(item.medicine, item.legacy_record, item.universal_code) for item in self._unusual]
+        every += [(item.medicine, item.legacy_record, item.universal_code) for item in self.unusual]
         for medicine, legacy_record, universal_code in every:
             yield (
                 medicine.id,
@@ -273,22 +333,21 @@ class _Catalogue:
     def _item_links(self) -> Iterator[Row]:
         for medicine in self.medicines:
             yield (medicine.id, medicine.id)
-        for item in self._unusual:
+        for item in self.unusual:
             for link in item.links:
                 yield (link, item.medicine.id)
 
     def _names(self) -> Iterator[Row]:
         yield (self._supplier, "Central Medical Store", "CMS", "FACILITY", False, True, *[None] * 4)
-        for number, customer in enumerate(self._customers, 1):
-            name = f"Outreach post {number}"
-            yield (customer, name, f"OP{number:02d}", "FACILITY", True, False, *[None] * 4)
+        for customer in self._customers:
+            yield customer.name_row()
         for clinic in self._clinics:
             yield clinic.name_row()
 
     def _list_lines(self) -> Iterator[Row]:
         for number, medicine in enumerate(self.medicines):
             yield (self._id(), medicine.id, _NATIONAL_LIST if self.is_essential(number) else _HOSPITAL_LIST)
-        for item in self._unusual:
+        for item in self.unusual:
             if item.links:
                 yield (self._id(), item.medicine.id, _PROGRAMME_LIST)
 
@@ -297,5 +356,5 @@ class _Catalogue:
             yield (self._id(), _NATIONAL_LIST, clinic.name_id)
             if clinic.is_hospital:
                 yield (self._id(), _HOSPITAL_LIST, clinic.name_id)
-        if self._unusual:
+        if self.unusual:
             yield (self._id(), _PROGRAMME_LIST, self._clinics[0].name_id)

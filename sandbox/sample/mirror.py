@@ -44,6 +44,7 @@ _LINE_TYPES = {
     "UNALLOCATED_STOCK": "placeholder",
     "SERVICE": "service",
 }
+_DOCUMENTS = {"RESPONSE": "response", "IMPREST": "im", "STOCK_HISTORY": "sh", "REQUEST": "request"}
 _TYPES_OF_ITEMS = {"STOCK": "general", "SERVICE": "service", "NON_STOCK": "non_stock"}
 _NOT_YET_MOVED = {"NEW": "nw", "ALLOCATED": "sg"}
 _USER_FIELDS = tuple(f"user_field_{number}" for number in (1, 2, 3, 6, 4, 7, 5))
@@ -67,6 +68,8 @@ class MirrorWriter(Writer):
         self._items: list[Row] = []
         self._kept: dict[str, str] = {}
         self._reversals: set[str] = set()
+        self._kept_names: dict[str, str] = {}
+        self._stock_takes: dict[str, str] = {}
         self._translators: Mapping[sa.Table, tuple[sa.Table, Callable[[Iterable[Row]], Iterable[Row]]]] = {
             tables.UNIT: (mirror_tables.UNIT, lambda rows: (row[:2] for row in rows)),
             tables.NAME: (mirror_tables.NAME, self._names),
@@ -77,6 +80,9 @@ class MirrorWriter(Writer):
             tables.STOCK_LINE: (mirror_tables.ITEM_LINE, self._item_lines),
             tables.INVOICE: (mirror_tables.TRANSACT, self._transactions),
             tables.INVOICE_LINE: (mirror_tables.TRANS_LINE, self._lines),
+            tables.PERIOD: (mirror_tables.PERIOD, lambda rows: rows),
+            tables.REQUISITION: (mirror_tables.REQUISITION, self._requisitions),
+            tables.REQUISITION_LINE: (mirror_tables.REQUISITION_LINE, self._requisition_lines),
         }
 
     @override
@@ -86,6 +92,12 @@ class MirrorWriter(Writer):
         elif table is tables.ITEM_LINK:
             self._kept = dict(rows)
             super().write(mirror_tables.ITEM, self._every_item())
+        elif table is tables.NAME_LINK:
+            self._kept_names = dict(rows)
+        elif table is tables.SYNC_BUFFER:
+            self._stock_takes = {
+                row[0]: json.loads(row[-1])["date_stock_take"] for row in rows if "requisition" in row
+            }
         elif table in self._translators:
             there, translated = self._translators[table]
             super().write(there, translated(rows))
@@ -119,7 +131,9 @@ class MirrorWriter(Writer):
     def _names(self, rows: Iterable[Row]) -> Iterator[Row]:
         for own in ("invad", "repack", "build"):
             yield (own, own, own, own, False, False, None)
-        for name_id, name, code, kind, is_customer, is_supplier, _, custom_data, *_ in rows:
+        for name_id, name, code, kind, is_customer, is_supplier, _, custom_data, _, deleted in rows:
+            if deleted is not None:
+                continue
             yield (name_id, name, code, kind.lower(), is_customer, is_supplier, custom_data)
 
     def _stores(self, rows: Iterable[Row]) -> Iterator[Row]:
@@ -185,6 +199,29 @@ class MirrorWriter(Writer):
                 size,
                 cost,
                 sell,
+            )
+
+    def _requisitions(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for document_id, number, store_id, name_id, kind, status, created, _, *rest in rows:
+            linked, is_emergency, program, period, comment, reference = rest
+            yield (
+                *(document_id, number, self._kept_names[name_id], store_id),
+                *(_DOCUMENTS[kind], "fn" if status == "FINALISED" else "sg"),
+                *(linked or "", program or "", period or "", is_emergency),
+                *(self._stock_takes.get(document_id), self._local(created)[0], comment, reference),
+            )
+
+    def _requisition_lines(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for line_id, document_id, item_id, _, _, comment, reason, *quantities in rows:
+            requested, _, _, _, stock, average, initial, received, issued, lost, added, *rest = quantities
+            expiring, days_out = rest
+            # Both are kept in two ways: losses by themselves or as an adjustment, days in either of two columns.
+            adjusted, lost = (0, lost) if added else (-lost, 0)
+            days = (0, days_out) if days_out % 2 else (days_out, 0)
+            yield (
+                *(line_id, document_id, self._kept[item_id], comment, reason),
+                *(stock, average / 30, initial, received, issued, requested, adjusted, added, lost, expiring),
+                *(*days, 0),
             )
 
     def _local(self, instant: str | None) -> tuple[str | None, int]:

@@ -14,7 +14,7 @@ from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Settings, parse_settings
-from msupply_dhis2.settings.credentials import parse_database_address
+from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
 from msupply_dhis2.source import open_source
 from tests.support.mirror_database import MirrorDatabase
 from tests.support.open_msupply_database import CALENDAR, OpenMsupplyDatabase
@@ -238,19 +238,33 @@ class CustomerWorld:
         address = self.database.address
         if user is not None:
             address = parse_database_address(self.database.url.replace("postgres@", f"{user}:x@"))
-        computed: list[DataValue] = []
-
-        def keep(values: OrgUnitValues, _: int) -> None:
-            computed.extend(values.values)
-
-        at = {} if "months" in event else {"basis": "previous_month", "as_of": as_of}
-        asked = {"manual": True, "dry_run": True} | at | event
-        parsed = parse_compute_event(asked)
-        job = ComputeJob(
-            settings=settings or settings_of(),
-            calendar=CALENDAR,
-            open_database=lambda: open_source(address, calendar=CALENDAR),
-            lines_per_invocation=lines_per_invocation,
-            watch=keep,
+        return compute(
+            address, settings or settings_of(), as_of, lines_per_invocation=lines_per_invocation, **event
         )
-        return Computed(job.run(whole_run(parsed, CALENDAR.parse_instant(as_of))), computed)
+
+
+def compute(
+    address: DatabaseAddress,
+    settings: Settings,
+    as_of: str,
+    *,
+    lines_per_invocation: int | None = None,
+    **event: object,
+) -> Computed:
+    """Compute whatever an event asks for, by default the month before, and keep the values."""
+    computed: list[DataValue] = []
+
+    def keep(values: OrgUnitValues, _: int) -> None:
+        computed.extend(values.values)
+
+    at = {} if "months" in event else {"basis": "previous_month", "as_of": as_of}
+    asked = {"manual": True, "dry_run": True} | at | event
+    parsed = parse_compute_event(asked)
+    job = ComputeJob(
+        settings=settings,
+        calendar=CALENDAR,
+        open_database=lambda: open_source(address, calendar=CALENDAR),
+        lines_per_invocation=lines_per_invocation,
+        watch=keep,
+    )
+    return Computed(job.run(whole_run(parsed, CALENDAR.parse_instant(as_of))), computed)

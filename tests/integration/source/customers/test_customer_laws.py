@@ -22,8 +22,11 @@ from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.metrics.reports import ReportWarning
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings.credentials import parse_database_address
+from msupply_dhis2.source import open_source
 from sandbox.postgres import TemporaryPostgres
-from tests.support.customer_world import COLUMNS, TYPES, Computed, CustomerWorld, settings_of
+from sandbox.sample import SampleKind, generate
+from tests.support.customer_world import COLUMNS, TYPES, Computed, CustomerWorld, compute, settings_of
 from tests.support.laws import tried
 from tests.support.mirror_database import MirrorDatabase
 from tests.support.open_msupply_database import CALENDAR, OpenMsupplyDatabase
@@ -444,6 +447,55 @@ def _tell(answers: list[Answer]) -> None:
     event(f"values: {'some' if any(answer.values for answer in answers) else 'none'}")
     for why in {why for answer in answers for why, _ in answer.named}:
         event(f"named: {why}")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mirror"])
+def sample(
+    request: pytest.FixtureRequest, postgres: TemporaryPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """A sample with all edge cases."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('customer_sample')}/msupply.sqlite"
+    if request.param != "sqlite":
+        url = postgres.new_database(f"customer_sample_{request.param}")
+    kind = SampleKind.MIRROR if request.param == "mirror" else SampleKind.OPEN_MSUPPLY
+    generate(url, stores=2, items=6, movements=300, edge_cases=True, kind=kind, time_zone=ZONE)
+    return url
+
+
+@pytest.mark.parametrize(
+    ("basis", "period_format", "as_of"),
+    [
+        (Basis.PREVIOUS_MONTH, "YYYYMM", "2026-11-01"),
+        (Basis.PREVIOUS_MONTH, "Quarterly", "2026-10-01"),
+        (Basis.CURRENT_DAY, "YYYYMM", "2026-10-31T12:00"),
+    ],
+)
+def test_every_value_of_a_samples_customers_is_that_of_a_slow_reading(
+    sample: str, basis: Basis, period_format: str, as_of: str
+) -> None:
+    address = parse_database_address(sample)
+    with open_source(address, calendar=CALENDAR) as source:
+        catalogue = source.catalogue(
+            store_field="Dhis2Code", item_fields=["universal_code"], include_field=None
+        )
+    references = {item.id: str(item.fields["universal_code"]) for item in catalogue.items}
+    case = Case(basis, period_format, as_of, period_format == "Quarterly", None, [])
+    engine = sa.create_engine(sample.replace("postgresql://", "postgresql+psycopg://"), poolclass=sa.NullPool)
+    is_mirror = "item_line" in sa.inspect(engine).get_table_names()
+    read = read_mirror if is_mirror else read_open_msupply
+    org_units = {store.org_unit for store in catalogue.stores}
+    facts = read(engine, ZONE, org_units, datetime.now(UTC).replace(tzinfo=None))
+    answer = slow_answer(facts, references, asked(case)[0])
+
+    run = compute(address, settings_for(case, basis), as_of, basis=basis.value)
+
+    assert by_place(run, Kind.CUSTOMER) == answer.values
+    assert facts.left_out == ["Store's post"]
+    assert "Store's post" in run.warnings
+    assert set(named_in(run.warnings)) <= set(answer.named)
+    if period_format == "YYYYMM" and basis is Basis.PREVIOUS_MONTH:
+        assert {org_unit for _, org_unit, _ in answer.values} >= {"OU_TWIN_POST", "OU_OUTREACH_POST_1"}
+        assert {why for why, _ in answer.named} == {why for why, _ in named_in(run.warnings)} == set(Why)
 
 
 @tried(20)
