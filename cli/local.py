@@ -264,11 +264,12 @@ def preview(
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What became of the values of a push; what was given up is not among the counts."""
+    """What became of the values of a push; what was given up is not among the counts, what was refused is."""
 
     result: ComputeResult
     counts: Counts
     given_up: int
+    refusals: Refusals
 
     @property
     def is_sent(self) -> bool:
@@ -346,11 +347,10 @@ def push(
         try:
             result = _compute(systems, asked, settings, send=send, watch=watch)
         except (MsupplyDhis2Error, KeyboardInterrupt):
-            _tell_refusals(refusals, tell)
+            tell_refusals(refusals, tell)
             tell(f"So far: {total.sentence()}, {given_up:,} given up.", logging.WARNING)
             raise
-    _tell_refusals(refusals, tell)
-    return Pushed(result, total, given_up)
+    return Pushed(result, total, given_up, refusals)
 
 
 def _push_with_patience(
@@ -377,9 +377,14 @@ def _push_with_patience(
     return counts, result.failure
 
 
-def _tell_refusals(refusals: Refusals, tell: Tell) -> None:
+def by_frequency(refusals: Refusals) -> list[tuple[tuple[str, str], list[LogRecord]]]:
+    """Return the causes with their values, the most frequent first."""
+    return sorted(refusals.items(), key=lambda cause: -len(cause[1]))
+
+
+def tell_refusals(refusals: Refusals, tell: Tell) -> None:
     """Tell the causes, the most frequent first: each with what it is and how to correct it, and the first values."""
-    for (code, outcome), lines in sorted(refusals.items(), key=lambda cause: -len(cause[1])):
+    for (code, outcome), lines in by_frequency(refusals):
         first, *others = lines
         named = [f"{line.fields['item']}, {line.fields['store']}, {line.fields['metric']}" for line in others]
         title, by = f"{count(len(lines), 'value')} {outcome} ({code}):", "\n  - "

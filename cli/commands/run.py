@@ -72,6 +72,7 @@ def push(options: RunOptions) -> int:
 
     with local.told_by_options(), progress_bar() as watch:
         pushed = local.push(systems, options.document(), tell=tell, watch=watch)
+    local.tell_refusals(pushed.refusals, tell)
     tell_notes(pushed.result)
     tell(f"{pushed.counts.sentence()}." if pushed.is_sent else pushed.result.message)
     write_record(pushed.record(), options.form)

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from cli.console import connection_page, preview_page, tab_page
+from cli.console import connection_page, explain_page, preview_page, push_page, tab_page
 from cli.console.local_state import LocalState
 from cli.console.pages import FOLDER, Work, page, told
 from cli.console.security import Security
@@ -48,6 +48,12 @@ def make_app(state: LocalState, *, port: int, token: str) -> Starlette:
             get("/preview", preview_page.show),
             get("/preview/values.csv", preview_page.as_csv),
             post("/preview", preview_page.compute),
+            get("/push", push_page.show),
+            get("/push/refused.csv", push_page.as_csv),
+            post("/push/plan", push_page.plan),
+            post("/push/cancel", push_page.cancel),
+            post("/push/send", push_page.send),
+            get("/explain", explain_page.show),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(Security, port=port, token=token)],

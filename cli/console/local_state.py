@@ -68,6 +68,15 @@ class Tested:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A push that somebody looks at before it is sent; ``id`` tells it from a later one."""
+
+    id: str
+    event: Mapping[str, object]
+    job: Job[Preview]
+
+
 def version_of(document: str) -> str:
     """Return what tells one state of the settings from another."""
     return hashlib.sha256(document.encode()).hexdigest()[:12]
@@ -88,7 +97,9 @@ class LocalState:
         self.login: Login | None = None
         self.connection: Job[Tested] | None = None
         self.preview: Job[Preview] | None = None
+        self.plan: Plan | None = None
         self.push: Job[Pushed] | None = None
+        self.pushed_event: Mapping[str, object] = {}
 
     @property
     def settings_file(self) -> Path:

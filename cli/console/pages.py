@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 
 from cli.console.words import say
 from cli.local import in_words_of_options
+from msupply_dhis2.domain.data_value import JOINED_BY
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
 from msupply_dhis2.state.connections import written_in
 
@@ -45,7 +46,20 @@ def _templates() -> Environment:
     environment.filters["number"] = "{:,}".format
     environment.filters["quantity"] = lambda text: f"{Decimal(text):,}"
     environment.filters["time"] = lambda instant, zone: written_in(instant, ZoneInfo(zone))
+    environment.filters["names_one"] = _names_one
+    environment.filters["rows"] = lambda parts, names: [
+        [_cell(getattr(part, name)) for name in names] for part in parts
+    ]
     return environment
+
+
+def _names_one(asked: Mapping[str, str]) -> dict[str, str]:
+    """Return what asks about one value: of several stores or items, the first names the same number."""
+    return {name: text.partition(JOINED_BY)[0] for name, text in asked.items()}
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def render(

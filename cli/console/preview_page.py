@@ -74,19 +74,30 @@ def show(state: LocalState, request: Request, _: Fields) -> Response:
 
 def compute(state: LocalState, _: Request, form: Fields) -> Response:
     """Begin a preview."""
-    systems, event = state.systems(), event_of(form)
+    event = event_of(form)
     try:
-        asked = systems.event({**event, "dry_run": True})
-        systems.as_of(asked)
+        insist_on_event(state, event)
     except EventError as error:
         return _page(state, {}, form, in_words_of_options(str(error)))
+    if state.preview is None or not state.preview.is_running:
+        state.preview = begin_preview(state, event)
+    return RedirectResponse("/preview", 303)
+
+
+def insist_on_event(state: LocalState, event: Mapping[str, object]) -> None:
+    """Raise an EventError where an event cannot be understood, before anything is computed."""
+    systems = state.systems()
+    systems.as_of(systems.event({**event, "dry_run": True}))
+
+
+def begin_preview(state: LocalState, event: Mapping[str, object]) -> Job[Preview]:
+    """Begin to compute what an event asks for."""
+    systems = state.systems()
 
     def work(job: Job[Preview]) -> Preview:
         return preview(systems, event, tell=job.tell, watch=job.watch)
 
-    if state.preview is None or not state.preview.is_running:
-        state.preview = begin(say("preview.title"), work, say("error.unexpected"))
-    return RedirectResponse("/preview", 303)
+    return begin(say("preview.title"), work, say("error.unexpected"))
 
 
 def as_csv(state: LocalState, request: Request, _: Fields) -> Response:

@@ -1,0 +1,98 @@
+"""The page that explains a value: how it is worked out, from what, and the stock over time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cli.console.local_state import LocalState
+from cli.console.pages import Fields, render
+from cli.local import explain, in_words_of_options, told_by_options
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.explain.explanation import Explanation
+
+_ASKED = ("store", "item", "metric", "period", "as_of")
+WIDTH, HEIGHT, MARGIN = 640, 180, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The stock over time as a line of steps in a picture of ``WIDTH`` by ``HEIGHT``, and the numbers at its edges."""
+
+    points: str
+    zero: float
+    least: Decimal
+    most: Decimal
+
+
+def show(state: LocalState, request: Request, _: Fields) -> Response:
+    """Explain the value that the address names; without one, ask for it."""
+    asked = {name: text.strip() for name, text in request.query_params.items() if text.strip()}
+    question = {name: text for name, text in asked.items() if name in _ASKED}
+    explanation, fault = None, ""
+    if question:
+        try:
+            with told_by_options():
+                explanation = explain(state.systems(), question)
+        except MsupplyDhis2Error as error:
+            fault = in_words_of_options(str(error))
+    return render(
+        state,
+        "explain.html",
+        status=400 if fault else 200,
+        asked=_filled(question),
+        fault=fault,
+        explanation=explanation,
+        movements=_movements(explanation, state.time_zone) if explanation else [],
+        chart=_chart(explanation) if explanation else None,
+        width=WIDTH,
+        height=HEIGHT,
+        metrics=list(Metric),
+    )
+
+
+def _filled(question: Mapping[str, str]) -> dict[str, str]:
+    return {name: question.get(name, "") for name in _ASKED}
+
+
+def _movements(of: Explanation, time_zone: str) -> list[tuple[str, ...]]:
+    zone = ZoneInfo(time_zone)
+    return [
+        (
+            f"{movement.instant.astimezone(zone):%Y-%m-%d %H:%M}",
+            movement.kind,
+            movement.number or "",
+            movement.batch or "",
+            movement.units,
+            movement.stock_after,
+            movement.note or "",
+        )
+        for movement in of.movements
+    ]
+
+
+def _chart(of: Explanation) -> Chart | None:
+    """Draw the stock after each movement; ``None`` where there are fewer than two."""
+    if of.earlier is None or len(of.movements) < 2:  # noqa: PLR2004 - one point is no line
+        return None
+    times = [movement.instant.timestamp() for movement in of.movements]
+    stocks = [Decimal(movement.stock_after) for movement in of.movements]
+    before = Decimal(of.earlier.stock_after)
+    least, most = min(*stocks, before, Decimal(0)), max(*stocks, before, Decimal(0))
+    span, height = (times[-1] - times[0]) or 1.0, float(most - least) or 1.0
+
+    def x(time: float) -> float:
+        return round(MARGIN + (WIDTH - 2 * MARGIN) * (time - times[0]) / span, 1)
+
+    def y(stock: Decimal) -> float:
+        return round(HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * float(stock - least) / height, 1)
+
+    points = []
+    for time, stock in zip(times, stocks, strict=True):
+        points += [(x(time), y(before)), (x(time), y(stock))]
+        before = stock
+    return Chart(" ".join(f"{left},{top}" for left, top in points), y(Decimal(0)), least, most)
