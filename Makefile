@@ -64,6 +64,12 @@ demo: ready ## Show the whole path on this machine; SOURCE=postgresql://... DHIS
 by-hand: ready ## Preview, test the connection and push a sample in one process, without the emulator
 	@$(RUN) python -m sandbox.by_hand
 
+.PHONY: console
+console: ready ## Open the DHIS2 tab in your browser, on SOURCE= and SETTINGS=; DHIS2_URL=, CREDENTIALS=, TIMEZONE= as for the command
+	@test -n "$$SOURCE" || { echo "Name mSupply's database: make console SOURCE=postgresql://user:password@host:5432/database" >&2; exit 2; }
+	@$(COMMAND) console --settings "$$SETTINGS" --source "$$SOURCE" $(if $(DHIS2_URL),--dhis2-url "$$DHIS2_URL") \
+		$(if $(CREDENTIALS),--credentials "$$CREDENTIALS") $(if $(TIMEZONE),--timezone "$$TIMEZONE")
+
 # Some images of containers forbid Python to keep what it has compiled: every worker, and every command that a test
 # runs, would compile all packages anew.
 unexport PYTHONDONTWRITEBYTECODE

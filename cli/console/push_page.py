@@ -70,7 +70,7 @@ def send(state: LocalState, _: Request, form: Fields) -> Response:
         return told(state, say("push.another"))
     result = planned.job.result.result
     event = dict(planned.event)
-    if result.as_of is not None and "months" not in event:
+    if result.as_of is not None and not event.keys() & {"as_of", "months"}:
         event["as_of"] = result.as_of.isoformat()
     systems = state.systems()
 

@@ -294,9 +294,13 @@ def _reader(form: type[Form], name: str) -> OneOf[Any] | None:
 @cache
 def _choices(form: type[Form], name: str) -> dict[str, str]:
     """Return what a field can be chosen to be, each with its words."""
-    reader = _reader(form, name)
-    choices = reader.choices if reader else _schema(form)["properties"][name].get("enum", ())
-    return {str(choice): getattr(choice, "label", None) or choice_in_words(str(choice)) for choice in choices}
+    if reader := _reader(form, name):
+        return {
+            choice.value: getattr(choice, "label", None) or choice_in_words(choice.value)
+            for choice in reader.choices
+        }
+    # Names of fields of mSupply are their own words.
+    return {choice: choice for choice in _schema(form)["properties"][name].get("enum", ())}
 
 
 def _metric(code: str) -> str:
