@@ -185,11 +185,15 @@ def values_of_org_units(
             values = {
                 basis: calculate(history, window, plan.rules, metrics[basis])
                 if isinstance(history, GroupHistory)
-                else report_values(history, window, metrics[basis], tally.not_sent)
+                else report_values(history, window, metrics[basis])
                 for basis, window in windows.items()
             }
+            not_sent = Counter[NotSent]()
             for of_basis in values.values():
                 tally.warnings.update(of_basis.warnings)
+                # What is not sent on two bases is one line.
+                not_sent |= of_basis.not_sent
+            tally.not_sent.update(not_sent)
             stores = {pair.store.id for pair in history.pairs}
             items = {pair.item.id for pair in history.pairs}
             computed.append((stores, items, list(mapper.data_values(history, values))))

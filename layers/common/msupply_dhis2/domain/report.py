@@ -74,6 +74,26 @@ class Reported(NamedTuple):
     other_days_out: int
     requested: int
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether anything has, besides the opening stock."""
+        return any((self.received, self.issued, self.lost, self.added, self.adjusted))
+
+    @property
+    def adjustment(self) -> int:
+        """Gains less losses."""
+        return self.added - self.lost if self.added or self.lost else self.adjusted
+
+    @property
+    def change(self) -> int:
+        """What all that has moved comes to."""
+        return self.received - self.issued + self.adjustment
+
+    @property
+    def days(self) -> int:
+        """Days out of stock, in the column that is not 0."""
+        return self.days_out or self.other_days_out
+
 
 class ReportLine(NamedTuple):
     """What a document says of an item, as of a day; ``None``: the database holds a day that cannot be read."""
@@ -82,11 +102,6 @@ class ReportLine(NamedTuple):
     day: date | None
     reported: Reported
     has_remark: bool
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether it is as mSupply made it: 0 in every column, without comment or reason."""
-        return not self.has_remark and not any(self.reported)
 
     def with_another(self, line: Self) -> Self:
         """Return what two lines of a document about one item say together."""

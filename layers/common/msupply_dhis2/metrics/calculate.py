@@ -74,6 +74,8 @@ class GroupValues:
     warnings: Counter[StockWarning] = field(default_factory=Counter)
     documents: dict[Metric, str] = field(default_factory=dict)
     """Which reports of a customer each is from."""
+    not_sent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Of reports: how many lines are not, by reason and document."""
 
 
 def calculate(

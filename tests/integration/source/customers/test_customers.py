@@ -9,6 +9,7 @@ import pytest
 
 from msupply_dhis2.compute.mapped import check_database, export_mapping
 from msupply_dhis2.domain.mapped import MappedNames
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.preflight.counterparts import check_customers
 from msupply_dhis2.source import Verification, open_source
@@ -260,6 +261,25 @@ def test_what_a_quarterly_form_adds_up_is_withheld_from_a_month(world: CustomerW
     assert "1 in 1 document, namely requisition 14 of A post: 1." in computed.warnings
     # With metrics that it does not concern nothing is withheld.
     assert "longer period" not in world.compute(metrics=["stock_on_hand"]).warnings
+
+
+def test_a_week_that_began_in_the_month_before_is_not_added_up(world: CustomerWorld) -> None:
+    a = world.customer("A")
+    world.report(a, {"stock": 3, "issued": 50}, period=("2025-12-29", "2026-01-04"), number=1)
+    world.report(a, {"stock": 2, "issued": 6}, period=("2026-01-05", "2026-01-11"), number=2)
+    computed = world.compute()
+    assert (computed.of("OU_A")["stock_on_hand"], computed.of("OU_A")["issued"]) == ("2", "6")
+    assert "or one that begins before it" in computed.warnings
+    assert "cannot be divided: 1 in 1 document, namely requisition 1 of A post: 1." in computed.warnings
+
+
+def test_what_is_not_sent_on_two_bases_is_counted_once(world: CustomerWorld) -> None:
+    world.report(world.customer("A"), {"stock": 3}, comment="DHIS2", number=7)
+    both = settings_of({Metric.STOCK_ON_HAND: "previous_month", Metric.ISSUED: "current_day"})
+    assert (
+        "1 in 1 document, namely requisition 7 of A post: 1."
+        in world.compute(both, basis="as_in_settings").warnings
+    )
 
 
 def test_of_one_period_the_report_that_was_finalised_last_counts(world: CustomerWorld) -> None:
