@@ -417,7 +417,7 @@ def read_mirror(
             customer=document["name_id"],
             item=row["item_id"],
             is_count=document["type"] in {"im", "sh"},
-            has_program=period is not None and bool(document["programid"]),
+            has_program=bool(document["programid"]),
             period=period,  # type: ignore[arg-type] # both are there
             day=day,
             rank=(document["serial_number"],),
