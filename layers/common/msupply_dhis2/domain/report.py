@@ -103,6 +103,11 @@ class ReportLine(NamedTuple):
     reported: Reported
     has_remark: bool
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it is as mSupply made it: 0 in every column, without comment or reason."""
+        return not (self.has_remark or any(self.reported))
+
     def with_another(self, line: Self) -> Self:
         """Return what two lines of a document about one item say together."""
         return self._replace(

@@ -1,6 +1,5 @@
 """Where the number of a customer comes from: the documents that its supplier has typed in."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 from msupply_dhis2.domain.metric import Metric
@@ -8,7 +7,7 @@ from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.explain.explanation import ReportPart, Term
 from msupply_dhis2.explain.formula import Formula, units
 from msupply_dhis2.metrics.quantity import Quantity
-from msupply_dhis2.metrics.reports import NotSent, report_values, sentences
+from msupply_dhis2.metrics.reports import report_values, sentences
 from msupply_dhis2.periods import Window
 
 _COLUMNS = {
@@ -29,7 +28,7 @@ _COLUMNS = {
 
 def report_formula(group: GroupReports, metric: Metric, window: Window) -> tuple[Formula, Quantity | None]:
     """Return from which documents a customer's metric is, and the exact value; where it has none, why."""
-    values = report_values(group, window, tuple(Metric), Counter())
+    values = report_values(group, window, frozenset(Metric))
     value, documents = values.values.get(metric), values.documents.get(metric)
     if value is None:
         return Formula(f"no report about this period gives {metric.label}"), None
@@ -71,6 +70,4 @@ def report_parts(group: GroupReports) -> Iterator[ReportPart]:
 
 def report_notes(group: GroupReports, metric: Metric, window: Window) -> tuple[str, ...]:
     """Return which lines are not sent, or are doubtful, and why."""
-    not_sent = Counter[NotSent]()
-    report_values(group, window, (metric,), not_sent)
-    return tuple(sentences(not_sent))
+    return tuple(sentences(report_values(group, window, {metric}).not_sent))

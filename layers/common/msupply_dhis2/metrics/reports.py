@@ -118,7 +118,7 @@ class _Reports:
         elif line.document.period and line.day == days.last and self._basis is Basis.CURRENT_DAY:
             # The period ends on the day of the run: it has not passed yet.
             return False
-        elif not (line.has_remark or any(line.reported)):
+        elif line.is_untouched:
             why = ReportWarning.UNTOUCHED
         if why is not None:
             self._note(why, line)
