@@ -105,9 +105,9 @@ format: ready ## Format the code
 	$(RUN) ruff format .
 
 .PHONY: bench
-bench: ready ## Measure; STORES=, ITEMS=, MOVEMENTS= set sizes, ONLY=compute chooses one, REPORT=file writes a file
+bench: ready ## Measure; STORES=, ITEMS=, MOVEMENTS=, CUSTOMERS= set sizes, ONLY=compute chooses one, REPORT=file writes a file
 	@$(RUN) python -m benchmarks $(ONLY) $(if $(STORES),--stores $(STORES)) $(if $(ITEMS),--items $(ITEMS)) \
-		$(if $(MOVEMENTS),--movements $(MOVEMENTS)) $(if $(REPEAT),--repeat $(REPEAT)) \
+		$(if $(MOVEMENTS),--movements $(MOVEMENTS)) $(if $(CUSTOMERS),--customers $(CUSTOMERS)) $(if $(REPEAT),--repeat $(REPEAT)) \
 		$(if $(REPORT),--report "$(REPORT)")
 
 .PHONY: load

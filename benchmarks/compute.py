@@ -68,8 +68,8 @@ class Statement:
     is_streamed: bool
 
 
-def settings() -> Settings:
-    """Return settings with all twelve metrics, of the previous month."""
+def settings(**changes: str) -> Settings:
+    """Return settings with all twelve metrics, of the previous month, and whatever is to be different."""
     rows = [
         {
             "metric": metric.value,
@@ -93,6 +93,7 @@ def settings() -> Settings:
         "item_field_reference": "universal_code",
         "data_element_id_scheme": "code",
         "org_unit_scheme": "code",
+        **changes,
     }
     return parse_settings(json.dumps(document))
 

@@ -30,6 +30,7 @@ from cli.report import as_text
 from cli.stack import LogRecord
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Counts
+from msupply_dhis2.domain.stock import Store
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
@@ -39,8 +40,10 @@ from sandbox.emulator import Emulator
 from sandbox.sample_world import (
     DHIS2_USER,
     TIME_ZONE,
+    SampleDatabase,
     catalogue_of,
     dhis2_for,
+    mapped_customers,
     metadata_for,
     sample_database,
     settings_for,
@@ -52,6 +55,7 @@ DRAINED_WITHIN = 300.0
 # So long nothing may move in queue and log before an incomplete count is final.
 SETTLED_AFTER = 10.0
 NAMED_REJECTIONS = 3
+REPORTING_CUSTOMER = "OP01"
 OUTCOMES = ("stored", "unchanged", "rejected", "unaccounted")
 
 console = Console(soft_wrap=True, highlight=False, emoji=False)
@@ -93,7 +97,9 @@ class Story:
         console.print(f"\n[bold green]Done in {time.monotonic() - self._started:.0f} seconds.[/bold green]")
 
 
-def command(emulator: Emulator, shown: str, *arguments: str, given: str | None = None) -> int:
+def command(
+    emulator: Emulator, shown: str, *arguments: str, given: str | None = None, most: int | None = None
+) -> int:
     """Run the project's command against the emulator, its output where ours goes.
 
     Parameters
@@ -102,6 +108,8 @@ def command(emulator: Emulator, shown: str, *arguments: str, given: str | None =
         The make command that an officer would type for it.
     given
         What is typed at its prompts, a line each; ``None`` leaves them to the terminal.
+    most
+        How many lines of its output are shown; ``None``: all.
     """
     console.print(f"   [bold]$ {escape(shown)}[/bold]")
     sys.stdout.flush()
@@ -110,9 +118,16 @@ def command(emulator: Emulator, shown: str, *arguments: str, given: str | None =
         cwd=PROJECT,
         env=emulator.environment,
         input=given,
+        stdout=None if most is None else subprocess.PIPE,
         text=True,
         check=False,
     )
+    if most is not None:
+        lines = finished.stdout.splitlines()
+        more = (
+            [] if len(lines) <= most else [f"(and {len(lines) - most} more lines, about the whole database)"]
+        )
+        console.print("\n".join(map(escape, (*lines[:most], *more))))
     return finished.returncode
 
 
@@ -295,9 +310,10 @@ def on_sample(story: Story) -> None:
             f"{summary.stores} stores, {summary.items} items, {summary.movements:,} stock movements until "
             f"{summary.as_of}; encrypted connections only, and a login that can only read"
         )
-        text = settings_for("http://127.0.0.1", database.server.ca_certificate)
-        catalogue = catalogue_of(database.address, parse_settings(text))
-        metadata, slip = _with_a_slip(catalogue)
+        settings = parse_settings(_settings("http://127.0.0.1", database))
+        catalogue = catalogue_of(database.address, settings)
+        customers = mapped_customers(database.address, settings)
+        metadata, slip = _with_a_slip(catalogue, customers)
         dhis2 = held.enter_context(dhis2_for(metadata))
         story.say(f"a stand-in for DHIS2 {dhis2.version} at {dhis2.url}, with the data set of settings.yaml")
         story.say(
@@ -308,7 +324,7 @@ def on_sample(story: Story) -> None:
         deploy(story, emulator, TIME_ZONE)
 
         story.step("Settings and credentials, with the commands that an officer uses")
-        _fill_in(held, emulator, database.address, settings_for(dhis2.url, database.server.ca_certificate))
+        _fill_in(held, emulator, database.address, _settings(dhis2.url, database))
 
         _test_with_wrong_password(story, emulator, dhis2)
 
@@ -319,6 +335,8 @@ def on_sample(story: Story) -> None:
         _compare_with_dhis2(story, run, outcomes, dhis2)
         _show_values(story, dhis2)
 
+        _send_a_customer(story, emulator, dhis2, customers)
+
         story.step("Cleaning up")
         with story.doing("sam delete"):
             emulator.delete()
@@ -326,12 +344,16 @@ def on_sample(story: Story) -> None:
             held.close()
 
 
-def _with_a_slip(catalogue: Catalogue) -> tuple[Metadata, str]:
+def _settings(dhis2_url: str, database: SampleDatabase) -> str:
+    return settings_for(dhis2_url, database.server.ca_certificate, customers="requisitions")
+
+
+def _with_a_slip(catalogue: Catalogue, customers: Sequence[Store]) -> tuple[Metadata, str]:
     """Set DHIS2 up with one fault of the kind that happens, so that there is something to be rejected."""
     # The numbers in the sample's codes begin with the items that every clinic handles.
     item = min(catalogue.items, key=lambda item: item.code[-4:])
     (reference,) = item.fields.values()
-    return with_whole_numbers_only(metadata_for(catalogue), reference), item.name
+    return with_whole_numbers_only(metadata_for(catalogue, customers), reference), item.name
 
 
 def _fill_in(held: ExitStack, emulator: Emulator, address: str, settings: str) -> None:
@@ -385,9 +407,30 @@ def _compare_with_dhis2(story: Story, run: Run, outcomes: Outcomes, dhis2: Stand
     story.say(f"DHIS2 holds                 {stored:>6,} = stored")
 
 
-def _show_values(story: Story, dhis2: StandIn) -> None:
-    """Print the values of one item in one org unit as DHIS2 has them now."""
-    per_cell = Counter((key.org_unit, key.data_element) for key in dhis2.values)
+def _send_a_customer(story: Story, emulator: Emulator, dhis2: StandIn, customers: Sequence[Store]) -> None:
+    """Send what one customer has reported about the month before."""
+    customer = next(each for each in customers if each.code == REPORTING_CUSTOMER)
+    story.step("A health centre without mSupply")
+    story.say(
+        f"{customer.name} holds no stock in mSupply. Its supplier types in its monthly form. The setting customers: "
+        "requisitions sends what it says."
+    )
+    event = json.dumps({"manual": True, "basis": "previous_month", "stores": [customer.code]})
+    sent = command(emulator, f"make push EVENT='{event}'", "push", "--event", event, most=3)
+    must(sent == 0, "The push failed; it says why above.")
+    run = latest_run(emulator)
+    prove(run, wait_for_all(emulator, run))
+    _show_values(story, dhis2, customer.org_unit)
+
+
+def _show_values(story: Story, dhis2: StandIn, only: str | None = None) -> None:
+    """Print the values of one item in one org unit (whose code may be given) as DHIS2 has them now."""
+    given = None if only is None else dhis2.metadata.org_unit.by_scheme("CODE", only)
+    per_cell = Counter(
+        (key.org_unit, key.data_element)
+        for key in dhis2.values
+        if only is None or (given is not None and key.org_unit == given.id)
+    )
     (org_unit, data_element), _ = max(per_cell.items(), key=lambda cell: (cell[1], cell[0]))
     index = dhis2.metadata
     element, unit = index.data_element.by_id(data_element), index.org_unit.by_id(org_unit)

@@ -7,8 +7,8 @@ for ``python -m sandbox.dhis2 --metadata``.
 import json
 import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +16,13 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Store
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
-from msupply_dhis2.source import Catalogue, open_source
+from msupply_dhis2.source import Catalogue, Source, open_source
+from msupply_dhis2.source.customers import customers_of
 from sandbox.dhis2 import Metadata, StandIn, User, stock_metadata
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
 from sandbox.sample import SampleSummary, generate
@@ -57,20 +59,16 @@ def sample_database(*, stores: int = 4, items: int = 15) -> Iterator[SampleDatab
         yield SampleDatabase(server, summary, password)
 
 
-def settings_for(dhis2_url: str, ca_certificate: str) -> str:
+def settings_for(dhis2_url: str, ca_certificate: str, **changes: str) -> str:
     """Return the project's sample settings with this DHIS2's address and the database's certificate authority."""
     document = json.loads(parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8")).compact())
     changed = {"use_dhis2": True, "url": dhis2_url, "database_ca_certificate": ca_certificate}
-    return json.dumps({**document, **changed}, indent=2)
+    return json.dumps({**document, **changed, **changes}, indent=2)
 
 
 def catalogue_of(address: str, settings: Settings) -> Catalogue:
     """Read which stores and items of a database are mapped to DHIS2, as compute does."""
-    with open_source(
-        parse_database_address(address),
-        calendar=Calendar(parse_time_zone(TIME_ZONE)),
-        trust=settings.database_trust,
-    ) as source:
+    with _opened(address, settings) as source:
         return source.catalogue(
             store_field=settings.store_field_reference,
             item_fields=settings.item_fields,
@@ -78,9 +76,22 @@ def catalogue_of(address: str, settings: Settings) -> Catalogue:
         )
 
 
-def metadata_for(catalogue: Catalogue) -> Metadata:
-    """Set DHIS2 up for the stores and items of a database, each reference and org unit once."""
-    org_units = {store.org_unit: store.name for store in catalogue.stores}
+def mapped_customers(address: str, settings: Settings) -> Sequence[Store]:
+    """Read which customers that are no stores are mapped to DHIS2; none where the settings do not send them."""
+    if settings.customer_field is None:
+        return ()
+    with _opened(address, settings) as source:
+        return customers_of(source).choose(settings.customer_field)[0]
+
+
+def _opened(address: str, settings: Settings) -> AbstractContextManager[Source]:
+    calendar = Calendar(parse_time_zone(TIME_ZONE))
+    return open_source(parse_database_address(address), calendar=calendar, trust=settings.database_trust)
+
+
+def metadata_for(catalogue: Catalogue, customers: Sequence[Store] = ()) -> Metadata:
+    """Set DHIS2 up for the stores, customers and items of a database, each reference and org unit once."""
+    org_units = {store.org_unit: store.name for store in (*customers, *catalogue.stores)}
     references = {reference: item.name for item in catalogue.items for reference in item.fields.values()}
     return stock_metadata(
         list(org_units.items()), list(references.items()), [metric.value for metric in Metric]
@@ -129,11 +140,12 @@ def main(arguments: list[str]) -> int:
     address, *settings = arguments
     file = Path(settings[0]) if settings else PROJECT / "settings.yaml"
     try:
-        catalogue = catalogue_of(address, parse_settings(file.read_text(encoding="utf-8")))
+        parsed = parse_settings(file.read_text(encoding="utf-8"))
+        metadata = metadata_for(catalogue_of(address, parsed), mapped_customers(address, parsed))
     except MsupplyDhis2Error as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(metadata_for(catalogue).model_dump_json(indent=2) + "\n")
+    sys.stdout.write(metadata.model_dump_json(indent=2) + "\n")
     return 0
 
 

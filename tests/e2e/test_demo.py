@@ -89,6 +89,9 @@ def test_the_demo_brings_every_value_to_dhis2_and_leaves_nothing_behind(tmp_path
         "on the way to DHIS2",
         "rejected. ",
         "Do the numbers add up?",
+        "A health centre without mSupply",
+        "values of 0 stores, 1 customer and ",
+        "in Outreach post 1:",
         "sam delete",
         "Done in",
     ]

@@ -53,6 +53,23 @@ def test_one_command_reports_every_step_of_compute_and_its_ratio(tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_a_month_of_what_customers_report_is_previewed_with_and_without_them() -> None:
+    script = str(PROJECT / "benchmarks" / "customers.py")
+    sizes = ("--customers", "3", "--items", "5", "--stores", "2")
+    ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    measured = rows(ran.stdout, "| database")
+    for database in ("sqlite", "postgresql"):
+        steps = {row["step"]: row["what"] for row in measured if row["database"] == database}
+        assert steps["stores only"].endswith(" of 2 stores and 0 customers")
+        assert steps["customers"].endswith(" of 2 stores and 3 customers")
+        assert steps["supplied"].endswith(" of 2 stores and 3 customers")
+    assert all(float(row["peak MiB"]) > 0 for row in measured)
+    # A year of forms: twelve months of five items.
+    assert "3 customers, 5 items, 180 lines of reports" in ran.stderr
+
+
+@pytest.mark.slow
 def test_every_function_package_and_size_stands_in_the_report_of_cold_starts() -> None:
     ran = bench("cold_start", "--repeat", "1", "--stores", "3")
     assert ran.returncode == 0, ran.stderr
