@@ -176,7 +176,7 @@ class Settings(Tab):
 
     def _label_is_too_short(self, row: DataElementRow) -> bool:
         of_month = row.basis is Basis.PREVIOUS_MONTH and bool(self.period_format)
-        return of_month and self.period.shorter_than_month
+        return of_month and PeriodFormat.parse(self.period_format).shorter_than_month
 
     def _broken_rules_of_all_rows(self) -> Iterator[tuple[Place, str]]:
         rows = self.data_elements
