@@ -257,7 +257,7 @@ def compute(
     def keep(values: OrgUnitValues, _: int) -> None:
         computed.extend(values.values)
 
-    at = {} if "months" in event else {"basis": "previous_month", "as_of": as_of}
+    at = {} if {"months", "interval"} & event.keys() else {"basis": "previous_month", "as_of": as_of}
     asked = {"manual": True, "dry_run": True} | at | event
     parsed = parse_compute_event(asked)
     job = ComputeJob(
