@@ -65,10 +65,9 @@ by-hand: ready ## Preview, test the connection and push a sample in one process,
 	@$(RUN) python -m sandbox.by_hand
 
 .PHONY: console
-console: ready ## Open the DHIS2 tab in your browser, on SOURCE= and SETTINGS=; DHIS2_URL=, CREDENTIALS=, TIMEZONE= as for the command
-	@test -n "$$SOURCE" || { echo "Name mSupply's database: make console SOURCE=postgresql://user:password@host:5432/database" >&2; exit 2; }
-	@$(COMMAND) console --settings "$$SETTINGS" --source "$$SOURCE" $(if $(DHIS2_URL),--dhis2-url "$$DHIS2_URL") \
-		$(if $(CREDENTIALS),--credentials "$$CREDENTIALS") $(if $(TIMEZONE),--timezone "$$TIMEZONE")
+console: ready ## Open the DHIS2 tab of the stack in your browser; with SOURCE=, SETTINGS=, DHIS2_URL= that of other systems
+	@$(COMMAND) console $(if $(SOURCE),--settings "$$SETTINGS" --source "$$SOURCE" $(if $(DHIS2_URL),--dhis2-url "$$DHIS2_URL") \
+		$(if $(CREDENTIALS),--credentials "$$CREDENTIALS") $(if $(TIMEZONE),--timezone "$$TIMEZONE"),--stack "$$STACK")
 
 # Some images of containers forbid Python to keep what it has compiled: every worker, and every command that a test
 # runs, would compile all packages anew.

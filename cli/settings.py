@@ -47,7 +47,7 @@ def schema_text() -> str:
 class Checked:
     """Settings that hold; while Use DHIS2 is off they may still lack something."""
 
-    file: Path
+    file: Path | str
     settings: Settings
 
     def lines(self) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import click
 
-from cli.options import for_systems, names_stack
+from cli.options import STACK, for_systems, names_stack
 
 
 @click.command(short_help="Open the DHIS2 tab as pages in your browser.")
@@ -14,11 +14,12 @@ from cli.options import for_systems, names_stack
 def console(port: int | None, no_browser: bool, stack: str | None, **named: object) -> int:  # noqa: FBT001 - as click hands it over
     """Open the DHIS2 tab as pages in your browser, on this machine only, until Ctrl-C.
 
-    It prints the address on a line of its own. The address lets in one browser, once: do not pass it on.
+    Without an option it is about the stack msupply-dhis2. It prints the address on a line of its own. The address lets in one browser, once: do not pass it on.
     """
-    if names_stack(stack, named):
-        raise click.UsageError("The console does not work on a stack yet. Give --settings and --source.")
+    if stack is None and not any(named.values()):
+        stack = STACK
+    names_stack(stack, named)
     from cli.console.server import serve
 
-    serve(named, port=port, opens_browser=not no_browser)
+    serve(stack, named, port=port, opens_browser=not no_browser)
     return 0

@@ -9,19 +9,14 @@ from starlette.staticfiles import StaticFiles
 
 from cli.console import connection_page, explain_page, preview_page, push_page, tab_page
 from cli.console.local_state import LocalState
-from cli.console.pages import FOLDER, Work, page, told
+from cli.console.pages import FOLDER, page, told
 from cli.console.security import Security
+from cli.console.state import State
 from cli.console.words import say
 
 
-def make_app(state: LocalState, *, port: int, token: str) -> Starlette:
-    """Return the console of systems without a stack, for who comes with the token."""
-
-    def get(path: str, work: Work) -> Route:
-        return Route(path, page(state, work), methods=["GET"])
-
-    def post(path: str, work: Work) -> Route:
-        return Route(path, page(state, work), methods=["POST"])
+def make_app(state: State, *, port: int, token: str) -> Starlette:
+    """Return the console of a stack, or of systems without one, for who comes with the token."""
 
     def home(_: Request) -> Response:
         return RedirectResponse("/tab", 303)
@@ -35,27 +30,39 @@ def make_app(state: LocalState, *, port: int, token: str) -> Starlette:
     return Starlette(
         routes=[
             Route("/", home),
-            get("/tab", tab_page.show),
-            post("/tab", tab_page.submit),
-            post("/tab/review", tab_page.review),
-            post("/tab/edit", tab_page.edit),
-            post("/tab/save", tab_page.save),
-            get("/tab/settings.yaml", tab_page.download),
-            get("/connection", connection_page.show),
-            get("/connection/checks.csv", connection_page.as_csv),
-            post("/connection", connection_page.begin_with_saved),
-            post("/connection/save", connection_page.save_all_the_same),
-            get("/preview", preview_page.show),
-            get("/preview/values.csv", preview_page.as_csv),
-            post("/preview", preview_page.compute),
-            get("/push", push_page.show),
-            get("/push/refused.csv", push_page.as_csv),
-            post("/push/plan", push_page.plan),
-            post("/push/cancel", push_page.cancel),
-            post("/push/send", push_page.send),
-            get("/explain", explain_page.show),
+            *_pages_of(state),
+            *(_pages_of_push(state) if isinstance(state, LocalState) else []),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(Security, port=port, token=token)],
         exception_handlers={404: not_found, Exception: failed},
     )
+
+
+def _pages_of(state: State) -> list[Route]:
+    return [
+        Route("/tab", page(state, tab_page.show), methods=["GET"]),
+        Route("/tab", page(state, tab_page.submit), methods=["POST"]),
+        Route("/tab/review", page(state, tab_page.review), methods=["POST"]),
+        Route("/tab/edit", page(state, tab_page.edit), methods=["POST"]),
+        Route("/tab/save", page(state, tab_page.save), methods=["POST"]),
+        Route("/tab/settings.yaml", page(state, tab_page.download), methods=["GET"]),
+        Route("/connection", page(state, connection_page.show), methods=["GET"]),
+        Route("/connection/checks.csv", page(state, connection_page.as_csv), methods=["GET"]),
+        Route("/connection", page(state, connection_page.begin_with_saved), methods=["POST"]),
+        Route("/connection/save", page(state, connection_page.save_all_the_same), methods=["POST"]),
+        Route("/preview", page(state, preview_page.show), methods=["GET"]),
+        Route("/preview/values.csv", page(state, preview_page.as_csv), methods=["GET"]),
+        Route("/preview", page(state, preview_page.compute), methods=["POST"]),
+        Route("/explain", page(state, explain_page.show), methods=["GET"]),
+    ]
+
+
+def _pages_of_push(state: LocalState) -> list[Route]:
+    return [
+        Route("/push", page(state, push_page.show), methods=["GET"]),
+        Route("/push/refused.csv", page(state, push_page.as_csv), methods=["GET"]),
+        Route("/push/plan", page(state, push_page.plan), methods=["POST"]),
+        Route("/push/cancel", page(state, push_page.cancel), methods=["POST"]),
+        Route("/push/send", page(state, push_page.send), methods=["POST"]),
+    ]

@@ -3,13 +3,13 @@
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cli.console.local_state import LocalState, version_of
 from cli.console.pages import Fields, csv_file, render, told
+from cli.console.state import State
 from cli.console.words import say
 from msupply_dhis2.preflight.check import Check, importance
 
 
-def show(state: LocalState, _: Request, __: Fields) -> Response:
+def show(state: State, _: Request, __: Fields) -> Response:
     """Show the last test, or how far it is."""
     job = state.connection
     # Asked first: the test may end while the page is made.
@@ -30,13 +30,14 @@ def show(state: LocalState, _: Request, __: Fields) -> Response:
     )
 
 
-def begin_with_saved(state: LocalState, _: Request, __: Fields) -> Response:
+def begin_with_saved(state: State, _: Request, __: Fields) -> Response:
     """Test with what is saved, and the login that is known."""
-    state.begin_test(state.draft(), version_of(state.document()), None)
+    version = state.version()
+    state.begin_test(state.draft(), version, None)
     return RedirectResponse("/connection", 303)
 
 
-def save_all_the_same(state: LocalState, _: Request, __: Fields) -> Response:
+def save_all_the_same(state: State, _: Request, __: Fields) -> Response:
     """Keep the settings and the login that DHIS2 did not let in."""
     tested = state.connection.result if state.connection else None
     if tested is None:
@@ -49,7 +50,7 @@ def save_all_the_same(state: LocalState, _: Request, __: Fields) -> Response:
     return RedirectResponse("/tab?saved=again", 303)
 
 
-def as_csv(state: LocalState, _: Request, __: Fields) -> Response:
+def as_csv(state: State, _: Request, __: Fields) -> Response:
     """Hand out the checks, a row for each detail."""
     tested = state.connection.result if state.connection else None
     columns = ("check", "outcome", "message", "detail")

@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cli.console.local_state import LocalState
 from cli.console.pages import Fields, render
-from cli.local import explain, in_words_of_options, told_by_options
+from cli.console.state import State
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
@@ -29,17 +28,16 @@ class Chart:
     most: Decimal
 
 
-def show(state: LocalState, request: Request, _: Fields) -> Response:
+def show(state: State, request: Request, _: Fields) -> Response:
     """Explain the value that the address names; without one, ask for it."""
     asked = {name: text.strip() for name, text in request.query_params.items() if text.strip()}
     question = {name: text for name, text in asked.items() if name in _ASKED}
     explanation, fault = None, ""
     if question:
         try:
-            with told_by_options():
-                explanation = explain(state.systems(), question)
+            explanation = state.explain(question)
         except MsupplyDhis2Error as error:
-            fault = in_words_of_options(str(error))
+            fault = state.in_words(str(error))
     return render(
         state,
         "explain.html",

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Thread
 
-from cli.local import told_by_options
 from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.errors import MsupplyDhis2Error
 
@@ -65,8 +64,7 @@ def begin[Result](title: str, work: Callable[[Job[Result]], Result], unexpected:
 
     def run() -> None:
         try:
-            with told_by_options():
-                job.result = work(job)
+            job.result = work(job)
         except MsupplyDhis2Error as error:
             job.failure = str(error)
         except BaseException:

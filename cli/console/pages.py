@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,21 +15,18 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from cli.console.state import State
 from cli.console.words import say
-from cli.local import in_words_of_options
 from msupply_dhis2.domain.data_value import JOINED_BY
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
 from msupply_dhis2.state.connections import written_in
-
-if TYPE_CHECKING:
-    from cli.console.local_state import LocalState
 
 FOLDER = Path(__file__).parent
 
 type Fields = Mapping[str, str]
 """A submitted form."""
 
-type Work = Callable[["LocalState", Request, Fields], Response]
+type Work[S: State] = Callable[[S, Request, Fields], Response]
 """What a page does."""
 
 
@@ -63,7 +60,7 @@ def _cell(value: object) -> str:
 
 
 def render(
-    state: "LocalState",
+    state: State,
     template: str,
     *,
     status: int = 200,
@@ -74,7 +71,7 @@ def render(
     return HTMLResponse(text, status)
 
 
-def page(state: "LocalState", work: Work) -> Callable[[Request], Any]:
+def page[S: State](state: S, work: Work[S]) -> Callable[[Request], Any]:
     """Return an endpoint whose work is handed the form; what fails for a known reason is told on a page."""
 
     async def endpoint(request: Request) -> Response:
@@ -82,12 +79,12 @@ def page(state: "LocalState", work: Work) -> Callable[[Request], Any]:
             form = await _form_of(request)
             return await run_in_threadpool(work, state, request, form)
         except MsupplyDhis2Error as error:
-            return await run_in_threadpool(told, state, in_words_of_options(str(error)))
+            return await run_in_threadpool(told, state, state.in_words(str(error)))
 
     return endpoint
 
 
-def told(state: "LocalState", sentence: str, status: int = 400) -> HTMLResponse:
+def told(state: State, sentence: str, status: int = 400) -> HTMLResponse:
     """Return a page that says only why something did not work."""
     return render(state, "error.html", status=status, sentence=sentence)
 

@@ -12,13 +12,14 @@ from starlette.responses import RedirectResponse, Response
 
 from cli.commands.run import PREVIEW_COLUMNS
 from cli.console.jobs import Job, begin
-from cli.console.local_state import LocalState
 from cli.console.pages import Fields, csv_file, render
+from cli.console.state import State
 from cli.console.words import say
-from cli.local import Preview, in_words_of_options, preview
+from cli.local import Preview
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import EventError
+from msupply_dhis2.text import count
 
 ROWS_A_PAGE = 100
 
@@ -45,6 +46,11 @@ class Table:
     found: int
     values: Sequence[DataValue]
 
+    @property
+    def found_in_words(self) -> str:
+        """How many values are found."""
+        return count(self.found, "value")
+
     def address(self, **changes: object) -> str:
         """Return the address of the table with changes."""
         asked = {
@@ -67,40 +73,29 @@ def event_of(form: Fields) -> dict[str, object]:
     return event
 
 
-def show(state: LocalState, request: Request, _: Fields) -> Response:
+def show(state: State, request: Request, _: Fields) -> Response:
     """Show the last preview, or how far it is."""
     return _page(state, request.query_params)
 
 
-def compute(state: LocalState, _: Request, form: Fields) -> Response:
+def compute(state: State, _: Request, form: Fields) -> Response:
     """Begin a preview."""
     event = event_of(form)
     try:
-        insist_on_event(state, event)
+        state.insist_on(event)
     except EventError as error:
-        return _page(state, {}, form, in_words_of_options(str(error)))
+        return _page(state, {}, form, state.in_words(str(error)))
     if state.preview is None or not state.preview.is_running:
         state.preview = begin_preview(state, event)
     return RedirectResponse("/preview", 303)
 
 
-def insist_on_event(state: LocalState, event: Mapping[str, object]) -> None:
-    """Raise an EventError where an event cannot be understood, before anything is computed."""
-    systems = state.systems()
-    systems.as_of(systems.event({**event, "dry_run": True}))
-
-
-def begin_preview(state: LocalState, event: Mapping[str, object]) -> Job[Preview]:
+def begin_preview(state: State, event: Mapping[str, object]) -> Job[Preview]:
     """Begin to compute what an event asks for."""
-    systems = state.systems()
-
-    def work(job: Job[Preview]) -> Preview:
-        return preview(systems, event, tell=job.tell, watch=job.watch)
-
-    return begin(say("preview.title"), work, say("error.unexpected"))
+    return begin(say("preview.title"), lambda job: state.compute(event, job), say("error.unexpected"))
 
 
-def as_csv(state: LocalState, request: Request, _: Fields) -> Response:
+def as_csv(state: State, request: Request, _: Fields) -> Response:
     """Hand out all values that are looked for, with their columns as the command has them."""
     values = _found(_values(state), request.query_params)
     return csv_file(
@@ -108,9 +103,7 @@ def as_csv(state: LocalState, request: Request, _: Fields) -> Response:
     )
 
 
-def _page(
-    state: LocalState, asked: Mapping[str, str], form: Fields | None = None, fault: str = ""
-) -> Response:
+def _page(state: State, asked: Mapping[str, str], form: Fields | None = None, fault: str = "") -> Response:
     # Asked first: the work may end while the page is made.
     is_running = state.preview is not None and state.preview.is_running
     values = () if is_running else _values(state)
@@ -129,7 +122,7 @@ def _page(
     )
 
 
-def _values(state: LocalState) -> Sequence[DataValue]:
+def _values(state: State) -> Sequence[DataValue]:
     return state.preview.result.values if state.preview and state.preview.result else ()
 
 

@@ -7,11 +7,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cli.console.jobs import Job, begin
-from cli.console.local_state import LocalState, Plan
+from cli.console.local_state import LocalState
 from cli.console.pages import Fields, csv_file, render, told
-from cli.console.preview_page import begin_preview, event_of, insist_on_event
+from cli.console.preview_page import begin_preview, event_of
+from cli.console.state import Plan
 from cli.console.words import say
-from cli.local import Preview, Pushed, by_frequency, in_words_of_options, push
+from cli.local import Preview, Pushed, by_frequency
 from msupply_dhis2.domain.data_value import JOINED_BY
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.metric import Metric
@@ -46,9 +47,9 @@ def plan(state: LocalState, _: Request, form: Fields) -> Response:
     if not ("stores" in event or form.get("all_stores")):
         return _page(state, form, say("push.name_a_store"))
     try:
-        insist_on_event(state, event)
+        state.insist_on(event)
     except EventError as error:
-        return _page(state, form, in_words_of_options(str(error)))
+        return _page(state, form, state.in_words(str(error)))
     if not _runs(state):
         state.plan = Plan(token_hex(8), event, begin_preview(state, event))
     return RedirectResponse("/push", 303)
@@ -72,12 +73,7 @@ def send(state: LocalState, _: Request, form: Fields) -> Response:
     event = dict(planned.event)
     if result.as_of is not None and not event.keys() & {"as_of", "months"}:
         event["as_of"] = result.as_of.isoformat()
-    systems = state.systems()
-
-    def work(job: Job[Pushed]) -> Pushed:
-        return push(systems, event, tell=job.tell, watch=job.watch)
-
-    state.push = begin(say("push.title"), work, say("error.unexpected"))
+    state.push = begin(say("push.title"), lambda job: state.send(event, job), say("error.unexpected"))
     state.pushed_event, state.plan = event, None
     return RedirectResponse("/push", 303)
 
@@ -111,7 +107,7 @@ def _page(state: LocalState, form: Fields | None = None, fault: str = "") -> Res
         plan=planned,
         job=planned.job if planned else state.push,
         sentence=_sentence(state, previewed) if previewed else "",
-        values=len(previewed.values) if previewed else 0,
+        values=count(len(previewed.values), "value") if previewed else "",
         cannot=_cannot(state, previewed) if previewed else "",
         warnings=previewed.result.warnings if previewed else (),
         pushed=pushed,

@@ -5,14 +5,18 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from cli.options import OptionError
+
+if TYPE_CHECKING:
+    from cli.console.state import State
 
 HOST = "127.0.0.1"
 
 
-def serve(named: Mapping[str, object], *, port: int | None, opens_browser: bool) -> None:
-    """Print the address, and answer until somebody presses Ctrl-C.
+def serve(stack: str | None, named: Mapping[str, object], *, port: int | None, opens_browser: bool) -> None:
+    """Print the address, and answer until somebody presses Ctrl-C: about a stack, or the systems that options name.
 
     The address is printed at once: a browser that opens it waits until the pages are loaded.
 
@@ -20,6 +24,8 @@ def serve(named: Mapping[str, object], *, port: int | None, opens_browser: bool)
     ------
     OptionError
         The port is taken.
+    StackError
+        There is no such stack, or it may not be looked at.
     """
     with _listen(port) as listening:
         number = listening.getsockname()[1]
@@ -34,11 +40,9 @@ def serve(named: Mapping[str, object], *, port: int | None, opens_browser: bool)
         import uvicorn  # noqa: PLC0415
 
         from cli.console.app import make_app  # noqa: PLC0415
-        from cli.console.local_state import LocalState  # noqa: PLC0415
-        from cli.local import systems_of  # noqa: PLC0415
 
         config = uvicorn.Config(
-            make_app(LocalState(systems_of(named)), port=number, token=token),
+            make_app(_state(stack, named), port=number, token=token),
             log_level="warning",
             # The address with the token would stand in it.
             access_log=False,
@@ -51,6 +55,17 @@ def serve(named: Mapping[str, object], *, port: int | None, opens_browser: bool)
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
             sys.stderr.write("The console has ended.\n")
+
+
+def _state(stack: str | None, named: Mapping[str, object]) -> "State":
+    if stack is not None:
+        from cli.console.stack_state import StackState  # noqa: PLC0415
+
+        return StackState(stack)
+    from cli.console.local_state import LocalState  # noqa: PLC0415
+    from cli.local import systems_of  # noqa: PLC0415
+
+    return LocalState(systems_of(named))
 
 
 def _listen(port: int | None) -> socket.socket:

@@ -5,21 +5,23 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cli.console.local_state import LocalState, typed_login, version_of
+from cli.console.local_state import typed_login
 from cli.console.pages import Fields, render
+from cli.console.state import State
 from cli.console.tab import FIRST_FOLDED, Draft, FormField, loses_comments
 from cli.console.words import say
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.state.connections import written_in
 
 
-def show(state: LocalState, request: Request, _: Fields) -> Response:
+def show(state: State, request: Request, _: Fields) -> Response:
     """Show the settings as they are saved."""
-    document = state.document()
-    return _form(state, state.draft(), version_of(document), saved=request.query_params.get("saved"))
+    # Read first: what is newer than its version is not saved.
+    version = state.version()
+    return _form(state, state.draft(), version, saved=request.query_params.get("saved"))
 
 
-def submit(state: LocalState, _: Request, form: Fields) -> Response:
+def submit(state: State, _: Request, form: Fields) -> Response:
     """Take the fields: show their faults, add a row, or go on to what saving would change."""
     draft, version = state.draft().changed(form), form.get("version", "")
     match form.get("action"):
@@ -34,17 +36,17 @@ def submit(state: LocalState, _: Request, form: Fields) -> Response:
             return _form(state, draft, version)
 
 
-def review(state: LocalState, _: Request, form: Fields) -> Response:
+def review(state: State, _: Request, form: Fields) -> Response:
     """Show what a whole document would change."""
     return _differences(state, Draft(form.get("document", "")), form.get("version", ""))
 
 
-def edit(state: LocalState, _: Request, form: Fields) -> Response:
+def edit(state: State, _: Request, form: Fields) -> Response:
     """Go on editing a document that is not saved."""
     return _form(state, Draft(form.get("document", "")), form.get("version", ""))
 
 
-def save(state: LocalState, _: Request, form: Fields) -> Response:
+def save(state: State, _: Request, form: Fields) -> Response:
     """Save a document that was reviewed."""
     draft = Draft(form.get("document", ""))
     if not draft.can_be_saved:
@@ -54,13 +56,13 @@ def save(state: LocalState, _: Request, form: Fields) -> Response:
     return RedirectResponse(f"/tab?saved={'first' if is_first else 'again'}", 303)
 
 
-def download(state: LocalState, _: Request, __: Fields) -> Response:
+def download(state: State, _: Request, __: Fields) -> Response:
     """Hand out the settings as they are saved."""
     named = {"content-disposition": 'attachment; filename="settings.yaml"'}
     return Response(state.draft().document, media_type="application/yaml", headers=named)
 
 
-def _form(state: LocalState, draft: Draft, version: str, *, saved: str | None = None) -> Response:
+def _form(state: State, draft: Draft, version: str, *, saved: str | None = None) -> Response:
     fields = list(draft.fields().values())
     folded = next(place for place, field in enumerate(fields) if field.name == FIRST_FOLDED)
     before_rows = next(place for place, field in enumerate(fields) if field.name == "setup") + 1
@@ -85,7 +87,7 @@ def _form(state: LocalState, draft: Draft, version: str, *, saved: str | None = 
     )
 
 
-def _last_test(state: LocalState) -> str:
+def _last_test(state: State) -> str:
     """Return what is told beside the button: the last test's message."""
     tested = state.connection.result if state.connection else None
     if tested is None or state.connection is None or state.connection.ended is None:
@@ -104,7 +106,7 @@ def _has_fault(fields: list[FormField]) -> bool:
     return any(field.fault for field in fields)
 
 
-def _differences(state: LocalState, draft: Draft, version: str) -> Response:
+def _differences(state: State, draft: Draft, version: str) -> Response:
     saved = state.draft()
     return render(
         state,

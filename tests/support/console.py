@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from cli.console.app import make_app
 from cli.console.local_state import LocalState
+from cli.console.state import State
 from cli.local import Systems
 
 PORT = 7654
@@ -81,12 +82,12 @@ class Page(HTMLParser):
             self._words.append(data)
 
 
-class Browser:
+class Browser[S: State = LocalState]:
     """One officer's browser, which has opened the printed address."""
 
-    def __init__(self, systems: Systems) -> None:
-        self.state = LocalState(systems)
-        app = make_app(self.state, port=PORT, token=TOKEN)
+    def __init__(self, state: S) -> None:
+        self.state = state
+        app = make_app(state, port=PORT, token=TOKEN)
         self.client = TestClient(app, base_url=ADDRESS, headers={"origin": ADDRESS})
         self.open(f"/?token={TOKEN}")
 
@@ -112,4 +113,4 @@ class Browser:
 
 def browser(settings: Path, source: str = "sqlite:///there-is-none.sqlite", **options: object) -> Browser:
     """Return a browser at the console of these systems."""
-    return Browser(Systems(settings, source, **options))  # type: ignore[arg-type]
+    return Browser(LocalState(Systems(settings, source, **options)))  # type: ignore[arg-type]

@@ -79,8 +79,16 @@ def test_a_port_that_is_taken_is_told(settings: Path, capsys: pytest.CaptureFixt
     assert f"--port: {port} cannot be used" in capsys.readouterr().err
 
 
-def test_a_stack_is_refused_before_anything_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["console", "--stack", "msupply-dhis2", "--no-browser"]) == 2
+def test_options_that_name_both_are_refused_before_anything_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["console", "--stack", "malawi", "--source", "sqlite:///x", "--no-browser"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "does not work on a stack yet" in said.err
+    assert "Give --source or --stack, not both." in said.err
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_stack_that_is_not_there_ends_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["console", "--no-browser"]) == 1
+    assert "The stack msupply-dhis2 cannot be read" in capsys.readouterr().err

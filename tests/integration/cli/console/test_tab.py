@@ -161,7 +161,7 @@ def test_the_page_begins_a_file_that_is_not_there(tmp_path: Path) -> None:
     file = tmp_path / "new.yaml"
     officer = browser(file)
     page = officer.open("/tab")
-    assert "does not exist yet. Fill in the fields and press Save" in page.text
+    assert "does not exist. Fill in the fields and press Save" in page.text
     assert (
         "Use DHIS2 is off, so nothing is sent. Before it can be on, and for a preview: URL is missing."
         in page.text

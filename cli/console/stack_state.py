@@ -1,0 +1,138 @@
+"""The console on a deployed stack, with the officer's own rights at AWS: the functions do the work."""
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from threading import Lock
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.commands.run import LIMITS
+from cli.console.jobs import Job
+from cli.console.state import Login, SavedSinceError, State, Tested
+from cli.console.tab import Draft, as_yaml
+from cli.console.words import say
+from cli.local import Preview
+from cli.settings import Checked, upload
+from cli.stack import Stack, deployed
+from msupply_dhis2.compute.event import parse_compute_event
+from msupply_dhis2.domain.choices import Scheme
+from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.explain.explanation import Explanation
+from msupply_dhis2.settings import parse_settings
+
+_REMEMBERED = 1.0
+"""Seconds for which the settings are not read again: one page asks for them several times."""
+
+
+class StackState(State):
+    """A stack; its settings are a parameter, the login of DHIS2 and mSupply's address are secrets.
+
+    Parameters
+    ----------
+    name
+        The stack's name.
+    """
+
+    takes_login = False
+    pages = (
+        ("/tab", "nav.tab"),
+        ("/connection", "connection.title"),
+        ("/preview", "preview.title"),
+        ("/explain", "explain.title"),
+    )
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self._saving = Lock()
+        self._parameter = f"/{name}/settings"
+        self._read: tuple[float, str, str] | None = None
+        self.settings_name = say("stack.parameter", name=self._parameter)
+        self.database = say("stack.database")
+
+        # All at the beginning: a stack that is not there, or may not be looked at, ends the console at once.
+        with self._stack() as stack:
+            configuration = stack.client("lambda").get_function_configuration(
+                FunctionName=stack.resource("ComputeFunction")
+            )
+            self.time_zone = configuration["Environment"]["Variables"]["TIMEZONE"]
+            self.place = say("stack.place", name=name, region=stack.region, login=_login_at_aws(stack))
+
+    def _stack(self) -> AbstractContextManager[Stack]:
+        # A session of its own for each work: they are not made for several threads.
+        return deployed(self._name)
+
+    def _settings(self, *, anew: bool = False) -> tuple[str, str]:
+        """Return the document and its version; both empty where there is none yet."""
+        if self._read is None or anew or time.monotonic() - self._read[0] > _REMEMBERED:
+            with self._stack() as stack:
+                client = stack.client("ssm")
+                try:
+                    found = client.get_parameter(Name=self._parameter)["Parameter"]
+                    document, version = str(found["Value"]), str(found["Version"])
+                except client.exceptions.ParameterNotFound:
+                    document = version = ""
+            self._read = time.monotonic(), document, version
+        return self._read[1:]
+
+    def document(self) -> str:
+        """Read the settings document as YAML, which people can read."""
+        document, _ = self._settings()
+        return as_yaml(Draft(document).written) if document else ""
+
+    def version(self) -> str:
+        """Return the version of the parameter."""
+        return self._settings(anew=True)[1]
+
+    def save(self, draft: Draft, version: str) -> None:
+        """Upload a draft as ``settings upload`` does."""
+        with self._saving:
+            if self.version() != version:
+                raise SavedSinceError(say("settings.saved_since"))
+            upload(Checked(self.settings_name, parse_settings(draft.document)), self._parameter)
+            self._read = None
+
+    @property
+    def kept_as(self) -> str:
+        """The version of the parameter before this one."""
+        version = self._settings()[1]
+        return say("stack.version", version=int(version or 1) - 1, name=self._parameter)
+
+    def test(self, draft: Draft, version: str, login: Login | None) -> Tested:
+        """Have the stack test what is saved."""
+        with self._stack() as stack:
+            report = stack.test_connection()
+        note = say("stack.tested_saved") if self.draft().differences(draft) else ""
+        return Tested(report, draft, version, login, note)
+
+    def insist_on(self, event: Mapping[str, object]) -> None:
+        """Raise an EventError where an event cannot be understood."""
+        parse_compute_event({**event, "dry_run": True})
+
+    def compute(self, event: Mapping[str, object], job: Job[Preview]) -> Preview:  # noqa: ARG002 - one call, without steps
+        """Have compute export what an event asks for, and read the file."""
+        limits = parse_compute_event(event).model_dump(mode="json", include=LIMITS, exclude_none=True)
+        with self._stack() as stack:
+            result = stack.push({"export": "values", **limits})
+            lines = list(stack.lines_of_file(result.file)) if result.file else []
+        return Preview(tuple(map(_value, lines)), result)
+
+    def explain(self, question: Mapping[str, str]) -> Explanation:
+        """Have the stack explain a value."""
+        with self._stack() as stack:
+            return stack.explain(question)
+
+
+def _login_at_aws(stack: Stack) -> str:
+    try:
+        return str(stack.client("sts").get_caller_identity()["Arn"])
+    except (BotoCoreError, ClientError) as error:
+        # Everything else may be allowed all the same.
+        return say("stack.unknown_login", why=error)
+
+
+def _value(line: Mapping[str, str | None]) -> DataValue:
+    # The scheme matters only where something is sent.
+    return DataValue(**{**line, "metric": Metric(str(line["metric"]))}, option_combo_scheme=Scheme.UID)  # type: ignore[arg-type]

@@ -1,0 +1,147 @@
+"""What the console knows between two requests, and what it asks of the systems, with a stack or without one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from cli.console.jobs import Job, begin
+from cli.console.tab import Draft
+from cli.console.words import say
+from cli.local import Preview, Pushed
+from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.explain.explanation import Explanation
+from msupply_dhis2.preflight.job import ConnectionReport
+
+
+class SavedSinceError(MsupplyDhis2Error):
+    """Somebody saved the settings after the page was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login that was typed on the page: kept in memory only, and shown without its secret parts."""
+
+    user: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A connection test, and what was tried: ``note`` says what became of it, where it is not what is saved already."""
+
+    report: ConnectionReport
+    tried: Draft
+    version: str
+    login: Login | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A push that somebody looks at before it is sent; ``id`` tells it from a later one."""
+
+    id: str
+    event: Mapping[str, object]
+    job: Job[Preview]
+
+
+class State(ABC):
+    """What was tested, computed and pushed last, and the login that was typed.
+
+    Attributes
+    ----------
+    place
+        Where the work is done: this machine, or a stack.
+    time_zone
+        The name of the time zone of all times.
+    database
+        Which database of mSupply it is, without user name and password.
+    settings_name
+        What the settings are kept in.
+    takes_login
+        Whether the login of DHIS2 is typed on the page.
+    pages
+        The pages that there are, in their order: paths, each with the key of its name.
+    """
+
+    place: str
+    time_zone: str
+    database: str
+    settings_name: str
+    takes_login: bool
+    pages: Sequence[tuple[str, str]]
+    dhis2_url: str | None = None
+    credentials_file: object = None
+
+    def __init__(self) -> None:
+        self.login: Login | None = None
+        self.connection: Job[Tested] | None = None
+        self.preview: Job[Preview] | None = None
+        self.plan: Plan | None = None
+        self.push: Job[Pushed] | None = None
+        self.pushed_event: Mapping[str, object] = {}
+
+    @abstractmethod
+    def document(self) -> str:
+        """Read the settings document; empty where there is none yet."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Return what tells one state of the settings from another."""
+
+    @abstractmethod
+    def save(self, draft: Draft, version: str) -> None:
+        """Save a draft, or raise a ``SavedSinceError`` where it is another version than the page began with."""
+
+    @property
+    @abstractmethod
+    def kept_as(self) -> str:
+        """Where the settings are kept as they stood before they were saved last."""
+
+    @abstractmethod
+    def test(self, draft: Draft, version: str, login: Login | None) -> Tested:
+        """Test the connection."""
+
+    @abstractmethod
+    def insist_on(self, event: Mapping[str, object]) -> None:
+        """Raise an EventError where an event cannot be understood, before anything is computed."""
+
+    @abstractmethod
+    def compute(self, event: Mapping[str, object], job: Job[Preview]) -> Preview:
+        """Compute what an event asks for; nothing is sent."""
+
+    @abstractmethod
+    def explain(self, question: Mapping[str, str]) -> Explanation:
+        """Explain a value."""
+
+    def in_words(self, sentence: str) -> str:
+        """Return a sentence of the functions as it is true here."""
+        return sentence
+
+    def draft(self) -> Draft:
+        """Return what the settings document holds; Use DHIS2 is off in a new one."""
+        return Draft(self.document() or "use_dhis2: false\n")
+
+    def begin_test(self, draft: Draft, version: str, login: Login | None) -> None:
+        """Begin to test the connection, unless a test runs."""
+        if self.connection is None or not self.connection.is_running:
+            self.connection = begin(
+                say("connection.title"), lambda _: self.test(draft, version, login), say("error.unexpected")
+            )
+
+    def head(self) -> Mapping[str, str]:
+        """Return what stands above every page: the server and the data set."""
+        url, data_set = self.dhis2_url, ""
+        # The page itself tells settings that cannot be read.
+        with suppress(MsupplyDhis2Error):
+            settings = self.draft().settings
+            url, data_set = self.dhis2_url or settings.url, settings.data_set_id
+        tested = self.connection.result if self.connection else None
+        server = tested.report.server if tested else None
+        return {
+            "server": f"{server.name}, {server.version}" if server else "",
+            "host": urlsplit(url or "").netloc,
+            "data_set": data_set or "",
+        }
