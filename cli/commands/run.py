@@ -30,6 +30,12 @@ PREVIEW_COLUMNS = (
 OF_CUSTOMERS = ("kind", "document")
 """More columns, where any value is a customer's that is no store."""
 
+
+def preview_columns(*, has_customers: bool) -> tuple[str, ...]:
+    """Return which fields of values a preview shows."""
+    return PREVIEW_COLUMNS + (OF_CUSTOMERS if has_customers else ())
+
+
 LIMITS = {"as_of", "basis", "months", "metrics", "stores", "items"}
 """The fields of a manual push's event that an export has too."""
 
@@ -49,7 +55,7 @@ def preview(options: RunOptions) -> int:
 
     with local.told_by_options(), progress_bar() as watch:
         previewed = local.preview(systems, options.document(), tell=tell, watch=watch)
-    columns = PREVIEW_COLUMNS + (OF_CUSTOMERS if previewed.result.customers else ())
+    columns = preview_columns(has_customers=previewed.result.customers > 0)
     rows = ([getattr(value, name) for name in columns] for value in previewed.values)
     write_rows(columns, rows, options.form)
     tell(previewed.result.message)
@@ -114,7 +120,7 @@ def _preview_on_stack(options: RunOptions) -> int:
         result = stack.push({"export": "values", **limits})
         if result.file is None:
             return _show_result(result, options.form)
-        columns = PREVIEW_COLUMNS + (OF_CUSTOMERS if result.customers else ())
+        columns = preview_columns(has_customers=result.customers > 0)
         rows = ([value[name] for name in columns] for value in stack.lines_of_file(result.file))
         write_rows(columns, rows, options.form)
         tell(result.message)

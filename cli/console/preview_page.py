@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cli.commands.run import PREVIEW_COLUMNS
+from cli.commands.run import preview_columns
 from cli.console.jobs import Job, begin
 from cli.console.pages import Fields, csv_file, render
 from cli.console.state import State
@@ -18,6 +18,7 @@ from cli.console.words import say
 from cli.local import Preview
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.text import count
 
@@ -98,9 +99,8 @@ def begin_preview(state: State, event: Mapping[str, object]) -> Job[Preview]:
 def as_csv(state: State, request: Request, _: Fields) -> Response:
     """Hand out all values that are looked for, with their columns as the command has them."""
     values = _found(_values(state), request.query_params)
-    return csv_file(
-        "preview", PREVIEW_COLUMNS, ([getattr(value, name) for name in PREVIEW_COLUMNS] for value in values)
-    )
+    columns = preview_columns(has_customers=any(value.kind is Kind.CUSTOMER for value in values))
+    return csv_file("preview", columns, ([getattr(value, name) for name in columns] for value in values))
 
 
 def _page(state: State, asked: Mapping[str, str], form: Fields | None = None, fault: str = "") -> Response:
