@@ -1,7 +1,8 @@
 """An explanation for a terminal."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation, MovementPart, ReportPart
 
 MOVEMENTS_SHOWN = 40
@@ -13,6 +14,34 @@ type Row = tuple[str, ...]
 def as_text(explanation: Explanation) -> str:
     """Return an explanation for a terminal: the answer first, then how it is worked out and what it is made of."""
     return "\n".join(_lines(explanation))
+
+
+type ReadHeld = Callable[[Mapping[str, Sequence[str | None]]], Iterable[Mapping[str, object]]]
+"""Reads what DHIS2 holds of what a question (``held``) names."""
+
+
+def with_held(explanation: Explanation, read: ReadHeld) -> Explanation:
+    """Return an explanation that says also what DHIS2 holds now."""
+    if not explanation.data_value:
+        return explanation
+    return explanation.model_copy(update={"way": (*explanation.way, *_held_now(explanation, read))})
+
+
+def _held_now(explanation: Explanation, read: ReadHeld) -> Iterator[str]:
+    value = explanation.data_value
+    asked = {name: [value[name.removesuffix("s")]] for name in ("org_units", "periods", "data_elements")}
+    try:
+        held = list(read(asked))
+    except MsupplyDhis2Error as error:
+        yield f"What DHIS2 holds now could not be read: {error}"
+        return
+    combos = [name for name in ("category_option_combo", "attribute_option_combo") if value[name]]
+    found = [each for each in held if all(each[name] == value[name] for name in combos)]
+    for each in found:
+        same = "the same" if each["value"] == value["value"] else f"not {value['value']}"
+        yield f"DHIS2 holds {each['value']}, {same}: stored by {each['stored_by']}, {each['last_updated']}."
+    if not found:
+        yield "DHIS2 holds no value of it."
 
 
 def _lines(of: Explanation) -> Iterator[str]:

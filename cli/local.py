@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.announcement import Tell, insist_on_open, tell_days
+from cli.explanation import with_held
 from cli.options import OptionError, not_utf8
 from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import ComputeJob
@@ -23,6 +24,7 @@ from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.held import find_held, parse_held
 from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
@@ -392,13 +394,20 @@ def tell_refusals(refusals: Refusals, tell: Tell) -> None:
 
 
 def explain(systems: Systems, asked: Mapping[str, object]) -> Explanation:
-    """Explain a value of mSupply's database."""
+    """Explain a value of mSupply's database; where a login of DHIS2 is given, also what DHIS2 holds of it."""
     question = explaining.parse_question({"explain": asked})
     settings = systems.settings()
     settings.require_complete()
     with systems.open_database(settings) as source:
-        return explaining.explain(
+        explanation = explaining.explain(
             question, settings=settings, calendar=systems.calendar, source=source, now=systems.now
+        )
+    if systems.credentials_file is None:
+        return explanation
+    with Dhis2Client.of(settings, systems.credentials(settings)) as client:
+        return with_held(
+            explanation,
+            lambda asked: find_held(parse_held({"held": asked}), client, settings, None).values(client),
         )
 
 

@@ -215,7 +215,7 @@ class Stack:
         return ComputeResult.model_validate(self.invoke("ComputeFunction", event))
 
     def explain(self, question: Mapping[str, str]) -> Explanation:
-        """Have compute explain a value, and test connection say what DHIS2 holds of it.
+        """Have compute explain a value.
 
         Raises
         ------
@@ -225,27 +225,7 @@ class Stack:
         answer = self.invoke("ComputeFunction", {"explain": question})
         if answer.get("status") == "failed":
             raise StackError(str(answer["message"]))
-        explanation = Explanation.model_validate(answer)
-        return explanation.model_copy(update={"way": (*explanation.way, *self._held_now(explanation))})
-
-    def _held_now(self, explanation: Explanation) -> Iterator[str]:
-        """Yield what DHIS2 holds now of a value, as test connection reads it."""
-        value = explanation.data_value
-        if not value:
-            return
-        asked = {"org_units": [value["org_unit"]], "periods": [value["period"]]}
-        try:
-            _, held = self.held({**asked, "data_elements": [value["data_element"]]})
-        except StackError as error:
-            yield f"What DHIS2 holds now could not be read: {error}"
-            return
-        combos = [name for name in ("category_option_combo", "attribute_option_combo") if value[name]]
-        found = [each for each in held if all(each[name] == value[name] for name in combos)]
-        for each in found:
-            same = "the same" if each["value"] == value["value"] else f"not {value['value']}"
-            yield f"DHIS2 holds {each['value']}, {same}: stored by {each['stored_by']}, {each['last_updated']}."
-        if not found:
-            yield "DHIS2 holds no value of it."
+        return Explanation.model_validate(answer)
 
     def held(self, asked: Mapping[str, Sequence[str | None]]) -> tuple[str, list[dict[str, Any]]]:
         """Have test connection read what DHIS2 holds, and return what it says and the values.

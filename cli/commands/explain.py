@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.commands.stack import ask_stack
-from cli.options import Format, OptionError, RunOptions, for_a_value
+from cli.options import STACK, Format, OptionError, RunOptions, for_a_value
 
 if TYPE_CHECKING:
+    from cli.stack import Stack
     from msupply_dhis2.explain.explanation import Explanation
 
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def explain(options: RunOptions, **asked: str | None) -> int:
     """Explain a value: how it is worked out, from which stock lines and movements, and what DHIS2 knows it by.
 
-    Where there is no value, it says why. With --stack it says also what became of the value.
+    Where there is no value, it says why. With --stack it says also what became of the value, and what DHIS2 holds; with
+    --credentials only what DHIS2 holds.
     """
     if options.form is Format.CSV:
         raise OptionError("--format csv: an explanation is no table. Take table or json.")
@@ -29,11 +31,17 @@ def explain(options: RunOptions, **asked: str | None) -> int:
     question = {name: said for name, said in given.items() if said is not None}
     systems = options.systems()
     if systems is None:
-        return ask_stack(options.stack or "", lambda stack: _show(stack.explain(question), options.form))
+        return ask_stack(options.stack or STACK, lambda stack: _ask(stack, question, options.form))
     from cli import local
 
     with local.told_by_options():
         return _show(local.explain(systems, question), options.form)
+
+
+def _ask(stack: "Stack", question: dict[str, str], form: Format) -> int:
+    from cli.explanation import with_held
+
+    return _show(with_held(stack.explain(question), lambda asked: stack.held(asked)[1]), form)
 
 
 def _show(explanation: "Explanation", form: Format) -> int:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -447,6 +448,33 @@ def test_an_empty_credentials_option_is_told(run: Run, dhis2: StandIn) -> None:
     assert ran.code == 1
     assert "--credentials" in ran.err
     assert dhis2.requests == []
+
+
+def test_a_value_is_explained_with_what_dhis2_holds(run: Run, dhis2: StandIn) -> None:
+    value = next(row for row in run("preview", format="csv").rows() if row["metric"] == "stock_on_hand")
+
+    def explain() -> dict[str, Any]:
+        asked = {"store": value["org_unit"], "item": value["data_element"], "metric": "SOH"}
+        ran = run("explain", period=value["period"], format="json", **asked)
+        assert ran.code == 0, ran.err
+        explained: dict[str, Any] = json.loads(ran.out)
+        return explained
+
+    before = explain()
+    assert before["data_value"] == {**before["data_value"], **{k: v for k, v in value.items() if v}}
+    assert before["way"] == ["DHIS2 holds no value of it."]
+    assert run("push").code == 0
+    assert explain()["way"][0].startswith(f"DHIS2 holds {value['value']}, the same: stored by pusher, ")
+    for key, stored in dhis2.values.rows.items():
+        dhis2.values.rows[key] = replace(stored, value="4711")
+    (told,) = explain()["way"]
+    assert told.startswith(f"DHIS2 holds 4711, not {value['value']}: ")
+
+
+def test_an_explanation_is_no_table_of_comma_separated_values(run: Run) -> None:
+    ran = run("explain", store="KAM", item="AMX", metric="SOH", format="csv")
+    assert ran.code == 1
+    assert "--format csv: an explanation is no table. Take table or json." in ran.err
 
 
 def test_it_runs_as_a_command_of_its_own_and_says_nothing_else_on_standard_output(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from msupply_dhis2.aws import clients
+from msupply_dhis2.dhis2 import held as dhis2_held
 from msupply_dhis2.handlers import held
 from sandbox.dhis2 import StandIn, User, ValueKey, stock_metadata, uid
 from sandbox.dhis2.metadata import DEFAULT_OPTION_COMBO_ID
@@ -164,7 +165,7 @@ def test_many_values_are_in_a_file_and_no_call_has_too_large_an_answer(
     ask: Ask, aws: Aws, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held, "VALUES_IN_ANSWER", 7)
-    monkeypatch.setattr(held, "VALUES_A_CALL", 10)
+    monkeypatch.setattr(dhis2_held, "VALUES_A_CALL", 10)
     answer = ask(org_units=["OU_KAMO", "OU_OPUA"], periods=["202601", "202602"]).answer
     assert "values" not in answer
     assert answer["message"].startswith("DHIS2 holds 16 values of what was asked for. They are in a file")
@@ -178,7 +179,7 @@ def test_many_values_are_in_a_file_and_no_call_has_too_large_an_answer(
 
 
 def test_too_many_places_are_not_asked_for(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held, "MOST_PLACES", 3)
+    monkeypatch.setattr(dhis2_held, "MOST_PLACES", 3)
     message = ask(org_units=["OU_KAMO", "OU_OPUA"], periods=["202601", "202602"]).answer["message"]
     assert message.startswith("held.org_units: 2 org units in 2 periods are more than the 3")
 
