@@ -5,7 +5,7 @@ at every report for every question.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -183,6 +183,8 @@ class Answer:
 
     values: dict[Place, dict[Metric, str]] = field(default_factory=dict)
     named: Counter[tuple[Why, int]] = field(default_factory=Counter)
+    documents: defaultdict[tuple[Place, Metric], set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Of stock on hand and of what was issued: the numbers of the documents that say so."""
 
 
 # Reading
@@ -539,7 +541,9 @@ def overlap(one: Report, other: Report) -> bool:
 # Values
 
 
-def values_of_pair(reports: Sequence[Report], span: Span, answer: Answer) -> dict[Metric, Decimal]:
+def values_of_pair(
+    reports: Sequence[Report], span: Span, answer: Answer, place: Place
+) -> dict[Metric, Decimal]:
     """Return what the reports of a customer about an item come to, and note what is to be named."""
     for report in reports:
         if report.is_untouched:
@@ -557,6 +561,8 @@ def values_of_pair(reports: Sequence[Report], span: Span, answer: Answer) -> dic
         if report not in chosen and (report is not last or report in with_flows):
             is_replaced = report is not last or report in within
             answer.named[Why.SUPERSEDED if is_replaced else Why.WITHHELD, report.number] += 1
+    answer.documents[place, Metric.STOCK_ON_HAND].add(last.number)
+    answer.documents[place, Metric.ISSUED].update(report.number for report in chosen)
     return last.levels() | flows_of(chosen, answer)
 
 
@@ -601,7 +607,7 @@ def slow_answer(facts: Facts, references: Mapping[str, str], question: Question)
                 if (report.customer, report.item) == (customer, item)
                 and counts_in(report, span, question.basis)
             ]
-            values = values_of_pair(reports, span, answer)
+            values = values_of_pair(reports, span, answer, (span.label, org_unit, reference))
             if question.supplied:
                 values.pop(Metric.RECEIVED, None)
                 supplies = [

@@ -438,6 +438,14 @@ def test_every_value_of_customers_is_that_of_a_slow_reading_and_what_is_not_sent
     run = computed(world, case)
 
     assert by_place(run, Kind.CUSTOMER) == right
+    for value in run.values:
+        if value.kind is Kind.CUSTOMER and value.metric in {Metric.STOCK_ON_HAND, Metric.ISSUED}:
+            place = (value.period, value.org_unit, value.data_element)
+            (of_place,) = [
+                answer.documents[place, value.metric] for answer in answers if place in answer.values
+            ]
+            assert set(map(int, re.findall(r"\d+", value.document))) == of_place
+            assert re.search(r"[A-E] post", value.store)
     assert "D post" in run.warnings
     if case.months is None and not is_short:
         assert named_in(run.warnings) == answers[0].named
