@@ -70,6 +70,17 @@ def test_a_month_of_what_customers_report_is_previewed_with_and_without_them() -
 
 
 @pytest.mark.slow
+def test_values_are_explained_on_both_databases() -> None:
+    script = str(PROJECT / "benchmarks" / "explain.py")
+    sizes = ("--stores", "3", "--items", "5", "--movements", "300")
+    ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    measured = rows(ran.stdout, "| database")
+    assert {row["database"] for row in measured} == {"sqlite", "postgresql"}
+    assert all(0 < float(row["seconds, median"]) <= float(row["seconds, most"]) for row in measured)
+
+
+@pytest.mark.slow
 def test_every_function_package_and_size_stands_in_the_report_of_cold_starts() -> None:
     ran = bench("cold_start", "--repeat", "1", "--stores", "3")
     assert ran.returncode == 0, ran.stderr
