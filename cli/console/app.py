@@ -8,9 +8,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cli.console import connection_page, explain_page, preview_page, push_page, tab_page
-from cli.console.local_state import LocalState
 from cli.console.pages import FOLDER, page, told
 from cli.console.security import Security
+from cli.console.stack_state import StackState
 from cli.console.state import State
 from cli.console.words import say
 
@@ -31,7 +31,12 @@ def make_app(state: State, *, port: int, token: str) -> Starlette:
         routes=[
             Route("/", home),
             *_pages_of(state),
-            *(_pages_of_push(state) if isinstance(state, LocalState) else []),
+            *_pages_of_push(state),
+            *(
+                [Route("/push/stop", page(state, push_page.stop), methods=["POST"])]
+                if isinstance(state, StackState)
+                else []
+            ),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(Security, port=port, token=token)],
@@ -58,7 +63,7 @@ def _pages_of(state: State) -> list[Route]:
     ]
 
 
-def _pages_of_push(state: LocalState) -> list[Route]:
+def _pages_of_push(state: State) -> list[Route]:
     return [
         Route("/push", page(state, push_page.show), methods=["GET"]),
         Route("/push/refused.csv", page(state, push_page.as_csv), methods=["GET"]),

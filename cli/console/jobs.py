@@ -23,6 +23,8 @@ class Job[Result]:
         What it told on its way: sentences, each with its level of ``logging``.
     done, total
         How many org units were computed, of how many; 0 while that is not known.
+    run_id
+        The run that it follows on a stack, which can be stopped.
     failure
         Why it ended without a result.
     """
@@ -34,6 +36,7 @@ class Job[Result]:
     done: int = 0
     total: int = 0
     result: Result | None = None
+    run_id: str = ""
     failure: str = ""
 
     @property

@@ -10,13 +10,13 @@ from pathlib import Path
 from threading import Lock
 
 from cli.console.jobs import Job
-from cli.console.state import Login, SavedSinceError, State, Tested
+from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
 from cli.console.tab import Draft
 from cli.console.words import say
 from cli.local import (
     Preview,
-    Pushed,
     Systems,
+    by_frequency,
     explain,
     in_words_of_options,
     preview,
@@ -151,10 +151,22 @@ class LocalState(State):
         with told_by_options():
             return preview(self._systems_with(), event, tell=job.tell, watch=job.watch)
 
-    def send(self, event: Mapping[str, object], job: Job[Pushed]) -> Pushed:
+    def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
         """Compute what an event asks for, and send it."""
         with told_by_options():
-            return push(self._systems_with(), event, tell=job.tell, watch=job.watch)
+            pushed = push(self._systems_with(), event, tell=job.tell, watch=job.watch)
+        refused = [
+            Refused(outcome, code, line.message, str(line.fields["cure"]), line.fields)
+            for (code, outcome), lines in by_frequency(pushed.refusals)
+            for line in lines
+        ]
+        outcomes = {**pushed.counts.by_name(), "given_up": pushed.given_up}
+        return Sent(pushed.result, outcomes, refused, pushed.all_well)
+
+    @property
+    def knows_login(self) -> bool:
+        """Whether a login was typed, or is in a file."""
+        return self.login is not None or self.credentials_file is not None
 
     def explain(self, question: Mapping[str, str]) -> Explanation:
         """Explain a value."""

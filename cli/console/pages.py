@@ -20,6 +20,7 @@ from cli.console.words import say
 from msupply_dhis2.domain.data_value import JOINED_BY
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
 from msupply_dhis2.state.connections import written_in
+from msupply_dhis2.state.rejected_rows import safe
 
 FOLDER = Path(__file__).parent
 
@@ -94,7 +95,8 @@ def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows(rows)
+    # Names come from databases: a spreadsheet must not take one for a formula.
+    writer.writerows([safe("" if cell is None else str(cell)) for cell in row] for row in rows)
     named = {"content-disposition": f'attachment; filename="{name}.csv"'}
     # Without the mark some spreadsheets take UTF-8 for something else.
     return Response("\ufeff" + text.getvalue(), media_type="text/csv", headers=named)

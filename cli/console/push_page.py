@@ -1,5 +1,6 @@
 """The page of Manual push data: a sentence first, then its button, then what became of each value."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from secrets import token_hex
 
@@ -7,14 +8,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cli.console.jobs import Job, begin
-from cli.console.local_state import LocalState
 from cli.console.pages import Fields, csv_file, render, told
 from cli.console.preview_page import begin_preview, event_of
-from cli.console.state import Plan
+from cli.console.stack_state import StackState
+from cli.console.state import Plan, Refused, Sent, State
 from cli.console.words import say
-from cli.local import Preview, Pushed, by_frequency
+from cli.local import Preview
 from msupply_dhis2.domain.data_value import JOINED_BY
-from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.text import count, joined, listed
@@ -22,26 +22,15 @@ from msupply_dhis2.text import count, joined, listed
 VALUES_SHOWN = 100
 """How many values a page shows for each cause; the table for a spreadsheet has all of them."""
 
-_REFUSED_COLUMNS = (
-    "outcome",
-    "code",
-    "store",
-    "item",
-    "metric",
-    "period",
-    "value",
-    "org_unit",
-    "data_element",
-    "cure",
-)
+_VALUE_COLUMNS = ("store", "item", "metric", "period", "value", "org_unit", "data_element")
 
 
-def show(state: LocalState, _: Request, __: Fields) -> Response:
+def show(state: State, _: Request, __: Fields) -> Response:
     """Show what would be sent, how far a push is, or what became of the last one."""
     return _page(state)
 
 
-def plan(state: LocalState, _: Request, form: Fields) -> Response:
+def plan(state: State, _: Request, form: Fields) -> Response:
     """Begin to compute what would be sent."""
     event = event_of(form)
     if not ("stores" in event or form.get("all_stores")):
@@ -55,14 +44,14 @@ def plan(state: LocalState, _: Request, form: Fields) -> Response:
     return RedirectResponse("/push", 303)
 
 
-def cancel(state: LocalState, _: Request, __: Fields) -> Response:
+def cancel(state: State, _: Request, __: Fields) -> Response:
     """Forget what would be sent."""
     if not _runs(state):
         state.plan = None
     return RedirectResponse("/push", 303)
 
 
-def send(state: LocalState, _: Request, form: Fields) -> Response:
+def send(state: State, _: Request, form: Fields) -> Response:
     """Send what was looked at, as of the same instant."""
     planned = state.plan
     if _runs(state):
@@ -78,25 +67,34 @@ def send(state: LocalState, _: Request, form: Fields) -> Response:
     return RedirectResponse("/push", 303)
 
 
-def as_csv(state: LocalState, _: Request, __: Fields) -> Response:
+def stop(state: StackState, _: Request, __: Fields) -> Response:
+    """Stop the run that is followed."""
+    if state.push and state.push.is_running and state.push.run_id:
+        state.push.tell(state.stop(state.push.run_id), logging.INFO)
+    return RedirectResponse("/push", 303)
+
+
+def as_csv(state: State, _: Request, __: Fields) -> Response:
     """Hand out the values that are not in DHIS2, with reason and cure."""
-    pushed = state.push.result if state.push else None
-    lines = [line for _, lines in by_frequency(pushed.refusals) for line in lines] if pushed else []
-    rows = ([*(line.fields.get(name) for name in _REFUSED_COLUMNS), line.message] for line in lines)
-    return csv_file("not-in-dhis2", (*_REFUSED_COLUMNS, "message"), rows)
+    sent = state.push.result if state.push else None
+    rows = (
+        (each.outcome, each.code, *(each.value.get(name) for name in _VALUE_COLUMNS), each.cure, each.why)
+        for each in (sent.refused if sent else ())
+    )
+    return csv_file("not-in-dhis2", ("outcome", "code", *_VALUE_COLUMNS, "cure", "message"), rows)
 
 
-def _runs(state: LocalState) -> bool:
-    jobs: list[Job[Preview] | Job[Pushed] | None] = [state.plan.job if state.plan else None, state.push]
+def _runs(state: State) -> bool:
+    jobs: list[Job[Preview] | Job[Sent] | None] = [state.plan.job if state.plan else None, state.push]
     return any(job is not None and job.is_running for job in jobs)
 
 
-def _page(state: LocalState, form: Fields | None = None, fault: str = "") -> Response:
+def _page(state: State, form: Fields | None = None, fault: str = "") -> Response:
     # Asked first: the work may end while the page is made.
     is_running = _runs(state)
     planned = state.plan
     previewed = planned.job.result if planned and not is_running else None
-    pushed = state.push.result if state.push and not is_running else None
+    sent = state.push.result if state.push and not is_running else None
     return render(
         state,
         "push.html",
@@ -110,13 +108,13 @@ def _page(state: LocalState, form: Fields | None = None, fault: str = "") -> Res
         values=count(len(previewed.values), "value") if previewed else "",
         cannot=_cannot(state, previewed) if previewed else "",
         warnings=previewed.result.warnings if previewed else (),
-        pushed=pushed,
-        causes=_causes(state, pushed) if pushed else [],
+        sent=sent,
+        causes=_causes(state, sent.refused) if sent else [],
         metrics=list(Metric),
     )
 
 
-def _sentence(state: LocalState, previewed: Preview) -> str:
+def _sentence(state: State, previewed: Preview) -> str:
     head = state.head()
     return say(
         "push.sentence",
@@ -128,41 +126,44 @@ def _sentence(state: LocalState, previewed: Preview) -> str:
     )
 
 
-def _cannot(state: LocalState, previewed: Preview) -> str:
+def _cannot(state: State, previewed: Preview) -> str:
     """Return why nothing can be sent; empty where it can."""
     if not previewed.values:
         return previewed.result.message
     if not state.draft().uses_dhis2:
         return say("push.off")
-    if state.login is None and state.credentials_file is None:
+    if not state.knows_login:
         return say("login.missing")
     return ""
 
 
-def _causes(state: LocalState, pushed: Pushed) -> list[Mapping[str, object]]:
+def _causes(state: State, refused: Sequence[Refused]) -> list[Mapping[str, object]]:
     """Return the causes as the page shows them, each with what asks for its values again, as of the same instant."""
     same = {
         name: state.pushed_event[name] for name in ("basis", "as_of", "months") if name in state.pushed_event
     }
+    by_cause: dict[tuple[str, str], list[Refused]] = {}
+    for each in refused:
+        by_cause.setdefault((each.code, each.outcome), []).append(each)
     return [
         {
-            "title": f"{count(len(lines), 'value')} {outcome} ({code})",
-            "cure": lines[0].fields["cure"],
-            "example": lines[0].message,
-            "values": [line.fields for line in lines[:VALUES_SHOWN]],
-            "more": max(0, len(lines) - VALUES_SHOWN),
-            "number": len(lines),
+            "title": f"{count(len(of_cause), 'value')} {outcome} ({code})",
+            "cure": of_cause[0].cure,
+            "example": of_cause[0].why,
+            "values": [each.value for each in of_cause[:VALUES_SHOWN]],
+            "more": max(0, len(of_cause) - VALUES_SHOWN),
+            "number": len(of_cause),
             "again": {
-                "stores": _names("store", lines),
-                "items": _names("item", lines),
-                "metrics": _names("metric", lines),
+                "stores": _names("store", of_cause),
+                "items": _names("item", of_cause),
+                "metrics": _names("metric", of_cause),
                 **same,
             },
         }
-        for (code, outcome), lines in by_frequency(pushed.refusals)
+        for (code, outcome), of_cause in sorted(by_cause.items(), key=lambda cause: -len(cause[1]))
     ]
 
 
-def _names(field: str, lines: Sequence[LogRecord]) -> str:
-    parts = (part for line in lines for part in str(line.fields[field]).split(JOINED_BY))
+def _names(field: str, refused: Sequence[Refused]) -> str:
+    parts = (part for each in refused for part in str(each.value[field]).split(JOINED_BY))
     return "\n".join(dict.fromkeys(parts))

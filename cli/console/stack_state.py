@@ -1,29 +1,41 @@
 """The console on a deployed stack, with the officer's own rights at AWS: the functions do the work."""
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from threading import Lock
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli.announcement import insist_on_open, tell_from_checks
 from cli.commands.run import LIMITS
 from cli.console.jobs import Job
-from cli.console.state import Login, SavedSinceError, State, Tested
+from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
 from cli.console.tab import Draft, as_yaml
 from cli.console.words import say
 from cli.local import Preview
 from cli.settings import Checked, upload
 from cli.stack import Stack, deployed
 from msupply_dhis2.compute.event import parse_compute_event
+from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.rejected_rows import RejectedRows
+from msupply_dhis2.state.run import Outcome, last_line
+from msupply_dhis2.state.runs import Runs
 
 _REMEMBERED = 1.0
 """Seconds for which the settings are not read again: one page asks for them several times."""
+
+_LOOK_EVERY = 2.0
+_PATIENCE = 900.0
+"""Seconds for which a run is followed; a stack whose sending is paused may need days."""
 
 
 class StackState(State):
@@ -40,6 +52,7 @@ class StackState(State):
         ("/tab", "nav.tab"),
         ("/connection", "connection.title"),
         ("/preview", "preview.title"),
+        ("/push", "push.title"),
         ("/explain", "explain.title"),
     )
 
@@ -119,6 +132,32 @@ class StackState(State):
             lines = list(stack.lines_of_file(result.file)) if result.file else []
         return Preview(tuple(map(_value, lines)), result)
 
+    def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
+        """Have compute queue what an event asks for, and look at the run until nothing of it waits."""
+        asked = parse_compute_event(event)
+        with self._stack() as stack:
+            of_today = not (asked.months or asked.as_of)
+            report = stack.test_connection() if of_today else None
+            checks = report.checks if report else ()
+            tell_from_checks(asked, checks, job.tell)
+            insist_on_open(asked, checks, job.tell, report.message if report else say("stack.only_today"))
+            result = stack.push(event)
+            job.tell(result.message, logging.INFO)
+            if result.run_id is None or result.status not in {Status.SENT, Status.PLANNED}:
+                return Sent(result, {}, all_well=result.status is not Status.FAILED)
+            job.run_id = result.run_id
+            return _followed(stack, result, job)
+
+    def stop(self, run_id: str) -> str:
+        """Stop a run, and return what push says of it."""
+        with self._stack() as stack:
+            return stack.ask_push({"stop": run_id})
+
+    @property
+    def knows_login(self) -> bool:
+        """Whether there is a login: the stack says so itself."""
+        return True
+
     def explain(self, question: Mapping[str, str]) -> Explanation:
         """Have the stack explain a value."""
         with self._stack() as stack:
@@ -133,6 +172,39 @@ def _login_at_aws(stack: Stack) -> str:
         return say("stack.unknown_login", why=error)
 
 
+def _followed(stack: Stack, result: ComputeResult, job: Job[Sent]) -> Sent:
+    """Look at a run until nothing of it waits, or for long enough."""
+    runs, until = Runs(stack.table("RunsTable")), time.monotonic() + _PATIENCE
+    while True:
+        run = runs.run(job.run_id)
+        if run is not None:
+            job.done, job.total = run.counts.queued - run.counts.waiting, run.counts.queued
+            # Whoever finds that nothing of it waits any more closes it, with its outcome and its file.
+            if run.outcome is not None:
+                break
+        if time.monotonic() > until:
+            break
+        time.sleep(_LOOK_EVERY)
+    if run is None:
+        return Sent(result, {}, all_well=False, said=say("push.still"))
+    outcomes = {field.name: getattr(run.counts, field.name) for field in fields(run.counts)}
+    del outcomes["queued"]
+    refused = list(_refused(stack, run.run_id)) if run.rejected_file else []
+    said = last_line(run).message if run.outcome else say("push.still")
+    return Sent(result, outcomes, refused, run.outcome is Outcome.COMPLETE, said)
+
+
+def _refused(stack: Stack, run_id: str) -> Iterator[Refused]:
+    """Yield the values of a run that are not in DHIS2, as the file of its bucket has them."""
+    file = RejectedRows(stack.client("s3"), stack.resource("ReportBucket"))
+    for row in file.read_file(run_id):
+        value = {name.replace(" ", "_"): text for name, text in row.items()}
+        yield Refused(value["outcome"], value["code"], value["reason"], value["what_to_do"], value)
+
+
 def _value(line: Mapping[str, str | None]) -> DataValue:
+    read = {name: text for name, text in line.items() if text is not None or name.endswith("combo")}
     # The scheme matters only where something is sent.
-    return DataValue(**{**line, "metric": Metric(str(line["metric"]))}, option_combo_scheme=Scheme.UID)  # type: ignore[arg-type]
+    known = {"metric": Metric(str(line["metric"])), "option_combo_scheme": Scheme.UID}
+    kind = {"kind": Kind(str(line["kind"]))} if "kind" in line else {}
+    return DataValue(**{**read, **known, **kind})  # type: ignore[arg-type]

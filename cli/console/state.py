@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from cli.console.jobs import Job, begin
 from cli.console.tab import Draft
 from cli.console.words import say
-from cli.local import Preview, Pushed
+from cli.local import Preview
+from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.preflight.job import ConnectionReport
@@ -47,6 +48,33 @@ class Plan:
     job: Job[Preview]
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A value that is not in DHIS2: what became of it, why, and what to do; ``value`` has its names and its parts."""
+
+    outcome: str
+    code: str
+    why: str
+    cure: str
+    value: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a push: how many values have which outcome, which add up to all, and those that were refused."""
+
+    result: ComputeResult
+    outcomes: Mapping[str, int]
+    refused: Sequence[Refused] = ()
+    all_well: bool = True
+    said: str = ""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether there was anything to send, and it may be sent."""
+        return self.result.status in {Status.SENT, Status.PLANNED}
+
+
 class State(ABC):
     """What was tested, computed and pushed last, and the login that was typed.
 
@@ -80,7 +108,7 @@ class State(ABC):
         self.connection: Job[Tested] | None = None
         self.preview: Job[Preview] | None = None
         self.plan: Plan | None = None
-        self.push: Job[Pushed] | None = None
+        self.push: Job[Sent] | None = None
         self.pushed_event: Mapping[str, object] = {}
 
     @abstractmethod
@@ -111,6 +139,15 @@ class State(ABC):
     @abstractmethod
     def compute(self, event: Mapping[str, object], job: Job[Preview]) -> Preview:
         """Compute what an event asks for; nothing is sent."""
+
+    @abstractmethod
+    def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
+        """Compute what an event asks for, send it, and follow it to its end."""
+
+    @property
+    @abstractmethod
+    def knows_login(self) -> bool:
+        """Whether there is a login of DHIS2 to send with."""
 
     @abstractmethod
     def explain(self, question: Mapping[str, str]) -> Explanation:

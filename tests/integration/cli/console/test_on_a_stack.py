@@ -3,16 +3,24 @@
 import gzip
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import boto3
 import pytest
 
 from cli.console.stack_state import StackState
 from cli.stack import Stack
+from msupply_dhis2.domain.data_value import DataValueKey
+from msupply_dhis2.domain.outcome import RejectedRow, Why
 from msupply_dhis2.preflight.check import failed, passed
 from msupply_dhis2.preflight.job import ConnectionReport, Server
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.rejected_rows import RejectedRows
+from msupply_dhis2.state.run import Counts, Run
+from msupply_dhis2.state.runs import Runs
 from sandbox.aws_on_moto import BUCKET, Aws
 from tests.integration.cli.console.conftest import SCRIPT
 from tests.support.console import Browser
@@ -25,7 +33,13 @@ A_ROLE = {
         {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     ],
 }
+A_TABLE = {
+    "AttributeDefinitions": [{"AttributeName": "run_id", "AttributeType": "S"}],
+    "KeySchema": [{"AttributeName": "run_id", "KeyType": "HASH"}],
+    "BillingMode": "PAY_PER_REQUEST",
+}
 RESOURCES = {
+    "RunsTable": {"Type": "AWS::DynamoDB::Table", "Properties": A_TABLE},
     "Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": A_ROLE}},
     "ComputeFunction": {
         "Type": "AWS::Lambda::Function",
@@ -80,10 +94,14 @@ def officer(
     aws.ssm.put_parameter(Name=PARAMETER, Type="String", Value=compact, Overwrite=True)
     aws.s3.put_object(Bucket=BUCKET, Key="values.jsonl.gz", Body=gzip.compress(json.dumps(LINE).encode()))
 
-    def invoke(_: Stack, function: str, event: object) -> dict[str, object]:
+    def invoke(_: Stack, function: str, event: dict[str, object]) -> dict[str, object]:
         asked.append((function, event))
         if function == "TestConnectionFunction":
             return REPORT.model_dump(mode="json")
+        if function == "PushFunction":
+            return {"message": "The run is stopped."}
+        if "manual" in event:
+            return {"status": "sent", "message": "5 values.", "values": 5, "run_id": "run-1"}
         return {
             "status": "exported",
             "message": "1 value.",
@@ -91,6 +109,10 @@ def officer(
             "file": f"s3://{BUCKET}/values.jsonl.gz",
         }
 
+    find = Stack.resource
+    monkeypatch.setattr(
+        Stack, "resource", lambda stack, name: BUCKET if name == "ReportBucket" else find(stack, name)
+    )
     monkeypatch.setattr(Stack, "invoke", invoke)
     yield Browser(StackState(NAME))
     cloudformation.delete_stack(StackName=NAME)
@@ -147,9 +169,72 @@ def test_the_preview_is_the_file_that_compute_left(officer: Stacked, asked: list
     assert SCRIPT not in page.source
 
 
-def test_what_is_not_there_for_a_stack_is_not_linked(officer: Stacked) -> None:
-    assert not any("/push" in link for link in officer.open("/tab").links)
-    assert officer.open("/push").status == 404
+def queued(**counts: int) -> Run:
+    """Return a run that put five values on the queue; it is over where none of them waits."""
+    started = datetime(2026, 11, 1, tzinfo=UTC)
+    run = Run("run-1", as_of=started, started_at=started, counts=Counts(queued=5, **counts))
+    return run if run.counts.waiting else replace(run, outcome=run.outcome_by_counts, ended_at=started)
+
+
+def test_a_push_is_followed_until_its_values_add_up(
+    officer: Stacked, asked: list[tuple[str, object]], aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = RejectedRow(
+        outcome="rejected",
+        store=SCRIPT,
+        item="Amoxicillin 250mg",
+        metric="issued",
+        key=DataValueKey("AMO250", "202610", "OU_1", None, "ISSUED"),
+        value="12",
+        why=(Why(code="E7612", reason="Value is not valid", what_to_do="Ask for another value type."),),
+    )
+    kept = RejectedRows(aws.s3, BUCKET)
+    kept.keep([row], run_id="run-1", part="part", number=1)
+    assert kept.write_file("run-1", {"part": 1}, lambda: 60.0)
+    looked = [
+        queued(waiting=5),
+        None,
+        queued(waiting=2, stored=3),
+        replace(queued(stored=4, rejected=1), rejected_file="x"),
+    ]
+    monkeypatch.setattr(Runs, "run", lambda *_: looked.pop(0))
+    monkeypatch.setattr("cli.console.stack_state._LOOK_EVERY", 0.01)
+    officer.submit(
+        officer.open("/push"), "/push/plan", basis="current_day", as_of="2026-10-31", all_stores="true"
+    )
+    page = officer.wait("/push")
+    assert "Send 1 value Cancel" in page.text
+    officer.submit(page, "/push/send")
+    page = officer.wait("/push")
+    assert asked[-1] == ("ComputeFunction", {"manual": True, "basis": "current_day", "as_of": "2026-10-31"})
+    assert "stored 4" in page.text
+    assert "rejected 1" in page.text
+    assert "all 5" in page.text
+    assert "1 value rejected (E7612): Ask for another value type." in page.text
+    assert page.forms[0].values["stores"] == SCRIPT
+    assert SCRIPT not in page.source
+    assert not looked
+
+
+def test_a_run_that_is_followed_can_be_stopped(
+    officer: Stacked, asked: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = Event()
+    monkeypatch.setattr(
+        Runs, "run", lambda *_: queued(stored=1, not_sent=4) if stopped.is_set() else queued(waiting=5)
+    )
+    monkeypatch.setattr("cli.console.stack_state._LOOK_EVERY", 0.01)
+    officer.submit(officer.open("/push"), "/push/plan", as_of="2026-10-31", all_stores="true")
+    officer.submit(officer.wait("/push"), "/push/send")
+    # It is known as soon as compute has answered.
+    pages = (officer.open("/push") for _ in range(1_000))
+    page = next(page for page in pages if "Stop this run" in page.text)
+    officer.submit(page, "/push/stop")
+    assert asked[-1] == ("PushFunction", {"stop": "run-1"})
+    stopped.set()
+    page = officer.wait("/push")
+    assert "The run is stopped." in page.text
+    assert "not sent: the settings do not want them any more, or the run was stopped 4 " in page.text
 
 
 def test_a_stack_that_fails_is_told_on_a_page(officer: Stacked, monkeypatch: pytest.MonkeyPatch) -> None:
