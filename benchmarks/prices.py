@@ -101,9 +101,10 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
         case "N":
             # Two digits a byte, and one byte more; one again for the sign.
             return math.ceil(len(content.strip("-.0")) / 2) + 1 + int(content[0] == "-")
-        case "B":
-            # Bytes as boto3 gives them, or as they are on the wire.
-            return len(content if isinstance(content, bytes) else b64decode(content))
+        case "B" | "BS":
+            # Bytes as boto3 gives them, or as they are on the wire; or several.
+            parts = content if kind == "BS" else [content]
+            return sum(len(part if isinstance(part, bytes) else b64decode(part)) for part in parts)
         case "M":
             return 3 + len(content) + item_bytes(content)
         case "L":

@@ -136,7 +136,7 @@ def test_values_for_another_data_set_than_the_settings_are_kept_and_never_sent(w
         delivered = deliver(world, message)
         assert is_done(delivered)
         assert delivered.said(
-            "send to 'OTHER_SET' (code) only. If the settings are right, compute the periods again (202610)"
+            "send only to 'OTHER_SET' (code). If the settings are right, compute the periods again (202610)"
         )
     assert world.posts() == 0
     run = the_run(world)
