@@ -35,6 +35,7 @@ def sample(
     return url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("received", ["reported", "supplied"])
 def test_every_value_is_explained_as_it_is_computed(sample: str, received: str) -> None:
     address, settings = parse_database_address(sample), settings_of(customer_received=received)

@@ -520,6 +520,7 @@ def sample(
     return url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("basis", "period_format", "as_of"),
     [
