@@ -64,13 +64,6 @@ class LocalState(State):
     """
 
     takes_login = True
-    pages = (
-        ("/tab", "nav.tab"),
-        ("/connection", "connection.title"),
-        ("/preview", "preview.title"),
-        ("/push", "push.title"),
-        ("/explain", "explain.title"),
-    )
 
     def __init__(self, systems: Systems) -> None:
         super().__init__()

@@ -48,13 +48,6 @@ class StackState(State):
     """
 
     takes_login = False
-    pages = (
-        ("/tab", "nav.tab"),
-        ("/connection", "connection.title"),
-        ("/preview", "preview.title"),
-        ("/push", "push.title"),
-        ("/explain", "explain.title"),
-    )
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -94,12 +94,18 @@ class State(ABC):
         The pages that there are, in their order: paths, each with the key of its name.
     """
 
+    pages = (
+        ("/tab", "nav.tab"),
+        ("/connection", "connection.title"),
+        ("/preview", "preview.title"),
+        ("/push", "push.title"),
+        ("/explain", "explain.title"),
+    )
     place: str
     time_zone: str
     database: str
     settings_name: str
     takes_login: bool
-    pages: Sequence[tuple[str, str]]
     dhis2_url: str | None = None
     credentials_file: object = None
 

@@ -212,12 +212,7 @@ def parse_compute_event(event: object) -> ComputeEvent:
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
     """Return ``as_of`` in the calendar's time zone: the event's, else its scheduled time, else when it first arrived."""
     if event.as_of is not None:
-        try:
-            as_of = calendar.parse_instant(event.as_of)
-        except ValueError as error:
-            raise EventError(
-                f"as_of: '{event.as_of}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
-            ) from error
+        as_of = parse_as_of(event.as_of, calendar, "as_of")
     elif event.scheduled_time is not None:
         scheduled = event.scheduled_time
         # EventBridge Scheduler fills in UTC; a time without an offset is taken as that too.
@@ -226,6 +221,16 @@ def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calen
         as_of = first_arrival
     require_known(as_of, first_arrival)
     return as_of.astimezone(calendar.time_zone)
+
+
+def parse_as_of(text: str, calendar: Calendar, name: str) -> datetime:
+    """Read the instant that a field of an event names; an EventError says what a date, or a date and time, looks like."""
+    try:
+        return calendar.parse_instant(text)
+    except ValueError as error:
+        raise EventError(
+            f"{name}: '{text}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
+        ) from error
 
 
 def require_known(as_of: datetime, now: datetime) -> None:

@@ -177,7 +177,7 @@ def values_of_org_units(
         for history in groups:
             tally.groups += 1
             present.append(history.item_group)
-            if history.unreadable and (rows := _rows_that_count(history, first_snapshot)):
+            if history.unreadable and (rows := rows_that_count(history, first_snapshot)):
                 tally.unreadable_groups += 1
                 tally.unreadable_rows += rows[: MOST_ROWS_NAMED - len(tally.unreadable_rows)]
                 unreadable |= mapper.identifiers(history.item_group)
@@ -221,6 +221,6 @@ def groups_of(source: Source, plan: RunPlan, mapper: Mapper) -> Iterator[GroupHi
     return chain.from_iterable(streams)
 
 
-def _rows_that_count(history: GroupHistory | GroupReports, snapshot: datetime) -> list[str]:
+def rows_that_count(history: GroupHistory | GroupReports, snapshot: datetime) -> list[str]:
     """Name the unreadable rows of a group, but for those that count for earlier stock only."""
     return [str(row) for row in history.unreadable if row.until is None or row.until >= snapshot]

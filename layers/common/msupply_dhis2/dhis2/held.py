@@ -9,9 +9,8 @@ from msupply_dhis2.dhis2.metadata import find, read_data_set, read_user, read_va
 from msupply_dhis2.dhis2.models import Identified, OrgUnit, ReadsDhis2
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
-from msupply_dhis2.domain.reading import Event, MetricNames, Names, folded, parse_event
+from msupply_dhis2.domain.reading import Event, MetricNames, Names, folded, parse_event, require_period
 from msupply_dhis2.errors import Dhis2PermanentError, EventError
-from msupply_dhis2.periods import find_period
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.text import count, listed
 
@@ -51,8 +50,8 @@ def parse_held(event: Mapping[Any, Any]) -> Held:
         raise EventError(f"held: name org_units or stores, one of the two: {_EXAMPLE}.")
     if held.data_elements and (held.items or held.metrics):
         raise EventError("held.data_elements: not together with items or metrics. Leave one of them out.")
-    if wrong := [period for period in held.periods if find_period(period) is None]:
-        raise EventError(f"held.periods: '{wrong[0]}' is no period of DHIS2. Write 202601, 2026W5 or 2026Q1.")
+    for period in held.periods:
+        require_period(period, "held.periods")
     return held
 
 

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from msupply_dhis2.domain.metric import METRIC_WORDS, Metric
 from msupply_dhis2.errors import EventError
+from msupply_dhis2.periods import Period, find_period
 from msupply_dhis2.text import closest
 
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
@@ -153,6 +154,13 @@ class Event(BaseModel):
 def folded(name: str) -> str:
     """Return a name as names are compared: without regard to capitals."""
     return name.strip().casefold()
+
+
+def require_period(label: str, name: str) -> Period:
+    """Return the period that a field of an event names; an EventError shows what periods look like."""
+    if (period := find_period(label)) is None:
+        raise EventError(f"{name}: '{label}' is no period of DHIS2. Write 202601, 2026W5 or 2026Q1.")
+    return period
 
 
 def parse_event[Asked: BaseModel](

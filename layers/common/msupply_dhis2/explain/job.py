@@ -13,11 +13,11 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from msupply_dhis2.compute.event import ComputeEvent, require_known
+from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, require_known
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan, names_of, read_mapped
-from msupply_dhis2.compute.values import Tally, groups_of, values_of_org_units
+from msupply_dhis2.compute.values import Tally, groups_of, rows_that_count, values_of_org_units
 from msupply_dhis2.domain.data_value import Identifier
-from msupply_dhis2.domain.reading import Event, MetricName, Words, folded, parse_event
+from msupply_dhis2.domain.reading import Event, MetricName, Words, folded, parse_event, require_period
 from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, NamedMovement, OrgUnit
 from msupply_dhis2.errors import EventError
@@ -28,7 +28,7 @@ from msupply_dhis2.explain.screen import beside_screen
 from msupply_dhis2.mapping import Mapper, identifier_of
 from msupply_dhis2.metrics.calculate import Group, floor
 from msupply_dhis2.metrics.ledger import stock_of_lines
-from msupply_dhis2.periods import Basis, Calendar, Window, find_period, window
+from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings, Setup
 from msupply_dhis2.source import Scope, Source
 from msupply_dhis2.text import joined
@@ -131,11 +131,7 @@ def _row_at(
     """Find the row, basis and instant whose value the question is about."""
     instants = [_instant(question, calendar, now)]
     if question.period is not None and question.as_of is None:
-        period = find_period(question.period)
-        if period is None:
-            raise EventError(
-                f"explain.period: '{question.period}' is no period of DHIS2. Write 202601, 2026W5 or 2026Q1."
-            )
+        period = require_period(question.period, "explain.period")
         ended = calendar.start_of_day(period.day_after).replace(tzinfo=UTC)
         # The last instant within it, for the rows on a current day basis.
         instants += [each for each in (ended, ended - timedelta(seconds=1)) if each <= now]
@@ -157,12 +153,7 @@ def _row_at(
 def _instant(question: Question, calendar: Calendar, now: datetime) -> datetime:
     if question.as_of is None:
         return now
-    try:
-        as_of = calendar.parse_instant(question.as_of)
-    except ValueError as error:
-        raise EventError(
-            f"explain.as_of: '{question.as_of}' is neither a date (2022-05-01) nor a date and time (2022-05-01T00:30)."
-        ) from error
+    as_of = parse_as_of(question.as_of, calendar, "explain.as_of")
     require_known(as_of, now)
     return as_of
 
@@ -227,8 +218,7 @@ def _explained(about: _About, plan: RunPlan, source: Source) -> Explanation:
     group = next((each for each in groups if each.item_group is item_group), None)
     if group is None:
         return about.told(f"there is no value: {_NOTHING_KNOWN[org_unit.kind]}.", known)
-    rows = [str(row) for row in group.unreadable if row.until is None or row.until >= at.snapshot]
-    if rows:
+    if rows := rows_that_count(group, at.snapshot):
         return about.told(f"there is no value. {' '.join(rows)}", known)
     if isinstance(group, GroupReports):
         worked_out, exact = report_formula(group, question.metric, at)
