@@ -199,6 +199,7 @@ def test_the_number_of_a_customer_is_explained_by_its_documents(world: CustomerW
     explained = ask(customer="A", metric="received")
     assert explained.value == "30"
     assert explained.formula == "received = 30, reported in requisition 14"
+    assert "Org unit OU_A (code): the customer's field Dhis2Code." in explained.mapping
     told = [(each.document, str(each.day), each.columns, each.note) for each in explained.reports]
     assert told == [
         (

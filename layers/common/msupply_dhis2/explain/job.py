@@ -284,7 +284,9 @@ def _mapping(about: _About, org_unit: OrgUnit, item_group: ItemGroup) -> Iterato
         for name, option_combo in zip(("Category", "Attribute"), identifier[1:], strict=True):
             if option_combo is not None:
                 yield f"{name} option combo {option_combo} ({row.category_option_combo_id_scheme}): Category option ID of the row."
-    yield f"Org unit {org_unit.code} ({settings.org_unit_scheme}): the store's field {settings.store_field_reference}."
+    is_store = org_unit.kind is Kind.STORE
+    its_field = settings.store_field_reference if is_store else settings.customer_field
+    yield f"Org unit {org_unit.code} ({settings.org_unit_scheme}): the {org_unit.kind}'s field {its_field}."
     yield (
         f"Period {at.period}: the one that holds {shown_day(at.snapshot_date)}, by Period format {settings.period_format} "
         f"and Push data basis {about.basis}."
