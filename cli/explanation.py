@@ -95,11 +95,12 @@ def _movements(of: Explanation) -> Iterator[str]:
     more = f", of which the JSON lists {len(not_shown):,}" if not_shown else ""
     yield f"Stock after all earlier movements{more}: {stock}."
     yield from _table(
-        ("time", "movement", "number", "batch", "units", "stock after", "note"), map(_row, shown)
+        ("time", "movement", "number", "batch", "units", "stock after", "note"), map(movement_row, shown)
     )
 
 
-def _row(movement: MovementPart) -> Row:
+def movement_row(movement: MovementPart) -> Row:
+    """Return a movement as the cells of a table: time, movement, number, batch, units, stock after, note."""
     return (
         f"{movement.instant:%Y-%m-%d %H:%M}",
         movement.kind,

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cli.console.pages import Fields, render
 from cli.console.state import State
+from cli.explanation import movement_row
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
@@ -45,7 +45,7 @@ def show(state: State, request: Request, _: Fields) -> Response:
         asked=_filled(question),
         fault=fault,
         explanation=explanation,
-        movements=_movements(explanation, state.time_zone) if explanation else [],
+        movements=[movement_row(each) for each in explanation.movements] if explanation else [],
         chart=_chart(explanation) if explanation else None,
         width=WIDTH,
         height=HEIGHT,
@@ -55,22 +55,6 @@ def show(state: State, request: Request, _: Fields) -> Response:
 
 def _filled(question: Mapping[str, str]) -> dict[str, str]:
     return {name: question.get(name, "") for name in _ASKED}
-
-
-def _movements(of: Explanation, time_zone: str) -> list[tuple[str, ...]]:
-    zone = ZoneInfo(time_zone)
-    return [
-        (
-            f"{movement.instant.astimezone(zone):%Y-%m-%d %H:%M}",
-            movement.kind,
-            movement.number or "",
-            movement.batch or "",
-            movement.units,
-            movement.stock_after,
-            movement.note or "",
-        )
-        for movement in of.movements
-    ]
 
 
 def _chart(of: Explanation) -> Chart | None:

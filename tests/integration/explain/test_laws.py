@@ -13,8 +13,9 @@ from msupply_dhis2.explain.explanation import Explanation, Term
 from msupply_dhis2.explain.job import Question, explain
 from msupply_dhis2.metrics import Metric, format_value
 from msupply_dhis2.periods import Calendar
-from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.settings import Settings
 from sandbox.postgres import TemporaryPostgres
+from tests.support.customer_world import settings_of
 from tests.support.laws import tried
 from tests.support.ledgers import (
     KINDS_OF_DATABASE,
@@ -44,26 +45,8 @@ def database(
 
 
 def settings_for(case: Case) -> Settings:
-    rows = "\n".join(
-        f"  - {{metric: {metric.value}, active: true, category_option_id: {metric.value.upper()}, "
-        f"category_option_combo_id_scheme: code, interval: monthly, basis: {case.question.basis.value}}}"
-        for metric in Metric
-    )
-    return parse_settings(f"""
-use_dhis2: true
-basic_authentication: true
-url: https://dhis2.example.org
-setup: category_option_combo
-item_field_reference: universal_code
-data_set_id: STOCK
-data_set_id_scheme: code
-data_element_id_scheme: code
-org_unit_scheme: code
-period_format: YYYYMM
-include_returns: {str(case.question.include_returns).lower()}
-data_elements:
-{rows}
-""")
+    basis, returns = case.question.basis.value, case.question.include_returns
+    return settings_of(dict.fromkeys(Metric, basis), customers="none", include_returns=returns)
 
 
 def total(numbers: Sequence[str]) -> Decimal:
