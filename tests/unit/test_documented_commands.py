@@ -160,12 +160,12 @@ CHECKS: dict[str, Callable[..., None]] = {
 }
 
 
-def test_there_are_commands_of_every_kind() -> None:
+def test_every_kind() -> None:
     assert {command[0] for command in COMMANDS.values()} >= OURS - {"python"}
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_every_documented_command_is_one(command: list[str]) -> None:
+def test_exists(command: list[str]) -> None:
     if command[:2] == ["uv", "run"]:
         command = command[2:]
     program, *words = command
@@ -190,15 +190,15 @@ def test_every_documented_command_is_one(command: list[str]) -> None:
         "curl https://dhis2.example.org",
     ],
 )
-def test_a_command_that_there_is_not_is_found(command: str) -> None:
+def test_missing_is_found(command: str) -> None:
     (words,) = commands_of(command)
     with pytest.raises((AssertionError, ValueError, SystemExit, click.ClickException, MsupplyDhis2Error)):
-        test_every_documented_command_is_one(words)
+        test_exists(words)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["build", "deploy"])
-def test_sam_knows_the_options_that_are_given_to_it(name: str) -> None:
+def test_sam_options(name: str) -> None:
     told = [command for command in COMMANDS.values() if command[:2] == ["sam", name]]
     made = subprocess.run(
         [shutil.which("make") or "make", "--dry-run", "build", "deploy"],
@@ -215,7 +215,7 @@ def test_sam_knows_the_options_that_are_given_to_it(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_sam_takes_the_template() -> None:
+def test_sam_template() -> None:
     ran = subprocess.run([*sam(), "validate"], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "is a valid SAM Template" in ran.stdout

@@ -21,7 +21,7 @@ OWNERS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_fault_has_one_owner_and_its_class_says_whether_it_may_pass(
+def test_owner_and_retry(
     kind: type[MsupplyDhis2Error],
 ) -> None:
     assert len([owner for owner in OWNERS if issubclass(kind, owner)]) == 1

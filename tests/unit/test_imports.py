@@ -30,37 +30,37 @@ def loaded_by(function: str) -> set[str]:
 
 
 @pytest.mark.parametrize("function", ["push", "test_connection", "watchdog"])
-def test_what_does_not_read_mSupply_does_not_load_a_database_driver(function: str) -> None:  # noqa: N802 its name
+def test_no_needless_driver(function: str) -> None:
     assert not loaded_by(function) & DATABASE_DRIVERS
 
 
 @pytest.mark.parametrize("function", ["push", "test_connection"])
-def test_only_compute_loads_what_plans_a_run(function: str) -> None:
+def test_run_plan_in_compute_only(function: str) -> None:
     planning = {"msupply_dhis2.compute.event", "msupply_dhis2.compute.sharding", "msupply_dhis2.source"}
     assert planning <= loaded_by("compute")
     assert not loaded_by(function) & planning
 
 
-def test_compute_loads_one() -> None:
+def test_compute_runs_alone() -> None:
     assert "sqlalchemy" in loaded_by("compute")
 
 
-def test_compute_does_not_load_the_dhis2_client() -> None:
+def test_compute_without_dhis2_client() -> None:
     assert "requests" not in loaded_by("compute")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_function_loads_the_events_of_all_of_AWS(function: str) -> None:  # noqa: N802 its name
+def test_no_event_classes(function: str) -> None:
     assert "aws_lambda_powertools" in loaded_by(function)
     assert "aws_lambda_powertools.utilities.data_classes" not in loaded_by(function)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_function_loads_what_only_a_developers_machine_has(function: str) -> None:
+def test_no_developer_tools(function: str) -> None:
     assert not loaded_by(function) & {"cli", "sandbox", "rich", "cryptography", "moto"}
 
 
-def test_what_changes_a_table_knows_nothing_of_settings() -> None:
+def test_tables_without_settings() -> None:
     program = (
         "import sys, msupply_dhis2.aws.dynamodb\nprint(*(name for name in sys.modules if 'msupply' in name))"
     )
@@ -79,7 +79,7 @@ EXPRESSIONS = re.compile(
 )
 
 
-def test_dynamodb_is_changed_in_one_place() -> None:
+def test_one_place_for_dynamodb() -> None:
     layer = PROJECT / "layers/common/msupply_dhis2"
     found = {
         str(file.relative_to(layer)) for file in layer.rglob("*.py") if EXPRESSIONS.search(file.read_text())
@@ -87,7 +87,7 @@ def test_dynamodb_is_changed_in_one_place() -> None:
     assert found == {"aws/dynamodb.py"}
 
 
-def test_botocore_s_faults_are_known_where_aws_is_asked_only() -> None:
+def test_botocore_errors() -> None:
     layer = PROJECT / "layers/common/msupply_dhis2"
     found = {
         str(file.relative_to(layer))

@@ -30,34 +30,34 @@ def make(*arguments: str, **environment: str) -> str:
     return finished.stdout
 
 
-def test_help_names_every_target_with_what_it_does() -> None:
+def test_help_is_complete() -> None:
     described = re.findall(r"^  make ([a-z-]+) +\S", make("help"), flags=re.MULTILINE)
     assert sorted(described) == sorted(TARGETS)
 
 
-def test_help_is_what_make_alone_shows() -> None:
+def test_help_is_default() -> None:
     assert make() == make("help")
 
 
-def test_every_target_exists_for_make_too() -> None:
+def test_targets_exist() -> None:
     make("--dry-run", *TARGETS, "RUN_ID=run-1")
 
 
-def test_every_make_command_of_the_readme_exists() -> None:
+def test_readme_commands() -> None:
     named = set(re.findall(r"\bmake ([a-z-]+)\b", (PROJECT / "README.md").read_text()))
     commands = {name for name in named if f"`make {name}" in (PROJECT / "README.md").read_text()}
     assert commands
     assert commands <= set(TARGETS)
 
 
-def test_the_stack_s_name_reaches_every_command_that_needs_it() -> None:
+def test_stack_name() -> None:
     targets = ("credentials", "settings", "test-connection", "push", "logs")
     assert make("--dry-run", *targets).count('--stack "$STACK"') == len(targets)
     for target in ("deploy", "delete"):
         assert '--stack-name "$STACK"' in make("--dry-run", target)
 
 
-def test_without_python_3_13_and_without_a_way_to_fetch_it_make_says_so(tmp_path: Path) -> None:
+def test_no_python(tmp_path: Path) -> None:
     stub = tmp_path / "bin" / "uv"
     stub.parent.mkdir()
     stub.write_text('#!/bin/sh\ntest "$1" = --version || { echo "dns error" >&2; exit 2; }\n')
@@ -77,7 +77,7 @@ def test_without_python_3_13_and_without_a_way_to_fetch_it_make_says_so(tmp_path
     assert "dns" not in finished.stderr
 
 
-def test_without_uv_and_without_a_way_to_fetch_it_make_says_so(tmp_path: Path) -> None:
+def test_no_uv(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
     python = tmp_path / "python3"
     python.write_text("""#!/bin/sh
@@ -102,12 +102,12 @@ esac
     assert "Traceback" not in finished.stderr
 
 
-def test_a_client_is_asked_for_where_oauth2_is_wanted() -> None:
+def test_oauth2_client() -> None:
     assert "--oauth2" not in make("--dry-run", "credentials")
     assert "--oauth2" in make("--dry-run", "credentials", "OAUTH2=yes")
 
 
-def test_an_event_reaches_the_command_unharmed_by_the_shell() -> None:
+def test_event_quoting() -> None:
     event = '{"manual": true, "stores": ["O\'Brien\'s; echo clinic"]}'
     commands = make("--dry-run", "push", EVENT=event)
     assert '--event "$EVENT"' in commands
@@ -120,13 +120,13 @@ def variable(name: str, *arguments: str, folder: Path = PROJECT, **environment: 
     return make(f"--directory={folder}", "--eval", show, "show", *arguments, **environment)
 
 
-def test_a_dollar_sign_in_an_address_is_not_make_s() -> None:
+def test_dollar_sign() -> None:
     address = "postgresql://reader:pa$word@db.example.org/omsupply"
     assert variable("SOURCE", f"SOURCE={address}") == address
     assert variable("SOURCE", SOURCE=address) == address
 
 
-def test_every_command_speaks_with_the_region_that_the_stack_was_deployed_to(tmp_path: Path) -> None:
+def test_region(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
     settings = (PROJECT / "samconfig.toml").read_text()
     (tmp_path / "samconfig.toml").write_text(settings)
@@ -176,7 +176,7 @@ def deploy(folder: Path, *arguments: str) -> str:
     return command
 
 
-def test_a_second_stack_is_asked_for_a_time_zone_of_its_own(tmp_path: Path) -> None:
+def test_second_stack_time_zone(tmp_path: Path) -> None:
     project_that_was_deployed(tmp_path)
     assert "--guided" not in deploy(tmp_path)
     command = deploy(tmp_path, "STACK=malawi")
@@ -190,7 +190,7 @@ def test_a_second_stack_is_asked_for_a_time_zone_of_its_own(tmp_path: Path) -> N
     assert document["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
 
 
-def test_a_second_stack_keeps_what_it_was_told(tmp_path: Path) -> None:
+def test_second_stack_remembers(tmp_path: Path) -> None:
     project_that_was_deployed(tmp_path)
     told = (tmp_path / "samconfig.toml").read_text().replace("Africa/Lusaka", "Africa/Blantyre")
     (tmp_path / "samconfig.malawi.toml").write_text(told.replace("af-south-1", "eu-west-1"))
@@ -200,12 +200,12 @@ def test_a_second_stack_keeps_what_it_was_told(tmp_path: Path) -> None:
     assert variable("AWS_REGION", folder=tmp_path) == "af-south-1"
 
 
-def test_a_deployment_asks_again_where_it_is_told_to(tmp_path: Path) -> None:
+def test_deploy_asks_again(tmp_path: Path) -> None:
     project_that_was_deployed(tmp_path)
     assert "--guided" in deploy(tmp_path, "GUIDED=yes")
 
 
-def test_a_uv_that_does_not_run_is_not_taken(tmp_path: Path) -> None:
+def test_broken_uv_skipped(tmp_path: Path) -> None:
     shim = tmp_path / "uv"
     shim.write_text("#!/bin/sh\nexit 127\n")
     shim.chmod(0o755)
@@ -213,7 +213,7 @@ def test_a_uv_that_does_not_run_is_not_taken(tmp_path: Path) -> None:
     assert ".tools/uv/bin/uv sync" in commands
 
 
-def test_a_uv_that_runs_is_taken(tmp_path: Path) -> None:
+def test_working_uv_taken(tmp_path: Path) -> None:
     uv_of_the_machine = tmp_path / "uv"
     uv_of_the_machine.write_text("#!/bin/sh\necho uv 1.2.3\n")
     uv_of_the_machine.chmod(0o755)
@@ -221,7 +221,7 @@ def test_a_uv_that_runs_is_taken(tmp_path: Path) -> None:
     assert f"{uv_of_the_machine} sync" in commands
 
 
-def test_the_layer_s_requirements_are_those_of_the_lock_file() -> None:
+def test_requirements_are_locked() -> None:
     exported = subprocess.run(
         [
             uv(),
@@ -241,21 +241,21 @@ def test_the_layer_s_requirements_are_those_of_the_lock_file() -> None:
     assert (PROJECT / "layers/common/requirements.txt").read_text() == exported.stdout
 
 
-def test_every_requirement_of_the_layer_is_pinned_and_checked_by_its_hash() -> None:
+def test_requirements_have_hashes() -> None:
     lines = (PROJECT / "layers/common/requirements.txt").read_text()
     for requirement in re.split(r"\n(?=\S)", lines.strip()):
         assert re.match(r"[a-z0-9-]+==\S+ ", requirement), requirement
         assert "--hash=sha256:" in requirement, requirement
 
 
-def test_continuous_integration_runs_the_readme_s_commands() -> None:
+def test_ci_runs_readme_commands() -> None:
     script = (PROJECT / ".ci/run").read_text()
     assert "\nset -euo pipefail\n" in script
     assert re.findall(r"^make (\S+)$", script, flags=re.MULTILINE) == ["lint", "test", "test-slow"]
     assert os.access(PROJECT / ".ci/run", os.X_OK)
 
 
-def test_what_is_built_is_for_the_processor_that_the_stack_has(tmp_path: Path) -> None:
+def test_build_architecture(tmp_path: Path) -> None:
     # As sam writes it down once it was chosen at its question.
     chosen = 'parameter_overrides = "Timezone=\\\\"Asia/Vientiane\\\\" Architecture=\\\\"arm64\\\\""'
     answers = "samconfig.laos.toml"
@@ -276,9 +276,7 @@ def test_what_is_built_is_for_the_processor_that_the_stack_has(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["aws-stock", "SSM", "2nd", "two words", "a" * 41, "lao_pdr", ""])
-def test_a_name_that_aws_would_refuse_half_way_is_refused_before_anything_is_built(
-    tmp_path: Path, name: str
-) -> None:
+def test_long_name_refused(tmp_path: Path, name: str) -> None:
     project_that_was_deployed(tmp_path)
     with pytest.raises(subprocess.CalledProcessError) as refused:
         commands_of_deploy(tmp_path, f"STACK={name}")
@@ -287,6 +285,6 @@ def test_a_name_that_aws_would_refuse_half_way_is_refused_before_anything_is_bui
     assert "at most 40 letters" in refused.value.stderr
 
 
-def test_a_name_of_forty_letters_is_taken(tmp_path: Path) -> None:
+def test_longest_name(tmp_path: Path) -> None:
     project_that_was_deployed(tmp_path)
     assert deploy(tmp_path, f"STACK={'a' * 40}")

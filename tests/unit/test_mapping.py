@@ -77,13 +77,13 @@ def history(org_unit: OrgUnit, group: ItemGroup) -> GroupHistory:
     return GroupHistory(org_unit, group, pairs)
 
 
-def test_stores_with_the_same_field_value_are_one_org_unit() -> None:
+def test_shared_org_unit() -> None:
     org_units, unmapped = group_stores([OPUA, KAMO_PHARMACY, KAMO], combo_settings())
     assert org_units == (OrgUnit("OU_KAMO", (KAMO, KAMO_PHARMACY)), OrgUnit("OU_OPUA", (OPUA,)))
     assert unmapped == ()
 
 
-def test_a_store_whose_field_is_no_uid_is_named_when_the_scheme_is_uid() -> None:
+def test_store_without_uid() -> None:
     of = combo_settings().model_copy(update={"org_unit_scheme": Scheme.UID})
     good = Store("s4", "KOP", "Kopu", "a1234567890")
     org_units, unmapped = group_stores([KAMO, good], of)
@@ -92,16 +92,14 @@ def test_a_store_whose_field_is_no_uid_is_named_when_the_scheme_is_uid() -> None
     assert "'OU_KAMO' in its field Dhis2Code is no DHIS2 UID" in unmapped[0].reason
 
 
-def test_items_with_the_same_reference_are_one_group_and_items_without_one_are_none() -> None:
+def test_item_groups() -> None:
     brand, generic = item("Brand", universal_code="368c74bf"), item("Generic", universal_code="368c74bf")
     groups, unmapped = group_items([generic, item("Other"), brand], [], combo_settings())
     assert groups == (ItemGroup("368c74bf", (brand, generic)),)
     assert unmapped == ()
 
 
-def test_with_category_option_combos_the_reference_is_the_data_element_and_the_combo_tells_the_metric() -> (
-    None
-):
+def test_option_combo_for_metric() -> None:
     group = ItemGroup("368c74bf", (item("Amoxicillin", universal_code="368c74bf"),))
     values = mapped(
         combo_settings(),
@@ -119,7 +117,7 @@ def test_with_category_option_combos_the_reference_is_the_data_element_and_the_c
     assert (second.value, second.option_combo_scheme) == ("2.5", Scheme.UID)
 
 
-def test_the_option_combo_goes_where_the_settings_say() -> None:
+def test_option_combo_place() -> None:
     group = ItemGroup("368c74bf", (item("Amoxicillin"),))
     values = mapped(
         combo_settings("option_combo_field: category"),
@@ -129,7 +127,7 @@ def test_the_option_combo_goes_where_the_settings_say() -> None:
     assert [value.key for value in values] == [("368c74bf", "202602", "OU_KAMO", "SOH", None)]
 
 
-def test_a_metric_without_a_value_is_not_sent_and_a_zero_is() -> None:
+def test_zero_versus_missing() -> None:
     group = ItemGroup("368c74bf", (item("Amoxicillin"),))
     values = mapped(
         combo_settings(),
@@ -139,7 +137,7 @@ def test_a_metric_without_a_value_is_not_sent_and_a_zero_is() -> None:
     assert [(value.metric, value.value) for value in values] == [(Metric.STOCK_ON_HAND, "0")]
 
 
-def test_round_off_is_applied_to_what_is_sent() -> None:
+def test_round_off() -> None:
     group = ItemGroup("368c74bf", (item("Amoxicillin"),))
     values = mapped(
         combo_settings("round_off: true"),
@@ -149,7 +147,7 @@ def test_round_off_is_applied_to_what_is_sent() -> None:
     assert values[0].value == "3"
 
 
-def test_several_stores_and_items_in_one_value_are_all_named() -> None:
+def test_names_of_all_sources() -> None:
     group = ItemGroup("368c74bf", (item("Brand"), item("Generic")))
     values = mapped(
         combo_settings(),
@@ -159,7 +157,7 @@ def test_several_stores_and_items_in_one_value_are_all_named() -> None:
     assert (values[0].store, values[0].item) == ("Kamo; Kamo pharmacy", "Brand; Generic")
 
 
-def test_with_a_data_element_per_item_each_metric_reads_its_own_field() -> None:
+def test_data_element_per_metric() -> None:
     of = per_item_settings()
     amoxicillin = item("Amoxicillin", user_field_1="AMOX", issued_id="AMOX_ISSUED")
     groups, unmapped = group_items([amoxicillin], of.active_rows, of)
@@ -175,7 +173,7 @@ def test_with_a_data_element_per_item_each_metric_reads_its_own_field() -> None:
     ]
 
 
-def test_an_empty_field_gives_no_value_and_names_the_item_once() -> None:
+def test_empty_field() -> None:
     of = per_item_settings()
     half = item("Amoxicillin", user_field_1="AMOX")
     groups, unmapped = group_items([half, item("Bandage")], of.active_rows, of)
@@ -194,7 +192,7 @@ def test_an_empty_field_gives_no_value_and_names_the_item_once() -> None:
     assert len(groups) == 1
 
 
-def test_a_field_that_is_no_uid_is_named_and_not_sent_when_the_scheme_is_uid() -> None:
+def test_field_without_uid() -> None:
     of = per_item_settings("data_element_id_scheme: uid")
     wrong = item("Amoxicillin", user_field_1="AMOX", issued_id="a1234567890")
     groups, unmapped = group_items([wrong], of.active_rows, of)
@@ -207,7 +205,7 @@ def test_a_field_that_is_no_uid_is_named_and_not_sent_when_the_scheme_is_uid() -
     assert "'AMOX' in user_field_1 is no DHIS2 UID" in unmapped[0].reason
 
 
-def test_a_single_data_element_carries_no_option_combo() -> None:
+def test_single_data_element() -> None:
     rows = "[{metric: stocked_out, active: true, interval: daily, basis: current_day, prefix: OUT_}]"
     of = settings(
         "single_data_element", rows, "item_field_reference: universal_code\ndata_element_id_scheme: code"
@@ -221,7 +219,7 @@ def test_a_single_data_element_carries_no_option_combo() -> None:
     ]
 
 
-def test_two_items_that_claim_one_data_element_are_both_left_out_and_named() -> None:
+def test_shared_data_element() -> None:
     of = per_item_settings()
     items = [item("Amoxicillin", user_field_1="AMOX"), item("Ampicillin", user_field_1="AMOX")]
     groups, _ = group_items(items, of.active_rows, of)
@@ -244,7 +242,7 @@ def test_two_items_that_claim_one_data_element_are_both_left_out_and_named() -> 
     assert "'SOH_AMOX' (in 1 org unit): neither was sent" in sentence
 
 
-def test_values_that_differ_in_period_or_combo_are_no_conflict() -> None:
+def test_no_false_collision() -> None:
     group = ItemGroup("368c74bf", (item("Amoxicillin"),))
     values = mapped(
         combo_settings(),
@@ -255,7 +253,7 @@ def test_values_that_differ_in_period_or_combo_are_no_conflict() -> None:
     assert without_collisions(values, [group], {}) == (values, [])
 
 
-def test_one_item_that_would_send_two_metrics_by_one_data_element_sends_neither() -> None:
+def test_two_metrics_one_data_element() -> None:
     of = per_item_settings()
     items = [item("Amoxicillin", user_field_1="X", issued_id="SOH_X")]
     groups, _ = group_items(items, of.active_rows, of)
@@ -263,7 +261,7 @@ def test_one_item_that_would_send_two_metrics_by_one_data_element_sends_neither(
     assert sorted(map(str, claims)) == ["Amoxicillin (issued)", "Amoxicillin (stock on hand)"]
 
 
-def test_items_that_are_never_in_one_org_unit_may_share_a_data_element() -> None:
+def test_never_in_one_org_unit() -> None:
     of = per_item_settings()
     items = [item("Amoxicillin", user_field_1="AMOX"), item("Ampicillin", user_field_1="AMOX")]
     groups, _ = group_items(items, of.active_rows, of)
@@ -275,7 +273,7 @@ def test_items_that_are_never_in_one_org_unit_may_share_a_data_element() -> None
     assert without_collisions(values, groups[:1], collisions(groups, of)) == (values, [])
 
 
-def test_every_metric_of_a_field_that_is_missing_is_named() -> None:
+def test_missing_field() -> None:
     rows = """
   - {metric: stock_on_hand, active: true, custom_field_name: user_field_1, interval: daily, basis: current_day, prefix: SOH_}
   - {metric: issued, active: true, custom_field_name: user_field_1, interval: daily, basis: current_day, prefix: ISS_}

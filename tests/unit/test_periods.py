@@ -91,7 +91,7 @@ def naive(text: str) -> datetime:
         ("America/Sao_Paulo", "2018-02-18", "2018-02-18 03:00"),
     ],
 )
-def test_a_day_begins_at_its_first_midnight_or_first_instant(zone: str, day: str, start: str) -> None:
+def test_first_midnight(zone: str, day: str, start: str) -> None:
     calendar = Calendar(ZoneInfo(zone))
     begins = naive(start)
 
@@ -100,7 +100,7 @@ def test_a_day_begins_at_its_first_midnight_or_first_instant(zone: str, day: str
     assert calendar.day_of(begins - timedelta(microseconds=1)) == add_days(date.fromisoformat(day), -1)
 
 
-def test_a_day_that_the_time_zone_left_out_is_empty() -> None:
+def test_skipped_day() -> None:
     apia = Calendar(ZoneInfo("Pacific/Apia"))
     gone, after = date(2011, 12, 30), date(2011, 12, 31)
 
@@ -112,13 +112,13 @@ def test_a_day_that_the_time_zone_left_out_is_empty() -> None:
     )
 
 
-def test_an_evening_that_the_clock_shows_again_after_midnight_belongs_to_the_new_day() -> None:
+def test_repeated_evening() -> None:
     st_johns = Calendar(ZoneInfo("America/St_Johns"))
 
     assert st_johns.day_of(naive("2009-11-01 02:45")) == date(2009, 11, 1)
 
 
-def test_midnights_are_the_bounds_of_the_whole_days_that_have_passed() -> None:
+def test_whole_days() -> None:
     calendar = Calendar(ZoneInfo("Pacific/Auckland"))
     midnight = calendar.start_of_day
 
@@ -136,9 +136,7 @@ def test_midnights_are_the_bounds_of_the_whole_days_that_have_passed() -> None:
     st.datetimes(datetime(1850, 1, 1), datetime(2100, 1, 1)),  # noqa: DTZ001 - what a clock shows
     st.timedeltas(timedelta(0), timedelta(days=2)),
 )
-def test_a_local_time_is_the_first_instant_at_which_the_clock_shows_it_or_has_passed_it(
-    zone: str, local: datetime, later: timedelta
-) -> None:
+def test_local_time(zone: str, local: datetime, later: timedelta) -> None:
     calendar = Calendar(ZoneInfo(zone))
 
     def shown(instant: datetime) -> datetime:
@@ -153,7 +151,7 @@ def test_a_local_time_is_the_first_instant_at_which_the_clock_shows_it_or_has_pa
 @given(st.sampled_from(ZONES), st.datetimes(datetime(1850, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001 - naive, in UTC
 @example("Pacific/Auckland", datetime(2026, 4, 4, 14, 30))  # noqa: DTZ001 - as above: in the hour that is shown again
 @example("Pacific/Auckland", datetime(2026, 9, 26, 13, 59, 59, 999_999))  # noqa: DTZ001 - just before the one that is not
-def test_a_local_time_stands_for_a_later_instant_from_the_first_such_on(zone: str, instant: datetime) -> None:
+def test_repeated_local_time(zone: str, instant: datetime) -> None:
     calendar = Calendar(ZoneInfo(zone))
 
     first = calendar.local_after(instant)
@@ -163,7 +161,7 @@ def test_a_local_time_stands_for_a_later_instant_from_the_first_such_on(zone: st
 
 
 @given(st.sampled_from(ZONES), st.dates(date(1850, 1, 1), date(2100, 1, 1)))
-def test_days_follow_each_other_without_gap_or_overlap(zone: str, day: date) -> None:
+def test_days_adjoin(zone: str, day: date) -> None:
     calendar = Calendar(ZoneInfo(zone))
     start, end = calendar.start_of_day(day), calendar.start_of_day(add_days(day, 1))
 
@@ -173,14 +171,14 @@ def test_days_follow_each_other_without_gap_or_overlap(zone: str, day: date) -> 
 
 
 @given(st.sampled_from(ZONES), st.datetimes(datetime(1850, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001 - instants are naive UTC
-def test_every_instant_belongs_to_the_day_that_began_last(zone: str, instant: datetime) -> None:
+def test_instant_to_day(zone: str, instant: datetime) -> None:
     calendar = Calendar(ZoneInfo(zone))
     day = calendar.day_of(instant)
 
     assert calendar.start_of_day(day) <= instant < calendar.start_of_day(add_days(day, 1))
 
 
-def test_the_ends_of_time_clamp_instead_of_failing() -> None:
+def test_ends_of_time() -> None:
     ends = (datetime.min, datetime.max)  # noqa: DTZ901 - the ends of time, on purpose
     for zone, instant, basis, text in product(ZONES, ends, Basis, FORMATS):
         calendar = Calendar(ZoneInfo(zone))
@@ -192,12 +190,12 @@ def test_the_ends_of_time_clamp_instead_of_failing() -> None:
         assert made.month_start <= made.month_end, case
 
 
-def test_a_time_zone_is_found_by_its_name() -> None:
+def test_time_zone_name() -> None:
     assert parse_time_zone(" Pacific/Auckland ") == ZoneInfo("Pacific/Auckland")
 
 
 @pytest.mark.parametrize("name", ["", "Pacific", "Mars/Phobos", "../etc/passwd", "UTC+13"])
-def test_an_unknown_time_zone_names_the_parameter_and_an_example(name: str) -> None:
+def test_unknown_time_zone(name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"Timezone.*Pacific/Auckland"):
         parse_time_zone(name)
 
@@ -253,9 +251,7 @@ def test_an_unknown_time_zone_names_the_parameter_and_an_example(name: str) -> N
         ("FinancialNov", "2026-10-31", "2026Nov", "2025-11-01", "2026-11-01"),
     ],
 )
-def test_a_day_belongs_to_the_period_with_this_label(
-    text: str, day: str, label: str, first_day: str, day_after: str
-) -> None:
+def test_label_of_a_day(text: str, day: str, label: str, first_day: str, day_after: str) -> None:
     period_format = PeriodFormat.parse(text)
     in_period = date.fromisoformat(day)
 
@@ -265,7 +261,7 @@ def test_a_day_belongs_to_the_period_with_this_label(
 
 
 @given(st.sampled_from(FORMATS), st.dates(date(1990, 1, 1), date(2060, 1, 1)))
-def test_periods_follow_each_other_and_each_has_one_label(text: str, day: date) -> None:
+def test_periods_adjoin(text: str, day: date) -> None:
     period_format = PeriodFormat.parse(text)
     first_day, day_after = period_format.first_day(day), period_format.day_after(day)
 
@@ -281,14 +277,14 @@ def test_periods_follow_each_other_and_each_has_one_label(text: str, day: date) 
 
 
 @given(st.dates(date(1990, 1, 1), date(2060, 1, 1)))
-def test_weeks_from_monday_are_those_of_iso_8601(day: date) -> None:
+def test_iso_weeks(day: date) -> None:
     year, week, _ = day.isocalendar()
 
     assert PeriodFormat.parse("Weekly").label(day) == f"{year}W{week}"
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_the_name_of_a_period_type_is_known_whatever_its_case(name: str) -> None:
+def test_type_name_case(name: str) -> None:
     assert PeriodFormat.parse(f" {name.upper()} ") == PeriodFormat.parse(name.lower())
     assert PeriodFormat.parse(name.lower()).text == name
 
@@ -311,7 +307,7 @@ def test_the_name_of_a_period_type_is_known_whatever_its_case(name: str) -> None
         ("", None),
     ],
 )
-def test_what_dhis2_does_not_understand_is_refused_with_what_was_meant(text: str, meant: str | None) -> None:
+def test_unknown_format_suggestion(text: str, meant: str | None) -> None:
     with pytest.raises(ValueError, match=f"written as '{re.escape(text)}'") as fault:
         PeriodFormat.parse(text)
     assert ("Did you mean" in str(fault.value)) is (meant is not None)
@@ -327,7 +323,7 @@ def test_what_dhis2_does_not_understand_is_refused_with_what_was_meant(text: str
         ("longer", [*LONGER, "YYYY"]),
     ],
 )
-def test_a_period_is_shorter_or_longer_than_a_month_or_a_month(length: str, texts: list[str]) -> None:
+def test_compared_with_a_month(length: str, texts: list[str]) -> None:
     for text in texts:
         period_format = PeriodFormat.parse(text)
         assert period_format.shorter_than_month is (length == "shorter"), text
@@ -345,7 +341,7 @@ def window_of(
     return window(basis, instant, calendar, PeriodFormat.parse(text)), calendar
 
 
-def test_the_previous_month_is_the_month_before_the_run_in_the_configured_time_zone() -> None:
+def test_previous_month() -> None:
     # 00:05 on the 1st in Auckland is still the month before in UTC.
     made, calendar = window_of(Basis.PREVIOUS_MONTH, "2026-02-01 00:05")
     start, end = calendar.start_of_day(date(2026, 1, 1)), calendar.start_of_day(date(2026, 2, 1))
@@ -357,14 +353,14 @@ def test_the_previous_month_is_the_month_before_the_run_in_the_configured_time_z
     assert made.period == "202601"
 
 
-def test_the_last_instant_of_a_month_still_looks_at_the_month_before_it() -> None:
+def test_last_instant_of_month() -> None:
     made, _ = window_of(Basis.PREVIOUS_MONTH, "2024-03-31 23:59:59.999999")
 
     assert made.snapshot_date == date(2024, 2, 29)
     assert made.period == "202402"
 
 
-def test_the_current_day_is_a_snapshot_at_the_instant_of_the_run() -> None:
+def test_current_day_snapshot() -> None:
     made, calendar = window_of(Basis.CURRENT_DAY, "2026-02-10 15:30")
 
     assert made.snapshot == made.flow_end == made.month_end == made.as_of == naive("2026-02-10 02:30")
@@ -383,9 +379,7 @@ def test_the_current_day_is_a_snapshot_at_the_instant_of_the_run() -> None:
         ("FinancialJuly", "2025-07-01", "2025July"),
     ],
 )
-def test_current_day_flows_cover_the_period_of_the_label_so_far(
-    text: str, first_day: str, period: str
-) -> None:
+def test_current_day_flows(text: str, first_day: str, period: str) -> None:
     made, calendar = window_of(Basis.CURRENT_DAY, "2026-03-01 09:00", text)
 
     assert made.flow_start == calendar.start_of_day(date.fromisoformat(first_day))
@@ -407,9 +401,7 @@ def test_current_day_flows_cover_the_period_of_the_label_so_far(
         ("BiMonthly", "2026-01-01", "202601B"),
     ],
 )
-def test_previous_month_flows_cover_a_longer_label_up_to_the_snapshot(
-    text: str, first_day: str, period: str
-) -> None:
+def test_previous_month_flows(text: str, first_day: str, period: str) -> None:
     made, calendar = window_of(Basis.PREVIOUS_MONTH, "2026-03-15 09:00", text)
 
     assert made.flow_start == calendar.start_of_day(date.fromisoformat(first_day))
@@ -418,7 +410,7 @@ def test_previous_month_flows_cover_a_longer_label_up_to_the_snapshot(
     assert made.period == period
 
 
-def test_an_instant_may_come_in_any_time_zone() -> None:
+def test_any_time_zone() -> None:
     calendar = Calendar(ZoneInfo("Pacific/Auckland"))
 
     made = window(
@@ -428,7 +420,7 @@ def test_an_instant_may_come_in_any_time_zone() -> None:
     assert made.snapshot_date == date(2026, 2, 1)
 
 
-def test_an_instant_without_time_zone_is_refused() -> None:
+def test_naive_instant_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         window(
             Basis.CURRENT_DAY,
@@ -442,7 +434,7 @@ def test_an_instant_without_time_zone_is_refused() -> None:
 
 
 @given(st.sampled_from(TYPES), st.dates(min_value=date(1990, 1, 1), max_value=date(2090, 12, 31)))
-def test_the_period_found_for_the_label_of_a_day_holds_the_day(period_type: str, day: date) -> None:
+def test_label_round_trip(period_type: str, day: date) -> None:
     period_format = PeriodFormat.parse(period_type)
     period = find_period(period_format.label(day))
     assert period is not None
@@ -468,7 +460,7 @@ def test_the_period_found_for_the_label_of_a_day_holds_the_day(period_type: str,
         ("2026AprilS1", "2026AprilS1"),
     ],
 )
-def test_a_label_is_found_in_the_notations_that_dhis2_takes(label: str, found: str) -> None:
+def test_dhis2_notations(label: str, found: str) -> None:
     period = find_period(label)
     assert period is not None
     assert period.label == found
@@ -479,7 +471,7 @@ def test_a_label_is_found_in_the_notations_that_dhis2_takes(label: str, found: s
     ["", "x", "2026-13", "202613", "202600", "20260230", "2026W54", "2025W53", "2026Q5", "2026NovQ5", "202607B", "2026/01", "2026W005",
      "0000", "9999", "2026-1", " 202601", "202601 ", "٢٠٢٦", "2026w5", "2026April "],
 )  # fmt: skip
-def test_a_label_that_no_period_has_is_none(label: str) -> None:
+def test_no_such_label(label: str) -> None:
     assert find_period(label) is None
 
 
@@ -487,7 +479,7 @@ def test_a_label_that_no_period_has_is_none(label: str) -> None:
     st.sampled_from(TYPES),
     st.dates(min_value=date(1990, 1, 1), max_value=date(2090, 12, 31)),
 )
-def test_the_stand_in_reads_the_same_days_from_a_label(period_type: str, day: date) -> None:
+def test_stand_in_agrees(period_type: str, day: date) -> None:
     period = find_period(PeriodFormat.parse(period_type).label(day))
     assert period is not None
     read = parse_period(period.label)

@@ -121,7 +121,7 @@ def as_list(value: object) -> list[Any]:
 # ------------------------------------------------------------------------------------------------- the linter
 
 
-def test_the_transformed_template_has_no_fault() -> None:
+def test_no_fault() -> None:
     assert faults(source(), REGIONS) == []
 
 
@@ -129,26 +129,26 @@ def test_the_transformed_template_has_no_fault() -> None:
 
 
 @pytest.mark.parametrize("function", ENVIRONMENTS)
-def test_a_function_is_given_exactly_the_environment_that_it_reads(function: str) -> None:
+def test_environment(function: str) -> None:
     given = set(properties(function)["Environment"]["Variables"])
     read = {name.upper() for name in ENVIRONMENTS[function].model_fields}
     powertools = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
     assert given == read | powertools
 
 
-def test_every_function_has_its_handler_where_the_template_says() -> None:
+def test_handlers() -> None:
     for name, resource in source()["Resources"].items():
         if resource["Type"] == "AWS::Serverless::Function":
             code = PROJECT / resource["Properties"]["CodeUri"] / "app.py"
             assert "\ndef handler(event" in code.read_text(), name
 
 
-def test_no_function_has_packages_of_its_own() -> None:
+def test_no_own_packages() -> None:
     assert not list((PROJECT / "functions").rglob("requirements*.txt"))
     assert not list((PROJECT / "functions").rglob("*/*/*.py")), "modules belong into the layer"
 
 
-def test_every_function_logs_into_a_group_of_its_own_with_a_retention() -> None:
+def test_log_groups() -> None:
     groups = [
         function["Properties"]["LoggingConfig"]["LogGroup"]
         for function in resources("AWS::Lambda::Function").values()
@@ -159,7 +159,7 @@ def test_every_function_logs_into_a_group_of_its_own_with_a_retention() -> None:
         assert properties(name)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
-def test_layer_and_functions_are_for_the_same_processor_and_python() -> None:
+def test_processor_and_python() -> None:
     (layer,) = resources("AWS::Lambda::LayerVersion").values()
     assert layer["Properties"]["CompatibleArchitectures"] == [{"Ref": "Architecture"}]
     assert source()["Resources"]["CommonLayer"]["Metadata"] == {
@@ -174,19 +174,19 @@ def test_layer_and_functions_are_for_the_same_processor_and_python() -> None:
     assert (PROJECT / ".python-version").read_text().strip() == "3.13"
 
 
-def test_the_connection_test_answers_before_the_command_line_stops_waiting() -> None:
+def test_connection_test_within_cli() -> None:
     assert properties("TestConnectionFunction")["Timeout"] < 60
 
 
-def test_the_connection_test_has_time_for_every_question_and_to_resume_the_queue() -> None:
+def test_connection_test_time() -> None:
     assert properties("TestConnectionFunction")["Timeout"] >= TIME_LIMIT + 10
 
 
-def test_push_has_time_for_a_slow_call_and_for_what_comes_before_and_after_it() -> None:
+def test_push_time() -> None:
     assert properties("PushFunction")["Timeout"] >= LONGEST_CALL + FOR_NOTES_SECONDS + 30
 
 
-def test_a_failed_run_is_tried_twice_more_and_then_kept() -> None:
+def test_failed_run_retries() -> None:
     config = properties("ComputeFunctionEventInvokeConfig")
     assert config["MaximumRetryAttempts"] == 2
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == {
@@ -213,7 +213,7 @@ def dead_letter_queues() -> set[str]:
     return {queue for queue in queues if f'"{queue}"' in text}
 
 
-def test_every_queue_is_a_dead_letter_queue_or_has_one_that_keeps_longer() -> None:
+def test_dead_letter_queues() -> None:
     for name in set(resources("AWS::SQS::Queue")) - dead_letter_queues():
         redrive = properties(name)["RedrivePolicy"]
         dead_letters = redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]
@@ -222,13 +222,13 @@ def test_every_queue_is_a_dead_letter_queue_or_has_one_that_keeps_longer() -> No
         assert properties(dead_letters)["MessageRetentionPeriod"] > properties(name)["MessageRetentionPeriod"]
 
 
-def test_every_dead_letter_queue_keeps_for_as_long_as_there_is() -> None:
+def test_dead_letters_kept() -> None:
     assert dead_letter_queues() == {"FailedBatchQueue", "FailedShardQueue", "FailedRunQueue"}
     for name in dead_letter_queues():
         assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_a_message_stays_hidden_for_six_times_the_function_s_time_out() -> None:
+def test_visibility_time_out() -> None:
     for mapping in resources("AWS::Lambda::EventSourceMapping").values():
         function = properties(mapping["Properties"]["FunctionName"]["Ref"])
         queue = properties(mapping["Properties"]["EventSourceArn"]["Fn::GetAtt"][0])
@@ -245,7 +245,7 @@ def test_a_message_stays_hidden_for_six_times_the_function_s_time_out() -> None:
         ),
     ],
 )
-def test_a_function_takes_one_message_at_a_time_and_may_hand_it_back(mapping: str, at_once: object) -> None:
+def test_one_message_at_a_time(mapping: str, at_once: object) -> None:
     fed = properties(mapping)
     assert fed["BatchSize"] == 1
     assert fed["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
@@ -253,7 +253,7 @@ def test_a_function_takes_one_message_at_a_time_and_may_hand_it_back(mapping: st
     assert "ReservedConcurrentExecutions" not in properties(fed["FunctionName"]["Ref"])
 
 
-def test_the_connections_to_the_database_are_bounded_by_a_number_that_lambda_takes() -> None:
+def test_database_connections() -> None:
     parameter = source()["Parameters"]["ComputeConcurrency"]
     numbers = source()["Mappings"]["ShardsAtOnce"]
     assert numbers == {str(number): {"Number": number} for number in parameter["AllowedValues"]}
@@ -262,25 +262,23 @@ def test_the_connections_to_the_database_are_bounded_by_a_number_that_lambda_tak
     assert all(2 <= number <= 1_000 for number in parameter["AllowedValues"])
 
 
-def test_a_shard_is_said_to_be_at_its_last_attempt_when_it_is() -> None:
+def test_last_shard_attempt() -> None:
     assert properties("ShardQueue")["RedrivePolicy"] == {
         "deadLetterTargetArn": {"Fn::GetAtt": ["FailedShardQueue", "Arn"]},
         "maxReceiveCount": DELIVERIES,
     }
 
 
-def test_a_shard_that_was_taken_is_free_again_after_compute_s_time_but_before_the_queue_delivers_it_again() -> (
-    None
-):
+def test_shard_lease() -> None:
     assert properties("ComputeFunction")["Timeout"] < WORKED_FOR.total_seconds()
     assert WORKED_FOR.total_seconds() < properties("ShardQueue")["VisibilityTimeout"]
 
 
-def test_it_is_remembered_that_a_shard_is_finished_for_as_long_as_its_message_can_live() -> None:
+def test_shard_memory() -> None:
     assert properties("FailedShardQueue")["MessageRetentionPeriod"] < SHARDS_KEPT_FOR.total_seconds()
 
 
-def test_every_queue_is_encrypted_and_refuses_plain_http() -> None:
+def test_queues_are_encrypted() -> None:
     (policy,) = resources("AWS::SQS::QueuePolicy").values()
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "sqs:*")
@@ -293,12 +291,12 @@ def test_every_queue_is_encrypted_and_refuses_plain_http() -> None:
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
 
 
-def test_every_message_fits_into_its_queue() -> None:
+def test_message_size() -> None:
     for queue in ("BatchQueue", "FailedBatchQueue", "ShardQueue", "FailedShardQueue"):
         assert properties(queue)["MaximumMessageSize"] >= MAXIMUM_MESSAGE_BYTES, queue
 
 
-def test_lambda_lets_compute_hand_the_rest_of_a_run_to_itself() -> None:
+def test_run_continues_itself() -> None:
     # By default it ends a function that a message of its own has started sixteen times in a row.
     months_in_a_chain = 16
     assert months_in_a_chain < MOST_MONTHS
@@ -318,7 +316,7 @@ def schedules_of(function: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_probe_runs_every_15_minutes_also_where_the_schedules_of_compute_are_off() -> None:
+def test_probe_every_15_minutes() -> None:
     (probe,) = schedules_of("TestConnectionFunction")
     assert probe["Name"] == {"Fn::Sub": "${AWS::StackName}-probe"}
     assert probe["ScheduleExpression"] == "rate(15 minutes)"
@@ -328,7 +326,7 @@ def test_the_probe_runs_every_15_minutes_also_where_the_schedules_of_compute_are
     assert properties("TestConnectionFunctionEventInvokeConfig")["MaximumRetryAttempts"] == 0
 
 
-def test_the_watchdog_looks_every_day_after_the_night_s_runs_and_reads_the_schedules_as_they_are() -> None:
+def test_watchdog_time() -> None:
     (daily,) = schedules_of("WatchdogFunction")
     assert daily["ScheduleExpression"] == "cron(0 10 * * ? *)"
     assert daily["ScheduleExpressionTimezone"] == {"Ref": "Timezone"}
@@ -342,7 +340,7 @@ def test_the_watchdog_looks_every_day_after_the_night_s_runs_and_reads_the_sched
 
 
 @pytest.mark.parametrize("parameter", SCHEDULES)
-def test_the_watchdog_understands_each_schedule_that_a_new_stack_has(parameter: str) -> None:
+def test_watchdog_reads_schedules(parameter: str) -> None:
     zone = ZoneInfo("Africa/Lusaka")
     now = datetime(2026, 11, 24, 10, tzinfo=zone)
     due = parse_schedule(source()["Parameters"][parameter]["Default"], zone)(now)
@@ -350,7 +348,7 @@ def test_the_watchdog_understands_each_schedule_that_a_new_stack_has(parameter: 
     assert now - due <= timedelta(days=31)
 
 
-def test_that_the_watchdog_is_silent_for_more_than_a_day_is_an_alarm() -> None:
+def test_silent_watchdog_alarm() -> None:
     alarm = properties("WatchdogSilentAlarm")
     assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("WatchdogLooked", "breaching")
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
@@ -362,7 +360,7 @@ def test_that_the_watchdog_is_silent_for_more_than_a_day_is_an_alarm() -> None:
     )
 
 
-def test_the_queues_keep_messages_for_as_long_as_the_code_says() -> None:
+def test_queue_retention() -> None:
     kept = {
         name: timedelta(seconds=properties(name)["MessageRetentionPeriod"])
         for name in ("BatchQueue", "FailedBatchQueue")
@@ -371,7 +369,7 @@ def test_the_queues_keep_messages_for_as_long_as_the_code_says() -> None:
     assert QUEUE_KEEPS > WAITS_FOR + LONGEST_WAIT
 
 
-def test_every_schedule_keeps_what_it_cannot_deliver_and_may_start_its_function() -> None:
+def test_schedule_dead_letters() -> None:
     (start,) = [s for s in statements("SchedulerRole") if s["Action"] == "lambda:InvokeFunction"]
     allowed = {resource["Fn::Sub"].rpartition(":function:")[2] for resource in start["Resource"]}
     for schedule in resources("AWS::Scheduler::Schedule").values():
@@ -383,7 +381,7 @@ def test_every_schedule_keeps_what_it_cannot_deliver_and_may_start_its_function(
         assert function["FunctionName"]["Fn::Sub"] in allowed
 
 
-def test_there_is_one_schedule_for_each_interval_whose_name_holds_the_stack_s() -> None:
+def test_schedule_of_each_interval() -> None:
     schedules = schedules_of("ComputeFunction")
     inputs = [json.loads(schedule["Target"]["Input"]) for schedule in schedules]
     assert sorted(document["interval"] for document in inputs) == sorted(Interval)
@@ -393,31 +391,31 @@ def test_there_is_one_schedule_for_each_interval_whose_name_holds_the_stack_s() 
         assert document["scheduled_time"] == "<aws.scheduler.scheduled-time>"
 
 
-def test_every_schedule_of_compute_runs_in_the_configured_time_zone() -> None:
+def test_schedule_time_zone() -> None:
     for schedule in schedules_of("ComputeFunction"):
         assert schedule["ScheduleExpressionTimezone"] == {"Ref": "Timezone"}
         assert schedule["State"] == {"Ref": "SchedulesState"}
 
 
-def test_each_schedule_takes_the_expression_of_its_own_parameter() -> None:
+def test_schedule_expressions() -> None:
     for schedule in schedules_of("ComputeFunction"):
         interval = json.loads(schedule["Target"]["Input"])["interval"]
         assert SCHEDULES[schedule["ScheduleExpression"]["Ref"]] == interval
 
 
 @pytest.mark.parametrize("parameter", SCHEDULES)
-def test_one_of_day_of_month_and_day_of_week_is_a_question_mark(parameter: str) -> None:
+def test_schedule_question_mark(parameter: str) -> None:
     # Without it every linter is content and AWS refuses the schedule.
     _, _, day_of_month, _, day_of_week, _ = fields_of_cron(parameter)
     assert (day_of_month == "?") != (day_of_week == "?")
 
 
 @pytest.mark.parametrize("parameter", SCHEDULES)
-def test_no_schedule_lies_in_an_hour_that_clocks_may_skip(parameter: str) -> None:
+def test_schedule_avoids_clock_change(parameter: str) -> None:
     assert int(fields_of_cron(parameter)[1]) >= 3
 
 
-def test_the_schedules_fall_on_the_days_that_they_are_named_after() -> None:
+def test_schedule_days() -> None:
     days = {
         parameter: (fields_of_cron(parameter)[2], fields_of_cron(parameter)[4]) for parameter in SCHEDULES
     }
@@ -430,7 +428,7 @@ def test_the_schedules_fall_on_the_days_that_they_are_named_after() -> None:
     }
 
 
-def test_the_run_of_the_last_day_is_about_the_last_day_in_its_time_zone() -> None:
+def test_last_day_of_month() -> None:
     minute, hour, *_ = fields_of_cron("LastDayOfMonthSchedule")
     calendar = Calendar(parse_time_zone("Pacific/Auckland"))
     local = datetime(2026, 1, 31, int(hour), int(minute), tzinfo=calendar.time_zone)
@@ -451,7 +449,7 @@ def fields_of_cron(parameter: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------ rights
 
 
-def test_no_right_is_given_on_everything() -> None:
+def test_no_wildcard_right() -> None:
     for name in resources("AWS::IAM::Role"):
         for statement in statements(name):
             assert statement["Effect"] == "Allow"
@@ -469,7 +467,7 @@ def test_no_right_is_given_on_everything() -> None:
                 assert "*" not in action or action in single, (name, statement["Sid"])
 
 
-def test_of_the_rows_that_functions_share_a_table_for_each_may_change_its_own_only() -> None:
+def test_rows_of_each_function() -> None:
     changed: dict[str, set[str]] = {}
     for role in resources("AWS::IAM::Role"):
         for statement in statements(role):
@@ -485,7 +483,7 @@ def test_of_the_rows_that_functions_share_a_table_for_each_may_change_its_own_on
     assert changed["PushRole"].isdisjoint(changed["ComputeRole"] | changed["WatchdogRole"])
 
 
-def test_a_managed_policy_is_there_for_network_interfaces_only_and_only_in_a_vpc() -> None:
+def test_vpc_policy_only_in_a_vpc() -> None:
     for name, role in resources("AWS::IAM::Role").items():
         managed = role["Properties"].get("ManagedPolicyArns")
         if name in {"SchedulerRole", "WatchdogRole"}:
@@ -497,7 +495,7 @@ def test_a_managed_policy_is_there_for_network_interfaces_only_and_only_in_a_vpc
         assert otherwise == {"Ref": "AWS::NoValue"}
 
 
-def test_only_compute_may_use_the_queue_of_shards_and_only_push_takes_batches() -> None:
+def test_queue_rights() -> None:
     takers = {
         (role, json.dumps(statement["Resource"]))
         for role in resources("AWS::IAM::Role")
@@ -532,11 +530,11 @@ def test_only_compute_may_use_the_queue_of_shards_and_only_push_takes_batches() 
         ("WatchdogRole", "Dhis2Secret"),
     ],
 )
-def test_no_function_may_read_a_secret_that_is_not_its_own(role: str, other_s_secret: str) -> None:
+def test_secret_rights(role: str, other_s_secret: str) -> None:
     assert other_s_secret not in json.dumps(properties(role))
 
 
-def test_nobody_may_switch_what_feeds_a_function() -> None:
+def test_nobody_switches_triggers() -> None:
     rights = {
         action
         for role in resources("AWS::IAM::Role")
@@ -547,7 +545,7 @@ def test_nobody_may_switch_what_feeds_a_function() -> None:
     assert resources("AWS::IAM::Policy") == {}
 
 
-def test_the_breaker_s_row_is_changed_by_push_and_the_connection_test_only() -> None:
+def test_breaker_rights() -> None:
     may = {
         role
         for role in resources("AWS::IAM::Role")
@@ -557,7 +555,7 @@ def test_the_breaker_s_row_is_changed_by_push_and_the_connection_test_only() -> 
     assert may == {"PushRole", "TestConnectionRole"}
 
 
-def test_only_unreadable_messages_may_be_deleted_from_the_table_of_runs() -> None:
+def test_run_table_rights() -> None:
     table = {"Fn::GetAtt": ["RunsTable", "Arn"]}
     deletes = {
         role: statement["Condition"]
@@ -569,7 +567,7 @@ def test_only_unreadable_messages_may_be_deleted_from_the_table_of_runs() -> Non
     assert deletes == {"PushRole": only, "WatchdogRole": only}
 
 
-def test_each_function_may_write_to_its_own_log_only() -> None:
+def test_log_rights() -> None:
     for function in ("Compute", "Push", "TestConnection", "Watchdog"):
         (log,) = [s for s in statements(f"{function}Role") if s["Sid"] == "Log"]
         assert log["Resource"] == {"Fn::GetAtt": [f"{function}LogGroup", "Arn"]}
@@ -579,7 +577,7 @@ def test_each_function_may_write_to_its_own_log_only() -> None:
 # -------------------------------------------------------------------------- settings, secrets, table, network
 
 
-def test_a_deployment_overwrites_neither_settings_nor_secrets() -> None:
+def test_deployment_keeps_settings() -> None:
     assert not resources("AWS::SSM::Parameter")
     secrets = resources("AWS::SecretsManager::Secret")
     assert {secret["Properties"]["Name"]["Fn::Sub"] for secret in secrets.values()} == {
@@ -590,7 +588,7 @@ def test_a_deployment_overwrites_neither_settings_nor_secrets() -> None:
         assert not {"SecretString", "GenerateSecretString"} & set(secret["Properties"])
 
 
-def test_the_table_forgets_by_itself_and_can_be_restored() -> None:
+def test_table_expiry_and_restore() -> None:
     table = properties("Table")
     assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
@@ -598,7 +596,7 @@ def test_the_table_forgets_by_itself_and_can_be_restored() -> None:
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
-def test_no_function_is_in_a_vpc_unless_it_is_given_subnets() -> None:
+def test_no_vpc_without_subnets() -> None:
     for name, function in resources("AWS::Lambda::Function").items():
         if name == "WatchdogFunction":
             # It needs neither mSupply nor DHIS2, and must see what a wrong network keeps the others from.
@@ -611,7 +609,7 @@ def test_no_function_is_in_a_vpc_unless_it_is_given_subnets() -> None:
         assert source()["Parameters"][f"{network}Subnets"]["Default"] == ""
 
 
-def test_endpoints_exist_for_every_service_that_the_functions_call_and_only_where_asked_for() -> None:
+def test_endpoints() -> None:
     endpoints = resources("AWS::EC2::VPCEndpoint")
     assert all(endpoint["Condition"] == "MakeEndpoints" for endpoint in endpoints.values())
     services = {
@@ -631,7 +629,7 @@ def test_endpoints_exist_for_every_service_that_the_functions_call_and_only_wher
 # ------------------------------------------------------------------------------------------- what people see
 
 
-def test_every_parameter_is_described_labelled_and_in_one_group() -> None:
+def test_parameters_are_described() -> None:
     interface = source()["Metadata"]["AWS::CloudFormation::Interface"]
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
     assert sorted(grouped) == sorted(source()["Parameters"])
@@ -640,13 +638,13 @@ def test_every_parameter_is_described_labelled_and_in_one_group() -> None:
         assert parameter["Description"].endswith("."), name
 
 
-def test_only_the_time_zone_must_be_given() -> None:
+def test_only_time_zone_required() -> None:
     assert [name for name, parameter in source()["Parameters"].items() if "Default" not in parameter] == [
         "Timezone"
     ]
 
 
-def test_every_time_zone_can_be_given() -> None:
+def test_every_time_zone() -> None:
     pattern = re.compile(source()["Parameters"]["Timezone"]["AllowedPattern"])
     assert [name for name in available_timezones() if not pattern.fullmatch(name)] == []
     assert not pattern.fullmatch("UTC+12; DROP")
@@ -664,21 +662,21 @@ def test_every_time_zone_can_be_given() -> None:
         ("ComputeLog", "aws logs tail"),
     ],
 )
-def test_an_output_gives_the_command_to_use_next(output: str, command: str) -> None:
+def test_next_command(output: str, command: str) -> None:
     value = stack()["Outputs"][output]["Value"]["Fn::Sub"]
     assert value.startswith(f"{command} ")
     assert "--region ${AWS::Region}" in value
     assert "\n" not in value
 
 
-def test_the_command_for_a_manual_push_holds_an_event_that_compute_understands() -> None:
+def test_manual_push_event() -> None:
     command = stack()["Outputs"]["ManualPush"]["Value"]["Fn::Sub"]
     match = re.search(r"--payload '(.+?)'", command)
     assert match
     assert parse_compute_event(json.loads(match[1])).manual
 
 
-def test_every_command_waits_for_as_long_as_its_function_may_take() -> None:
+def test_command_time_outs() -> None:
     invoking = {
         name: output["Value"]["Fn::Sub"]
         for name, output in stack()["Outputs"].items()
@@ -695,17 +693,17 @@ def test_every_command_waits_for_as_long_as_its_function_may_take() -> None:
         assert not is_waited_for or seconds > properties(function[1])["Timeout"], name
 
 
-def test_every_output_is_described() -> None:
+def test_outputs_are_described() -> None:
     for name, output in stack()["Outputs"].items():
         assert output["Description"].endswith("."), name
 
 
-def test_the_template_is_plain_ascii() -> None:
+def test_plain_ascii() -> None:
     # CloudFormation shows question marks for anything else in some descriptions.
     assert (PROJECT / "template.yaml").read_bytes().isascii()
 
 
-def test_the_deploy_settings_name_no_region_and_no_time_zone_for_somebody_else() -> None:
+def test_neutral_deploy_settings() -> None:
     text = (PROJECT / "samconfig.toml").read_text()
     default = tomllib.loads(text)["default"]
     assert "region" not in default["global"]["parameters"]
@@ -727,7 +725,7 @@ def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_reaches_somebody_and_says_what_to_do_and_where_to_look(name: str) -> None:
+def test_alarm_text(name: str) -> None:
     alarm = properties(name)
     assert alarm["OKActions"] == [{"Ref": "AlertTopic"}]
     assert alarm["AlarmActions"] == [{"Ref": "AlertTopic"}]
@@ -756,7 +754,7 @@ def test_an_alarm_reaches_somebody_and_says_what_to_do_and_where_to_look(name: s
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_a_command_or_a_chapter_that_an_alarm_names_is_there(name: str) -> None:
+def test_alarm_commands_exist(name: str) -> None:
     said = properties(name)["AlarmDescription"]["Fn::Sub"]
     targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     chapters = (PROJECT / "docs/operating.md").read_text(encoding="utf-8").splitlines()
@@ -767,7 +765,7 @@ def test_a_command_or_a_chapter_that_an_alarm_names_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_looks_at_metrics_that_there_are(name: str) -> None:
+def test_alarm_metrics_exist(name: str) -> None:
     emitted = set(
         re.findall(
             r'"([A-Z]\w+)"',
@@ -798,7 +796,7 @@ def test_an_alarm_looks_at_metrics_that_there_are(name: str) -> None:
             assert metric["MetricName"] in of_aws[metric["Namespace"]]
 
 
-def test_there_is_an_alarm_for_each_thing_that_somebody_does_something_about_and_no_other() -> None:
+def test_alarm_list() -> None:
     assert {name.removesuffix("Alarm") for name in ALARMS} == {
         "Run",
         "Rejections",
@@ -810,7 +808,7 @@ def test_there_is_an_alarm_for_each_thing_that_somebody_does_something_about_and
     }
 
 
-def test_every_dead_letter_queue_and_every_function_has_its_alarm() -> None:
+def test_alarm_for_each_function() -> None:
     watched = {
         json.dumps(dimension["Value"])
         for name in ALARMS
@@ -823,7 +821,7 @@ def test_every_dead_letter_queue_and_every_function_has_its_alarm() -> None:
         assert json.dumps({"Ref": function}) in watched
 
 
-def test_alarms_can_be_published_to_the_encrypted_topic_and_by_nobody_else() -> None:
+def test_topic_access() -> None:
     # With the key that AWS manages for SNS, CloudWatch could not publish, and would say nothing.
     assert properties("AlertTopic")["KmsMasterKeyId"] == {"Fn::GetAtt": ["AlertKey", "Arn"]}
     key = properties("AlertKey")
@@ -838,7 +836,7 @@ def test_alarms_can_be_published_to_the_encrypted_topic_and_by_nobody_else() -> 
     assert (refuses["Effect"], refuses["Condition"]["Bool"]) == ("Deny", {"aws:SecureTransport": "false"})
 
 
-def test_an_e_mail_address_is_asked_for_and_may_be_left_out() -> None:
+def test_optional_email() -> None:
     subscription = resources("AWS::SNS::Subscription")["AlertSubscription"]
     assert subscription["Condition"] == "HasAlertEmail"
     assert subscription["Properties"]["Endpoint"] == {"Ref": "AlertEmail"}
@@ -847,7 +845,7 @@ def test_an_e_mail_address_is_asked_for_and_may_be_left_out() -> None:
 # ------------------------------------------------------------------------------------------------------- bucket
 
 
-def test_the_bucket_is_private_encrypted_expiring_and_refuses_plain_http() -> None:
+def test_bucket_protection() -> None:
     bucket = properties("ReportBucket")
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
@@ -862,7 +860,7 @@ def test_the_bucket_is_private_encrypted_expiring_and_refuses_plain_http() -> No
     assert resources("AWS::S3::Bucket")["ReportBucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
 
 
-def test_who_reads_files_of_the_bucket_is_told_that_one_is_gone_rather_than_refused() -> None:
+def test_bucket_tells_missing_files() -> None:
     # S3 answers "no such key" (404) only to a role that may list the bucket, and "access denied" (403) to any other.
     # When it decides that for a file there is no s3:prefix: a right that is tied to one does not count.
     readers = {
@@ -879,7 +877,7 @@ def test_who_reads_files_of_the_bucket_is_told_that_one_is_gone_rather_than_refu
 
 
 @pytest.mark.parametrize("table", sorted(resources("AWS::DynamoDB::Table")))
-def test_every_table_refuses_plain_http(table: str) -> None:
+def test_tables_refuse_http(table: str) -> None:
     policy = properties(table)["ResourcePolicy"]
     assert policy["Fn::If"][0] == "HasTransportPolicies"
     (refuses,) = where_chosen(policy)["PolicyDocument"]["Statement"]
@@ -887,13 +885,13 @@ def test_every_table_refuses_plain_http(table: str) -> None:
     assert refuses["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_who_leaves_the_policies_against_plain_http_out_has_to_say_so() -> None:
+def test_without_http_policies() -> None:
     # An exemption of the emulator's account would be one in production too.
     assert source()["Parameters"]["TransportPolicies"]["Default"] == "yes"
     assert "000000000000" not in json.dumps(stack())
 
 
-def test_a_secret_of_one_s_own_takes_the_place_of_the_stack_s_and_its_key_may_be_used() -> None:
+def test_own_secret() -> None:
     assert resources("AWS::SecretsManager::Secret")["DatabaseSecret"]["Condition"] == "MakeDatabaseSecret"
     own = {
         "Fn::If": [
@@ -910,14 +908,14 @@ def test_a_secret_of_one_s_own_takes_the_place_of_the_stack_s_and_its_key_may_be
     assert by_name["DecryptDatabaseAddress"]["Resource"] == {"Ref": "DatabaseSecretKeyArn"}
 
 
-def test_the_history_of_the_runs_outlives_the_stack() -> None:
+def test_history_outlives_stack() -> None:
     for name in ("RunsTable", "ReportBucket"):
         kept = stack()["Resources"][name]
         assert (kept["DeletionPolicy"], kept["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 @pytest.mark.parametrize("secret", sorted(resources("AWS::SecretsManager::Secret")))
-def test_every_secret_refuses_plain_http_and_strangers(secret: str) -> None:
+def test_secrets_refuse_strangers(secret: str) -> None:
     # Without a key of its own Secrets Manager encrypts a secret with the account's.
     (policy,) = (
         each["Properties"]
@@ -930,11 +928,11 @@ def test_every_secret_refuses_plain_http_and_strangers(secret: str) -> None:
     assert refuses["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_no_secret_s_content_is_put_into_an_environment_or_anywhere_else() -> None:
+def test_no_secret_in_environment() -> None:
     assert "{{resolve:" not in json.dumps(stack())
 
 
-def test_who_publishes_to_the_topic_may_use_its_key() -> None:
+def test_topic_key() -> None:
     publishers = {
         role
         for role in resources("AWS::IAM::Role")
@@ -949,19 +947,17 @@ def test_who_publishes_to_the_topic_may_use_its_key() -> None:
 
 
 @pytest.mark.parametrize("table", sorted(resources("AWS::DynamoDB::Table")))
-def test_every_table_is_encrypted_and_forgets(table: str) -> None:
+def test_tables_are_encrypted(table: str) -> None:
     assert properties(table)["SSESpecification"] == {"SSEEnabled": True}
     assert properties(table)["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
-def test_a_message_is_gone_before_its_order_and_its_row_are() -> None:
+def test_message_expires_first() -> None:
     # A dead letter that the watchdog takes up, or that is sent again and fails, lives that long once more.
     assert 4 * (QUEUE_KEEPS + KEPT_FOR) < MESSAGES_KEPT_FOR
 
 
-def test_a_message_is_received_so_often_that_a_pause_never_uses_it_up_and_a_push_that_breaks_off_does() -> (
-    None
-):
+def test_receive_count() -> None:
     queue = properties("BatchQueue")
     receives = queue["RedrivePolicy"]["maxReceiveCount"]
     # In test_breaker a message is put back 265 times in ten days; half-open trials are among them.
@@ -984,14 +980,14 @@ def widgets() -> list[dict[str, Any]]:
     return shown
 
 
-def test_the_dashboard_opens_with_the_last_monthly_run_in_sight() -> None:
+def test_dashboard_period() -> None:
     # Where nothing is said CloudWatch shows three hours.
     days = re.fullmatch(r"-P(\d+)D", dashboard().get("start", ""))
     assert days is not None
     assert int(days.group(1)) > 31
 
 
-def test_the_dashboard_shows_metrics_that_there_are() -> None:
+def test_dashboard_metrics_exist() -> None:
     code = "".join(
         path.read_text(encoding="utf-8")
         for path in (PROJECT / "layers/common/msupply_dhis2/handlers").glob("*.py")
@@ -1011,7 +1007,7 @@ def test_the_dashboard_shows_metrics_that_there_are() -> None:
             assert value.replace("name-", "${AWS::StackName}-") in queues
 
 
-def test_what_a_dashboard_or_a_saved_query_asks_is_asked_of_a_log_that_there_is() -> None:
+def test_log_queries() -> None:
     groups = {
         group["Properties"]["LogGroupName"]["Fn::Sub"] for group in resources("AWS::Logs::LogGroup").values()
     }
@@ -1030,7 +1026,7 @@ def test_what_a_dashboard_or_a_saved_query_asks_is_asked_of_a_log_that_there_is(
         )
 
 
-def test_widgets_lie_beside_each_other() -> None:
+def test_widget_layout() -> None:
     taken: set[tuple[int, int]] = set()
     for widget in widgets():
         cells = {

@@ -15,7 +15,7 @@ from msupply_dhis2.text import all_of, joined, listed
         (["Salt", "Soap and gel", "Oil"], "Salt; Soap and gel; and 1 more"),
     ],
 )
-def test_names_with_commas_of_their_own_are_separated_by_semicolons(names: list[str], written: str) -> None:
+def test_names_with_commas(names: list[str], written: str) -> None:
     assert listed(names, 2) == written
 
 
@@ -31,7 +31,7 @@ def test_names_with_commas_of_their_own_are_separated_by_semicolons(names: list[
         (["Mother and child", "Opua"], "Mother and child; and Opua"),
     ],
 )
-def test_it_shows_where_each_of_several_names_ends(names: list[str], written: str) -> None:
+def test_several_names(names: list[str], written: str) -> None:
     assert joined(names) == written
 
 
@@ -39,5 +39,5 @@ def test_it_shows_where_each_of_several_names_ends(names: list[str], written: st
     ("number", "written"),
     [(0, "all 0 stores"), (1, "the only store"), (2, "all 2 stores"), (1234, "all 1,234 stores")],
 )
-def test_all_of_one_is_the_only_one(number: int, written: str) -> None:
+def test_all_of_one(number: int, written: str) -> None:
     assert all_of(number, "store") == written

@@ -12,7 +12,7 @@ PUSH_TIME_OUT = 300
     ("receive_count", "about"),
     [(1, 30), (2, 60), (3, 120), (4, 240), (5, 480), (6, 900), (7, 900), (9_999, 900)],
 )
-def test_each_wait_is_twice_the_one_before_up_to_a_quarter_of_an_hour(receive_count: int, about: int) -> None:
+def test_backoff_doubles(receive_count: int, about: int) -> None:
     waits = {wait_seconds(receive_count) for _ in range(200)}
     assert about * 0.9 <= min(waits)
     assert max(waits) <= about * 1.1
@@ -22,10 +22,10 @@ def test_each_wait_is_twice_the_one_before_up_to_a_quarter_of_an_hour(receive_co
 @pytest.mark.parametrize(
     ("asked_for", "waited"), [(7, 7), (0, 1), (-3, 1), (0.4, 1), (3_600, 3_600), (1e12, 42_000)]
 )
-def test_what_the_server_asks_for_is_what_is_waited(asked_for: float, waited: int) -> None:
+def test_server_wait_is_taken(asked_for: float, waited: int) -> None:
     assert wait_seconds(3, asked_for) == waited
     assert waited + PUSH_TIME_OUT <= TWELVE_HOURS
 
 
-def test_an_outage_of_an_hour_is_outlasted_by_twelve_deliveries() -> None:
+def test_outage_of_an_hour() -> None:
     assert sum(wait_seconds(count) for count in range(1, 12)) >= 3_600

@@ -28,17 +28,17 @@ def months_of(steps: tuple[MonthStep, ...]) -> list[str | None]:
     return [step.month for step in steps]
 
 
-def test_a_range_holds_both_its_ends_and_the_oldest_month_comes_first() -> None:
+def test_range_order() -> None:
     steps = month_steps_of_range(parse_months("2025-11..2026-01"), NOW, AUCKLAND, MONTHLY)
     assert months_of(steps) == ["2025-11", "2025-12", "2026-01"]
 
 
-def test_a_month_is_a_range_by_itself() -> None:
+def test_single_month() -> None:
     assert months_of(month_steps_of_range(parse_months("2025-11"), NOW, AUCKLAND, MONTHLY)) == ["2025-11"]
 
 
 @given(first=MONTHS, number=st.integers(0, 119))
-def test_a_range_is_written_as_it_is_read(first: date, number: int) -> None:
+def test_range_round_trip(first: date, number: int) -> None:
     last = first
     for _ in range(number):
         last = (last + timedelta(31)).replace(day=1)
@@ -50,7 +50,7 @@ def test_a_range_is_written_as_it_is_read(first: date, number: int) -> None:
 
 
 @given(month=MONTHS)
-def test_a_month_s_step_has_the_window_of_a_run_on_the_first_of_the_next_month(month: date) -> None:
+def test_month_step_window(month: date) -> None:
     (step,) = month_steps_of_range((month,), NOW, AUCKLAND, MONTHLY)
     following = (month + timedelta(31)).replace(day=1)
     first_instant = AUCKLAND.start_of_day(following).replace(tzinfo=UTC)
@@ -58,7 +58,7 @@ def test_a_month_s_step_has_the_window_of_a_run_on_the_first_of_the_next_month(m
     assert window(Basis.PREVIOUS_MONTH, step.as_of, AUCKLAND, MONTHLY).period == f"{month:%Y%m}"
 
 
-def test_the_current_month_cannot_be_asked_for_and_the_last_one_is_named() -> None:
+def test_current_month_refused() -> None:
     # In Auckland it is February already, in UTC still January.
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert months_of(month_steps_of_range(parse_months("2026-01"), now, AUCKLAND, MONTHLY)) == ["2026-01"]
@@ -78,30 +78,30 @@ def test_the_current_month_cannot_be_asked_for_and_the_last_one_is_named() -> No
         ("2010-01..2025-12", "holds 192 months, and one event may hold 120"),
     ],
 )
-def test_a_range_that_cannot_be_meant_is_refused_with_what_to_write(months: str, says: str) -> None:
+def test_bad_range_refused(months: str, says: str) -> None:
     with pytest.raises(ValueError, match=says.replace(".", r"\.")):
         parse_months(months)
 
 
-def test_of_a_period_of_several_months_only_the_last_month_is_worked() -> None:
+def test_quarterly_last_month() -> None:
     # The second quarter's values of April would replace those of May, and June's replace them.
     steps = month_steps_of_range(parse_months("2025-02..2025-07"), NOW, AUCKLAND, QUARTERLY)
     assert months_of(steps) == ["2025-03", "2025-06", "2025-09"]
 
 
-def test_of_a_period_that_is_not_over_the_last_month_that_is_over_is_worked() -> None:
+def test_unfinished_period() -> None:
     now = datetime(2026, 6, 10, tzinfo=UTC)
     steps = month_steps_of_range(parse_months("2026-03..2026-04"), now, AUCKLAND, QUARTERLY)
     assert months_of(steps) == ["2026-03", "2026-05"]
 
 
-def test_the_months_before_a_run_s_own_are_restated_the_oldest_first() -> None:
+def test_earlier_months_first() -> None:
     as_of = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)
     assert months_of(month_steps_before(3, as_of, AUCKLAND, MONTHLY)) == ["2025-11", "2025-12", "2026-01"]
     assert month_steps_before(0, as_of, AUCKLAND, MONTHLY) == ()
 
 
-def test_a_month_whose_period_is_the_run_s_own_is_not_restated() -> None:
+def test_own_period_not_repeated() -> None:
     # March is the run's own month, and the whole first quarter its period.
     as_of = datetime(2026, 4, 4, 15, 30, tzinfo=UTC)
     assert months_of(month_steps_before(4, as_of, AUCKLAND, QUARTERLY)) == ["2025-12"]

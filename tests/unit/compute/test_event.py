@@ -21,20 +21,20 @@ AUCKLAND = Calendar(ZoneInfo("Pacific/Auckland"))
 NOW = datetime(2026, 2, 1, 1, 0, 5, 123456, tzinfo=UTC)
 
 
-def test_a_schedule_event_is_about_its_scheduled_time_in_the_configured_time_zone() -> None:
+def test_schedule_time_zone() -> None:
     event = parse_compute_event({"interval": "monthly", "scheduled_time": "2026-01-31T11:05:00Z"})
     as_of = instant_of_run(event, NOW, AUCKLAND)
     assert event.interval is Interval.MONTHLY
     assert as_of.isoformat() == "2026-02-01T00:05:00+13:00"
 
 
-def test_a_manual_push_is_on_a_current_day_basis_and_about_its_first_arrival() -> None:
+def test_manual_push_basis() -> None:
     event = parse_compute_event({"manual": True})
     assert event.basis_choice.of_row(Basis.PREVIOUS_MONTH) is Basis.CURRENT_DAY
     assert instant_of_run(event, NOW, AUCKLAND) == NOW
 
 
-def test_a_schedule_keeps_the_basis_of_each_row_unless_the_event_names_one() -> None:
+def test_schedule_row_basis() -> None:
     plain = parse_compute_event({"interval": "daily"})
     named = parse_compute_event({"interval": "daily", "basis": "current_day"})
     assert plain.basis_choice is BasisChoice.AS_IN_SETTINGS
@@ -54,14 +54,12 @@ def test_a_schedule_keeps_the_basis_of_each_row_unless_the_event_names_one() -> 
         ("2025-09-28T02:30+12:00", "2025-09-28T03:30:00+13:00"),
     ],
 )
-def test_as_of_is_a_date_or_a_time_in_the_configured_time_zone_unless_it_names_an_offset(
-    as_of: str, instant: str
-) -> None:
+def test_as_of_forms(as_of: str, instant: str) -> None:
     event = parse_compute_event({"manual": True, "as_of": as_of})
     assert instant_of_run(event, NOW, AUCKLAND).isoformat() == instant
 
 
-def test_a_date_where_midnight_is_skipped_begins_at_its_first_instant() -> None:
+def test_skipped_midnight() -> None:
     event = parse_compute_event({"manual": True, "as_of": "2018-11-04"})
     as_of = instant_of_run(event, NOW, Calendar(ZoneInfo("America/Sao_Paulo")))
     assert as_of.isoformat() == "2018-11-04T01:00:00-02:00"
@@ -107,7 +105,7 @@ def test_a_date_where_midnight_is_skipped_begins_at_its_first_instant() -> None:
         ({"interval": "daily", "scheduled_time": "<aws.scheduler.scheduled-time>"}, "EventBridge Scheduler"),
     ],
 )
-def test_an_event_that_is_not_understood_names_the_field(event: object, names: str) -> None:
+def test_unknown_field_is_named(event: object, names: str) -> None:
     with pytest.raises(EventError) as refused:
         parse_compute_event(event)
     assert names in str(refused.value)
@@ -116,13 +114,13 @@ def test_an_event_that_is_not_understood_names_the_field(event: object, names: s
 @pytest.mark.parametrize(
     "as_of", ["yesterday", "2026-13-01", "2062-05-01", "2026-02-02", "0001-01-01T00:00+14:00", "1970-01-01"]
 )
-def test_an_as_of_that_is_no_time_or_lies_ahead_is_refused(as_of: str) -> None:
+def test_bad_as_of_refused(as_of: str) -> None:
     event = parse_compute_event({"manual": True, "as_of": as_of})
     with pytest.raises(EventError, match="as_of"):
         instant_of_run(event, NOW, AUCKLAND)
 
 
-def test_one_name_may_stand_without_its_brackets() -> None:
+def test_name_without_brackets() -> None:
     event = parse_compute_event({"manual": True, "metrics": "issued", "stores": "Kamo"})
     assert event.metrics == (Metric.ISSUED,)
     assert parse_compute_event({"manual": True, "metrics": ["Stock on hand"]}).metrics == (
@@ -131,7 +129,7 @@ def test_one_name_may_stand_without_its_brackets() -> None:
     assert event.stores == ("Kamo",)
 
 
-def test_fields_and_choices_are_taken_however_their_capitals_and_blanks_are_written() -> None:
+def test_capitals_and_blanks() -> None:
     written = {
         "Manual": "Yes",
         "Basis": "As in settings",
@@ -148,7 +146,7 @@ def test_fields_and_choices_are_taken_however_their_capitals_and_blanks_are_writ
     assert run_id(parse_compute_event(written), NOW) == run_id(parse_compute_event(meant), NOW)
 
 
-def test_the_same_event_at_the_same_instant_is_the_same_run_and_anything_else_is_another() -> None:
+def test_run_identity() -> None:
     event = parse_compute_event({"interval": "monthly", "scheduled_time": "2026-02-01T01:00:00Z"})
     again = parse_compute_event({"interval": "monthly", "scheduled_time": "2026-02-01T01:00:00+00:00"})
     name = run_id(event, NOW)
@@ -166,7 +164,7 @@ def test_the_same_event_at_the_same_instant_is_the_same_run_and_anything_else_is
 # Months
 
 
-def test_a_range_of_months_is_worked_on_the_basis_of_a_month_that_is_over() -> None:
+def test_months_basis() -> None:
     event = parse_compute_event({"manual": True, "months": "2025-01..2025-12"})
     assert written_months(event.months or ()) == "2025-01..2025-12"
     assert event.basis_choice is BasisChoice.AS_IN_SETTINGS
@@ -174,12 +172,12 @@ def test_a_range_of_months_is_worked_on_the_basis_of_a_month_that_is_over() -> N
     assert named.basis_choice.of_row(Basis.CURRENT_DAY) is Basis.PREVIOUS_MONTH
 
 
-def test_an_event_with_months_can_be_written_down_and_read_again() -> None:
+def test_months_round_trip() -> None:
     event = parse_compute_event({"manual": True, "months": "2025-01..2025-12"})
     assert ComputeEvent.model_validate_json(event.model_dump_json()) == event
 
 
-def test_other_months_are_another_run() -> None:
+def test_months_change_the_run() -> None:
     events = [
         parse_compute_event({"manual": True, **months})
         for months in ({}, {"months": "2025-01"}, {"months": "2025-01..2025-02"})
@@ -200,15 +198,13 @@ def test_other_months_are_another_run() -> None:
         ({"manual": True, "months": "2025-02..2025-01"}, "months: '2025-02..2025-01' ends before it begins"),
     ],
 )
-def test_months_that_cannot_be_meant_are_refused_with_the_field_and_the_cure(
-    event: dict[str, object], says: str
-) -> None:
+def test_bad_months_refused(event: dict[str, object], says: str) -> None:
     with pytest.raises(EventError) as refused:
         parse_compute_event(event)
     assert says in str(refused.value)
 
 
-def test_a_month_of_long_ago_is_asked_about_and_the_question_ends_as_one() -> None:
+def test_months_of_long_ago() -> None:
     with pytest.raises(EventError) as refused:
         parse_compute_event({"manual": True, "months": "0205-01"})
     assert str(refused.value).endswith("is the year right?")

@@ -49,7 +49,7 @@ def mapped_names(
     return names_of(stores_of(org_units), items_of(groups, settings), skipped, 0)
 
 
-def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -> None:
+def test_listed_as_sent() -> None:
     mapped = mapped_names([org_unit(1, "Kamo")], [group(255)], ["store Old: disabled"], SINGLE)
     assert mapped.model_dump(mode="json") == {
         "stores": [["Kamo", "S00001", "OU00001"]],
@@ -64,7 +64,7 @@ def test_each_store_and_item_is_listed_with_its_identifiers_as_they_are_sent() -
     }
 
 
-def test_an_item_without_a_data_element_for_a_row_says_so_in_the_place_of_the_row() -> None:
+def test_missing_data_element() -> None:
     per_item = settings(
         {"metric": "stock_on_hand", "custom_field_name": "user_field_1"},
         {"metric": "issued", "custom_field_name": "user_field_2"},
@@ -79,14 +79,14 @@ def test_an_item_without_a_data_element_for_a_row_says_so_in_the_place_of_the_ro
 
 
 @pytest.mark.parametrize("name", ["Mangawhai Community Clinic and Dispensary (North)", "មណ្ឌលសុខភាព ភូមិថ្មី"])
-def test_ten_thousand_stores_fit(name: str) -> None:
+def test_ten_thousand_stores(name: str) -> None:
     mapped = mapped_names([org_unit(number, name) for number in range(10_000)], [group(1)], [], SINGLE)
     assert len(mapped.stores) == 10_000
     assert mapped.more_stores == 0
     assert len(json.dumps(mapped.model_dump(mode="json"))) < LAMBDA_CARRIES
 
 
-def test_what_does_not_fit_is_counted_and_the_answer_stays_below_what_lambda_carries() -> None:
+def test_long_list_is_cut() -> None:
     long = "x" * 1_000
     mapped = mapped_names(
         [org_unit(number, long) for number in range(4_000)],

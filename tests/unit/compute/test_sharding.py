@@ -39,9 +39,7 @@ LIMITS = st.integers(1, 20_000)
 
 
 @given(country=COUNTRIES, limit=LIMITS)
-def test_every_org_unit_is_in_exactly_one_shard_and_no_shard_is_empty(
-    country: tuple[list[OrgUnit], dict[str, int]], limit: int
-) -> None:
+def test_exact_partition(country: tuple[list[OrgUnit], dict[str, int]], limit: int) -> None:
     org_units, lines = country
     shards = divide(org_units, lines, limit)
     assert all(shards)
@@ -51,9 +49,7 @@ def test_every_org_unit_is_in_exactly_one_shard_and_no_shard_is_empty(
 
 
 @given(country=COUNTRIES, limit=LIMITS)
-def test_two_shards_differ_by_no_more_than_the_lines_of_one_org_unit(
-    country: tuple[list[OrgUnit], dict[str, int]], limit: int
-) -> None:
+def test_balanced(country: tuple[list[OrgUnit], dict[str, int]], limit: int) -> None:
     org_units, lines = country
     shards = divide(org_units, lines, limit)
     if shards:
@@ -62,35 +58,31 @@ def test_two_shards_differ_by_no_more_than_the_lines_of_one_org_unit(
 
 
 @given(country=COUNTRIES, limit=LIMITS)
-def test_there_are_as_many_shards_as_the_limit_asks_for(
-    country: tuple[list[OrgUnit], dict[str, int]], limit: int
-) -> None:
+def test_count_from_limit(country: tuple[list[OrgUnit], dict[str, int]], limit: int) -> None:
     org_units, lines = country
     total = count_ledger_lines(org_units, lines)
     assert len(divide(org_units, lines, limit)) == min(len(org_units), max(1, -(-total // limit)))
 
 
 @given(country=COUNTRIES, limit=LIMITS)
-def test_the_same_country_is_always_divided_alike(
-    country: tuple[list[OrgUnit], dict[str, int]], limit: int
-) -> None:
+def test_deterministic(country: tuple[list[OrgUnit], dict[str, int]], limit: int) -> None:
     org_units, lines = country
     turned = dict(reversed(lines.items()))
     assert divide(org_units, lines, limit) == divide(org_units, turned, limit)
 
 
-def test_what_is_within_the_limit_is_one_shard() -> None:
+def test_one_shard_within_limit() -> None:
     org_units, lines = country([[400], [300, 300]])
     assert divide(org_units, lines, 1_000) == (tuple(org_units),)
 
 
-def test_org_units_without_lines_are_spread_too() -> None:
+def test_org_units_without_lines() -> None:
     org_units, lines = country([[1_000], [1_000], *([0] for _ in range(100))])
     one, other = divide(org_units, lines, 1_000)
     assert abs(len(one) - len(other)) <= 1
 
 
-def test_no_message_is_too_long_however_many_org_units_there_are() -> None:
+def test_message_size() -> None:
     org_units, lines = country([[10_000_000], *([0] for _ in range(2 * MOST_ORG_UNITS - 1))])
     one, other = (
         shard(tuple(each.code.ljust(50, "x") for each in part))
@@ -114,18 +106,18 @@ def shard(org_units: tuple[str, ...] = ("OU_KAMO", "OU_KOHU"), **changes: object
     return made.model_copy(update=changes)
 
 
-def test_a_shard_comes_off_the_queue_as_it_went_on_it() -> None:
+def test_message_round_trip() -> None:
     assert parse_shard(shard().encoded()) == shard()
 
 
-def test_a_message_says_its_version_and_one_that_does_not_is_refused() -> None:
+def test_message_version() -> None:
     message = json.loads(shard().encoded())
     assert message["shard"].pop("version") == 1
     with pytest.raises(ShardError):
         parse_shard(message)
 
 
-def test_the_rest_of_a_shard_is_the_same_without_its_first_step() -> None:
+def test_without_first_step() -> None:
     rest = shard().rest
     assert rest == shard(steps=STEPS[1:])
     assert rest is not None
@@ -134,7 +126,7 @@ def test_the_rest_of_a_shard_is_the_same_without_its_first_step() -> None:
     assert (shard().parts[0], rest.parts[0]) == ("3/12/2025-12", "3/12")
 
 
-def test_a_shard_is_noted_by_its_content_and_not_by_its_number() -> None:
+def test_identity_is_content() -> None:
     # Planned again, when other stores have grown, number 3 may be other org units.
     assert shard(number=4).key == shard().key
     others = [shard(org_units=("OU_KAMO",)), shard(planned_by="request-2"), shard().rest]
@@ -142,7 +134,7 @@ def test_a_shard_is_noted_by_its_content_and_not_by_its_number() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "{}", '{"manual": true}', '{"shard": {"version": 2}}'])
-def test_what_is_no_shard_is_refused_with_what_to_do(body: str) -> None:
+def test_foreign_message_refused(body: str) -> None:
     with pytest.raises(ShardError, match="invoke it with the run's event again"):
         parse_shard(body)
 
@@ -169,9 +161,7 @@ def test_what_is_no_shard_is_refused_with_what_to_do(body: str) -> None:
         (("event",), {"months": "1999-01"}, "lies before the year 2000: is the year right?"),
     ],
 )
-def test_each_field_of_a_shard_that_is_wrong_is_named(
-    place: tuple[str | int, ...], content: dict[str, object], says: str
-) -> None:
+def test_wrong_field_is_named(place: tuple[str | int, ...], content: dict[str, object], says: str) -> None:
     message = json.loads(shard().encoded())
     inside = message["shard"]
     for part in place:
@@ -184,7 +174,7 @@ def test_each_field_of_a_shard_that_is_wrong_is_named(
         assert "right?." not in str(refused.value)
 
 
-def test_the_faults_of_a_message_stay_short_and_printable_whatever_it_holds() -> None:
+def test_fault_is_short() -> None:
     message = json.loads(shard().encoded())
     message["shard"]["org_units"] = list(range(5_000))
     message["shard"]["\x00" + "x" * 500_000] = 1
@@ -195,7 +185,7 @@ def test_the_faults_of_a_message_stay_short_and_printable_whatever_it_holds() ->
     assert str(refused.value).endswith("more.")
 
 
-def test_a_fault_of_a_message_never_repeats_what_stands_in_it() -> None:
+def test_fault_hides_content() -> None:
     message = json.loads(shard().encoded())
     message["shard"]["number"] = "mark3d-secret"
     with pytest.raises(ShardError) as refused:
@@ -205,7 +195,7 @@ def test_a_fault_of_a_message_never_repeats_what_stands_in_it() -> None:
 
 
 @pytest.mark.parametrize(("year", "says"), [(2062, "is in the future"), (1970, "before the year 2000")])
-def test_a_shard_about_an_instant_that_cannot_be_known_is_refused(year: int, says: str) -> None:
+def test_unknowable_instant(year: int, says: str) -> None:
     steps = (STEPS[0], MonthStep(as_of=datetime(year, 1, 1, tzinfo=UTC)))
     shard().require_known(now=datetime(2026, 2, 1, tzinfo=UTC))
     with pytest.raises(ShardError, match=rf"shard.steps.1.as_of: {year}-01-01T00:00:00.*{says}"):

@@ -54,18 +54,18 @@ MAY_PASS = {
 
 
 @pytest.mark.parametrize("code", [*ROW_BY_ROW, *BY_GROUP, *OURS])
-def test_every_code_of_the_data_value_import_is_explained_in_sentences(code: str) -> None:
+def test_import_codes_explained(code: str) -> None:
     explanation = explain(code, "text")
     assert explanation is EXPLANATIONS[code]
     assert explanation.meaning.endswith(".")
     assert explanation.cure.endswith(".")
 
 
-def test_what_may_pass_although_nobody_fixes_it_says_so() -> None:
+def test_passing_faults_say_so() -> None:
     assert {code for code, explanation in EXPLANATIONS.items() if explanation.may_pass} == MAY_PASS
 
 
-def test_the_codes_that_are_ours_are_those_that_do_not_come_from_dhis2() -> None:
+def test_own_codes() -> None:
     assert set(OWN_EXPLANATIONS) == set(OURS)
     assert not [code for code in OURS if code.startswith("E")]
 
@@ -84,31 +84,31 @@ def test_the_codes_that_are_ours_are_those_that_do_not_come_from_dhis2() -> None
         ("E7613", "not the ID of the category option"),
     ],
 )
-def test_the_cure_is_in_the_words_of_the_screens(code: str, cure: str) -> None:
+def test_cure_in_screen_words(code: str, cure: str) -> None:
     assert cure in EXPLANATIONS[code].cure
 
 
-def test_an_unknown_code_is_explained_by_saying_that_it_is_unknown() -> None:
+def test_unknown_code() -> None:
     explanation = explain("E9999", "something new")
     assert "E9999 is not in the catalogue" in explanation.meaning
     assert explanation.who is Who.DHIS2
 
 
-def test_the_words_of_servers_that_give_no_codes_are_understood() -> None:
+def test_texts_without_codes() -> None:
     text = "Organisation unit not found or not accessible"
     assert explain(NO_REASON, text) is EXPLANATIONS["E7612"]
 
 
-def test_words_that_are_not_understood_have_no_reason() -> None:
+def test_unknown_text() -> None:
     assert explain(NO_REASON, "whatever") is EXPLANATIONS[NO_REASON]
 
 
-def test_every_fault_of_a_connection_has_words_of_its_own() -> None:
+def test_connection_faults() -> None:
     problems = [fault.value.problem for fault in ConnectionFault]
     assert len(set(problems)) == len(problems)
 
 
-def test_a_refused_login_is_never_tried_again_by_itself_and_says_so_first() -> None:
+def test_refused_login() -> None:
     refused = [fault.value for fault in ConnectionFault if fault.value.error is Dhis2AuthenticationError]
     assert len(refused) == 17
     # The connection test shows what comes before the first full stop.
@@ -116,13 +116,13 @@ def test_a_refused_login_is_never_tried_again_by_itself_and_says_so_first() -> N
     assert not [words for words in refused if "{" in words.problem.partition(". ")[0]]
 
 
-def test_the_document_is_the_one_that_is_generated() -> None:
+def test_document_is_current() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == catalogue_as_markdown(), (
         "run: PYTHONPATH=layers/common uv run python -m cli.error_document > docs/errors.md"
     )
 
 
-def test_every_line_of_the_tables_has_its_cells() -> None:
+def test_table_cells() -> None:
     rows = [line for line in catalogue_as_markdown().splitlines() if line.startswith("|")]
     heads = [row for row, below in itertools.pairwise(rows) if below.startswith("|---")]
     assert [head.count("|") for head in heads] == [5, 6, 6]

@@ -56,22 +56,22 @@ def rejected(outcome: ImportSummary) -> dict[int, tuple[Reason, ...]]:
     return {index: each.reasons for index, each in enumerate(outcome.outcomes) if each.reasons}
 
 
-def test_new_and_changed_values_are_stored() -> None:
+def test_imported_and_updated() -> None:
     outcome = read_import_summary(in_message(summary("SUCCESS", (3, 2, 0, 0)), 200), 5)
     assert counts_of(outcome) == (5, 0, 0, 0)
 
 
-def test_up_to_2_42_values_that_are_there_already_are_unchanged() -> None:
+def test_unchanged_before_2_43() -> None:
     outcome = read_import_summary(in_message(summary("SUCCESS", (1, 1, 3, 0)), 200), 5)
     assert counts_of(outcome) == (2, 3, 0, 0)
 
 
-def test_a_bare_summary_of_2_37_is_read_like_one_in_a_message() -> None:
+def test_bare_summary_2_37() -> None:
     outcome = read_import_summary(Answer(200, summary("SUCCESS", (4, 1, 0, 0))), 5)
     assert counts_of(outcome) == (5, 0, 0, 0)
 
 
-def test_a_conflict_status_of_up_to_2_42_is_a_partial_success() -> None:
+def test_conflict_status_before_2_43() -> None:
     conflict = row_conflict("E7612", "Organisation unit not found or not accessible: `X`", 1, 3)
     outcome = read_import_summary(in_message(summary("WARNING", (2, 0, 3, 0), [conflict], [1, 3]), 409), 5)
     assert counts_of(outcome) == (2, 1, 2, 0)
@@ -84,37 +84,37 @@ def test_a_conflict_status_of_up_to_2_42_is_a_partial_success() -> None:
     )
 
 
-def test_a_value_refused_for_two_reasons_is_one_rejection_with_both() -> None:
+def test_two_reasons_one_rejection() -> None:
     conflicts = [row_conflict("E7610", "no data element", 0), row_conflict("E7619", "no number", 0)]
     outcome = read_import_summary(in_message(summary("WARNING", (1, 0, 1, 0), conflicts, [0]), 409), 2)
     assert counts_of(outcome) == (1, 0, 1, 0)
     assert rejected(outcome)[0] == (Reason("E7610", "no data element"), Reason("E7619", "no number"))
 
 
-def test_rejected_values_are_found_without_the_list_of_rejected_indexes() -> None:
+def test_no_rejected_indexes() -> None:
     inner = summary("WARNING", (1, 0, 1, 0), [row_conflict("E7619", "no number", 1)])
     del inner["rejectedIndexes"]
     assert list(rejected(read_import_summary(in_message(inner, 409), 2))) == [1]
 
 
-def test_a_value_on_the_list_without_a_conflict_is_rejected_without_a_reason() -> None:
+def test_index_without_conflict() -> None:
     outcome = read_import_summary(in_message(summary("SUCCESS", (1, 0, 1, 0), [], [0]), 200), 2)
     assert counts_of(outcome) == (1, 0, 1, 0)
     assert rejected(outcome)[0][0].code == NO_REASON
 
 
-def test_a_zero_that_vanished_is_unaccounted() -> None:
+def test_vanished_zero() -> None:
     outcome = read_import_summary(in_message(summary("SUCCESS", (1, 0, 0, 0)), 200), 2)
     assert counts_of(outcome) == (1, 0, 0, 1)
 
 
-def test_a_zero_that_wiped_out_a_value_is_unaccounted_and_never_stored() -> None:
+def test_zero_that_wiped_a_value() -> None:
     outcome = read_import_summary(in_message(summary("SUCCESS", (0, 0, 0, 1)), 200), 1)
     assert counts_of(outcome) == (0, 0, 0, 1)
     assert outcome.deleted == 1
 
 
-def test_a_conflict_without_indexes_refuses_every_value_of_the_request() -> None:
+def test_conflict_without_indexes() -> None:
     conflict: Json = {
         "object": "DS",
         "value": "Data set not found or not accessible: `DS`",
@@ -125,14 +125,14 @@ def test_a_conflict_without_indexes_refuses_every_value_of_the_request() -> None
     assert {(one[0].code, one[0].extent) for one in rejected(outcome).values()} == {("E7600", Extent.REQUEST)}
 
 
-def test_before_2_37_reasons_without_a_place_are_kept_and_their_values_unaccounted() -> None:
+def test_reasons_without_place_2_36() -> None:
     conflict: Json = {"object": "X", "value": "Data element not found or not accessible"}
     outcome = read_import_summary(Answer(200, summary("WARNING", (3, 0, 2, 0), [conflict])), 5)
     assert counts_of(outcome) == (3, 0, 0, 2)
     assert [reason.text for reason in outcome.unplaced] == ["Data element not found or not accessible"]
 
 
-def test_from_2_43_the_value_that_the_text_names_is_guilty_and_the_others_are_held_back() -> None:
+def test_named_value_is_guilty_2_43() -> None:
     conflict = group_conflict("E8103", "Value #2 data element not found: `SOH_X`", -1)
     outcome = read_import_summary(
         in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 4
@@ -143,7 +143,7 @@ def test_from_2_43_the_value_that_the_text_names_is_guilty_and_the_others_are_he
     assert "number 3 (Value #2 data element not found: `SOH_X`)" in reasons[0][0].text
 
 
-def test_from_2_43_an_abort_that_names_no_value_refuses_every_value_of_the_request() -> None:
+def test_abort_without_value_2_43() -> None:
     conflict = group_conflict("E8005", "Data set not found: `DS`", -1)
     outcome = read_import_summary(
         in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 2
@@ -151,7 +151,7 @@ def test_from_2_43_an_abort_that_names_no_value_refuses_every_value_of_the_reque
     assert [one[0].code for one in rejected(outcome).values()] == ["E8005", "E8005"]
 
 
-def test_an_abort_that_names_a_value_that_was_not_sent_refuses_every_value() -> None:
+def test_abort_of_a_foreign_value() -> None:
     conflict = group_conflict("E8103", "Value #7 data element not found: `SOH_X`", -1)
     outcome = read_import_summary(
         in_message(summary("ERROR", (0, 0, 0, 0), [conflict], description=None), 409), 2
@@ -159,7 +159,7 @@ def test_an_abort_that_names_a_value_that_was_not_sent_refuses_every_value() -> 
     assert counts_of(outcome) == (0, 0, 2, 0)
 
 
-def test_a_reason_that_names_very_many_things_is_cut_short() -> None:
+def test_long_reason_is_cut() -> None:
     conflict = group_conflict("E8022", "not usable with org unit(s): " + "abcdefghij1, " * 1000, 0, 1)
     outcome = read_import_summary(
         in_message(summary("ERROR", (0, 0, 0, 0), [conflict], [0, 1], description=None), 409), 2
@@ -168,7 +168,7 @@ def test_a_reason_that_names_very_many_things_is_cut_short() -> None:
     assert rejected(outcome)[0][0].text.endswith("…")
 
 
-def test_from_2_43_a_reason_for_a_whole_group_says_that_it_is_one() -> None:
+def test_group_reason_2_43() -> None:
     conflict = group_conflict("E8021", "Data set DS not usable with period(s): `[20260105]`", 0, 1, 2)
     outcome = read_import_summary(
         in_message(summary("ERROR", (0, 0, 0, 0), [conflict], [0, 1, 2], description=None), 409), 3
@@ -177,7 +177,7 @@ def test_from_2_43_a_reason_for_a_whole_group_says_that_it_is_one() -> None:
     assert {one[0].extent for one in rejected(outcome).values()} == {Extent.GROUP}
 
 
-def test_from_2_43_values_refused_on_their_own_do_not_touch_the_others() -> None:
+def test_single_rejections_2_43() -> None:
     conflict = group_conflict("E8122", "Value #1 value `abc` is no valid NUMBER", 1)
     outcome = read_import_summary(
         in_message(summary("WARNING", (0, 2, 1, 0), [conflict], [1], description=None), 200), 3
@@ -186,7 +186,7 @@ def test_from_2_43_values_refused_on_their_own_do_not_touch_the_others() -> None
     assert rejected(outcome)[1][0].extent is Extent.VALUE
 
 
-def test_from_2_43_a_value_that_was_tried_and_failed_is_not_taken_for_unchanged() -> None:
+def test_failed_is_not_unchanged_2_43() -> None:
     conflict = group_conflict("E8122", "Value #1 value `abc` is no valid NUMBER", 1)
     outcome = read_import_summary(
         in_message(summary("WARNING", (0, 1, 2, 0), [conflict], [1], description=None), 200), 3
@@ -194,7 +194,7 @@ def test_from_2_43_a_value_that_was_tried_and_failed_is_not_taken_for_unchanged(
     assert counts_of(outcome) == (1, 0, 1, 1)
 
 
-def test_from_2_43_one_group_stored_and_another_refused_are_told_apart() -> None:
+def test_groups_told_apart_2_43() -> None:
     conflict = group_conflict("E8022", "Data set DS not usable with org unit(s): `[OU]`", 2, 3)
     outcome = read_import_summary(
         in_message(summary("ERROR", (0, 2, 0, 0), [conflict], [2, 3], description=None), 409), 4
@@ -213,7 +213,7 @@ def test_from_2_43_one_group_stored_and_another_refused_are_told_apart() -> None
     ],
     ids=["broke off", "broke off midway", "nothing said", "one less", "one tried in vain"],
 )
-def test_an_outcome_that_is_not_told_is_to_be_sent_again(inner: Json) -> None:
+def test_untold_outcome_is_repeated(inner: Json) -> None:
     with pytest.raises(Dhis2TransientError, match="sent again"):
         read_import_summary(in_message(inner, 409), 5)
 
@@ -227,7 +227,7 @@ def test_an_outcome_that_is_not_told_is_to_be_sent_again(inner: Json) -> None:
         "text",
     ],
 )
-def test_an_answer_that_is_no_import_summary_is_an_error_with_the_servers_words(body: object) -> None:
+def test_no_import_summary(body: object) -> None:
     with pytest.raises(Dhis2Error, match="no import summary") as raised:
         read_import_summary(Answer(409, body), 5)
     assert not isinstance(raised.value, Dhis2TransientError)
@@ -265,7 +265,7 @@ summaries = st.fixed_dictionaries(
 
 
 @given(summaries, st.booleans(), st.integers(1, 10))
-def test_whatever_the_server_says_the_counts_add_up_or_the_outcome_is_unknown(
+def test_counts_add_up(
     inner: Mapping[str, object],
     bare: bool,  # noqa: FBT001 hypothesis draws it
     sent: int,
@@ -286,7 +286,7 @@ def test_whatever_the_server_says_the_counts_add_up_or_the_outcome_is_unknown(
     assert counts.stored <= sum(max(count, 0) for count in written if isinstance(count, int))
 
 
-def test_of_a_delete_what_is_not_there_up_to_2_42_is_gone_already_and_not_rejected() -> None:
+def test_delete_of_missing_before_2_43() -> None:
     conflict = row_conflict("E7612", "Organisation unit not found", 3)
     answer = in_message(summary("WARNING", (0, 0, 2, 2), [conflict], [1, 3]), 409)
     outcome = read_import_summary(answer, 4, deletes=True)
@@ -294,17 +294,17 @@ def test_of_a_delete_what_is_not_there_up_to_2_42_is_gone_already_and_not_reject
     assert rejected(outcome) == {3: (Reason("E7612", "Organisation unit not found"),)}
 
 
-def test_of_a_delete_2_37_tells_what_is_gone_already_by_its_counts_only() -> None:
+def test_delete_of_missing_2_37() -> None:
     outcome = read_import_summary(Answer(200, summary("SUCCESS", (0, 0, 3, 2))), 5, deletes=True)
     assert counts_of(outcome) == (5, 0, 0, 0)
 
 
-def test_of_a_delete_from_2_43_what_is_not_counted_is_unaccounted_and_not_sent_for_ever() -> None:
+def test_delete_uncounted_2_43() -> None:
     answer = in_message(summary("SUCCESS", (0, 0, 0, 2), description=None), 200)
     assert counts_of(read_import_summary(answer, 5, deletes=True)) == (2, 0, 0, 3)
 
 
-def test_a_delete_that_breaks_off_is_to_be_sent_again() -> None:
+def test_broken_delete_is_repeated() -> None:
     answer = in_message(summary("ERROR", (0, 0, 0, 0), description="The import process failed: x"), 409)
     with pytest.raises(Dhis2TransientError, match="broke off the import"):
         read_import_summary(answer, 2, deletes=True)

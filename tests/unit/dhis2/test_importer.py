@@ -119,7 +119,7 @@ WRONG = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("what", WRONG)
-def test_one_wrong_value_costs_one_value(version: str, what: str) -> None:
+def test_one_wrong_value(version: str, what: str) -> None:
     client = client_of(version)
     result = sent(client, whole_batch(at_57=WRONG[what]))
     assert list(rejected_in(result)) == [57]
@@ -129,7 +129,7 @@ def test_one_wrong_value_costs_one_value(version: str, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["an org unit without the data set", "a period to come"])
-def test_what_the_answer_names_is_found_at_once_where_uids_are_sent(what: str) -> None:
+def test_named_uids_found_at_once(what: str) -> None:
     client = client_of("2.43")
     rows = {place: with_uids(client, value) for place, value in whole_batch(at_57=WRONG[what]).items()}
     data_set = client.dhis2.metadata.data_set.by_scheme("CODE", "STOCK_PER_ITEM")
@@ -153,9 +153,7 @@ rows_of_any_kind = st.dictionaries(st.integers(0, 119), st.sampled_from(sorted(W
 
 @tried(60)
 @given(wrong=rows_of_any_kind, version=st.sampled_from(VERSIONS), per_call=st.integers(7, 200))
-def test_all_that_can_get_in_does_and_every_other_value_is_rejected(
-    wrong: dict[int, str], version: str, per_call: int
-) -> None:
+def test_accepted_versus_rejected(wrong: dict[int, str], version: str, per_call: int) -> None:
     good = [row(item, org_unit) for item, _ in ITEMS for org_unit, _ in ORG_UNITS[:11]]
     rows = dict(enumerate(good)) | {
         # A key of its own for each, or one of the two would be a duplicate.
@@ -202,7 +200,7 @@ def world_with_closed_options(*metrics: str, **limits: object) -> Metadata:
         ({"start_date": date(2026, 1, 1)}, ["202512", "202601"], "E8032", {"202601"}),
     ],
 )
-def test_what_a_category_option_is_not_for_is_refused_at_once(
+def test_category_option_refused(
     limits: dict[str, object], periods: list[str], code: str, good: set[str], combos: int
 ) -> None:
     client = DirectClient(world_with_closed_options(METRICS[0], **limits), "2.43", NOW, PUSHER)
@@ -237,9 +235,7 @@ def uid_of_combo(client: DirectClient, metric: str) -> str:
 
 @pytest.mark.parametrize("field", ["attribute_option_combo", "category_option_combo"])
 @pytest.mark.parametrize(("closed", "calls"), [(1, 9), (3, 20), (12, 24)])
-def test_all_values_of_an_option_combo_that_may_not_be_written_are_refused_at_once(
-    closed: int, calls: int, field: str
-) -> None:
+def test_combo_without_write_access(closed: int, calls: int, field: str) -> None:
     client = DirectClient(world_with_closed_options(*METRICS[:closed]), "2.43", NOW, PUSHER)
     by_data_set = field == "attribute_option_combo"
     rows = {
@@ -267,7 +263,7 @@ def test_all_values_of_an_option_combo_that_may_not_be_written_are_refused_at_on
     expired=st.booleans(),
     per_call=st.integers(5, 60),
 )
-def test_after_enough_deliveries_each_value_is_stored_or_rejected_for_its_own_fault(
+def test_each_value_for_its_own_fault(
     closed: set[str],
     wrong: dict[int, str],
     expired: bool,  # noqa: FBT001 - drawn
@@ -342,7 +338,7 @@ def data_set_of(metadata: Metadata) -> DataSet:
 
 @pytest.mark.parametrize("are_known", [True, False])
 @pytest.mark.parametrize("excepted", [EXCEPTED, ()])
-def test_an_expired_period_is_refused_to_the_org_units_without_an_exception_only(
+def test_expired_period_exceptions(
     excepted: tuple[str, ...],
     are_known: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
@@ -362,7 +358,7 @@ def test_an_expired_period_is_refused_to_the_org_units_without_an_exception_only
     assert len(client.pushes) <= (2 if are_known else 12)
 
 
-def test_where_the_period_is_closed_for_all_an_exception_does_not_help() -> None:
+def test_period_closed_for_all() -> None:
     client = client_of("2.43")
     rows = {place: with_uids(client, rekeyed(row, period="202612")) for place, row in whole_batch().items()}
     excepted = {(rows[0].key.org_unit, "202612")}
@@ -372,7 +368,7 @@ def test_where_the_period_is_closed_for_all_an_exception_does_not_help() -> None
     assert client.pushes == [100, sum(row.key.org_unit == rows[0].key.org_unit for row in rows.values())]
 
 
-def test_a_search_that_has_spent_its_calls_leaves_the_rest_waiting_and_the_next_delivery_goes_on() -> None:
+def test_search_spends_its_calls() -> None:
     client = client_of("2.43")
     # From 2.43 each call names one unknown data element only.
     rows = {place: row(f"nothing{place}", "OU_1") for place in range(150)} | {150: row("item1", "OU_1")}
@@ -390,7 +386,7 @@ def test_a_search_that_has_spent_its_calls_leaves_the_rest_waiting_and_the_next_
 
 
 @pytest.mark.parametrize("code", ["E7632", "E7644"])
-def test_what_dhis2_refuses_against_its_own_metadata_waits_and_is_not_rejected(code: str) -> None:
+def test_metadata_fault_waits(code: str) -> None:
     client = client_of("2.42")
     client.dhis2.faults.next(FaultKind.STALE_CACHE, error_code=code)
     rows = whole_batch(at_57=WRONG["no number"])
@@ -451,7 +447,7 @@ class Poisoned(Scripted):
             raise Dhis2FaultError("status 500")
 
 
-def test_a_value_at_which_the_server_fails_is_found_and_the_others_are_stored() -> None:
+def test_poisonous_value() -> None:
     client = Poisoned()
     result = sent(client, numbered(40))
     assert list(rejected_in(result)) == [13]
@@ -461,7 +457,7 @@ def test_a_value_at_which_the_server_fails_is_found_and_the_others_are_stored() 
 
 
 @pytest.mark.parametrize("of", ["item1", "OU_1"])
-def test_a_data_element_or_org_unit_at_which_the_server_fails_is_found_in_a_whole_block(of: str) -> None:
+def test_poisonous_block(of: str) -> None:
     class FailsAt(DirectClient):
         def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
             answer = super().post_data_values(*arguments, **options)
@@ -480,7 +476,7 @@ def test_a_data_element_or_org_unit_at_which_the_server_fails_is_found_in_a_whol
     assert sorted(applied_in(result)) == [place for place in rows if place not in guilty]
 
 
-def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_rejected() -> None:
+def test_failing_server_gives_up() -> None:
     client = Scripted(*(Dhis2FaultError("status 500") for _ in range(100)))
     result = sent(client, numbered(40))
     assert rejected_in(result) == {}
@@ -489,14 +485,14 @@ def test_a_server_that_fails_at_everything_is_not_asked_for_ever_and_nothing_is_
     assert len(client.calls) <= 8
 
 
-def test_a_value_that_failed_alone_is_tried_once_more_before_it_is_condemned() -> None:
+def test_lone_failure_tried_again() -> None:
     client = Scripted(Dhis2FaultError("status 500"), Dhis2FaultError("status 500"))
     result = sent(client, numbered(40))
     assert sorted(applied_in(result)) == list(range(40))
     assert rejected_in(result) == {}
 
 
-def test_a_value_that_failed_alone_and_whose_import_then_breaks_off_waits_and_is_not_forgotten() -> None:
+def test_lone_failure_then_abort() -> None:
     class FailsThenBreaksOff(Scripted):
         def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
             answer = super().post_data_values(*arguments, **options)
@@ -512,7 +508,7 @@ def test_a_value_that_failed_alone_and_whose_import_then_breaks_off_waits_and_is
     assert isinstance(result.failure, Dhis2TransientError)
 
 
-def test_values_that_failed_alone_are_not_each_tried_with_a_refused_login() -> None:
+def test_lone_failures_and_login() -> None:
     class RefusesInTheEnd(Scripted):
         refusals = 0
 
@@ -531,14 +527,14 @@ def test_values_that_failed_alone_are_not_each_tried_with_a_refused_login() -> N
     assert places_with_outcome(result) == list(range(8))
 
 
-def test_a_failure_that_passes_costs_one_more_call() -> None:
+def test_passing_failure() -> None:
     client = Scripted(Dhis2FaultError("status 500"))
     result = sent(client, numbered(40))
     assert len(applied_in(result)) == 40
     assert len(client.calls) == 2
 
 
-def test_a_call_that_is_too_large_is_halved_until_it_fits_and_the_limit_is_remembered() -> None:
+def test_too_large_is_halved() -> None:
     class Narrow(Scripted):
         def fail_at(self, values: Sequence[int]) -> None:
             if len(values) > 15:
@@ -551,7 +547,7 @@ def test_a_call_that_is_too_large_is_halved_until_it_fits_and_the_limit_is_remem
     assert batch_size.limit == 10
 
 
-def test_after_a_time_out_all_wait_and_the_next_calls_hold_half() -> None:
+def test_time_out_halves() -> None:
     client, batch_size = Scripted(None, Dhis2SlowError("no answer in time")), AdaptiveBatchSize(limit=20)
     result = sent(client, numbered(40), batch_size=batch_size)
     assert len(applied_in(result)) == 20
@@ -563,7 +559,7 @@ def test_after_a_time_out_all_wait_and_the_next_calls_hold_half() -> None:
 @pytest.mark.parametrize(
     "error", [Dhis2TransientError("503", retry_after=7), Dhis2AuthenticationError("Authentication failed")]
 )
-def test_what_does_not_pass_by_trying_again_at_once_leaves_the_rest_waiting(
+def test_others_wait(
     error: Dhis2TransientError | Dhis2AuthenticationError,
 ) -> None:
     client = Scripted(None, error)
@@ -574,7 +570,7 @@ def test_what_does_not_pass_by_trying_again_at_once_leaves_the_rest_waiting(
     assert len(client.calls) == 2
 
 
-def test_a_call_that_is_refused_for_good_rejects_all_that_were_not_sent_yet() -> None:
+def test_final_refusal() -> None:
     error = Dhis2PermanentError("There is no DHIS2 at this address")
     client = Scripted(None, error)
     result = sent(client, numbered(40), values=10)
@@ -584,7 +580,7 @@ def test_a_call_that_is_refused_for_good_rejects_all_that_were_not_sent_yet() ->
     assert len(client.calls) == 2
 
 
-def test_no_call_is_begun_when_the_time_is_nearly_up() -> None:
+def test_no_call_near_the_end() -> None:
     client = Scripted()
     result = sent(client, numbered(40), seconds=5)
     assert client.calls == []
@@ -594,7 +590,7 @@ def test_no_call_is_begun_when_the_time_is_nearly_up() -> None:
 
 @pytest.mark.parametrize(("races", "timely"), [(1, ()), (3, ()), (4, ()), (4, (0, 1, 2))])
 @pytest.mark.parametrize("try_again", [True, False])
-def test_a_period_that_is_right_is_tried_again_where_dhis2_says_that_it_is_not(
+def test_right_period_tried_again(
     races: int,
     timely: tuple[int, ...],
     try_again: bool,  # noqa: FBT001 - a parameter
@@ -617,7 +613,7 @@ def test_a_period_that_is_right_is_tried_again_where_dhis2_says_that_it_is_not(
     assert len(client.calls) == min(races, 3) + 1
 
 
-def test_a_period_that_is_none_is_refused_at_once() -> None:
+def test_wrong_period_refused() -> None:
     client = client_of("2.42")
     result = sent(client, {0: row("item1", "OU_1", period="2026/01"), 1: row("item1", "OU_2")})
     assert ([*rejected_in(result)], applied_in(result), client.pushes) == ([0], [1], [2])
@@ -663,7 +659,7 @@ class BreaksOff(Scripted):
         return BROKEN_OFF if self.times >= 0 else answer
 
 
-def test_an_import_that_broke_off_is_tried_once_more_at_once_and_then_waits() -> None:
+def test_aborted_import_retried_once() -> None:
     passing, lasting = BreaksOff(1), BreaksOff(99)
     assert len(applied_in(sent(passing, numbered(40)))) == 40
     result = sent(lasting, numbered(40))
@@ -671,14 +667,14 @@ def test_an_import_that_broke_off_is_tried_once_more_at_once_and_then_waits() ->
     assert len(lasting.calls) == 2
 
 
-def test_a_zero_that_removes_something_is_sent_only_once() -> None:
+def test_removing_zero_sent_once() -> None:
     client = BreaksOff(1)
     result = sent(client, numbered(1), try_again=False)
     assert result.waiting == {0}
     assert len(client.calls) == 1
 
 
-def test_it_is_not_forgotten_that_a_call_before_the_last_may_still_land() -> None:
+def test_earlier_call_may_land() -> None:
     no_answer, sent_away = Dhis2FaultError("status 502"), Dhis2TransientError("status 429")
     no_answer.may_still_be_applied = True
     result = sent(Scripted(no_answer, sent_away), numbered(4))

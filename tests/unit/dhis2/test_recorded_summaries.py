@@ -246,14 +246,14 @@ def outcome_of(case: Case) -> ImportSummary | None:
 
 
 @every_push
-def test_the_counts_of_a_recorded_push_add_up(case: Case) -> None:
+def test_counts_add_up(case: Case) -> None:
     outcome = outcome_of(case)
     if outcome is not None:
         assert Counts.of(outcome.outcomes).sent == len(case.rows)
 
 
 @every_push_of_ours
-def test_as_many_values_are_in_the_database_as_are_said_to_be(case: Case) -> None:
+def test_stored_as_counted(case: Case) -> None:
     outcome = outcome_of(case)
     if outcome is None:
         assert case.before == case.after
@@ -264,7 +264,7 @@ def test_as_many_values_are_in_the_database_as_are_said_to_be(case: Case) -> Non
 
 
 @every_push_of_ours
-def test_no_rejected_value_has_come_into_the_database(case: Case) -> None:
+def test_rejected_not_stored(case: Case) -> None:
     outcome = outcome_of(case)
     new = case.after - case.before
     for row, each in zip(case.rows, outcome.outcomes if outcome else (), strict=False):
@@ -272,7 +272,7 @@ def test_no_rejected_value_has_come_into_the_database(case: Case) -> None:
 
 
 @every_push_of_ours
-def test_up_to_2_42_what_is_stored_is_what_was_written(case: Case) -> None:
+def test_stored_as_written(case: Case) -> None:
     outcome = outcome_of(case)
     written = [row for row in case.after - case.before if row.split("|")[6] == "f"]
     if case.version != "2.43.1" and outcome is not None:
@@ -282,7 +282,7 @@ def test_up_to_2_42_what_is_stored_is_what_was_written(case: Case) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_recorded_delete_took_as_many_values_out_of_the_database_as_it_says(version: str) -> None:
+def test_deletes_as_counted(version: str) -> None:
     (case,) = (
         case for case in CASES if case.version == version and case.name == "push_import_strategy_delete"
     )
@@ -303,24 +303,24 @@ def told(outcome: ImportSummary | None) -> str:
 
 
 @every_push
-def test_every_row_is_told_the_reason_that_it_was_refused_for(case: Case) -> None:
+def test_reason_of_every_row(case: Case) -> None:
     if not case.name.startswith("push_import_strategy_"):
         up_to_2_42, from_2_43 = REASONS.get(case.name, ("", ""))
         assert told(outcome_of(case)) == (from_2_43 if case.version == "2.43.1" else up_to_2_42)
 
 
-def test_the_table_of_reasons_has_no_push_that_was_not_recorded() -> None:
+def test_reasons_are_recorded() -> None:
     assert REASONS.keys() <= {case.name for case in CASES}
 
 
 @every_push
-def test_every_code_of_a_recorded_push_is_in_the_catalogue(case: Case) -> None:
+def test_codes_in_catalogue(case: Case) -> None:
     outcome = outcome_of(case)
     if outcome is not None:
         codes = {reason.code for each in outcome.outcomes for reason in each.reasons}
         assert codes <= EXPLANATIONS.keys() | {HELD_BACK}
 
 
-def test_the_recordings_hold_pushes_of_all_four_versions() -> None:
+def test_all_four_versions() -> None:
     assert Counter(case.version for case in CASES).keys() == set(VERSIONS)
     assert min(Counter(case.version for case in CASES).values()) > 100

@@ -49,12 +49,12 @@ number_texts = st.one_of(
         ("-7", "A_TYPE_OF_THE_FUTURE", "-7"),
     ],
 )
-def test_a_value_is_written_as_its_type_takes_it(text: str, value_type: str, shaped: str) -> None:
+def test_written_form(text: str, value_type: str, shaped: str) -> None:
     assert shape(text, value_type) == shaped
 
 
 @pytest.mark.parametrize("value_type", WHOLE)
-def test_a_fraction_is_never_rounded_but_refused(value_type: str) -> None:
+def test_fraction_refused(value_type: str) -> None:
     text = "-2.5" if value_type == "INTEGER_NEGATIVE" else "2.5"
     reason = shape(text, value_type, "DOS_1")
     assert isinstance(reason, Reason)
@@ -83,7 +83,7 @@ def test_a_fraction_is_never_rounded_but_refused(value_type: str) -> None:
         ("٣", "INTEGER"),
     ],
 )
-def test_what_a_type_cannot_hold_is_refused_as_a_server_would(text: str, value_type: str) -> None:
+def test_impossible_value_refused(text: str, value_type: str) -> None:
     reason = shape(text, value_type, "SOH_1")
     assert isinstance(reason, Reason)
     assert reason.code == "E7619"
@@ -92,16 +92,14 @@ def test_what_a_type_cannot_hold_is_refused_as_a_server_would(text: str, value_t
     assert all(normalise(text, element, version) is None for version in Version)
 
 
-def test_a_zero_of_yes_only_is_told_by_having_no_value() -> None:
+def test_zero_of_yes_only() -> None:
     reason = shape("0.0", "TRUE_ONLY", "OUT_1")
     assert isinstance(reason, Reason)
     assert reason.code == TRUE_ONLY
 
 
 @given(number_texts, st.sampled_from(TYPES))
-def test_whatever_is_let_through_is_taken_by_every_version_and_is_the_same_number(
-    text: str, value_type: str
-) -> None:
+def test_accepted_by_every_version(text: str, value_type: str) -> None:
     shaped = shape(text, value_type)
     element = DataElement(id="abcdefghij1", code="E", name="E", value_type=value_type)
     if isinstance(shaped, Reason):

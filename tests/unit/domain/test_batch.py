@@ -119,9 +119,7 @@ def sparse_matrices(draw: st.DrawFn) -> list[list[DataValue]]:
     per_cell=st.integers(1, 5),
     room=st.integers(2000, 9000),
 )
-def test_every_value_is_in_exactly_one_payload_and_no_payload_is_too_large(
-    values: list[list[DataValue]], limit: int, per_cell: int, room: int
-) -> None:
+def test_exact_partition(values: list[list[DataValue]], limit: int, per_cell: int, room: int) -> None:
     settings = parse_settings(SETTINGS)
     payloads = list(cut(values, maximum_values=limit, maximum_bytes=room, values_per_cell=per_cell))
     everything = [value for org_unit in values for value in org_unit]
@@ -135,7 +133,7 @@ def test_every_value_is_in_exactly_one_payload_and_no_payload_is_too_large(
 
 
 @given(values=sparse_matrices(), limit=st.integers(1, 30))
-def test_the_same_values_make_the_same_batches(values: list[list[DataValue]], limit: int) -> None:
+def test_deterministic(values: list[list[DataValue]], limit: int) -> None:
     settings = parse_settings(SETTINGS)
 
     def batches() -> list[str]:
@@ -149,29 +147,29 @@ def test_the_same_values_make_the_same_batches(values: list[list[DataValue]], li
 
 
 @given(values=sparse_matrices())
-def test_a_message_gives_back_its_values(values: list[list[DataValue]]) -> None:
+def test_message_round_trip(values: list[list[DataValue]]) -> None:
     settings = parse_settings(SETTINGS)
     for payload in cut(values, maximum_values=1000):
         batch = decode(encode(payload, run_id="run", as_of=AS_OF, destination=settings.destination).encoded())
         assert list(batch.values()) == payload
 
 
-def test_a_full_matrix_is_cut_into_squarish_blocks() -> None:
+def test_square_blocks() -> None:
     payloads = list(cut(matrix(62, 64), maximum_values=1000))
     assert {shape(payload) for payload in payloads} == {(31, 32)}
     assert len(payloads) == 4
 
 
-def test_with_option_combos_the_values_of_a_cell_count_towards_the_block() -> None:
+def test_option_combos_count() -> None:
     payloads = list(cut(matrix(18, 18, combos=12), maximum_values=1000, values_per_cell=12))
     assert {shape(payload) for payload in payloads} == {(9, 9)}
 
 
-def test_a_setting_of_one_sends_values_one_by_one() -> None:
+def test_one_value_each() -> None:
     assert [len(payload) for payload in cut(matrix(2, 3), maximum_values=1)] == [1] * 6
 
 
-def test_another_run_or_another_value_is_another_batch(settings: Settings) -> None:
+def test_identity(settings: Settings) -> None:
     values = [value(1, 1), value(1, 2)]
     batch = encode(values, run_id="run", as_of=AS_OF, destination=settings.destination)
     assert batch.batch_id.startswith("run-")
@@ -185,7 +183,7 @@ def test_another_run_or_another_value_is_another_batch(settings: Settings) -> No
     )
 
 
-def test_a_delete_is_another_batch_than_the_import_of_the_same_values(settings: Settings) -> None:
+def test_delete_has_own_identity(settings: Settings) -> None:
     values = [value(1, 1), value(1, 2)]
     stored = encode(values, run_id="run", as_of=AS_OF, destination=settings.destination)
     deleted = encode(
@@ -196,7 +194,7 @@ def test_a_delete_is_another_batch_than_the_import_of_the_same_values(settings: 
     assert decode(stored.encoded()).operation is Operation.IMPORT
 
 
-def test_a_message_of_the_largest_payload_setting_stays_below_the_queue_s_limit(settings: Settings) -> None:
+def test_queue_limit(settings: Settings) -> None:
     payloads = list(cut(matrix(100, 200), maximum_values=20_000))
     sizes = [
         len(encode(payload, run_id="run", as_of=AS_OF, destination=settings.destination).encoded())
@@ -207,18 +205,18 @@ def test_a_message_of_the_largest_payload_setting_stays_below_the_queue_s_limit(
 
 
 @pytest.mark.parametrize("body", ["", "hello", "{}", '{"version": 1}', "[]"])
-def test_a_message_that_is_no_batch_says_what_to_do(body: str) -> None:
+def test_foreign_message_refused(body: str) -> None:
     with pytest.raises(BatchError, match="invoke compute"):
         decode(body)
 
 
-def test_a_message_whose_names_are_missing_is_no_batch(settings: Settings) -> None:
+def test_missing_names_refused(settings: Settings) -> None:
     batch = encode([value(1, 1)], run_id="run", as_of=AS_OF, destination=settings.destination)
     with pytest.raises(BatchError):
         decode(batch.model_copy(update={"stores": ()}).encoded())
 
 
-def test_a_customer_is_told_from_a_store_of_the_same_name_with_its_document(settings: Settings) -> None:
+def test_customer_document(settings: Settings) -> None:
     reported = replace(
         value(2, 1), store="Store 1", kind=Kind.CUSTOMER, document="requisition 14; requisition 15"
     )
@@ -231,7 +229,7 @@ def test_a_customer_is_told_from_a_store_of_the_same_name_with_its_document(sett
     assert [each["document"] for each in map(DataValue.by_name, values)] == [None, reported.document, None]
 
 
-def test_the_names_of_documents_count_as_part_of_a_payload() -> None:
+def test_documents_take_space() -> None:
     values = [replace(value(1, number), document=f"{number} {'x' * 400}") for number in range(9)]
     payloads = list(blocks([values], maximum_values=1000, maximum_bytes=2000))
     assert [len(payload) for payload in payloads] == [3, 3, 3]

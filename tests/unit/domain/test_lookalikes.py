@@ -56,7 +56,7 @@ ZERO_WIDTH_SPACE = "\u200b"
         ("OU_Kamo", "OU_KAMO", "Only capital and small letters differ, first at character 5."),
     ],
 )
-def test_where_two_texts_that_look_the_same_differ_is_told(ours: str, theirs: str, said: str) -> None:
+def test_first_difference(ours: str, theirs: str, said: str) -> None:
     assert difference(ours, theirs) == said
     assert LookAlikes(["other", theirs]).to(ours) == theirs
 
@@ -64,12 +64,12 @@ def test_where_two_texts_that_look_the_same_differ_is_told(ours: str, theirs: st
 @pytest.mark.parametrize(
     ("ours", "theirs"), [("KAMO", "KAMO"), ("KAMO", "OPUA"), ("OU_1", "OU_2"), ("", "x")]
 )
-def test_of_the_same_texts_and_of_others_nothing_is_told(ours: str, theirs: str) -> None:
+def test_nothing_to_tell(ours: str, theirs: str) -> None:
     assert difference(ours, theirs) is None
     assert LookAlikes([theirs]).to(ours) is None
 
 
-def test_of_many_differences_the_first_are_told() -> None:
+def test_many_differences() -> None:
     said = difference("a-b-c-d-e", "a b c d e", here="the settings")
     assert said is not None
     assert said.count("in the settings") == 3
@@ -77,7 +77,7 @@ def test_of_many_differences_the_first_are_told() -> None:
 
 
 @given(st.text(), st.text())
-def test_what_differs_is_told_of_whatever_texts(ours: str, theirs: str) -> None:
+def test_any_texts(ours: str, theirs: str) -> None:
     said = difference(ours, theirs)
     assert said is None or (ours != theirs and said.endswith("."))
     assert difference(ours, ours) is None

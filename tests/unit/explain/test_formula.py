@@ -39,19 +39,19 @@ def formula_of(
 
 
 @pytest.mark.parametrize("metric", Metric)
-def test_the_documentation_prints_how_each_value_of_the_worked_example_is_worked_out(metric: Metric) -> None:
+def test_documented_example(metric: Metric) -> None:
     table = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8").split("worked example -->")[1]
     rows = [row.strip("|").split("|") for row in re.findall(r"^\|.*\|$", table, re.MULTILINE)]
     printed = {row[0].strip(): row[3].strip() for row in rows}
     assert printed[metric.label] == formula_of(metric, WORKED_EXAMPLE).sentence
 
 
-def test_days_out_of_stock_are_spans() -> None:
+def test_days_out_of_stock_spans() -> None:
     worked_out = formula_of(Metric.DAYS_OUT_OF_STOCK, WORKED_EXAMPLE)
     assert worked_out.spans == (Span(first=date(2026, 1, 6), last=date(2026, 1, 14), days=9),)
 
 
-def test_of_several_stores_each_has_a_quotient_of_its_own() -> None:
+def test_quotient_of_each_store() -> None:
     pairs = [
         pair([line(9)], [RECEIVED_BEFORE, moved("2026-01-10", -6, OUTBOUND)], store) for store in (KAMO, OPUA)
     ]
@@ -63,7 +63,7 @@ def test_of_several_stores_each_has_a_quotient_of_its_own() -> None:
     )
 
 
-def test_days_out_of_stock_shorten_the_months_where_the_preference_says_so() -> None:
+def test_shortened_months() -> None:
     history = pair(
         [line(0)],
         [moved("2025-06-01", 10, INBOUND), moved("2026-01-21 10:00", -10, OUTBOUND)],
@@ -98,7 +98,5 @@ def test_days_out_of_stock_shorten_the_months_where_the_preference_says_so() -> 
         ),
     ],
 )
-def test_where_there_is_no_value_the_reason_stands_in_its_place(
-    metric: Metric, pairs: list[PairHistory], at: Window, why: str
-) -> None:
+def test_missing_value_reason(metric: Metric, pairs: list[PairHistory], at: Window, why: str) -> None:
     assert formula_of(metric, *pairs, at=at).sentence.startswith(why)

@@ -45,7 +45,7 @@ def documented() -> list[tuple[str, str]]:
         if example[0] is not Metric.MONTHS_OF_STOCK
     ],
 )
-def test_the_documented_numbers_are_those_that_are_explained(
+def test_documented_numbers(
     cells: tuple[str, str], example: tuple[Metric, PairHistory, Window, Rules]
 ) -> None:
     on_screen, here = (NUMBER.match(cell) for cell in cells)
@@ -59,12 +59,12 @@ def test_the_documented_numbers_are_those_that_are_explained(
         assert explained[on_screen[0]] == here[0]
 
 
-def test_the_screen_shows_the_stock_of_now() -> None:
+def test_stock_of_now() -> None:
     history = pair([line(4)], [RECEIVED_BEFORE, moved("2026-02-03 10:00", -6, OUTBOUND)])
     assert shown_otherwise(history, Metric.STOCK_ON_HAND, JANUARY, Rules()) == {"4": "10"}
 
 
-def test_where_both_are_the_same_nothing_is_said() -> None:
+def test_equal_numbers() -> None:
     history = pair([line(100)], [RECEIVED_BEFORE])
     for metric in Metric:
         assert shown_otherwise(history, metric, JANUARY, Rules()) == {}

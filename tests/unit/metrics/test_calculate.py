@@ -85,7 +85,7 @@ def values_of(
 # The worked example
 
 
-def test_the_worked_example_has_the_values_of_its_definition() -> None:
+def test_worked_example() -> None:
     values = result_of(WORKED_EXAMPLE, JANUARY).values
 
     assert {metric.value: format_value(value, round_off=False) for metric, value in values.items()} == {
@@ -109,7 +109,7 @@ def test_the_worked_example_has_the_values_of_its_definition() -> None:
     [(1, JANUARY), (2, window_of(Basis.CURRENT_DAY, "2026-02-10 09:00"))],
     ids=["previous month", "current day"],
 )
-def test_the_documentation_prints_the_values_that_are_calculated(column: int, at: Window) -> None:
+def test_documented_values(column: int, at: Window) -> None:
     table = DOCUMENTATION.read_text(encoding="utf-8").split("worked example -->")[1]
     rows = [
         [cell.strip() for cell in row.strip("|").split("|")]
@@ -125,7 +125,7 @@ def test_the_documentation_prints_the_values_that_are_calculated(column: int, at
     }
 
 
-def test_the_examples_of_what_msupplys_screen_shows_otherwise_are_calculated() -> None:
+def test_documented_screen_examples() -> None:
     text = (DOCUMENTATION.parent / "msupply-screen.md").read_text(encoding="utf-8")
     header = "| example | mSupply's screen | DHIS2 |"
     tables = [part.split("\n\n")[0].splitlines()[2:] for part in text.split(header)[1:]]
@@ -138,7 +138,7 @@ def test_the_examples_of_what_msupplys_screen_shows_otherwise_are_calculated() -
         assert ours == value or ours.startswith(f"{value} ")
 
 
-def test_the_documentation_prints_the_labels_that_are_made() -> None:
+def test_documented_labels() -> None:
     table = DOCUMENTATION.read_text(encoding="utf-8").split("| Period format |")[1].split("\n\n")[0]
     rows = [[re.findall("`(.+?)`", cell) for cell in row.split("|")[1:3]] for row in table.splitlines()[2:]]
 
@@ -150,7 +150,7 @@ def test_the_documentation_prints_the_labels_that_are_made() -> None:
 # Stock
 
 
-def test_stock_is_counted_backwards_from_the_lines_even_where_the_ledger_does_not_add_up() -> None:
+def test_stock_counted_backwards() -> None:
     values = values_of(
         pair([line(7)], [moved("2026-01-10", 100, INBOUND), moved("2026-02-01", -3, OUTBOUND)]), JANUARY
     )
@@ -159,7 +159,7 @@ def test_stock_is_counted_backwards_from_the_lines_even_where_the_ledger_does_no
     assert values[Metric.OPENING_STOCK] == -90
 
 
-def test_a_movement_at_the_very_midnight_belongs_to_the_month_that_begins() -> None:
+def test_movement_at_midnight() -> None:
     movements = [moved("2026-01-01 00:00", 5, INBOUND), moved("2026-02-01 00:00", -2, OUTBOUND)]
 
     values = values_of(pair([line(3)], movements), JANUARY)
@@ -167,7 +167,7 @@ def test_a_movement_at_the_very_midnight_belongs_to_the_month_that_begins() -> N
     assert [values[metric] for metric in WHOLE_MONTH] == [0, 5, 0, 0, 5]
 
 
-def test_fractions_that_sum_to_nothing_leave_the_store_stocked_out() -> None:
+def test_fractions_sum_to_zero() -> None:
     lines = [line(0.1, name="A"), line(0.2, name="B"), line(-0.3, name="C")]
 
     values = values_of(pair(lines, []), JANUARY)
@@ -176,7 +176,7 @@ def test_fractions_that_sum_to_nothing_leave_the_store_stocked_out() -> None:
     assert values[Metric.STOCKED_OUT] == 1
 
 
-def test_negative_stock_is_sent_as_it_is_and_counted() -> None:
+def test_negative_stock_is_counted() -> None:
     result = result_of(pair([line(-4)], []), JANUARY)
 
     assert result.values[Metric.STOCK_ON_HAND] == -4 * MICRO
@@ -185,7 +185,7 @@ def test_negative_stock_is_sent_as_it_is_and_counted() -> None:
     assert result.warnings[StockWarning.NEGATIVE_STOCK] == 3
 
 
-def test_stores_and_items_of_a_group_add_up() -> None:
+def test_group_sums() -> None:
     pairs = [
         pair([line(10)], [moved("2026-01-10", 4, INBOUND)], KAMO, AMOXICILLIN),
         pair([line(20)], [moved("2026-01-11", -3, OUTBOUND)], KAMO, BRAND),
@@ -200,7 +200,7 @@ def test_stores_and_items_of_a_group_add_up() -> None:
     assert values[Metric.ISSUED] == 9
 
 
-def test_current_day_looks_at_the_instant_of_the_run() -> None:
+def test_current_day_instant() -> None:
     movements = [
         moved("2026-02-03", 5, INBOUND),
         moved("2026-02-10 08:59", -1, OUTBOUND),
@@ -213,11 +213,11 @@ def test_current_day_looks_at_the_instant_of_the_run() -> None:
     assert [values[metric] for metric in WHOLE_MONTH] == [8, 5, 1, 0, 12]
 
 
-def test_a_group_without_pairs_has_no_values() -> None:
+def test_empty_group() -> None:
     assert result_of([], JANUARY) == GroupValues()
 
 
-def test_a_pair_that_only_is_visible_has_none_left() -> None:
+def test_visible_only_pair() -> None:
     values = values_of(pair([], []), JANUARY)
 
     assert values.pop(Metric.STOCKED_OUT) == 1
@@ -232,7 +232,7 @@ def test_a_pair_that_only_is_visible_has_none_left() -> None:
 # Flows
 
 
-def test_a_cancelled_prescription_counts_nothing() -> None:
+def test_cancelled_prescription() -> None:
     movements = [
         moved("2026-01-10", -5, PRESCRIPTION),
         moved("2026-01-12", 5, PRESCRIPTION),
@@ -242,7 +242,7 @@ def test_a_cancelled_prescription_counts_nothing() -> None:
     assert values_of(pair([line(3)], movements), JANUARY)[Metric.ISSUED] == 2
 
 
-def test_returns_are_adjustments_only_where_that_is_chosen() -> None:
+def test_returns_as_adjustments() -> None:
     movements = [
         moved("2026-01-02", 7, ADDITION),
         moved("2026-01-03", -2, REDUCTION),
@@ -258,7 +258,7 @@ def test_returns_are_adjustments_only_where_that_is_chosen() -> None:
     assert [with_returns[metric] for metric in WHOLE_MONTH] == [0, 0, 0, 8, 8]
 
 
-def test_a_quarterly_label_collects_the_flows_of_the_quarter_while_opening_stock_stays_the_months() -> None:
+def test_quarterly_flows() -> None:
     movements = [moved("2026-01-10", 5, INBOUND), moved("2026-02-10", 7, INBOUND)]
 
     values = values_of(
@@ -283,23 +283,21 @@ def test_a_quarterly_label_collects_the_flows_of_the_quarter_while_opening_stock
         (None, 0, 0),
     ],
 )
-def test_a_batch_is_expired_up_to_the_snapshot_date_and_expiring_for_ninety_days(
-    expires: str | None, expiring: int, expired: int
-) -> None:
+def test_expired_and_expiring(expires: str | None, expiring: int, expired: int) -> None:
     values = values_of(pair([line(5, expires)], []), JANUARY)
 
     assert values[Metric.EXPIRING] == expiring
     assert values[Metric.EXPIRED] == expired
 
 
-def test_within_how_many_days_a_batch_expires_is_a_setting() -> None:
+def test_expiry_days_setting() -> None:
     history = pair([line(5, "2026-03-02")], [])
 
     assert values_of(history, JANUARY, Rules(expiring_within_days=30))[Metric.EXPIRING] == 5
     assert values_of(history, JANUARY, Rules(expiring_within_days=29))[Metric.EXPIRING] == 0
 
 
-def test_lines_are_run_back_with_their_own_movements_and_the_others_are_counted() -> None:
+def test_lines_run_back() -> None:
     movements = [
         moved("2026-02-02", -4, OUTBOUND, "A"),
         moved("2026-02-03", -2, OUTBOUND, None),
@@ -318,7 +316,7 @@ def test_lines_are_run_back_with_their_own_movements_and_the_others_are_counted(
     }
 
 
-def test_a_line_of_the_same_name_in_another_store_stays_as_it_is() -> None:
+def test_same_line_in_another_store() -> None:
     pairs = [
         pair([line(6, "2026-03-01", "A")], [], KAMO),
         pair([line(5, "2026-01-01", "B")], [moved("2026-02-02", -4, OUTBOUND, "A")], OPUA),
@@ -330,7 +328,7 @@ def test_a_line_of_the_same_name_in_another_store_stays_as_it_is() -> None:
     assert values[Metric.EXPIRED] == 5
 
 
-def test_a_line_that_runs_back_below_zero_is_added_as_it_is() -> None:
+def test_line_below_zero() -> None:
     pairs = pair(
         [line(5, "2026-03-01", "A"), line(0, "2026-03-01", "B")], [moved("2026-02-02", 4, ADDITION, "B")]
     )
@@ -338,7 +336,7 @@ def test_a_line_that_runs_back_below_zero_is_added_as_it_is() -> None:
     assert values_of(pairs, JANUARY)[Metric.EXPIRING] == 1
 
 
-def test_movements_without_a_line_are_not_counted_where_expiry_is_not_asked_for() -> None:
+def test_movements_without_line() -> None:
     history = pair([line(5)], [moved("2026-02-02", -4, OUTBOUND, None)])
 
     assert not result_of(history, JANUARY, metrics=[Metric.STOCK_ON_HAND]).warnings
@@ -357,7 +355,7 @@ def test_movements_without_a_line_are_not_counted_where_expiry_is_not_asked_for(
         ("2026-02-01 00:00", False),
     ],
 )
-def test_consumption_looks_back_over_whole_days_up_to_the_snapshot(when: str, *, counts: bool) -> None:
+def test_consumption_window(when: str, *, counts: bool) -> None:
     values = values_of(pair([line(10)], [moved(when, -6, OUTBOUND)]), JANUARY)
 
     assert values[Metric.AVERAGE_MONTHLY_CONSUMPTION] == (2 if counts else 0)
@@ -372,7 +370,7 @@ def test_consumption_looks_back_over_whole_days_up_to_the_snapshot(when: str, *,
         ("2026-02-10 09:00", False),
     ],
 )
-def test_the_day_of_the_run_is_the_last_day_of_a_current_look_back(when: str, *, counts: bool) -> None:
+def test_consumption_includes_run_day(when: str, *, counts: bool) -> None:
     at = window_of(Basis.CURRENT_DAY, "2026-02-10 09:00")
 
     values = values_of(pair([line(10)], [moved(when, -6, OUTBOUND)]), at)
@@ -380,7 +378,7 @@ def test_the_day_of_the_run_is_the_last_day_of_a_current_look_back(when: str, *,
     assert values[Metric.AVERAGE_MONTHLY_CONSUMPTION] == (2 if counts else 0)
 
 
-def test_consumption_is_averaged_store_by_store_with_their_own_look_back_and_added_up() -> None:
+def test_consumption_by_store() -> None:
     pairs = [
         pair([line(0)], [moved("2025-12-15", -30, OUTBOUND)], KAMO),
         pair([line(0)], [moved("2026-01-15", -7, OUTBOUND), moved("2025-12-15", -100, OUTBOUND)], OPUA),
@@ -391,14 +389,14 @@ def test_consumption_is_averaged_store_by_store_with_their_own_look_back_and_add
     assert values[Metric.AVERAGE_MONTHLY_CONSUMPTION] == 30 / 3 + 7
 
 
-def test_days_in_month_is_a_preference_that_sets_the_window_and_not_the_divisor() -> None:
+def test_days_in_month_preference() -> None:
     rules = Rules(consumption=ConsumptionPreferences(days_in_month=Fraction(10)))
     history = pair([line(0)], [moved("2026-01-02", -3, OUTBOUND), moved("2026-01-01", -30, OUTBOUND)])
 
     assert values_of(history, JANUARY, rules)[Metric.AVERAGE_MONTHLY_CONSUMPTION] == 1
 
 
-def test_consumption_is_raised_for_the_days_out_of_stock_where_the_preference_is_on() -> None:
+def test_stock_out_adjustment() -> None:
     # In the 91 days: the 25 days before the first stocking do not count, nor the days it ran out and came
     # back, so the 9 days from 2026-01-06 to 2026-01-14 remain.
     days = 3 * Fraction(36525, 1200)
@@ -409,7 +407,7 @@ def test_consumption_is_raised_for_the_days_out_of_stock_where_the_preference_is
     assert adjusted == plain * days / (days - 9)
 
 
-def test_each_store_is_adjusted_by_its_own_days_out_of_stock() -> None:
+def test_adjustment_by_store() -> None:
     # Kamo is out from the 11th to the 31st; Opua never is, so the group never is.
     pairs = [
         pair([line(0)], [moved("2025-01-10", 9, INBOUND), moved("2026-01-10", -9, OUTBOUND)], KAMO),
@@ -423,7 +421,7 @@ def test_each_store_is_adjusted_by_its_own_days_out_of_stock() -> None:
     assert values[Metric.AVERAGE_MONTHLY_CONSUMPTION] == 3 * days / (days - 21) + 4
 
 
-def test_consumption_is_not_adjusted_where_there_was_no_day_in_stock() -> None:
+def test_no_adjustment_without_stock() -> None:
     # 10 days of look-back, all of them out of stock, and still something was issued.
     rules = Rules(
         consumption=ConsumptionPreferences(days_in_month=Fraction(10), adjust_for_days_out_of_stock=True)
@@ -470,9 +468,7 @@ NO_DAY_IN_STOCK = [
         (6, [*NO_DAY_IN_STOCK, moved("2026-01-31T23:59:59", 6, INBOUND)], True),
     ],
 )
-def test_consumption_is_adjusted_only_where_some_whole_day_of_the_look_back_had_stock(
-    stock: int, movements: list[Movement], *, adjusted: bool
-) -> None:
+def test_adjustment_needs_a_whole_day(stock: int, movements: list[Movement], *, adjusted: bool) -> None:
     history = pair([line(stock)], movements)
     plain = values_of(history, JANUARY)[Metric.AVERAGE_MONTHLY_CONSUMPTION]
     value = values_of(history, JANUARY, ADJUSTED)[Metric.AVERAGE_MONTHLY_CONSUMPTION]
@@ -481,7 +477,7 @@ def test_consumption_is_adjusted_only_where_some_whole_day_of_the_look_back_had_
     assert adjusted or value == plain > 0
 
 
-def test_stock_that_comes_today_makes_no_whole_day_in_stock() -> None:
+def test_arrival_today_is_no_whole_day() -> None:
     history = pair([line(6)], [*NO_DAY_IN_STOCK, moved("2026-02-10T00:30", 6, INBOUND)])
 
     today = window_of(Basis.CURRENT_DAY, "2026-02-10 09:00")
@@ -490,14 +486,14 @@ def test_stock_that_comes_today_makes_no_whole_day_in_stock() -> None:
     assert value == 2
 
 
-def test_without_consumption_there_are_no_months_of_stock() -> None:
+def test_no_months_without_consumption() -> None:
     values = values_of(pair([line(10)], []), JANUARY)
 
     assert values[Metric.AVERAGE_MONTHLY_CONSUMPTION] == 0
     assert Metric.MONTHS_OF_STOCK not in values
 
 
-def test_net_negative_consumption_gives_no_months_of_stock_either() -> None:
+def test_no_months_below_zero() -> None:
     values = values_of(pair([line(10)], [moved("2026-01-10", 6, PRESCRIPTION)]), JANUARY)
 
     assert values[Metric.AVERAGE_MONTHLY_CONSUMPTION] == -2
@@ -505,13 +501,13 @@ def test_net_negative_consumption_gives_no_months_of_stock_either() -> None:
 
 
 @pytest.mark.parametrize(("stock", "months"), [(0, 0), (-4, -2), (5, Fraction(5, 2))])
-def test_months_of_stock_are_stock_on_hand_over_consumption(stock: int, months: Fraction) -> None:
+def test_months_of_stock(stock: int, months: Fraction) -> None:
     values = values_of(pair([line(stock)], [moved("2026-01-10", -6, OUTBOUND)]), JANUARY)
 
     assert values[Metric.MONTHS_OF_STOCK] == months
 
 
-def test_months_of_stock_of_a_group_are_worked_out_from_its_sums() -> None:
+def test_months_of_stock_of_a_group() -> None:
     pairs = [
         pair([line(30)], [moved("2026-01-10", -30, OUTBOUND)], KAMO, AMOXICILLIN),
         pair([line(0)], [moved("2026-01-10", -30, OUTBOUND)], KAMO, BRAND),
@@ -530,7 +526,7 @@ def days_out(movements: Iterable[Movement], stock: float = 0, at: Window = JANUA
 LONG_AGO = moved("2024-01-01", 10, INBOUND)
 
 
-def test_neither_the_day_it_runs_out_nor_the_day_it_comes_back_counts() -> None:
+def test_partial_days_do_not_count() -> None:
     assert (
         days_out(
             [LONG_AGO, moved("2026-01-10 08:00", -10, OUTBOUND), moved("2026-01-12 16:00", 5, INBOUND)], 5
@@ -545,7 +541,7 @@ def test_neither_the_day_it_runs_out_nor_the_day_it_comes_back_counts() -> None:
     )
 
 
-def test_a_day_counts_from_midnight_to_midnight() -> None:
+def test_midnight_to_midnight() -> None:
     # Out at the first instant of the 10th: at the midnight itself it was still there.
     assert days_out([LONG_AGO, moved("2026-01-10 00:00", -10, OUTBOUND)]) == 21
     # Out at the last instant of the 9th: the whole 10th counts.
@@ -566,7 +562,7 @@ def test_a_day_counts_from_midnight_to_midnight() -> None:
     )
 
 
-def test_running_out_or_coming_back_at_the_midnight_that_begins_the_month_is_of_its_first_day() -> None:
+def test_stock_change_at_month_start() -> None:
     assert days_out([LONG_AGO, moved("2026-01-01 00:00", -10, OUTBOUND)]) == 30
     assert (
         days_out([LONG_AGO, moved("2025-12-01", -10, OUTBOUND), moved("2026-01-01 00:00", 5, INBOUND)], 5)
@@ -574,7 +570,7 @@ def test_running_out_or_coming_back_at_the_midnight_that_begins_the_month_is_of_
     )
 
 
-def test_stock_that_comes_and_goes_within_a_day_makes_it_a_day_in_stock() -> None:
+def test_stock_within_a_day() -> None:
     movements = [
         LONG_AGO,
         moved("2025-12-01", -10, OUTBOUND),
@@ -585,7 +581,7 @@ def test_stock_that_comes_and_goes_within_a_day_makes_it_a_day_in_stock() -> Non
     assert days_out(movements) == 30
 
 
-def test_movements_at_one_instant_count_together() -> None:
+def test_simultaneous_movements() -> None:
     movements = [
         LONG_AGO,
         moved("2025-12-01", -10, OUTBOUND),
@@ -597,29 +593,29 @@ def test_movements_at_one_instant_count_together() -> None:
     assert days_out(reversed(movements)) == 31
 
 
-def test_days_before_the_first_stocking_do_not_count() -> None:
+def test_days_before_first_stock() -> None:
     # First in on the 10th, out again on the 12th: the 13th to the 31st.
     assert days_out([moved("2026-01-10", 5, INBOUND), moved("2026-01-12", -5, OUTBOUND)]) == 19
 
 
-def test_the_day_of_the_first_movement_in_can_count() -> None:
+def test_day_of_first_stock() -> None:
     # More had gone out before than came in on the 10th.
     assert days_out([moved("2026-01-05", -9, OUTBOUND), moved("2026-01-10", 5, INBOUND)], -4) == 22
 
 
-def test_stock_before_the_first_movement_is_a_stocking_of_all_time() -> None:
+def test_stock_before_first_movement() -> None:
     assert days_out([moved("2025-06-01", -8, OUTBOUND)]) == 31
     assert days_out([moved("2026-01-12", -8, OUTBOUND)]) == 19
 
 
-def test_a_group_that_was_never_stocked_before_the_end_of_the_period_has_no_value() -> None:
+def test_never_stocked() -> None:
     assert days_out([]) is None
     assert days_out([moved("2026-01-12", -8, OUTBOUND)], -8) is None
     assert days_out([moved("2026-02-01 00:00", 5, INBOUND)], 5) is None
     assert days_out([moved("2026-01-31 23:59", 5, INBOUND)], 5) == 0
 
 
-def test_the_stores_of_an_org_unit_are_out_only_where_their_sum_is() -> None:
+def test_org_unit_out_by_its_sum() -> None:
     pairs = [
         pair(
             [line(0)], [moved("2026-01-01 12:00", 5, INBOUND), moved("2026-01-10 12:00", -5, OUTBOUND)], KAMO
@@ -630,7 +626,7 @@ def test_the_stores_of_an_org_unit_are_out_only_where_their_sum_is() -> None:
     assert values_of(pairs, JANUARY)[Metric.DAYS_OUT_OF_STOCK] == 9
 
 
-def test_the_current_day_basis_counts_up_to_yesterday() -> None:
+def test_current_day_until_yesterday() -> None:
     movements = [LONG_AGO, moved("2026-02-03 12:00", -10, OUTBOUND)]
 
     assert days_out(movements, at=window_of(Basis.CURRENT_DAY, "2026-02-10 09:00")) == 6
@@ -643,18 +639,18 @@ def test_the_current_day_basis_counts_up_to_yesterday() -> None:
     ("as_of", "text"),
     [("2026-02-01 09:00", "YYYYMM"), ("2026-02-10 09:00", "YYYYMMDD"), ("2026-02-09 09:00", "Weekly")],
 )
-def test_there_are_no_days_out_of_stock_before_a_whole_day_has_passed(as_of: str, text: str) -> None:
+def test_no_whole_day_yet(as_of: str, text: str) -> None:
     assert days_out([LONG_AGO], 10, window_of(Basis.CURRENT_DAY, as_of, text)) is None
 
 
-def test_what_is_first_stocked_today_has_no_day_out_of_stock_yet() -> None:
+def test_first_stocked_today() -> None:
     at = window_of(Basis.CURRENT_DAY, "2026-02-10 09:00")
 
     assert days_out([moved("2026-02-10 08:00", 5, INBOUND)], 5, at) == 0
     assert days_out([moved("2026-02-10 09:00", 5, INBOUND)], 5, at) is None
 
 
-def test_days_are_those_of_the_configured_time_zone_whatever_their_length() -> None:
+def test_days_of_uneven_length() -> None:
     # 2018-11-04 in São Paulo begins at 01:00; the whole of November is 30 days all the same.
     zone = "America/Sao_Paulo"
     movements = [
@@ -666,7 +662,7 @@ def test_days_are_those_of_the_configured_time_zone_whatever_their_length() -> N
     assert days_out(movements, 4, window_of(Basis.PREVIOUS_MONTH, "2018-12-02", zone=zone)) == 1
 
 
-def test_a_day_that_the_time_zone_left_out_is_no_day_out_of_stock() -> None:
+def test_day_skipped_by_time_zone() -> None:
     zone = "Pacific/Apia"
     movements = [moved("2011-11-01", 4, INBOUND, zone=zone), moved("2011-11-02", -4, OUTBOUND, zone=zone)]
 
@@ -676,13 +672,13 @@ def test_a_day_that_the_time_zone_left_out_is_no_day_out_of_stock() -> None:
 # What is asked for, and how far back to read
 
 
-def test_only_what_is_asked_for_is_computed_in_that_order() -> None:
+def test_order_of_metrics() -> None:
     metrics = [Metric.STOCKED_OUT, Metric.STOCK_ON_HAND]
 
     assert list(result_of(WORKED_EXAMPLE, JANUARY, metrics=metrics).values) == metrics
 
 
-def test_what_moved_before_the_floor_matters_as_a_sum_only() -> None:
+def test_sum_before_the_floor() -> None:
     at = JANUARY
     earliest = floor([at], [KAMO], Rules())
     movements = [movement for movement in WORKED_EXAMPLE.movements if movement.instant >= at.month_start]
@@ -708,16 +704,14 @@ def test_what_moved_before_the_floor_matters_as_a_sum_only() -> None:
         ("FinancialJuly", None, "2025-07-01"),
     ],
 )
-def test_the_floor_is_the_earliest_of_look_back_period_and_month(
-    text: str, months: Fraction | None, first_day: str
-) -> None:
+def test_floor_is_the_earliest(text: str, months: Fraction | None, first_day: str) -> None:
     at = window_of(Basis.PREVIOUS_MONTH, "2026-02-10 09:00", text)
     store = Store("kamo", "KAM", "Kamo", "OU_KAMO", months)
 
     assert floor([at], [store], Rules()) == at.calendar.start_of_day(date.fromisoformat(first_day))
 
 
-def test_the_floor_suits_the_store_and_the_window_that_reach_back_the_furthest() -> None:
+def test_floor_of_furthest_store() -> None:
     windows = [JANUARY, window_of(Basis.CURRENT_DAY, "2026-02-10 09:00")]
 
     both = floor(windows, [OPUA, KAMO], Rules())
@@ -725,11 +719,11 @@ def test_the_floor_suits_the_store_and_the_window_that_reach_back_the_furthest()
     assert both == floor([JANUARY], [KAMO], Rules())
 
 
-def test_every_warning_says_what_was_counted() -> None:
+def test_warnings_say_counts() -> None:
     assert all(len(warning.meaning) > 20 for warning in StockWarning)
 
 
-def test_a_look_back_beyond_all_time_reads_everything() -> None:
+def test_endless_look_back() -> None:
     store = Store("kamo", "KAM", "Kamo", "OU_KAMO", Fraction(10**9))
 
     assert floor([JANUARY], [store], Rules()) < datetime(1, 1, 1) + timedelta(days=2)  # noqa: DTZ001 - naive UTC

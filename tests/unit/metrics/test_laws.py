@@ -199,7 +199,7 @@ def expiry_dates(draw: st.DrawFn, today: date) -> date | None:
 
 @tried(400)
 @given(cases())
-def test_all_twelve_metrics_are_what_a_day_by_day_walk_through_the_whole_ledger_finds(case: Case) -> None:
+def test_day_by_day_reference(case: Case) -> None:
     values = case.values().values
     stores_with_pairs = [store for store in case.stores if any(pair[0] == store for pair in case.pairs)]
 
@@ -216,7 +216,7 @@ def _some(value: int | Fraction | None) -> str:
 
 @tried(50)
 @given(cases(), st.integers(1, 1000))
-def test_reading_further_back_than_the_floor_changes_nothing(case: Case, days: int) -> None:
+def test_floor_loses_nothing(case: Case, days: int) -> None:
     earlier = floor([case.window], case.stores, case.rules) - timedelta(days=days)
 
     read_further = calculate(case.history(earlier), case.window, case.rules, tuple(Metric))
@@ -226,7 +226,7 @@ def test_reading_further_back_than_the_floor_changes_nothing(case: Case, days: i
 
 @tried(50)
 @given(cases(), st.sets(st.sampled_from(Metric)))
-def test_a_metric_is_the_same_whatever_else_is_asked_for(case: Case, metrics: set[Metric]) -> None:
+def test_metrics_are_independent(case: Case, metrics: set[Metric]) -> None:
     history = case.history(floor([case.window], case.stores, case.rules))
 
     asked = calculate(history, case.window, case.rules, metrics).values
@@ -237,7 +237,7 @@ def test_a_metric_is_the_same_whatever_else_is_asked_for(case: Case, metrics: se
 
 @tried(50)
 @given(cases())
-def test_opening_stock_and_the_flows_of_the_month_make_closing_stock(case: Case) -> None:
+def test_opening_plus_flows_is_closing(case: Case) -> None:
     question = replace(case.question, include_returns=True, period_format="YYYYMM")
     no_repacks = tuple(entry for entry in case.entries if entry.kind is not MovementKind.REPACK)
 
@@ -253,7 +253,7 @@ def test_opening_stock_and_the_flows_of_the_month_make_closing_stock(case: Case)
 
 @tried(50)
 @given(cases())
-def test_every_negative_stock_value_is_counted(case: Case) -> None:
+def test_negative_stock_counted(case: Case) -> None:
     result = case.values()
 
     stock = [
@@ -271,7 +271,7 @@ def test_every_negative_stock_value_is_counted(case: Case) -> None:
 
 @tried(50)
 @given(cases())
-def test_the_floor_is_a_midnight_of_the_configured_time_zone(case: Case) -> None:
+def test_floor_is_a_midnight(case: Case) -> None:
     calendar = Calendar(case.question.zone)
 
     earliest = floor([case.window], case.stores, case.rules)
@@ -282,7 +282,7 @@ def test_the_floor_is_a_midnight_of_the_configured_time_zone(case: Case) -> None
 
 @tried(50)
 @given(cases())
-def test_the_order_of_movements_at_one_instant_does_not_matter(case: Case) -> None:
+def test_simultaneous_order(case: Case) -> None:
     turned = replace(case, entries=tuple(reversed(case.entries)))
 
     assert turned.values() == case.values()

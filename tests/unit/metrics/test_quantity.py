@@ -36,9 +36,7 @@ from msupply_dhis2.metrics.quantity import MOST_UNITS
         (0.0, float("inf"), 0),
     ],
 )
-def test_packs_and_pack_size_make_millionths_of_a_unit(
-    packs: float, pack_size: float | None, units: int
-) -> None:
+def test_packs_times_pack_size(packs: float, pack_size: float | None, units: int) -> None:
     assert to_units(packs, pack_size) == units
 
 
@@ -46,7 +44,7 @@ def test_packs_and_pack_size_make_millionths_of_a_unit(
     ("packs", "pack_size"),
     [(5.0, float("nan")), (float("inf"), 5.0), (float("-inf"), 5.0), (1.0, float("inf"))],
 )
-def test_what_is_no_finite_number_makes_no_units(packs: float, pack_size: float) -> None:
+def test_not_finite(packs: float, pack_size: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         to_units(packs, pack_size)
 
@@ -54,12 +52,12 @@ def test_what_is_no_finite_number_makes_no_units(packs: float, pack_size: float)
 @pytest.mark.parametrize(
     ("packs", "pack_size"), [(1e12 + 0.001, 1.0), (1e7, 100_001.0), (-1e13, 1.0), (1e300, 1e300), (1e20, 1.0)]
 )
-def test_more_than_any_store_holds_is_no_quantity(packs: float, pack_size: float) -> None:
+def test_beyond_any_store(packs: float, pack_size: float) -> None:
     with pytest.raises(ValueError, match="more than 1,000,000,000,000 units"):
         to_units(packs, pack_size)
 
 
-def test_the_little_stock_that_floating_point_leaves_is_none() -> None:
+def test_float_dust_is_zero() -> None:
     assert to_units(0.1, 1.0) + to_units(0.2, 1.0) - to_units(0.3, 1.0) == 0
 
 
@@ -70,9 +68,7 @@ def test_the_little_stock_that_floating_point_leaves_is_none() -> None:
         st.integers(1, 1000).map(float),
     ),
 )
-def test_units_are_the_printed_decimals_multiplied_and_rounded_half_away_from_zero(
-    packs: float, pack_size: float
-) -> None:
+def test_rounds_half_away_from_zero(packs: float, pack_size: float) -> None:
     with localcontext(Context(prec=800)):
         exact = Decimal(repr(packs)) * Decimal(repr(pack_size))
         expected = exact.quantize(Decimal("0.000001"), ROUND_HALF_UP)
@@ -100,7 +96,7 @@ def test_units_are_the_printed_decimals_multiplied_and_rounded_half_away_from_ze
         (100 * MICRO, "100"),
     ],
 )
-def test_a_value_is_a_plain_decimal_number(value: int | Fraction, text: str) -> None:
+def test_plain_decimal(value: int | Fraction, text: str) -> None:
     assert format_value(value, round_off=False) == text
 
 
@@ -117,16 +113,12 @@ def test_a_value_is_a_plain_decimal_number(value: int | Fraction, text: str) -> 
         (0, "0"),
     ],
 )
-def test_round_off_is_to_the_nearest_whole_number_halves_away_from_zero(
-    value: int | Fraction, text: str
-) -> None:
+def test_round_off_setting(value: int | Fraction, text: str) -> None:
     assert format_value(value, round_off=True) == text
 
 
 @given(value=st.one_of(st.integers(), st.fractions()), round_off=st.booleans())
-def test_a_value_on_the_wire_is_never_off_by_more_than_half_of_its_last_decimal(
-    *, value: int | Fraction, round_off: bool
-) -> None:
+def test_wire_precision(*, value: int | Fraction, round_off: bool) -> None:
     text = format_value(value, round_off=round_off)
 
     assert re.fullmatch(r"-?\d+(\.\d{1,6})?", text)

@@ -79,7 +79,7 @@ batches = st.lists(
     # Enough to find one refused value by halving: a delivery that gets less far begins the search anew.
     calls_in_time=st.integers(15, 60),
 )
-def test_every_value_gets_one_outcome_and_the_counts_are_what_dhis2_holds(
+def test_one_outcome_per_value(
     world: Metadata,
     version: str,
     access: MetadataAccess,
@@ -185,7 +185,7 @@ faults = st.lists(
     planned=faults,
     batch_size=st.tuples(st.integers(1, 50), st.integers(15, 60)),
 )
-def test_what_is_said_to_have_landed_is_in_dhis2_as_it_was_sent_or_gone_whatever_fails(
+def test_applied_is_in_dhis2(
     world: Metadata,
     server: tuple[str, MetadataAccess],
     operation: Operation,

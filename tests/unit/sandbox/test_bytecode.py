@@ -25,7 +25,7 @@ def bytecode_of(layer: Path) -> set[str]:
     return {path.name.partition(".")[0] for path in layer.rglob("*.pyc")}
 
 
-def test_bytecode_is_taken_though_packaging_gives_the_source_another_date(tmp_path: Path) -> None:
+def test_source_date_is_ignored(tmp_path: Path) -> None:
     layer = layer_with(tmp_path, module="SAID = 'compiled'")
     add_bytecode(layer)
     source = layer / "module.py"
@@ -36,9 +36,7 @@ def test_bytecode_is_taken_though_packaging_gives_the_source_another_date(tmp_pa
     assert ran.stdout.strip() == "compiled"
 
 
-def test_another_python_than_that_of_the_functions_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_python_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = layer_with(tmp_path, module="SAID = 'compiled'")
     monkeypatch.setattr("sandbox.bytecode.RUNTIME", (3, 99))
     with pytest.raises(BytecodeError, match=r"This is Python 3\.\d+, and the functions run on 3\.99"):
@@ -46,7 +44,7 @@ def test_another_python_than_that_of_the_functions_is_refused(
     assert bytecode_of(layer) == set()
 
 
-def test_a_python_without_any_package_can_add_it(tmp_path: Path) -> None:
+def test_needs_no_package(tmp_path: Path) -> None:
     layer = layer_with(tmp_path, module="SAID = 'compiled'")
     # Without site-packages, as python3 is where only sam is installed besides.
     command = [sys.executable, "-S", "-m", "sandbox.bytecode", str(layer)]
@@ -54,12 +52,12 @@ def test_a_python_without_any_package_can_add_it(tmp_path: Path) -> None:
     assert bytecode_of(layer) == {"module"}
 
 
-def test_the_python_is_that_of_the_template() -> None:
+def test_python_of_template() -> None:
     runtimes = set(re.findall(r"Runtime: python(\S+)", (PROJECT / "template.yaml").read_text()))
     assert runtimes == {".".join(map(str, RUNTIME))}
 
 
-def test_the_bytecode_is_the_same_wherever_the_layer_was_built(tmp_path: Path) -> None:
+def test_reproducible(tmp_path: Path) -> None:
     layers = [layer_with(tmp_path / place, module="def what(): ...") for place in ("here", "there")]
     for layer in layers:
         add_bytecode(layer)
@@ -68,17 +66,17 @@ def test_the_bytecode_is_the_same_wherever_the_layer_was_built(tmp_path: Path) -
     assert b"/opt/python/module.py" in here[0]
 
 
-def test_what_no_function_loads_gets_none(tmp_path: Path) -> None:
+def test_unused_modules_get_none(tmp_path: Path) -> None:
     layer = layer_with(tmp_path, sqlalchemy__orm__mapper="A = 1", sqlalchemy__sql__select="A = 1")
     add_bytecode(layer)
     assert bytecode_of(layer) == {"select"}
 
 
-def test_a_layer_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_layer(tmp_path: Path) -> None:
     with pytest.raises(BytecodeError, match="make build"):
         add_bytecode(tmp_path / "python")
 
 
-def test_a_module_that_is_no_python_is_a_fault(tmp_path: Path) -> None:
+def test_broken_module(tmp_path: Path) -> None:
     with pytest.raises(BytecodeError, match="could not be compiled"):
         add_bytecode(layer_with(tmp_path, module="def"))

@@ -72,7 +72,7 @@ def assert_nothing_is_shown(error: CredentialsError) -> None:
     assert error.__context__ is None
 
 
-def test_user_name_and_password_are_read() -> None:
+def test_user_and_password() -> None:
     credentials = parse_dhis2_credentials(json.dumps({"username": "admin", "password": f" {SECRET} "}), BASIC)
     assert credentials.username == "admin"
     assert secret_of(credentials) == f" {SECRET} "
@@ -82,7 +82,7 @@ def test_user_name_and_password_are_read() -> None:
 @pytest.mark.parametrize(
     "extra", [{"client": "", "secret": ""}, {"client": None}, {"client": 5, "secret": []}, {}]
 )
-def test_client_and_secret_do_not_matter_with_basic_authentication(extra: dict[str, object]) -> None:
+def test_basic_ignores_client(extra: dict[str, object]) -> None:
     credentials = parse_dhis2_credentials(json.dumps({"username": "a", "password": SECRET} | extra), BASIC)
     assert (credentials.client, credentials.secret) == (None, None)
 
@@ -90,9 +90,7 @@ def test_client_and_secret_do_not_matter_with_basic_authentication(extra: dict[s
 @pytest.mark.parametrize(
     ("secret", "kept"), [({"secret": f" {SECRET}"}, f" {SECRET}"), ({"secret": ""}, None), ({}, None)]
 )
-def test_without_basic_authentication_client_and_secret_are_read_too(
-    secret: dict[str, str], kept: str | None
-) -> None:
+def test_oauth2_reads_client(secret: dict[str, str], kept: str | None) -> None:
     given = {"username": "admin", "password": SECRET, "client": "msupply"} | secret
     credentials = parse_dhis2_credentials(json.dumps(given), OAUTH2, version="7")
     assert (credentials.kind, credentials.user, credentials.client) == (LoginKind.OAUTH2, "admin", "msupply")
@@ -104,9 +102,7 @@ def test_without_basic_authentication_client_and_secret_are_read_too(
 @pytest.mark.parametrize(
     "token", [TOKEN, SECOND_FORM, checked(SECRET + "y" * 25, zeros=3), checked("z" * 44)]
 )
-def test_a_personal_access_token_stands_alone_whatever_basic_authentication_is(
-    settings: Settings, token: str
-) -> None:
+def test_token_stands_alone(settings: Settings, token: str) -> None:
     credentials = parse_dhis2_credentials(json.dumps({"token": f" {token}\n", "username": ""}), settings)
     assert (credentials.kind, credentials.user) == (LoginKind.TOKEN, "the personal access token")
     assert credentials.token is not None
@@ -117,7 +113,7 @@ def test_a_personal_access_token_stands_alone_whatever_basic_authentication_is(
     st.integers(0, len(TOKEN) - 1) | st.integers(0, len(SECOND_FORM) - 1),
     st.sampled_from(string.ascii_letters + string.digits),
 )
-def test_a_typing_error_in_a_token_is_found_without_asking_dhis2(place: int, typed: str) -> None:
+def test_mistyped_token(place: int, typed: str) -> None:
     for token in (TOKEN, SECOND_FORM):
         wrong = token[:place] + typed + token[place + 1 :]
         if wrong != token:
@@ -141,7 +137,7 @@ def test_a_typing_error_in_a_token_is_found_without_asking_dhis2(place: int, typ
         ),
     ],
 )
-def test_a_token_that_cannot_be_used_is_told_without_showing_it(given: dict[str, object], part: str) -> None:
+def test_unusable_token_stays_hidden(given: dict[str, object], part: str) -> None:
     assert part in refused_credentials(json.dumps(given))
 
 
@@ -153,11 +149,11 @@ def test_a_token_that_cannot_be_used_is_told_without_showing_it(given: dict[str,
         ({"client": "c", "secret": 5}, "has something other than text in its field secret"),
     ],
 )
-def test_what_oauth2_lacks_is_named_with_the_cure(given: dict[str, object], part: str) -> None:
+def test_oauth2_missing_fields(given: dict[str, object], part: str) -> None:
     assert part in refused_credentials(json.dumps({"username": "a", "password": SECRET} | given), OAUTH2)
 
 
-def test_a_fingerprint_changes_with_whatever_logs_in_and_with_nothing_else() -> None:
+def test_fingerprint() -> None:
     basic = {"username": "a", "password": SECRET}
     client = basic | {"client": "c", "secret": "s"}
     given = [
@@ -186,13 +182,13 @@ def test_a_fingerprint_changes_with_whatever_logs_in_and_with_nothing_else() -> 
         {"kind": LoginKind.TOKEN, "username": "a", "password": SECRET},
     ],
 )
-def test_a_login_without_what_its_kind_needs_cannot_be_made(fields: dict[str, object]) -> None:
+def test_incomplete_login(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="fields are missing") as caught:
         Dhis2Credentials.model_validate(fields)
     assert SECRET not in str(caught.value)
 
 
-def test_no_representation_shows_a_secret() -> None:
+def test_repr_hides_secrets() -> None:
     credentials = parse_dhis2_credentials(
         json.dumps({"username": "admin", "password": SECRET, "client": "c", "secret": SECRET}), OAUTH2
     )
@@ -233,7 +229,7 @@ def test_no_representation_shows_a_secret() -> None:
         (json.dumps({"username": 1, "password": SECRET}), "has no text in its field username"),
     ],
 )
-def test_credentials_of_another_form_are_refused_without_showing_them(text: str, part: str) -> None:
+def test_other_form_stays_hidden(text: str, part: str) -> None:
     message = refused_credentials(text)
     assert part in message
     assert "make credentials" in message
@@ -248,14 +244,14 @@ def test_credentials_of_another_form_are_refused_without_showing_them(text: str,
         (" SQLite:///a.b\n", "a.b"),
     ],
 )
-def test_a_sqlite_file_is_named_as_it_is(text: str, database: str) -> None:
+def test_sqlite_file(text: str, database: str) -> None:
     address = parse_database_address(text)
     assert (address.drivername, address.database, address.host) == ("sqlite", database, None)
     assert address.described == f"the SQLite file {database}"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg", "PostgreSQL"])
-def test_the_names_that_postgresql_goes_by_are_one(scheme: str) -> None:
+def test_postgresql_schemes(scheme: str) -> None:
     assert parse_database_address(
         f"{scheme}://reader:{SECRET}@db.example.org:5433/omsupply"
     ) == DatabaseAddress(
@@ -268,7 +264,7 @@ def test_the_names_that_postgresql_goes_by_are_one(scheme: str) -> None:
     )
 
 
-def test_the_port_of_postgresql_may_be_left_out() -> None:
+def test_default_port() -> None:
     assert parse_database_address("postgresql://reader@db/omsupply").port == 5432
     assert parse_database_address(json.dumps({**RDS, "port": "5433"})).port == 5433
     assert (
@@ -276,7 +272,7 @@ def test_the_port_of_postgresql_may_be_left_out() -> None:
     )
 
 
-def test_the_json_of_rds_is_taken_as_it_is() -> None:
+def test_rds_json() -> None:
     address = parse_database_address(json.dumps(RDS | {"password": "p@ss/w%41?#:"}))
     assert (address.drivername, address.username) == ("postgresql+psycopg", "reader")
     assert (address.host, address.port, address.database) == ("db.example.org", 5433, "omsupply")
@@ -285,13 +281,13 @@ def test_the_json_of_rds_is_taken_as_it_is() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1))
-def test_any_password_can_be_encoded_in_an_address(password: str) -> None:
+def test_encoded_password(password: str) -> None:
     address = parse_database_address(f"postgresql://reader:{quote(password, safe='')}@db/omsupply")
     assert secret_of(address) == password
     assert (address.username, address.host, address.database) == ("reader", "db", "omsupply")
 
 
-def test_what_a_secret_of_rds_itself_lacks_comes_from_the_stack_s_parameters() -> None:
+def test_rds_with_parameters() -> None:
     managed = json.dumps({"username": "reader", "password": "p@ss/w"})
     server = {"host": "db.example.org", "port": "5433", "dbname": "omsupply"}
     address = parse_database_address(managed, server)
@@ -302,13 +298,13 @@ def test_what_a_secret_of_rds_itself_lacks_comes_from_the_stack_s_parameters() -
     assert own == parse_database_address(json.dumps(RDS))
 
 
-def test_encryption_may_be_switched_off_for_a_database_on_ones_own_machine() -> None:
+def test_local_without_encryption() -> None:
     address = parse_database_address("postgresql://reader@localhost/omsupply?sslmode=disable")
     assert dict(address.query) == {"sslmode": "disable"}
     assert address.password is None
 
 
-def test_a_unix_socket_is_a_host() -> None:
+def test_unix_socket() -> None:
     address = parse_database_address("postgresql://postgres:@/postgres?host=/var/run/postgresql")
     assert (address.host, address.port, dict(address.query)) == ("/var/run/postgresql", None, {})
     assert address.described == "the PostgreSQL database postgres on /var/run/postgresql"
@@ -351,7 +347,7 @@ def test_a_unix_socket_is_a_host() -> None:
         (json.dumps(RDS | {"port": SECRET}), "port that is no number"),
     ],
 )
-def test_an_address_of_another_form_is_refused_without_showing_it(text: str, part: str) -> None:
+def test_other_address_stays_hidden(text: str, part: str) -> None:
     message = refused_address(text)
     assert part in message
     for form in (
@@ -366,7 +362,7 @@ def test_an_address_of_another_form_is_refused_without_showing_it(text: str, par
 @given(
     st.text() | st.text().map(lambda rest: f"postgresql://{rest}") | st.text().map(lambda rest: "{" + rest)
 )
-def test_any_text_is_an_address_or_refused(text: str) -> None:
+def test_any_text(text: str) -> None:
     try:
         parse_database_address(text)
     except CredentialsError as error:
@@ -386,7 +382,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_json_is_credentials_and_an_address_or_refused(value: object) -> None:
+def test_any_json(value: object) -> None:
     text = json.dumps(value)
     for parse in (
         parse_database_address,

@@ -46,7 +46,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("form", "name"), FIELDS, ids=lambda part: part if isinstance(part, str) else "")
-def test_every_field_has_its_line_with_its_choices_and_its_default(form: type[BaseModel], name: str) -> None:
+def test_lines_of_fields(form: type[BaseModel], name: str) -> None:
     table = section("The fields" if form is Settings else 'The rows of "Data elements to push"')
     (line,) = [line for line in table.splitlines() if re.match(rf"\| [^|]*\| `{name}` \|", line)]
     _, label, _, values, without, _ = line.split("|")
@@ -60,13 +60,13 @@ def test_every_field_has_its_line_with_its_choices_and_its_default(form: type[Ba
         assert without.strip() == f"`{default}`"
 
 
-def test_no_line_is_about_a_field_that_there_is_not() -> None:
+def test_no_unknown_field() -> None:
     documented = re.findall(r"^\| [^|]*\| `(\w+)` \|", DOCUMENT, re.MULTILINE)
     assert documented == [name for _, name in FIELDS]
 
 
 @pytest.mark.parametrize("setup", Setup)
-def test_each_setup_sends_what_its_example_shows(setup: Setup) -> None:
+def test_setup_examples(setup: Setup) -> None:
     example = section(setup.label.capitalize())
     (written,), (sent,) = blocks(example, "yaml"), blocks(example, "json")
     settings = parse_settings(BASE + written)
@@ -88,7 +88,7 @@ def test_each_setup_sends_what_its_example_shows(setup: Setup) -> None:
     ]
 
 
-def test_the_faulty_document_is_told_what_is_printed() -> None:
+def test_faulty_example() -> None:
     example = section("What a faulty document is told")
     (written,) = blocks(example, "yaml")
     with pytest.raises(SettingsError) as caught:
@@ -96,7 +96,7 @@ def test_the_faulty_document_is_told_what_is_printed() -> None:
     assert f"{caught.value}\n" == blocks(example, "text")[0]
 
 
-def test_the_aws_lines_are_there() -> None:
+def test_aws_lines() -> None:
     lines = "".join(blocks(section("Putting the settings there"), "console"))
     assert (
         "aws ssm put-parameter --name /msupply-dhis2/settings --type String --tier Intelligent-Tiering "

@@ -71,7 +71,7 @@ def fault_of(text: str) -> str:
 # -------------------------------------------------------------------------------------- what is understood
 
 
-def test_a_complete_document_gives_every_field_by_its_name() -> None:
+def test_complete_document() -> None:
     settings = parse_settings(
         document(
             row(prefix="SOH_", category_option_combo_id_scheme="code", custom_field_name="user_field_1"),
@@ -104,7 +104,7 @@ def test_a_complete_document_gives_every_field_by_its_name() -> None:
     assert settings.period == PeriodFormat.parse("YYYYMM")
 
 
-def test_a_blank_stays_in_a_prefix_and_goes_from_the_rest() -> None:
+def test_blanks_stay_in_a_prefix() -> None:
     settings = parse_settings(
         document(row(prefix="SOH "), store_field_reference=" Dhis2 ", url=" https://x.org ")
     )
@@ -112,7 +112,7 @@ def test_a_blank_stays_in_a_prefix_and_goes_from_the_rest() -> None:
     assert (settings.store_field_reference, settings.url) == ("Dhis2", "https://x.org")
 
 
-def test_what_is_left_out_or_blank_has_the_documented_default() -> None:
+def test_defaults() -> None:
     settings = parse_settings(document(include_field="", round_off=None, store_field_reference="  "))
     assert settings.basic_authentication is True
     assert settings.data_set_id_scheme is Scheme.UID
@@ -139,12 +139,12 @@ def test_what_is_left_out_or_blank_has_the_documented_default() -> None:
         ("Uid", Scheme.UID),
     ],
 )
-def test_the_tabs_own_words_are_taken_for_schemes(words: str, scheme: Scheme) -> None:
+def test_scheme_words(words: str, scheme: Scheme) -> None:
     settings = parse_settings(document(data_element_id_scheme=words, org_unit_scheme=words))
     assert (settings.data_element_id_scheme, settings.org_unit_scheme) == (scheme, scheme)
 
 
-def test_choices_are_taken_as_the_tab_writes_them() -> None:
+def test_choices() -> None:
     settings = parse_settings(
         document(
             row(metric="Months of Stock", interval="First day of month", basis="Previous month"),
@@ -156,7 +156,7 @@ def test_choices_are_taken_as_the_tab_writes_them() -> None:
 
 
 @pytest.mark.parametrize("word", ["on", "yes", "true", "ON", '"on"', '"Yes"'])
-def test_a_switch_may_be_written_as_people_do(word: str) -> None:
+def test_switch_spellings(word: str) -> None:
     assert parse_settings(f"use_dhis2: off\nround_off: {word}").round_off is True
 
 
@@ -183,7 +183,7 @@ def test_a_switch_may_be_written_as_people_do(word: str) -> None:
         "https://dhis2.example.org/hmis/index.html",
     ],
 )
-def test_what_follows_the_address_of_dhis2_is_taken_off(written: str) -> None:
+def test_url_is_shortened(written: str) -> None:
     assert parse_settings(document(url=written)).url == "https://dhis2.example.org/hmis"
 
 
@@ -196,11 +196,11 @@ def test_what_follows_the_address_of_dhis2_is_taken_off(written: str) -> None:
         "https://x.org:8443/a/b",
     ],
 )
-def test_a_port_and_a_path_stay(url: str) -> None:
+def test_url_keeps_port_and_path(url: str) -> None:
     assert parse_settings(document(url=url)).url == url
 
 
-def test_the_item_fields_are_those_of_the_setup() -> None:
+def test_item_fields_of_setup() -> None:
     rows = (
         row(custom_field_name="user_field_1"),
         row(metric="issued", custom_field_name="dhis2_issued"),
@@ -227,22 +227,22 @@ def test_the_item_fields_are_those_of_the_setup() -> None:
         ("0x1F", "0x1F"),
     ],
 )
-def test_an_identifier_is_never_altered_on_its_way(scalar: str, text: str) -> None:
+def test_identifier_unaltered(scalar: str, text: str) -> None:
     settings = parse_settings(f"use_dhis2: off\ndata_set_id_scheme: code\ndata_set_id: {scalar}\n")
     assert settings.data_set_id == text
 
 
-def test_a_number_in_json_is_taken_as_it_is_written() -> None:
+def test_json_number() -> None:
     settings = parse_settings('{"use_dhis2": false, "data_set_id": 12345678901234567890.10}')
     assert settings.data_set_id == "12345678901234567890.10"
 
 
-def test_json_may_be_indented_with_tabs_and_yaml_may_use_braces() -> None:
+def test_json_tabs_and_yaml_braces() -> None:
     assert parse_settings('{\n\t"use_dhis2": false,\n\t"round_off": true\n}').round_off is True
     assert parse_settings("{use_dhis2: off, round_off: on}").round_off is True
 
 
-def test_the_compact_form_says_the_same() -> None:
+def test_compact_form() -> None:
     settings = parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8"))
     compact = settings.compact()
     assert parse_settings(compact) == settings
@@ -253,7 +253,7 @@ def test_the_compact_form_says_the_same() -> None:
 # ---------------------------------------------------------------------------------------------- the switch
 
 
-def test_while_the_switch_is_off_the_rest_need_not_be_complete() -> None:
+def test_off_may_be_incomplete() -> None:
     settings = parse_settings("use_dhis2: off")
     assert settings.use_dhis2 is False
     assert settings.active_rows == ()
@@ -273,7 +273,7 @@ def test_while_the_switch_is_off_the_rest_need_not_be_complete() -> None:
     ]
 
 
-def test_while_the_switch_is_off_what_cannot_be_used_is_left_out_and_remembered() -> None:
+def test_off_skips_unusable() -> None:
     settings = parse_settings(
         "use_dhis2: off\nurl: ftp://x\nround_off: perhaps\nexpiring_within_days: 30\nfoo: 1"
     )
@@ -282,14 +282,14 @@ def test_while_the_switch_is_off_what_cannot_be_used_is_left_out_and_remembered(
     assert set(settings.misread) < set(settings.complete_faults())
 
 
-def test_a_complete_document_is_complete_whether_the_switch_is_on_or_off() -> None:
+def test_complete_when_off() -> None:
     parse_settings(document(use_dhis2=False)).require_complete()
 
 
 @pytest.mark.parametrize(
     "text", ["round_off: on", "use_dhis2: maybe", "use_dhis2: off\nuse_dhis2: off", "use_dhis2:"]
 )
-def test_a_switch_that_cannot_be_read_is_not_off(text: str) -> None:
+def test_unreadable_switch_is_not_off(text: str) -> None:
     faults = faults_of(text)
     assert faults[0].startswith("Use DHIS2 ")
     assert any(fault.startswith("URL is missing") for fault in faults)
@@ -335,7 +335,7 @@ def test_a_switch_that_cannot_be_read_is_not_off(text: str) -> None:
         ("use_dhis2: true\n---\nuse_dhis2: true", "another document"),
     ],
 )
-def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None:
+def test_syntax_error_place(text: str, part: str) -> None:
     assert part in fault_of(text)
 
 
@@ -475,13 +475,13 @@ def test_a_document_that_cannot_be_read_says_where(text: str, part: str) -> None
         ),
     ],
 )
-def test_a_fault_is_told_once_with_its_place(changes: dict[str, object], beginning: str) -> None:
+def test_one_fault_one_place(changes: dict[str, object], beginning: str) -> None:
     fault = fault_of(document(**changes))
     assert fault.startswith(beginning)
     assert fault.endswith(".")
 
 
-def test_an_unknown_field_is_told_with_the_nearest_known_one() -> None:
+def test_unknown_field_suggestion() -> None:
     assert "Did you mean data_set_id?" in fault_of(document(data_sett_id="x"))
     assert "Did you mean data_set_id?" in fault_of(document(**{"Data set ID": "x"}))
     assert "Did you mean interval?" in fault_of(document(row(intervall="daily")))
@@ -502,16 +502,16 @@ def test_an_unknown_field_is_told_with_the_nearest_known_one() -> None:
         ("use_dhis2: false\ndata_elements:\n\u00a0 - metric: issued", "Line 3 has a NO-BREAK SPACE (U+00A0)"),
     ],
 )
-def test_what_a_word_processor_made_of_a_document_is_told_by_line_and_character(text: str, said: str) -> None:
+def test_word_processor_characters(text: str, said: str) -> None:
     assert said in fault_of(text)
 
 
-def test_a_curly_quote_within_a_text_or_a_comment_does_no_harm() -> None:
+def test_harmless_curly_quote() -> None:
     text = "use_dhis2: false # \u201coff\u201d\nstore_field_reference: 'A \u201cB\u201d'"
     assert parse_settings(text).store_field_reference == "A \u201cB\u201d"
 
 
-def test_fields_and_choices_are_taken_in_the_tabs_own_words() -> None:
+def test_tab_words() -> None:
     in_the_tabs_words = """
 Use DHIS2: on
 Basic authentication: yes
@@ -553,7 +553,7 @@ items_per_payload: 500
     assert parse_settings(in_the_tabs_words) == parse_settings(in_ours)
 
 
-def test_a_fault_of_a_field_in_the_tabs_own_words_is_told_as_that_of_any_other() -> None:
+def test_tab_words_in_faults() -> None:
     settings = parse_settings(
         "use_dhis2: off\nRound off: perhaps\nData elements to push:\n  - {Metric: issued, Push data basis: year}"
     )
@@ -563,7 +563,7 @@ def test_a_fault_of_a_field_in_the_tabs_own_words_is_told_as_that_of_any_other()
     ]
 
 
-def test_another_address_takes_the_place_of_the_documents_however_that_is_named() -> None:
+def test_other_url_replaces() -> None:
     for name in ("url", "URL"):
         settings = parse_settings(
             f"use_dhis2: off\n{name}: https://a.example.org", url="https://b.example.org"
@@ -579,19 +579,19 @@ def test_another_address_takes_the_place_of_the_documents_however_that_is_named(
         ("Push only 1 data element", Setup.SINGLE_DATA_ELEMENT),
     ],
 )
-def test_each_setup_is_called_as_in_the_tab(words: str, setup: Setup) -> None:
+def test_setup_names(words: str, setup: Setup) -> None:
     assert setup.label == words
     assert parse_settings(f"use_dhis2: off\nSetup: {words}").setup is setup
 
 
-def test_an_unknown_choice_is_told_with_the_nearest_known_one() -> None:
+def test_unknown_choice_suggestion() -> None:
     assert "Did you mean months_of_stock? It takes one of: stock_on_hand," in fault_of(
         document(row(metric="months of stok"))
     )
 
 
 @pytest.mark.parametrize("name", ["password", "Username", "client", "secret"])
-def test_credentials_in_the_document_are_refused_and_not_repeated(name: str) -> None:
+def test_credentials_refused(name: str) -> None:
     fault = fault_of(document(**{name: "hunter2"}))
     assert "Secrets Manager only" in fault
     assert "hunter2" not in fault
@@ -616,7 +616,7 @@ def test_credentials_in_the_document_are_refused_and_not_repeated(name: str) -> 
         ("https://dhis2.example.org/hmis?", "after a '?' or '#'"),
     ],
 )
-def test_a_url_that_cannot_be_dhis2_is_refused(url: str, part: str) -> None:
+def test_impossible_url(url: str, part: str) -> None:
     assert part in fault_of(document(url=url))
 
 
@@ -629,7 +629,7 @@ def test_a_url_that_cannot_be_dhis2_is_refused(url: str, part: str) -> None:
         "https://x.org/?p=hunter2",
     ],
 )
-def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
+def test_url_with_password(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse_settings(document(url=url))
     assert caught.value.faults[0].startswith("URL ")
@@ -637,7 +637,7 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
     assert caught.value.__cause__ is None
 
 
-def test_all_faults_are_told_at_once_in_the_tabs_order() -> None:
+def test_faults_in_tab_order() -> None:
     faults = faults_of(
         """
 use_dhis2: on
@@ -683,20 +683,20 @@ data_set_id: two
     ]
 
 
-def test_a_field_of_a_row_that_is_written_twice_is_a_fault() -> None:
+def test_repeated_row_field() -> None:
     text = document().replace('"metric": "stock_on_hand"', '"metric": "issued", "metric": "stock_on_hand"')
     assert (
         fault_of(text) == "Data elements to push, row 1: Metric is written more than once. Keep one of them."
     )
 
 
-def test_an_inactive_row_needs_no_more_than_its_metric_but_must_have_its_shape() -> None:
+def test_inactive_row() -> None:
     inactive = {"metric": "issued", "active": False}
     parse_settings(document(row(), inactive, inactive | {"prefix": "", "category_option_id": "no uid"}))
     assert "Interval is 'hourly'" in fault_of(document(row(), inactive | {"interval": "hourly"}))
 
 
-def test_rows_of_one_metric_that_send_something_different_may_stand_together() -> None:
+def test_rows_of_one_metric() -> None:
     rows = (
         row(),
         row(category_option_id="abcdefghijk"),
@@ -711,7 +711,7 @@ def test_rows_of_one_metric_that_send_something_different_may_stand_together() -
 
 @pytest.mark.parametrize("period_format", ["Weekly", "Daily", "YYYYMMDD", "BiWeekly"])
 @pytest.mark.parametrize("metric", ["adjustments", "received", "issued", "days_out_of_stock"])
-def test_what_a_month_adds_up_to_does_not_fit_into_a_shorter_period(metric: str, period_format: str) -> None:
+def test_flows_in_a_shorter_period(metric: str, period_format: str) -> None:
     fault = fault_of(document(row(metric=metric), period_format=period_format))
     assert (
         f"Push data basis is 'previous_month', but Period format '{period_format}' has periods shorter than a"
@@ -721,14 +721,14 @@ def test_what_a_month_adds_up_to_does_not_fit_into_a_shorter_period(metric: str,
     assert settings.warnings() == ()
 
 
-def test_stock_of_the_previous_month_in_a_shorter_period_is_a_warning() -> None:
+def test_stock_in_a_shorter_period() -> None:
     (warning,) = parse_settings(document(period_format="Weekly")).warnings()
     assert warning.startswith(
         "Data elements to push, stock on hand: Push data basis is 'previous_month', but Period format"
     )
 
 
-def test_months_to_restate_without_a_row_that_has_any_are_a_warning() -> None:
+def test_months_without_flows() -> None:
     of_past = row(basis="previous_month", interval="monthly")
     assert parse_settings(document(of_past, restate_months=2)).warnings() == ()
     for other in (
@@ -739,7 +739,7 @@ def test_months_to_restate_without_a_row_that_has_any_are_a_warning() -> None:
         assert "Restate months is 2, but no active row has the interval 'monthly'" in warning
 
 
-def test_a_pattern_without_month_is_a_warning_but_a_period_type_is_not() -> None:
+def test_pattern_without_month() -> None:
     (warning,) = parse_settings(document(period_format="YYYY")).warnings()
     assert "has no month (MM)" in warning
     assert parse_settings(document(row(basis="current_day"), period_format="YYYY")).warnings() == ()
@@ -747,18 +747,18 @@ def test_a_pattern_without_month_is_a_warning_but_a_period_type_is_not() -> None
         assert parse_settings(document(period_format=period_format)).warnings() == ()
 
 
-def test_an_unencrypted_address_is_a_warning_except_on_ones_own_machine() -> None:
+def test_unencrypted_url() -> None:
     (warning,) = parse_settings(document(url="http://dhis2.example.org")).warnings()
     assert warning.startswith("NOT SAFE: URL begins with http://")
     assert parse_settings(document(url="http://localhost:8080")).warnings() == ()
 
 
-def test_very_large_payloads_are_a_warning() -> None:
+def test_large_payloads() -> None:
     (warning,) = parse_settings(document(items_per_payload=5001)).warnings()
     assert warning.startswith("No. of items per payload is 5001")
 
 
-def test_what_the_setup_does_not_use_is_a_warning() -> None:
+def test_unused_fields() -> None:
     (per_item,) = parse_settings(
         document(row(custom_field_name="user_field_1"), setup="data_element_per_item")
     ).warnings()
@@ -796,7 +796,7 @@ CERTIFICATES = {
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-def test_a_certificate_is_kept_as_it_is(certificate: str, name: str) -> None:
+def test_certificate_kept(certificate: str, name: str) -> None:
     settings = parse_settings(yaml.safe_dump(COMPLETE | {name: certificate}))
     assert getattr(settings, name) == certificate.strip()
     both = parse_settings(yaml.safe_dump(COMPLETE | {name: certificate + certificate}))
@@ -805,12 +805,12 @@ def test_a_certificate_is_kept_as_it_is(certificate: str, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "title"), CERTIFICATES.items())
 @pytest.mark.parametrize("text", ["x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
-def test_a_text_that_is_no_certificate_is_a_fault(text: str, name: str, title: str) -> None:
+def test_not_a_certificate(text: str, name: str, title: str) -> None:
     fault = fault_of(yaml.safe_dump(COMPLETE | {name: text}))
     assert fault.startswith(f"{title} is no certificate.")
 
 
-def test_a_private_key_is_refused_and_not_repeated() -> None:
+def test_private_key_refused() -> None:
     key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----"
     fault = fault_of(document(database_ca_certificate=key))
     assert "private key" in fault
@@ -820,11 +820,11 @@ def test_a_private_key_is_refused_and_not_repeated() -> None:
 # --------------------------------------------------------------------------------------------------- schema
 
 
-def test_the_committed_schema_is_the_models() -> None:
+def test_committed_schema() -> None:
     assert json.loads((PROJECT / "settings.schema.json").read_text(encoding="utf-8")) == json_schema()
 
 
-def test_the_sample_fits_model_and_schema_and_shows_all_twelve_metrics() -> None:
+def test_sample() -> None:
     text = (PROJECT / "settings.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=settings.schema.json\n")
     # As it is, with its comments, `aws ssm put-parameter` takes it.
@@ -836,7 +836,7 @@ def test_the_sample_fits_model_and_schema_and_shows_all_twelve_metrics() -> None
     jsonschema.Draft7Validator(json_schema()).validate(yaml.safe_load(text))
 
 
-def test_the_schema_itself_is_one() -> None:
+def test_schema_is_valid() -> None:
     jsonschema.Draft7Validator.check_schema(json_schema())
 
 
@@ -856,18 +856,18 @@ def test_the_schema_itself_is_one() -> None:
         {"data_elements": [row()], "setup": "data_element_per_item"},
     ],
 )
-def test_schema_and_model_refuse_the_same(changes: dict[str, object]) -> None:
+def test_schema_refuses_the_same(changes: dict[str, object]) -> None:
     validator = jsonschema.Draft7Validator(json_schema())
     assert validator.is_valid(json.loads(document()))
     assert not validator.is_valid(json.loads(document(**changes)))
     faults_of(document(**changes))
 
 
-def test_schema_and_model_take_an_incomplete_document_while_the_switch_is_off() -> None:
+def test_schema_when_off() -> None:
     jsonschema.Draft7Validator(json_schema()).validate({"use_dhis2": False})
 
 
-def test_every_field_is_described_in_the_schema() -> None:
+def test_schema_descriptions() -> None:
     schema = json_schema()
     fields = [*schema["properties"].values(), *schema["$defs"]["DataElementRow"]["properties"].values()]
     assert all(field["title"] and field["description"].endswith(".") for field in fields)
@@ -920,7 +920,7 @@ def settings_or_faults(text: str) -> Settings | None:
 
 
 @given(VALUES | CHANGED)
-def test_any_json_gives_settings_or_faults_in_sentences(value: object) -> None:
+def test_any_json(value: object) -> None:
     settings = settings_or_faults(json.dumps(value))
     if settings is not None:
         settings.warnings()
@@ -929,23 +929,23 @@ def test_any_json_gives_settings_or_faults_in_sentences(value: object) -> None:
 
 
 @given(VALUES | CHANGED)
-def test_what_yaml_can_hold_gives_settings_or_faults_in_sentences(value: object) -> None:
+def test_any_yaml(value: object) -> None:
     settings_or_faults(yaml.safe_dump(value, allow_unicode=True))
 
 
 @given(st.text(alphabet=st.sampled_from("use_dhis2: on\n\t-[]{},'\"&*!|>%@`#?~0a\\\x00é\ud800")))
-def test_any_text_gives_settings_or_faults_in_sentences(text: str) -> None:
+def test_any_text(text: str) -> None:
     settings_or_faults(text)
 
 
 @given(st.sampled_from([name for name in COMPLETE if name != "use_dhis2"]), st.booleans())
-def test_the_switch_does_not_change_what_is_missing(name: str, on: bool) -> None:  # noqa: FBT001 - drawn
+def test_missing_fields_when_off(name: str, on: bool) -> None:  # noqa: FBT001 - drawn
     text = document(**{"use_dhis2": on, name: ...})
     faults = faults_of(text) if on else parse_settings(text).complete_faults()
     assert len(faults) == 1
 
 
-def test_deleting_needs_what_is_acknowledged_to_be_remembered() -> None:
+def test_deletes_need_delta() -> None:
     with pytest.raises(SettingsError, match=r"Delete vanished values is on, but Only changes .* is off"):
         parse_settings(document(row(), delete_vanished=True))
 

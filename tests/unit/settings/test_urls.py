@@ -37,28 +37,26 @@ from msupply_dhis2.settings.urls import is_forbidden
         "224.0.0.1",
     ],
 )
-def test_what_answers_a_machine_about_itself_is_forbidden(host: str) -> None:
+def test_metadata_addresses_forbidden(host: str) -> None:
     assert is_forbidden(host)
 
 
 @pytest.mark.parametrize(
     "host", ["10.1.2.3", "172.16.0.9", "192.168.1.20", "fd12:3456::9", "8.8.8.8", "dhis2.example.org", ""]
 )
-def test_private_and_public_servers_and_names_are_allowed(host: str) -> None:
+def test_ordinary_hosts_allowed(host: str) -> None:
     assert not is_forbidden(host)
 
 
 @given(st.ip_addresses(v=4, network="169.254.0.0/16"))
-def test_no_way_of_writing_a_link_local_address_gets_through(address: IPv4Address) -> None:
+def test_link_local_spellings(address: IPv4Address) -> None:
     assert is_forbidden(str(address))
     assert is_forbidden(f"::ffff:{address}")
     assert is_forbidden(f"64:ff9b::{int(address) >> 16:x}:{int(address) & 0xFFFF:x}")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
-def test_loopback_is_ones_own_machine_and_within_lambda_the_function_s_own(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loopback(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     assert not is_forbidden(host)
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "push")
@@ -74,7 +72,7 @@ def test_loopback_is_ones_own_machine_and_within_lambda_the_function_s_own(
 @pytest.mark.parametrize(
     "url", ["http://169.254.169.254/latest/meta-data", "http://[fd00:ec2::254]/", "http://0.0.0.0"]
 )
-def test_the_setting_url_is_refused_with_such_an_address(url: str) -> None:
+def test_setting_url_refused(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
         parse_settings(f"url: {url}")
     assert "URL is an address of AWS or of the function itself, not of a DHIS2." in str(refused.value)
@@ -83,7 +81,7 @@ def test_the_setting_url_is_refused_with_such_an_address(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "ftp://dhis2.example.org", "gopher://dhis2.example.org"]
 )
-def test_the_setting_url_reaches_neither_files_nor_other_protocols(url: str) -> None:
+def test_setting_url_protocols(url: str) -> None:
     with pytest.raises(SettingsError, match="does not begin with http:// or https://"):
         parse_settings(f"url: {url}")
 
@@ -96,7 +94,7 @@ def test_the_setting_url_reaches_neither_files_nor_other_protocols(url: str) -> 
         '{{"host": "{host}", "dbname": "omsupply", "username": "reader", "password": "x"}}',
     ],
 )
-def test_the_database_s_address_may_not_be_such_a_one_either(secret: str) -> None:
+def test_database_host_refused(secret: str) -> None:
     assert parse_database_address(secret.format(host="10.1.2.3")).database == "omsupply"
     with pytest.raises(CredentialsError, match="address of AWS or of the function itself"):
         parse_database_address(secret.format(host="169.254.169.254"))
@@ -106,6 +104,6 @@ def test_the_database_s_address_may_not_be_such_a_one_either(secret: str) -> Non
     "option",
     ["service=x", "passfile=/etc/passwd", "sslcert=/a", "sslkey=/a", "sslrootcert=/a", "hostaddr=::1"],
 )
-def test_the_database_s_address_opens_no_files_by_its_options(option: str) -> None:
+def test_database_options_refused(option: str) -> None:
     with pytest.raises(CredentialsError, match="something other than sslmode or host"):
         parse_database_address(f"postgresql://reader:x@db.example.org/omsupply?{option}")

@@ -17,16 +17,16 @@ from msupply_dhis2.source.selection import (
 
 
 @pytest.mark.parametrize("blank", [None, "", "  ", "null", '""'])
-def test_a_blank_document_is_an_object_without_keys(blank: str | None) -> None:
+def test_blank_document(blank: str | None) -> None:
     assert read_object(blank) == {}
 
 
 @pytest.mark.parametrize("broken", ["{", "[1]", "12", '"text"', "{'a': 1}", "[" * 100_000])
-def test_a_broken_document_is_told_from_an_empty_one(broken: str) -> None:
+def test_broken_document(broken: str) -> None:
     assert read_object(broken) is None
 
 
-def test_a_document_may_be_text_within_a_document() -> None:
+def test_nested_text_document() -> None:
     assert read_object(json.dumps(json.dumps({"a": "b"}))) == {"a": "b"}
 
 
@@ -48,11 +48,11 @@ def test_a_document_may_be_text_within_a_document() -> None:
         (["x"], None),
     ],
 )
-def test_a_custom_field_is_plain_or_wrapped_and_blank_is_absent(value: object, text: str | None) -> None:
+def test_custom_field_forms(value: object, text: str | None) -> None:
     assert field_text(value) == text
 
 
-def test_a_code_that_was_typed_as_a_number_stays_as_it_was_typed() -> None:
+def test_code_typed_as_number() -> None:
     document = read_object('{"Dhis2Code": 12.50, "other": 12345678901234567890}')
     assert document is not None
     assert field_text(document["Dhis2Code"]) == "12.50"
@@ -60,18 +60,18 @@ def test_a_code_that_was_typed_as_a_number_stays_as_it_was_typed() -> None:
 
 
 @pytest.mark.parametrize("value", [True, 1, Decimal("1.0"), "true", "True", {"data": "True"}])
-def test_a_checkbox_is_ticked(value: object) -> None:
+def test_ticked_checkbox(value: object) -> None:
     assert is_ticked(value)
 
 
 @pytest.mark.parametrize(
     "value", [False, 0, 2, "", "1", "TRUE", "yes", None, [True], {"data": "no"}, {"a": True}]
 )
-def test_anything_else_is_not_a_tick(value: object) -> None:
+def test_unticked(value: object) -> None:
     assert not is_ticked(value)
 
 
-def test_user_fields_come_from_the_record_and_other_names_from_the_custom_data() -> None:
+def test_places_of_fields() -> None:
     record = {"user_field_1": " a ", "user_field_5": 7, "key": "of the record"}
     custom_data = {"key": {"data": "b"}, "user_field_2": "of the custom data"}
     assert item_fields(record, custom_data) == {
@@ -82,7 +82,7 @@ def test_user_fields_come_from_the_record_and_other_names_from_the_custom_data()
 
 
 @pytest.mark.parametrize("zero", [0, Decimal("0.0")])
-def test_the_zero_that_stands_in_every_number_field_is_no_value(zero: object) -> None:
+def test_zero_is_no_value(zero: object) -> None:
     assert item_fields({"user_field_5": zero}, {}) == {}
 
 
@@ -100,7 +100,7 @@ def test_the_zero_that_stands_in_every_number_field_is_no_value(zero: object) ->
         (["a"], False),
     ],
 )
-def test_the_first_place_with_a_value_decides_and_false_is_one(value: object, *, is_one: bool) -> None:
+def test_first_place_decides(value: object, *, is_one: bool) -> None:
     assert first_value([{}, {"key": value}, {"key": "next"}], "key") == (value if is_one else "next")
 
 
@@ -119,17 +119,17 @@ def test_the_first_place_with_a_value_decides_and_false_is_one(value: object, *,
         ("1e-999999", None),
     ],
 )
-def test_a_look_back_is_a_number_of_months_above_zero(value: object, months: Fraction | None) -> None:
+def test_look_back_months(value: object, months: Fraction | None) -> None:
     assert look_back_months(value) == months
 
 
 @pytest.mark.parametrize("value", ["three", "NaN", "Infinity", "1e999999", "1201", float("nan")])
-def test_a_look_back_that_is_no_believable_number_is_unreadable(value: object) -> None:
+def test_unreadable_look_back(value: object) -> None:
     with pytest.raises(ValueError, match="number"):
         look_back_months(value)
 
 
-def test_the_days_in_a_month_are_a_number_above_zero() -> None:
+def test_days_in_month() -> None:
     assert days_in_month("30.4375") == Fraction(487, 16)
     assert days_in_month("0") is None
     assert days_in_month("-1") is None
@@ -138,7 +138,7 @@ def test_the_days_in_a_month_are_a_number_above_zero() -> None:
             days_in_month(unreadable)
 
 
-def test_a_flag_is_true_or_false() -> None:
+def test_flags() -> None:
     assert flag("true") is True
     assert flag("false") is False
     for unreadable in ("", "1", '"true"', "{"):

@@ -104,11 +104,11 @@ def try_one(breaker: Breaker) -> Breaker:
         (replace(STOPPED, failures=FAILURES_TO_OPEN), go_on, State.HALF_OPEN),
     ],
 )
-def test_what_happens_in_each_state(before: Breaker, event: Event, state: State) -> None:
+def test_states(before: Breaker, event: Event, state: State) -> None:
     assert event(before).state is state
 
 
-def test_its_age_counts_from_the_first_failure_after_the_last_answered_push() -> None:
+def test_age_from_first_failure() -> None:
     breaker = CLOSED
     for minute in range(FAILURES_TO_OPEN):
         breaker = breaker.failed("DHIS2 is away.", NOW + timedelta(minutes=minute))
@@ -118,7 +118,7 @@ def test_its_age_counts_from_the_first_failure_after_the_last_answered_push() ->
     assert breaker.answered() == CLOSED
 
 
-def test_one_answer_in_between_begins_the_count_anew() -> None:
+def test_success_resets_the_count() -> None:
     breaker = CLOSED
     for _ in range(3):
         for _ in range(FAILURES_TO_OPEN - 1):
@@ -127,7 +127,7 @@ def test_one_answer_in_between_begins_the_count_anew() -> None:
     assert breaker == CLOSED
 
 
-def test_one_message_is_tried_at_a_time_and_the_next_after_its_lease_or_its_end() -> None:
+def test_one_trial_at_a_time() -> None:
     first = TRYING.tried(NOW)
     assert first.trial_until == NOW + TRIAL
     assert first.tried(NOW + TRIAL - timedelta(seconds=1)) == first
@@ -138,7 +138,7 @@ def test_one_message_is_tried_at_a_time_and_the_next_after_its_lease_or_its_end(
     assert second.trial_ended(second.trial_until) == TRYING
 
 
-def test_functions_log_in_one_after_the_other_and_one_that_crashed_is_given_up() -> None:
+def test_one_login_at_a_time() -> None:
     first = CLOSED.logging_in(FIRST, NOW)
     assert first.logging_in(SECOND, NOW + LOGIN_ATTEMPT - timedelta(seconds=1)) == first
     second = first.logging_in(SECOND, NOW + LOGIN_ATTEMPT)
@@ -146,7 +146,7 @@ def test_functions_log_in_one_after_the_other_and_one_that_crashed_is_given_up()
     assert second.login_ended(second.login_until) == CLOSED
 
 
-def test_a_login_stays_refused_until_dhis2_accepts_it_whatever_other_login_it_accepts() -> None:
+def test_refused_until_accepted() -> None:
     both = REFUSED.login_refused(SECOND, "Authentication failed.", LATER)
     assert both.refused == (FIRST, SECOND)
     assert both.logging_in(FIRST, LATER) == both
@@ -155,7 +155,7 @@ def test_a_login_stays_refused_until_dhis2_accepts_it_whatever_other_login_it_ac
     assert other.login_accepted(FIRST).refused == ()
 
 
-def test_no_more_refused_logins_are_remembered_than_an_item_of_the_table_can_hold() -> None:
+def test_refused_logins_bounded() -> None:
     breaker = CLOSED
     for version in range(3 * MOST_REFUSED_LOGINS):
         breaker = breaker.login_refused(replace(FIRST, version=str(version)), "Refused.", NOW)
@@ -163,7 +163,7 @@ def test_no_more_refused_logins_are_remembered_than_an_item_of_the_table_can_hol
     assert breaker.refused[-1].version == str(3 * MOST_REFUSED_LOGINS - 1)
 
 
-def test_a_login_is_told_apart_by_address_content_and_version_of_the_secret() -> None:
+def test_login_identity() -> None:
     def login(url: str = "https://a", content: str = "mark3d", version: str = "v1") -> Login:
         credentials = Dhis2Credentials.model_validate(
             {"username": "pusher", "password": content, "version": version}
@@ -185,18 +185,16 @@ def test_a_login_is_told_apart_by_address_content_and_version_of_the_secret() ->
         (timedelta(days=9), LONGEST_WAIT),
     ],
 )
-def test_a_message_waits_for_a_quarter_of_the_time_since_the_first_failure(
-    age: timedelta, wait: timedelta
-) -> None:
+def test_wait_is_a_quarter_of_age(age: timedelta, wait: timedelta) -> None:
     assert DOWN.wait(NOW + age) == wait
     assert CLOSED.wait(NOW + age) == SHORTEST_WAIT
 
 
-def test_waits_are_a_tenth_more_or_less_by_chance() -> None:
+def test_wait_jitter() -> None:
     assert [by_chance(300, chance) for chance in (lambda: 0.0, lambda: 0.5, lambda: 1.0)] == [270, 300, 330]
 
 
-def test_in_ten_days_a_message_is_put_back_some_265_times() -> None:
+def test_redeliveries_in_ten_days() -> None:
     chance = random.Random(7)  # noqa: S311 - nothing secret
     put_backs, now = 0, NOW
     while now < NOW + timedelta(days=10):
@@ -205,7 +203,7 @@ def test_in_ten_days_a_message_is_put_back_some_265_times() -> None:
     assert 255 <= put_backs <= 275
 
 
-def test_72_hours_in_which_the_login_works_and_every_post_fails_leave_most_receives_of_each_message() -> None:
+def test_three_days_of_failing_posts() -> None:
     chance = random.Random(7)  # noqa: S311 - nothing secret
     due, received, trials = dict.fromkeys(range(3), NOW), dict.fromkeys(range(3), 0), 0
     breaker, probe = CLOSED, NOW
@@ -300,7 +298,7 @@ EVENTS = [
 
 
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 90)), max_size=40))
-def test_whatever_happens_the_breaker_keeps_its_laws(happenings: list[tuple[str, int]]) -> None:
+def test_any_history(happenings: list[tuple[str, int]]) -> None:
     history = History()
     for event, minutes in happenings:
         history.happen(event, minutes)

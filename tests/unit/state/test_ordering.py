@@ -19,7 +19,7 @@ claims_made = st.builds(Claim, revisions, st.text(max_size=8))
 marks = st.binary(min_size=6, max_size=6)
 
 
-def test_the_later_snapshot_wins_and_at_the_same_one_the_later_reading() -> None:
+def test_later_snapshot_wins() -> None:
     monthly_run = Revision.of(MONTH_END, MONTH_END + 100 * HOUR)
     backfill_of_that_month = Revision.of(MONTH_END, MONTH_END + 9_000 * HOUR)
     a_day_of_that_month = Revision.of(MONTH_END - 24 * HOUR, MONTH_END + 9_999 * HOUR)
@@ -27,17 +27,13 @@ def test_the_later_snapshot_wins_and_at_the_same_one_the_later_reading() -> None
 
 
 @given(revisions, revisions)
-def test_written_stamps_are_in_the_order_of_stamps_and_are_read_as_they_were(
-    one: Revision, other: Revision
-) -> None:
+def test_stamp_round_trip(one: Revision, other: Revision) -> None:
     assert Revision.parse(str(one)) == one
     assert (str(one) < str(other)) == (one < other)
 
 
 @given(st.lists(st.tuples(claims_made, st.sets(marks, max_size=6)), max_size=8), revisions, st.randoms())
-def test_each_value_stands_under_its_latest_claim_whatever_comes_first(
-    made: list[tuple[Claim, set[bytes]]], floor: Revision, chance: Random
-) -> None:
+def test_latest_claim(made: list[tuple[Claim, set[bytes]]], floor: Revision, chance: Random) -> None:
     latest: dict[bytes, Claim] = {}
     for claim, claimed in made:
         for mark in claimed:
@@ -63,14 +59,14 @@ def test_each_value_stands_under_its_latest_claim_whatever_comes_first(
 
 
 @given(st.dictionaries(claims_made, st.sets(marks, min_size=1, max_size=4), min_size=1, max_size=3))
-def test_claims_that_are_cut_off_are_not_taken_for_whole(held: dict[Claim, set[bytes]]) -> None:
+def test_cut_claims(held: dict[Claim, set[bytes]]) -> None:
     written = LatestRevisions({mark: claim for claim, marks in held.items() for mark in marks}).written()
     written[-1]["marks"] = bytes(written[-1]["marks"][:-1])  # type: ignore[arg-type]  # they are bytes
     with pytest.raises(ValueError, match="incomplete"):
         LatestRevisions.read(written)
 
 
-def test_six_thousand_values_of_an_org_unit_take_36_kilobytes() -> None:
+def test_org_unit_size() -> None:
     claims = LatestRevisions()
     values = [value_of(f"element{number}", "1") for number in range(6_000)]
     claims.claim(Claim(OLDEST, "run"), (mark_of(value, Scheme.UID) for value in values))
@@ -78,7 +74,7 @@ def test_six_thousand_values_of_an_org_unit_take_36_kilobytes() -> None:
     assert len(written["marks"]) == 6 * 6_000
 
 
-def test_values_that_dhis2_tells_apart_have_different_marks() -> None:
+def test_marks_are_distinct() -> None:
     values = [
         value_of("a"),
         value_of("b"),
@@ -110,7 +106,7 @@ EARLY, LATE = Revision(1, 1), Revision(2, 1)
         ({"2026": (EARLY, LATE)}, {"2026": (EARLY, EARLY)}, True),
     ],
 )
-def test_only_what_is_newer_in_the_same_period_follows_another_message(
+def test_newer_waits_in_period(
     ours: dict[str, tuple[Revision, Revision]],
     other: dict[str, tuple[Revision, Revision]],
     follows: bool,  # noqa: FBT001 - a case
@@ -131,7 +127,7 @@ def test_only_what_is_newer_in_the_same_period_follows_another_message(
         ([f"OU_{number}" for number in range(1, MOST_ORG_UNITS + 2)], ["OU_0"], True),
     ],
 )
-def test_messages_about_different_org_units_do_not_wait_for_each_other(
+def test_org_units_are_independent(
     ours: list[str],
     other: list[str],
     follows: bool,  # noqa: FBT001 - a case

@@ -38,7 +38,7 @@ def written(*rows: RejectedRow) -> list[list[str]]:
     return list(csv.reader(StringIO(content[1:], newline="")))
 
 
-def test_a_row_says_what_where_why_and_what_to_do() -> None:
+def test_columns_of_a_row() -> None:
     header, cells = written(row())
     assert dict(zip(header, cells, strict=True)) == {
         "run": "daily-1",
@@ -60,7 +60,7 @@ def test_a_row_says_what_where_why_and_what_to_do() -> None:
     }
 
 
-def test_two_reasons_are_two_columns_not_two_rows() -> None:
+def test_two_reasons() -> None:
     second = Why(code="E7641", reason="Period too late", what_to_do="Open it.")
     header, first_row, second_row = written(row(why=(WHY, second)), row())
     of_reasons = ["code", "reason", "what to do", "code 2", "reason 2", "what to do 2"]
@@ -101,22 +101,22 @@ def test_numbers_stay_numbers(number: str) -> None:
         "\u0000-1+1",
     ],
 )
-def test_no_cell_begins_a_formula(cell: str) -> None:
+def test_no_formula(cell: str) -> None:
     shown = safe(cell)
     assert shown.startswith("'") or shown == "1 =2"
 
 
-def test_nor_does_what_a_spreadsheet_takes_for_a_cell_where_cells_are_parted_by_semicolons() -> None:
+def test_no_formula_after_semicolon() -> None:
     assert safe("Kamo;=1+1; @x;y; z") == "Kamo;'=1+1;' @x;y; z"
 
 
-def test_what_joins_letters_in_a_name_is_kept() -> None:
+def test_joining_letters_kept() -> None:
     name = "ශ්\u200dරී"  # a Sinhala word
     assert safe(name) == name
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=40), min_size=2, max_size=2))
-def test_whatever_a_name_holds_the_file_has_one_line_for_a_row_and_no_formula(names: list[str]) -> None:
+def test_any_name(names: list[str]) -> None:
     store, item = names
     lines = written(row(store=store, item=item), row())
     assert len(lines) == 3
@@ -126,17 +126,17 @@ def test_whatever_a_name_holds_the_file_has_one_line_for_a_row_and_no_formula(na
         assert name.isprintable() is False or cell.replace("'", "") == name.replace("'", "")
 
 
-def test_the_columns_are_as_many_as_the_cells_of_a_row() -> None:
+def test_column_count() -> None:
     for line in written(row(), row(why=(WHY, WHY, WHY))):
         assert len(line) == len(COLUMNS) + 9 + 2
 
 
-def test_the_last_two_columns_tell_a_customer_and_its_document() -> None:
+def test_customer_columns() -> None:
     _, cells = written(row(kind=Kind.CUSTOMER, document="requisition 14", why=(WHY, WHY)))
     assert cells[-2:] == ["customer", "requisition 14"]
 
 
-def test_the_rows_of_a_batch_are_those_that_are_not_in_dhis2() -> None:
+def test_rows_not_in_dhis2() -> None:
     values = [value_of(f"de{place}", str(place)) for place in range(4)]
     result = BatchResult(
         batch_of(values, settings_of()),

@@ -43,19 +43,19 @@ def in_a_table(secret: str) -> object:
     ],
 )
 @pytest.mark.parametrize("around", ["", "words before "])
-def test_a_secret_is_found_in_every_form(hidden: Callable[[str], object], around: str) -> None:
+def test_every_form_found(hidden: Callable[[str], object], around: str) -> None:
     planted = hidden(SECRET)
     assert where_marked([around, planted] if not isinstance(planted, bytes) else around.encode() + planted)
 
 
-def test_what_holds_no_secret_holds_none() -> None:
+def test_no_secret() -> None:
     assert (
         where_marked({"message": "Authentication failed (status 401)", "binary": gzip.compress(b"x")}) == []
     )
     assert where_marked(base64.b64encode(b"pusher:something else").decode()) == []
 
 
-def test_only_what_is_kept_as_it_came_is_left_out() -> None:
+def test_whitelisted_form() -> None:
     body = f'{{"password": "{SECRET}"}}'
     letter = json.dumps({"body": body, "reason": "no batch"}).encode()
     assert where_marked(letter)
@@ -63,7 +63,7 @@ def test_only_what_is_kept_as_it_came_is_left_out() -> None:
     assert where_marked(without(json.dumps({"body": body, "reason": SECRET}).encode(), body))
 
 
-def test_an_error_is_looked_through_to_its_beginning_also_where_no_traceback_shows_it() -> None:
+def test_chained_errors() -> None:
     def fail() -> None:
         try:
             dict[str, str]()[SECRET]

@@ -63,7 +63,7 @@ def last(expression: str, before: datetime = NOW) -> str | None:
         ("at(2026-09-27T02:30:00)", "2026-09-27 03:00"),
     ],
 )
-def test_a_schedule_was_due_last_as_EventBridge_has_it(expression: str, due: str | None) -> None:  # noqa: N802 its name
+def test_last_due(expression: str, due: str | None) -> None:
     assert last(expression) == due
 
 
@@ -71,7 +71,7 @@ def test_a_schedule_was_due_last_as_EventBridge_has_it(expression: str, due: str
     "expression",
     ["daily", "cron(0 4 * *)", "cron(0 25 * * ? *)", "cron(0 4 15W * ? *)", "rate(3 weeks)", "at(soon)", ""],
 )
-def test_what_cannot_be_read_is_no_schedule(expression: str) -> None:
+def test_not_a_schedule(expression: str) -> None:
     with pytest.raises(ScheduleError, match=r".+"):
         parse_schedule(expression, AUCKLAND)
 
@@ -85,7 +85,7 @@ SOME_DAY = datetime(2020, 1, 1, tzinfo=UTC)
     ),
     st.integers(0, 15 * 366 * 24 * 60).map(lambda minutes: SOME_DAY + timedelta(minutes=minutes)),
 )
-def test_what_was_due_last_lies_before_and_nothing_between(expression: str, before: datetime) -> None:
+def test_due_before_instant(expression: str, before: datetime) -> None:
     schedule = parse_schedule(expression, AUCKLAND)
     due = schedule(before)
     assert due is not None
@@ -133,16 +133,16 @@ DUE = datetime(2026, 11, 24, 3, 30, tzinfo=AUCKLAND)
 LONG_AGO = NOW - timedelta(days=100)
 
 
-def test_a_run_may_be_late_for_as_long_as_the_scheduler_tries_to_start_it() -> None:
+def test_late_run() -> None:
     assert due_instant(DAILY, LONG_AGO, DUE + GRACE + timedelta(minutes=1)) == DUE
     assert due_instant(DAILY, LONG_AGO, DUE + GRACE - timedelta(minutes=1)) == DUE - timedelta(days=1)
 
 
-def test_what_was_due_before_the_watchdog_knew_of_it_is_not_missing() -> None:
+def test_before_the_watchdog() -> None:
     assert due_instant(DAILY, DUE + timedelta(minutes=1), NOW) is None
 
 
-def test_an_interval_is_overdue_where_no_run_is_about_the_instant_it_was_due_or_a_later_one() -> None:
+def test_overdue() -> None:
     due = {INTERVAL: DUE}
     assert overdue(due, [a_run(DUE), a_run(LONG_AGO)], SETTINGS) == ()
     before = a_run(DUE - timedelta(days=1))
@@ -152,7 +152,7 @@ def test_an_interval_is_overdue_where_no_run_is_about_the_instant_it_was_due_or_
     assert missing.last_run is None
 
 
-def test_a_run_that_failed_did_not_take_place() -> None:
+def test_failed_run() -> None:
     failed = replace(a_run(DUE), outcome=Outcome.FAILED)
     (missing,) = overdue({INTERVAL: DUE}, [failed], SETTINGS)
     assert missing.last_run is None
@@ -171,13 +171,11 @@ def test_a_run_that_failed_did_not_take_place() -> None:
         ({"interval": next(each.value for each in Interval if each is not INTERVAL)}, False),
     ],
 )
-def test_a_run_stands_for_an_interval_where_it_asked_for_all_of_it(
-    event: dict[str, object], *, stands_for_it: bool
-) -> None:
+def test_whole_interval(event: dict[str, object], *, stands_for_it: bool) -> None:
     assert covers(a_run(DUE, **event), INTERVAL, SETTINGS) == stands_for_it
 
 
-def test_a_run_that_another_version_noted_stands_for_nothing() -> None:
+def test_other_version() -> None:
     for event in ("", "[]", '{"unheard_of": true}'):
         assert not covers(replace(a_run(DUE), event=event), INTERVAL, SETTINGS)
 
@@ -201,11 +199,11 @@ WAITING = Counts(queued=5, waiting=3, stored=2)
     ],
     ids=["young", "young and computed", "known to push only"],
 )
-def test_nothing_is_said_of_a_run_that_is_young(run: Run) -> None:
+def test_young_run(run: Run) -> None:
     assert why_unfinished(run, NOW, AUCKLAND) is None
 
 
-def test_a_run_whose_values_wait_for_a_day_is_told_with_what_to_do() -> None:
+def test_waiting_values() -> None:
     said = why_unfinished(open_run(timedelta(days=2), counts=WAITING), NOW, AUCKLAND)
     assert said is not None
     assert "3 values of it wait to be sent" in said
@@ -214,13 +212,13 @@ def test_a_run_whose_values_wait_for_a_day_is_told_with_what_to_do() -> None:
     assert "lost" not in said
 
 
-def test_a_run_whose_values_wait_for_longer_than_the_queue_keeps_them_is_told_as_lost() -> None:
+def test_lost_values() -> None:
     said = why_unfinished(open_run(timedelta(days=13), counts=WAITING), NOW, AUCKLAND)
     assert said is not None
     assert "They are lost, unless" in said
 
 
-def test_a_run_that_is_not_computed_is_told_with_its_fault_and_its_event() -> None:
+def test_uncomputed_run() -> None:
     said = why_unfinished(
         open_run(timedelta(days=2), parts_open=2, message="The database is away."), NOW, AUCKLAND
     )
@@ -230,7 +228,7 @@ def test_a_run_that_is_not_computed_is_told_with_its_fault_and_its_event() -> No
     assert parse_compute_event(json.loads(event)).interval is INTERVAL
 
 
-def test_a_run_is_computed_again_at_its_own_instant() -> None:
+def test_same_instant_again() -> None:
     manual = json.loads(event_of(a_run(DUE, manual=True, stores=["KAMO"])))
     assert manual == {"manual": True, "stores": ["KAMO"], "as_of": "2026-11-24T03:30:00+13:00"}
     scheduled = {"interval": INTERVAL.value, "scheduled_time": "2026-11-23T14:30:00Z"}
@@ -239,7 +237,7 @@ def test_a_run_is_computed_again_at_its_own_instant() -> None:
     assert json.loads(event_of(a_run(DUE, **months))) == months
 
 
-def test_the_command_that_computes_a_run_again_is_one_whatever_the_names_in_its_event_hold() -> None:
+def test_command_quoting() -> None:
     stores = ["St. Mary's", 'Größe $5 "x" \\']
     run = replace(
         open_run(timedelta(days=2), parts_open=1), event=a_run(DUE, manual=True, stores=stores).event

@@ -15,13 +15,13 @@ METADATA = stock_metadata(
 )
 
 
-def test_a_uid_comes_from_kind_and_code_alone_and_has_dhis2s_shape() -> None:
+def test_uid_from_kind_and_code() -> None:
     assert uid("dataSet", "A") == uid("dataSet", "A")
     assert len({uid(kind, code) for kind in ("dataSet", "dataElement") for code in ("A", "B", "a")}) == 6
     assert all(is_uid(uid("dataElement", str(number))) for number in range(500))
 
 
-def test_there_is_a_data_set_for_each_setup() -> None:
+def test_data_set_per_setup() -> None:
     assert [data_set.code for data_set in METADATA.data_sets] == [
         "STOCK_CATEGORY",
         "STOCK_ATTRIBUTE",
@@ -33,7 +33,7 @@ def test_there_is_a_data_set_for_each_setup() -> None:
         assert all(METADATA.data_element.by_id(element) is not None for element in data_set.data_element_ids)
 
 
-def test_the_metrics_are_option_combos_of_the_data_set_or_of_its_data_elements() -> None:
+def test_metrics_as_option_combos() -> None:
     combo = METADATA.option_combo.by_scheme("CODE", "STOCK_ON_HAND")
     assert combo is not None
     data_sets = {data_set.code: data_set for data_set in METADATA.data_sets}
@@ -47,7 +47,7 @@ def test_the_metrics_are_option_combos_of_the_data_set_or_of_its_data_elements()
     assert not METADATA.combo_of(plain).has(combo.id)
 
 
-def test_each_item_has_a_data_element_for_each_metric_and_stocked_out_is_a_boolean() -> None:
+def test_data_elements_per_item() -> None:
     types = {
         prefix: element.value_type
         for prefix in PREFIXES.values()
@@ -56,27 +56,27 @@ def test_each_item_has_a_data_element_for_each_metric_and_stocked_out_is_a_boole
     assert types == {prefix: "BOOLEAN" if prefix == "OUT" else "NUMBER" for prefix in PREFIXES.values()}
 
 
-def test_metadata_survive_being_written_as_json() -> None:
+def test_json_round_trip() -> None:
     assert Metadata.model_validate_json(METADATA.model_dump_json()) == METADATA
 
 
-def test_a_changed_copy_finds_what_is_in_it_and_not_what_was_in_the_original() -> None:
+def test_copy_is_independent() -> None:
     assert METADATA.data_set.by_scheme("CODE", "STOCK_SINGLE") is not None
     without = METADATA.model_copy(update={"data_sets": METADATA.data_sets[:1]})
     assert without.data_set.by_scheme("CODE", "STOCK_SINGLE") is None
     assert without.data_elements == METADATA.data_elements
 
 
-def test_a_period_type_that_dhis2_lacks_is_refused() -> None:
+def test_unknown_period_type() -> None:
     with pytest.raises(ValidationError, match="Fortnightly is none of Daily"):
         DataSet(id="abcdefghij1", code="A", name="A", period_type="Fortnightly")
 
 
-def test_a_password_is_not_shown() -> None:
+def test_password_hidden() -> None:
     assert "secret-one" not in repr(User.model_validate({"username": "a", "password": "secret-one"}))
 
 
-def test_only_the_fields_asked_for_are_shown_and_unknown_ones_are_left_out() -> None:
+def test_selected_fields() -> None:
     inner = {"id": lambda: "b", "name": lambda: "Inner"}
     view = {"id": lambda: "a", "code": lambda: None, "child": lambda: inner, "children": lambda: [inner]}
     fields = parse_fields("id,code,nothing,child[name],children")
@@ -99,7 +99,7 @@ def test_only_the_fields_asked_for_are_shown_and_unknown_ones_are_left_out() -> 
         ("options.id:eq:c", False),
     ],
 )
-def test_a_filter_passes_what_it_names(
+def test_filter_matches(
     text: str,
     passes: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
@@ -108,6 +108,6 @@ def test_a_filter_passes_what_it_names(
 
 
 @pytest.mark.parametrize("text", ["code:frobs:SOH_1", "code", "code:"])
-def test_a_filter_without_an_operator_that_there_is_is_refused(text: str) -> None:
+def test_unknown_operator(text: str) -> None:
     with pytest.raises(BadFilterError):
         Filter.parse(text)

@@ -43,7 +43,7 @@ from sandbox.dhis2.values import ValueStore
         ("2026Oct", "FinancialOct", date(2026, 10, 1), date(2027, 9, 30)),
     ],
 )
-def test_every_notation_names_its_days(text: str, period_type: str, first: date, last: date) -> None:
+def test_notation_days(text: str, period_type: str, first: date, last: date) -> None:
     period = parse_period(text)
     assert period is not None
     assert (period.period_type, period.first, period.last) == (period_type, first, last)
@@ -52,12 +52,12 @@ def test_every_notation_names_its_days(text: str, period_type: str, first: date,
 @pytest.mark.parametrize(
     "text", ["2026-13", "202613", "2026W54", "2025W53", "20260230", "2026Q5", "202607B", "", "x"]
 )
-def test_what_no_calendar_has_is_no_period(text: str) -> None:
+def test_impossible_period(text: str) -> None:
     assert parse_period(text) is None
 
 
 @given(st.sampled_from(PERIOD_TYPES), st.dates(min_value=date(1990, 1, 1), max_value=date(2060, 12, 31)))
-def test_a_day_is_in_its_period_and_the_next_period_begins_where_it_ends(period_type: str, day: date) -> None:
+def test_periods_adjoin(period_type: str, day: date) -> None:
     period = period_of(period_type, day)
     assert period.period_type == period_type
     assert period.first <= day <= period.last
@@ -67,7 +67,7 @@ def test_a_day_is_in_its_period_and_the_next_period_begins_where_it_ends(period_
     assert period_of(period_type, after).first == after
 
 
-def test_without_open_future_periods_the_current_period_is_closed() -> None:
+def test_current_period_closed() -> None:
     assert latest_open_period("Monthly", 0, date(2026, 1, 15)).iso == "202512"
     assert latest_open_period("Monthly", 1, date(2026, 1, 15)).iso == "202601"
     assert latest_open_period("Monthly", 3, date(2026, 1, 15)).iso == "202603"
@@ -84,7 +84,7 @@ def test_without_open_future_periods_the_current_period_is_closed() -> None:
         ("2026Aug", Version.V2_43),
     ],
 )
-def test_a_version_knows_the_period_types_that_it_has(text: str, first: Version) -> None:
+def test_types_of_each_version(text: str, first: Version) -> None:
     for version in Version:
         server = Server(version, Metadata(), ValueStore(), datetime(2026, 2, 1, tzinfo=UTC), ADMIN)
         assert (server.period(text) is not None) is version.is_at_least(first), version

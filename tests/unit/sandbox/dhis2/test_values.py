@@ -28,7 +28,7 @@ def element(value_type: str, **more: object) -> DataElement:
         ("TEXT", " anything at all "),
     ],
 )
-def test_a_value_of_its_type_is_stored_as_it_is(value_type: str, value: str) -> None:
+def test_stored_as_sent(value_type: str, value: str) -> None:
     for version in Version:
         assert normalise(value, element(value_type), version) == value
 
@@ -52,7 +52,7 @@ def test_a_value_of_its_type_is_stored_as_it_is(value_type: str, value: str) -> 
         ("TRUE_ONLY", "false"),
     ],
 )
-def test_a_value_of_another_type_is_refused(value_type: str, value: str) -> None:
+def test_other_type_refused(value_type: str, value: str) -> None:
     for version in Version:
         assert normalise(value, element(value_type), version) is None
 
@@ -60,12 +60,12 @@ def test_a_value_of_another_type_is_refused(value_type: str, value: str) -> None
 @pytest.mark.parametrize(
     ("value", "stored"), [("1", "true"), ("0", "false"), ("TRUE", "true"), ("f", "false")]
 )
-def test_a_boolean_has_several_forms_and_one_in_the_database(value: str, stored: str) -> None:
+def test_boolean_forms(value: str, stored: str) -> None:
     for version in Version:
         assert normalise(value, element("BOOLEAN"), version) == stored
 
 
-def test_from_2_43_more_forms_are_taken() -> None:
+def test_more_forms_from_2_43() -> None:
     assert normalise("5.0", element("INTEGER"), Version.V2_42) is None
     assert normalise("5.0", element("INTEGER"), Version.V2_43) == "5"
     assert normalise("yes", element("BOOLEAN"), Version.V2_42) is None
@@ -85,7 +85,7 @@ def test_from_2_43_more_forms_are_taken() -> None:
         (False, "", {}),
     ],
 )
-def test_a_zero_vanishes_where_it_is_not_significant(
+def test_insignificant_zero(
     vanishes: bool,  # noqa: FBT001 - a column of the table
     value: str,
     more: dict[str, object],

@@ -58,7 +58,7 @@ def compute(records: Counted, values: list[DataValue], sent: list[Batch] | None)
     publisher.flush()
 
 
-def test_each_record_is_read_once_and_written_once_before_anything_is_sent() -> None:
+def test_one_read_one_write() -> None:
     records, sent = Counted(), list[Batch]()
     values = [
         value_of(f"DE_{number}", "12", org_unit=org_unit) for number in range(3) for org_unit in ORG_UNITS
@@ -68,7 +68,7 @@ def test_each_record_is_read_once_and_written_once_before_anything_is_sent() -> 
     assert sorted(records.calls) == ["read OU_0", "read OU_1", "write OU_0", "write OU_1"]
 
 
-def test_what_is_too_much_to_hold_is_read_again_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_record_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     records = Counted()
     values = [value_of(f"DE_{number}", "12", org_unit="OU_0") for number in range(3)]
     compute(records, values, [])
@@ -78,7 +78,7 @@ def test_what_is_too_much_to_hold_is_read_again_before_it_is_written(monkeypatch
     assert records.calls == ["read OU_0", "read OU_1", "read OU_0", "write OU_0"]
 
 
-def test_a_dry_run_notes_nothing() -> None:
+def test_dry_run() -> None:
     records = Counted()
     compute(records, [value_of("DE_0", "12", org_unit="OU_0")], None)
     assert records.calls == ["read OU_0", "read OU_1"]

@@ -395,5 +395,5 @@ class Country(RuleBasedStateMachine):
 
 
 @pytest.mark.law
-def test_nothing_is_wrongly_left_out_whatever_happens() -> None:
+def test_nothing_wrongly_skipped() -> None:
     run_state_machine_as_test(Country, settings=settings(tried(1_500), stateful_step_count=30))

@@ -80,7 +80,7 @@ def value_of(text: str) -> DataValue:
     full=st.dictionaries(st.sampled_from(Metric), st.integers(0, 2**32)),
     disturbed=st.integers(0, 2**32).map(float),
 )
-def test_a_record_is_read_as_it_was_written(
+def test_round_trip(
     held: dict[tuple[str, str | None, str | None], Entry], full: dict[Metric, int], disturbed: float
 ) -> None:
     written = Record("202610", "OU_KAMO", held, full, disturbed)
@@ -95,7 +95,7 @@ def test_a_record_is_read_as_it_was_written(
         lambda content: zlib.compress(repr(content).encode())
     )
 )
-def test_content_that_is_damaged_is_told_as_one_kind_of_fault(content: bytes) -> None:
+def test_damaged_content(content: bytes) -> None:
     with pytest.raises(ValueError, match=":"):
         Record("202610", "OU_KAMO").read(content)
 
@@ -111,9 +111,7 @@ def _spoilt(content: Any, data: st.DataObject) -> Any:  # noqa: ANN401 - JSON
 
 
 @given(st.dictionaries(identifiers, entries, min_size=1, max_size=3), st.data())
-def test_content_of_which_anything_is_spoilt_can_be_worked_with_or_is_told_to_be_damaged(
-    held: dict[tuple[str, str | None, str | None], Entry], data: st.DataObject
-) -> None:
+def test_spoilt_content(held: dict[tuple[str, str | None, str | None], Entry], data: st.DataObject) -> None:
     written = Record("202610", "OU_KAMO", held, {Metric.STOCK_ON_HAND: 5}).encoded()
     spoilt = _spoilt(json.loads(zlib.decompress(written)), data)
     record = Record("202610", "OU_KAMO")
@@ -127,7 +125,7 @@ def test_content_of_which_anything_is_spoilt_can_be_worked_with_or_is_told_to_be
     assert record.encoded()
 
 
-def test_what_was_disturbed_after_it_was_written_is_certain_no_more() -> None:
+def test_invalidated_later() -> None:
     written = Record("202610", "OU_KAMO", {IDENTIFIER: entry(confirmed="7")})
     read = Record("202610", "OU_KAMO", invalid_until=NOON)
     read.read(written.encoded())
@@ -137,23 +135,23 @@ def test_what_was_disturbed_after_it_was_written_is_certain_no_more() -> None:
     assert undisturbed.is_known(value_of("7"), {}, NOON)
 
 
-def test_what_is_on_its_way_may_be_there_or_not() -> None:
+def test_in_flight_is_uncertain() -> None:
     it = entry(attempt("new", "8"), confirmed="7")
     assert it.holds({}, NOON, 0.0) == {"7", "8"}
     applied = {("batch-new", "s1"): receipt(NOON, NOON + 60)}
     assert it.holds(applied, NOON + HOUR, 0.0) == {"8"}
 
 
-def test_the_same_value_on_its_way_twice_is_known_before_it_arrives() -> None:
+def test_same_value_in_flight() -> None:
     assert entry(attempt("a", "7"), attempt("b", "7"), confirmed="7").holds({}, NOON, 0.0) == {"7"}
 
 
-def test_after_a_rejection_nobody_knows_what_stands_there() -> None:
+def test_after_rejection() -> None:
     refused = {("batch-new", "s1"): receipt(NOON, NOON + 60, applied=False)}
     assert entry(attempt("new", "8"), confirmed="7").holds(refused, NOON + HOUR, 0.0) == {NoValue.UNKNOWN}
 
 
-def test_the_value_that_landed_last_counts_whichever_was_sent_first() -> None:
+def test_last_applied_counts() -> None:
     redriven, newer = attempt("redriven", "7"), attempt("newer", "8")
     applied = {
         ("batch-redriven", "s1"): receipt(NOON + HOUR, NOON + HOUR + 60),
@@ -162,7 +160,7 @@ def test_the_value_that_landed_last_counts_whichever_was_sent_first() -> None:
     assert entry(redriven, newer).holds(applied, NOON + 2 * HOUR, 0.0) == {"7"}
 
 
-def test_of_two_that_landed_together_either_may_be_there() -> None:
+def test_applied_together() -> None:
     applied = {
         ("batch-a", "s1"): receipt(NOON, NOON + 60),
         ("batch-b", "s1"): receipt(NOON + OVERLAP_SECONDS, NOON + OVERLAP_SECONDS + 60),
@@ -170,7 +168,7 @@ def test_of_two_that_landed_together_either_may_be_there() -> None:
     assert entry(attempt("a", "7"), attempt("b", "8")).holds(applied, NOON + HOUR, 0.0) == {"7", "8"}
 
 
-def test_what_landed_is_forgotten_only_when_no_second_delivery_can_be_at_work() -> None:
+def test_kept_until_no_delivery() -> None:
     applied = {("batch-a", "s1"): receipt(NOON, NOON + 60)}
     it = entry(attempt("a", "7"))
     assert not it.settle(applied, NOON + 60 + SETTLED_SECONDS, 0.0)
@@ -179,7 +177,7 @@ def test_what_landed_is_forgotten_only_when_no_second_delivery_can_be_at_work() 
     assert (it.attempts, it.confirmed, it.acknowledged) == ([], "7", "7")
 
 
-def test_what_never_arrived_is_waited_for_as_long_as_a_message_may_live() -> None:
+def test_missing_kept_for_message_life() -> None:
     it = entry(attempt("lost", "8"), confirmed="7")
     assert not it.settle({}, UNTIL, 0.0)
     assert it.holds({}, UNTIL, 0.0) == {"7", "8"}
@@ -190,13 +188,13 @@ def test_what_never_arrived_is_waited_for_as_long_as_a_message_may_live() -> Non
     assert (it.attempts, it.confirmed) == ([], NoValue.UNKNOWN)
 
 
-def test_a_deletion_that_landed_leaves_nothing_to_remember() -> None:
+def test_applied_deletion() -> None:
     record = Record("202610", "OU_KAMO", {IDENTIFIER: entry(attempt("delete", None), confirmed="7")})
     record.settle({("batch-delete", "s1"): receipt(NOON, NOON + 60)}, NOON + 2 * HOUR)
     assert record.entries == {}
 
 
-def test_what_arrived_and_whose_receipt_has_expired_may_have_come_after_what_is_known() -> None:
+def test_expired_attempt() -> None:
     redriven, newer = attempt("redriven", "7"), attempt("newer", "8")
     applied = {("batch-newer", "s1"): receipt(NOON + 24 * HOUR, NOON + 24 * HOUR + 60)}
     long_after = UNTIL + 16 * 24 * HOUR
@@ -206,7 +204,7 @@ def test_what_arrived_and_whose_receipt_has_expired_may_have_come_after_what_is_
     assert it.holds(applied, long_after, 0.0) != {"8"}
 
 
-def test_a_value_of_a_customer_that_is_computed_no_longer_is_still_one() -> None:
+def test_former_customer() -> None:
     noted, read = Record("202610", "OU_KAMO"), Record("202610", "OU_KAMO")
     noted.note(replace(value_of("5"), kind=Kind.CUSTOMER), attempt("1", "5"))
     read.read(noted.encoded())
