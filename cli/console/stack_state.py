@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
 from threading import Lock
 
@@ -24,14 +24,19 @@ from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
+from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.connections import Remembered, last_of_any
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
 from msupply_dhis2.state.runs import Runs
 
 _REMEMBERED = 1.0
 """Seconds for which the settings are not read again: one page asks for them several times."""
+
+_TITLES_REMEMBERED = 60.0
+"""Seconds for which it is not read again what DHIS2 and the data set are called."""
 
 _LOOK_EVERY = 2.0
 _PATIENCE = 900.0
@@ -55,6 +60,7 @@ class StackState(State):
         self._saving = Lock()
         self._parameter = f"/{name}/settings"
         self._read: tuple[float, str, str] | None = None
+        self._titles: dict[str, tuple[float, Remembered | None]] = {}
         self.settings_name = say("stack.parameter", name=self._parameter)
         self.database = say("stack.database")
 
@@ -82,6 +88,19 @@ class StackState(State):
                     document = version = ""
             self._read = time.monotonic(), document, version
         return self._read[1:]
+
+    def titles(self, url: str) -> Remembered | None:
+        """Return what the stack's own tests remember; they are read again after a while, and after each test."""
+        if (told := super().titles(url)) is not None:
+            return told
+        read = self._titles.get(url)
+        if read is None or time.monotonic() - read[0] > _TITLES_REMEMBERED:
+            found = None
+            # Without them the head shows host and data set all the same.
+            with suppress(MsupplyDhis2Error), self._stack() as stack:
+                found = last_of_any(stack.table("Table"), url)
+            read = self._titles[url] = time.monotonic(), found
+        return read[1]
 
     def document(self) -> str:
         """Read the settings document as YAML, which people can read."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from cli.console.jobs import Job, begin
@@ -14,6 +15,7 @@ from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.preflight.job import ConnectionReport
+from msupply_dhis2.state.connections import Remembered
 
 
 class SavedSinceError(MsupplyDhis2Error):
@@ -175,16 +177,36 @@ class State(ABC):
             )
 
     def head(self) -> Mapping[str, str]:
-        """Return what stands above every page: the server and the data set."""
-        url, data_set = self.dhis2_url, ""
+        """Return what stands above every page: the server and the data set, and whether it is a test or production."""
+        url, data_set, kind = self.dhis2_url, "", ""
         # The page itself tells settings that cannot be read.
         with suppress(MsupplyDhis2Error):
             settings = self.draft().settings
-            url, data_set = self.dhis2_url or settings.url, settings.data_set_id
-        tested = self.connection.result if self.connection else None
-        server = tested.report.server if tested else None
+            url, data_set = self.dhis2_url or settings.url, settings.data_set_id or ""
+            kind = "test" if settings.test_server else "production"
+        titles = self.titles(url) if url else None
+        known = titles is not None and titles.data_set_id == data_set
         return {
-            "server": f"{server.name}, {server.version}" if server else "",
+            "server": (titles.server or "") if titles else "",
             "host": urlsplit(url or "").netloc,
-            "data_set": data_set or "",
+            "data_set": data_set,
+            "data_set_title": (titles.data_set or "") if titles and known else "",
+            "kind": kind if url else "",
         }
+
+    def titles(self, url: str) -> Remembered | None:
+        """Return what a DHIS2 told of itself and of the data set when it last let somebody in, as far as that is known."""
+        job = self.connection
+        tested = job.result if job else None
+        if job is None or job.ended is None or tested is None or not tested.report.connected:
+            return None
+        if (self.dhis2_url or tested.tried.settings.url) != url:
+            return None
+        return remembered(tested, job.ended)
+
+
+def remembered(tested: Tested, when: datetime) -> Remembered:
+    """Return what a test that succeeded leaves to be remembered."""
+    report, settings = tested.report, tested.tried.settings
+    server = f"{report.server.name}, {report.server.version}" if report.server else None
+    return Remembered(when, report.user or "", server, settings.data_set_id, report.data_set)

@@ -23,7 +23,7 @@ from msupply_dhis2.settings.fields import Form
 from msupply_dhis2.settings.model import NEEDED_BY, read_tab, written_fields
 
 ROWS = "data_elements"
-FIRST_FOLDED = "option_combo_field"
+FIRST_FOLDED = "test_server"
 """What stands from here on in the model goes beyond mSupply's tab."""
 
 _LONG = {"database_ca_certificate", "dhis2_ca_certificate"}

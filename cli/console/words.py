@@ -11,6 +11,8 @@ WORDS: Mapping[str, str] = {
     "head.data_set": "Data set",
     "head.database": "mSupply",
     "head.time_zone": "Time zone",
+    "head.production": "Production",
+    "head.test": "Test",
     "head.none": "not filled in yet",
     "head.place": "Where",
     "head.here": "this machine",

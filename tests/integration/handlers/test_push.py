@@ -170,7 +170,7 @@ def test_invoked_by_hand_it_says_what_to_invoke_instead(aws: Aws, event: object)
 def test_an_answered_push_is_a_successful_connection(aws: Aws, dhis2: StandIn, push: Push) -> None:
     push(body_of(dhis2, "12"))
     rows = [str(row["id"]) for row in aws.table.scan()["Items"]]
-    assert [row for row in rows if row.startswith("connection#")] == [f"connection#{dhis2.url}#pusher"]
+    assert [row for row in rows if row.startswith("connection#")] == [f"connection#{dhis2.url}"]
 
 
 def test_the_session_is_kept_from_one_message_to_the_next(dhis2: StandIn, push: Push) -> None:

@@ -158,11 +158,13 @@ def test_the_report_is_json_of_the_documented_shape(dhis2: StandIn) -> None:
         "message",
         "summary",
         "server",
+        "data_set",
         "user",
         "last_successful_connection",
         "checks",
         "not_asked",
     ]
+    assert shape["data_set"] == "Stock, one metric"
     assert shape["server"] == {"version": dhis2.version.release, "name": "DHIS 2"}
     assert list(shape["checks"][0]) == ["name", "ok", "note", "message", "details", "more_details"]
     assert json.loads(json.dumps(shape)) == shape

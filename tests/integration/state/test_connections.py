@@ -8,6 +8,8 @@ import pytest
 
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state.connections import (
+    Remembered,
+    last_of_any,
     last_success,
     read_call_limit,
     record_success,
@@ -44,6 +46,16 @@ def test_each_address_and_each_user_has_an_instant_of_its_own(aws: Aws) -> None:
     assert last_success(aws.table, URL, "pusher") == EARLY
     assert last_success(aws.table, URL, "other") == LATE
     assert last_success(aws.table, URL + "2", "pusher") is None
+
+
+def test_the_last_one_of_any_user_is_known_with_its_titles(aws: Aws) -> None:
+    assert last_of_any(aws.table, URL) is None
+    titles = {"server": "HMIS, 2.42.5", "data_set_id": "STOCK", "data_set": "LMIS stock"}
+    record_success(aws.table, URL, "a # b", EARLY, titles)
+    assert last_of_any(aws.table, URL) == Remembered(EARLY, "a # b", **titles)
+    # What push notes leaves the titles, which it does not read.
+    record_success(aws.table, URL, "pusher", LATE)
+    assert last_of_any(aws.table, URL) == Remembered(LATE, "pusher", **titles)
 
 
 def test_a_table_that_is_not_there_is_not_taken_for_a_newer_success(aws: Aws) -> None:

@@ -51,8 +51,9 @@ class ConnectionReport(BaseModel):
 
     ``connected``: DHIS2 authenticated the user; the checks say what else may be wrong. ``message`` is "Connection
     successful", "Authentication failed" (or that the account is disabled or locked), or why there is no connection.
-    ``user`` is whom DHIS2 authenticated, or else the user of the credentials. The last successful connection, this one
-    included, is in the configured time zone; ``not_asked`` names the checks that a failure has left without sense.
+    ``user`` is whom DHIS2 authenticated, or else the user of the credentials; ``data_set`` is the data set's title. The last
+    successful connection, this one included, is in the configured time zone; ``not_asked`` names the checks that a failure
+    has left without sense.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +62,7 @@ class ConnectionReport(BaseModel):
     message: str
     summary: tuple[str, ...] = ()
     server: Server | None
+    data_set: str | None = None
     user: str | None
     last_successful_connection: str | None
     checks: tuple[Check, ...]
@@ -116,7 +118,12 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     if credentials is not None and table is not None:
         try:
             if last is not None:
-                record_success(table, settings.url, credentials.user, last)
+                titles = {
+                    "server": f"{test.server.name}, {test.server.version}" if test.server else None,
+                    "data_set_id": settings.data_set_id if test.data_set else None,
+                    "data_set": test.data_set,
+                }
+                record_success(table, settings.url, credentials.user, last, titles)
             last = last_success(table, settings.url, credentials.user)
         except AwsError as error:
             message = f"The table that keeps the last successful connection cannot be used: {error}"
@@ -125,6 +132,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         connected=failure is None,
         message=_message(failure),
         server=test.server,
+        data_set=test.data_set,
         user=test.user,
         last_successful_connection=written_in(last, calendar.time_zone) if last else None,
         checks=tuple(test.checks),
@@ -167,6 +175,7 @@ class _Test:
     not_asked: list[str] = field(default_factory=list)
     user: str | None = None
     server: Server | None = None
+    data_set: str | None = None
 
     def ask[Thing](self, name: str, question: Callable[[], Thing], said: Callable[[Thing], str]) -> Thing:
         """Return the answer and keep what is said of it as a check; of an error too, before it is raised."""
@@ -211,6 +220,8 @@ class _Test:
         compare(facts, self.ask_database())
         if server := facts.server:
             self.server = Server(version=server.version_text, name=server.name)
+        if facts.data_set:
+            self.data_set = facts.data_set.name
 
     def ask_database(self) -> MappedNames | None:
         """Wait for the database's answer and keep it as a check; return what is mapped."""

@@ -281,6 +281,8 @@ class Tab(Form):
     )
     """The field of the items' checkbox 'Include in DHIS2 data push': user_field_4, user_field_7 or a key of their
     custom data. None: every item with an identifier is sent."""
+    test_server: Switch = False
+    """DHIS2 is for trying things out: the console says Test on each page, and not Production."""
     option_combo_field: Annotated[OptionComboField, BeforeValidator(OneOf(OptionComboField))] = (
         OptionComboField.AUTO
     )

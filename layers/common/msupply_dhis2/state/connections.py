@@ -1,10 +1,13 @@
 """What is remembered of each DHIS2 in the stack's DynamoDB table.
 
-When it last let us in, for each address and user, and how many values a call may hold there. The items hold an
-address, a user name, an instant, a number, never a password. They have no expiry: the last successful connection
+When it last let us in, for each address and user, what it calls itself and the data set, and how many values a call may
+hold there. The items hold an address, user names, instants, titles, a number, never a password. They have no expiry: the last successful connection
 is worth most where it lies long ago.
 """
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -16,19 +19,46 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 
-def record_success(table: "Table", url: str, username: str, instant: datetime) -> None:
-    """Remember when (aware) DHIS2 answered this user; an older instant never replaces a newer one."""
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The last successful connection to a DHIS2, whose it was, and the titles that DHIS2 told then."""
+
+    instant: datetime
+    user: str
+    server: str | None = None
+    data_set_id: str | None = None
+    data_set: str | None = None
+
+
+def record_success(
+    table: "Table", url: str, username: str, instant: datetime, titles: Mapping[str, str | None] | None = None
+) -> None:
+    """Remember when (aware) DHIS2 answered this user; an older instant never replaces a newer one.
+
+    ``titles`` has what ``Remembered`` has besides; without it what is known of them stays.
+    """
     # So that text order is time order: always UTC, always microseconds.
     written = instant.astimezone(UTC).isoformat(timespec="microseconds")
-    change = Change(_key(url, username)).set({"last_success": written})
+    of_user = _of_user(username)
+    change = Change(_key(url)).set({of_user: written, "last_success": written, "user": username})
+    change.set(titles or {})
     # Another function may have been faster with a newer one, which stands.
-    change_item(table, change.if_below("last_success", written), "noting the last successful connection")
+    change_item(table, change.if_below(of_user, written), "noting the last successful connection")
 
 
 def last_success(table: "Table", url: str, username: str) -> datetime | None:
-    """Return the instant of the last successful connection, aware and in UTC, or ``None``."""
-    item = read_item(table, _key(url, username), "reading the last successful connection")
-    return datetime.fromisoformat(str(item["last_success"])) if item else None
+    """Return the instant of the last successful connection of a user, aware and in UTC, or ``None``."""
+    item = read_item(table, _key(url), _READING)
+    instant = (item or {}).get(_of_user(username))
+    return datetime.fromisoformat(str(instant)) if instant else None
+
+
+def last_of_any(table: "Table", url: str) -> Remembered | None:
+    """Return the last successful connection of whichever user, or ``None``."""
+    if (item := read_item(table, _key(url), _READING)) is None:
+        return None
+    titles = {name: item.get(name) for name in ("server", "data_set_id", "data_set")}
+    return Remembered(datetime.fromisoformat(str(item["last_success"])), str(item["user"]), **titles)
 
 
 def read_call_limit(table: "Table", url: str) -> int | None:
@@ -50,5 +80,13 @@ def written_in(instant: datetime, time_zone: ZoneInfo) -> str:
     return f"{instant.astimezone(time_zone):%Y-%m-%d %H:%M} ({time_zone.key})"
 
 
-def _key(url: str, username: str) -> dict[str, str]:
-    return {"id": f"connection#{url}#{username}"}
+_READING = "reading the last successful connection"
+
+
+def _key(url: str) -> dict[str, str]:
+    return {"id": f"connection#{url}"}
+
+
+def _of_user(username: str) -> str:
+    """Return the attribute of a user's own instant: a name may hold what no attribute's placeholder can."""
+    return f"user_{hashlib.sha256(username.encode()).hexdigest()[:32]}"

@@ -18,6 +18,7 @@ from msupply_dhis2.domain.outcome import RejectedRow, Why
 from msupply_dhis2.preflight.check import failed, passed
 from msupply_dhis2.preflight.job import ConnectionReport, Server
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.connections import record_success
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Counts, Run
 from msupply_dhis2.state.runs import Runs
@@ -128,6 +129,19 @@ def test_each_page_says_which_stack_it_is_and_whose_login_at_aws(officer: Stacke
     assert "Time zone Africa/Blantyre" in page.text
     assert "The settings are complete." in page.text
     assert 'name="login.password"' not in page.source
+
+
+def test_titles_are_those_of_the_last_test(
+    officer: Stacked,  # noqa: ARG001 - the stack
+    aws: Aws,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    titles = {"server": "HMIS, 2.42.5", "data_set_id": "STOCK_ATTRIBUTE", "data_set": SCRIPT}
+    record_success(aws.table, "https://dhis2.example.org/hmis", "pusher", datetime.now(UTC), titles)
+    monkeypatch.setattr(Stack, "table", lambda *_: aws.table)
+    page = Browser(StackState(NAME)).open("/tab")
+    assert f"HMIS, 2.42.5, dhis2.example.org Data set {SCRIPT} (STOCK_ATTRIBUTE)" in page.text
+    assert SCRIPT not in page.source
 
 
 def test_saving_uploads_a_new_version_of_the_parameter(officer: Stacked, aws: Aws) -> None:
