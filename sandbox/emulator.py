@@ -197,6 +197,16 @@ class Emulator:
         secrets = self.stack.client("secretsmanager")
         secrets.put_secret_value(SecretId=self.stack.resource(logical_id), SecretString=value)
 
+    def officer(self, name: str, *outputs: str) -> dict[str, str]:
+        """Make a user who has policies of the stack's outputs, and return the environment for their commands."""
+        iam, named = self.stack.client("iam"), self.stack.outputs()
+        iam.create_user(UserName=name)
+        for output in outputs:
+            iam.attach_user_policy(UserName=name, PolicyArn=named[output])
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        login = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+        return {**self.environment, **login}
+
     def emulator_log(self) -> str:
         """Return the end of what the emulator itself said, for a fault that is its own."""
         return _end_of((self._folder / "emulator.log").read_text(errors="replace"))

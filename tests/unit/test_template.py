@@ -555,6 +555,41 @@ def test_breaker_rights() -> None:
     assert may == {"PushRole", "TestConnectionRole"}
 
 
+OFFICERS = ("ViewerPolicy", "OperatorPolicy")
+CHANGES = {
+    "OperatorPolicy": {
+        "ssm:PutParameter",
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:UpdateSecretVersionStage",
+        "lambda:InvokeFunction",
+    },
+    "ViewerPolicy": set(),
+}
+
+
+@pytest.mark.parametrize("policy", OFFICERS)
+def test_officer_changes(policy: str) -> None:
+    allowed = properties(policy)["PolicyDocument"]["Statement"]
+    actions = {action for statement in allowed for action in as_list(statement["Action"])}
+    sees = re.compile(r"\w+:(Get|BatchGet|Describe|Query|List|Filter)\w*")
+    assert {action for action in actions if not sees.fullmatch(action)} == CHANGES[policy]
+    assert "secretsmanager:GetSecretValue" not in actions
+
+
+@pytest.mark.parametrize("policy", OFFICERS)
+def test_officer_targets(policy: str) -> None:
+    for statement in properties(policy)["PolicyDocument"]["Statement"]:
+        assert statement["Effect"] == "Allow"
+        for target in as_list(statement["Resource"]):
+            named = json.dumps(target).removesuffix('/*"}')
+            assert "*" not in named, statement["Sid"]
+
+
+def test_officer_outputs() -> None:
+    outputs = {name: stack()["Outputs"][name]["Value"] for name in ("Viewer", "Operator")}
+    assert outputs == {"Viewer": {"Ref": "ViewerPolicy"}, "Operator": {"Ref": "OperatorPolicy"}}
+
+
 def test_run_table_rights() -> None:
     table = {"Fn::GetAtt": ["RunsTable", "Arn"]}
     deletes = {
