@@ -74,7 +74,7 @@ def make_demo(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str
     )
 
 
-def test_the_demo_brings_every_value_to_dhis2_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_every_value_arrives(tmp_path: Path) -> None:
     finished = make_demo(environment(tmp_path))
     said = finished.stdout
     assert finished.returncode == 0, said
@@ -107,7 +107,7 @@ def test_the_demo_brings_every_value_to_dhis2_and_leaves_nothing_behind(tmp_path
     assert_nothing_is_left(tmp_path)
 
 
-def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_interrupted(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox.demo"],
         cwd=PROJECT,
@@ -139,7 +139,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> Non
     assert_nothing_is_left(tmp_path)
 
 
-def test_the_emulator_ends_with_the_process_that_started_it_however_that_ends(tmp_path: Path) -> None:
+def test_emulator_ends_with_parent(tmp_path: Path) -> None:
     script = (
         "import time\nfrom sandbox.emulator import Emulator\n"
         "with Emulator():\n print('ready', flush=True)\n time.sleep(600)"
@@ -164,7 +164,7 @@ def test_the_emulator_ends_with_the_process_that_started_it_however_that_ends(tm
         time.sleep(0.1)
 
 
-def test_the_demo_runs_on_one_s_own_systems_and_sends_what_it_announced(tmp_path: Path) -> None:
+def test_own_systems(tmp_path: Path) -> None:
     with sample_database(stores=3, items=8) as database:
         settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))
         with dhis2_for(metadata_for(catalogue_of(database.address, settings))) as dhis2:
@@ -192,7 +192,7 @@ def test_the_demo_runs_on_one_s_own_systems_and_sends_what_it_announced(tmp_path
     assert database.password.get_secret_value() not in said
 
 
-def test_the_demo_on_one_s_own_systems_needs_both_addresses() -> None:
+def test_own_systems_need_both() -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "sandbox.demo", "--source", "sqlite:///nowhere.sqlite"],
         cwd=PROJECT,

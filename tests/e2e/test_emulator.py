@@ -70,7 +70,7 @@ def logged(emulator: Emulator, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["returns", "dies"])
-def test_what_a_function_logged_is_there_when_its_invocation_ends(emulator: Emulator, *, dies: bool) -> None:
+def test_log_is_complete(emulator: Emulator, *, dies: bool) -> None:
     put_function(emulator, "talks")
     for number in range(2):
         emulator.stack.client("lambda").invoke(

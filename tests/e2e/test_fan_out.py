@@ -61,7 +61,7 @@ def worked(world: World, run_id: str) -> list[LogRecord]:
     ]
 
 
-def test_a_run_in_shards_brings_the_same_values_to_dhis2_as_one_in_one_piece(world: World) -> None:
+def test_same_values(world: World) -> None:
     event = {
         "manual": True,
         "as_of": (datetime.now(ZoneInfo(TIME_ZONE)) - timedelta(hours=1)).isoformat(),
@@ -79,7 +79,7 @@ def test_a_run_in_shards_brings_the_same_values_to_dhis2_as_one_in_one_piece(wor
     assert dict(world.dhis2.values) == held
 
 
-def test_a_range_of_months_arrives_one_month_after_the_other(world: World) -> None:
+def test_months(world: World) -> None:
     last = datetime.now(ZoneInfo(TIME_ZONE)).replace(day=1) - timedelta(days=1)
     before = last.replace(day=1) - timedelta(days=1)
     months = [f"{before:%Y-%m}", f"{last:%Y-%m}"]
@@ -99,7 +99,7 @@ def test_a_range_of_months_arrives_one_month_after_the_other(world: World) -> No
     assert {key.period for key in world.dhis2.values} == {month.replace("-", "") for month in months}
 
 
-def test_shards_that_fail_end_in_their_dead_letter_queue_and_are_worked_when_sent_again(world: World) -> None:
+def test_failing_shards(world: World) -> None:
     stack = world.emulator.stack
     sqs, mapping = stack.client("sqs"), stack.client("lambda")
     queue, dead = stack.resource("ShardQueue"), stack.resource("FailedShardQueue")

@@ -264,9 +264,7 @@ def soon_again(world: World) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("soon_again")
-def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_counts_agree(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     began = datetime.now(UTC)
     small = parse_settings(world.settings).model_copy(update={"items_per_payload": PAYLOAD})
     world.emulator.put_settings(small.compact())

@@ -45,9 +45,7 @@ def push_by_hand(world: World, **event: object) -> Run:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_finds_everything_it_imports_in_its_layer(
-    deployed: World, function: str, tmp_path: Path
-) -> None:
+def test_imports(deployed: World, function: str, tmp_path: Path) -> None:
     # The emulator's own packages would hide one that is missing.
     for package in RUNTIME_PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -71,7 +69,7 @@ def test_a_function_finds_everything_it_imports_in_its_layer(
     assert finished.returncode == 0, finished.stderr
 
 
-def test_there_are_five_schedules_the_probe_s_and_the_watchdog_s_whose_names_hold_the_stack_s(
+def test_schedules(
     deployed: World,
 ) -> None:
     schedules = deployed.emulator.stack.client("scheduler").list_schedules()["Schedules"]
@@ -89,7 +87,7 @@ def test_there_are_five_schedules_the_probe_s_and_the_watchdog_s_whose_names_hol
 # ---------------------------------------------------------------------------------------------- test connection
 
 
-def test_the_connection_test_says_that_the_connection_is_successful(world: World) -> None:
+def test_connection_successful(world: World) -> None:
     report = world.emulator.stack.invoke("TestConnectionFunction", {})
     assert report["connected"] is True
     assert report["message"] == "Connection successful"
@@ -98,7 +96,7 @@ def test_the_connection_test_says_that_the_connection_is_successful(world: World
     assert TIME_ZONE in report["last_successful_connection"]
 
 
-def test_a_wrong_password_is_told_and_the_last_success_is_still_shown(world: World) -> None:
+def test_wrong_password(world: World) -> None:
     before = world.emulator.stack.invoke("TestConnectionFunction", {})["last_successful_connection"]
     world.emulator.put_secret("Dhis2Secret", world.login_with(SecretStr("mistyped")))
     report = world.emulator.stack.invoke("TestConnectionFunction", {})
@@ -107,7 +105,7 @@ def test_a_wrong_password_is_told_and_the_last_success_is_still_shown(world: Wor
     assert report["last_successful_connection"] == before
 
 
-def test_settings_that_are_not_there_are_told_with_the_command_that_puts_them(world: World) -> None:
+def test_missing_settings(world: World) -> None:
     ssm = world.emulator.stack.client("ssm")
     ssm.delete_parameter(Name=f"/{world.emulator.name}/settings")
     result = world.emulator.stack.invoke("ComputeFunction", {"manual": True})
@@ -116,7 +114,7 @@ def test_settings_that_are_not_there_are_told_with_the_command_that_puts_them(wo
     assert f"/{world.emulator.name}/settings" in result["message"]
 
 
-def test_no_password_gets_into_any_log(world: World) -> None:
+def test_no_password_in_logs(world: World) -> None:
     world.emulator.stack.invoke("TestConnectionFunction", {})
     secrets = (world.password.get_secret_value(), world.database.password.get_secret_value())
     for function in FUNCTIONS:
@@ -127,7 +125,7 @@ def test_no_password_gets_into_any_log(world: World) -> None:
 # -------------------------------------------------------------------------------------------------- manual push
 
 
-def test_a_manual_push_brings_every_value_to_dhis2_and_says_so(world: World) -> None:
+def test_manual_push(world: World) -> None:
     run = push_by_hand(world)
     outcomes = wait_for_all(world.emulator, run)
     prove(run, outcomes)
@@ -135,7 +133,7 @@ def test_a_manual_push_brings_every_value_to_dhis2_and_says_so(world: World) -> 
     assert outcomes.counts.stored + outcomes.counts.unchanged == run.values == len(world.dhis2.values)
 
 
-def test_the_same_run_again_changes_nothing_in_dhis2(world: World) -> None:
+def test_same_run_again(world: World) -> None:
     # Not earlier: values about an earlier instant would not replace those of the pushes before.
     as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
     first = push_by_hand(world, as_of=as_of)
@@ -150,14 +148,14 @@ def test_the_same_run_again_changes_nothing_in_dhis2(world: World) -> None:
     assert dict(world.dhis2.values) == held
 
 
-def test_a_dry_run_counts_and_sends_nothing(world: World) -> None:
+def test_dry_run(world: World) -> None:
     run = push_by_hand(world, dry_run=True)
     assert run.values > 0
     assert world.emulator.stack.depth("BatchQueue").is_empty
     assert [request for request in world.dhis2.requests if request.method == "POST"] == []
 
 
-def test_push_invoked_by_hand_says_what_to_invoke_instead(world: World) -> None:
+def test_push_by_hand(world: World) -> None:
     with pytest.raises(FunctionFailedError) as failure:
         world.emulator.stack.invoke("PushFunction", {"manual": True})
     assert 'invoke compute with {"manual": true}' in failure.value.message
@@ -182,7 +180,7 @@ def command(world: World, monkeypatch: pytest.MonkeyPatch) -> Command:
     return run
 
 
-def test_a_preview_shows_what_a_push_then_brings_to_dhis2(world: World, command: Command) -> None:
+def test_preview_equals_push(world: World, command: Command) -> None:
     as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
     previewed = command("preview", "--as-of", as_of)
     assert not world.dhis2.values
@@ -192,7 +190,7 @@ def test_a_preview_shows_what_a_push_then_brings_to_dhis2(world: World, command:
     assert sorted(value["value"] for value in previewed) == sorted(world.dhis2.values.values())
 
 
-def test_what_dhis2_holds_is_what_was_previewed_with_who_stored_it(world: World, command: Command) -> None:
+def test_held_equals_preview(world: World, command: Command) -> None:
     as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
     previewed = command("preview", "--as-of", as_of)
     wait_for_all(world.emulator, push_by_hand(world, as_of=as_of))
@@ -204,7 +202,7 @@ def test_what_dhis2_holds_is_what_was_previewed_with_who_stored_it(world: World,
     assert {value["stored_by"] for value in held} == {DHIS2_USER}
 
 
-def test_a_value_is_explained_from_its_movements_to_what_dhis2_holds(world: World, command: Command) -> None:
+def test_explain(world: World, command: Command) -> None:
     run = push_by_hand(world)
     wait_for_all(world.emulator, run)
     value = command("preview")[0]
@@ -220,14 +218,14 @@ def test_a_value_is_explained_from_its_movements_to_what_dhis2_holds(world: Worl
     assert held.startswith(f"DHIS2 holds {value['value']}, the same: stored by {DHIS2_USER}, ")
 
 
-def test_the_mapping_names_the_org_units_of_all_stores(world: World, command: Command) -> None:
+def test_mapping(world: World, command: Command) -> None:
     mapping = world.emulator.stack.invoke("ComputeFunction", {"export": "mapping"})
     lines = list(world.emulator.stack.lines_of_file(mapping["file"]))
     org_units = {line["org_unit"] for line in lines if line["kind"] == "store"}
     assert org_units == {value["org_unit"] for value in command("preview")}
 
 
-def test_what_waits_of_a_stopped_run_is_not_sent(world: World) -> None:
+def test_stopped_run(world: World) -> None:
     world.switch(on=False)
     run = push_by_hand(world)
     answer = world.emulator.stack.invoke("PushFunction", {"stop": run.id})
@@ -243,7 +241,7 @@ def test_what_waits_of_a_stopped_run_is_not_sent(world: World) -> None:
 # ------------------------------------------------------------------------------------------------------ schedules
 
 
-def test_a_schedule_s_event_sends_last_month_s_values(world: World) -> None:
+def test_schedule(world: World) -> None:
     now = datetime.now(ZoneInfo(TIME_ZONE))
     last_month = now.replace(day=1) - timedelta(days=1)
     scheduled = now.astimezone(ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -265,13 +263,13 @@ def test_a_schedule_s_event_sends_last_month_s_values(world: World) -> None:
     assert f"{last_month:%Y%m}" in {key.period for key in world.dhis2.values}
 
 
-def test_an_interval_without_an_active_row_ends_well_and_says_so(world: World) -> None:
+def test_interval_without_rows(world: World) -> None:
     result = world.emulator.stack.invoke("ComputeFunction", {"interval": "weekly"})
     assert result["status"] == "nothing to do"
     assert "weekly" in result["message"]
 
 
-def test_a_scheduled_run_that_fails_is_tried_again_and_then_kept(world: World) -> None:
+def test_failed_schedule(world: World) -> None:
     world.emulator.put_settings("setup: nonsense")
     before = len(world.emulator.stack.logs("ComputeFunction"))
     world.emulator.stack.invoke_asynchronously("ComputeFunction", {"interval": "daily"})
@@ -309,7 +307,7 @@ def waiting(world: World) -> int:
     return depth.waiting + depth.in_flight
 
 
-def test_refused_credentials_are_tried_once_open_the_breaker_and_no_message_becomes_a_dead_letter(
+def test_refused_login(
     world: World,
 ) -> None:
     run = refused(world)
@@ -333,7 +331,7 @@ def test_refused_credentials_are_tried_once_open_the_breaker_and_no_message_beco
     assert world.failed_logins == 1
 
 
-def test_the_watchdog_leaves_alone_what_waits_while_sending_is_paused(world: World) -> None:
+def test_watchdog_while_paused(world: World) -> None:
     run = refused(world)
     looked = world.emulator.stack.invoke("WatchdogFunction", {})
     assert looked == {"message": "Nothing to do.", "findings": []}
@@ -344,7 +342,7 @@ def test_the_watchdog_leaves_alone_what_waits_while_sending_is_paused(world: Wor
     prove(run, wait_for_all(world.emulator, run))
 
 
-def test_a_connection_test_closes_the_breaker(world: World) -> None:
+def test_connection_test_closes(world: World) -> None:
     run = refused(world)
 
     # The account is fixed in DHIS2, the secret stays as it is.
@@ -362,7 +360,7 @@ def test_a_connection_test_closes_the_breaker(world: World) -> None:
         world.dhis2.forget_sessions()
 
 
-def test_a_batch_that_dhis2_could_not_take_just_now_is_delivered_again_when_dhis2_asks_for_it(
+def test_unavailable_dhis2(
     world: World,
 ) -> None:
     # Push waits for the first by itself and calls once more.
@@ -375,7 +373,7 @@ def test_a_batch_that_dhis2_could_not_take_just_now_is_delivered_again_when_dhis
     assert line.fields["wait"] == 1
 
 
-def test_what_a_first_delivery_settled_is_not_counted_again_by_the_next(world: World) -> None:
+def test_settled_not_recounted(world: World) -> None:
     # The first call is too large and sent as halves; the first half is stored, and the second is refused for the moment.
     world.dhis2.faults.next(FaultKind.TOO_LARGE, method="POST", times=1, size=1)
     world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, method="POST", times=2, after=1, seconds=1)
@@ -390,7 +388,7 @@ def test_what_a_first_delivery_settled_is_not_counted_again_by_the_next(world: W
 
 
 @pytest.mark.parametrize("right", ["ReadDatabaseAddress", "SendBatches"])
-def test_a_function_can_do_only_what_its_role_allows(world: World, right: str) -> None:
+def test_roles(world: World, right: str) -> None:
     iam = world.emulator.stack.client("iam")
     name, policy = world.emulator.stack.resource("ComputeRole"), "compute"
     document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
@@ -418,7 +416,7 @@ def ask_for_a_push(world: World) -> str:
 # ------------------------------------------------------------------------------------------------ deploying again
 
 
-def test_a_deployment_leaves_settings_and_secrets_as_they_are(world: World) -> None:
+def test_deployment_keeps_settings(world: World) -> None:
     world.emulator.deploy(Timezone=TIME_ZONE, LogRetentionDays="30")
     ssm, secrets = world.emulator.stack.client("ssm"), world.emulator.stack.client("secretsmanager")
     settings = ssm.get_parameter(Name=f"/{world.emulator.name}/settings")["Parameter"]["Value"]

@@ -31,7 +31,7 @@ def rows(report: str, heading: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_one_command_reports_every_step_of_compute_and_its_ratio(tmp_path: Path) -> None:
+def test_steps_of_compute(tmp_path: Path) -> None:
     report = tmp_path / "report.md"
     sizes = ("--stores", "3", "--items", "5", "--movements", "300", "--repeat", "1")
     ran = bench("compute", *sizes, "--report", str(report))
@@ -53,7 +53,7 @@ def test_one_command_reports_every_step_of_compute_and_its_ratio(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_month_of_what_customers_report_is_previewed_with_and_without_them() -> None:
+def test_customers() -> None:
     script = str(PROJECT / "benchmarks" / "customers.py")
     sizes = ("--customers", "3", "--items", "5", "--stores", "2")
     ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
@@ -70,7 +70,7 @@ def test_a_month_of_what_customers_report_is_previewed_with_and_without_them() -
 
 
 @pytest.mark.slow
-def test_values_are_explained_on_both_databases() -> None:
+def test_explain() -> None:
     script = str(PROJECT / "benchmarks" / "explain.py")
     sizes = ("--stores", "3", "--items", "5", "--movements", "300")
     ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
@@ -81,7 +81,7 @@ def test_values_are_explained_on_both_databases() -> None:
 
 
 @pytest.mark.slow
-def test_every_function_package_and_size_stands_in_the_report_of_cold_starts() -> None:
+def test_cold_starts() -> None:
     ran = bench("cold_start", "--repeat", "1", "--stores", "3")
     assert ran.returncode == 0, ran.stderr
     # A size that this benchmark does not know is not handed to it.
@@ -102,7 +102,7 @@ def test_every_function_package_and_size_stands_in_the_report_of_cold_starts() -
 
 
 @pytest.mark.slow
-def test_what_only_changes_saves_is_counted_over_a_year_and_what_it_remembers_over_a_nation() -> None:
+def test_only_changes() -> None:
     sizes = ("--year-stores", "2", "--year-items", "4", "--year-days", "100", "--nation-items", "9")
     script = str(PROJECT / "benchmarks" / "only_changes.py")
     ran = subprocess.run(
@@ -125,7 +125,7 @@ def test_what_only_changes_saves_is_counted_over_a_year_and_what_it_remembers_ov
 
 
 @pytest.mark.slow
-def test_a_months_bill_adds_up_and_counts_every_invocation() -> None:
+def test_monthly_cost() -> None:
     script = str(PROJECT / "benchmarks" / "costs.py")
     sizes = ("--sizes", "3", "--measured", "3", "--items", "20", "--days", "2", "--refused", "10")
     ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
@@ -162,7 +162,7 @@ def test_a_months_bill_adds_up_and_counts_every_invocation() -> None:
 
 
 @pytest.mark.slow
-def test_a_batch_is_counted_when_it_is_computed_sent_and_put_back() -> None:
+def test_calls_of_a_batch() -> None:
     script = str(PROJECT / "benchmarks" / "batch.py")
     sizes = ("--stores", "3", "--items", "20")
     ran = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True, check=False)
@@ -181,7 +181,7 @@ def test_a_batch_is_counted_when_it_is_computed_sent_and_put_back() -> None:
     assert all(dollars > 0 for dollars in counted["**dollars of a million**"])
 
 
-def test_an_item_of_dynamodb_is_as_large_as_its_documentation_says() -> None:
+def test_dynamodb_item_size() -> None:
     # The example of https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     assert item_bytes({"shirt-color": {"S": "R"}, "shirt-size": {"S": "M"}}) == 23
     assert item_bytes({"n": {"N": "-1234"}}) == 1 + 2 + 1 + 1
@@ -192,7 +192,7 @@ def test_an_item_of_dynamodb_is_as_large_as_its_documentation_says() -> None:
     assert [sqs_requests(size) for size in (10, 65_536, 65_537)] == [1, 1, 2]
 
 
-def test_a_country_between_and_beyond_the_samples_lies_on_the_line_through_them() -> None:
+def test_country_by_line() -> None:
     samples: dict[int, Units] = {
         4: defaultdict(float, {"batches": 10, "invocations": 1}),
         16: defaultdict(float, {"batches": 34, "invocations": 1}),
@@ -202,7 +202,7 @@ def test_a_country_between_and_beyond_the_samples_lies_on_the_line_through_them(
 
 
 @pytest.mark.slow
-def test_a_benchmark_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
+def test_unknown_benchmark() -> None:
     ran = bench("comptue")
     assert ran.returncode == 2
     assert "There is no benchmark comptue." in ran.stderr
@@ -213,7 +213,7 @@ def test_a_benchmark_that_does_not_exist_is_refused_with_the_names_of_those_that
     "arguments",
     ["--measured 5 --sizes 10", "--measured 5 --sizes 5 10", "--measured 7 7", "--measured 4 16 64"],
 )
-def test_a_month_is_not_worked_out_through_one_size_or_three(arguments: str) -> None:
+def test_month_needs_two_sizes(arguments: str) -> None:
     with pytest.raises(SystemExit):
         parsed(arguments.split())
 
@@ -222,5 +222,5 @@ def test_a_month_is_not_worked_out_through_one_size_or_three(arguments: str) -> 
     "arguments",
     ["", "--measured 5 --sizes 5", "--measured 4 16 --sizes 4 16 200", "--measured 4 16 --sizes 16"],
 )
-def test_a_month_is_worked_out_for_what_was_measured_and_for_what_lies_on_the_line(arguments: str) -> None:
+def test_month_on_the_line(arguments: str) -> None:
     assert {*parsed(arguments.split()).measured} <= {4, 5, 16}

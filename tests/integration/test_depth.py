@@ -61,9 +61,7 @@ def deepest_calls(through: str = "", without: Collection[str] = ()) -> Iterator[
         sys.setprofile(None)
 
 
-def test_no_call_of_compute_goes_deeper_than_a_reader_can_follow(
-    aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_compute(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with whole_way(aws, capsys, tmp_path) as world:
         # First, because what is written down once is kept.
         with deepest_calls(through="source/") as deepest_of_reader:
@@ -76,9 +74,7 @@ def test_no_call_of_compute_goes_deeper_than_a_reader_can_follow(
     assert len(deepest) <= DEEPEST, deepest
 
 
-def test_no_call_of_push_goes_deeper_than_a_reader_can_follow(
-    aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_push(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with whole_way(aws, capsys, tmp_path) as world:
         world.compute()
         with deepest_calls() as deepest:

@@ -34,7 +34,7 @@ def console_block(holding: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
-def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+def test_links(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
@@ -46,7 +46,7 @@ def headings(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
-def test_every_link_to_a_chapter_leads_to_one(page: Path) -> None:
+def test_chapter_links(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)", page.read_text(encoding="utf-8"))
     assert [
         f"{file}#{chapter}"
@@ -55,7 +55,7 @@ def test_every_link_to_a_chapter_leads_to_one(page: Path) -> None:
     ] == []
 
 
-def test_every_file_and_folder_on_the_map_of_the_architecture_exists() -> None:
+def test_architecture_map() -> None:
     page = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
     folders = {-1: PROJECT}
     named = []
@@ -73,11 +73,11 @@ def test_every_file_and_folder_on_the_map_of_the_architecture_exists() -> None:
     assert [each for each in named if not each.exists()] == []
 
 
-def test_the_readme_is_read_in_five_minutes() -> None:
+def test_length() -> None:
     assert len(README.split()) <= 900
 
 
-def test_every_make_target_that_is_named_exists() -> None:
+def test_make_targets() -> None:
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     named = {
@@ -90,7 +90,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> None:
+def test_commands(tmp_path: Path) -> None:
     port = str(free_port())
     shutil.copy(PROJECT / "settings.yaml", tmp_path)
     script = ["set -euo pipefail", "trap 'kill $(jobs -p)' EXIT"]
@@ -115,7 +115,7 @@ def test_the_commands_without_the_emulator_do_what_they_say(tmp_path: Path) -> N
     assert int(counts["stored"]) == int(counts["values"]) > 1000
 
 
-def test_the_same_commands_are_one_target(capfd: pytest.CaptureFixture[str]) -> None:
+def test_one_target(capfd: pytest.CaptureFixture[str]) -> None:
     assert by_hand.main() == 0
     shown = capfd.readouterr().out
     named = [line.split()[2] for line in shown.splitlines() if line.startswith("$ msupply-dhis2 ")]
@@ -124,7 +124,7 @@ def test_the_same_commands_are_one_target(capfd: pytest.CaptureFixture[str]) -> 
     assert int(counts["stored"]) == int(counts["values"]) > 1000
 
 
-def test_a_port_that_is_taken_is_a_sentence() -> None:
+def test_port_in_use() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

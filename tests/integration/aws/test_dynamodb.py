@@ -63,19 +63,19 @@ def answer_with(*ids: str, left: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("code", [THROTTLED, "ThrottlingException", "RequestLimitExceeded", CONFLICT])
-def test_a_write_that_is_refused_for_a_moment_is_done_in_the_end(table: "Table", code: str) -> None:
+def test_throttled_write(table: "Table", code: str) -> None:
     with refusing(table.meta.client, "UpdateItem", code, times=9):
         change_item(table, Change({"id": "one"}).add({"times": 1}), "counting")
     assert table.get_item(Key={"id": "one"})["Item"]["times"] == 1
 
 
-def test_a_read_that_is_too_much_at_once_is_done_in_the_end(table: "Table") -> None:
+def test_throttled_read(table: "Table") -> None:
     table.put_item(Item={"id": "one"})
     with refusing(table.meta.client, "BatchGetItem", THROTTLED, times=9):
         assert list(read_items(table, [{"id": "one"}], "reading")) == [{"id": "one"}]
 
 
-def test_what_is_refused_all_the_time_is_told_as_dynamodb_says_it(table: "Table") -> None:
+def test_lasting_throttle(table: "Table") -> None:
     with (
         refusing(table.meta.client, "BatchGetItem", THROTTLED, times=1000) as refused,
         pytest.raises(AwsBusyError, match=f"while reading a row: {THROTTLED} was said"),
@@ -84,9 +84,7 @@ def test_what_is_refused_all_the_time_is_told_as_dynamodb_says_it(table: "Table"
     assert refused.refusals == 10
 
 
-def test_a_service_that_is_ill_or_refuses_for_good_is_not_asked_so_often(
-    table: "Table", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hard_errors_fail_early(table: "Table", monkeypatch: pytest.MonkeyPatch) -> None:
     # botocore's own wait between attempts.
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     for code, status, asked in (("InternalServerError", 500, 3), ("ValidationException", 400, 1)):
@@ -101,7 +99,7 @@ def test_a_service_that_is_ill_or_refuses_for_good_is_not_asked_so_often(
 # -------------------------------------------------------------------------------- rows that transactions change too
 
 
-def test_a_run_s_row_that_a_transaction_is_changing_is_written_after_it(runs: Runs, aws: Aws) -> None:
+def test_row_in_a_transaction(runs: Runs, aws: Aws) -> None:
     client = clients.table(aws.runs.name).meta.client
     with refusing(client, "UpdateItem", CONFLICT, times=5):
         runs.begin(ABOUT, [], NOW)
@@ -115,7 +113,7 @@ def test_a_run_s_row_that_a_transaction_is_changing_is_written_after_it(runs: Ru
     assert (run.message, run.ended_at) == ("The database is away.", NOW + timedelta(minutes=1))
 
 
-def test_a_failure_of_a_message_that_is_being_noted_elsewhere_is_counted_once(runs: Runs, aws: Aws) -> None:
+def test_failure_counted_once(runs: Runs, aws: Aws) -> None:
     message = Message(f"{RUN}-{1:016x}", "s1", 10)
     client = clients.table(aws.runs.name).meta.client
     with refusing(client, "UpdateItem", CONFLICT, times=5):
@@ -126,9 +124,7 @@ def test_a_failure_of_a_message_that_is_being_noted_elsewhere_is_counted_once(ru
 # --------------------------------------------------------------------------------------- what is left of an answer
 
 
-def test_what_dynamodb_did_not_get_to_is_asked_for_again_after_waits_that_grow(
-    stubbed: "tuple[Table, Stubber]", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unprocessed_keys(stubbed: "tuple[Table, Stubber]", monkeypatch: pytest.MonkeyPatch) -> None:
     table, stub = stubbed
     monkeypatch.setattr(dynamodb, "_FIRST_WAIT_SECONDS", 1)
     ids = [str(number) for number in range(9)]
@@ -146,9 +142,7 @@ def test_what_dynamodb_did_not_get_to_is_asked_for_again_after_waits_that_grow(
         assert 2**number <= seconds <= 2 * 2**number
 
 
-def test_what_dynamodb_never_gets_to_is_told(
-    stubbed: "tuple[Table, Stubber]", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_never_processed(stubbed: "tuple[Table, Stubber]", monkeypatch: pytest.MonkeyPatch) -> None:
     table, stub = stubbed
     for _ in range(10):
         stub.add_response("batch_get_item", answer_with(left=("one",)), {"RequestItems": asking_for("one")})
@@ -170,14 +164,14 @@ CANCELLED = "TransactionCanceledException"
 COUNT_BOTH = [Change({"id": each}).add({"times": 1}) for each in ("one", "two")]
 
 
-def test_a_transaction_that_meets_another_is_made_in_the_end_and_once(table: "Table") -> None:
+def test_transaction_conflict(table: "Table") -> None:
     conflict = cancelled("None", "TransactionConflict")
     with refusing(table.meta.client, "TransactWriteItems", CANCELLED, times=9, body=conflict):
         assert change_items(table, COUNT_BOTH, "counting") == frozenset()
     assert table.get_item(Key={"id": "one"})["Item"]["times"] == 1
 
 
-def test_a_transaction_that_is_in_the_way_of_others_all_the_time_is_told(table: "Table") -> None:
+def test_lasting_transaction_conflict(table: "Table") -> None:
     conflict = cancelled("TransactionConflict", "ConditionalCheckFailed")
     with (
         refusing(table.meta.client, "TransactWriteItems", CANCELLED, times=1000, body=conflict) as refused,
@@ -187,7 +181,7 @@ def test_a_transaction_that_is_in_the_way_of_others_all_the_time_is_told(table: 
     assert refused.refusals == 10
 
 
-def test_where_a_condition_is_not_met_nothing_is_changed_and_its_place_is_told(table: "Table") -> None:
+def test_unmet_condition(table: "Table") -> None:
     table.put_item(Item={"id": "two"})
     changes = [Change({"id": each}).add({"times": 1}).if_absent("id") for each in ("one", "two")]
     assert change_items(table, changes, "counting") == {1}
@@ -211,13 +205,13 @@ def test_where_a_condition_is_not_met_nothing_is_changed_and_its_place_is_told(t
         (Change({"id": "one"}).if_absent("times"), False),
     ],
 )
-def test_a_change_is_made_where_its_condition_holds(table: "Table", *, change: Change, is_made: bool) -> None:
+def test_met_condition(table: "Table", *, change: Change, is_made: bool) -> None:
     table.put_item(Item={"id": "one", "times": 2})
     assert change_item(table, change.set({"times": 9}), "changing") is is_made
     assert table.get_item(Key={"id": "one"})["Item"]["times"] == (9 if is_made else 2)
 
 
-def test_an_item_is_deleted_where_the_condition_holds(table: "Table") -> None:
+def test_conditional_delete(table: "Table") -> None:
     table.put_item(Item={"id": "one", "times": 2})
     assert not change_item(table, Change({"id": "one"}).delete().if_equal("times", 1), "deleting")
     assert change_item(table, Change({"id": "one"}).delete().if_equal("times", 2), "deleting")

@@ -66,14 +66,14 @@ def secretsmanager(aws: Aws) -> "SecretsManagerClient":
     return aws.secretsmanager
 
 
-def test_settings_are_read_anew_each_time(ssm: "SSMClient") -> None:
+def test_settings_read_anew(ssm: "SSMClient") -> None:
     for days in (30, 60):
         document = f"use_dhis2: off\nexpiring_within_days: {days}"
         ssm.put_parameter(Name=PARAMETER, Type="String", Value=document, Overwrite=True)
         assert read_settings(PARAMETER, ssm).expiring_within_days == days
 
 
-def test_missing_settings_are_told_with_the_commands_that_put_them(ssm: "SSMClient") -> None:
+def test_missing_settings(ssm: "SSMClient") -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(PARAMETER, ssm)
     (fault,) = caught.value.faults
@@ -86,14 +86,14 @@ def test_missing_settings_are_told_with_the_commands_that_put_them(ssm: "SSMClie
     assert f"{fault}\n" in DOCUMENT
 
 
-def test_faulty_settings_are_told_with_all_their_faults(ssm: "SSMClient") -> None:
+def test_faulty_settings(ssm: "SSMClient") -> None:
     ssm.put_parameter(Name=PARAMETER, Type="String", Value="use_dhis2: true")
     with pytest.raises(SettingsError) as caught:
         read_settings(PARAMETER, ssm)
     assert len(caught.value.faults) == 7
 
 
-def test_the_credentials_are_read_anew_each_time(secretsmanager: "SecretsManagerClient") -> None:
+def test_credentials_read_anew(secretsmanager: "SecretsManagerClient") -> None:
     secretsmanager.create_secret(Name="s/dhis2")
     versions = set()
     for password in ("one", "two", "two"):
@@ -106,7 +106,7 @@ def test_the_credentials_are_read_anew_each_time(secretsmanager: "SecretsManager
     assert len(versions) == 3
 
 
-def test_a_secret_is_found_by_its_arn(secretsmanager: "SecretsManagerClient") -> None:
+def test_secret_by_arn(secretsmanager: "SecretsManagerClient") -> None:
     arn = secretsmanager.create_secret(Name="s/database", SecretString="postgresql://reader@db/omsupply")[
         "ARN"
     ]
@@ -114,9 +114,7 @@ def test_a_secret_is_found_by_its_arn(secretsmanager: "SecretsManagerClient") ->
 
 
 @pytest.mark.parametrize("empty", [{}, {"SecretString": " "}, {"SecretBinary": b"x"}])
-def test_a_secret_without_a_text_is_not_filled_in_yet(
-    secretsmanager: "SecretsManagerClient", empty: dict[str, str]
-) -> None:
+def test_empty_secret(secretsmanager: "SecretsManagerClient", empty: dict[str, str]) -> None:
     secretsmanager.create_secret(Name="s/any", **empty)  # type: ignore[arg-type]
     for read in (
         lambda: read_dhis2_credentials("s/any", secretsmanager, OFF),
@@ -129,7 +127,7 @@ def test_a_secret_without_a_text_is_not_filled_in_yet(
         assert "aws secretsmanager put-secret-value --secret-id s/any" in str(caught.value)
 
 
-def test_the_document_shows_what_a_secret_that_is_not_filled_in_is_told(
+def test_documented_empty_secret(
     secretsmanager: "SecretsManagerClient",
 ) -> None:
     for name in ("dhis2", "database"):
@@ -141,12 +139,12 @@ def test_the_document_shows_what_a_secret_that_is_not_filled_in_is_told(
     assert f"{dhis2.value}\n{database.value}\n" in DOCUMENT
 
 
-def test_a_secret_that_is_not_there_is_another_matter(secretsmanager: "SecretsManagerClient") -> None:
+def test_no_such_secret(secretsmanager: "SecretsManagerClient") -> None:
     with pytest.raises(CredentialsError, match=r"s/dhis2 with DHIS2's credentials does not exist\. Deploy"):
         read_dhis2_credentials("s/dhis2", secretsmanager, OFF)
 
 
-def test_a_secret_that_is_being_deleted_is_told_with_aws_words(
+def test_secret_being_deleted(
     secretsmanager: "SecretsManagerClient",
 ) -> None:
     secretsmanager.create_secret(Name="s/database", SecretString="x")
@@ -173,9 +171,7 @@ ANSWERED = "AWS answered with an error while reading it"
         ("InternalServerError", 500, f"{ANSWERED}: said by AWS", AwsBusyError),
     ],
 )
-def test_what_aws_refuses_is_told_with_what_to_do_and_whether_it_may_pass(
-    ssm: "SSMClient", code: str, status: int, part: str, kind: type[AwsError]
-) -> None:
+def test_aws_refusals(ssm: "SSMClient", code: str, status: int, part: str, kind: type[AwsError]) -> None:
     answer = ClientError(
         {"Error": {"Code": code, "Message": "said by AWS"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # the rest is not looked at
         "GetParameter",
@@ -186,7 +182,7 @@ def test_what_aws_refuses_is_told_with_what_to_do_and_whether_it_may_pass(
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_service_that_does_not_answer_is_told_with_the_endpoint_that_may_be_missing() -> None:
+def test_unreachable_service() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -199,7 +195,7 @@ def test_a_service_that_does_not_answer_is_told_with_the_endpoint_that_may_be_mi
 
 
 @pytest.mark.usefixtures("aws")
-def test_not_being_logged_in_is_told_with_how_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -210,7 +206,7 @@ def test_not_being_logged_in_is_told_with_how_to(monkeypatch: pytest.MonkeyPatch
         read_settings(PARAMETER, client)
 
 
-def test_each_function_reads_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_per_function(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, f" {value} ")
     compute, push, test = ComputeEnvironment.read(), PushEnvironment.read(), TestConnectionEnvironment.read()
@@ -233,7 +229,7 @@ def test_each_function_reads_its_own_environment(monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_what_an_environment_lacks_is_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("TIMEZONE")

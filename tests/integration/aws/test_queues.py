@@ -51,7 +51,7 @@ class FailingQueue:
         return {"Failed": [failure] if refused else []}
 
 
-def test_every_batch_arrives_once(aws: Aws) -> None:
+def test_batches_arrive_once(aws: Aws) -> None:
     with BatchQueue(aws.sqs, aws.queue_url, nobody_counts) as queue:
         for number in range(23):
             queue.send(batch(number))
@@ -59,7 +59,7 @@ def test_every_batch_arrives_once(aws: Aws) -> None:
     assert arrived == sorted(f"run-{number}" for number in range(23))
 
 
-def test_large_batches_leave_in_calls_that_the_queue_takes(aws: Aws) -> None:
+def test_large_batches(aws: Aws) -> None:
     large = [batch(number, rows=6000) for number in range(4)]
     sizes = [len(one.encoded()) for one in large]
     assert sum(sizes) > MAXIMUM_MESSAGE_BYTES > max(sizes)
@@ -69,7 +69,7 @@ def test_large_batches_leave_in_calls_that_the_queue_takes(aws: Aws) -> None:
     assert len(aws.messages()) == 4
 
 
-def test_nothing_more_is_sent_after_a_fault(aws: Aws) -> None:
+def test_stops_after_fault(aws: Aws) -> None:
     class FaultError(Exception):
         pass
 
@@ -83,7 +83,7 @@ def test_nothing_more_is_sent_after_a_fault(aws: Aws) -> None:
     assert aws.messages() == []
 
 
-def test_a_message_that_the_queue_refuses_is_sent_again_and_the_others_are_not(aws: Aws) -> None:
+def test_refused_message_only(aws: Aws) -> None:
     failing = FailingQueue(aws, refusals=2)
     with BatchQueue(failing, "url", nobody_counts) as queue:  # type: ignore[arg-type]
         for number in range(3):
@@ -91,7 +91,7 @@ def test_a_message_that_the_queue_refuses_is_sent_again_and_the_others_are_not(a
     assert sorted(decode(body).batch_id for body in failing.taken) == ["run-0", "run-1", "run-2"]
 
 
-def test_each_message_is_counted_once_the_queue_has_taken_it_and_not_before(aws: Aws) -> None:
+def test_counted_when_queued(aws: Aws) -> None:
     counted: list[Message] = []
     with BatchQueue(FailingQueue(aws, refusals=2), "url", counted.extend) as queue:  # type: ignore[arg-type]
         for number in range(3):
@@ -113,7 +113,7 @@ def test_each_message_is_counted_once_the_queue_has_taken_it_and_not_before(aws:
     assert [message.batch_id for message in counted] == ["run-2"]
 
 
-def test_a_message_that_the_queue_goes_on_refusing_is_an_error_that_says_what_to_do(aws: Aws) -> None:
+def test_refused_again_and_again(aws: Aws) -> None:
     queue = BatchQueue(FailingQueue(aws, refusals=99), "url", nobody_counts)  # type: ignore[arg-type]
     queue.send(batch(1))
     with pytest.raises(AwsBusyError, match=r"1 batches: try again\. Invoke compute again"):

@@ -19,7 +19,7 @@ HERE = ("--settings", "settings.yaml", "--source", "sqlite:///sample.sqlite")
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["preview", "--help"], ["settings", "upload", "--help"], ["logs", "--help"]]
 )
-def test_help_loads_nothing_that_takes_time(arguments: list[str]) -> None:
+def test_help_is_fast(arguments: list[str]) -> None:
     program = (
         f"import sys\nfrom cli.__main__ import main\nmain({arguments})\nprint(*sys.modules, file=sys.stderr)"
     )
@@ -32,7 +32,7 @@ def test_help_loads_nothing_that_takes_time(arguments: list[str]) -> None:
     assert not loaded & {"boto3", "pydantic", "requests", "rich", "sqlalchemy", "yaml"}
 
 
-def test_nothing_of_the_command_is_there_on_one_kind_of_machine_only() -> None:
+def test_portable() -> None:
     only_posix = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
     for file in (PROJECT / "cli").rglob("*.py"):
         nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
@@ -42,7 +42,7 @@ def test_nothing_of_the_command_is_there_on_one_kind_of_machine_only() -> None:
         assert not any(name.startswith("sandbox") for name in names), file
 
 
-def test_every_command_says_in_the_list_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     for name, command in app.commands.items():
@@ -51,7 +51,7 @@ def test_every_command_says_in_the_list_what_it_does(capsys: pytest.CaptureFixtu
     assert "Exit codes:" in shown
 
 
-def test_the_bases_are_those_that_compute_knows() -> None:
+def test_bases() -> None:
     assert set(BASES) == set(BasisChoice)
 
 
@@ -79,25 +79,21 @@ def test_the_bases_are_those_that_compute_knows() -> None:
         ),
     ],
 )
-def test_a_wrong_command_line_ends_with_2_and_says_what_to_write(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_usage_error(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert says in said.err
 
 
-def test_a_record_is_a_table_without_an_empty_heading(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_without_heading(capsys: pytest.CaptureFixture[str]) -> None:
     write_record({"run_id": "20261031T000000Z-manual-6ed28b8b", "stored": 1}, Format.TABLE)
     _, first, second, _ = capsys.readouterr().out.splitlines()
     assert first == "│ run_id │ 20261031T000000Z-manual-6ed28b8b │"
     assert second.startswith("│ stored │ 1 ")
 
 
-def test_who_interrupts_it_gets_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

@@ -35,9 +35,7 @@ def stored(aws: Aws, name: str) -> str | None:
     return secret.get_secret_value(SecretId=name)["SecretString"]
 
 
-def test_both_secrets_are_asked_for_and_written(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_both_secrets(aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     answer(monkeypatch, "admin", " hunter2 ", ADDRESS)
     assert main(["credentials", "--stack", "stack"]) == 0
     credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, Settings(use_dhis2=False))
@@ -57,7 +55,7 @@ def test_both_secrets_are_asked_for_and_written(
     assert said.err == ""
 
 
-def test_one_secret_alone_can_be_written(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_secret(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, ADDRESS)
     assert main(["credentials", "--stack", "stack", "--database"]) == 0
     assert (stored(aws, "stack/dhis2"), stored(aws, "stack/database")) == (None, ADDRESS)
@@ -66,9 +64,7 @@ def test_one_secret_alone_can_be_written(aws: Aws, monkeypatch: pytest.MonkeyPat
     assert json.loads(stored(aws, "stack/dhis2") or "") == {"username": "admin", "password": "hunter2"}
 
 
-def test_an_empty_answer_leaves_a_secret_as_it_is(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_empty_answer(aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     answer(monkeypatch, ADDRESS)
     main(["credentials", "--stack", "stack", "--database"])
     answer(monkeypatch, "admin", "hunter2", "")
@@ -77,7 +73,7 @@ def test_an_empty_answer_leaves_a_secret_as_it_is(
     assert "The secret stack/database is unchanged." in capsys.readouterr().out
 
 
-def test_client_and_secret_are_asked_for_oauth2_only(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_for_oauth2_only(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, "admin", "hunter2", "client", "")
     assert main(["credentials", "--stack", "stack", "--oauth2"]) == 0
     assert json.loads(stored(aws, "stack/dhis2") or "") == {
@@ -88,9 +84,7 @@ def test_client_and_secret_are_asked_for_oauth2_only(aws: Aws, monkeypatch: pyte
     assert stored(aws, "stack/database") is None
 
 
-def test_a_personal_access_token_takes_the_place_of_the_user_name(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_personal_access_token(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     token = f"d2pat_{'a' * 32}{zlib.crc32(b'a' * 32):010}"
     answer(monkeypatch, f" {token}", ADDRESS)
     assert main(["credentials", "--stack", "stack"]) == 0
@@ -100,7 +94,7 @@ def test_a_personal_access_token_takes_the_place_of_the_user_name(
     assert stored(aws, "stack/database") == ADDRESS
 
 
-def test_a_client_is_insisted_on_where_oauth2_is_asked_for(
+def test_client_required(
     aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(monkeypatch, "admin", "hunter2", "", "")
@@ -118,7 +112,7 @@ def test_a_client_is_insisted_on_where_oauth2_is_asked_for(
         (("admin", "hunter2"), "There is no line for 'Address of mSupply's database"),
     ],
 )
-def test_nothing_is_written_where_an_answer_is_wrong_or_missing(
+def test_wrong_answer_writes_nothing(
     aws: Aws,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -134,9 +128,7 @@ def test_nothing_is_written_where_an_answer_is_wrong_or_missing(
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_stack_that_is_not_deployed_yet_has_no_secrets_to_fill_in(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stack_not_deployed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     answer(monkeypatch, "admin", "hunter2", "")
     assert main(["credentials"]) == 1
     said = capsys.readouterr().err
@@ -172,7 +164,7 @@ def read_until(terminal: int, end: bytes) -> bytes:
     ],
 )
 @pytest.mark.usefixtures("aws")
-def test_aws_is_asked_before_anything_is_typed(
+def test_aws_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: tuple[str, ...], says: str
 ) -> None:
     for name in (*variables, "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
@@ -188,7 +180,7 @@ def test_aws_is_asked_before_anything_is_typed(
     clients.secretsmanager.cache_clear()
 
 
-def test_what_was_mistyped_is_asked_for_again_and_what_was_right_is_kept(
+def test_mistyped_again(
     aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[str] = []
@@ -229,7 +221,7 @@ def moto_url() -> Iterator[str]:
     server.stop()
 
 
-def test_on_a_terminal_no_answer_is_shown(aws: Aws, moto_url: str, terminal: tuple[int, int]) -> None:
+def test_answers_stay_hidden(aws: Aws, moto_url: str, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     asking = subprocess.Popen(
         [sys.executable, "-m", "cli", "credentials", "--stack", "stack", "--dhis2"],

@@ -98,7 +98,7 @@ def run(sample: str, dhis2: StandIn, tmp_path: Path, capsys: pytest.CaptureFixtu
     return command
 
 
-def test_preview_prints_each_value_of_all_active_rows_and_sends_nothing(run: Run, dhis2: StandIn) -> None:
+def test_preview(run: Run, dhis2: StandIn) -> None:
     ran = run("preview", "--as-scheduled", format="csv")
     assert ran.code == 0
     assert ran.out.splitlines()[0] == COLUMNS
@@ -109,7 +109,7 @@ def test_preview_prints_each_value_of_all_active_rows_and_sends_nothing(run: Run
 
 
 @pytest.mark.parametrize("worked", WORKED, ids=lambda worked: worked.stem)
-def test_each_worked_settings_document_sends_every_value(run: Run, tmp_path: Path, worked: Path) -> None:
+def test_worked_settings(run: Run, tmp_path: Path, worked: Path) -> None:
     switched_on = tmp_path / worked.name
     switched_on.write_text(worked.read_text(encoding="utf-8").replace("use_dhis2: false", "use_dhis2: true"))
     ran = run("push", settings=str(switched_on), basis="previous_month", format="json")
@@ -118,7 +118,7 @@ def test_each_worked_settings_document_sends_every_value(run: Run, tmp_path: Pat
     assert counts["stored"] == counts["values"] > 10
 
 
-def test_preview_of_the_older_msupplys_mirror_prints_what_that_of_open_msupply_does(run: Run) -> None:
+def test_preview_of_a_mirror(run: Run) -> None:
     with temporary_postgres() as server:
         url = server.new_database("dashboard")
         sizes: dict[str, Any] = {"stores": 3, "items": 4, "seed": 3, "as_of": date(2026, 10, 31)}
@@ -130,37 +130,35 @@ def test_preview_of_the_older_msupplys_mirror_prints_what_that_of_open_msupply_d
     assert ran.rows() == run("preview", format="csv").rows()
 
 
-def test_several_stores_in_one_value_are_joined_with_a_semicolon(run: Run) -> None:
+def test_stores_joined(run: Run) -> None:
     shared = [row for row in run("preview", format="csv").rows() if "; " in row["store"]]
     assert shared, "the sample has two stores on one org unit"
 
 
-def test_one_basis_can_be_asked_for_all_rows(run: Run) -> None:
+def test_one_basis(run: Run) -> None:
     rows = run("preview", format="csv", basis="previous_month").rows()
     assert {row["period"] for row in rows} == {"202609"}
 
 
-def test_an_event_limits_what_is_computed(run: Run) -> None:
+def test_event_limits(run: Run) -> None:
     rows = run("preview", format="csv", event='{"interval": "monthly"}').rows()
     assert {row["metric"] for row in rows} == {"received"}
 
 
 @pytest.mark.parametrize("as_of", ["2026-10-31", "2026-10-31T22:30"])
-def test_as_of_is_a_date_or_a_date_and_time(run: Run, as_of: str) -> None:
+def test_as_of(run: Run, as_of: str) -> None:
     ran = run("preview", "--as-scheduled", format="csv", **{"as-of": as_of})
     assert {row["period"] for row in ran.rows()} == {"202610", "202609"}
 
 
-def test_json_holds_what_csv_holds(run: Run) -> None:
+def test_json_equals_csv(run: Run) -> None:
     rows = json.loads(run("preview", format="json").out)
     in_csv = run("preview", format="csv").rows()
     assert [{key: value or "" for key, value in row.items()} for row in rows] == in_csv
 
 
 @pytest.mark.parametrize("options", [(), ("--as-scheduled",), ("--basis", "as_in_settings")])
-def test_push_sends_what_preview_shows_and_ends_with_the_counts(
-    run: Run, dhis2: StandIn, options: tuple[str, ...]
-) -> None:
+def test_push_sends_the_preview(run: Run, dhis2: StandIn, options: tuple[str, ...]) -> None:
     ran = run("push", *options, format="json")
     counts = json.loads(ran.out)
     previewed = run("preview", *options, format="csv").rows()
@@ -174,7 +172,7 @@ def test_push_sends_what_preview_shows_and_ends_with_the_counts(
         assert stored == row["value"]
 
 
-def test_a_value_that_dhis2_refuses_is_named_and_the_exit_code_says_so(run: Run, dhis2: StandIn) -> None:
+def test_refused_value(run: Run, dhis2: StandIn) -> None:
     metadata = dhis2.metadata
     lost = metadata.data_sets[1].org_unit_ids[0]
     data_sets = tuple(
@@ -195,7 +193,7 @@ def test_a_value_that_dhis2_refuses_is_named_and_the_exit_code_says_so(run: Run,
     assert f"  - and {counts['rejected'] - 5} more\n" in ran.err
 
 
-def test_a_fault_that_passes_is_waited_out(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passing_fault(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr("cli.local.time.sleep", waited.append)
     dhis2.faults.next(FaultKind.STATUS, times=2, method="POST", status=503)
@@ -204,9 +202,7 @@ def test_a_fault_that_passes_is_waited_out(run: Run, dhis2: StandIn, monkeypatch
     assert waited == [2, 4]
 
 
-def test_what_does_not_pass_is_counted_as_given_up(
-    run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_given_up(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.local.time.sleep", lambda _: None)
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
     ran = run("push", format="json")
@@ -217,7 +213,7 @@ def test_what_does_not_pass_is_counted_as_given_up(
 
 
 @pytest.mark.parametrize(("status", "tried"), [(503, 5), (401, 1)])
-def test_what_every_batch_would_meet_is_found_once(
+def test_common_fault_found_once(
     run: Run, dhis2: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, tried: int
 ) -> None:
     monkeypatch.setattr("cli.local.time.sleep", lambda _: None)
@@ -233,7 +229,7 @@ def test_what_every_batch_would_meet_is_found_once(
     assert ran.err.count("The other batches are not tried") == 1
 
 
-def test_dhis2_that_is_out_of_reach_is_found_before_anything_is_computed(run: Run) -> None:
+def test_dhis2_unreachable(run: Run) -> None:
     ran = run("push", **{"dhis2-url": "http://127.0.0.1:9"})
     assert (ran.code, ran.out) == (1, "")
     first, second = ran.err.splitlines()
@@ -241,9 +237,7 @@ def test_dhis2_that_is_out_of_reach_is_found_before_anything_is_computed(run: Ru
     assert "127.0.0.1:9" in second
 
 
-def test_a_table_on_a_terminal_has_the_first_rows_no_empty_column_and_the_notes_last(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_terminal_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.output.ROWS_SHOWN", 3)
     monkeypatch.setenv("COLUMNS", "300")
     values = len(run("preview", format="csv").rows())
@@ -259,9 +253,7 @@ def test_a_table_on_a_terminal_has_the_first_rows_no_empty_column_and_the_notes_
     assert notes[0] == "Skipped:"
 
 
-def test_a_wrong_password_is_tried_once_before_anything_is_computed(
-    run: Run, dhis2: StandIn, tmp_path: Path
-) -> None:
+def test_wrong_password_once(run: Run, dhis2: StandIn, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"username": "pusher", "password": "wr0ng-mark3d"}))
     ran = run("push", credentials=str(wrong), format="json")
@@ -294,9 +286,7 @@ SCHEDULED = (
         ),
     ],
 )
-def test_the_first_line_says_which_push_it_is_and_its_days(
-    run: Run, name: str, options: tuple[str, ...], line: str
-) -> None:
+def test_first_line(run: Run, name: str, options: tuple[str, ...], line: str) -> None:
     ran = run(name, *options)
     assert ran.code == 0
     assert ran.err.splitlines()[0] == line
@@ -310,9 +300,7 @@ def close_current_period(dhis2: StandIn) -> None:
     dhis2.metadata = dhis2.metadata.model_copy(update={"data_sets": data_sets})
 
 
-def test_a_push_that_dhis2_would_refuse_is_not_begun_and_as_scheduled_is_the_cure(
-    run: Run, dhis2: StandIn
-) -> None:
+def test_refused_period(run: Run, dhis2: StandIn) -> None:
     close_current_period(dhis2)
     ran = run("push")
     assert (ran.code, ran.out) == (1, "")
@@ -327,9 +315,7 @@ def test_a_push_that_dhis2_would_refuse_is_not_begun_and_as_scheduled_is_the_cur
     assert [request.method for request in dhis2.requests] == ["GET"] * len(dhis2.requests)
 
 
-def test_a_push_of_which_dhis2_would_refuse_a_part_says_so_first_and_sends_the_rest(
-    run: Run, dhis2: StandIn
-) -> None:
+def test_partly_refused_period(run: Run, dhis2: StandIn) -> None:
     close_current_period(dhis2)
     ran = run("push", "--as-scheduled", format="json")
     assert ran.code == 1
@@ -344,7 +330,7 @@ def test_a_push_of_which_dhis2_would_refuse_a_part_says_so_first_and_sends_the_r
     )
 
 
-def test_the_connection_test_says_connection_successful(run: Run) -> None:
+def test_connection_successful(run: Run) -> None:
     ran = run("test-connection")
     assert ran.code == 0
     assert ran.out.startswith("Connection successful\n")
@@ -356,9 +342,7 @@ def test_the_connection_test_says_connection_successful(run: Run) -> None:
     assert report["summary"][0] == f"All {len(report['checks'])} checks are well."
 
 
-def test_the_connection_test_with_a_wrong_password_fails_with_the_words_of_msupply(
-    run: Run, tmp_path: Path
-) -> None:
+def test_connection_wrong_password(run: Run, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"username": "pusher", "password": "wrong"}))
     ran = run("test-connection", credentials=str(wrong))
@@ -366,7 +350,7 @@ def test_the_connection_test_with_a_wrong_password_fails_with_the_words_of_msupp
     assert ran.out.startswith("Authentication failed\n")
 
 
-def test_another_address_of_dhis2_hides_no_fault_of_the_settings(run: Run, tmp_path: Path) -> None:
+def test_other_url_hides_no_fault(run: Run, tmp_path: Path) -> None:
     faulty = tmp_path / "faulty.yaml"
     faulty.write_text("use_dhis2: false\nround_of: true\n")
     ran = run("preview", settings=str(faulty))
@@ -392,9 +376,7 @@ def test_another_address_of_dhis2_hides_no_fault_of_the_settings(run: Run, tmp_p
         ({"dhis2-url": "dhis2.example.org"}, "URL"),
     ],
 )
-def test_a_wrong_option_is_one_sentence_and_no_traceback(
-    run: Run, changes: dict[str, str], says: str
-) -> None:
+def test_wrong_option(run: Run, changes: dict[str, str], says: str) -> None:
     ran = run("push", **changes)
     assert ran.code == 1
     assert ran.out == ""
@@ -402,7 +384,7 @@ def test_a_wrong_option_is_one_sentence_and_no_traceback(
     assert "Traceback" not in ran.err
 
 
-def test_a_table_in_a_file_cuts_no_identifier_off(run: Run) -> None:
+def test_table_in_a_file(run: Run) -> None:
     in_csv = run("preview", format="csv").rows()
     table = run("preview").out
     assert all(row["data_element"] in table and row["org_unit"] in table for row in in_csv)
@@ -419,9 +401,7 @@ def test_a_table_in_a_file_cuts_no_identifier_off(run: Run) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["push", "test-connection"])
-def test_a_fault_of_the_login_names_the_option_and_the_file_not_a_secret_of_a_stack(
-    run: Run, tmp_path: Path, name: str, text: str, says: str
-) -> None:
+def test_login_fault_names_file(run: Run, tmp_path: Path, name: str, text: str, says: str) -> None:
     file = tmp_path / "login.json"
     file.write_text(text)
     ran = run(name, credentials=str(file))
@@ -432,7 +412,7 @@ def test_a_fault_of_the_login_names_the_option_and_the_file_not_a_secret_of_a_st
     assert "make credentials" not in ran.err + ran.out
 
 
-def test_a_fault_of_the_database_names_the_option_not_a_secret_of_a_stack(run: Run) -> None:
+def test_database_fault_names_option(run: Run) -> None:
     assert run("preview", source="mysql://x").err.splitlines()[-1] == (
         "--source begins with neither sqlite:///, postgresql:// nor {. It takes sqlite:///folder/file.sqlite or "
         "postgresql://user:password@host:5432/database."
@@ -443,14 +423,14 @@ def test_a_fault_of_the_database_names_the_option_not_a_secret_of_a_stack(run: R
     )
 
 
-def test_an_empty_credentials_option_is_told(run: Run, dhis2: StandIn) -> None:
+def test_empty_credentials(run: Run, dhis2: StandIn) -> None:
     ran = run("push", credentials="")
     assert ran.code == 1
     assert "--credentials" in ran.err
     assert dhis2.requests == []
 
 
-def test_a_value_is_explained_with_what_dhis2_holds(run: Run, dhis2: StandIn) -> None:
+def test_explain(run: Run, dhis2: StandIn) -> None:
     value = next(row for row in run("preview", format="csv").rows() if row["metric"] == "stock_on_hand")
 
     def explain() -> dict[str, Any]:
@@ -471,15 +451,13 @@ def test_a_value_is_explained_with_what_dhis2_holds(run: Run, dhis2: StandIn) ->
     assert told.startswith(f"DHIS2 holds 4711, not {value['value']}: ")
 
 
-def test_an_explanation_is_no_table_of_comma_separated_values(run: Run) -> None:
+def test_explain_is_no_csv(run: Run) -> None:
     ran = run("explain", store="KAM", item="AMX", metric="SOH", format="csv")
     assert ran.code == 1
     assert "--format csv: an explanation is no table. Take table or json." in ran.err
 
 
-def test_it_runs_as_a_command_of_its_own_and_says_nothing_else_on_standard_output(
-    sample: str, tmp_path: Path
-) -> None:
+def test_stdout_of_the_script(sample: str, tmp_path: Path) -> None:
     settings = tmp_path / "off.yaml"
     settings.write_text("use_dhis2: false")
     command = [sys.executable, "-m", "cli", "preview", "--settings", str(settings), "--source", sample]

@@ -31,9 +31,7 @@ def nothing_is_uploaded(aws: Aws) -> bool:
     return not aws.ssm.describe_parameters()["Parameters"]
 
 
-def test_a_complete_document_is_checked_and_summed_up(
-    sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_complete(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "check", str(sample)]) == 0
     said = capsys.readouterr()
     assert said.out.startswith(
@@ -46,15 +44,13 @@ def test_a_complete_document_is_checked_and_summed_up(
     assert said.err == ""
 
 
-def test_warnings_are_told_and_do_not_fail_the_check(
-    sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_warnings(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample.write_text(sample.read_text().replace("https://dhis2", "http://dhis2"))
     assert main(["settings", "check", str(sample)]) == 0
     assert "\nWarning: NOT SAFE: URL begins with http://" in capsys.readouterr().out
 
 
-def test_all_faults_are_listed_and_fail_the_check(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample.write_text(sample.read_text().replace("YYYYMM", "months").replace("universal_code", "code"))
     assert main(["settings", "check", str(sample)]) == 1
     said = capsys.readouterr()
@@ -67,9 +63,7 @@ def test_all_faults_are_listed_and_fail_the_check(sample: Path, capsys: pytest.C
     ]
 
 
-def test_while_the_switch_is_off_what_is_missing_is_told_and_does_not_fail_the_check(
-    sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_incomplete_when_off(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample.write_text("use_dhis2: off")
     assert main(["settings", "check", str(sample)]) == 0
     said = capsys.readouterr().out
@@ -79,16 +73,14 @@ def test_while_the_switch_is_off_what_is_missing_is_told_and_does_not_fail_the_c
     )
 
 
-def test_a_complete_document_with_the_switch_off_says_so(
-    sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_complete_when_off(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample.write_text(sample.read_text().replace("use_dhis2: true", "use_dhis2: false"))
     assert main(["settings", "check", str(sample)]) == 0
     assert capsys.readouterr().out.endswith("Use DHIS2 is off: nothing is sent yet.\n")
 
 
 @pytest.mark.parametrize(("content", "part"), [(None, "cannot be read"), (b"\xff", "is not text in UTF-8")])
-def test_a_file_that_cannot_be_read_is_told(
+def test_unreadable_file(
     tmp_path: Path, content: bytes | None, part: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "settings.yaml"
@@ -98,16 +90,14 @@ def test_a_file_that_cannot_be_read_is_told(
     assert part in capsys.readouterr().err
 
 
-def test_the_schema_command_prints_the_committed_schema(capsys: pytest.CaptureFixture[str]) -> None:
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "schema"]) == 0
     printed = capsys.readouterr().out
     assert json.loads(printed) == json_schema()
     assert printed == (PROJECT / "settings.schema.json").read_text(encoding="utf-8")
 
 
-def test_upload_puts_the_compact_document_into_a_standard_parameter(
-    aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_upload_compact(aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "upload", str(sample)]) == 0
     value = uploaded(aws)
     assert parse_settings(value) == parse_settings(sample.read_text())
@@ -124,7 +114,7 @@ def test_upload_puts_the_compact_document_into_a_standard_parameter(
     assert "first version" not in capsys.readouterr().out
 
 
-def test_upload_replaces_what_was_there_and_takes_a_stack_or_a_parameter(aws: Aws, sample: Path) -> None:
+def test_upload_replaces(aws: Aws, sample: Path) -> None:
     assert main(["settings", "upload", str(sample), "--stack", "other"]) == 0
     sample.write_text("use_dhis2: off\nround_off: on")
     assert main(["settings", "upload", str(sample), "--stack", "other"]) == 0
@@ -133,34 +123,28 @@ def test_upload_replaces_what_was_there_and_takes_a_stack_or_a_parameter(aws: Aw
     assert uploaded(aws, "/mine") == uploaded(aws, "/other/settings")
 
 
-def test_faulty_settings_are_not_uploaded(aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faulty_upload(aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample.write_text("use_dhis2: on")
     assert main(["settings", "upload", str(sample)]) == 1
     assert "has 7 faults" in capsys.readouterr().err
     assert nothing_is_uploaded(aws)
 
 
-def test_what_cannot_be_used_is_not_dropped_in_silence_while_the_switch_is_off(
-    aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unusable_when_off(aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample.write_text("use_dhis2: off\nround_off: perhaps")
     assert main(["settings", "upload", str(sample)]) == 1
     assert "has 1 fault:\n  - Round off is 'perhaps'" in capsys.readouterr().err
     assert nothing_is_uploaded(aws)
 
 
-def test_a_large_document_becomes_an_advanced_parameter_and_the_cost_is_told(
-    aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_advanced_parameter(aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample.write_text(sample.read_text().replace("data_set_id: ", "data_set_id: " + "x" * 5000))
     assert main(["settings", "upload", str(sample)]) == 0
     assert aws.ssm.describe_parameters()["Parameters"][0]["Tier"] == "Advanced"
     assert "0.05 US dollars a month" in capsys.readouterr().out
 
 
-def test_a_document_that_no_parameter_holds_is_refused(
-    aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_too_large(aws: Aws, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample.write_text(sample.read_text().replace("data_set_id: ", "data_set_id: " + "x" * ADVANCED_BYTES))
     assert main(["settings", "upload", str(sample)]) == 1
     assert "a parameter holds 8,192" in capsys.readouterr().err
@@ -168,9 +152,7 @@ def test_a_document_that_no_parameter_holds_is_refused(
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_machine_without_a_region_is_told_to_name_one(
-    sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_region(sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     forget_clients()
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(sample.with_name("nothing")))

@@ -45,7 +45,7 @@ def logs(aws: Aws) -> None:  # noqa: ARG001 - where boto3 leads to
 
 
 @pytest.mark.usefixtures("logs")
-def test_logs_are_shown_as_they_were_written_with_the_time_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["logs", "--stack", "with-logs"]) == 0
     (shown,) = capsys.readouterr().out.splitlines()
     instant, said = shown.split("  ", 1)
@@ -58,7 +58,7 @@ def test_logs_are_shown_as_they_were_written_with_the_time_in_utc(capsys: pytest
 
 
 @pytest.mark.usefixtures("logs")
-def test_a_command_about_another_stack_that_fails_says_what_to_put_behind_the_next(
+def test_stack_in_next_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["push", "--stack", "with-logs"]) == 1
@@ -68,7 +68,7 @@ def test_a_command_about_another_stack_that_fails_says_what_to_put_behind_the_ne
 
 
 @pytest.mark.usefixtures("logs")
-def test_a_stack_that_is_not_there_is_told_and_none_is_recommended(
+def test_no_such_stack(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["push", "--stack", "malawi"]) == 1
@@ -77,9 +77,7 @@ def test_a_stack_that_is_not_there_is_told_and_none_is_recommended(
     assert "end each make command" not in said
 
 
-def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
-    aws: Aws, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_delete_says_what_goes(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
     queues = ("BatchQueue", "FailedBatchQueue", "ShardQueue", "FailedShardQueue", "FailedRunQueue")
     resources: dict[str, object] = {queue: {"Type": "AWS::SQS::Queue"} for queue in queues}
     resources["ReportBucket"] = {"Type": "AWS::S3::Bucket"}
@@ -110,7 +108,7 @@ def test_before_it_is_deleted_a_stack_says_what_goes_and_what_stays(
 
 
 @pytest.mark.usefixtures("logs")
-def test_a_stack_that_was_not_deployed_to_the_end_can_be_deleted_and_none_is_not(
+def test_delete_unfinished(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["before-delete", "--stack", "with-logs"]) == 0
@@ -119,7 +117,7 @@ def test_a_stack_that_was_not_deployed_to_the_end_can_be_deleted_and_none_is_not
     assert "The stack typo cannot be read" in capsys.readouterr().err
 
 
-def test_what_aws_could_not_make_is_not_in_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unmade_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     client = boto3.client("cloudformation", region_name="af-south-1")
     failed = {
         "LogicalResourceId": "ReportBucket",
@@ -148,7 +146,7 @@ def test_what_aws_could_not_make_is_not_in_the_stack(monkeypatch: pytest.MonkeyP
         (["stop", "r"], {"stop": "r"}),
     ],
 )
-def test_push_is_asked_what_the_command_says_and_its_answer_is_shown(
+def test_push(
     arguments: list[str],
     event: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -166,9 +164,7 @@ def test_push_is_asked_what_the_command_says_and_its_answer_is_shown(
     assert capsys.readouterr().out == "Done.\n"
 
 
-def test_a_redrive_is_asked_for_again_until_that_was_all(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_redrive_until_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     answers = [{"message": f"{number} sent again.", "is_all": number == 3} for number in (1, 2, 3)]
     monkeypatch.setattr(Stack, "invoke", lambda *_: answers.pop(0))
     monkeypatch.setattr("cli.stack._BETWEEN_REDRIVES", 0.0)
@@ -232,7 +228,7 @@ WRONG = failed("period format", "Period format 'YYYY' makes 2026; every value is
         (["--event", '{"shard": {}}'], None, 0, "The rest.\n"),
     ],
 )
-def test_a_push_of_a_stack_says_first_which_it_is_and_whether_dhis2_would_refuse_it(
+def test_push_says_basis_first(
     arguments: list[str],
     checks: list[Check] | None,
     code: int,

@@ -106,20 +106,20 @@ def calls(dhis2: StandIn) -> list[str]:
 
 
 @pytest.mark.parametrize("version", WITH_TOKENS)
-def test_a_personal_access_token_logs_in(version: Version) -> None:
+def test_token(version: Version) -> None:
     with stand_in(version) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
         assert client.get("/api/me", {"fields": "username"}) == {"username": "pusher"}
         assert push(client) == 1
 
 
-def test_with_a_token_the_first_call_of_a_session_is_a_question() -> None:
+def test_token_first_call() -> None:
     with stand_in(Version.V2_43) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
         push(client)
         push(client)
         assert calls(dhis2) == ["GET /api/me", "POST /api/dataValueSets", "POST /api/dataValueSets"]
 
 
-def test_a_token_that_fails_with_its_first_use_has_lost_no_value() -> None:
+def test_token_first_use_fails() -> None:
     with (
         stand_in(Version.V2_43, token={"first_use_fails": True}) as dhis2,
         Dhis2Client(dhis2.url, WITH_TOKEN) as client,
@@ -140,9 +140,7 @@ def test_a_token_that_fails_with_its_first_use_has_lost_no_value() -> None:
     ],
     ids=["expired", "method", "address", "unknown"],
 )
-def test_a_token_that_is_refused_is_told_with_what_to_do(
-    version: Version, token: dict[str, Any], words: tuple[str, ...]
-) -> None:
+def test_refused_token(version: Version, token: dict[str, Any], words: tuple[str, ...]) -> None:
     with stand_in(version, token=token) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
         error = refused(lambda: push(client))
         asked = len(dhis2.requests)
@@ -150,7 +148,7 @@ def test_a_token_that_is_refused_is_told_with_what_to_do(
     assert asked == (2 if "methods" in token else 1)
 
 
-def test_a_token_whose_checksum_the_server_finds_wrong_is_told_as_a_typing_error() -> None:
+def test_mistyped_token() -> None:
     mistyped = changed(WITH_TOKEN, token=SecretStr(TOKEN[:-1] + ("0" if TOKEN[-1] != "0" else "1")))
     for version in WITH_TOKENS:
         with stand_in(version) as dhis2, Dhis2Client(dhis2.url, mistyped) as client:
@@ -159,14 +157,14 @@ def test_a_token_whose_checksum_the_server_finds_wrong_is_told_as_a_typing_error
         assert expected in str(error)
 
 
-def test_a_token_at_a_server_that_has_none_is_told_with_what_to_use_instead() -> None:
+def test_token_unsupported() -> None:
     with stand_in(Version.V2_37) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
         error = refused(lambda: client.get("/api/me"))
     assert "there are tokens from 2.38.1 on" in str(error)
     assert "use user name and password" in str(error)
 
 
-def test_the_token_of_a_disabled_user_is_told() -> None:
+def test_token_of_disabled_user() -> None:
     disabled = PUSHER.model_copy(update={"disabled": True})
     with stand_in(Version.V2_42, users=(disabled,)) as dhis2, Dhis2Client(dhis2.url, WITH_TOKEN) as client:
         error = refused(lambda: client.get("/api/me"))
@@ -177,14 +175,14 @@ def test_the_token_of_a_disabled_user_is_told() -> None:
 
 
 @pytest.mark.parametrize("version", WITH_PASSWORD_GRANT)
-def test_oauth2_logs_in_with_client_and_secret(version: Version) -> None:
+def test_oauth2(version: Version) -> None:
     with stand_in(version) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         assert client.get("/api/me", {"fields": "username"}) == {"username": "pusher"}
         assert push(client) == 1
         assert calls(dhis2) == ["POST /uaa/oauth/token", "GET /api/me", "POST /api/dataValueSets"]
 
 
-def test_a_client_without_a_secret_has_an_empty_one() -> None:
+def test_client_without_secret() -> None:
     with (
         stand_in(oauth2_clients=[OAuth2Client(client="msupply")]) as dhis2,
         Dhis2Client(dhis2.url, changed(OAUTH2, secret=None)) as client,
@@ -204,16 +202,14 @@ def test_a_client_without_a_secret_has_an_empty_one() -> None:
     ],
     ids=["user", "password", "secret", "no secret", "client"],
 )
-def test_what_is_wrong_with_an_oauth2_login_is_told_apart(
-    version: Version, fields: dict[str, object], words: str
-) -> None:
+def test_oauth2_faults(version: Version, fields: dict[str, object], words: str) -> None:
     with stand_in(version) as dhis2, Dhis2Client(dhis2.url, changed(OAUTH2, **fields)) as client:
         error = refused(lambda: push(client))
         assert words in str(error)
         assert calls(dhis2) == ["POST /uaa/oauth/token"]
 
 
-def test_a_client_that_may_not_use_the_password_is_told_which_grant_type_to_tick() -> None:
+def test_missing_grant_type() -> None:
     other = OAuth2Client(client="msupply", secret=SecretStr(SECRET), grant_types=("authorization_code",))
     with stand_in(oauth2_clients=[other]) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         error = refused(lambda: client.get("/api/me"))
@@ -223,7 +219,7 @@ def test_a_client_that_may_not_use_the_password_is_told_which_grant_type_to_tick
 @pytest.mark.parametrize(
     ("user", "words"), [({"disabled": True}, "the account is disabled"), ({}, "the account is locked")]
 )
-def test_an_account_that_is_closed_is_told_with_oauth2_too(user: dict[str, object], words: str) -> None:
+def test_oauth2_closed_account(user: dict[str, object], words: str) -> None:
     with stand_in(users=(PUSHER.model_copy(update=user),), lock_after_failures=1) as dhis2:
         if not user:
             with Dhis2Client(dhis2.url, changed(BASIC, password=SecretStr("x"))) as another:
@@ -234,7 +230,7 @@ def test_an_account_that_is_closed_is_told_with_oauth2_too(user: dict[str, objec
 
 
 @pytest.mark.parametrize("version", [Version.V2_42, Version.V2_43])
-def test_a_server_without_oauth2_s_password_login_is_told_with_what_to_use_instead(version: Version) -> None:
+def test_oauth2_without_password_grant(version: Version) -> None:
     with stand_in(version) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         error = refused(lambda: push(client))
         assert calls(dhis2) == ["POST /uaa/oauth/token", "GET /api/ping"]
@@ -256,7 +252,7 @@ TO_LOGIN = (302, {"Location": "/dhis-web-commons/security/login.action"}, b"")
 
 
 @pytest.mark.parametrize("version", WITH_PASSWORD_GRANT)
-def test_oauth2_that_is_switched_off_is_told_with_the_cure_and_the_ways_around(version: Version) -> None:
+def test_oauth2_switched_off(version: Version) -> None:
     with stand_in(version) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         dhis2.oauth2_is_on = False
         error = refused(lambda: push(client))
@@ -276,7 +272,7 @@ def test_oauth2_that_is_switched_off_is_told_with_the_cure_and_the_ways_around(v
 @pytest.mark.parametrize(
     ("ping", "is_off"), [(OWN_401, True), (TO_LOGIN, True), (TOMCAT_404, False), ((403, {}, b"no"), False)]
 )
-def test_an_address_without_oauth2_is_a_wrong_one_where_no_dhis2_asks_for_a_login(
+def test_no_oauth2_at_address(
     ping: Any,  # noqa: ANN401 - a scripted answer
     is_off: bool,  # noqa: FBT001 - a parameter
 ) -> None:
@@ -287,13 +283,13 @@ def test_an_address_without_oauth2_is_a_wrong_one_where_no_dhis2_asks_for_a_logi
     assert ("There is no DHIS2 at http" in str(error)) != is_off
 
 
-def test_the_tomcat_page_for_a_refused_client_is_the_same_as_jetty_s_json() -> None:
+def test_tomcat_page() -> None:
     page = (401, {"Content-Type": "text/html"}, b"<!doctype html><title>HTTP Status 401</title>")
     with scripted(page) as script, Dhis2Client(script.url, OAUTH2) as client:
         assert "the secret of the OAuth2 client was refused" in str(refused(lambda: client.get("/api/me")))
 
 
-def test_a_login_that_the_server_itself_refuses_is_only_gone_where_the_server_is_that_new() -> None:
+def test_oauth2_gone_by_version() -> None:
     unauthorized = (401, JSON_TYPE, b'{"httpStatus": "Unauthorized", "message": "Unauthorized"}')
     with scripted(unauthorized) as script, Dhis2Client(script.url, OAUTH2) as client:
         error = refused(lambda: client.get("/api/me"))
@@ -303,20 +299,20 @@ def test_a_login_that_the_server_itself_refuses_is_only_gone_where_the_server_is
     assert "passes the header Authorization" in str(error)
 
 
-def test_a_token_request_that_is_sent_elsewhere_is_a_wrong_address() -> None:
+def test_oauth2_redirect() -> None:
     with stand_in(base_path="/hmis") as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         dhis2.faults.next(FaultKind.REDIRECT, times=None, location="https://elsewhere.example/")
         assert "sends elsewhere" in str(failure(lambda: client.get("/api/me")))
 
 
 @pytest.mark.parametrize("content", [b"{}", b'{"access_token": ""}', b"[]", b'{"access_token": 5}'])
-def test_an_answer_without_an_access_token_is_none(content: bytes) -> None:
+def test_no_access_token_in_answer(content: bytes) -> None:
     with scripted((200, JSON_TYPE, content)) as script, Dhis2Client(script.url, OAUTH2) as client:
         error = failure(lambda: client.get("/api/me"))
     assert "no access token in it" in str(error)
 
 
-def test_a_server_that_is_away_is_no_refused_login() -> None:
+def test_server_down() -> None:
     with stand_in() as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         dhis2.faults.next(FaultKind.STATUS, status=503)
         error = failure(lambda: push(client))
@@ -324,7 +320,7 @@ def test_a_server_that_is_away_is_no_refused_login() -> None:
         assert push(client) == 1
 
 
-def test_an_access_token_that_ended_early_is_renewed_once_without_the_password() -> None:
+def test_access_token_ended_early() -> None:
     with stand_in() as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         push(client)
         dhis2.expire_access_tokens()
@@ -346,7 +342,7 @@ def test_an_access_token_that_ended_early_is_renewed_once_without_the_password()
         ]
 
 
-def test_an_access_token_is_renewed_before_it_ends() -> None:
+def test_access_token_renewed_in_time() -> None:
     short = CLIENT.model_copy(update={"seconds": 1})
     with stand_in(oauth2_clients=[short]) as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         client.get("/api/me")
@@ -356,7 +352,7 @@ def test_an_access_token_is_renewed_before_it_ends() -> None:
     assert asked == ["POST /uaa/oauth/token", "GET /api/me"] * 2
 
 
-def test_a_second_refusal_is_final() -> None:
+def test_second_refusal_is_final() -> None:
     with stand_in() as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         push(client)
         dhis2.faults.next(FaultKind.UNAUTHORIZED, times=None, path="/api/dataValueSets")
@@ -365,7 +361,7 @@ def test_a_second_refusal_is_final() -> None:
     assert "refused the OAuth2 login of pusher" in str(error)
 
 
-def test_a_password_that_was_changed_halfway_is_tried_once() -> None:
+def test_changed_password_tried_once() -> None:
     with stand_in() as dhis2, Dhis2Client(dhis2.url, OAUTH2) as client:
         push(client)
         dhis2.users["pusher"] = PUSHER.model_copy(update={"password": SecretStr("another")})
@@ -392,7 +388,7 @@ ECHOES = [
 @pytest.mark.parametrize("credentials", [BASIC, WITH_TOKEN, OAUTH2], ids=lambda one: one.kind)
 @pytest.mark.parametrize(("status", "headers"), ECHOES, ids=lambda one: one if isinstance(one, int) else "")
 @pytest.mark.parametrize("field", ["message", "error_description"])
-def test_nothing_secret_that_a_server_echoes_is_repeated(
+def test_echoed_secret(
     credentials: Dhis2Credentials,
     status: int,
     headers: dict[str, str],
@@ -429,7 +425,7 @@ def test_nothing_secret_that_a_server_echoes_is_repeated(
             assert not [secret for secret in known if secret in told]
 
 
-def test_a_password_in_any_script_logs_in_with_oauth2() -> None:
+def test_oauth2_any_script() -> None:
     password = SecretStr("ពាក្យ &=+% пароль")
     user = PUSHER.model_copy(update={"password": password})
     with (

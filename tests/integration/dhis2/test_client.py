@@ -94,7 +94,7 @@ failure = partial(failure_of, secrets=(PASSWORD, "Authorization"))
 
 
 @every_version
-def test_values_that_were_posted_are_stored(version: Version) -> None:
+def test_values_are_stored(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         answer = client.post_data_values(body_of("KAMO", "OPUA"), SCHEMES)
         outcome = read_import_summary(answer, 2)
@@ -103,7 +103,7 @@ def test_values_that_were_posted_are_stored(version: Version) -> None:
 
 
 @every_version
-def test_a_value_for_an_unknown_org_unit_is_rejected_and_named(version: Version) -> None:
+def test_unknown_org_unit(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         outcome = read_import_summary(client.post_data_values(body_of("KAMO", "NOWHERE"), SCHEMES), 2)
         stored = dhis2.value("368c74bf", "KAMO", "202602")
@@ -112,7 +112,7 @@ def test_a_value_for_an_unknown_org_unit_is_rejected_and_named(version: Version)
 
 
 @every_version
-def test_a_refused_login_is_an_authentication_error(version: Version) -> None:
+def test_refused_login(version: Version) -> None:
     wrong = Dhis2Credentials(username="pusher", password=SecretStr(PASSWORD + "x"))
     with stand_in(version) as dhis2, Dhis2Client(dhis2.url, wrong) as client:
         error = failure(lambda: client.get("/api/me"))
@@ -123,9 +123,7 @@ def test_a_refused_login_is_an_authentication_error(version: Version) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_within_lambda_nothing_is_sent_to_the_function_itself_whatever_the_name_resolves_to(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_function_in_lambda(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with stand_in() as dhis2:
         url = dhis2.url.replace("127.0.0.1", host)
         with client_of(url) as client:
@@ -142,7 +140,7 @@ def test_within_lambda_nothing_is_sent_to_the_function_itself_whatever_the_name_
 
 
 @every_version
-def test_a_disabled_account_is_told_from_a_wrong_password(version: Version) -> None:
+def test_disabled_account(version: Version) -> None:
     disabled = PUSHER.model_copy(update={"disabled": True})
     with StandIn(METADATA, version=version, users=(disabled,)) as dhis2, client_of(dhis2.url) as client:
         error = failure(lambda: client.get("/api/me"))
@@ -151,7 +149,7 @@ def test_a_disabled_account_is_told_from_a_wrong_password(version: Version) -> N
 
 
 @every_version
-def test_a_user_without_the_authority_is_told_which_one_is_missing(version: Version) -> None:
+def test_missing_authority(version: Version) -> None:
     reader = PUSHER.model_copy(update={"authorities": ()})
     with StandIn(METADATA, version=version, users=(reader,)) as dhis2, client_of(dhis2.url) as client:
         error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
@@ -159,7 +157,7 @@ def test_a_user_without_the_authority_is_told_which_one_is_missing(version: Vers
 
 
 @every_version
-def test_a_wrong_context_path_is_told_as_a_wrong_url(version: Version) -> None:
+def test_wrong_context_path(version: Version) -> None:
     with stand_in(version, base_path="/hmis") as dhis2, client_of(dhis2.url + "/nope") as client:
         for call in (
             lambda: client.get("/api/me"),
@@ -171,21 +169,21 @@ def test_a_wrong_context_path_is_told_as_a_wrong_url(version: Version) -> None:
 
 
 @pytest.mark.parametrize("password", ["пароль", "ពាក្យសម្ងាត់", "pä:ss wörd"])
-def test_a_password_in_any_script_logs_in(password: str) -> None:
+def test_password_of_any_script(password: str) -> None:
     user = PUSHER.model_copy(update={"password": SecretStr(password)})
     credentials = Dhis2Credentials(username="pusher", password=SecretStr(password))
     with StandIn(METADATA, users=(user,)) as dhis2, Dhis2Client(dhis2.url, credentials) as client:
         assert client.get("/api/me", {"fields": "username"}) == {"username": "pusher"}
 
 
-def test_a_session_that_the_server_lost_is_opened_anew() -> None:
+def test_lost_session() -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         client.get("/api/me")
         dhis2.forget_sessions()
         assert isinstance(client.get("/api/me"), dict)
 
 
-def test_an_object_that_dhis2_does_not_have_is_not_taken_for_a_wrong_address() -> None:
+def test_missing_object() -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         error = failure(lambda: client.get("/api/dataSets/abcdefghij1"))
     assert "DataSet with id abcdefghij1 could not be found" in str(error)
@@ -215,9 +213,7 @@ def test_an_object_that_dhis2_does_not_have_is_not_taken_for_a_wrong_address() -
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else None,
 )
-def test_each_fault_of_a_push_has_its_words_and_says_whether_it_may_pass(
-    fault: dict[str, Any], words: str, *, transient: bool
-) -> None:
+def test_push_faults(fault: dict[str, Any], words: str, *, transient: bool) -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(times=None, **fault)
         error = failure(lambda: read_import_summary(client.post_data_values(body_of("KAMO"), SCHEMES), 1))
@@ -230,7 +226,7 @@ def test_each_fault_of_a_push_has_its_words_and_says_whether_it_may_pass(
         assert read_import_summary(client.post_data_values(body_of("KAMO"), SCHEMES), 1).outcomes == (STORED,)
 
 
-def test_a_401_in_the_middle_is_an_authentication_error_and_is_asked_once() -> None:
+def test_single_401() -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         client.get("/api/me")
         dhis2.faults.next(FaultKind.UNAUTHORIZED, times=None)
@@ -239,7 +235,7 @@ def test_a_401_in_the_middle_is_an_authentication_error_and_is_asked_once() -> N
         assert len(dhis2.requests) == 2
 
 
-def test_a_call_that_is_given_up_because_the_time_is_over_says_so_and_may_have_been_stored() -> None:
+def test_own_time_limit() -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(FaultKind.DELAY, seconds=30, after_import=True)
         client.deadline = Deadline.within(0.3)
@@ -254,7 +250,7 @@ def test_a_call_that_is_given_up_because_the_time_is_over_says_so_and_may_have_b
         assert len(dhis2.requests) == asked
 
 
-def test_an_answer_that_does_not_come_in_time_may_have_been_stored_and_may_pass() -> None:
+def test_read_time_out() -> None:
     with stand_in() as dhis2, client_of(dhis2.url, read_timeout=0.2) as client:
         dhis2.faults.next(FaultKind.DELAY, seconds=30, after_import=True)
         error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES))
@@ -262,7 +258,7 @@ def test_an_answer_that_does_not_come_in_time_may_have_been_stored_and_may_pass(
     assert "did not answer within 0.2 seconds" in str(error)
 
 
-def test_nothing_that_is_logged_or_shown_holds_the_password(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_hides_password(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         client.get("/api/me")
@@ -271,7 +267,7 @@ def test_nothing_that_is_logged_or_shown_holds_the_password(caplog: pytest.LogCa
         assert "Authorization" not in caplog.text
 
 
-def test_a_user_name_in_the_address_is_not_shown() -> None:
+def test_address_hides_user() -> None:
     assert repr(client_of(f"https://me:{PASSWORD}@dhis2.example.org/hmis/")) == (
         "Dhis2Client('https://dhis2.example.org/hmis')"
     )
@@ -321,7 +317,7 @@ def saying(content: bytes) -> Callable[[socket.socket], None]:
     return talk
 
 
-def test_a_call_says_who_it_is_and_asks_for_json() -> None:
+def test_request_headers() -> None:
     with scripted((200, JSON_TYPE, b"{}")) as script, client_of(script.url + "/") as client:
         client.get("/api/dataSets", {"filter": "code:eq:A B&C", "fields": "id,access[data[write]]"})
         (method, path, headers, _) = script.requests[0]
@@ -336,7 +332,7 @@ def test_a_call_says_who_it_is_and_asks_for_json() -> None:
     assert headers["User-Agent"] == f"msupply-dhis2/{__version__}"
 
 
-def test_a_push_is_sent_as_ascii_json() -> None:
+def test_ascii_json() -> None:
     with scripted((200, JSON_TYPE, b'{"a": 1}')) as script, client_of(script.url) as client:
         answer = client.post_data_values({"dataSet": "Données ស្តុក"}, {"orgUnitIdScheme": "CODE"})
         (method, path, headers, content) = script.requests[0]
@@ -347,13 +343,13 @@ def test_a_push_is_sent_as_ascii_json() -> None:
     assert (answer.status, answer.body) == (200, {"a": 1})
 
 
-def test_an_answer_does_not_hold_the_cookie_of_the_session() -> None:
+def test_answer_hides_cookie() -> None:
     fine = (200, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=one; Path=/"}, b"{}")
     with scripted(fine) as script, client_of(script.url) as client:
         assert "JSESSIONID" not in repr(client.post_data_values(body_of("KAMO"), SCHEMES))
 
 
-def test_a_redirect_to_what_is_no_address_is_told_as_a_redirect() -> None:
+def test_bad_redirect() -> None:
     with scripted((302, {"Location": "http://[nowhere"}, b"")) as script, client_of(script.url) as client:
         assert "sends elsewhere" in str(failure(lambda: client.get("/api/me")))
 
@@ -368,7 +364,7 @@ def bomb() -> bytes:
 
 @pytest.mark.parametrize("status", [200, 302, 409, 500])
 @pytest.mark.slow
-def test_an_answer_that_is_huge_when_it_is_unpacked_is_not_read(status: int) -> None:
+def test_zip_bomb(status: int) -> None:
     headers = {**JSON_TYPE, "Content-Encoding": "gzip", "Location": "/login"}
     with scripted((status, headers, bomb())) as script, client_of(script.url) as client:
         tracemalloc.start()
@@ -382,7 +378,7 @@ def test_an_answer_that_is_huge_when_it_is_unpacked_is_not_read(status: int) -> 
     assert most < 3 * LARGEST_ANSWER
 
 
-def test_the_largest_answer_that_dhis2_may_have_to_give_is_taken() -> None:
+def test_largest_answer() -> None:
     combos = [{"id": f"combo{number:06}", "code": "C" * 20, "name": "N" * 30} for number in range(24)]
     element = {
         "id": "abcdefghijk",
@@ -404,7 +400,7 @@ def test_the_largest_answer_that_dhis2_may_have_to_give_is_taken() -> None:
     [b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n"],
     ids=["status", "first line", "header", "body"],
 )
-def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_any_longer(begin: bytes) -> None:
+def test_slow_trickle(begin: bytes) -> None:
     given_up = threading.Event()
 
     def drip(connection: socket.socket) -> None:
@@ -423,7 +419,7 @@ def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_any_longer(begin: b
 
 
 @pytest.mark.parametrize("nested", [b"[" * 900 + b"]" * 900, b'{"a":' * 3_000 + b"1" + b"}" * 3_000])
-def test_an_answer_of_any_nesting_tells_what_became_of_the_values(nested: bytes) -> None:
+def test_nested_answer(nested: bytes) -> None:
     template = b"""{"message": %(it)s, "response": {"status": "WARNING", "description": %(it)s,
         "importCount": {"imported": 0, "updated": 0, "ignored": 1, "deleted": 0},
         "conflicts": [{"value": %(it)s, "object": %(it)s, "errorCode": %(it)s, "indexes": [0]}]}}"""
@@ -434,7 +430,7 @@ def test_an_answer_of_any_nesting_tells_what_became_of_the_values(nested: bytes)
 
 
 @pytest.mark.parametrize("half", [rb"\ud800", rb"\uDC00", b"\xed\xa0\x80"], ids=["first", "second", "raw"])
-def test_half_a_character_in_an_answer_is_shown_as_something_that_can_be_written(half: bytes) -> None:
+def test_half_character(half: bytes) -> None:
     content = b'{"name": "Opua %s", "whole": "\\ud83d\\ude00", "value": 1.50}' % half
     with scripted((200, JSON_TYPE, content)) as script, client_of(script.url) as client:
         assert client.get("/api/me") == {"name": "Opua \ufffd", "whole": "\U0001f600", "value": 1.5}
@@ -470,9 +466,7 @@ GATEWAY = b'{"message": "Forbidden"}'
         (403, JETTY, "F_DATAVALUE_ADD"),
     ],
 )
-def test_an_answer_that_is_not_dhis2_s_is_put_down_to_whose_it_is(
-    status: int, content: bytes, words: str, *, answered_before: bool
-) -> None:
+def test_foreign_answer(status: int, content: bytes, words: str, *, answered_before: bool) -> None:
     kind = {"Server": "shield/1"} if content.startswith(b"{") else {"Content-Type": "x", "Server": "shield/1"}
     answer = (status, kind, content % {b"status": status} if content in (TOMCAT, JETTY) else content)
     fine = [(200, JSON_TYPE, b"{}")] if answered_before else []
@@ -507,7 +501,7 @@ def test_an_answer_that_is_not_dhis2_s_is_put_down_to_whose_it_is(
         (302, {"Location": "https://maintenance.example/"}, b"", "sends elsewhere", "Something before DHIS2"),
     ],
 )
-def test_where_dhis2_has_answered_a_moment_before_it_is_there(
+def test_answered_before(
     status: int, headers: dict[str, str], content: bytes, at_first: str, later: str
 ) -> None:
     answer = (status, headers, content % {b"status": status} if content in (TOMCAT, JETTY) else content)
@@ -524,13 +518,13 @@ def test_where_dhis2_has_answered_a_moment_before_it_is_there(
 
 @pytest.mark.parametrize("secret", [PASSWORD, quote(PASSWORD, safe=""), "&#99;orrect-horse-battery"])
 @pytest.mark.parametrize("before", [0, 9_990])
-def test_a_page_that_repeats_the_password_is_told_without_it(secret: str, before: int) -> None:
+def test_echoed_password(secret: str, before: int) -> None:
     page = f"<title>No, {secret}</title>{'<br>' * (before // 4)}<b>{secret}</b> {secret}".encode()
     with scripted((403, {"Server": PASSWORD}, page)) as script, client_of(script.url) as client:
         assert "***" in str(failure(lambda: client.get("/api/me")))
 
 
-def test_the_cookie_is_sent_with_the_login_and_dropped_where_a_redirect_appears() -> None:
+def test_cookie_dropped_on_redirect() -> None:
     login = (302, {"Location": "/dhis-web-login/", "Set-Cookie": "JSESSIONID=other; Path=/"}, b"")
     fine = (200, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=one; Path=/"}, b"{}")
     with scripted(fine, fine, login, fine) as script, client_of(script.url) as client:
@@ -543,7 +537,7 @@ def test_the_cookie_is_sent_with_the_login_and_dropped_where_a_redirect_appears(
     assert logins == ["Basic"] * 4
 
 
-def test_a_redirect_is_never_followed() -> None:
+def test_redirect_not_followed() -> None:
     with (
         scripted((200, JSON_TYPE, b"{}")) as other,
         scripted((307, {"Location": other.url + "/api/me"}, b"")) as script,
@@ -555,7 +549,7 @@ def test_a_redirect_is_never_followed() -> None:
     assert "status 307" in str(error)
 
 
-def test_a_secret_that_a_server_echoes_is_not_repeated() -> None:
+def test_echoed_secret() -> None:
     content = json.dumps({"message": f"cannot read {PASSWORD}\n\x1b[31m of pusher"}).encode()
     with scripted((500, JSON_TYPE, content)) as script, client_of(script.url) as client:
         error = failure(lambda: client.get("/api/me"))
@@ -563,7 +557,7 @@ def test_a_secret_that_a_server_echoes_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("password", ["Value", "#2", "ERROR", "process", "description"])
-def test_a_password_that_is_part_of_an_answer_changes_no_value_s_outcome(password: str) -> None:
+def test_password_within_outcome(password: str) -> None:
     conflict = {"value": "Value #2 is damaged", "errorCode": "E7619", "indexes": [-1]}
     summary = {
         "importCount": {"imported": 0, "updated": 0, "ignored": 3, "deleted": 0},
@@ -581,7 +575,7 @@ def test_a_password_that_is_part_of_an_answer_changes_no_value_s_outcome(passwor
     assert outcome.outcomes[2].reasons[0].text == "Value #2 is damaged".replace(password, "***")
 
 
-def test_an_import_that_broke_off_is_sent_again_though_the_password_is_part_of_what_it_says() -> None:
+def test_password_within_abort() -> None:
     summary = {
         "importCount": {"imported": 0, "updated": 0, "ignored": 0, "deleted": 0},
         "status": "WARNING",
@@ -598,7 +592,7 @@ def test_an_import_that_broke_off_is_sent_again_though_the_password_is_part_of_w
     assert "The import *** failed" in str(error)
 
 
-def test_the_cookie_of_a_load_balancer_is_not_taken_for_a_secret() -> None:
+def test_load_balancer_cookie() -> None:
     cookies = "SERVERID=2; Path=/"
     content = json.dumps({"message": "status 2 of server 2"}).encode()
     with (
@@ -608,7 +602,7 @@ def test_the_cookie_of_a_load_balancer_is_not_taken_for_a_secret() -> None:
         assert '"status 2 of server 2"' in str(failure(lambda: client.get("/api/me")))
 
 
-def test_a_locked_account_is_told_from_a_wrong_password() -> None:
+def test_locked_account() -> None:
     content = b'{"httpStatus": "Unauthorized", "message": "Account temporarily locked"}'
     with scripted((401, JSON_TYPE, content)) as script, client_of(script.url) as client:
         error = failure(lambda: client.get("/api/me"))
@@ -628,7 +622,7 @@ def test_a_locked_account_is_told_from_a_wrong_password() -> None:
     ],
     ids=["page", "page by its looks", "half", "nothing", "no text", "too deep"],
 )
-def test_what_is_no_json_is_no_answer(content_type: str, content: bytes, words: str) -> None:
+def test_not_json(content_type: str, content: bytes, words: str) -> None:
     with scripted((200, {"Content-Type": content_type}, content)) as script, client_of(script.url) as client:
         assert words in str(failure(lambda: client.get("/api/me")))
         assert words in str(failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES)))
@@ -645,14 +639,14 @@ def test_what_is_no_json_is_no_answer(content_type: str, content: bytes, words: 
     ],
     ids=["nothing", "half a body", "half a chunk", "another protocol", "broken gzip"],
 )
-def test_an_answer_that_breaks_off_may_pass(content: bytes, words: str) -> None:
+def test_broken_answer(content: bytes, words: str) -> None:
     with listening(saying(content)) as address, client_of(f"http://{address}") as client:
         error = failure(lambda: client.get("/api/me"))
     assert isinstance(error, Dhis2TransientError)
     assert words in str(error)
 
 
-def test_a_server_that_takes_no_connection_in_time_is_told_as_a_firewall() -> None:
+def test_connect_time_out() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         waiting = []
@@ -674,7 +668,7 @@ def test_a_server_that_takes_no_connection_in_time_is_told_as_a_firewall() -> No
     assert "firewall" in str(error)
 
 
-def test_a_port_where_nothing_listens_is_told_as_refused() -> None:
+def test_refused_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     error = failure(lambda: client_of(f"http://127.0.0.1:{port}").get("/api/me"))
@@ -683,13 +677,13 @@ def test_a_port_where_nothing_listens_is_told_as_refused() -> None:
     assert "refused the connection" in str(error)
 
 
-def test_a_name_that_nobody_knows_is_told_as_a_wrong_url() -> None:
+def test_unknown_host() -> None:
     error = failure(lambda: client_of("https://dhis2.invalid/hmis").get("/api/me"))
     assert "The server name of https://dhis2.invalid/hmis is not known" in str(error)
     assert "Check URL" in str(error)
 
 
-def test_a_network_without_a_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_route(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_way(*_: object, **__: object) -> None:
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
@@ -701,7 +695,7 @@ def test_a_network_without_a_way_out_is_told(monkeypatch: pytest.MonkeyPatch) ->
     assert "no way to the server" in str(error)
 
 
-def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     for name in ("NO_PROXY", "no_proxy"):
@@ -712,7 +706,7 @@ def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("url", ["ftp://dhis2.example.org", "dhis2.example.org", "http://", "http://a b"])
-def test_what_is_no_address_is_told_as_one(url: str) -> None:
+def test_not_an_address(url: str) -> None:
     error = failure(lambda: client_of(url).get("/api/me"))
     assert not isinstance(error, Dhis2TransientError)
     assert "no address that can be called" in str(error)
@@ -742,7 +736,7 @@ def pushed(client: Dhis2Client, body: Mapping[str, object] = LONG) -> int:
 
 
 @every_version
-def test_a_long_body_is_sent_compressed_and_understood(version: Version) -> None:
+def test_long_body_compressed(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         answer = client.post_data_values(LONG, SCHEMES)
         assert read_import_summary(answer, 24).outcomes == (STORED,) * 24
@@ -757,7 +751,7 @@ def test_a_long_body_is_sent_compressed_and_understood(version: Version) -> None
     assert int(headers["Content-Length"]) == len(content) < plain_length(LONG) / 5
 
 
-def test_a_short_body_is_sent_as_it_is() -> None:
+def test_short_body_plain() -> None:
     with scripted((200, JSON_TYPE, b"{}")) as script, client_of(script.url) as client:
         client.post_data_values(body_of("KAMO"))
         (_, _, headers, content) = script.requests[0]
@@ -774,9 +768,7 @@ def test_a_short_body_is_sent_as_it_is() -> None:
     ],
     ids=["415", "400"],
 )
-def test_where_compression_is_not_understood_the_same_goes_plain_from_then_on(
-    version: Version, fault: dict[str, Any]
-) -> None:
+def test_compression_not_understood(version: Version, fault: dict[str, Any]) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(times=None, **fault)
         assert pushed(client) == 24
@@ -787,7 +779,7 @@ def test_where_compression_is_not_understood_the_same_goes_plain_from_then_on(
         assert not dhis2.requests[-1].gzip
 
 
-def test_what_goes_wrong_plain_too_is_not_put_down_to_compression() -> None:
+def test_plain_fails_too() -> None:
     with stand_in(Version.V2_43) as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(FaultKind.POISON, times=None, holds="OPUA")
         for _ in range(4):
@@ -800,9 +792,7 @@ def test_what_goes_wrong_plain_too_is_not_put_down_to_compression() -> None:
 
 @every_version
 @pytest.mark.parametrize("understood_before", [False, True])
-def test_after_a_body_that_may_have_been_damaged_the_next_goes_plain_and_after_two_all_do(
-    version: Version, *, understood_before: bool
-) -> None:
+def test_damaged_bodies(version: Version, *, understood_before: bool) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         if understood_before:
             assert pushed(client) == 24
@@ -816,7 +806,7 @@ def test_after_a_body_that_may_have_been_damaged_the_next_goes_plain_and_after_t
 
 
 @pytest.mark.parametrize("version", [Version.V2_42, Version.V2_43])
-def test_a_fault_of_the_server_is_not_sent_twice_and_does_not_end_compression(version: Version) -> None:
+def test_server_fault_not_sent_twice(version: Version) -> None:
     with stand_in(version) as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(FaultKind.TRANSIENT_CONFLICT)
         assert isinstance(failure(lambda: pushed(client)), Dhis2TransientError)
@@ -827,7 +817,7 @@ def test_a_fault_of_the_server_is_not_sent_twice_and_does_not_end_compression(ve
         assert client.compresses
 
 
-def test_a_refused_login_is_not_put_down_to_compression() -> None:
+def test_refused_login_keeps_compression() -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(FaultKind.UNAUTHORIZED, times=None)
         assert isinstance(failure(lambda: pushed(client)), Dhis2AuthenticationError)
@@ -852,9 +842,7 @@ def test_a_refused_login_is_not_put_down_to_compression() -> None:
     ],
     ids=lambda value: f"{value['kind']} {value.get('status', '')}" if isinstance(value, dict) else "",
 )
-def test_each_fault_has_the_class_that_says_what_may_mend_it(
-    fault: dict[str, Any], kind: type[Dhis2Error]
-) -> None:
+def test_error_classes(fault: dict[str, Any], kind: type[Dhis2Error]) -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(**fault)
         error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=0.3))
@@ -877,9 +865,7 @@ def test_each_fault_has_the_class_that_says_what_may_mend_it(
     ],
     ids=lambda value: f"{value['kind']} {value.get('status', '')}" if isinstance(value, dict) else None,
 )
-def test_what_dhis2_itself_sent_away_cannot_land_later(
-    fault: dict[str, Any], *, may_still_be_applied: bool
-) -> None:
+def test_rejected_cannot_land(fault: dict[str, Any], *, may_still_be_applied: bool) -> None:
     with stand_in() as dhis2, client_of(dhis2.url) as client:
         dhis2.faults.next(**fault)
         error = failure(lambda: client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=0.3))
@@ -887,7 +873,7 @@ def test_what_dhis2_itself_sent_away_cannot_land_later(
     assert error.may_still_be_applied is may_still_be_applied
 
 
-def test_a_call_may_have_a_time_out_of_its_own() -> None:
+def test_call_time_out() -> None:
     with stand_in() as dhis2, client_of(dhis2.url, read_timeout=0.1) as client:
         dhis2.faults.next(FaultKind.DELAY, seconds=0.4)
         answer = client.post_data_values(body_of("KAMO"), SCHEMES, read_timeout=10)
@@ -909,9 +895,7 @@ def test_a_call_may_have_a_time_out_of_its_own() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_how_long_the_server_asks_to_wait_is_told(
-    status: int, headers: dict[str, str], seconds: float | None
-) -> None:
+def test_retry_after(status: int, headers: dict[str, str], seconds: float | None) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     content = f"HTTP/1.1 {status} Busy\r\n{lines}Content-Length: 0\r\n\r\n".encode()
     with listening(saying(content)) as address, client_of(f"http://{address}") as client:
@@ -920,7 +904,7 @@ def test_how_long_the_server_asks_to_wait_is_told(
     assert error.retry_after == seconds
 
 
-def test_an_instant_to_wait_for_is_measured_by_our_clock_where_the_server_tells_no_other() -> None:
+def test_retry_after_date() -> None:
     then = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     content = f"HTTP/1.1 503 Busy\r\nRetry-After: {then}\r\nContent-Length: 0\r\n\r\n".encode()
     with listening(saying(content)) as address, client_of(f"http://{address}") as client:
@@ -929,7 +913,7 @@ def test_an_instant_to_wait_for_is_measured_by_our_clock_where_the_server_tells_
     assert error.retry_after == pytest.approx(90, abs=15)
 
 
-def test_the_cookie_is_dropped_where_the_login_is_refused() -> None:
+def test_cookie_dropped_on_refusal() -> None:
     fine = (200, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=one; Path=/"}, b"{}")
     refused = (401, {**JSON_TYPE, "Set-Cookie": "JSESSIONID=other; Path=/"}, b"{}")
     with scripted(fine, refused, fine) as script, client_of(script.url) as client:
@@ -1037,7 +1021,7 @@ FINE = saying(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Len
     ],
     ids=["self-signed", "expired", "another name", "unknown authority"],
 )
-def test_a_certificate_that_proves_nothing_is_told_with_its_fault(
+def test_bad_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], words: str, *, trusted: bool
 ) -> None:
     authority = Authority(tmp_path)
@@ -1048,14 +1032,14 @@ def test_a_certificate_that_proves_nothing_is_told_with_its_fault(
     assert words in str(error)
 
 
-def test_a_certificate_that_is_in_order_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_good_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
     with listening(FINE, authority.server()) as address, client_of(f"https://{address}") as client:
         assert client.get("/api/me") == {}
 
 
-def test_an_authority_of_the_settings_is_trusted_besides_the_public_ones(tmp_path: Path) -> None:
+def test_own_authority(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     own = authority.file.read_text()
     with listening(FINE, authority.server()) as address:
@@ -1065,9 +1049,7 @@ def test_an_authority_of_the_settings_is_trusted_besides_the_public_ones(tmp_pat
             assert "dhis2_ca_certificate" in str(failure(lambda: without.get("/api/me")))
 
 
-def test_an_authority_of_the_settings_takes_nothing_from_the_public_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_authority_adds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / "public", tmp_path / "own"]
     for folder in folders:
         folder.mkdir()
@@ -1085,9 +1067,7 @@ def test_an_authority_of_the_settings_takes_nothing_from_the_public_ones(
     ("certificate", "words"),
     [({"age": 400}, "has expired"), ({"address": "192.0.2.1"}, "is for another server name")],
 )
-def test_an_authority_of_the_settings_does_not_make_up_for_other_faults(
-    tmp_path: Path, certificate: dict[str, Any], words: str
-) -> None:
+def test_own_authority_other_faults(tmp_path: Path, certificate: dict[str, Any], words: str) -> None:
     authority = Authority(tmp_path)
     own = authority.file.read_text()
     with (
@@ -1097,7 +1077,7 @@ def test_an_authority_of_the_settings_does_not_make_up_for_other_faults(
         assert words in str(failure(lambda: client.get("/api/me")))
 
 
-def test_a_self_signed_certificate_may_be_trusted_by_itself(tmp_path: Path) -> None:
+def test_self_signed_certificate(tmp_path: Path) -> None:
     context = Authority(tmp_path).server(self_signed=True)
     own = (tmp_path / "server.pem").read_text().partition("-----BEGIN PRIVATE KEY")[0]
     with (
@@ -1107,7 +1087,7 @@ def test_a_self_signed_certificate_may_be_trusted_by_itself(tmp_path: Path) -> N
         assert client.get("/api/me") == {}
 
 
-def test_https_where_only_http_is_spoken_is_told() -> None:
+def test_https_to_http_port() -> None:
     with scripted((200, JSON_TYPE, b"{}")) as script:
         error = failure(lambda: client_of(script.url.replace("http:", "https:")).get("/api/me"))
     assert "does not speak https" in str(error)
@@ -1131,7 +1111,7 @@ def recorded() -> list[Any]:
 @pytest.mark.skipif(
     not RECORDINGS.is_dir(), reason="the recordings of real DHIS2 servers are not beside the repository"
 )
-def test_every_answer_of_a_real_server_is_an_answer_or_an_error_with_a_class() -> None:
+def test_recorded_answers() -> None:
     cases = [case.values[0] for case in recorded()]
     answers = []
     for case in cases:

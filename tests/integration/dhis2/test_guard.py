@@ -41,9 +41,7 @@ def ask(url: str) -> object:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost", "dhis2@127.0.0.1"]
 )
-def test_no_way_of_writing_an_address_reaches_the_function_itself(
-    host: str, server: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_address_spellings(host: str, server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"http://{host}:{urlsplit(server.url).port}"
     with pytest.raises(Dhis2Error, match="belongs to AWS or to the function itself"):
         ask(url)
@@ -54,9 +52,7 @@ def test_no_way_of_writing_an_address_reaches_the_function_itself(
 
 
 @pytest.mark.usefixtures("within_lambda")
-def test_a_name_that_leads_elsewhere_the_next_time_is_looked_at_each_time(
-    server: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_name_resolved_each_time(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up = socket.getaddrinfo
 
     def rebound(host: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as socket has them
@@ -68,7 +64,7 @@ def test_a_name_that_leads_elsewhere_the_next_time_is_looked_at_each_time(
     assert server.requests == []
 
 
-def test_a_redirect_is_not_followed_wherever_it_leads() -> None:
+def test_redirect_not_followed() -> None:
     with (
         scripted((200, JSON_TYPE, b"{}")) as other,
         scripted((302, {"Location": f"{other.url}/latest"}, b"")) as dhis2,
@@ -80,9 +76,7 @@ def test_a_redirect_is_not_followed_wherever_it_leads() -> None:
         assert ip_address(str(urlsplit(other.url).hostname)).is_loopback
 
 
-def test_a_login_is_not_sent_over_the_internet_in_clear_text(
-    server: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_clear_text_login(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing in a test may go out to the internet: the loopback stands for it.
     monkeypatch.setattr(guard, "is_public", lambda address: address == "127.0.0.1")
     with Dhis2Client(server.url, LOGIN) as client, pytest.raises(Dhis2TransientError) as refused:
@@ -114,5 +108,5 @@ def test_a_login_is_not_sent_over_the_internet_in_clear_text(
         ("64:ff9b::8.8.8.8", True),
     ],
 )
-def test_a_public_address_is_told_from_one_of_a_network_of_ones_own(address: str, *, public: bool) -> None:
+def test_public_or_private(address: str, *, public: bool) -> None:
     assert is_public(address) is public

@@ -75,7 +75,7 @@ def world(org_units: int = 3) -> Metadata:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_server_says_its_version_calendar_and_date(version: str) -> None:
+def test_server_info(version: str) -> None:
     with StandIn(world(), version=version, now=date(2026, 1, 15)) as dhis2:
         server = read_server(Reader(dhis2))
     assert server.version == (2, int(version[2:]))
@@ -98,14 +98,14 @@ def test_the_server_says_its_version_calendar_and_date(version: str) -> None:
         ("44", (2, 44)),
     ],
 )
-def test_versions_of_every_notation_are_understood(text: str, version: tuple[int, int]) -> None:
+def test_version_notations(text: str, version: tuple[int, int]) -> None:
     server = read_server(Says({"version": text, "serverDate": "2026-01-15T10:00:00.000"}))
     assert server.version == version
     assert server.is_known_version
 
 
 @pytest.mark.parametrize("text", ["master", "", "2.4", "2.402", "3.0.1"])
-def test_a_version_that_is_not_understood_is_taken_for_the_newest(text: str) -> None:
+def test_unknown_version(text: str) -> None:
     server = read_server(Says({"version": text, "serverDate": "2026-01-15T10:00:00.000+0000"}))
     assert server.imports_by_group
     assert not server.drops_zeros
@@ -113,7 +113,7 @@ def test_a_version_that_is_not_understood_is_taken_for_the_newest(text: str) -> 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_user_is_known_with_authorities_and_org_units(version: str) -> None:
+def test_user(version: str) -> None:
     user = User(
         username="narrow",
         password=ADMIN.password,
@@ -131,7 +131,7 @@ def test_the_user_is_known_with_authorities_and_org_units(version: str) -> None:
     assert found.is_kept_out_of(far)
 
 
-def test_an_old_server_names_the_user_among_the_credentials() -> None:
+def test_user_of_old_server() -> None:
     user = read_user(
         Says({"id": "xE7jOejl9FI", "userCredentials": {"username": "admin"}, "authorities": ["ALL"]})
     )
@@ -140,7 +140,7 @@ def test_an_old_server_names_the_user_among_the_credentials() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_data_set_is_read_by_code_and_by_uid_with_all_that_belongs_to_it(version: str) -> None:
+def test_data_set(version: str) -> None:
     with StandIn(world(), version=version) as dhis2:
         reader = Reader(dhis2)
         by_code = read_data_set(reader, "STOCK_CATEGORY", Scheme.CODE)
@@ -176,12 +176,12 @@ def test_a_data_set_is_read_by_code_and_by_uid_with_all_that_belongs_to_it(versi
         ("", Scheme.CODE),
     ],
 )
-def test_a_data_set_that_there_is_not_is_none(version: str, identifier: str, scheme: Scheme) -> None:
+def test_no_such_data_set(version: str, identifier: str, scheme: Scheme) -> None:
     with StandIn(world(), version=version) as dhis2:
         assert read_data_set(Reader(dhis2), identifier, scheme) is None
 
 
-def test_the_category_combo_that_the_data_set_gives_a_data_element_counts() -> None:
+def test_data_set_category_combo() -> None:
     own = {"id": "own", "categoryOptionCombos": [{"id": "a"}]}
     given = {"id": "given", "categoryOptionCombos": [{"id": "b", "code": "B", "name": "Bee"}]}
     element = {"id": "element", "valueType": "NUMBER", "categoryCombo": own}
@@ -209,7 +209,7 @@ def test_the_category_combo_that_the_data_set_gives_a_data_element_counts() -> N
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_many_identifiers_are_looked_up_in_addresses_that_are_short_enough(version: str) -> None:
+def test_short_addresses(version: str) -> None:
     count = 250
     codes = [f"OU_{number}" for number in range(count)]
     absent = [f"Nowhere / {number} {'é' * 30}" for number in range(60)]
@@ -222,7 +222,7 @@ def test_many_identifiers_are_looked_up_in_addresses_that_are_short_enough(versi
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_data_elements_and_option_combos_are_found_outside_the_data_set(version: str) -> None:
+def test_outside_the_data_set(version: str) -> None:
     with StandIn(world(), version=version) as dhis2:
         reader = Reader(dhis2)
         elements = find(DataElement, reader, ["abc", "nothing"], Scheme.CODE)
@@ -239,7 +239,7 @@ def test_data_elements_and_option_combos_are_found_outside_the_data_set(version:
 @pytest.mark.parametrize(
     "answer", [None, [], "", 7, {}, {"dataSets": 7}, {"dataSets": [{"name": "x"}]}, {"id": 1}]
 )
-def test_an_answer_of_another_shape_is_an_error_in_words(answer: object) -> None:
+def test_unexpected_answer(answer: object) -> None:
     readers = (
         read_server,
         read_user,
@@ -268,7 +268,7 @@ def recording(version: str) -> dict[str, object]:
 
 @recorded
 @pytest.mark.parametrize("version", ["2.40", "2.41", "2.42", "2.43"])
-def test_what_real_servers_answered_is_read(version: str) -> None:
+def test_recorded_answers(version: str) -> None:
     answers = recording(version)
     server = read_server(Says(answers["system_info"]))
     assert server.version == (2, int(version[2:]))
@@ -316,7 +316,7 @@ def test_what_real_servers_answered_is_read(version: str) -> None:
 
 @recorded
 @pytest.mark.parametrize("version", ["2.40", "2.41", "2.42", "2.43"])
-def test_the_recorded_data_input_periods_are_read(version: str) -> None:
+def test_recorded_input_periods(version: str) -> None:
     answer = recording(version)["dataset_read_input_periods"]
     assert isinstance(answer, dict)
     data_set = read_data_set(

@@ -78,9 +78,7 @@ def store(client: DirectClient, values: Mapping[DataValueKey, str]) -> None:
         [],
     ],
 )  # fmt: skip
-def test_the_cells_that_were_asked_for_are_read_and_no_others(
-    version: str, asked: list[DataValueKey]
-) -> None:
+def test_only_asked_cells(version: str, asked: list[DataValueKey]) -> None:
     client = Reader(world(3), version)
     everything = {
         cell(f"{prefix}_{item}", f"OU_{number}", period): "1"
@@ -95,7 +93,7 @@ def test_the_cells_that_were_asked_for_are_read_and_no_others(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_cells_without_a_value_and_deleted_ones_are_absent(version: str) -> None:
+def test_empty_and_deleted_cells(version: str) -> None:
     client = Reader(world(2), version)
     there, deleted, never = cell("SOH_abc", "OU_0"), cell("SOH_def", "OU_0"), cell("SOH_abc", "OU_1")
     store(client, {there: "7", deleted: "8"})
@@ -107,7 +105,7 @@ def test_cells_without_a_value_and_deleted_ones_are_absent(version: str) -> None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_many_org_units_are_read_in_addresses_that_are_short_enough(version: str) -> None:
+def test_short_addresses(version: str) -> None:
     client = Reader(world(250), version)
     values = {cell("SOH_abc", f"OU_{number}"): str(number + 1) for number in range(250)}
     store(client, values)
@@ -117,7 +115,7 @@ def test_many_org_units_are_read_in_addresses_that_are_short_enough(version: str
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_the_user_may_not_read_is_an_error(version: str) -> None:
+def test_unreadable_data(version: str) -> None:
     far = User(
         username="far",
         password=ADMIN.password,
@@ -128,7 +126,7 @@ def test_what_the_user_may_not_read_is_an_error(version: str) -> None:
         read_stored(Reader(world(2), version, far), DATA_SET, [cell("SOH_abc", "OU_0")])
 
 
-def test_rows_that_are_marked_as_deleted_are_left_out_and_periods_are_written_in_one_way() -> None:
+def test_deleted_rows_and_periods() -> None:
     row = {
         "dataElement": uid("dataElement", "SOH_abc"),
         "period": "2026-01",
@@ -144,7 +142,7 @@ def test_rows_that_are_marked_as_deleted_are_left_out_and_periods_are_written_in
 
 
 @pytest.mark.parametrize("answer", [None, [], "x", {"dataValues": 7}, {"dataValues": [{"value": "1"}]}])
-def test_an_answer_of_another_shape_is_an_error_in_words(answer: object) -> None:
+def test_unexpected_answer(answer: object) -> None:
     with pytest.raises(Dhis2Error, match="DHIS2 answered /api/dataValueSets in a way that is not understood"):
         read_stored(Says(answer), DATA_SET, [cell("SOH_abc", "OU_0")])
 
@@ -153,7 +151,7 @@ def test_an_answer_of_another_shape_is_an_error_in_words(answer: object) -> None
     not RECORDINGS.is_dir(), reason="the recorded answers of real servers (../shared/dhis2) are not here"
 )
 @pytest.mark.parametrize("version", ["2.40", "2.41", "2.42", "2.43"])
-def test_what_real_servers_answered_is_read(version: str) -> None:
+def test_recorded_answers(version: str) -> None:
     (file,) = RECORDINGS.glob(f"{version}.*.jsonl")
     with file.open() as lines:
         answers = {each["case"]: each["response"]["body"] for each in map(json.loads, lines)}

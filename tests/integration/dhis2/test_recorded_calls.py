@@ -72,7 +72,7 @@ def login_of(case: Case) -> Dhis2Credentials:
 
 
 @pytest.mark.parametrize("case", recorded_pushes())
-def test_a_recorded_answer_is_an_outcome_or_an_error_that_says_what_to_do(case: Case) -> None:
+def test_outcome_or_clear_error(case: Case) -> None:
     status = case.response["status"]
     error = ERRORS.get(status)
     if "Checksum validation failed" in str(case.response["body"]):

@@ -225,9 +225,7 @@ MISFITS: list[tuple[str, DataValue, Rules, str]] = [
 @pytest.mark.parametrize(
     ("given_value", "rules", "code"), [case[1:] for case in MISFITS], ids=[case[0] for case in MISFITS]
 )
-def test_what_the_server_would_refuse_or_hide_is_refused_beforehand(
-    given_value: DataValue, rules: Rules, code: str, version: str
-) -> None:
+def test_refused_beforehand(given_value: DataValue, rules: Rules, code: str, version: str) -> None:
     decided = check_against_server(
         rules, given_value, version=version, user=USER, field=OptionComboField.AUTO
     )
@@ -259,9 +257,7 @@ def test_what_the_server_would_refuse_or_hide_is_refused_beforehand(
         ),
     ],
 )
-def test_what_only_looks_like_something_of_the_data_set_is_refused_with_what_differs(
-    given_value: DataValue, rules: Rules, hint: str
-) -> None:
+def test_lookalike(given_value: DataValue, rules: Rules, hint: str) -> None:
     decided = decide(given_value, rules)
     assert isinstance(decided, ValueOutcome)
     assert any(hint in reason.text for reason in decided.reasons)
@@ -278,9 +274,7 @@ ROW_BY_ROW = [case for case in MISFITS if case[0] not in STORED_UNSEEN_UP_TO_2_4
 @pytest.mark.parametrize(
     ("given_value", "rules", "code"), [case[1:] for case in ROW_BY_ROW], ids=[case[0] for case in ROW_BY_ROW]
 )
-def test_a_refusal_has_the_code_words_and_field_of_a_server(
-    given_value: DataValue, rules: Rules, code: str
-) -> None:
+def test_words_of_the_server(given_value: DataValue, rules: Rules, code: str) -> None:
     decided = decide(given_value, rules)
     assert isinstance(decided, ValueOutcome)
     (reason,) = decided.reasons
@@ -296,7 +290,7 @@ def test_a_refusal_has_the_code_words_and_field_of_a_server(
     assert " ".join(reason.text.split()).startswith(" ".join(said["value"].split()))
 
 
-def test_a_value_that_is_wrong_in_several_ways_gets_the_reason_that_a_server_comes_to_first() -> None:
+def test_first_reason_of_the_server() -> None:
     wrong = value("INTEGER", "2.5", org_unit="UNASSIGNED_FAR", period="202613")
     codes = []
     for fixed in (
@@ -310,7 +304,7 @@ def test_a_value_that_is_wrong_in_several_ways_gets_the_reason_that_a_server_com
     assert codes == ["E7611", "E7617", FRACTION]
 
 
-def test_where_a_category_option_was_given_the_option_combo_that_was_meant_is_named() -> None:
+def test_category_option_for_combo() -> None:
     decided = decide(value("BY_METRIC", attribute=uid("categoryOption", "SOH"), scheme=Scheme.UID))
     assert isinstance(decided, ValueOutcome)
     (reason,) = decided.reasons
@@ -323,7 +317,7 @@ def test_where_a_category_option_was_given_the_option_combo_that_was_meant_is_na
     assert f"its category option combo is {uid('categoryOptionCombo', 'DRAFT')} (Draft)" in reason.text
 
 
-def test_an_option_combo_in_the_other_place_is_told_where_it_belongs() -> None:
+def test_option_combo_in_wrong_place() -> None:
     decided = decide(value("BY_METRIC", attribute="SOH"), field=OptionComboField.ATTRIBUTE)
     assert isinstance(decided, ValueOutcome)
     # The first reason a server comes to is that the data element has no option combo.
@@ -358,9 +352,7 @@ def test_an_option_combo_in_the_other_place_is_told_where_it_belongs() -> None:
         (value(), Rules(input_periods=(DataInputPeriod(period="202605", closing_date=date(2026, 6, 15)),)), "12"),
     ],
 )  # fmt: skip
-def test_what_fits_is_let_through_in_the_shape_of_its_type_and_stored(
-    given_value: DataValue, rules: Rules, shaped: str, version: str
-) -> None:
+def test_valid_is_stored(given_value: DataValue, rules: Rules, shaped: str, version: str) -> None:
     decided = check_against_server(
         rules, given_value, version=version, user=USER, field=OptionComboField.AUTO
     )
@@ -369,7 +361,7 @@ def test_what_fits_is_let_through_in_the_shape_of_its_type_and_stored(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_option_combo_is_put_where_it_belongs(version: str) -> None:
+def test_option_combo_moved(version: str) -> None:
     of_element = decide(value("BY_METRIC", attribute="SOH"), version=version)
     assert isinstance(of_element, Valid)
     assert (of_element.key.category_option_combo, of_element.key.attribute_option_combo) == (
@@ -387,14 +379,14 @@ def test_an_option_combo_is_put_where_it_belongs(version: str) -> None:
     assert overridden.key.category_option_combo == uid("categoryOptionCombo", "AMC")
 
 
-def test_the_only_option_combo_that_there_is_is_named_where_it_is_not_the_default() -> None:
+def test_only_option_combo() -> None:
     decided = decide(value("ONE_OPTION"))
     assert isinstance(decided, Valid)
     assert decided.key.category_option_combo == uid("categoryOptionCombo", "ALONE")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_zero_that_the_server_would_drop_is_told_from_one_that_it_keeps(version: str) -> None:
+def test_dropped_zero(version: str) -> None:
     dropping = version != "2.43"
     for element in ("NUMBER_0", "INTEGER_0"):
         decided = check_against_server(
@@ -405,13 +397,13 @@ def test_a_zero_that_the_server_would_drop_is_told_from_one_that_it_keeps(versio
     assert isinstance(decide(value("NUMBER_0", "0.5"), version=version), Valid)
 
 
-def test_a_zero_for_yes_only_is_no_row() -> None:
+def test_zero_of_yes_only() -> None:
     decided = decide(value("TRUE_ONLY", "0"))
     assert isinstance(decided, OmittedZero)
     assert decided.key.data_element == uid("dataElement", "TRUE_ONLY")
 
 
-def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> None:
+def test_two_values_for_one_cell() -> None:
     twins = [
         value("BY_METRIC", "1", attribute="SOH"),
         value("BY_METRIC", "2", attribute="AMC"),
@@ -444,7 +436,7 @@ def test_two_values_for_one_cell_cannot_both_be_sent_and_both_are_named() -> Non
         (value(period="2026NovS2"), Rules(period_type="SixMonthlyNov", open_future_periods=0), USER),
     ],
 )
-def test_in_doubt_the_server_decides(given_value: DataValue, rules: Rules, user: User) -> None:
+def test_server_decides_in_doubt(given_value: DataValue, rules: Rules, user: User) -> None:
     assert isinstance(decide(given_value, rules, user=user), Valid)
 
 
@@ -457,9 +449,7 @@ def test_in_doubt_the_server_decides(given_value: DataValue, rules: Rules, user:
         ("CLOSED", "2020Q2", ValueOutcome),
     ],
 )
-def test_from_2_43_the_first_day_of_the_period_decides_whether_the_org_unit_is_open(
-    org_unit: str, period: str, kind: type
-) -> None:
+def test_org_unit_opening_from_2_43(org_unit: str, period: str, kind: type) -> None:
     rules = Rules(period_type="Quarterly")
     given = value(org_unit=org_unit, period=period)
     decided = check_against_server(rules, given, version="2.43", user=USER, field=OptionComboField.AUTO)
@@ -474,9 +464,7 @@ def test_from_2_43_the_first_day_of_the_period_decides_whether_the_org_unit_is_o
         (OVER, True),
     ],
 )
-def test_where_the_release_inverts_data_input_periods_nothing_is_withheld_and_the_server_decides(
-    input_period: DataInputPeriod, *, is_stored: bool
-) -> None:
+def test_inverted_periods_to_server(input_period: DataInputPeriod, *, is_stored: bool) -> None:
     client = CountingClient(clinic_world(Rules(input_periods=(input_period,))), "2.43", TODAY)
     validator = fitter_of(client)
     validated = validator.validate([value()])
@@ -502,15 +490,13 @@ def test_where_the_release_inverts_data_input_periods_nothing_is_withheld_and_th
         ("?", False),
     ],
 )
-def test_the_releases_that_invert_data_input_periods_are_known(
-    release: str, monkeypatch: pytest.MonkeyPatch, *, inverts: bool
-) -> None:
+def test_inverting_releases(release: str, monkeypatch: pytest.MonkeyPatch, *, inverts: bool) -> None:
     monkeypatch.setattr(Version, "release", property(lambda _: release))
     server = read_server(CountingClient(clinic_world(Rules()), "2.43", TODAY))
     assert server.inverts_input_periods is inverts
 
 
-def test_from_2_43_data_input_periods_count_instead_of_expiry_days_and_open_future_periods() -> None:
+def test_input_periods_from_2_43() -> None:
     later = DataInputPeriod(period="202608", opening_date=date(2026, 7, 1))
     past = DataInputPeriod(period="202601", opening_date=date(2026, 7, 1))
     rules = Rules(expiry_days=1, input_periods=(later, past))
@@ -521,7 +507,7 @@ def test_from_2_43_data_input_periods_count_instead_of_expiry_days_and_open_futu
         assert isinstance(decide(given, rules, version="2.42"), ValueOutcome)
 
 
-def test_lock_exceptions_that_may_not_be_read_leave_expired_periods_to_the_server() -> None:
+def test_hidden_lock_exceptions() -> None:
     client = CountingClient(clinic_world(Rules(expiry_days=10)), "2.42", TODAY)
     client.failures["/api/lockExceptions"] = Dhis2PermanentError("no")
     validated = fitter_of(client).validate([value(period="202601")])
@@ -531,9 +517,7 @@ def test_lock_exceptions_that_may_not_be_read_leave_expired_periods_to_the_serve
 
 @pytest.mark.parametrize("access", MetadataAccess)
 @pytest.mark.parametrize("calendar", ["ethiopian", "nepali", "thai", "islamic", "persian", "coptic"])
-def test_to_a_server_of_another_calendar_nothing_is_sent_whatever_the_user_may_read(
-    calendar: str, access: MetadataAccess
-) -> None:
+def test_other_calendar(calendar: str, access: MetadataAccess) -> None:
     user = USER.model_copy(update={"metadata_access": access})
     metadata = clinic_world(Rules()).model_copy(update={"calendar": calendar})
     client = CountingClient(metadata, "2.42", TODAY, user)
@@ -545,7 +529,7 @@ def test_to_a_server_of_another_calendar_nothing_is_sent_whatever_the_user_may_r
         assert f"calendar '{calendar}'" in decided.reasons[0].text
 
 
-def test_a_calendar_that_was_set_right_counts_at_once() -> None:
+def test_corrected_calendar() -> None:
     metadata = clinic_world(Rules())
     client = CountingClient(metadata.model_copy(update={"calendar": "nepali"}), "2.42", TODAY)
     validator = fitter_of(client)
@@ -556,7 +540,7 @@ def test_a_calendar_that_was_set_right_counts_at_once() -> None:
     assert isinstance(validated[0], Valid)
 
 
-def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_older_servers() -> None:
+def test_open_by_another_data_set() -> None:
     class TellsMore(CountingClient):
         """Names the other data sets of a data element, as real servers do."""
 
@@ -581,7 +565,7 @@ def test_a_data_element_that_other_data_sets_have_too_may_be_open_by_them_on_old
 # What is read, and when
 
 
-def test_metadata_are_read_once_and_again_after_an_hour() -> None:
+def test_metadata_kept_an_hour() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
@@ -598,7 +582,7 @@ def test_metadata_are_read_once_and_again_after_an_hour() -> None:
     assert client.reads.count("/api/dataSets") == 2
 
 
-def test_what_was_fixed_in_dhis2_counts_at_once() -> None:
+def test_fix_counts_at_once() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules(open_future_periods=0)), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
@@ -618,7 +602,7 @@ def test_what_was_fixed_in_dhis2_counts_at_once() -> None:
     assert client.reads.count("/api/dataSets") == 2
 
 
-def test_the_period_that_is_open_moves_on_with_the_clock() -> None:
+def test_open_period_moves_on() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules(period_type="Daily", open_future_periods=1)), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
@@ -633,7 +617,7 @@ def test_the_period_that_is_open_moves_on_with_the_clock() -> None:
     assert isinstance(validated[0], Valid)
 
 
-def test_strangers_are_looked_up_together_and_once() -> None:
+def test_strangers_looked_up_once() -> None:
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     validator = fitter_of(client)
     strangers = [value(f"NOTHING_{number}", org_unit=f"NOWHERE_{number}") for number in range(60)]
@@ -643,7 +627,7 @@ def test_strangers_are_looked_up_together_and_once() -> None:
     assert client.reads.count("/api/organisationUnits") == 1
 
 
-def test_strangers_that_may_not_be_looked_up_are_refused_as_not_belonging_to_the_data_set() -> None:
+def test_strangers_not_readable() -> None:
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     for path in ("/api/dataElements", "/api/organisationUnits", "/api/categoryOptionCombos"):
         client.failures[path] = Dhis2PermanentError("no")
@@ -656,7 +640,7 @@ def test_strangers_that_may_not_be_looked_up_are_refused_as_not_belonging_to_the
 
 
 @pytest.mark.parametrize("access", [MetadataAccess.HIDDEN, MetadataAccess.FORBIDDEN])
-def test_where_metadata_may_not_be_read_nothing_is_decided_and_not_asked_for_again_soon(
+def test_metadata_not_readable(
     access: MetadataAccess,
 ) -> None:
     clock = Clock()
@@ -673,7 +657,7 @@ def test_where_metadata_may_not_be_read_nothing_is_decided_and_not_asked_for_aga
     assert validator.validate([value()]) is not None
 
 
-def test_an_answer_of_another_shape_decides_nothing() -> None:
+def test_unexpected_answer() -> None:
     class Strange(CountingClient):
         def get(self, path: str, params: Mapping[str, Any] | None = None) -> object:
             answer = super().get(path, params)
@@ -683,7 +667,7 @@ def test_an_answer_of_another_shape_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize("whose", ["the data set's", "the data elements'"])
-def test_where_option_combos_are_hidden_only_what_cannot_fit_with_any_is_refused_and_only_if_nothing_can(
+def test_hidden_option_combos(
     whose: str,
 ) -> None:
     class Hides(CountingClient):
@@ -717,7 +701,7 @@ def test_where_option_combos_are_hidden_only_what_cannot_fit_with_any_is_refused
         Dhis2SlowError("slow"),
     ],
 )
-def test_a_refused_login_and_what_may_pass_are_not_taken_for_metadata_that_may_not_be_read(
+def test_login_fault_is_no_hidden_data(
     error: Dhis2Error,
 ) -> None:
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
@@ -729,7 +713,7 @@ def test_a_refused_login_and_what_may_pass_are_not_taken_for_metadata_that_may_n
     assert validator.validate([value()]) is not None
 
 
-def test_a_server_that_fails_at_its_metadata_time_and_again_is_sent_to_without_them() -> None:
+def test_failing_metadata() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     client.failures["/api/dataSets"] = Dhis2SlowError("slow")
@@ -767,9 +751,7 @@ STRANGERS = [
 @pytest.mark.parametrize("at_a_time", [1, 2, 3])
 @pytest.mark.parametrize("wait", [1, 120, 700])
 @pytest.mark.parametrize("known_for", [None, 50 * 60])
-def test_behind_a_proxy_that_limits_the_rate_each_attempt_gets_further(
-    at_a_time: int, wait: float, known_for: float | None
-) -> None:
+def test_rate_limit_progress(at_a_time: int, wait: float, known_for: float | None) -> None:
     clock, world = Clock(), clinic_world(Rules())
     client, unlimited = LimitedClient(world, "2.42", TODAY), CountingClient(world, "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
@@ -794,7 +776,7 @@ def test_behind_a_proxy_that_limits_the_rate_each_attempt_gets_further(
 
 
 @pytest.mark.parametrize("before_the_limit", [0, 1, 2])
-def test_what_was_fixed_before_a_reading_was_broken_off_counts(before_the_limit: int) -> None:
+def test_fix_before_broken_reading(before_the_limit: int) -> None:
     clock = Clock()
     client = LimitedClient(clinic_world(Rules(open_future_periods=0)), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
@@ -811,7 +793,7 @@ def test_what_was_fixed_before_a_reading_was_broken_off_counts(before_the_limit:
     assert [type(each) for each in validator.validate(values) or ()] == [Valid, ValueOutcome]
 
 
-def test_identifiers_by_uid_are_understood_as_well_as_codes() -> None:
+def test_uid_scheme() -> None:
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     by_uid = value(
         uid("dataElement", "BY_METRIC"),
@@ -826,7 +808,7 @@ def test_identifiers_by_uid_are_understood_as_well_as_codes() -> None:
     assert isinstance(validated[0], Valid)
 
 
-def test_a_large_batch_is_decided_with_no_more_reads_than_a_small_one() -> None:
+def test_batch_size_costs_no_reads() -> None:
     metadata = stock_metadata(
         [(f"OU_{number}", f"Clinic {number}") for number in range(32)],
         [(f"item{number}", f"Item {number}") for number in range(32)],
@@ -936,7 +918,7 @@ def rules_and_value(draw: st.DrawFn) -> tuple[Rules, DataValue]:
         [OptionComboField.AUTO, OptionComboField.AUTO, OptionComboField.ATTRIBUTE, OptionComboField.CATEGORY]
     ),
 )
-def test_the_server_never_shows_what_was_refused_and_takes_what_was_let_through(
+def test_agrees_with_server(
     version: str, drawn: tuple[Rules, DataValue], user: User, field: OptionComboField
 ) -> None:
     rules, given_value = drawn

@@ -132,7 +132,7 @@ def pushes(server: Recorded) -> Iterator[tuple[str, str, Scheme, list[dict[str, 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_real_servers_refused_is_refused_and_what_they_showed_is_not(version: str) -> None:
+def test_agrees_with_recordings(version: str) -> None:
     server = recorded(version)
     compared = refusals = 0
     differences = []

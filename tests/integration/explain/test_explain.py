@@ -69,16 +69,14 @@ def fill_with_worked_example(world: CustomerWorld) -> None:
         database.add_line(invoice, item, packs, stock_line_id=line)
 
 
-def test_the_reference_prints_the_explanation_of_the_worked_example(world: CustomerWorld, ask: Ask) -> None:
+def test_documented_example(world: CustomerWorld, ask: Ask) -> None:
     fill_with_worked_example(world)
     reference = (PROJECT / "docs" / "reference.md").read_text(encoding="utf-8")
     printed = reference.partition("<!-- explanation -->\n```\n")[2].partition("\n```\n")[0]
     assert printed == as_text(ask(metric="days_out_of_stock"))
 
 
-def test_each_movement_stands_with_its_number_batch_and_the_stock_after_it(
-    world: CustomerWorld, ask: Ask
-) -> None:
+def test_movement_columns(world: CustomerWorld, ask: Ask) -> None:
     fill_with_worked_example(world)
     movements = ask().movements
     told = [
@@ -89,7 +87,7 @@ def test_each_movement_stands_with_its_number_batch_and_the_stock_after_it(
     assert told[-1] == ("2026-02-03T10:00:00+13:00", "6", "B", "-10", "40")
 
 
-def test_what_was_before_the_movements_that_are_listed_is_summed_up(world: CustomerWorld, ask: Ask) -> None:
+def test_sum_before_the_list(world: CustomerWorld, ask: Ask) -> None:
     fill_with_worked_example(world)
     open_msupply(world).move(world.store, world.amoxicillin, 7, "INVENTORY_ADDITION", "2024-05-05 00:00:00")
     explained = ask()
@@ -99,9 +97,7 @@ def test_what_was_before_the_movements_that_are_listed_is_summed_up(world: Custo
     assert any("stock lines differ from the sum of their movements" in each for each in explained.left_out)
 
 
-def test_a_movement_that_counts_at_another_time_than_its_invoice_says_has_a_note(
-    world: CustomerWorld, ask: Ask
-) -> None:
+def test_moved_date_note(world: CustomerWorld, ask: Ask) -> None:
     database = open_msupply(world)
     database.add_stock(world.store, world.amoxicillin, 3)
     issue = database.add_invoice(world.store, "PRESCRIPTION", "2026-01-31 10:59:55")
@@ -122,9 +118,7 @@ def test_a_movement_that_counts_at_another_time_than_its_invoice_says_has_a_note
     ]
 
 
-def test_of_very_many_movements_the_latest_are_listed(
-    world: CustomerWorld, ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_latest_movements(world: CustomerWorld, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_with_worked_example(world)
     monkeypatch.setattr("msupply_dhis2.explain.job.MOST_MOVEMENTS", 2)
     explained = ask()
@@ -143,9 +137,7 @@ def test_of_very_many_movements_the_latest_are_listed(
         ({"customer": "A"}, "no document of the customer about this period has the item"),
     ],
 )
-def test_where_there_is_no_value_the_reason_is_the_answer(
-    world: CustomerWorld, ask: Ask, question: dict[str, str], why: str
-) -> None:
+def test_reason_for_no_value(world: CustomerWorld, ask: Ask, question: dict[str, str], why: str) -> None:
     world.database.add_stock(world.store, world.amoxicillin, 3)
     world.customer("A")
     explained = ask(**question)
@@ -154,14 +146,14 @@ def test_where_there_is_no_value_the_reason_is_the_answer(
     assert why in explained.message
 
 
-def test_a_row_that_cannot_be_read_is_why_there_is_no_value(world: CustomerWorld, ask: Ask) -> None:
+def test_unreadable_row(world: CustomerWorld, ask: Ask) -> None:
     world.database.add_stock(world.store, world.amoxicillin, 1e300, pack_size=1e300)
     explained = ask()
     assert explained.value is None
     assert "total_number_of_packs or pack_size is no finite number" in explained.message
 
 
-def test_a_metric_that_no_row_sends_is_told(world: CustomerWorld) -> None:
+def test_unsent_metric(world: CustomerWorld) -> None:
     settings = settings_of({Metric.ISSUED: "previous_month"})
     with world.database.open(CALENDAR) as source:
         question = Question(store="KAMO", item="amoxicillin", metric=Metric.RECEIVED)
@@ -169,7 +161,7 @@ def test_a_metric_that_no_row_sends_is_told(world: CustomerWorld) -> None:
     assert "no active row of 'Data elements to push' has the metric received" in explained.message
 
 
-def test_a_name_that_could_be_two_stores_is_asked_for_again(world: CustomerWorld, ask: Ask) -> None:
+def test_ambiguous_store(world: CustomerWorld, ask: Ask) -> None:
     world.database.add_stock(world.store, world.amoxicillin, 3)
     world.customer("A", name="One name")
     world.customer("B", name="One name")
@@ -180,19 +172,19 @@ def test_a_name_that_could_be_two_stores_is_asked_for_again(world: CustomerWorld
 
 
 @pytest.mark.parametrize("period", ["202512", "202601", "202602"])
-def test_a_period_is_explained_as_of_its_end_or_of_now(world: CustomerWorld, ask: Ask, period: str) -> None:
+def test_end_of_period_or_now(world: CustomerWorld, ask: Ask, period: str) -> None:
     fill_with_worked_example(world)
     explained = ask(period=period)
     assert explained.period == period
     assert explained.value == {"202512": "40", "202601": "50", "202602": "40"}[period]
 
 
-def test_a_period_in_the_future_is_refused_with_those_that_there_are(ask: Ask) -> None:
+def test_future_period(ask: Ask) -> None:
     with pytest.raises(EventError, match=r"is about 202603\. As of then they are about 202601 and 202602"):
         ask(period="202603")
 
 
-def test_the_number_of_a_customer_is_explained_by_its_documents(world: CustomerWorld, ask: Ask) -> None:
+def test_customer(world: CustomerWorld, ask: Ask) -> None:
     customer = world.customer("A")
     world.report(customer, {"stock": 40, "initial": 50, "received": 30, "issued": 45, "added": 5}, number=14)
     world.report(customer, {}, number=15)

@@ -77,9 +77,7 @@ def assert_parts_add_up(explained: Explanation) -> None:
 
 @tried(40)
 @given(case=cases())
-def test_the_explained_value_is_the_computed_one_and_its_parts_add_up_to_it(
-    database: Database, case: Case
-) -> None:
+def test_parts_add_up(database: Database, case: Case) -> None:
     case = replace(case, question=replace(case.question, adjust=False))
     fill(database, case)
     calendar, settings = Calendar(case.question.zone), settings_for(case)

@@ -37,7 +37,7 @@ def sample(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("received", ["reported", "supplied"])
-def test_every_value_is_explained_as_it_is_computed(sample: str, received: str) -> None:
+def test_same_as_computed(sample: str, received: str) -> None:
     address, settings = parse_database_address(sample), settings_of(customer_received=received)
     values = compute(address, settings, AS_OF).values
     of_customers = [value for value in values if value.kind is Kind.CUSTOMER]

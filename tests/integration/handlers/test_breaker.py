@@ -149,7 +149,7 @@ def all_is_well(country: Country, answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_three_day_outage_ends_with_every_value_in_place_and_nothing_dead(country: Country) -> None:
+def test_three_day_outage(country: Country) -> None:
     country.world.use(only_changes=False, items_per_payload=60)
     answer = country.world.compute()
     first, *others = country.world.aws.messages()
@@ -182,7 +182,7 @@ def test_a_three_day_outage_ends_with_every_value_in_place_and_nothing_dead(coun
 
 
 @pytest.mark.slow
-def test_72_hours_in_which_the_login_works_and_every_post_fails_use_up_no_message(country: Country) -> None:
+def test_three_days_of_failing_posts(country: Country) -> None:
     country.world.use(only_changes=False, items_per_payload=150)
     answer = country.world.compute()
     assert answer["batches"] > 1
@@ -204,7 +204,7 @@ def test_72_hours_in_which_the_login_works_and_every_post_fails_use_up_no_messag
     all_is_well(country, answer)
 
 
-def test_after_a_password_was_corrected_values_flow_within_a_quarter_of_the_time_and_the_test_says_when(
+def test_corrected_password(
     country: Country,
 ) -> None:
     answer = country.world.compute()
@@ -230,7 +230,7 @@ def test_after_a_password_was_corrected_values_flow_within_a_quarter_of_the_time
 
 
 @pytest.mark.slow
-def test_a_message_that_waits_for_ten_days_is_put_back_and_then_a_dead_letter(country: Country) -> None:
+def test_ten_days_then_dead_letter(country: Country) -> None:
     country.world.use(only_changes=False, items_per_payload=500)
     answer = country.world.compute()
     assert answer["batches"] == 1
@@ -253,7 +253,7 @@ def test_a_message_that_waits_for_ten_days_is_put_back_and_then_a_dead_letter(co
     assert the_run(country.world).counts == Counts(queued=answer["values"], dead=answer["values"])
 
 
-def test_three_failures_in_a_row_of_any_messages_open_it_and_one_answer_begins_the_count_anew(
+def test_three_failures_open_it(
     country: Country,
 ) -> None:
     country.world.compute()
@@ -273,7 +273,7 @@ def test_three_failures_in_a_row_of_any_messages_open_it_and_one_answer_begins_t
 
 
 @pytest.mark.parametrize("status", [500, 504])
-def test_what_the_message_itself_may_be_the_cause_of_opens_nothing(country: Country, status: int) -> None:
+def test_message_faults_open_nothing(country: Country, status: int) -> None:
     country.world.compute()
     go_down(country, status, "POST")
     country.deliver()
@@ -294,7 +294,7 @@ def half_open(country: Country) -> "list[MessageTypeDef]":
     return messages
 
 
-def test_one_message_is_tried_while_the_others_wait_and_its_answer_closes_the_breaker(
+def test_one_trial_closes_it(
     country: Country,
 ) -> None:
     first, second, *others = half_open(country)
@@ -323,7 +323,7 @@ def test_one_message_is_tried_while_the_others_wait_and_its_answer_closes_the_br
     assert country.is_closed()
 
 
-def test_a_trial_that_shows_nothing_of_dhis2_leaves_it_to_the_next_message(country: Country) -> None:
+def test_trial_without_answer(country: Country) -> None:
     first, second, *_ = half_open(country)
     settings = country.world.aws.ssm.get_parameter(Name="/stack/settings")["Parameter"]["Value"]
     country.world.aws.put_settings("use_dhis2: maybe")
@@ -355,7 +355,7 @@ def break_off(country: Country, message: "MessageTypeDef") -> None:
 
 @pytest.mark.filterwarnings("ignore:No application metrics")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_deliveries_that_break_off_in_the_middle_are_counted_by_whoever_finds_their_mark_and_five_are_enough(
+def test_broken_deliveries(
     country: Country,
 ) -> None:
     answer = country.world.compute()
@@ -381,7 +381,7 @@ def test_deliveries_that_break_off_in_the_middle_are_counted_by_whoever_finds_th
 # What a person does
 
 
-def test_sending_is_paused_by_hand_and_goes_on_by_a_command(country: Country) -> None:
+def test_paused_by_hand(country: Country) -> None:
     answer = country.world.compute()
     stopped = country.ask("push", {"breaker": "open", "reason": "DHIS2 is moved."})
     assert stopped.answer["breaker"] == "open (by hand)"
@@ -411,7 +411,7 @@ def test_sending_is_paused_by_hand_and_goes_on_by_a_command(country: Country) ->
     assert country.ask("push", {"breaker": "close"}).answer["message"] == "Sending is not paused."
 
 
-def test_what_dhis2_stopped_is_not_closed_by_hand(country: Country) -> None:
+def test_outage_not_closed_by_hand(country: Country) -> None:
     country.world.compute()
     go_down(country)
     country.deliver()
@@ -433,7 +433,7 @@ def test_what_dhis2_stopped_is_not_closed_by_hand(country: Country) -> None:
         ({"breaker": "open", "reason": ""}, "reason is empty"),
     ],
 )
-def test_what_cannot_be_understood_is_told(country: Country, event: object, words: str) -> None:
+def test_unknown_command(country: Country, event: object, words: str) -> None:
     with pytest.raises(EventError, match=words):
         country.ask("push", event)
     assert country.is_closed()

@@ -213,9 +213,7 @@ def country(
 
 @worst_harm
 @pytest.mark.slow
-def test_a_compute_that_came_to_harm_is_made_good_by_the_next_though_the_stock_has_changed(
-    country: Country, how: Harm
-) -> None:
+def test_compute(country: Country, how: Harm) -> None:
     stock = "UPDATE stock_line SET total_number_of_packs = total_number_of_packs + ?"
     for at, event in country.events():
         country.world.sql(stock, +1)
@@ -235,7 +233,7 @@ def test_a_compute_that_came_to_harm_is_made_good_by_the_next_though_the_stock_h
 
 @each_harm
 @pytest.mark.slow
-def test_a_push_that_came_to_harm_is_made_good_by_the_next_delivery(country: Country, how: Harm) -> None:
+def test_push(country: Country, how: Harm) -> None:
     for at, event in country.events():
         country.compute(event)
         first, *others = country.take()
@@ -249,9 +247,7 @@ def test_a_push_that_came_to_harm_is_made_good_by_the_next_delivery(country: Cou
 
 @worst_harm
 @pytest.mark.slow
-def test_a_message_that_came_to_harm_as_it_became_a_dead_letter_arrives_when_it_is_sent_again(
-    country: Country, how: Harm
-) -> None:
+def test_dead_letter(country: Country, how: Harm) -> None:
     for at, event in country.events():
         country.compute(event)
         first, *others = country.take()
@@ -273,7 +269,7 @@ def test_a_message_that_came_to_harm_as_it_became_a_dead_letter_arrives_when_it_
 
 @worst_harm
 @pytest.mark.slow
-def test_a_redrive_that_came_to_harm_is_made_good_by_the_next(country: Country, how: Harm) -> None:
+def test_redrive(country: Country, how: Harm) -> None:
     for at, event in country.events():
         country.compute(event)
         first, *others = country.take()
@@ -293,9 +289,7 @@ def test_a_redrive_that_came_to_harm_is_made_good_by_the_next(country: Country, 
 
 @worst_harm
 @pytest.mark.slow
-def test_a_watchdog_that_came_to_harm_as_it_took_up_what_sqs_moved_loses_nothing(
-    country: Country, how: Harm
-) -> None:
+def test_watchdog(country: Country, how: Harm) -> None:
     for at, event in country.events():
         country.compute(event)
         first, *others = country.take()

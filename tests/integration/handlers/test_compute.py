@@ -132,7 +132,7 @@ def preview(
 
 @pytest.mark.parametrize("setup", sorted(DATA_SETS))
 @pytest.mark.slow
-def test_what_a_schedule_computes_is_what_dhis2_stores_and_what_preview_shows(
+def test_schedule_equals_preview(
     setup: str,
     aws: Aws,
     sample: str,
@@ -167,7 +167,7 @@ def test_what_a_schedule_computes_is_what_dhis2_stores_and_what_preview_shows(
         assert sent == row["value"], row
 
 
-def test_a_scheduled_run_says_what_it_did_and_how_to_see_the_rest(compute: Callable[..., Invocation]) -> None:
+def test_schedule_log(compute: Callable[..., Invocation]) -> None:
     run = compute(SCHEDULED)
     answer = run.answer
     assert answer["as_of"] == "2026-10-31T22:30:00+13:00"
@@ -198,9 +198,7 @@ def batches_but_for_when_they_were_read(aws: Aws) -> list[Batch]:
     )
 
 
-def test_the_same_event_makes_the_same_run_and_the_same_batches(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_same_event_same_run(aws: Aws, compute: Callable[..., Invocation]) -> None:
     first = compute(SCHEDULED, "request-1").answer
     batches = batches_but_for_when_they_were_read(aws)
     again = compute(SCHEDULED, "request-2").answer
@@ -208,7 +206,7 @@ def test_the_same_event_makes_the_same_run_and_the_same_batches(
     assert batches_but_for_when_they_were_read(aws) == batches
 
 
-def test_a_retried_manual_push_asks_for_the_same_instant_and_another_one_for_its_own(
+def test_retried_manual_push(
     compute: Callable[..., Invocation],
 ) -> None:
     manual = {"manual": True, "dry_run": True}
@@ -219,9 +217,7 @@ def test_a_retried_manual_push_asks_for_the_same_instant_and_another_one_for_its
     assert other["run_id"] != first["run_id"]
 
 
-def test_batches_hold_no_more_values_than_the_setting_and_together_all_of_them(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_batch_size(aws: Aws, compute: Callable[..., Invocation]) -> None:
     answer = compute(SCHEDULED).answer
     batches = [decode(str(message["Body"])) for message in aws.messages()]
     assert max(len(batch.rows) for batch in batches) <= 50
@@ -230,7 +226,7 @@ def test_batches_hold_no_more_values_than_the_setting_and_together_all_of_them(
     assert {batch.run_id for batch in batches} == {answer["run_id"]}
 
 
-def test_off_computes_nothing_and_says_so(aws: Aws, compute: Callable[..., Invocation]) -> None:
+def test_switched_off(aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.put_settings("use_dhis2: false")
     aws.put_database_address("postgresql://nobody:x@127.0.0.1:1/none")
     run = compute(SCHEDULED)
@@ -240,9 +236,7 @@ def test_off_computes_nothing_and_says_so(aws: Aws, compute: Callable[..., Invoc
     assert aws.messages() == []
 
 
-def test_a_dry_run_works_while_the_switch_is_off_and_sends_nothing(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_dry_run_when_off(aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.put_settings(document(use_dhis2=False))
     answer = compute({"manual": True, "dry_run": True}).answer
     assert answer["status"] == "dry run"
@@ -250,27 +244,21 @@ def test_a_dry_run_works_while_the_switch_is_off_and_sends_nothing(
     assert aws.messages() == []
 
 
-def test_an_interval_without_an_active_row_says_so_and_ends_well(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_interval_without_rows(aws: Aws, compute: Callable[..., Invocation]) -> None:
     answer = compute({"interval": "weekly", "scheduled_time": "2026-10-26T00:00:00Z"}).answer
     assert answer["status"] == "nothing to do"
     assert "No active row of 'Data elements to push' with the interval 'weekly'" in answer["message"]
     assert aws.messages() == []
 
 
-def test_a_manual_push_takes_all_active_rows_on_a_current_day_basis(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_manual_push(aws: Aws, compute: Callable[..., Invocation]) -> None:
     compute({"manual": True, "as_of": AS_OF})
     values = [value for message in aws.messages() for value in decode(str(message["Body"])).values()]
     assert {value.metric for value in values} >= {Metric.ISSUED, Metric.STOCK_ON_HAND}
     assert {value.period for value in values} == {"202610"}
 
 
-def test_a_run_can_be_limited_to_metrics_stores_and_items(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_limited_run(aws: Aws, compute: Callable[..., Invocation]) -> None:
     compute({"manual": True, "as_of": AS_OF})
     (first, *_) = decode(str(aws.messages()[0]["Body"])).values()
     store = first.store.split("; ")[0]
@@ -286,7 +274,7 @@ def test_a_run_can_be_limited_to_metrics_stores_and_items(
     )
 
 
-def test_a_store_that_is_not_sent_is_refused_with_the_nearest_name(
+def test_unsent_store(
     compute: Callable[..., Invocation],
 ) -> None:
     answer = compute({"manual": True, "stores": ["No such clinic", "Qx"]}).answer
@@ -297,9 +285,7 @@ def test_a_store_that_is_not_sent_is_refused_with_the_nearest_name(
     )
 
 
-def test_every_fault_of_the_settings_is_told_at_once_without_a_traceback(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_faulty_settings(aws: Aws, compute: Callable[..., Invocation]) -> None:
     faulty = json.loads(document())
     del faulty["data_elements"][1]["category_option_id"]
     faulty["items_per_payload"] = 0
@@ -312,17 +298,13 @@ def test_every_fault_of_the_settings_is_told_at_once_without_a_traceback(
     assert run.metric("RunsFailed") == 1
 
 
-def test_a_scheduled_run_that_fails_raises_so_that_aws_tries_it_again(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_failed_schedule_raises(aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.ssm.delete_parameter(Name="/stack/settings")
     with pytest.raises(SettingsError, match="make settings"):
         compute(SCHEDULED)
 
 
-def test_a_database_address_that_is_not_filled_in_yet_says_how(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_empty_database_secret(aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.secretsmanager.delete_secret(SecretId="stack/database", ForceDeleteWithoutRecovery=True)
     aws.secretsmanager.create_secret(Name="stack/database")
     answer = compute({"manual": True}).answer
@@ -330,9 +312,7 @@ def test_a_database_address_that_is_not_filled_in_yet_says_how(
     assert "make credentials" in answer["message"]
 
 
-def test_a_database_that_is_not_there_is_told_and_its_password_is_not(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_missing_database(aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.put_database_address("postgresql://reader:mark3d-secret@127.0.0.1:1/omsupply")
     run = compute({"check_database": True})
     assert run.answer["status"] == "failed"
@@ -347,7 +327,7 @@ def test_a_database_that_is_not_there_is_told_and_its_password_is_not(
 @pytest.mark.parametrize(
     ("code", "is_tried_again"), [("ThrottlingException", True), ("AccessDeniedException", False)]
 )
-def test_what_aws_refuses_for_good_is_the_answer_and_what_may_pass_is_tried_again(
+def test_aws_refusals(
     monkeypatch: pytest.MonkeyPatch, compute: Callable[..., Invocation], *, code: str, is_tried_again: bool
 ) -> None:
     # botocore's own wait between attempts.
@@ -362,12 +342,12 @@ def test_what_aws_refuses_for_good_is_the_answer_and_what_may_pass_is_tried_agai
             compute(SCHEDULED)
 
 
-def test_a_database_check_that_fails_is_no_failed_run(aws: Aws, compute: Callable[..., Invocation]) -> None:
+def test_failed_check_is_no_failed_run(aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.put_database_address("postgresql://reader:x@127.0.0.1:1/omsupply")
     assert compute({"check_database": True}).metric("RunsFailed") == 0
 
 
-def test_how_dhis2_is_logged_in_to_makes_no_difference(aws: Aws, compute: Callable[..., Invocation]) -> None:
+def test_login_is_irrelevant(aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.put_settings(document(basic_authentication=False))
     assert compute({"manual": True}).answer["status"] == "sent"
     assert aws.messages() != []
@@ -382,7 +362,7 @@ def test_how_dhis2_is_logged_in_to_makes_no_difference(aws: Aws, compute: Callab
         ({"store_field_reference": "OrgUnit"}, "OrgUnit"),
     ],
 )
-def test_nothing_that_can_be_sent_is_an_error_that_names_the_field(
+def test_nothing_to_send(
     aws: Aws, compute: Callable[..., Invocation], changes: dict[str, Any], names: str
 ) -> None:
     aws.put_settings(document(**changes))
@@ -392,7 +372,7 @@ def test_nothing_that_can_be_sent_is_an_error_that_names_the_field(
         assert names in answer["message"]
 
 
-def test_a_limited_run_refuses_what_a_full_run_would_refuse(
+def test_limited_run_refusals(
     sample: str, aws: Aws, compute: Callable[..., Invocation], tmp_path: Path
 ) -> None:
     file = tmp_path / "contested.sqlite"
@@ -419,18 +399,14 @@ def test_a_limited_run_refuses_what_a_full_run_would_refuse(
     assert limited["values"] == full["values"]
 
 
-def test_the_database_check_answers_even_while_there_are_no_settings(
-    aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_check_without_settings(aws: Aws, compute: Callable[..., Invocation]) -> None:
     assert "It has identifiers for" in compute({"check_database": True}).answer["message"]
     aws.ssm.delete_parameter(Name="/stack/settings")
     assert compute({"check_database": True}).answer["status"] == "database reached"
 
 
 @pytest.mark.parametrize("setup", sorted(DATA_SETS))
-def test_the_database_check_tells_what_is_mapped_and_the_log_does_not(
-    setup: str, sample: str, aws: Aws, compute: Callable[..., Invocation]
-) -> None:
+def test_check_tells_mapped(setup: str, sample: str, aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.put_settings(document(setup))
     run = compute({"check_database": True})
     mapped = MappedNames.model_validate(run.answer["mapped"])
@@ -448,7 +424,7 @@ def test_the_database_check_tells_what_is_mapped_and_the_log_does_not(
     assert mapped.stores[0].name not in json.dumps(run.lines)
 
 
-def test_an_event_that_is_not_understood_is_answered_with_examples(
+def test_bad_event(
     compute: Callable[..., Invocation],
 ) -> None:
     answer = compute({"manul": True}).answer

@@ -284,9 +284,7 @@ harms = st.just(UNHARMED) | st.tuples(st.sampled_from(Harm), st.integers(1, 9))
 
 @settings(tried(60), phases=(Phase.reuse, Phase.generate))
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9), harms), min_size=3, max_size=9))
-def test_no_value_of_a_dead_letter_is_lost_or_counted_twice_wherever_a_process_ends(
-    letters: Letters, steps: list[tuple[str, int, Harmed]]
-) -> None:
+def test_no_value_lost_or_doubled(letters: Letters, steps: list[tuple[str, int, Harmed]]) -> None:
     letters.begin()
     for action, number, harmed in steps:
         letters.act(action, number, harmed)

@@ -128,7 +128,7 @@ def dead_since(world: World, age: timedelta) -> None:
 
 
 @pytest.mark.slow
-def test_values_for_another_data_set_than_the_settings_are_kept_and_never_sent(world: World) -> None:
+def test_other_data_set_kept(world: World) -> None:
     answer = world.compute()
     messages = take(world)
     world.use(only_changes=False, data_set_id="OTHER_SET")
@@ -156,7 +156,7 @@ def test_values_for_another_data_set_than_the_settings_are_kept_and_never_sent(w
 
 
 @pytest.mark.slow
-def test_values_for_another_data_set_that_are_computed_again_are_superseded(world: World) -> None:
+def test_other_data_set_superseded(world: World) -> None:
     world.compute()
     messages = take(world)
     world.use(only_changes=False, data_set_id="OTHER_SET")
@@ -168,7 +168,7 @@ def test_values_for_another_data_set_that_are_computed_again_are_superseded(worl
     assert ask(world, dead_letters="list")["letters"] == []
 
 
-def test_what_fails_too_often_is_a_dead_letter_with_its_reason_in_queue_and_table(world: World) -> None:
+def test_reason_in_queue_and_table(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
     delivered = fail_until_dead(world, first, failures=MOST_FAILURES)
@@ -196,7 +196,7 @@ def test_what_fails_too_often_is_a_dead_letter_with_its_reason_in_queue_and_tabl
     assert "Contents" not in world.aws.s3.list_objects_v2(Bucket=BUCKET)
 
 
-def test_they_are_listed_by_run_and_reason_and_stay_where_they_are(world: World) -> None:
+def test_listed(world: World) -> None:
     world.compute()
     first, second, *_ = take(world)
     fail_until_dead(world, first)
@@ -215,7 +215,7 @@ def test_they_are_listed_by_run_and_reason_and_stay_where_they_are(world: World)
     assert len(in_queue(world)) == 2
 
 
-def test_sent_again_they_arrive_and_the_run_ends_once_more_without_anything_computed(world: World) -> None:
+def test_redriven(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
     fail_until_dead(world, first)
@@ -238,7 +238,7 @@ def test_sent_again_they_arrive_and_the_run_ends_once_more_without_anything_comp
 
 
 @pytest.mark.slow
-def test_only_those_of_a_run_or_a_reason_are_sent_again(world: World) -> None:
+def test_redrive_selection(world: World) -> None:
     world.compute()
     first, second, *_ = take(world)
     fail_until_dead(world, first)
@@ -253,7 +253,7 @@ def test_only_those_of_a_run_or_a_reason_are_sent_again(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_the_console_s_own_redrive_does_the_same(world: World) -> None:
+def test_console_redrive(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
     fail_until_dead(world, first)
@@ -269,7 +269,7 @@ def test_the_console_s_own_redrive_does_the_same(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_letter_that_is_sent_again_twice_is_counted_once(world: World) -> None:
+def test_redriven_twice(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
     fail_until_dead(world, first)
@@ -281,7 +281,7 @@ def test_a_letter_that_is_sent_again_twice_is_counted_once(world: World) -> None
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
-def test_what_the_queue_no_longer_has_is_expired_and_named_with_the_event_that_computes_it_again(
+def test_expired_names_event(
     world: World,
 ) -> None:
     answer = world.compute()
@@ -319,7 +319,7 @@ def test_what_the_queue_no_longer_has_is_expired_and_named_with_the_event_that_c
 
 
 @pytest.mark.slow
-def test_what_somebody_deleted_is_expired_by_a_redrive_unless_it_may_be_on_the_queue_of_batches(
+def test_deleted_by_somebody(
     world: World,
 ) -> None:
     world.compute()
@@ -339,7 +339,7 @@ def test_what_somebody_deleted_is_expired_by_a_redrive_unless_it_may_be_on_the_q
 
 
 @pytest.mark.slow
-def test_a_dead_letter_of_an_expired_row_is_one_again(world: World) -> None:
+def test_expired_then_dead_again(world: World) -> None:
     world.compute()
     first, *_ = take(world)
     fail_until_dead(world, first)
@@ -354,7 +354,7 @@ def test_a_dead_letter_of_an_expired_row_is_one_again(world: World) -> None:
     assert [each["status"] for each in ask(world, dead_letters="list")["letters"]] == ["Dhis2SlowError"]
 
 
-def test_what_the_queue_itself_moved_over_is_told_taken_up_by_the_watchdog_and_sent_again(
+def test_moved_by_sqs(
     world: World,
 ) -> None:
     answer = world.compute()
@@ -381,7 +381,7 @@ def test_what_the_queue_itself_moved_over_is_told_taken_up_by_the_watchdog_and_s
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
-def test_what_the_queue_itself_moved_over_is_sent_again_at_once_where_it_is_chosen(world: World) -> None:
+def test_moved_by_sqs_redriven(world: World) -> None:
     answer = world.compute()
     first, *others = take(world)
     for message in others:
@@ -401,9 +401,7 @@ def test_what_the_queue_itself_moved_over_is_sent_again_at_once_where_it_is_chos
     [("push", {"dead_letters": "redrive"}), ("watchdog", {})],
 )
 @pytest.mark.slow
-def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letters(
-    world: World, function: str, event: dict[str, str]
-) -> None:
+def test_applied_is_removed(world: World, function: str, event: dict[str, str]) -> None:
     answer = world.compute()
     first, *others = take(world)
     fail_until_dead(world, first)
@@ -418,7 +416,7 @@ def test_what_arrived_after_all_does_not_go_on_lying_in_the_queue_of_dead_letter
 
 
 @pytest.mark.slow
-def test_a_letter_that_was_sent_again_and_that_the_queue_moved_back_is_found_though_it_has_a_reason(
+def test_moved_back_after_redrive(
     world: World,
 ) -> None:
     answer = world.compute()
@@ -444,7 +442,7 @@ def test_a_letter_that_was_sent_again_and_that_the_queue_moved_back_is_found_tho
     assert in_queue(world) == []
 
 
-def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) -> None:
+def test_not_a_batch(world: World) -> None:
     world.aws.sqs.send_message(QueueUrl=world.aws.queue_url, MessageBody='{"version": 99}')
     (message,) = take(world)
     assert is_done(deliver(world, message))
@@ -458,9 +456,7 @@ def test_what_is_no_batch_is_kept_and_listed_and_never_sent_again(world: World) 
 
 
 @pytest.mark.slow
-def test_what_only_an_older_version_could_not_read_is_sent_again_and_not_called_unreadable_any_more(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_older_version_could_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def not_understood(_: str) -> NoReturn:
         raise BatchError("The message on the queue is not a batch that this version understands.")
 
@@ -483,7 +479,7 @@ def test_what_only_an_older_version_could_not_read_is_sent_again_and_not_called_
     assert in_queue(world) == []
 
 
-def test_a_message_is_a_dead_letter_before_the_queue_forgets_it(world: World) -> None:
+def test_before_the_queue_forgets(world: World) -> None:
     world.compute()
     message, *_ = take(world)
     world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=TIMED_OUT)
@@ -493,7 +489,7 @@ def test_a_message_is_a_dead_letter_before_the_queue_forgets_it(world: World) ->
     assert "It waited for 10 days" in str(letter["MessageAttributes"]["reason"]["StringValue"])
 
 
-def test_what_has_an_outcome_already_is_not_counted_as_dead(world: World) -> None:
+def test_applied_is_not_dead(world: World) -> None:
     world.use(only_changes=False, items_per_payload=40)
     answer = world.compute()
     world.use(only_changes=False, items_per_payload=10)
@@ -511,9 +507,7 @@ def test_what_has_an_outcome_already_is_not_counted_as_dead(world: World) -> Non
     assert counts.dead + counts.stored + counts.waiting == answer["values"]
 
 
-def test_where_the_time_is_over_it_says_that_there_are_more(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.compute()
     first, *_ = take(world)
     fail_until_dead(world, first)
@@ -523,7 +517,7 @@ def test_where_the_time_is_over_it_says_that_there_are_more(
     assert redriven["message"].endswith("Invoke push with the same event again.")
 
 
-def test_what_another_search_has_hidden_is_not_taken_for_gone(world: World) -> None:
+def test_hidden_is_not_gone(world: World) -> None:
     world.compute()
     first, *_ = take(world)
     fail_until_dead(world, first)
@@ -538,7 +532,7 @@ def test_what_another_search_has_hidden_is_not_taken_for_gone(world: World) -> N
     assert (redriven["is_all"], redriven["letters"][0]["messages"]) == (True, 1)
 
 
-def test_what_is_not_chosen_can_be_seen_again_at_once(world: World) -> None:
+def test_unselected_is_visible(world: World) -> None:
     world.compute()
     first, second, *_ = take(world)
     fail_until_dead(world, first)
@@ -549,7 +543,7 @@ def test_what_is_not_chosen_can_be_seen_again_at_once(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_more_dead_letters_than_there_is_time_for_are_sent_again_by_asking_again(world: World) -> None:
+def test_more_than_time_allows(world: World) -> None:
     world.compute()
     put_copies(world.aws, 80)
     move_to_dead_letters(world.aws)
@@ -574,9 +568,7 @@ def test_more_dead_letters_than_there_is_time_for_are_sent_again_by_asking_again
         ({"Dead letters": "Redrive", "run": ""}, "run is empty."),
     ],
 )
-def test_an_event_that_asks_for_something_else_is_refused(
-    world: World, event: dict[str, str], fault: str
-) -> None:
+def test_bad_event(world: World, event: dict[str, str], fault: str) -> None:
     with pytest.raises(EventError) as refused:
         ask(world, **event)
     assert fault in str(refused.value)
@@ -584,9 +576,7 @@ def test_an_event_that_asks_for_something_else_is_refused(
 
 
 @pytest.mark.slow
-def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = world.compute()
     move_to_dead_letters(world.aws)
     # The row of one message, a row that somebody has put there, and a message that is too large to be sent anew.
@@ -623,7 +613,7 @@ def test_what_cannot_be_read_is_named_and_hides_no_other_dead_letter(
 
 
 @pytest.mark.slow
-def test_a_run_whose_counts_do_not_add_up_costs_its_own_end_and_is_named(world: World) -> None:
+def test_counts_that_do_not_add_up(world: World) -> None:
     answer = world.compute()
     world.aws.runs.update_item(
         Key={"run_id": answer["run_id"], "part": "run"},

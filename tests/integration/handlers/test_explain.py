@@ -31,7 +31,7 @@ def a_pair(world: World) -> dict[str, str]:
     return {"store": world.sql_value(query.format("t.code")), "item": world.sql_value(query.format("i.code"))}
 
 
-def test_a_value_is_explained_with_what_dhis2_acknowledged_and_the_run_that_sent_it(world: World) -> None:
+def test_stored_value(world: World) -> None:
     pair = a_pair(world)
     before = explained(world, **pair)
     assert before["way"] == [
@@ -46,7 +46,7 @@ def test_a_value_is_explained_with_what_dhis2_acknowledged_and_the_run_that_sent
     assert of_run.startswith(f"Run {run['run_id']} (manual, complete): ")
 
 
-def test_a_rejected_value_is_explained_with_the_reason_and_what_to_do(world: World) -> None:
+def test_rejected_value(world: World) -> None:
     pair = a_pair(world)
     assert world.sql("UPDATE item SET universal_code = 'nowhere' WHERE code = ?", pair["item"]) == 1
     run = world.run()
@@ -57,13 +57,13 @@ def test_a_rejected_value_is_explained_with_the_reason_and_what_to_do(world: Wor
     assert "nowhere" in rejected
 
 
-def test_a_run_of_other_metrics_or_periods_is_not_told(world: World) -> None:
+def test_other_run_is_left_out(world: World) -> None:
     world.run(metrics=["issued"])
     world.run(as_of="2026-10-03")
     assert explained(world, **a_pair(world))["way"][-1] == "No run of the last 120 days was about 202610."
 
 
-def test_a_question_that_is_not_understood_fails_without_failing_a_run(world: World) -> None:
+def test_bad_question(world: World) -> None:
     for question, why in (
         ({"item": "AMX", "store": "KAM"}, "explain.metric is missing"),
         ({"item": "AMX", "metric": "SOH"}, "explain: Name a store or a customer, one of the two"),

@@ -97,9 +97,7 @@ def told(invocation: Invocation) -> list[tuple[str, ...]]:
     return sorted(tuple(value[name] for name in names) for value in invocation.answer["values"])
 
 
-def test_each_value_is_told_by_the_identifiers_of_the_settings_with_who_stored_it_and_when(
-    ask: Ask, dhis2: StandIn
-) -> None:
+def test_value_and_author(ask: Ask, dhis2: StandIn) -> None:
     asked = ask(stores=["kam"], items="Amoxicillin", metrics=["stock on hand"], periods=["202601"])
     (value,) = asked.answer["values"]
     assert value.pop("last_updated").startswith("2026-02-03T04:05:06.000")
@@ -126,7 +124,7 @@ def test_each_value_is_told_by_the_identifiers_of_the_settings_with_who_stored_i
         ({"org_units": ["OU_KAMO"], "periods": ["202512"]}, ""),
     ],
 )  # fmt: skip
-def test_what_is_asked_for_is_told_and_nothing_else(ask: Ask, what: dict[str, object], values: str) -> None:
+def test_only_asked_values(ask: Ask, what: dict[str, object], values: str) -> None:
     assert sorted((each[-1] for each in told(ask(**what))), key=int) == values.split()
 
 
@@ -154,16 +152,14 @@ def test_what_is_asked_for_is_told_and_nothing_else(ask: Ask, what: dict[str, ob
         ),
     ],
 )  # fmt: skip
-def test_a_fault_names_the_field(ask: Ask, what: dict[str, object], said: str) -> None:
+def test_faulty_field(ask: Ask, what: dict[str, object], said: str) -> None:
     asked = ask(**what)
     assert asked.answer["status"] == "failed"
     assert said in asked.answer["message"]
     assert asked.said(said)[0]["event"] == "held_values_read"
 
 
-def test_many_values_are_in_a_file_and_no_call_has_too_large_an_answer(
-    ask: Ask, aws: Aws, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_of_many_values(ask: Ask, aws: Aws, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held, "VALUES_IN_ANSWER", 7)
     monkeypatch.setattr(dhis2_held, "VALUES_A_CALL", 10)
     answer = ask(org_units=["OU_KAMO", "OU_OPUA"], periods=["202601", "202602"]).answer
@@ -178,13 +174,13 @@ def test_many_values_are_in_a_file_and_no_call_has_too_large_an_answer(
     assert len(calls) == 4
 
 
-def test_too_many_places_are_not_asked_for(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_places(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dhis2_held, "MOST_PLACES", 3)
     message = ask(org_units=["OU_KAMO", "OU_OPUA"], periods=["202601", "202602"]).answer["message"]
     assert message.startswith("held.org_units: 2 org units in 2 periods are more than the 3")
 
 
-def test_a_refused_login_is_not_tried_again(ask: Ask, aws: Aws, dhis2: StandIn) -> None:
+def test_refused_login_once(ask: Ask, aws: Aws, dhis2: StandIn) -> None:
     aws.put_dhis2_credentials("pusher", "wrong")
     answers = [ask(org_units="OU_KAMO", periods="202601").answer for _ in range(2)]
     assert [answer["status"] for answer in answers] == ["failed", "failed"]

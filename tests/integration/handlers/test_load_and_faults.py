@@ -156,7 +156,7 @@ def run_of(world: World, run_id: str) -> Run:
 
 @pytest.mark.filterwarnings("ignore:No application metrics")
 @pytest.mark.slow
-def test_with_faults_everywhere_table_log_and_dhis2_agree_to_the_last_value(world: World) -> None:
+def test_all_counts_agree(world: World) -> None:
     chance = random.Random(SEED)  # noqa: S311 - nothing secret
     answer = world.compute(as_of=OCTOBER["as_of"])
     number = world.waiting()

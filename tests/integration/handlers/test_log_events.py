@@ -166,9 +166,7 @@ def documented_queries() -> list[str]:
 # --------------------------------------------------------------------------------------------------------- tests
 
 
-def test_each_filter_of_the_template_finds_a_line_that_a_function_writes(
-    functions: Functions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_filter_matches(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
     have_everything_happen(functions, monkeypatch)
     for alarm in ALARMS:
         links = alarm_links(alarm)
@@ -183,7 +181,7 @@ def test_each_filter_of_the_template_finds_a_line_that_a_function_writes(
         assert fields <= {field for line in found for field in line}, name
 
 
-def test_a_filter_finds_no_line_of_a_run_that_ended_well(functions: Functions) -> None:
+def test_filter_ignores_good_runs(functions: Functions) -> None:
     functions.compute()
     functions.push()
     functions.invoke("watchdog", {})
@@ -196,14 +194,14 @@ def test_a_filter_finds_no_line_of_a_run_that_ended_well(functions: Functions) -
     assert found == {"WatchdogSilentAlarm"}, "its link shows when the watchdog last looked"
 
 
-def test_the_dashboard_asks_what_the_saved_queries_ask() -> None:
+def test_dashboard_equals_queries() -> None:
     saved = {query.query for query in saved_queries().values()}
     assert {
         query.rpartition("SOURCE ")[2].partition("|")[2].strip() for query in queries_of_the_dashboard()
     } <= saved
 
 
-def test_a_documented_query_matches_on_events_that_there_are() -> None:
+def test_documented_queries() -> None:
     documented = documented_queries()
     assert len(documented) >= 2
     for query in documented:
@@ -211,7 +209,7 @@ def test_a_documented_query_matches_on_events_that_there_are() -> None:
         assert events <= set(LogEvent)
 
 
-def test_each_event_is_written_somewhere_and_documented() -> None:
+def test_events_are_documented() -> None:
     used = {
         node.attr
         for path in LAYER.rglob("*.py")
@@ -228,7 +226,7 @@ def test_each_event_is_written_somewhere_and_documented() -> None:
     ) == set(LogEvent)
 
 
-def test_every_line_is_written_by_one_function() -> None:
+def test_one_writer_per_line() -> None:
     # Only a line that goes through it is sure to have an event.
     elsewhere = [
         path.name

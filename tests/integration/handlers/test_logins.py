@@ -70,9 +70,7 @@ def never(_: float) -> None:
     pytest.fail("it waited")
 
 
-def test_a_refused_login_opens_the_breaker_and_is_not_tried_again(
-    breakers: BreakerTable, told: list[Changed]
-) -> None:
+def test_refusal_opens_the_breaker(breakers: BreakerTable, told: list[Changed]) -> None:
     dhis2 = refusing()
     with pytest.raises(Dhis2AuthenticationError, match="Authentication failed"):
         log_in(breakers, LOGIN, dhis2, lambda: EARLY, never)
@@ -87,16 +85,14 @@ def test_a_refused_login_opens_the_breaker_and_is_not_tried_again(
     assert [change.after.state for change in told] == [State.LOGIN_REFUSED], "once"
 
 
-def test_a_new_version_of_the_secret_is_tried_and_closes_it(
-    breakers: BreakerTable, told: list[Changed]
-) -> None:
+def test_new_secret_closes_it(breakers: BreakerTable, told: list[Changed]) -> None:
     with pytest.raises(Dhis2AuthenticationError):
         log_in(breakers, LOGIN, refusing(), lambda: EARLY, never)
     log_in(breakers, NEWER, Dhis2(), lambda: EARLY, never)
     assert [change.after.state for change in told] == [State.LOGIN_REFUSED, State.CLOSED]
 
 
-def test_a_version_that_was_refused_before_and_is_put_back_is_not_tried_again(breakers: BreakerTable) -> None:
+def test_restored_secret(breakers: BreakerTable) -> None:
     dhis2 = refusing()
     for login in (LOGIN, NEWER):
         with pytest.raises(Dhis2AuthenticationError):
@@ -109,7 +105,7 @@ def test_a_version_that_was_refused_before_and_is_put_back_is_not_tried_again(br
     assert breakers.read().state is State.LOGIN_REFUSED
 
 
-def test_of_functions_that_start_together_one_learns_that_dhis2_refuses_and_the_others_do_not_ask(
+def test_concurrent_functions(
     breakers: BreakerTable,
 ) -> None:
     dhis2 = refusing()
@@ -139,7 +135,7 @@ def test_of_functions_that_start_together_one_learns_that_dhis2_refuses_and_the_
     assert sorted(isinstance(error, RefusedBeforeError) for error in errors) == [False, True, True, True]
 
 
-def test_the_attempt_of_a_function_that_crashed_is_given_up_after_a_minute(breakers: BreakerTable) -> None:
+def test_crashed_attempt(breakers: BreakerTable) -> None:
     now, waited = EARLY, 0.0
     breakers.change(lambda breaker: breaker.logging_in(LOGIN, EARLY))
 
@@ -156,32 +152,26 @@ def test_the_attempt_of_a_function_that_crashed_is_given_up_after_a_minute(break
     "fault",
     [Dhis2TransientError("DHIS2 is away."), Dhis2PermanentError("There is no DHIS2 at this address.")],
 )
-def test_any_other_fault_of_dhis2_is_no_refusal_and_ends_the_attempt(
-    breakers: BreakerTable, fault: Dhis2Error
-) -> None:
+def test_other_fault(breakers: BreakerTable, fault: Dhis2Error) -> None:
     for _ in range(2):
         with pytest.raises(type(fault), match=str(fault)):
             log_in(breakers, LOGIN, Dhis2(fault), lambda: EARLY, never)
     assert replace(breakers.read(), version=0) == Breaker()
 
 
-def test_a_damaged_row_is_told_and_not_taken_for_a_breaker_that_is_closed(
-    aws: Aws, breakers: BreakerTable
-) -> None:
+def test_damaged_row(aws: Aws, breakers: BreakerTable) -> None:
     aws.table.put_item(Item={"id": "breaker", "since": "yesterday"})
     with pytest.raises(DamagedRowError, match=r"row breaker .* is damaged.*make\s+test-connection"):
         breakers.read()
 
 
-def test_a_table_that_is_not_there_is_not_taken_for_a_breaker_that_is_closed(
-    aws: Aws, breakers: BreakerTable
-) -> None:
+def test_missing_table(aws: Aws, breakers: BreakerTable) -> None:
     aws.table.delete()
     with pytest.raises(AwsError, match="reading whether values may be sent"):
         breakers.read()
 
 
-def test_a_change_is_applied_to_what_another_function_has_written_meanwhile(breakers: BreakerTable) -> None:
+def test_concurrent_change(breakers: BreakerTable) -> None:
     others = 0
 
     def fail_after_another(breaker: Breaker) -> Breaker:
@@ -197,7 +187,7 @@ def test_a_change_is_applied_to_what_another_function_has_written_meanwhile(brea
     assert changed.after.state is State.DHIS2_DOWN
 
 
-def test_what_nobody_lets_be_written_is_told(breakers: BreakerTable) -> None:
+def test_write_not_allowed(breakers: BreakerTable) -> None:
     def fail_after_another(breaker: Breaker) -> Breaker:
         breakers.change(lambda each: each.failed("DHIS2 is away.", EARLY))
         return breaker.failed("DHIS2 is away.", EARLY)

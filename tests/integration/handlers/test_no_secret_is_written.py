@@ -740,11 +740,11 @@ def test_no_secret_is_written(job: str, stage: Stage) -> None:
     assert ended == {way.name: way.fails for way in ways}
 
 
-def test_each_way_has_a_name_of_its_own() -> None:
+def test_unique_ways() -> None:
     assert len({way.name for way in WAYS}) == len(WAYS)
 
 
-def test_every_function_and_every_job_is_driven() -> None:
+def test_all_functions_driven() -> None:
     functions = {path.parent.name for path in (PROJECT / "functions").glob("*/app.py")}
     assert {FUNCTION_OF.get(job, job) for job in JOBS} == functions
     modules = (
@@ -755,7 +755,7 @@ def test_every_function_and_every_job_is_driven() -> None:
     assert named | {"probe"} == set(JOBS)
 
 
-def test_every_field_of_every_event_is_driven() -> None:
+def test_all_event_fields_driven() -> None:
     asked = [(way.job, event) for way in WAYS for event in way.events if isinstance(event, Mapping)]
     of_compute = {name for job, event in asked if job == "compute" for name in event}
     assert of_compute >= set(ComputeEvent.model_fields)
@@ -794,7 +794,7 @@ def test_every_field_of_every_event_is_driven() -> None:
     ids=["table", "message", "file", "metadata", "topic", "answer", "log"],
 )
 @pytest.mark.slow
-def test_a_planted_secret_is_found(plant: Callable[[Stage], object], stage: Stage) -> None:
+def test_planted_secret_is_found(plant: Callable[[Stage], object], stage: Stage) -> None:
     with stage.anew():
         assert stage.leaks() == {}
         plant(stage)

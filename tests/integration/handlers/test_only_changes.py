@@ -22,7 +22,7 @@ def world(aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Itera
         yield it
 
 
-def test_a_second_run_sends_nothing_and_says_so(world: World) -> None:
+def test_second_run_sends_nothing(world: World) -> None:
     first = world.run()
     assert first["values"] > 0
     assert first["already_stored"] == 0
@@ -38,7 +38,7 @@ def test_a_second_run_sends_nothing_and_says_so(world: World) -> None:
     assert (world.values(), world.posts()) == (held, posts)
 
 
-def test_what_changed_in_msupply_is_sent_and_nothing_else(world: World) -> None:
+def test_changed_value(world: World) -> None:
     first = world.run()
     before = world.values()
     # Every stock line of one item in one store.
@@ -57,7 +57,7 @@ def test_what_changed_in_msupply_is_sent_and_nothing_else(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_send_sends_everything_and_heals_what_was_changed_by_hand(world: World) -> None:
+def test_full_send(world: World) -> None:
     world.run()
     key, value = next((key, value) for key, value in world.values().items() if value != "0")
     world.enter_by_hand(key, "999999")
@@ -70,7 +70,7 @@ def test_a_full_send_sends_everything_and_heals_what_was_changed_by_hand(world: 
     assert world.run()["batches"] == 0
 
 
-def test_a_rejected_value_is_sent_again_by_each_run(world: World) -> None:
+def test_rejected_is_repeated(world: World) -> None:
     # One item's data element is not there in DHIS2.
     world.sql("UPDATE item SET universal_code = 'nowhere' WHERE id = (SELECT min(item_id) FROM item_link)")
     first = world.run()
@@ -83,7 +83,7 @@ def test_a_rejected_value_is_sent_again_by_each_run(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_at_another_address_everything_is_sent_once_and_in_another_spelling_nothing(world: World) -> None:
+def test_other_address(world: World) -> None:
     world.run()
     posts = world.posts()
     world.use(url=world.dhis2.url.replace("http://", "HTTP://") + "/api/")
@@ -95,7 +95,7 @@ def test_at_another_address_everything_is_sent_once_and_in_another_spelling_noth
 
 
 @pytest.mark.slow
-def test_what_waited_as_a_dead_letter_and_is_sent_again_late_replaces_nothing_newer(
+def test_late_dead_letter(
     world: World,
 ) -> None:
     world.compute()
@@ -126,7 +126,7 @@ def test_what_waited_as_a_dead_letter_and_is_sent_again_late_replaces_nothing_ne
     assert world.values() == right
 
 
-def test_a_message_that_is_delivered_twice_is_sent_and_counted_once(world: World) -> None:
+def test_duplicate_delivery(world: World) -> None:
     world.compute()
     (message, *_) = world.aws.messages()
     world.aws.sqs.change_message_visibility(
@@ -146,7 +146,7 @@ def test_a_message_that_is_delivered_twice_is_sent_and_counted_once(world: World
     assert finished_before == 2
 
 
-def test_what_is_computed_no_longer_is_named_and_stays(world: World) -> None:
+def test_vanished_is_named(world: World) -> None:
     first = world.run()
     before = world.values()
     gone = world.untick_an_item()
@@ -161,7 +161,7 @@ def test_what_is_computed_no_longer_is_named_and_stays(world: World) -> None:
     assert "They stay in DHIS2. To delete them, switch on Delete vanished values" in warning
 
 
-def test_what_is_computed_no_longer_is_deleted_where_the_settings_say_so(world: World) -> None:
+def test_vanished_is_deleted(world: World) -> None:
     world.use(delete_vanished=True)
     first = world.run()
     gone = world.untick_an_item()
@@ -179,7 +179,7 @@ def test_what_is_computed_no_longer_is_deleted_where_the_settings_say_so(world: 
 
 
 @pytest.mark.slow
-def test_a_group_with_a_row_that_cannot_be_read_stays_in_dhis2_as_it_is_and_the_others_are_sent(
+def test_unreadable_group_stays(
     world: World,
 ) -> None:
     world.use(delete_vanished=True)
@@ -212,7 +212,7 @@ def test_a_group_with_a_row_that_cannot_be_read_stays_in_dhis2_as_it_is_and_the_
     assert 0 < len(of_the_group) <= left_out
 
 
-def test_a_message_that_waits_is_not_superseded_by_a_run_that_left_its_group_out(world: World) -> None:
+def test_waiting_not_superseded(world: World) -> None:
     first = world.compute()
     world.sql("UPDATE stock_line SET total_number_of_packs = 9e999")
     later = world.compute()
@@ -223,9 +223,7 @@ def test_a_message_that_waits_is_not_superseded_by_a_run_that_left_its_group_out
 
 
 @pytest.mark.slow
-def test_so_much_that_it_must_be_a_mistake_is_deleted_only_when_it_is_confirmed(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mass_delete_needs_consent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "_SPARED_FROM", 10)
     world.use(delete_vanished=True)
     first = world.run()
@@ -245,7 +243,7 @@ def test_so_much_that_it_must_be_a_mistake_is_deleted_only_when_it_is_confirmed(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_limited_takes_nothing_for_vanished(world: World) -> None:
+def test_limited_run_deletes_nothing(world: World) -> None:
     world.use(delete_vanished=True)
     world.run()
     before = world.values()
@@ -261,7 +259,7 @@ def test_a_run_that_is_limited_takes_nothing_for_vanished(world: World) -> None:
     assert world.values() == before
 
 
-def test_a_store_that_is_mapped_no_longer_leaves_its_values_to_be_named(world: World) -> None:
+def test_unmapped_store(world: World) -> None:
     first = world.run()
     world.sql("UPDATE store SET is_disabled = 1 WHERE code = (SELECT min(code) FROM store)")
 
@@ -271,7 +269,7 @@ def test_a_store_that_is_mapped_no_longer_leaves_its_values_to_be_named(world: W
 
 
 @pytest.mark.slow
-def test_what_was_sent_while_the_setting_was_off_is_not_relied_upon(world: World) -> None:
+def test_sent_while_off(world: World) -> None:
     world.run()
     original = world.values()
     world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
@@ -285,7 +283,7 @@ def test_what_was_sent_while_the_setting_was_off_is_not_relied_upon(world: World
     assert world.values() == original
 
 
-def test_a_dry_run_says_what_would_be_left_out_and_notes_nothing(world: World) -> None:
+def test_dry_run(world: World) -> None:
     first = invoke("compute", OCTOBER | {"dry_run": True}, world.capsys).answer
     assert (first["status"], first["already_stored"]) == ("dry run", 0)
     assert world.run()["already_stored"] == 0
@@ -294,7 +292,7 @@ def test_a_dry_run_says_what_would_be_left_out_and_notes_nothing(world: World) -
 
 
 @pytest.mark.slow
-def test_what_was_left_out_is_not_replaced_by_an_older_value_that_is_computed_late(world: World) -> None:
+def test_skipped_not_overwritten(world: World) -> None:
     world.run(basis="current_day", as_of="2026-11-01")
     later = world.run(basis="current_day", as_of="2026-11-03")
     assert later["already_stored"] > 0
@@ -332,7 +330,7 @@ def rows_by_uid(world: World, *metrics: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_what_is_sent_to_the_same_place_by_another_name_is_not_deleted(world: World) -> None:
+def test_renamed_is_not_deleted(world: World) -> None:
     world.use(delete_vanished=True)
     world.run()
     before = world.values()
@@ -344,7 +342,7 @@ def test_what_is_sent_to_the_same_place_by_another_name_is_not_deleted(world: Wo
 
 
 @pytest.mark.slow
-def test_a_place_that_another_metric_has_now_does_not_vanish_with_the_one_that_had_it(world: World) -> None:
+def test_cell_of_another_metric(world: World) -> None:
     world.use(delete_vanished=True)
     world.run()
     rows = document(world.dhis2.url)["data_elements"]
@@ -364,7 +362,7 @@ def test_a_place_that_another_metric_has_now_does_not_vanish_with_the_one_that_h
 
 @pytest.mark.parametrize("what", ["option combos", "data set"])
 @pytest.mark.slow
-def test_what_was_sent_meanwhile_by_other_names_is_not_relied_upon(world: World, what: str) -> None:
+def test_sent_by_another_name(world: World, what: str) -> None:
     world.run()
     original = world.values()
     data_set = next(

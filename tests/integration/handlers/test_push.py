@@ -81,7 +81,7 @@ def push(aws: Aws, dhis2: StandIn, capsys: pytest.CaptureFixture[str]) -> Iterat
 # ------------------------------------------------------------------------------------------- what is finished
 
 
-def test_a_batch_is_stored_and_counted_and_its_message_is_finished(dhis2: StandIn, push: Push) -> None:
+def test_stored_and_counted(dhis2: StandIn, push: Push) -> None:
     pushed = push(body_of(dhis2, "12", "0.5"))
     assert pushed.counts() == (2, 2, 0, 0, 0)
     assert (stored(dhis2), stored(dhis2, "OU_1")) == ("12", "0.5")
@@ -91,16 +91,14 @@ def test_a_batch_is_stored_and_counted_and_its_message_is_finished(dhis2: StandI
     assert (line["run_id"], line["receive"]) == ("run-1", "1")
 
 
-def test_one_failing_message_leaves_the_others_of_its_delivery_alone(dhis2: StandIn, push: Push) -> None:
+def test_one_failing_message(dhis2: StandIn, push: Push) -> None:
     dhis2.faults.next(FaultKind.STATUS, times=1, method="POST", status=503)
     pushed = push(body_of(dhis2, "1"), body_of(dhis2, "2"))
     assert pushed.again == [pushed.messages[0]["MessageId"]]
     assert stored(dhis2) == "2"
 
 
-def test_while_the_switch_is_off_waiting_batches_are_finished_as_not_sent(
-    aws: Aws, dhis2: StandIn, push: Push
-) -> None:
+def test_switched_off(aws: Aws, dhis2: StandIn, push: Push) -> None:
     aws.put_settings(settings_of(dhis2.url, use_dhis2=False).compact())
     pushed = push(body_of(dhis2, "12"))
     assert pushed.again == []
@@ -110,9 +108,7 @@ def test_while_the_switch_is_off_waiting_batches_are_finished_as_not_sent(
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_to_a_dhis2_of_another_calendar_nothing_is_sent_and_each_value_is_told_as_refused(
-    dhis2: StandIn, push: Push, aws: Aws, operation: Operation
-) -> None:
+def test_other_calendar(dhis2: StandIn, push: Push, aws: Aws, operation: Operation) -> None:
     aws.put_settings(settings_of(dhis2.url, only_changes=True, delete_vanished=True).compact())
     dhis2.metadata = dhis2.metadata.model_copy(update={"calendar": "nepali"})
     body = delete_of if operation is Operation.DELETE else body_of
@@ -130,7 +126,7 @@ def delete_of(dhis2: StandIn, *numbers: str) -> str:
     return batch_of(values, settings_of(dhis2.url), Operation.DELETE).encoded()
 
 
-def test_a_delete_is_done_and_counted_by_itself(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_delete(aws: Aws, dhis2: StandIn, push: Push) -> None:
     aws.put_settings(settings_of(dhis2.url, only_changes=True, delete_vanished=True).compact())
     push(body_of(dhis2, "12", "0.5", "7"))
     pushed = push(delete_of(dhis2, "12", "0.5"))
@@ -141,9 +137,7 @@ def test_a_delete_is_done_and_counted_by_itself(aws: Aws, dhis2: StandIn, push: 
     assert pushed.again == []
 
 
-def test_a_delete_is_not_done_when_the_setting_was_switched_off_meanwhile_and_that_is_said(
-    dhis2: StandIn, push: Push
-) -> None:
+def test_delete_switched_off(dhis2: StandIn, push: Push) -> None:
     push(body_of(dhis2, "12"))
     pushed = push(delete_of(dhis2, "12"))
     assert stored(dhis2) == "12"
@@ -152,7 +146,7 @@ def test_a_delete_is_not_done_when_the_setting_was_switched_off_meanwhile_and_th
     assert pushed.said("Delete vanished values is off")
 
 
-def test_a_message_that_is_no_batch_goes_to_the_dead_letters_with_its_reason(aws: Aws, push: Push) -> None:
+def test_not_a_batch(aws: Aws, push: Push) -> None:
     assert push("hello").again == []
     (dead,) = aws.messages(aws.dead_letter_queue_url)
     assert dead["Body"] == "hello"
@@ -162,18 +156,18 @@ def test_a_message_that_is_no_batch_goes_to_the_dead_letters_with_its_reason(aws
 @pytest.mark.parametrize(
     "event", [{}, {"manual": True}, {"Records": []}, {"Records": [{"eventSource": "aws:s3"}]}]
 )
-def test_invoked_by_hand_it_says_what_to_invoke_instead(aws: Aws, event: object) -> None:  # noqa: ARG001 sets the environment
+def test_invoked_by_hand(aws: Aws, event: object) -> None:  # noqa: ARG001 sets the environment
     with pytest.raises(EventError, match="invoke compute with"):
         handler_of("push")(event, Context())
 
 
-def test_an_answered_push_is_a_successful_connection(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_success_is_noted(aws: Aws, dhis2: StandIn, push: Push) -> None:
     push(body_of(dhis2, "12"))
     rows = [str(row["id"]) for row in aws.table.scan()["Items"]]
     assert [row for row in rows if row.startswith("connection#")] == [f"connection#{dhis2.url}"]
 
 
-def test_the_session_is_kept_from_one_message_to_the_next(dhis2: StandIn, push: Push) -> None:
+def test_session_is_kept(dhis2: StandIn, push: Push) -> None:
     push(body_of(dhis2, "1"))
     # DHIS2 looks at the password at login only: who still gets in has kept the session.
     dhis2.users["pusher"] = User(username="pusher", password="changed")
@@ -192,7 +186,7 @@ def test_the_session_is_kept_from_one_message_to_the_next(dhis2: StandIn, push: 
         (FaultKind.TRANSIENT_CONFLICT, {}),
     ],
 )
-def test_what_may_pass_goes_back_to_the_queue_and_succeeds_later(
+def test_passing_fault(
     aws: Aws, dhis2: StandIn, push: Push, kind: FaultKind, of_fault: dict[str, Any]
 ) -> None:
     dhis2.faults.next(kind, times=None, method="POST", **of_fault)
@@ -206,9 +200,7 @@ def test_what_may_pass_goes_back_to_the_queue_and_succeeds_later(
     assert stored(dhis2) == "12"
 
 
-def test_a_message_waits_as_long_as_the_server_asks_for(
-    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_wait(aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     milliseconds = 1_800_000_000_000
     monkeypatch.setattr("moto.sqs.models.unix_time_millis", lambda: milliseconds)
     dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, method="POST", seconds=2)
@@ -223,9 +215,7 @@ def test_a_message_waits_as_long_as_the_server_asks_for(
     assert push().counts() == (1, 1, 0, 0, 0)
 
 
-def test_metadata_that_a_proxy_limits_the_rate_of_are_read_further_with_each_delivery(
-    aws: Aws, dhis2: StandIn, push: Push
-) -> None:
+def test_rate_limited_metadata(aws: Aws, dhis2: StandIn, push: Push) -> None:
     def let_one_pass() -> None:
         dhis2.faults.clear()
         dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, method="GET", after=1, seconds=90)
@@ -247,9 +237,7 @@ def test_metadata_that_a_proxy_limits_the_rate_of_are_read_further_with_each_del
     assert stored(dhis2) == "12"
 
 
-def test_a_message_waits_longer_each_time_where_the_server_does_not_say(
-    aws: Aws, dhis2: StandIn, push: Push
-) -> None:
+def test_growing_wait(aws: Aws, dhis2: StandIn, push: Push) -> None:
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=500)
     failed = push(body_of(dhis2, "12"))
     waits = []
@@ -262,9 +250,7 @@ def test_a_message_waits_longer_each_time_where_the_server_does_not_say(
         assert 0.9 * about <= wait <= 1.1 * about
 
 
-def test_a_wait_that_cannot_be_set_is_told_and_the_message_comes_back_all_the_same(
-    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wait_not_set(aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUE_URL", f"{aws.queue_url}-that-is-not-there")
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
     failed = push(body_of(dhis2, "12"))
@@ -273,24 +259,20 @@ def test_a_wait_that_cannot_be_set_is_told_and_the_message_comes_back_all_the_sa
     assert failed.said("after the queue's own visibility time-out")
 
 
-def test_settings_that_are_missing_put_the_batch_back(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_missing_settings(aws: Aws, dhis2: StandIn, push: Push) -> None:
     aws.ssm.delete_parameter(Name="/stack/settings")
     failed = push(body_of(dhis2, "12"))
     assert len(failed.again) == 1
     assert failed.said("make settings")
 
 
-def test_without_the_table_nothing_is_sent_because_the_login_may_be_refused(
-    aws: Aws, dhis2: StandIn, push: Push
-) -> None:
+def test_missing_table(aws: Aws, dhis2: StandIn, push: Push) -> None:
     aws.table.delete()
     assert len(push(body_of(dhis2, "12")).again) == 1
     assert dhis2.requests == []
 
 
-def test_values_that_are_stored_are_not_sent_again_because_the_success_could_not_be_noted(
-    dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_success_not_noted(dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     push(body_of(dhis2, "11"))
 
     def record_elsewhere(_: object, url: str, username: str, instant: datetime) -> None:
@@ -325,9 +307,7 @@ def posted(dhis2: StandIn) -> int:
     return sum(request.values for request in dhis2.requests if request.method == "POST")
 
 
-def test_what_is_settled_is_neither_sent_nor_counted_at_the_next_delivery(
-    aws: Aws, dhis2: StandIn, push: Push
-) -> None:
+def test_settled_is_skipped(aws: Aws, dhis2: StandIn, push: Push) -> None:
     first = in_pieces(aws, dhis2, push)
     assert first.counts() == (1, 1, 0, 0, 0)
     assert len(first.again) == 1
@@ -340,9 +320,7 @@ def test_what_is_settled_is_neither_sent_nor_counted_at_the_next_delivery(
     assert {stored(dhis2), stored(dhis2, "OU_1")} == {"12", "13"}
 
 
-def test_a_batch_that_came_to_its_end_is_not_sent_when_its_message_comes_once_more(
-    aws: Aws, dhis2: StandIn, push: Push
-) -> None:
+def test_ended_batch_not_resent(aws: Aws, dhis2: StandIn, push: Push) -> None:
     first = in_pieces(aws, dhis2, push)
     show_again(aws, first)
     push()
@@ -360,7 +338,7 @@ def test_a_batch_that_came_to_its_end_is_not_sent_when_its_message_comes_once_mo
     assert posted(dhis2) == 0
 
 
-def test_the_same_batch_put_on_the_queue_anew_is_sent_anew(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_requeued_batch_is_sent(aws: Aws, dhis2: StandIn, push: Push) -> None:
     first = in_pieces(aws, dhis2, push)
     show_again(aws, first)
     push()
@@ -372,9 +350,7 @@ def test_the_same_batch_put_on_the_queue_anew_is_sent_anew(aws: Aws, dhis2: Stan
     assert posted(dhis2) == 2
 
 
-def test_progress_that_cannot_be_noted_is_neither_told_nor_counted_so_that_nothing_counts_twice(
-    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_not_noted(aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     push(body_of(dhis2, "11"))
 
     def refuse(*_: object, **__: object) -> None:
@@ -390,7 +366,7 @@ def test_progress_that_cannot_be_noted_is_neither_told_nor_counted_so_that_nothi
 # ----------------------------------------------------------------------------------------------------------- pace
 
 
-def test_a_server_s_pace_is_remembered_for_the_next_cold_start(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_remembered_pace(aws: Aws, dhis2: StandIn, push: Push) -> None:
     dhis2.faults.next(FaultKind.TOO_LARGE, times=None, method="POST", more_than_values=1)
     assert push(body_of(dhis2, "1", "2", "3")).counts() == (3, 3, 0, 0, 0)
     assert read_call_limit(aws.table, dhis2.url) == 1
@@ -406,9 +382,7 @@ def test_a_server_s_pace_is_remembered_for_the_next_cold_start(aws: Aws, dhis2: 
 # ------------------------------------------------------------------------------------------- refused credentials
 
 
-def test_a_refused_login_is_tried_once_for_all_messages_and_none_becomes_a_dead_letter(
-    aws: Aws, dhis2: StandIn, push: Push
-) -> None:
+def test_refused_login_once(aws: Aws, dhis2: StandIn, push: Push) -> None:
     aws.put_dhis2_credentials("pusher", WRONG)
     refused = push(*(body_of(dhis2, str(number)) for number in (1, 2, 3)))
     assert len(refused.again) == 3
@@ -424,7 +398,7 @@ def test_a_refused_login_is_tried_once_for_all_messages_and_none_becomes_a_dead_
     assert refused.said("back to the queue") == []
 
 
-def test_of_a_refused_login_nothing_is_in_flight_afterwards_and_of_a_push_that_broke_off_something_may_be(
+def test_in_flight_after_faults(
     aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def in_flight() -> list[str]:
@@ -446,7 +420,7 @@ def test_of_a_refused_login_nothing_is_in_flight_afterwards_and_of_a_push_that_b
     assert len(in_flight()) == 1
 
 
-def test_a_cold_function_does_not_try_a_refused_login(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_cold_start_after_refusal(aws: Aws, dhis2: StandIn, push: Push) -> None:
     aws.put_dhis2_credentials("pusher", WRONG)
     show_again(aws, push(body_of(dhis2, "12")))
     cold_start()
@@ -458,7 +432,7 @@ def test_a_cold_function_does_not_try_a_refused_login(aws: Aws, dhis2: StandIn, 
     assert again.metric("BatchesPutBack") == 1
 
 
-def test_functions_that_start_together_try_a_refused_login_once(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_concurrent_refused_login(aws: Aws, dhis2: StandIn, push: Push) -> None:
     # DHIS2 holds the period, so that messages for several org units need not wait for each other.
     push(body_of(dhis2, "1"))
     cold_start()
@@ -482,9 +456,7 @@ def refuse(aws: Aws, login: Login) -> None:
     breakers.change(lambda breaker: breaker.login_refused(login, "Authentication failed.", datetime.now(UTC)))
 
 
-def test_a_warm_function_stops_when_another_one_s_login_was_refused(
-    aws: Aws, dhis2: StandIn, push: Push
-) -> None:
+def test_warm_function_stops(aws: Aws, dhis2: StandIn, push: Push) -> None:
     push(body_of(dhis2, "11"))
     settings = settings_of(dhis2.url)
     credentials = read_dhis2_credentials("stack/dhis2", aws.secretsmanager, settings)
@@ -495,7 +467,7 @@ def test_a_warm_function_stops_when_another_one_s_login_was_refused(
     assert dhis2.requests == []
 
 
-def test_a_password_changed_halfway_is_a_refused_login(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_changed_password(aws: Aws, dhis2: StandIn, push: Push) -> None:
     push(body_of(dhis2, "11"))
     dhis2.users["pusher"] = User(username="pusher", password="changed")
     dhis2.forget_sessions()
@@ -506,7 +478,7 @@ def test_a_password_changed_halfway_is_a_refused_login(aws: Aws, dhis2: StandIn,
     assert refused.metric("CredentialsRefused") == 1
 
 
-def test_another_server_is_not_held_responsible(aws: Aws, dhis2: StandIn, push: Push) -> None:
+def test_other_server(aws: Aws, dhis2: StandIn, push: Push) -> None:
     elsewhere = Login("https://other.example.org", "pusher", "f1", "v1")
     refuse(aws, elsewhere)
     breakers = BreakerTable(aws.table, lambda _: None)
@@ -515,7 +487,7 @@ def test_another_server_is_not_held_responsible(aws: Aws, dhis2: StandIn, push: 
     assert push(body_of(dhis2, "12")).counts() == (1, 1, 0, 0, 0)
 
 
-def test_no_secret_reaches_log_queue_or_table(
+def test_no_secret_is_written(
     aws: Aws, dhis2: StandIn, push: Push, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = [push(body_of(dhis2, "12"))]

@@ -72,7 +72,7 @@ def work_shards(world: World) -> list[Invocation]:
     return worked
 
 
-def test_a_run_ends_with_one_line_and_its_row_tells_what_became_of_its_values(world: World) -> None:
+def test_last_line_and_row(world: World) -> None:
     answer = world.compute()
     before = the_run(world)
     assert before.counts == Counts(queued=answer["values"], waiting=answer["values"])
@@ -92,7 +92,7 @@ def test_a_run_ends_with_one_line_and_its_row_tells_what_became_of_its_values(wo
     assert sum(each.metric("RunsIncomplete") for each in pushes) == 0
 
 
-def test_the_rows_that_dhis2_refused_are_in_a_file_that_the_last_line_names(world: World) -> None:
+def test_refused_rows_file(world: World) -> None:
     misplace_items(world, 1)
     answer = world.compute()
     pushes = world.deliver()
@@ -111,9 +111,7 @@ def test_the_rows_that_dhis2_refused_are_in_a_file_that_the_last_line_names(worl
     assert all(row["store"] and row["item"] and row["reason"] and row["what to do"] for row in rows)
 
 
-def test_where_the_file_does_not_hold_all_refused_rows_the_last_line_says_so(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shortened_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected_rows, "MOST_ROWS", 1)
     misplace_items(world, 4)
     world.compute()
@@ -122,9 +120,7 @@ def test_where_the_file_does_not_hold_all_refused_rows_the_last_line_says_so(
     assert f"which has only {line['rejected_file_rows']:,} of them" in line["message"]
 
 
-def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     misplace_items(world, 1)
     world.compute()
     keep = clients.s3().put_object
@@ -144,9 +140,7 @@ def test_a_run_ends_also_where_its_file_cannot_be_written_and_says_so(
 
 @breaks_off
 @pytest.mark.slow
-def test_what_was_refused_stands_in_the_file_once_though_its_message_was_a_dead_letter_and_was_sent_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejected_once_after_redrive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     misplace_items(world, 1)
     world.compute()
     messages = world.aws.messages()
@@ -173,7 +167,7 @@ def test_what_was_refused_stands_in_the_file_once_though_its_message_was_a_dead_
     assert len(list(csv.DictReader(StringIO(body.decode("utf-8-sig"))))) == run.counts.rejected
 
 
-def test_a_message_that_is_delivered_once_more_counts_once(world: World) -> None:
+def test_duplicate_delivery(world: World) -> None:
     answer = world.compute()
     messages = world.aws.messages()
     for _ in range(2):
@@ -184,9 +178,7 @@ def test_a_message_that_is_delivered_once_more_counts_once(world: World) -> None
 
 @breaks_off
 @pytest.mark.slow
-def test_a_push_that_breaks_off_after_dhis2_stored_the_values_loses_and_doubles_no_count(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_push_breaks_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = world.compute()
     messages = world.aws.messages()
 
@@ -213,9 +205,7 @@ def test_a_push_that_breaks_off_after_dhis2_stored_the_values_loses_and_doubles_
 
 @breaks_off
 @pytest.mark.slow
-def test_a_compute_that_breaks_off_before_it_has_counted_what_it_queued_leaves_no_ghost(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compute_breaks_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_off(*_: object, **__: object) -> None:
         raise BreaksOffError
 
@@ -240,9 +230,7 @@ def test_a_compute_that_breaks_off_before_it_has_counted_what_it_queued_leaves_n
     assert the_run(world).outcome is Outcome.COMPLETE
 
 
-def test_where_push_is_faster_than_compute_it_is_compute_that_ends_the_run(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_push_ends_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     original = compute_function.RunRecorder.finished
     pushes: list[Pushed] = []
 
@@ -260,7 +248,7 @@ def test_where_push_is_faster_than_compute_it_is_compute_that_ends_the_run(
     assert computed.said("ended well") or the_run(world).ended_at is not None
 
 
-def test_values_that_the_settings_do_not_want_any_more_are_counted_and_the_run_is_incomplete(
+def test_unwanted_values(
     world: World,
 ) -> None:
     answer = world.compute()
@@ -275,7 +263,7 @@ def test_values_that_the_settings_do_not_want_any_more_are_counted_and_the_run_i
 
 
 @pytest.mark.slow
-def test_values_that_wait_for_the_next_delivery_keep_the_run_open(world: World) -> None:
+def test_waiting_values(world: World) -> None:
     answer = world.compute()
     world.dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=500)
     messages = world.aws.messages()
@@ -293,13 +281,13 @@ def test_values_that_wait_for_the_next_delivery_keep_the_run_open(world: World) 
     assert the_run(world).counts == Counts(queued=answer["values"], stored=answer["values"])
 
 
-def test_a_dry_run_and_a_run_without_an_active_row_leave_nothing(world: World) -> None:
+def test_dry_or_empty_run(world: World) -> None:
     invoke("compute", OCTOBER | {"dry_run": True}, world.capsys)
     invoke("compute", {"interval": "weekly", "scheduled_time": "2026-11-02T01:00:00Z"}, world.capsys)
     assert world.aws.runs.scan()["Items"] == []
 
 
-def test_a_run_by_hand_that_cannot_be_computed_has_failed_and_says_why(world: World) -> None:
+def test_failed_run_by_hand(world: World) -> None:
     world.sql("DROP TABLE stock_line")
     failed = invoke("compute", OCTOBER, world.capsys)
     assert failed.answer["status"] == "failed"
@@ -310,9 +298,7 @@ def test_a_run_by_hand_that_cannot_be_computed_has_failed_and_says_why(world: Wo
     assert failed.metric("RunsIncomplete") == 1
 
 
-def test_a_run_whose_beginning_could_not_be_noted_does_not_end_well(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_start_not_noted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AwsBusyError("DynamoDB is away.")
 
@@ -325,9 +311,7 @@ def test_a_run_whose_beginning_could_not_be_noted_does_not_end_well(
 
 
 @pytest.mark.slow
-def test_values_that_are_queued_and_fail_before_they_are_counted_are_counted_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_before_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     original = Runs.register
 
     def register_late(self: Runs, messages: Any, now: Any) -> None:  # noqa: ANN401 - as the original
@@ -350,7 +334,7 @@ def test_values_that_are_queued_and_fail_before_they_are_counted_are_counted_onc
 
 
 @pytest.mark.slow
-def test_a_run_on_schedule_that_fails_is_open_until_it_is_computed_after_all(world: World) -> None:
+def test_failed_schedule_stays_open(world: World) -> None:
     event = {"interval": "monthly", "scheduled_time": "2026-11-03T01:00:00Z"}
     assert world.sql("ALTER TABLE stock_line RENAME TO elsewhere")
     with pytest.raises(Exception, match="stock_line"):
@@ -366,9 +350,7 @@ def test_a_run_on_schedule_that_fails_is_open_until_it_is_computed_after_all(wor
 
 
 @pytest.mark.slow
-def test_a_run_in_shards_ends_when_the_last_of_them_is_computed_and_pushed(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_in_shards(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = invoke("compute", OCTOBER | {"dry_run": True}, world.capsys).answer
     monkeypatch.setenv("LINES_PER_INVOCATION", "60")
     planned = invoke("compute", OCTOBER, world.capsys)
@@ -387,7 +369,7 @@ def test_a_run_in_shards_ends_when_the_last_of_them_is_computed_and_pushed(
     assert (run.outcome, len(last_lines(*shards, *pushes))) == (Outcome.COMPLETE, 1)
 
 
-def test_where_nothing_changed_the_run_ends_with_compute(world: World) -> None:
+def test_unchanged_run(world: World) -> None:
     world.use()
     first = world.run()
     answer = invoke("compute", OCTOBER | {"as_of": "2026-11-03T12:00"}, world.capsys)

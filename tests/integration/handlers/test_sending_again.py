@@ -64,16 +64,14 @@ def check_of_queue(report: dict[str, Any]) -> dict[str, Any] | None:
 # ------------------------------------------------------------------------------------------- the connection test
 
 
-def test_sending_that_is_not_paused_is_no_matter_of_the_report(aws: Aws, dhis2: StandIn, ask: Invoke) -> None:
+def test_closed_breaker(aws: Aws, dhis2: StandIn, ask: Invoke) -> None:
     report = ask({}).answer
     assert report["connected"] is True, dhis2.url
     assert check_of_queue(report) is None
     assert aws.breaker().state is State.CLOSED
 
 
-def test_a_connection_test_that_succeeds_closes_the_breaker_and_says_so(
-    aws: Aws, refused: StandIn, ask: Invoke
-) -> None:
+def test_success_closes_it(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     # The account was fixed in DHIS2: the login is the one that was refused.
     refused.users["pusher"] = User(username="pusher", password=WRONG)
     check = check_of_queue(ask({}).answer)
@@ -86,9 +84,7 @@ def test_a_connection_test_that_succeeds_closes_the_breaker_and_says_so(
     assert aws.breaker().refused == ()
 
 
-def test_a_connection_test_that_fails_logs_in_all_the_same_and_tells_that_sending_is_paused_and_why(
-    aws: Aws, refused: StandIn, ask: Invoke
-) -> None:
+def test_failure_tells_why(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     tested = ask({})
     assert set(logins(refused)) == {401}
     check = check_of_queue(tested.answer)
@@ -102,7 +98,7 @@ def test_a_connection_test_that_fails_logs_in_all_the_same_and_tells_that_sendin
     assert aws.breaker().state is State.LOGIN_REFUSED
 
 
-def test_a_token_that_may_not_post_leaves_the_breaker_open(aws: Aws, refused: StandIn, ask: Invoke) -> None:
+def test_token_that_may_not_post(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     token = new_token("only-get")
     refused.tokens[token] = PersonalAccessToken(username="pusher", token=SecretStr(token), methods=("GET",))
     aws.secretsmanager.put_secret_value(SecretId="stack/dhis2", SecretString=json.dumps({"token": token}))
@@ -116,9 +112,7 @@ def test_a_token_that_may_not_post_leaves_the_breaker_open(aws: Aws, refused: St
     assert aws.breaker().state is State.LOGIN_REFUSED
 
 
-def test_a_refused_connection_test_opens_the_breaker_before_a_message_tries_the_same_login(
-    aws: Aws, dhis2: StandIn, ask: Invoke, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refusal_opens_it(aws: Aws, dhis2: StandIn, ask: Invoke, capsys: pytest.CaptureFixture[str]) -> None:
     aws.put_dhis2_credentials("pusher", WRONG)
     ask({})
     assert aws.breaker().state is State.LOGIN_REFUSED
@@ -129,7 +123,7 @@ def test_a_refused_connection_test_opens_the_breaker_before_a_message_tries_the_
     assert dhis2.requests == []
 
 
-def test_a_dhis2_that_is_away_leaves_the_breaker_as_it_is(aws: Aws, refused: StandIn, ask: Invoke) -> None:
+def test_dhis2_down(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     before = aws.breaker()
     refused.faults.next(FaultKind.STATUS, times=None, status=503)
     check = check_of_queue(ask({}).answer)
@@ -139,7 +133,7 @@ def test_a_dhis2_that_is_away_leaves_the_breaker_as_it_is(aws: Aws, refused: Sta
     assert aws.breaker().state is State.LOGIN_REFUSED
 
 
-def test_the_password_is_in_no_report_log_or_row(aws: Aws, refused: StandIn, ask: Invoke) -> None:
+def test_no_secret_is_written(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     said = [ask({}), ask(PROBE)]
     aws.put_dhis2_credentials("pusher", PASSWORD)
     said += [ask(PROBE), ask({})]
@@ -151,7 +145,7 @@ def test_the_password_is_in_no_report_log_or_row(aws: Aws, refused: StandIn, ask
 # ------------------------------------------------------------------------------------------------------ the probe
 
 
-def test_where_sending_is_not_paused_the_probe_asks_nobody(aws: Aws, dhis2: StandIn, ask: Invoke) -> None:
+def test_probe_when_closed(aws: Aws, dhis2: StandIn, ask: Invoke) -> None:
     aws.ssm.delete_parameter(Name="/stack/settings")
     probed = ask(PROBE)
     assert probed.answer["breaker"] == "closed"
@@ -160,7 +154,7 @@ def test_where_sending_is_not_paused_the_probe_asks_nobody(aws: Aws, dhis2: Stan
     assert dhis2.requests == []
 
 
-def test_the_probe_does_not_try_the_same_login_again(aws: Aws, refused: StandIn, ask: Invoke) -> None:
+def test_probe_not_the_same_login(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     probed = ask(PROBE)
     assert refused.requests == []
     assert probed.answer["breaker"] == "open (login refused)"
@@ -171,7 +165,7 @@ def test_the_probe_does_not_try_the_same_login_again(aws: Aws, refused: StandIn,
 
 
 @pytest.mark.parametrize("finder", ["push", "connection test", "probe"])
-def test_a_refusal_raises_the_alarm_whichever_function_finds_it(
+def test_refusal_raises_alarm(
     aws: Aws, dhis2: StandIn, ask: Invoke, capsys: pytest.CaptureFixture[str], finder: str
 ) -> None:
     batch = batch_of([value_of("SOH_368c74bf")], settings_of(dhis2.url))
@@ -188,9 +182,7 @@ def test_a_refusal_raises_the_alarm_whichever_function_finds_it(
     assert metric[alarm["MetricName"]] == [1]
 
 
-def test_the_probe_tries_a_new_version_of_the_secret_and_closes_the_breaker(
-    aws: Aws, refused: StandIn, ask: Invoke
-) -> None:
+def test_probe_new_secret(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     aws.put_dhis2_credentials("pusher", PASSWORD)
     probed = ask(PROBE)
     assert logins(refused) == [200]
@@ -201,7 +193,7 @@ def test_the_probe_tries_a_new_version_of_the_secret_and_closes_the_breaker(
     assert len(aws.breaker().refused) == 1, "the one before stays refused"
 
 
-def test_the_same_password_entered_anew_is_tried_once_more(aws: Aws, refused: StandIn, ask: Invoke) -> None:
+def test_probe_same_password_anew(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     # As after the account was unlocked in DHIS2.
     aws.put_dhis2_credentials("pusher", WRONG)
     ask(PROBE)
@@ -209,9 +201,7 @@ def test_the_same_password_entered_anew_is_tried_once_more(aws: Aws, refused: St
     assert logins(refused) == [401]
 
 
-def test_the_probe_tries_a_new_version_that_is_wrong_too_once(
-    aws: Aws, refused: StandIn, ask: Invoke
-) -> None:
+def test_probe_wrong_new_secret(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     before = aws.breaker()
     aws.put_dhis2_credentials("pusher", "wr0ng-mark3d-too")
     for _ in range(2):
@@ -223,9 +213,7 @@ def test_the_probe_tries_a_new_version_that_is_wrong_too_once(
     assert after.since == before.since
 
 
-def test_the_probe_tries_the_login_once_when_the_address_was_corrected(
-    aws: Aws, refused: StandIn, ask: Invoke
-) -> None:
+def test_probe_new_address(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     corrected = settings_of(refused.url.replace("127.0.0.1", "localhost"))
     aws.put_settings(corrected.compact())
     ask(PROBE)
@@ -234,9 +222,7 @@ def test_the_probe_tries_the_login_once_when_the_address_was_corrected(
 
 
 @pytest.mark.parametrize(("status", "is_told"), [(503, False), (404, True)])
-def test_a_fault_that_is_no_refusal_leaves_it_to_the_next_probe(
-    aws: Aws, refused: StandIn, ask: Invoke, status: int, *, is_told: bool
-) -> None:
+def test_probe_other_fault(aws: Aws, refused: StandIn, ask: Invoke, status: int, *, is_told: bool) -> None:
     aws.put_dhis2_credentials("pusher", PASSWORD)
     refused.faults.next(FaultKind.STATUS, times=1, status=status)
     assert bool(ask(PROBE).said("The login could not be tried")) == is_told
@@ -245,9 +231,7 @@ def test_a_fault_that_is_no_refusal_leaves_it_to_the_next_probe(
     assert aws.breaker().state is State.CLOSED
 
 
-def test_settings_with_a_fault_leave_the_breaker_open_and_are_told(
-    aws: Aws, refused: StandIn, ask: Invoke
-) -> None:
+def test_probe_faulty_settings(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     aws.put_settings("setup: nonsense")
     probed = ask(PROBE)
     assert probed.answer["breaker"] == "open (login refused)"
@@ -255,7 +239,7 @@ def test_settings_with_a_fault_leave_the_breaker_open_and_are_told(
     assert refused.requests == []
 
 
-def test_a_version_that_was_refused_and_is_put_back_is_not_tried_again(
+def test_probe_restored_secret(
     aws: Aws, refused: StandIn, ask: Invoke, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = aws.secretsmanager.get_secret_value(SecretId="stack/dhis2")["VersionId"]

@@ -156,7 +156,7 @@ def stack(
 # Shards
 
 
-def test_a_run_in_shards_sends_exactly_the_values_of_one_in_one_piece(stack: Stack) -> None:
+def test_same_values(stack: Stack) -> None:
     whole = stack.compute(FULL)
     assert (whole.answer["status"], stack.shards()) == ("sent", [])
     in_one_piece = stack.values()
@@ -175,7 +175,7 @@ def test_a_run_in_shards_sends_exactly_the_values_of_one_in_one_piece(stack: Sta
 
 
 @pytest.mark.slow
-def test_what_is_left_out_is_told_once_by_the_invocation_that_plans(stack: Stack) -> None:
+def test_skipped_told_once(stack: Stack) -> None:
     whole = stack.compute(FULL)
     stack.allow_lines(200)
     planned = stack.compute(FULL, "request-2")
@@ -185,7 +185,7 @@ def test_what_is_left_out_is_told_once_by_the_invocation_that_plans(stack: Stack
     assert sorted([*planned.answer["skipped"], *told]) == sorted(whole.answer["skipped"])
 
 
-def test_the_plan_says_how_many_shards_of_how_many_lines(stack: Stack) -> None:
+def test_plan_counts(stack: Stack) -> None:
     stack.allow_lines(200)
     planned = stack.compute(FULL)
     message = planned.answer["message"]
@@ -198,7 +198,7 @@ def test_the_plan_says_how_many_shards_of_how_many_lines(stack: Stack) -> None:
     assert f"with {sum(sizes):,} ledger lines" in message
 
 
-def test_a_dry_run_in_shards_counts_and_sends_nothing(stack: Stack) -> None:
+def test_dry_run(stack: Stack) -> None:
     whole = stack.compute({**FULL, "dry_run": True})
     stack.allow_lines(200)
     stack.compute({**FULL, "dry_run": True}, "request-2")
@@ -207,7 +207,7 @@ def test_a_dry_run_in_shards_counts_and_sends_nothing(stack: Stack) -> None:
     assert stack.values() == []
 
 
-def test_a_second_delivery_of_a_finished_shard_sends_nothing(stack: Stack) -> None:
+def test_finished_shard_again(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL)
     message = stack.shards()[0]
@@ -219,7 +219,7 @@ def test_a_second_delivery_of_a_finished_shard_sends_nothing(stack: Stack) -> No
     assert stack.values() == []
 
 
-def test_a_shard_that_another_invocation_works_waits_until_that_one_must_have_ended(stack: Stack) -> None:
+def test_shard_in_work(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL)
     message = stack.shards()[0]
@@ -241,7 +241,7 @@ def test_a_shard_that_another_invocation_works_waits_until_that_one_must_have_en
 
 
 @pytest.mark.slow
-def test_an_invocation_that_plans_once_more_makes_no_shard_to_be_worked_twice(stack: Stack) -> None:
+def test_planned_twice(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL)
     first = stack.work_all()
@@ -255,7 +255,7 @@ def test_an_invocation_that_plans_once_more_makes_no_shard_to_be_worked_twice(st
 
 
 @pytest.mark.slow
-def test_the_same_run_asked_for_once_more_is_sent_anew(stack: Stack) -> None:
+def test_same_run_again(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL, "request-1")
     stack.work_all()
@@ -266,7 +266,7 @@ def test_the_same_run_asked_for_once_more_is_sent_anew(stack: Stack) -> None:
 
 
 @pytest.mark.slow
-def test_a_shard_that_fails_leaves_the_others_alone_and_is_tried_again(
+def test_failing_shard(
     stack: Stack,
 ) -> None:
     stack.compute(FULL)
@@ -288,7 +288,7 @@ def test_a_shard_that_fails_leaves_the_others_alone_and_is_tried_again(
     assert stack.values() == in_one_piece
 
 
-def test_the_last_attempt_says_why_the_shard_ends_in_the_dead_letter_queue(
+def test_last_attempt(
     stack: Stack,
 ) -> None:
     stack.allow_lines(200)
@@ -303,7 +303,7 @@ def test_the_last_attempt_says_why_the_shard_ends_in_the_dead_letter_queue(
     assert failed.metric("ShardsFailed") == 1
 
 
-def test_a_message_that_is_no_shard_goes_to_the_dead_letters_with_the_reason(stack: Stack) -> None:
+def test_not_a_shard(stack: Stack) -> None:
     stack.aws.sqs.send_message(QueueUrl=stack.aws.shard_queue_url, MessageBody='{"manual": true}')
     (message,) = stack.shards()
     assert not is_given_back(stack.work(message))
@@ -312,7 +312,7 @@ def test_a_message_that_is_no_shard_goes_to_the_dead_letters_with_the_reason(sta
     assert "no shard" in dead["MessageAttributes"]["reason"]["StringValue"]
 
 
-def test_a_shard_can_be_worked_by_hand_by_the_text_of_its_message_also_when_it_is_finished(
+def test_shard_by_hand(
     stack: Stack,
 ) -> None:
     stack.allow_lines(200)
@@ -325,7 +325,7 @@ def test_a_shard_can_be_worked_by_hand_by_the_text_of_its_message_also_when_it_i
     assert stack.values() == sent
 
 
-def test_a_shard_by_hand_about_the_future_is_refused_and_sends_nothing(stack: Stack) -> None:
+def test_shard_of_the_future(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL)
     event = json.loads(stack.shards()[0]["Body"])
@@ -337,7 +337,7 @@ def test_a_shard_by_hand_about_the_future_is_refused_and_sends_nothing(stack: St
 
 
 @pytest.mark.slow
-def test_an_org_unit_that_is_mapped_no_longer_is_named_by_its_shard(stack: Stack) -> None:
+def test_unmapped_org_unit(stack: Stack) -> None:
     stack.allow_lines(200)
     stack.compute(FULL)
     event = json.loads(stack.shards()[0]["Body"])
@@ -362,9 +362,7 @@ def test_an_org_unit_that_is_mapped_no_longer_is_named_by_its_shard(stack: Stack
     ],
 )
 @pytest.mark.slow
-def test_a_shard_that_the_settings_leave_no_work_for_is_kept_with_its_months_for_a_redrive(
-    stack: Stack, changes: dict[str, Any], reason: str
-) -> None:
+def test_idle_shard_is_kept(stack: Stack, changes: dict[str, Any], reason: str) -> None:
     event = {"manual": True, "months": "2026-07..2026-10"}
     stack.compute(event, "unbroken")
     stack.work_all()
@@ -397,7 +395,7 @@ def sent_on_the_first(stack: Stack, *firsts: str, basis: str = "previous_month")
 
 
 @pytest.mark.slow
-def test_a_range_of_months_sends_what_runs_on_the_first_of_the_following_months_would_have(
+def test_months(
     stack: Stack,
 ) -> None:
     expected = sent_on_the_first(stack, "2026-08-01", "2026-09-01", "2026-10-01", "2026-11-01")
@@ -407,7 +405,7 @@ def test_a_range_of_months_sends_what_runs_on_the_first_of_the_following_months_
 
 
 @pytest.mark.slow
-def test_a_month_begins_when_the_values_of_the_one_before_are_on_the_queue(stack: Stack) -> None:
+def test_months_in_order(stack: Stack) -> None:
     first = stack.compute(MONTHS)
     assert first.answer["month"] == "2026-07"
     assert first.answer["message"].endswith("Other invocations follow for: 2026-08, 2026-09, 2026-10.")
@@ -421,7 +419,7 @@ def test_a_month_begins_when_the_values_of_the_one_before_are_on_the_queue(stack
     assert stack.shards() == []
 
 
-def test_a_range_of_months_that_was_cut_off_goes_on_where_it_was(
+def test_months_resume(
     stack: Stack,
 ) -> None:
     stack.compute(MONTHS)
@@ -440,7 +438,7 @@ def test_a_range_of_months_that_was_cut_off_goes_on_where_it_was(
 
 
 @pytest.mark.slow
-def test_a_month_whose_message_is_delivered_twice_is_followed_by_the_next_one_once(stack: Stack) -> None:
+def test_month_delivered_twice(stack: Stack) -> None:
     stack.compute(MONTHS)
     (august,) = stack.shards()
     stack.work(august)
@@ -449,9 +447,7 @@ def test_a_month_whose_message_is_delivered_twice_is_followed_by_the_next_one_on
 
 
 @pytest.mark.slow
-def test_a_fault_after_the_next_month_was_queued_makes_no_month_to_be_sent_twice(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_month_queued_then_fault(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.compute(MONTHS)
     (august,) = stack.shards()
     with monkeypatch.context() as fault:
@@ -472,7 +468,7 @@ def fail(*_: object) -> None:
 
 
 @pytest.mark.slow
-def test_months_of_a_large_system_are_done_shard_by_shard_in_order(stack: Stack) -> None:
+def test_months_in_shards(stack: Stack) -> None:
     expected = sent_on_the_first(stack, "2026-08-01", "2026-09-01", "2026-10-01", "2026-11-01")
     stack.allow_lines(200)
     planned = stack.compute(MONTHS)
@@ -490,7 +486,7 @@ def test_months_of_a_large_system_are_done_shard_by_shard_in_order(stack: Stack)
     assert set(map(tuple, months.values())) == {("2026-07", "2026-08", "2026-09", "2026-10")}
 
 
-def test_a_month_that_is_not_over_is_refused_and_nothing_is_queued(stack: Stack) -> None:
+def test_current_month_refused(stack: Stack) -> None:
     next_month = (datetime.now(UTC) + timedelta(40)).strftime("%Y-%m")
     refused = stack.compute({"manual": True, "months": f"2026-07..{next_month}"})
     assert refused.answer["status"] == "failed"
@@ -498,7 +494,7 @@ def test_a_month_that_is_not_over_is_refused_and_nothing_is_queued(stack: Stack)
     assert (stack.shards(), stack.values()) == ([], [])
 
 
-def test_rows_on_a_current_day_basis_have_no_months_unless_the_event_says_so(stack: Stack) -> None:
+def test_months_current_day_rows(stack: Stack) -> None:
     settings = json.loads(document())
     for row in settings["data_elements"]:
         row["basis"] = "previous_month" if row["metric"] == "issued" else "current_day"
@@ -512,7 +508,7 @@ def test_rows_on_a_current_day_basis_have_no_months_unless_the_event_says_so(sta
     assert {value[6] for value in stack.values()} == {metric.value.upper() for metric in Metric}
 
 
-def test_without_a_row_on_a_previous_month_basis_months_are_nothing_to_do(stack: Stack) -> None:
+def test_months_without_rows(stack: Stack) -> None:
     settings = json.loads(document())
     for row in settings["data_elements"]:
         row["basis"] = "current_day"
@@ -529,7 +525,7 @@ MONTHLY = {"interval": "monthly", "scheduled_time": "2026-11-04T15:30:00Z"}
 
 
 @pytest.mark.slow
-def test_a_monthly_run_sends_its_own_month_and_then_the_months_before_it_again(stack: Stack) -> None:
+def test_earlier_months_again(stack: Stack) -> None:
     expected = sent_on_the_first(stack, "2026-09-01", "2026-10-01")
     stack.aws.put_settings(document(restate_months=2))
     own = stack.compute(MONTHLY)
@@ -550,7 +546,7 @@ def test_a_monthly_run_sends_its_own_month_and_then_the_months_before_it_again(s
     ],
 )
 @pytest.mark.slow
-def test_only_monthly_runs_about_months_restate(stack: Stack, event: dict[str, Any]) -> None:
+def test_only_monthly_runs_repeat(stack: Stack, event: dict[str, Any]) -> None:
     settings = json.loads(document(restate_months=2))
     settings["data_elements"][0]["interval"] = "daily"
     stack.aws.put_settings(json.dumps(settings))
@@ -562,9 +558,7 @@ def test_only_monthly_runs_about_months_restate(stack: Stack, event: dict[str, A
 # Without AWS
 
 
-def test_preview_shows_the_months_in_one_go(
-    sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_preview_of_months(sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "settings.json"
     file.write_text(document(), encoding="utf-8")
     arguments = ["preview", "--settings", str(file), "--source", sample, "--format", "json"]
@@ -611,7 +605,7 @@ def in_order(lines: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("limits", [{}, {"metrics": ["issued"]}, {"months": "2026-09", "as_of": None}])
-def test_an_export_holds_the_values_that_a_manual_push_sends_and_sends_nothing(
+def test_export(
     stack: Stack,
     limits: dict[str, Any],
 ) -> None:
@@ -638,7 +632,7 @@ def test_an_export_holds_the_values_that_a_manual_push_sends_and_sends_nothing(
 
 
 @pytest.mark.slow
-def test_a_divided_export_writes_a_file_for_each_shard(stack: Stack) -> None:
+def test_export_in_shards(stack: Stack) -> None:
     whole = lines_of(stack.aws, stack.compute(VALUES).answer["file"])
     stack.allow_lines(200)
     planned = stack.compute({**VALUES, "basis": "current_day"}, "request-2").answer
@@ -650,7 +644,7 @@ def test_a_divided_export_writes_a_file_for_each_shard(stack: Stack) -> None:
     assert stack.aws.messages() == []
 
 
-def test_the_mapping_names_what_is_sent_and_what_cannot_be(stack: Stack) -> None:
+def test_mapping(stack: Stack) -> None:
     values = lines_of(stack.aws, stack.compute(VALUES).answer["file"])
     answer = stack.compute({"export": "mapping"}, "request-2").answer
     lines = lines_of(stack.aws, answer["file"])
@@ -666,7 +660,7 @@ def test_the_mapping_names_what_is_sent_and_what_cannot_be(stack: Stack) -> None
         assert {items[name][value["metric"]] for name in value["item"].split("; ")} == {value["data_element"]}
 
 
-def test_an_export_that_fails_is_answered_and_is_no_failed_run(stack: Stack) -> None:
+def test_failed_export(stack: Stack) -> None:
     stack.aws.put_database_address("postgresql://reader:mark3d-secret@127.0.0.1:1/omsupply")
     for event in (VALUES, {"export": "mapping"}):
         run = stack.compute(event)

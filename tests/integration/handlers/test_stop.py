@@ -48,7 +48,7 @@ def deliver_one(world: World) -> None:
     world.aws.sqs.delete_message(QueueUrl=world.aws.queue_url, ReceiptHandle=message["ReceiptHandle"])
 
 
-def test_what_is_not_sent_yet_is_not_sent_and_the_event_that_is_named_sends_it(world: World) -> None:
+def test_unsent_values(world: World) -> None:
     answer = world.compute()
     deliver_one(world)
     stored = len(world.values())
@@ -81,7 +81,7 @@ def test_what_is_not_sent_yet_is_not_sent_and_the_event_that_is_named_sends_it(w
     assert len(world.values()) == answer["values"]
 
 
-def test_a_retry_by_aws_of_a_stopped_run_computes_nothing_and_the_run_ends(world: World) -> None:
+def test_aws_retry(world: World) -> None:
     world.aws.put_database_address("postgresql://reader:x@127.0.0.1:1/omsupply")
     with pytest.raises(Exception, match="127"):
         invoke("compute", OCTOBER, world.capsys, "request-1")
@@ -94,9 +94,7 @@ def test_a_retry_by_aws_of_a_stopped_run_computes_nothing_and_the_run_ends(world
     assert run_of(run_id).outcome is Outcome.FAILED
 
 
-def test_shards_that_nobody_has_begun_end_as_failed_and_the_run_ends(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_shards(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINES_PER_INVOCATION", "100")
     planned = invoke("compute", OCTOBER, world.capsys).answer
     assert planned["status"] == "planned"
@@ -117,7 +115,7 @@ def test_shards_that_nobody_has_begun_end_as_failed_and_the_run_ends(
     assert (run.outcome, world.values()) == (Outcome.INCOMPLETE, {})
 
 
-def test_a_run_that_has_ended_is_not_stopped_and_one_that_is_not_there_is_named(world: World) -> None:
+def test_ended_or_unknown_run(world: World) -> None:
     answer = world.run()
     stopped = invoke("push", {"stop": answer["run_id"]}, world.capsys).answer
     assert stopped["message"] == (

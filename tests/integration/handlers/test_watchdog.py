@@ -63,7 +63,7 @@ def started(world: World, run_id: str, age: timedelta) -> None:
     )
 
 
-def test_where_all_is_well_nobody_is_told_and_the_watchdog_was_there(world: World) -> None:
+def test_all_well(world: World) -> None:
     has_known_for(world, timedelta(days=40))
     run_daily(world)
     world.deliver()
@@ -74,7 +74,7 @@ def test_where_all_is_well_nobody_is_told_and_the_watchdog_was_there(world: Worl
     assert world.aws.told() == []
 
 
-def test_a_daily_run_that_did_not_take_place_is_told_by_name_with_what_to_do(world: World) -> None:
+def test_missed_daily_run(world: World) -> None:
     run_daily(world, timedelta(days=3))
     world.deliver()
     has_known_for(world, timedelta(days=40))
@@ -93,9 +93,7 @@ def test_a_daily_run_that_did_not_take_place_is_told_by_name_with_what_to_do(wor
     assert look(world).answer["findings"] == []
 
 
-def test_what_was_due_before_a_stack_was_there_or_its_schedule_changed_is_not_missing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_due_before_the_stack(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert look(world).answer["findings"] == []
     has_known_for(world, timedelta(days=40))
     assert look(world).answer["findings"] != []
@@ -108,9 +106,7 @@ def test_what_was_due_before_a_stack_was_there_or_its_schedule_changed_is_not_mi
     assert look(world).answer["findings"] == []
 
 
-def test_where_schedules_or_the_push_are_switched_off_none_is_missing_and_none_once_they_are_on_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_switched_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     has_known_for(world, timedelta(days=40))
     with monkeypatch.context() as off:
         off.setenv("SCHEDULES_STATE", "DISABLED")
@@ -121,13 +117,13 @@ def test_where_schedules_or_the_push_are_switched_off_none_is_missing_and_none_o
     assert look(world).answer["findings"] == []
 
 
-def test_a_schedule_that_only_AWS_can_read_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: N802 its name
+def test_schedule_only_aws_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILY_SCHEDULE", "cron(0 3 15W * ? *)")
     (finding,) = look(world).answer["findings"]
     assert 'cannot check whether the "daily" runs take place: cron(0 3 15W * ? *) cannot be read' in finding
 
 
-def test_a_fault_in_the_settings_is_told_and_what_else_there_is_too(world: World) -> None:
+def test_faulty_settings(world: World) -> None:
     run_id = run_daily(world)
     started(world, run_id, timedelta(days=2))
     world.aws.put_settings("use_dhis2: maybe")
@@ -136,7 +132,7 @@ def test_a_fault_in_the_settings_is_told_and_what_else_there_is_too(world: World
     assert "Use DHIS2 is 'maybe'" in fault
 
 
-def test_a_run_whose_values_still_wait_after_a_day_is_told(world: World) -> None:
+def test_values_wait_for_a_day(world: World) -> None:
     run_id = run_daily(world)
     assert look(world).answer["findings"] == []
     started(world, run_id, timedelta(days=2))
@@ -149,7 +145,7 @@ def test_a_run_whose_values_still_wait_after_a_day_is_told(world: World) -> None
     assert look(world).answer["findings"] == []
 
 
-def test_a_run_that_nobody_ended_is_ended_with_its_last_line(world: World) -> None:
+def test_ends_forgotten_run(world: World) -> None:
     run_id = run_daily(world)
     world.deliver()
     started(world, run_id, timedelta(days=2))
@@ -167,7 +163,7 @@ def test_a_run_that_nobody_ended_is_ended_with_its_last_line(world: World) -> No
     assert [line for line in look(world).lines if line.get("event") == "run_ended"] == []
 
 
-def test_a_run_that_is_only_beginning_is_not_ended(world: World) -> None:
+def test_young_run(world: World) -> None:
     run_id = run_daily(world)
     world.deliver()
     world.aws.runs.update_item(
@@ -179,7 +175,7 @@ def test_a_run_that_is_only_beginning_is_not_ended(world: World) -> None:
     assert run.ended_at is None
 
 
-def test_what_the_queue_itself_moved_over_is_counted_as_dead_and_its_run_ended(world: World) -> None:
+def test_moved_by_sqs(world: World) -> None:
     run_id = run_daily(world)
     move_to_dead_letters(world.aws)
     started(world, run_id, timedelta(days=2))
@@ -191,7 +187,7 @@ def test_what_the_queue_itself_moved_over_is_counted_as_dead_and_its_run_ended(w
     assert looked.answer["findings"] == []
 
 
-def test_a_watchdog_that_cannot_tell_has_not_looked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cannot_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     has_known_for(world, timedelta(days=40))
     monkeypatch.setenv("ALERT_TOPIC", "arn:aws:sns:us-east-1:123456789012:gone")
     with pytest.raises(AwsError, match="telling the topic of the alarms"):

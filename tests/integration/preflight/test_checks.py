@@ -71,7 +71,7 @@ def only_fault(report: job.ConnectionReport, name: str) -> Check:
 
 @every_version
 @pytest.mark.parametrize("setup", [{}, WITH_COMBOS, WITH_CATEGORIES], ids=["single", "attribute", "category"])
-def test_what_is_set_up_well_has_no_fault(version: str, setup: dict[str, Any]) -> None:
+def test_all_well(version: str, setup: dict[str, Any]) -> None:
     report = report_of(world(), version, **setup)
     assert [check.message for check in report.checks if not check.ok] == []
     assert report.all_well
@@ -80,7 +80,7 @@ def test_what_is_set_up_well_has_no_fault(version: str, setup: dict[str, Any]) -
 
 
 @every_version
-def test_different_data_elements_per_item_are_matched_metric_by_metric(version: str) -> None:
+def test_metric_by_metric(version: str) -> None:
     names = mapped(items=items(("SOH_368c74bf", "OUT_368c74bf"), ("SOH_7a8e5b10", "OUT_7a8e5b10")))
     rows = [row("stock_on_hand", custom_field_name="a"), row("stocked_out", custom_field_name="b")]
     report = report_of(
@@ -103,7 +103,7 @@ def test_different_data_elements_per_item_are_matched_metric_by_metric(version: 
 
 
 @every_version
-def test_a_user_without_the_authority_is_told_and_the_rest_is_looked_at(version: str) -> None:
+def test_missing_authority(version: str) -> None:
     report = report_of(world(), version, user=PUSHER.model_copy(update={"authorities": ()}))
     assert "F_DATAVALUE_ADD" in only_fault(report, "authority").message
     assert check_of(report, "zeros").ok
@@ -117,9 +117,7 @@ def test_a_user_without_the_authority_is_told_and_the_rest_is_looked_at(version:
         ("?", "unknown"),
     ],
 )
-def test_a_version_that_is_not_supported_is_said(
-    release: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unsupported_version(release: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Version, "release", property(lambda _: release))
     message = only_fault(report_of(world()), "server").message
     assert words in message
@@ -127,7 +125,7 @@ def test_a_version_that_is_not_supported_is_said(
 
 
 @every_version
-def test_a_data_set_s_code_that_only_looks_right_is_told_with_what_differs(version: str) -> None:
+def test_lookalike_data_set(version: str) -> None:
     report = report_of(world(), version, data_set_id="ST\u041eCK_SINGLE")
     assert only_fault(report, "data set").message.endswith(
         "(STOCK_SINGLE)? Character 3 is a CYRILLIC CAPITAL LETTER O (U+041E) in the settings, a LATIN CAPITAL LETTER O "
@@ -136,7 +134,7 @@ def test_a_data_set_s_code_that_only_looks_right_is_told_with_what_differs(versi
 
 
 @every_version
-def test_org_units_outside_the_user_s_hierarchy_are_named(version: str) -> None:
+def test_org_units_outside_hierarchy(version: str) -> None:
     reach = tuple(uid("organisationUnit", code) for code in ("KAMO", "OPUA"))
     report = report_of(world(), version, user=PUSHER.model_copy(update={"org_unit_ids": reach}))
     check = only_fault(report, "org unit reach")
@@ -144,13 +142,13 @@ def test_org_units_outside_the_user_s_hierarchy_are_named(version: str) -> None:
     assert check.details == ("Paihia Hospital (PAIHIA)",)
 
 
-def test_a_user_without_any_org_unit_is_told() -> None:
+def test_user_without_org_unit() -> None:
     report = report_of(world(), user=PUSHER.model_copy(update={"org_unit_ids": ()}))
     assert 'no "data capture and maintenance" org units' in only_fault(report, "org unit reach").message
 
 
 @every_version
-def test_a_data_set_that_is_not_there_leaves_what_does_not_need_it(version: str) -> None:
+def test_missing_data_set(version: str) -> None:
     report = report_of(world(), version, data_set_id="NOWHERE")
     assert "no data set whose code is NOWHERE" in only_fault(report, "data set").message
     assert report.not_asked == (
@@ -167,16 +165,14 @@ def test_a_data_set_that_is_not_there_leaves_what_does_not_need_it(version: str)
 
 
 @every_version
-def test_a_data_set_that_may_not_be_written_is_told(version: str) -> None:
+def test_data_set_not_writable(version: str) -> None:
     report = report_of(with_data_set(SINGLE, writers=())(world()), version)
     assert "pusher may not enter data" in only_fault(report, "write access").message
 
 
 @every_version
 @pytest.mark.parametrize("access", list(MetadataAccess)[1:])
-def test_metadata_that_may_not_be_read_are_said_and_the_connection_stands(
-    version: str, access: MetadataAccess
-) -> None:
+def test_hidden_metadata(version: str, access: MetadataAccess) -> None:
     report = report_of(world(), version, user=PUSHER.model_copy(update={"metadata_access": access}))
     assert report.connected
     assert not check_of(report, "data set").ok
@@ -189,7 +185,7 @@ def test_metadata_that_may_not_be_read_are_said_and_the_connection_stands(
 
 
 @every_version
-def test_a_period_format_of_another_type_than_the_data_set_s_is_told_with_the_right_one(version: str) -> None:
+def test_period_format(version: str) -> None:
     report = report_of(with_data_set(SINGLE, period_type="Weekly")(world()), version)
     message = only_fault(report, "period format").message
     assert "makes 202601, which is a period of the type Monthly" in message
@@ -198,7 +194,7 @@ def test_a_period_format_of_another_type_than_the_data_set_s_is_told_with_the_ri
 
 
 @every_version
-def test_a_current_day_needs_an_open_future_period(version: str) -> None:
+def test_future_period(version: str) -> None:
     rows = [row("stock_on_hand", basis="current_day")]
     report = report_of(world(open_future_periods=0), version, data_elements=rows)
     message = only_fault(report, "open period, current day").message
@@ -206,7 +202,7 @@ def test_a_current_day_needs_an_open_future_period(version: str) -> None:
     assert "Set 'Open future periods' of the data set to 1" in message
 
 
-def test_each_basis_that_is_used_is_looked_at() -> None:
+def test_each_basis() -> None:
     rows = [
         row_with_combo("stock_on_hand"),
         row_with_combo("issued", basis="current_day"),
@@ -220,7 +216,7 @@ def test_each_basis_that_is_used_is_looked_at() -> None:
 
 
 @every_version
-def test_a_manual_push_that_would_be_refused_is_to_note_where_the_schedules_are_well(version: str) -> None:
+def test_refused_manual_push(version: str) -> None:
     said = "Manual push, current day: period 202602, 1 to 5 February so far."
     check = check_of(report_of(world(), version), "a manual push now")
     assert (check.ok, check.note, check.message) == (True, False, f"{said} It is open.")
@@ -246,14 +242,14 @@ def test_a_manual_push_that_would_be_refused_is_to_note_where_the_schedules_are_
         ("previous_month", "FinancialApril", "period 2026April, 1 April 2026 to 31 March 2027"),
     ],
 )
-def test_a_period_is_named_with_its_days(basis: str, written: str, days: str) -> None:
+def test_days_of_period(basis: str, written: str, days: str) -> None:
     as_of = datetime(2026, 11, 29, 12, tzinfo=UTC)
     asked = window(Basis(basis), as_of, Calendar(ZoneInfo("UTC")), PeriodFormat.parse(written))
     assert days_of(asked) == days
 
 
 @every_version
-def test_expiry_days_that_are_over_are_told_with_the_day(version: str) -> None:
+def test_expiry_days(version: str) -> None:
     report = report_of(with_data_set(SINGLE, expiry_days=2)(world()), version)
     message = only_fault(report, "open period, previous month").message
     assert "202601 has been closed since 2026-02-02: the data set's expiry days are 2." in message
@@ -263,7 +259,7 @@ def test_expiry_days_that_are_over_are_told_with_the_day(version: str) -> None:
 
 
 @every_version
-def test_data_input_periods_that_leave_the_period_out_are_told(version: str) -> None:
+def test_input_periods(version: str) -> None:
     other = DataInputPeriod(period="202512")
     report = report_of(with_data_set(SINGLE, data_input_periods=[other.model_dump()])(world()), version)
     assert (
@@ -281,7 +277,7 @@ def test_data_input_periods_that_leave_the_period_out_are_told(version: str) -> 
     assert "open from ever to 2026-02-01 only" in only_fault(report, "open period, previous month").message
 
 
-def test_a_release_that_refuses_open_data_input_periods_is_told_with_the_ways_out() -> None:
+def test_inverted_input_periods() -> None:
     given = DataInputPeriod(period="202601", closing_date=date(2026, 12, 31))
     metadata = with_data_set(SINGLE, data_input_periods=[given.model_dump()])(world())
     assert report_of(metadata, "2.42").all_well
@@ -292,7 +288,7 @@ def test_a_release_that_refuses_open_data_input_periods_is_told_with_the_ways_ou
     assert "Upgrade DHIS2 to 2.43.2 or later. Until then remove the data input periods" in message
 
 
-def test_a_calendar_of_another_kind_is_told() -> None:
+def test_other_calendar() -> None:
     metadata = world().model_copy(update={"calendar": "ethiopian"})
     check = only_fault(report_of(metadata), "period format")
     assert check.message.startswith("DHIS2 keeps its periods in the calendar 'ethiopian'")
@@ -303,7 +299,7 @@ def test_a_calendar_of_another_kind_is_told() -> None:
 
 
 @every_version
-def test_where_an_option_combo_belongs_is_found_out_and_told(version: str) -> None:
+def test_option_combo_place(version: str) -> None:
     attribute = check_of(report_of(world(), version, **WITH_COMBOS), "option combos")
     assert (
         "stock on hand: Stock on hand (STOCK_ON_HAND) is sent as attribute option combo (of the data set)."
@@ -315,9 +311,7 @@ def test_where_an_option_combo_belongs_is_found_out_and_told(version: str) -> No
 
 @every_version
 @pytest.mark.parametrize("scheme", ["code", "uid"])
-def test_a_category_option_in_place_of_the_combo_is_told_with_the_combo_that_is_meant(
-    version: str, scheme: str
-) -> None:
+def test_category_option_for_combo(version: str, scheme: str) -> None:
     code = scheme == "code"
     given = "OPTION_ISSUED" if code else uid("categoryOption", "ISSUED")
     meant = "ISSUED" if code else uid("categoryOptionCombo", "ISSUED")
@@ -337,9 +331,7 @@ def test_a_category_option_in_place_of_the_combo_is_told_with_the_combo_that_is_
     ("setup", "field", "right"),
     [(WITH_COMBOS, "category", "attribute"), (WITH_CATEGORIES, "attribute", "category")],
 )
-def test_an_option_combo_field_that_is_set_wrong_is_told(
-    version: str, setup: dict[str, Any], field: str, right: str
-) -> None:
+def test_wrong_option_combo_field(version: str, setup: dict[str, Any], field: str, right: str) -> None:
     check = only_fault(report_of(world(), version, **setup, option_combo_field=field), "option combos")
     assert f"Option combo field is '{field}', but STOCK_ON_HAND belongs to the" in check.details[0]
     assert f"Set option_combo_field: auto, or {right}." in check.details[0]
@@ -359,7 +351,7 @@ def test_an_option_combo_field_that_is_set_wrong_is_told(
         ("MALE", "belongs neither to the category combination of the data set"),
     ],
 )
-def test_an_option_combo_that_does_not_fit_is_told_with_what_it_is(given: str, words: str) -> None:
+def test_unfit_option_combo(given: str, words: str) -> None:
     male = CategoryOptionCombo(id=uid("categoryOptionCombo", "MALE"), code="MALE", name="Male")
     sex = CategoryCombo(id=uid("categoryCombo", "SEX"), code="SEX", name="Sex", option_combos=(male,))
     metadata = world()
@@ -369,7 +361,7 @@ def test_an_option_combo_that_does_not_fit_is_told_with_what_it_is(given: str, w
     assert words in only_fault(report, "option combos").details[0]
 
 
-def test_a_row_of_several_with_the_same_metric_is_named_by_its_number_in_the_settings() -> None:
+def test_row_number() -> None:
     rows = [
         row_with_combo("stock_on_hand"),
         {**row("issued"), "active": False},
@@ -382,12 +374,12 @@ def test_a_row_of_several_with_the_same_metric_is_named_by_its_number_in_the_set
     )
 
 
-def test_a_data_set_whose_option_combos_are_not_named_is_told() -> None:
+def test_data_set_option_combos() -> None:
     report = report_of(world(), data_set_id=ATTRIBUTE)
     assert "has a category combination of its own" in only_fault(report, "option combos").message
 
 
-def test_data_elements_whose_option_combos_are_not_named_are_told() -> None:
+def test_data_element_option_combos() -> None:
     names = mapped(prefix="STOCK_")
     report = report_of(
         world(), names=names, data_set_id=CATEGORY, data_elements=[row("stock_on_hand", prefix="STOCK_")]
@@ -400,7 +392,7 @@ def test_data_elements_whose_option_combos_are_not_named_are_told() -> None:
     )
 
 
-def test_option_combos_that_the_user_may_not_see_are_said() -> None:
+def test_hidden_option_combos() -> None:
     hidden = CategoryCombo(id=uid("categoryCombo", "HIDDEN"), code="HIDDEN", name="Hidden", option_combos=())
     metadata = with_data_set(SINGLE, category_combo_id=hidden.id)(world())
     metadata = metadata.model_copy(update={"category_combos": (*metadata.category_combos, hidden)})
@@ -428,9 +420,7 @@ def test_option_combos_that_the_user_may_not_see_are_said() -> None:
         ),
     ],
 )
-def test_a_category_option_that_keeps_values_out_is_told_with_the_cure(
-    version: str, changes: dict[str, object], cause: str, fault: str
-) -> None:
+def test_closed_category_option(version: str, changes: dict[str, object], cause: str, fault: str) -> None:
     report = report_of(with_option("ISSUED", **changes)(world()), version, **WITH_COMBOS)
     if cause == "not shared" and version in {"2.37", "2.40"}:
         # These take the values all the same.
@@ -443,7 +433,7 @@ def test_a_category_option_that_keeps_values_out_is_told_with_the_cure(
     )
 
 
-def test_periods_beyond_the_end_of_a_category_option_may_be_open_by_the_data_set() -> None:
+def test_category_option_end() -> None:
     ended = with_option("ISSUED", end_date=date(2025, 12, 31))(world())
     assert not report_of(ended, **WITH_COMBOS).all_well
 
@@ -457,7 +447,7 @@ def test_periods_beyond_the_end_of_a_category_option_may_be_open_by_the_data_set
     assert report_of(ended, client=OpensMore, **WITH_COMBOS).all_well
 
 
-def test_approved_data_are_told_by_org_unit() -> None:
+def test_approved_data() -> None:
     check = only_fault(report_of(approved("KAMO", "202601")(world()), "2.42"), "approved data")
     assert check.message.startswith(
         "The data of 1 of 3 org units are approved; DHIS2 refuses values for them."
@@ -467,7 +457,7 @@ def test_approved_data_are_told_by_org_unit() -> None:
     assert check_of(report, "approved data").message.endswith("nothing is approved in 3 org units.")
 
 
-def test_a_release_that_stores_over_approved_data_is_noted() -> None:
+def test_approval_ignored_by_release() -> None:
     report = report_of(approved("KAMO", "202601")(world()), "2.43")
     check = check_of(report, "approved data")
     assert report.all_well
@@ -475,7 +465,7 @@ def test_a_release_that_stores_over_approved_data_is_noted() -> None:
     assert "DHIS2 2.43.1: this release does not protect approved data." in check.message
 
 
-def test_approval_that_cannot_be_read_is_noted() -> None:
+def test_unreadable_approval() -> None:
     def forbid(dhis2: StandIn) -> None:
         dhis2.faults.next(FaultKind.STATUS, status=403, path="/api/dataApprovals/approvals")
 
@@ -485,7 +475,7 @@ def test_approval_that_cannot_be_read_is_noted() -> None:
 
 
 @every_version
-def test_system_settings_that_insist_on_option_combos_are_only_noted(version: str) -> None:
+def test_required_option_combos(version: str) -> None:
     report = report_of(requiring_combos(world()), version)
     assert report.all_well
     if version == "2.43":
@@ -496,7 +486,7 @@ def test_system_settings_that_insist_on_option_combos_are_only_noted(version: st
     )
 
 
-def test_a_token_that_may_only_read_is_told_by_a_call_without_values() -> None:
+def test_read_only_token() -> None:
     text = new_token("only-get")
     token = PersonalAccessToken(username="pusher", token=SecretStr(text), methods=("GET",))
 
@@ -507,7 +497,7 @@ def test_a_token_that_may_only_read_is_told_by_a_call_without_values() -> None:
     assert "Both GET and POST are needed" in only_fault(report, "trial call").message
 
 
-def test_something_that_lets_no_post_pass_is_told_and_nothing_is_stored() -> None:
+def test_blocked_post() -> None:
     def forbid(dhis2: StandIn) -> None:
         dhis2.faults.next(FaultKind.STATUS, status=405, method="POST")
 
@@ -534,9 +524,7 @@ def test_something_that_lets_no_post_pass_is_told_and_nothing_is_stored() -> Non
         ("stock_on_hand", "DATE", "holds no numbers"),
     ],
 )
-def test_a_value_type_that_cannot_hold_the_metric_is_told(
-    version: str, metric: str, value_type: str, words: str
-) -> None:
+def test_unfit_value_type(version: str, metric: str, value_type: str, words: str) -> None:
     metadata = with_data_elements("368c74bf", value_type=value_type)(world())
     check = only_fault(report_of(metadata, version, data_elements=[row(metric)]), "value types")
     assert check.message.startswith("1 of 2 data elements cannot hold what is sent to them")
@@ -555,7 +543,7 @@ def test_a_value_type_that_cannot_hold_the_metric_is_told(
         ("stocked_out", "INTEGER_ZERO_OR_POSITIVE", False),
     ],
 )
-def test_a_value_type_that_holds_the_metric_is_well(metric: str, value_type: str, *, round_off: bool) -> None:
+def test_fit_value_type(metric: str, value_type: str, *, round_off: bool) -> None:
     metadata = with_data_elements(*ELEMENTS, value_type=value_type)(world())
     report = report_of(metadata, data_elements=[row(metric)], round_off=round_off)
     assert report.all_well
@@ -573,9 +561,7 @@ def test_a_value_type_that_holds_the_metric_is_well(metric: str, value_type: str
         ),
     ],
 )
-def test_a_value_type_that_holds_the_metric_with_a_catch_is_noted(
-    metric: str, value_type: str, words: str
-) -> None:
+def test_value_type_with_a_catch(metric: str, value_type: str, words: str) -> None:
     metadata = with_data_elements(*ELEMENTS, value_type=value_type)(world())
     report = report_of(metadata, data_elements=[row(metric)])
     check = check_of(report, "value types")
@@ -584,7 +570,7 @@ def test_a_value_type_that_holds_the_metric_with_a_catch_is_noted(
     assert words in check.details[0]
 
 
-def test_an_option_set_on_a_data_element_is_told() -> None:
+def test_option_set() -> None:
     option_set = OptionSet(id=uid("optionSet", "YES"), code="YES", name="Yes", options=())
     metadata = with_data_elements("368c74bf", option_set_id=option_set.id)(world())
     metadata = metadata.model_copy(update={"option_sets": (option_set,)})
@@ -592,7 +578,7 @@ def test_an_option_set_on_a_data_element_is_told() -> None:
 
 
 @pytest.mark.parametrize("version", ["2.37", "2.40", "2.42"])
-def test_data_elements_that_lose_zeros_are_named_up_to_2_42(version: str) -> None:
+def test_lost_zeros(version: str) -> None:
     metadata = with_data_elements("368c74bf", zero_is_significant=False)(world())
     check = only_fault(report_of(metadata, version), "zeros")
     assert check.message.startswith("1 of 2 data elements lose their zeros")
@@ -600,16 +586,14 @@ def test_data_elements_that_lose_zeros_are_named_up_to_2_42(version: str) -> Non
     assert check.details == ("Amoxicillin 250mg tabs (368c74bf)",)
 
 
-def test_2_43_keeps_every_zero() -> None:
+def test_zeros_from_2_43() -> None:
     report = report_of(with_data_elements(*ELEMENTS, zero_is_significant=False)(world()), "2.43")
     assert report.all_well
 
 
 @every_version
 @pytest.mark.parametrize("metric", list(Metric))
-def test_stock_levels_that_would_be_added_up_over_time_are_told_and_flows_are_not(
-    version: str, metric: Metric
-) -> None:
+def test_summed_stock_levels(version: str, metric: Metric) -> None:
     metadata = with_data_elements(*ELEMENTS, aggregation_type="SUM")(world())
     report = report_of(metadata, version, data_elements=[row(metric.value)])
     flows = {Metric.RECEIVED, Metric.ISSUED, Metric.ADJUSTMENTS, Metric.DAYS_OUT_OF_STOCK, Metric.STOCKED_OUT}
@@ -628,12 +612,12 @@ def test_stock_levels_that_would_be_added_up_over_time_are_told_and_flows_are_no
 
 
 @pytest.mark.parametrize("aggregation", ["LAST", "LAST_AVERAGE_ORG_UNIT", "AVERAGE", "AVERAGE_SUM_ORG_UNIT"])
-def test_stock_levels_by_their_last_value_or_average_are_well(aggregation: str) -> None:
+def test_sound_stock_levels(aggregation: str) -> None:
     metadata = with_data_elements(*ELEMENTS, aggregation_type=aggregation)(world())
     assert report_of(metadata).all_well
 
 
-def test_flows_that_are_not_added_up_over_time_are_said_and_are_no_fault() -> None:
+def test_unsummed_flows() -> None:
     report = report_of(world(), **WITH_COMBOS)
     assert report.all_well
     assert (
@@ -646,7 +630,7 @@ def test_flows_that_are_not_added_up_over_time_are_said_and_are_no_fault() -> No
 
 
 @every_version
-def test_a_store_whose_org_unit_is_unknown_is_told_with_the_nearest(version: str) -> None:
+def test_unknown_org_unit(version: str) -> None:
     stores = (MappedStore("Kamo Clinic", "KAM", "Kamo "), MappedStore("Opua H.C.", "OPU", "OPUAA"), STORES[2])
     report = report_of(world(), version, names=mapped(stores=stores))
     check = only_fault(report, "stores")
@@ -671,14 +655,14 @@ def test_a_store_whose_org_unit_is_unknown_is_told_with_the_nearest(version: str
     assert "Kamo Clinic (KAMO): is it Kamo Clinic, which has 'Kamo ' in mSupply?" in without.details
 
 
-def test_a_store_is_told_by_its_name_where_its_code_is_nothing_like() -> None:
+def test_org_unit_by_store_name() -> None:
     stores = (MappedStore("Kamo clinic", "KAM", "10045"), *STORES[1:])
     check = only_fault(report_of(world(), names=mapped(stores=stores)), "stores")
     assert check.details[0].endswith("Did you mean 'KAMO' (Kamo Clinic)?")
 
 
 @every_version
-def test_a_store_whose_org_unit_lacks_the_data_set_is_told_as_that(version: str) -> None:
+def test_org_unit_without_data_set(version: str) -> None:
     kept = [uid("organisationUnit", code) for code in ("KAMO", "OPUA")]
     report = report_of(with_data_set(SINGLE, org_unit_ids=kept)(world()), version)
     check = only_fault(report, "stores")
@@ -703,9 +687,7 @@ def test_a_store_whose_org_unit_lacks_the_data_set_is_told_as_that(version: str)
         ({"opening_date": date(2026, 2, 1)}, "it opened on 2026-02-01"),
     ],
 )
-def test_a_store_whose_org_unit_is_closed_for_the_period_of_the_run_is_told(
-    version: str, dates: dict[str, date], hint: str | None
-) -> None:
+def test_closed_org_unit(version: str, dates: dict[str, date], hint: str | None) -> None:
     report = report_of(with_org_unit("OPUA", **dates)(world()), version)
     if hint is not None and hint.startswith("from 2.43 on: "):
         hint = hint.removeprefix("from 2.43 on: ") if version == "2.43" else None
@@ -719,7 +701,7 @@ def test_a_store_whose_org_unit_is_closed_for_the_period_of_the_run_is_told(
     )
 
 
-def test_org_units_that_are_uids_where_codes_are_looked_for_are_told_as_a_wrong_scheme() -> None:
+def test_uids_under_code_scheme() -> None:
     stores = tuple(store._replace(org_unit=uid("organisationUnit", store.org_unit)) for store in STORES)
     check = only_fault(report_of(world(), names=mapped(stores=stores)), "stores")
     assert check.message.endswith("Most of them are the uids of what is meant: set Org unit scheme to 'uid'.")
@@ -727,7 +709,7 @@ def test_org_units_that_are_uids_where_codes_are_looked_for_are_told_as_a_wrong_
 
 
 @every_version
-def test_an_item_whose_data_element_is_unknown_is_told_with_the_nearest(version: str) -> None:
+def test_unknown_data_element(version: str) -> None:
     names = mapped(items=items(("368c74bF",), ("7a8e5b10",)))
     report = report_of(world(), version, names=names)
     check = only_fault(report, "items")
@@ -746,7 +728,7 @@ def test_an_item_whose_data_element_is_unknown_is_told_with_the_nearest(version:
 
 
 @every_version
-def test_an_item_whose_data_element_is_not_in_the_data_set_is_told_as_that(version: str) -> None:
+def test_data_element_outside(version: str) -> None:
     kept = [uid("dataElement", "368c74bf")]
     report = report_of(with_data_set(SINGLE, data_element_ids=kept)(world()), version)
     check = only_fault(report, "items")
@@ -756,7 +738,7 @@ def test_an_item_whose_data_element_is_not_in_the_data_set_is_told_as_that(versi
     )
 
 
-def test_an_item_names_the_metrics_whose_data_element_is_wrong() -> None:
+def test_metrics_of_an_item() -> None:
     names = mapped(items=items(("SOH_368c74bf", "OUT_368c"), (None, "OUT_7a8e5b10")))
     rows = [row("stock_on_hand", custom_field_name="a"), row("stocked_out", custom_field_name="b")]
     report = report_of(
@@ -774,7 +756,7 @@ def test_an_item_names_the_metrics_whose_data_element_is_wrong() -> None:
     assert "Did you mean 'OUT_368c74bf'" in detail
 
 
-def test_a_long_list_is_shortened_in_text_and_bounded_in_json() -> None:
+def test_long_list() -> None:
     stores = tuple(
         MappedStore(f"Clinic {number}", f"C{number}", f"nowhere-{number}") for number in range(200)
     )
@@ -785,7 +767,7 @@ def test_a_long_list_is_shortened_in_text_and_bounded_in_json() -> None:
     assert "          - and 180 more" in as_text(report).splitlines()
 
 
-def test_what_the_database_leaves_out_is_noted() -> None:
+def test_skipped_by_database() -> None:
     names = mapped(skipped=("store Old: it is disabled in mSupply",), more_skipped=2, skipped_stores=1)
     report = report_of(world(), names=names)
     assert report.all_well
@@ -795,14 +777,14 @@ def test_what_the_database_leaves_out_is_noted() -> None:
     assert check.more_details == 2
 
 
-def test_what_the_database_notes_is_a_note_and_no_fault() -> None:
+def test_database_notes() -> None:
     report = report_of(world(), names=mapped(notes=("All 2 items are sent.",)))
     assert report.all_well
     check = check_of(report, "database")
     assert (check.note, check.details) == (True, ("All 2 items are sent.",))
 
 
-def test_stores_beyond_the_list_are_said_and_not_taken_for_missing() -> None:
+def test_long_list_of_stores() -> None:
     report = report_of(world(), names=mapped(stores=STORES[:1], more_stores=2))
     assert check_of(report, "stores").message.endswith(
         "2 more were not checked, because their list is too long for one answer."
@@ -810,7 +792,7 @@ def test_stores_beyond_the_list_are_said_and_not_taken_for_missing() -> None:
     assert "org units without a store" not in [check.name for check in report.checks]
 
 
-def test_a_database_that_is_out_of_reach_hides_nothing_that_dhis2_tells() -> None:
+def test_database_down() -> None:
     metadata = with_data_elements("368c74bf", zero_is_significant=False, aggregation_type="SUM")(world())
 
     def database() -> DatabaseAnswer:
@@ -821,7 +803,7 @@ def test_a_database_that_is_out_of_reach_hides_nothing_that_dhis2_tells() -> Non
     assert report.not_asked == ("stores", "items")
 
 
-def test_one_of_a_kind_is_told_as_one() -> None:
+def test_singular() -> None:
     names = mapped(stores=STORES[:1], items=mapped().items[:1])
     report = report_of(world(), names=names)
     assert check_of(report, "stores").message == "1 store of mSupply has its org unit."
@@ -833,7 +815,7 @@ def test_one_of_a_kind_is_told_as_one() -> None:
 # The summary and the time
 
 
-def test_the_summary_names_the_most_important_first_and_what_is_well() -> None:
+def test_summary_order() -> None:
     metadata = with_data_elements("368c74bf", aggregation_type="SUM", zero_is_significant=False)(world())
     user = PUSHER.model_copy(update={"authorities": ()})
     stores = (MappedStore("Kamo Clinic", "KAM", "nowhere"), *STORES[1:])
@@ -849,7 +831,7 @@ def test_the_summary_names_the_most_important_first_and_what_is_well() -> None:
     assert summary[-1].startswith("OK: settings; credentials; login; server; data set")
 
 
-def test_a_server_that_is_too_slow_is_told_within_the_time_and_what_was_found_stands() -> None:
+def test_slow_server() -> None:
     def slow(dhis2: StandIn) -> None:
         dhis2.faults.next(FaultKind.DELAY, seconds=60.0, path="/api/dataSets")
 
@@ -862,7 +844,7 @@ def test_a_server_that_is_too_slow_is_told_within_the_time_and_what_was_found_st
     assert not check_of(report, "stores").ok
 
 
-def test_a_fault_of_the_server_at_one_question_leaves_the_others() -> None:
+def test_one_failing_question() -> None:
     def fail(dhis2: StandIn) -> None:
         dhis2.faults.next(FaultKind.STATUS, status=502, path="/api/system/info")
 
@@ -873,7 +855,7 @@ def test_a_fault_of_the_server_at_one_question_leaves_the_others() -> None:
     assert check_of(report, "open period, previous month").ok
 
 
-def test_the_largest_country_is_compared_quickly() -> None:
+def test_largest_country() -> None:
     units = [(f"OU{number:05}", f"Clinic {number}") for number in range(3_000)]
     references = [(f"{number:08x}", f"Medicine {number}") for number in range(1_000)]
     metadata = stock_metadata(units, references, ["stock_on_hand"])
@@ -888,7 +870,7 @@ def test_the_largest_country_is_compared_quickly() -> None:
     assert (datetime.now(UTC) - before).total_seconds() < 30
 
 
-def test_a_database_that_does_not_answer_in_time_is_told_and_the_rest_stands() -> None:
+def test_slow_database() -> None:
     given_up = Event()
 
     def database() -> DatabaseAnswer:

@@ -114,7 +114,7 @@ def went_wrong(report: job.ConnectionReport) -> list[str]:
 
 
 @every_version
-def test_a_connection_with_everything_in_order_is_successful(version: Version, aws: Aws) -> None:
+def test_all_well(version: Version, aws: Aws) -> None:
     with StandIn(METADATA, version=version, users=(PUSHER,)) as dhis2:
         report = report_of(document(dhis2.url), aws=aws)
     assert report.connected
@@ -151,7 +151,7 @@ def test_a_connection_with_everything_in_order_is_successful(version: Version, a
     assert went_wrong(report) == []
 
 
-def test_the_report_is_json_of_the_documented_shape(dhis2: StandIn) -> None:
+def test_json_shape(dhis2: StandIn) -> None:
     shape = report_of(document(dhis2.url)).model_dump(mode="json")
     assert list(shape) == [
         "connected",
@@ -171,7 +171,7 @@ def test_the_report_is_json_of_the_documented_shape(dhis2: StandIn) -> None:
 
 
 @every_version
-def test_a_wrong_password_is_authentication_failed_and_asked_once(version: Version) -> None:
+def test_wrong_password_once(version: Version) -> None:
     with StandIn(METADATA, version=version, users=(PUSHER,)) as dhis2:
         report = report_of(document(dhis2.url), password=PASSWORD + "x")
         assert len(dhis2.requests) == 1
@@ -188,7 +188,7 @@ def test_a_wrong_password_is_authentication_failed_and_asked_once(version: Versi
     assert PASSWORD not in report.model_dump_json()
 
 
-def test_a_proxy_that_asks_to_wait_for_a_moment_is_waited_for(dhis2: StandIn) -> None:
+def test_short_proxy_wait(dhis2: StandIn) -> None:
     for after in range(0, 8, 2):
         dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, after=after, seconds=0)
     report = report_of(document(dhis2.url), time_limit=30)
@@ -216,9 +216,7 @@ def test_a_proxy_that_asks_to_wait_for_a_moment_is_waited_for(dhis2: StandIn) ->
         (3, ["data set", "trial call", "stores", "items"]),
     ],
 )
-def test_a_proxy_that_asks_to_wait_for_long_is_told_and_not_asked_again(
-    dhis2: StandIn, passed: int, untold: list[str]
-) -> None:
+def test_long_proxy_wait(dhis2: StandIn, passed: int, untold: list[str]) -> None:
     dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, after=passed, seconds=90)
     report = report_of(document(dhis2.url), time_limit=30)
     assert len(dhis2.requests) == passed + 1
@@ -232,7 +230,7 @@ def test_a_proxy_that_asks_to_wait_for_long_is_told_and_not_asked_again(
         assert "A push waits until it can" in message_of(report, "data set")
 
 
-def test_oauth2_that_is_switched_off_is_told_first() -> None:
+def test_oauth2_switched_off() -> None:
     client = Dhis2Credentials(
         kind=LoginKind.OAUTH2, username="pusher", password=SecretStr(PASSWORD), client="msupply"
     )
@@ -243,7 +241,7 @@ def test_oauth2_that_is_switched_off_is_told_first() -> None:
     assert "oauth2.authorization.server.enabled" in message_of(report, "login")
 
 
-def test_a_disabled_account_is_told_as_one() -> None:
+def test_disabled_account() -> None:
     disabled = PUSHER.model_copy(update={"disabled": True})
     with StandIn(METADATA, users=(disabled,)) as dhis2:
         report = report_of(document(dhis2.url))
@@ -251,7 +249,7 @@ def test_a_disabled_account_is_told_as_one() -> None:
 
 
 @every_version
-def test_a_user_without_the_right_to_add_data_values_is_connected_all_the_same(version: Version) -> None:
+def test_missing_authority(version: Version) -> None:
     reader = PUSHER.model_copy(update={"authorities": ()})
     with StandIn(METADATA, version=version, users=(reader,)) as dhis2:
         report = report_of(document(dhis2.url))
@@ -264,7 +262,7 @@ def test_a_user_without_the_right_to_add_data_values_is_connected_all_the_same(v
 @pytest.mark.parametrize(
     ("data_set_id", "scheme"), [("NOWHERE", "code"), ("abcdefghij1", "uid"), (DATA_SET.lower(), "code")]
 )
-def test_a_data_set_that_is_not_there_is_told(version: Version, data_set_id: str, scheme: str) -> None:
+def test_missing_data_set(version: Version, data_set_id: str, scheme: str) -> None:
     with StandIn(METADATA, version=version, users=(PUSHER,)) as dhis2:
         report = report_of(document(dhis2.url, data_set_id=data_set_id, data_set_id_scheme=scheme))
     assert report.connected
@@ -273,14 +271,14 @@ def test_a_data_set_that_is_not_there_is_told(version: Version, data_set_id: str
 
 
 @every_version
-def test_a_data_set_is_found_by_uid_too(version: Version) -> None:
+def test_data_set_by_uid(version: Version) -> None:
     (uid,) = (data_set.id for data_set in METADATA.data_sets if data_set.code == DATA_SET)
     with StandIn(METADATA, version=version, users=(PUSHER,)) as dhis2:
         report = report_of(document(dhis2.url, data_set_id=uid, data_set_id_scheme="uid"))
     assert went_wrong(report) == []
 
 
-def test_a_data_set_that_may_not_be_written_is_told() -> None:
+def test_data_set_not_writable() -> None:
     closed = tuple(data_set.model_copy(update={"writers": ()}) for data_set in METADATA.data_sets)
     metadata: Metadata = METADATA.model_copy(update={"data_sets": closed})
     with StandIn(metadata, users=(PUSHER,)) as dhis2:
@@ -289,7 +287,7 @@ def test_a_data_set_that_may_not_be_written_is_told() -> None:
     assert "may not enter data" in message_of(report, "write access")
 
 
-def test_settings_and_database_that_are_both_wrong_are_both_told() -> None:
+def test_settings_and_database() -> None:
     report = report_of(document("ftp://nowhere", setup="none"), database=database_is_out_of_reach)
     assert not report.connected
     assert went_wrong(report) == ["settings", "database"]
@@ -300,14 +298,14 @@ def test_settings_and_database_that_are_both_wrong_are_both_told() -> None:
     assert report.last_successful_connection is None
 
 
-def test_a_database_out_of_reach_does_not_hide_that_the_connection_works(dhis2: StandIn) -> None:
+def test_database_down(dhis2: StandIn) -> None:
     report = report_of(document(dhis2.url), database=database_is_out_of_reach)
     assert report.connected
     assert report.message == "Connection successful"
     assert went_wrong(report) == ["database"]
 
 
-def test_credentials_that_are_not_filled_in_are_told_and_dhis2_is_not_asked(dhis2: StandIn) -> None:
+def test_empty_credentials(dhis2: StandIn) -> None:
     def nothing_yet(_: Settings) -> Dhis2Credentials:
         raise CredentialsError("The secret with DHIS2's credentials is not filled in yet.")
 
@@ -317,7 +315,7 @@ def test_credentials_that_are_not_filled_in_are_told_and_dhis2_is_not_asked(dhis
     assert dhis2.requests == []
 
 
-def test_missing_settings_are_told_in_the_words_of_who_looked_for_them() -> None:
+def test_missing_settings() -> None:
     def none_there() -> Settings:
         raise SettingsError(["There are no settings yet: make settings."])
 
@@ -325,7 +323,7 @@ def test_missing_settings_are_told_in_the_words_of_who_looked_for_them() -> None
     assert report.message == "Settings invalid. There are no settings yet: make settings."
 
 
-def test_the_test_works_while_use_dhis2_is_off_and_says_so(dhis2: StandIn) -> None:
+def test_switch_off(dhis2: StandIn) -> None:
     report = report_of(document(dhis2.url, use_dhis2=False))
     assert report.connected
     assert went_wrong(report) == []
@@ -333,7 +331,7 @@ def test_the_test_works_while_use_dhis2_is_off_and_says_so(dhis2: StandIn) -> No
     assert "Dry runs work" in report.checks[0].message
 
 
-def test_an_address_is_tried_while_the_rest_of_the_settings_is_still_missing(dhis2: StandIn) -> None:
+def test_incomplete_settings(dhis2: StandIn) -> None:
     report = report_of(document(dhis2.url, use_dhis2=False, data_set_id=None, period_format=None))
     assert report.connected
     assert went_wrong(report) == ["settings"]
@@ -341,20 +339,20 @@ def test_an_address_is_tried_while_the_rest_of_the_settings_is_still_missing(dhi
     assert "data set" not in [check.name for check in report.checks]
 
 
-def test_without_an_address_nothing_can_be_tried() -> None:
+def test_no_address() -> None:
     report = report_of(document(None, use_dhis2=False))
     assert not report.connected
     assert "URL" in report.message
     assert [check.name for check in report.checks] == ["settings", "database"]
 
 
-def test_oauth2_without_a_client_is_told_and_dhis2_is_not_asked(dhis2: StandIn) -> None:
+def test_oauth2_without_client(dhis2: StandIn) -> None:
     report = report_of(document(dhis2.url, basic_authentication=False))
     assert "Basic authentication is off" in report.message
     assert went_wrong(report) == ["credentials"]
 
 
-def test_an_address_where_nothing_listens_is_told_as_refused() -> None:
+def test_refused_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     report = report_of(document(f"http://127.0.0.1:{port}"))
@@ -374,14 +372,14 @@ def test_an_address_where_nothing_listens_is_told_as_refused() -> None:
     ],
     ids=["page", "https", "cut", "starting", "firewall"],
 )
-def test_every_other_cause_has_words_of_its_own(dhis2: StandIn, fault: Fault, words: str) -> None:
+def test_other_causes(dhis2: StandIn, fault: Fault, words: str) -> None:
     dhis2.faults.plan(fault)
     report = report_of(document(dhis2.url))
     assert not report.connected
     assert words in report.message
 
 
-def test_a_fault_after_the_login_leaves_the_connection_and_the_other_checks(dhis2: StandIn) -> None:
+def test_fault_after_login(dhis2: StandIn) -> None:
     dhis2.faults.next(FaultKind.STATUS, status=502, path="/api/system/info")
     report = report_of(document(dhis2.url))
     assert report.connected
@@ -390,7 +388,7 @@ def test_a_fault_after_the_login_leaves_the_connection_and_the_other_checks(dhis
 
 
 @pytest.mark.parametrize("fault", [{"kind": FaultKind.STATUS, "status": 403}, {"kind": FaultKind.LOGIN_PAGE}])
-def test_a_firewall_that_keeps_some_addresses_is_told_as_one(dhis2: StandIn, fault: dict[str, Any]) -> None:
+def test_firewall(dhis2: StandIn, fault: dict[str, Any]) -> None:
     dhis2.faults.next(path="/api/dataSets", times=None, **fault)
     report = report_of(document(dhis2.url))
     assert report.connected
@@ -400,7 +398,7 @@ def test_a_firewall_that_keeps_some_addresses_is_told_as_one(dhis2: StandIn, fau
     assert "no DHIS2" not in said
 
 
-def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn) -> None:
+def test_foreign_json(dhis2: StandIn) -> None:
     class Other(Dhis2Client):
         def get(self, path: str, params: Query | None = None) -> object:  # noqa: ARG002
             return {"hello": "world"}
@@ -423,7 +421,7 @@ def test_something_else_that_answers_json_is_not_taken_for_dhis2(dhis2: StandIn)
     assert "no DHIS2 at this address" in report.message
 
 
-def test_a_failed_test_shows_the_last_success_and_leaves_it(dhis2: StandIn, aws: Aws) -> None:
+def test_last_success_stays(dhis2: StandIn, aws: Aws) -> None:
     record_success(aws.table, dhis2.url, "pusher", NOW - timedelta(days=1))
     report = report_of(document(dhis2.url), password="wrong", aws=aws)
     assert report.last_successful_connection == YESTERDAY
@@ -431,7 +429,7 @@ def test_a_failed_test_shows_the_last_success_and_leaves_it(dhis2: StandIn, aws:
     assert report_of(document(dhis2.url), password="wrong", aws=aws).last_successful_connection == TODAY
 
 
-def test_a_table_that_cannot_be_used_is_a_check_of_its_own(dhis2: StandIn, aws: Aws) -> None:
+def test_unusable_table(dhis2: StandIn, aws: Aws) -> None:
     aws.table.delete()
     report = report_of(document(dhis2.url), aws=aws)
     assert report.connected
@@ -439,7 +437,7 @@ def test_a_table_that_cannot_be_used_is_a_check_of_its_own(dhis2: StandIn, aws: 
     assert went_wrong(report) == ["last successful connection"]
 
 
-def test_the_text_for_a_terminal_tells_everything(dhis2: StandIn) -> None:
+def test_text(dhis2: StandIn) -> None:
     report = report_of(document(dhis2.url), database=database_is_out_of_reach)
     lines = as_text(report).splitlines()
     assert lines[0] == "Connection successful"
@@ -450,7 +448,7 @@ def test_the_text_for_a_terminal_tells_everything(dhis2: StandIn) -> None:
     assert "not ok  database: mSupply's database at db.example.org does not answer." in lines
 
 
-def test_colours_are_shown_only_where_they_are_asked_for(dhis2: StandIn) -> None:
+def test_colours(dhis2: StandIn) -> None:
     good = report_of(document(dhis2.url), database=database_is_out_of_reach)
     bad = report_of(document(dhis2.url), password="wrong")
     assert "\x1b" not in as_text(good) + bad.model_dump_json()

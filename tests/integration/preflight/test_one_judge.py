@@ -208,9 +208,7 @@ def values_of(settings: Settings, names: MappedNames, numbers: tuple[str, ...]) 
 
 @pytest.mark.parametrize("version", ["2.40", "2.42", "2.43"])
 @pytest.mark.parametrize("situation", SITUATIONS, ids=[situation.name for situation in SITUATIONS])
-def test_what_the_connection_test_calls_well_is_stored_and_the_reverse(
-    situation: Situation, version: str
-) -> None:
+def test_agrees_with_push(situation: Situation, version: str) -> None:
     metadata, names = situation.change(world()), names_of(situation)
     changes = {name: value for name, value in situation.settings.items() if name != "names"}
     client = DirectClient(metadata, version, NOW.date(), situation.user)

@@ -77,7 +77,7 @@ def without(metadata: Metadata, data_element: str) -> Metadata:
 
 
 @every_version
-def test_what_is_deleted_is_gone_and_the_rest_stays(version: str) -> None:
+def test_only_named_values(version: str) -> None:
     server = Server(version)
     server.send(VALUES)
     result = server.delete(VALUES[:5])
@@ -88,7 +88,7 @@ def test_what_is_deleted_is_gone_and_the_rest_stays(version: str) -> None:
 
 
 @every_version
-def test_deleting_twice_is_deleting_once(version: str) -> None:
+def test_twice(version: str) -> None:
     server = Server(version)
     server.send(VALUES)
     server.delete(VALUES[:3])
@@ -99,7 +99,7 @@ def test_deleting_twice_is_deleting_once(version: str) -> None:
 
 
 @every_version
-def test_a_value_that_was_deleted_comes_back_when_it_is_sent_again(version: str) -> None:
+def test_sent_again_after_delete(version: str) -> None:
     server = Server(version)
     server.send(VALUES)
     server.delete(VALUES)
@@ -109,7 +109,7 @@ def test_a_value_that_was_deleted_comes_back_when_it_is_sent_again(version: str)
 
 
 @every_version
-def test_a_value_that_somebody_entered_since_is_left_alone_and_named(version: str) -> None:
+def test_changed_by_somebody(version: str) -> None:
     server = Server(version)
     server.send(VALUES)
     server.send([value_of("SOH_item0", "99")])
@@ -125,7 +125,7 @@ def test_a_value_that_somebody_entered_since_is_left_alone_and_named(version: st
 
 
 @every_version
-def test_a_data_element_that_left_the_data_set_is_named_and_holds_up_no_other(version: str) -> None:
+def test_data_element_left_data_set(version: str) -> None:
     server = Server(version)
     server.send(VALUES)
     server.set_up(without(world_of(), "SOH_item1"))
@@ -138,7 +138,7 @@ def test_a_data_element_that_left_the_data_set_is_named_and_holds_up_no_other(ve
 
 
 @every_version
-def test_where_nothing_may_be_read_what_is_wrong_is_found_and_the_others_are_deleted(version: str) -> None:
+def test_unreadable_fault_found(version: str) -> None:
     server = Server(version, metadata_access=MetadataAccess.FORBIDDEN)
     server.send(VALUES)
     server.set_up(without(world_of(), "SOH_item1"))
@@ -149,7 +149,7 @@ def test_where_nothing_may_be_read_what_is_wrong_is_found_and_the_others_are_del
 
 
 @every_version
-def test_where_nothing_may_be_read_a_value_that_was_gone_counts_as_gone(version: str) -> None:
+def test_unreadable_counts_as_gone(version: str) -> None:
     server = Server(version, metadata_access=MetadataAccess.FORBIDDEN)
     server.send(VALUES[:4])
     result = server.delete(VALUES)
@@ -158,7 +158,7 @@ def test_where_nothing_may_be_read_a_value_that_was_gone_counts_as_gone(version:
 
 
 @every_version
-def test_zeros_that_the_server_would_not_keep_are_deleted_like_others(version: str) -> None:
+def test_dropped_zeros(version: str) -> None:
     zeros = [value_of(f"SOH_item{item}", "0") for item in range(3)]
     server = Server(version)
     server.send(zeros)
@@ -169,7 +169,7 @@ def test_zeros_that_the_server_would_not_keep_are_deleted_like_others(version: s
 
 
 @up_to_2_42
-def test_up_to_2_42_what_stands_in_an_org_unit_that_has_closed_is_deleted(version: str) -> None:
+def test_closed_org_unit(version: str) -> None:
     server = Server(version)
     server.send(VALUES)
     metadata = server.dhis2.metadata
@@ -183,7 +183,7 @@ def test_up_to_2_42_what_stands_in_an_org_unit_that_has_closed_is_deleted(versio
 
 
 @every_version
-def test_a_delete_whose_answer_was_lost_is_finished_by_the_next_delivery(version: str) -> None:
+def test_lost_answer(version: str) -> None:
     server = Server(version)
     server.send(VALUES)
     server.dhis2.faults.next(FaultKind.STATUS, status=504, method="POST", after_import=True)
@@ -215,7 +215,7 @@ class ForgetfulClient(DirectClient):
 
 
 @every_version
-def test_what_is_still_there_is_named_and_has_not_landed(version: str) -> None:
+def test_still_there(version: str) -> None:
     server = Server(version)
     server.client = ForgetfulClient(world_of(), version, NOW)
     server.dhis2, server.session = server.client.dhis2, Dhis2Session(server.client, pause=lambda _: None)

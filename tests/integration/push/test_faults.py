@@ -216,9 +216,7 @@ MET = {name: (setup, 0) for name, setup in SETUPS.items()} | {
 
 
 @pytest.mark.parametrize(("fault", "met", "version"), in_pairs(PASSING, MET, VERSIONS))
-def test_after_a_fault_that_passes_every_good_value_is_stored_and_every_other_named_once(
-    fault: str, met: str, version: str
-) -> None:
+def test_passing_fault(fault: str, met: str, version: str) -> None:
     with StandIn(
         set_up(), version=version, users=[User(username=USER, password=SecretStr(OLD))], now=NOW
     ) as dhis2:
@@ -240,9 +238,7 @@ def test_after_a_fault_that_passes_every_good_value_is_stored_and_every_other_na
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 @pytest.mark.parametrize("fault", REFUSING.values(), ids=REFUSING)
-def test_a_call_that_is_refused_for_good_costs_its_batch_and_every_value_of_it_is_named_once(
-    version: str, setup: Setup, fault: Fault
-) -> None:
+def test_final_refusal(version: str, setup: Setup, fault: Fault) -> None:
     with StandIn(
         set_up(), version=version, users=[User(username=USER, password=SecretStr(OLD))], now=NOW
     ) as dhis2:
@@ -262,7 +258,7 @@ def test_a_call_that_is_refused_for_good_costs_its_batch_and_every_value_of_it_i
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
-def test_a_password_changed_halfway_costs_one_failed_login_and_no_value(version: str, setup: Setup) -> None:
+def test_changed_password(version: str, setup: Setup) -> None:
     user = User(username=USER, password=SecretStr(OLD))
     with StandIn(set_up(), version=version, users=[user], now=NOW) as dhis2:
         settings = setup.settings(dhis2.url)
@@ -279,7 +275,7 @@ def test_a_password_changed_halfway_costs_one_failed_login_and_no_value(version:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
-def test_a_value_at_which_the_server_fails_costs_that_value(version: str, setup: Setup) -> None:
+def test_poisonous_value(version: str, setup: Setup) -> None:
     with StandIn(
         set_up(), version=version, users=[User(username=USER, password=SecretStr(OLD))], now=NOW
     ) as dhis2:

@@ -96,9 +96,7 @@ type Connect = Callable[[StandIn], Dhis2Session]
 
 @pytest.mark.parametrize("version", ["2.42", "2.43"])
 @pytest.mark.slow
-def test_of_10_000_values_with_10_bad_ones_9_990_are_stored_and_10_are_named(
-    version: str, connect: Connect
-) -> None:
+def test_ten_bad_of_10_000(version: str, connect: Connect) -> None:
     places = [org_unit for org_unit, _ in ORG_UNITS[:50]]
     values = [
         value_of(f"SOH_{item}", str(number), org_unit=org_unit)
@@ -135,7 +133,7 @@ def test_of_10_000_values_with_10_bad_ones_9_990_are_stored_and_10_are_named(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_cannot_fit_is_told_in_the_same_words_on_every_version(version: str, connect: Connect) -> None:
+def test_same_words_on_every_version(version: str, connect: Connect) -> None:
     values = [
         value_of("SOH_item0"),
         value_of("SOH_nothing"),
@@ -161,9 +159,7 @@ def test_what_cannot_fit_is_told_in_the_same_words_on_every_version(version: str
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("access", [MetadataAccess.HIDDEN, MetadataAccess.FORBIDDEN])
-def test_where_the_metadata_may_not_be_read_the_server_judges_and_the_good_values_still_get_in(
-    version: str, access: MetadataAccess, connect: Connect
-) -> None:
+def test_hidden_metadata(version: str, access: MetadataAccess, connect: Connect) -> None:
     values = [value_of(f"SOH_item{number}") for number in range(5)]
     values[2] = value_of("SOH_nothing")
     user = ADMIN.model_copy(update={"metadata_access": access})
@@ -179,7 +175,7 @@ def test_where_the_metadata_may_not_be_read_the_server_judges_and_the_good_value
 
 
 @pytest.mark.parametrize("version", BY_ROW)
-def test_a_zero_that_dhis2_would_drop_is_not_sent_and_named(version: str, connect: Connect) -> None:
+def test_dropped_zero(version: str, connect: Connect) -> None:
     with StandIn(metadata_of(zero_is_significant=False), version=version, now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         batch = batch_of([value_of("SOH_item0", "0"), value_of("SOH_item1", "5")], settings)
@@ -191,7 +187,7 @@ def test_a_zero_that_dhis2_would_drop_is_not_sent_and_named(version: str, connec
 
 
 @pytest.mark.parametrize("version", BY_ROW)
-def test_such_a_zero_removes_a_stale_value_once_and_does_not_flap(version: str, connect: Connect) -> None:
+def test_stale_value_removed_once(version: str, connect: Connect) -> None:
     with StandIn(metadata_of(zero_is_significant=False), version=version, now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         push(batch_of([value_of("SOH_item0", "3")], settings), session, settings=settings)
@@ -205,7 +201,7 @@ def test_such_a_zero_removes_a_stale_value_once_and_does_not_flap(version: str, 
     assert codes(second) == ["zero_not_kept"]
 
 
-def test_from_2_43_such_a_zero_is_stored(connect: Connect) -> None:
+def test_zero_from_2_43(connect: Connect) -> None:
     with StandIn(metadata_of(zero_is_significant=False), version="2.43", now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         result = push(batch_of([value_of("SOH_item0", "0")], settings), session, settings=settings)
@@ -214,7 +210,7 @@ def test_from_2_43_such_a_zero_is_stored(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("version", BY_ROW)
-def test_a_zero_that_vanishes_unforeseen_is_found_by_reading_back(version: str, connect: Connect) -> None:
+def test_vanished_zero(version: str, connect: Connect) -> None:
     with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         push(batch_of([value_of("SOH_item0", "3")], settings), session, settings=settings)
@@ -232,9 +228,7 @@ def test_a_zero_that_vanishes_unforeseen_is_found_by_reading_back(version: str, 
 
 @pytest.mark.parametrize("code", ["E7632", "E7644"])
 @pytest.mark.parametrize("version", ["2.41", "2.42"])
-def test_values_that_a_stale_cache_refuses_wait_and_all_are_stored_in_the_end(
-    version: str, code: str, connect: Connect
-) -> None:
+def test_stale_cache(version: str, code: str, connect: Connect) -> None:
     values = [value_of(f"SOH_item{number}", str(number + 1)) for number in range(4)]
     with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
@@ -253,9 +247,7 @@ def test_values_that_a_stale_cache_refuses_wait_and_all_are_stored_in_the_end(
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("data_set", ["STOCK_PER_ITEM", "STOCK_ATTRIBUTE", "STOCK_CATEGORY"])
-def test_where_dhis2_requires_option_combos_the_default_ones_are_named(
-    data_set: str, version: str, connect: Connect
-) -> None:
+def test_required_option_combos(data_set: str, version: str, connect: Connect) -> None:
     required = SystemSettings(require_category_option_combo=True, require_attribute_option_combo=True)
     metadata = metadata_of().model_copy(update={"system_settings": required})
     prefix = {"STOCK_PER_ITEM": "SOH_", "STOCK_CATEGORY": "STOCK_"}.get(data_set, "")
@@ -272,9 +264,7 @@ def test_where_dhis2_requires_option_combos_the_default_ones_are_named(
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("authority", ["ALL", "F_EDIT_EXPIRED"])
-def test_future_periods_of_who_may_edit_expired_ones_are_stored_from_2_43_only(
-    authority: str, version: str, connect: Connect
-) -> None:
+def test_future_periods(authority: str, version: str, connect: Connect) -> None:
     user = ADMIN.model_copy(update={"authorities": ("F_DATAVALUE_ADD", authority)})
     with StandIn(metadata_of(), version=version, now=NOW, users=(user,)) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
@@ -285,9 +275,7 @@ def test_future_periods_of_who_may_edit_expired_ones_are_stored_from_2_43_only(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_org_units_with_an_exception_from_the_expiry_days_are_served_on_every_version(
-    version: str, connect: Connect
-) -> None:
+def test_lock_exceptions(version: str, connect: Connect) -> None:
     metadata = metadata_of()
     data_set, excepted = uid("dataSet", "STOCK_PER_ITEM"), uid("organisationUnit", "OU_1")
     metadata = metadata.model_copy(
@@ -310,7 +298,7 @@ def test_org_units_with_an_exception_from_the_expiry_days_are_served_on_every_ve
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_of_two_pushes_at_once_into_a_new_period_nothing_is_lost(version: str, connect: Connect) -> None:
+def test_concurrent_new_period(version: str, connect: Connect) -> None:
     """So it may be where DHIS2 was set up anew, or somebody else enters data for the period."""
 
     def put(org_unit: str, session: Dhis2Session) -> BatchResult:
@@ -361,7 +349,7 @@ class Ignoring(Dhis2Client):
 
 
 @pytest.mark.parametrize("readable", [True, False], ids=["read back", "not readable"])
-def test_values_that_dhis2_ignores_without_a_reason_are_sent_again_before_anything_is_said_of_them(
+def test_ignored_is_sent_again(
     readable: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     with StandIn(metadata_of(), version="2.43", now=NOW) as dhis2:
@@ -376,7 +364,7 @@ def test_values_that_dhis2_ignores_without_a_reason_are_sent_again_before_anythi
     assert result.failure is None
 
 
-def test_values_that_dhis2_goes_on_ignoring_wait() -> None:
+def test_ignored_again_waits() -> None:
     with StandIn(metadata_of(), version="2.43", now=NOW) as dhis2:
         settings = settings_of(dhis2.url)
         with closing(Ignoring(dhis2.url, credentials_of(settings))) as client:
@@ -400,7 +388,7 @@ def test_values_that_dhis2_goes_on_ignoring_wait() -> None:
     [(7, 1, [7], True), (7, 2, [7], False), (90, 1, [], False)],
     ids=["for a moment", "and again", "for long"],
 )
-def test_a_proxy_that_asks_to_wait_for_a_moment_is_waited_for(
+def test_short_proxy_wait(
     method: str,
     seconds: float,
     times: int,
@@ -423,7 +411,7 @@ def test_a_proxy_that_asks_to_wait_for_a_moment_is_waited_for(
     assert pauses == waited
 
 
-def test_a_proxy_is_not_waited_for_where_the_time_is_nearly_up() -> None:
+def test_proxy_wait_near_the_end() -> None:
     with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
         dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, method="POST", seconds=7)
         settings = settings_of(dhis2.url)
@@ -458,9 +446,7 @@ def of_type(value_type: str) -> Metadata:
         ("TEXT", "12", "12"),
     ],
 )
-def test_a_value_takes_the_shape_of_its_value_type(
-    version: str, value_type: str, number: str, stored: str, connect: Connect
-) -> None:
+def test_value_type_form(version: str, value_type: str, number: str, stored: str, connect: Connect) -> None:
     with StandIn(of_type(value_type), version=version, now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         batch = batch_of([value_of("SOH_item0", number)], settings)
@@ -479,7 +465,7 @@ def test_a_value_takes_the_shape_of_its_value_type(
         ("BOOLEAN", "12", "E7619", "value type"),
     ],
 )
-def test_a_value_that_its_value_type_does_not_take_is_named_and_never_changed(
+def test_unfit_value_type(
     version: str, value_type: str, number: str, code: str, cure: str, connect: Connect
 ) -> None:
     with StandIn(of_type(value_type), version=version, now=NOW) as dhis2:
@@ -490,7 +476,7 @@ def test_a_value_that_its_value_type_does_not_take_is_named_and_never_changed(
     assert cure in said(result, code)
 
 
-def test_a_no_for_a_data_element_that_knows_only_yes_is_no_row_and_a_stale_yes_is_told(
+def test_no_of_yes_only(
     connect: Connect,
 ) -> None:
     with StandIn(of_type("TRUE_ONLY"), version="2.42", now=NOW) as dhis2:
@@ -507,7 +493,7 @@ def test_a_no_for_a_data_element_that_knows_only_yes_is_no_row_and_a_stale_yes_i
 # Time, pace and failures
 
 
-def test_when_time_is_up_what_was_stored_is_settled_and_the_rest_follows_later(connect: Connect) -> None:
+def test_time_up(connect: Connect) -> None:
     with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
         settings = settings_of(dhis2.url, items_per_payload=2)
         session = connect(dhis2)
@@ -537,7 +523,7 @@ class Forgetful(Dhis2Client):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("read_back", ["sample", "all"])
-def test_what_is_read_back_differently_is_named(version: str, read_back: str) -> None:
+def test_different_read_back(version: str, read_back: str) -> None:
     with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
         settings = settings_of(dhis2.url, read_back=read_back)
         client = Forgetful(dhis2.url, credentials_of(settings))
@@ -563,9 +549,7 @@ def test_what_is_read_back_differently_is_named(version: str, read_back: str) ->
 
 
 @pytest.mark.parametrize("version", BY_ROW)
-def test_zeros_are_left_to_the_server_where_reading_fails_again_and_again(
-    version: str, connect: Connect
-) -> None:
+def test_unreadable_zeros(version: str, connect: Connect) -> None:
     with StandIn(metadata_of(zero_is_significant=False), version=version, now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         dhis2.faults.next(FaultKind.STATUS, status=500, method="GET", path="dataValueSets", times=None)
@@ -583,7 +567,7 @@ def test_zeros_are_left_to_the_server_where_reading_fails_again_and_again(
     assert sum(result.counts.unaccounted for result in results) == 1
 
 
-def test_nothing_is_read_when_the_time_is_nearly_up(connect: Connect) -> None:
+def test_no_read_near_the_end(connect: Connect) -> None:
     with StandIn(metadata_of(zero_is_significant=False), version="2.42", now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         batch = batch_of([value_of("SOH_item0", "0"), value_of("SOH_item1", "5")], settings)
@@ -593,7 +577,7 @@ def test_nothing_is_read_when_the_time_is_nearly_up(connect: Connect) -> None:
     assert isinstance(result.failure, Dhis2TransientError)
 
 
-def test_a_refused_login_is_not_used_to_read_what_an_earlier_call_left_unclear(connect: Connect) -> None:
+def test_no_read_with_refused_login(connect: Connect) -> None:
     with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url, items_per_payload=2), connect(dhis2)
         push(batch_of([value_of("SOH_item4", "1")], settings), session, settings=settings)
@@ -607,7 +591,7 @@ def test_a_refused_login_is_not_used_to_read_what_an_earlier_call_left_unclear(c
     assert isinstance(result.failure, Dhis2AuthenticationError)
 
 
-def test_by_default_nothing_is_read_back(connect: Connect) -> None:
+def test_no_read_by_default(connect: Connect) -> None:
     with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         push(batch_of([value_of("SOH_item0")], settings), session, settings=settings)

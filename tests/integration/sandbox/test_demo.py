@@ -54,7 +54,7 @@ def own(dhis2: StandIn, **changes: str) -> list[str]:
     return [word for name, value in given.items() for word in (f"--{name}", value)]
 
 
-def test_relative_paths_are_taken(dhis2: StandIn) -> None:
+def test_relative_paths(dhis2: StandIn) -> None:
     with pytest.raises(BuiltError):
         demo.main(own(dhis2))
 
@@ -72,7 +72,7 @@ def test_relative_paths_are_taken(dhis2: StandIn) -> None:
         ({"timezone": "Auckland"}, "Pacific/Auckland"),
     ],
 )
-def test_a_fault_ends_it_before_anything_is_built(
+def test_fault_before_building(
     dhis2: StandIn, changes: dict[str, str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo.main(own(dhis2, **changes)) == 1

@@ -27,7 +27,7 @@ def wait_until_gone(process_id: int) -> bool:
     return True
 
 
-def test_a_server_answers_over_tcp_and_leaves_no_process() -> None:
+def test_starts_and_stops() -> None:
     with temporary_postgres() as server:
         process_id = server.process_id
         assert process_id is not None
@@ -40,7 +40,7 @@ def test_a_server_answers_over_tcp_and_leaves_no_process() -> None:
         psycopg.connect(server.url, connect_timeout=2)
 
 
-def test_databases_are_separate_and_survive_a_restart() -> None:
+def test_databases_survive() -> None:
     with temporary_postgres() as server:
         first, second = server.new_database("first"), server.new_database("second")
         with psycopg.connect(first) as connection:
@@ -52,7 +52,7 @@ def test_databases_are_separate_and_survive_a_restart() -> None:
             connection.execute("SELECT id FROM item")
 
 
-def test_a_role_logs_in_with_its_password_only_and_reads_only() -> None:
+def test_read_only_role() -> None:
     with temporary_postgres() as server:
         database = server.new_database("msupply")
         with psycopg.connect(database) as connection:
@@ -66,7 +66,7 @@ def test_a_role_logs_in_with_its_password_only_and_reads_only() -> None:
                 connection.execute("DELETE FROM item")
 
 
-def test_the_server_stops_with_open_connections() -> None:
+def test_open_connections() -> None:
     with temporary_postgres() as server:
         process_id = server.process_id
         connection = psycopg.connect(server.url)
@@ -75,7 +75,7 @@ def test_the_server_stops_with_open_connections() -> None:
     connection.close()
 
 
-def test_with_tls_it_takes_encrypted_connections_that_trust_its_authority(tmp_path: Path) -> None:
+def test_tls(tmp_path: Path) -> None:
     trusted = tmp_path / "ca.pem"
     with temporary_postgres(tls=True) as server:
         trusted.write_text(server.ca_certificate)
@@ -90,7 +90,7 @@ def test_with_tls_it_takes_encrypted_connections_that_trust_its_authority(tmp_pa
             psycopg.connect(verified.replace("right", "wrong"))
 
 
-def test_with_tls_an_unknown_authority_and_an_unencrypted_connection_fail(tmp_path: Path) -> None:
+def test_tls_refusals(tmp_path: Path) -> None:
     with temporary_postgres(tls=True) as other:
         trusted = tmp_path / "ca.pem"
         trusted.write_text(other.ca_certificate)
@@ -102,7 +102,7 @@ def test_with_tls_an_unknown_authority_and_an_unencrypted_connection_fail(tmp_pa
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to look at processes")
-def test_the_server_ends_when_the_process_that_started_it_is_killed() -> None:
+def test_ends_with_its_parent() -> None:
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"

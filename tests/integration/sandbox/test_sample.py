@@ -207,9 +207,7 @@ def stock(database: sa.Connection) -> dict[tuple[str, str], Decimal]:
     return result
 
 
-def test_stock_lines_are_what_the_movements_sum_up_to_but_for_the_pairs_named(
-    sample: tuple[str, SampleSummary], database: sa.Connection
-) -> None:
+def test_lines_equal_movements(sample: tuple[str, SampleSummary], database: sa.Connection) -> None:
     on_hand = stock(database)
     sums = {pair: sum(units for _, units in movements) for pair, movements in ledgers(database).items()}
     assert len(on_hand) > 100
@@ -218,7 +216,7 @@ def test_stock_lines_are_what_the_movements_sum_up_to_but_for_the_pairs_named(
     assert len(differing) == 2
 
 
-def test_stock_is_never_below_nothing_but_for_the_one_that_is_now(database: sa.Connection) -> None:
+def test_never_below_zero(database: sa.Connection) -> None:
     below = set()
     for pair, movements in ledgers(database).items():
         balance = Decimal(0)
@@ -233,7 +231,7 @@ def test_stock_is_never_below_nothing_but_for_the_one_that_is_now(database: sa.C
     assert len(below) == 1
 
 
-def test_stock_runs_out_and_comes_back(database: sa.Connection) -> None:
+def test_runs_out_and_comes_back(database: sa.Connection) -> None:
     recoveries = 0
     for movements in ledgers(database).values():
         balance, was_out = Decimal(0), False
@@ -244,9 +242,7 @@ def test_stock_runs_out_and_comes_back(database: sa.Connection) -> None:
     assert recoveries > 20
 
 
-def test_a_stock_line_is_what_its_own_movements_sum_up_to(
-    sample: tuple[str, SampleSummary], database: sa.Connection
-) -> None:
+def test_line_equals_its_movements(sample: tuple[str, SampleSummary], database: sa.Connection) -> None:
     query = f"""
         SELECT s.id, s.store_id, k.item_id, s.total_number_of_packs * s.pack_size AS on_hand,
           (SELECT sum(CASE l.type WHEN 'STOCK_IN' THEN 1 ELSE -1 END * l.number_of_packs * l.pack_size)
@@ -274,11 +270,11 @@ def pair_without_stock_lines(database: sa.Connection) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("edge_case", EDGE_CASES)
-def test_the_sample_has(edge_case: str, database: sa.Connection) -> None:
+def test_contents(edge_case: str, database: sa.Connection) -> None:
     assert database.execute(sa.text(EDGE_CASES[edge_case])).first() is not None
 
 
-def test_the_sample_has_records_that_cannot_be_read(database: sa.Connection) -> None:
+def test_unreadable_records(database: sa.Connection) -> None:
     for query in (
         "SELECT data FROM sync_buffer WHERE record_id IN (SELECT id FROM store WHERE NOT is_disabled)",
         "SELECT legacy_record FROM item WHERE legacy_record <> '' AND universal_code <> ''",
@@ -295,14 +291,14 @@ def is_json(text: str) -> bool:
     return True
 
 
-def test_two_stores_share_an_org_unit(database: sa.Connection) -> None:
+def test_shared_org_unit(database: sa.Connection) -> None:
     texts = database.execute(sa.text("SELECT data FROM sync_buffer WHERE table_name = 'store'")).scalars()
     fields = [json.loads(text)["custom_data"].get("Dhis2Code") for text in texts if is_json(text)]
     codes = Counter(field["data"] if isinstance(field, dict) else field for field in fields if field)
     assert [count for code, count in codes.items() if code.strip()].count(2) == 1
 
 
-def test_every_kind_of_movement_happens_until_the_last_day_and_not_after(database: sa.Connection) -> None:
+def test_movement_kinds(database: sa.Connection) -> None:
     query = f"""
         SELECT i.type, max({MOVED_AT}) FROM invoice_line l JOIN invoice i ON i.id = l.invoice_id GROUP BY i.type
     """  # noqa: S608 - our own words only
@@ -321,7 +317,7 @@ def test_every_kind_of_movement_happens_until_the_last_day_and_not_after(databas
     assert max(latest.values()) < "2026-11-01"
 
 
-def test_every_reference_leads_somewhere(database: sa.Connection) -> None:
+def test_references(database: sa.Connection) -> None:
     references = (
         ("item", "unit_id", "unit"),
         ("item_link", "item_id", "item"),
@@ -355,7 +351,7 @@ def test_every_reference_leads_somewhere(database: sa.Connection) -> None:
         assert database.execute(sa.text(query)).scalar_one() == 0, (table, column)
 
 
-def test_the_summary_counts_what_is_there(sample: tuple[str, SampleSummary], database: sa.Connection) -> None:
+def test_summary(sample: tuple[str, SampleSummary], database: sa.Connection) -> None:
     def count(query: str) -> int:
         number: int = database.execute(sa.text(f"SELECT count(*) FROM {query}")).scalar_one()  # noqa: S608 - our own words only
         return number
@@ -368,7 +364,7 @@ def test_the_summary_counts_what_is_there(sample: tuple[str, SampleSummary], dat
     assert summary.movements == count("invoice_line WHERE type IN ('STOCK_IN', 'STOCK_OUT')")
 
 
-def test_the_same_seed_gives_the_same_rows_in_either_engine_and_another_seed_others(tmp_path: Path) -> None:
+def test_seed(tmp_path: Path) -> None:
     sqlite, other = f"sqlite:///{tmp_path}/one.sqlite", f"sqlite:///{tmp_path}/other.sqlite"
     with temporary_postgres() as server:
         database = server.new_database("msupply")
@@ -382,19 +378,19 @@ def test_the_same_seed_gives_the_same_rows_in_either_engine_and_another_seed_oth
     assert rows_of(other)["invoice_line"] != sqlite_rows["invoice_line"]
 
 
-def test_the_number_of_movements_is_about_what_was_asked_for(tmp_path: Path) -> None:
+def test_movement_count(tmp_path: Path) -> None:
     summary = generate(f"sqlite:///{tmp_path}/sample.sqlite", stores=15, items=100, movements=15_000)
     assert 12_000 < summary.movements < 18_000
 
 
-def test_a_large_sample_is_without_edge_cases_unless_they_are_asked_for(tmp_path: Path) -> None:
+def test_large_without_edge_cases(tmp_path: Path) -> None:
     large = generate(f"sqlite:///{tmp_path}/large.sqlite", stores=250, items=100, movements=1_000)
     assert (large.stores, large.items, large.inconsistent_pairs) == (250, 100, ())
     plain_one = generate(f"sqlite:///{tmp_path}/plain.sqlite", stores=2, items=2, edge_cases=False)
     assert (plain_one.stores, plain_one.items) == (2, 2)
 
 
-def test_a_database_that_is_not_empty_is_left_as_it_is(tmp_path: Path) -> None:
+def test_not_empty(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/sample.sqlite"
     generate(url, stores=1, items=1, edge_cases=False)
     before = rows_of(url)
@@ -403,7 +399,7 @@ def test_a_database_that_is_not_empty_is_left_as_it_is(tmp_path: Path) -> None:
     assert rows_of(url) == before
 
 
-def test_a_place_that_cannot_be_written_is_named_without_the_password(tmp_path: Path) -> None:
+def test_unwritable_place(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match="cannot be written"):
         generate(f"sqlite:///{tmp_path}/missing/sample.sqlite", stores=1, items=1)
     with pytest.raises(SampleError, match=r"127\.0\.0\.1") as error:
@@ -411,12 +407,12 @@ def test_a_place_that_cannot_be_written_is_named_without_the_password(tmp_path: 
     assert "topsecret" not in str(error.value)
 
 
-def test_the_mirror_of_the_older_msupply_is_made_in_postgresql_only(tmp_path: Path) -> None:
+def test_mirror_needs_postgresql(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match=r"cannot hold the mirror of the older mSupply: give postgresql"):
         generate(f"sqlite:///{tmp_path}/sample.sqlite", stores=1, items=1, kind=SampleKind.MIRROR)
 
 
-def test_the_mirror_of_a_sample_has_what_only_a_mirror_can_have(tmp_path: Path) -> None:
+def test_mirror_contents(tmp_path: Path) -> None:
     zone = ZoneInfo("Pacific/Auckland")
     sizes: dict[str, Any] = {"stores": 3, "items": 12, "seed": 7, "edge_cases": True}
     with temporary_postgres() as server:
@@ -453,7 +449,7 @@ MIRROR_CASES = {
 
 
 @pytest.mark.slow
-def test_the_command_line_makes_a_mirror() -> None:
+def test_mirror_command() -> None:
     with temporary_postgres() as server:
         url = server.new_database("dashboard")
         made = run_sample(url, "--kind", "mirror", "--time-zone", "Pacific/Auckland", "--stores", "2")
@@ -474,7 +470,7 @@ def run_sample(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_line_says_what_it_made_and_nothing_else(tmp_path: Path) -> None:
+def test_command_output(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/sample.sqlite"
     made = run_sample(url, "--stores", "2", "--items", "3", "--as-of", "2025-02-28", "--no-edge-cases")
     assert made.returncode == 0

@@ -77,25 +77,23 @@ def is_transient(error: SourceError) -> bool:
 # SQLite
 
 
-def test_a_missing_file_is_told_from_one_that_cannot_be_there_on_aws(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     error = fault_at(f"sqlite:///{tmp_path}/nowhere.sqlite")
     assert "nowhere.sqlite does not exist" in str(error)
     assert "on AWS the file is not there" in str(error)
     assert not is_transient(error)
 
 
-def test_a_folder_is_no_database(tmp_path: Path) -> None:
+def test_folder(tmp_path: Path) -> None:
     assert "is a folder" in str(fault_at(f"sqlite:///{tmp_path}"))
 
 
-def test_another_kind_of_file_is_no_database(tmp_path: Path) -> None:
+def test_other_file_kind(tmp_path: Path) -> None:
     (tmp_path / "export.csv").write_text("no database at all" * 100)
     assert "is not an SQLite database" in str(fault_at(f"sqlite:///{tmp_path}/export.csv"))
 
 
-def test_a_file_that_another_program_writes_to_for_too_long_may_be_free_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "_LOCKED_WITHIN", 0)
     writer = sqlite3.connect(tmp_path / "msupply.sqlite")
     writer.execute("CREATE TABLE item (id)")
@@ -109,9 +107,7 @@ def test_a_file_that_another_program_writes_to_for_too_long_may_be_free_later(
     assert is_transient(error)
 
 
-def test_a_relative_path_with_odd_characters_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = "what? 100% of #1.sqlite"
     sqlite3.connect(name).close()
@@ -136,7 +132,7 @@ def drop_all_tables(database: OpenMsupplyDatabase) -> None:
         database.execute(f'DROP TABLE "{table}"')
 
 
-def test_another_programs_database_is_told_by_its_tables(database: OpenMsupplyDatabase) -> None:
+def test_foreign_database(database: OpenMsupplyDatabase) -> None:
     drop_all_tables(database)
     database.execute("CREATE TABLE item (id INTEGER)")
     said = str(fault_at(database.url))
@@ -144,20 +140,20 @@ def test_another_programs_database_is_told_by_its_tables(database: OpenMsupplyDa
     assert "none of the tables transact, trans_line, item_line of the older mSupply's mirror" in said
 
 
-def test_a_database_of_both_kinds_is_not_guessed_at(database: OpenMsupplyDatabase) -> None:
+def test_both_kinds(database: OpenMsupplyDatabase) -> None:
     database.execute("CREATE TABLE trans_line (id TEXT)")
     said = str(fault_at(database.url))
     assert "both Open mSupply's tables (such as invoice) and those of the older mSupply's mirror" in said
     assert "(such as trans_line)" in said
 
 
-def test_a_mirror_in_sqlite_is_not_read(tmp_path: Path) -> None:
+def test_mirror_in_sqlite(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "mirror.sqlite")) as database:
         database.execute("CREATE TABLE transact (id TEXT)")
     assert "read from PostgreSQL" in str(fault_at(f"sqlite:///{tmp_path}/mirror.sqlite"))
 
 
-def test_a_release_that_is_too_old_is_told_by_what_it_lacks(database: OpenMsupplyDatabase) -> None:
+def test_old_release(database: OpenMsupplyDatabase) -> None:
     database.execute("DROP INDEX index_invoice_received_datetime")
     database.execute("ALTER TABLE invoice DROP COLUMN received_datetime")
     database.execute("DROP TABLE master_list_name_join")
@@ -168,14 +164,14 @@ def test_a_release_that_is_too_old_is_told_by_what_it_lacks(database: OpenMsuppl
 # Reaching PostgreSQL
 
 
-def test_a_server_whose_name_is_unknown_cannot_be_reached() -> None:
+def test_unknown_host() -> None:
     error = fault_at(f"postgresql://reader:{ENCODED}@database.invalid/msupply")
     assert "could not be reached" in str(error)
     assert "name" in str(error)
     assert "database.invalid" in str(error)
 
 
-def test_a_port_that_nobody_listens_on_refuses() -> None:
+def test_refused_port() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         error = fault_at(f"postgresql://reader:{ENCODED}@127.0.0.1:{unused.getsockname()[1]}/msupply")
@@ -183,7 +179,7 @@ def test_a_port_that_nobody_listens_on_refuses() -> None:
     assert is_transient(error)
 
 
-def test_a_server_that_stays_silent_times_out_and_the_firewall_is_named(
+def test_silent_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(database_module, "CONNECT_WITHIN", 2)
@@ -201,30 +197,30 @@ def as_reader(server: TemporaryPostgres, password: str = ENCODED, database: str 
     return server.address(database, user="reader", password=password)
 
 
-def test_a_reader_with_the_right_password_gets_in(postgres: TemporaryPostgres) -> None:
+def test_reader(postgres: TemporaryPostgres) -> None:
     OpenMsupplyDatabase(postgres.url)
     with open_database(parse_database_address(as_reader(postgres))) as connection:
         assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
 
 
-def test_a_wrong_password_is_refused(postgres: TemporaryPostgres) -> None:
+def test_wrong_password(postgres: TemporaryPostgres) -> None:
     error = fault_at(as_reader(postgres, "m%2540rkedwrong"))
     assert "refused the login" in str(error)
     assert "make credentials" in str(error)
     assert not is_transient(error)
 
 
-def test_a_missing_password_is_refused(postgres: TemporaryPostgres) -> None:
+def test_missing_password(postgres: TemporaryPostgres) -> None:
     assert "refused the login" in str(fault_at(postgres.address("postgres", user="reader")))
 
 
-def test_a_database_that_does_not_exist_is_named(postgres: TemporaryPostgres) -> None:
+def test_missing_database(postgres: TemporaryPostgres) -> None:
     said = str(fault_at(as_reader(postgres, database="nowhere")))
     assert "PostgreSQL database nowhere on 127.0.0.1" in said
     assert "does not exist on that server" in said
 
 
-def test_a_server_with_no_connection_left_may_have_one_later(postgres: TemporaryPostgres) -> None:
+def test_too_many_connections(postgres: TemporaryPostgres) -> None:
     database = OpenMsupplyDatabase(postgres.url)
     database.execute("CREATE ROLE crowded LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
     error = fault_at(postgres.address("postgres", user="crowded", password="x"))
@@ -232,7 +228,7 @@ def test_a_server_with_no_connection_left_may_have_one_later(postgres: Temporary
     assert is_transient(error)
 
 
-def test_a_reader_without_rights_is_told_what_to_grant(postgres: TemporaryPostgres) -> None:
+def test_reader_without_rights(postgres: TemporaryPostgres) -> None:
     database = OpenMsupplyDatabase(postgres.url)
     database.execute("CREATE ROLE bare LOGIN PASSWORD 'x'")
     database.execute("GRANT USAGE ON SCHEMA public TO bare")
@@ -241,7 +237,7 @@ def test_a_reader_without_rights_is_told_what_to_grant(postgres: TemporaryPostgr
         read_catalogue(source)
 
 
-def test_a_reader_that_may_not_connect_is_told_what_to_grant(postgres: TemporaryPostgres) -> None:
+def test_connect_not_granted(postgres: TemporaryPostgres) -> None:
     database = OpenMsupplyDatabase(postgres.url)
     database.execute("CREATE ROLE outside LOGIN PASSWORD 'x'")
     postgres.new_database("closed")
@@ -268,9 +264,7 @@ def test_a_reader_that_may_not_connect_is_told_what_to_grant(postgres: Temporary
         ),
     ],
 )
-def test_a_server_that_takes_encrypted_connections_only_is_told_from_one_that_lets_nobody_in(
-    said: str, cure: str
-) -> None:
+def test_encrypted_only(said: str, cure: str) -> None:
     fields = f"SFATAL\0C28000\0Mno pg_hba.conf {said}\0\0".encode()
 
     class Refuses(socketserver.BaseRequestHandler):
@@ -291,7 +285,7 @@ def test_a_server_that_takes_encrypted_connections_only_is_told_from_one_that_le
 # PostgreSQL with encryption
 
 
-def test_encryption_is_required_by_default(postgres: TemporaryPostgres) -> None:
+def test_encrypted_by_default(postgres: TemporaryPostgres) -> None:
     error = fault_at(as_reader(postgres).replace("?sslmode=disable", ""))
     assert "does not offer TLS" in str(error)
     assert "add ?sslmode=disable" in str(error)
@@ -310,9 +304,7 @@ class Impostor:
 
 
 @pytest.mark.parametrize(("days", "says"), [(-1, "that has expired. Let its"), (30, "did not sign")])
-def test_a_certificate_that_has_expired_is_told_from_one_of_another_authority(
-    tmp_path: Path, days: int, says: str
-) -> None:
+def test_expired_certificate(tmp_path: Path, days: int, says: str) -> None:
     authority, chain = make_certificates(days)
     with impostor_with(tmp_path, chain) as impostor:
         address = f"postgresql://reader:{ENCODED}@127.0.0.1:{impostor.port}/postgres"
@@ -356,16 +348,14 @@ def impostor_with(tmp_path: Path, chain: str) -> Iterator[Impostor]:
 
 
 @pytest.mark.parametrize("channel_binding", ChannelBinding)
-def test_a_server_that_is_not_verified_is_never_given_the_password_in_clear_text(
-    impostor: Impostor, channel_binding: ChannelBinding
-) -> None:
+def test_no_clear_text_password(impostor: Impostor, channel_binding: ChannelBinding) -> None:
     address = f"postgresql://reader:{ENCODED}@127.0.0.1:{impostor.port}/postgres"
     error = fault_at(address, DatabaseTrust(channel_binding=channel_binding))
     assert "the password was not sent" in str(error)
     assert not any(impostor.given)
 
 
-def test_a_server_without_channel_binding_is_told_with_both_ways_out(encrypted: TemporaryPostgres) -> None:
+def test_no_channel_binding(encrypted: TemporaryPostgres) -> None:
     error = fault_at(as_reader(encrypted))
     assert "database_ca_certificate" in str(error)
     assert "(database_channel_binding) to not_required" in str(error)
@@ -378,7 +368,7 @@ def test_a_server_without_channel_binding_is_told_with_both_ways_out(encrypted: 
             assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
 
 
-def test_a_server_that_proves_to_know_the_password_needs_no_certificate() -> None:
+def test_channel_binding() -> None:
     with encrypting_postgres() as server:
         server.new_role("reader", PASSWORD)
         address = server.address("postgres", user="reader", password=ENCODED)
@@ -386,7 +376,7 @@ def test_a_server_that_proves_to_know_the_password_needs_no_certificate() -> Non
             assert connection.execute(sa.text("SELECT current_user")).scalar() == "reader"
 
 
-def test_with_a_ca_certificate_the_server_is_verified(
+def test_ca_certificate(
     encrypted: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -396,7 +386,7 @@ def test_with_a_ca_certificate_the_server_is_verified(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_the_ca_does_not_vouch_for_is_refused(encrypted: TemporaryPostgres) -> None:
+def test_unvouched_server(encrypted: TemporaryPostgres) -> None:
     with temporary_postgres(tls=True) as other:
         error = fault_at(as_reader(encrypted), with_ca(other.ca_certificate))
     assert "did not sign" in str(error)
@@ -406,13 +396,11 @@ def test_a_server_that_the_ca_does_not_vouch_for_is_refused(encrypted: Temporary
     ("query", "trust"),
     [("", with_ca(PUBLIC_AUTHORITIES)), ("?sslmode=verify-full", UNVERIFIED_CERTIFICATE)],
 )
-def test_a_server_that_no_public_authority_vouches_for_is_refused(
-    encrypted: TemporaryPostgres, query: str, trust: DatabaseTrust
-) -> None:
+def test_no_public_authority(encrypted: TemporaryPostgres, query: str, trust: DatabaseTrust) -> None:
     assert "did not sign" in str(fault_at(as_reader(encrypted) + query, trust))
 
 
-def test_a_ca_certificate_that_is_none_is_told(encrypted: TemporaryPostgres) -> None:
+def test_not_a_certificate(encrypted: TemporaryPostgres) -> None:
     assert "no readable CA certificate" in str(fault_at(as_reader(encrypted), with_ca("no certificate")))
 
 
@@ -440,9 +428,7 @@ def test_a_ca_certificate_that_is_none_is_told(encrypted: TemporaryPostgres) -> 
         ),
     ],
 )
-def test_how_a_server_is_verified_follows_from_address_and_settings(
-    address: str, trust: DatabaseTrust, verification: Verification
-) -> None:
+def test_verification_mode(address: str, trust: DatabaseTrust, verification: Verification) -> None:
     assert verification_of(parse_database_address(address), trust) is verification
 
 
@@ -458,7 +444,7 @@ def read_and_lose(address: DatabaseAddress, lose: Callable[[], object]) -> None:
         list(groups)
 
 
-def test_a_connection_that_is_lost_midway_may_be_had_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
     with temporary_postgres() as server:
         server.new_role("reader", PASSWORD)
@@ -472,9 +458,7 @@ def test_a_connection_that_is_lost_midway_may_be_had_again_later(monkeypatch: py
     assert_nothing_is_given_away(raised.value)
 
 
-def test_what_a_server_says_as_it_ends_a_connection_midway_is_quoted(
-    postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_ends_connection(postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
     database = OpenMsupplyDatabase(postgres.url)
     kamo = database.add_store("KAMO")
@@ -485,9 +469,7 @@ def test_what_a_server_says_as_it_ends_a_connection_midway_is_quoted(
         read_and_lose(database.address, lambda: database.execute(ended))
 
 
-def test_a_question_that_takes_too_long_may_be_answered_later(
-    postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_query_time_out(postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(database_module.SESSION, "statement_timeout", "10ms")
     with (
         pytest.raises(SourceUnreachableError, match="took longer"),
@@ -496,7 +478,7 @@ def test_a_question_that_takes_too_long_may_be_answered_later(
         connection.execute(sa.text("SELECT pg_sleep(60)"))
 
 
-def test_what_the_driver_cannot_take_is_not_worth_another_try(postgres: TemporaryPostgres) -> None:
+def test_driver_refuses_input(postgres: TemporaryPostgres) -> None:
     with (
         pytest.raises(SourceError, match="could not be read") as raised,
         open_database(parse_database_address(as_reader(postgres))) as connection,
@@ -505,14 +487,14 @@ def test_what_the_driver_cannot_take_is_not_worth_another_try(postgres: Temporar
     assert not is_transient(raised.value)
 
 
-def test_the_server_sees_who_reads_and_that_it_only_reads(postgres: TemporaryPostgres) -> None:
+def test_application_name(postgres: TemporaryPostgres) -> None:
     settings = "application_name", "transaction_read_only", "transaction_isolation", "statement_timeout"
     with open_database(parse_database_address(as_reader(postgres))) as connection:
         seen = [connection.execute(sa.text(f"SHOW {name}")).scalar() for name in settings]
     assert seen == ["msupply-dhis2", "on", "repeatable read", "14min"]
 
 
-def test_the_drivers_own_words_are_quoted_without_the_password(postgres: TemporaryPostgres) -> None:
+def test_driver_text_hides_password(postgres: TemporaryPostgres) -> None:
     address = parse_database_address(as_reader(postgres))
     with (
         pytest.raises(SourceError, match=r"It says: .*integer") as raised,

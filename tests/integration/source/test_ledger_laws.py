@@ -54,7 +54,7 @@ def database(
 
 @tried(40)
 @given(case=cases())
-def test_a_database_of_any_ledger_gives_the_values_of_a_slow_reading(database: Database, case: Case) -> None:
+def test_slow_reference(database: Database, case: Case) -> None:
     is_mirror = isinstance(database, MirrorDatabase)
     fill(database, case)
     calendar = Calendar(case.question.zone)

@@ -46,7 +46,7 @@ def plan(database: OpenMsupplyDatabase, chosen: Settings, **event: object) -> Ru
         return make_run_plan(asked, chosen, read_mapped(source, chosen, chosen.active_rows))
 
 
-def test_a_store_that_is_asked_for_and_not_sent_is_told_why(database: OpenMsupplyDatabase) -> None:
+def test_store(database: OpenMsupplyDatabase) -> None:
     database.add_store("KAMO-2", is_disabled=True)
     database.add_store("OPUA", {})
     database.add_store("GONE", {}, is_disabled=True)
@@ -69,7 +69,7 @@ def test_a_store_that_is_asked_for_and_not_sent_is_told_why(database: OpenMsuppl
         plan(database, settings(org_unit_scheme="uid"), stores=["TAKA"])
 
 
-def test_an_item_that_is_asked_for_and_not_sent_is_told_why(database: OpenMsupplyDatabase) -> None:
+def test_item(database: OpenMsupplyDatabase) -> None:
     database.add_item("amoxicillin 500", record={"user_field_4": True}, universal_code="")
     database.add_item("transport", type="SERVICE", record={"user_field_4": True})
     database.add_item("old", is_active=False, record={"user_field_4": True})
@@ -94,7 +94,7 @@ def test_an_item_that_is_asked_for_and_not_sent_is_told_why(database: OpenMsuppl
     ]
 
 
-def test_all_that_are_not_sent_are_counted_and_named(database: OpenMsupplyDatabase) -> None:
+def test_all_are_counted(database: OpenMsupplyDatabase) -> None:
     database.add_store("KAMO-2", {"Dhis2Code": "OU_KAMO"})
     database.add_store("OPUA", {"DHIS2 code": "OU_OPUA"})
     database.add_store("GONE", {}, is_disabled=True)
@@ -126,7 +126,7 @@ def test_all_that_are_not_sent_are_counted_and_named(database: OpenMsupplyDataba
     )
 
 
-def test_the_connection_test_counts_them_in_a_line_and_lists_them(database: OpenMsupplyDatabase) -> None:
+def test_connection_test(database: OpenMsupplyDatabase) -> None:
     database.add_store("OPUA", {})
     database.add_item("zinc", universal_code="")
     answer = check_database(database.open, settings(include_field="user_field_4"), Verification.NOT_NEEDED)
@@ -138,7 +138,7 @@ def test_the_connection_test_counts_them_in_a_line_and_lists_them(database: Open
     )
 
 
-def test_a_database_without_sync_buffer_says_so(database: OpenMsupplyDatabase) -> None:
+def test_no_sync_buffer(database: OpenMsupplyDatabase) -> None:
     database.execute("DROP TABLE sync_buffer")
     with pytest.raises(
         SourceError, match="lacks the table sync_buffer, where releases up to 2 keep custom fields"
@@ -162,7 +162,7 @@ def test_a_database_without_sync_buffer_says_so(database: OpenMsupplyDatabase) -
         ({"custom_data": {"packs": 1}}, {}),
     ],
 )
-def test_only_what_is_ticked_could_be_the_tick(tmp_path: Path, record: object, ticks: dict[str, int]) -> None:
+def test_ticked_field(tmp_path: Path, record: object, ticks: dict[str, int]) -> None:
     database = OpenMsupplyDatabase(f"sqlite:///{tmp_path / 'msupply.sqlite'}")
     database.add_store("KAMO")
     database.add_item("amoxicillin", record=record)

@@ -46,7 +46,7 @@ def query(statement: str) -> list[Any]:
         return connection.execute(statement).fetchall()
 
 
-def test_the_mapped_stores_and_items_are_found(source: Source) -> None:
+def test_mapped(source: Source) -> None:
     catalogue = read_catalogue(source)
     assert {store.org_unit: store.look_back_months for store in catalogue.stores} == {
         "OU_KOPU": None,
@@ -66,7 +66,7 @@ def test_the_mapped_stores_and_items_are_found(source: Source) -> None:
     assert catalogue.warnings == ()
 
 
-def test_with_the_log_of_release_3_the_same_stores_are_found_until_one_is_corrected(tmp_path: Path) -> None:
+def test_release_3_log(tmp_path: Path) -> None:
     database = OpenMsupplyDatabase(f"sqlite:///{copyfile(DATABASE, tmp_path / 'release_3.sqlite')}")
     with database.open() as source:
         before = read_catalogue(source)
@@ -85,7 +85,7 @@ def test_with_the_log_of_release_3_the_same_stores_are_found_until_one_is_correc
     )
 
 
-def test_stock_is_what_a_plain_sum_gives(source: Source) -> None:
+def test_stock(source: Source) -> None:
     rows = query(
         "SELECT store.code, item.code, SUM(total_number_of_packs * pack_size) FROM stock_line "
         "JOIN store ON store.id = store_id JOIN item_link ON item_link.id = item_link_id "
@@ -97,7 +97,7 @@ def test_stock_is_what_a_plain_sum_gives(source: Source) -> None:
     assert without_zeros(read) == without_zeros(expected) != {}
 
 
-def test_movements_are_what_a_naive_reading_gives(source: Source) -> None:
+def test_movements(source: Source) -> None:
     rows = query(
         "SELECT store.code, item.code, line.type, number_of_packs * pack_size, invoice.type, "
         "picked_datetime, received_datetime, verified_datetime FROM invoice_line AS line "
@@ -140,7 +140,7 @@ def without_zeros(sums: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], 
     return {pair: units for pair, units in sums.items() if units}
 
 
-def test_the_invoices_that_moved_without_an_instant_are_named(source: Source) -> None:
+def test_moved_without_instant(source: Source) -> None:
     rows = query(
         "SELECT store.code FROM invoice JOIN store ON store.id = store_id WHERE status = 'VERIFIED' AND CASE type "
         "WHEN 'INBOUND_SHIPMENT' THEN received_datetime WHEN 'INVENTORY_ADDITION' THEN verified_datetime "

@@ -23,24 +23,24 @@ EARLY = datetime(2026, 2, 5, 1, 3, 20, tzinfo=UTC)
 LATE = EARLY + timedelta(microseconds=1)
 
 
-def test_what_never_succeeded_has_no_instant(aws: Aws) -> None:
+def test_never_succeeded(aws: Aws) -> None:
     assert last_success(aws.table, URL, "pusher") is None
 
 
-def test_the_instant_of_a_success_is_remembered_in_utc(aws: Aws) -> None:
+def test_utc(aws: Aws) -> None:
     there = timezone(timedelta(hours=13))
     record_success(aws.table, URL, "pusher", EARLY.astimezone(there))
     assert last_success(aws.table, URL, "pusher") == EARLY
 
 
 @pytest.mark.parametrize("instants", [(EARLY, LATE), (LATE, EARLY), (LATE, LATE, EARLY)])
-def test_the_newest_instant_wins_in_whatever_order_they_come(aws: Aws, instants: Sequence[datetime]) -> None:
+def test_newest_wins(aws: Aws, instants: Sequence[datetime]) -> None:
     for instant in instants:
         record_success(aws.table, URL, "pusher", instant)
     assert last_success(aws.table, URL, "pusher") == LATE
 
 
-def test_each_address_and_each_user_has_an_instant_of_its_own(aws: Aws) -> None:
+def test_address_and_user(aws: Aws) -> None:
     record_success(aws.table, URL, "pusher", EARLY)
     record_success(aws.table, URL, "other", LATE)
     assert last_success(aws.table, URL, "pusher") == EARLY
@@ -58,13 +58,13 @@ def test_the_last_one_of_any_user_is_known_with_its_titles(aws: Aws) -> None:
     assert last_of_any(aws.table, URL) == Remembered(LATE, "pusher", **titles)
 
 
-def test_a_table_that_is_not_there_is_not_taken_for_a_newer_success(aws: Aws) -> None:
+def test_missing_table(aws: Aws) -> None:
     aws.table.delete()
     with pytest.raises(AwsError, match="noting the last successful connection"):
         record_success(aws.table, URL, "pusher", EARLY)
 
 
-def test_how_many_values_a_call_may_hold_is_remembered_for_each_address_until_it_is_forgotten(
+def test_batch_limit(
     aws: Aws,
 ) -> None:
     assert read_call_limit(aws.table, URL) is None
@@ -76,5 +76,5 @@ def test_how_many_values_a_call_may_hold_is_remembered_for_each_address_until_it
     assert read_call_limit(aws.table, URL + "2") == 60
 
 
-def test_an_instant_is_written_in_the_configured_time_zone() -> None:
+def test_time_zone() -> None:
     assert written_in(EARLY, ZoneInfo("Pacific/Auckland")) == "2026-02-05 14:03 (Pacific/Auckland)"

@@ -70,7 +70,7 @@ def left_out(aws: Aws, batch: Batch) -> list[int]:
 # Claims
 
 
-def test_what_nobody_has_claimed_later_is_sent(aws: Aws) -> None:
+def test_unclaimed_is_sent(aws: Aws) -> None:
     one, other = value_of("one"), value_of("other", org_unit="OU_1")
     batch = batch_of(age(), one, other)
     assert left_out(aws, batch) == []
@@ -80,7 +80,7 @@ def test_what_nobody_has_claimed_later_is_sent(aws: Aws) -> None:
     assert left_out(aws, batch) == []
 
 
-def test_a_value_that_a_later_run_has_claimed_is_left_out_and_no_other(aws: Aws) -> None:
+def test_claimed_is_skipped(aws: Aws) -> None:
     one, two = value_of("one"), value_of("two")
     elsewhere, last_month = value_of("one", org_unit="OU_1"), value_of("one", period="202512")
     other_combo = value_of("one", category_option_combo="combo")
@@ -93,14 +93,14 @@ def test_a_value_that_a_later_run_has_claimed_is_left_out_and_no_other(aws: Aws)
     assert left_out(aws, batch_of(None, *everything)) == [0, 1, 2, 3, 4]
 
 
-def test_a_later_snapshot_wins_over_a_later_reading(aws: Aws) -> None:
+def test_later_snapshot_wins(aws: Aws) -> None:
     value = value_of("one")
     claim(aws, age(0, snapshot=MONTH_END), value)
     assert left_out(aws, batch_of(age(30, snapshot=MONTH_END - DAY), value)) == [0]
     assert left_out(aws, batch_of(age(-3, snapshot=MONTH_END + DAY), value)) == []
 
 
-def test_one_small_item_tells_that_nothing_newer_is_there(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_small_item(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     value = value_of("one")
     claim(aws, age(), value)
 
@@ -111,7 +111,7 @@ def test_one_small_item_tells_that_nothing_newer_is_there(aws: Aws, monkeypatch:
     assert left_out(aws, batch_of(age(), value)) == []
 
 
-def test_claims_of_two_runs_at_the_same_time_are_all_kept(aws: Aws) -> None:
+def test_concurrent_claims(aws: Aws) -> None:
     first, second = value_of("one"), value_of("two")
     slow = order(aws)
     revisions = revisions_of(age(1).snapshots, age(1).read_at)
@@ -142,9 +142,7 @@ def test_claims_of_two_runs_at_the_same_time_are_all_kept(aws: Aws) -> None:
         {},
     ],
 )
-def test_claims_that_cannot_be_read_cost_their_org_unit_only_and_are_told(
-    aws: Aws, damage: dict[str, object]
-) -> None:
+def test_unreadable_claims(aws: Aws, damage: dict[str, object]) -> None:
     value, elsewhere = value_of("one"), value_of("one", org_unit="OU_1")
     claim(aws, age(), value, elsewhere)
     boto3.resource("dynamodb").Table("stack-order").put_item(
@@ -166,7 +164,7 @@ def test_claims_that_cannot_be_read_cost_their_org_unit_only_and_are_told(
     assert healed.faults() == ()
 
 
-def test_a_newest_stamp_that_cannot_be_read_has_the_claims_themselves_looked_at(aws: Aws) -> None:
+def test_unreadable_newest_stamp(aws: Aws) -> None:
     value = value_of("one")
     claim(aws, age(), value)
     boto3.resource("dynamodb").Table("stack-order").put_item(
@@ -177,7 +175,7 @@ def test_a_newest_stamp_that_cannot_be_read_has_the_claims_themselves_looked_at(
 
 
 @pytest.mark.parametrize("damage", ["text", 5, {}, {"until": "soon"}, {"until": 10**12, "periods": []}])
-def test_a_message_in_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
+def test_unreadable_flight(
     aws: Aws,
     clock: "Clock",
     damage: Any,  # noqa: ANN401 - whatever the table holds
@@ -194,7 +192,7 @@ def test_a_message_in_flight_that_cannot_be_read_is_told_and_in_nobody_s_way(
     assert "message_damaged" not in aws.table.get_item(Key={"id": "in-flight"})["Item"]
 
 
-def test_where_there_are_too_many_values_it_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_values(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims_module, "MOST_BYTES", 110)
     claims = order(aws)
     revisions = revisions_of(age().snapshots, age().read_at)
@@ -251,7 +249,7 @@ def in_flight(number: int, message: str = "", org_unit: str = "OU_0") -> InFligh
 
 
 @pytest.mark.usefixtures("held_period")
-def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clock: Clock) -> None:
+def test_newer_waits(aws: Aws, clock: Clock) -> None:
     older = messages_of(aws, clock).in_flight(in_flight(1), 300, 60)
     older.__enter__()
 
@@ -268,7 +266,7 @@ def test_the_newer_waits_for_the_older_and_not_the_other_way_round(aws: Aws, clo
 
 
 @pytest.mark.usefixtures("held_period")
-def test_the_newer_does_not_wait_for_the_older_of_another_org_unit(aws: Aws, clock: Clock) -> None:
+def test_other_org_unit(aws: Aws, clock: Clock) -> None:
     with messages_of(aws, clock).in_flight(in_flight(1), 300, 0):
         with messages_of(aws, clock).in_flight(in_flight(2, org_unit="OU_1"), 300, 0):
             pass
@@ -280,7 +278,7 @@ def test_the_newer_does_not_wait_for_the_older_of_another_org_unit(aws: Aws, clo
 
 
 @pytest.mark.usefixtures("held_period")
-def test_who_waits_too_long_gives_the_message_back(aws: Aws, clock: Clock) -> None:
+def test_waiting_too_long(aws: Aws, clock: Clock) -> None:
     with messages_of(aws, clock).in_flight(in_flight(1), 300, 60):
         with (
             pytest.raises(
@@ -294,7 +292,7 @@ def test_who_waits_too_long_gives_the_message_back(aws: Aws, clock: Clock) -> No
             pass
 
 
-def test_two_deliveries_of_one_message_are_never_sent_at_the_same_time(aws: Aws, clock: Clock) -> None:
+def test_two_deliveries(aws: Aws, clock: Clock) -> None:
     with (
         messages_of(aws, clock).in_flight(in_flight(1), 300, 60),
         pytest.raises(InFlightError, match="Another delivery of the same message"),
@@ -315,9 +313,7 @@ OTHER_AGE_AND_ORG_UNIT = [
 
 
 @pytest.mark.parametrize(("number", "org_unit"), OTHER_AGE_AND_ORG_UNIT)
-def test_into_a_period_that_dhis2_does_not_hold_only_one_message_flies_at_a_time(
-    aws: Aws, clock: Clock, number: int, org_unit: str
-) -> None:
+def test_new_period_single_file(aws: Aws, clock: Clock, number: int, org_unit: str) -> None:
     second = in_flight(number, "second", org_unit)
     # DHIS2 has refused all values of the first ones: it does not hold the period yet.
     for held in (frozenset[str](), frozenset({"202601"})):
@@ -335,7 +331,7 @@ def test_into_a_period_that_dhis2_does_not_hold_only_one_message_flies_at_a_time
         pass
 
 
-def test_who_waits_for_the_first_message_of_a_period_flies_when_it_has_landed(aws: Aws, clock: Clock) -> None:
+def test_new_period_next(aws: Aws, clock: Clock) -> None:
     first = messages_of(aws, clock).in_flight(in_flight(2), 300, 60)
     first.__enter__()
 
@@ -347,7 +343,7 @@ def test_who_waits_for_the_first_message_of_a_period_flies_when_it_has_landed(aw
         assert clock.now == 1_000_000 + 2 * in_flight_messages.LOOK_AGAIN_SECONDS
 
 
-def test_into_different_new_periods_messages_fly_at_once(aws: Aws, clock: Clock) -> None:
+def test_different_new_periods(aws: Aws, clock: Clock) -> None:
     revision = Revision(1, 0)
     other = InFlightMessage("run-1", "other", {"202602": (revision, revision)}, org_units_of(["OU_0"]))
     with (
@@ -357,17 +353,13 @@ def test_into_different_new_periods_messages_fly_at_once(aws: Aws, clock: Clock)
         pass
 
 
-def test_a_first_message_that_broke_off_holds_the_others_up_only_as_long_as_it_could_have_lived(
-    aws: Aws, clock: Clock
-) -> None:
+def test_broken_first_message(aws: Aws, clock: Clock) -> None:
     messages_of(aws, clock)._begin("message_broken", in_flight(2), 300)  # noqa: SLF001 - and it never ends
     with messages_of(aws, clock).in_flight(in_flight(1, org_unit="OU_1"), 300, 600):
         assert 300 < clock.now - 1_000_000 < 306
 
 
-def test_periods_that_dhis2_holds_are_remembered_up_to_a_number(
-    aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_known_periods_bounded(aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     def held_after(*periods: str) -> object:
         with messages_of(aws, clock).in_flight(in_flight(1), 300, 0) as ending:
             ending.held_periods = frozenset(periods)
@@ -380,9 +372,7 @@ def test_periods_that_dhis2_holds_are_remembered_up_to_a_number(
     assert held_after("202604") == {"202604"}
 
 
-def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived(
-    aws: Aws, clock: Clock
-) -> None:
+def test_broken_push(aws: Aws, clock: Clock) -> None:
     messages_of(aws, clock)._begin("message_broken", in_flight(1), 300)  # noqa: SLF001 - and it never ends
     clock.now += 299
     with messages_of(aws, clock).in_flight(in_flight(2), 300, 60):
@@ -400,9 +390,7 @@ def test_a_push_that_broke_off_is_waited_for_only_as_long_as_it_could_have_lived
     assert broken_off == [("run-1", "message-1")], "once"
 
 
-def test_what_got_no_answer_may_still_land_and_the_same_message_need_not_wait_for_it(
-    aws: Aws, clock: Clock
-) -> None:
+def test_no_answer(aws: Aws, clock: Clock) -> None:
     with messages_of(aws, clock).in_flight(in_flight(1), 300, 60) as ending:
         ending.lingers = True
     with messages_of(aws, clock).in_flight(in_flight(1), 300, 0):
@@ -412,7 +400,7 @@ def test_what_got_no_answer_may_still_land_and_the_same_message_need_not_wait_fo
         assert APPLIED_WITHIN_SECONDS <= clock.now - before < APPLIED_WITHIN_SECONDS + 5
 
 
-def test_what_broke_off_while_it_was_sent_may_still_land(aws: Aws, clock: Clock) -> None:
+def test_broken_while_sending(aws: Aws, clock: Clock) -> None:
     with suppress(MemoryError), messages_of(aws, clock).in_flight(in_flight(1), 300, 60) as ending:
         ending.lingers = True
         raise MemoryError
@@ -453,7 +441,7 @@ def counts(world: World, run_id: str) -> Counts:
     return run.counts
 
 
-def test_of_two_overlapping_runs_the_newer_values_stay_whatever_arrives_last(world: World) -> None:
+def test_newer_values_stay(world: World) -> None:
     older, older_run = compute(world)
     world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 3")
     # The same month, read later.
@@ -469,7 +457,7 @@ def test_of_two_overlapping_runs_the_newer_values_stay_whatever_arrives_last(wor
     assert world.values() == right
 
 
-def test_the_newer_values_stay_also_where_the_address_of_dhis2_is_written_otherwise_by_then(
+def test_other_address_spelling(
     world: World,
 ) -> None:
     older, older_run = compute(world)
@@ -486,7 +474,7 @@ def test_the_newer_values_stay_also_where_the_address_of_dhis2_is_written_otherw
     assert not any("://" in part or not part.strip() for key in keys for part in key)
 
 
-def test_a_run_limited_to_some_metrics_supersedes_only_those(world: World) -> None:
+def test_limited_run(world: World) -> None:
     older, older_run = compute(world)
     newer, newer_run = compute(world, metrics=["stock_on_hand"])
     push(world, newer)
@@ -497,9 +485,7 @@ def test_a_run_limited_to_some_metrics_supersedes_only_those(world: World) -> No
 
 
 @pytest.mark.parametrize("comes_after_all", [True, False])
-def test_what_a_run_superseded_that_never_came_onto_the_queue_is_told_of(
-    world: World, monkeypatch: pytest.MonkeyPatch, *, comes_after_all: bool
-) -> None:
+def test_unqueued_superseder(world: World, monkeypatch: pytest.MonkeyPatch, *, comes_after_all: bool) -> None:
     older, older_run = compute(world)
     event = OCTOBER | {"as_of": "2026-11-03T01:00:00"}
     with monkeypatch.context() as broken:
@@ -527,7 +513,7 @@ def test_what_a_run_superseded_that_never_came_onto_the_queue_is_told_of(
     assert counts(world, older_run).superseded == counts(world, older_run).queued > 0
 
 
-def test_a_dead_letter_that_is_sent_again_a_week_later_replaces_nothing(world: World) -> None:
+def test_late_dead_letter(world: World) -> None:
     dead, run_id = compute(world)
     world.sql("UPDATE stock_line SET total_number_of_packs = total_number_of_packs + 1")
     world.run(as_of="2026-11-03T10:00")
@@ -537,9 +523,7 @@ def test_a_dead_letter_that_is_sent_again_a_week_later_replaces_nothing(world: W
     assert counts(world, run_id).superseded == len(right)
 
 
-def test_a_message_from_so_long_ago_that_claims_are_gone_is_not_sent(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expired_claims(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     messages, run_id = compute(world)
     monkeypatch.setattr(push_batch, "SENT_WITHIN", timedelta(seconds=-1))
     pushed = invoke("push", delivery(messages[:1], world.aws.queue_arn), world.capsys)
@@ -548,7 +532,7 @@ def test_a_message_from_so_long_ago_that_claims_are_gone_is_not_sent(
     assert world.values() == {}
 
 
-def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(world: World) -> None:
+def test_already_in_flight(world: World) -> None:
     answer = world.compute()
     messages = world.aws.messages()
     batch = decode(str(messages[0]["Body"]))
@@ -567,9 +551,7 @@ def test_a_message_that_is_already_being_sent_goes_back_to_the_queue_unharmed(wo
     assert counts(world, str(answer["run_id"])).stored == answer["values"]
 
 
-def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_has_landed(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_into_new_period(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push_batch, "MOST_PATIENCE_SECONDS", 0.0)
     answer = world.compute()
     messages = world.aws.messages()
@@ -595,9 +577,7 @@ def test_of_two_messages_into_a_new_period_the_second_goes_back_until_the_first_
     assert counts(world, str(answer["run_id"])).stored == answer["values"]
 
 
-def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_waits(
-    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unanswered_older(world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     on_this_clock = partial(InFlightMessages, clock=clock, sleep=clock.sleep)
     monkeypatch.setattr(push_batch, "InFlightMessages", on_this_clock)
     monkeypatch.setattr(in_flight_messages, "APPLIED_WITHIN_SECONDS", 3)
@@ -619,9 +599,7 @@ def test_while_an_older_message_without_an_answer_may_still_land_a_newer_one_wai
     assert counts(world, newer_run).stored == counts(world, newer_run).queued
 
 
-def test_for_an_older_message_that_dhis2_sent_away_a_newer_one_does_not_wait(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejected_older(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     older, _ = compute(world)
     world.dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=1, method="POST", seconds=60)
     sent_away = invoke("push", delivery(older[:1], world.aws.queue_arn), world.capsys)

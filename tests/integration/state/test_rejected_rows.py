@@ -53,7 +53,7 @@ def items_of(client: "S3Client", run_id: str = "run") -> list[str]:
     return [line["item"] for line in csv.DictReader(StringIO(body.decode("utf-8-sig")))]
 
 
-def test_the_file_holds_the_rows_of_all_deliveries_of_the_run_once(s3: "S3Client") -> None:
+def test_all_deliveries_once(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     rows.keep([row("first"), row("second", WHY, WHY)], run_id="run", part="run-a-1f", number=1)
     rows.keep([row("third")], run_id="run", part="run-a-1f", number=2)
@@ -66,7 +66,7 @@ def test_the_file_holds_the_rows_of_all_deliveries_of_the_run_once(s3: "S3Client
     assert sorted(items_of(s3)) == ["first", "fourth", "second", "third"]
 
 
-def test_what_was_left_by_a_push_that_broke_off_before_it_noted_anything_is_not_in_it(s3: "S3Client") -> None:
+def test_unnoted_rows(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     rows.keep([row("noted")], run_id="run", part="run-a-1f", number=1)
     rows.keep([row("not noted")], run_id="run", part="run-a-1f", number=2)
@@ -75,12 +75,12 @@ def test_what_was_left_by_a_push_that_broke_off_before_it_noted_anything_is_not_
     assert items_of(s3) == ["noted"]
 
 
-def test_where_nothing_was_refused_there_is_no_file(s3: "S3Client") -> None:
+def test_no_file(s3: "S3Client") -> None:
     assert RejectedRows(s3, BUCKET).write_file("run", {"run-a-1f": 0}, at_leisure) is None
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
 
 
-def test_a_file_made_again_takes_the_place_of_the_one_before(s3: "S3Client") -> None:
+def test_replaced(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     rows.keep([row("first")], run_id="run", part="run-a-1f", number=1)
     rows.write_file("run", {"run-a-1f": 1}, at_leisure)
@@ -89,9 +89,7 @@ def test_a_file_made_again_takes_the_place_of_the_one_before(s3: "S3Client") -> 
     assert sorted(items_of(s3)) == ["first", "second"]
 
 
-def test_a_file_that_would_be_too_long_is_cut_and_says_so(
-    s3: "S3Client", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shortened(s3: "S3Client", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected_rows, "MOST_ROWS", 2)
     rows = RejectedRows(s3, BUCKET)
     for number in range(4):
@@ -104,7 +102,7 @@ def test_a_file_that_would_be_too_long_is_cut_and_says_so(
 
 
 @pytest.mark.slow
-def test_a_thousand_parts_are_all_taken(s3: "S3Client") -> None:
+def test_a_thousand_parts(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     parts = [f"run-{number:04}-1f" for number in range(1_003)]
     for part in parts:
@@ -114,12 +112,12 @@ def test_a_thousand_parts_are_all_taken(s3: "S3Client") -> None:
     assert written.rows == len(set(items_of(s3))) == 1_003
 
 
-def test_a_bucket_that_is_not_there_is_told_in_words(s3: "S3Client") -> None:
+def test_missing_bucket(s3: "S3Client") -> None:
     with pytest.raises(AwsError, match="keeping the rows that DHIS2 refused"):
         RejectedRows(s3, "no-such-bucket").keep([row("a")], run_id="run", part="p", number=1)
 
 
-def test_each_part_is_fetched_once_and_many_at_the_same_time(s3: "S3Client") -> None:
+def test_parallel_reads(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     parts = [f"run-{number}-1f" for number in range(3 * rejected_rows.PARTS_AT_ONCE)]
     for part in parts:
@@ -141,7 +139,7 @@ def test_each_part_is_fetched_once_and_many_at_the_same_time(s3: "S3Client") -> 
     assert sorted(fetched) == sorted(f"runs/run/parts/{part}-1.json" for part in parts)
 
 
-def test_what_there_was_no_time_for_is_told_and_the_rest_is_written(s3: "S3Client") -> None:
+def test_no_time_for_parts(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     for number in range(4):
         rows.keep([row(str(number))], run_id="run", part=f"run-{number}-1f", number=1)
@@ -165,7 +163,7 @@ def test_what_there_was_no_time_for_is_told_and_the_rest_is_written(s3: "S3Clien
     assert "has only 2 of them. There was no time for 2 parts of it" in written.sentence()
 
 
-def test_where_no_time_is_left_to_write_rows_no_empty_file_is_made(s3: "S3Client") -> None:
+def test_no_time_to_write(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     rows.keep([row("first")], run_id="run", part="run-a-1f", number=1)
     left = iter([100.0, 90.0])
@@ -178,9 +176,7 @@ def test_where_no_time_is_left_to_write_rows_no_empty_file_is_made(s3: "S3Client
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[{}]", b"not JSON", b"[" * 100_000, None])
 @pytest.mark.slow
-def test_a_part_that_is_damaged_or_gone_costs_its_own_rows_and_is_named(
-    s3: "S3Client", damage: bytes | None
-) -> None:
+def test_damaged_part(s3: "S3Client", damage: bytes | None) -> None:
     rows = RejectedRows(s3, BUCKET)
     for part in ("run-a-1f", "run-b-1f"):
         rows.keep([row(part)], run_id="run", part=part, number=1)

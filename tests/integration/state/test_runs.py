@@ -73,7 +73,7 @@ def run_of(runs: Runs) -> Run:
     return run
 
 
-def test_a_run_holds_what_it_is_about_and_what_its_parts_came_to(runs: Runs) -> None:
+def test_totals(runs: Runs) -> None:
     runs.begin(ABOUT, ["1/1"], NOW)
     runs.parts.open(RUN, ["1/2", "2/2", "1/2/2025-12"], NOW)
     runs.parts.finish(RUN, "1/1", Part())
@@ -86,7 +86,7 @@ def test_a_run_holds_what_it_is_about_and_what_its_parts_came_to(runs: Runs) -> 
     assert run.computed == Part(90, 6, ("202512", "202601"))
 
 
-def test_messages_are_counted_once_whoever_comes_first(runs: Runs) -> None:
+def test_counted_once(runs: Runs) -> None:
     runs.begin(ABOUT, ["1/1"], NOW)
     first, second, third = message(1), message(2, 7), message(3, 5)
     assert runs.read(first, NOW) == DeliveryState()
@@ -99,19 +99,19 @@ def test_messages_are_counted_once_whoever_comes_first(runs: Runs) -> None:
 
 
 @pytest.mark.slow
-def test_more_messages_than_one_transaction_takes_are_counted(runs: Runs) -> None:
+def test_many_messages(runs: Runs) -> None:
     runs.register([message(number, 3) for number in range(230)], NOW)
     runs.register([message(number, 3) for number in range(100, 250)], NOW)
     assert run_of(runs).counts == Counts(queued=750, waiting=750)
 
 
-def test_the_same_batch_put_on_the_queue_anew_counts_anew(runs: Runs) -> None:
+def test_requeued_batch(runs: Runs) -> None:
     settle(runs, message(), runs.read(message(), NOW), *range(10))
     assert runs.read(message(attempt_id="s2"), NOW) == DeliveryState()
     assert run_of(runs).counts == Counts(queued=20, waiting=10, stored=10)
 
 
-def test_deliveries_add_up_and_their_times_span_them_all(runs: Runs) -> None:
+def test_deliveries_add_up(runs: Runs) -> None:
     assert settle(runs, message(), runs.read(message(), NOW), 0, 1, 2) == {0, 1, 2}
     noted = runs.read(message(), NOW)
     assert settle(runs, message(), noted, 0, 1, 2, 3, counter="rejected", minute=5) == {3}
@@ -125,7 +125,7 @@ def test_deliveries_add_up_and_their_times_span_them_all(runs: Runs) -> None:
     assert run_of(runs).counts == Counts(queued=10, waiting=6, stored=3, rejected=1)
 
 
-def test_of_two_deliveries_at_the_same_time_each_value_is_counted_once(runs: Runs) -> None:
+def test_concurrent_deliveries(runs: Runs) -> None:
     seen_by_both = runs.read(message(), NOW)
     assert settle(runs, message(), seen_by_both, 0, 1, 2) == {0, 1, 2}
     assert settle(runs, message(), seen_by_both, 2, 3, counter="unchanged", minute=5) == {3}
@@ -135,7 +135,7 @@ def test_of_two_deliveries_at_the_same_time_each_value_is_counted_once(runs: Run
     assert runs.read(message(), NOW).ended == (NOW + 10 * MINUTE).timestamp()
 
 
-def test_many_at_the_same_time_lose_no_count(aws: Aws) -> None:
+def test_many_at_once(aws: Aws) -> None:
     messages = [message(number, 4) for number in range(12)]
 
     def work(mine: list[Message]) -> None:
@@ -151,7 +151,7 @@ def test_many_at_the_same_time_lose_no_count(aws: Aws) -> None:
     assert run_of(Runs(aws.runs)).counts == Counts(queued=48, stored=48)
 
 
-def test_a_dead_letter_counts_what_has_no_outcome_and_is_counted_back_when_it_is_sent_again(
+def test_dead_letter_counted_back(
     runs: Runs,
 ) -> None:
     settle(runs, message(), runs.read(message(), NOW), 0, 1, 2)
@@ -181,7 +181,7 @@ def test_a_dead_letter_counts_what_has_no_outcome_and_is_counted_back_when_it_is
     assert run_of(runs).counts == Counts(queued=10, stored=10)
 
 
-def test_a_delivery_that_settles_values_of_a_message_which_another_has_given_up_counts_them_off_the_dead(
+def test_settled_after_given_up(
     runs: Runs,
 ) -> None:
     being_sent = runs.read(message(), NOW)
@@ -194,7 +194,7 @@ def test_a_delivery_that_settles_values_of_a_message_which_another_has_given_up_
     assert run_of(runs).counts == Counts(queued=10, stored=10)
 
 
-def test_a_message_that_fails_before_anybody_has_counted_it_is_counted_all_the_same(runs: Runs) -> None:
+def test_failed_before_counted(runs: Runs) -> None:
     assert runs.note_failure(message(), NOW) == 1
     runs.register([message()], NOW)
     assert run_of(runs).counts == Counts(queued=10, waiting=10)
@@ -204,9 +204,7 @@ def test_a_message_that_fails_before_anybody_has_counted_it_is_counted_all_the_s
     assert run_of(runs).batches == 1
 
 
-def test_a_run_whose_beginning_could_not_be_noted_whole_is_not_done(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_start_not_noted(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AwsError("DynamoDB is away.")
 
@@ -220,7 +218,7 @@ def test_a_run_whose_beginning_could_not_be_noted_whole_is_not_done(
     assert (run_of(runs).parts_open, run_of(runs).started_by) == (1, "monthly")
 
 
-def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs: Runs) -> None:
+def test_ends_once(runs: Runs) -> None:
     runs.begin(ABOUT, ["1/1"], NOW)
     runs.register([message()], NOW)
     settle(runs, message(), runs.read(message(), NOW), *range(10))
@@ -252,7 +250,7 @@ def test_a_run_ends_once_when_all_its_parts_are_computed_and_no_value_waits(runs
         ("not_sent", Outcome.INCOMPLETE),
     ],
 )
-def test_the_outcome_says_whether_somebody_has_to_look(runs: Runs, counter: str, outcome: Outcome) -> None:
+def test_outcome(runs: Runs, counter: str, outcome: Outcome) -> None:
     settle(runs, message(values=2), runs.read(message(values=2), NOW), 0, 1, counter=counter)
     ended = runs.close(RUN, None, NOW)
     assert ended is not None
@@ -262,7 +260,7 @@ def test_the_outcome_says_whether_somebody_has_to_look(runs: Runs, counter: str,
     assert line.fields[counter] == line.fields["queued"] == 2
 
 
-def test_a_run_that_could_not_be_computed_has_failed_and_one_of_which_a_part_could_not_is_incomplete(
+def test_failed_or_incomplete(
     runs: Runs,
 ) -> None:
     runs.begin(ABOUT, ["1/1"], NOW)
@@ -294,9 +292,7 @@ UNREADABLE = Part(unreadable_groups=2, unreadable_rows=("stock_line 1: …", "st
 
 
 @pytest.mark.parametrize(("too_many", "outcome"), [(False, Outcome.COMPLETE), (True, Outcome.INCOMPLETE)])
-def test_groups_with_rows_that_cannot_be_read_are_named_and_too_many_of_them_leave_the_run_incomplete(
-    runs: Runs, *, too_many: bool, outcome: Outcome
-) -> None:
+def test_unreadable_groups(runs: Runs, *, too_many: bool, outcome: Outcome) -> None:
     runs.begin(ABOUT, ["1/2"], NOW)
     runs.parts.open(RUN, ["2/2", "2/2/2025-12"], NOW)
     runs.parts.finish(RUN, "1/2", replace(PART, unreadable_groups=1, unreadable_rows=("item_line 9: …",)))
@@ -316,7 +312,7 @@ def test_groups_with_rows_that_cannot_be_read_are_named_and_too_many_of_them_lea
         assert line.message.count(row) == 1
 
 
-def test_what_is_said_twice_of_a_part_counts_once(runs: Runs) -> None:
+def test_repeated_part(runs: Runs) -> None:
     runs.begin(ABOUT, ["a"], NOW)
     runs.begin(ABOUT, ["a"], NOW + MINUTE)
     runs.parts.open(RUN, ["a", "b"], NOW)
@@ -333,7 +329,7 @@ def test_what_is_said_twice_of_a_part_counts_once(runs: Runs) -> None:
     assert run.started_at == NOW
 
 
-def test_a_run_of_which_something_is_sent_again_is_open_again(runs: Runs) -> None:
+def test_requeued_is_open(runs: Runs) -> None:
     settle(runs, message(), runs.read(message(), NOW), 0)
     runs.dead_letter(message(), runs.read(message(), NOW), REASON)
     first = runs.close(RUN, None, NOW)
@@ -410,7 +406,7 @@ def end(runs: Runs, now: datetime = NOW) -> Outcome | None:
         ),
     ],
 )
-def test_a_run_ends_well_only_where_what_supersedes_its_values_is_on_the_queue(
+def test_superseder_is_queued(
     runs: Runs, events: list[Callable[[Runs], None]], outcomes: list[Outcome | None]
 ) -> None:
     runs.begin(ABOUT, ["whole"], NOW)
@@ -423,7 +419,7 @@ def test_a_run_ends_well_only_where_what_supersedes_its_values_is_on_the_queue(
     assert seen == outcomes
 
 
-def test_a_run_does_not_wait_for_ever_for_the_one_that_supersedes_its_values(runs: Runs) -> None:
+def test_superseder_never_comes(runs: Runs) -> None:
     runs.register([message()], NOW)
     begun(runs)
     superseded(runs)
@@ -433,7 +429,7 @@ def test_a_run_does_not_wait_for_ever_for_the_one_that_supersedes_its_values(run
     assert end(runs, NOW + COMPUTED_WITHIN) is Outcome.COMPLETE
 
 
-def test_the_last_line_names_the_run_that_is_to_be_computed_again(runs: Runs) -> None:
+def test_last_line_names_run(runs: Runs) -> None:
     runs.register([message()], NOW)
     begun(runs)
     failed(runs)
@@ -449,14 +445,14 @@ def test_the_last_line_names_the_run_that_is_to_be_computed_again(runs: Runs) ->
     assert run_of(runs).superseded_by == frozenset()
 
 
-def test_runs_are_listed_the_newest_first(runs: Runs) -> None:
+def test_newest_first(runs: Runs) -> None:
     for day in range(4):
         runs.begin(replace(ABOUT, run_id=f"run{day}"), ["a"], NOW + timedelta(days=day))
     runs.register([message()], NOW)
     assert list(runs.recent(NOW + timedelta(days=1))) == ["run3", "run2", "run1"]
 
 
-def test_a_message_s_row_outlives_the_message_and_its_copy(runs: Runs, aws: Aws) -> None:
+def test_row_outlives_message(runs: Runs, aws: Aws) -> None:
     runs.register([message()], NOW)
     row = aws.runs.get_item(Key=message_key(message()))["Item"]
     longest_life_of_a_copy = timedelta(days=14 + 100)
@@ -466,7 +462,7 @@ def test_a_message_s_row_outlives_the_message_and_its_copy(runs: Runs, aws: Aws)
 
 @tried(15)
 @given(places=st.frozensets(st.integers(0, 20_000), max_size=60))
-def test_places_are_read_as_they_were_noted(aws: Aws, places: frozenset[int]) -> None:
+def test_round_trip(aws: Aws, places: frozenset[int]) -> None:
     # A message of its own for each example: they share the table.
     runs, of = Runs(aws.runs), message(next(NUMBERS), 20_001)
     settle(runs, of, DeliveryState(), *places)
@@ -474,16 +470,14 @@ def test_places_are_read_as_they_were_noted(aws: Aws, places: frozenset[int]) ->
     assert (noted.settled, noted.applied) == (places, places)
 
 
-def test_a_damaged_row_is_told(runs: Runs, aws: Aws) -> None:
+def test_damaged_row(runs: Runs, aws: Aws) -> None:
     aws.runs.put_item(Item={**message_key(message()), "settled": "all"})
     with pytest.raises(AwsError, match=r"batch#.*#s1 of the run 20260205.* is damaged"):
         runs.read(message(), NOW)
 
 
 @pytest.mark.slow
-def test_more_receipts_than_one_call_holds_are_read_and_a_damaged_one_tells_nothing(
-    runs: Runs, aws: Aws
-) -> None:
+def test_many_attempts(runs: Runs, aws: Aws) -> None:
     messages = [message(number) for number in range(130)]
     for each in messages:
         settle(runs, each, DeliveryState(), 1)
@@ -496,7 +490,7 @@ def test_more_receipts_than_one_call_holds_are_read_and_a_damaged_one_tells_noth
     assert receipts == {key: one for place, key in enumerate(asked) if place != 7}
 
 
-def test_a_table_that_is_not_there_is_told_in_words(aws: Aws) -> None:
+def test_missing_table(aws: Aws) -> None:
     nowhere = Runs(boto3.resource("dynamodb").Table("no-such-table"))
     for attempt in (lambda: nowhere.read(message(), NOW), lambda: nowhere.begin(ABOUT, ["a"], NOW)):
         with pytest.raises(AwsError, match="AWS answered with an error while"):
@@ -524,7 +518,7 @@ ATTRIBUTES = [
 
 
 @given(st.dictionaries(st.sampled_from(ATTRIBUTES), ANYTHING))
-def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, Any]) -> None:
+def test_any_row(row: dict[str, Any]) -> None:
     delivery_state_of(row)
     delivery_state_of({**row, "kind": "dead letter"})
     try:
@@ -535,7 +529,7 @@ def test_whatever_a_row_holds_it_is_read_or_told_to_be_damaged(row: dict[str, An
     assert json.loads(event_of(run)) is not None
 
 
-def test_a_damaged_part_costs_what_it_tells_and_is_named(runs: Runs, aws: Aws) -> None:
+def test_damaged_part(runs: Runs, aws: Aws) -> None:
     runs.begin(ABOUT, ["a", "b"], NOW)
     runs.parts.finish(RUN, "a", PART)
     runs.parts.finish(RUN, "b", PART)

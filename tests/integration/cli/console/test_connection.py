@@ -22,19 +22,17 @@ def tried(officer: Browser, **typed: str | None) -> Page:
     return officer.wait("/connection")
 
 
-def test_without_a_test_the_page_says_what_to_do(officer: Browser) -> None:
+def test_not_tested_yet(officer: Browser) -> None:
     assert "Type the login in the DHIS2 tab, and press Test connection" in officer.open("/connection").text
 
 
-def test_without_a_login_the_test_says_where_to_type_it(officer: Browser) -> None:
+def test_no_login(officer: Browser) -> None:
     page = tried(officer)
     assert "The console has no login of DHIS2. Type it in the DHIS2 tab" in page.text
     assert "Authentication failed" not in page.text
 
 
-def test_a_login_that_dhis2_lets_in_is_kept_and_never_shown(
-    settings: Path, sample: str, dhis2: StandIn
-) -> None:
+def test_accepted_login(settings: Path, sample: str, dhis2: StandIn) -> None:
     officer = at(settings, sample, dhis2)
     page = tried(officer, **LOGIN)
     assert "Connection successful" in page.text
@@ -48,16 +46,14 @@ def test_a_login_that_dhis2_lets_in_is_kept_and_never_shown(
     assert "Connection successful" in officer.wait("/connection").text
 
 
-def test_what_was_typed_is_saved_when_dhis2_lets_it_in(settings: Path, sample: str, dhis2: StandIn) -> None:
+def test_typed_login_is_saved(settings: Path, sample: str, dhis2: StandIn) -> None:
     officer = at(settings, sample, dhis2)
     page = tried(officer, items_per_payload="321", **LOGIN)
     assert "What you typed is saved in" in page.text
     assert parse_settings(settings.read_text()).items_per_payload == 321
 
 
-def test_a_refused_login_leaves_the_good_one_and_can_be_saved_all_the_same(
-    settings: Path, sample: str, dhis2: StandIn
-) -> None:
+def test_refused_login(settings: Path, sample: str, dhis2: StandIn) -> None:
     officer = at(settings, sample, dhis2)
     tried(officer, **LOGIN)
     page = tried(officer, items_per_payload="321", **{**LOGIN, "login.password": "another-secret"})
@@ -72,13 +68,13 @@ def test_a_refused_login_leaves_the_good_one_and_can_be_saved_all_the_same(
     assert "another-secret" in officer.state.login.text
 
 
-def test_no_connection_is_not_a_refused_login(settings: Path, sample: str) -> None:
+def test_no_connection(settings: Path, sample: str) -> None:
     page = tried(browser(settings, sample, dhis2_url="http://127.0.0.1:9"), **LOGIN)
     assert "Authentication failed" not in page.text
     assert "127.0.0.1" in page.text
 
 
-def test_what_is_not_well_stands_first_with_its_cure(settings: Path, sample: str, dhis2: StandIn) -> None:
+def test_faults_first(settings: Path, sample: str, dhis2: StandIn) -> None:
     officer = at(settings, sample, dhis2)
     page = tried(officer, data_set_id="ANOTHER", **LOGIN)
     assert "Connection successful" in page.text
@@ -87,7 +83,7 @@ def test_what_is_not_well_stands_first_with_its_cure(settings: Path, sample: str
     assert "What you typed is saved in" in page.text
 
 
-def test_the_checks_are_a_table_with_a_row_for_each_detail(with_login: Callable[[], Browser]) -> None:
+def test_table_of_checks(with_login: Callable[[], Browser]) -> None:
     officer = with_login()
     officer.submit(officer.open("/connection"), "/connection")
     officer.wait("/connection")
@@ -97,7 +93,7 @@ def test_the_checks_are_a_table_with_a_row_for_each_detail(with_login: Callable[
     assert {row["outcome"] for row in rows} <= {"well", "note", "not well"}
 
 
-def test_a_script_for_a_name_stays_text(with_login: Callable[[], Browser]) -> None:
+def test_script_as_name(with_login: Callable[[], Browser]) -> None:
     officer = with_login()
     officer.submit(officer.open("/connection"), "/connection")
     assert SCRIPT not in officer.wait("/connection").source

@@ -8,11 +8,11 @@ from tests.integration.cli.console.conftest import AS_OF, SCRIPT
 from tests.support.console import Browser
 
 
-def test_without_a_value_the_page_says_what_to_do(officer: Browser) -> None:
+def test_no_value_chosen(officer: Browser) -> None:
     assert "Name a store, an item and a metric." in officer.open("/explain").text
 
 
-def test_each_value_of_the_preview_leads_to_its_explanation(officer: Browser) -> None:
+def test_linked_from_preview(officer: Browser) -> None:
     officer.submit(
         officer.open("/preview"), "/preview", as_of=AS_OF, basis="previous_month", metrics="issued"
     )
@@ -31,7 +31,7 @@ def test_each_value_of_the_preview_leads_to_its_explanation(officer: Browser) ->
     assert all(0 <= float(number) <= 640 for number in re.findall(r"[\d.]+", points[1]))
 
 
-def test_what_is_not_there_is_told_in_the_product_s_words(officer: Browser) -> None:
+def test_value_not_found(officer: Browser) -> None:
     page = officer.open("/explain?store=Nowhere&item=Nothing&metric=issued")
     assert "Nowhere" in page.text
     page = officer.open("/explain?store=Nowhere&item=Nothing&metric=nonsense")

@@ -123,7 +123,7 @@ def officer(
 type Stacked = Browser[StackState]
 
 
-def test_each_page_says_which_stack_it_is_and_whose_login_at_aws(officer: Stacked) -> None:
+def test_stack_and_login_shown(officer: Stacked) -> None:
     page = officer.open("/tab")
     assert "stack malawi in us-east-1, as arn:aws:" in page.text
     assert "Time zone Africa/Blantyre" in page.text
@@ -144,7 +144,7 @@ def test_titles_are_those_of_the_last_test(
     assert SCRIPT not in page.source
 
 
-def test_saving_uploads_a_new_version_of_the_parameter(officer: Stacked, aws: Aws) -> None:
+def test_saving_uploads(officer: Stacked, aws: Aws) -> None:
     page = officer.submit(officer.open("/tab"), "/tab", action="review", items_per_payload="321")
     assert "No. of items per payload (empty) 321" in page.text
     page = officer.submit(page, "/tab/save")
@@ -154,7 +154,7 @@ def test_saving_uploads_a_new_version_of_the_parameter(officer: Stacked, aws: Aw
     assert f"The former ones are in version {found['Version'] - 1} of {PARAMETER}." in page.text
 
 
-def test_what_somebody_else_uploaded_meanwhile_stays(officer: Stacked, aws: Aws) -> None:
+def test_concurrent_upload_is_kept(officer: Stacked, aws: Aws) -> None:
     page = officer.submit(officer.open("/tab"), "/tab", action="review", items_per_payload="321")
     theirs = aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"].replace("{", '{"round_off":true,', 1)
     aws.ssm.put_parameter(Name=PARAMETER, Type="String", Value=theirs, Overwrite=True)
@@ -163,7 +163,7 @@ def test_what_somebody_else_uploaded_meanwhile_stays(officer: Stacked, aws: Aws)
     assert aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"] == theirs
 
 
-def test_the_stack_tests_what_is_saved(officer: Stacked, asked: list[tuple[str, object]]) -> None:
+def test_tests_what_is_saved(officer: Stacked, asked: list[tuple[str, object]]) -> None:
     officer.submit(officer.open("/tab"), "/tab", action="test", items_per_payload="321")
     page = officer.wait("/connection")
     assert asked == [("TestConnectionFunction", {})]
@@ -173,7 +173,7 @@ def test_the_stack_tests_what_is_saved(officer: Stacked, asked: list[tuple[str, 
     assert SCRIPT not in page.source
 
 
-def test_the_preview_is_the_file_that_compute_left(officer: Stacked, asked: list[tuple[str, object]]) -> None:
+def test_preview_from_compute(officer: Stacked, asked: list[tuple[str, object]]) -> None:
     officer.submit(officer.open("/preview"), "/preview", basis="current_day", stores="Kamo")
     page = officer.wait("/preview")
     event = {"export": "values", "basis": "current_day", "stores": ["Kamo"]}
@@ -190,7 +190,7 @@ def queued(**counts: int) -> Run:
     return run if run.counts.waiting else replace(run, outcome=run.outcome_by_counts, ended_at=started)
 
 
-def test_a_push_is_followed_until_its_values_add_up(
+def test_push_followed_to_its_end(
     officer: Stacked, asked: list[tuple[str, object]], aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = RejectedRow(
@@ -230,9 +230,7 @@ def test_a_push_is_followed_until_its_values_add_up(
     assert not looked
 
 
-def test_a_run_that_is_followed_can_be_stopped(
-    officer: Stacked, asked: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop(officer: Stacked, asked: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = Event()
     monkeypatch.setattr(
         Runs, "run", lambda *_: queued(stored=1, not_sent=4) if stopped.is_set() else queued(waiting=5)
@@ -251,7 +249,7 @@ def test_a_run_that_is_followed_can_be_stopped(
     assert "not sent: the settings do not want them any more, or the run was stopped 4 " in page.text
 
 
-def test_a_stack_that_fails_is_told_on_a_page(officer: Stacked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_stack(officer: Stacked, monkeypatch: pytest.MonkeyPatch) -> None:
     def invoke(stack: Stack, *_: object) -> dict[str, object]:
         return dict(stack.client("s3").get_object(Bucket="there-is-none", Key="x"))
 

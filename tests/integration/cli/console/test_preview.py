@@ -22,12 +22,12 @@ def rows(officer: Browser, query: str = "") -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_without_a_preview_the_page_says_what_to_do(officer: Browser) -> None:
+def test_no_preview_yet(officer: Browser) -> None:
     assert "Choose what you want to see, and press Compute." in officer.open("/preview").text
     assert rows(officer) == []
 
 
-def test_the_values_are_those_of_the_command_with_their_sums(officer: Browser) -> None:
+def test_values_and_sums(officer: Browser) -> None:
     page = computed(officer, basis="as_in_settings")
     found = rows(officer)
     assert f"{len(found):,} values found. Page 1 of" in page.text
@@ -37,16 +37,14 @@ def test_the_values_are_those_of_the_command_with_their_sums(officer: Browser) -
     assert "months of stock 202609" in page.text
 
 
-def test_a_script_for_a_store_s_name_stays_text(officer: Browser) -> None:
+def test_script_as_store_name(officer: Browser) -> None:
     page = computed(officer)
     assert SCRIPT in {row["store"] for row in rows(officer)}
     assert SCRIPT in officer.open("/preview?words=script").text
     assert SCRIPT not in page.source + officer.open("/preview?words=" + SCRIPT).source
 
 
-def test_the_values_are_found_sorted_and_paged_by_the_server(
-    officer: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_sort_page(officer: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preview_page, "ROWS_A_PAGE", 3)
     computed(officer)
     everything = rows(officer)
@@ -60,7 +58,7 @@ def test_the_values_are_found_sorted_and_paged_by_the_server(
     assert "Page 1 of 1." in officer.open("/preview?words=nobody-is-called-so&page=99").text
 
 
-def test_stores_items_and_metrics_limit_what_is_computed(officer: Browser) -> None:
+def test_limits(officer: Browser) -> None:
     computed(officer)
     item = rows(officer)[0]["item"]
     computed(officer, items=f"  {item}\r\n\r\n", metrics="issued")
@@ -79,20 +77,18 @@ def test_stores_items_and_metrics_limit_what_is_computed(officer: Browser) -> No
         ({"as_of": "", "months": "soon"}, "month"),
     ],
 )
-def test_what_cannot_be_computed_is_told_in_the_product_s_words(
-    officer: Browser, choices: dict[str, str], said: str
-) -> None:
+def test_computation_fault(officer: Browser, choices: dict[str, str], said: str) -> None:
     page = officer.submit(officer.open("/preview"), "/preview", **choices)
     assert page.status == 400
     assert said in page.text
 
 
-def test_a_database_that_cannot_be_read_is_told(officer: Browser) -> None:
+def test_unreadable_database(officer: Browser) -> None:
     computed(officer, stores="Nowhere")
     assert "Nowhere" in officer.wait("/preview").text
 
 
-def test_a_form_becomes_the_event_of_the_command() -> None:
+def test_form_is_the_event() -> None:
     form = {
         "basis": "current_day",
         "as_of": " ",

@@ -26,19 +26,17 @@ def refused(officer: Browser) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_without_a_push_the_page_says_what_to_do(officer: Browser) -> None:
+def test_no_push_yet(officer: Browser) -> None:
     assert "Nothing was sent since the console started. Choose one store" in officer.open("/push").text
 
 
-def test_all_stores_are_sent_only_where_somebody_ticks_that(officer: Browser) -> None:
+def test_all_stores_need_a_tick(officer: Browser) -> None:
     page = officer.submit(officer.open("/push"), "/push/plan")
     assert page.status == 400
     assert "Name a store, or tick All stores." in page.text
 
 
-def test_what_is_sent_is_told_before_and_what_became_of_it_after(
-    with_login: Callable[[], Browser], dhis2: StandIn
-) -> None:
+def test_announced_then_reported(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
     officer = with_login()
     page = looked_at(officer)
     told = re.search(
@@ -54,7 +52,7 @@ def test_what_is_sent_is_told_before_and_what_became_of_it_after(
     assert PASSWORD not in page.source
 
 
-def test_one_store_is_sent_alone(with_login: Callable[[], Browser]) -> None:
+def test_one_store(with_login: Callable[[], Browser]) -> None:
     officer = with_login()
     looked_at(officer)
     store = officer.state.plan.job.result.values[-1].store  # type: ignore[union-attr]
@@ -63,7 +61,7 @@ def test_one_store_is_sent_alone(with_login: Callable[[], Browser]) -> None:
     assert re.search(r"Send \d+ values of 1 store for 202609", officer.wait("/push").text)
 
 
-def test_cancel_sends_nothing(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
+def test_cancel(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
     officer = with_login()
     page = looked_at(officer)
     officer.submit(page, "/push/send", at="/push/cancel")
@@ -73,7 +71,7 @@ def test_cancel_sends_nothing(with_login: Callable[[], Browser], dhis2: StandIn)
     assert "nothing was sent" in answer.text
 
 
-def test_a_refused_value_is_told_by_its_cause_and_can_be_pushed_again(
+def test_refused_value_by_cause(
     with_login: Callable[[], Browser],
 ) -> None:
     officer = with_login()
@@ -94,7 +92,7 @@ def test_a_refused_value_is_told_by_its_cause_and_can_be_pushed_again(
     assert re.search(rf"stored {len(rows)} .* rejected 0", sent(officer, page).text)
 
 
-def test_use_dhis2_off_and_no_login_are_told_instead_of_a_button(officer: Browser) -> None:
+def test_off_or_no_login(officer: Browser) -> None:
     page = looked_at(officer)
     assert "The console has no login of DHIS2." in page.text
     assert "Cancel" in page.text
@@ -104,9 +102,7 @@ def test_use_dhis2_off_and_no_login_are_told_instead_of_a_button(officer: Browse
     assert "Use DHIS2 is off in the settings" in officer.open("/push").text
 
 
-def test_a_refused_login_ends_the_push_with_its_reason(
-    with_login: Callable[[], Browser], dhis2: StandIn
-) -> None:
+def test_refused_login(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
     officer = with_login()
     page = looked_at(officer)
     credentials = officer.state.credentials_file

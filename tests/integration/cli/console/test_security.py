@@ -21,13 +21,13 @@ def stranger(settings: Path) -> TestClient:
 @pytest.mark.parametrize(
     "path", ["/", "/tab", "/static/console.css", "/?token=", "/?token=another", "/tab?token=the-token"]
 )
-def test_without_the_token_nothing_is_answered(stranger: TestClient, path: str) -> None:
+def test_token_required(stranger: TestClient, path: str) -> None:
     answer = stranger.get(path)
     assert answer.status_code == 403
     assert "Open the address that" in answer.text or "open the address that" in answer.text
 
 
-def test_the_token_is_exchanged_once_for_a_cookie_that_no_script_and_no_other_site_gets(
+def test_token_becomes_cookie(
     stranger: TestClient,
 ) -> None:
     answer = stranger.get(f"/?token={TOKEN}", follow_redirects=False)
@@ -41,14 +41,14 @@ def test_the_token_is_exchanged_once_for_a_cookie_that_no_script_and_no_other_si
     assert stranger.get(f"/?token={TOKEN}").status_code == 403
 
 
-def test_whoever_is_in_may_open_the_printed_address_again(settings: Path) -> None:
+def test_same_address_again(settings: Path) -> None:
     assert browser(settings).open(f"/?token={TOKEN}").status == 200
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example.org", f"evil.example.org:{PORT}", "127.0.0.1", "127.0.0.1:1", "", f"[::1]:{PORT}"]
 )
-def test_another_host_is_refused_even_with_token_and_cookie(settings: Path, host: str) -> None:
+def test_other_host(settings: Path, host: str) -> None:
     known = browser(settings).client
     for path in ("/tab", f"/?token={TOKEN}"):
         assert known.get(path, headers={"host": host}).status_code == 421
@@ -57,7 +57,7 @@ def test_another_host_is_refused_even_with_token_and_cookie(settings: Path, host
 @pytest.mark.parametrize(
     "origin", ["https://evil.example.org", "null", "", "http://127.0.0.1:8080", f"http://localhost:{PORT}"]
 )
-def test_another_origin_changes_nothing(settings: Path, origin: str) -> None:
+def test_other_origin(settings: Path, origin: str) -> None:
     before = settings.read_text()
     officer = browser(settings)
     form = officer.open("/tab").form("/tab").values
@@ -70,18 +70,18 @@ def test_another_origin_changes_nothing(settings: Path, origin: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/tab", "/static/htmx.min.js", "/nowhere"])
-def test_every_answer_says_what_a_browser_may_do_with_it(settings: Path, path: str) -> None:
+def test_response_headers(settings: Path, path: str) -> None:
     answer = browser(settings).client.get(path)
     assert answer.headers.items() >= Security.HEADERS.items()
     assert answer.headers["content-security-policy"].startswith("default-src 'self';")
 
 
-def test_no_page_holds_what_its_policy_forbids(settings: Path) -> None:
+def test_pages_obey_policy(settings: Path) -> None:
     source = browser(settings).open("/tab").source
     assert "style=" not in source
     assert " on" + "click" not in source
     assert source.count("<script") == source.count('<script src="/static/') == 1
 
 
-def test_a_path_does_not_leave_the_folder_of_static_files(settings: Path) -> None:
+def test_path_outside_static_files(settings: Path) -> None:
     assert browser(settings).open("/static/%2e%2e/words.py").status == 404

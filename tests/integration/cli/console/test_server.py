@@ -43,7 +43,7 @@ def started(settings: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_the_address_stands_alone_on_a_line_and_ctrl_c_ends_the_console(settings: Path) -> None:
+def test_address_and_ctrl_c(settings: Path) -> None:
     with started(settings) as process:
         assert process.stdout
         line = process.stdout.readline()
@@ -60,7 +60,7 @@ def test_the_address_stands_alone_on_a_line_and_ctrl_c_ends_the_console(settings
     assert address[2] not in err
 
 
-def test_a_port_that_is_taken_is_told(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_in_use(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code = main(
@@ -79,7 +79,7 @@ def test_a_port_that_is_taken_is_told(settings: Path, capsys: pytest.CaptureFixt
     assert f"--port: {port} cannot be used" in capsys.readouterr().err
 
 
-def test_options_that_name_both_are_refused_before_anything_is_printed(
+def test_conflicting_options(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["console", "--stack", "malawi", "--source", "sqlite:///x", "--no-browser"]) == 2
@@ -89,6 +89,6 @@ def test_options_that_name_both_are_refused_before_anything_is_printed(
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_stack_that_is_not_there_ends_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_stack(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["console", "--no-browser"]) == 1
     assert "The stack msupply-dhis2 cannot be read" in capsys.readouterr().err

@@ -15,7 +15,7 @@ WORKED = [PROJECT / "settings.yaml", *sorted((PROJECT / "docs" / "examples").glo
 
 
 @pytest.mark.parametrize("worked", WORKED, ids=lambda worked: worked.stem)
-def test_a_page_that_is_submitted_as_it_is_changes_nothing(tmp_path: Path, worked: Path) -> None:
+def test_unchanged_submit(tmp_path: Path, worked: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(worked.read_text(encoding="utf-8"))
     officer = browser(file)
@@ -25,7 +25,7 @@ def test_a_page_that_is_submitted_as_it_is_changes_nothing(tmp_path: Path, worke
     assert parse_settings(document) == parse_settings(file.read_text())
 
 
-def test_the_fields_stand_in_the_order_of_the_tab_with_its_words(settings: Path) -> None:
+def test_order_and_words(settings: Path) -> None:
     text = browser(settings).open("/tab").text
     titles = [
         *("Use DHIS2", "Basic authentication", "URL", "Setup", "Data elements to push", "Active", "Interval"),
@@ -50,7 +50,7 @@ def test_the_fields_stand_in_the_order_of_the_tab_with_its_words(settings: Path)
     assert places == sorted(places)
 
 
-def test_a_fault_stands_under_its_field_in_the_words_of_the_check(settings: Path) -> None:
+def test_fault_under_its_field(settings: Path) -> None:
     officer = browser(settings)
     page = officer.submit(
         officer.open("/tab"),
@@ -69,7 +69,7 @@ def test_a_fault_stands_under_its_field_in_the_words_of_the_check(settings: Path
     assert page.form("/tab").values["items_per_payload"] == "many"
 
 
-def test_saving_shows_the_difference_first_and_keeps_the_former_file(settings: Path) -> None:
+def test_difference_before_saving(settings: Path) -> None:
     before = settings.read_text()
     officer = browser(settings)
     page = officer.submit(
@@ -90,7 +90,7 @@ def test_saving_shows_the_difference_first_and_keeps_the_former_file(settings: P
     assert settings.with_name("settings.yaml.new").exists() is False
 
 
-def test_two_officers_save_at_once_and_the_second_is_told(settings: Path) -> None:
+def test_two_officers(settings: Path) -> None:
     first, second = browser(settings), browser(settings)
     pages = [
         officer.submit(officer.open("/tab"), "/tab", action="review", items_per_payload=number)
@@ -105,7 +105,7 @@ def test_two_officers_save_at_once_and_the_second_is_told(settings: Path) -> Non
     assert parse_settings(settings.read_text()).items_per_payload == 500
 
 
-def test_what_has_faults_is_not_saved_while_use_dhis2_is_on(settings: Path) -> None:
+def test_faulty_is_not_saved(settings: Path) -> None:
     before = settings.read_text()
     officer = browser(settings)
     page = officer.submit(officer.open("/tab"), "/tab", action="review", data_set_id="")
@@ -121,7 +121,7 @@ def test_what_has_faults_is_not_saved_while_use_dhis2_is_on(settings: Path) -> N
     assert parse_settings(settings.read_text()).use_dhis2 is False
 
 
-def test_what_cannot_be_read_is_not_saved_even_while_use_dhis2_is_off(settings: Path) -> None:
+def test_unreadable_is_not_saved(settings: Path) -> None:
     officer = browser(settings)
     page = officer.submit(
         officer.open("/tab"), "/tab", action="review", use_dhis2=None, items_per_payload="many"
@@ -130,7 +130,7 @@ def test_what_cannot_be_read_is_not_saved_even_while_use_dhis2_is_off(settings: 
     assert "Save these settings" not in page.text
 
 
-def test_a_row_can_be_added_and_sends_what_the_others_do_not(settings: Path) -> None:
+def test_added_row(settings: Path) -> None:
     officer = browser(settings)
     page = officer.submit(officer.open("/tab"), "/tab", action="add_row", new_metric="issued")
     added = "data_elements.12."
@@ -145,7 +145,7 @@ def test_a_row_can_be_added_and_sends_what_the_others_do_not(settings: Path) -> 
     assert [row.metric.value for row in parse_settings(settings.read_text()).active_rows].count("issued") == 2
 
 
-def test_a_row_shows_the_fields_that_its_setup_needs(settings: Path) -> None:
+def test_fields_of_setup(settings: Path) -> None:
     officer = browser(settings)
     assert "Custom field name" not in officer.open("/tab").text
     empty = {f"data_elements.{row}.category_option_id": "" for row in range(12)}
@@ -157,7 +157,7 @@ def test_a_row_shows_the_fields_that_its_setup_needs(settings: Path) -> None:
     assert "stock on hand: Category option ID" not in page.text
 
 
-def test_the_page_begins_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_new_file(tmp_path: Path) -> None:
     file = tmp_path / "new.yaml"
     officer = browser(file)
     page = officer.open("/tab")
@@ -171,7 +171,7 @@ def test_the_page_begins_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert written_fields(file.read_text())[0] == {"use_dhis2": False, "url": "https://dhis2.example.org"}
 
 
-def test_the_settings_come_in_and_go_out_as_yaml(settings: Path) -> None:
+def test_yaml_in_and_out(settings: Path) -> None:
     officer = browser(settings)
     answer = officer.client.get("/tab/settings.yaml")
     assert answer.text == settings.read_text()
@@ -192,7 +192,7 @@ def test_the_settings_come_in_and_go_out_as_yaml(settings: Path) -> None:
         (b"caf\xe9: 1", "The file is not text in UTF-8."),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told(settings: Path, content: bytes, said: str) -> None:
+def test_unreadable_file(settings: Path, content: bytes, said: str) -> None:
     officer = browser(settings)
     answer = officer.client.post(
         "/tab/review", data={"version": ""}, files={"document": ("my.yaml", content)}
@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_read_is_told(settings: Path, content: bytes, said
     assert said in answer.text
 
 
-def test_a_script_in_a_field_stays_text(settings: Path) -> None:
+def test_script_in_a_field(settings: Path) -> None:
     officer = browser(settings)
     changes = {"data_set_id": SCRIPT, "data_elements.0.category_option_id": f'"{SCRIPT}'}
     page = officer.submit(officer.open("/tab"), "/tab", action="check", **changes)
@@ -214,11 +214,11 @@ def test_a_script_in_a_field_stays_text(settings: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["0123", "yes", "1_000", "a: b", "# no comment", "two\nlines\n", " SOH ", "1", "é", "~"]
 )
-def test_whatever_is_written_is_read_again_as_it_is(text: str) -> None:
+def test_round_trip(text: str) -> None:
     assert written_fields(as_yaml({"use_dhis2": True, "data_set_id": text}))[0]["data_set_id"] == text
 
 
-def test_an_unknown_field_is_told_and_goes_when_the_page_saves(settings: Path) -> None:
+def test_unknown_field(settings: Path) -> None:
     settings.write_text(settings.read_text() + "period_fromat: x\n")
     officer = browser(settings)
     page = officer.open("/tab")

@@ -258,7 +258,7 @@ OF_OTHERS = re.compile("ZM_")
 """Rows that somebody else stored on the live server at the same time."""
 
 
-def test_it_says_and_stores_what_live_servers_did(version: Version, dhis2: StandIn) -> None:
+def test_as_live_servers(version: Version, dhis2: StandIn) -> None:
     everything = dhis2.metadata
     for case in cases_of("findings", version):
         dhis2.metadata = as_set_up_for(case.name, everything)
@@ -283,7 +283,7 @@ def exceptions(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{name: exception[name] for name in wanted} for exception in body["lockExceptions"]]
 
 
-def test_the_exceptions_from_the_expiry_days_are_read_of_every_version(version: Version) -> None:
+def test_lock_exceptions(version: Version) -> None:
     class Recorded:
         def get(self, path: str, params: Query | None = None) -> object:
             assert path == "/api/lockExceptions"
@@ -307,7 +307,7 @@ OTHERWISE = (
 )
 
 
-def test_it_answers_various_requests_as_live_servers_did(version: Version, dhis2: StandIn) -> None:
+def test_requests_as_live_servers(version: Version, dhis2: StandIn) -> None:
     store_what_stood_there(dhis2)
     compared = 0
     differing = []

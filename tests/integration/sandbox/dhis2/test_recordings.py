@@ -27,9 +27,7 @@ def agreements() -> list[Agreement]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_stand_in_says_and_stores_what_the_recorded_server_did(
-    version: Version, agreements: list[Agreement]
-) -> None:
+def test_as_recorded(version: Version, agreements: list[Agreement]) -> None:
     agreement = agreements[VERSIONS.index(version)]
     assert agreement.agree > 250
     assert not agreement.differences, "\n".join(
@@ -37,12 +35,12 @@ def test_the_stand_in_says_and_stores_what_the_recorded_server_did(
     )
 
 
-def test_every_reason_to_leave_a_case_out_is_still_needed() -> None:
+def test_exclusions_are_needed() -> None:
     names = {case.name for version in VERSIONS for case in recorded_cases(version)}
     assert [pattern for pattern in LEFT_OUT if not any(re.match(pattern, name) for name in names)] == []
 
 
-def test_the_document_says_how_many_cases_agree(agreements: list[Agreement]) -> None:
+def test_documented_count(agreements: list[Agreement]) -> None:
     assert documented_table() == agreement_table(agreements), (
         "uv run python -m tests.support.dhis2_recordings writes the table"
     )

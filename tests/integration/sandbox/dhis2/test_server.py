@@ -132,9 +132,7 @@ def errors(response: requests.Response) -> list[tuple[str, list[int] | None]]:
 
 
 @pytest.mark.parametrize("version", ROWS)
-def test_up_to_2_42_a_wrong_row_is_skipped_and_the_others_are_stored(
-    version: Version, session: requests.Session
-) -> None:
+def test_wrong_row_before_2_43(version: Version, session: requests.Session) -> None:
     with stand_in(version) as dhis2:
         answer = push(
             dhis2,
@@ -150,7 +148,7 @@ def test_up_to_2_42_a_wrong_row_is_skipped_and_the_others_are_stored(
         assert dhis2.value("SOH_ors", "OPUA", "202602") == "2"
 
 
-def test_on_2_43_one_unknown_identifier_stops_everything(session: requests.Session) -> None:
+def test_unknown_identifier_2_43(session: requests.Session) -> None:
     with stand_in(Version.V2_43) as dhis2:
         answer = push(dhis2, session, row("SOH_aspirin", "5"), row("SOH_nothing", "1"))
         assert answer.status_code == 409
@@ -160,7 +158,7 @@ def test_on_2_43_one_unknown_identifier_stops_everything(session: requests.Sessi
         assert len(dhis2.values) == 0
 
 
-def test_on_2_43_one_wrong_org_unit_rejects_all_rows_but_a_wrong_value_only_its_own(
+def test_wrong_org_unit_2_43(
     session: requests.Session,
 ) -> None:
     with stand_in(Version.V2_43) as dhis2:
@@ -178,7 +176,7 @@ def test_on_2_43_one_wrong_org_unit_rejects_all_rows_but_a_wrong_value_only_its_
         assert dhis2.value("SOH_aspirin", "OPUA", "202602") == "5"
 
 
-def test_a_partial_import_is_200_on_2_37_and_409_until_2_42(session: requests.Session) -> None:
+def test_partial_import_status(session: requests.Session) -> None:
     statuses = {}
     for version in Version:
         with stand_in(version) as dhis2:
@@ -187,7 +185,7 @@ def test_a_partial_import_is_200_on_2_37_and_409_until_2_42(session: requests.Se
     assert statuses == {"2.37": 200, "2.40": 409, "2.41": 409, "2.42": 409, "2.43": 200}
 
 
-def test_2_37_sends_the_bare_summary_without_rejected_indexes(session: requests.Session) -> None:
+def test_bare_summary_2_37(session: requests.Session) -> None:
     with stand_in(Version.V2_37) as dhis2:
         body = push(dhis2, session, row("SOH_aspirin", "many")).json()
         assert body["responseType"] == "ImportSummary"
@@ -205,7 +203,7 @@ def test_2_37_sends_the_bare_summary_without_rejected_indexes(session: requests.
         (Version.V2_43, (0, 1, 0, 0)),
     ],
 )
-def test_an_unchanged_row_counts_as_each_version_counts_it(
+def test_unchanged_row(
     version: Version, unchanged: tuple[int, int, int, int], session: requests.Session
 ) -> None:
     with stand_in(version) as dhis2:
@@ -216,9 +214,7 @@ def test_an_unchanged_row_counts_as_each_version_counts_it(
 
 
 @pytest.mark.parametrize("version", ROWS)
-def test_up_to_2_42_an_insignificant_zero_vanishes_then_deletes_and_then_flaps(
-    version: Version, session: requests.Session
-) -> None:
+def test_zero_before_2_43(version: Version, session: requests.Session) -> None:
     with stand_in(version) as dhis2:
         seen = []
         for value in ("0", "5", "0", "0", "0"):
@@ -233,7 +229,7 @@ def test_up_to_2_42_an_insignificant_zero_vanishes_then_deletes_and_then_flaps(
         ]
 
 
-def test_on_2_43_and_where_it_is_significant_a_zero_is_stored(session: requests.Session) -> None:
+def test_zero_from_2_43(session: requests.Session) -> None:
     significant = stock_metadata([("OPUA", "Opua")], [("aspirin", "Aspirin")], ["stock_on_hand"])
     for version, metadata in ((Version.V2_43, METADATA), (Version.V2_42, significant)):
         with stand_in(version, metadata) as dhis2:
@@ -241,7 +237,7 @@ def test_on_2_43_and_where_it_is_significant_a_zero_is_stored(session: requests.
             assert dhis2.value("SOH_aspirin", "OPUA", "202602") == "0"
 
 
-def test_stocked_out_may_be_sent_as_1_and_is_stored_as_true(session: requests.Session) -> None:
+def test_stocked_out_as_1(session: requests.Session) -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             push(dhis2, session, row("OUT_aspirin", "1"), row("OUT_ors", "0"))
@@ -258,7 +254,7 @@ def test_stocked_out_may_be_sent_as_1_and_is_stored_as_true(session: requests.Se
         ({"data_input_periods": (DataInputPeriod(period="202601"),)}, "202602", "E7643"),
     ],
 )
-def test_a_closed_period_is_refused(
+def test_closed_period(
     changes: dict[str, object], period: str, up_to_2_42: str, session: requests.Session
 ) -> None:
     for version in Version:
@@ -269,7 +265,7 @@ def test_a_closed_period_is_refused(
             assert len(dhis2.values) == 0
 
 
-def test_the_servers_clock_decides_which_periods_are_open(session: requests.Session) -> None:
+def test_open_periods(session: requests.Session) -> None:
     for now, stored in ((date(2026, 3, 31), 0), (datetime(2026, 4, 1, 0, 30, tzinfo=UTC), 1)):
         with StandIn(METADATA, users=USERS, now=now) as dhis2:
             push(dhis2, session, row("SOH_aspirin", "5", period="202604"))
@@ -285,7 +281,7 @@ def test_the_servers_clock_decides_which_periods_are_open(session: requests.Sess
         (row("SOH_aspirin", "5", categoryOptionCombo="STOCK_ON_HAND"), "E7634", "E8024"),
     ],
 )
-def test_with_the_strict_flags_a_row_that_does_not_fit_its_data_set_is_refused(
+def test_strict_flags(
     wrong: dict[str, object], up_to_2_42: str, from_2_43: str, session: requests.Session
 ) -> None:
     for version in Version:
@@ -295,14 +291,14 @@ def test_with_the_strict_flags_a_row_that_does_not_fit_its_data_set_is_refused(
             assert len(dhis2.values) == 0
 
 
-def test_without_the_strict_flags_2_42_stores_it_where_nobody_looks(session: requests.Session) -> None:
+def test_not_strict_2_42(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         answer = push(dhis2, session, row("SOH_aspirin", "5", period="20260210"))
         assert answer.status_code == 200
         assert dhis2.value("SOH_aspirin", "OPUA", "20260210") == "5"
 
 
-def test_the_same_key_twice_is_dropped_once_or_rejects_the_group(session: requests.Session) -> None:
+def test_same_key_twice(session: requests.Session) -> None:
     twice = (row("SOH_aspirin", "5"), row("SOH_aspirin", "6"))
     with stand_in(Version.V2_42) as dhis2:
         answer = push(dhis2, session, *twice)
@@ -312,7 +308,7 @@ def test_the_same_key_twice_is_dropped_once_or_rejects_the_group(session: reques
         assert errors(push(dhis2, session, *twice)) == [("E8128", [0, 1])]
 
 
-def test_a_metric_can_be_a_category_or_an_attribute_option_combo(session: requests.Session) -> None:
+def test_option_combo_kinds(session: requests.Session) -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             by_category = row("STOCK_aspirin", "5", categoryOptionCombo="STOCK_ON_HAND")
@@ -324,14 +320,14 @@ def test_a_metric_can_be_a_category_or_an_attribute_option_combo(session: reques
             assert dhis2.value("aspirin", "OPUA", "202602", attribute_option_combo="STOCK_ON_HAND") == "6"
 
 
-def test_without_a_data_set_2_43_cannot_tell_which_one_is_meant(session: requests.Session) -> None:
+def test_no_data_set_2_43(session: requests.Session) -> None:
     with stand_in(Version.V2_43) as dhis2:
         assert errors(push(dhis2, session, row("aspirin", "5"), data_set=None)) == [("E8002", [0])]
     with stand_in(Version.V2_42) as dhis2:
         assert counts(push(dhis2, session, row("aspirin", "5"), data_set=None)) == (1, 0, 0, 0)
 
 
-def test_who_may_not_push_is_told_so(session: requests.Session) -> None:
+def test_push_not_allowed(session: requests.Session) -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             session.auth = ("reader", "right")
@@ -354,7 +350,7 @@ def test_who_may_not_push_is_told_so(session: requests.Session) -> None:
                 assert len(dhis2.values) == 1
 
 
-def test_only_2_43_refuses_a_closed_org_unit(session: requests.Session) -> None:
+def test_closed_org_unit_2_43(session: requests.Session) -> None:
     units = tuple(unit.model_copy(update={"closed_date": date(2025, 12, 31)}) for unit in METADATA.org_units)
     for version in (Version.V2_42, Version.V2_43):
         with stand_in(version, METADATA.model_copy(update={"org_units": units})) as dhis2:
@@ -362,7 +358,7 @@ def test_only_2_43_refuses_a_closed_org_unit(session: requests.Session) -> None:
             assert errors(answer) == ([("E8031", [0])] if version is Version.V2_43 else [])
 
 
-def test_a_gzip_body_is_known_by_its_bytes(session: requests.Session) -> None:
+def test_gzip_by_its_bytes(session: requests.Session) -> None:
     body = gzip.compress(
         b'{"dataSet": "STOCK_PER_ITEM", "dataValues": '
         b'[{"dataElement": "SOH_aspirin", "orgUnit": "OPUA", "period": "202602", "value": "5"}]}'
@@ -385,7 +381,7 @@ def test_a_gzip_body_is_known_by_its_bytes(session: requests.Session) -> None:
 # Reading
 
 
-def test_what_was_pushed_can_be_read_back(session: requests.Session) -> None:
+def test_read_back(session: requests.Session) -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             push(dhis2, session, row("SOH_aspirin", "5"), row("SOH_aspirin", "6", org_unit="KAMO"))
@@ -407,7 +403,7 @@ def test_what_was_pushed_can_be_read_back(session: requests.Session) -> None:
             ]
 
 
-def test_a_data_set_tells_whether_it_may_be_written_and_what_is_in_it(session: requests.Session) -> None:
+def test_data_set_access(session: requests.Session) -> None:
     fields = "code,access[data[write]],categoryCombo[categoryOptionCombos[code]],dataSetElements[dataElement[code]]"
     with stand_in(Version.V2_42) as dhis2:
         found = session.get(
@@ -438,9 +434,7 @@ def with_access(version: Version, access: MetadataAccess) -> StandIn:
 
 
 @pytest.mark.parametrize("version", Version)
-def test_what_is_set_up_may_be_hidden_or_forbidden_from_who_may_push(
-    version: Version, session: requests.Session
-) -> None:
+def test_hidden_metadata(version: Version, session: requests.Session) -> None:
     data_set = uid("dataSet", "STOCK_PER_ITEM")
     with with_access(version, MetadataAccess.HIDDEN) as dhis2:
         for name in ("dataSets", "dataElements", "organisationUnits", "categoryOptionCombos"):
@@ -464,7 +458,7 @@ def with_options(metadata: Metadata) -> Metadata:
     return metadata.model_copy(update={"data_elements": elements, "option_sets": (options,)})
 
 
-def test_a_value_must_be_an_option_of_the_option_set(session: requests.Session) -> None:
+def test_option_set(session: requests.Session) -> None:
     for version in Version:
         with stand_in(version, with_options(METADATA)) as dhis2:
             answer = push(
@@ -485,7 +479,7 @@ def test_a_value_must_be_an_option_of_the_option_set(session: requests.Session) 
             session.cookies.clear()
 
 
-def test_a_lock_exception_opens_an_expired_period_for_its_org_unit(session: requests.Session) -> None:
+def test_lock_exception(session: requests.Session) -> None:
     data_set = uid("dataSet", "STOCK_PER_ITEM")
     exception = LockException(
         data_set_id=data_set, org_unit_id=uid("organisationUnit", "OPUA"), period="202512"
@@ -518,7 +512,7 @@ def test_a_lock_exception_opens_an_expired_period_for_its_org_unit(session: requ
             session.cookies.clear()
 
 
-def test_a_data_set_can_give_a_data_element_another_category_combo(session: requests.Session) -> None:
+def test_data_set_category_combo(session: requests.Session) -> None:
     element, combo = uid("dataElement", "SOH_aspirin"), uid("categoryCombo", "STOCK_METRIC")
     overriding = changed(METADATA, category_combo_overrides={element: combo}, workflow_id="w1234567890")
     by_metric = row("SOH_aspirin", "5", categoryOptionCombo="STOCK_ON_HAND")
@@ -539,7 +533,7 @@ def test_a_data_set_can_give_a_data_element_another_category_combo(session: requ
             session.cookies.clear()
 
 
-def test_values_of_several_org_units_and_periods_are_read_at_once(session: requests.Session) -> None:
+def test_several_places_at_once(session: requests.Session) -> None:
     combo = uid("categoryOptionCombo", "STOCK_ON_HAND")
     wanted = [
         row("aspirin", "1", period="202601", attributeOptionCombo=combo),
@@ -578,7 +572,7 @@ def test_values_of_several_org_units_and_periods_are_read_at_once(session: reque
             session.cookies.clear()
 
 
-def test_a_long_list_comes_in_pages(session: requests.Session) -> None:
+def test_pages(session: requests.Session) -> None:
     many = stock_metadata([(f"UNIT_{n:03}", f"Unit {n:03}") for n in range(120)], [], [])
     with StandIn(many, users=USERS) as dhis2:
         address: str | None = f"{dhis2.url}/api/organisationUnits?fields=code&filter=code:like:UNIT"
@@ -593,7 +587,7 @@ def test_a_long_list_comes_in_pages(session: requests.Session) -> None:
 # Logging in
 
 
-def test_without_a_login_one_is_sent_to_a_page_unless_the_caller_is_a_script() -> None:
+def test_no_login() -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             address = f"{dhis2.url}/api/me"
@@ -603,7 +597,7 @@ def test_without_a_login_one_is_sent_to_a_page_unless_the_caller_is_a_script() -
             assert (script.status_code, script.json()["message"]) == (401, "Unauthorized")
 
 
-def test_a_wrong_password_and_a_disabled_account_are_401_in_json() -> None:
+def test_refused_login() -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             for login, text in (
@@ -614,7 +608,7 @@ def test_a_wrong_password_and_a_disabled_account_are_401_in_json() -> None:
                 assert (answer.status_code, answer.json()["message"]) == (401, text)
 
 
-def test_the_session_cookie_is_enough_until_the_server_restarts(session: requests.Session) -> None:
+def test_session_cookie(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         first = session.get(f"{dhis2.url}/api/me", timeout=10)
         assert "JSESSIONID" in first.cookies
@@ -643,7 +637,7 @@ def by_token(dhis2: StandIn, token: str = TOKEN, path: str = "/api/me") -> reque
     )
 
 
-def test_a_personal_access_token_logs_its_user_in_without_a_session() -> None:
+def test_token() -> None:
     for version in (version for version in Version if version.has_tokens):
         with with_token(version) as dhis2:
             answer = by_token(dhis2)
@@ -652,12 +646,12 @@ def test_a_personal_access_token_logs_its_user_in_without_a_session() -> None:
             assert dhis2.requests[-1].username == "pusher"
 
 
-def test_2_37_knows_no_personal_access_tokens() -> None:
+def test_no_tokens_2_37() -> None:
     with with_token(Version.V2_37) as dhis2:
         assert by_token(dhis2).status_code == 302
 
 
-def test_a_mistyped_token_is_told_by_its_checksum_from_2_41() -> None:
+def test_mistyped_token() -> None:
     mistyped = TOKEN[:-1] + str(9 - int(TOKEN[-1]))
     for version, of_mistyped in ((Version.V2_40, 401), (Version.V2_41, 400), (Version.V2_43, 400)):
         with with_token(version) as dhis2:
@@ -673,7 +667,7 @@ def test_a_mistyped_token_is_told_by_its_checksum_from_2_41() -> None:
         ({"addresses": ("10.0.0.1",)}, "ip address is not allowed"),
     ],
 )
-def test_a_token_may_be_restricted(of_token: dict[str, Any], says: str) -> None:
+def test_restricted_token(of_token: dict[str, Any], says: str) -> None:
     for version in (version for version in Version if version.has_tokens):
         with with_token(version, **of_token) as dhis2:
             answer = by_token(dhis2)
@@ -681,7 +675,7 @@ def test_a_token_may_be_restricted(of_token: dict[str, Any], says: str) -> None:
             assert says in answer.json()["message"]
 
 
-def test_a_deleted_token_works_on_2_40_until_the_server_restarts() -> None:
+def test_deleted_token_2_40() -> None:
     for version, afterwards in ((Version.V2_40, 200), (Version.V2_41, 401)):
         with with_token(version) as dhis2:
             by_token(dhis2)
@@ -691,7 +685,7 @@ def test_a_deleted_token_works_on_2_40_until_the_server_restarts() -> None:
             assert by_token(dhis2).status_code == 401
 
 
-def test_the_first_use_of_a_token_can_fail() -> None:
+def test_token_first_use() -> None:
     with with_token(Version.V2_43, first_use_fails=True) as dhis2:
         assert [by_token(dhis2).status_code for _ in range(3)] == [500, 200, 200]
 
@@ -718,7 +712,7 @@ def by_access_token(dhis2: StandIn, token: str) -> requests.Response:
     return requests.get(f"{dhis2.url}/api/me", headers=headers, allow_redirects=False, timeout=10)
 
 
-def test_up_to_2_41_a_password_buys_an_access_token_and_the_same_one_until_it_ends() -> None:
+def test_access_token_before_2_42() -> None:
     for version in (Version.V2_37, Version.V2_40, Version.V2_41):
         with with_client(version) as dhis2:
             first, second = ask_for_access(dhis2).json(), ask_for_access(dhis2).json()
@@ -731,7 +725,7 @@ def test_up_to_2_41_a_password_buys_an_access_token_and_the_same_one_until_it_en
             assert by_access_token(dhis2, third).status_code == 200
 
 
-def test_refreshing_ends_the_access_token_before_it() -> None:
+def test_access_token_refresh() -> None:
     with with_client(Version.V2_41) as dhis2:
         first = ask_for_access(dhis2).json()
         refreshed = ask_for_access(
@@ -741,7 +735,7 @@ def test_refreshing_ends_the_access_token_before_it() -> None:
         assert by_access_token(dhis2, refreshed["access_token"]).status_code == 200
 
 
-def test_from_2_42_there_is_no_access_token_for_a_password() -> None:
+def test_no_password_grant_2_42() -> None:
     for version in (Version.V2_42, Version.V2_43):
         with with_client(version) as dhis2:
             asked = ask_for_access(dhis2)
@@ -749,7 +743,7 @@ def test_from_2_42_there_is_no_access_token_for_a_password() -> None:
             assert by_access_token(dhis2, "anything").status_code == 302
 
 
-def test_an_account_is_locked_for_a_quarter_of_an_hour_after_too_many_wrong_passwords() -> None:
+def test_locked_account() -> None:
     for version in Version:
         with StandIn(METADATA, version=version, users=USERS, now=TODAY, lock_after_failures=4) as dhis2:
 
@@ -767,7 +761,7 @@ def test_an_account_is_locked_for_a_quarter_of_an_hour_after_too_many_wrong_pass
             assert log_in("right").status_code == 200
 
 
-def test_wrong_passwords_for_access_tokens_lock_the_account_too() -> None:
+def test_locked_by_access_tokens() -> None:
     with StandIn(
         METADATA, version="2.41", users=USERS, oauth2_clients=[CLIENT], lock_after_failures=2
     ) as dhis2:
@@ -777,7 +771,7 @@ def test_wrong_passwords_for_access_tokens_lock_the_account_too() -> None:
         assert ask_for_access(dhis2).json()["error"] == "invalid_grant"
 
 
-def test_an_account_ends_on_its_day() -> None:
+def test_account_expiry() -> None:
     ending = USERS[1].model_copy(update={"account_expires": TODAY})
     with StandIn(METADATA, users=[ending], now=TODAY) as dhis2:
         assert requests.get(f"{dhis2.url}/api/me", auth=("pusher", "right"), timeout=10).status_code == 401
@@ -785,7 +779,7 @@ def test_an_account_ends_on_its_day() -> None:
         assert requests.get(f"{dhis2.url}/api/me", auth=("pusher", "right"), timeout=10).status_code == 200
 
 
-def test_a_wrong_context_path_is_404_or_405_and_from_2_42_a_redirect(session: requests.Session) -> None:
+def test_wrong_context_path(session: requests.Session) -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             read = session.get(f"{dhis2.url}/dhis/api/me", allow_redirects=False, timeout=10)
@@ -796,7 +790,7 @@ def test_a_wrong_context_path_is_404_or_405_and_from_2_42_a_redirect(session: re
             assert (read.status_code, pushed.status_code) == expected
 
 
-def test_a_server_can_live_below_a_context_path(session: requests.Session) -> None:
+def test_context_path(session: requests.Session) -> None:
     with StandIn(METADATA, users=USERS, base_path="/dhis") as dhis2:
         assert dhis2.url.endswith("/dhis")
         info = session.get(f"{dhis2.url}/api/system/info", timeout=10).json()
@@ -820,9 +814,7 @@ def test_a_server_can_live_below_a_context_path(session: requests.Session) -> No
         (FaultKind.REDIRECT, {}, 301),
     ],
 )
-def test_a_fault_strikes_as_often_as_it_was_asked_to_and_no_value_is_stored(
-    kind: FaultKind, more: dict[str, Any], status: int, session: requests.Session
-) -> None:
+def test_fault_count(kind: FaultKind, more: dict[str, Any], status: int, session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         dhis2.faults.next(kind, times=2, **more)
         struck = [push(dhis2, session, row("SOH_aspirin", "5")) for _ in range(2)]
@@ -832,7 +824,7 @@ def test_a_fault_strikes_as_often_as_it_was_asked_to_and_no_value_is_stored(
         assert [request.status for request in dhis2.requests] == [status, status, 200]
 
 
-def test_faults_look_like_what_they_stand_for(session: requests.Session) -> None:
+def test_fault_kinds(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, seconds=7)
         assert push(dhis2, session, row("SOH_aspirin", "5")).headers["Retry-After"] == "7"
@@ -848,7 +840,7 @@ def test_faults_look_like_what_they_stand_for(session: requests.Session) -> None
 
 
 @pytest.mark.parametrize(("after_import", "stored"), [(False, 0), (True, 1)])
-def test_a_cut_connection_may_come_before_or_after_the_import(
+def test_cut_connection(
     after_import: bool,  # noqa: FBT001 - a column of the table
     stored: int,
     session: requests.Session,
@@ -861,7 +853,7 @@ def test_a_cut_connection_may_come_before_or_after_the_import(
         assert dhis2.requests[-1].status is None
 
 
-def test_a_fault_can_be_meant_for_one_path_and_large_bodies_only(session: requests.Session) -> None:
+def test_fault_target(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         dhis2.faults.next(FaultKind.STATUS, status=503, path="/api/me", method="GET")
         dhis2.faults.next(FaultKind.TOO_LARGE, size=400, times=None)
@@ -876,7 +868,7 @@ def test_a_fault_can_be_meant_for_one_path_and_large_bodies_only(session: reques
         assert push(dhis2, session, *many).status_code == 200
 
 
-def test_a_delay_outlasts_an_impatient_client(session: requests.Session) -> None:
+def test_delay(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         dhis2.faults.next(FaultKind.DELAY, seconds=60)
         with pytest.raises(requests.ReadTimeout):
@@ -894,7 +886,7 @@ def push_packed(dhis2: StandIn, session: requests.Session, *rows: dict[str, obje
     )
 
 
-def test_a_proxy_may_refuse_gzip_and_let_plain_bodies_pass(session: requests.Session) -> None:
+def test_proxy_without_gzip(session: requests.Session) -> None:
     for status in (415, 400):
         with stand_in(Version.V2_42) as dhis2:
             dhis2.faults.next(FaultKind.GZIP_REFUSED, times=None, status=status)
@@ -902,7 +894,7 @@ def test_a_proxy_may_refuse_gzip_and_let_plain_bodies_pass(session: requests.Ses
             assert push(dhis2, session, row("SOH_aspirin", "5")).status_code == 200
 
 
-def test_damaged_gzip_is_answered_as_the_version_does(session: requests.Session) -> None:
+def test_damaged_gzip(session: requests.Session) -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             dhis2.faults.next(FaultKind.GZIP_DAMAGED)
@@ -914,7 +906,7 @@ def test_damaged_gzip_is_answered_as_the_version_does(session: requests.Session)
             assert push_packed(dhis2, session, row("SOH_aspirin", "5")).status_code == 200
 
 
-def test_a_deadlock_leaves_some_rows_behind_up_to_2_42_and_none_from_2_43(session: requests.Session) -> None:
+def test_deadlock(session: requests.Session) -> None:
     rows = [row("SOH_aspirin", "5", period=f"20250{month}") for month in range(1, 9)]
     for version in Version:
         with stand_in(version) as dhis2:
@@ -929,7 +921,7 @@ def test_a_deadlock_leaves_some_rows_behind_up_to_2_42_and_none_from_2_43(sessio
             assert len(dhis2.values) == 8
 
 
-def test_rows_of_a_new_period_lose_a_race_once(session: requests.Session) -> None:
+def test_new_period_race(session: requests.Session) -> None:
     old, new = row("SOH_aspirin", "5", period="202501"), row("SOH_aspirin", "6", period="202502")
     for version in Version:
         with stand_in(version) as dhis2:
@@ -947,7 +939,7 @@ def test_rows_of_a_new_period_lose_a_race_once(session: requests.Session) -> Non
 
 
 @pytest.mark.parametrize("version", [Version.V2_42, Version.V2_43])
-def test_of_two_calls_at_once_into_a_new_period_one_is_lost(version: Version) -> None:
+def test_concurrent_new_period(version: Version) -> None:
     ready = Barrier(2)
 
     def put(org_unit: str) -> requests.Response:
@@ -972,7 +964,7 @@ def test_of_two_calls_at_once_into_a_new_period_one_is_lost(version: Version) ->
         assert len(dhis2.values) == 2
 
 
-def test_a_restart_loses_the_sessions(session: requests.Session) -> None:
+def test_restart(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         session.get(f"{dhis2.url}/api/me", timeout=10)
         dhis2.faults.next(FaultKind.RESTART, times=2, status=502)
@@ -982,7 +974,7 @@ def test_a_restart_loses_the_sessions(session: requests.Session) -> None:
         assert len(dhis2.sessions) == 1
 
 
-def test_the_password_can_change_halfway(session: requests.Session) -> None:
+def test_password_change(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         dhis2.faults.next(FaultKind.CREDENTIALS_CHANGED, after=2, path="/api/dataValueSets")
         pushed = [push(dhis2, session, row("SOH_aspirin", "5")).status_code for _ in range(4)]
@@ -990,7 +982,7 @@ def test_the_password_can_change_halfway(session: requests.Session) -> None:
         assert dhis2.failed_logins == {"pusher": 2}
 
 
-def test_a_call_that_holds_a_poisonous_data_element_or_org_unit_fails(session: requests.Session) -> None:
+def test_poison(session: requests.Session) -> None:
     for poison in ("SOH_ors", uid("dataElement", "SOH_ors"), "KAMO"):
         with stand_in(Version.V2_43) as dhis2:
             dhis2.faults.next(FaultKind.POISON, times=None, holds=poison)
@@ -1000,7 +992,7 @@ def test_a_call_that_holds_a_poisonous_data_element_or_org_unit_fails(session: r
             assert push_packed(dhis2, session, bad).status_code == 500
 
 
-def test_faults_can_be_meant_for_large_pushes_only(session: requests.Session) -> None:
+def test_large_pushes_only(session: requests.Session) -> None:
     rows = [row("SOH_aspirin", "5", period=f"20250{month}") for month in range(1, 6)]
     with stand_in(Version.V2_42) as dhis2:
         dhis2.faults.next(FaultKind.STATUS, times=None, status=504, more_than_values=4, after_import=True)
@@ -1009,7 +1001,7 @@ def test_faults_can_be_meant_for_large_pushes_only(session: requests.Session) ->
         assert len(dhis2.values) == 5
 
 
-def test_a_slow_server_takes_its_time_for_each_value(session: requests.Session) -> None:
+def test_slow_server(session: requests.Session) -> None:
     rows = [row("SOH_aspirin", "5", period=f"20250{month}") for month in range(1, 6)]
     with stand_in(Version.V2_42) as dhis2:
         dhis2.faults.next(FaultKind.SLOW_IMPORT, times=None, seconds_per_value=0.05)
@@ -1020,7 +1012,7 @@ def test_a_slow_server_takes_its_time_for_each_value(session: requests.Session) 
         assert taken == [0.05, 0.25]
 
 
-def test_of_two_imports_that_share_a_key_one_fails_on_2_41_and_2_42(session: requests.Session) -> None:
+def test_concurrent_key(session: requests.Session) -> None:
     for version in Version:
         with stand_in(version) as dhis2:
             push(dhis2, session, row("SOH_aspirin", "5", org_unit="KAMO"))
@@ -1045,7 +1037,7 @@ def test_of_two_imports_that_share_a_key_one_fails_on_2_41_and_2_42(session: req
             assert other.status_code == 200
 
 
-def test_faults_can_strike_a_share_of_all_requests_by_chance(session: requests.Session) -> None:
+def test_faults_by_chance(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         dhis2.faults.next(FaultKind.STATUS, times=None, status=503, share=0.25)
         statuses = [
@@ -1056,7 +1048,7 @@ def test_faults_can_strike_a_share_of_all_requests_by_chance(session: requests.S
     assert 25 < statuses.count(503) < 75
 
 
-def test_what_happens_to_a_client_just_before_its_answer_can_be_arranged(session: requests.Session) -> None:
+def test_before_the_answer(session: requests.Session) -> None:
     met = []
     with stand_in(Version.V2_42) as dhis2:
         dhis2.before_answer = lambda call, noted: met.append((call.port, noted.values, len(dhis2.values)))
@@ -1074,12 +1066,12 @@ def test_what_happens_to_a_client_just_before_its_answer_can_be_arranged(session
     assert met == [(own_port, 1, 1)]
 
 
-def test_poison_must_be_named() -> None:
+def test_poison_needs_a_name() -> None:
     with stand_in(Version.V2_42) as dhis2, pytest.raises(ValueError, match="poison needs it"):
         dhis2.faults.next(FaultKind.POISON)
 
 
-def test_a_stopped_stand_in_answers_no_kept_connection(session: requests.Session) -> None:
+def test_stopped(session: requests.Session) -> None:
     with stand_in(Version.V2_42) as dhis2:
         session.get(f"{dhis2.url}/api/me", timeout=10)
     with pytest.raises(requests.ConnectionError):
@@ -1089,7 +1081,7 @@ def test_a_stopped_stand_in_answers_no_kept_connection(session: requests.Session
 # In a process of its own
 
 
-def test_it_runs_as_a_process_and_ends_well_when_told_to(tmp_path: Path, session: requests.Session) -> None:
+def test_own_process(tmp_path: Path, session: requests.Session) -> None:
     (tmp_path / "password").write_text("right\n")
     (tmp_path / "metadata.json").write_text(METADATA.model_dump_json())
     command = [

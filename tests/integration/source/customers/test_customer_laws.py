@@ -421,9 +421,7 @@ def named_in(warnings: str) -> Counter[tuple[Why, int]]:
 
 @tried(60)
 @given(case=cases())
-def test_every_value_of_customers_is_that_of_a_slow_reading_and_what_is_not_sent_is_named(
-    world: LawWorld, case: Case
-) -> None:
+def test_slow_reference(world: LawWorld, case: Case) -> None:
     world.fill(case)
     facts = world.read()
     answers = [slow_answer(facts, world.references, question) for question in asked(case)]
@@ -454,9 +452,7 @@ def test_every_value_of_customers_is_that_of_a_slow_reading_and_what_is_not_sent
 
 @tried(40)
 @given(case=cases(), restated=st.integers(0, 2))
-def test_a_scheduled_run_sends_each_metric_on_its_own_basis_and_months_again(
-    world: LawWorld, case: Case, restated: int
-) -> None:
+def test_scheduled_run_and_months(world: LawWorld, case: Case, restated: int) -> None:
     world.fill(case)
     facts = world.read()
     month_over = [
@@ -529,9 +525,7 @@ def sample(
         pytest.param(Basis.CURRENT_DAY, "YYYYMM", "2026-10-31T12:00", marks=pytest.mark.slow),
     ],
 )
-def test_every_value_of_a_samples_customers_is_that_of_a_slow_reading(
-    sample: str, basis: Basis, period_format: str, as_of: str
-) -> None:
+def test_sample_slow_reference(sample: str, basis: Basis, period_format: str, as_of: str) -> None:
     address = parse_database_address(sample)
     with open_source(address, calendar=CALENDAR) as source:
         catalogue = source.catalogue(
@@ -559,9 +553,7 @@ def test_every_value_of_a_samples_customers_is_that_of_a_slow_reading(
 
 @tried(20)
 @given(case=cases())
-def test_customers_change_no_value_of_a_store_and_with_none_nobody_asks_for_them(
-    world: LawWorld, case: Case
-) -> None:
+def test_stores_are_unaffected(world: LawWorld, case: Case) -> None:
     world.fill(case)
     with statements() as of_none:
         without = computed(world, case, customers="none")

@@ -37,7 +37,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> CustomerWorld:
     return CustomerWorld(kind(server.url))
 
 
-def test_a_report_of_a_programme_has_eleven_metrics(world: CustomerWorld) -> None:
+def test_eleven_metrics(world: CustomerWorld) -> None:
     columns: dict[str, Any] = {
         "stock": 40,
         "consumption": 20,
@@ -72,7 +72,7 @@ def test_a_report_of_a_programme_has_eleven_metrics(world: CustomerWorld) -> Non
     assert "contradict" not in computed.warnings
 
 
-def test_with_none_nothing_of_it_is_read(world: CustomerWorld) -> None:
+def test_off_reads_nothing(world: CustomerWorld) -> None:
     world.report(world.customer("A"), {"stock": 40})
     for table in ("requisition_line", "requisition", "period"):
         world.database.execute(f"DROP TABLE {table}")
@@ -82,7 +82,7 @@ def test_with_none_nothing_of_it_is_read(world: CustomerWorld) -> None:
 # Who
 
 
-def test_a_customer_is_a_facility_without_an_enabled_store_that_somebody_supplies(
+def test_who_is_a_customer(
     world: CustomerWorld,
 ) -> None:
     world.customer("A")
@@ -125,7 +125,7 @@ def test_a_customer_is_a_facility_without_an_enabled_store_that_somebody_supplie
     assert f"Customers without a value in Dhis2Code, which are not sent: {blank}." in computed.warnings
 
 
-def test_a_store_is_sent_and_a_customer_with_its_org_unit_left_out(world: CustomerWorld) -> None:
+def test_store_before_customer(world: CustomerWorld) -> None:
     world.report(world.customer("A", "OU_KAMO"), {"stock": 1})
     world.database.add_store("SHUT", **{"disabled" if world.is_mirror else "is_disabled": True})
     world.report(world.customer("B", "OU_SHUT"), {"stock": 1})
@@ -135,13 +135,13 @@ def test_a_store_is_sent_and_a_customer_with_its_org_unit_left_out(world: Custom
     assert said in computed.warnings
 
 
-def test_another_field_may_hold_the_org_unit_of_customers(world: CustomerWorld) -> None:
+def test_other_org_unit_field(world: CustomerWorld) -> None:
     world.report(world.customer("A", custom_data='{"facility": {"data": " OU_X "}}'), {"stock": 1})
     computed = world.compute(settings_of(customer_field_reference="facility"))
     assert {value.org_unit for value in computed.values} == {"OU_X"}
 
 
-def test_what_two_customers_or_items_report_adds_up(world: CustomerWorld) -> None:
+def test_reports_add_up(world: CustomerWorld) -> None:
     code = "universalcodes_code" if world.is_mirror else "universal_code"
     world.database.execute(f"UPDATE item SET {code} = 'uc-amoxicillin'")  # noqa: S608 - a column
     world.report(
@@ -156,7 +156,7 @@ def test_what_two_customers_or_items_report_adds_up(world: CustomerWorld) -> Non
     assert values["days_out_of_stock"] == "7"
 
 
-def test_a_run_may_be_limited_to_a_customer(world: CustomerWorld) -> None:
+def test_limited_run(world: CustomerWorld) -> None:
     for code in ("A", "B"):
         world.report(world.customer(code), {"stock": 1})
     computed = world.compute(stores=["b post"])
@@ -193,7 +193,7 @@ def test_documents_that_count(world: CustomerWorld) -> None:
         assert computed.of(org_unit) == {"stock_on_hand": "40", "stocked_out": "0"}
 
 
-def test_a_report_only_document_of_the_mirror_is_a_report(world: CustomerWorld) -> None:
+def test_report_only_document(world: CustomerWorld) -> None:
     if not world.is_mirror:
         pytest.skip("Open mSupply has none of these")
     world.report(world.customer("A"), {"stock": 40, "received": 9}, kind="report", number=3)
@@ -202,7 +202,7 @@ def test_a_report_only_document_of_the_mirror_is_a_report(world: CustomerWorld) 
     assert {value.document for value in computed.values} == {"report 3"}
 
 
-def test_a_line_that_nobody_has_touched_is_no_report(world: CustomerWorld) -> None:
+def test_untouched_line(world: CustomerWorld) -> None:
     world.report(world.customer("A"), {}, {"item": world.paracetamol, "comment": " "}, number=14)
     world.report(world.customer("B"), {"comment": "none left"})
     world.report(world.customer("C"), {"reason": "expired"})
@@ -215,7 +215,7 @@ def test_a_line_that_nobody_has_touched_is_no_report(world: CustomerWorld) -> No
     assert said in computed.warnings
 
 
-def test_lines_of_one_item_in_a_document_add_up(world: CustomerWorld) -> None:
+def test_lines_of_one_item(world: CustomerWorld) -> None:
     world.report(world.customer("A"), {"stock": 0.1, "issued": 5}, {"stock": 0.2, "days_out": 3}, {})
     values = world.compute().of("OU_A")
     assert (values["stock_on_hand"], values["issued"], values["days_out_of_stock"]) == ("0.3", "5", "3")
@@ -224,7 +224,7 @@ def test_lines_of_one_item_in_a_document_add_up(world: CustomerWorld) -> None:
 # Which period
 
 
-def test_a_month_takes_the_reports_of_periods_that_end_in_it(world: CustomerWorld) -> None:
+def test_month_of_period_end(world: CustomerWorld) -> None:
     a = world.customer("A")
     world.report(a, {"stock": 1}, period=("2025-12-01", "2025-12-31"))
     world.report(a, {"stock": 2})
@@ -235,7 +235,7 @@ def test_a_month_takes_the_reports_of_periods_that_end_in_it(world: CustomerWorl
     assert world.compute(as_of="2026-04-05").values == []
 
 
-def test_a_quarter_adds_up_what_its_months_report(world: CustomerWorld) -> None:
+def test_quarter(world: CustomerWorld) -> None:
     a = world.customer("A")
     quarterly = settings_of(period_format="Quarterly")
     for month, (last, stock) in enumerate(((31, 5), (28, 6), (31, 7)), start=1):
@@ -252,7 +252,7 @@ def test_a_quarter_adds_up_what_its_months_report(world: CustomerWorld) -> None:
     assert world.compute(quarterly, as_of="2026-04-05").of("OU_A")["received"] == "6"
 
 
-def test_what_a_quarterly_form_adds_up_is_withheld_from_a_month(world: CustomerWorld) -> None:
+def test_quarterly_form_in_months(world: CustomerWorld) -> None:
     columns = {"stock": 9, "initial": 2, "received": 8, "issued": 1, "days_out": 3}
     world.report(world.customer("A"), columns, period=("2025-11-01", "2026-01-31"), number=14)
     computed = world.compute()
@@ -263,7 +263,7 @@ def test_what_a_quarterly_form_adds_up_is_withheld_from_a_month(world: CustomerW
     assert "longer period" not in world.compute(metrics=["stock_on_hand"]).warnings
 
 
-def test_a_week_that_began_in_the_month_before_is_not_added_up(world: CustomerWorld) -> None:
+def test_week_across_months(world: CustomerWorld) -> None:
     a = world.customer("A")
     world.report(a, {"stock": 3, "issued": 50}, period=("2025-12-29", "2026-01-04"), number=1)
     world.report(a, {"stock": 2, "issued": 6}, period=("2026-01-05", "2026-01-11"), number=2)
@@ -273,7 +273,7 @@ def test_a_week_that_began_in_the_month_before_is_not_added_up(world: CustomerWo
     assert "cannot be divided: 1 in 1 document, namely requisition 1 of A post: 1." in computed.warnings
 
 
-def test_what_is_not_sent_on_two_bases_is_counted_once(world: CustomerWorld) -> None:
+def test_withheld_counted_once(world: CustomerWorld) -> None:
     world.report(world.customer("A"), {"stock": 3}, comment="DHIS2", number=7)
     both = settings_of({Metric.STOCK_ON_HAND: "previous_month", Metric.ISSUED: "current_day"})
     assert (
@@ -282,7 +282,7 @@ def test_what_is_not_sent_on_two_bases_is_counted_once(world: CustomerWorld) -> 
     )
 
 
-def test_of_one_period_the_report_that_was_finalised_last_counts(world: CustomerWorld) -> None:
+def test_last_finalised_counts(world: CustomerWorld) -> None:
     a, b = world.customer("A"), world.customer("B")
     # Finalised without a date: first of all. In the mirror the number alone decides.
     world.report(a, {"stock": 1, "issued": 1}, number=1, finalised=None)
@@ -302,7 +302,7 @@ def test_of_one_period_the_report_that_was_finalised_last_counts(world: Customer
     )
 
 
-def test_of_periods_that_overlap_the_one_finalised_last_counts(world: CustomerWorld) -> None:
+def test_overlapping_periods(world: CustomerWorld) -> None:
     a = world.customer("A")
     world.report(a, {"issued": 5, "stock": 1}, period=("2026-01-01", "2026-01-15"), number=1)
     world.report(a, {"issued": 7, "stock": 2}, period=("2026-01-16", "2026-01-31"), number=2)
@@ -314,7 +314,7 @@ def test_of_periods_that_overlap_the_one_finalised_last_counts(world: CustomerWo
     assert "requisition 0 of A post: 1." in computed.warnings
 
 
-def test_without_a_period_the_day_of_the_count_decides_and_there_are_levels_only(
+def test_no_period(
     world: CustomerWorld,
 ) -> None:
     a = world.customer("A")
@@ -357,7 +357,7 @@ def test_without_a_period_the_day_of_the_count_decides_and_there_are_levels_only
     assert computed.of("OU_C") == {}
 
 
-def test_levels_take_the_latest_day(world: CustomerWorld) -> None:
+def test_levels_of_latest_day(world: CustomerWorld) -> None:
     a = world.customer("A")
     day = "date_entered" if world.is_mirror else "created_datetime"
     world.report(a, {"stock": 1}, period=None, number=9, **{day: "2026-01-12"})
@@ -367,7 +367,7 @@ def test_levels_take_the_latest_day(world: CustomerWorld) -> None:
     assert "a later report replaces: 1 in 1 document, namely requisition 9 of A post: 1." in computed.warnings
 
 
-def test_on_a_current_day_a_period_that_has_not_passed_waits(world: CustomerWorld) -> None:
+def test_unfinished_period(world: CustomerWorld) -> None:
     a = world.customer("A")
     world.report(a, {"stock": 1, "issued": 3}, period=("2026-02-01", "2026-02-07"))
     world.report(a, {"stock": 2, "issued": 4}, period=("2026-02-08", "2026-02-14"))
@@ -378,7 +378,7 @@ def test_on_a_current_day_a_period_that_has_not_passed_waits(world: CustomerWorl
     assert world.compute(as_of="2026-03-01", basis="current_day").values == []
 
 
-def test_without_the_table_period_a_document_is_one_without_a_period(world: CustomerWorld) -> None:
+def test_no_period_table(world: CustomerWorld) -> None:
     day: dict[str, Any] = {"date_entered" if world.is_mirror else "created_datetime": "2026-01-13"}
     world.report(world.customer("A"), {"stock": 2, "initial": 5, "issued": 1}, **day)
     world.database.execute("DROP TABLE period")
@@ -390,7 +390,7 @@ def test_without_the_table_period_a_document_is_one_without_a_period(world: Cust
 # What each metric takes
 
 
-def test_stock_and_closing_stock(world: CustomerWorld) -> None:
+def test_closing_stock(world: CustomerWorld) -> None:
     moved = {"initial": 10, "received": 5, "added": 2, "issued": 4, "lost": 1}
     cases: dict[str, tuple[dict[str, Any], str, str]] = {
         "COUNTED": ({"stock": 7}, "7", "7"),
@@ -412,14 +412,14 @@ def test_stock_and_closing_stock(world: CustomerWorld) -> None:
     )
 
 
-def test_an_unknown_consumption_is_no_value(world: CustomerWorld) -> None:
+def test_unknown_consumption(world: CustomerWorld) -> None:
     world.report(world.customer("A"), {"stock": 5, "consumption": 0})
     values = world.compute().of("OU_A")
     assert values.keys() == LEVELS | FLOWS
     assert "expired" not in values
 
 
-def test_more_days_out_of_stock_than_the_period_has_are_not_sent(world: CustomerWorld) -> None:
+def test_too_many_days_out(world: CustomerWorld) -> None:
     world.report(world.customer("A"), {"stock": 5, "days_out": 31})
     world.report(world.customer("B"), {"stock": 5, "days_out": 32}, number=14)
     computed = world.compute()
@@ -428,7 +428,7 @@ def test_more_days_out_of_stock_than_the_period_has_are_not_sent(world: Customer
     assert "days are not sent: 1 in 1 document, namely requisition 14 of B post: 1." in computed.warnings
 
 
-def test_the_mirror_has_two_columns_for_some_things(world: CustomerWorld) -> None:
+def test_mirror_columns(world: CustomerWorld) -> None:
     if not world.is_mirror:
         pytest.skip("Open mSupply has one for each")
     world.report(world.customer("A"), {"stock": 5, "adjusted": -3, "other_days_out": 6})
@@ -451,7 +451,7 @@ def test_the_mirror_has_two_columns_for_some_things(world: CustomerWorld) -> Non
 # What stores have issued to them
 
 
-def test_received_may_be_what_stores_have_issued(world: CustomerWorld) -> None:
+def test_received_as_issued(world: CustomerWorld) -> None:
     supplied = settings_of(customer_received="supplied")
     a = world.customer("A")
     world.report(a, {"stock": 5, "received": 99}, {"item": world.paracetamol, "stock": 1, "received": 99})
@@ -477,7 +477,7 @@ def test_received_may_be_what_stores_have_issued(world: CustomerWorld) -> None:
     assert computed.of("OU_A")["stock_on_hand"] == "5"
 
 
-def test_a_cancelled_issue_is_net(world: CustomerWorld) -> None:
+def test_cancelled_issue(world: CustomerWorld) -> None:
     a = world.customer("A")
     world.cancelled_issue(a, "2026-01-31", 40)
     assert world.compute(settings_of(customer_received="supplied")).of("OU_A") == {"received": "0"}
@@ -486,7 +486,7 @@ def test_a_cancelled_issue_is_net(world: CustomerWorld) -> None:
 # What cannot be read, or is not there
 
 
-def test_an_unreadable_quantity_costs_its_group(world: CustomerWorld) -> None:
+def test_unreadable_quantity(world: CustomerWorld) -> None:
     world.report(world.customer("A"), {"stock": 1e13}, {"item": world.paracetamol, "stock": 4})
     world.move(world.customer("B"), world.store, "out", -1e13, "2026-01-15", 0)
     computed = world.compute(settings_of(customer_received="supplied"))
@@ -498,14 +498,14 @@ def test_an_unreadable_quantity_costs_its_group(world: CustomerWorld) -> None:
     assert "requisition_line requisition_line-" in computed.warnings
 
 
-def test_a_database_without_requisitions_is_told(world: CustomerWorld) -> None:
+def test_no_requisitions(world: CustomerWorld) -> None:
     world.customer("A")
     world.database.execute("DROP TABLE requisition_line")
     with pytest.raises(SourceError, match=r"has no requisition_line\.id.* or set customers: none"):
         world.compute()
 
 
-def test_a_missing_right_is_named_with_the_grant(world: CustomerWorld) -> None:
+def test_missing_right(world: CustomerWorld) -> None:
     if world.kind == "sqlite":
         pytest.skip("SQLite knows no rights")
     world.customer("A")
@@ -520,7 +520,7 @@ def test_a_missing_right_is_named_with_the_grant(world: CustomerWorld) -> None:
     assert world.compute(settings_of(customers="none"), user="reader").values == []
 
 
-def test_rows_that_are_there_twice_are_refused(world: CustomerWorld) -> None:
+def test_duplicate_rows(world: CustomerWorld) -> None:
     if not world.is_mirror:
         pytest.skip("Open mSupply has keys")
     world.report(world.customer("A"), {"stock": 4})
@@ -530,7 +530,7 @@ def test_rows_that_are_there_twice_are_refused(world: CustomerWorld) -> None:
         world.compute()
 
 
-def test_a_mirror_of_nothing_but_text_gives_the_same(world: CustomerWorld) -> None:
+def test_mirror_of_text(world: CustomerWorld) -> None:
     if not isinstance(world.database, MirrorDatabase):
         pytest.skip("Open mSupply's columns have types")
     world.report(world.customer("A"), {"stock": 0.5, "consumption": 3, "received": 4}, number=14)
@@ -546,7 +546,7 @@ def test_a_mirror_of_nothing_but_text_gives_the_same(world: CustomerWorld) -> No
 # Division, and what a customer's own custom fields are
 
 
-def test_dividing_a_run_counts_the_lines_of_reports_of_its_time(world: CustomerWorld) -> None:
+def test_shard_lines(world: CustomerWorld) -> None:
     a, b = world.customer("A"), world.customer("B")
     world.report(a, *[{"stock": 1}] * 7)
     world.report(a, *[{"stock": 1}] * 9, period=("2025-12-01", "2025-12-31"))
@@ -558,7 +558,7 @@ def test_dividing_a_run_counts_the_lines_of_reports_of_its_time(world: CustomerW
     assert sorted(shards.values()) == [2, 7]
 
 
-def test_release_3_keeps_custom_fields_of_its_own_and_a_log(tmp_path: Path) -> None:
+def test_custom_fields_of_release_3(tmp_path: Path) -> None:
     database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
     world = CustomerWorld(database)
     a = world.customer("A", None)
@@ -577,7 +577,7 @@ def test_release_3_keeps_custom_fields_of_its_own_and_a_log(tmp_path: Path) -> N
 # What the connection test is told
 
 
-def test_the_connection_test_is_told_who_reports_and_who_has_not_for_long(world: CustomerWorld) -> None:
+def test_connection_test_counts(world: CustomerWorld) -> None:
     november, december = ("2025-11-01", "2025-11-30"), ("2025-12-01", "2025-12-31")
     for code, period in (
         ("A", JANUARY),

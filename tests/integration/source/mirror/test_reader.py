@@ -80,7 +80,7 @@ def history(source: Source, floor: datetime = FLOOR) -> PairHistory:
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_a_store_is_sent_with_its_name_org_unit_and_look_back(either: MirrorDatabase) -> None:
+def test_store(either: MirrorDatabase) -> None:
     either.add_store("KAMO", {"Dhis2Code": "OU plain", "monthlyConsumptionLookBackPeriod": {"data": "6"}})
     either.add_store(
         "OPUA", {"Dhis2Code": {"data": " OU "}, "monthlyConsumptionLookBackPeriod": {"data": "0"}}
@@ -96,7 +96,7 @@ def test_a_store_is_sent_with_its_name_org_unit_and_look_back(either: MirrorData
 
 
 @pytest.mark.usefixtures("amoxicillin", "kamo")
-def test_disabled_stores_and_those_that_msupply_keeps_for_itself_are_skipped_and_named(
+def test_skipped_stores(
     either: MirrorDatabase,
 ) -> None:
     either.add_store("SHUT", disabled=True)
@@ -113,7 +113,7 @@ def test_disabled_stores_and_those_that_msupply_keeps_for_itself_are_skipped_and
 
 
 @pytest.mark.usefixtures("amoxicillin", "kamo")
-def test_broken_custom_data_is_named_and_counts_as_empty(database: MirrorDatabase) -> None:
+def test_broken_custom_data(database: MirrorDatabase) -> None:
     database.make_all_text()
     database.add_store("TORN", '{"Dhis2Code": ')
     database.add_store("BARE", "")
@@ -129,7 +129,7 @@ def test_broken_custom_data_is_named_and_counts_as_empty(database: MirrorDatabas
 
 
 @pytest.mark.usefixtures("kamo")
-def test_an_item_has_the_fields_that_stand_in_its_columns_and_custom_data(either: MirrorDatabase) -> None:
+def test_item_fields(either: MirrorDatabase) -> None:
     either.add_item(
         "a",
         user_field_1=" one ",
@@ -152,7 +152,7 @@ def test_an_item_has_the_fields_that_stand_in_its_columns_and_custom_data(either
 
 
 @pytest.mark.usefixtures("kamo")
-def test_only_items_of_type_general_are_sent_and_the_others_named(database: MirrorDatabase) -> None:
+def test_other_item_types(database: MirrorDatabase) -> None:
     database.add_item("stock")
     database.add_item("transport", type_of="service")
     database.add_item("chair", type_of="non_stock")
@@ -177,7 +177,7 @@ def test_only_items_of_type_general_are_sent_and_the_others_named(database: Mirr
         ("push", {"custom_data": {"push": True}}, {}),
     ],
 )
-def test_with_an_include_field_only_ticked_items_are_sent(
+def test_include_field(
     either: MirrorDatabase, include: str, ticked: dict[str, object], empty: dict[str, object]
 ) -> None:
     either.add_item("yes", **ticked)
@@ -191,7 +191,7 @@ def test_with_an_include_field_only_ticked_items_are_sent(
 # Stock
 
 
-def test_stock_lines_are_counted_by_all_their_packs(either: MirrorDatabase) -> None:
+def test_stock_lines(either: MirrorDatabase) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
     either.add_stock(
         kamo, amoxicillin, 2.5, id="a", pack_size=10, available=1, expiry_date="2022-06-30", hold=True
@@ -209,7 +209,7 @@ def test_stock_lines_are_counted_by_all_their_packs(either: MirrorDatabase) -> N
     assert warnings == ("Stock lines without a pack size count as 0 units: 2 (1 of them hold packs).",)
 
 
-def test_the_nothing_that_the_older_msupply_writes_for_a_date_is_none(database: MirrorDatabase) -> None:
+def test_empty_dates(database: MirrorDatabase) -> None:
     database.make_all_text()
     kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
     for number, text in enumerate(["0000-00-00", "", "0000-00-00T00:00:00", "2022-06-30T00:00:00"]):
@@ -238,7 +238,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("kind", "values", "expected"), KINDS)
 @pytest.mark.slow
-def test_the_type_the_mode_and_the_name_tell_what_a_transaction_is(
+def test_transaction_kinds(
     either: MirrorDatabase, kind: str, values: dict[str, object], expected: MovementKind | None
 ) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
@@ -254,7 +254,7 @@ def test_the_type_the_mode_and_the_name_tell_what_a_transaction_is(
     ]
 
 
-def test_a_negative_quantity_turns_the_sign(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
+def test_negative_quantity(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     prescription = database.add_transaction(kamo, "ci", LATE, 100, mode="dispensary")
     database.add_line(prescription, amoxicillin, 8, type="stock_out")
     cancelled = database.add_transaction(kamo, "ci", LATE, 200, mode="dispensary")
@@ -272,9 +272,7 @@ def test_a_negative_quantity_turns_the_sign(database: MirrorDatabase, kamo: str,
 
 
 @pytest.mark.parametrize("status", ["cn", "fn"])
-def test_confirmed_and_finalised_transactions_have_moved(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, status: str
-) -> None:
+def test_moved_statuses(database: MirrorDatabase, kamo: str, amoxicillin: str, status: str) -> None:
     database.move(kamo, amoxicillin, 4, "si", LATE, NOON, status=status)
     with database.open() as source:
         (movement,) = history(source).movements
@@ -284,9 +282,7 @@ def test_confirmed_and_finalised_transactions_have_moved(
 
 
 @pytest.mark.parametrize("status", ["nw", "sg", "wp", "", None])
-def test_what_is_new_or_suggested_has_not_moved(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, status: str | None
-) -> None:
+def test_unmoved_statuses(database: MirrorDatabase, kamo: str, amoxicillin: str, status: str | None) -> None:
     database.make_visible(amoxicillin, "name-of-KAMO")
     database.move(kamo, amoxicillin, 4, "si", LATE, status=status)
     database.move(database.add_store("OPUA"), amoxicillin, 4, "si", LATE)
@@ -299,7 +295,7 @@ def test_what_is_new_or_suggested_has_not_moved(
 @pytest.mark.parametrize(
     ("nothing", "types"), [(None, "typed"), (None, "text"), ("", "text"), ("0000-00-00", "text")]
 )
-def test_a_moved_status_without_a_date_is_warned_of_with_the_transactions_number(
+def test_moved_without_date(
     database: MirrorDatabase, kamo: str, amoxicillin: str, nothing: str | None, types: str
 ) -> None:
     if types == "text":
@@ -350,7 +346,7 @@ def instants(database: MirrorDatabase) -> tuple[list[tuple[datetime, int]], tupl
     ],
 )
 @pytest.mark.slow
-def test_what_is_dated_later_than_the_reading_counts_when_it_was_entered_or_today_and_is_named(
+def test_future_date(
     either: MirrorDatabase, day: str, seconds: int, entered: dict[str, object], counts_at: datetime
 ) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
@@ -361,7 +357,7 @@ def test_what_is_dated_later_than_the_reading_counts_when_it_was_entered_or_toda
     assert [": 1, namely KAMO customer invoice 4711. " in each for each in warnings] == [True] * is_later
 
 
-def test_an_entry_date_that_is_none_counts_as_missing(database: MirrorDatabase) -> None:
+def test_empty_entry_date(database: MirrorDatabase) -> None:
     kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
     database.make_all_text()
     database.move(kamo, amoxicillin, -20, "ci", "2027-01-01", entry_date="tomorrow", entry_time="soon")
@@ -385,9 +381,7 @@ def test_an_entry_date_that_is_none_counts_as_missing(database: MirrorDatabase) 
     ],
 )
 @pytest.mark.slow
-def test_a_transaction_that_cancels_counts_at_the_time_of_what_it_cancels(
-    either: MirrorDatabase, original: dict[str, Any], counts_at: datetime
-) -> None:
+def test_cancellation(either: MirrorDatabase, original: dict[str, Any], counts_at: datetime) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
     either.add_transaction(kamo, **{"id": "original", "kind": "ci", **original})
     cancelling = {"is_cancellation": True, "linked_transaction_id": "original"}
@@ -396,7 +390,7 @@ def test_a_transaction_that_cancels_counts_at_the_time_of_what_it_cancels(
 
 
 @pytest.mark.slow
-def test_only_a_transaction_that_cancels_counts_at_the_time_of_the_one_that_it_is_linked_to(
+def test_linked_is_no_cancellation(
     either: MirrorDatabase,
 ) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
@@ -407,7 +401,7 @@ def test_only_a_transaction_that_cancels_counts_at_the_time_of_the_one_that_it_i
     assert instants(either)[0] == [(local(LATE, 60), 8), (local(LATE), 7)]
 
 
-def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(either: MirrorDatabase) -> None:
+def test_receipts_without_date(either: MirrorDatabase) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
     line, empty = either.add_stock(kamo, amoxicillin, 10), either.add_stock(kamo, amoxicillin, 0)
     for named, day, values in (
@@ -434,9 +428,7 @@ def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(eith
 
 
 @pytest.mark.parametrize("line", ["placeholder", "service", "non_stock"])
-def test_only_stock_in_and_stock_out_lines_move_stock(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, line: str
-) -> None:
+def test_line_types(database: MirrorDatabase, kamo: str, amoxicillin: str, line: str) -> None:
     transaction = database.add_transaction(kamo, "si", LATE)
     database.add_line(transaction, amoxicillin, 4, type=line)
     database.add_line(transaction, amoxicillin, None, type="stock_in")
@@ -447,7 +439,7 @@ def test_only_stock_in_and_stock_out_lines_move_stock(
         assert moved(history(source)) == [(MovementKind.INBOUND_SHIPMENT, 3)]
 
 
-def test_movements_come_latest_first_and_what_is_earlier_only_as_a_sum(either: MirrorDatabase) -> None:
+def test_order_and_floor(either: MirrorDatabase) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
     either.move(kamo, amoxicillin, 100, "si", EARLY, NOON)
     either.move(kamo, amoxicillin, -30, "ci", "2021-06-01")
@@ -465,9 +457,7 @@ def test_movements_come_latest_first_and_what_is_earlier_only_as_a_sum(either: M
     assert pair.first_in == datetime(2021, 5, 6)  # noqa: DTZ001 - naive, in UTC
 
 
-def test_a_movement_names_its_stock_line_or_none(
-    database: MirrorDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_stock_line_of_movement(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     transaction = database.add_transaction(kamo, "si", LATE)
     for line in ("line-1", "", None):
         database.add_line(transaction, amoxicillin, 1, item_line_id=line)
@@ -476,9 +466,7 @@ def test_a_movement_names_its_stock_line_or_none(
     assert sorted(named, key=str) == [None, None, "line-1"]
 
 
-def test_movements_without_a_pack_size_are_no_units_and_counted(
-    database: MirrorDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_no_pack_size(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     transaction = database.add_transaction(kamo, "si", LATE)
     for pack_size in (0, None):
         database.add_line(transaction, amoxicillin, 3, pack_size=pack_size)
@@ -490,7 +478,7 @@ def test_movements_without_a_pack_size_are_no_units_and_counted(
     assert "count as movements of 0 units: 2" in warning
 
 
-def test_the_database_sums_exactly_what_is_read_one_by_one(either: MirrorDatabase) -> None:
+def test_sums(either: MirrorDatabase) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
     transaction = either.add_transaction(kamo, "si", EARLY)
     packs = [(0.1, 1), (0.2, 1), (-0.3, 1), (1 / 3, 3), (12, 100), (-1e8, 2.5), (0.0000005, 1)]
@@ -527,9 +515,7 @@ def test_the_database_sums_exactly_what_is_read_one_by_one(either: MirrorDatabas
     ],
 )
 @pytest.mark.slow
-def test_dates_and_times_are_those_of_the_time_zone(
-    either: MirrorDatabase, day: str, seconds: int | None, instant: str
-) -> None:
+def test_time_zone(either: MirrorDatabase, day: str, seconds: int | None, instant: str) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
     either.move(kamo, amoxicillin, 1, "si", day, seconds)
     with either.open() as source:
@@ -537,9 +523,7 @@ def test_dates_and_times_are_those_of_the_time_zone(
     assert str(movement.instant) == instant
 
 
-def test_a_day_that_the_time_zone_left_out_counts_as_the_beginning_of_the_next(
-    database: MirrorDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_skipped_midnight(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     database.move(kamo, amoxicillin, 1, "si", "2011-12-30", NOON)
     calendar = Calendar(ZoneInfo("Pacific/Apia"))
     midnight = calendar.start_of_day(date(2011, 12, 31))
@@ -551,9 +535,7 @@ def test_a_day_that_the_time_zone_left_out_counts_as_the_beginning_of_the_next(
 @pytest.mark.parametrize(
     ("text", "shown"), [("08:30:15", 30_615), ("8:30", 30_600), ("30615", 30_615), (" ", 0), ("odd", 0)]
 )
-def test_a_time_may_be_written_in_several_ways_in_a_mirror_of_text(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, text: str, shown: int
-) -> None:
+def test_time_as_text(database: MirrorDatabase, kamo: str, amoxicillin: str, text: str, shown: int) -> None:
     database.make_all_text()
     database.move(kamo, amoxicillin, 1, "si", "2022-07-15", text)
     with database.open() as source:
@@ -562,9 +544,7 @@ def test_a_time_may_be_written_in_several_ways_in_a_mirror_of_text(
 
 
 @pytest.mark.parametrize("kind", ["time", "interval", "numeric", "double precision"])
-def test_a_time_may_have_several_types(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, kind: str
-) -> None:
+def test_time_types(database: MirrorDatabase, kamo: str, amoxicillin: str, kind: str) -> None:
     database.move(kamo, amoxicillin, 1, "si", "2022-07-15", 30_615)
     using = (
         f"make_interval(secs => confirm_time)::{kind}"
@@ -578,7 +558,7 @@ def test_a_time_may_have_several_types(
 
 
 @pytest.mark.parametrize("kind", ["timestamp", "timestamptz"])
-def test_a_date_may_be_a_timestamp(database: MirrorDatabase, kamo: str, amoxicillin: str, kind: str) -> None:
+def test_timestamp_as_date(database: MirrorDatabase, kamo: str, amoxicillin: str, kind: str) -> None:
     database.move(kamo, amoxicillin, 1, "si", "2022-07-15", NOON)
     database.add_stock(kamo, amoxicillin, 1, expiry_date="2022-08-01")
     database.execute(f"ALTER TABLE transact ALTER confirm_date TYPE {kind}")
@@ -590,9 +570,7 @@ def test_a_date_may_be_a_timestamp(database: MirrorDatabase, kamo: str, amoxicil
 
 
 @pytest.mark.parametrize("kind", ["real", "numeric", "integer"])
-def test_quantities_may_have_several_types(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, kind: str
-) -> None:
+def test_quantity_types(database: MirrorDatabase, kamo: str, amoxicillin: str, kind: str) -> None:
     packs = 2 if kind == "integer" else 0.1
     database.add_stock(kamo, amoxicillin, packs)
     database.move(kamo, amoxicillin, packs, "si", EARLY)
@@ -604,7 +582,7 @@ def test_quantities_may_have_several_types(
     assert pair.stock_lines[0].units == pair.units_before_floor == int(packs * MICRO)
 
 
-def test_ids_may_be_uuids(database: MirrorDatabase) -> None:
+def test_uuid_ids(database: MirrorDatabase) -> None:
     kamo = "0a0a0a0a-0000-0000-0000-00000000000a"
     amoxicillin = "0a0a0a0a-0000-0000-0000-00000000000b"
     database.add("store", id=kamo, code="KAMO", name="Kamo", custom_data={"Dhis2Code": "OU"})
@@ -644,9 +622,7 @@ def unreadable(source: Source, floor: datetime = FLOOR) -> dict[str, list[tuple[
     }
 
 
-def test_each_row_that_cannot_be_read_is_named_with_its_group_and_no_other_is(
-    database: MirrorDatabase, kamo: str
-) -> None:
+def test_unreadable_row(database: MirrorDatabase, kamo: str) -> None:
     database.make_all_text()
     expected: dict[str, list[tuple[str, str, str]]] = {}
 
@@ -684,9 +660,7 @@ def test_each_row_that_cannot_be_read_is_named_with_its_group_and_no_other_is(
             assert unreadable(source, floor) == expected
 
 
-def test_what_is_not_finite_or_beyond_all_calendars_cannot_be_read_in_typed_columns_either(
-    database: MirrorDatabase, kamo: str
-) -> None:
+def test_infinite_values(database: MirrorDatabase, kamo: str) -> None:
     expected = {}
     for packs in ("inf", "nan", "1e13"):
         line = database.add_line(database.add_transaction(kamo, "si", EARLY), database.add_item(packs), 1)
@@ -705,9 +679,7 @@ def test_what_is_not_finite_or_beyond_all_calendars_cannot_be_read_in_typed_colu
         assert unreadable(source)["inf"][0][1].startswith("of the transaction transact-")
 
 
-def test_what_the_movements_do_not_add_up_to_and_stock_below_0_is_told(
-    database: MirrorDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_difference_and_negative(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     line = database.add_stock(kamo, amoxicillin, -2)
     database.move(kamo, amoxicillin, 4, "si", EARLY)
     database.move(kamo, amoxicillin, -1, "ci", LATE)
@@ -722,9 +694,7 @@ def test_what_the_movements_do_not_add_up_to_and_stock_below_0_is_told(
     assert ledger.endswith("amoxicillin tabs (item amoxicillin) in KAMO clinic (store KAMO): -5 units.")
 
 
-def test_what_is_no_number_costs_nothing_where_nothing_is_counted(
-    database: MirrorDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_uncounted_non_number(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     database.make_all_text()
     database.add_stock(kamo, amoxicillin, 2)
     database.add_stock(database.add_store("OPUA", {}), amoxicillin, "many")  # type: ignore[arg-type]
@@ -748,7 +718,7 @@ def test_what_is_no_number_costs_nothing_where_nothing_is_counted(
     ("text", "units"),
     [("2.5", 2.5), (" 2 ", 2), ("+2", 2), (".5", 0.5), ("5.", 5), ("1e3", 1000), ("2E-1", 0.2)],
 )
-def test_a_number_may_be_written_in_several_ways_in_a_mirror_of_text(
+def test_number_as_text(
     database: MirrorDatabase, kamo: str, amoxicillin: str, text: str, units: float
 ) -> None:
     database.make_all_text()
@@ -760,7 +730,7 @@ def test_a_number_may_be_written_in_several_ways_in_a_mirror_of_text(
 # Which pairs there are
 
 
-def test_a_pair_is_on_a_list_and_not_hidden_or_has_had_stock_or_movements(either: MirrorDatabase) -> None:
+def test_visible_pairs(either: MirrorDatabase) -> None:
     kamo, opua = either.add_store("KAMO"), either.add_store("OPUA")
     items = {
         code: either.add_item(code) for code in ("listed", "hidden", "shown", "stocked", "moved", "neither")
@@ -780,7 +750,7 @@ def test_a_pair_is_on_a_list_and_not_hidden_or_has_had_stock_or_movements(either
         }
 
 
-def test_the_lines_of_a_few_of_many_stores_are_looked_up_where_there_are_indexes(
+def test_indexed_lookup(
     postgres: TemporaryPostgres,
 ) -> None:
     url = postgres.new_database("many_stores")
@@ -803,9 +773,7 @@ def test_the_lines_of_a_few_of_many_stores_are_looked_up_where_there_are_indexes
 # How the work is divided
 
 
-def test_a_store_has_as_many_lines_as_stock_lines_and_lines_of_transactions(
-    database: MirrorDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_line_count(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     empty, other = database.add_store("EMPTY"), database.add_store("OTHER")
     for store in (kamo, other):
         database.add_stock(store, amoxicillin, 1)
@@ -821,7 +789,7 @@ def test_a_store_has_as_many_lines_as_stock_lines_and_lines_of_transactions(
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_a_required_column_that_is_missing_is_named(database: MirrorDatabase) -> None:
+def test_missing_column(database: MirrorDatabase) -> None:
     database.execute("ALTER TABLE trans_line DROP COLUMN pack_size")
     database.execute("DROP TABLE name")
     with pytest.raises(SourceError) as raised, database.open():
@@ -867,7 +835,7 @@ def test_a_required_column_that_is_missing_is_named(database: MirrorDatabase) ->
         ("ALTER TABLE transact DROP COLUMN entry_date", "transact.entry_date", "at the start of a day"),
     ],
 )
-def test_what_is_optional_costs_its_feature_and_is_said_once(
+def test_missing_option(
     database: MirrorDatabase, kamo: str, amoxicillin: str, change: str, lacking: str, otherwise: str
 ) -> None:
     database.make_visible(amoxicillin, "name-of-KAMO")
@@ -884,7 +852,7 @@ def test_what_is_optional_costs_its_feature_and_is_said_once(
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_a_missing_field_that_the_settings_ask_for_is_said(database: MirrorDatabase) -> None:
+def test_missing_mapped_field(database: MirrorDatabase) -> None:
     database.execute("ALTER TABLE item DROP COLUMN user_field_1")
     with database.open() as source:
         assert read_catalogue(source).warnings == ()
@@ -893,7 +861,7 @@ def test_a_missing_field_that_the_settings_ask_for_is_said(database: MirrorDatab
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_a_field_without_which_no_item_could_be_sent_is_an_error_that_names_it(
+def test_no_item_field(
     database: MirrorDatabase,
 ) -> None:
     database.execute("ALTER TABLE item DROP COLUMN universalcodes_code")
@@ -909,9 +877,7 @@ def test_a_field_without_which_no_item_could_be_sent_is_an_error_that_names_it(
             read_catalogue(source, fields=("user_field_1",), include="user_field_4")
 
 
-def test_every_optional_column_may_be_missing_at_once(
-    database: MirrorDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_all_options_missing(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     database.move(kamo, amoxicillin, 5, "si", LATE)
     database.execute("DROP TABLE list_master_name_join, list_master_line, list_master, item_store_join, unit")
     for table, column in COLUMNS:
@@ -973,9 +939,7 @@ data_elements:
 
 
 @pytest.mark.parametrize("column", ["item_line.expiry_date", "trans_line.item_line_id"])
-def test_without_expiry_dates_or_named_stock_lines_the_ten_other_metrics_are_right(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, column: str
-) -> None:
+def test_no_expiry_or_line(database: MirrorDatabase, kamo: str, amoxicillin: str, column: str) -> None:
     line = database.add_stock(kamo, amoxicillin, 40, expiry_date="2022-01-01")
     receipt = database.add_transaction(kamo, "si", LATE)
     database.add_line(receipt, amoxicillin, 100, item_line_id=line)
@@ -1008,9 +972,7 @@ KEYED = ("item", "store", "name", "item_line", "transact", "trans_line", "list_m
 
 
 @pytest.mark.parametrize("table", [*KEYED, "list_master_name_join", "item_store_join"])
-def test_rows_that_are_there_twice_are_refused_with_the_name_of_the_table(
-    database: MirrorDatabase, kamo: str, amoxicillin: str, table: str
-) -> None:
+def test_duplicate_rows(database: MirrorDatabase, kamo: str, amoxicillin: str, table: str) -> None:
     database.make_visible(amoxicillin, "name-of-KAMO")
     database.add_stock(kamo, amoxicillin, 5)
     database.move(kamo, amoxicillin, 5, "si", LATE)
@@ -1038,9 +1000,7 @@ def test_rows_that_are_there_twice_are_refused_with_the_name_of_the_table(
         ("CREATE UNIQUE INDEX other ON store (code)", True),
     ],
 )
-def test_a_unique_index_on_the_id_alone_spares_the_search(
-    database: MirrorDatabase, index: str, *, is_searched: bool
-) -> None:
+def test_unique_index(database: MirrorDatabase, index: str, *, is_searched: bool) -> None:
     database.add_store("KAMO")
     database.execute("ALTER TABLE store DROP CONSTRAINT store_pkey")
     database.execute(index)
@@ -1056,9 +1016,7 @@ def test_a_unique_index_on_the_id_alone_spares_the_search(
     assert any("DISTINCT store.id" in statement for statement in asked) is is_searched
 
 
-def test_all_that_is_there_twice_is_named_with_its_numbers(
-    database: MirrorDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_all_duplicates(database: MirrorDatabase, kamo: str, amoxicillin: str) -> None:
     for _ in range(3):
         database.add_stock(kamo, amoxicillin, 5)
     for table in ("item_line", "store"):
@@ -1077,9 +1035,7 @@ def test_all_that_is_there_twice_is_named_with_its_numbers(
 @pytest.mark.parametrize(
     ("column", "known"), [("type", "ci, si, cc, sc, sr, bu"), ("status", "cn, fn, nw, sg, wp, wf")]
 )
-def test_codes_that_are_all_unknown_are_refused_and_named(
-    either: MirrorDatabase, column: str, known: str
-) -> None:
+def test_unknown_codes(either: MirrorDatabase, column: str, known: str) -> None:
     kamo, amoxicillin = either.add_store("KAMO"), either.add_item("amoxicillin")
     either.move(kamo, amoxicillin, 5, "si", LATE)
     either.move(kamo, amoxicillin, -1, "ci", LATE)
@@ -1096,9 +1052,7 @@ def test_codes_that_are_all_unknown_are_refused_and_named(
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_a_mirror_without_transactions_or_with_some_codes_that_are_known_is_read(
-    database: MirrorDatabase, kamo: str
-) -> None:
+def test_some_known_codes(database: MirrorDatabase, kamo: str) -> None:
     with database.open() as source:
         assert len(read_catalogue(source).stores) == 1
     database.add_transaction(kamo, "ps", status="XX")

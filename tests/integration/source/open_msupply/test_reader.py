@@ -71,7 +71,7 @@ def amoxicillin(database: OpenMsupplyDatabase) -> str:
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_a_store_is_sent_with_its_name_and_org_unit(database: OpenMsupplyDatabase) -> None:
+def test_store(database: OpenMsupplyDatabase) -> None:
     database.add_store("KAMO")
     with database.open() as source:
         (store,) = read_catalogue(source).stores
@@ -85,7 +85,7 @@ def test_a_store_is_sent_with_its_name_and_org_unit(database: OpenMsupplyDatabas
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_the_first_place_that_is_not_empty_decides_on_the_org_unit(database: OpenMsupplyDatabase) -> None:
+def test_first_filled_place(database: OpenMsupplyDatabase) -> None:
     places = {
         "A": ({"Dhis2Code": " first "}, {"Dhis2Code": "second"}, {"Dhis2Code": "third"}),
         "B": ({"Dhis2Code": {"data": " "}}, {"Dhis2Code": {"data": "second"}}, {"Dhis2Code": "third"}),
@@ -105,14 +105,14 @@ def test_the_first_place_that_is_not_empty_decides_on_the_org_unit(database: Ope
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_custom_data_may_be_text_within_the_record(database: OpenMsupplyDatabase) -> None:
+def test_nested_text(database: OpenMsupplyDatabase) -> None:
     database.add_store("KAMO", json.dumps({"Dhis2Code": {"data": "OU_1"}}))
     with database.open() as source:
         assert [store.org_unit for store in read_catalogue(source).stores] == ["OU_1"]
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_only_the_record_of_the_store_itself_is_looked_at(database: OpenMsupplyDatabase) -> None:
+def test_own_record_only(database: OpenMsupplyDatabase) -> None:
     database.execute("UPDATE sync_buffer SET table_name = 'item'")
     database.add_store("OPUA")
     with database.open() as source:
@@ -120,7 +120,7 @@ def test_only_the_record_of_the_store_itself_is_looked_at(database: OpenMsupplyD
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_a_store_whose_record_is_broken_is_looked_up_elsewhere_and_named(
+def test_broken_store_record(
     database: OpenMsupplyDatabase,
 ) -> None:
     database.execute("UPDATE sync_buffer SET data = '{'")
@@ -132,7 +132,7 @@ def test_a_store_whose_record_is_broken_is_looked_up_elsewhere_and_named(
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_a_disabled_store_is_skipped_and_named(database: OpenMsupplyDatabase) -> None:
+def test_disabled_store(database: OpenMsupplyDatabase) -> None:
     database.add_store("OPUA", is_disabled=True)
     database.add_store("nowhere", {}, is_disabled=True)
     with database.open() as source:
@@ -154,7 +154,7 @@ def test_a_disabled_store_is_skipped_and_named(database: OpenMsupplyDatabase) ->
     ],
 )
 @pytest.mark.usefixtures("amoxicillin")
-def test_the_look_back_is_the_stores_preference_or_else_its_custom_field(
+def test_look_back(
     database: OpenMsupplyDatabase,
     preferred: float | None,
     custom: object,
@@ -169,7 +169,7 @@ def test_the_look_back_is_the_stores_preference_or_else_its_custom_field(
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_an_unreadable_look_back_counts_as_absent_with_a_warning(database: OpenMsupplyDatabase) -> None:
+def test_unreadable_look_back(database: OpenMsupplyDatabase) -> None:
     database.add_store("KAMO", {"Dhis2Code": "x", "monthlyConsumptionLookBackPeriod": "three"})
     with database.open() as source:
         catalogue = read_catalogue(source)
@@ -178,14 +178,14 @@ def test_an_unreadable_look_back_counts_as_absent_with_a_warning(database: OpenM
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_without_a_mapped_store_the_error_names_the_field_to_fill_in(database: OpenMsupplyDatabase) -> None:
+def test_no_mapped_store(database: OpenMsupplyDatabase) -> None:
     database.add_store("KAMO", {})
     with database.open() as source, pytest.raises(SourceError, match=r"No store .* 'Dhis2Code' .* fill in"):
         read_catalogue(source)
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_a_custom_field_of_stores_that_only_looks_like_the_one_asked_for_is_named(
+def test_lookalike_field(
     database: OpenMsupplyDatabase,
 ) -> None:
     database.add_store("KAMO", {"Dhis2\u0421ode": "x", "else": "y"})
@@ -198,14 +198,14 @@ def test_a_custom_field_of_stores_that_only_looks_like_the_one_asked_for_is_name
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_the_error_says_so_when_all_mapped_stores_are_disabled(database: OpenMsupplyDatabase) -> None:
+def test_all_stores_disabled(database: OpenMsupplyDatabase) -> None:
     database.add_store("KAMO", is_disabled=True)
     with database.open() as source, pytest.raises(SourceError, match="disabled"):
         read_catalogue(source)
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_before_release_3_a_record_that_was_deleted_counts_no_more(database: OpenMsupplyDatabase) -> None:
+def test_deleted_record(database: OpenMsupplyDatabase) -> None:
     database.add_store("OPUA")
     database.execute("UPDATE sync_buffer SET action = 'DELETE' WHERE record_id = 'store-KAMO'")
     with database.open() as source:
@@ -244,9 +244,7 @@ def named(org_unit: object) -> dict[str, object]:
     ],
 )
 @pytest.mark.usefixtures("amoxicillin")
-def test_of_the_log_the_latest_record_that_holds_custom_data_counts(
-    database: OpenMsupplyDatabase, log: list[Any], org_unit: str
-) -> None:
+def test_latest_record(database: OpenMsupplyDatabase, log: list[Any], org_unit: str) -> None:
     database.upgrade_to_3()
     database.add("name", id="name-of-KAMO", name="Kamo", properties=json.dumps({"Dhis2Code": "elsewhere"}))
     database.add("name_link", id="name-of-KAMO", name_id="name-of-KAMO")
@@ -264,9 +262,7 @@ def test_of_the_log_the_latest_record_that_holds_custom_data_counts(
 
 @pytest.mark.parametrize("broken", ["{", {"custom_data": "{"}])
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_a_broken_record_does_not_bring_back_what_an_older_one_says(
-    database: OpenMsupplyDatabase, broken: object
-) -> None:
+def test_broken_latest_record(database: OpenMsupplyDatabase, broken: object) -> None:
     database.add_store("OPUA")
     database.upgrade_to_3()
     database.log("store-KAMO", broken)
@@ -281,7 +277,7 @@ def test_a_broken_record_does_not_bring_back_what_an_older_one_says(
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_a_store_is_found_by_its_custom_fields_after_its_record_and_properties(
+def test_custom_field_of_store(
     database: OpenMsupplyDatabase,
 ) -> None:
     for code in "ABCDE":
@@ -306,7 +302,7 @@ def test_a_store_is_found_by_its_custom_fields_after_its_record_and_properties(
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_a_central_server_without_the_older_msupply_has_custom_fields_only(
+def test_custom_fields_only(
     database: OpenMsupplyDatabase,
 ) -> None:
     store = database.add_store("KAMO", {})
@@ -345,7 +341,7 @@ def test_a_central_server_without_the_older_msupply_has_custom_fields_only(
 
 
 @pytest.mark.usefixtures("kamo")
-def test_the_key_of_a_field_goes_before_the_name_of_another(database: OpenMsupplyDatabase) -> None:
+def test_key_before_name(database: OpenMsupplyDatabase) -> None:
     database.add_item("a", universal_code=None)
     database.upgrade_to_3()
     database.define_field("code", "a name", "item")
@@ -357,7 +353,7 @@ def test_the_key_of_a_field_goes_before_the_name_of_another(database: OpenMsuppl
 
 
 @pytest.mark.usefixtures("kamo")
-def test_what_the_custom_fields_of_an_item_lack_is_asked_of_its_record(database: OpenMsupplyDatabase) -> None:
+def test_item_record_fallback(database: OpenMsupplyDatabase) -> None:
     record = {"user_field_1": "record", "user_field_4": True, "custom_data": {"dhis2": "record"}}
     for code in ("filled in", "empty"):
         database.add_item(code, record=record, universal_code=None)
@@ -389,7 +385,7 @@ RECORD = {
 
 
 @pytest.mark.usefixtures("kamo")
-def test_an_item_has_those_of_the_fields_that_are_not_blank(database: OpenMsupplyDatabase) -> None:
+def test_item_fields(database: OpenMsupplyDatabase) -> None:
     database.add_item("a", record=RECORD, universal_code=" of the column ")
     fields = ("universal_code", "user_field_1", "user_field_2", "user_field_5", "dhis2", "other")
     with database.open() as source:
@@ -400,9 +396,7 @@ def test_an_item_has_those_of_the_fields_that_are_not_blank(database: OpenMsuppl
 
 @pytest.mark.parametrize("blank", [None, "", "  "])
 @pytest.mark.usefixtures("kamo")
-def test_a_blank_universal_code_falls_back_to_the_record(
-    database: OpenMsupplyDatabase, blank: str | None
-) -> None:
+def test_blank_universal_code(database: OpenMsupplyDatabase, blank: str | None) -> None:
     database.add_item("a", record=RECORD, universal_code=blank)
     with database.open() as source:
         (item,) = read_catalogue(source).items
@@ -410,7 +404,7 @@ def test_a_blank_universal_code_falls_back_to_the_record(
 
 
 @pytest.mark.usefixtures("kamo")
-def test_before_release_2_16_the_universal_code_is_in_the_record(database: OpenMsupplyDatabase) -> None:
+def test_universal_code_before_2_16(database: OpenMsupplyDatabase) -> None:
     database.add_item("a", record=RECORD)
     database.execute("ALTER TABLE item DROP COLUMN universal_code")
     with database.open() as source:
@@ -419,7 +413,7 @@ def test_before_release_2_16_the_universal_code_is_in_the_record(database: OpenM
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_older_databases_may_lack_all_that_is_optional(database: OpenMsupplyDatabase) -> None:
+def test_missing_options(database: OpenMsupplyDatabase) -> None:
     for column in (
         "name DROP COLUMN properties",
         "name DROP COLUMN custom_data",
@@ -435,7 +429,7 @@ def test_older_databases_may_lack_all_that_is_optional(database: OpenMsupplyData
 
 
 @pytest.mark.usefixtures("kamo")
-def test_a_broken_or_empty_record_has_no_user_fields_and_a_broken_one_is_named(
+def test_broken_item_record(
     database: OpenMsupplyDatabase,
 ) -> None:
     database.add_item("broken", record="{", universal_code="1")
@@ -453,7 +447,7 @@ def test_a_broken_or_empty_record_has_no_user_fields_and_a_broken_one_is_named(
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_inactive_items_and_items_that_are_not_stock_are_skipped_and_named(
+def test_skipped_items(
     database: OpenMsupplyDatabase,
 ) -> None:
     database.add_item("inactive", is_active=False)
@@ -471,7 +465,7 @@ def test_inactive_items_and_items_that_are_not_stock_are_skipped_and_named(
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_items_without_a_reference_are_counted(database: OpenMsupplyDatabase) -> None:
+def test_items_without_reference(database: OpenMsupplyDatabase) -> None:
     database.add_item("unmapped", universal_code=None)
     database.add_item("unmapped service", universal_code=None, type="SERVICE")
     with database.open() as source:
@@ -490,7 +484,7 @@ def test_items_without_a_reference_are_counted(database: OpenMsupplyDatabase) ->
     ],
 )
 @pytest.mark.usefixtures("kamo")
-def test_with_an_include_field_only_ticked_items_are_sent(
+def test_include_field(
     database: OpenMsupplyDatabase, include_field: str, ticked: object, other: object
 ) -> None:
     database.add_item("ticked", record=ticked)
@@ -504,9 +498,7 @@ def test_with_an_include_field_only_ticked_items_are_sent(
 
 
 @pytest.mark.usefixtures("kamo")
-def test_an_item_that_was_merged_into_another_is_not_sent(
-    database: OpenMsupplyDatabase, amoxicillin: str
-) -> None:
+def test_merged_item_not_sent(database: OpenMsupplyDatabase, amoxicillin: str) -> None:
     merged = database.add_item("old amoxicillin")
     database.execute(f"UPDATE item_link SET item_id = '{amoxicillin}' WHERE id = '{merged}'")  # noqa: S608
     with database.open() as source:
@@ -514,7 +506,7 @@ def test_an_item_that_was_merged_into_another_is_not_sent(
 
 
 @pytest.mark.usefixtures("kamo")
-def test_without_an_item_with_a_reference_the_error_names_the_field_to_fill_in(
+def test_no_item_reference(
     database: OpenMsupplyDatabase,
 ) -> None:
     database.add_item("a", universal_code="", record={"user_field_2": " "})
@@ -526,7 +518,7 @@ def test_without_an_item_with_a_reference_the_error_names_the_field_to_fill_in(
 
 
 @pytest.mark.usefixtures("kamo")
-def test_the_error_says_why_items_with_a_reference_cannot_be_sent(database: OpenMsupplyDatabase) -> None:
+def test_referenced_items_skipped(database: OpenMsupplyDatabase) -> None:
     database.add_item("a", record={"user_field_4": True}, is_active=False)
     database.add_item("b")
     with (
@@ -540,9 +532,7 @@ def test_the_error_says_why_items_with_a_reference_cannot_be_sent(database: Open
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_global_preferences_are_read_and_those_of_a_store_are_not(
-    database: OpenMsupplyDatabase, kamo: str
-) -> None:
+def test_preferences(database: OpenMsupplyDatabase, kamo: str) -> None:
     database.add("preference", key="days_in_month", value="30", store_id=None)
     database.add("preference", key="adjust_for_number_of_days_out_of_stock", value="true", store_id=None)
     database.add("preference", key="days_in_month", value="31", store_id=kamo)
@@ -553,7 +543,7 @@ def test_global_preferences_are_read_and_those_of_a_store_are_not(
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_unreadable_preferences_count_as_absent_with_a_warning(database: OpenMsupplyDatabase) -> None:
+def test_unreadable_preferences(database: OpenMsupplyDatabase) -> None:
     database.add("preference", key="days_in_month", value="thirty", store_id=None)
     database.add("preference", key="adjust_for_number_of_days_out_of_stock", value="{", store_id=None)
     with database.open() as source:
@@ -563,7 +553,7 @@ def test_unreadable_preferences_count_as_absent_with_a_warning(database: OpenMsu
 
 
 @pytest.mark.usefixtures("kamo", "amoxicillin")
-def test_a_month_of_no_days_counts_as_absent(database: OpenMsupplyDatabase) -> None:
+def test_zero_days_in_month(database: OpenMsupplyDatabase) -> None:
     database.add("preference", key="days_in_month", value="0", store_id=None)
     with database.open() as source:
         assert read_catalogue(source).preferences == ConsumptionPreferences()
@@ -572,9 +562,7 @@ def test_a_month_of_no_days_counts_as_absent(database: OpenMsupplyDatabase) -> N
 # Stock lines
 
 
-def test_stock_lines_are_counted_by_all_their_packs(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_stock_lines(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     line = database.add_stock(
         kamo,
         amoxicillin,
@@ -594,9 +582,7 @@ def test_stock_lines_are_counted_by_all_their_packs(
     assert (pair.movements, pair.first_in, pair.units_before_floor) == ([], None, 0)
 
 
-def test_stock_lines_without_a_pack_size_are_no_units_and_counted(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_stock_without_pack_size(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     database.add_stock(kamo, amoxicillin, 5, pack_size=0)
     database.add_stock(kamo, amoxicillin, 0, pack_size=0)
     with database.open() as source:
@@ -611,9 +597,7 @@ def test_stock_lines_without_a_pack_size_are_no_units_and_counted(
 
 
 @pytest.mark.parametrize("kind", INSTANTS)
-def test_each_kind_of_invoice_moves_stock_at_its_own_instant(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, kind: str
-) -> None:
+def test_invoice_types(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, kind: str) -> None:
     others = dict.fromkeys(set(INSTANTS.values()) - {INSTANTS[kind]}, "2022-04-01 00:00:00")
     line = database.add_stock(kamo, amoxicillin, 0)
     invoice = database.add_invoice(kamo, kind, LATE, **others)
@@ -630,9 +614,7 @@ def test_each_kind_of_invoice_moves_stock_at_its_own_instant(
 
 
 @pytest.mark.parametrize("kind", INSTANTS)
-def test_without_its_instant_nothing_has_moved_and_a_status_that_says_so_is_warned_of(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, kind: str
-) -> None:
+def test_no_instant(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, kind: str) -> None:
     others = dict.fromkeys(set(INSTANTS.values()) - {INSTANTS[kind]}, LATE)
     moved = database.add_invoice(kamo, kind, **others, status="VERIFIED", invoice_number=4711)
     new = database.add_invoice(kamo, kind, **others, status="NEW", invoice_number=4712)
@@ -646,9 +628,7 @@ def test_without_its_instant_nothing_has_moved_and_a_status_that_says_so_is_warn
     assert warning.endswith(f": 1, namely KAMO {kind.lower().replace('_', ' ')} 4711.")
 
 
-def test_a_delivered_shipment_is_not_yet_stock(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_delivered_is_not_stock(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     for status in ("SHIPPED", "DELIVERED"):
         invoice = database.add_invoice(kamo, "INBOUND_SHIPMENT", status=status, delivered_datetime=LATE)
         database.add_line(invoice, amoxicillin, 1)
@@ -658,7 +638,7 @@ def test_a_delivered_shipment_is_not_yet_stock(
 
 
 @pytest.mark.usefixtures("amoxicillin")
-def test_only_some_of_many_invoices_are_named(database: OpenMsupplyDatabase, kamo: str) -> None:
+def test_many_invoices(database: OpenMsupplyDatabase, kamo: str) -> None:
     for number in range(1, 24):
         database.add_invoice(kamo, "REPACK", invoice_number=number)
     with database.open() as source:
@@ -668,18 +648,14 @@ def test_only_some_of_many_invoices_are_named(database: OpenMsupplyDatabase, kam
     assert warning.endswith("KAMO repack 20 and 3 more.")
 
 
-def test_neither_the_status_nor_a_hold_keeps_a_movement_out(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_status_and_hold(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     invoice = database.add_invoice(kamo, "PRESCRIPTION", LATE, status="NEW", on_hold=True)
     database.add_line(invoice, amoxicillin, -1)
     with database.open() as source:
         assert len(pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements) == 1
 
 
-def test_only_stock_in_and_stock_out_lines_with_packs_move_stock(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_line_types(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     invoice = database.add_invoice(kamo, "OUTBOUND_SHIPMENT", LATE)
     database.add_line(invoice, amoxicillin, 1, line="UNALLOCATED_STOCK")
     database.add_line(invoice, amoxicillin, 1, line="SERVICE")
@@ -691,9 +667,7 @@ def test_only_stock_in_and_stock_out_lines_with_packs_move_stock(
         assert pairs_by_code(source, FLOOR) == {}
 
 
-def test_a_cancelled_prescription_is_a_movement_and_its_reverse(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_cancelled_prescription(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     original = database.add_invoice(kamo, "PRESCRIPTION", LATE, status="CANCELLED")
     database.add_line(original, amoxicillin, -7)
     reverse = database.add_invoice(kamo, "PRESCRIPTION", "2022-04-06 00:00:00", is_cancellation=True)
@@ -731,7 +705,7 @@ def instants_and_warnings(
         ("2027-01-01 00:00:00", None, TODAY.isoformat()),
     ],
 )
-def test_what_is_dated_later_than_the_reading_counts_when_it_was_created_or_today_and_is_named(
+def test_future_date(
     database: OpenMsupplyDatabase,
     kamo: str,
     amoxicillin: str,
@@ -752,9 +726,7 @@ def test_what_is_dated_later_than_the_reading_counts_when_it_was_created_or_toda
 
 
 @pytest.mark.parametrize("instant", ["2022-04-05 06:30:00.5", "2022-04-05T06:30:00.5000009", "2022-04-05"])
-def test_what_is_dated_up_to_the_reading_counts_as_it_is_dated(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, instant: str
-) -> None:
+def test_date_until_reading(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, instant: str) -> None:
     if not database.is_sqlite:
         instant = instant.removesuffix("000009")
     invoice = database.add_invoice(kamo, "INBOUND_SHIPMENT", instant, created_datetime="2022-04-01 00:00:00")
@@ -764,9 +736,7 @@ def test_what_is_dated_up_to_the_reading_counts_as_it_is_dated(
     assert warnings == ()
 
 
-def test_what_was_created_before_the_floor_and_is_dated_later_than_the_reading_is_in_the_sum_before_it(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_future_date_before_floor(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     invoice = database.add_invoice(
         kamo, "INBOUND_SHIPMENT", "2027-01-01 00:00:00", created_datetime="2021-05-06 07:08:09"
     )
@@ -795,7 +765,7 @@ def test_what_was_created_before_the_floor_and_is_dated_later_than_the_reading_i
     ],
 )
 @pytest.mark.slow
-def test_a_row_that_cancels_counts_at_the_instant_of_what_it_cancels(
+def test_cancellation(
     database: OpenMsupplyDatabase,
     kamo: str,
     amoxicillin: str,
@@ -823,9 +793,7 @@ def test_a_row_that_cancels_counts_at_the_instant_of_what_it_cancels(
         assert pair.first_in == instant
 
 
-def test_a_row_that_cancels_what_is_not_there_counts_at_its_own_instant_and_without_one_not_at_all(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_cancellation_of_nothing(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     original = database.add_invoice(kamo, "PRESCRIPTION", LATE)
     for packs, instant, linked in ((1, LATE, None), (2, LATE, "gone"), (4, None, original)):
         cancelling = database.add_invoice(
@@ -837,9 +805,7 @@ def test_a_row_that_cancels_what_is_not_there_counts_at_its_own_instant_and_with
     assert (pair.units_before_floor, warnings) == (0, ())
 
 
-def test_only_a_row_that_cancels_counts_at_the_instant_of_the_invoice_that_it_is_linked_to(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_linked_is_no_cancellation(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     sent = database.add_invoice(kamo, "OUTBOUND_SHIPMENT", EARLY)
     received = database.add_invoice(kamo, "INBOUND_SHIPMENT", LATE, linked_invoice_id=sent)
     database.add_line(received, amoxicillin, 7)
@@ -848,7 +814,7 @@ def test_only_a_row_that_cancels_counts_at_the_instant_of_the_invoice_that_it_is
 
 
 @pytest.mark.parametrize("column", ["is_cancellation", "linked_invoice_id", "created_datetime"])
-def test_a_release_without_the_columns_for_it_counts_by_each_invoices_own_instant(
+def test_no_cancellation_columns(
     database: OpenMsupplyDatabase, kamo: str, amoxicillin: str, column: str
 ) -> None:
     database.move(kamo, amoxicillin, 7, "INBOUND_SHIPMENT", LATE)
@@ -860,9 +826,7 @@ def test_a_release_without_the_columns_for_it_counts_by_each_invoices_own_instan
     assert ((TODAY, 8) in movements) is (column == "created_datetime")
 
 
-def test_movements_come_latest_first_and_only_from_the_floor_on(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_order_and_floor(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     instants = {
         "2022-03-31 11:00:00": 1,
         "2022-03-31 10:59:59": 2,
@@ -880,9 +844,7 @@ def test_movements_come_latest_first_and_only_from_the_floor_on(
     assert pair.first_in == datetime(2021, 1, 1)  # noqa: DTZ001 - naive, in UTC
 
 
-def test_the_first_movement_in_is_found_before_the_floor_and_is_of_more_than_nothing(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_first_movement_in(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     for packs, pack_size, instant in (
         (-9, 1, "2019-01-01 00:00:00"),
         (5, 0, "2019-02-01 00:00:00"),
@@ -898,9 +860,7 @@ def test_the_first_movement_in_is_found_before_the_floor_and_is_of_more_than_not
     assert pair.units_before_floor == -8 * MICRO + 1
 
 
-def test_movements_without_a_pack_size_are_no_units_and_counted(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_movement_without_pack_size(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     database.move(kamo, amoxicillin, 5, "REPACK", LATE, pack_size=0)
     with database.open() as source:
         pair = pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"]
@@ -910,9 +870,7 @@ def test_movements_without_a_pack_size_are_no_units_and_counted(
     assert warning.startswith("Lines of invoices without a pack size")
 
 
-def test_a_merged_item_keeps_its_history_under_the_item_that_was_kept(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_merged_item_history(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     database.add("item_link", id="old", item_id=amoxicillin)
     database.add_stock(kamo, "old", 3)
     database.add_stock(kamo, amoxicillin, 4)
@@ -925,7 +883,7 @@ def test_a_merged_item_keeps_its_history_under_the_item_that_was_kept(
     assert pair.units_before_floor == 5 * MICRO
 
 
-def test_the_same_instant_may_be_written_in_several_ways_in_sqlite(tmp_path: Path) -> None:
+def test_instant_spellings(tmp_path: Path) -> None:
     database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
     kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
     instants = {
@@ -946,7 +904,7 @@ def test_the_same_instant_may_be_written_in_several_ways_in_sqlite(tmp_path: Pat
     assert pair.first_in == datetime(2022, 3, 31)  # noqa: DTZ001 - naive, in UTC
 
 
-def test_the_first_of_two_spellings_is_found_by_its_time_in_sqlite(tmp_path: Path) -> None:
+def test_earlier_spelling(tmp_path: Path) -> None:
     database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
     kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
     for instant in ("2022-03-31T08:00:00", "2022-03-31 09:00:00"):
@@ -956,9 +914,7 @@ def test_the_first_of_two_spellings_is_found_by_its_time_in_sqlite(tmp_path: Pat
     assert pair.first_in == datetime(2022, 3, 31, 8)  # noqa: DTZ001 - naive, in UTC
 
 
-def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_receipts_without_date(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     opua, unmapped = database.add_store("OPUA"), database.add_item("unmapped", universal_code="")
     for store in (kamo, kamo, opua):
         line = database.add_stock(store, amoxicillin, 10)
@@ -989,7 +945,7 @@ def test_receipts_that_came_over_as_new_without_a_date_are_counted_by_store(
 # Which pairs there are, and in which order
 
 
-def test_a_pair_is_visible_or_has_had_stock_or_movements(database: OpenMsupplyDatabase, kamo: str) -> None:
+def test_visible_pairs(database: OpenMsupplyDatabase, kamo: str) -> None:
     visible, stocked, moved, moved_later, _ = (database.add_item(code) for code in "abcde")
     database.make_visible(visible, "name-of-KAMO", is_active=False)
     database.add_stock(kamo, stocked, 0)
@@ -1004,9 +960,7 @@ def test_a_pair_is_visible_or_has_had_stock_or_movements(database: OpenMsupplyDa
 
 
 @pytest.mark.usefixtures("kamo")
-def test_master_lists_reach_a_store_through_links_of_merged_names_and_items(
-    database: OpenMsupplyDatabase, amoxicillin: str
-) -> None:
+def test_merged_master_lists(database: OpenMsupplyDatabase, amoxicillin: str) -> None:
     database.add("name_link", id="old name", name_id="name-of-KAMO")
     database.add("item_link", id="old item", item_id=amoxicillin)
     database.make_visible("old item", "old name")
@@ -1016,9 +970,7 @@ def test_master_lists_reach_a_store_through_links_of_merged_names_and_items(
 
 
 @pytest.mark.usefixtures("kamo")
-def test_a_store_whose_own_name_was_merged_has_the_name_that_was_kept(
-    database: OpenMsupplyDatabase, amoxicillin: str
-) -> None:
+def test_merged_store_name(database: OpenMsupplyDatabase, amoxicillin: str) -> None:
     database.add("name", id="kept", name="Kept clinic")
     database.add("name_link", id="kept", name_id="kept")
     database.execute("UPDATE name_link SET name_id = 'kept' WHERE id = 'name-of-KAMO'")
@@ -1028,7 +980,7 @@ def test_a_store_whose_own_name_was_merged_has_the_name_that_was_kept(
         assert list(pairs_by_code(source, FLOOR)) == [("KAMO", "amoxicillin")]
 
 
-def test_groups_come_in_the_order_of_the_scope_and_hold_their_pairs_in_its_order(
+def test_group_order(
     database: OpenMsupplyDatabase,
 ) -> None:
     stores = [database.add_store(code) for code in "ABC"]
@@ -1067,15 +1019,13 @@ def test_groups_come_in_the_order_of_the_scope_and_hold_their_pairs_in_its_order
             assert (len(pair.stock_lines), len(pair.movements), pair.units_before_floor) == (1, 1, MICRO)
 
 
-def test_an_empty_scope_has_no_groups(database: OpenMsupplyDatabase) -> None:
+def test_empty_scope(database: OpenMsupplyDatabase) -> None:
     with database.open() as source:
         assert list(source.histories(Scope((), ()), FLOOR)) == []
 
 
 @pytest.mark.slow
-def test_more_stores_and_items_fit_than_a_statement_takes_parameters(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_parameter_limit(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     database.add_stock(kamo, amoxicillin, 1)
     with database.open() as source:
         catalogue = read_catalogue(source)
@@ -1126,9 +1076,7 @@ def arithmetic(
     )
 )
 @pytest.mark.slow
-def test_the_database_sums_exactly_what_is_read_one_by_one(
-    arithmetic: OpenMsupplyDatabase, lines: list[tuple[float, float, bool]]
-) -> None:
+def test_sums(arithmetic: OpenMsupplyDatabase, lines: list[tuple[float, float, bool]]) -> None:
     with arithmetic.engine.begin() as connection:
         for table in (
             "invoice_line",
@@ -1166,9 +1114,7 @@ def test_the_database_sums_exactly_what_is_read_one_by_one(
     assert first_ins == [datetime.fromisoformat(EARLY) if comes_in else None] * 2
 
 
-def test_a_sum_needs_more_room_than_the_numbers_that_it_is_made_of(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_large_sum(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     for _ in range(30):
         database.move(kamo, amoxicillin, 1e12, "REPACK", EARLY)
         database.move(kamo, amoxicillin, 1e11 + 0.25, "REPACK", EARLY)
@@ -1215,9 +1161,7 @@ class Expected(collections.defaultdict[str, list[tuple[str, str, str]]]):
                     assert row.fault.startswith(fault)
 
 
-def test_stock_that_is_no_quantity_is_named_with_its_group_and_costs_no_other(
-    database: OpenMsupplyDatabase, kamo: str
-) -> None:
+def test_unreadable_stock(database: OpenMsupplyDatabase, kamo: str) -> None:
     expected = Expected(database)
     quantities = [(INFINITE, 1.0), (-INFINITE, 1.0), (1.0, INFINITE), (1e7, 100_001.0), (-1e12 - 1, 1.0)]
     for number, (packs, pack_size) in enumerate(quantities):
@@ -1227,9 +1171,7 @@ def test_stock_that_is_no_quantity_is_named_with_its_group_and_costs_no_other(
     expected.assert_read()
 
 
-def test_a_movement_that_is_no_quantity_is_named_with_its_group_and_costs_no_other(
-    database: OpenMsupplyDatabase, kamo: str
-) -> None:
+def test_unreadable_movement(database: OpenMsupplyDatabase, kamo: str) -> None:
     expected = Expected(database)
     quantities = [(INFINITE, 1.0), (1.0, -INFINITE), (1e300, 1e300), (1e7, 100_001.0)]
     if not database.is_sqlite:
@@ -1256,7 +1198,7 @@ def test_a_movement_that_is_no_quantity_is_named_with_its_group_and_costs_no_oth
     )
 
 
-def test_text_in_place_of_a_number_which_sqlite_allows_is_no_quantity(tmp_path: Path) -> None:
+def test_text_as_number(tmp_path: Path) -> None:
     database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
     kamo, expected = database.add_store("KAMO"), Expected(database)
     row = database.add_stock(kamo, expected.item("text"), 1)
@@ -1273,9 +1215,7 @@ def test_text_in_place_of_a_number_which_sqlite_allows_is_no_quantity(tmp_path: 
     expected.assert_read()
 
 
-def test_an_impossible_expiry_date_is_named_with_its_group_and_costs_no_other(
-    database: OpenMsupplyDatabase, kamo: str
-) -> None:
+def test_impossible_expiry(database: OpenMsupplyDatabase, kamo: str) -> None:
     expected = Expected(database)
     impossible = ["0000-00-00", "2024-02-30", "soon"] if database.is_sqlite else ["infinity"]
     for expiry in ("20224-03-01", *impossible):
@@ -1296,9 +1236,7 @@ def test_an_impossible_expiry_date_is_named_with_its_group_and_costs_no_other(
     assert set(dates.values()) == ({date(2024, 2, 29), None} if database.is_sqlite else {date(2024, 2, 29)})
 
 
-def test_an_impossible_instant_is_named_with_each_group_that_it_moves_and_costs_no_other(
-    database: OpenMsupplyDatabase, kamo: str
-) -> None:
+def test_impossible_instant(database: OpenMsupplyDatabase, kamo: str) -> None:
     expected = Expected(database)
     for instant in (
         ["0000-00-00", "", "yesterday", "2022-02-30 10:00:00", "2022-04-01 10:00:00+12:00"]
@@ -1316,9 +1254,7 @@ def test_an_impossible_instant_is_named_with_each_group_that_it_moves_and_costs_
     expected.assert_read()
 
 
-def test_a_row_that_cannot_be_read_costs_nothing_where_nothing_is_counted(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_uncounted_row(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     database.add_stock(kamo, amoxicillin, 2)
     database.add_stock(kamo, amoxicillin, 1e12, expiry_date="2024-02-29")
     database.add_stock(kamo, amoxicillin, 0, pack_size=INFINITE, expiry_date="20224-03-01")
@@ -1339,9 +1275,7 @@ def test_a_row_that_cannot_be_read_costs_nothing_where_nothing_is_counted(
     assert (pair.movements, pair.units_before_floor) == ([], 0)
 
 
-def test_the_expiry_date_of_an_empty_line_counts_up_to_its_last_movement(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_empty_line_expiry(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     line = database.add_stock(kamo, amoxicillin, 0, expiry_date="20224-03-01")
     for instant in (EARLY, "2022-04-02 00:00:00", LATE):
         invoice = database.add_invoice(kamo, "REPACK", instant)
@@ -1351,9 +1285,7 @@ def test_the_expiry_date_of_an_empty_line_counts_up_to_its_last_movement(
     assert [(row.id, row.until) for row in group.unreadable] == [(line, datetime(2022, 4, 2))]  # noqa: DTZ001 - naive, in UTC
 
 
-def test_stock_lines_below_0_are_added_up_and_named(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_negative_stock(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     line = database.add_stock(kamo, amoxicillin, -2.5)
     database.add_stock(kamo, amoxicillin, 2.5)
     with database.open() as source:
@@ -1369,9 +1301,7 @@ def test_stock_lines_below_0_are_added_up_and_named(
 # A ledger that does not add up
 
 
-def test_what_the_movements_do_not_add_up_to_is_counted_and_the_worst_is_named_first(
-    database: OpenMsupplyDatabase, kamo: str
-) -> None:
+def test_ledger_differences(database: OpenMsupplyDatabase, kamo: str) -> None:
     for code, packs, early, late in (
         ("right", 5, 8, -3),
         ("less", 5, 8, 1),
@@ -1399,7 +1329,7 @@ def test_what_the_movements_do_not_add_up_to_is_counted_and_the_worst_is_named_f
         )
 
 
-def test_only_the_largest_of_many_differences_are_named(database: OpenMsupplyDatabase, kamo: str) -> None:
+def test_largest_differences(database: OpenMsupplyDatabase, kamo: str) -> None:
     for number in range(1, 31):
         database.add_stock(kamo, database.add_item(f"{number:02}"), number)
     with database.open() as source:
@@ -1413,9 +1343,7 @@ def test_only_the_largest_of_many_differences_are_named(database: OpenMsupplyDat
 # One state, a bounded part of it at a time
 
 
-def test_all_is_read_from_one_state_while_another_program_writes(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_consistent_snapshot(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     if database.is_sqlite:
         database.execute("PRAGMA journal_mode = WAL")
     database.add_stock(kamo, amoxicillin, 1)
@@ -1432,7 +1360,7 @@ def test_all_is_read_from_one_state_while_another_program_writes(
 
 
 @pytest.mark.usefixtures("kamo")
-def test_nothing_can_be_written(database: OpenMsupplyDatabase) -> None:
+def test_read_only(database: OpenMsupplyDatabase) -> None:
     with pytest.raises(SourceError), open_database(database.address) as connection:
         connection.execute(sa.text("DELETE FROM store"))
     with database.engine.connect() as connection:
@@ -1440,9 +1368,7 @@ def test_nothing_can_be_written(database: OpenMsupplyDatabase) -> None:
 
 
 @pytest.mark.slow
-def test_the_memory_that_histories_need_does_not_grow_with_them(
-    database: OpenMsupplyDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_constant_memory(database: OpenMsupplyDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 100)
     kamo = database.add_store("KAMO")
     items = [database.add_item(f"item {number:02}") for number in range(50)]
@@ -1481,7 +1407,7 @@ def test_the_memory_that_histories_need_does_not_grow_with_them(
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 3, 4, 5])
 @pytest.mark.slow
-def test_no_row_is_lost_however_many_are_fetched_at_a_time(
+def test_fetch_size(
     database: OpenMsupplyDatabase,
     kamo: str,
     amoxicillin: str,
@@ -1502,9 +1428,7 @@ def test_no_row_is_lost_however_many_are_fetched_at_a_time(
     assert set(pairs) == {("KAMO", f"item {number}") for number in range(1, 5)}
 
 
-def test_postgresql_keeps_the_rows_until_they_are_asked_for(
-    postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_side_cursor(postgres: TemporaryPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histories, "ROWS_AT_A_TIME", 1)
     database = OpenMsupplyDatabase(postgres.url)
     kamo = database.add_store("KAMO")
@@ -1525,7 +1449,7 @@ def test_postgresql_keeps_the_rows_until_they_are_asked_for(
         assert connection.execute(cursors).scalar() == 0
 
 
-def test_sqlite_looks_invoices_up_instead_of_reading_them_all_for_each_line(tmp_path: Path) -> None:
+def test_indexed_lookup(tmp_path: Path) -> None:
     database = OpenMsupplyDatabase(f"sqlite:///{tmp_path}/msupply.sqlite")
     kamo, amoxicillin = database.add_store("KAMO"), database.add_item("amoxicillin")
     invoices = database.add_many(
@@ -1560,9 +1484,7 @@ def test_sqlite_looks_invoices_up_instead_of_reading_them_all_for_each_line(tmp_
     assert next(thousands) * 1_000 < 2_000 * 2_000
 
 
-def test_a_scope_that_is_given_up_halfway_leaves_the_source_usable(
-    database: OpenMsupplyDatabase, kamo: str
-) -> None:
+def test_abandoned_scope(database: OpenMsupplyDatabase, kamo: str) -> None:
     for code in "abc":
         database.add_stock(kamo, database.add_item(code), 1)
     with database.open() as source:
@@ -1576,9 +1498,7 @@ def test_a_scope_that_is_given_up_halfway_leaves_the_source_usable(
 # How the work is divided
 
 
-def test_a_store_has_as_many_lines_as_stock_lines_and_lines_of_invoices(
-    database: OpenMsupplyDatabase, kamo: str, amoxicillin: str
-) -> None:
+def test_line_count(database: OpenMsupplyDatabase, kamo: str, amoxicillin: str) -> None:
     empty, other = database.add_store("EMPTY"), database.add_store("OTHER")
     database.add_stock(kamo, amoxicillin, 1)
     database.move(kamo, amoxicillin, 5, "INBOUND_SHIPMENT", EARLY)

@@ -56,7 +56,7 @@ def read(records: DeltaTable, org_unit: str = "OU_0") -> Record:
     return records.read(TARGET, PERIOD, org_unit)
 
 
-def test_a_record_is_read_as_it_was_written_and_others_are_empty(at: At) -> None:
+def test_round_trip(at: At) -> None:
     records, record = at(NOW), record_with("12")
     assert records.write(TARGET, record)
 
@@ -67,7 +67,7 @@ def test_a_record_is_read_as_it_was_written_and_others_are_empty(at: At) -> None
     assert records.faults() == ()
 
 
-def test_of_two_that_write_at_the_same_time_one_is_told_so(at: At) -> None:
+def test_concurrent_write(at: At) -> None:
     records = at(NOW)
     assert records.write(TARGET, record_with("12"))
     one, other = read(records), read(records)
@@ -78,7 +78,7 @@ def test_of_two_that_write_at_the_same_time_one_is_told_so(at: At) -> None:
 
 
 @pytest.mark.parametrize("org_unit", ["OU_0", None])
-def test_after_a_disturbance_nothing_noted_before_is_certain(at: At, org_unit: str | None) -> None:
+def test_invalidated(at: At, org_unit: str | None) -> None:
     value = value_of("DE_0", "12")
     record = record_with("12")
     record.entries[value.identifier].confirmed = "12"
@@ -97,9 +97,7 @@ def test_after_a_disturbance_nothing_noted_before_is_certain(at: At, org_unit: s
     ("attribute", "damage"),
     [("content", b"?"), ("content", "text"), ("version", "text"), ("invalid_until", "text")],
 )
-def test_a_damaged_record_counts_as_nothing_and_for_as_long_as_messages_live_nothing_is_certain(
-    at: At, tables: "tuple[Table, Table]", attribute: str, damage: str | bytes
-) -> None:
+def test_damaged_record(at: At, tables: "tuple[Table, Table]", attribute: str, damage: str | bytes) -> None:
     at(NOW).write(TARGET, record_with("12"))
     tables[0].update_item(
         Key={"target_period": f"{TARGET}#{PERIOD}", "org_unit": "OU_0"},
@@ -121,7 +119,7 @@ def test_a_damaged_record_counts_as_nothing_and_for_as_long_as_messages_live_not
     assert until >= (NOW + TRACKED_FOR + INVALID_FOR).replace(microsecond=0)
 
 
-def test_a_record_that_is_too_large_is_not_kept_and_that_is_said(at: At) -> None:
+def test_too_large_record(at: At) -> None:
     records, record = at(NOW), Record(PERIOD, "OU_0")
     chance = random.Random(1)  # noqa: S311 - for a test, and always the same
     until = int((NOW + TRACKED_FOR).timestamp())
@@ -136,7 +134,7 @@ def test_a_record_that_is_too_large_is_not_kept_and_that_is_said(at: At) -> None
     assert read(at(NOW)).invalid_until > (NOW + TRACKED_FOR).timestamp()
 
 
-def test_receipts_tell_when_values_landed(at: At, tables: "tuple[Table, Table]") -> None:
+def test_applied_instants(at: At, tables: "tuple[Table, Table]") -> None:
     message, runs = Message("batch-1", "s1", 3), Runs(tables[1])
     settled, applied = frozenset({0, 1}), frozenset({0})
     runs.register([message], NOW)
@@ -156,9 +154,7 @@ def test_receipts_tell_when_values_landed(at: At, tables: "tuple[Table, Table]")
     assert receipt.ended - receipt.began == 60
 
 
-def test_a_record_goes_when_nobody_has_written_it_for_over_a_year(
-    at: At, tables: "tuple[Table, Table]"
-) -> None:
+def test_expiry(at: At, tables: "tuple[Table, Table]") -> None:
     at(NOW).write(TARGET, record_with("12"))
     item = tables[0].get_item(Key={"target_period": f"{TARGET}#{PERIOD}", "org_unit": "OU_0"})["Item"]
     assert int(str(item["expires_at"])) > (NOW + timedelta(days=365)).timestamp()
