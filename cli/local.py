@@ -344,7 +344,7 @@ def push(
             total += counts
             given_up += len(batch.rows) - counts.sent
 
-        if windows and asked.sends and settings.use_dhis2:
+        if windows and asked.sends and not asked.is_off(settings):
             _insist_on_open(client(), settings, asked, windows, tell)
         try:
             result = _compute(systems, asked, settings, send=send, watch=watch)

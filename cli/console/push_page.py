@@ -62,6 +62,9 @@ def send(state: State, _: Request, form: Fields) -> Response:
     event = dict(planned.event)
     if result.as_of is not None and not event.keys() & {"as_of", "months"}:
         event["as_of"] = result.as_of.isoformat()
+    if not state.draft().uses_dhis2:
+        # Whoever presses the button sees the sentence that says so.
+        event["while_off"] = True
     state.push = begin(say("push.title"), lambda job: state.send(event, job), say("error.unexpected"))
     state.pushed_event, state.plan = event, None
     return RedirectResponse("/push", 303)
@@ -107,6 +110,7 @@ def _page(state: State, form: Fields | None = None, fault: str = "") -> Response
         sentence=_sentence(state, previewed) if previewed else "",
         values=count(len(previewed.values), "value") if previewed else "",
         cannot=_cannot(state, previewed) if previewed else "",
+        is_off=not state.draft().uses_dhis2,
         warnings=previewed.result.warnings if previewed else (),
         sent=sent,
         causes=_causes(state, sent.refused) if sent else [],
@@ -130,8 +134,6 @@ def _cannot(state: State, previewed: Preview) -> str:
     """Return why nothing can be sent; empty where it can."""
     if not previewed.values:
         return previewed.result.message
-    if not state.draft().uses_dhis2:
-        return say("push.off")
     if not state.knows_login:
         return say("login.missing")
     return ""

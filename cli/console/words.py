@@ -167,7 +167,7 @@ WORDS: Mapping[str, str] = {
     "push.still": "Values of it still wait. The stack goes on by itself; the console has stopped looking.",
     "push.cancel": "Cancel",
     "push.another": "This is not what you looked at last, so nothing was sent. Open Manual push data, and look again.",
-    "push.off": "Use DHIS2 is off in the settings, so nothing can be sent. Switch it on in the DHIS2 tab.",
+    "push.off": "Use DHIS2 is off, so no schedule sends anything. This push sends all the same, once.",
     "push.last": "The last push",
     "push.sum": "The push of {values} values has ended, {time}.",
     "push.outcomes": "What became of the values",

@@ -236,6 +236,14 @@ def test_switched_off(aws: Aws, compute: Callable[..., Invocation]) -> None:
     assert aws.messages() == []
 
 
+def test_sent_by_hand_while_off(aws: Aws, compute: Callable[..., Invocation]) -> None:
+    aws.put_settings(document(use_dhis2=False))
+    answer = compute({"manual": True, "while_off": True}).answer
+    assert answer["status"] == "sent"
+    assert aws.runs.get_item(Key={"run_id": answer["run_id"], "part": "run"})["Item"]["waiting"] > 0
+    assert all(decode(str(message["Body"])).while_off for message in aws.messages())
+
+
 def test_dry_run_when_off(aws: Aws, compute: Callable[..., Invocation]) -> None:
     aws.put_settings(document(use_dhis2=False))
     answer = compute({"manual": True, "dry_run": True}).answer

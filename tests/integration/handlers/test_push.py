@@ -107,6 +107,21 @@ def test_switched_off(aws: Aws, dhis2: StandIn, push: Push) -> None:
     assert dhis2.requests == []
 
 
+def test_sent_by_hand_while_off(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    aws.put_settings(settings_of(dhis2.url, use_dhis2=False).compact())
+    by_hand = decode(body_of(dhis2, "12")).model_copy(update={"while_off": True})
+    assert push(by_hand.encoded()).again == []
+    assert stored(dhis2) == "12"
+
+
+def test_by_hand_while_off_and_incomplete(aws: Aws, dhis2: StandIn, push: Push) -> None:
+    aws.put_settings("use_dhis2: false")
+    by_hand = decode(body_of(dhis2, "12")).model_copy(update={"while_off": True})
+    pushed = push(by_hand.encoded())
+    assert len(pushed.again) == 1
+    assert pushed.said("URL is missing")
+
+
 @pytest.mark.parametrize("operation", Operation)
 def test_other_calendar(dhis2: StandIn, push: Push, aws: Aws, operation: Operation) -> None:
     aws.put_settings(settings_of(dhis2.url, only_changes=True, delete_vanished=True).compact())

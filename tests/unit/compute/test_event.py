@@ -188,6 +188,7 @@ def test_months_change_the_run() -> None:
 @pytest.mark.parametrize(
     ("event", "says"),
     [
+        ({"interval": "monthly", "while_off": True}, "while_off: only a manual event has it"),
         ({"interval": "monthly", "months": "2025-01"}, "months: only a manual event has them"),
         ({"manual": True, "months": "2025-01", "basis": "current_day"}, "basis: a month that is over has no"),
         (

@@ -142,6 +142,7 @@ class ComputeEvent(Event):
     dry_run: Switch = False
     full: Switch = False
     confirm_deletions: Switch = False
+    while_off: Switch = False
 
     @model_validator(mode="after")
     def _ask_for_one_thing(self) -> Self:
@@ -156,6 +157,10 @@ class ComputeEvent(Event):
         if self.export is not None and others:
             raise ValueError(
                 f'{", ".join(others)}: not with "export": "{self.export}", which {why}. Leave it out'
+            )
+        if self.while_off and not self.manual:
+            raise ValueError(
+                "while_off: only a manual event has it, because no schedule sends while Use DHIS2 is off"
             )
         if self.months is None:
             return self
@@ -188,6 +193,10 @@ class ComputeEvent(Event):
     def sends(self) -> bool:
         """Whether values are sent to DHIS2, and not only counted or exported."""
         return not self.dry_run and self.export is None
+
+    def is_off(self, settings: Settings) -> bool:
+        """Return whether nothing is sent because Use DHIS2 is off."""
+        return self.sends and not settings.use_dhis2 and not self.while_off
 
     @property
     def basis_choice(self) -> BasisChoice:
@@ -257,7 +266,7 @@ def run_id(event: ComputeEvent, as_of: datetime) -> str:
     """Name the run, ``20260201T010000Z-monthly-1f0c2a9b``: the same for the same event at the same instant."""
     moment = as_of.astimezone(UTC)
     content = json.dumps(
-        [moment.isoformat(), event.model_dump(mode="json", exclude={"scheduled_time", "as_of"})],
+        [moment.isoformat(), event.model_dump(mode="json", exclude={"scheduled_time", "as_of", "while_off"})],
         sort_keys=True,
     )
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]

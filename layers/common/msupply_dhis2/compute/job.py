@@ -67,7 +67,7 @@ class ComputeJob:
     def run(self, shard: Shard) -> ComputeResult:
         """Compute a whole run, or a shard of one; what a user can be told about leaves as an error of theirs only."""
         event, about = shard.event, result.of(shard)
-        if event.sends and not self.settings.use_dhis2:
+        if event.is_off(self.settings):
             return about.ended(Status.OFF, result.OFF)
         self.settings.require_complete()
         asked = rows_asked_for(event, self.settings)
@@ -148,6 +148,7 @@ class ComputeJob:
             age=Age(read_at, {row.metric: mapper.windows[basis].snapshot for row, basis in mapper.rows}),
             delta=self.compare and self.compare(_scope_of(plan, mapper, shard)),
             claim=self.claim,
+            while_off=event.while_off,
         )
 
 

@@ -28,7 +28,7 @@ type Rows = Sequence[tuple[DataElementRow, Basis]]
 
 OFF = (
     "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
-    "(make settings); a dry run computes without it."
+    "(make settings); a dry run computes without it, and a manual event with while_off: true sends by hand."
 )
 
 

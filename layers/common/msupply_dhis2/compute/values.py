@@ -64,6 +64,7 @@ class Publisher:
     age: Age | None = None
     delta: DeltaFilter | None = None
     claim: ClaimValues | None = None
+    while_off: bool = False
     batches: int = field(default=0, init=False)
     deletions: int = field(default=0, init=False)
     _strip: Strip = field(init=False)
@@ -117,6 +118,8 @@ class Publisher:
                 tracking=None if self.delta is None else self.delta.tracking(),
                 age=self.age,
             )
+            if self.while_off:
+                batch = batch.model_copy(update={"while_off": True})
             self.batches += 1
             if self.send is not None:
                 made.append((payload, batch))

@@ -135,6 +135,8 @@ class Batch(BaseModel):
     read_at: datetime | None = None
     snapshots: dict[Metric, datetime] = Field(default_factory=dict)
     tracking: Tracking | None = None
+    while_off: Literal[True] | None = None
+    """Somebody has sent it by hand although Use DHIS2 was off."""
     rows: tuple[Row, ...]
 
     def encoded(self) -> str:

@@ -203,7 +203,9 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         arrived = first_arrival(self.table, self._request_id, now)
         shard = whole_run(asked, instant_of_run(asked, arrived, self._calendar), self._request_id)
         rows = rows_asked_for(asked, settings)
-        with RunRecorder(self, shard, is_kept=settings.use_dhis2 and bool(rows)) as recorder:
+        with RunRecorder(
+            self, shard, is_kept=(settings.use_dhis2 or asked.while_off) and bool(rows)
+        ) as recorder:
             if recorder.is_stopped(since=arrived):
                 # AWS tries an invocation again that had failed before; whoever invokes anew means it.
                 result = results.stopped(results.of(shard))

@@ -83,6 +83,7 @@ class BatchPush:
         settings = tools.read_settings()
         if self._is_finished(settings):
             return None
+        settings.require_complete()
         credentials, login = read_login(tools, settings)
         tools.logger.append_keys(user=login.user, dhis2=login.url)
         try:
@@ -148,7 +149,7 @@ class BatchPush:
     def _why_not_sent(self, settings: Settings, left: int) -> LogRecord | None:
         """Return the line of a batch that the settings do not want sent any more, that is too old, or whose run was stopped."""
         batch = self._batch
-        if not settings.use_dhis2:
+        if not settings.use_dhis2 and not batch.while_off:
             return not_sent(left)
         if batch.operation is Operation.DELETE and not settings.delete_vanished:
             return not_deleted(left)

@@ -236,7 +236,7 @@ class Tab(Form):
     """The whole tab."""
 
     use_dhis2: Switch = Field(default=_ABSENT, examples=[True])
-    """Off: nothing is sent. Connection tests and dry runs work."""
+    """Off: no schedule sends anything. Connection tests and dry runs work."""
     basic_authentication: Switch = True
     """On: the login is a user name and password. Off: OAuth2 (user name, password, client and secret), up to DHIS2
     2.41. With a personal access token it makes no difference."""

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from sandbox.dhis2 import StandIn
 from tests.integration.cli.console.conftest import AS_OF, PASSWORD
@@ -92,14 +93,22 @@ def test_refused_value_by_cause(
     assert re.search(rf"stored {len(rows)} .* rejected 0", sent(officer, page).text)
 
 
-def test_off_or_no_login(officer: Browser) -> None:
+def test_sent_while_off(
+    with_login: Callable[[], Browser], settings: Path, dhis2: StandIn
+) -> None:
+    settings.write_text(settings.read_text().replace("use_dhis2: true", "use_dhis2: false"))
+    officer = with_login()
+    page = looked_at(officer)
+    assert "Use DHIS2 is off, so no schedule sends anything. This push sends all the same, once." in page.text
+    assert re.search(r"stored [1-9]", sent(officer, page).text)
+    assert dhis2.values.rows
+
+
+def test_no_login(officer: Browser) -> None:
     page = looked_at(officer)
     assert "The console has no login of DHIS2." in page.text
     assert "Cancel" in page.text
     assert "Send " not in page.text
-    settings = officer.state.settings_file
-    settings.write_text(settings.read_text().replace("use_dhis2: true", "use_dhis2: false"))
-    assert "Use DHIS2 is off in the settings" in officer.open("/push").text
 
 
 def test_refused_login(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
