@@ -21,6 +21,7 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError, AwsError, SettingsError, SourceUnreachableError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import StandIn, User
 from sandbox.dhis2.stock import PREFIXES
 from sandbox.sample.generate import generate
@@ -240,7 +241,9 @@ def test_sent_by_hand_while_off(aws: Aws, compute: Callable[..., Invocation]) ->
     aws.put_settings(document(use_dhis2=False))
     answer = compute({"manual": True, "while_off": True}).answer
     assert answer["status"] == "sent"
-    assert aws.runs.get_item(Key={"run_id": answer["run_id"], "part": "run"})["Item"]["waiting"] > 0
+    run = Runs(aws.runs).run(str(answer["run_id"]))
+    assert run is not None
+    assert run.counts.waiting == answer["values"]
     assert all(decode(str(message["Body"])).while_off for message in aws.messages())
 
 
