@@ -93,9 +93,7 @@ def test_refused_value_by_cause(
     assert re.search(rf"stored {len(rows)} .* rejected 0", sent(officer, page).text)
 
 
-def test_sent_while_off(
-    with_login: Callable[[], Browser], settings: Path, dhis2: StandIn
-) -> None:
+def test_sent_while_off(with_login: Callable[[], Browser], settings: Path, dhis2: StandIn) -> None:
     settings.write_text(settings.read_text().replace("use_dhis2: true", "use_dhis2: false"))
     officer = with_login()
     page = looked_at(officer)
