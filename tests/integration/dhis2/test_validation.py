@@ -565,21 +565,37 @@ def test_open_by_another_data_set() -> None:
 # What is read, and when
 
 
-def test_metadata_kept_an_hour() -> None:
+def test_kept_five_minutes() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
     validator = fitter_of(client, clock=clock)
     assert (validator.server, validator.data_set_id) == (None, DATA_SET)
     for _ in range(3):
         validator.validate([value()])
-        clock.now += 1000
+        clock.now += 100
     assert sorted(client.reads) == ["/api/dataSets", "/api/me", "/api/system/info"]
     assert validator.data_set_id == uid("dataSet", DATA_SET)
     assert validator.server is not None
     assert validator.server.version == (2, 42)
-    clock.now += 1000
+    assert validator.is_up_to_date
+    clock.now += 1
+    assert not validator.is_up_to_date
     validator.validate([value()])
+    assert validator.is_up_to_date
     assert client.reads.count("/api/dataSets") == 2
+
+
+def test_a_long_reading_is_out_of_date() -> None:
+    clock = Clock()
+    client = LimitedClient(clinic_world(Rules()), "2.42", TODAY)
+    validator = fitter_of(client, clock=clock)
+    client.left = 2
+    with pytest.raises(Dhis2TransientError):
+        validator.validate([value()])
+    clock.now += 301
+    client.left = 1
+    assert validator.validate([value()]) is not None
+    assert not validator.is_up_to_date
 
 
 def test_fix_counts_at_once() -> None:
@@ -750,7 +766,7 @@ STRANGERS = [
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 3])
 @pytest.mark.parametrize("wait", [1, 120, 700])
-@pytest.mark.parametrize("known_for", [None, 50 * 60])
+@pytest.mark.parametrize("known_for", [None, 4 * 60])
 def test_rate_limit_progress(at_a_time: int, wait: float, known_for: float | None) -> None:
     clock, world = Clock(), clinic_world(Rules())
     client, unlimited = LimitedClient(world, "2.42", TODAY), CountingClient(world, "2.42", TODAY)
@@ -782,7 +798,7 @@ def test_fix_before_broken_reading(before_the_limit: int) -> None:
     validator = fitter_of(client, clock=clock)
     client.left = 100
     assert [type(each) for each in validator.validate([value(period="202606")]) or ()] == [ValueOutcome]
-    clock.now += 3000
+    clock.now += 200
     client.dhis2.metadata = clinic_world(Rules(open_future_periods=1))
     client.left = before_the_limit
     values = [value(period="202606"), value(org_unit="NOWHERE")]

@@ -1,5 +1,6 @@
 """The push of a batch over HTTP to the stand-in: every value ends stored, or named with its reason."""
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -169,6 +170,40 @@ def test_hidden_metadata(version: str, access: MetadataAccess, connect: Connect)
         assert len(dhis2.values) == 4
     assert (result.counts.stored, result.counts.rejected) == (4, 1)
     assert "item SOH_nothing" in said(result, "E8103" if version == "2.43" else "E7610")
+
+
+def strict_flags(dhis2: StandIn) -> list[set[str]]:
+    return [
+        set(re.findall(r"strict(\w+)=true", each.query)) for each in dhis2.requests if each.method == "POST"
+    ]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("access", MetadataAccess)
+def test_strict_flags(version: str, access: MetadataAccess, connect: Connect) -> None:
+    combos_and_periods = {"Periods", "CategoryOptionCombos", "AttributeOptionCombos"}
+    of_data_set = {"DataElements", "OrganisationUnits"}
+    user = ADMIN.model_copy(update={"metadata_access": access})
+    with StandIn(metadata_of(), version=version, now=NOW, users=[user]) as dhis2:
+        settings = settings_of(dhis2.url)
+        push(batch_of([value_of("SOH_item0")], settings), connect(dhis2), settings=settings)
+        is_read = access is MetadataAccess.READABLE
+        assert strict_flags(dhis2) == [combos_and_periods | (set() if is_read else of_data_set)]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_unassigned_meanwhile(version: str, connect: Connect) -> None:
+    assigned, now = stock_metadata(ORG_UNITS, ITEMS[:1], ["stock_on_hand"]), [1000.0]
+    values = [value_of("SOH_item0", "7", org_unit=WITHOUT_DATA_SET)]
+    with StandIn(assigned, version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        session.clock = lambda: now[0]
+        assert push(batch_of(values, settings), session, settings=settings).counts.stored == 1
+        dhis2.metadata = metadata_of(1)
+        now[0] += 301
+        result = push(batch_of(values, settings), session, settings=settings)
+        assert codes(result) == ["E7636"]
+        assert pushes(dhis2) == [1]
 
 
 # Zeros

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValueKey
 
-_STRICT = ("Periods", "DataElements", "CategoryOptionCombos", "AttributeOptionCombos", "OrganisationUnits")
+_STRICT = ("Periods", "CategoryOptionCombos", "AttributeOptionCombos")
+_STRICT_OF_DATA_SET = ("DataElements", "OrganisationUnits")
+"""Up to 2.42 each of them nearly doubles what an import takes."""
 
 
 class SentValue(NamedTuple):
@@ -52,17 +54,21 @@ def _data_value(row: SentValue) -> dict[str, str]:
     return {name: text for name, text in value.items() if text is not None}
 
 
-def request_parameters(schemes: Schemes, *, deletes: bool = False) -> dict[str, str]:
-    """Return the query of the call: the schemes, everything strict, and whether the values are to be deleted.
+def request_parameters(
+    schemes: Schemes, *, deletes: bool = False, are_in_data_set: bool = False
+) -> dict[str, str]:
+    """Return the query of the call: the schemes, what is strict, and whether the values are to be deleted.
 
     Without the strict flags DHIS2 2.42 and older store a value under a period type or in an org unit that the
-    data set does not have, where nobody sees it.
+    data set does not have, where nobody sees it. Where the data elements and org units ``are_in_data_set``, as its
+    metadata have just told, DHIS2 need not look them up for each value. From 2.43 it is always strict.
     """
+    strict = _STRICT if are_in_data_set else _STRICT + _STRICT_OF_DATA_SET
     return {
         "dataSetIdScheme": schemes.data_set.value.upper(),
         "dataElementIdScheme": schemes.data_element.value.upper(),
         "orgUnitIdScheme": schemes.org_unit.value.upper(),
         "categoryOptionComboIdScheme": schemes.option_combo.value.upper(),
-        **{f"strict{what}": "true" for what in _STRICT},
+        **{f"strict{what}": "true" for what in strict},
         **({"importStrategy": "DELETE"} if deletes else {}),
     }

@@ -125,7 +125,8 @@ class Unclear:
 class Calls:
     """How calls are made for one batch.
 
-    ``maximum_values`` is "No. of items per payload". ``timely`` are the places of the values whose period is open, and of the
+    ``maximum_values`` is "No. of items per payload". ``are_in_data_set``: the metadata that were read just now have all data
+    elements and org units in the data set. ``timely`` are the places of the values whose period is open, and of the
     right type, by DHIS2's own metadata. ``lock_exceptions`` are org unit and period of the exceptions from the expiry days,
     ``""`` for all org units; ``None`` where not known.
     """
@@ -138,6 +139,7 @@ class Calls:
     seconds_left: Callable[[], float]
     pause: Callable[[float], None] = time.sleep
     deletes: bool = False
+    are_in_data_set: bool = False
     timely: Collection[int] = ()
     lock_exceptions: Collection[tuple[str, str]] | None = None
 
@@ -204,7 +206,9 @@ class Import:
                 try:
                     answer = calls.client.post_data_values(
                         request_body(calls.data_set_id, rows, calls.schemes),
-                        request_parameters(calls.schemes, deletes=calls.deletes),
+                        request_parameters(
+                            calls.schemes, deletes=calls.deletes, are_in_data_set=calls.are_in_data_set
+                        ),
                         read_timeout=max(min(LONGEST_CALL, calls.seconds_left() - _LEAST_SECONDS / 2), 1.0),
                     )
                 except Dhis2Error as error:

@@ -23,11 +23,15 @@ from msupply_dhis2.errors import (
     Dhis2TransientError,
 )
 
-_KEPT_FOR = 3600.0
-"""Seconds for which metadata are believed."""
+_KEPT_FOR = 300.0
+"""Seconds for which metadata are believed: a few, because DHIS2 up to 2.42 is not asked to check org units and data
+elements that fit them. One that leaves the data set meanwhile gets values as though they had been sent before."""
 
 _FRESH_FOR = 60.0
 """Seconds for which they are believed to be right where they speak against a value."""
+
+_READS_FOR = 3600.0
+"""Seconds for which what was read before a reading broke off is kept."""
 
 _GOES_ON_FOR = 10_800.0
 """Seconds for which a reading that was broken off is gone on with: all attempts at a message take two hours or so."""
@@ -78,6 +82,11 @@ class Validator:
         """The UID of the data set; before the metadata have been read the identifier that was given."""
         return self._known.data_set.id if self._known else self._data_set_id
 
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether the metadata are known and so young that DHIS2 need not check the same: not after a reading of hours."""
+        return self._known is not None and self._is_within(self._known.read_at, _KEPT_FOR)
+
     def validate(self, values: Sequence[DataValue], *, deletes: bool = False) -> tuple[Validated, ...] | None:
         """Decide about values: which may be sent, and the outcome of those that are rejected locally.
 
@@ -124,7 +133,7 @@ class Validator:
             return
         self._known = None
         since = self._reading_since
-        if since is None or not self._is_believed(since, _KEPT_FOR):
+        if since is None or not self._is_believed(since, _READS_FOR):
             self._answers.forget()
             since = self._clock()
         self.server = read_server(self._answers)

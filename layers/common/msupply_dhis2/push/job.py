@@ -63,6 +63,7 @@ class Dhis2Session:
     client: Dhis2Client
     batch_size: AdaptiveBatchSize = field(default_factory=AdaptiveBatchSize)
     pause: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.time
     failed_reads: int = 0
     """How often in a row the stored values could not be read because DHIS2 failed or gave no answer."""
     _validators: dict[object, Validator] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Dhis2Session:
                 data_set_id=batch.data_set_id,
                 schemes=schemes,
                 option_combo_field=option_combo_field,
+                clock=self.clock,
             )
         return self._validators[kind]
 
@@ -196,6 +198,7 @@ class _Push:
             seconds_left=self._seconds_left,
             pause=self._session.pause,
             deletes=self.deletes,
+            are_in_data_set=is_known and self.validator.is_up_to_date,
             timely=timely,
             lock_exceptions=self.validator.lock_exceptions if is_known else None,
         )
