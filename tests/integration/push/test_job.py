@@ -206,6 +206,49 @@ def test_unassigned_meanwhile(version: str, connect: Connect) -> None:
         assert pushes(dhis2) == [1]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("changed", [0, 7, 100])
+def test_only_changed_are_sent(version: str, changed: int, connect: Connect) -> None:
+    values = [
+        value_of(f"SOH_item{number}", "7", org_unit=f"OU_{place}")
+        for number in range(5)
+        for place in range(20)
+    ]
+    newer = [*(replace(each, value="8") for each in values[:changed]), *values[changed:]]
+    with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        push(batch_of(values, settings), session, settings=settings)
+        session.sent_unread = None
+        counts = push(batch_of(newer, settings), session, settings=settings).counts
+        assert (counts.stored, counts.unchanged) == (changed, 100 - changed)
+        assert pushes(dhis2) == [100, *([changed] if changed else [])]
+        assert sorted(dhis2.values.values()) == ["7"] * (100 - changed) + ["8"] * changed
+
+
+def test_reading_that_does_not_pay(connect: Connect) -> None:
+    values = [
+        value_of(f"SOH_item{number}", org_unit=f"OU_{place}") for number in range(5) for place in range(50)
+    ]
+    with StandIn(metadata_of(), version="2.42", now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        for some in (values[:100], values[100:]):
+            push(batch_of(some, settings), session, settings=settings)
+        calls = [each.method for each in dhis2.requests if each.path == "/api/dataValueSets"]
+        assert calls == ["GET", "POST", "POST"]
+        assert session.sent_unread == "run-1"
+
+
+@pytest.mark.parametrize(("version", "calls"), [("2.42", [3_000]), ("2.43", [1_250, 1_250, 500])])
+def test_call_size(version: str, calls: list[int], connect: Connect) -> None:
+    values = [
+        value_of(f"SOH_item{number}", org_unit=f"OU_{place}") for number in range(60) for place in range(50)
+    ]
+    with StandIn(metadata_of(60), version=version, now=NOW) as dhis2:
+        settings = settings_of(dhis2.url, items_per_payload=5_000)
+        push(batch_of(values, settings), connect(dhis2), settings=settings)
+        assert pushes(dhis2) == calls
+
+
 # Zeros
 
 

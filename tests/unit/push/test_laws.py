@@ -67,6 +67,14 @@ batches = st.lists(
     unique_by=lambda value: value.key,
 )
 
+calls = st.tuples(
+    st.integers(1, 50),
+    # Enough to find one refused value by halving: a delivery that gets less far begins the search anew.
+    st.integers(15, 60),
+    st.sampled_from([1, 50]),
+)
+"""How many values a call may hold, for how many calls there is time, and how many values are worth reading first."""
+
 
 @tried(200)
 @given(
@@ -75,9 +83,7 @@ batches = st.lists(
     access=st.sampled_from(MetadataAccess),
     earlier=batches,
     values=batches,
-    per_call=st.integers(1, 50),
-    # Enough to find one refused value by halving: a delivery that gets less far begins the search anew.
-    calls_in_time=st.integers(15, 60),
+    calls=calls,
 )
 def test_one_outcome_per_value(
     world: Metadata,
@@ -85,14 +91,15 @@ def test_one_outcome_per_value(
     access: MetadataAccess,
     earlier: list[DataValue],
     values: list[DataValue],
-    per_call: int,
-    calls_in_time: int,
+    calls: tuple[int, int, int],
 ) -> None:
+    per_call, calls_in_time, fewest_left_out = calls
     user = ADMIN.model_copy(update={"metadata_access": access})
     client = DirectClient(world, version, NOW, user)
-    session = Dhis2Session(client, pause=lambda _: None)
+    session = session_of(client, fewest_left_out)
     of_tab = settings_of(items_per_payload=per_call)
     push(batch_of(earlier, of_tab), session, settings=of_tab)
+    session.sent_unread = None
     before = dict(client.dhis2.values)
 
     batch = batch_of(values, of_tab)
@@ -183,7 +190,7 @@ faults = st.lists(
     values=batches,
     entered=st.lists(st.integers(0, 39), max_size=5),
     planned=faults,
-    batch_size=st.tuples(st.integers(1, 50), st.integers(15, 60)),
+    calls=calls,
 )
 def test_applied_is_in_dhis2(
     world: Metadata,
@@ -192,19 +199,20 @@ def test_applied_is_in_dhis2(
     values: list[DataValue],
     entered: list[int],
     planned: list[dict[str, object]],
-    batch_size: tuple[int, int],
+    calls: tuple[int, int, int],
 ) -> None:
     version, access = server
-    per_call, calls_in_time = batch_size
+    per_call, calls_in_time, fewest_left_out = calls
     user = ADMIN.model_copy(update={"metadata_access": access})
     client = DirectClient(world, version, NOW, user)
-    session = Dhis2Session(client, pause=lambda _: None)
+    session = session_of(client, fewest_left_out)
     of_tab = settings_of(items_per_payload=per_call)
     # What a delete finds: the values as they were sent earlier, and some that somebody has entered since.
     push(batch_of(values, of_tab), session, settings=of_tab)
     others = [replace(values[place], value="7") for place in dict.fromkeys(entered) if place < len(values)]
     if others:
         push(batch_of(others, of_tab), session, settings=of_tab)
+    session.sent_unread = None
     before = {value.key: held(client, value) for value in values}
     for fault in planned:
         client.dhis2.faults.plan(Fault.model_validate(fault))
@@ -239,6 +247,11 @@ def test_applied_is_in_dhis2(
     client.dhis2.faults.clear()
     again = push(batch_of(values, of_tab), session, settings=of_tab)
     assert_true(client, world, values, again.applied, Operation.IMPORT)
+
+
+def session_of(client: DirectClient, fewest_left_out: int) -> Dhis2Session:
+    """Return a session that reads before it sends so many values, however much it reads."""
+    return Dhis2Session(client, pause=lambda _: None, fewest_left_out=fewest_left_out, read_for_each=10_000)
 
 
 def assert_adds_up(result: BatchResult, done: frozenset[int]) -> None:

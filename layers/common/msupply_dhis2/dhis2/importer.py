@@ -35,6 +35,9 @@ CALL_SECONDS = 20.0
 _ENOUGH_TO_TELL = 50
 """With fewer values a call's own costs (0.1 to 0.4 s) hide what a value costs."""
 
+_SECONDS_A_VALUE = 1 / 3_000
+"""As long as fast servers take."""
+
 _SMALLEST = 10
 
 LONGEST_CALL = 240.0
@@ -70,6 +73,8 @@ class AdaptiveBatchSize:
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
+        self.seconds_a_value = _SECONDS_A_VALUE
+        """How long the last call of more than a few values took for each of them."""
         self._ceiling: int | None = None
         """What a proxy refused: that stands, since to try it again would only cost calls."""
 
@@ -81,6 +86,7 @@ class AdaptiveBatchSize:
         """Learn from an answer: so many values took so long."""
         if values < _ENOUGH_TO_TELL and (self.limit is None or values < self.limit):
             return
+        self.seconds_a_value = seconds / max(values, 1)
         affordable = max(int(values * CALL_SECONDS / max(seconds, 0.001)), _SMALLEST)
         if seconds > CALL_SECONDS:
             self._restrict(affordable)

@@ -297,6 +297,11 @@ class Server:
         return self.version >= (2, 43)
 
     @property
+    def most_values_of_a_call(self) -> int | None:
+        """How many values a call should hold at most: from 2.43 more of them are slower (5,000 take 1.7 times as long)."""
+        return 1_250 if self.imports_by_group else None
+
+    @property
     def drops_zeros(self) -> bool:
         """Whether zeros of data elements whose zero is not significant vanish (up to 2.42)."""
         return self.version < (2, 43)

@@ -5,7 +5,7 @@ store the values in other months.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR
 from msupply_dhis2.dhis2.import_request import Schemes
@@ -86,6 +86,15 @@ class Validator:
     def is_up_to_date(self) -> bool:
         """Whether the metadata are known and so young that DHIS2 need not check the same: not after a reading of hours."""
         return self._known is not None and self._is_within(self._known.read_at, _KEPT_FOR)
+
+    def count_values(self, cells: Collection[tuple[str, str]]) -> int:
+        """Return how many values the data set can have in org units and periods; 0 where the metadata are not known."""
+        if self._known is None:
+            return 0
+        of_data_set = len(self._known.data_set.option_combos)
+        return len(cells) * sum(
+            len(element.option_combos) * of_data_set for element in self._known.data_set.data_elements
+        )
 
     def validate(self, values: Sequence[DataValue], *, deletes: bool = False) -> tuple[Validated, ...] | None:
         """Decide about values: which may be sent, and the outcome of those that are rejected locally.

@@ -1,7 +1,7 @@
 """Push: a batch from the queue goes to DHIS2, and each of its values gets an outcome.
 
-In this order: what cannot fit is rejected locally, by DHIS2's metadata; the rest is sent, and what refuses a whole
-call is found; zeros that the server would drop are sent only where they remove something stale; what DHIS2 does
+In this order: what cannot fit is rejected locally, by DHIS2's metadata; what is unchanged is left out, where reading it
+costs less than importing it; the rest is sent, and what refuses a whole call is found; zeros that the server would drop are sent only where they remove something stale; what DHIS2 does
 not account for is read back. Where the metadata may not be read, sending goes on without.
 
 A delete reads first: only what stands in DHIS2 as it was sent is deleted, and what is gone already is done. A value
@@ -58,7 +58,12 @@ _NO_TIME_TO_READ = "There is no time left to read what DHIS2 holds: the values t
 
 @dataclass(slots=True)
 class Dhis2Session:
-    """What is kept of one server between batches: the client's session, metadata and batch size."""
+    """What is kept of one server between batches: the client's session, metadata and batch size.
+
+    What is unchanged is read and left out where at least ``fewest_left_out`` values are to be sent: for fewer a call that
+    reads costs as much as one that imports. DHIS2 answers with all that an org unit has of the data set: at most
+    ``read_for_each`` times as many values.
+    """
 
     client: Dhis2Client
     batch_size: AdaptiveBatchSize = field(default_factory=AdaptiveBatchSize)
@@ -66,6 +71,10 @@ class Dhis2Session:
     clock: Callable[[], float] = time.time
     failed_reads: int = 0
     """How often in a row the stored values could not be read because DHIS2 failed or gave no answer."""
+    fewest_left_out: int = 50
+    read_for_each: int = 5
+    sent_unread: str | None = None
+    """The run whose values are sent without reading what DHIS2 holds first, because too few of them are unchanged."""
     _validators: dict[object, Validator] = field(default_factory=dict)
 
     def validator(self, batch: Batch, option_combo_field: OptionComboField) -> Validator:
@@ -115,7 +124,9 @@ def push(
         zeros, omitted_zeros = job.take_validated(validated)
         if job.deletes:
             job.spare_what_changed(omitted_zeros)
-        job.send_rows()
+        else:
+            job.leave_out_unchanged()
+        job.send_rows({place: row for place, row in job.rows.items() if place not in result.outcomes})
         if result.failure is None and not job.deletes:
             job.send_zeros(zeros, omitted_zeros)
         if result.failure is None:
@@ -194,7 +205,7 @@ class _Push:
             batch_size=self._session.batch_size,
             data_set_id=self.validator.data_set_id if is_known else batch.data_set_id,
             schemes=UIDS if is_known else schemes_of(batch),
-            maximum_values=self._settings.items_per_payload,
+            maximum_values=self._values_of_a_call(),
             seconds_left=self._seconds_left,
             pause=self._session.pause,
             deletes=self.deletes,
@@ -203,6 +214,10 @@ class _Push:
             lock_exceptions=self.validator.lock_exceptions if is_known else None,
         )
         return zeros, omitted_zeros
+
+    def _values_of_a_call(self) -> int:
+        server, setting = self.validator.server, self._settings.items_per_payload
+        return min(setting, (server and server.most_values_of_a_call) or setting)
 
     def spare_what_changed(self, omitted_zeros: Collection[int]) -> None:
         """Keep of the rows to delete those that stand in DHIS2 as they were sent; ``omitted_zeros`` never were."""
@@ -224,14 +239,40 @@ class _Push:
                 self._outcomes[place] = rejected(Reason(CHANGED_SINCE, text), was_sent=False)
         self.rows = {place: row for place, row in self.rows.items() if place not in self._outcomes}
 
+    def leave_out_unchanged(self) -> None:
+        """Read what DHIS2 holds where that costs less than to import what is unchanged, and leave that out.
+
+        Whether it does is found out with the first batch of a run.
+        """
+        session, run_id = self._session, self._result.batch.run_id
+        wanted = self.validator.count_values(
+            {(row.key.org_unit, row.key.period) for row in self.rows.values()}
+        )
+        if (
+            session.sent_unread == run_id
+            or len(self.rows) < session.fewest_left_out
+            or not 0 < wanted <= session.read_for_each * len(self.rows)
+        ):
+            return
+        began = time.perf_counter()
+        try:
+            stored = self._stored(self.rows) or {}
+        except Dhis2TransientError:
+            # Nobody needs it: to send them all is as right, and tells what ails DHIS2.
+            stored = {}
+        seconds = time.perf_counter() - began
+        unchanged = [place for place in self.rows if self._is_done(place, stored.get(place))]
+        self._outcomes |= dict.fromkeys(unchanged, ValueOutcome(OutcomeKind.UNCHANGED))
+        if seconds > len(unchanged) * session.batch_size.seconds_a_value:
+            session.sent_unread = run_id
+
     # Sending
 
-    def send_rows(self, rows: Mapping[int, SentValue] | None = None, *, try_again: bool = True) -> None:
+    def send_rows(self, rows: Mapping[int, SentValue], *, try_again: bool = True) -> None:
         """Send; what is not there afterwards is sent again once before anything is said of it.
 
         Of two calls that come at once for a new period DHIS2 loses one, and counts its values as ignored.
         """
-        rows = self.rows if rows is None else rows
         read, unread = self._take(send(rows, self._calls, try_again=try_again), may_send_again=True)
         again = [*read, *(place for places, _ in unread for place in places)]
         if not again or self._result.failure is not None:
