@@ -3,11 +3,12 @@
 STACK ?= msupply-dhis2
 SETTINGS ?= settings.yaml
 EVENT ?= {"manual": true}
+PLAN ?= dhis2-plan
 # As they are: a password in an address may hold a dollar sign.
 override EVENT := $(value EVENT)
 override SOURCE := $(value SOURCE)
 override DHIS2_URL := $(value DHIS2_URL)
-export STACK SETTINGS EVENT SOURCE DHIS2_URL CREDENTIALS TIMEZONE YES
+export STACK SETTINGS EVENT PLAN SOURCE DHIS2_URL CREDENTIALS TIMEZONE YES
 
 # Each stack has answers of its own (region, time zone, e-mail address): those of one country are not those of another.
 ANSWERS := $(if $(filter msupply-dhis2,$(STACK)),samconfig.toml,samconfig.$(STACK).toml)
@@ -151,6 +152,18 @@ credentials: ready ## Enter the login of DHIS2 (OAUTH2=yes: with a client) and t
 .PHONY: settings
 settings: ready ## Check settings.yaml (or SETTINGS=file) and upload it
 	@$(COMMAND) settings upload "$$SETTINGS" --stack "$$STACK"
+
+.PHONY: metadata-plan
+metadata-plan: ready ## Plan DHIS2's data elements, data set and dashboard into PLAN=folder; CREDENTIALS=file: by an administrator's login
+	@$(COMMAND) metadata plan --out "$$PLAN" $(if $(SHAPE),--shape "$(SHAPE)") $(if $(ACCESS),--access) $(if $(UPDATE),--update) \
+		$(if $(CREDENTIALS),--credentials "$$CREDENTIALS") $(if $(DHIS2_URL),--dhis2-url "$$DHIS2_URL") \
+		$(if $(SOURCE),--settings "$$SETTINGS" --source "$$SOURCE" $(if $(TIMEZONE),--timezone "$$TIMEZONE"),--stack "$$STACK")
+
+.PHONY: metadata-apply
+metadata-apply: ready ## Import PLAN=folder into DHIS2; it asks for an administrator's login (or CREDENTIALS=file) and the server's name
+	@$(COMMAND) metadata apply "$$PLAN" $(if $(ACCESS),--access) $(if $(UPDATE),--update) $(if $(YES),--yes) \
+		$(if $(CREDENTIALS),--credentials "$$CREDENTIALS") $(if $(DHIS2_URL),--dhis2-url "$$DHIS2_URL") \
+		$(foreach name,$(SERVER_SETTINGS),--server-settings $(name))
 
 .PHONY: test-connection
 test-connection: ready ## Let the stack test DHIS2 and mSupply's database

@@ -16,7 +16,7 @@ except ModuleNotFoundError:
         "The command needs packages that are not installed. Install them with: pip install 'msupply-dhis2[cli]'"
     )
 
-from cli.commands import console, credentials, explain, run, settings, stack
+from cli.commands import console, credentials, explain, metadata, run, settings, stack
 
 INTERRUPTED = 130
 
@@ -43,6 +43,7 @@ app = click.Group(
         run.test_connection,
         console.console,
         settings.settings,
+        metadata.metadata,
         credentials.credentials,
         stack.dead_letters,
         stack.redrive,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
 
 # Compute may take 15 minutes. A client that asks again meanwhile would start the run a second time.
 _CONFIG = Config(connect_timeout=10, read_timeout=910, tcp_keepalive=True, retries={"total_max_attempts": 1})
@@ -247,6 +248,11 @@ class Stack:
         client: S3Client = self.client("s3")
         with gzip.open(client.get_object(Bucket=bucket, Key=key)["Body"]) as lines:
             yield from map(json.loads, lines)
+
+    def settings_document(self) -> str:
+        """Return the settings document that the stack was given."""
+        client: SSMClient = self.client("ssm")
+        return client.get_parameter(Name=f"/{self.name}/settings")["Parameter"]["Value"]
 
     def ask_push(self, what: Mapping[str, str], **chosen: str | None) -> str:
         """Ask push for what is no delivery (dead letters, breaker), and return its answer."""

@@ -1,0 +1,167 @@
+"""``metadata plan`` and ``metadata apply``: DHIS2 set up from mSupply."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.commands.stack import ask_stack
+from cli.options import for_systems, names_stack
+
+if TYPE_CHECKING:
+    from cli.metadata.plan import Plan
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path)
+_OWN_LOGIN = ("dhis2_url", "credentials")
+
+with_access = click.option(
+    "--access",
+    is_flag=True,
+    help="Also a role and two groups: those who push may write, those who look may read, nobody else sees anything.",
+)
+with_update = click.option(
+    "--update", is_flag=True, help="Change what is there with other properties. Without it that stays."
+)
+
+
+@click.group(short_help="Set DHIS2 up from mSupply's items and stores.", no_args_is_help=True)
+def metadata() -> None:
+    """Make data elements, data set, indicators and a dashboard in DHIS2, from mSupply's items and stores and the settings."""
+
+
+@metadata.command(short_help="Write what is to be made: files, and a page that tells it.")
+@for_systems
+@click.option("--out", required=True, type=_FOLDER, metavar="FOLDER", help="The folder for the files.")
+@click.option(
+    "--shape",
+    type=click.Choice(["items", "combos"]),
+    default="items",
+    show_default=True,
+    help="A data element for each item and metric, or for each item with the metric as category option combo.",
+)
+@with_access
+@with_update
+def plan(*, out: Path, shape: str, access: bool, update: bool, stack: str | None, **named: Any) -> int:  # noqa: ANN401 - as click hands them over
+    """Write what is to be made in DHIS2 into a folder: JSON files in the order of their import, and plan.html, which tells it.
+
+    Nothing is changed. With --credentials DHIS2 is asked what it has already; with --stack the stack reads mSupply, and
+    the login is still yours.
+    """
+    from cli.metadata import files, make
+    from cli.metadata.shape import Shape
+
+    # Of a stack, too, whoever may change DHIS2's metadata logs in, and not the user that pushes.
+    of_systems = {name: None if stack and name in _OWN_LOGIN else value for name, value in named.items()}
+
+    def write(made: "Plan") -> int:
+        files.write(made, out)
+        return _tell(made, out)
+
+    given = make.Login(named["dhis2_url"], named["credentials"])
+    if names_stack(stack, of_systems):
+        return ask_stack(
+            str(stack),
+            lambda deployed: write(
+                make.plan_of_stack(deployed, Shape(shape), given, access=access, update=update)
+            ),
+        )
+    from cli import local
+
+    with local.told_by_options():
+        return write(
+            make.plan_of_systems(local.systems_of(named), Shape(shape), given, access=access, update=update)
+        )
+
+
+def _tell(made: "Plan", out: Path) -> int:
+    from cli.output import say
+
+    _tell_plan(made)
+    say(f"Read {out / 'plan.html'}. Then: msupply-dhis2 metadata apply {out}")
+    return 0
+
+
+def _tell_plan(made: "Plan") -> None:
+    """Tell what does not fit, how much is wanted, and how it stands to what is there."""
+    import logging
+
+    from cli.output import say, tell
+
+    for problem in made.problems:
+        tell(problem, logging.WARNING)
+    say(made.total())
+    if made.facts is None:
+        tell(
+            "DHIS2 was not asked (give --credentials): all counts as new, and the data set has no org units.",
+            logging.WARNING,
+        )
+    else:
+        server = made.facts.server
+        counts = [f"{number:,} {state}" for state, number in made.counts().items()]
+        say(f"{server.name} (DHIS2 {server.version_text}): {', '.join(counts)}.")
+    for sentence in made.about_charts():
+        tell(sentence)
+
+
+@metadata.command(short_help="Import a plan into DHIS2.")
+@click.argument("folder", type=_FOLDER, metavar="FOLDER")
+@click.option("--dhis2-url", metavar="URL", help="The address of DHIS2, instead of that of the plan.")
+@click.option(
+    "--credentials",
+    type=_FILE,
+    metavar="FILE",
+    help='The login of an administrator of DHIS2: JSON such as {"username": "…", "password": "…"}. Without it the command asks.',
+)
+@click.option("--yes", is_flag=True, help="Do not ask for the name of the server.")
+@with_access
+@with_update
+@click.option(
+    "--server-settings",
+    multiple=True,
+    type=click.Choice(["zeros", "periods"]),
+    help="Also change a setting of the whole server: zeros in analytics, or the output period types (2.43). Once for each.",
+)
+def apply(
+    *,
+    folder: Path,
+    dhis2_url: str | None,
+    credentials: Path | None,
+    yes: bool,
+    access: bool,
+    update: bool,
+    server_settings: tuple[str, ...],
+) -> int:
+    """Import the plan in FOLDER into DHIS2, read it back, and test the connection. Nothing is deleted.
+
+    DHIS2 looks at it first. The command then asks for the server's name. If it broke off, run the same command again.
+    """
+    from cli import local
+    from cli.metadata import applying, files, make
+    from cli.output import say, tell
+    from cli.report import as_text
+
+    login = make.Login(dhis2_url, credentials)
+    brief = files.read(folder)
+    settings = login.settings(brief.settings)
+    with local.told_by_options():
+        given = login.credentials(settings)
+        with login.client(settings) as client:
+            planned = applying.plan_again(brief, client, access=access, update=update)
+            _tell_plan(planned)
+            applying.validate(planned, client)
+            _insist_on_name(applying.name_of(settings), ask=not yes)
+            chosen = frozenset(map(applying.ServerSetting, server_settings))
+            applied = applying.apply(planned, client, tell, chosen)
+        say(
+            f"{applied.created:,} made, {applied.changed:,} changed. DHIS2 has all {len(applied.plan.objects):,} objects."
+        )
+        report = applying.test_connection(brief, settings, given)
+    say(as_text(report, colour=False))
+    return 0 if report.all_well else 1
+
+
+def _insist_on_name(name: str, *, ask: bool) -> None:
+    """Have the server's name typed, so that nobody changes the wrong one."""
+    if ask and click.prompt(f"This changes {name}. Type this name to go on", err=True).strip() != name:
+        raise click.Abort

@@ -1,0 +1,357 @@
+"""What is new, the same or different in DHIS2, and what is sent there."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from cli.metadata.charts import of_charts
+from cli.metadata.existing import (
+    AsksDhis2,
+    Existing,
+    Listed,
+    OrgUnits,
+    ServerFacts,
+    list_existing,
+    read_facts,
+    read_org_units,
+    read_owned,
+)
+from cli.metadata.names import NAME_LIMIT, SHORT_NAME_LIMIT, NameBook
+from cli.metadata.objects import DEFAULT_COMBO, Brief, cells_of, of_access, of_values
+from cli.metadata.shape import Shape
+from cli.metadata.wanted import (
+    KINDS,
+    WITHOUT_SHORT_NAME,
+    Body,
+    Wanted,
+    with_identifiers,
+)
+from msupply_dhis2.errors import ConfigurationError
+from msupply_dhis2.text import count, joined
+
+_NUMERIC = {"NUMBER", "INTEGER", "INTEGER_ZERO_OR_POSITIVE", "INTEGER_POSITIVE", "INTEGER_NEGATIVE"}
+_NUMERIC |= {"PERCENTAGE", "UNIT_INTERVAL", "BOOLEAN"}
+_NOT_COMPARED = {"id", "sharing"}
+
+
+class State(StrEnum):
+    """How an object stands to what DHIS2 has."""
+
+    NEW = "new"
+    SAME = "same"
+    ADDED_TO = "added to"
+    DIFFERENT = "different"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A property that DHIS2 has otherwise."""
+
+    field: str
+    theirs: Any
+    ours: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedObject:
+    """An object that is wanted, how it stands to what is there, and what is sent (nothing where it stays)."""
+
+    wanted: Wanted
+    state: State
+    sent: Body | None
+    differences: tuple[Difference, ...] = ()
+    added: Mapping[str, int] = field(default_factory=dict)
+    is_ours: bool = True
+    """Whether it has the identifier that this command gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is wanted, and what there is to say of it."""
+
+    brief: Brief
+    objects: tuple[PlannedObject, ...]
+    problems: tuple[str, ...] = ()
+    obsolete: tuple[Listed, ...] = ()
+    org_units: OrgUnits | None = None
+    facts: ServerFacts | None = None
+
+    def counts(self) -> Counter[State]:
+        """Count the objects by how they stand."""
+        return Counter(each.state for each in self.objects)
+
+    def of(self, kinds: Iterable[str]) -> dict[str, list[Body]]:
+        """Return what is sent of some kinds."""
+        wanted = tuple(kinds)
+        sent: dict[str, list[Body]] = {
+            kind: [each.sent for each in self.objects if each.wanted.kind == kind and each.sent is not None]
+            for kind in wanted
+        }
+        return {kind: bodies for kind, bodies in sent.items() if bodies}
+
+    def total(self) -> str:
+        """Return how much is wanted, in a sentence."""
+        subjects = self.brief.subjects
+        kinds = Counter(each.wanted.kind for each in self.objects)
+        return (
+            f"{count(len(subjects.items), 'item')} x {count(len(self.brief.settings.active_rows), 'metric')} in "
+            f"{count(len(subjects.org_units), 'org unit')}: {count(kinds['dataElements'], 'data element')}, "
+            f"{count(kinds['indicators'], 'indicator')}, {count(kinds['visualizations'] + kinds['maps'], 'chart and map', 'charts and maps')}, "
+            f"{count(len(self.objects), 'object')} in all."
+        )
+
+    def about_charts(self) -> Iterator[str]:
+        """Yield what must be true of the server before its charts are."""
+        yield f"Charts stay empty until DHIS2 has built its analytics tables. {self._last_analytics()}".rstrip()
+        if self.facts is None:
+            return
+        if not self.facts.zeros_in_analytics:
+            yield (
+                "The system setting for zeros in analytics is off on this server: charts leave out each store that has nothing, and "
+                "show the stock before it ran out. It is for the whole server; apply with --server-settings zeros switches it on."
+            )
+        if (missing := self.missing_period_types()) and self.facts.output_period_types is not None:
+            yield (
+                f"This server's list of output period types lacks {joined(missing)}: sums and averages of them show nothing. It is for "
+                "the whole server; apply with --server-settings periods adds them."
+            )
+
+    def _last_analytics(self) -> str:
+        if self.facts is None:
+            return ""
+        last = self.facts.last_analytics
+        return f"It last did so at {last} by its own clock." if last else "It never has."
+
+    def missing_period_types(self) -> list[str]:
+        """Return the period types that charts need and the server does not put out."""
+        if self.facts is None or self.facts.output_period_types is None:
+            return []
+        needed = dict.fromkeys([self.brief.period_type, "Monthly", "Quarterly", "Yearly"])
+        return [each for each in needed if each not in self.facts.output_period_types]
+
+
+def make_plan(brief: Brief, client: AsksDhis2 | None = None, *, update: bool = False) -> Plan:
+    """Return what is wanted, compared with what DHIS2 has where it is asked.
+
+    ``update``: what DHIS2 has otherwise is changed, and not only told.
+
+    Raises
+    ------
+    ConfigurationError
+        The data set is there, and can never hold these values.
+    """
+    cells = cells_of(brief)
+    wanted = [*of_access(brief), *of_values(brief, cells), *of_charts(brief, cells)]
+    problems = [*cells.too_long]
+    if brief.shape is Shape.ITEMS:
+        problems += brief.subjects.shared_references()
+    if client is None:
+        return _compared(brief, _without_default(wanted), Existing(), problems, update=update)
+    facts = read_facts(client)
+    existing = list_existing(client, {each.kind for each in wanted})
+    _read_matches(client, existing, wanted)
+    taken = _taken(brief, existing, wanted, problems)
+    scheme = brief.settings.org_unit_scheme
+    org_units = read_org_units(client, brief.subjects.stores, brief.subjects.blank_stores, scheme)
+    cells = cells_of(brief, taken)
+    wanted = [*of_access(brief), *of_values(brief, cells), *of_charts(brief, cells, org_units.level)]
+    wanted = [_with_org_units(each, [unit.id for unit in org_units.found.values()]) for each in wanted]
+    problems += [
+        f"{store.kind.capitalize()} {store.name} ({store.code}): DHIS2 has no org unit {store.org_unit}, or you may not see it. "
+        "Correct it in mSupply, or make it in DHIS2."
+        for store in org_units.missing
+    ]
+    plan = _compared(brief, wanted, existing, problems, update=update)
+    return replace(plan, org_units=org_units, facts=facts)
+
+
+def _read_matches(client: AsksDhis2, existing: Existing, wanted: Sequence[Wanted]) -> None:
+    matched: dict[str, list[str]] = {}
+    for (kind, _), there in existing.index(wanted).items():
+        matched.setdefault(kind, []).append(there.id)
+    read_owned(client, existing, matched)
+
+
+def _taken(brief: Brief, existing: Existing, wanted: Sequence[Wanted], problems: list[str]) -> set[str]:
+    """Return the codes of data elements that are something else in DHIS2; insist that the data set fits."""
+    taken = set()
+    there = existing.index(wanted)
+    for each in wanted:
+        found = there.get((each.kind, each.key))
+        owned = existing.owned.get((each.kind, found.id)) if found else None
+        if owned is None:
+            continue
+        if each.kind == "dataSets":
+            _insist_on_data_set(brief, owned, existing.default_combo)
+        if each.kind == "dataElements" and (why := _is_something_else(brief, owned, existing.default_combo)):
+            taken.add(each.key)
+            problems.append(
+                f"The code {each.key} belongs to another kind of data element in DHIS2 ({owned['name']}, {owned['id']}): {why}. "
+                "It is left as it is, and left out here. Change its code in DHIS2, or the prefix or the identifier of the item."
+            )
+    return taken
+
+
+def _is_something_else(brief: Brief, owned: Body, default_combo: str | None) -> str | None:
+    """Return why a data element of DHIS2 cannot hold these values."""
+    if owned.get("domainType") != "AGGREGATE":
+        return f"its domain type is {owned.get('domainType')}"
+    if owned.get("valueType") not in _NUMERIC:
+        return f"its value type is {owned.get('valueType')}"
+    if owned.get("optionSet"):
+        return "it has an option set"
+    combo = (owned.get("categoryCombo") or {}).get("id")
+    if brief.shape is Shape.ITEMS and default_combo and combo not in {None, default_combo}:
+        return "it has a category combo of its own"
+    if brief.shape is Shape.COMBOS and combo in {None, default_combo}:
+        return "it has no category combo for the metrics"
+    return None
+
+
+def _insist_on_data_set(brief: Brief, owned: Body, default_combo: str | None) -> None:
+    if owned.get("periodType") != brief.period_type:
+        raise ConfigurationError(
+            f"The data set {brief.data_set} in DHIS2 has the period type {owned.get('periodType')}, and Period format "
+            f"{brief.settings.period_format} is {brief.period_type}. Correct period_format, or name another data_set_id; a new one is made."
+        )
+    combo = (owned.get("categoryCombo") or {}).get("id")
+    if default_combo and combo not in {None, default_combo}:
+        raise ConfigurationError(
+            f"The data set {brief.data_set} in DHIS2 has a category combo (attribute option combos), and values of this shape have "
+            "none. Name another data_set_id; a new one is made."
+        )
+
+
+def _without_default(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """Leave the default category combo out: DHIS2 takes its own where none is named."""
+    return [
+        replace(each, body={key: value for key, value in each.body.items() if value != DEFAULT_COMBO})
+        for each in wanted
+    ]
+
+
+def _with_org_units(wanted: Wanted, org_units: Sequence[str]) -> Wanted:
+    if wanted.kind != "dataSets":
+        return wanted
+    return replace(wanted, body={**wanted.body, "organisationUnits": [{"id": each} for each in org_units]})
+
+
+def _compared(
+    brief: Brief, wanted: list[Wanted], existing: Existing, problems: Sequence[str], *, update: bool
+) -> Plan:
+    there = existing.index(wanted)
+    others = {each.own_id: each.id for each in wanted if each.own_id != each.id}
+    others |= {
+        each.own_id: there[each.kind, each.key].id for each in wanted if (each.kind, each.key) in there
+    }
+    if existing.default_combo:
+        others[DEFAULT_COMBO["id"]] = existing.default_combo
+    named = _named(with_identifiers(wanted, others), existing)
+    objects = tuple(
+        _planned(each, existing.owned.get((each.kind, each.id)), update=update, access=brief.access)
+        for each in named
+    )
+    return Plan(brief, objects, tuple(problems), tuple(_obsolete(named, existing)))
+
+
+def _named(wanted: Iterable[Wanted], existing: Existing) -> list[Wanted]:
+    """Give each object names that fit, and that nothing else has here or in DHIS2."""
+    books: dict[tuple[str, str], NameBook] = {}
+    for kind in KINDS:
+        there = existing.listed.get(kind, ())
+        books[kind, "name"] = NameBook({each.name: each.id for each in there})
+        books[kind, "shortName"] = NameBook({each.short_name: each.id for each in there if each.short_name})
+    named = []
+    for each in wanted:
+        body = dict(each.body)
+        tag = each.tag or each.key
+        # Sections of other data sets may be called the same.
+        if each.kind != "sections":
+            body["name"] = books[each.kind, "name"].enter(each.name, tag, NAME_LIMIT, each.id)
+        if each.kind not in WITHOUT_SHORT_NAME:
+            short = str(body["shortName"])
+            body["shortName"] = books[each.kind, "shortName"].enter(short, tag, SHORT_NAME_LIMIT, each.id)
+        named.append(replace(each, body=body))
+    return named
+
+
+def _planned(wanted: Wanted, owned: Body | None, *, update: bool, access: bool) -> PlannedObject:
+    is_ours = wanted.id == wanted.own_id
+    if owned is None:
+        return PlannedObject(wanted, State.NEW, wanted.body, is_ours=is_ours)
+    sent = dict(owned)
+    added: dict[str, int] = {}
+    for name in wanted.adds:
+        missing = _missing(wanted.body.get(name, []), owned.get(name, []))
+        if missing:
+            sent[name] = [*owned.get(name, []), *missing]
+            added[name] = len(missing)
+    if access and (missing_groups := _missing_groups(wanted.body, owned)):
+        sharing = dict(owned.get("sharing") or {})
+        sharing["userGroups"] = {**(sharing.get("userGroups") or {}), **missing_groups}
+        sent["sharing"] = sharing
+        added["userGroups"] = len(missing_groups)
+    compared = {
+        name: value
+        for name, value in wanted.body.items()
+        if name not in _NOT_COMPARED and name not in wanted.adds
+    }
+    differences = tuple(
+        Difference(name, owned.get(name), value)
+        for name, value in compared.items()
+        if not _holds(owned.get(name), value)
+    )
+    if differences and update:
+        sent |= {each.field: each.ours for each in differences}
+        return PlannedObject(wanted, State.CHANGED, sent, differences, added, is_ours)
+    if added:
+        return PlannedObject(wanted, State.ADDED_TO, sent, differences, added, is_ours)
+    state = State.DIFFERENT if differences else State.SAME
+    return PlannedObject(wanted, state, None, differences, is_ours=is_ours)
+
+
+def _member(entry: Body) -> str:
+    """Return what a member of a list is known by."""
+    element = entry.get("dataElement")
+    return str(element["id"] if isinstance(element, dict) else entry.get("id"))
+
+
+def _missing(wanted: Iterable[Body], owned: Iterable[Body]) -> list[Body]:
+    there = {_member(each) for each in owned}
+    return [each for each in wanted if _member(each) not in there]
+
+
+def _missing_groups(wanted: Body, owned: Body) -> dict[str, Body]:
+    groups: dict[str, Body] = wanted.get("sharing", {}).get("userGroups", {})
+    there = (owned.get("sharing") or {}).get("userGroups") or {}
+    return {group: access for group, access in groups.items() if group not in there}
+
+
+def _holds(theirs: object, ours: object) -> bool:
+    """Return whether DHIS2 has what is wanted; it may have more fields, and numbers in another form."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return all(
+            _holds(theirs.get(name), value) for name, value in ours.items() if name != "dimensionItemType"
+        )
+    if isinstance(ours, list) and isinstance(theirs, list):
+        if all(isinstance(each, dict) and "id" in each for each in (*ours, *theirs)):
+            by_id = {each["id"]: each for each in theirs}
+            return len(ours) == len(theirs) and all(_holds(by_id.get(each["id"]), each) for each in ours)
+        return len(ours) == len(theirs) and all(map(_holds, theirs, ours))
+    # 15.0 is 15.
+    return theirs == ours
+
+
+def _obsolete(wanted: Iterable[Wanted], existing: Existing) -> Iterator[Listed]:
+    """Yield the data elements of the group that are wanted no more."""
+    mine = {each.id for each in wanted if each.kind == "dataElements"}
+    groups = [each for each in wanted if each.kind == "dataElementGroups"]
+    names = {each.id: each for each in existing.listed.get("dataElements", ())}
+    for group in groups:
+        owned = existing.owned.get((group.kind, group.id), {})
+        for member in owned.get("dataElements", []):
+            if member["id"] not in mine:
+                yield names.get(member["id"], Listed(member["id"], None, member["id"]))

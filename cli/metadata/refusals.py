@@ -1,0 +1,139 @@
+"""What DHIS2 says of an import: how many objects, and each refusal by object, code and cure."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from cli.metadata.existing import AsksDhis2
+from cli.metadata.wanted import TITLES
+from msupply_dhis2.errors import Dhis2PermanentError
+from msupply_dhis2.text import count, listed
+
+_CURES = {
+    "E3000": "Your user may not make this kind of object. Ask whoever runs DHIS2 for the authority to add it, or for a login that has it",
+    "E3001": "Your user may not change this object. Ask its owner to share it with you for editing, or log in as somebody who may",
+    "E4000": "Something that this DHIS2 requires is missing. Report it, with this sentence",
+    "E4001": "Shorten the name or the identifier of the item in mSupply",
+    "E4002": "An identifier is malformed. If settings.yaml has one (a UID), correct it there, and plan again",
+    "E4014": "An identifier is malformed. If settings.yaml has one (a UID), correct it there, and plan again",
+    "E5000": "It has been made meanwhile. Run the same command again",
+    "E5001": "It has been deleted meanwhile. Run the same command again",
+    "E5002": "What it refers to is not in DHIS2, or you may not see it. Ask for read access, and run the same command again",
+    "E5003": "Rename or recode the other object in DHIS2, or use that one: give it the code that is wanted here, and plan again",
+    "E1130": "The category combo has only some of its option combos. Update them in DHIS2 (Maintenance), and run the same command again",
+    "E1132": "DHIS2 has this option combo already. Run the same command again: it takes the one that is there",
+    "E4030": "It holds values or is used by another object, so DHIS2 does not delete it",
+}
+"""What to do about each of DHIS2's codes."""
+
+_NAMED = 20
+_KLASS = re.compile(r"[A-Z]\w*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How many objects DHIS2 made and changed; what it calls updated may be as it was."""
+
+    created: int = 0
+    updated: int = 0
+    ignored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An object that DHIS2 does not take."""
+
+    kind: str
+    name: str
+    code: str
+    said: str
+
+    def __str__(self) -> str:
+        """Name object and code, with DHIS2's words and the cure."""
+        cure = _CURES.get(
+            self.code, "Look it up by this code in DHIS2's documentation, or ask whoever runs DHIS2"
+        )
+        return f"{self.kind} {self.name}: {self.code or 'refused'}: {self.said.rstrip('.')}. {cure}."
+
+
+class RefusedImportError(Dhis2PermanentError):
+    """DHIS2 takes the import as a whole, or not at all: it took nothing of it."""
+
+    def __init__(self, what: str, refusals: tuple[Refusal, ...]) -> None:
+        self.refusals = refusals
+        by = "\n  - "
+        named = listed([str(each) for each in refusals], _NAMED, by=by)
+        super().__init__(
+            f"DHIS2 refuses {what}: {count(len(refusals), 'fault')}. It has taken nothing of it.{by}{named}"
+        )
+
+
+def read_report(client: AsksDhis2, response: requests.Response, what: str) -> Imported:
+    """Read DHIS2's answer to an import.
+
+    Raises
+    ------
+    RefusedImportError
+        It refuses objects.
+    Dhis2Error
+        It refuses the request, or fails.
+    """
+    body = _fields(response)
+    report = body.get("response")
+    report = report if isinstance(report, dict) else {}
+    refusals = tuple(_refusals(report))
+    if refusals:
+        raise RefusedImportError(what, refusals)
+    stats = report.get("stats")
+    if response.ok and report.get("status") == "OK" and isinstance(stats, dict):
+        return Imported(*(int(stats.get(name, 0)) for name in ("created", "updated", "ignored")))
+    if response.status_code == requests.codes.conflict and (said := body.get("message")):
+        raise RefusedImportError(what, (Refusal("Import", "as a whole", "", str(said)),))
+    raise client.refusal(response)
+
+
+def read_object_report(client: AsksDhis2, response: requests.Response, what: str) -> None:
+    """Read DHIS2's answer about one object, and raise as for an import."""
+    report = _fields(response).get("response")
+    refusals = tuple(_of_object({}, report)) if isinstance(report, dict) else ()
+    if refusals:
+        raise RefusedImportError(what, refusals)
+    if response.status_code == requests.codes.conflict and (said := _fields(response).get("message")):
+        raise RefusedImportError(what, (Refusal("Object", what, "", str(said)),))
+    if not response.ok:
+        raise client.refusal(response)
+
+
+def _fields(response: requests.Response) -> Mapping[str, Any]:
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _refusals(report: Mapping[str, Any]) -> Iterator[Refusal]:
+    for of_type in report.get("typeReports") or ():
+        for of_object in of_type.get("objectReports") or ():
+            yield from _of_object(of_type, of_object)
+
+
+def _of_object(of_type: Mapping[str, Any], of_object: Mapping[str, Any]) -> Iterator[Refusal]:
+    klass = str(of_object.get("klass") or of_type.get("klass") or "")
+    found = _KLASS.search(klass)
+    word = found[0] if found else "Object"
+    plural = f"{word[0].lower()}{word[1:]}s"
+    kind = TITLES.get(plural, TITLES.get(plural.replace("ys", "ies"), word)).capitalize()
+    uid = str(of_object.get("uid") or "")
+    name = str(of_object.get("displayName") or uid)
+    for error in of_object.get("errorReports") or ():
+        yield Refusal(
+            kind,
+            f"{name} ({uid})" if uid and uid != name else name,
+            str(error.get("errorCode", "")),
+            str(error.get("message", "")),
+        )
