@@ -1,7 +1,7 @@
 """The ``fields`` and ``filter`` parameters of DHIS2's lists, and what they apply to."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,14 +39,38 @@ def parse_fields(text: str) -> FieldTree:
 
 def render(view: View, tree: FieldTree) -> dict[str, Any]:
     """Return the object with the wanted fields; unknown ones and those without a value are left out."""
-    everything: FieldTree = {name: {} for name in view}
-    wanted = everything if {"*", ":all"} & tree.keys() else tree
+    wanted: FieldTree = {}
+    for name, subtree in tree.items():
+        wanted |= {each: {} for each in _PRESETS[name](view)} if name in _PRESETS else {name: subtree}
     found: dict[str, Any] = {}
-    for name, subtree in wanted.items():
+    for asked, subtree in wanted.items():
+        name, _, transformation = asked.partition("~")
         value = view[name]() if name in view else None
         if value is not None:
-            found[name] = _render_value(value, subtree)
+            found[name] = len(value) if transformation == "size" else _render_value(value, subtree)
     return found
+
+
+NOT_OWNED = frozenset(
+    (
+        "access",
+        "categoryOptionCombos",
+        "children",
+        "displayName",
+        "displayShortName",
+        "level",
+        "organisationUnitLevels",
+        "path",
+        "sections",
+    )
+)
+"""Fields that the server works out, or that belong to another object: not among those of ``:owner``."""
+
+_PRESETS: dict[str, Callable[[View], Iterable[str]]] = {
+    "*": lambda view: view,
+    ":all": lambda view: view,
+    ":owner": lambda view: (name for name in view if name not in NOT_OWNED),
+}
 
 
 def _render_value(value: Any, tree: FieldTree) -> Any:  # noqa: ANN401 - any JSON value
@@ -114,4 +138,8 @@ def _values_at(things: Sequence[Any], path: Sequence[str]) -> list[str]:
             value = thing[name]() if isinstance(thing, Mapping) and name in thing else None
             following.extend(value if isinstance(value, list) else [value])
         things = following
-    return [value for value in things if isinstance(value, str)]
+    return [
+        str(value).lower() if isinstance(value, bool) else str(value)
+        for value in things
+        if isinstance(value, str | int | float)
+    ]

@@ -1,6 +1,7 @@
 """What both importers share: who pushes what, where and when, and the choice between the two."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from sandbox.dhis2.metadata import MAY_EDIT_EXPIRED, DataSet, LockException, Metadata, User
@@ -22,6 +23,12 @@ class Server:
     """Periods that another call was opening just when this one came; see ``FaultKind.PERIOD_RACE``."""
     stale_cache: str | None = None
     """The code (E7632 or E7644) for which each row is refused because of what the server read before; up to 2.42."""
+    cached_periods: frozenset[str] = frozenset()
+    """The periods, by their ISO names, for which E7644 is not said: the server had read the data set for them."""
+    users: Mapping[str, User] = field(default_factory=dict)
+    """Everybody who can log in."""
+    last_analytics: datetime | None = None
+    """When the analytics tables were last built."""
 
     @property
     def today(self) -> date:

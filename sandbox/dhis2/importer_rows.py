@@ -362,7 +362,7 @@ class _RowImport:
         return Conflict("E7643", text, {"period": period, "dataSet": data_set.id}, "period")
 
     def _in_known_open_period(self, found: _Found) -> Conflict | None:
-        if self._server.stale_cache != "E7644":
+        if self._server.stale_cache != "E7644" or found.period.iso in self._server.cached_periods:
             return None
         period = found.row.period
         text = f"Period: `{period}` does not conform to the open periods of associated data sets"

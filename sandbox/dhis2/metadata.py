@@ -7,7 +7,7 @@ from datetime import date
 from enum import StrEnum
 from functools import cached_property
 from string import ascii_letters, digits
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -320,16 +320,27 @@ class Index[T: Identified]:
 
 
 class SystemSettings(Model):
-    """What DHIS2's System Settings app has for data imports; from 2.43 it is not looked at."""
+    """What DHIS2's System Settings app has.
+
+    The first two are for data imports; from 2.43 they are not looked at. ``output_period_types`` is there from 2.43 on.
+    """
 
     require_category_option_combo: bool = False
     require_attribute_option_combo: bool = False
+    include_zero_values_in_analytics: bool = False
+    output_period_types: tuple[str, ...] = ()
 
 
 class Metadata(Model):
     """Everything that is set up, as one JSON document (``model_dump_json``, ``model_validate_json``).
 
-    ``calendar`` is only said: periods are read in the ISO calendar all the same.
+    Attributes
+    ----------
+    calendar
+        Only said: periods are read in the ISO calendar all the same.
+    documents
+        What was imported, as it came: by kind (``dataElements``) and UID. Of the kinds that are listed here, what
+        the others have no place for; of all others, such as dashboards, everything.
     """
 
     calendar: str = "iso8601"
@@ -342,6 +353,12 @@ class Metadata(Model):
     option_sets: tuple[OptionSet, ...] = ()
     lock_exceptions: tuple[LockException, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    documents: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+
+    @cached_property
+    def kind_of_document(self) -> dict[str, str]:
+        """The kind of each object of ``documents``, by its UID."""
+        return {identifier: kind for kind, all_of_it in self.documents.items() for identifier in all_of_it}
 
     @cached_property
     def org_unit(self) -> Index[OrgUnit]:

@@ -9,6 +9,7 @@ from urllib.parse import quote_plus
 from sandbox.dhis2.answers import JSON, Answer, json_answer, message
 from sandbox.dhis2.fields import BadFilterError, Filter, View, parse_fields, render
 from sandbox.dhis2.importer import Server
+from sandbox.dhis2.kinds import KINDS
 from sandbox.dhis2.metadata import (
     DEFAULT_OPTION_COMBO_ID,
     Identified,
@@ -19,6 +20,7 @@ from sandbox.dhis2.metadata import (
     is_uid,
 )
 from sandbox.dhis2.periods import Period, parse_period
+from sandbox.dhis2.sharing import Right, groups_of, has_right
 from sandbox.dhis2.values import StoredValue, ValueKey
 from sandbox.dhis2.versions import Version
 from sandbox.dhis2.views import Views
@@ -41,7 +43,7 @@ def me(server: Server, query: Query) -> Answer:
 
 def system_info(server: Server, query: Query, address: str) -> Answer:
     """Answer ``GET /api/system/info``; the revision comes only where it is asked for."""
-    view: View = {
+    view: dict[str, Callable[[], Any]] = {
         "contextPath": lambda: address,
         "calendar": lambda: server.metadata.calendar,
         "dateFormat": lambda: "yyyy-mm-dd",
@@ -51,6 +53,13 @@ def system_info(server: Server, query: Query, address: str) -> Answer:
         "systemName": lambda: "DHIS 2",
         "instanceBaseUrl": lambda: address,
     }
+    built = server.last_analytics
+    if built is not None:
+        view |= {
+            "lastAnalyticsTableSuccess": lambda: built.isoformat(timespec="milliseconds"),
+            "intervalSinceLastAnalyticsTableSuccess": lambda: f"{(server.now - built).seconds} s",
+            "lastAnalyticsTableRuntime": lambda: "00:00:00.100",
+        }
     fields = _first(query, "fields")
     if not fields:
         return json_answer(render(view, parse_fields(":all")))
@@ -77,12 +86,13 @@ def approvals(server: Server, query: Query) -> Answer:
 
 
 def system_setting(server: Server, key: str, *, locks_accounts: bool) -> Answer:
-    """Answer ``GET /api/systemSettings/KEY``; nothing is said of a setting that there is not."""
+    """Answer ``GET /api/systemSettings/KEY`` or ``?key=KEY``; nothing is said of a setting that there is not."""
     settings = server.metadata.system_settings
     known = {
         "keyLockMultipleFailedLogins": locks_accounts,
         "keyDataImportRequireCategoryOptionCombo": settings.require_category_option_combo,
         "keyDataImportRequireAttributeOptionCombo": settings.require_attribute_option_combo,
+        "keyIncludeZeroValuesInAnalytics": settings.include_zero_values_in_analytics,
     }
     return json_answer({key: known[key]} if key in known else {})
 
@@ -96,6 +106,22 @@ class _Kind:
     one: Callable[[Metadata, Views, str], View | None]
 
 
+def _imported(plural: str) -> _Kind:
+    """Return a kind whose objects are only there as they were imported."""
+
+    def one(metadata: Metadata, views: Views, identifier: str) -> View | None:
+        there = identifier in metadata.documents.get(plural, {})
+        return views.document(plural, identifier) if there else None
+
+    return _Kind(
+        KINDS[plural].simple_name,
+        lambda metadata, views: (
+            views.document(plural, identifier) for identifier in metadata.documents.get(plural, {})
+        ),
+        one,
+    )
+
+
 def _kind[T: Identified](
     name: str, index: Callable[[Metadata], Index[T]], view: Callable[[Views, T], View]
 ) -> _Kind:
@@ -106,7 +132,7 @@ def _kind[T: Identified](
     return _Kind(name, lambda metadata, views: (view(views, thing) for thing in index(metadata).all), one)
 
 
-_LISTS = {
+_LISTS = {plural: _imported(plural) for plural in KINDS} | {
     "dataSets": _kind("DataSet", lambda metadata: metadata.data_set, Views.data_set),
     "dataElements": _kind("DataElement", lambda metadata: metadata.data_element, Views.data_element),
     "organisationUnits": _kind("OrganisationUnit", lambda metadata: metadata.org_unit, Views.org_unit),
@@ -149,11 +175,13 @@ def listing(server: Server, name: str, query: Query, address: str) -> Answer:
     only_own = name == "organisationUnits" and _first(query, "withinUserHierarchy") == "true"
     views = Views(server.metadata, server.user, server.version)
     readable = server.user.metadata_access is MetadataAccess.READABLE
+    may_read = _reader(server, name)
     found = [
         view
         for view in (_LISTS[name].all(server.metadata, views) if readable else ())
         if (not only_own or server.user.reaches_path(view["path"]()))
         and all(condition.accepts(view) for condition in filters)
+        and may_read(view["id"]())
     ]
     found.sort(key=lambda view: (view["name"](), view["id"]()))
     fields = _first(query, "fields", "id,displayName")
@@ -163,6 +191,19 @@ def listing(server: Server, name: str, query: Query, address: str) -> Answer:
     shown = found[(number - 1) * size : number * size]
     pager = _pager(f"{address}/api/{name}", number, size, len(found), _first(query, "fields"))
     return json_answer({"pager": pager, name: [render(view, parse_fields(fields)) for view in shown]})
+
+
+def _reader(server: Server, name: str) -> Callable[[str], bool]:
+    """Return whether the user may read an object, by its UID: sharing says so of those that were imported."""
+    documents, groups = server.metadata.documents.get(name, {}), groups_of(server.metadata, server.user)
+    return lambda identifier: has_right(documents.get(identifier, {}), server.user, groups, Right.READ)
+
+
+def owner(server: Server, name: str, identifier: str) -> dict[str, Any] | None:
+    """Return an object as ``fields=:owner`` shows it."""
+    views = Views(server.metadata, server.user, server.version)
+    view = _LISTS[name].one(server.metadata, views, identifier)
+    return None if view is None else render(view, parse_fields(":owner"))
 
 
 def _pager(address: str, page: int, size: int, total: int, fields: str) -> dict[str, Any]:
@@ -190,7 +231,7 @@ def one(server: Server, name: str, identifier: str, query: Query) -> Answer:
     if server.user.metadata_access is MetadataAccess.READABLE:
         views = Views(server.metadata, server.user, server.version)
         view = _LISTS[name].one(server.metadata, views, identifier)
-        if view is not None:
+        if view is not None and _reader(server, name)(identifier):
             return json_answer(render(view, parse_fields(_first(query, "fields", ":all"))))
     return message(404, f"{_LISTS[name].name} with id {identifier} could not be found.", "E1005")
 

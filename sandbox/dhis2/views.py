@@ -1,6 +1,9 @@
 """The objects of the metadata as DHIS2's web API shows them: their fields, by name."""
 
+from collections.abc import Callable, Mapping
 from datetime import date
+from functools import partial
+from typing import Any
 
 from sandbox.dhis2.fields import Embedded, View
 from sandbox.dhis2.metadata import (
@@ -10,6 +13,7 @@ from sandbox.dhis2.metadata import (
     DataElement,
     DataInputPeriod,
     DataSet,
+    Index,
     LockException,
     Metadata,
     OptionSet,
@@ -29,21 +33,70 @@ class Views:
         self._user = user
         self._version = version
 
+    def document(self, kind: str, identifier: str) -> View:
+        """Return the fields of an object that was imported, as it came; of users all but the password."""
+        document = self._metadata.documents[kind][identifier]
+        name = document.get("name") or f"{document.get('firstName')} {document.get('surname')}"
+        fields = {
+            field: partial(self._shown, value) for field, value in document.items() if field != "password"
+        }
+        return {"name": lambda: name, "displayName": lambda: name, **fields}
+
+    def _shown(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """Return a value of a document as it is shown: what is only a UID is the object that it names."""
+        if isinstance(value, list):
+            return [self._shown(each) for each in value]
+        if not isinstance(value, Mapping):
+            return value
+        if value.keys() == {"id"} and (found := self.any(value["id"])) is not None:
+            return found
+        return Embedded({name: partial(self._shown, each) for name, each in value.items()})
+
+    def any(self, identifier: str) -> View | None:
+        """Return the fields of an object of whatever kind."""
+        metadata = self._metadata
+        known: tuple[tuple[Index[Any], Callable[[Any], View]], ...] = (
+            (metadata.data_element, self.data_element),
+            (metadata.org_unit, self.org_unit),
+            (metadata.data_set, self.data_set),
+            (metadata.category_combo, self.category_combo),
+            (metadata.category_option, self.category_option),
+            (metadata.option_combo, self.option_combo),
+        )
+        for index, view in known:
+            if (thing := index.by_id(identifier)) is not None:
+                return view(thing)
+        kind = metadata.kind_of_document.get(identifier)
+        return None if kind is None else self.document(kind, identifier)
+
+    def _with_document(self, kind: str, identifier: str, view: View) -> View:
+        """Return the view with all that the object came with and the view has no place for."""
+        if identifier not in self._metadata.documents.get(kind, {}):
+            return view
+        document = self.document(kind, identifier)
+        return {**document, **view, "shortName": document.get("shortName", view["shortName"])}
+
     def org_unit(self, org_unit: OrgUnit) -> View:
         """Return the fields of an org unit."""
         parents = org_unit.path.split("/")[1:-1]
-        return {
+        view: View = {
             **_named(org_unit),
+            "children": lambda: [
+                self.org_unit(unit)
+                for unit in self._metadata.org_units
+                if unit.path == f"{org_unit.path}/{unit.id}"
+            ],
             "path": lambda: org_unit.path,
             "level": lambda: len(parents) + 1,
-            "parent": lambda: {"id": lambda: parents[-1]} if parents else None,
+            "parent": lambda: self.any(parents[-1]) if parents else None,
             "openingDate": lambda: _instant(org_unit.opening_date),
             "closedDate": lambda: _instant(org_unit.closed_date),
         }
+        return self._with_document("organisationUnits", org_unit.id, view)
 
     def category_option(self, option: CategoryOption) -> View:
         """Return the fields of a category option."""
-        return {
+        view: View = {
             **_named(option),
             "startDate": lambda: _instant(option.start_date),
             "endDate": lambda: _instant(option.end_date),
@@ -61,10 +114,11 @@ class Views:
                 if option.id in combo.category_option_ids
             ],
         }
+        return self._with_document("categoryOptions", option.id, view)
 
     def option_combo(self, combo: CategoryOptionCombo) -> View:
         """Return the fields of a category option combo."""
-        return {
+        view: View = {
             **_named(combo),
             "categoryCombo": lambda: self.category_combo(self._metadata.combo_of_option_combo(combo.id)),
             "categoryOptions": lambda: [
@@ -73,17 +127,19 @@ class Views:
                 if (option := self._metadata.category_option.by_id(option_id)) is not None
             ],
         }
+        return self._with_document("categoryOptionCombos", combo.id, view)
 
     def category_combo(self, combo: CategoryCombo) -> View:
         """Return the fields of a category combo."""
-        return {
+        view: View = {
             **_named(combo),
             "categoryOptionCombos": lambda: [self.option_combo(option) for option in combo.option_combos],
         }
+        return self._with_document("categoryCombos", combo.id, view)
 
     def data_element(self, element: DataElement) -> View:
         """Return the fields of a data element."""
-        return {
+        view: View = {
             **_named(element),
             "valueType": lambda: element.value_type,
             "aggregationType": lambda: element.aggregation_type,
@@ -94,19 +150,19 @@ class Views:
                 self._data_set_element(data_set, element) for data_set in self._metadata.data_sets_of(element)
             ],
         }
+        return self._with_document("dataElements", element.id, view)
 
     def data_set(self, data_set: DataSet) -> View:
         """Return the fields of a data set."""
         metadata = self._metadata
-        return {
+        documents = metadata.documents.get("dataSets", {})
+        view: View = {
             **_named(data_set),
+            "sections": lambda: self._sections(data_set),
             "periodType": lambda: data_set.period_type,
             "openFuturePeriods": lambda: data_set.open_future_periods,
-            "expiryDays": lambda: (
-                float(data_set.expiry_days)
-                if self._version.is_at_least(Version.V2_42)
-                else data_set.expiry_days
-            ),
+            "expiryDays": lambda: self._days(data_set.expiry_days),
+            "timelyDays": lambda: self._days(documents.get(data_set.id, {}).get("timelyDays", 0)),
             "dataInputPeriods": lambda: [
                 self._input_period(period) for period in data_set.data_input_periods
             ],
@@ -124,6 +180,7 @@ class Views:
                 if (org_unit := metadata.org_unit.by_id(org_unit_id)) is not None
             ],
         }
+        return self._with_document("dataSets", data_set.id, view)
 
     def option_set(self, options: OptionSet) -> View:
         """Return the fields of an option set."""
@@ -166,11 +223,23 @@ class Views:
     def _data_set_element(self, data_set: DataSet, element: DataElement) -> View:
         """Return the fields of a data element in a data set; it has a category combo only where that is another."""
         override = self._metadata.category_combo.by_id(data_set.category_combo_overrides.get(element.id))
-        return {
-            "dataSet": lambda: self.data_set(data_set),
-            "dataElement": lambda: self.data_element(element),
-            "categoryCombo": lambda: override and self.category_combo(override),
-        }
+        return Embedded(
+            dataSet=lambda: self.data_set(data_set),
+            dataElement=lambda: self.data_element(element),
+            categoryCombo=lambda: override and self.category_combo(override),
+        )
+
+    def _sections(self, data_set: DataSet) -> list[View]:
+        sections = self._metadata.documents.get("sections", {})
+        return [
+            self.document("sections", identifier)
+            for identifier, section in sections.items()
+            if section["dataSet"]["id"] == data_set.id
+        ]
+
+    def _days(self, days: float) -> float:
+        """Return a number of days as it is written: from 2.42 with a decimal."""
+        return float(days) if self._version.is_at_least(Version.V2_42) else days
 
     def _input_period(self, period: DataInputPeriod) -> View:
         """Return the fields of a data input period; from 2.43 its period has no name."""

@@ -22,6 +22,7 @@ from sandbox.dhis2.answers import (
     unauthorized,
 )
 from sandbox.dhis2.call import Call
+from sandbox.dhis2.documents import users_of
 from sandbox.dhis2.importer import Server
 from sandbox.dhis2.importer_groups import import_group
 from sandbox.dhis2.importer_rows import import_rows
@@ -29,6 +30,7 @@ from sandbox.dhis2.logins import OAUTH2_ADDRESS, SESSION_COOKIE, Logins
 from sandbox.dhis2.metadata import MAY_ADD_DATA_VALUES, Metadata, User
 from sandbox.dhis2.payload import Push, RowKey, UnreadableBodyError, read_push
 from sandbox.dhis2.periods import parse_period
+from sandbox.dhis2.setting_up import SettingUp
 from sandbox.dhis2.values import ValueStore
 from sandbox.dhis2.versions import Version
 
@@ -91,6 +93,7 @@ class WebApi:
     base_path: str
     url: str = ""
     values: ValueStore = field(default_factory=ValueStore)
+    setting_up: SettingUp = field(default_factory=SettingUp)
     _importing: Lock = field(default_factory=Lock)
     _arriving: Lock = field(default_factory=Lock)
     _in_flight: list[_Import] = field(default_factory=list)
@@ -183,7 +186,7 @@ class WebApi:
 
     # What: the resources of the web API
 
-    def _route(self, call: Call, user: User, circumstances: Circumstances) -> Outcome:
+    def _route(self, call: Call, user: User, circumstances: Circumstances) -> Outcome:  # noqa: PLR0911 - one for each way that a call ends
         parts = call.path.removeprefix(f"{self.base_path}/api/").rstrip("/").removesuffix(".json").split("/")
         api = int(parts.pop(0)) if parts[0].isdigit() else None
         if api is not None and not _OLDEST_API <= api <= self.version.newest_api:
@@ -195,12 +198,20 @@ class WebApi:
             self.clock(),
             user,
             stale_cache=circumstances.stale_cache,
+            users=self.logins.users,
+            last_analytics=self.setting_up.tables.built,
         )
         if parts == ["dataValueSets"] and call.method == "POST":
             bare = self.version.sends_bare_summary or (
                 api is not None and api <= _BARE_UP_TO_API and not self.version.is_at_least(Version.V2_42)
             )
             return self._push(call, server, circumstances, bare=bare)
+        with self._importing:
+            done = self.setting_up.answer(call, parts, server)
+            if done is not None:
+                self.metadata = done.metadata
+                self.logins.users.update(users_of(done.metadata, self.logins.users))
+                return Outcome(done.answer)
         answer = self._read(call, parts, server)
         if answer is None:
             return Outcome(not_found(self.version, call.path, dispatched=True))
@@ -209,7 +220,10 @@ class WebApi:
         if call.method not in ("GET", "HEAD"):
             verb = "is not supported" if self.version.is_at_least(Version.V2_42) else "not supported"
             return Outcome(message(405, f"Request method '{call.method}' {verb}"))
-        return Outcome(answer())
+        said = answer()
+        if parts[0] == "dataSets":
+            self.setting_up.note_reading(said.content)
+        return Outcome(said)
 
     def _read(  # noqa: PLR0911 - one for each resource
         self, call: Call, parts: list[str], server: Server
@@ -225,7 +239,8 @@ class WebApi:
                 return lambda: json_answer(server.user.may(authority))
             case ["system", "info"]:
                 return lambda: reading.system_info(server, query, self.url)
-            case ["systemSettings", key]:
+            case ["systemSettings", *keys] if keys or query.get("key"):
+                key = (*keys, *query.get("key", ()))[0]
                 locks = self.logins.lock_after_failures is not None
                 return lambda: reading.system_setting(server, key, locks_accounts=locks)
             case ["dataApprovals", "approvals"]:
@@ -282,7 +297,7 @@ class WebApi:
                 if circumstances.pause(_LOOK_AGAIN_SECONDS):
                     break
             with self._importing:
-                server = replace(server, raced_periods=raced)
+                server = self.setting_up.with_stale_cache(replace(server, raced_periods=raced), push)
                 group = self.version.imports_by_group
                 done = import_group(push, server) if group else import_rows(push, server)
                 self.values.opened.update(raced if group else new)
