@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from functools import cache, cached_property
 from getpass import getpass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.announcement import Tell, insist_on_open, tell_days
+from cli.comparison import HeldValues, Line, Preview
 from cli.explanation import with_held
 from cli.options import OptionError, not_utf8
 from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import ComputeJob
-from msupply_dhis2.compute.mapped import check_database
+from msupply_dhis2.compute.mapped import check_database, export_mapping
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.compute.values import OrgUnitValues
@@ -28,7 +29,6 @@ from msupply_dhis2.dhis2.held import find_held, parse_held
 from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
-from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.domain.outcome import Counts
@@ -56,6 +56,9 @@ from msupply_dhis2.settings.credentials import (
 )
 from msupply_dhis2.source import Source, open_source, verification_of
 from msupply_dhis2.text import count, listed
+
+if TYPE_CHECKING:
+    from msupply_dhis2.domain.data_value import DataValue
 
 ATTEMPTS = 5
 """Fewer than push has on AWS: somebody waits for the end."""
@@ -235,14 +238,6 @@ def _compute(
     return job.run(whole_run(event, systems.as_of(event)))
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """Every value that a push would send, and what compute says of them."""
-
-    values: tuple[DataValue, ...]
-    result: ComputeResult
-
-
 def preview(
     systems: Systems,
     event: Mapping[str, object],
@@ -404,11 +399,23 @@ def explain(systems: Systems, asked: Mapping[str, object]) -> Explanation:
         )
     if systems.credentials_file is None:
         return explanation
+    return with_held(explanation, lambda asked: held(systems, asked).values)
+
+
+def mapping(systems: Systems) -> list[Line]:
+    """Return which stores and items are sent: the lines of an export of the mapping."""
+    settings = systems.settings()
+    lines: list[Line] = []
+    export_mapping(lambda: systems.open_database(settings), settings, lines.append)
+    return lines
+
+
+def held(systems: Systems, asked: Mapping[str, object]) -> HeldValues:
+    """Return what DHIS2 holds of what a question names."""
+    settings = systems.settings()
     with Dhis2Client.of(settings, systems.credentials(settings)) as client:
-        return with_held(
-            explanation,
-            lambda asked: find_held(parse_held({"held": asked}), client, settings, None).values(client),
-        )
+        question = find_held(parse_held({"held": asked}), client, settings, None)
+        return HeldValues(list(question.values(client)), question.left_out)
 
 
 def test_connection(systems: Systems, event: Mapping[str, object]) -> preflight.ConnectionReport:

@@ -7,7 +7,7 @@ It makes no difference whether the stack is on AWS or on the local emulator: tha
 import gzip
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic import BaseModel, ConfigDict
 
+from cli.comparison import HeldValues
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
@@ -228,8 +229,8 @@ class Stack:
             raise StackError(str(answer["message"]))
         return Explanation.model_validate(answer)
 
-    def held(self, asked: Mapping[str, Sequence[str | None]]) -> tuple[str, list[dict[str, Any]]]:
-        """Have test connection read what DHIS2 holds, and return what it says and the values.
+    def held(self, asked: Mapping[str, object]) -> HeldValues:
+        """Have test connection read what DHIS2 holds.
 
         Raises
         ------
@@ -240,7 +241,7 @@ class Stack:
         if answer["status"] != "read":
             raise StackError(str(answer["message"]))
         values = answer["values"] if "values" in answer else list(self.lines_of_file(answer["file"]))
-        return str(answer["message"]), values
+        return HeldValues(values, answer.get("left_out", {}), str(answer["message"]))
 
     def lines_of_file(self, address: str) -> Iterator[dict[str, Any]]:
         """Read a file of JSON lines that a function left in the stack's bucket (``s3://…``)."""

@@ -41,7 +41,7 @@ def explain(options: RunOptions, **asked: str | None) -> int:
 def _ask(stack: "Stack", question: dict[str, str], form: Format) -> int:
     from cli.explanation import with_held
 
-    return _show(with_held(stack.explain(question), lambda asked: stack.held(asked)[1]), form)
+    return _show(with_held(stack.explain(question), lambda asked: stack.held(asked).values), form)
 
 
 def _show(explanation: "Explanation", form: Format) -> int:

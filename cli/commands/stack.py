@@ -126,9 +126,10 @@ def held(stack: str, form: str, **asked: tuple[str, ...]) -> int:
     def show(deployed: "Stack") -> int:
         from cli.output import tell, write_rows
 
-        said, values = deployed.held({name: words for name, words in asked.items() if words})
-        write_rows(HELD_COLUMNS, ([value[name] for name in HELD_COLUMNS] for value in values), Format(form))
-        tell(said)
+        held = deployed.held({name: words for name, words in asked.items() if words})
+        rows = ([value[name] for name in HELD_COLUMNS] for value in held.values)
+        write_rows(HELD_COLUMNS, rows, Format(form))
+        tell(held.message)
         return 0
 
     return ask_stack(stack, show)

@@ -9,23 +9,25 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
+from cli.comparison import Compared, HeldValues, Line, Preview
 from cli.console.jobs import Job
 from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
 from cli.console.tab import Draft
 from cli.console.words import say
 from cli.local import (
-    Preview,
     Systems,
     by_frequency,
     explain,
+    held,
     in_words_of_options,
+    mapping,
     preview,
     push,
     test_connection,
     told_by_options,
 )
 from cli.options import OptionError, not_utf8
-from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.errors import Dhis2AuthenticationError, MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.settings import Settings, parse_settings
 
@@ -69,6 +71,7 @@ class LocalState(State):
         super().__init__()
         self._systems = systems
         self._saving = Lock()
+        self._refused_login = ""
         self.place = say("head.here")
         self.time_zone = systems.time_zone
         self.database = systems.database(None)[0].described
@@ -124,7 +127,7 @@ class LocalState(State):
         return Tested(report, draft, version, login, note)
 
     def _keep(self, draft: Draft, version: str, login: Login | None) -> str:
-        self.login = login or self.login
+        self.login, self._refused_login = login or self.login, ""
         if not self.draft().differences(draft):
             return ""
         if not draft.can_be_saved:
@@ -139,10 +142,25 @@ class LocalState(State):
         """Raise an EventError where an event cannot be understood."""
         self._systems.as_of(self._systems.event({**event, "dry_run": True}))
 
-    def compute(self, event: Mapping[str, object], job: Job[Preview]) -> Preview:
+    def compute(self, event: Mapping[str, object], job: Job[Compared]) -> Preview:
         """Compute what an event asks for."""
         with told_by_options():
             return preview(self._systems_with(), event, tell=job.tell, watch=job.watch)
+
+    def mapping(self) -> list[Line]:
+        """Return which stores and items are sent."""
+        return mapping(self._systems_with())
+
+    def held(self, question: Mapping[str, object]) -> HeldValues:
+        """Read what DHIS2 holds; a login that it refused is not tried again by looking, because that could lock the account."""
+        systems = self._systems_with()
+        if systems.login[0] == self._refused_login:
+            raise OptionError(say("login.refused_before"))
+        try:
+            return held(systems, question)
+        except Dhis2AuthenticationError:
+            self._refused_login = systems.login[0]
+            raise
 
     def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
         """Compute what an event asks for, and send it."""

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,21 @@ def _templates() -> Environment:
     )
     environment.globals["t"] = say
     environment.filters["number"] = "{:,}".format
-    environment.filters["quantity"] = lambda text: f"{Decimal(text):,}"
+    environment.filters["quantity"] = _quantity
     environment.filters["time"] = lambda instant, zone: written_in(instant, ZoneInfo(zone))
     environment.filters["names_one"] = _names_one
     environment.filters["rows"] = lambda parts, names: [
         [_cell(getattr(part, name)) for name in names] for part in parts
     ]
     return environment
+
+
+def _quantity(text: str | Decimal) -> str:
+    """Return a number with separators; what DHIS2 holds may be another text."""
+    try:
+        return f"{Decimal(text):,}"
+    except InvalidOperation:
+        return str(text)
 
 
 def _names_one(asked: Mapping[str, str]) -> dict[str, str]:

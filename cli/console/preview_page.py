@@ -1,9 +1,9 @@
-"""The page of the preview: every value that a push would send, what is not sent, and why."""
+"""The page of the preview: every value that a push would send, beside what DHIS2 holds; what is not sent, and why."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,41 +11,50 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cli.commands.run import preview_columns
+from cli.comparison import Beside, Compared, ComparedValue
 from cli.console.jobs import Job, begin
 from cli.console.pages import Fields, csv_file, render
 from cli.console.state import State
 from cli.console.words import say
-from cli.local import Preview
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import EventError
+from msupply_dhis2.explain.screen import RULES
 from msupply_dhis2.text import count
 
 ROWS_A_PAGE = 100
 
-_SORTED_BY: Mapping[str, Callable[[DataValue], Any]] = {
-    "store": lambda value: value.store.casefold(),
-    "item": lambda value: value.item.casefold(),
-    "metric": lambda value: value.metric.label,
-    "period": lambda value: value.period,
-    "value": lambda value: Decimal(value.value),
-    "org_unit": lambda value: value.org_unit,
-    "data_element": lambda value: value.data_element,
+_SORTED_BY: Mapping[str, Callable[[ComparedValue], Any]] = {
+    "store": lambda line: line.value.store.casefold(),
+    "item": lambda line: line.value.item.casefold(),
+    "metric": lambda line: line.value.metric.label,
+    "period": lambda line: line.value.period,
+    "value": lambda line: Decimal(line.value.value or "-Infinity"),
+    "held": lambda line: (_number(line.held), line.held or ""),
+    "beside": lambda line: tuple(Beside).index(line.beside),
+    "org_unit": lambda line: line.value.org_unit,
+    "data_element": lambda line: line.value.data_element,
 }
+
+
+def _number(text: str | None) -> Decimal:
+    """Return a number to sort by; what is none stands first."""
+    try:
+        return Decimal(text or "-Infinity")
+    except InvalidOperation:
+        return Decimal("-Infinity")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The values that are looked for, and the page of them that is shown; ``find`` is the rest of its address."""
+    """The values that are looked for, and the page of them that is shown; ``asked`` are the words of its address."""
 
-    words: str
-    metric: str
-    sort: str
+    asked: Mapping[str, str]
     number: int
     pages: int
     found: int
-    values: Sequence[DataValue]
+    lines: Sequence[ComparedValue]
 
     @property
     def found_in_words(self) -> str:
@@ -54,14 +63,19 @@ class Table:
 
     def address(self, **changes: object) -> str:
         """Return the address of the table with changes."""
-        asked = {
-            "words": self.words,
-            "metric": self.metric,
-            "sort": self.sort,
-            "page": self.number,
-            **changes,
-        }
+        asked = {**self.asked, "page": self.number, **changes}
         return urlencode({name: value for name, value in asked.items() if value})
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The values of a metric and a period: how many, what they add up to, and how many stand how to what DHIS2 holds."""
+
+    metric: str
+    period: str
+    number: int
+    total: Decimal | None
+    beside: Mapping[Beside, int]
 
 
 def event_of(form: Fields) -> dict[str, object]:
@@ -91,22 +105,48 @@ def compute(state: State, _: Request, form: Fields) -> Response:
     return RedirectResponse("/preview", 303)
 
 
-def begin_preview(state: State, event: Mapping[str, object]) -> Job[Preview]:
-    """Begin to compute what an event asks for."""
-    return begin(say("preview.title"), lambda job: state.compute(event, job), say("error.unexpected"))
+def begin_preview(state: State, event: Mapping[str, object]) -> Job[Compared]:
+    """Begin to compute what an event asks for, and to set it beside what DHIS2 holds."""
+    return begin(say("preview.title"), lambda job: state.preview_beside(event, job), say("error.unexpected"))
 
 
 def as_csv(state: State, request: Request, _: Fields) -> Response:
-    """Hand out all values that are looked for, with their columns as the command has them."""
-    values = _found(_values(state), request.query_params)
-    columns = preview_columns(has_customers=any(value.kind is Kind.CUSTOMER for value in values))
-    return csv_file("preview", columns, ([getattr(value, name) for name in columns] for value in values))
+    """Hand out all values that are looked for, with their columns as the command has them, and what DHIS2 holds."""
+    asked = request.query_params
+    lines = _found(_lines(state), asked)
+    of_values = preview_columns(has_customers=any(line.value.kind is Kind.CUSTOMER for line in lines))
+    rules = ("rule",) if asked.get("own") else ()
+    rows = (
+        [
+            *(getattr(line.value, name) for name in of_values),
+            line.held,
+            in_words(line.beside, asked),
+            line.stored_by,
+            *([" ".join(rules_of(line))] if rules else []),
+        ]
+        for line in lines
+    )
+    return csv_file("preview", (*of_values, "in_dhis2", "beside", "stored_by", *rules), rows)
+
+
+def in_words(beside: Beside, asked: Mapping[str, str]) -> str:
+    """Return how a value stands to what DHIS2 holds, for who comes from mSupply's own push in other words."""
+    return say("own." + beside) if asked.get("own") else say("beside." + beside)
+
+
+def rules_of(line: ComparedValue) -> tuple[str, ...]:
+    """Return the rules by which mSupply's own push has another number, or keeps one."""
+    if line.beside is Beside.VANISHED:
+        return (say("own.stays"),)
+    if line.beside is Beside.CHANGED:
+        return RULES.get(line.value.metric, (say("own.no_rule"),))
+    return ()
 
 
 def _page(state: State, asked: Mapping[str, str], form: Fields | None = None, fault: str = "") -> Response:
     # Asked first: the work may end while the page is made.
     is_running = state.preview is not None and state.preview.is_running
-    values = () if is_running else _values(state)
+    lines = () if is_running else _lines(state)
     return render(
         state,
         "preview.html",
@@ -116,40 +156,51 @@ def _page(state: State, asked: Mapping[str, str], form: Fields | None = None, fa
         form=form or {},
         fault=fault,
         metrics=list(Metric),
-        sums=_sums(values),
-        table=_table(values, asked),
+        sums=sums_of(lines),
+        table=_table(lines, asked),
         columns=list(_SORTED_BY),
+        besides=list(Beside),
+        in_words=in_words,
+        rules_of=rules_of,
     )
 
 
-def _values(state: State) -> Sequence[DataValue]:
-    return state.preview.result.values if state.preview and state.preview.result else ()
+def _lines(state: State) -> Sequence[ComparedValue]:
+    return state.preview.result.lines if state.preview and state.preview.result else ()
 
 
-def _sums(values: Sequence[DataValue]) -> list[tuple[str, str, int, Decimal | None]]:
+def sums_of(lines: Sequence[ComparedValue]) -> list[Sum]:
     """Return for each metric and period how many values there are, and what they add up to where that means something."""
-    numbers = Counter((value.metric, value.period) for value in values)
-    totals: dict[tuple[Metric, str], Decimal] = dict.fromkeys(numbers, Decimal(0))
-    for value in values:
-        totals[value.metric, value.period] += Decimal(value.value)
+    totals: defaultdict[tuple[Metric, str], Decimal] = defaultdict(Decimal)
+    numbers: defaultdict[tuple[Metric, str], Counter[Beside]] = defaultdict(Counter)
+    for line in lines:
+        key = line.value.metric, line.value.period
+        numbers[key][line.beside] += 1
+        totals[key] += Decimal(line.value.value or 0)
+    order = {metric: place for place, metric in enumerate(Metric)}
     return [
-        (metric.label, period, number, None if metric is Metric.MONTHS_OF_STOCK else totals[metric, period])
-        for (metric, period), number in sorted(
-            numbers.items(), key=lambda each: (list(Metric).index(each[0][0]), each[0][1])
+        Sum(
+            metric.label,
+            period,
+            besides.total() - besides[Beside.VANISHED],
+            None if metric is Metric.MONTHS_OF_STOCK else totals[metric, period],
+            besides,
+        )
+        for (metric, period), besides in sorted(
+            numbers.items(), key=lambda each: (order[each[0][0]], each[0][1])
         )
     ]
 
 
-def _found(values: Sequence[DataValue], asked: Mapping[str, str]) -> list[DataValue]:
+def _found(lines: Sequence[ComparedValue], asked: Mapping[str, str]) -> list[ComparedValue]:
     words, metric, sort = asked.get("words", "").casefold(), asked.get("metric", ""), asked.get("sort", "")
+    beside = asked.get("beside", "")
     found = [
-        value
-        for value in values
-        if (not metric or value.metric.value == metric)
-        and (
-            not words
-            or words in f"{value.store}\n{value.item}\n{value.org_unit}\n{value.data_element}".casefold()
-        )
+        line
+        for line in lines
+        if (not metric or line.value.metric == metric)
+        and (not beside or line.beside == beside)
+        and (not words or words in _words_of(line.value))
     ]
     name = sort.removeprefix("-")
     if name in _SORTED_BY:
@@ -157,18 +208,15 @@ def _found(values: Sequence[DataValue], asked: Mapping[str, str]) -> list[DataVa
     return found
 
 
-def _table(values: Sequence[DataValue], asked: Mapping[str, str]) -> Table:
-    found = _found(values, asked)
+def _words_of(value: DataValue) -> str:
+    return f"{value.store}\n{value.item}\n{value.org_unit}\n{value.data_element}".casefold()
+
+
+def _table(lines: Sequence[ComparedValue], asked: Mapping[str, str]) -> Table:
+    found = _found(lines, asked)
     pages = max(1, -(-len(found) // ROWS_A_PAGE))
     given = asked.get("page", "")
     number = min(pages, max(1, int(given))) if given.isascii() and given.isdigit() and len(given) < 9 else 1  # noqa: PLR2004 - digits
     shown = found[(number - 1) * ROWS_A_PAGE : number * ROWS_A_PAGE]
-    return Table(
-        asked.get("words", ""),
-        asked.get("metric", ""),
-        asked.get("sort", ""),
-        number,
-        pages,
-        len(found),
-        shown,
-    )
+    words = {name: asked.get(name, "") for name in ("words", "metric", "beside", "sort", "own")}
+    return Table(words, number, pages, len(found), shown)

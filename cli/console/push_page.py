@@ -7,13 +7,13 @@ from secrets import token_hex
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from cli.comparison import Beside, Compared
 from cli.console.jobs import Job, begin
 from cli.console.pages import Fields, csv_file, render, told
 from cli.console.preview_page import begin_preview, event_of
 from cli.console.stack_state import StackState
 from cli.console.state import Plan, Refused, Sent, State
 from cli.console.words import say
-from cli.local import Preview
 from msupply_dhis2.domain.data_value import JOINED_BY
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import EventError
@@ -58,7 +58,7 @@ def send(state: State, _: Request, form: Fields) -> Response:
         return RedirectResponse("/push", 303)
     if planned is None or planned.id != form.get("plan") or planned.job.result is None:
         return told(state, say("push.another"))
-    result = planned.job.result.result
+    result = planned.job.result.preview.result
     event = dict(planned.event)
     if result.as_of is not None and not event.keys() & {"as_of", "months"}:
         event["as_of"] = result.as_of.isoformat()
@@ -88,7 +88,7 @@ def as_csv(state: State, _: Request, __: Fields) -> Response:
 
 
 def _runs(state: State) -> bool:
-    jobs: list[Job[Preview] | Job[Sent] | None] = [state.plan.job if state.plan else None, state.push]
+    jobs: list[Job[Compared] | Job[Sent] | None] = [state.plan.job if state.plan else None, state.push]
     return any(job is not None and job.is_running for job in jobs)
 
 
@@ -108,32 +108,38 @@ def _page(state: State, form: Fields | None = None, fault: str = "") -> Response
         plan=planned,
         job=planned.job if planned else state.push,
         sentence=_sentence(state, previewed) if previewed else "",
-        values=count(len(previewed.values), "value") if previewed else "",
+        values=count(len(previewed.preview.values), "value") if previewed else "",
         cannot=_cannot(state, previewed) if previewed else "",
         is_off=not state.draft().uses_dhis2,
-        warnings=previewed.result.warnings if previewed else (),
+        notes=previewed.notes if previewed else (),
+        warnings=previewed.preview.result.warnings if previewed else (),
         sent=sent,
         causes=_causes(state, sent.refused) if sent else [],
         metrics=list(Metric),
     )
 
 
-def _sentence(state: State, previewed: Preview) -> str:
-    head = state.head()
+def _sentence(state: State, compared: Compared) -> str:
+    head, preview = state.head(), compared.preview
+    numbers = {beside: compared.number(beside) for beside in Beside if beside is not Beside.VANISHED}
+    # Where nothing is known of any value the notes say why.
+    is_known = numbers[Beside.UNKNOWN] < len(preview.values)
+    beside = [f"{number:,} {say('beside.' + name)}" for name, number in numbers.items() if number]
     return say(
         "push.sentence",
-        values=count(len(previewed.values), "value"),
-        stores=count(previewed.result.stores, "store"),
-        periods=listed(previewed.result.periods),
+        values=count(len(preview.values), "value"),
+        stores=count(preview.result.stores, "store"),
+        periods=listed(preview.result.periods),
         server=joined(part for part in (head["server"], head["host"]) if part),
         data_set=head["data_set"],
+        beside=say("push.beside", beside=", ".join(beside)) if is_known else "",
     )
 
 
-def _cannot(state: State, previewed: Preview) -> str:
+def _cannot(state: State, compared: Compared) -> str:
     """Return why nothing can be sent; empty where it can."""
-    if not previewed.values:
-        return previewed.result.message
+    if not compared.preview.values:
+        return compared.preview.result.message
     if not state.knows_login:
         return say("login.missing")
     return ""

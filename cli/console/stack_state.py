@@ -11,13 +11,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.announcement import insist_on_open, tell_from_checks
 from cli.commands.run import LIMITS
+from cli.comparison import Compared, HeldValues, Line, Preview
 from cli.console.jobs import Job
 from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
 from cli.console.tab import Draft, as_yaml
 from cli.console.words import say
-from cli.local import Preview
 from cli.settings import Checked, upload
-from cli.stack import Stack, deployed
+from cli.stack import Stack, StackError, deployed
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme
@@ -136,13 +136,26 @@ class StackState(State):
         """Raise an EventError where an event cannot be understood."""
         parse_compute_event({**event, "dry_run": True})
 
-    def compute(self, event: Mapping[str, object], job: Job[Preview]) -> Preview:  # noqa: ARG002 - one call, without steps
+    def compute(self, event: Mapping[str, object], job: Job[Compared]) -> Preview:  # noqa: ARG002 - one call, without steps
         """Have compute export what an event asks for, and read the file."""
         limits = parse_compute_event(event).model_dump(mode="json", include=LIMITS, exclude_none=True)
         with self._stack() as stack:
             result = stack.push({"export": "values", **limits})
             lines = list(stack.lines_of_file(result.file)) if result.file else []
         return Preview(tuple(map(_value, lines)), result)
+
+    def mapping(self) -> list[Line]:
+        """Have compute export which stores and items are sent, and read the file."""
+        with self._stack() as stack:
+            result = stack.push({"export": "mapping"})
+            if result.file is None:
+                raise StackError(result.message)
+            return list(stack.lines_of_file(result.file))
+
+    def held(self, question: Mapping[str, object]) -> HeldValues:
+        """Have test connection, which has the login, read what DHIS2 holds."""
+        with self._stack() as stack:
+            return stack.held(question)
 
     def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
         """Have compute queue what an event asks for, and look at the run until nothing of it waits."""

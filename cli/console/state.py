@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
+from cli.comparison import Compared, HeldValues, Line, Preview, compare, not_compared
 from cli.console.jobs import Job, begin
 from cli.console.tab import Draft
 from cli.console.words import say
-from cli.local import Preview
+from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
@@ -47,7 +48,7 @@ class Plan:
 
     id: str
     event: Mapping[str, object]
-    job: Job[Preview]
+    job: Job[Compared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class State(ABC):
     def __init__(self) -> None:
         self.login: Login | None = None
         self.connection: Job[Tested] | None = None
-        self.preview: Job[Preview] | None = None
+        self.preview: Job[Compared] | None = None
         self.plan: Plan | None = None
         self.push: Job[Sent] | None = None
         self.pushed_event: Mapping[str, object] = {}
@@ -145,8 +146,25 @@ class State(ABC):
         """Raise an EventError where an event cannot be understood, before anything is computed."""
 
     @abstractmethod
-    def compute(self, event: Mapping[str, object], job: Job[Preview]) -> Preview:
+    def compute(self, event: Mapping[str, object], job: Job[Compared]) -> Preview:
         """Compute what an event asks for; nothing is sent."""
+
+    @abstractmethod
+    def mapping(self) -> list[Line]:
+        """Return which stores and items are sent: the lines of an export of the mapping."""
+
+    @abstractmethod
+    def held(self, question: Mapping[str, object]) -> HeldValues:
+        """Read what DHIS2 holds of what a question names."""
+
+    def preview_beside(self, event: Mapping[str, object], job: Job[Compared]) -> Compared:
+        """Compute what an event asks for, and set it beside what DHIS2 holds, where that can be known."""
+        previewed = self.compute(event, job)
+        try:
+            settings = self.draft().settings
+            return compare(previewed, parse_compute_event(event), settings, self.mapping(), self.held)
+        except MsupplyDhis2Error as error:
+            return not_compared(previewed, say("preview.not_compared", why=self.in_words(str(error))))
 
     @abstractmethod
     def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:

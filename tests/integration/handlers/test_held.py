@@ -159,6 +159,15 @@ def test_faulty_field(ask: Ask, what: dict[str, object], said: str) -> None:
     assert asked.said(said)[0]["event"] == "held_values_read"
 
 
+def test_skip_unknown_org_units(ask: Ask) -> None:
+    asked = ask(org_units=["OU_KAMO", "OU_NO", "OU_FAR"], periods="202601", skip_unknown=True)
+    assert sorted(each[-1] for each in told(asked)) == ["1", "2", "3", "4"]
+    assert asked.answer["left_out"] == {
+        "OU_NO": "DHIS2 has no such org unit, or this user may not see it.",
+        "OU_FAR": "The user pusher may not read its values in DHIS2.",
+    }
+
+
 def test_file_of_many_values(ask: Ask, aws: Aws, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held, "VALUES_IN_ANSWER", 7)
     monkeypatch.setattr(dhis2_held, "VALUES_A_CALL", 10)

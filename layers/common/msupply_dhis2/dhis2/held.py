@@ -9,7 +9,15 @@ from msupply_dhis2.dhis2.metadata import find, read_data_set, read_user, read_va
 from msupply_dhis2.dhis2.models import Identified, OrgUnit, ReadsDhis2
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
-from msupply_dhis2.domain.reading import Event, MetricNames, Names, folded, parse_event, require_period
+from msupply_dhis2.domain.reading import (
+    Event,
+    MetricNames,
+    Names,
+    Switch,
+    folded,
+    parse_event,
+    require_period,
+)
 from msupply_dhis2.errors import Dhis2PermanentError, EventError
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.text import count, listed
@@ -27,6 +35,7 @@ class Held(Event):
     """Which values are asked for: of org units (in the settings' scheme) or of stores, in periods as DHIS2 writes them.
 
     Only those of these items and metrics, as mSupply has them mapped, or of these data elements (in the settings' scheme).
+    With ``skip_unknown`` org units of which nothing can be read are left out; otherwise one of them is an error.
     """
 
     org_units: Names | None = None
@@ -35,6 +44,7 @@ class Held(Event):
     items: Names | None = None
     metrics: MetricNames | None = None
     data_elements: Names | None = None
+    skip_unknown: Switch = False
 
 
 class HeldEvent(Event):
@@ -60,13 +70,14 @@ class HeldQuestion:
     """What is asked for in DHIS2's UIDs, and what the settings call it.
 
     ``wanted`` has data elements, each with an option combo where not all of its values are asked for; ``None``: all. Each of
-    ``calls`` is about some org units and periods.
+    ``calls`` is about some org units and periods. ``left_out`` says why nothing can be read of an org unit.
     """
 
     data_set_id: str
     calls: Sequence[tuple[Sequence[str], Sequence[str]]]
     names: Mapping[str, str]
     wanted: Collection[tuple[str, str | None]] | None
+    left_out: Mapping[str, str]
 
     def values(self, client: ReadsDhis2) -> Iterator[dict[str, object]]:
         """Read the values, by the names of the settings, with who stored each and when."""
@@ -89,7 +100,7 @@ def find_held(held: Held, client: ReadsDhis2, settings: Settings, mapped: Mapped
             f"DHIS2 has no data set {settings.data_set_id}, or this user may not see it: test the connection (make "
             "test-connection)."
         )
-    units = _org_units(held, client, settings, mapped)
+    units, left_out = _org_units(held, client, settings, mapped)
     elements = _by_name(data_set.data_elements, settings.data_element_id_scheme)
     of_elements = [combo for element in data_set.data_elements for combo in element.option_combos]
     combos = {
@@ -111,11 +122,14 @@ def find_held(held: Held, client: ReadsDhis2, settings: Settings, mapped: Mapped
         list(product(some_units, some_periods)),
         names,
         _wanted(held, settings, mapped, elements, combos),
+        left_out,
     )
 
 
-def _org_units(held: Held, client: ReadsDhis2, settings: Settings, mapped: MappedNames) -> dict[str, str]:
-    """Return the UIDs of the org units by what the settings call them."""
+def _org_units(
+    held: Held, client: ReadsDhis2, settings: Settings, mapped: MappedNames
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the UIDs of the org units by what the settings call them, and why nothing can be read of the others."""
     field, names = ("stores", held.stores) if held.stores else ("org_units", held.org_units or ())
     if held.stores:
         stores = _named(field, held.stores, mapped.stores, mapped.more_stores)
@@ -127,17 +141,22 @@ def _org_units(held: Held, client: ReadsDhis2, settings: Settings, mapped: Mappe
         )
     found = find(OrgUnit, client, names, settings.org_unit_scheme)
     units = _by_name(found, settings.org_unit_scheme)
-    if missing := [name for name in names if name not in units]:
+    missing = [name for name in names if name not in units]
+    user = read_user(client)
+    kept_out_of = {unit.id: unit.name for unit in found if user.is_kept_out_of(unit)}
+    outside = [name for name in names if units.get(name) in kept_out_of]
+    if missing and not held.skip_unknown:
         raise EventError(
             f"held.{field}: DHIS2 has no org unit {listed(missing)}, or this user may not see it."
         )
-    user = read_user(client)
-    if outside := [unit.name for unit in found if user.is_kept_out_of(unit)]:
+    if outside and not held.skip_unknown:
         raise EventError(
-            f"held.{field}: the user {user.username} may not read the values of {listed(outside)}. Give the user in DHIS2 "
-            "these org units, or one above them, for data capture."
+            f"held.{field}: the user {user.username} may not read the values of {listed(list(kept_out_of.values()))}. Give the "
+            "user in DHIS2 these org units, or one above them, for data capture."
         )
-    return {name: units[name] for name in names}
+    left_out = dict.fromkeys(missing, "DHIS2 has no such org unit, or this user may not see it.")
+    left_out |= dict.fromkeys(outside, f"The user {user.username} may not read its values in DHIS2.")
+    return {name: units[name] for name in names if name not in left_out}, left_out
 
 
 def _wanted(

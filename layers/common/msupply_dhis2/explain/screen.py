@@ -1,6 +1,6 @@
 """Where mSupply's own screen shows another number for a value: the rules of docs/msupply-screen.md."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from fractions import Fraction
 from itertools import pairwise
@@ -18,6 +18,33 @@ _STOCK = frozenset({Metric.STOCK_ON_HAND, Metric.CLOSING_STOCK, Metric.STOCKED_O
 _RETURNS = (MovementKind.CUSTOMER_RETURN, MovementKind.SUPPLIER_RETURN)
 _ISSUES = (MovementKind.OUTBOUND_SHIPMENT, MovementKind.PRESCRIPTION)
 
+BELOW_ZERO = "mSupply leaves stock lines below 0 out of stock on hand. Here all stock lines are added up"
+RETURNS = (
+    "mSupply counts customer and supplier returns as adjustments. Here they are left out, unless the settings say "
+    "include_returns: true."
+)
+CANCELLED = "Here a cancelled prescription counts nothing: the row that cancels it is taken off. mSupply adds up the sizes of both rows."
+IN_UTC = "mSupply takes the date of an issue in UTC. Here it is that of the stack's time zone."
+MONTHS_WITH_CONSUMPTION = (
+    "Where the preference monthlyConsumptionEnforceLookBackPeriod of the older mSupply is false, it divides by the months that "
+    "had consumption. Here it is always the months of the look-back."
+)
+DAYS_OUT = (
+    "Here a day counts only if there was no stock at all, from midnight to midnight, and today does not count. mSupply counts "
+    "a day that begins and ends with 0, and today too, and adds up its ledger forwards, from 0."
+)
+
+_OF_CONSUMPTION = (CANCELLED, IN_UTC, MONTHS_WITH_CONSUMPTION)
+RULES: Mapping[Metric, tuple[str, ...]] = {
+    **dict.fromkeys(_STOCK, (f"{BELOW_ZERO}.",)),
+    Metric.ADJUSTMENTS: (RETURNS,),
+    Metric.AVERAGE_MONTHLY_CONSUMPTION: _OF_CONSUMPTION,
+    # The one divided by the other.
+    Metric.MONTHS_OF_STOCK: (f"{BELOW_ZERO}.", *_OF_CONSUMPTION),
+    Metric.DAYS_OUT_OF_STOCK: (DAYS_OUT,),
+}
+"""The rules of each metric that can make a difference."""
+
 
 def beside_screen(group: Group, metric: Metric, window: Window) -> Iterator[OnScreen]:
     """Yield the rules that make a difference for this value, each by itself, with both numbers."""
@@ -25,8 +52,7 @@ def beside_screen(group: Group, metric: Metric, window: Window) -> Iterator[OnSc
         yield from _stock(group, window)
     elif metric is Metric.ADJUSTMENTS and not group.rules.include_returns:
         yield from _differing(
-            "mSupply counts customer and supplier returns as adjustments. Here they are left out, unless the settings "
-            "say include_returns: true.",
+            RETURNS,
             group.adjustments,
             group.adjustments + sum(group.moved[kind] for kind in _RETURNS),
         )
@@ -50,7 +76,7 @@ def _stock(group: Group, window: Window) -> Iterator[OnScreen]:
     )
     above = sum(line.units for pair in group.pairs for line in pair.stock_lines if line.units > 0)
     yield from _differing(
-        "mSupply leaves stock lines below 0 out of stock on hand. Here all stock lines are added up: of now",
+        f"{BELOW_ZERO}: of now",
         ledger.stock_now,
         above,
     )
@@ -74,21 +100,9 @@ def _consumption(group: Group, window: Window) -> Iterator[OnScreen]:
         days = [window.calendar.day_of(each.instant) for each in within if each.units < 0]
         months = {(day.year, day.month) for day in days}
         enforced += Fraction(of.consumed, len(months)) if months else 0
-    yield from _differing(
-        "Here a cancelled prescription counts nothing: the row that cancels it is taken off. mSupply adds up the sizes of "
-        "both rows.",
-        here,
-        here + cancelled,
-    )
-    yield from _differing(
-        "mSupply takes the date of an issue in UTC. Here it is that of the stack's time zone.", here, in_utc
-    )
-    yield from _differing(
-        "Where the preference monthlyConsumptionEnforceLookBackPeriod of the older mSupply is false, it divides by the months "
-        "that had consumption. Here it is always the months of the look-back.",
-        here,
-        enforced,
-    )
+    yield from _differing(CANCELLED, here, here + cancelled)
+    yield from _differing(IN_UTC, here, in_utc)
+    yield from _differing(MONTHS_WITH_CONSUMPTION, here, enforced)
 
 
 def _midnight_in_utc(day: date) -> datetime:
@@ -100,12 +114,7 @@ def _days_out(group: Group, window: Window) -> Iterator[OnScreen]:
     if here is None:
         return
     on_screen = _days_on_screen(group.ledger, group, window)
-    yield from _differing(
-        "Here a day counts only if there was no stock at all, from midnight to midnight, and today does not count. mSupply "
-        "counts a day that begins and ends with 0, and today too, and adds up its ledger forwards, from 0.",
-        here,
-        on_screen * MICRO,
-    )
+    yield from _differing(DAYS_OUT, here, on_screen * MICRO)
 
 
 def _days_on_screen(ledger: Ledger, group: Group, window: Window) -> int:

@@ -59,8 +59,9 @@ def _read(held: Held, test: Invocation[TestConnectionEnvironment]) -> dict[str, 
                 if number <= VALUES_IN_ANSWER:
                     first.append(value)
             message = f"DHIS2 holds {count(number, 'value')} of what was asked for."
+            left_out = {"left_out": question.left_out} if held.skip_unknown else {}
             if number <= VALUES_IN_ANSWER:
-                return {"message": message, "values": first}
+                return {"message": message, "values": first, **left_out}
             digest = hashlib.sha256(held.model_dump_json().encode()).hexdigest()[:8]
             address = file.upload(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-held-{digest}/values.jsonl.gz")
     except (Dhis2SlowError, TimeoutError) as error:
@@ -68,4 +69,4 @@ def _read(held: Held, test: Invocation[TestConnectionEnvironment]) -> dict[str, 
             f"The values could not be read within {TIME_LIMIT} seconds. Name fewer org units or periods."
         ) from error
     said = f"{message} They are in a file, which is kept for seven days: {address}"
-    return {"message": said, "file": address}
+    return {"message": said, "file": address, **left_out}

@@ -19,7 +19,7 @@ def test_linked_from_preview(officer: Browser) -> None:
     officer.wait("/preview")
     page = officer.open("/preview?sort=-value")
     link = next(link for link in page.links if link.startswith("/explain?"))
-    value = max(officer.state.preview.result.values, key=lambda each: Decimal(each.value))  # type: ignore[union-attr]
+    value = max(officer.state.preview.result.preview.values, key=lambda each: Decimal(each.value))  # type: ignore[union-attr]
     page = officer.open(f"{link}&as_of={AS_OF}")
     assert page.status == 200
     assert value.value in page.text

@@ -75,6 +75,20 @@ LINE = {
     "attribute_option_combo": "ISSUED",
     "value": "1234.5",
 }
+MAPPING = [
+    {"kind": "store", "name": SCRIPT, "code": "KAM", "org_unit": "OU_1"},
+    {"kind": "item", "name": "Amoxicillin 250mg", "code": "AMX", "data_elements": {"issued": "AMO250", "received": "AMO250"}},
+]  # fmt: skip
+HELD = {
+    "data_element": "AMO250",
+    "org_unit": "OU_1",
+    "period": "202610",
+    "category_option_combo": "HllvX50cXC0",
+    "attribute_option_combo": "ISSUED",
+    "value": "1200",
+    "stored_by": "nurse",
+    "last_updated": "2026-11-01T00:00:00",
+}
 
 
 @pytest.fixture
@@ -93,10 +107,18 @@ def officer(
     cloudformation.create_stack(StackName=NAME, TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
     compact = parse_settings(settings.read_text()).compact()
     aws.ssm.put_parameter(Name=PARAMETER, Type="String", Value=compact, Overwrite=True)
-    aws.s3.put_object(Bucket=BUCKET, Key="values.jsonl.gz", Body=gzip.compress(json.dumps(LINE).encode()))
+    files = {"values": [LINE], "mapping": MAPPING}
+    for name, lines in files.items():
+        body = gzip.compress("\n".join(map(json.dumps, lines)).encode())
+        aws.s3.put_object(Bucket=BUCKET, Key=f"{name}.jsonl.gz", Body=body)
 
     def invoke(_: Stack, function: str, event: dict[str, object]) -> dict[str, object]:
         asked.append((function, event))
+        if "held" in event:
+            others = [
+                {**HELD, "attribute_option_combo": name, "value": "7"} for name in ("RECEIVED", "OTHER")
+            ]
+            return {"status": "read", "message": "", "values": [HELD, *others], "left_out": {}}
         if function == "TestConnectionFunction":
             return REPORT.model_dump(mode="json")
         if function == "PushFunction":
@@ -107,7 +129,9 @@ def officer(
             "status": "exported",
             "message": "1 value.",
             "values": 1,
-            "file": f"s3://{BUCKET}/values.jsonl.gz",
+            "stores": 1,
+            "periods": ["202610"],
+            "file": f"s3://{BUCKET}/{event['export']}.jsonl.gz",
         }
 
     find = Stack.resource
@@ -173,14 +197,35 @@ def test_tests_what_is_saved(officer: Stacked, asked: list[tuple[str, object]]) 
     assert SCRIPT not in page.source
 
 
-def test_preview_from_compute(officer: Stacked, asked: list[tuple[str, object]]) -> None:
-    officer.submit(officer.open("/preview"), "/preview", basis="current_day", stores="Kamo")
+def test_preview_beside_dhis2(officer: Stacked, asked: list[tuple[str, object]]) -> None:
+    officer.submit(officer.open("/preview"), "/preview", basis="current_day", stores="KAM")
     page = officer.wait("/preview")
-    event = {"export": "values", "basis": "current_day", "stores": ["Kamo"]}
-    assert asked == [("ComputeFunction", event)]
-    assert "1 value found. Page 1 of 1." in page.text
-    assert "1,234.5" in page.text
+    held = {"org_units": ["OU_1"], "periods": ["202610"], "skip_unknown": True}
+    assert asked == [
+        ("ComputeFunction", {"export": "values", "basis": "current_day", "stores": ["KAM"]}),
+        ("ComputeFunction", {"export": "mapping"}),
+        ("TestConnectionFunction", {"held": held}),
+    ]
+    assert "2 values found. Page 1 of 1." in page.text
+    assert "issued 202610 1,234.5 1,200 (nurse) changed OU_1 AMO250 ISSUED" in page.text
+    assert "received 202610 7 (nurse) would vanish OU_1 AMO250 RECEIVED" in page.text
     assert SCRIPT not in page.source
+
+
+def test_preview_without_dhis2(officer: Stacked, monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = Stack.invoke
+
+    def invoke(stack: Stack, function: str, event: dict[str, object]) -> dict[str, object]:
+        if "held" in event:
+            return {"status": "failed", "message": "Authentication failed: the password is wrong."}
+        return asks(stack, function, event)
+
+    monkeypatch.setattr(Stack, "invoke", invoke)
+    officer.submit(officer.open("/preview"), "/preview", basis="current_day")
+    page = officer.wait("/preview")
+    assert "1 value found." in page.text
+    assert "the values stand alone. Authentication failed: the password is wrong." in page.text
+    assert "1,234.5 not known" in page.text
 
 
 def queued(**counts: int) -> Run:
@@ -217,7 +262,7 @@ def test_push_followed_to_its_end(
         officer.open("/push"), "/push/plan", basis="current_day", as_of="2026-10-31", all_stores="true"
     )
     page = officer.wait("/push")
-    assert "Send 1 value Cancel" in page.text
+    assert "data set STOCK_ATTRIBUTE: 1 changed. Send 1 value Cancel" in page.text
     officer.submit(page, "/push/send")
     page = officer.wait("/push")
     assert asked[-1] == ("ComputeFunction", {"manual": True, "basis": "current_day", "as_of": "2026-10-31"})

@@ -2,12 +2,16 @@
 
 import csv
 import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from cli.console import preview_page
 from cli.console.preview_page import event_of
+from sandbox.dhis2 import StandIn
 from tests.integration.cli.console.conftest import AS_OF, SCRIPT
 from tests.support.console import Browser, Page
 
@@ -33,7 +37,8 @@ def test_values_and_sums(officer: Browser) -> None:
     assert f"{len(found):,} values found. Page 1 of" in page.text
     assert "(Pacific/Auckland)." in page.text
     received = [Decimal(row["value"]) for row in found if row["metric"] == "received"]
-    assert f"received 202609 {len(received):,} {sum(received):,}" in page.text
+    assert f"received 202609 {len(received):,} 0 0 0 0 {len(received):,} {sum(received):,}" in page.text
+    assert "The console has no login of DHIS2." in page.text
     assert "months of stock 202609" in page.text
 
 
@@ -86,6 +91,39 @@ def test_computation_fault(officer: Browser, choices: dict[str, str], said: str)
 def test_unreadable_database(officer: Browser) -> None:
     computed(officer, stores="Nowhere")
     assert "Nowhere" in officer.wait("/preview").text
+
+
+def test_values_beside_dhis2(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
+    officer = with_login()
+    choices = {"basis": "previous_month", "metrics": "issued\nreceived"}
+    computed(officer, **choices)
+    new = rows(officer)
+    assert {row["beside"] for row in new} == {"new"}
+    officer.submit(officer.open("/push"), "/push/plan", all_stores="true", as_of=AS_OF, **choices)
+    officer.submit(officer.wait("/push"), "/push/send")
+    officer.wait("/push")
+    key, stored = next(iter(dhis2.values.rows.items()))
+    dhis2.values.rows[key] = replace(stored, value="123456")
+    page = computed(officer, **choices)
+    assert Counter(row["beside"] for row in rows(officer)) == {"the same": len(new) - 1, "changed": 1}
+    assert [row["in_dhis2"] for row in rows(officer, "beside=changed")] == ["123456"]
+    assert "123,456 (pusher) changed" in officer.open("/preview?beside=changed").text
+    assert f"all {len(new)} 0 1 {len(new) - 1} 0 0" in page.text
+    different = rows(officer, "own=1&beside=changed")
+    assert {row["beside"] for row in different} == {"different"}
+    assert all("No rule is known for this metric." in row["rule"] for row in different)
+
+
+def test_refused_login_is_left(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
+    officer = with_login()
+    assert officer.state.credentials_file
+    officer.state.credentials_file.write_text('{"username": "pusher", "password": "wrong"}')
+    computed(officer)
+    assert "Authentication failed" in officer.open("/preview").text
+    asked = len(dhis2.requests)
+    page = computed(officer)
+    assert "DHIS2 was not asked, because it refused this login before" in page.text
+    assert len(dhis2.requests) == asked
 
 
 def test_form_is_the_event() -> None:
