@@ -1,10 +1,11 @@
 """What would be sent beside what DHIS2 holds."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from cli.comparison import Beside, Compared, HeldValues, Preview, compare, is_same
+from cli.comparison import Beside, Compared, HeldValues, Line, Preview, compare, is_same
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme, Setup
@@ -17,7 +18,7 @@ DEFAULT = "HllvX50cXC0"
 VALUE = DataValue(
     "AMX", "202610", "OU_1", None, "ISSUED", Scheme.CODE, "12", "Kamo", "Amoxicillin", Metric.ISSUED
 )
-MAPPING = [
+MAPPING: list[Line] = [
     {"kind": "store", "name": "Kamo", "code": "KAM", "org_unit": "OU_1"},
     {"kind": "customer", "name": "Post", "code": "PST", "org_unit": "OU_2"},
     {"kind": "item", "name": "Amoxicillin", "code": "AMX", "data_elements": {"issued": "AMX", "received": "AMX", "stocked_out": "AMX"}},
@@ -118,7 +119,7 @@ def test_vanished() -> None:
         (held("1", combo="STOCKED_OUT"), {"months": "2026-10", "basis": None}),
     ],
 )
-def test_not_asked_for(there: dict[str, str], event: dict[str, object]) -> None:
+def test_not_asked_for(there: dict[str, str], event: dict[str, Any]) -> None:
     assert [line.beside for line in compared(there, **event).lines] == [Beside.NEW]
 
 

@@ -11,6 +11,7 @@ from threading import Event
 import boto3
 import pytest
 
+from cli.comparison import Line
 from cli.console.stack_state import StackState
 from cli.stack import Stack
 from msupply_dhis2.domain.data_value import DataValueKey
@@ -75,7 +76,7 @@ LINE = {
     "attribute_option_combo": "ISSUED",
     "value": "1234.5",
 }
-MAPPING = [
+MAPPING: list[Line] = [
     {"kind": "store", "name": SCRIPT, "code": "KAM", "org_unit": "OU_1"},
     {"kind": "item", "name": "Amoxicillin 250mg", "code": "AMX", "data_elements": {"issued": "AMO250", "received": "AMO250"}},
 ]  # fmt: skip
@@ -107,7 +108,7 @@ def officer(
     cloudformation.create_stack(StackName=NAME, TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
     compact = parse_settings(settings.read_text()).compact()
     aws.ssm.put_parameter(Name=PARAMETER, Type="String", Value=compact, Overwrite=True)
-    files = {"values": [LINE], "mapping": MAPPING}
+    files: dict[str, list[Line]] = {"values": [LINE], "mapping": MAPPING}
     for name, lines in files.items():
         body = gzip.compress("\n".join(map(json.dumps, lines)).encode())
         aws.s3.put_object(Bucket=BUCKET, Key=f"{name}.jsonl.gz", Body=body)
