@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
 from sandbox.dhis2.answers import Answer, json_answer, message
@@ -272,7 +273,7 @@ class _Aggregation:
         if indicator is not None:
             return self._indicator(indicator, periods, units)
         value = self._sum(identifier, periods, units)
-        return None if value is None else _written(value, 2)
+        return None if value is None else _written(value)
 
     def _indicator(
         self, indicator: Mapping[str, Any], periods: tuple[Period, ...], units: tuple[OrgUnit, ...]
@@ -294,7 +295,7 @@ class _Aggregation:
             return None
         types = self.server.metadata.documents.get("indicatorTypes", {})
         factor = types.get(indicator["indicatorType"]["id"], {}).get("factor", 1)
-        return str(float(round(above / below * factor, indicator.get("decimals", 2))))
+        return str(_rounded(above / below * factor, indicator.get("decimals", 2)))
 
     def _sum(self, operand: str, periods: tuple[Period, ...], units: tuple[OrgUnit, ...]) -> float | None:
         """Return the value of a data element (with an option combo) for periods and places together."""
@@ -392,6 +393,11 @@ def _moved(period: Period, offset: int) -> Period:
     return period
 
 
-def _written(value: float, decimals: int) -> str:
-    rounded = round(value, decimals)
+def _rounded(value: float, decimals: int) -> float:
+    """Round halves away from zero, as the server does."""
+    return float(Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))
+
+
+def _written(value: float) -> str:
+    rounded = _rounded(value, 2)
     return str(int(rounded)) if rounded == int(rounded) else str(rounded)
