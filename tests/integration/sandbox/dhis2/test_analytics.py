@@ -199,7 +199,10 @@ def test_indicators(numerator: str, denominator: str, wanted: str | None) -> Non
         "numerator": numerator,
         "denominator": denominator,
     }
-    documents = {"indicators": {"indicator01": indicator}, "indicatorTypes": {"typeNumber1": {"factor": 1}}}
+    documents: dict[str, dict[str, dict[str, object]]] = {
+        "indicators": {"indicator01": indicator},
+        "indicatorTypes": {"typeNumber1": {"factor": 1}},
+    }
     elements = {a: "LAST_IN_PERIOD", b: "LAST_IN_PERIOD", c: "SUM"}
     with StandIn(metadata(elements, **documents), now=NOW) as server:
         store(server, a, {F11: {"202608": "80"}})
