@@ -36,7 +36,7 @@ from msupply_dhis2.aws.queues import ENTRIES_IN_ONE_CALL  # noqa: E402 - as abov
 from msupply_dhis2.compute.event import MonthStep  # noqa: E402 - as above
 from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import Shard, count_ledger_lines, divide, whole_run  # noqa: E402 - as above
-from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, encode  # noqa: E402 - as above
+from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, blocks, encode  # noqa: E402 - as above
 from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import OrgUnit, Store  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
@@ -116,7 +116,7 @@ def bytes_of_a_batch(values: int) -> int:
     """Return the size of a message with so many values."""
     side = math.isqrt(values)
     made = [
-        DataValue(
+        DataValue.of(
             data_element=f"DE{place % side:09d}",
             period="202610",
             org_unit=f"OU{place // side:09d}",
@@ -131,7 +131,8 @@ def bytes_of_a_batch(values: int) -> int:
         for place in range(values)
     ]
     run_id = "20261101T010000Z-monthly-1f0c2a9b"
-    return len(encode(made, run_id=run_id, as_of=AS_OF, destination=settings().destination).encoded())
+    (payload,) = blocks([made], maximum_values=values)
+    return len(encode(payload, run_id=run_id, as_of=AS_OF, destination=settings().destination).body)
 
 
 def simulate(arguments: argparse.Namespace) -> Simulated:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,6 +46,7 @@ from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
 from msupply_dhis2.compute.values import OrgUnitValues, Publisher  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch  # noqa: E402 - as above
+from msupply_dhis2.domain.data_value import Column  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import GroupHistory, PairHistory, Store  # noqa: E402 - as above
 from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.periods import Interval  # noqa: E402 - as above
@@ -154,7 +155,7 @@ class Memory(DeltaTable):
         """Let batches land, all of their values."""
         for batch in batches:
             assert batch.tracking is not None  # noqa: S101 - tells mypy: these are made with records
-            places = frozenset(range(len(batch.rows)))
+            places = frozenset(range(len(batch.values)))
             self.applied[batch.batch_id, batch.tracking.attempt_id] = DeliveryState(
                 places, places, began.timestamp(), (began + PUSH_TAKES).timestamp()
             )
@@ -255,6 +256,13 @@ def settings(
     return parse_settings(json.dumps(document))
 
 
+@cache
+def with_uid(column: Column) -> Column:
+    """Return a column whose data element has a UID; the same object each time."""
+    data_element, category, attribute = column.identifier
+    return column._replace(identifier=(uid(data_element), category, attribute))
+
+
 @lru_cache(maxsize=65_536)
 def uid(name: str) -> str:
     """Make an identifier as DHIS2 does, a letter and ten letters or digits; the same for the same name."""
@@ -299,7 +307,7 @@ class World:
             if self.with_uids:
                 # In place: what is sent has these names too.
                 computed.values[:] = [
-                    replace(value, data_element=uid(value.data_element)) for value in computed.values
+                    value._replace(column=with_uid(value.column)) for value in computed.values
                 ]
             without.add(computed)
 

@@ -102,7 +102,7 @@ def report(
             bare.append(bare_loop(url, batches))
         with stand_in(version, metadata, slowness) as url:
             pushed.append(push_loop(url, batches))
-    values = sum(len(batch.rows) for batch in batches)
+    values = sum(len(batch.values) for batch in batches)
     if {measured.stored for measured in (*bare, *pushed)} != {values}:
         raise SystemExit("Not all values were stored: nothing to compare.")
     reference = statistics.median(measured.seconds for measured in bare)
@@ -125,7 +125,7 @@ def make_batches(
     settings = settings_of("https://dhis2.example.org", payload)
     values = (
         [
-            DataValue(
+            DataValue.of(
                 data_element=f"SOH_{item}",
                 period="202601",
                 org_unit=org_unit,
@@ -191,7 +191,7 @@ def bare_loop(url: str, batches: Sequence[Batch]) -> Measured:
     bodies = [
         request_body(
             batch.data_set_id,
-            [SentValue(value.key, value.value) for value in batch.values()],
+            [SentValue(value.key, value.value) for value in batch.values],
             schemes_of(batch),
         )
         for batch in batches
@@ -216,7 +216,7 @@ def bare_loop(url: str, batches: Sequence[Batch]) -> Measured:
 
 def push_loop(url: str, batches: Sequence[Batch]) -> Measured:
     """Push the batches one after the other, as a warm function does."""
-    settings = settings_of(url, len(batches[0].rows))
+    settings = settings_of(url, len(batches[0].values))
     credentials = parse_dhis2_credentials(f'{{"username": "{LOGIN[0]}", "password": "{LOGIN[1]}"}}', settings)
     sent: list[int] = []
 

@@ -200,7 +200,7 @@ class _Scope:
                 continue
             store, kind = self._store_of[org_unit]
             category, attribute = (name if name == combo else None for name in _combos_of(each))
-            value = DataValue(
+            value = DataValue.of(
                 data_element=element,
                 period=period,
                 org_unit=org_unit,

@@ -337,7 +337,7 @@ def push(
                         logging.ERROR,
                     )
             total += counts
-            given_up += len(batch.rows) - counts.sent
+            given_up += len(batch.values) - counts.sent
 
         if windows and asked.sends and not asked.is_off(settings):
             _insist_on_open(client(), settings, asked, windows, tell)

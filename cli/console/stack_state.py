@@ -232,4 +232,4 @@ def _value(line: Mapping[str, str | None]) -> DataValue:
     # The scheme matters only where something is sent.
     known = {"metric": Metric(str(line["metric"])), "option_combo_scheme": Scheme.UID}
     kind = {"kind": Kind(str(line["kind"]))} if "kind" in line else {}
-    return DataValue(**{**read, **known, **kind})  # type: ignore[arg-type]
+    return DataValue.of(**{**read, **known, **kind})  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def value_of(  # noqa: PLR0913 - each has its default
     scheme: Scheme = Scheme.UID,
 ) -> DataValue:
     """Return a value; its item and store are called after its identifiers."""
-    return DataValue(
+    return DataValue.of(
         data_element=data_element,
         period=period,
         org_unit=org_unit,

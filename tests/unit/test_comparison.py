@@ -1,6 +1,5 @@
 """What would be sent beside what DHIS2 holds."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,15 +8,14 @@ from cli.comparison import Beside, Compared, HeldValues, Line, Preview, compare,
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme, Setup
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Settings, parse_settings
 from tests.support.paths import PROJECT
 
 DEFAULT = "HllvX50cXC0"
-VALUE = DataValue(
-    "AMX", "202610", "OU_1", None, "ISSUED", Scheme.CODE, "12", "Kamo", "Amoxicillin", Metric.ISSUED
-)
+ISSUED = Column(("AMX", None, "ISSUED"), "202610", Scheme.CODE, Metric.ISSUED, "Amoxicillin")
+VALUE = DataValue(ISSUED, Origin("OU_1", "Kamo"), "12")
 MAPPING: list[Line] = [
     {"kind": "store", "name": "Kamo", "code": "KAM", "org_unit": "OU_1"},
     {"kind": "customer", "name": "Post", "code": "PST", "org_unit": "OU_2"},
@@ -124,7 +122,10 @@ def test_not_asked_for(there: dict[str, str], event: dict[str, Any]) -> None:
 
 
 def test_periods_of_a_basis() -> None:
-    now = replace(VALUE, metric=Metric.STOCKED_OUT, period="202611", attribute_option_combo="STOCKED_OUT")
+    stocked_out = ISSUED._replace(
+        identifier=("AMX", None, "STOCKED_OUT"), metric=Metric.STOCKED_OUT, period="202611"
+    )
+    now = VALUE._replace(column=stocked_out)
     of = compared(
         held("3", combo="STOCKED_OUT"),
         held("4", combo="RECEIVED", period="202611"),
@@ -141,7 +142,7 @@ def test_periods_of_a_basis() -> None:
 
 def test_data_element_per_item() -> None:
     per_item = settings().model_copy(update={"setup": Setup.DATA_ELEMENT_PER_ITEM})
-    value = replace(VALUE, attribute_option_combo=None)
+    value = VALUE._replace(column=ISSUED._replace(identifier=("AMX", None, None)))
     there = (held("12", combo=DEFAULT), held("5", "ORS", DEFAULT))
     assert [line[0] for line in told(compared(*there, values=(value,), given=per_item))] == [
         "same",

@@ -10,12 +10,12 @@ single data element                       prefix + item reference    none
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
-from msupply_dhis2.domain.data_value import JOINED_BY, DataValue, Identifier
+from msupply_dhis2.domain.data_value import JOINED_BY, Column, DataValue, Identifier, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, OrgUnit, Store
@@ -144,6 +144,9 @@ def _no_uid(value: str, field: str, scheme: str) -> str:
     )
 
 
+type _BasisColumn = tuple[Basis, Column]
+
+
 @dataclass(frozen=True, slots=True)
 class Mapper:
     """Turns a group's metrics into data values, by the settings."""
@@ -151,6 +154,10 @@ class Mapper:
     settings: Settings
     rows: tuple[tuple[DataElementRow, Basis], ...]
     windows: Mapping[Basis, Window]
+    _columns: dict[tuple[int, str], tuple[_BasisColumn, ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    """By the item group, an object of the run's plan, and the names of its items."""
 
     @classmethod
     def at(
@@ -172,32 +179,41 @@ class Mapper:
 
     def data_values(
         self, history: GroupHistory | GroupReports, values: Mapping[Basis, GroupValues]
-    ) -> Iterator[DataValue]:
-        """Yield the data values of one group from its metrics on each basis, a row of the settings after the other."""
-        store = JOINED_BY.join(dict.fromkeys(pair.store.name for pair in history.pairs))
-        item = JOINED_BY.join(dict.fromkeys(pair.item.name for pair in history.pairs))
-        for row, basis in self.rows:
-            quantity = values[basis].values.get(row.metric)
-            if quantity is None:
-                continue
-            identifier = identifier_of(self.settings, row, history.item_group)
-            if identifier is None:
-                continue
-            data_element, category, attribute = identifier
-            yield DataValue(
-                data_element=data_element,
-                period=self.windows[basis].period,
-                org_unit=history.org_unit.code,
-                category_option_combo=category,
-                attribute_option_combo=attribute,
-                option_combo_scheme=row.category_option_combo_id_scheme,
-                value=format_value(quantity, round_off=self.settings.round_off),
-                store=store,
-                item=item,
-                metric=row.metric,
-                kind=history.org_unit.kind,
-                document=values[basis].documents.get(row.metric, ""),
+    ) -> list[DataValue]:
+        """Return the data values of one group from its metrics on each basis, a row of the settings after the other."""
+        pairs, org_unit, round_off = history.pairs, history.org_unit, self.settings.round_off
+        store = JOINED_BY.join(dict.fromkeys([pair.store.name for pair in pairs]))
+        item = JOINED_BY.join(dict.fromkeys([pair.item.name for pair in pairs]))
+        origin = Origin(org_unit.code, store, org_unit.kind)
+        made = []
+        for basis, column in self._columns_of(history.item_group, item):
+            of_basis = values[basis]
+            quantity = of_basis.values.get(column.metric)
+            if quantity is not None:
+                document = of_basis.documents.get(column.metric)
+                of_value = origin._replace(document=document) if document else origin
+                made.append(DataValue(column, of_value, format_value(quantity, round_off=round_off)))
+        return made
+
+    def _columns_of(self, group: ItemGroup, item: str) -> tuple[_BasisColumn, ...]:
+        """Return the columns of a group whose items have these names, each with its basis; the same objects each time."""
+        key = id(group), item
+        if key not in self._columns:
+            self._columns[key] = tuple(
+                (
+                    basis,
+                    Column(
+                        identifier,
+                        self.windows[basis].period,
+                        row.category_option_combo_id_scheme,
+                        row.metric,
+                        item,
+                    ),
+                )
+                for row, basis in self.rows
+                if (identifier := identifier_of(self.settings, row, group)) is not None
             )
+        return self._columns[key]
 
     def identifiers(self, group: ItemGroup) -> set[Identifier]:
         """Return what the values of a group would be known by, if it had all of them."""

@@ -1,34 +1,22 @@
 """Batches onto the queue."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from msupply_dhis2.aws.queues import BatchQueue
-from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch, Message, Row, decode
-from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, Batch, Message, decode
 from msupply_dhis2.errors import AwsBusyError
-from msupply_dhis2.settings import Scheme
 from tests.conftest import Aws
+from tests.support.batches import batch_of, settings_of, value_of
 
 
-def batch(number: int, rows: int = 1) -> Batch:
-    row = Row(f"DE{number}", "202601", "OU_KAMO", None, None, "12", 0, 0, Metric.STOCK_ON_HAND)
-    return Batch(
-        run_id="run",
-        batch_id=f"run-{number}",
-        as_of=datetime(2026, 2, 1, tzinfo=UTC),
-        data_set_id="DS",
-        data_set_id_scheme=Scheme.CODE,
-        data_element_id_scheme=Scheme.CODE,
-        org_unit_scheme=Scheme.CODE,
-        option_combo_scheme=Scheme.UID,
-        stores=("Kamo",),
-        items=("Amoxicillin",),
-        rows=(row,) * rows,
-    )
+def batch(number: int, values: int = 1) -> Batch:
+    """Return a batch with an id that can be foreseen."""
+    made = batch_of([value_of(f"DE{number}")] * values, settings_of())
+    return replace(made, batch_id=f"run-{number}", body=made.body.replace(made.batch_id, f"run-{number}"))
 
 
 def nobody_counts(messages: Sequence[Message]) -> None:
@@ -60,8 +48,8 @@ def test_batches_arrive_once(aws: Aws) -> None:
 
 
 def test_large_batches(aws: Aws) -> None:
-    large = [batch(number, rows=6000) for number in range(4)]
-    sizes = [len(one.encoded()) for one in large]
+    large = [batch(number, values=40_000) for number in range(4)]
+    sizes = [len(one.body) for one in large]
     assert sum(sizes) > MAXIMUM_MESSAGE_BYTES > max(sizes)
     with BatchQueue(aws.sqs, aws.queue_url, nobody_counts) as queue:
         for one in large:
@@ -95,7 +83,7 @@ def test_counted_when_queued(aws: Aws) -> None:
     counted: list[Message] = []
     with BatchQueue(FailingQueue(aws, refusals=2), "url", counted.extend) as queue:  # type: ignore[arg-type]
         for number in range(3):
-            queue.send(batch(number, rows=number + 1))
+            queue.send(batch(number, values=number + 1))
         assert counted == []
     assert sorted((message.batch_id, message.values) for message in counted) == [
         ("run-0", 1),

@@ -1,7 +1,6 @@
 """Whether values fit, decided beforehand: the stand-in of each version is the judge of the decisions."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -90,7 +89,7 @@ def value(
     attribute: str | None = None,
     scheme: Scheme = Scheme.CODE,
 ) -> DataValue:
-    return DataValue(
+    return DataValue.of(
         data_element=data_element,
         period=period,
         org_unit=org_unit,
@@ -291,14 +290,14 @@ def test_words_of_the_server(given_value: DataValue, rules: Rules, code: str) ->
 
 
 def test_first_reason_of_the_server() -> None:
-    wrong = value("INTEGER", "2.5", org_unit="UNASSIGNED_FAR", period="202613")
+    wrong_in_ways = (
+        ("UNASSIGNED_FAR", "202613"),
+        ("UNASSIGNED_FAR", "202605"),
+        ("UNASSIGNED", "20260501"),
+    )
     codes = []
-    for fixed in (
-        wrong,
-        replace(wrong, period="202605"),
-        replace(wrong, period="20260501", org_unit="UNASSIGNED"),
-    ):
-        decided = decide(fixed)
+    for org_unit, period in wrong_in_ways:
+        decided = decide(value("INTEGER", "2.5", org_unit=org_unit, period=period))
         assert isinstance(decided, ValueOutcome)
         codes.append(decided.reasons[0].code)
     assert codes == ["E7611", "E7617", FRACTION]

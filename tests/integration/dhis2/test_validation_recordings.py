@@ -144,7 +144,7 @@ def test_agrees_with_recordings(version: str) -> None:
             option_combo_field=OptionComboField.CATEGORY,
         )
         for index, row in enumerate(rows):
-            value = DataValue(
+            value = DataValue.of(
                 data_element=row["dataElement"],
                 period=row["period"],
                 org_unit=row["orgUnit"],

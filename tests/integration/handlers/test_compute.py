@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -194,9 +195,7 @@ def test_schedule_log(compute: Callable[..., Invocation]) -> None:
 def batches_but_for_when_they_were_read(aws: Aws) -> list[Batch]:
     batches = [decode(str(message["Body"])) for message in aws.messages()]
     assert all(batch.read_at is not None for batch in batches)
-    return sorted(
-        (batch.model_copy(update={"read_at": None}) for batch in batches), key=lambda batch: batch.batch_id
-    )
+    return sorted((replace(batch, read_at=None) for batch in batches), key=lambda batch: batch.batch_id)
 
 
 def test_same_event_same_run(aws: Aws, compute: Callable[..., Invocation]) -> None:
@@ -221,8 +220,8 @@ def test_retried_manual_push(
 def test_batch_size(aws: Aws, compute: Callable[..., Invocation]) -> None:
     answer = compute(SCHEDULED).answer
     batches = [decode(str(message["Body"])) for message in aws.messages()]
-    assert max(len(batch.rows) for batch in batches) <= 50
-    keys = [value.key for batch in batches for value in batch.values()]
+    assert max(len(batch.values) for batch in batches) <= 50
+    keys = [value.key for batch in batches for value in batch.values]
     assert len(keys) == len(set(keys)) == answer["values"]
     assert {batch.run_id for batch in batches} == {answer["run_id"]}
 
@@ -264,19 +263,19 @@ def test_interval_without_rows(aws: Aws, compute: Callable[..., Invocation]) -> 
 
 def test_manual_push(aws: Aws, compute: Callable[..., Invocation]) -> None:
     compute({"manual": True, "as_of": AS_OF})
-    values = [value for message in aws.messages() for value in decode(str(message["Body"])).values()]
+    values = [value for message in aws.messages() for value in decode(str(message["Body"])).values]
     assert {value.metric for value in values} >= {Metric.ISSUED, Metric.STOCK_ON_HAND}
     assert {value.period for value in values} == {"202610"}
 
 
 def test_limited_run(aws: Aws, compute: Callable[..., Invocation]) -> None:
     compute({"manual": True, "as_of": AS_OF})
-    (first, *_) = decode(str(aws.messages()[0]["Body"])).values()
+    (first, *_) = decode(str(aws.messages()[0]["Body"])).values
     store = first.store.split("; ")[0]
     item = first.item.split("; ")[0]
     event = {"manual": True, "as_of": AS_OF, "metrics": ["stock_on_hand"], "stores": [store], "items": [item]}
     answer = compute(event).answer
-    values = [value for message in aws.messages() for value in decode(str(message["Body"])).values()]
+    values = [value for message in aws.messages() for value in decode(str(message["Body"])).values]
     assert answer["values"] == len(values) == 1
     assert (values[0].store, values[0].item, values[0].metric) == (
         first.store,

@@ -155,7 +155,7 @@ class Letters:
 
     def message(self, attempt_id: str) -> Message:
         batch = decode((self.bodies | self.by_hand)[attempt_id])
-        return Message(batch.batch_id, attempt_id, len(batch.rows))
+        return Message(batch.batch_id, attempt_id, len(batch.values))
 
     def left_of(self, attempt_id: str) -> int:
         """Return how many values of a message have no outcome, as its row tells."""

@@ -38,7 +38,7 @@ def refused(aws: Aws, dhis2: StandIn, capsys: pytest.CaptureFixture[str]) -> Sta
     """DHIS2 after it refused the login of a message that waits."""
     aws.put_dhis2_credentials("pusher", WRONG)
     batch = batch_of([value_of("SOH_368c74bf")], settings_of(dhis2.url))
-    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.encoded())
+    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.body)
     deliver(aws, capsys)
     assert aws.breaker().state is State.LOGIN_REFUSED
     dhis2.requests.clear()
@@ -118,7 +118,7 @@ def test_refusal_opens_it(aws: Aws, dhis2: StandIn, ask: Invoke, capsys: pytest.
     assert aws.breaker().state is State.LOGIN_REFUSED
     dhis2.requests.clear()
     batch = batch_of([value_of("SOH_368c74bf")], settings_of(dhis2.url))
-    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.encoded())
+    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.body)
     assert deliver(aws, capsys).again
     assert dhis2.requests == []
 
@@ -169,7 +169,7 @@ def test_refusal_raises_alarm(
     aws: Aws, dhis2: StandIn, ask: Invoke, capsys: pytest.CaptureFixture[str], finder: str
 ) -> None:
     batch = batch_of([value_of("SOH_368c74bf")], settings_of(dhis2.url))
-    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.encoded())
+    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.body)
     aws.put_dhis2_credentials("pusher", WRONG)
     if finder == "probe":
         down = Breaker(State.DHIS2_DOWN, "DHIS2 is away.", datetime.now(UTC), failures=3, version=1)
@@ -251,7 +251,7 @@ def test_probe_restored_secret(
     assert aws.secretsmanager.get_secret_value(SecretId="stack/dhis2")["VersionId"] == bad
     refused.requests.clear()
     batch = batch_of([value_of("SOH_368c74bf")], settings_of(refused.url))
-    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.encoded())
+    aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.body)
     pushed = deliver(aws, capsys)
     assert pushed.again
     (line,) = pushed.said("Sending is paused since")

@@ -127,7 +127,7 @@ class Stack:
             )
             for message in self.aws.messages()
             for batch in [decode(message["Body"])]
-            for value in batch.values()
+            for value in batch.values
         )
 
 
@@ -596,7 +596,7 @@ def sent(aws: Aws) -> list[dict[str, Any]]:
             "document": None,
         }
         for message in aws.messages()
-        for value in decode(str(message["Body"])).values()
+        for value in decode(str(message["Body"])).values
     ]
 
 

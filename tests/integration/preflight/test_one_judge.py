@@ -190,7 +190,7 @@ def values_of(settings: Settings, names: MappedNames, numbers: tuple[str, ...]) 
             assert sent is not None
             data_element, category, attribute = sent
             values.append(
-                DataValue(
+                DataValue.of(
                     data_element=data_element,
                     period=window(active.basis, NOW, calendar, settings.period).period,
                     org_unit=store.org_unit,

@@ -182,7 +182,7 @@ def deliver(dhis2: StandIn, batches: list[Batch], settings: Settings) -> Deliver
                 session = Dhis2Session(client, session.batch_size, session.pause)
             if result.failure is None:
                 break
-        assert len(done) == len(batch.rows)
+        assert len(done) == len(batch.values)
     client.close()
     return delivered
 

@@ -214,7 +214,7 @@ def test_only_changed_are_sent(version: str, changed: int, connect: Connect) -> 
         for number in range(5)
         for place in range(20)
     ]
-    newer = [*(replace(each, value="8") for each in values[:changed]), *values[changed:]]
+    newer = [*(each._replace(value="8") for each in values[:changed]), *values[changed:]]
     with StandIn(metadata_of(), version=version, now=NOW) as dhis2:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         push(batch_of(values, settings), session, settings=settings)

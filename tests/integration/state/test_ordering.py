@@ -64,7 +64,7 @@ def batch_of(how_new: Age | None, *values: DataValue) -> Batch:
 
 
 def left_out(aws: Aws, batch: Batch) -> list[int]:
-    return sorted(order(aws).superseded(batch, range(len(batch.rows))))
+    return sorted(order(aws).superseded(batch, range(len(batch.values))))
 
 
 # Claims
@@ -538,7 +538,7 @@ def test_already_in_flight(world: World) -> None:
     batch = decode(str(messages[0]["Body"]))
     attempt_id = str(messages[0]["MessageAttributes"]["attempt_id"]["StringValue"])
     revision = Revision(1, 1)
-    row = message_key(Message(batch.batch_id, attempt_id, len(batch.rows)))["part"]
+    row = message_key(Message(batch.batch_id, attempt_id, len(batch.values)))["part"]
     other = InFlightMessage("run-1", row, {"202610": (revision, revision)})
     with InFlightMessages(clients.table("stack"), tell=pytest.fail, broke_off=broke_off).in_flight(
         other, 300, 0

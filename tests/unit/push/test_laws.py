@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from itertools import chain, repeat
@@ -209,7 +208,7 @@ def test_applied_is_in_dhis2(
     of_tab = settings_of(items_per_payload=per_call)
     # What a delete finds: the values as they were sent earlier, and some that somebody has entered since.
     push(batch_of(values, of_tab), session, settings=of_tab)
-    others = [replace(values[place], value="7") for place in dict.fromkeys(entered) if place < len(values)]
+    others = [values[place]._replace(value="7") for place in dict.fromkeys(entered) if place < len(values)]
     if others:
         push(batch_of(others, of_tab), session, settings=of_tab)
     session.sent_unread = None
@@ -225,7 +224,7 @@ def test_applied_is_in_dhis2(
         assert result.applied <= result.settled - done
         assert_adds_up(result, done)
         counts, done, applied = counts + result.counts, result.settled, applied | result.applied
-        assert_true(client, world, batch.values(), applied, operation)
+        assert_true(client, world, batch.values, applied, operation)
         if result.failure is None:
             break
 

@@ -82,7 +82,7 @@ def test_setup_examples(setup: Setup) -> None:
         {time.basis: GroupValues({Metric.STOCK_ON_HAND: 12 * MICRO, Metric.RECEIVED: 50 * MICRO})},
     )
     batch = encode(list(values), run_id="run", as_of=as_of, destination=settings.destination)
-    rows = [SentValue(value.key, value.value) for value in batch.values()]
+    rows = [SentValue(value.key, value.value) for value in batch.values]
     assert request_body(batch.data_set_id, rows, schemes_of(batch))["dataValues"] == [
         json.loads(line) for line in sent.splitlines()
     ]

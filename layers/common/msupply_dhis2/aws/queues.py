@@ -166,12 +166,12 @@ class BatchQueue(AbstractContextManager["BatchQueue"]):
 
     def send(self, batch: Batch) -> None:
         """Take a batch; it leaves with the next call."""
-        body = batch.encoded()
+        body = batch.body
         attempt_id = batch.tracking.attempt_id if batch.tracking else uuid4().hex
         # A call may hold ten messages, and no more bytes than one message may.
         if len(self._held) == ENTRIES_IN_ONE_CALL or self._held_bytes + len(body) > MAXIMUM_MESSAGE_BYTES:
             self.flush()
-        self._held.append((Message(batch.batch_id, attempt_id, len(batch.rows)), body))
+        self._held.append((Message(batch.batch_id, attempt_id, len(batch.values)), body))
         # The attribute counts too, but its 45 bytes are well within what MAXIMUM_MESSAGE_BYTES leaves.
         self._held_bytes += len(body)
 

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import chain, groupby
 
 from msupply_dhis2.compute.event import MonthStep
 from msupply_dhis2.compute.plan import RunPlan
-from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, blocks, encode
+from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, blocks, encode, small_enough
 from msupply_dhis2.domain.choices import CustomerReceived
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
@@ -107,27 +108,27 @@ class Publisher:
         # With a delta all that is imported is claimed already.
         if self.claim is not None and (self.delta is None or operation is Operation.DELETE):
             self.claim(chain.from_iterable(strip), self._revisions)
-        made: list[tuple[Sequence[DataValue], Batch]] = []
+        make = partial(
+            encode,
+            run_id=self.run_id,
+            as_of=self.as_of,
+            destination=self.settings.destination,
+            operation=operation,
+            tracking=None if self.delta is None else self.delta.tracking(),
+            age=self.age,
+            while_off=self.while_off,
+        )
+        made: list[Batch] = []
         for payload in blocks(strip, maximum_values=self.settings.items_per_payload):
-            batch = encode(
-                payload,
-                run_id=self.run_id,
-                as_of=self.as_of,
-                destination=self.settings.destination,
-                operation=operation,
-                tracking=None if self.delta is None else self.delta.tracking(),
-                age=self.age,
-            )
-            if self.while_off:
-                batch = batch.model_copy(update={"while_off": True})
-            self.batches += 1
-            if self.send is not None:
-                made.append((payload, batch))
+            for batch in small_enough(payload, make):
+                self.batches += 1
+                if self.send is not None:
+                    made.append(batch)
         if self.delta is not None:
             # All at once, so that each record is written once; and before the first of them is sent.
             self.delta.note(made)
         if self.send is not None:
-            for _, batch in made:
+            for batch in made:
                 self.send(batch)
 
 

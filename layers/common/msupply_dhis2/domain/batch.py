@@ -7,26 +7,30 @@ matrix org units x data elements, which real servers import twice as fast as row
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
-from itertools import chain, groupby
+from functools import cache
+from itertools import batched, chain, groupby
 from math import isqrt
-from operator import attrgetter
-from typing import Literal, NamedTuple
+from operator import itemgetter
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from msupply_dhis2.domain.choices import Scheme
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import BatchError
 
 MAXIMUM_MESSAGE_BYTES = 1_000_000
 """Below the 1,048,576 bytes of SQS, and of the 1 MB that nginx lets through to DHIS2 by default."""
+
+
+VERSION: Final = 3
+"""Of the messages' form: push refuses any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +62,12 @@ class Operation(StrEnum):
     DELETE = "delete"
 
 
-class Row(NamedTuple):
-    """A value in a message: its key, then the rest.
-
-    ``store``, ``item`` and ``document`` are indices of the message's lists of names.
-    """
-
-    data_element: str
-    period: str
-    org_unit: str
-    category_option_combo: str | None
-    attribute_option_combo: str | None
-    value: str
-    store: int
-    item: int
-    metric: Metric
-    document: int | None = None
-
-
-class Tracking(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Tracking:
     """By what a batch is known in what is remembered of DHIS2 (``delta``).
 
     After ``until`` push takes the batch for one that is not tracked. ``target``: the DHIS2, the data set, its identifiers.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     attempt_id: str
     until: datetime
@@ -106,8 +91,9 @@ class Destination(NamedTuple):
     org_unit_scheme: Scheme
 
 
-class Batch(BaseModel):
-    """One message on the queue: one call to DHIS2, and the names for what is said about its values.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a message says of all its values.
 
     ``run_id`` and ``batch_id`` are the same for the same values of the same run, however often it is
     computed; ``as_of`` is the run's instant. Of two messages about the same value ``read_at`` and ``snapshots`` (see
@@ -115,9 +101,7 @@ class Batch(BaseModel):
     last; it deletes whatever stands in their places now.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: Literal[2] = 2
+    version: Literal[3] = VERSION
     run_id: str
     batch_id: str
     operation: Operation = Operation.IMPORT
@@ -127,46 +111,71 @@ class Batch(BaseModel):
     data_element_id_scheme: Scheme
     org_unit_scheme: Scheme
     option_combo_scheme: Scheme
-    stores: tuple[str, ...]
-    items: tuple[str, ...]
-    customers: tuple[int, ...] = ()
-    """Which of ``stores`` are customers that are no stores."""
-    documents: tuple[str, ...] = ()
     read_at: datetime | None = None
-    snapshots: dict[Metric, datetime] = Field(default_factory=dict)
+    snapshots: Mapping[Metric, datetime] = field(default_factory=dict)
     tracking: Tracking | None = None
-    while_off: Literal[True] | None = None
+    while_off: bool = False
     """Somebody has sent it by hand although Use DHIS2 was off."""
-    rows: tuple[Row, ...]
 
-    def encoded(self) -> str:
-        """Return the message's body: ASCII JSON without white space."""
-        # The rows are most of it, and JSON already.
-        said = self.model_dump(mode="json", exclude={"rows"}, exclude_none=True)
-        return _json({**said, "rows": self.rows})
 
-    def values(self) -> tuple[DataValue, ...]:
-        """Return the values with their names, in the order of the rows."""
-        scheme, stores, items = self.option_combo_scheme, self.stores, self.items
-        return tuple(
-            DataValue(
-                *(*row[:5], scheme, row.value, stores[row.store], items[row.item], row.metric),
-                kind=Kind.CUSTOMER if row.store in self.customers else Kind.STORE,
-                document="" if row.document is None else self.documents[row.document],
-            )
-            for row in self.rows
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Header):
+    """One message on the queue: one call to DHIS2, and the names for what is said about its values.
+
+    ``body`` is the message as it is on the queue.
+    """
+
+    values: tuple[DataValue, ...]
+    body: str = field(repr=False, compare=False)
+
+
+class _Column(NamedTuple):
+    """A column in a message: its values, and of each the index of its origin in the message's list."""
+
+    data_element: str
+    category_option_combo: str | None
+    attribute_option_combo: str | None
+    period: str
+    metric: Metric
+    item: str
+    origins: Sequence[Annotated[int, Field(ge=0)]]
+    values: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Body(Header):
+    """A message as it is on the queue: ASCII JSON without white space."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    origins: tuple[Origin, ...]
+    columns: tuple[_Column, ...]
+
+    def values(self) -> Iterator[DataValue]:
+        """Yield the values with their names, in their order."""
+        for data_element, category, attribute, period, metric, item, origins, values in self.columns:
+            identifier = data_element, category, attribute
+            column = Column(identifier, period, self.option_combo_scheme, metric, item)
+            for index, value in zip(origins, values, strict=True):
+                yield DataValue(column, self.origins[index], value)
+
+
+@cache
+def _reader() -> TypeAdapter[_Body]:
+    """Return what reads and checks a message; compute, which only writes them, never makes it."""
+    return TypeAdapter(_Body)
 
 
 def decode(body: str) -> Batch:
     """Read a message's body; raise ``BatchError`` where it is no batch of this version."""
     try:
-        batch = Batch.model_validate_json(body)
-        batch.values()
-    except (ValidationError, IndexError):
+        read = _reader().validate_json(body)
+        values = tuple(read.values())
+    except (ValueError, IndexError):
         pass
     else:
-        return batch
+        header = {each.name: getattr(read, each.name) for each in fields(Header)}
+        return Batch(**header, values=values, body=body)
     # Outside the except clause: pydantic's error shows what the message holds.
     raise BatchError(
         "The message on the queue is not a batch that this version of msupply-dhis2 understands. Only compute "
@@ -174,7 +183,7 @@ def decode(body: str) -> Batch:
     )
 
 
-def encode(
+def encode(  # noqa: PLR0913 - all that a message says
     values: Sequence[DataValue],
     *,
     run_id: str,
@@ -183,46 +192,65 @@ def encode(
     operation: Operation = Operation.IMPORT,
     tracking: Tracking | None = None,
     age: Age | None = None,
+    while_off: bool = False,
 ) -> Batch:
     """Make a batch of values that share one option combo scheme."""
-    stores = _indices((value.kind, value.store) for value in values)
-    documents = _indices(value.document for value in values if value.document)
-    items = _indices(value.item for value in values)
-    batch = Batch(
-        run_id=run_id,
-        batch_id="",
-        operation=operation,
-        as_of=as_of,
+    content = _content(values)
+    # The same values of the same run are the same batch, whenever they were read.
+    identity = f"{destination.data_set_id}\n{operation}\n{content}"
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    header: dict[str, Any] = {
+        "version": VERSION,
+        "run_id": run_id,
+        "batch_id": f"{run_id}-{digest}",
+        "operation": operation,
+        "as_of": as_of,
         **destination._asdict(),
-        option_combo_scheme=values[0].option_combo_scheme,
-        stores=tuple(name for _, name in stores),
-        items=tuple(items),
-        customers=tuple(index for (kind, _), index in stores.items() if kind is Kind.CUSTOMER),
-        documents=tuple(documents),
-        read_at=age.read_at if age else None,
-        snapshots={value.metric: age.snapshots[value.metric] for value in values} if age else {},
-        tracking=tracking,
-        rows=tuple(
-            Row(
-                *(*value.key, value.value, stores[value.kind, value.store], items[value.item], value.metric),
-                document=documents.get(value.document),
-            )
-            for value in values
-        ),
-    )
-    content: list[object] = [batch.data_set_id, batch.stores, batch.items, batch.documents, batch.rows]
-    if operation is not Operation.IMPORT:
-        content.append(operation)
-    digest = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
-    return batch.model_copy(update={"batch_id": f"{run_id}-{digest}"})
+        "option_combo_scheme": values[0].option_combo_scheme,
+    }
+    if age is not None:
+        metrics = dict.fromkeys([value.metric for value in values])
+        header |= {"read_at": age.read_at, "snapshots": {metric: age.snapshots[metric] for metric in metrics}}
+    if tracking is not None:
+        header["tracking"] = tracking
+    if while_off:
+        header["while_off"] = True
+    # The content is nearly all of it, and is written once.
+    body = f"{_json(header)[:-1]},{content[1:]}"
+    return Batch(**header, values=tuple(values), body=body)
 
 
-def _json(content: object) -> str:
-    return json.dumps(content, separators=(",", ":"))
+def small_enough(
+    payload: Sequence[DataValue],
+    make: Callable[[Sequence[DataValue]], Batch],
+    maximum_bytes: int = MAXIMUM_MESSAGE_BYTES,
+) -> Iterator[Batch]:
+    """Make a batch of a payload, or several where it is too large for a message; a single value always is one."""
+    batch = make(payload)
+    if len(batch.body) <= maximum_bytes or len(payload) == 1:
+        yield batch
+        return
+    middle = len(payload) // 2
+    yield from small_enough(payload[:middle], make, maximum_bytes)
+    yield from small_enough(payload[middle:], make, maximum_bytes)
 
 
-def _indices[Name](names: Iterable[Name]) -> dict[Name, int]:
-    return {name: index for index, name in enumerate(dict.fromkeys(names))}
+def _content(values: Sequence[DataValue]) -> str:
+    """Write values as JSON, a column after the other."""
+    origins: dict[Origin, int] = {}
+    columns = []
+    for column, of_column in groupby(values, key=itemgetter(0)):
+        held = [(origins.setdefault(origin, len(origins)), value) for _, origin, value in of_column]
+        indices, texts = zip(*held, strict=True)
+        columns.append((*column.identifier, column.period, column.metric, column.item, indices, texts))
+    return _json({"origins": [*origins], "columns": columns})
+
+
+def _plain(part: datetime | Tracking) -> object:
+    return part.isoformat() if isinstance(part, datetime) else asdict(part)
+
+
+_json = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 
 
 class Strip:
@@ -255,66 +283,29 @@ class Strip:
         return taken
 
 
-def blocks(
-    strip: Sequence[Sequence[DataValue]], *, maximum_values: int, maximum_bytes: int = MAXIMUM_MESSAGE_BYTES
-) -> Iterator[list[DataValue]]:
+def blocks(strip: Iterable[Sequence[DataValue]], *, maximum_values: int) -> Iterator[list[DataValue]]:
     """Cut a strip into payloads: squarish blocks of org units x data elements, each value in exactly one.
 
-    Each has at least one value, at most ``maximum_values``, all of one option combo scheme, and rows and names of at most
-    ``maximum_bytes``.
+    Each has at least one value, at most ``maximum_values``, all of one option combo scheme, column after column.
     """
-    # A stable sort: within a data element the org units keep their order.
-    values = sorted(chain.from_iterable(strip), key=attrgetter("option_combo_scheme", "data_element"))
-    for _, same_scheme in groupby(values, key=attrgetter("option_combo_scheme")):
-        block = _Block(maximum_values, maximum_bytes)
-        for _, of_data_element in groupby(same_scheme, key=attrgetter("data_element")):
-            column = list(of_data_element)
-            if block.takes(column):
-                continue
-            alone = _Block(maximum_values, maximum_bytes)
-            if alone.takes(column):
-                yield block.values
-                block = alone
-                continue
-            # Only a column that is more than a payload by itself is cut within.
-            for value in column:
-                if not block.takes([value]):
-                    yield block.values
-                    block = _Block(maximum_values, maximum_bytes)
-                    block.takes([value])
-        if block.values:
-            yield block.values
-
-
-class _Block:
-    """A payload in the making, and an upper bound of the bytes that its message will have."""
-
-    def __init__(self, maximum_values: int, maximum_bytes: int) -> None:
-        self.values: list[DataValue] = []
-        self._maximum_values = maximum_values
-        self._room = maximum_bytes
-        self._names: set[str] = set()
-
-    def takes(self, column: list[DataValue]) -> bool:
-        """Take values that stay together, if there is room; an empty one takes any single value."""
-        names = {name for value in column for name in (value.store, value.item, value.document)} - self._names
-        size = sum(map(_row_bytes, column)) + sum(map(_text_bytes, names))
-        has_room = len(self.values) + len(column) <= self._maximum_values and size <= self._room
-        if has_room or (not self.values and len(column) == 1):
-            self.values += column
-            self._room -= size
-            self._names |= names
-            return True
-        return False
-
-
-def _row_bytes(value: DataValue) -> int:
-    places_and_punctuation = 32
-    return places_and_punctuation + sum(map(_text_bytes, (*value.key, value.value, value.metric)))
-
-
-# The same identifiers and names come again and again.
-@lru_cache(maxsize=65_536)
-def _text_bytes(text: str | None) -> int:
-    """Return the bytes of a text in JSON, with the comma after it."""
-    return len(json.dumps(text)) + 1
+    columns: defaultdict[int, list[DataValue]] = defaultdict(list)
+    for value in chain.from_iterable(strip):
+        # By the object that they share: to compare what it holds would take longer than all the rest.
+        columns[id(value[0])].append(value)
+    # A stable sort: within a column the org units keep their order.
+    in_order = sorted(
+        columns.values(), key=lambda column: (column[0].option_combo_scheme, column[0].data_element)
+    )
+    for _, same_scheme in groupby(in_order, key=lambda column: column[0].option_combo_scheme):
+        block: list[DataValue] = []
+        for _, of_data_element in groupby(same_scheme, key=lambda column: column[0].data_element):
+            values = list(chain.from_iterable(of_data_element))
+            if block and len(block) + len(values) > maximum_values:
+                yield block
+                block = []
+            # Only a data element that is more than a payload by itself is cut within.
+            *full, values = map(list, batched(values, maximum_values, strict=False))
+            yield from full
+            block += values
+        if block:
+            yield block

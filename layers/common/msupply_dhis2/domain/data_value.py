@@ -1,7 +1,6 @@
 """One value on its way to DHIS2, and what DHIS2 knows it by."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.metric import Metric
@@ -33,26 +32,133 @@ class DataValueKey(NamedTuple):
         return self.data_element, self.category_option_combo, self.attribute_option_combo
 
 
-@dataclass(frozen=True, slots=True)
-class DataValue:
-    """One value on its way to DHIS2, with the store, item and metric that it is about.
+class Column(NamedTuple):
+    """What the values of one metric of one item have in common: by what DHIS2 knows it, for which period, and its names.
 
-    ``store`` and ``item`` are names for messages, several joined with ``; ``; the first five fields are its key. ``kind``
-    says whether it is a store or a customer that is no store, which has reported it in ``document``.
+    ``item`` is a name for messages, several joined with ``; ``. The values of a column share the object.
     """
 
-    data_element: str
+    identifier: Identifier
     period: str
-    org_unit: str
-    category_option_combo: str | None
-    attribute_option_combo: str | None
     option_combo_scheme: Scheme
-    value: str
-    store: str
-    item: str
     metric: Metric
+    item: str
+
+
+class Origin(NamedTuple):
+    """Where values come from: an org unit's store, or a customer that is no store, which has reported it in ``document``.
+
+    ``store`` is the name of either for messages, several joined with ``; ``.
+    """
+
+    org_unit: str
+    store: str
     kind: Kind = Kind.STORE
     document: str = ""
+
+
+class DataValue(NamedTuple):
+    """One value on its way to DHIS2, with the store, item and metric that it is about.
+
+    A run has millions of them, so each holds no more than what only it has.
+    """
+
+    column: Column
+    origin: Origin
+    value: str
+
+    @classmethod
+    def of(  # noqa: PLR0913 - each part of a value
+        cls,
+        *,
+        data_element: str,
+        period: str,
+        org_unit: str,
+        category_option_combo: str | None,
+        attribute_option_combo: str | None,
+        option_combo_scheme: Scheme,
+        value: str,
+        store: str,
+        item: str,
+        metric: Metric,
+        kind: Kind = Kind.STORE,
+        document: str = "",
+    ) -> Self:
+        """Make a value that stands by itself."""
+        identifier = data_element, category_option_combo, attribute_option_combo
+        column = Column(identifier, period, option_combo_scheme, metric, item)
+        return cls(column, Origin(org_unit, store, kind, document), value)
+
+    @property
+    def data_element(self) -> str:
+        """The data element that it belongs to."""
+        return self.column.identifier[0]
+
+    @property
+    def category_option_combo(self) -> str | None:
+        """Its category option combo, where it has one."""
+        return self.column.identifier[1]
+
+    @property
+    def attribute_option_combo(self) -> str | None:
+        """Its attribute option combo, where it has one."""
+        return self.column.identifier[2]
+
+    @property
+    def identifier(self) -> Identifier:
+        """What the value is known by within its org unit and period."""
+        return self.column.identifier
+
+    @property
+    def period(self) -> str:
+        """The period that it is about."""
+        return self.column.period
+
+    @property
+    def option_combo_scheme(self) -> Scheme:
+        """What its option combos are: UIDs or codes."""
+        return self.column.option_combo_scheme
+
+    @property
+    def metric(self) -> Metric:
+        """What it measures."""
+        return self.column.metric
+
+    @property
+    def item(self) -> str:
+        """The names of its items, for messages."""
+        return self.column.item
+
+    @property
+    def org_unit(self) -> str:
+        """The org unit that it belongs to."""
+        return self.origin.org_unit
+
+    @property
+    def store(self) -> str:
+        """The names of its stores, or customers, for messages."""
+        return self.origin.store
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it is a store's or a customer's."""
+        return self.origin.kind
+
+    @property
+    def document(self) -> str:
+        """What a customer has reported it in, else nothing."""
+        return self.origin.document
+
+    @property
+    def key(self) -> DataValueKey:
+        """What DHIS2 knows the value by."""
+        data_element, category, attribute = self.column.identifier
+        return DataValueKey(data_element, self.column.period, self.origin.org_unit, category, attribute)
+
+    @property
+    def names(self) -> str:
+        """What the value is about, in words: item, store, metric."""
+        return f"{self.item}, {self.store}, {self.metric.label}"
 
     def by_name(self) -> dict[str, str | None]:
         """Return what people, and their programs, are told of it."""
@@ -69,19 +175,3 @@ class DataValue:
             "kind": self.kind.value,
             "document": self.document or None,
         }
-
-    @property
-    def key(self) -> DataValueKey:
-        """What DHIS2 knows the value by."""
-        combos = self.category_option_combo, self.attribute_option_combo
-        return DataValueKey(self.data_element, self.period, self.org_unit, *combos)
-
-    @property
-    def identifier(self) -> Identifier:
-        """What the value is known by within its org unit and period."""
-        return self.data_element, self.category_option_combo, self.attribute_option_combo
-
-    @property
-    def names(self) -> str:
-        """What the value is about, in words: item, store, metric."""
-        return f"{self.item}, {self.store}, {self.metric.label}"

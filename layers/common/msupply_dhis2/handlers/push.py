@@ -143,7 +143,7 @@ class _Delivery:
                     forget_sessions()
                     return self._keep_waiting(breaker)
             elif batch is not None and not isinstance(error, InFlightError):
-                message = Message(batch.batch_id, self._record.attempt_id, len(batch.rows))
+                message = Message(batch.batch_id, self._record.attempt_id, len(batch.values))
                 failures = push.runs.note_failure(message, now)
             why = self._waited_too_long(now)
             if failures >= MOST_FAILURES:
@@ -179,7 +179,7 @@ class _Delivery:
         self._push.count("BatchesToTryAgain", 1)
         waiting, what = 0, "A message goes"
         if self._batch is not None:
-            waiting = len(self._batch.rows)
+            waiting = len(self._batch.values)
             what = f"{count(waiting, 'value')} {'goes' if waiting == 1 else 'go'}"
         known = isinstance(error, MsupplyDhis2Error)
         self._push.log(

@@ -72,7 +72,7 @@ class BatchPush:
         self._tools = tools
         self._batch = batch
         # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
-        self._message = Message(batch.batch_id, record.attempt_id, len(batch.rows))
+        self._message = Message(batch.batch_id, record.attempt_id, len(batch.values))
         self._began = datetime.now(UTC)
         self._before = DeliveryState()
         self._broke_off = 0
@@ -91,7 +91,7 @@ class BatchPush:
                 raise RefusedBeforeError(login)
             with self._in_flight() as ending:
                 self._leave_out_older()
-                if len(self._before.settled) == len(batch.rows):
+                if len(self._before.settled) == len(batch.values):
                     return None
                 if (dead := self._why_dead(settings)) is not None:
                     return dead
@@ -132,13 +132,13 @@ class BatchPush:
             # Whoever has redriven it, it is on the queue again.
             self._before = tools.runs.requeue(self._message, self._before)
             tools.log(LogEvent.MESSAGE_REDRIVEN, INFO, said)
-        left = len(self._batch.rows) - len(self._before.settled)
+        left = len(self._batch.values) - len(self._before.settled)
         if not left:
             said = "Each value of this batch got its outcome at an earlier delivery: nothing is sent."
             tools.log(LogEvent.BATCH_DONE_BEFORE, INFO, said)
             tools.count("BatchesFinishedBefore", 1)
         elif (why := self._why_not_sent(settings, left)) is not None:
-            places = frozenset(range(len(self._batch.rows)))
+            places = frozenset(range(len(self._batch.values)))
             new = self._settle(places, lambda places: {"not_sent": len(places)})
             tools.write(why)
             tools.count("ValuesNotSent", len(new))
@@ -166,7 +166,7 @@ class BatchPush:
         if its_own == chosen:
             return None
         said, wanted = (f"{shown(name)} ({scheme.value})" for name, scheme in (its_own, chosen))
-        periods = ", ".join(sorted({row.period for row in self._batch.rows}))
+        periods = ", ".join(sorted({value.period for value in self._batch.values}))
         return (
             f"These values are for the data set {said}, but the settings (data_set_id, data_set_id_scheme) send only "
             f"to {wanted}. "
@@ -188,11 +188,11 @@ class BatchPush:
 
         revisions = revisions_of_batch(self._batch)
         periods: dict[str, tuple[Revision, Revision]] = {}
-        for period, metric in {(row.period, row.metric) for row in self._batch.rows}:
+        for period, metric in {(value.period, value.metric) for value in self._batch.values}:
             revision = revisions.get(metric, OLDEST)
             oldest, newest = periods.get(period, (revision, revision))
             periods[period] = min(oldest, revision), max(newest, revision)
-        org_units = org_units_of(row.org_unit for row in self._batch.rows)
+        org_units = org_units_of(value.org_unit for value in self._batch.values)
         messages = InFlightMessages(self._tools.table, tell=self._tools.not_noted, broke_off=count_broken_off)
         return messages.in_flight(
             InFlightMessage(self._message.run_id, own_row, periods, org_units),
@@ -205,7 +205,7 @@ class BatchPush:
         tools, batch = self._tools, self._batch
         claims = OrderingTable(clients.table(tools.environment.ordering_table_name), datetime.now(UTC))
         older = claims.superseded(
-            batch, [place for place in range(len(batch.rows)) if place not in self._before.settled]
+            batch, [place for place in range(len(batch.values)) if place not in self._before.settled]
         )
         for fault in claims.faults():
             tools.log(LogEvent.ORDER_UNKNOWN, WARNING, fault)
@@ -233,7 +233,7 @@ class BatchPush:
         tools, target = self._tools, target_of(settings, self._batch)
         table = clients.table(tools.environment.delta_table_name)
         delta = DeltaTable(table, tools.runs_table, self._began)
-        for period, org_unit in sorted({(row.period, row.org_unit) for row in self._batch.rows}):
+        for period, org_unit in sorted({(value.period, value.org_unit) for value in self._batch.values}):
             delta.invalidate(target, period, org_unit)
 
     def _session(self, login: Login, settings: Settings, credentials: Dhis2Credentials) -> Dhis2Session:

@@ -53,6 +53,9 @@ def format_value(value: Quantity, *, round_off: bool) -> str:
 
     It has at most 6 decimals, or none where it is to be rounded off, halves away from zero: 2.5 becomes 3.
     """
+    if type(value) is int and not value % MICRO:
+        # Nearly all of them.
+        return str(value // MICRO)
     if round_off:
         return str(_rounded(value.numerator, value.denominator * MICRO))
     millionths = _rounded(value.numerator, value.denominator)

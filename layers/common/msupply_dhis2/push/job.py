@@ -161,7 +161,7 @@ class _Push:
     ) -> None:
         batch = result.batch
         self.deletes = batch.operation is Operation.DELETE
-        self.values = {place: value for place, value in enumerate(batch.values()) if place not in result.done}
+        self.values = {place: value for place, value in enumerate(batch.values) if place not in result.done}
         self.validator = session.validator(batch, settings.option_combo_field)
         self.rows: dict[int, SentValue] = {}
         """What is sent."""

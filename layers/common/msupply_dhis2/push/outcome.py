@@ -52,7 +52,7 @@ class BatchResult:
     @property
     def waiting(self) -> int:
         """How many values wait."""
-        return len(self.batch.rows) - len(self.settled)
+        return len(self.batch.values) - len(self.settled)
 
     @property
     def applied(self) -> frozenset[int]:
@@ -103,7 +103,7 @@ class BatchResult:
         return self.batch.operation is Operation.DELETE
 
     def _not_applied(self) -> Iterator[tuple[DataValue, ValueOutcome]]:
-        values = self.batch.values()
+        values = self.batch.values
         for place in sorted(self.outcomes):
             if not self.outcomes[place].is_applied:
                 yield values[place], self.outcomes[place]

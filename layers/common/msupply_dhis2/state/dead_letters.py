@@ -175,7 +175,7 @@ class DeadLetters:
         if copies.setdefault(message.name, received["MessageId"]) != received["MessageId"]:
             return True
         before = self._runs.read(message, datetime.now(UTC))
-        if batch is not None and len(before.settled) == len(batch.rows):
+        if batch is not None and len(before.settled) == len(batch.values):
             # It was delivered once more after it had become a dead letter, or another copy of it was.
             return True
         if before.dead_letter is not None:
@@ -275,7 +275,7 @@ def _letter(message: Message, state: DeliveryState) -> DeadLetter | None:
 
 def _message(body: str, batch: Batch | None, attempt_id: str) -> Message:
     if batch is not None:
-        return Message(batch.batch_id, attempt_id, len(batch.rows))
+        return Message(batch.batch_id, attempt_id, len(batch.values))
     return Message(f"{UNREADABLE}-{hashlib.sha256(body.encode()).hexdigest()[:16]}", attempt_id, 0)
 
 

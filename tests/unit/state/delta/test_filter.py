@@ -64,7 +64,7 @@ def test_one_read_one_write() -> None:
         value_of(f"DE_{number}", "12", org_unit=org_unit) for number in range(3) for org_unit in ORG_UNITS
     ]
     compute(records, values, sent)
-    assert sum(len(batch.rows) for batch in sent) == len(values)
+    assert sum(len(batch.values) for batch in sent) == len(values)
     assert sorted(records.calls) == ["read OU_0", "read OU_1", "write OU_0", "write OU_1"]
 
 

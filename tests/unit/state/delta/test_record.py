@@ -2,7 +2,6 @@
 
 import json
 import zlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,7 +60,7 @@ def entry(*sent: Attempt, confirmed: Held = NoValue.UNKNOWN) -> Entry:
 
 
 def value_of(text: str) -> DataValue:
-    return DataValue(
+    return DataValue.of(
         data_element="AMOX",
         period="202610",
         org_unit="OU_KAMO",
@@ -206,7 +205,8 @@ def test_expired_attempt() -> None:
 
 def test_former_customer() -> None:
     noted, read = Record("202610", "OU_KAMO"), Record("202610", "OU_KAMO")
-    noted.note(replace(value_of("5"), kind=Kind.CUSTOMER), attempt("1", "5"))
+    value = value_of("5")
+    noted.note(value._replace(origin=value.origin._replace(kind=Kind.CUSTOMER)), attempt("1", "5"))
     read.read(noted.encoded())
     ((identifier, entry_read),) = read.entries.items()
     assert read.as_value(identifier, entry_read).kind is Kind.CUSTOMER

@@ -189,13 +189,13 @@ class DeltaFilter:
         """Return what a new batch is known by."""
         return Tracking(attempt_id=uuid4().hex, until=self._until, target=self._target)
 
-    def note(self, batches: Iterable[tuple[Sequence[DataValue], Batch]]) -> None:
-        """Note batches as on their way, each with its values in order, before they are."""
+    def note(self, batches: Iterable[Batch]) -> None:
+        """Note batches as on their way, before they are."""
         notes: dict[tuple[str, str], list[tuple[DataValue, Attempt]]] = defaultdict(list)
-        for values, batch in batches:
+        for batch in batches:
             assert batch.tracking is not None  # noqa: S101 - tells mypy: made so by whoever calls
             until = int(batch.tracking.until.timestamp())
-            for index, value in enumerate(values):
+            for index, value in enumerate(batch.values):
                 sent = None if batch.operation is Operation.DELETE else value.value
                 attempt = Attempt(batch.batch_id, batch.tracking.attempt_id, until, index, sent)
                 notes[value.period, value.org_unit].append((value, attempt))

@@ -217,7 +217,7 @@ class Record:
     def as_value(self, identifier: Identifier, entry: Entry) -> DataValue:
         """Return an entry as the value that DHIS2 acknowledged last; there is one."""
         data_element, category, attribute = identifier
-        return DataValue(
+        return DataValue.of(
             data_element=data_element,
             period=self.period,
             org_unit=self.org_unit,

@@ -249,7 +249,7 @@ class OrderingTable:
     def superseded(self, batch: Batch, indexes: Iterable[int]) -> dict[int, Claim]:
         """Find which of these values of a batch, by their indexes, a later revision has claimed; with that claim."""
         revisions = revisions_of_batch(batch)
-        values = batch.values()
+        values = batch.values
         asked: dict[str, list[int]] = {}
         for index in indexes:
             asked.setdefault(values[index].period, []).append(index)
@@ -302,7 +302,7 @@ def _key(period: str, org_unit: str) -> dict[str, str]:
 
 def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
     """Say of some values of a batch, by their indexes, that newer ones are there, which the claims tell."""
-    values = batch.values()
+    values = batch.values
     named = [
         f"{values[index].item}, {values[index].store}, {values[index].metric.label}, {values[index].period}: newer is the "
         f"one of the run {older[index].run_id}, {older[index].revision.sentence()}"
@@ -320,12 +320,12 @@ def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
 
 def too_old(batch: Batch) -> LogRecord:
     """Say of a batch that nobody can tell any more whether DHIS2 has newer values."""
-    periods = ", ".join(sorted({row.period for row in batch.rows}))
+    periods = ", ".join(sorted({value.period for value in batch.values}))
     return LogRecord(
         LogEvent.VALUES_NOT_SENT,
         logging.WARNING,
-        f"{len(batch.rows):,} values were not sent: they were read from mSupply so long ago that it is not known "
+        f"{len(batch.values):,} values were not sent: they were read from mSupply so long ago that it is not known "
         f"whether DHIS2 has newer ones. To send them, compute their periods again ({periods}), with the months in the "
         'event: {"manual": true, "months": "2026-01..2026-02"}.',
-        {"not_sent": len(batch.rows)},
+        {"not_sent": len(batch.values)},
     )
