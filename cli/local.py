@@ -4,12 +4,11 @@ import json
 import logging
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cached_property
 from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from cli.announcement import Tell, insist_on_open, tell_days
 from cli.comparison import HeldValues, Line, Preview
 from cli.explanation import with_held
 from cli.options import OptionError, not_utf8
+from cli.sender import Refusals, Sender, tell_refusals
 from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.mapped import check_database, export_mapping
@@ -29,13 +29,10 @@ from msupply_dhis2.dhis2.held import find_held, parse_held
 from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
-from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import (
     CredentialsError,
-    Dhis2AuthenticationError,
-    Dhis2DownError,
     MsupplyDhis2Error,
     SettingsError,
 )
@@ -46,7 +43,6 @@ from msupply_dhis2.preflight import job as preflight
 from msupply_dhis2.preflight.checklist import ask_about_periods
 from msupply_dhis2.preflight.facts import Facts
 from msupply_dhis2.push.job import Dhis2Session
-from msupply_dhis2.push.job import push as push_batch
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import (
     DatabaseAddress,
@@ -55,19 +51,10 @@ from msupply_dhis2.settings.credentials import (
     parse_dhis2_credentials,
 )
 from msupply_dhis2.source import Source, open_source, verification_of
-from msupply_dhis2.text import count, listed
 
 if TYPE_CHECKING:
     from msupply_dhis2.domain.data_value import DataValue
 
-ATTEMPTS = 5
-"""Fewer than push has on AWS: somebody waits for the end."""
-
-VALUES_NAMED = 5
-"""How many values are named for each cause of refusals."""
-
-type Refusals = dict[tuple[str, str], list[LogRecord]]
-"""What is said of each value that is not in DHIS2, by DHIS2's code and what became of it."""
 
 type Watch = Callable[[OrgUnitValues, int], None]
 """Takes the values of an org unit as soon as they are computed, and how many org units there are."""
@@ -309,83 +296,26 @@ def push(
     asked = systems.event(event)
     windows = _windows_of(systems, asked, settings)
     tell_days(asked, windows, tell)
-    total = Counts()
-    given_up = 0
-    refusals: Refusals = {}
-    is_over = False
     with ExitStack() as opened:
 
-        @cache
-        def client() -> Dhis2Client:
-            # Asked for only when there is something to send.
-            return opened.enter_context(Dhis2Client.of(settings, systems.credentials(settings)))
+        def connect() -> Dhis2Session:
+            client = Dhis2Client.of(settings, systems.credentials(settings))
+            return Dhis2Session(opened.enter_context(client))
 
-        @cache
-        def session() -> Dhis2Session:
-            return Dhis2Session(client())
+        def tell_here(message: str, level: int) -> None:
+            tell(in_words_of_options(message), level)
 
-        def send(batch: Batch) -> None:
-            nonlocal total, given_up, is_over
-            counts = Counts()
-            if not is_over:
-                counts, failure = _push_with_patience(batch, session(), settings, refusals, tell)
-                # The same login for each batch could lock the account; and the next batch finds the same DHIS2.
-                is_over = isinstance(failure, (Dhis2AuthenticationError, Dhis2DownError))
-                if is_over:
-                    tell(
-                        "The other batches are not tried, because they would fail in the same way.",
-                        logging.ERROR,
-                    )
-            total += counts
-            given_up += len(batch.values) - counts.sent
-
+        sender = Sender(connect, settings, tell_here)
         if windows and asked.sends and not asked.is_off(settings):
-            _insist_on_open(client(), settings, asked, windows, tell)
+            _insist_on_open(sender.session.client, settings, asked, windows, tell)
         try:
-            result = _compute(systems, asked, settings, send=send, watch=watch)
+            with sender:
+                result = _compute(systems, asked, settings, send=sender.send, watch=watch)
         except (MsupplyDhis2Error, KeyboardInterrupt):
-            tell_refusals(refusals, tell)
-            tell(f"So far: {total.sentence()}, {given_up:,} given up.", logging.WARNING)
+            tell_refusals(sender.refusals, tell)
+            tell(f"So far: {sender.counts.sentence()}, {sender.given_up:,} given up.", logging.WARNING)
             raise
-    return Pushed(result, total, given_up, refusals)
-
-
-def _push_with_patience(
-    batch: Batch, session: Dhis2Session, settings: Settings, refusals: Refusals, tell: Tell
-) -> tuple[Counts, MsupplyDhis2Error | None]:
-    """Push a batch as often as it helps; what is not among the counts was given up, and why comes with them."""
-    counts, done = Counts(), frozenset[int]()
-    for attempt in range(1, ATTEMPTS + 1):
-        result = push_batch(batch, session, settings=settings, done=done)
-        counts, done = counts + result.counts, result.settled
-        for line in result.lines:
-            if {"outcome", "code"} <= line.fields.keys():
-                refusals.setdefault((str(line.fields["code"]), str(line.fields["outcome"])), []).append(line)
-                continue
-            tell(line.message, logging.WARNING if line.level > logging.INFO else logging.INFO)
-        if result.failure is None:
-            break
-        if isinstance(result.failure, Dhis2AuthenticationError):
-            tell(in_words_of_options(str(result.failure)), logging.ERROR)
-            break
-        tell(f"Attempt {attempt} of {ATTEMPTS}: {result.failure}", logging.WARNING)
-        if attempt < ATTEMPTS:
-            time.sleep(result.failure.retry_after or 2**attempt)
-    return counts, result.failure
-
-
-def by_frequency(refusals: Refusals) -> list[tuple[tuple[str, str], list[LogRecord]]]:
-    """Return the causes with their values, the most frequent first."""
-    return sorted(refusals.items(), key=lambda cause: -len(cause[1]))
-
-
-def tell_refusals(refusals: Refusals, tell: Tell) -> None:
-    """Tell the causes, the most frequent first: each with what it is and how to correct it, and the first values."""
-    for (code, outcome), lines in by_frequency(refusals):
-        first, *others = lines
-        named = [f"{line.fields['item']}, {line.fields['store']}, {line.fields['metric']}" for line in others]
-        title, by = f"{count(len(lines), 'value')} {outcome} ({code}):", "\n  - "
-        tell(f"{title}{by}{listed([first.message, *named], VALUES_NAMED, by=by)}", logging.WARNING)
+    return Pushed(result, sender.counts, sender.given_up, sender.refusals)
 
 
 def explain(systems: Systems, asked: Mapping[str, object]) -> Explanation:

@@ -75,10 +75,11 @@ def push(options: RunOptions) -> int:
         return _push_on_stack(options, options.document())
     from cli import local
     from cli.output import progress_bar, tell, tell_notes, write_record
+    from cli.sender import tell_refusals
 
     with local.told_by_options(), progress_bar() as watch:
         pushed = local.push(systems, options.document(), tell=tell, watch=watch)
-    local.tell_refusals(pushed.refusals, tell)
+    tell_refusals(pushed.refusals, tell)
     tell_notes(pushed.result)
     tell(f"{pushed.counts.sentence()}." if pushed.is_sent else pushed.result.message)
     write_record(pushed.record(), options.form)

@@ -16,7 +16,6 @@ from cli.console.tab import Draft
 from cli.console.words import say
 from cli.local import (
     Systems,
-    by_frequency,
     explain,
     held,
     in_words_of_options,
@@ -27,6 +26,7 @@ from cli.local import (
     told_by_options,
 )
 from cli.options import OptionError, not_utf8
+from cli.sender import by_frequency
 from msupply_dhis2.errors import Dhis2AuthenticationError, MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.settings import Settings, parse_settings

@@ -195,7 +195,7 @@ def test_refused_value(run: Run, dhis2: StandIn) -> None:
 
 def test_passing_fault(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("cli.local.time.sleep", waited.append)
+    monkeypatch.setattr("cli.sender.time.sleep", waited.append)
     dhis2.faults.next(FaultKind.STATUS, times=2, method="POST", status=503)
     ran = run("push", format="json")
     assert ran.code == 0
@@ -203,7 +203,7 @@ def test_passing_fault(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch
 
 
 def test_given_up(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.local.time.sleep", lambda _: None)
+    monkeypatch.setattr("cli.sender.time.sleep", lambda _: None)
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=503)
     ran = run("push", format="json")
     counts = json.loads(ran.out)
@@ -216,7 +216,7 @@ def test_given_up(run: Run, dhis2: StandIn, monkeypatch: pytest.MonkeyPatch) -> 
 def test_common_fault_found_once(
     run: Run, dhis2: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, tried: int
 ) -> None:
-    monkeypatch.setattr("cli.local.time.sleep", lambda _: None)
+    monkeypatch.setattr("cli.sender.time.sleep", lambda _: None)
     many = tmp_path / "many-batches.yaml"
     many.write_text(f"items_per_payload: 5\n{SETTINGS}")
     dhis2.faults.next(FaultKind.STATUS, times=None, method="POST", status=status)
