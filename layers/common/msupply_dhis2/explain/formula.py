@@ -42,18 +42,17 @@ def formula(group: Group, metric: Metric, window: Window) -> Formula:
     """Return how a metric of a group is worked out."""
     match metric:
         case Metric.AVERAGE_MONTHLY_CONSUMPTION:
-            worked_out = _average(group, window)
+            return _average(group, window)
         case Metric.MONTHS_OF_STOCK:
-            worked_out = _months(group, window)
+            return _months(group, window)
         case Metric.DAYS_OUT_OF_STOCK:
-            worked_out = _days_out(group, window)
+            return _days_out(group, window)
         case Metric.EXPIRING | Metric.EXPIRED:
-            worked_out = _expiry(group, metric, window)
+            return _expiry(group, metric, window)
         case Metric.RECEIVED | Metric.ISSUED | Metric.ADJUSTMENTS:
-            worked_out = _flow(group, metric, window)
-        case _:
-            worked_out = _stock(group, metric, window)
-    return worked_out
+            return _flow(group, metric, window)
+        case Metric.STOCK_ON_HAND | Metric.OPENING_STOCK | Metric.CLOSING_STOCK | Metric.STOCKED_OUT:
+            return _stock(group, metric, window)
 
 
 def units(quantity: Quantity) -> str:

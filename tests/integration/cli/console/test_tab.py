@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.console.tab import Draft, as_yaml
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.model import written_fields
 from tests.support.console import Page, browser
@@ -84,7 +85,7 @@ def test_difference_before_saving(settings: Path) -> None:
     page = officer.submit(page, "/tab/save")
     assert "The settings are saved in" in page.text
     saved = parse_settings(settings.read_text())
-    assert (saved.round_off, saved.data_set_id, len(saved.active_rows)) == (True, "0123", 11)
+    assert (saved.round_off, saved.data_set_id, len(saved.active_rows)) == (True, "0123", len(Metric) - 1)
     assert settings.read_text().startswith("# yaml-language-server:")
     assert settings.with_name("settings.yaml.before").read_text() == before
     assert settings.with_name("settings.yaml.new").exists() is False
@@ -133,9 +134,9 @@ def test_unreadable_is_not_saved(settings: Path) -> None:
 def test_added_row(settings: Path) -> None:
     officer = browser(settings)
     page = officer.submit(officer.open("/tab"), "/tab", action="add_row", new_metric="issued")
-    added = "data_elements.12."
+    added = f"data_elements.{len(Metric)}."
     assert page.form("/tab").values[f"{added}metric"] == "issued"
-    assert "Data elements to push, row 13 (issued): Interval is missing." in page.text
+    assert f"Data elements to push, row {len(Metric) + 1} (issued): Interval is missing." in page.text
     row = {"category_option_id": "ISSUED_NOW", "category_option_combo_id_scheme": "code"}
     row |= {"interval": "daily", "basis": "current_day"}
     page = officer.submit(
@@ -148,8 +149,8 @@ def test_added_row(settings: Path) -> None:
 def test_fields_of_setup(settings: Path) -> None:
     officer = browser(settings)
     assert "Custom field name" not in officer.open("/tab").text
-    empty = {f"data_elements.{row}.category_option_id": "" for row in range(12)}
-    empty |= {f"data_elements.{row}.category_option_combo_id_scheme": "uid" for row in range(12)}
+    empty = {f"data_elements.{row}.category_option_id": "" for row in range(len(Metric))}
+    empty |= {f"data_elements.{row}.category_option_combo_id_scheme": "uid" for row in range(len(Metric))}
     page = officer.submit(
         officer.open("/tab"), "/tab", action="check", setup="data_element_per_item", **empty
     )
