@@ -17,7 +17,7 @@ from cli.metadata.objects import Brief
 from cli.metadata.plan import Plan, make_plan
 from cli.metadata.refusals import RefusedImportError
 from cli.metadata.shape import Shape
-from cli.metadata.wanted import KINDS, Body
+from cli.metadata.wanted import KINDS, Body, with_identifiers
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import ConfigurationError, Dhis2DownError
 from tests.support.laws import tried
@@ -429,12 +429,16 @@ def with_some(of_us: Sequence[int], of_others: Sequence[int]) -> MetadataServer:
     there = server()
     there.put("dataElements", element("MEMBER", id="Member00001"))
     there.put("sections", {"id": "Section0001", "code": "THEIRS", "name": "Theirs"})
-    plan = make_plan(SMALL, there)
+    all_wanted = [each.wanted for each in make_plan(SMALL, there).objects]
+    theirs = {
+        all_wanted[place].id: f"Theirs{place:05}"
+        for place in of_others
+        if all_wanted[place].kind != "indicatorTypes"
+    }
     for place in (*of_us, *of_others):
-        wanted = plan.objects[place].wanted
+        wanted = with_identifiers(all_wanted, theirs)[place]
         body = deepcopy(wanted.body)
         if place in of_others and wanted.kind != "indicatorTypes":
-            body["id"] = f"Theirs{place:05}"
             body["name"] = f"{body['name']} of others"
             body |= {"shortName": f"Theirs {place}"} if "shortName" in body else {}
         if place in of_others:
