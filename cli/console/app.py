@@ -3,11 +3,11 @@
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from cli.console import connection_page, explain_page, preview_page, push_page, tab_page
+from cli.console import connection_page, explain_page, preview_page, push_page, tab_page, today_page
 from cli.console.pages import FOLDER, page, told
 from cli.console.security import Security
 from cli.console.stack_state import StackState
@@ -18,9 +18,6 @@ from cli.console.words import say
 def make_app(state: State, *, port: int, token: str) -> Starlette:
     """Return the console of a stack, or of systems without one, for who comes with the token."""
 
-    def home(_: Request) -> Response:
-        return RedirectResponse("/tab", 303)
-
     def not_found(_: Request, __: Exception) -> Response:
         return told(state, say("error.not_found"), 404)
 
@@ -29,7 +26,7 @@ def make_app(state: State, *, port: int, token: str) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/", home),
+            Route("/", page(state, today_page.show), methods=["GET"]),
             *_pages_of(state),
             *_pages_of_push(state),
             *(

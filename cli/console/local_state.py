@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -13,6 +14,7 @@ from cli.comparison import Compared, HeldValues, Line, Preview
 from cli.console.jobs import Job
 from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
 from cli.console.tab import Draft
+from cli.console.today import Known, PushRun, is_of_all, said_of
 from cli.console.words import say
 from cli.local import (
     Systems,
@@ -65,6 +67,7 @@ class LocalState(State):
         What the command line names.
     """
 
+    has_stack = False
     takes_login = True
 
     def __init__(self, systems: Systems) -> None:
@@ -164,15 +167,28 @@ class LocalState(State):
 
     def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
         """Compute what an event asks for, and send it."""
-        with told_by_options():
-            pushed = push(self._systems_with(), event, tell=job.tell, watch=job.watch)
+        began = datetime.now(UTC)
+        try:
+            with told_by_options():
+                pushed = push(self._systems_with(), event, tell=job.tell, watch=job.watch)
+        except MsupplyDhis2Error as error:
+            self.pushes.insert(0, _push_run(began, event, {}, say("ended.failed"), str(error)))
+            raise
         refused = [
             Refused(outcome, code, line.message, str(line.fields["cure"]), line.fields)
             for (code, outcome), lines in by_frequency(pushed.refusals)
             for line in lines
         ]
         outcomes = {**pushed.counts.by_name(), "given_up": pushed.given_up}
+        if pushed.is_sent:
+            ended = say("ended.complete") if pushed.all_well else say("ended.with_rejections")
+            self.pushes.insert(0, _push_run(began, event, outcomes, ended, is_well=pushed.all_well))
         return Sent(pushed.result, outcomes, refused, pushed.all_well)
+
+    def known(self) -> Known:
+        """Return what is kept in memory."""
+        url = self.dhis2_url or self.draft().settings.url
+        return Known(runs=tuple(self.pushes), last=self.titles(url) if url else None)
 
     @property
     def knows_login(self) -> bool:
@@ -199,6 +215,21 @@ class LocalState(State):
             document=self.document() if document is None else document,
             typed=login.text if login else None,
         )
+
+
+def _push_run(
+    began: datetime,
+    event: Mapping[str, object],
+    counts: Mapping[str, int],
+    outcome: str,
+    said: str = "",
+    *,
+    is_well: bool = False,
+) -> PushRun:
+    counts = {name: number for name, number in counts.items() if number}
+    of_all = is_of_all(json.dumps(event))
+    said = said or said_of(counts)
+    return PushRun(began, "manual", say("today.manual"), of_all, outcome, is_well, counts, said)
 
 
 def typed_login(form: Mapping[str, str]) -> Login | None:

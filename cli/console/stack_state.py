@@ -3,24 +3,26 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
-from datetime import datetime
 from threading import Lock
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.announcement import insist_on_open, tell_from_checks
 from cli.commands.run import LIMITS
 from cli.comparison import Compared, HeldValues, Line, Preview
 from cli.console.jobs import Job
+from cli.console.stack_today import read_known
 from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
 from cli.console.tab import Draft, as_yaml
+from cli.console.today import Known
 from cli.console.words import say
 from cli.settings import Checked, upload
-from cli.stack import LoginError, Stack, StackError, in_words
-from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, parse_compute_event
+from cli.stack import Stack, StackError, deployed
+from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue
@@ -28,12 +30,14 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
-from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.state.connections import Remembered, last_of_any
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
 from msupply_dhis2.state.runs import Runs
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _REMEMBERED = 1.0
 """Seconds for which the settings are not read again: one page asks for them several times."""
@@ -55,15 +59,16 @@ class StackState(State):
         The stack's name.
     """
 
+    has_stack = True
     takes_login = False
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
-        self._deployed: Stack | None = None
         self._saving = Lock()
         self._parameter = f"/{name}/settings"
         self._read: tuple[float, str, str] | None = None
+        self._saved_at: datetime | None = None
         self._titles: dict[str, tuple[float, Remembered | None]] = {}
         self.settings_name = say("stack.parameter", name=self._parameter)
         self.database = say("stack.database")
@@ -75,19 +80,10 @@ class StackState(State):
             )
             self.time_zone = configuration["Environment"]["Variables"]["TIMEZONE"]
             self.place = say("stack.place", name=name, region=stack.region, login=_login_at_aws(stack))
-            self.may_not = "" if stack.may_call("ComputeFunction") else say("stack.may_not")
 
-    @contextmanager
-    def _stack(self) -> Iterator[Stack]:
-        try:
-            with in_words():
-                if self._deployed is None:
-                    self._deployed = Stack(self._name, boto3.Session())
-                yield self._deployed
-        except LoginError:
-            # A new session finds the login that the officer gets meanwhile.
-            self._deployed = None
-            raise
+    def _stack(self) -> AbstractContextManager[Stack]:
+        # A session of its own for each work: they are not made for several threads.
+        return deployed(self._name)
 
     def _settings(self, *, anew: bool = False) -> tuple[str, str]:
         """Return the document and its version; both empty where there is none yet."""
@@ -97,6 +93,7 @@ class StackState(State):
                 try:
                     found = client.get_parameter(Name=self._parameter)["Parameter"]
                     document, version = str(found["Value"]), str(found["Version"])
+                    self._saved_at = found["LastModifiedDate"]
                 except client.exceptions.ParameterNotFound:
                     document = version = ""
             self._read = time.monotonic(), document, version
@@ -174,7 +171,8 @@ class StackState(State):
         """Have compute queue what an event asks for, and look at the run until nothing of it waits."""
         asked = parse_compute_event(event)
         with self._stack() as stack:
-            report = stack.test_connection() if self._is_of_today(asked) else None
+            of_today = not (asked.months or asked.as_of)
+            report = stack.test_connection() if of_today else None
             checks = report.checks if report else ()
             tell_from_checks(asked, checks, job.tell)
             insist_on_open(asked, checks, job.tell, report.message if report else say("stack.only_today"))
@@ -185,17 +183,16 @@ class StackState(State):
             job.run_id = result.run_id
             return _followed(stack, result, job)
 
+    def known(self) -> Known:
+        """Ask the stack."""
+        url = self.draft().settings.url
+        with self._stack() as stack:
+            return read_known(stack, url, self._saved_at, ZoneInfo(self.time_zone))
+
     def stop(self, run_id: str) -> str:
         """Stop a run, and return what push says of it."""
         with self._stack() as stack:
             return stack.ask_push({"stop": run_id})
-
-    def _is_of_today(self, asked: ComputeEvent) -> bool:
-        """Return whether an event is about the periods of today, which a connection test looks at."""
-        calendar = Calendar(parse_time_zone(self.time_zone))
-        now = datetime.now(calendar.time_zone)
-        as_of = parse_as_of(asked.as_of, calendar, "as_of") if asked.as_of else now
-        return asked.months is None and as_of.astimezone(calendar.time_zone).date() == now.date()
 
     @property
     def knows_login(self) -> bool:

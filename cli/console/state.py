@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from cli.comparison import Compared, HeldValues, Line, Preview, compare, not_compared
 from cli.console.jobs import Job, begin
 from cli.console.tab import Draft
+from cli.console.today import Known, PushRun
 from cli.console.words import say
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
@@ -91,15 +92,16 @@ class State(ABC):
         Which database of mSupply it is, without user name and password.
     settings_name
         What the settings are kept in.
+    has_stack
+        Whether it is about a stack.
     takes_login
         Whether the login of DHIS2 is typed on the page.
-    may_not
-        Why the officer may look only; empty where everything may be done.
     pages
         The pages that there are, in their order: paths, each with the key of its name.
     """
 
     pages = (
+        ("/", "today.title"),
         ("/tab", "nav.tab"),
         ("/connection", "connection.title"),
         ("/preview", "preview.title"),
@@ -110,10 +112,10 @@ class State(ABC):
     time_zone: str
     database: str
     settings_name: str
+    has_stack: bool
     takes_login: bool
     dhis2_url: str | None = None
     credentials_file: object = None
-    may_not: str = ""
 
     def __init__(self) -> None:
         self.login: Login | None = None
@@ -121,6 +123,7 @@ class State(ABC):
         self.preview: Job[Compared] | None = None
         self.plan: Plan | None = None
         self.push: Job[Sent] | None = None
+        self.pushes: list[PushRun] = []
         self.pushed_event: Mapping[str, object] = {}
 
     @abstractmethod
@@ -172,6 +175,10 @@ class State(ABC):
     @abstractmethod
     def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
         """Compute what an event asks for, send it, and follow it to its end."""
+
+    @abstractmethod
+    def known(self) -> Known:
+        """Return what the systems tell of the last pushes, and of what waits."""
 
     @property
     @abstractmethod

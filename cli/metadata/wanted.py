@@ -12,9 +12,8 @@ type Body = dict[str, Any]
 """An object as DHIS2's API writes it: its fields are DHIS2's own, and not known here beforehand."""
 
 ACCESS = ("userRoles", "userGroups")
-OF_CATEGORIES = ("categoryOptions", "categories", "categoryCombos", "categoryOptionCombos")
 METADATA = (
-    *("legendSets", *OF_CATEGORIES),
+    *("legendSets", "categoryOptions", "categories", "categoryCombos", "categoryOptionCombos"),
     *("dataElements", "dataElementGroups", "dataSets", "sections", "indicatorTypes", "indicators"),
 )
 MAPS = ("maps",)

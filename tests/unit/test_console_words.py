@@ -5,7 +5,7 @@ import re
 from cli.console.words import WORDS
 from tests.support.paths import PROJECT
 
-SAID = re.compile(r'\b(?:t|say)\(\s*"([a-z0-9_.]+)"')
+SAID = re.compile(r"""\b(?:t|say)\(\s*f?["']([a-z0-9_.]+)["'{]""")
 
 
 def test_catalogue_is_exact() -> None:

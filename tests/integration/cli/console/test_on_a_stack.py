@@ -11,16 +11,17 @@ from threading import Event
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 
 from cli.comparison import Line
 from cli.console.stack_state import StackState
 from cli.stack import Stack
+from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.outcome import RejectedRow, Why
 from msupply_dhis2.preflight.check import failed, passed
 from msupply_dhis2.preflight.job import ConnectionReport, Server
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.state.breaker import BreakerTable
 from msupply_dhis2.state.connections import record_success
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Counts, Run
@@ -42,20 +43,34 @@ A_TABLE = {
     "KeySchema": [{"AttributeName": "run_id", "KeyType": "HASH"}],
     "BillingMode": "PAY_PER_REQUEST",
 }
+SCHEDULES = {
+    "MONTHLY_SCHEDULE": "cron(30 4 5 * ? *)",
+    "WEEKLY_SCHEDULE": "cron(0 4 ? * MON *)",
+    "DAILY_SCHEDULE": "cron(30 3 * * ? *)",
+    "FIRST_DAY_OF_MONTH_SCHEDULE": "cron(0 3 1 * ? *)",
+    "LAST_DAY_OF_MONTH_SCHEDULE": "cron(30 22 L * ? *)",
+    "SCHEDULES_STATE": "ENABLED",
+}
 RESOURCES = {
     "RunsTable": {"Type": "AWS::DynamoDB::Table", "Properties": A_TABLE},
     "Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": A_ROLE}},
-    "ComputeFunction": {
-        "Type": "AWS::Lambda::Function",
-        "Properties": {
-            "Runtime": "python3.13",
-            "Handler": "index.handler",
-            "Role": {"Fn::GetAtt": ["Role", "Arn"]},
-            "Code": {"ZipFile": "handler = None"},
-            "Environment": {"Variables": {"TIMEZONE": "Africa/Blantyre"}},
-        },
+    **{
+        name: {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {
+                "Runtime": "python3.13",
+                "Handler": "index.handler",
+                "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+                "Code": {"ZipFile": "handler = None"},
+                "Environment": {"Variables": {"TIMEZONE": "Africa/Blantyre", **variables}},
+            },
+        }
+        for name, variables in {"ComputeFunction": {}, "WatchdogFunction": SCHEDULES}.items()
     },
+    **{name: {"Type": "AWS::SQS::Queue"} for name in ("BatchQueue", "FailedBatchQueue")},
 }
+OF_AWS = {"ReportBucket": BUCKET, "Dhis2Secret": "stack/dhis2", "DatabaseSecret": "stack/database"}
+"""What the fixture makes, which moto's CloudFormation cannot."""
 REPORT = ConnectionReport(
     connected=True,
     message="Connection successful",
@@ -101,19 +116,8 @@ def asked() -> list[tuple[str, object]]:
 
 
 @pytest.fixture
-def may_call() -> bool:
-    """Return whether the officer may invoke the functions."""
-    return True
-
-
-@pytest.fixture
 def officer(
-    aws: Aws,
-    settings: Path,
-    asked: list[tuple[str, object]],
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    may_call: bool,
+    aws: Aws, settings: Path, asked: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Browser[StackState]]:
     """Yield a browser at the console of a stack whose functions answer what they are told to."""
     template = json.dumps({"Resources": RESOURCES})
@@ -149,12 +153,8 @@ def officer(
         }
 
     find = Stack.resource
-    monkeypatch.setattr(
-        Stack, "resource", lambda stack, name: BUCKET if name == "ReportBucket" else find(stack, name)
-    )
+    monkeypatch.setattr(Stack, "resource", lambda stack, name: OF_AWS.get(name) or find(stack, name))
     monkeypatch.setattr(Stack, "invoke", invoke)
-    # Moto would run the function.
-    monkeypatch.setattr(Stack, "may_call", lambda *_: may_call)
     yield Browser(StackState(NAME))
     cloudformation.delete_stack(StackName=NAME)
     aws.ssm.delete_parameter(Name=PARAMETER)
@@ -320,53 +320,37 @@ def test_failing_stack(officer: Stacked, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "NoSuchBucket" in page.text
 
 
-@pytest.mark.parametrize("may_call", [False])
-@pytest.mark.parametrize("path", ["/tab", "/connection", "/preview", "/push", "/explain"])
-def test_who_may_only_look(officer: Stacked, path: str) -> None:
-    page = officer.open(path)
-    assert "You may look at everything here, and change nothing" in page.text
-    assert "disabled aria-describedby=may-not>" in page.source
-    assert re.search(r'<button class="main"(?![^>]*disabled)', page.source) is None
+def test_today(officer: Stacked, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = datetime.now(UTC)
+    runs = Runs(aws.runs)
+    runs.begin(Run("run-1", "manual", started, '{"manual": true, "stores": ["Kamo"]}'), [], started)
+    runs.register([Message("run-1-a", "1", 5)], started)
+    tables = {"Table": aws.table, "RunsTable": aws.runs}
+    monkeypatch.setattr(Stack, "table", lambda _, name: tables[name])
+    BreakerTable(aws.table, lambda _: None).change(lambda breaker: breaker.opened_by_hand(SCRIPT, started))
+    page = officer.open("/")
+    assert page.status == 200
+    assert "What could not be asked" not in page.text
+    assert "Sending is paused since" in page.text
+    assert "5 values wait to be sent" in page.text
+    assert re.search(r"on the 5th, 04:30 none in the last 40 days 5 \w+, 04:30", page.text)
+    assert re.search(r"manual not yet 5 0 0 0 5", page.text)
+    assert "/runs/run-1" in page.links
+    assert "mSupply database to do Its address is not filled in yet." in page.text
+    assert SCRIPT not in page.source
 
 
-@pytest.mark.parametrize("may_call", [True, False])
-def test_who_may_do_everything(officer: Stacked, *, may_call: bool) -> None:
-    source = officer.open("/tab").source
-    assert ("disabled" in source) is not may_call
+def test_database_secret_is_never_read(officer: Stacked, aws: Aws) -> None:
+    secret = Stack(NAME, boto3.Session()).resource("DatabaseSecret")
+    aws.secretsmanager.put_secret_value(SecretId=secret, SecretString="postgresql://u:hidden-pw@db/om")
+    page = officer.open("/")
+    assert "Its address was entered on" in page.text
+    assert "hidden-pw" not in page.source
 
 
-@pytest.mark.parametrize(
-    ("code", "cure"),
-    [
-        ("ExpiredTokenException", "Run `aws configure` or `aws sso login`"),
-        ("AccessDeniedException", "Ask the account's administrator for the policy"),
-    ],
-)
-def test_what_aws_refuses(officer: Stacked, monkeypatch: pytest.MonkeyPatch, code: str, cure: str) -> None:
-    def invoke(*_: object) -> dict[str, object]:
-        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "Invoke")
-
-    monkeypatch.setattr(Stack, "invoke", invoke)
-    page = officer.open("/explain?store=Kamo&item=Amoxicillin&metric=issued")
-    assert page.status == 400
-    assert cure in page.text
-
-
-@pytest.mark.parametrize(
-    ("as_of", "is_tested"),
-    [("", True), (f"{datetime.now(UTC):%Y-%m-%dT%H:%M}Z", True), ("2026-10-31", False)],
-)
-def test_periods_of_today(
-    officer: Stacked,
-    asked: list[tuple[str, object]],
-    monkeypatch: pytest.MonkeyPatch,
-    as_of: str,
-    *,
-    is_tested: bool,
-) -> None:
-    monkeypatch.setattr(Runs, "run", lambda *_: queued(stored=5))
-    officer.submit(officer.open("/push"), "/push/plan", as_of=as_of, all_stores="true")
-    officer.submit(officer.wait("/push"), "/push/send")
-    page = officer.wait("/push")
-    assert (("TestConnectionFunction", {}) in asked) is is_tested
-    assert ("A stack looks at the periods of today." in page.text) is not is_tested
+def test_what_could_not_be_asked(officer: Stacked) -> None:
+    # The stack of these tests has one table only, and it is no table of runs.
+    page = officer.open("/")
+    assert page.status == 200
+    assert "What could not be asked" in page.text
+    assert "The stack malawi has no Table." in page.text

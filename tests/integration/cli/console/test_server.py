@@ -52,7 +52,7 @@ def test_address_and_ctrl_c(settings: Path) -> None:
         with httpx2.Client(follow_redirects=True, timeout=60) as browser:
             assert browser.get(f"{address[1]}/tab").status_code == 403
             answer = browser.get(line.strip())
-            assert (answer.status_code, answer.url.path) == (200, "/tab")
+            assert (answer.status_code, answer.url.path) == (200, "/")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
