@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.measure import Table  # noqa: E402 - after the path is set
 from msupply_dhis2.dhis2.client import Dhis2Client  # noqa: E402 - as above
 from msupply_dhis2.dhis2.import_request import SentValue, request_body, request_parameters  # noqa: E402 - as above
-from msupply_dhis2.domain.batch import Batch, Strip, blocks, encode  # noqa: E402 - as above
+from msupply_dhis2.domain.batch import Batch, Strip, encode  # noqa: E402 - as above
 from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
 from msupply_dhis2.domain.log_record import LogRecord  # noqa: E402 - as above
 from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
@@ -146,8 +146,8 @@ def make_batches(
     for of_org_unit in values:
         strip.add(of_org_unit)
         if strip.is_full:
-            payloads += blocks(strip.take(), maximum_values=payload)
-    payloads += blocks(strip.take(), maximum_values=payload)
+            payloads += strip.cut(is_last=False)
+    payloads += strip.cut(is_last=True)
     return [
         encode(block, run_id="benchmark", as_of=as_of, destination=settings.destination) for block in payloads
     ]

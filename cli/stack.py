@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -18,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic import BaseModel, ConfigDict
 
 from cli.comparison import HeldValues
+from msupply_dhis2.aws.errors import BAD_LOGIN, LOG_IN, NOT_ALLOWED, NOT_LOGGED_IN
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
@@ -56,6 +58,10 @@ class StackError(MsupplyDhis2Error):
 
 class NoStackError(StackError):
     """There is no stack of that name, or it may not be looked at."""
+
+
+class LoginError(StackError):
+    """AWS does not know who asks, or no longer."""
 
 
 class FunctionFailedError(MsupplyDhis2Error):
@@ -136,6 +142,8 @@ class Stack:
         self._session = session
         self._endpoint = endpoint
         self._resources: dict[str, str] = {}
+        self._clients: dict[str, Any] = {}
+        self._making = Lock()
 
     @property
     def region(self) -> str:
@@ -143,14 +151,21 @@ class Stack:
         return str(self.client("cloudformation").meta.region_name)
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 knows the type by the name
-        """Return a boto3 client of a service."""
-        # The stubs know each service's type by a literal name only.
-        return self._session.client(service, endpoint_url=self._endpoint, config=_CONFIG)  # type: ignore[call-overload]
+        """Return a boto3 client of a service, the same one each time: to make it takes longer than most calls."""
+        # A session must not be used by two threads at once; a client may.
+        with self._making:
+            if service not in self._clients:
+                # The stubs know each service's type by a literal name only.
+                made = self._session.client(service, endpoint_url=self._endpoint, config=_CONFIG)  # type: ignore[call-overload]
+                self._clients[service] = made
+            return self._clients[service]
 
     def table(self, logical_id: str) -> "Table":
         """Return one of the stack's DynamoDB tables."""
-        dynamodb = self._session.resource("dynamodb", endpoint_url=self._endpoint, config=_CONFIG)
-        return dynamodb.Table(self.resource(logical_id))
+        name = self.resource(logical_id)
+        with self._making:
+            dynamodb = self._session.resource("dynamodb", endpoint_url=self._endpoint, config=_CONFIG)
+            return dynamodb.Table(name)
 
     def resource(self, logical_id: str) -> str:
         """Return the physical id (a function's name, a queue's URL) of one of the template's resources.
@@ -166,6 +181,8 @@ class Stack:
             try:
                 answer = self.client("cloudformation").describe_stack_resources(StackName=self.name)
             except ClientError as error:
+                if error.response["Error"]["Code"] in NOT_ALLOWED | BAD_LOGIN:
+                    raise
                 raise NoStackError(
                     f"The stack {self.name} cannot be read: {error}. Deploy it (make deploy), or check the AWS "
                     "account and the region. STACK=name names another stack."
@@ -212,6 +229,19 @@ class Stack:
         if "FunctionError" in answer:
             raise FunctionFailedError(function, payload.get("errorType", ""), payload.get("errorMessage", ""))
         return payload
+
+    def may_call(self, function: str) -> bool:
+        """Return whether a function may be invoked; it is not."""
+        try:
+            answer = self.client("lambda").invoke(
+                FunctionName=self.resource(function), InvocationType="DryRun", Payload="{}"
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in NOT_ALLOWED:
+                return False
+            raise
+        answer["Payload"].close()
+        return True
 
     def invoke_asynchronously(self, function: str, event: object) -> None:
         """Invoke a function as a schedule does: nobody waits for its result."""
@@ -368,13 +398,38 @@ def deployed(name: str) -> Iterator[Stack]:
     StackError
         AWS cannot be asked, or refuses.
     """
-    try:
+    with in_words():
         yield Stack(name, boto3.Session())
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Say in words for people what AWS refuses.
+
+    Raises
+    ------
+    StackError
+        AWS cannot be asked, or refuses.
+    """
+    try:
+        yield
     except NoRegionError as error:
         raise NoStackError(
             "No AWS region is chosen. Set AWS_REGION, and AWS_PROFILE if you use profiles."
         ) from error
-    except (BotoCoreError, ClientError) as error:
+    except NOT_LOGGED_IN as error:
+        raise LoginError(f"You are not logged in at AWS, or no longer. {LOG_IN}") from error
+    except ClientError as error:
+        said = error.response["Error"]
+        if said["Code"] in BAD_LOGIN:
+            raise LoginError(f"AWS does not accept your login; it may have expired. {LOG_IN}") from error
+        if said["Code"] in NOT_ALLOWED:
+            raise StackError(
+                f"Your login at AWS may not do this: {said['Message']}. Ask the account's administrator for the policy "
+                "that the stack's output Operator names, beside that of Viewer."
+            ) from error
+        raise StackError(str(error)) from error
+    except BotoCoreError as error:
         raise StackError(str(error)) from error
 
 

@@ -76,7 +76,9 @@ def render(
     **values: Any,  # noqa: ANN401 - whatever a template shows
 ) -> HTMLResponse:
     """Return a page."""
-    text = _templates().get_template(template).render(state=state, head=state.head(), **values)
+    # What a button says that does more than look.
+    off = "disabled aria-describedby=may-not" if state.may_not else ""
+    text = _templates().get_template(template).render(state=state, head=state.head(), off=off, **values)
     return HTMLResponse(text, status)
 
 

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields
+from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.announcement import insist_on_open, tell_from_checks
@@ -21,8 +23,8 @@ from cli.console.tab import Draft, as_yaml
 from cli.console.today import Known
 from cli.console.words import say
 from cli.settings import Checked, upload
-from cli.stack import Stack, StackError, deployed
-from msupply_dhis2.compute.event import parse_compute_event
+from cli.stack import LoginError, Stack, StackError, in_words
+from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue
@@ -30,6 +32,7 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
+from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.state.connections import Remembered, last_of_any
 from msupply_dhis2.state.rejected_rows import RejectedRows
@@ -65,6 +68,7 @@ class StackState(State):
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
+        self._deployed: Stack | None = None
         self._saving = Lock()
         self._parameter = f"/{name}/settings"
         self._read: tuple[float, str, str] | None = None
@@ -80,10 +84,19 @@ class StackState(State):
             )
             self.time_zone = configuration["Environment"]["Variables"]["TIMEZONE"]
             self.place = say("stack.place", name=name, region=stack.region, login=_login_at_aws(stack))
+            self.may_not = "" if stack.may_call("ComputeFunction") else say("stack.may_not")
 
-    def _stack(self) -> AbstractContextManager[Stack]:
-        # A session of its own for each work: they are not made for several threads.
-        return deployed(self._name)
+    @contextmanager
+    def _stack(self) -> Iterator[Stack]:
+        try:
+            with in_words():
+                if self._deployed is None:
+                    self._deployed = Stack(self._name, boto3.Session())
+                yield self._deployed
+        except LoginError:
+            # A new session finds the login that the officer gets meanwhile.
+            self._deployed = None
+            raise
 
     def _settings(self, *, anew: bool = False) -> tuple[str, str]:
         """Return the document and its version; both empty where there is none yet."""
@@ -171,8 +184,7 @@ class StackState(State):
         """Have compute queue what an event asks for, and look at the run until nothing of it waits."""
         asked = parse_compute_event(event)
         with self._stack() as stack:
-            of_today = not (asked.months or asked.as_of)
-            report = stack.test_connection() if of_today else None
+            report = stack.test_connection() if self._is_of_today(asked) else None
             checks = report.checks if report else ()
             tell_from_checks(asked, checks, job.tell)
             insist_on_open(asked, checks, job.tell, report.message if report else say("stack.only_today"))
@@ -193,6 +205,13 @@ class StackState(State):
         """Stop a run, and return what push says of it."""
         with self._stack() as stack:
             return stack.ask_push({"stop": run_id})
+
+    def _is_of_today(self, asked: ComputeEvent) -> bool:
+        """Return whether an event is about the periods of today, which a connection test looks at."""
+        calendar = Calendar(parse_time_zone(self.time_zone))
+        now = datetime.now(calendar.time_zone)
+        as_of = parse_as_of(asked.as_of, calendar, "as_of") if asked.as_of else now
+        return asked.months is None and as_of.astimezone(calendar.time_zone).date() == now.date()
 
     @property
     def knows_login(self) -> bool:

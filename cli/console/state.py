@@ -96,6 +96,8 @@ class State(ABC):
         Whether it is about a stack.
     takes_login
         Whether the login of DHIS2 is typed on the page.
+    may_not
+        Why the officer may look only; empty where everything may be done.
     pages
         The pages that there are, in their order: paths, each with the key of its name.
     """
@@ -116,6 +118,7 @@ class State(ABC):
     takes_login: bool
     dhis2_url: str | None = None
     credentials_file: object = None
+    may_not: str = ""
 
     def __init__(self) -> None:
         self.login: Login | None = None

@@ -190,10 +190,12 @@ class Draft:
             is_switch = schema.get("type") == "boolean"
             if is_switch:
                 given = "true" if given else "false"
-            elif name != "prefix":
-                given = given.strip()
             default = _canonical(fields, name, schema.get("default"))
-            if name in before and _canonical(fields, name, before[name]) == given:
+            written = _canonical(fields, name, before.get(name))
+            if name != "prefix":
+                # A text of several lines in a file ends with the end of a line.
+                given, written = given.strip(), written.strip()
+            if name in before and written == given:
                 yield name, before[name]
             elif given and (given != default or name in before):
                 yield name, given == "true" if is_switch else given

@@ -21,6 +21,8 @@ WORDS: Mapping[str, str] = {
     "stack.place": "stack {name} in {region}, as {login}",
     "stack.unknown_login": "nobody known ({why})",
     "stack.version": "version {version} of {name}",
+    "stack.may_not": "You may look at everything here, and change nothing: your login at AWS may not call the functions of the "
+    "stack. Ask the account's administrator for the policy that the stack's output Operator names.",
     "stack.only_today": "A stack looks at the periods of today.",
     "stack.tested_saved": "The stack tested the settings that are saved. What you typed differs, and is not saved: press Save.",
     "error.title": "That did not work",

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from cli.announcement import Tell
+from cli.metadata.comparing import State
 from cli.metadata.existing import OUTPUT_PERIOD_TYPES, ZEROS_IN_ANALYTICS, AsksDhis2
 from cli.metadata.objects import Brief
-from cli.metadata.plan import Plan, State, make_plan
+from cli.metadata.plan import Plan, make_plan
 from cli.metadata.refusals import Imported, read_object_report, read_report
 from cli.metadata.wanted import ACCESS, CHARTS, MAPS, METADATA, Body
 from msupply_dhis2.dhis2.client import Dhis2Client

@@ -145,6 +145,9 @@ def _formulas_of_item(brief: Brief, of: Mapping[Metric, str]) -> Iterator[_Formu
             "OPENING", "Opening stock of any period", f"{closing}-{received}+{issued}-{adjusted}",
             "Closing stock - received + issued - adjustments", "1", "1", _NUMBER,
         )  # fmt: skip
+    if (expiring := of.get(Metric.EXPIRING)) and brief.shape is Shape.COMBOS:
+        title = title_of(Metric.EXPIRING, brief.settings.expiring_within_days)
+        yield _Formula("EXPIRING", title, expiring, title, "1", "1", _NUMBER)
 
 
 def _is_known(stock: str, consumption: str) -> str:
@@ -229,8 +232,8 @@ def _dashboard(brief: Brief, cells: Cells, indicators: set[str], level: int | No
         code = brief.code(word, "ALL")
         return [_indicator_item(code)] if code in indicators else []
 
-    expiring = [
-        _operand_item(of[Metric.EXPIRING]) for of in cells.by_item().values() if Metric.EXPIRING in of
+    expiring = by_code("EXPIRING") or [
+        _element_item(of[Metric.EXPIRING]) for of in cells.by_item().values() if Metric.EXPIRING in of
     ]
     days = title_of(Metric.EXPIRING, brief.settings.expiring_within_days)
     charts = [
@@ -261,13 +264,8 @@ def _indicator_item(code: str) -> Body:
     return {"dataDimensionItemType": "INDICATOR", "indicator": reference("indicators", code)}
 
 
-def _operand_item(cell: Cell) -> Body:
-    element = reference("dataElements", cell.element)
-    if not cell.combo:
-        return {"dataDimensionItemType": "DATA_ELEMENT", "dataElement": element}
-    combo = reference("categoryOptionCombos", cell.combo)
-    operand = {"dataElement": element, "categoryOptionCombo": combo}
-    return {"dataDimensionItemType": "DATA_ELEMENT_OPERAND", "dataElementOperand": operand}
+def _element_item(cell: Cell) -> Body:
+    return {"dataDimensionItemType": "DATA_ELEMENT", "dataElement": reference("dataElements", cell.element)}
 
 
 def _visualization(brief: Brief, chart: _Chart) -> Wanted:

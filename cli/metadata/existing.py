@@ -73,11 +73,14 @@ class Existing:
         Those that are wanted, whole, by kind and UID.
     default_combo
         The UID of DHIS2's own category combo.
+    generated
+        Option combos that DHIS2 has made itself, without a code, by the key of what is wanted.
     """
 
     listed: Mapping[str, Sequence[Listed]] = field(default_factory=dict)
     owned: dict[tuple[str, str], Body] = field(default_factory=dict)
     default_combo: str | None = None
+    generated: dict[str, Listed] = field(default_factory=dict)
 
     def index(self, wanted: Iterable[Wanted]) -> dict[tuple[str, str], Listed]:
         """Return what is there already of these, by kind and key.
@@ -96,7 +99,8 @@ class Existing:
         for each in wanted:
             codes, names, identifiers = by_name.get(each.kind, ({}, {}, {}))
             called = codes.get(each.body["code"]) if "code" in each.body else names.get(each.name)
-            if there := called or identifiers.get(each.id):
+            made = self.generated.get(each.key) if each.kind == "categoryOptionCombos" else None
+            if there := called or identifiers.get(each.id) or made:
                 found[each.kind, each.key] = there
         return found
 
@@ -169,6 +173,16 @@ def read_owned(client: AsksDhis2, existing: Existing, matched: Mapping[str, Iter
             }
             for each in _list(client, kind, query):
                 existing.owned[kind, each["id"]] = each
+
+
+def read_option_combos(client: AsksDhis2, category_combo: str) -> list[Body]:
+    """Read the option combos of a category combo, with their options."""
+    query = {
+        "filter": f"categoryCombo.id:eq:{category_combo}",
+        "fields": ":owner",
+        "paging": "false",
+    }
+    return _list(client, "categoryOptionCombos", query)
 
 
 def read_org_units(

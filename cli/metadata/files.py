@@ -10,8 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cli.metadata.comparing import State
 from cli.metadata.objects import Brief
-from cli.metadata.plan import Plan, State
+from cli.metadata.plan import Plan
 from cli.metadata.shape import Shape, as_document
 from cli.metadata.subjects import PlannedItem, PlannedStore, Subjects, Thresholds
 from cli.metadata.wanted import ACCESS, CHARTS, KINDS, MAPS, METADATA, many

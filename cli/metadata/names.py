@@ -3,6 +3,7 @@
 import string
 import unicodedata
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 
 NAME_LIMIT = 230
@@ -15,6 +16,7 @@ _UID_LENGTH = 11
 _HASH_CHARACTERS = 6
 
 
+@cache
 def uid(kind: str, key: str) -> str:
     """Return the identifier of what a code stands for: 11 letters and digits, the first a letter, always the same."""
     number = int.from_bytes(sha256(f"msupply-dhis2/{kind}/{key}".encode()).digest())

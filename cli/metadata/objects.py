@@ -106,7 +106,7 @@ def open_future_periods(settings: Settings) -> int:
 
 
 def cells_of(brief: Brief, taken: Collection[str] = ()) -> Cells:
-    """Return what holds the values, as a push will name it, but for the codes that DHIS2 has for something else."""
+    """Return what holds the values, as a push will name it, without the data elements and option combos that cannot be used."""
     cells = Cells()
     seen: set[tuple[str, str]] = set()
     for item in brief.subjects.items:
@@ -120,7 +120,7 @@ def cells_of(brief: Brief, taken: Collection[str] = ()) -> Cells:
                     f"{item.name} ({item.code}): the code {element} has {length(element)} characters, and DHIS2 takes "
                     f"{CODE_LIMIT}. Shorten the identifier in mSupply, or the prefix of {row.metric.label}."
                 )
-            elif element not in taken and (element, combo) not in seen:
+            elif not {element, combo} & set(taken) and (element, combo) not in seen:
                 seen.add((element, combo))
                 cells.all.append(Cell(item, row.metric, element, combo))
     return cells

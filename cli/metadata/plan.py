@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass, replace
 
 from cli.metadata.charts import of_charts
+from cli.metadata.combos import combo_uid, find_option_combos
+from cli.metadata.comparing import PlannedObject, State, compare
 from cli.metadata.existing import (
     AsksDhis2,
     Existing,
@@ -19,10 +19,11 @@ from cli.metadata.existing import (
     read_owned,
 )
 from cli.metadata.names import NAME_LIMIT, SHORT_NAME_LIMIT, NameBook
-from cli.metadata.objects import DEFAULT_COMBO, Brief, cells_of, of_access, of_values
+from cli.metadata.objects import DEFAULT_COMBO, Brief, cells_of, of_access, of_values, rows_with_combos
 from cli.metadata.shape import Shape
 from cli.metadata.wanted import (
     KINDS,
+    OF_CATEGORIES,
     WITHOUT_SHORT_NAME,
     Body,
     Wanted,
@@ -33,39 +34,6 @@ from msupply_dhis2.text import count, joined
 
 _NUMERIC = {"NUMBER", "INTEGER", "INTEGER_ZERO_OR_POSITIVE", "INTEGER_POSITIVE", "INTEGER_NEGATIVE"}
 _NUMERIC |= {"PERCENTAGE", "UNIT_INTERVAL", "BOOLEAN"}
-_NOT_COMPARED = {"id", "sharing"}
-
-
-class State(StrEnum):
-    """How an object stands to what DHIS2 has."""
-
-    NEW = "new"
-    SAME = "same"
-    ADDED_TO = "added to"
-    DIFFERENT = "different"
-    CHANGED = "changed"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A property that DHIS2 has otherwise."""
-
-    field: str
-    theirs: Any
-    ours: Any
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedObject:
-    """An object that is wanted, how it stands to what is there, and what is sent (nothing where it stays)."""
-
-    wanted: Wanted
-    state: State
-    sent: Body | None
-    differences: tuple[Difference, ...] = ()
-    added: Mapping[str, int] = field(default_factory=dict)
-    is_ours: bool = True
-    """Whether it has the identifier that this command gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,22 +117,28 @@ def make_plan(brief: Brief, client: AsksDhis2 | None = None, *, update: bool = F
     if brief.shape is Shape.ITEMS:
         problems += brief.subjects.shared_references()
     if client is None:
-        return _compared(brief, _without_default(wanted), Existing(), problems, update=update)
+        return _compared(brief, _without_default(wanted), Existing(), problems, {}, update=update)
     facts = read_facts(client)
     existing = list_existing(client, {each.kind for each in wanted})
     _read_matches(client, existing, wanted)
     taken = _taken(brief, existing, wanted, problems)
+    others: dict[str, str] = {}
+    if brief.shape is Shape.COMBOS:
+        others = find_option_combos(brief, client, existing, wanted, problems)
+        taken |= {row for row in rows_with_combos(brief.settings) if others and combo_uid(row) not in others}
     scheme = brief.settings.org_unit_scheme
     org_units = read_org_units(client, brief.subjects.stores, brief.subjects.blank_stores, scheme)
     cells = cells_of(brief, taken)
     wanted = [*of_access(brief), *of_values(brief, cells), *of_charts(brief, cells, org_units.level)]
+    if others:
+        wanted = [each for each in wanted if each.kind not in OF_CATEGORIES]
     wanted = [_with_org_units(each, [unit.id for unit in org_units.found.values()]) for each in wanted]
     problems += [
         f"{store.kind.capitalize()} {store.name} ({store.code}): DHIS2 has no org unit {store.org_unit}, or you may not see it. "
         "Correct it in mSupply, or make it in DHIS2."
         for store in org_units.missing
     ]
-    plan = _compared(brief, wanted, existing, problems, update=update)
+    plan = _compared(brief, wanted, existing, problems, others, update=update)
     return replace(plan, org_units=org_units, facts=facts)
 
 
@@ -240,10 +214,17 @@ def _with_org_units(wanted: Wanted, org_units: Sequence[str]) -> Wanted:
 
 
 def _compared(
-    brief: Brief, wanted: list[Wanted], existing: Existing, problems: Sequence[str], *, update: bool
+    brief: Brief,
+    wanted: list[Wanted],
+    existing: Existing,
+    problems: Sequence[str],
+    identifiers: Mapping[str, str],
+    *,
+    update: bool,
 ) -> Plan:
     there = existing.index(wanted)
     others = {each.own_id: each.id for each in wanted if each.own_id != each.id}
+    others |= identifiers
     others |= {
         each.own_id: there[each.kind, each.key].id for each in wanted if (each.kind, each.key) in there
     }
@@ -251,7 +232,7 @@ def _compared(
         others[DEFAULT_COMBO["id"]] = existing.default_combo
     named = _named(with_identifiers(wanted, others), existing)
     objects = tuple(
-        _planned(each, existing.owned.get((each.kind, each.id)), update=update, access=brief.access)
+        compare(each, existing.owned.get((each.kind, each.id)), update=update, access=brief.access)
         for each in named
     )
     return Plan(brief, objects, tuple(problems), tuple(_obsolete(named, existing)))
@@ -276,73 +257,6 @@ def _named(wanted: Iterable[Wanted], existing: Existing) -> list[Wanted]:
             body["shortName"] = books[each.kind, "shortName"].enter(short, tag, SHORT_NAME_LIMIT, each.id)
         named.append(replace(each, body=body))
     return named
-
-
-def _planned(wanted: Wanted, owned: Body | None, *, update: bool, access: bool) -> PlannedObject:
-    is_ours = wanted.id == wanted.own_id
-    if owned is None:
-        return PlannedObject(wanted, State.NEW, wanted.body, is_ours=is_ours)
-    sent = dict(owned)
-    added: dict[str, int] = {}
-    for name in wanted.adds:
-        missing = _missing(wanted.body.get(name, []), owned.get(name, []))
-        if missing:
-            sent[name] = [*owned.get(name, []), *missing]
-            added[name] = len(missing)
-    if access and (missing_groups := _missing_groups(wanted.body, owned)):
-        sharing = dict(owned.get("sharing") or {})
-        sharing["userGroups"] = {**(sharing.get("userGroups") or {}), **missing_groups}
-        sent["sharing"] = sharing
-        added["userGroups"] = len(missing_groups)
-    compared = {
-        name: value
-        for name, value in wanted.body.items()
-        if name not in _NOT_COMPARED and name not in wanted.adds
-    }
-    differences = tuple(
-        Difference(name, owned.get(name), value)
-        for name, value in compared.items()
-        if not _holds(owned.get(name), value)
-    )
-    if differences and update:
-        sent |= {each.field: each.ours for each in differences}
-        return PlannedObject(wanted, State.CHANGED, sent, differences, added, is_ours)
-    if added:
-        return PlannedObject(wanted, State.ADDED_TO, sent, differences, added, is_ours)
-    state = State.DIFFERENT if differences else State.SAME
-    return PlannedObject(wanted, state, None, differences, is_ours=is_ours)
-
-
-def _member(entry: Body) -> str:
-    """Return what a member of a list is known by."""
-    element = entry.get("dataElement")
-    return str(element["id"] if isinstance(element, dict) else entry.get("id"))
-
-
-def _missing(wanted: Iterable[Body], owned: Iterable[Body]) -> list[Body]:
-    there = {_member(each) for each in owned}
-    return [each for each in wanted if _member(each) not in there]
-
-
-def _missing_groups(wanted: Body, owned: Body) -> dict[str, Body]:
-    groups: dict[str, Body] = wanted.get("sharing", {}).get("userGroups", {})
-    there = (owned.get("sharing") or {}).get("userGroups") or {}
-    return {group: access for group, access in groups.items() if group not in there}
-
-
-def _holds(theirs: object, ours: object) -> bool:
-    """Return whether DHIS2 has what is wanted; it may have more fields, and numbers in another form."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        return all(
-            _holds(theirs.get(name), value) for name, value in ours.items() if name != "dimensionItemType"
-        )
-    if isinstance(ours, list) and isinstance(theirs, list):
-        if all(isinstance(each, dict) and "id" in each for each in (*ours, *theirs)):
-            by_id = {each["id"]: each for each in theirs}
-            return len(ours) == len(theirs) and all(_holds(by_id.get(each["id"]), each) for each in ours)
-        return len(ours) == len(theirs) and all(map(_holds, theirs, ours))
-    # 15.0 is 15.
-    return theirs == ours
 
 
 def _obsolete(wanted: Iterable[Wanted], existing: Existing) -> Iterator[Listed]:

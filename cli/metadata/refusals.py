@@ -117,23 +117,23 @@ def _fields(response: requests.Response) -> Mapping[str, Any]:
 
 
 def _refusals(report: Mapping[str, Any]) -> Iterator[Refusal]:
-    for of_type in report.get("typeReports") or ():
-        for of_object in of_type.get("objectReports") or ():
+    for of_type in _objects(report, "typeReports"):
+        for of_object in _objects(of_type, "objectReports"):
             yield from _of_object(of_type, of_object)
 
 
 def _of_object(of_type: Mapping[str, Any], of_object: Mapping[str, Any]) -> Iterator[Refusal]:
-    klass = str(of_object.get("klass") or of_type.get("klass") or "")
-    found = _KLASS.search(klass)
+    found = _KLASS.search(str(of_object.get("klass") or of_type.get("klass") or ""))
     word = found[0] if found else "Object"
     plural = f"{word[0].lower()}{word[1:]}s"
-    kind = TITLES.get(plural, TITLES.get(plural.replace("ys", "ies"), word)).capitalize()
+    kind = TITLES.get(plural, TITLES.get(plural.replace("ys", "ies"), word))
     uid = str(of_object.get("uid") or "")
     name = str(of_object.get("displayName") or uid)
-    for error in of_object.get("errorReports") or ():
-        yield Refusal(
-            kind,
-            f"{name} ({uid})" if uid and uid != name else name,
-            str(error.get("errorCode", "")),
-            str(error.get("message", "")),
-        )
+    named = f"{name} ({uid})" if uid and uid != name else name
+    for error in _objects(of_object, "errorReports"):
+        code, said = (str(error.get(field) or "") for field in ("errorCode", "message"))
+        yield Refusal(f"{kind[0].upper()}{kind[1:]}", named, code, said)
+
+
+def _objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    return [each for each in body.get(name) or () if isinstance(each, dict)]

@@ -12,8 +12,9 @@ type Body = dict[str, Any]
 """An object as DHIS2's API writes it: its fields are DHIS2's own, and not known here beforehand."""
 
 ACCESS = ("userRoles", "userGroups")
+OF_CATEGORIES = ("categoryOptions", "categories", "categoryCombos", "categoryOptionCombos")
 METADATA = (
-    *("legendSets", "categoryOptions", "categories", "categoryCombos", "categoryOptionCombos"),
+    *("legendSets", *OF_CATEGORIES),
     *("dataElements", "dataElementGroups", "dataSets", "sections", "indicatorTypes", "indicators"),
 )
 MAPS = ("maps",)

@@ -12,7 +12,6 @@ from msupply_dhis2.domain.batch import (
     Batch,
     Operation,
     Strip,
-    blocks,
     decode,
     encode,
     small_enough,
@@ -79,8 +78,8 @@ def cut(
     for values in org_units:
         strip.add(values)
         if strip.is_full:
-            yield from blocks(strip.take(), maximum_values=maximum_values)
-    yield from blocks(strip.take(), maximum_values=maximum_values)
+            yield from strip.cut(is_last=False)
+    yield from strip.cut(is_last=True)
 
 
 def shape(payload: Sequence[DataValue]) -> tuple[int, int]:
@@ -149,13 +148,20 @@ def test_message_round_trip(values: list[list[DataValue]]) -> None:
 
 def test_square_blocks() -> None:
     payloads = list(cut(matrix(62, 64), maximum_values=1000))
-    assert {shape(payload) for payload in payloads} == {(31, 32)}
-    assert len(payloads) == 4
+    assert [shape(payload) for payload in payloads] == [(31, 33), (39, 33), (62, 17), (62, 16)]
+
+
+def test_full_payloads() -> None:
+    assert [len(payload) for payload in cut(matrix(50, 200), maximum_values=1000)] == [1000] * 10
+
+
+def test_few_items() -> None:
+    assert [len(payload) for payload in cut(matrix(400, 5), maximum_values=1000)] == [1000] * 2
 
 
 def test_option_combos_count() -> None:
     payloads = list(cut(matrix(18, 18, combos=12), maximum_values=1000, values_per_cell=12))
-    assert {shape(payload) for payload in payloads} == {(9, 9)}
+    assert {shape(payload) for payload in payloads} == {(9, 10), (12, 10), (18, 5)}
 
 
 def test_one_value_each() -> None:

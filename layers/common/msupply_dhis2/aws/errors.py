@@ -12,6 +12,7 @@ from botocore.exceptions import (
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    SSOError,
     TokenRetrievalError,
 )
 
@@ -32,12 +33,13 @@ BUSY = frozenset(
 the same item."""
 
 _BUSY = BUSY | {"Throttling", "TooManyRequestsException", "RequestThrottled", "SlowDown"}
-_NOT_ALLOWED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
-_BAD_LOGIN = frozenset(
+NOT_ALLOWED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+BAD_LOGIN = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"}
 )
+NOT_LOGGED_IN = (NoCredentialsError, PartialCredentialsError, TokenRetrievalError, SSOError)
 _SERVER_FAULT = 500
-_LOG_IN = "Run `aws configure` or `aws sso login`, or set AWS_PROFILE, then try again."
+LOG_IN = "Run `aws configure` or `aws sso login`, or set AWS_PROFILE, then try again."
 
 
 @contextmanager
@@ -52,15 +54,15 @@ def aws_faults(doing: str, client: "BaseClient") -> Iterator[None]:
             f"com.amazonaws.{region}.{service}, or a NAT gateway: set the template's parameter that adds the "
             "endpoints, and let the security group out on port 443. On your own machine, check the internet connection."
         ) from error
-    except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError) as error:
-        raise AwsRefusedError(f"AWS was not logged in to while {doing}. {_LOG_IN}") from error
+    except NOT_LOGGED_IN as error:
+        raise AwsRefusedError(f"AWS was not logged in to while {doing}. {LOG_IN}") from error
     except BotoCoreError as error:
         raise AwsRefusedError(f"AWS could not be called while {doing}: {error}") from error
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        if code in _BAD_LOGIN:
-            raise AwsRefusedError(f"AWS does not accept the login while {doing}. {_LOG_IN}") from error
-        if code in _NOT_ALLOWED:
+        if code in BAD_LOGIN:
+            raise AwsRefusedError(f"AWS does not accept the login while {doing}. {LOG_IN}") from error
+        if code in NOT_ALLOWED:
             raise AwsRefusedError(
                 f"AWS refused {doing} ({code}). In a function: deploy the stack again, whose roles allow it, and "
                 "if the secret or parameter has a KMS key of its own, allow kms:Decrypt on it. On your own machine, "

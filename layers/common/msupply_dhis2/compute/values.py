@@ -1,7 +1,7 @@
 """The data values of a step of a run, org unit by org unit, and their way onto the queue, in batches."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -9,7 +9,7 @@ from itertools import chain, groupby
 
 from msupply_dhis2.compute.event import MonthStep
 from msupply_dhis2.compute.plan import RunPlan
-from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, blocks, encode, small_enough
+from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, encode, small_enough
 from msupply_dhis2.domain.choices import CustomerReceived
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
@@ -80,6 +80,7 @@ class Publisher:
         self._strip = Strip(
             maximum_values=self.settings.items_per_payload,
             values_per_cell=self.metrics if self.settings.setup is Setup.CATEGORY_OPTION_COMBO else 1,
+            # The record of an org unit is written for each strip that has values of it.
             payloads=0 if self.delta is None else _PAYLOADS_OF_A_STRIP,
         )
 
@@ -93,21 +94,23 @@ class Publisher:
             to_send = self.delta.changed(computed.org_unit.code, computed.values, computed.uncertain)
         self._strip.add(to_send)
         if self._strip.is_full:
-            self._publish(self._strip.take(), Operation.IMPORT)
+            self._publish(self._strip, Operation.IMPORT, is_last=False)
 
     def flush(self) -> None:
         """Put what is held on the queue, and then what is to be deleted."""
-        self._publish(self._strip.take(), Operation.IMPORT)
+        self._publish(self._strip, Operation.IMPORT, is_last=True)
         if self.delta is None:
             return
         if to_delete := self.delta.to_delete():
-            self._publish([to_delete], Operation.DELETE)
+            strip = Strip(maximum_values=self.settings.items_per_payload)
+            strip.add(to_delete)
+            self._publish(strip, Operation.DELETE, is_last=True)
             self.deletions = len(to_delete)
 
-    def _publish(self, strip: Sequence[Sequence[DataValue]], operation: Operation) -> None:
+    def _publish(self, strip: Strip, operation: Operation, *, is_last: bool) -> None:
         # With a delta all that is imported is claimed already.
         if self.claim is not None and (self.delta is None or operation is Operation.DELETE):
-            self.claim(chain.from_iterable(strip), self._revisions)
+            self.claim(chain.from_iterable(strip.org_units), self._revisions)
         make = partial(
             encode,
             run_id=self.run_id,
@@ -119,7 +122,7 @@ class Publisher:
             while_off=self.while_off,
         )
         made: list[Batch] = []
-        for payload in blocks(strip, maximum_values=self.settings.items_per_payload):
+        for payload in strip.cut(is_last=is_last):
             for batch in small_enough(payload, make):
                 self.batches += 1
                 if self.send is not None:

@@ -256,37 +256,44 @@ _json = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 class Strip:
     """The org units of the next payloads of ``maximum_values``, which are to be as wide as they are high.
 
-    An org unit has at most ``values_per_cell`` for one data element: with option combos one for each active metric. Where
-    each has few values, because only changes are sent, they are gathered until they fill so many ``payloads``.
+    An org unit has at most ``values_per_cell`` for one data element: with option combos one for each active metric. What
+    does not fill a payload stays for the next strip; unless each org unit is to leave whole, which are gathered then
+    until they fill so many ``payloads``.
     """
 
     def __init__(self, *, maximum_values: int, values_per_cell: int = 1, payloads: int = 0) -> None:
         self._side = max(1, isqrt(max(1, maximum_values // values_per_cell)))
+        self._maximum_values = maximum_values
         self._enough = payloads * maximum_values
-        self._org_units: list[Sequence[DataValue]] = []
+        self._rest: list[DataValue] = []
         self._held = 0
+        self.org_units: list[Sequence[DataValue]] = []
+        """The values of those that were added since the last payloads were cut."""
 
     def add(self, values: Sequence[DataValue]) -> None:
         """Add the values of an org unit."""
         if values:
-            self._org_units.append(values)
+            self.org_units.append(values)
             self._held += len(values)
 
     @property
     def is_full(self) -> bool:
         """Whether the payloads can be cut."""
-        return len(self._org_units) >= self._side and self._held >= self._enough
+        return len(self.org_units) >= self._side and self._held >= self._enough
 
-    def take(self) -> list[Sequence[DataValue]]:
-        """Return the org units that are held, and begin anew."""
-        taken, self._org_units, self._held = self._org_units, [], 0
-        return taken
+    def cut(self, *, is_last: bool) -> list[list[DataValue]]:
+        """Return the payloads of what is held; what does not fill one stays, unless the strip ``is_last``."""
+        payloads = [*blocks([self._rest, *self.org_units], maximum_values=self._maximum_values)]
+        keeps_rest = not (is_last or self._enough or len(payloads[-1]) == self._maximum_values)
+        self._rest = payloads.pop() if keeps_rest else []
+        self.org_units, self._held = [], 0
+        return payloads
 
 
 def blocks(strip: Iterable[Sequence[DataValue]], *, maximum_values: int) -> Iterator[list[DataValue]]:
     """Cut a strip into payloads: squarish blocks of org units x data elements, each value in exactly one.
 
-    Each has at least one value, at most ``maximum_values``, all of one option combo scheme, column after column.
+    All but the last of an option combo scheme have ``maximum_values``, column after column.
     """
     columns: defaultdict[int, list[DataValue]] = defaultdict(list)
     for value in chain.from_iterable(strip):
@@ -297,15 +304,4 @@ def blocks(strip: Iterable[Sequence[DataValue]], *, maximum_values: int) -> Iter
         columns.values(), key=lambda column: (column[0].option_combo_scheme, column[0].data_element)
     )
     for _, same_scheme in groupby(in_order, key=lambda column: column[0].option_combo_scheme):
-        block: list[DataValue] = []
-        for _, of_data_element in groupby(same_scheme, key=lambda column: column[0].data_element):
-            values = list(chain.from_iterable(of_data_element))
-            if block and len(block) + len(values) > maximum_values:
-                yield block
-                block = []
-            # Only a data element that is more than a payload by itself is cut within.
-            *full, values = map(list, batched(values, maximum_values, strict=False))
-            yield from full
-            block += values
-        if block:
-            yield block
+        yield from map(list, batched(chain.from_iterable(same_scheme), maximum_values, strict=False))

@@ -11,6 +11,7 @@ from threading import Event
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from cli.comparison import Line
 from cli.console.stack_state import StackState
@@ -116,8 +117,19 @@ def asked() -> list[tuple[str, object]]:
 
 
 @pytest.fixture
+def may_call() -> bool:
+    """Return whether the officer may invoke the functions."""
+    return True
+
+
+@pytest.fixture
 def officer(
-    aws: Aws, settings: Path, asked: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
+    aws: Aws,
+    settings: Path,
+    asked: list[tuple[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    may_call: bool,
 ) -> Iterator[Browser[StackState]]:
     """Yield a browser at the console of a stack whose functions answer what they are told to."""
     template = json.dumps({"Resources": RESOURCES})
@@ -155,6 +167,8 @@ def officer(
     find = Stack.resource
     monkeypatch.setattr(Stack, "resource", lambda stack, name: OF_AWS.get(name) or find(stack, name))
     monkeypatch.setattr(Stack, "invoke", invoke)
+    # Moto would run the function.
+    monkeypatch.setattr(Stack, "may_call", lambda *_: may_call)
     yield Browser(StackState(NAME))
     cloudformation.delete_stack(StackName=NAME)
     aws.ssm.delete_parameter(Name=PARAMETER)
@@ -318,6 +332,58 @@ def test_failing_stack(officer: Stacked, monkeypatch: pytest.MonkeyPatch) -> Non
     page = officer.open("/explain?store=Kamo&item=Amoxicillin&metric=issued")
     assert page.status == 400
     assert "NoSuchBucket" in page.text
+
+
+@pytest.mark.parametrize("may_call", [False])
+@pytest.mark.parametrize("path", ["/tab", "/connection", "/preview", "/push", "/explain"])
+def test_who_may_only_look(officer: Stacked, path: str) -> None:
+    page = officer.open(path)
+    assert "You may look at everything here, and change nothing" in page.text
+    assert "disabled aria-describedby=may-not>" in page.source
+    assert re.search(r'<button class="main"(?![^>]*disabled)', page.source) is None
+
+
+@pytest.mark.parametrize("may_call", [True, False])
+def test_who_may_do_everything(officer: Stacked, *, may_call: bool) -> None:
+    source = officer.open("/tab").source
+    assert ("disabled" in source) is not may_call
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        ("ExpiredTokenException", "Run `aws configure` or `aws sso login`"),
+        ("AccessDeniedException", "Ask the account's administrator for the policy"),
+    ],
+)
+def test_what_aws_refuses(officer: Stacked, monkeypatch: pytest.MonkeyPatch, code: str, cure: str) -> None:
+    def invoke(*_: object) -> dict[str, object]:
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "Invoke")
+
+    monkeypatch.setattr(Stack, "invoke", invoke)
+    page = officer.open("/explain?store=Kamo&item=Amoxicillin&metric=issued")
+    assert page.status == 400
+    assert cure in page.text
+
+
+@pytest.mark.parametrize(
+    ("as_of", "is_tested"),
+    [("", True), (f"{datetime.now(UTC):%Y-%m-%dT%H:%M}Z", True), ("2026-10-31", False)],
+)
+def test_periods_of_today(
+    officer: Stacked,
+    asked: list[tuple[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
+    as_of: str,
+    *,
+    is_tested: bool,
+) -> None:
+    monkeypatch.setattr(Runs, "run", lambda *_: queued(stored=5))
+    officer.submit(officer.open("/push"), "/push/plan", as_of=as_of, all_stores="true")
+    officer.submit(officer.wait("/push"), "/push/send")
+    page = officer.wait("/push")
+    assert (("TestConnectionFunction", {}) in asked) is is_tested
+    assert ("A stack looks at the periods of today." in page.text) is not is_tested
 
 
 def test_today(officer: Stacked, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,14 @@ def test_unchanged_submit(tmp_path: Path, worked: Path) -> None:
     assert parse_settings(document) == parse_settings(file.read_text())
 
 
+def test_several_lines_stay(settings: Path) -> None:
+    with settings.open("a") as file:
+        file.write("database_ca_certificate: |\n  -----BEGIN CERTIFICATE-----\n  MIIB\n")
+    officer = browser(settings)
+    page = officer.submit(officer.open("/tab"), "/tab", action="review")
+    assert "Nothing differs from" in page.text
+
+
 def test_order_and_words(settings: Path) -> None:
     text = browser(settings).open("/tab").text
     titles = [
