@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import datetime
 from threading import Lock
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import boto3
@@ -38,9 +37,6 @@ from msupply_dhis2.state.connections import Remembered, last_of_any
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
 from msupply_dhis2.state.runs import Runs
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 _REMEMBERED = 1.0
 """Seconds for which the settings are not read again: one page asks for them several times."""
