@@ -21,4 +21,5 @@ def handler(event: object, _: LambdaContext) -> dict[str, object]:
         return test_connection.probe(logger=logger, metrics=metrics)
     if isinstance(event, Mapping) and "held" in event:
         return held.run(event, logger=logger, metrics=metrics)
-    return test_connection.run(logger=logger, metrics=metrics)
+    typed = event if isinstance(event, Mapping) and "typed" in event else {}
+    return test_connection.run(typed, logger=logger, metrics=metrics)

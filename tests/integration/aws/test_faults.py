@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from msupply_dhis2.aws import clients
+from msupply_dhis2.state.breaker import Breaker
 from sandbox.dhis2 import StandIn, User, stock_metadata
 from tests.conftest import Aws
 from tests.support.functions import ComputeAnswers, Invocation, invoke
@@ -30,10 +31,10 @@ def run(
     mapped = {"stores": [["Kamo", "KAM", "OU_KAMO"]], "items": [["Amoxicillin", "AMX", ["368c74bf"]]]}
     reached = {"status": "database reached", "message": "mSupply's database answers.", "mapped": mapped}
 
-    def test(compute: ComputeAnswers | None = None) -> Invocation:
+    def test(compute: ComputeAnswers | None = None, event: object = None) -> Invocation:
         answers = compute or ComputeAnswers(reached)
         monkeypatch.setattr(clients, "lambda_", lambda: answers)
-        return invoke("test_connection", {}, capsys)
+        return invoke("test_connection", event or {}, capsys)
 
     return test
 
@@ -82,6 +83,45 @@ def test_last_success_is_shown(aws: Aws, run: Callable[..., Invocation]) -> None
     assert failed.answer["last_successful_connection"] == first
     assert first.endswith("(Pacific/Auckland)")
     assert failed.metric("ConnectionTestsSucceeded") == 0
+
+
+def pending(aws: Aws, password: str) -> str:
+    """Put a login into the secret that is not in force, and return its version."""
+    content = json.dumps({"username": "pusher", "password": password})
+    put = aws.secretsmanager.put_secret_value
+    return put(SecretId="stack/dhis2", SecretString=content, VersionStages=["AWSPENDING"])["VersionId"]
+
+
+def test_refused_typed_login_touches_nothing(aws: Aws, run: Callable[..., Invocation]) -> None:
+    tested = run(event={"typed": {"secret_version": pending(aws, "wrong")}})
+    assert tested.answer["message"] == "Authentication failed"
+    assert aws.breaker() == Breaker()
+    assert run().answer["connected"] is True
+
+
+def test_typed_login_is_tried_beside_a_refused_one(aws: Aws, run: Callable[..., Invocation]) -> None:
+    aws.put_dhis2_credentials("pusher", "wrong")
+    assert run().answer["connected"] is False
+    before = aws.breaker()
+    typed = run(event={"typed": {"secret_version": pending(aws, PASSWORD)}})
+    assert typed.answer["connected"] is True
+    # It is not in force yet.
+    assert aws.breaker() == before
+
+
+def test_typed_settings_are_tried(aws: Aws, dhis2: StandIn, run: Callable[..., Invocation]) -> None:
+    aws.put_settings(document("http://127.0.0.1:1"))
+    typed = document(dhis2.url)
+    compute = ComputeAnswers({"status": "failed", "message": "mSupply's database refused the login."})
+    answer = run(compute, {"typed": {"settings": typed}}).answer
+    assert answer["connected"] is True
+    assert compute.invoked == [("stack-compute", {"check_database": True, "settings": typed})]
+    assert run().answer["connected"] is False
+
+
+def test_typed_login_that_is_gone(run: Callable[..., Invocation]) -> None:
+    answer = run(event={"typed": {"secret_version": "0" * 32}}).answer
+    assert "no longer has the version" in answer["message"]
 
 
 def test_switch_off(aws: Aws, run: Callable[..., Invocation], dhis2: StandIn) -> None:

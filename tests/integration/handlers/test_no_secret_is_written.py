@@ -479,6 +479,7 @@ def after(*prepared: Callable[[Stage], object]) -> Callable[[Stage], None]:
 # --------------------------------------------------------------------------------------------------- the ways
 
 CHECK = {"check_database": True}
+CHECK_BY_TYPED = {"check_database": True, "settings": "use_dhis2: false"}
 SCHEDULED = {"interval": "monthly", "scheduled_time": "2026-11-05T01:00:00Z"}
 MONTHS = {"manual": True, "months": "2026-09..2026-10", "basis": "previous_month", "full": True}
 LIMITED = OCTOBER | {"metrics": [Metric.STOCK_ON_HAND], "stores": ["nowhere"], "items": ["nothing"]}
@@ -499,7 +500,7 @@ def first[Text](malformed: Mapping[str, Text]) -> Mapping[str, Text]:
 
 
 def compute_ways() -> Iterator[Way]:
-    yield Way("compute", "compute", (OCTOBER, DRY, SCHEDULED, CHECK, LIMITED))
+    yield Way("compute", "compute", (OCTOBER, DRY, SCHEDULED, CHECK, CHECK_BY_TYPED, LIMITED))
     yield Way(
         "compute only changes", "compute", (OCTOBER, OCTOBER), lambda stage: stage.use(only_changes=True)
     )

@@ -137,10 +137,16 @@ def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
 
 
 def read_dhis2_credentials(
-    secret_id: str, client: "SecretsManagerClient", settings: Settings
+    secret_id: str, client: "SecretsManagerClient", settings: Settings, version: str | None = None
 ) -> Dhis2Credentials:
-    """Read DHIS2's credentials from their secret; a SettingsError where the settings ask for an unsupported login."""
-    value, version = _read_secret(secret_id, client, "DHIS2's credentials")
+    """Read DHIS2's credentials from their secret, or from one of its versions that is not in force.
+
+    Raises
+    ------
+    SettingsError
+        The settings ask for an unsupported login.
+    """
+    value, version = _read_secret(secret_id, client, "DHIS2's credentials", version)
     return parse_dhis2_credentials(value, settings, version=version)
 
 
@@ -152,13 +158,19 @@ def read_database_address(
     return parse_database_address(value, server)
 
 
-def _read_secret(secret_id: str, client: "SecretsManagerClient", content: str) -> tuple[str, str]:
+def _read_secret(
+    secret_id: str, client: "SecretsManagerClient", content: str, asked: str | None = None
+) -> tuple[str, str]:
     """Return the secret's text, and the id of its version; a CredentialsError where there is none yet."""
     with aws_faults(f"reading the secret {secret_id}", client):
         try:
-            secret = client.get_secret_value(SecretId=secret_id)
+            secret = client.get_secret_value(SecretId=secret_id, **({"VersionId": asked} if asked else {}))
             value, version = secret.get("SecretString", ""), secret["VersionId"]
         except client.exceptions.ResourceNotFoundException as error:
+            if asked:
+                raise CredentialsError(
+                    f"The secret {secret_id} no longer has the version with {content} that was to be tried. Type them again."
+                ) from error
             # The same code for a secret without a value; AWS names the label of the value that is missing.
             if "AWSCURRENT" not in str(error):
                 raise CredentialsError(

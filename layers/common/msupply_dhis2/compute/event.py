@@ -129,6 +129,7 @@ class ComputeEvent(Event):
     manual: Switch = False
     export: Annotated[Export, BeforeValidator(OneOf(Export))] | None = None
     check_database: Switch = False
+    settings: Annotated[str, BeforeValidator(read_text)] | None = None
     as_of: Annotated[str, BeforeValidator(read_text)] | None = None
     basis: Annotated[BasisChoice, BeforeValidator(OneOf(BasisChoice))] | None = None
     months: Annotated[
@@ -157,6 +158,10 @@ class ComputeEvent(Event):
         if self.export is not None and others:
             raise ValueError(
                 f'{", ".join(others)}: not with "export": "{self.export}", which {why}. Leave it out'
+            )
+        if self.settings is not None and not self.check_database:
+            raise ValueError(
+                "settings: only together with check_database, which looks at what would be mapped by them"
             )
         if self.while_off and not self.manual:
             raise ValueError(
@@ -266,7 +271,10 @@ def run_id(event: ComputeEvent, as_of: datetime) -> str:
     """Name the run, ``20260201T010000Z-monthly-1f0c2a9b``: the same for the same event at the same instant."""
     moment = as_of.astimezone(UTC)
     content = json.dumps(
-        [moment.isoformat(), event.model_dump(mode="json", exclude={"scheduled_time", "as_of", "while_off"})],
+        [
+            moment.isoformat(),
+            event.model_dump(mode="json", exclude={"scheduled_time", "as_of", "while_off", "settings"}),
+        ],
         sort_keys=True,
     )
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]

@@ -28,7 +28,7 @@ from msupply_dhis2.explain.job import parse_question
 from msupply_dhis2.handlers.explain import explain_value
 from msupply_dhis2.handlers.invocation import ERROR, INFO, WARNING, LogEvent, RunsInvocation
 from msupply_dhis2.periods import Calendar, parse_time_zone
-from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source import open_source, verification_of
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
@@ -198,7 +198,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
                 return self._compute(shard, self.read_settings(), recorder)
         asked = parse_compute_event(event)
         if asked.check_database:
-            return self._check_database()
+            return self._check_database(asked.settings)
         settings = self.read_settings()
         arrived = first_arrival(self.table, self._request_id, now)
         shard = whole_run(asked, instant_of_run(asked, arrived, self._calendar), self._request_id)
@@ -370,9 +370,10 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         for shard in following:
             queues.send(clients.sqs(), self.environment.shard_queue_url, shard.encoded())
 
-    def _check_database(self) -> ComputeResult:
+    def _check_database(self, document: str | None) -> ComputeResult:
+        """Check it by a settings document that somebody has typed, or else by those in force."""
         try:
-            settings = self.read_settings()
+            settings = parse_settings(document) if document else self.read_settings()
         except SettingsError:
             # The connection test reads the settings itself and tells their faults; here they must not hide the
             # database's own.

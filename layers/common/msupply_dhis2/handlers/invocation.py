@@ -145,11 +145,13 @@ def count_for(service: str, name: str, value: float = 1, unit: MetricUnit = Metr
 
 
 def read_login(
-    invocation: Invocation[PushEnvironment] | Invocation[TestConnectionEnvironment], settings: Settings
+    invocation: Invocation[PushEnvironment] | Invocation[TestConnectionEnvironment],
+    settings: Settings,
+    version: str | None = None,
 ) -> tuple[Dhis2Credentials, Login]:
-    """Read the credentials of DHIS2 as they are now, and return as what the breaker knows them."""
+    """Read the credentials of DHIS2 as they are now, or a version of them, and return as what the breaker knows them."""
     secret = invocation.environment.dhis2_secret
-    credentials = read_dhis2_credentials(secret, clients.secretsmanager(), settings)
+    credentials = read_dhis2_credentials(secret, clients.secretsmanager(), settings, version)
     return credentials, Login.of(settings.url, credentials)
 
 

@@ -1,12 +1,14 @@
 """Test connection on AWS: as somebody asks for it; and on schedule the probe, whether sending may go on."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from aws_lambda_powertools import Logger, Metrics
+from pydantic import BeforeValidator
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment
@@ -14,6 +16,7 @@ from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.queues import depth
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer
+from msupply_dhis2.domain.reading import Event, parse_event, read_text
 from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,
@@ -34,7 +37,7 @@ from msupply_dhis2.handlers.invocation import (
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import test_connection
-from msupply_dhis2.settings import Settings
+from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.breaker import Breaker, Changed, Login, State, log_in
 from msupply_dhis2.text import count
@@ -52,11 +55,33 @@ TIME_LIMIT = 45
 """Seconds for all questions together, less than the function's time-out of 55: what is known by then is told."""
 
 
-def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
+class Typed(Event):
+    """What somebody has typed and not saved yet: a settings document, and the version of the secret that holds the login.
+
+    Without one of them what is in force is tried.
+    """
+
+    settings: Annotated[str, BeforeValidator(read_text)] | None = None
+    secret_version: Annotated[str, BeforeValidator(read_text)] | None = None
+
+
+class TypedEvent(Event):
+    """The event that asks to try it."""
+
+    typed: Typed
+
+
+_EXAMPLE = '{"typed": {"settings": "…", "secret_version": "…"}}'
+
+
+def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Test the connection; send again what waits where sending is paused and DHIS2 lets us in. Return the report as JSON.
 
-    Somebody asks for it, so it logs in even where DHIS2 refused the same login before.
+    Somebody asks for it, so it logs in even where DHIS2 refused the same login before. What is only typed is tried, and
+    neither opens nor closes the breaker: it is not what the stack sends with.
     """
+    typed = parse_event(TypedEvent, event, _EXAMPLE, {"typed": Typed}).typed if "typed" in event else None
+    document, version = (typed.settings, typed.secret_version) if typed else (None, None)
     test = Invocation(TestConnectionEnvironment.read(), logger, metrics)
     calendar = Calendar(parse_time_zone(test.environment.timezone))
     asked: list[tuple[Login, Dhis2Client]] = []
@@ -67,10 +92,10 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
         return client
 
     report = test_connection(
-        settings_reader=test.read_settings,
-        credentials_reader=lambda settings: read_login(test, settings)[0],
+        settings_reader=lambda: parse_settings(document) if document else test.read_settings(),
+        credentials_reader=lambda settings: read_login(test, settings, version)[0],
         client_factory=client_of,
-        database_check=partial(ask_compute, clients.lambda_(), test.environment.compute_function),
+        database_check=partial(ask_compute, clients.lambda_(), test.environment.compute_function, document),
         table=test.table,
         calendar=calendar,
         clock=lambda: datetime.now(UTC),
@@ -79,7 +104,7 @@ def run(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     )
     login, client = asked[0] if asked else (None, None)
     refused = client.refused_login if client else None
-    if check := _check_queue(login, refused, test, calendar, connected=report.connected):
+    if typed is None and (check := _check_queue(login, refused, test, calendar, connected=report.connected)):
         report = report.summed_up(check)
     answer = report.model_dump(mode="json")
     if report.connected and login is not None:
@@ -141,13 +166,16 @@ def _about_queue(
     return f"{why} {messages}. {WHAT_TO_DO[after.state]}"
 
 
-def ask_compute(client: "LambdaClient", function: str) -> DatabaseAnswer:
+def ask_compute(client: "LambdaClient", function: str, settings: str | None = None) -> DatabaseAnswer:
     """Ask compute, which may sit in another network, whether mSupply's database answers, and what is mapped there.
+
+    It maps by its own settings, or by a document of others.
 
     It is asked in a thread of its own, and boto3 cannot make clients in two threads at once: it is made before.
     """
+    event = {"check_database": True, **({"settings": settings} if settings else {})}
     with aws_faults("asking compute about mSupply's database", client):
-        answer = client.invoke(FunctionName=function, Payload=json.dumps({"check_database": True}))
+        answer = client.invoke(FunctionName=function, Payload=json.dumps(event))
     result = json.loads(answer["Payload"].read())
     message = str(result.get("message") or result.get("errorMessage") or "no reason given")
     if answer.get("FunctionError"):
