@@ -88,9 +88,9 @@ def _tell_plan(made: "Plan") -> None:
 
     from cli.output import say, tell
 
+    say(made.total())
     for problem in made.problems:
         tell(problem, logging.WARNING)
-    say(made.total())
     if made.facts is None:
         tell(
             "DHIS2 was not asked (give --credentials): all counts as new, and the data set has no org units.",
@@ -149,19 +149,18 @@ def apply(
         with login.client(settings) as client:
             planned = applying.plan_again(brief, client, access=access, update=update)
             _tell_plan(planned)
-            applying.validate(planned, client)
-            _insist_on_name(applying.name_of(settings), ask=not yes)
+            applying.validate(planned, client, tell)
+            if not yes:
+                name = applying.name_of(settings)
+                applying.insist_on_name(
+                    name, click.prompt(f"This changes {name}. Type that name to go on", err=True)
+                )
             chosen = frozenset(map(applying.ServerSetting, server_settings))
             applied = applying.apply(planned, client, tell, chosen)
+        files.write_undo(applied.plan, folder)
         say(
             f"{applied.created:,} made, {applied.changed:,} changed. DHIS2 has all {len(applied.plan.objects):,} objects."
         )
         report = applying.test_connection(brief, settings, given)
     say(as_text(report, colour=False))
     return 0 if report.all_well else 1
-
-
-def _insist_on_name(name: str, *, ask: bool) -> None:
-    """Have the server's name typed, so that nobody changes the wrong one."""
-    if ask and click.prompt(f"This changes {name}. Type this name to go on", err=True).strip() != name:
-        raise click.Abort

@@ -1,13 +1,15 @@
 """The import of a plan into DHIS2, in the order that every version takes: again and again until it is all there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from logging import INFO, WARNING
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
+
+import requests
 
 from cli.announcement import Tell
 from cli.metadata.comparing import State
@@ -27,6 +29,9 @@ from msupply_dhis2.text import count
 
 _JSON = {"Content-Type": "application/json"}
 _TEXT = {"Content-Type": "text/plain"}
+
+_PART_BYTES = 900_000
+"""nginx takes a million by default."""
 
 
 class ServerSetting(StrEnum):
@@ -51,6 +56,12 @@ def name_of(settings: Settings) -> str:
     return f"{parts.netloc}{parts.path}".rstrip("/")
 
 
+def insist_on_name(name: str, typed: str) -> None:
+    """Raise where somebody has typed another name than the server's, so that nobody changes the wrong one."""
+    if typed.strip() != name:
+        raise ConfigurationError(f"'{typed.strip()}' is not {name}. Nothing was changed.")
+
+
 def plan_again(brief: Brief, client: AsksDhis2, *, access: bool, update: bool) -> Plan:
     """Compare a plan with DHIS2 as it is now.
 
@@ -70,13 +81,22 @@ def plan_again(brief: Brief, client: AsksDhis2, *, access: bool, update: bool) -
     return make_plan(brief, client, update=update)
 
 
-def validate(plan: Plan, client: AsksDhis2) -> None:
+def validate(plan: Plan, client: AsksDhis2, tell: Tell) -> None:
     """Let DHIS2 look at the objects without making them; raise with what it refuses.
 
     It looks at what the charts show only with the charts, which need the others first.
     """
-    if bodies := plan.of((*ACCESS, *METADATA)):
-        _import(client, bodies, "VALIDATE")
+    bodies = plan.of((*ACCESS, *METADATA))
+    if not bodies:
+        return
+    response = _post(client, bodies, "VALIDATE")
+    if response.status_code == requests.codes.request_entity_too_large:
+        tell(
+            "A proxy before DHIS2 takes no body of this size, so DHIS2 cannot look at the whole first. It is imported in parts.",
+            WARNING,
+        )
+        return
+    read_report(client, response, f"{_objects(bodies)} (looked at only)")
 
 
 def apply(
@@ -88,7 +108,7 @@ def apply(
     """
     done = Imported()
     if bodies := plan.of((*ACCESS, *METADATA)):
-        done = _import(client, bodies, "COMMIT")
+        done = _import(client, bodies)
         tell(
             f"Data elements, data set and indicators: {done.created:,} made, {done.updated:,} changed.", INFO
         )
@@ -101,7 +121,7 @@ def apply(
             _put_map(client, each.sent, is_new=is_new)
             made, changed = made + is_new, changed + (not is_new)
     if bodies := plan.of(CHARTS):
-        done = _import(client, bodies, "COMMIT")
+        done = _import(client, bodies)
         tell(f"Charts and dashboard: {done.created:,} made, {done.updated:,} changed.", INFO)
         made, changed = made + done.created, changed + done.updated
     for setting in sorted(server_settings):
@@ -122,9 +142,19 @@ def _read_back(plan: Plan, client: AsksDhis2) -> Plan:
     return now
 
 
-def _import(client: AsksDhis2, bodies: Mapping[str, list[Body]], mode: str) -> Imported:
-    total = sum(map(len, bodies.values()))
-    what = f"{count(total, 'object')} ({'looked at only' if mode == 'VALIDATE' else 'import'})"
+def _import(client: AsksDhis2, bodies: Mapping[str, list[Body]]) -> Imported:
+    """Import all at once, or in parts where a proxy takes no body of that size: what others refer to goes first."""
+    response = _post(client, bodies)
+    if response.status_code != requests.codes.request_entity_too_large:
+        return read_report(client, response, _objects(bodies))
+    created = updated = 0
+    for part in _parts(bodies):
+        done = read_report(client, _post(client, part), _objects(part))
+        created, updated = created + done.created, updated + done.updated
+    return Imported(created, updated)
+
+
+def _post(client: AsksDhis2, bodies: Mapping[str, list[Body]], mode: str = "COMMIT") -> requests.Response:
     query = {
         "importMode": mode,
         "importStrategy": "CREATE_AND_UPDATE",
@@ -132,9 +162,30 @@ def _import(client: AsksDhis2, bodies: Mapping[str, list[Body]], mode: str) -> I
         "atomicMode": "ALL",
         "importReportMode": "ERRORS",
     }
-    content = json.dumps(bodies, separators=(",", ":")).encode("ascii")
-    response = client.call("POST", "/api/metadata", params=query, content=content, headers=_JSON)
-    return read_report(client, response, what)
+    return client.call("POST", "/api/metadata", params=query, content=_written(bodies), headers=_JSON)
+
+
+def _parts(bodies: Mapping[str, list[Body]]) -> Iterator[dict[str, list[Body]]]:
+    """Yield bodies that are small enough for most proxies, in the order of the kinds."""
+    part: dict[str, list[Body]] = {}
+    size = 0
+    for kind, objects in bodies.items():
+        for each in objects:
+            length = len(_written(each))
+            if part and size + length > _PART_BYTES:
+                yield part
+                part, size = {}, 0
+            part.setdefault(kind, []).append(each)
+            size += length
+    yield part
+
+
+def _written(body: object) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+
+def _objects(bodies: Mapping[str, list[Body]]) -> str:
+    return count(sum(map(len, bodies.values())), "object")
 
 
 def _clear_cache(client: AsksDhis2, tell: Tell) -> None:
@@ -148,9 +199,8 @@ def _clear_cache(client: AsksDhis2, tell: Tell) -> None:
 
 
 def _put_map(client: AsksDhis2, body: Body, *, is_new: bool) -> None:
-    content = json.dumps(body, separators=(",", ":")).encode("ascii")
     method, path = ("POST", "/api/maps") if is_new else ("PUT", f"/api/maps/{body['id']}")
-    response = client.call(method, path, content=content, headers=_JSON)
+    response = client.call(method, path, content=_written(body), headers=_JSON)
     read_object_report(client, response, f"the map {body['name']}")
 
 
@@ -161,7 +211,7 @@ def _change_server(setting: ServerSetting, plan: Plan, client: AsksDhis2, tell: 
     elif missing := plan.missing_period_types():
         held = plan.facts.output_period_types if plan.facts else ()
         names = [{"name": name} for name in (*(held or ()), *missing)]
-        path, content, headers = OUTPUT_PERIOD_TYPES, json.dumps(names).encode("ascii"), _JSON
+        path, content, headers = OUTPUT_PERIOD_TYPES, _written(names), _JSON
         said = f"Output period types that were added: {', '.join(missing)}."
     else:
         tell("This DHIS2 puts out all period types that the charts need.", INFO)
@@ -191,6 +241,7 @@ def test_connection(
             for item in brief.subjects.items
         ),
         skipped=brief.subjects.skipped,
+        skipped_stores=sum(not each.startswith("item ") for each in brief.subjects.skipped),
     )
     answer = DatabaseAnswer(message="The plan names the stores and items of mSupply.", mapped=mapped)
     return preflight.test_connection(

@@ -78,6 +78,11 @@ def write(plan: Plan, folder: Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
+def write_undo(plan: Plan, folder: Path) -> None:
+    """Write down what to delete as it is now that DHIS2 has the plan."""
+    (folder / UNDO).write_text(_json(undo(plan)), encoding="utf-8")
+
+
 def read(folder: Path) -> Brief:
     """Read what a plan is about.
 

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ _CURES = {
 }
 """What to do about each of DHIS2's codes."""
 
-_NAMED = 20
+_NAMED = 5
 _KLASS = re.compile(r"[A-Z]\w*$")
 
 
@@ -60,15 +61,25 @@ class Refusal:
         return f"{self.kind} {self.name}: {self.code or 'refused'}: {self.said.rstrip('.')}. {cure}."
 
 
+def _sentence(alike: Sequence[Refusal]) -> str:
+    """Return one sentence about objects of a kind that DHIS2 refuses for the same reason, with its words about the first."""
+    first = alike[0]
+    cure = _CURES.get(first.code, "Ask whoever runs DHIS2, and tell this code")
+    names = listed([each.name for each in alike], _NAMED)
+    return f"{first.kind} {names}: {first.code or 'refused'}: {first.said.rstrip('.')}. {cure}."
+
+
 class RefusedImportError(Dhis2PermanentError):
     """DHIS2 takes the import as a whole, or not at all: it took nothing of it."""
 
     def __init__(self, what: str, refusals: tuple[Refusal, ...]) -> None:
         self.refusals = refusals
-        by = "\n  - "
-        named = listed([str(each) for each in refusals], _NAMED, by=by)
+        alike: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
+        for each in refusals:
+            alike[each.kind, each.code].append(each)
+        sentences = "".join(f"\n  - {_sentence(group)}" for group in alike.values())
         super().__init__(
-            f"DHIS2 refuses {what}: {count(len(refusals), 'fault')}. It has taken nothing of it.{by}{named}"
+            f"DHIS2 refuses {what}: {count(len(refusals), 'fault')}. It has taken nothing of it.{sentences}"
         )
 
 

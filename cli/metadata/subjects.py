@@ -99,6 +99,8 @@ def read_lines(
                     skipped.append(line["why"])
             case kind:
                 stores.append(PlannedStore(line["name"], line["code"], line["org_unit"], kind))
+    # The order of an export is that of the shape of its settings.
+    items.sort(key=lambda item: (item.name, item.code))
     return Subjects(tuple(items), tuple(stores), tuple(blank), tuple(skipped), thresholds or Thresholds())
 
 

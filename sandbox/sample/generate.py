@@ -293,7 +293,7 @@ class _Catalogue:
         writer.write(
             tables.STORE_PREFERENCE,
             [
-                (clinic.id, "STORE_PREFERENCES", False, clinic.look_back_months, 6.0)
+                (clinic.id, "STORE_PREFERENCES", False, clinic.look_back_months, 6.0, 3.0)
                 for clinic in self._clinics
                 if clinic.look_back_months is not None
             ],

@@ -177,6 +177,7 @@ STORE_PREFERENCE = sa.Table(
     sa.Column("pack_to_one", sa.Boolean, nullable=False),
     sa.Column("monthly_consumption_look_back_period", sa.Double),
     sa.Column("months_overstock", sa.Double),
+    sa.Column("months_understock", sa.Double),
 )
 
 PREFERENCE = sa.Table(

@@ -32,7 +32,7 @@ def response(status: int, body: object) -> requests.Response:
 class MetadataServer:
     """Attributes: ``calls`` made, as method and path; ``fails_at``: the number of the writing call that is not answered.
 
-    ``is_done``: whether that call was done before the connection broke off.
+    ``is_done``: whether that call was done before the connection broke off. ``limit``: bytes of a body that a proxy takes.
     """
 
     objects: dict[str, dict[str, Body]] = field(default_factory=dict)
@@ -42,6 +42,7 @@ class MetadataServer:
     last_analytics: str | None = None
     fails_at: int | None = None
     is_done: bool = False
+    limit: int = 10**9
     calls: list[tuple[str, str, Query | None]] = field(default_factory=list)
     written: int = 0
 
@@ -102,6 +103,8 @@ class MetadataServer:
         return Dhis2PermanentError(f"status {response.status_code}")
 
     def _answer(self, method: str, path: str, params: Query, content: Any) -> requests.Response:  # noqa: ANN401 - as it comes
+        if content is not None and len(content) > self.limit:
+            return response(413, "")
         match method, path.split("/")[2:]:
             case "POST", ["metadata"]:
                 return self._import(json.loads(content), str(params["importMode"]))

@@ -31,7 +31,7 @@ FLOWS = {"ADJ", "RECEIVED", "ISSUED", "DOS"}
 
 def apply(what: Brief, there: MetadataServer, *, update: bool = False) -> applying.Applied:
     plan = make_plan(what, there, update=update)
-    applying.validate(plan, there)
+    applying.validate(plan, there, lambda *_: None)
     return applying.apply(plan, there, lambda *_: None)
 
 
@@ -363,7 +363,7 @@ class TestImport:
         with pytest.raises(
             RefusedImportError, match=r"Data element Stock on hand .* E5003: .* Rename or recode"
         ):
-            applying.validate(plan, there)
+            applying.validate(plan, there, lambda *_: None)
         assert len(there.of("dataElements")) == 1
 
     def test_access_shares_with_two_groups_only(self) -> None:
@@ -400,6 +400,17 @@ class TestImport:
         assert gone == {each.wanted.id for each in plan.objects} - {"Theirs00001"}
         # What refers to others goes first.
         assert next(iter(undo(plan))) == "dashboards"
+
+    def test_where_a_proxy_takes_no_large_body_it_comes_in_parts(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(applying, "_PART_BYTES", 9_000)
+        whole, there = server(), server()
+        apply(brief(), whole)
+        there.limit = 10_000
+        applied = apply(brief(), there)
+        assert applied.created == len(applied.plan.objects)
+        assert there.state() == whole.state()
 
     @pytest.mark.parametrize("items", [50, pytest.param(500, marks=pytest.mark.slow)])
     def test_many_items_in_few_calls(self, items: int) -> None:

@@ -1,0 +1,230 @@
+"""``metadata plan`` and ``metadata apply``: from a database of mSupply into the stand-in for DHIS2."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import SecretStr
+
+from cli.__main__ import main
+from cli.metadata import make
+from cli.metadata.shape import Shape
+from cli.metadata.subjects import Thresholds, commonest_thresholds, read_lines
+from msupply_dhis2.compute.mapped import export_mapping
+from msupply_dhis2.periods import Calendar
+from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.source import Source, open_source
+from sandbox.dhis2 import Fault, FaultKind, StandIn, User, stock_metadata
+from tests.support.open_msupply_database import OpenMsupplyDatabase
+from tests.support.plans import settings
+
+PASSWORD = "mark3d-secret"
+ADMINISTRATOR, READER = (
+    User(username=name, password=SecretStr(PASSWORD), authorities=authorities)
+    for name, authorities in (("chief", ("ALL",)), ("reader", ("F_DATAVALUE_ADD",)))
+)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> OpenMsupplyDatabase:
+    """Two stores with org units and one without, and two items."""
+    made = OpenMsupplyDatabase(f"sqlite:///{tmp_path_factory.mktemp('msupply')}/msupply.sqlite")
+    for code, custom_data in (("KAMO", None), ("OPUA", None), ("Tamaki", {"other": "x"})):
+        made.add_store(code, custom_data)
+    for name, code in (("Amoxicillin", "368c74bf"), ("Paracetamol", "12a0bf21")):
+        item = made.add("item", id=f"item-{code}", name=name, code=name[:4], universal_code=code)
+        made.add("item_link", id=item, item_id=item)
+    return made
+
+
+@pytest.fixture
+def dhis2() -> Iterator[StandIn]:
+    empty = stock_metadata([("OU_KAMO", "Kamo"), ("OU_OPUA", "Opua"), ("OU_T", "Tamaki clinic")], [], [])
+    with StandIn(empty.model_copy(update={"data_sets": ()}), users=[ADMINISTRATOR, READER]) as running:
+        yield running
+
+
+class Run:
+    """Runs the command with a login, on these systems."""
+
+    def __init__(self, database: OpenMsupplyDatabase, dhis2: StandIn, folder: Path) -> None:
+        self.folder = folder / "plan"
+        self._files = folder
+        self._source, self._url = database.url, dhis2.url
+        (folder / "settings.yaml").write_text(settings().compact(), encoding="utf-8")
+
+    def login(self, user: str = ADMINISTRATOR.username) -> list[str]:
+        file = self._files / "login.json"
+        file.write_text(json.dumps({"username": user, "password": PASSWORD}), encoding="utf-8")
+        return ["--dhis2-url", self._url, "--credentials", str(file)]
+
+    def plan(self, *more: str) -> int:
+        systems = ["--settings", str(self._files / "settings.yaml"), "--source", self._source]
+        return main(["metadata", "plan", *systems, "--out", str(self.folder), *more])
+
+    def apply(self, *more: str) -> int:
+        return main(["metadata", "apply", str(self.folder), *more])
+
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def run(database: OpenMsupplyDatabase, dhis2: StandIn, tmp_path: Path) -> Run:
+    return Run(database, dhis2, tmp_path)
+
+
+def test_an_empty_dhis2_is_set_up(run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.plan(*run.login()) == 0
+    assert "2 items x 12 metrics in 2 org units: 24 data elements" in capsys.readouterr().out
+    assert run.apply(*run.login(), "--yes") == 0
+    assert "All 22 checks are well." in capsys.readouterr().out
+    (data_set,) = dhis2.metadata.data_sets
+    assert len(data_set.data_element_ids) == 24
+    assert run.apply(*run.login(), "--yes") == 0
+    assert "0 made, 0 changed." in capsys.readouterr().out
+
+
+def test_the_files(run: Run) -> None:
+    assert run.plan(*run.login(), "--access") == 0
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "0-access.json",
+        "1-metadata.json",
+        "2-map-MSUPPLY_MAP_OUT.json",
+        "3-charts.json",
+        "plan.html",
+        "plan.json",
+        "settings.yaml",
+        "stores-without-org-unit.csv",
+        "undo.json",
+    ]
+    assert "Tamaki clinic,Tamaki,Dhis2Code is empty in mSupply,Tamaki clinic,OU_T" in run.read(
+        "stores-without-org-unit.csv"
+    )
+    assert not parse_settings(run.read("settings.yaml")).complete_faults()
+    assert list(json.loads(run.read("0-access.json"))) == ["userRoles", "userGroups"]
+    assert "Kamo" not in run.read("plan.html")
+    assert "It never has." in run.read("plan.html")
+
+
+def test_without_dhis2(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.plan() == 0
+    assert "DHIS2 was not asked" in capsys.readouterr().err
+    assert not json.loads(run.read("1-metadata.json"))["dataSets"][0]["organisationUnits"]
+    # Where no category combo is named DHIS2 takes its own.
+    assert "categoryCombo" not in run.read("1-metadata.json")
+
+
+def test_a_plan_from_elsewhere_finds_what_is_there(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.plan()
+    assert run.apply(*run.login(), "--yes") == 0
+    run.plan(*run.login())
+    assert "65 same." in capsys.readouterr().out
+
+
+def test_the_name_of_the_server_is_asked_for(
+    run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    typed = iter(["dhis2.example.org", dhis2.url.removeprefix("http://")])
+
+    def prompt(text: str, **_: object) -> str:
+        asked.append(text)
+        return next(typed)
+
+    monkeypatch.setattr("click.prompt", prompt)
+    run.plan(*run.login())
+    assert run.apply(*run.login()) == 1
+    assert "Nothing was changed" in capsys.readouterr().err
+    assert not dhis2.metadata.data_sets
+    assert dhis2.url.removeprefix("http://") in asked[0]
+    assert run.apply(*run.login()) == 0
+    assert dhis2.metadata.data_sets
+
+
+def test_who_may_not_make_objects_is_told_what_to_do(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.plan(*run.login())
+    assert run.apply(*run.login("reader"), "--yes") == 1
+    said = capsys.readouterr().err
+    assert "E3000" in said
+    assert "Ask whoever runs DHIS2 for the authority to add it" in said
+    # One sentence for all data elements.
+    assert said.count("  - Data element Stock") == 1
+
+
+def test_a_server_that_fails_in_the_middle(
+    run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.plan(*run.login())
+    # The second call of this kind is the import; its answer is lost.
+    dhis2.faults.plan(Fault(kind=FaultKind.CUT, path="/api/metadata", after=1, after_import=True))
+    assert run.apply(*run.login(), "--yes") == 1
+    dhis2.faults.clear()
+    assert run.apply(*run.login(), "--yes") == 0
+    assert "All 22 checks are well." in capsys.readouterr().out
+
+
+def test_no_login_is_written(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.plan(*run.login())
+    run.apply(*run.login(), "--yes")
+    texts = [path.read_text(encoding="utf-8") for path in run.folder.iterdir()]
+    assert not any(PASSWORD in text for text in (*texts, *capsys.readouterr()))
+
+
+@pytest.mark.parametrize(("file", "said"), [("notes.txt", "holds other files"), ("plan.json", "is damaged")])
+def test_a_folder_with_something_else(
+    run: Run, file: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.folder.mkdir()
+    (run.folder / file).write_text("{}", encoding="utf-8")
+    command: Callable[..., int] = run.plan if file == "notes.txt" else run.apply
+    assert command(*(run.login() if file == "plan.json" else [])) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_no_plan(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.apply(*run.login()) == 1
+    assert "Make one: msupply-dhis2 metadata plan --out" in capsys.readouterr().err
+
+
+def opened(database: OpenMsupplyDatabase) -> AbstractContextManager[Source]:
+    return open_source(database.address, calendar=Calendar(ZoneInfo("UTC")), trust=settings().database_trust)
+
+
+def test_a_stack_s_export_says_the_same(database: OpenMsupplyDatabase) -> None:
+    """A stack names items by its own settings, whose shape may be another."""
+    given = settings()
+    lines: list[Mapping[str, object]] = []
+    export_mapping(lambda: opened(database), given, lines.append)
+    of_stack = make.brief_of_lines(lines, given, Shape.ITEMS, access=False)
+    here: list[Mapping[str, object]] = []
+    export_mapping(lambda: opened(database), of_stack.settings, here.append)
+    assert of_stack.subjects == read_lines(here, of_stack.settings)
+
+
+@pytest.mark.parametrize(
+    ("stores", "low", "high", "said"),
+    [
+        ([], 3, 6, "defaults"),
+        ([(2, 4), (2, 4)], 2, 4, "the preferences of mSupply's stores (2 of them)"),
+        ([(2, 4), (3, 6), (2, 4)], 2, 4, "the commonest preferences of mSupply's stores (2 of 3 have them)"),
+        ([(6, 3), (None, 4), (0, 5)], 3, 6, "defaults"),
+    ],
+)
+def test_thresholds(stores: list[tuple[float, float]], low: float, high: float, said: str) -> None:
+    found = commonest_thresholds(stores)
+    assert (found.understock, found.overstock) == (low, high)
+    assert said in found.said
+
+
+def test_thresholds_of_a_database(database: OpenMsupplyDatabase) -> None:
+    with opened(database) as source:
+        assert make.read_thresholds(source) == Thresholds()
+    database.add(
+        "store_preference", id="store-KAMO", pack_to_one=False, months_understock=2, months_overstock=4
+    )
+    with opened(database) as source:
+        assert make.read_thresholds(source).overstock == 4
