@@ -144,7 +144,7 @@ def _no_uid(value: str, field: str, scheme: str) -> str:
     )
 
 
-type _BasisColumn = tuple[Basis, Column]
+type _BasisColumn = tuple[Basis, Metric, Column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,16 +181,16 @@ class Mapper:
         self, history: GroupHistory | GroupReports, values: Mapping[Basis, GroupValues]
     ) -> list[DataValue]:
         """Return the data values of one group from its metrics on each basis, a row of the settings after the other."""
-        pairs, org_unit, round_off = history.pairs, history.org_unit, self.settings.round_off
-        store = JOINED_BY.join(dict.fromkeys([pair.store.name for pair in pairs]))
-        item = JOINED_BY.join(dict.fromkeys([pair.item.name for pair in pairs]))
+        org_unit, round_off = history.org_unit, self.settings.round_off
+        store = _named([pair.store for pair in history.pairs])
+        item = _named([pair.item for pair in history.pairs])
         origin = Origin(org_unit.code, store, org_unit.kind)
         made = []
-        for basis, column in self._columns_of(history.item_group, item):
+        for basis, metric, column in self._columns_of(history.item_group, item):
             of_basis = values[basis]
-            quantity = of_basis.values.get(column.metric)
+            quantity = of_basis.values.get(metric)
             if quantity is not None:
-                document = of_basis.documents.get(column.metric)
+                document = of_basis.documents and of_basis.documents.get(metric)
                 of_value = origin._replace(document=document) if document else origin
                 made.append(DataValue(column, of_value, format_value(quantity, round_off=round_off)))
         return made
@@ -202,6 +202,7 @@ class Mapper:
             self._columns[key] = tuple(
                 (
                     basis,
+                    row.metric,
                     Column(
                         identifier,
                         self.windows[basis].period,
@@ -221,6 +222,13 @@ class Mapper:
         return {identifier for identifier in identifiers if identifier is not None}
 
 
+def _named(subjects: Sequence[Store] | Sequence[Item]) -> str:
+    """Name what a value is about, each once."""
+    if len(subjects) == 1:
+        return subjects[0].name
+    return JOINED_BY.join(dict.fromkeys([subject.name for subject in subjects]))
+
+
 def collisions(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifier, tuple[Claimant, ...]]:
     """Find the identifiers that more than one item group, or more than one metric of an item, would send in any run."""
     claimants: dict[Identifier, list[Claimant]] = defaultdict(list)
@@ -233,7 +241,7 @@ def collisions(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifi
 
 
 def without_collisions(
-    values: Iterable[DataValue],
+    values: list[DataValue],
     groups: Iterable[ItemGroup],
     colliding: Mapping[Identifier, tuple[Claimant, ...]],
 ) -> tuple[list[DataValue], list[Collision]]:
@@ -245,7 +253,7 @@ def without_collisions(
         if len(here := [str(claimant) for claimant in claimants if id(claimant.group) in present]) > 1
     ]
     if not found:
-        return list(values), []
+        return values, []
     refused = {collision.identifier for collision in found}
     return [value for value in values if value.identifier not in refused], found
 

@@ -16,7 +16,7 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, OrgUnit
 from msupply_dhis2.mapping import Collision, Mapper, without_collisions
-from msupply_dhis2.metrics import StockWarning, calculate, floor
+from msupply_dhis2.metrics import GroupValues, StockWarning, calculate, floor
 from msupply_dhis2.metrics.reports import NotSent, report_values
 from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.source import Source
@@ -155,6 +155,17 @@ class Tally:
     unreadable_groups: int = 0
     unreadable_rows: list[str] = field(default_factory=list)
 
+    def note(self, of_bases: Iterable[GroupValues]) -> None:
+        """Count the warnings of a group, and what is not sent: on two bases it is one line."""
+        not_sent = Counter[NotSent]()
+        for values in of_bases:
+            if values.warnings:
+                self.warnings.update(values.warnings)
+            if values.not_sent:
+                not_sent |= Counter(values.not_sent)
+        if not_sent:
+            self.not_sent.update(not_sent)
+
 
 @dataclass(slots=True)
 class StepResult(Tally):
@@ -195,20 +206,15 @@ def values_of_org_units(
                 else report_values(history, window, metrics[basis])
                 for basis, window in windows.items()
             }
-            not_sent = Counter[NotSent]()
-            for of_basis in values.values():
-                tally.warnings.update(of_basis.warnings)
-                # What is not sent on two bases is one line.
-                not_sent |= of_basis.not_sent
-            tally.not_sent.update(not_sent)
+            tally.note(values.values())
             stores = {pair.store.id for pair in history.pairs}
             items = {pair.item.id for pair in history.pairs}
-            computed.append((stores, items, list(mapper.data_values(history, values))))
+            computed.append((stores, items, mapper.data_values(history, values)))
         every = [value for _, _, of_group in computed for value in of_group]
         kept, collisions = without_collisions(every, present, plan.collisions)
         refused = {collision.identifier for collision in collisions}
         for stores, items, of_group in computed:
-            if any(value.identifier not in refused for value in of_group):
+            if of_group and not (refused and refused.issuperset(value.identifier for value in of_group)):
                 (tally.stores if org_unit.kind is Kind.STORE else tally.customers).update(stores)
                 tally.items |= items
         tally.values += len(kept)

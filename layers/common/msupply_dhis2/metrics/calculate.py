@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import (
@@ -66,15 +67,18 @@ def floor(windows: Iterable[Window], stores: Iterable[Store], rules: Rules) -> d
     return min(starts)
 
 
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
 @dataclass(slots=True)
 class GroupValues:
     """The values of one group, exact, in millionths, in the order in which they were asked for; some metrics have none."""
 
     values: dict[Metric, Quantity] = field(default_factory=dict)
     warnings: Counter[StockWarning] = field(default_factory=Counter)
-    documents: dict[Metric, str] = field(default_factory=dict)
+    documents: Mapping[Metric, str] = _NOTHING
     """Which reports of a customer each is from."""
-    not_sent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    not_sent: Mapping[tuple[str, str], int] = _NOTHING
     """Of reports: how many lines are not, by reason and document."""
 
 
@@ -87,13 +91,16 @@ def calculate(
         return result
     group = Group(history.pairs, window, rules, result.warnings)
     for metric in metrics:
-        value: Quantity | None = getattr(group, metric.value)
+        value: Quantity | None = getattr(group, _PROPERTIES[metric])
         if value is not None:
             result.values[metric] = value
             if metric in _STOCK_METRICS and value < 0:
                 result.warnings[StockWarning.NEGATIVE_STOCK] += 1
     return result
 
+
+_PROPERTIES = {metric: metric.value for metric in Metric}
+"""Looked up once: an enumeration's value is worked out each time that it is asked for."""
 
 _STOCK_METRICS = frozenset(
     {Metric.STOCK_ON_HAND, Metric.EXPIRING, Metric.EXPIRED, Metric.OPENING_STOCK, Metric.CLOSING_STOCK}
@@ -157,15 +164,17 @@ class Group:
 
     @cached_property
     def average_monthly_consumption(self) -> Quantity:
-        return sum(each.average for each in self.consumption_by_store)
+        # Without a sum of one, which would make another fraction.
+        first, *others = [each.average for each in self.consumption_by_store]
+        return sum(others, first)
 
     @cached_property
     def consumption_by_store(self) -> list["Consumption"]:
+        if len({pair.store.id for pair in self.pairs}) == 1:
+            return [self._consumption(self.pairs[0].store, self.ledger)]
         by_store: defaultdict[str, list[PairHistory]] = defaultdict(list)
         for pair in self.pairs:
             by_store[pair.store.id].append(pair)
-        if len(by_store) == 1:
-            return [self._consumption(self.pairs[0].store, self.ledger)]
         return [self._consumption(of[0].store, Ledger(of)) for of in by_store.values()]
 
     def _consumption(self, store: Store, ledger: Ledger) -> "Consumption":

@@ -46,12 +46,12 @@ class Ledger:
     def __init__(self, pairs: Sequence[PairHistory]) -> None:
         self._pairs = pairs
         self.stock_now = sum([line[1] for pair in pairs for line in pair.stock_lines])
-        self.movements = pairs[0].movements
+        self.movements, self.first_in = pairs[0].movements, pairs[0].first_in
         if len(pairs) > 1:
             # Each is in order already, so this sort only merges them.
             movements = chain.from_iterable(pair.movements for pair in pairs)
             self.movements = sorted(movements, key=itemgetter(0), reverse=True)
-        self.first_in = min([pair.first_in for pair in pairs if pair.first_in is not None], default=None)
+            self.first_in = min([pair.first_in for pair in pairs if pair.first_in is not None], default=None)
 
     def stock_at(self, instant: datetime) -> int:
         """Return the stock just before what moved at an instant."""

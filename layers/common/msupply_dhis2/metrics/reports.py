@@ -5,7 +5,7 @@ the latest day, flows add up over the periods of mSupply that lie within that of
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from fractions import Fraction
@@ -56,7 +56,7 @@ type NotSent = tuple[str, str]
 type _OfPeriod = tuple[DatePeriod, ReportLine]
 
 
-def sentences(not_sent: Counter[NotSent]) -> Iterator[str]:
+def sentences(not_sent: Mapping[NotSent, int]) -> Iterator[str]:
     """Yield a sentence for each reason, with the documents and how many lines each has."""
     for why in ReportWarning:
         by_document = {document: lines for (reason, document), lines in not_sent.items() if reason is why}
@@ -70,10 +70,10 @@ def sentences(not_sent: Counter[NotSent]) -> Iterator[str]:
 
 def report_values(group: GroupReports, window: Window, metrics: AbstractSet[Metric]) -> GroupValues:
     """Work out metrics of a group of customers, with the documents of each, and what is not sent."""
-    result = GroupValues()
+    not_sent = Counter[NotSent]()
     found: dict[Metric, list[tuple[int, Sequence[Document]]]] = {}
     for pair in group.pairs:
-        reports = _Reports(pair, window, result.not_sent)
+        reports = _Reports(pair, window, not_sent)
         for metric, value, documents in reports.values(with_flows=not _OF_A_PERIOD.isdisjoint(metrics)):
             found.setdefault(metric, []).append((value, documents))
     values: dict[Metric, int | Fraction] = {
@@ -84,12 +84,21 @@ def report_values(group: GroupReports, window: Window, metrics: AbstractSet[Metr
         values[Metric.STOCKED_OUT] = MICRO if stock <= 0 else 0
         if average := values.get(Metric.AVERAGE_MONTHLY_CONSUMPTION):
             values[Metric.MONTHS_OF_STOCK] = Fraction(stock * MICRO, average)
-    for metric in metrics & values.keys():
-        result.values[metric] = values[metric]
-        of_pairs = found.get(metric) or found[Metric.STOCK_ON_HAND]
-        names = dict.fromkeys(str(each) for _, documents in of_pairs for each in documents)
-        result.documents[metric] = JOINED_BY.join(names)
-    return result
+    asked = metrics & values.keys()
+    return GroupValues(
+        values={metric: values[metric] for metric in asked},
+        documents={
+            metric: JOINED_BY.join(
+                dict.fromkeys(
+                    str(each)
+                    for _, documents in found.get(metric) or found[Metric.STOCK_ON_HAND]
+                    for each in documents
+                )
+            )
+            for metric in asked
+        },
+        not_sent=not_sent,
+    )
 
 
 type _Values = Iterator[tuple[Metric, int, Sequence[Document]]]
